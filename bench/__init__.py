@@ -1,1 +1,1 @@
-"""The speed of headwater beside its peers: `python -m bench --help`."""
+"""The speed of headwater compared with its peers: `python -m bench --help`."""

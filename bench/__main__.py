@@ -19,46 +19,46 @@ from bench.rows import ROWS, Settings
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print a line a row, and write every row; a row whose peer is missing is written with ratio null and why."""
-    given = _parsed(arguments)
+    options = _parsed(arguments)
     settings = Settings(
-        scale=given.scale,
-        repeats=given.repeats,
-        threads=given.threads,
-        limit=given.limit,
-        duckdb_scale=given.duckdb_scale,
-        feast_python=given.feast_python,
-        disk=given.disk,
+        scale=options.scale,
+        repeats=options.repeats,
+        threads=options.threads,
+        limit=options.limit,
+        duckdb_scale=options.duckdb_scale,
+        feast_python=options.feast_python,
+        disk=options.disk,
     )
-    chosen = [name for name in ROWS if not given.only or any(name.startswith(part) for part in given.only)]
+    chosen = [name for name in ROWS if not options.only or any(name.startswith(prefix) for prefix in options.only)]
     if not chosen:
-        sys.exit(f"no row begins with {', '.join(given.only)}; there are {', '.join(ROWS)}")
-    command = "python -m bench " + " ".join(["--only {}", *_changed(given)])
-    path = Path(given.output)
+        sys.exit(f"no row begins with {', '.join(options.only)}; there are {', '.join(ROWS)}")
+    command = "python -m bench " + " ".join(["--only {}", *_changed(options)])
+    path = Path(options.output)
     results: list[dict] = []
     for name in chosen:
         print(f"{name} ...", file=sys.stderr, flush=True)
         also = {"row": name, "command": command.format(name), "threads": settings.threads, "scale": settings.scale}
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         try:
-            found = [row | {"met": met(row), "load": load} for row in ROWS[name](settings)]
+            measured = [row | {"met": met(row), "load": load} for row in ROWS[name](settings)]
         except Skipped as reason:
-            found = [{"name": name, "ours": None, "peer": None, "ratio": None, "unit": None, "goal": None, "skipped": str(reason)}]
-        results += [row | also | {"machine": machine()} for row in found]
-        path.write_text(json.dumps(_kept(path, results, chosen) if given.keep else results, indent=1) + "\n", encoding="utf-8")
-        for row in results[-len(found) :]:
+            measured = [{"name": name, "ours": None, "peer": None, "ratio": None, "unit": None, "goal": None, "skipped": str(reason)}]
+        results += [row | also | {"machine": machine()} for row in measured]
+        path.write_text(json.dumps(_kept(path, results, chosen) if options.keep else results, indent=1) + "\n", encoding="utf-8")
+        for row in results[-len(measured) :]:
             print(line(row), flush=True)
     print(f"wrote {path}", file=sys.stderr)
     return 0
 
 
 def met(row: dict) -> bool | None:
-    """Whether the goal is met: by `ours` for an absolute row, else by the ratio; None where there is no goal."""
+    """Whether the goal is met: by `ours` for an absolute row, else by the ratio; None without a goal."""
     if row["goal"] is None:
         return None
-    found = re.match(r"(<=|>=) ([\d.]+)", row["goal"])
-    assert found is not None, row["goal"]
+    goal = re.match(r"(<=|>=) ([\d.]+)", row["goal"])
+    assert goal is not None, row["goal"]
     value = row["ours"] if row.get("absolute") else row["ratio"]
-    return value <= float(found[2]) if found[1] == "<=" else value >= float(found[2])
+    return value <= float(goal[2]) if goal[1] == "<=" else value >= float(goal[2])
 
 
 def line(row: dict) -> str:
@@ -66,15 +66,17 @@ def line(row: dict) -> str:
     if "skipped" in row:
         return f"  skipped {row['name']}: {row['skipped']}"
     if row["goal"] is None:
-        beside = "" if row["peer"] is None else f", peer {row['peer']:g}; ratio {row['ratio']:g}"
-        return f"  {row['name']}: {row['ours']:g} {row['unit']}{beside}" + (f", peak {row['peak_mb']:,.0f} MB" if "peak_mb" in row else "")
+        comparison = "" if row["peer"] is None else f", peer {row['peer']:g}; ratio {row['ratio']:g}"
+        return f"  {row['name']}: {row['ours']:g} {row['unit']}{comparison}" + (
+            f", peak {row['peak_mb']:,.0f} MB" if "peak_mb" in row else ""
+        )
     if row["peer"] is None:
         return f"  {row['name']}: {row['ours']:g} {row['unit']}, goal {row['goal']}: {'met' if row['met'] else 'MISSED'}"
     low, high = row["spread"]
-    said = "met" if row["met"] else "MISSED"
+    outcome = "met" if row["met"] else "MISSED"
     return (
         f"  {row['name']}: {row['ours']:g} {row['unit']}, peer {row['peer']:g} {row['unit']}; "
-        f"ratio {row['ratio']:g} ({low:g} to {high:g}), goal {row['goal']}: {said}"
+        f"ratio {row['ratio']:g} ({low:g} to {high:g}), goal {row['goal']}: {outcome}"
     )
 
 
@@ -83,8 +85,8 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        found = re.search(r"model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8"))
-        model = found[1] if found else model
+        match = re.search(r"model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8"))
+        model = match[1] if match else model
     return f"{os.cpu_count()} x {model}, {platform.system()}, Python {platform.python_version()}"
 
 
@@ -95,17 +97,17 @@ def _kept(path: Path, results: list[dict], chosen: list[str]) -> list[dict]:
     return sorted(every, key=lambda row: list(ROWS).index(row["row"]))
 
 
-def _changed(given: argparse.Namespace) -> list[str]:
-    """The options that change what is measured, as they were given."""
+def _changed(arguments: argparse.Namespace) -> list[str]:
+    """The options that change the measurement, as command-line flags."""
     normal = Settings()
-    options = {"scale": given.scale, "repeats": given.repeats, "threads": given.threads, "duckdb_scale": given.duckdb_scale}
-    said = [f"--{name.replace('_', '-')} {value:g}" for name, value in options.items() if value != getattr(normal, name)]
-    return said + (["--feast-python FEAST/bin/python"] if given.feast_python else [])
+    options = {"scale": arguments.scale, "repeats": arguments.repeats, "threads": arguments.threads, "duckdb_scale": arguments.duckdb_scale}
+    flags = [f"--{name.replace('_', '-')} {value:g}" for name, value in options.items() if value != getattr(normal, name)]
+    return flags + (["--feast-python FEAST/bin/python"] if arguments.feast_python else [])
 
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     normal = Settings()
-    parser = argparse.ArgumentParser("python -m bench", description="Measure headwater beside its peers, in turns, in one run.")
+    parser = argparse.ArgumentParser("python -m bench", description="Measure headwater and its peers, in turns, in one run.")
     parser.add_argument(
         "--only", action="append", default=[], metavar="ROW", help=f"rows that begin so: {', '.join(ROWS)}; may be repeated"
     )

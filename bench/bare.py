@@ -60,7 +60,7 @@ class Bare(asyncio.Protocol):
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            head = b"".join([b"%b: %b\r\n" % one for one in message["headers"]])  # with the length, as our apps have it
+            head = b"".join([b"%b: %b\r\n" % header for header in message["headers"]])  # with the length, as our apps have it
             self.out.append(b"HTTP/1.1 %d OK\r\n%b\r\n" % (message["status"], head))
         else:
             self.out.append(message["body"])

@@ -18,8 +18,8 @@ STEP = 10_000  # times are whole hundredths of a second, so that a window with a
 class Shape:
     """What events look like.
 
-    text: keys are texts. known: a column says when each event was known, a second later. late: the share of events that were known
-    hours later instead, exponentially. ids: each event has an id, of which one in a thousand is there twice. shuffled: events come
+    text: keys are strings. known: a column says when each event was known, a second later. late: the share of events that were known
+    hours later instead, exponentially. ids: each event has an id, and one in a thousand is a duplicate. shuffled: events come
     in any order, not as they happened.
     """
 
@@ -85,10 +85,10 @@ def write_history(folder: Path, events: int, seed: int = 42) -> None:
     for day in range(DAYS):
         n = events // DAYS
         time = np.sort(random.integers(0, DAY // STEP, n)) * STEP + day * DAY
-        place = folder / f"date=1970-01-{day + 1:02}"
-        place.mkdir(parents=True)
+        partition = folder / f"date=1970-01-{day + 1:02}"
+        partition.mkdir(parents=True)
         frame = {"user": _keys(random, n), "at": _moments(time), "amount": random.exponential(50.0, n)}
-        pl.DataFrame(frame).write_parquet(place / "part.parquet")
+        pl.DataFrame(frame).write_parquet(partition / "part.parquet")
 
 
 def asking(rows: int, seed: int = 43) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""This checkout beside an earlier one, in turns: processor time of each row, and the geometric mean of the ratios.
+"""This checkout compared with an earlier one, in turns: processor time of each row, and the geometric mean of the ratios.
 
 python -m bench.earlier CHECKOUT [--python CHECKOUT/.venv/bin/python] [--turns 7] [--only reads] [--scale 1] [--output FILE]
 
@@ -34,7 +34,7 @@ STARTS = 20
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured: a module of `bench` with its arguments, and the processor time of each figure in what it prints."""
+    """A measurement: a module of `bench` with its arguments, and the processor time of each figure in its output."""
 
     module: str
     arguments: tuple[object, ...]
@@ -47,25 +47,25 @@ def rows(scale: float, servers: str | None) -> dict[str, Row]:
     def of(size: int) -> int:
         return max(int(size * scale), 1_000)
 
-    def ours(found: dict) -> float:
-        return found["ours"]["busy"][0]
+    def ours(figures: dict) -> float:
+        return figures["ours"]["busy"][0]
 
-    made: dict[str, Row] = {}
+    by_name: dict[str, Row] = {}
     for case in ("integer keys", "integer keys, shuffled", "string keys, known_at, ids", "5 % late"):
-        made[f"windows, {case}"] = Row("windows", (case, of(WINDOWS), 1, 2, 60), {"s": ours})
-    made["levels, 4 at once"] = Row("levels", (of(LEVELS), 1), {"s": ours})
+        by_name[f"windows, {case}"] = Row("windows", (case, of(WINDOWS), 1, 2, 60), {"s": ours})
+    by_name["levels, 4 at once"] = Row("levels", (of(LEVELS), 1), {"s": ours})
     for case, events in TILES.items():
-        made[f"tiles, {case}"] = Row("tiles", (case, of(events), 1), {"us an event": lambda found: 1000 / found["busy"][0]})
+        by_name[f"tiles, {case}"] = Row("tiles", (case, of(events), 1), {"us an event": lambda figures_of: 1000 / figures_of["busy"][0]})
     for partitions, events in READS.items():
-        figures = {"us, 1 key": lambda found: found["one busy"][0], "us, 100 keys": lambda found: found["many busy"][0]}
-        made[f"reads, {partitions} partitions"] = Row("reads", (partitions, of(events), 1), figures)
+        figures = {"us, 1 key": lambda figures_of: figures_of["one busy"][0], "us, 100 keys": lambda figures_of: figures_of["many busy"][0]}
+        by_name[f"reads, {partitions} partitions"] = Row("reads", (partitions, of(events), 1), figures)
     for kind in ("features", "predict"):
-        figures = {"us a request": lambda found: found["peak"]["ours"][0]["busy"]}
-        made[f"serving, {kind}"] = Row("serving", ("measure", kind, max(round(SECONDS * scale), 1), 1), figures)
+        figures = {"us a request": lambda figures_of: figures_of["peak"]["ours"][0]["busy"]}
+        by_name[f"serving, {kind}"] = Row("serving", ("measure", kind, max(round(SECONDS * scale), 1), 1), figures)
     if servers is not None:
-        figures = {"us an event": lambda found: 1000 / found["ours busy"][0]}
-        made["kafka, JSON into tiles"] = Row("kafka", ("measure", servers, "payments", of(KAFKA), 1), figures)
-    return made
+        figures = {"us an event": lambda figures_of: 1000 / figures_of["ours busy"][0]}
+        by_name["kafka, JSON into tiles"] = Row("kafka", ("measure", servers, "payments", of(KAFKA), 1), figures)
+    return by_name
 
 
 def measured(python: str, checkout: Path, row: Row) -> dict[str, float]:
@@ -80,8 +80,8 @@ def measured(python: str, checkout: Path, row: Row) -> dict[str, float]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=checkout, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed in {checkout}: {done.stderr.strip()[-2000:]}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    return {name: figure(found) for name, figure in row.figures.items()}
+    figures = json.loads(done.stdout.strip().splitlines()[-1])
+    return {name: figure(figures) for name, figure in row.figures.items()}
 
 
 def started(python: str, checkout: Path) -> float:
@@ -98,56 +98,56 @@ def started(python: str, checkout: Path) -> float:
 
 def compare(sides: Mapping[str, tuple[str, Path]], row: Row | None, turns: int) -> dict[str, dict]:
     """A row's figures on both sides, in turns: the medians, and the ratio of this checkout to the earlier one."""
-    found: dict[str, dict[str, list[float]]] = {}
+    times: dict[str, dict[str, list[float]]] = {}
     for turn in range(turns + 1):
         for side in sides if turn % 2 else reversed(list(sides)):
             python, checkout = sides[side]
             figures = {"ms": started(python, checkout)} if row is None else measured(python, checkout, row)
             for name, value in figures.items():
                 if turn:  # the first turn compiles
-                    found.setdefault(name, {"this": [], "earlier": []})[side].append(value)
+                    times.setdefault(name, {"this": [], "earlier": []})[side].append(value)
     return {
         name: {side: round(statistics.median(values), 4) for side, values in both.items()}
         | {"ratio": round(statistics.median(both["this"]) / statistics.median(both["earlier"]), 3)}
         | {f"{side} values": [round(value, 4) for value in values] for side, values in both.items()}
-        for name, both in found.items()
+        for name, both in times.items()
     }
 
 
 def main() -> int:
     """Measure, print a line a figure, and write them all."""
-    parser = argparse.ArgumentParser("python -m bench.earlier", description="This checkout beside an earlier one, by processor time.")
+    parser = argparse.ArgumentParser("python -m bench.earlier", description="Compare this checkout with an earlier one, by processor time.")
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--python", help="the interpreter of the earlier checkout (default: its .venv/bin/python)")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--only", action="append", default=[], metavar="ROW")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "earlier.json")
-    given = parser.parse_args()
-    earlier = given.checkout.resolve()
-    sides = {"earlier": (given.python or str(earlier / ".venv" / "bin" / "python"), earlier), "this": (sys.executable, ROOT)}
+    options = parser.parse_args()
+    earlier = options.checkout.resolve()
+    sides = {"earlier": (options.python or str(earlier / ".venv" / "bin" / "python"), earlier), "this": (sys.executable, ROOT)}
     results: list[dict] = []
     with ExitStack() as stack:
         servers = None
-        if not given.only or any("kafka".startswith(part[:5]) for part in given.only):
+        if not options.only or any("kafka".startswith(prefix[:5]) for prefix in options.only):
             try:
                 servers = stack.enter_context(broker())
             except Skipped as reason:
                 print(f"  skipped kafka: {reason}", flush=True)
-        every: dict[str, Row | None] = {"import headwater": None, **rows(given.scale, servers)}
-        chosen = {name: row for name, row in every.items() if not given.only or any(name.startswith(part) for part in given.only)}
+        every: dict[str, Row | None] = {"import headwater": None, **rows(options.scale, servers)}
+        chosen = {name: row for name, row in every.items() if not options.only or any(name.startswith(prefix) for prefix in options.only)}
         if servers is not None and any(name.startswith("kafka") for name in chosen):
-            measured(sys.executable, ROOT, Row("kafka", ("fill", servers, "payments", max(int(KAFKA * given.scale), 1_000)), {}))
+            measured(sys.executable, ROOT, Row("kafka", ("fill", servers, "payments", max(int(KAFKA * options.scale), 1_000)), {}))
         for name, row in chosen.items():
             begin = time.perf_counter()
-            for figure, values in compare(sides, row, given.turns).items():
-                results.append({"row": name, "figure": figure, "turns": given.turns, **values})
+            for figure, values in compare(sides, row, options.turns).items():
+                results.append({"row": name, "figure": figure, "turns": options.turns, **values})
                 print(f"  {name}, {figure}: {values['this']:g}, earlier {values['earlier']:g}; ratio {values['ratio']:g}", flush=True)
             print(f"    ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
     mean = math.exp(statistics.fmean(math.log(row["ratio"]) for row in results))
     print(f"  geometric mean of the ratios: {mean:.3f}; the worst {max(row['ratio'] for row in results):.3f}")
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(json.dumps({"rows": results, "geometric_mean": round(mean, 4)}, indent=1) + "\n", encoding="utf-8")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps({"rows": results, "geometric_mean": round(mean, 4)}, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

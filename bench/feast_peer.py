@@ -25,10 +25,10 @@ def once(folder: Path, store: str) -> dict:
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType, __version__
     from feast.types import Float32, Int64
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder_name:
         lines = ("project: bench", "registry: registry.db", "provider: local", f"offline_store: {{type: {store}}}")
         online = "online_store: {type: sqlite, path: online.db}\nentity_key_serialization_version: 3\n"
-        (Path(place) / "feature_store.yaml").write_text("\n".join(lines) + "\n" + online)
+        (Path(folder_name) / "feature_store.yaml").write_text("\n".join(lines) + "\n" + online)
         user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
         views, names = [], []
         for path in sorted(folder.resolve().glob("events*.parquet")):
@@ -38,7 +38,7 @@ def once(folder: Path, store: str) -> dict:
             name = path.stem.replace("events", "view")
             views.append(FeatureView(name=name, entities=[user], ttl=timedelta(days=60), source=source, schema=fields))
             names += [f"{name}:{c}" for c in columns]
-        feast = FeatureStore(repo_path=place)
+        feast = FeatureStore(repo_path=folder_name)
         feast.apply([user, *views])
         rows = pd.read_parquet(folder / "rows.parquet")
         clock, busy = time.perf_counter(), time.process_time()

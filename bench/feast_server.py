@@ -30,7 +30,7 @@ def fill(folder: Path, users: int) -> None:
     lines = ("project: bench", "registry: {path: registry.db, cache_ttl_seconds: 3600}", "provider: local", "offline_store: {type: file}")
     online = "online_store: {type: sqlite, path: online.db}\nentity_key_serialization_version: 3\n"
     (folder / "feature_store.yaml").write_text("\n".join(lines) + "\n" + online)
-    r, made = np.random.default_rng(0), []
+    r, definitions = np.random.default_rng(0), []
     for key in KEYS:
         frame = pd.DataFrame({key: np.arange(users), "event_timestamp": datetime.now(UTC)})
         names = [f"{key[:-3]}_{n}" for n in range(9)]
@@ -39,10 +39,12 @@ def fill(folder: Path, users: int) -> None:
         entity = Entity(name=key, join_keys=[key], value_type=ValueType.INT64)
         source = FileSource(name=f"source_{key}", path=str(folder / f"{key}.parquet"), timestamp_field="event_timestamp")
         fields = [Field(name=key, dtype=Int64), *(Field(name=name, dtype=Float32) for name in names)]
-        made.append((entity, FeatureView(name=key[:-3], entities=[entity], ttl=timedelta(days=60), source=source, schema=fields), frame))
+        definitions.append(
+            (entity, FeatureView(name=key[:-3], entities=[entity], ttl=timedelta(days=60), source=source, schema=fields), frame)
+        )
     store = FeatureStore(repo_path=str(folder))
-    store.apply([one for entity, view, _ in made for one in (entity, view)])
-    for _, view, frame in made:
+    store.apply([item for entity, view, _ in definitions for item in (entity, view)])
+    for _, view, frame in definitions:
         store.write_to_online_store(view.name, frame)
 
 
@@ -77,7 +79,7 @@ def _healthy(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    place.mkdir(parents=True, exist_ok=True)
-    fill(place, int(sys.argv[3]))
-    serve(place, int(sys.argv[2]))
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    fill(target, int(sys.argv[3]))
+    serve(target, int(sys.argv[2]))

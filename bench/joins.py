@@ -46,11 +46,11 @@ def once(folder: Path) -> dict:
     """The first call of a process, with its imports outside as the peer's are; then a second one."""
     from headwater.training import historical as _  # noqa: F401 (loaded before the clock starts)
 
-    found: list[pl.DataFrame] = []
-    clock, busy = seconds(lambda: found.append(joined(folder)))
+    frames: list[pl.DataFrame] = []
+    clock, busy = seconds(lambda: frames.append(joined(folder)))
     peak = peak_mb()
     again, _busy = seconds(lambda: joined(folder))
-    return {"seconds": clock, "busy": busy, "again": again, "peak_mb": peak, "rows": found[0].height, "sums": summed(found[0])}
+    return {"seconds": clock, "busy": busy, "again": again, "peak_mb": peak, "rows": frames[0].height, "sums": summed(frames[0])}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A topic of JSON payments into durable tiles, beside a consumer that only takes values out of messages.
+"""A topic of JSON payments into durable tiles, compared with a consumer that only takes values out of messages.
 
 python -m bench.kafka fill SERVERS TOPIC EVENTS
 python -m bench.kafka measure SERVERS TOPIC EVENTS REPEATS      prints JSON; SERVERS from `scripts/kafka.sh DIR start`
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PARTITIONS = 4
 USERS = 100_000
-LATE = 5_000  # ms by which one event in twenty comes late, at most
+LATE = 5_000  # ms that one event in twenty comes late, at most
 BATCH = 10_000
 WINDOWS = ["10m", "1h", "1d"]
 
@@ -100,11 +100,11 @@ def consumed(servers: str, topic: str, events: int) -> tuple[float, float]:
         {"bootstrap.servers": servers, "group.id": "bench-values", "enable.auto.commit": False, "fetch.queue.backoff.ms": 20}
     )
     consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
-    found, since = 0, None
-    while found < events:
+    count, since = 0, None
+    while count < events:
         messages = consumer.consume(BATCH, 1.0)
         since = since or (time.perf_counter(), time.process_time())
-        found += len([message.value() for message in messages])
+        count += len([message.value() for message in messages])
     assert since is not None
     rates = _rates(events, since)
     consumer.close()
@@ -126,13 +126,13 @@ def ingested(servers: str, topic: str, events: int, *, archive: bool = False, se
     poll, stop = kafka.KafkaFeed.poll, threading.Event()
 
     def told(feed: kafka.KafkaFeed, most: int, timeout: float) -> object:
-        found = poll(feed, most, timeout)
-        if found is not None and len(found.offset) and not since:
+        records = poll(feed, most, timeout)
+        if records is not None and len(records.offset) and not since:
             since.append((time.perf_counter(), time.process_time()))
-        return found
+        return records
 
-    def committed(_source: object, made: object, _lag: object) -> None:
-        counts.append(made.counts.get("accepted", 0))  # type: ignore[attr-defined]
+    def committed(_source: object, commit: object, _lag: object) -> None:
+        counts.append(commit.counts.get("accepted", 0))  # type: ignore[attr-defined]
         last[:] = [_rates(events, since[0])] if since else []
         if sum(counts) >= events:
             stop.set()
@@ -159,13 +159,13 @@ def measure(servers: str, topic: str, events: int, repeats: int) -> dict[str, li
         "archive": lambda: ingested(servers, topic, events, archive=True),
         "often": lambda: ingested(servers, topic, events, seldom=False),
     }
-    found: dict[str, list[float]] = {}
+    rates: dict[str, list[float]] = {}
     for _ in range(repeats):
         for side, work in sides.items():
             rate, busy = work()
-            found.setdefault(side, []).append(rate)
-            found.setdefault(f"{side} busy", []).append(busy)
-    return found
+            rates.setdefault(side, []).append(rate)
+            rates.setdefault(f"{side} busy", []).append(busy)
+    return rates
 
 
 if __name__ == "__main__":

@@ -19,19 +19,19 @@ def once(folder: str, rows: int, memory: int | None) -> dict:
     import headwater as hw
 
     features_of(make(Shape(10_000, 1_000)))
-    asked = asking(rows)
-    found = []
+    requests = asking(rows)
+    frames = []
 
     def work() -> None:
         source = hw.Source("payments", history=hw.parquet(folder), timestamp_field="at", select=["user", "amount"])
-        found.append(hw.get_historical_features(over(source), asked, memory=memory))
+        frames.append(hw.get_historical_features(over(source), requests, memory=memory))
 
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         clock, busy = seconds(work)
-    hashed = found[0].hash_rows(seed=0).to_numpy()
+    hashed = frames[0].hash_rows(seed=0).to_numpy()
     same = f"{int(hashed.sum()) & (2**64 - 1):016x}"
-    return {"seconds": clock, "busy": busy, "peak_mb": peak_mb(), "answers": same, "warnings": [str(w.message) for w in said]}
+    return {"seconds": clock, "busy": busy, "peak_mb": peak_mb(), "answers": same, "warnings": [str(w.message) for w in caught]}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Four levels of freshness at once, beside one: they share reading, sorting and sweeping.
+"""Four levels of freshness together, compared with one: they share reading, sorting and sweeping.
 
 python -m bench.levels EVENTS REPEATS      in this process; prints JSON
 """
@@ -22,15 +22,15 @@ def four_beside_one(events: int, repeats: int) -> dict:
     from headwater.training.feature_frames import feature_frames
     from headwater.training.requests import read_rows
 
-    made = make(Shape(events, max(events // 10, 1)))
-    service = hw.FeatureService("all", [view_of(made)])
-    requests = read_rows(made.rows, "timestamp")
+    generated = make(Shape(events, max(events // 10, 1)))
+    service = hw.FeatureService("all", [view_of(generated)])
+    requests = read_rows(generated.rows, "timestamp")
     ladder = {name: level for name, level in hw.ladder().items() if name in LEVELS}
     sides = {
         "ours": lambda: feature_frames(service, requests, ladder, Notes()),
         "peer": lambda: feature_frames(service, requests, {"instant": ladder["instant"]}, Notes()),
     }
-    return {**in_turns(sides, repeats, warm=["ours"]), "events": events, "rows": made.rows.height}
+    return {**in_turns(sides, repeats, warm=["ours"]), "events": events, "rows": generated.rows.height}
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ def in_turns(sides: dict[str, Callable[[], object]], repeats: int, warm: Sequenc
     """Each side `repeats` times, in turns; the sides named in `warm` once before, unmeasured."""
     for side in warm:
         sides[side]()
-    found: dict[str, dict[str, list[float]]] = {side: {"seconds": [], "busy": []} for side in sides}
+    times: dict[str, dict[str, list[float]]] = {side: {"seconds": [], "busy": []} for side in sides}
     for _ in range(repeats):
         for side, work in sides.items():
             clock, busy = seconds(work)
-            found[side]["seconds"].append(clock)
-            found[side]["busy"].append(busy)
-    return found
+            times[side]["seconds"].append(clock)
+            times[side]["busy"].append(busy)
+    return times
 
 
 def peak_mb() -> float:
@@ -88,7 +88,7 @@ def compared(ours: dict[str, list[float]], peer: dict[str, list[float]], *, peer
     mine, theirs = statistics.median(ours["seconds"]), statistics.median(peer["seconds"])
     turns = [(p / o if peer_over_ours else o / p) for o, p in zip(ours["seconds"], peer["seconds"], strict=True)]
     best = min(ours["seconds"]), min(peer["seconds"])
-    found = {
+    figures = {
         "ours": round(mine, 4),
         "peer": round(theirs, 4),
         "ratio": round(theirs / mine if peer_over_ours else mine / theirs, 3),
@@ -101,9 +101,9 @@ def compared(ours: dict[str, list[float]], peer: dict[str, list[float]], *, peer
     }
     if "busy" in ours and "busy" in peer:
         busy = min(ours["busy"]) / max(min(peer["busy"]), 1e-9)
-        found |= {"ratio_of_busy_minima": round(1 / max(busy, 1e-9) if peer_over_ours else busy, 3)}
-        found |= {"ours_busy_seconds": _rounded(ours["busy"]), "peer_busy_seconds": _rounded(peer["busy"])}
-    return found
+        figures |= {"ratio_of_busy_minima": round(1 / max(busy, 1e-9) if peer_over_ours else busy, 3)}
+        figures |= {"ours_busy_seconds": _rounded(ours["busy"]), "peer_busy_seconds": _rounded(peer["busy"])}
+    return figures
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -32,7 +32,7 @@ def timed(case: str, events: int, repeats: int) -> dict[str, float]:
     """The seconds of each phase, each the least of some calls, and of a whole call."""
     from headwater.engine.local import compute, sorted_events
 
-    made = make(Shape(events, max(events // 10, 1), **SHAPES[case]))
+    generated = make(Shape(events, max(events // 10, 1), **SHAPES[case]))
     spent: Counter[str] = Counter()
 
     def wrapped(name: str, work: Callable[..., object]) -> Callable[..., object]:
@@ -47,11 +47,11 @@ def timed(case: str, events: int, repeats: int) -> dict[str, float]:
 
     for module, name in ((module, name) for module in (compute, sorted_events) for name in (*PHASES, "taken") if hasattr(module, name)):
         setattr(module, name, wrapped("take" if name == "taken" else name, getattr(module, name)))
-    features_of(made)
+    features_of(generated)
     calls = []
     for _ in range(repeats):
         spent.clear()
-        whole, _busy = seconds(lambda: features_of(made))
+        whole, _busy = seconds(lambda: features_of(generated))
         calls.append({**spent, "all else": whole - sum(spent.values()), "whole call": whole})
     return {phase: min(call.get(phase, 0.0) for call in calls) for phase in (*PHASES, "all else", "whole call")}
 
@@ -79,18 +79,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    cases = given.case or list(SHAPES)
-    if given.here:
-        print(json.dumps({case: timed(case, given.events, given.repeats) for case in cases}))
+    arguments = parser.parse_args()
+    cases = arguments.case or list(SHAPES)
+    if arguments.here:
+        print(json.dumps({case: timed(case, arguments.events, arguments.repeats) for case in cases}))
         return
-    options = ["--events", str(given.events), "--repeats", str(given.repeats), "--here"]
-    columns = {case: child([sys.executable, "-m", "bench.phases", *options, "--case", case], given.threads)[case] for case in cases}
+    options = ["--events", str(arguments.events), "--repeats", str(arguments.repeats), "--here"]
+    columns = {case: child([sys.executable, "-m", "bench.phases", *options, "--case", case], arguments.threads)[case] for case in cases}
     print("| phase | " + " | ".join(cases) + " |\n|---|" + "---|" * len(cases))
     for phase in (*PHASES, "all else", "whole call"):
         print(f"| {PHASES.get(phase, phase)} | " + " | ".join(f"{columns[case][phase]:.2f}" for case in cases) + " |")
     print()
-    for name, value in first_calls(given.threads).items():
+    for name, value in first_calls(arguments.threads).items():
         print(f"{name}: {value:.2f} s")
 
 

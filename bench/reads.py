@@ -1,4 +1,4 @@
-"""Reads of 27 features of 3 views for one key and for many, beside LMDB by hand.
+"""Reads of 27 features of 3 views for one key and for many, compared with LMDB by hand.
 
 `python -m bench.reads PARTITIONS EVENTS REPEATS` prints JSON.
 
@@ -42,31 +42,34 @@ class Partitioned(LmdbStore):
 def main(partitions: str, events: str, repeats: str) -> None:
     """Microseconds a key: of both sides in turns, for one key and for a hundred."""
     parts, count = int(partitions), int(events)
-    users = 100_000 if parts == 1 else max(count // (16 * parts), 8)  # of which each has events in nearly every partition
+    users = 100_000 if parts == 1 else max(count // (16 * parts), 8)  # each has events in nearly every partition
     frame = payments(count, seed=2, hours=24, users=users)
-    asked = np.random.default_rng(0).choice(frame["user_id"].unique().to_numpy(), 4000 if parts == 1 else 1000).tolist()
+    user_ids = np.random.default_rng(0).choice(frame["user_id"].unique().to_numpy(), 4000 if parts == 1 else 1000).tolist()
     now = int(frame["ts"].dt.epoch("us").max()) + 1  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
         store = (LmdbStore if parts == 1 else Partitioned)(Path(ours))
         features = _filled(store, frame, parts)
         peer = _Reader(Path(theirs), frame, users) if parts == 1 else None
-        requests = [dict.fromkeys(KEYS, key) for key in asked]
-        batches = [dict.fromkeys(KEYS, asked[at : at + _MANY]) for at in range(0, len(asked), _MANY)]
+        requests = [dict.fromkeys(KEYS, key) for key in user_ids]
+        batches = [dict.fromkeys(KEYS, user_ids[at : at + _MANY]) for at in range(0, len(user_ids), _MANY)]
         sides: dict[str, Callable[[], object]] = {
             "one": lambda: [features.row(request, t=now) for request in requests],
             "many": lambda: [features.rows(request, t=now) for request in batches],
         }
         if peer is not None:
-            sides |= {"peer one": lambda: [peer.one(key) for key in asked], "peer many": lambda: [peer.many(r["user_id"]) for r in batches]}
-        found: dict[str, list[float]] = {side: [] for side in (*sides, *(f"{side} busy" for side in sides))}
+            sides |= {
+                "peer one": lambda: [peer.one(key) for key in user_ids],
+                "peer many": lambda: [peer.many(r["user_id"]) for r in batches],
+            }
+        times: dict[str, list[float]] = {side: [] for side in (*sides, *(f"{side} busy" for side in sides))}
         for turn in range(int(repeats) + 1):
             for side, work in sides.items():
                 begin, busy = time.perf_counter(), time.thread_time()
                 work()
                 if turn:
-                    found[side].append((time.perf_counter() - begin) / len(asked) * 1e6)
-                    found[f"{side} busy"].append((time.thread_time() - busy) / len(asked) * 1e6)
-        print(json.dumps({**found, "events": count, "bytes_a_record": _size(store), "peak_mb": peak_mb()}))
+                    times[side].append((time.perf_counter() - begin) / len(user_ids) * 1e6)
+                    times[f"{side} busy"].append((time.thread_time() - busy) / len(user_ids) * 1e6)
+        print(json.dumps({**times, "events": count, "bytes_a_record": _size(store), "peak_mb": peak_mb()}))
 
 
 def _filled(store: OnlineStore, frame: pl.DataFrame, partitions: int) -> OnlineFeatures:
@@ -78,12 +81,12 @@ def _filled(store: OnlineStore, frame: pl.DataFrame, partitions: int) -> OnlineF
         for at in range(0, rows, 100_000):
             records, now = batch(mine[at : at + 100_000], at, str(number))
             writer.apply([records], now)
-        said = {}
+        values = {}
         for view, tiles in zip(of, writer.acceptance.tiles, strict=True):
             state = State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole")
-            said[keyspace.state(view.tiles_fingerprint, writer.partition)] = encoded(state)
+            values[keyspace.state(view.tiles_fingerprint, writer.partition)] = encoded(state)
         views_of = {view.tiles_fingerprint: "whole" for view in of}
-        writer.note(msgspec.structs.replace(writer.progress, views=views_of), said, {})
+        writer.note(msgspec.structs.replace(writer.progress, views=views_of), values, {})
     return OnlineFeatures(hw.FeatureService("service", of), store)
 
 
@@ -101,8 +104,8 @@ class _Reader:
             writer.apply(frame[at : at + 100_000], at)
         self.env = writer.env
         with self.env.begin(write=True) as transaction:
-            found = [(key, transaction.get(key)) for key in writer.keys[:users]]
-            transaction.cursor().putmulti([(view + key, value) for key, value in found if value for view in _VIEWS])
+            records = [(key, transaction.get(key)) for key in writer.keys[:users]]
+            transaction.cursor().putmulti([(view + key, value) for key, value in records if value for view in _VIEWS])
         self.minute = int(frame["ts"].dt.epoch("us").max()) // 60_000_000  # type: ignore[call-overload]
 
     def one(self, key: int) -> list[float]:
@@ -120,12 +123,12 @@ class _Reader:
         """Those of several."""
         out = np.zeros((len(keys), 3, 9))
         with self.env.begin() as transaction:
-            for place, key in enumerate(keys):
+            for row, key in enumerate(keys):
                 own = key.to_bytes(8, "big")
                 for view, name in enumerate(_VIEWS):
                     value = transaction.get(name + own)
                     if value is not None:
-                        _windows(np.frombuffer(value, np.uint8), self.minute, out[place, view])
+                        _windows(np.frombuffer(value, np.uint8), self.minute, out[row, view])
         return out.reshape(len(keys), 27).tolist()
 
 

@@ -88,9 +88,9 @@ def _watched(command: list[str]) -> tuple[float, float, float]:
     Gives its seconds, the most memory of all its processes in MB, looked at five times a second, and the seconds that it says its job took:
     where the engine tells them, a start that varies by seconds does not count; else all.
     """
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as output:
         since, peak = time.perf_counter(), 0.0
-        process = subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL, env=clean(), start_new_session=True)
+        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=clean(), start_new_session=True)
         while process.poll() is None and time.perf_counter() - since < LIMIT:
             peak = max(peak, _held(process.pid))
             time.sleep(0.2)
@@ -99,11 +99,11 @@ def _watched(command: list[str]) -> tuple[float, float, float]:
             os.killpg(process.pid, 9)
             process.wait()
             raise Skipped(f"{Path(command[1]).stem}: not done after {LIMIT:.0f} s")
-        said.seek(0)
+        output.seek(0)
         if done:
-            raise Skipped(f"{Path(command[1]).stem} failed: {said.read().strip()[-300:]}")
-        said.seek(0)
-        last = (said.read().strip().splitlines() or [""])[-1]
+            raise Skipped(f"{Path(command[1]).stem} failed: {output.read().strip()[-300:]}")
+        output.seek(0)
+        last = (output.read().strip().splitlines() or [""])[-1]
     return seconds, peak, json.loads(last)["seconds"] if last.startswith('{"seconds"') else seconds
 
 
@@ -139,9 +139,9 @@ def _jars(name: str, artifact: str) -> list[str]:
         return []
     folder = BUILD / "jars" / name
     if not (folder / ".complete").exists():
-        with tempfile.TemporaryDirectory() as place:
-            (Path(place) / "pom.xml").write_text(_POM.format(*artifact.split(":")), encoding="utf-8")
-            command = ["mvn", "-q", "-B", "-f", f"{place}/pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / "pom.xml").write_text(_POM.format(*artifact.split(":")), encoding="utf-8")
+            command = ["mvn", "-q", "-B", "-f", f"{scratch}/pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
             command += ["-DincludeScope=runtime"]
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The table of rows: what each measures, beside which peer, and its goal. A new row is a function and a line."""
+"""The table of rows: the measurement, the peer and the goal of each. A new row is a function and a line."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def _bench(settings: Settings, module: str, *arguments: object) -> dict:
 
 def _beside_sort(case: str, goal: str) -> Row:
     def row(settings: Settings) -> list[dict]:
-        found = _bench(settings, "windows", case, settings.of(EVENTS), settings.repeats, settings.threads, settings.limit)
-        two = [o / s for o, s in zip(found["ours"]["seconds"], found["two columns"]["seconds"], strict=True)]
-        size = {key: found[key] for key in ("events", "rows", "first_call", "peak_mb")}
+        times = _bench(settings, "windows", case, settings.of(EVENTS), settings.repeats, settings.threads, settings.limit)
+        two = [o / s for o, s in zip(times["ours"]["seconds"], times["two columns"]["seconds"], strict=True)]
+        size = {key: times[key] for key in ("events", "rows", "first_call", "peak_mb")}
         name = f"point-in-time windows, {case}: 12 features"
         extra = {"ratio_to_sort_by_two_columns": round(float(np.median(two)), 3), **size}
         peer = "a polars sort of the events by one packed int64"
-        return [{"name": name, "goal": goal, "peer_name": peer, **compared(found["ours"], found["peer"]), **extra}]
+        return [{"name": name, "goal": goal, "peer_name": peer, **compared(times["ours"], times["peer"]), **extra}]
 
     return row
 
@@ -70,25 +70,25 @@ def duckdb(settings: Settings) -> list[dict]:
         raise Skipped("duckdb is not installed (the extra `bench` brings it)") from error
     events = max(int(settings.of(EVENTS) * settings.duckdb_scale), 100)
     repeats = min(settings.repeats, 3)
-    found = _bench(settings, "windows", "duckdb", events, repeats, settings.threads, settings.limit)
-    extra = {key: found[key] for key in ("events", "rows", "equal", "interrupted", "peer_limit") if key in found}
+    times = _bench(settings, "windows", "duckdb", events, repeats, settings.threads, settings.limit)
+    extra = {key: times[key] for key in ("events", "rows", "equal", "interrupted", "peer_limit") if key in times}
     return [
         {
             "name": "point-in-time windows, integer keys: 12 features, beside DuckDB RANGE windows",
             "goal": ">= 50",
             "peer_name": f"DuckDB {peer.__version__}",
-            **compared(found["ours"], found["peer"], peer_over_ours=True),
+            **compared(times["ours"], times["peer"], peer_over_ours=True),
             **extra,
         }
     ]
 
 
 def levels(settings: Settings) -> list[dict]:
-    """What a backtest at four levels costs beside one level."""
-    found = _bench(settings, "levels", settings.of(EVENTS), settings.repeats)
-    size = {key: found[key] for key in ("events", "rows")}
+    """The cost of a backtest at four levels, relative to one level."""
+    times = _bench(settings, "levels", settings.of(EVENTS), settings.repeats)
+    size = {key: times[key] for key in ("events", "rows")}
     name = "4 levels (daily, hourly, minute, instant) against 1"
-    return [{"name": name, "goal": "<= 1.7", "peer_name": "headwater at one level", **compared(found["ours"], found["peer"]), **size}]
+    return [{"name": name, "goal": "<= 1.7", "peer_name": "headwater at one level", **compared(times["ours"], times["peer"]), **size}]
 
 
 def feast(settings: Settings) -> list[dict]:
@@ -122,15 +122,15 @@ def feast(settings: Settings) -> list[dict]:
 
 
 def larger(settings: Settings) -> list[dict]:
-    """All events and a tenth of them within 2.5 GB, both more than that holds; and all within 4 GB beside a tenth in memory."""
+    """All events and a tenth of them within 2.5 GB, both larger than that; and all within 4 GB, compared with a tenth in memory."""
     few, rows, repeats = settings.of(LARGE) // 10, settings.of(ASKED), min(settings.repeats, 3)
     small, wide = (max(int(size * settings.scale), LEAST) for size in BUDGETS)
     sides: dict[str, list[dict]] = {"tenth in memory": [], "tenth": [], "all": [], "all, wide": []}
-    with tempfile.TemporaryDirectory(dir=settings.disk) as place:
-        folders = {"tenth": Path(place) / "tenth", "all": Path(place) / "all"}
+    with tempfile.TemporaryDirectory(dir=settings.disk) as scratch:
+        folders = {"tenth": Path(scratch) / "tenth", "all": Path(scratch) / "all"}
         write_history(folders["tenth"], few)
         write_history(folders["all"], 10 * few)
-        home = {"HEADWATER_HOME": str(Path(place) / "home")}
+        home = {"HEADWATER_HOME": str(Path(scratch) / "home")}
         for _ in range(repeats):
             for side, runs in sides.items():
                 budget = [] if side == "tenth in memory" else [wide if side == "all, wide" else small]
@@ -174,12 +174,12 @@ def _compared_by(ours: list[dict], peer: list[dict], what: str, ours_of: float =
     for runs, of in ((ours, ours_of), (peer, peer_of)):
         busy = {"busy": [r["busy"] / of for r in runs]} if what == "seconds" else {}
         sides.append({"seconds": [r[what] / of for r in runs], **busy})
-    found = {name if what == "seconds" else name.replace("_seconds", "_peaks"): value for name, value in compared(*sides).items()}
-    return found | {"unit": unit}
+    figures = {name if what == "seconds" else name.replace("_seconds", "_peaks"): value for name, value in compared(*sides).items()}
+    return figures | {"unit": unit}
 
 
 def starts(settings: Settings) -> list[dict]:
-    """How long it takes to start: whole processes by the clock, beside an interpreter that does nothing."""
+    """Start-up time of whole processes, compared with an interpreter that does nothing."""
     commands = {
         "bare": [sys.executable, "-c", "pass"],
         "import headwater": [sys.executable, "-c", "import headwater"],
@@ -198,17 +198,17 @@ def starts(settings: Settings) -> list[dict]:
 
 
 def wide(settings: Settings) -> list[dict]:
-    """Many features at once. No goal is set for the windows: the time and memory are what is wanted."""
+    """Many features together. The windows have no goal: their time and memory are reported."""
     rows = settings.of(JOINED)
-    found = _bench(settings, "wide", "windows", rows)
+    figures = _bench(settings, "wide", "windows", rows)
     name = "1,000 features: 10 functions over 20 windows for each of 5 keys"
-    size = {"rows": rows, "events": rows, **{key: found[key] for key in ("busy", "peak_mb", "before_mb", "answer_mb")}}
-    windows = {"name": name, "goal": None, "ours": round(found["seconds"], 2), "peer": None, "ratio": None, "unit": "s", **size}
+    size = {"rows": rows, "events": rows, **{key: figures[key] for key in ("busy", "peak_mb", "before_mb", "answer_mb")}}
+    windows = {"name": name, "goal": None, "ours": round(figures["seconds"], 2), "peer": None, "ratio": None, "unit": "s", **size}
     return [windows, *_thousand_columns(settings)]
 
 
 def _thousand_columns(settings: Settings) -> list[dict]:
-    """The size of Feast's issue 3003, beside what was reported there, and beside Feast today where it is."""
+    """The size of Feast's issue 3003, compared with the time reported there, and with Feast today if it is installed."""
     with tempfile.TemporaryDirectory() as folder:
         _bench(settings, "wide", "write", folder)
         runs = [_bench(settings, "wide", "columns", folder) for _ in range(min(settings.repeats, 3) + 1)][1:]
@@ -248,10 +248,10 @@ def tiles(settings: Settings) -> list[dict]:
     rows = []
     for case, goal in goals.items():
         events = max(settings.of(300_000 if case.startswith("10k") else 1_500_000), 1_000)
-        found = _bench(settings, "tiles", case, events, min(settings.repeats, 3))
-        sides = compared(*({"seconds": found[side]} for side in ("ours", "peer")))
-        beside = {"peer_name": "LMDB by hand, tiles kept in memory and written sparse", "ours_busy": [round(v) for v in found["busy"]]}
-        size = {key: found[key] for key in ("events", "batch", "peak_mb")}
+        rates = _bench(settings, "tiles", case, events, min(settings.repeats, 3))
+        sides = compared(*({"seconds": rates[side]} for side in ("ours", "peer")))
+        beside = {"peer_name": "LMDB by hand, tiles kept in memory and written sparse", "ours_busy": [round(v) for v in rates["busy"]]}
+        size = {key: rates[key] for key in ("events", "batch", "peak_mb")}
         name = f"durable tiles in batches of {case.replace(' ', ', with ')}"
         rows.append({"name": name, "goal": goal and f">= {goal} k events/s", **sides, "unit": "k events/s", **_ABSOLUTE, **beside, **size})
     return rows
@@ -261,35 +261,35 @@ def reads(settings: Settings) -> list[dict]:
     """27 features of 3 views out of LMDB, values with statuses; also of keys that have a record in each of many partitions."""
     rows = []
     for partitions, events in ((1, 300_000), (8, 64_000), (64, 64_000)):
-        found = _bench(settings, "reads", partitions, max(settings.of(events), 4_000), settings.repeats)
+        times = _bench(settings, "reads", partitions, max(settings.of(events), 4_000), settings.repeats)
         for many, keys, goal in (("one", "1 key", "<= 12 us"), ("many", "100 keys, each", "<= 3 us")):
             name = f"online read in process, 27 features of 3 views, {keys}"
-            size = {key: found[key] for key in ("events", "bytes_a_record", "peak_mb")} | {"ours_busy": _busy(found, many)}
+            size = {key: times[key] for key in ("events", "bytes_a_record", "peak_mb")} | {"ours_busy": _busy(times, many)}
             if partitions == 1:
-                sides = compared(*({"seconds": found[side]} for side in (many, f"peer {many}")))
-                beside = {"peer_name": "LMDB by hand, values alone", "peer_busy": _busy(found, f"peer {many}")}
+                sides = compared(*({"seconds": times[side]} for side in (many, f"peer {many}")))
+                beside = {"peer_name": "LMDB by hand, values alone", "peer_busy": _busy(times, f"peer {many}")}
                 rows.append({"name": name, "goal": goal, **sides, "unit": "us", **_ABSOLUTE, **beside, **size})
             else:
-                ours = round(float(np.median(found[many])), 2)
+                ours = round(float(np.median(times[many])), 2)
                 none = {"goal": None, "peer": None, "ratio": None, "unit": "us"}
                 rows.append({"name": f"{name}, a record in each of {partitions} partitions", "ours": ours, **none, **size})
     return rows
 
 
 def serving(settings: Settings) -> list[dict]:
-    """Requests over HTTP, one worker, beside an app that reads, checks and answers as many bytes; peaks, then tails at 70 % of each."""
+    """Requests over HTTP, one worker, compared with an app that reads, checks and answers as many bytes; peaks, then tails at 70 %."""
     goals = {"features": ">= 0.65", "full": None, "predict": ">= 0.45"}
     what = {"features": "POST features, 27 of 3 views, arrays", "full": "the same, an object a feature", "predict": "POST predict"}
     rows = []
     for kind, goal in goals.items():
         seconds = max(round(8 * settings.scale), 1)
-        found = _bench(settings, "serving", "measure", kind, seconds, min(settings.repeats, 5))
+        turns = _bench(settings, "serving", "measure", kind, seconds, min(settings.repeats, 5))
         peaks, tails = (
-            [{"seconds": [one[key] for one in found[part][side]]} for side in ("ours", "peer")]
-            for part, key in (("peak", "rate"), ("tail", "p99"))
+            [{"seconds": [turn[key] for turn in turns[phase][side]]} for side in ("ours", "peer")]
+            for phase, key in (("peak", "rate"), ("tail", "p99"))
         )
-        beside = {"peer_name": "an app that reads the body, checks the token and answers at equal length", "bytes": found["length"]}
-        busy = {f"{side}_busy": [round(one["busy"], 1) for one in found["peak"][side]] for side in ("ours", "peer")}
+        beside = {"peer_name": "an app that reads the body, checks the token and answers at equal length", "bytes": turns["length"]}
+        busy = {f"{side}_busy": [round(turn["busy"], 1) for turn in turns["peak"][side]] for side in ("ours", "peer")}
         rows.append({"name": what[kind], "goal": goal, **compared(*peaks), "unit": "requests/s", **beside, **busy})
         name = f"{what[kind]}: p99 at 70 % of its own peak"
         rows.append({"name": name, "goal": "<= 2" if kind == "features" else None, **compared(*tails), "unit": "ms", **beside})
@@ -297,19 +297,19 @@ def serving(settings: Settings) -> list[dict]:
 
 
 def serving_feast(settings: Settings) -> list[dict]:
-    """Requests over HTTP beside Feast's server, in turns, each with one worker."""
+    """Requests over HTTP compared with Feast's server, in turns, each with one worker."""
     if settings.feast_python is None:
         raise Skipped("no Feast: make an environment with `feast` and name its interpreter with --feast-python")
-    found = _bench(settings, "serving", "feast", settings.feast_python, max(round(8 * settings.scale), 1), min(settings.repeats, 5))
-    sides = [{"seconds": [one["rate"] for one in found["peak"][side]]} for side in ("ours", "peer")]
-    more = {side: round(float(np.median([one["p99"] for one in found["peak"][side]])), 2) for side in ("ours", "peer")}
+    turns = _bench(settings, "serving", "feast", settings.feast_python, max(round(8 * settings.scale), 1), min(settings.repeats, 5))
+    sides = [{"seconds": [turn["rate"] for turn in turns["peak"][side]]} for side in ("ours", "peer")]
+    more = {side: round(float(np.median([turn["p99"] for turn in turns["peak"][side]])), 2) for side in ("ours", "peer")}
     name = "POST features beside Feast's server, 27 of 3 views"
     peer = {"peer_name": "feast serve, SQLite, one worker, no access log", "p99s": more}
     return [{"name": name, "goal": ">= 15", **compared(*sides), "unit": "requests/s", **peer}]
 
 
-def _busy(found: dict, side: str) -> list[float]:
-    return [round(v, 2) for v in found[f"{side} busy"]]
+def _busy(times: dict, side: str) -> list[float]:
+    return [round(v, 2) for v in times[f"{side} busy"]]
 
 
 def kafka(settings: Settings) -> list[dict]:
@@ -319,12 +319,12 @@ def kafka(settings: Settings) -> list[dict]:
     events = settings.of(1_000_000)
     with broker() as servers:
         _bench(settings, "kafka", "fill", servers, "payments", events)
-        found = _bench(settings, "kafka", "measure", servers, "payments", events, min(settings.repeats, 5))
+        rates = _bench(settings, "kafka", "measure", servers, "payments", events, min(settings.repeats, 5))
     rows = []
     cases = {"ours": ("", ">= 0.6"), "archive": (", with an archive", None), "often": (", collector of cycles as Python has it", None)}
     for side, (also, goal) in cases.items():
-        sides = compared(*({"seconds": found[s], "busy": found[f"{s} busy"]} for s in (side, "values")))
-        size = {"events": events, "peak_mb": found["peak_mb"], "peer_name": "confluent-kafka: consume and value(), nothing else"}
+        sides = compared(*({"seconds": rates[s], "busy": rates[f"{s} busy"]} for s in (side, "values")))
+        size = {"events": events, "peak_mb": rates["peak_mb"], "peer_name": "confluent-kafka: consume and value(), nothing else"}
         rows.append({"name": f"Kafka JSON into durable tiles, one process{also}", "goal": goal, **sides, **size, "unit": "k events/s"})
     return rows
 
@@ -345,10 +345,10 @@ def visibility(settings: Settings) -> list[dict]:
         _bench(settings, "visibility", "measure", servers, 20_000, seconds)
         for rate, goal in ((20_000, "<= 50 ms"), (int(peak / 2), "<= 250 ms"), (0, None)):
             turns = [_bench(settings, "visibility", "measure", servers, rate, seconds) for _ in range(min(settings.repeats, 3))]
-            found = sorted(turns, key=lambda turn: turn["p99"])[len(turns) // 2] | {"p99s": [turn["p99"] for turn in turns]}
+            median = sorted(turns, key=lambda turn: turn["p99"])[len(turns) // 2] | {"p99s": [turn["p99"] for turn in turns]}
             name = f"event produced to readable, {f'{rate:,} events/s' if rate else '50 events/s by HTTP'}"
-            same = {"peer": None, "ratio": None, "unit": "ms", "spread": [found["p50"], found["most"]], "peak": round(peak)}
-            rows.append({"name": f"{name}, p99", "goal": goal, "ours": found["p99"], **same, **_ABSOLUTE, **found})
+            same = {"peer": None, "ratio": None, "unit": "ms", "spread": [median["p50"], median["most"]], "peak": round(peak)}
+            rows.append({"name": f"{name}, p99", "goal": goal, "ours": median["p99"], **same, **_ABSOLUTE, **median})
     return rows
 
 
@@ -368,13 +368,13 @@ def engines(settings: Settings) -> list[dict]:
         for name, engine in rivals.ENGINES.items():
             row = {"name": f"Kafka JSON into tiles: headwater beside {engine.title}", "peer_name": f"{engine.title}: {engine.does}"}
             try:
-                found = rivals.measured(name, servers, topics, shrink)
+                measured = rivals.measured(name, servers, topics, shrink)
             except Skipped as reason:
                 rows.append({**row, "ours": mine, "peer": None, "ratio": None, "unit": "k events/s", "goal": None, "skipped": str(reason)})
                 continue
-            ratio = round(mine / found["rate"], 2)
-            both = {"ours": mine, "peer": round(found["rate"], 1), "ratio": ratio, "spread": [ratio, ratio], "unit": "k events/s"}
-            more = {"start": round(found["start"], 1), "peer_peak_mb": round(found["peak_mb"]), "peer_seconds": found["seconds"]}
+            ratio = round(mine / measured["rate"], 2)
+            both = {"ours": mine, "peer": round(measured["rate"], 1), "ratio": ratio, "spread": [ratio, ratio], "unit": "k events/s"}
+            more = {"start": round(measured["start"], 1), "peer_peak_mb": round(measured["peak_mb"]), "peer_seconds": measured["seconds"]}
             rows.append({**row, "goal": ">= 3", **both, **more, "peak_mb": ours["peak_mb"]})
     return rows
 

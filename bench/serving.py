@@ -1,4 +1,4 @@
-"""Requests over HTTP beside an app that makes nothing of them, in turns, each with one worker; the other app is served by granian.
+"""Requests over HTTP compared with an app that ignores them, in turns, each with one worker; the other app is served by granian.
 
 `python -m bench.serving measure KIND SECONDS REPEATS` prints JSON. KIND is `features` (27 of 3 views, in compact form), `full` (the same,
 an object a feature) or `predict` (27 features, one request feature, one request field, a LightGBM model). `python -m bench.serving feast
@@ -75,7 +75,7 @@ def project() -> hw.Project:
 
 
 def fresh() -> list[hw.FeatureView]:
-    """The views, which promise no more than a store can keep that nobody writes to: what is stale costs more to answer."""
+    """The views, at a freshness that a store without writers can keep: a stale value costs more to answer."""
     return [view.at(hw.streaming("1d")) for view in views(*KEYS)]
 
 
@@ -89,33 +89,33 @@ def fill(folder: Path) -> None:
     for at in range(0, frame.height, 100_000):
         records, now = batch(frame[at : at + 100_000], at)
         writer.apply([records], now)
-    said = {
+    rows = {
         keyspace.state(view.tiles_fingerprint): encoded(State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole"))
         for view, tiles in zip(fresh(), writer.acceptance.tiles, strict=True)
     }
     whole = {view.tiles_fingerprint: "whole" for view in fresh()}
-    writer.note(msgspec.structs.replace(writer.progress, views=whole), said, {})
+    writer.note(msgspec.structs.replace(writer.progress, views=whole), rows, {})
     store.close()
 
 
 def serve(side: str, folder: str, port: str, length: str) -> None:
     """One of the two apps, until the input ends; then the seconds that it has kept a processor busy."""
-    place = Path(folder)
+    data_dir = Path(folder)
     _alone(first=True)
     with seldom_collected(), ExitStack() as stack:
         app, _, server = side.partition(" on ")
         which = _SERVERS[server or ("granian" if app == "nothing" else "uvicorn")]
         if app == "nothing":
-            token = (place / "token").read_text()
+            token = (data_dir / "token").read_text()
             stack.enter_context(which(_nothing(token, int(length)), "127.0.0.1", int(port)))
         else:
             hw_serve.serving = which
-            made = project()
-            log = None if side == "without logs" else stack.enter_context((place / "log").open("w"))
-            served = stack.enter_context(ServedLog(place / side.replace(" ", "-"))) if side.startswith("headwater") else None
-            models = {"fraud": _scorer(made.model("fraud"))}
-            service = {"tokens": place / "tokens.json", "models": models, "log": log, "served": served}
-            stack.enter_context(hw.serve(made, f"lmdb:{place / 'online'}", http=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
+            definitions = project()
+            log = None if side == "without logs" else stack.enter_context((data_dir / "log").open("w"))
+            served = stack.enter_context(ServedLog(data_dir / side.replace(" ", "-"))) if side.startswith("headwater") else None
+            models = {"fraud": _scorer(definitions.model("fraud"))}
+            service = {"tokens": data_dir / "tokens.json", "models": models, "log": log, "served": served}
+            stack.enter_context(hw.serve(definitions, f"lmdb:{data_dir / 'online'}", http=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
         print("ready", flush=True)
         for line in sys.stdin:
             used = resource.getrusage(resource.RUSAGE_SELF)
@@ -158,8 +158,8 @@ def _nothing(token: str, length: int):
 
     async def app(scope: Scope, read: Read, send: Send) -> None:
         message = await read()
-        given = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
-        good = hmac.compare_digest(hashlib.sha256(given).digest(), digest) and message["body"]
+        token = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
+        good = hmac.compare_digest(hashlib.sha256(token).digest(), digest) and message["body"]
         status = 200 if good else 401
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -201,17 +201,17 @@ class _Side:
         """Requests a second, latencies in milliseconds, and microseconds of a processor a request."""
         before = self.busy()
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--latency", "-s", str(script)]
-        said = subprocess.run(
+        output = subprocess.run(
             [*command, f"http://127.0.0.1:{self.port}{self.path}", "--", *more],
             capture_output=True,
             text=True,
             check=True,
             preexec_fn=partial(_alone, first=False),
         ).stdout
-        if "Non-2xx" in said or "Socket errors" in said:
-            raise RuntimeError(f"{self.path}: {said}")
-        found = {name: _number(said, pattern) for name, pattern in _PATTERNS.items()}
-        return found | {"busy": (self.busy() - before) / found["requests"] * 1e6}
+        if "Non-2xx" in output or "Socket errors" in output:
+            raise RuntimeError(f"{self.path}: {output}")
+        figures = {name: _number(output, pattern) for name, pattern in _PATTERNS.items()}
+        return figures | {"busy": (self.busy() - before) / figures["requests"] * 1e6}
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -219,10 +219,10 @@ class _Side:
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """A free port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 _PATTERNS = {
@@ -235,11 +235,11 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 def _number(text: str, pattern: str) -> float:
-    found = re.search(pattern, text)
-    assert found is not None, text
-    number = re.match(r"[\d.]+", found[1])
+    match = re.search(pattern, text)
+    assert match is not None, text
+    number = re.match(r"[\d.]+", match[1])
     assert number is not None
-    return float(number[0]) * _UNITS.get(found[1][number.end() :], 1.0)
+    return float(number[0]) * _UNITS.get(match[1][number.end() :], 1.0)
 
 
 _SCRIPT = """
@@ -269,13 +269,13 @@ def measure(kind: str, seconds: str, repeats: str) -> None:
         length = round(statistics.mean(_length(ours, bodies[n], token) for n in range(50)))
         sides = {"ours": ours, "peer": _Side.app("nothing", folder, length, path)}
         stack.callback(sides["peer"].close)
-        found = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+        turns = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
         tails: dict[str, list[dict]] = {}
         for name, side in sides.items():
-            rate = statistics.median(one["rate"] for one in found[name])
-            pause = CONNECTIONS / (SHARE * rate) * 1000 - statistics.median(one["p50"] for one in found[name]) / CONNECTIONS
+            rate = statistics.median(turn["rate"] for turn in turns[name])
+            pause = CONNECTIONS / (SHARE * rate) * 1000 - statistics.median(turn["p50"] for turn in turns[name]) / CONNECTIONS
             tails[name] = [side.wrk(paced, float(seconds), f"{max(pause, 0):.3f}") for _ in range(int(repeats))]
-    print(json.dumps({"length": length, "peak": found, "tail": tails}))
+    print(json.dumps({"length": length, "peak": turns, "tail": tails}))
 
 
 def feast(python: str, seconds: str, repeats: str) -> None:
@@ -284,7 +284,7 @@ def feast(python: str, seconds: str, repeats: str) -> None:
         folder = Path(temporary)
         token = _ready(folder)
         names = [f"{key[:-3]}:{key[:-3]}_{n}" for key in KEYS for n in range(9)]
-        asked = [json.dumps({"features": names, "entities": dict(zip(KEYS, ([one] for one in row), strict=True))}) for row in _rows()]
+        bodies = [json.dumps({"features": names, "entities": dict(zip(KEYS, ([turn] for turn in row), strict=True))}) for row in _rows()]
         ours = _Side.app("headwater", folder, 0, "/v1/features/plain_v1")
         stack.callback(ours.close)
         port = free_port()
@@ -293,10 +293,10 @@ def feast(python: str, seconds: str, repeats: str) -> None:
         stack.callback(theirs.close)
         sides = {
             "ours": (ours, _scripts(folder, "ours", [_body("features", row) for row in _rows()], token)[0]),
-            "peer": (theirs, _scripts(folder, "feast", asked, token)[0]),
+            "peer": (theirs, _scripts(folder, "feast", bodies, token)[0]),
         }
-        found = _turns(sides, float(seconds), int(repeats))
-    print(json.dumps({"peak": found}))
+        turns = _turns(sides, float(seconds), int(repeats))
+    print(json.dumps({"peak": turns}))
 
 
 def apart(kind: str, seconds: str, repeats: str) -> None:
@@ -314,8 +314,8 @@ def apart(kind: str, seconds: str, repeats: str) -> None:
         length = _length(sides["headwater"], bodies[0], token)
         sides["nothing"] = _Side.app("nothing", folder, length, path)
         stack.callback(sides["nothing"].close)
-        found = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
-        busy = {name: statistics.median(one["busy"] for one in turns) for name, turns in found.items()}
+        by_side = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+        busy = {name: statistics.median(turn["busy"] for turn in turns) for name, turns in by_side.items()}
         stages = _stages(sides["without logs"], token)
     rest = busy["without logs"] - busy["nothing"] - sum(stages.values())
     logs = {
@@ -345,12 +345,12 @@ def servers(kind: str, seconds: str, repeats: str) -> None:
             sides[name] = _Side.app(name, folder, length, path)
             stack.callback(sides[name].close)
             length = length or _length(sides[name], bodies[0], token)
-        found = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
-    for name, turns in found.items():
-        print(f"{statistics.median(one['busy'] for one in turns):6.1f} us  {name}")
-    for one in ("headwater", "nothing"):
-        ratios = [a["busy"] / b["busy"] for a, b in zip(found[f"{one} on uvicorn"], found[f"{one} on bare"], strict=True)]
-        print(f"{statistics.median(ratios):6.2f}     {one}: uvicorn to bare")
+        by_side = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+    for name, turns in by_side.items():
+        print(f"{statistics.median(turn['busy'] for turn in turns):6.1f} us  {name}")
+    for turn in ("headwater", "nothing"):
+        ratios = [a["busy"] / b["busy"] for a, b in zip(by_side[f"{turn} on uvicorn"], by_side[f"{turn} on bare"], strict=True)]
+        print(f"{statistics.median(ratios):6.2f}     {turn}: uvicorn to bare")
 
 
 def _stages(side: _Side, token: str) -> dict[str, float]:
@@ -358,12 +358,12 @@ def _stages(side: _Side, token: str) -> dict[str, float]:
     request = urllib.request.Request(f"http://127.0.0.1:{side.port}/metrics", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request) as answer:
         text = answer.read().decode()
-    found: dict[str, dict[str, float]] = {}
+    histograms: dict[str, dict[str, float]] = {}
     for what, labels, value in re.findall(r"^headwater_stage_seconds_(sum|count)\{(.*)\} (\S+)$", text, re.MULTILINE):
         stage = re.search(r'stage="([^"]*)"', labels)
         assert stage is not None
-        found.setdefault(stage[1], {})[what] = float(value)
-    return {stage: one["sum"] / one["count"] * 1e6 for stage, one in found.items() if one.get("count")}
+        histograms.setdefault(stage[1], {})[what] = float(value)
+    return {stage: histogram["sum"] / histogram["count"] * 1e6 for stage, histogram in histograms.items() if histogram.get("count")}
 
 
 def _ready(folder: Path) -> str:
@@ -392,12 +392,12 @@ def _scripts(folder: Path, name: str, bodies: Sequence[str], token: str) -> tupl
 
 def _turns(sides: Mapping[str, tuple[_Side, Path]], seconds: float, repeats: int) -> dict[str, list[dict]]:
     """Each side at its peak, in turns; a first short one is not counted."""
-    found: dict[str, list[dict]] = {name: [] for name in sides}
+    by_side: dict[str, list[dict]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
         for name, (side, script) in sides.items():
             once = side.wrk(script, seconds if turn else 2)
-            found[name] += [once] if turn else []
-    return found
+            by_side[name] += [once] if turn else []
+    return by_side
 
 
 def _body(kind: str, row: Sequence[int]) -> str:

@@ -53,24 +53,24 @@ def turn(kind: str, connections: int, seconds: float) -> tuple[float, float]:
     sockets = listeners(kind, port)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "env": clean()}
     workers = []
-    for one in sockets:
-        command = [sys.executable, "-m", "bench.sockets", "work", str(one.fileno())]
-        workers.append(subprocess.Popen(command, pass_fds=[one.fileno()], **pipes))  # type: ignore[call-overload]
-    for one in workers:
-        assert one.stdout.readline().strip() == "ready"
+    for worker in sockets:
+        command = [sys.executable, "-m", "bench.sockets", "work", str(worker.fileno())]
+        workers.append(subprocess.Popen(command, pass_fds=[worker.fileno()], **pipes))  # type: ignore[call-overload]
+    for worker in workers:
+        assert worker.stdout.readline().strip() == "ready"
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "post.lua")
         script.write_text(f'wrk.method = "POST"; wrk.body = string.rep("x", 90); wrk.headers["Authorization"] = "Bearer {TOKEN}"')
-        before = [_ask(one) for one in workers]
+        before = [_ask(worker) for worker in workers]
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(script), f"http://127.0.0.1:{port}/"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        after = [_ask(one) for one in workers]
-    assert not re.search("Non-2xx|Socket errors", said), said
-    for one in workers:
-        one.stdin.close()
-        one.wait(30)
-    for one in set(sockets):
-        one.close()
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        after = [_ask(worker) for worker in workers]
+    assert not re.search("Non-2xx|Socket errors", output), output
+    for worker in workers:
+        worker.stdin.close()
+        worker.wait(30)
+    for worker in set(sockets):
+        worker.close()
     counts = [b[0] - a[0] for a, b in zip(before, after, strict=True)]
     busy = sum(b[1] - a[1] for a, b in zip(before, after, strict=True))
     return max(counts) / sum(counts), busy / sum(counts) * 1e6
@@ -85,13 +85,13 @@ def _ask(worker: subprocess.Popen) -> tuple[float, float]:
 
 def main(seconds: str, repeats: str) -> None:
     for connections in (16, 64):
-        found: dict[str, list[tuple[float, float]]] = {"shared": [], "one each": []}
+        by_kind: dict[str, list[tuple[float, float]]] = {"shared": [], "one each": []}
         for _ in range(int(repeats)):
-            for kind, turns in found.items():
+            for kind, turns in by_kind.items():
                 turns.append(turn(kind, connections, float(seconds)))
-        for kind, turns in found.items():
-            share, busy = (statistics.median(one[n] for one in turns) for n in (0, 1))
-            worst = max(one[0] for one in turns)
+        for kind, turns in by_kind.items():
+            share, busy = (statistics.median(figures[n] for figures in turns) for n in (0, 1))
+            worst = max(figures[0] for figures in turns)
             print(
                 f"{connections} connections, {kind}: busier worker {share:.0%} (at worst {worst:.0%}), {busy:.1f} us a request", flush=True
             )

@@ -67,7 +67,7 @@ def batch(frame: pl.DataFrame, first: int, partition: str = "0") -> tuple[Record
 
 
 class ByHand:
-    """LMDB by hand: 61 minutes and 25 hours of each user in memory, of which the live ones are written."""
+    """LMDB by hand: 61 minutes and 25 hours of each user in memory; the live ones are written."""
 
     MINUTES, RINGS = 61, 86
     TILE = np.dtype([("t", "<i4"), ("n", "<u4"), ("total", "<f8"), ("most", "<f4")])

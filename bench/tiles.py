@@ -1,4 +1,4 @@
-"""Batches of events into durable tiles, beside LMDB by hand: `python -m bench.tiles CASE EVENTS REPEATS` prints JSON."""
+"""Batches of events into durable tiles, compared with LMDB by hand: `python -m bench.tiles CASE EVENTS REPEATS` prints JSON."""
 
 from __future__ import annotations
 
@@ -27,47 +27,47 @@ def main(case: str, events: str, repeats: str) -> None:
     rows = min(CASES[size], max(int(events) // 10, 100))
     frame = payments(int(events), seed=2)
     parts = [frame[at : at + rows] for at in range(0, frame.height, rows)]
-    found: dict[str, list[float]] = {"ours": [], "busy": [], "peer": []}
+    rates: dict[str, list[float]] = {"ours": [], "busy": [], "peer": []}
     _ours(parts[: _FIRST + 1], also)  # what loops are compiled with
     for _ in range(int(repeats)):
         wall, busy = _ours(parts, also)
-        found["ours"].append(wall)
-        found["busy"].append(busy)
-        found["peer"].append(_by_hand(parts))
-    print(json.dumps({**found, "events": int(events), "batch": rows, "peak_mb": peak_mb()}))
+        rates["ours"].append(wall)
+        rates["busy"].append(busy)
+        rates["peer"].append(_by_hand(parts))
+    print(json.dumps({**rates, "events": int(events), "batch": rows, "peak_mb": peak_mb()}))
 
 
 def _ours(parts: list[pl.DataFrame], also: list[str]) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(f"lmdb:{folder}")
-        given = views("user_id", ids="ids" in also, halved="filter" in also)
-        writer = shard(given, store, archive="archive" in also, filtered="kept" in also)
+        definitions = views("user_id", ids="ids" in also, halved="filter" in also)
+        writer = shard(definitions, store, archive="archive" in also, filtered="kept" in also)
 
-        def apply(place: int) -> None:
-            records, now = batch(parts[place], place * parts[0].height)
+        def apply(index: int) -> None:
+            records, now = batch(parts[index], index * parts[0].height)
             writer.apply([records], now)
 
-        made = _rate(parts, apply)
+        rate = _rate(parts, apply)
         store.close()
-        return made
+        return rate
 
 
 def _by_hand(parts: list[pl.DataFrame]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         writer = ByHand(Path(folder))
-        made, _ = _rate(parts, lambda place: writer.apply(parts[place], place))
+        rate, _ = _rate(parts, lambda index: writer.apply(parts[index], index))
         writer.env.close()
-        return made
+        return rate
 
 
 def _rate(parts: list[pl.DataFrame], apply: Callable[[int], None]) -> tuple[float, float]:
     """Thousands of events a second, by the clock and by how long processors were busy."""
-    for place in range(_FIRST):
-        apply(place)
+    for index in range(_FIRST):
+        apply(index)
     begin, busy = time.perf_counter(), time.process_time()
-    for place in range(_FIRST, len(parts)):
-        apply(place)
-    count = sum(part.height for part in parts[_FIRST:]) / 1000
+    for index in range(_FIRST, len(parts)):
+        apply(index)
+    count = sum(frame.height for frame in parts[_FIRST:]) / 1000
     return count / (time.perf_counter() - begin), count / (time.process_time() - busy)
 
 

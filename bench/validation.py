@@ -45,14 +45,14 @@ class Answers:
     seconds: float = 0.0
     more: dict[str, object] = field(default_factory=dict)
 
-    def add(self, *, right: bool, said: str) -> None:
+    def add(self, *, right: bool, verdict: str) -> None:
         self.runs += 1
         self.right += right
         if not right:
-            self.wrong[said] += 1
+            self.wrong[verdict] += 1
 
     def __str__(self) -> str:
-        wrong = f"; else: {', '.join(f'{n} {said}' for said, n in self.wrong.most_common())}" if self.wrong else ""
+        wrong = f"; else: {', '.join(f'{n} {verdict}' for verdict, n in self.wrong.most_common())}" if self.wrong else ""
         return f"{self.question}: {self.right} of {self.runs} ({self.goal}; {self.seconds:.0f} s){wrong}"
 
 
@@ -61,8 +61,12 @@ def logistic() -> Pipeline:
     return make_pipeline(SimpleImputer(keep_empty_features=True), LogisticRegression())
 
 
-def step(found: hw.Backtest, from_: str, to: str) -> str:
-    return next(one.verdict for one in found.result.paired if (one.from_, one.to, one.metric) == (from_, to, "auc"))
+def step(backtested: hw.Backtest, from_: str, to: str) -> str:
+    return next(
+        difference.verdict
+        for difference in backtested.result.paired
+        if (difference.from_, difference.to, difference.metric) == (from_, to, "auc")
+    )
 
 
 def backtest(model: hw.Model, run: int) -> hw.Backtest:
@@ -76,14 +80,14 @@ def decay(run: int, answers: Answers) -> None:
     half_life = HALF_LIVES[run % 2]
     verdict = step(backtest(planted(run, [Planted("state", half_life, 1.0)], estimator=logistic()), run), "daily", "instant")
     wanted = "LIFT" if half_life == HALF_LIVES[0] else "no lift worth having"
-    answers.add(right=verdict == wanted, said=f"{verdict!r} at a half-life of {half_life:g} h")
+    answers.add(right=verdict == wanted, verdict=f"{verdict!r} at a half-life of {half_life:g} h")
 
 
 def noise(run: int, answers: Answers) -> None:
     """Nothing that is read tells anything: no step of the ladder is a lift."""
-    found = backtest(planted(run, [Planted("state", 3.0, 0.0)], estimator=logistic()), run)
-    called = {one.verdict for one in found.result.paired if one.verdict == "LIFT"}
-    answers.add(right=not called, said="a LIFT of noise")
+    backtested = backtest(planted(run, [Planted("state", 3.0, 0.0)], estimator=logistic()), run)
+    called = {difference.verdict for difference in backtested.result.paired if difference.verdict == "LIFT"}
+    answers.add(right=not called, verdict="a LIFT of noise")
 
 
 def leak(run: int, answers: Answers) -> None:
@@ -91,15 +95,15 @@ def leak(run: int, answers: Answers) -> None:
     kind = LEAKS[run % len(LEAKS)]
     model = planted(run, [Planted("state", 3.0, 1.0)], leak=kind, estimator=logistic())
     try:
-        found = backtest(model, run).result.leak_audit
+        findings = backtest(model, run).result.leak_audit
     except hw.errors.LeakError:
         answers.more[kind] = "refused"
-        answers.add(right=True, said="")
+        answers.add(right=True, verdict="")
         return
-    flagged = [f for f in found if f.severity in ("leak", "warning") and f.subject.startswith(("past", "repairs"))]
+    flagged = [f for f in findings if f.severity in ("leak", "warning") and f.subject.startswith(("past", "repairs"))]
     if flagged:
         answers.more[kind] = f"flagged as {flagged[0].severity}: {flagged[0].kind}"
-    answers.add(right=bool(flagged), said=f"nothing of {kind}")
+    answers.add(right=bool(flagged), verdict=f"nothing of {kind}")
 
 
 def attribution(run: int, answers: Answers) -> None:
@@ -110,13 +114,13 @@ def attribution(run: int, answers: Answers) -> None:
         Planted(name, 3.0, 1.0) if name == planted_one else Planted(name, 5000.0, 0.4) if at % 2 else Planted(name, 3.0, 0.0)
         for at, name in enumerate(names)
     ]
-    found = hw.attribution(
+    attributed = hw.attribution(
         planted(run, signals, estimator=logistic()), stale=LADDER["daily"], fresh=LADDER["instant"], names=("daily", "instant"),
         split=SPLIT, resamples=RESAMPLES, seed=run, threads=1,
     )  # fmt: skip
-    answers.add(right=list(found.chosen) == [planted_one], said=f"{len(found.chosen)} views named")
-    answers.more["sets trained a run"] = found.sets
-    named = int(str(answers.more.get("planted view named", 0))) + (planted_one in found.chosen)
+    answers.add(right=list(attributed.chosen) == [planted_one], verdict=f"{len(attributed.chosen)} views named")
+    answers.more["sets trained a run"] = attributed.sets
+    named = int(str(answers.more.get("planted view named", 0))) + (planted_one in attributed.chosen)
     answers.more["planted view named"] = named
 
 
@@ -125,16 +129,16 @@ def equal(runs: int) -> Answers:
     answers, began = Answers("two equal levels: claims of either sign", "5 % +- 2"), time.perf_counter()
     verdicts = [claims(run, Refits(seeds=5)) for run in range(runs)]
     for metric in METRICS:
-        lifts, harms = (sum(one[metric] == kind for one in verdicts) for kind in ("LIFT", "harm"))
+        lifts, harms = (sum(verdict[metric] == kind for verdict in verdicts) for kind in ("LIFT", "harm"))
         answers.more[metric] = {"lifts": lifts, "harms": harms, "share": (lifts + harms) / runs}
-    answers.runs, answers.right = runs, runs - sum(one["auc"] in ("LIFT", "harm") for one in verdicts)
+    answers.runs, answers.right = runs, runs - sum(verdict["auc"] in ("LIFT", "harm") for verdict in verdicts)
     answers.seconds = time.perf_counter() - began
     return answers
 
 
 QUESTIONS: dict[str, tuple[Callable[[int, Answers], None], str]] = {
     "decay": (decay, "the verdict follows from the half-life"),
-    "noise": (noise, "noise is no lift"),
+    "noise": (noise, "noise: not a lift"),
     "leak": (leak, "a leak is refused or flagged"),
     "attribution": (attribution, "the plan is the planted view alone"),
 }
@@ -142,10 +146,10 @@ QUESTIONS: dict[str, tuple[Callable[[int, Answers], None], str]] = {
 
 def ask(name: str, runs: int, first: int = 0) -> Answers:
     """Ask a question `runs` times, each of a fresh world."""
-    one, says = QUESTIONS[name]
+    question, says = QUESTIONS[name]
     answers, began = Answers(says, "goal: 95 of 100"), time.perf_counter()
     for run in range(first, first + runs):
-        one(run, answers)
+        question(run, answers)
     answers.seconds = time.perf_counter() - began
     return answers
 
@@ -156,18 +160,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--equal", type=int, default=500)
     parser.add_argument("--output", type=Path)
-    given = parser.parse_args()
-    found = {}
-    for name in given.only:
-        answers = equal(given.equal) if name == "equal" else ask(name, given.runs)
-        found[name] = {
+    options = parser.parse_args()
+    by_name = {}
+    for name in options.only:
+        answers = equal(options.equal) if name == "equal" else ask(name, options.runs)
+        by_name[name] = {
             "question": answers.question, "right": answers.right, "runs": answers.runs, "wrong": dict(answers.wrong),
             "seconds": round(answers.seconds, 1), **answers.more,
         }  # fmt: skip
         print(answers, *(f"  {what}: {figure}" for what, figure in answers.more.items()), sep="\n", flush=True)
-    if given.output:
-        given.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(f"wrote {given.output}", file=sys.stderr)
+    if options.output:
+        options.output.write_text(json.dumps(by_name, indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {options.output}", file=sys.stderr)
 
 
 if __name__ == "__main__":

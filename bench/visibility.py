@@ -3,7 +3,7 @@
 python -m bench.visibility measure SERVERS RATE SECONDS      prints JSON; a RATE of 0 pushes fifty events a second over HTTP instead
 
 Fifty cards are probes: each is paid with once a second, by an event that holds the moment at which it was sent. The reader asks for the
-latest of these moments of all fifty, again and again, a millisecond apart, and takes the time when it changes.
+latest of these timestamps of all fifty, again and again, a millisecond apart, and takes the time when it changes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _START = 3.0  # seconds that are not measured
 
 @dataclass(frozen=True)
 class Job:
-    """What is measured, and where."""
+    """The parameters of a measurement."""
 
     servers: str
     topic: str
@@ -53,12 +53,12 @@ def measure(servers: str, rate: int, seconds: float) -> dict:
         free.close()
         if rate:
             make_topic(servers, job.topic)
-        said = json.dumps(job.__dict__)
-        ingesting = _started("ingest", said)
+        arguments = json.dumps(job.__dict__)
+        ingesting = _started("ingest", arguments)
         try:
             ingesting.stdout.readline()  # type: ignore[union-attr] # it reads
-            reading = _started("read", said)
-            producing = _started("produce", said)
+            reading = _started("read", arguments)
+            producing = _started("produce", arguments)
             produced, seen = (json.loads(process.communicate(timeout=seconds + 60)[0]) for process in (producing, reading))
         finally:
             ingesting.terminate()
@@ -80,9 +80,9 @@ def ingest(job: Job) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with seldom_collected():
         print("{}", flush=True)
-        made = project(job.servers, job.topic, probed=True, pushed=not job.rate)
+        definitions = project(job.servers, job.topic, probed=True, pushed=not job.rate)
         folder = Path(job.store.removeprefix("lmdb:")).parent
-        run(made, job.store, folder=folder, http=f"127.0.0.1:{job.port}", allow_unapplied=True, stop=stop)
+        run(definitions, job.store, folder=folder, http=f"127.0.0.1:{job.port}", allow_unapplied=True, stop=stop)
 
 
 def produce(job: Job) -> None:
@@ -117,14 +117,14 @@ def read(job: Job) -> None:
         time.sleep(0.001)
         try:
             features = features or OnlineFeatures(service, open_store(job.store, readonly=True))
-            found = features.rows({"card": PROBES}).values[latest]
+            values = features.rows({"card": PROBES}).values[latest]
         except StoreError:
             time.sleep(0.05)
             features = None
             continue
         now = time.time_ns() // 1000
-        taken += [now - new for new, old in zip(found, known, strict=True) if new != old and time.perf_counter() - since > _START]
-        known = found
+        taken += [now - new for new, old in zip(values, known, strict=True) if new != old and time.perf_counter() - since > _START]
+        known = values
     milliseconds = np.array(taken) / 1000
     p50, p99 = np.percentile(milliseconds, [50, 99])
     print(json.dumps({"seen": len(taken), "p50": round(p50, 2), "p99": round(p99, 2), "most": round(float(milliseconds.max()), 2)}))

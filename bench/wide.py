@@ -1,4 +1,4 @@
-"""Many features at once: 1,000 over 20 windows for five keys, and a table of 1,000 columns joined as of each row.
+"""Many features together: 1,000 over 20 windows for five keys, and a table of 1,000 columns joined as of each row.
 
 python -m bench.wide windows ROWS      or      python -m bench.wide columns FOLDER      in this fresh process; prints JSON
 """
@@ -51,13 +51,13 @@ def thousand_windows(rows: int) -> dict:
     import headwater as hw
 
     events = payments(rows, 1)
-    asked = payments(rows, 2).select(*KEYS, pl.col("at").alias("timestamp"))
-    hw.get_historical_features(views(events.head(1000)), asked.head(1000))  # kernels are compiled, or loaded, once
+    requests = payments(rows, 2).select(*KEYS, pl.col("at").alias("timestamp"))
+    hw.get_historical_features(views(events.head(1000)), requests.head(1000))  # kernels are compiled, or loaded, once
     before = peak_mb()
-    found: list[pl.DataFrame] = []
-    clock, busy = seconds(lambda: found.append(hw.get_historical_features(views(events), asked)))
-    answer = found[0].estimated_size("mb")
-    return {"seconds": clock, "busy": busy, "peak_mb": peak_mb(), "before_mb": before, "answer_mb": answer, "shape": found[0].shape}
+    frames: list[pl.DataFrame] = []
+    clock, busy = seconds(lambda: frames.append(hw.get_historical_features(views(events), requests)))
+    answer = frames[0].estimated_size("mb")
+    return {"seconds": clock, "busy": busy, "peak_mb": peak_mb(), "before_mb": before, "answer_mb": answer, "shape": frames[0].shape}
 
 
 def write_columns(folder: Path) -> None:
@@ -79,11 +79,11 @@ def thousand_columns(folder: Path) -> dict:
     source = hw.Source("events", history=hw.parquet(str(folder / "events.parquet")), timestamp_field="event_timestamp")
     columns = [f"f{i}" for i in range(JOINED_COLUMNS)]
     view = hw.FeatureView("view", source=source, keys=["user_id"], features=[hw.last(*columns)], windows=["60d"], freshness=hw.on_request())
-    found: list[pl.DataFrame] = []
+    frames: list[pl.DataFrame] = []
     rows = hw.parquet(str(folder / "rows.parquet"))
-    clock, busy = seconds(lambda: found.append(hw.get_historical_features(view, rows, timestamp_field="event_timestamp")))
-    total = float(found[0].select(pl.col(pl.Float32).cast(pl.Float64).sum()).sum_horizontal().item())
-    return {"seconds": clock, "busy": busy, "peak_mb": peak_mb(), "sum": total, "shape": found[0].shape}
+    clock, busy = seconds(lambda: frames.append(hw.get_historical_features(view, rows, timestamp_field="event_timestamp")))
+    total = float(frames[0].select(pl.col(pl.Float32).cast(pl.Float64).sum()).sum_horizontal().item())
+    return {"seconds": clock, "busy": busy, "peak_mb": peak_mb(), "sum": total, "shape": frames[0].shape}
 
 
 if __name__ == "__main__":

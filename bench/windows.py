@@ -1,4 +1,4 @@
-"""Point-in-time windows through the public call, beside a bare sort of the same events and beside DuckDB.
+"""Point-in-time windows through the public call, compared with a bare sort of the same events and with DuckDB.
 
 python -m bench.windows CASE EVENTS REPEATS THREADS LIMIT      one case in this process; prints JSON
 """
@@ -26,14 +26,14 @@ LENGTHS = (3_600_000_000, 86_400_000_000, 604_800_000_000)
 FUNCTIONS = ("count", "sum", "mean", "max")
 
 
-def view_of(made: Made, hop: str | None = None):
+def view_of(generated: Made, hop: str | None = None):
     """The 12 features: count, sum, mean and max over an hour, a day and a week."""
     import headwater as hw
 
     optional = {"known_at_field": "known_at", "id_field": "id"}
-    given = {field: column for field, column in optional.items() if column in made.events.columns}
-    columns = [c for c in made.events.columns if c != "at"]
-    return over(hw.Source("payments", history=made.events, timestamp_field="at", select=columns, **given), hop)
+    fields = {field: column for field, column in optional.items() if column in generated.events.columns}
+    columns = [c for c in generated.events.columns if c != "at"]
+    return over(hw.Source("payments", history=generated.events, timestamp_field="at", select=columns, **fields), hop)
 
 
 def over(source, hop: str | None = None):
@@ -44,37 +44,37 @@ def over(source, hop: str | None = None):
     return hw.FeatureView("user", source=source, keys=["user"], features=features, windows=WINDOWS, hop=hop, freshness=hw.on_request())
 
 
-def features_of(made: Made, hop: str | None = None) -> pl.DataFrame:
+def features_of(generated: Made, hop: str | None = None) -> pl.DataFrame:
     """The 12 features of every row."""
     import headwater as hw
 
-    return hw.get_historical_features(view_of(made, hop), made.rows)
+    return hw.get_historical_features(view_of(generated, hop), generated.rows)
 
 
 def beside_sort(case: str, events: int, repeats: int) -> dict:
     """Ours, a sort of one packed column, and a sort by two columns, in turns."""
-    made = make(Shape(events, max(events // 10, 1), **SHAPES[case]))
-    packed = pl.DataFrame({"at": (made.key << 42) | made.time, "amount": made.amount})
-    columns = pl.DataFrame({"key": made.key, "at": made.time, "amount": made.amount})
+    generated = make(Shape(events, max(events // 10, 1), **SHAPES[case]))
+    packed = pl.DataFrame({"at": (generated.key << 42) | generated.time, "amount": generated.amount})
+    columns = pl.DataFrame({"key": generated.key, "at": generated.time, "amount": generated.amount})
     sides = {
-        "ours": lambda: features_of(made),
+        "ours": lambda: features_of(generated),
         "peer": lambda: packed.sort("at"),
         "two columns": lambda: columns.sort("key", "at"),
     }
     first, _ = seconds(sides["ours"])
-    found = in_turns(sides, repeats, warm=["peer"])
-    return {**found, "first_call": round(first, 3), "peak_mb": round(peak_mb()), "events": events, "rows": made.rows.height}
+    times = in_turns(sides, repeats, warm=["peer"])
+    return {**times, "first_call": round(first, 3), "peak_mb": round(peak_mb()), "events": events, "rows": generated.rows.height}
 
 
-def range_windows(made: Made):
+def range_windows(generated: Made):
     """The same 12 features as DuckDB's RANGE windows over events and rows together: a connection and its query."""
     import duckdb
 
     connection = duckdb.connect()
-    events = pl.DataFrame({"k": made.key, "t": made.time, "v": made.amount}).to_arrow()
-    asked = pl.DataFrame({"k": made.rows["user"], "t": made.rows["timestamp"].dt.epoch("us")}).with_row_index("i").to_arrow()
+    events = pl.DataFrame({"k": generated.key, "t": generated.time, "v": generated.amount}).to_arrow()
+    requests = pl.DataFrame({"k": generated.rows["user"], "t": generated.rows["timestamp"].dt.epoch("us")}).with_row_index("i").to_arrow()
     connection.register("events", events)
-    connection.register("asked", asked)
+    connection.register("asked", requests)
     calls = {"count": "count(v)", "sum": "sum(v)", "mean": "avg(v)", "max": "max(v)"}
     made_of = ", ".join(f"{calls[f]} over w{w} as {f}_{name}" for f in FUNCTIONS for w, name in enumerate(WINDOWS))
     over = ", ".join(
@@ -89,8 +89,8 @@ def range_windows(made: Made):
 
 def beside_duckdb(events: int, repeats: int, threads: int, limit: float) -> dict:
     """Ours and DuckDB in turns on the same data; DuckDB is interrupted after `limit` seconds, which then count as its time."""
-    made = make(Shape(events, max(events // 10, 1)))
-    connection, query = range_windows(made)
+    generated = make(Shape(events, max(events // 10, 1)))
+    connection, query = range_windows(generated)
     connection.execute(f"set threads = {threads}")
     answers: dict[str, pl.DataFrame] = {}
     stopped: list[float] = []
@@ -109,12 +109,12 @@ def beside_duckdb(events: int, repeats: int, threads: int, limit: float) -> dict
             timer.cancel()
 
     def ours() -> None:
-        answers["ours"] = features_of(made, "10ms")
+        answers["ours"] = features_of(generated, "10ms")
 
     ours()
-    found = in_turns({"ours": ours, "peer": theirs}, repeats)
+    times = in_turns({"ours": ours, "peer": theirs}, repeats)
     extra = {"interrupted": len(stopped), "peer_limit": limit} if stopped else {"equal": equal(answers["ours"], answers["peer"])}
-    return {**found, "events": events, "rows": made.rows.height, **extra}
+    return {**times, "events": events, "rows": generated.rows.height, **extra}
 
 
 def equal(ours: pl.DataFrame, theirs: pl.DataFrame) -> bool:

@@ -1,6 +1,6 @@
 """The job on Bytewax: `BYTEWAX/bin/python on_bytewax.py SERVERS TOPIC EVENTS FOLDER`. Tiles are a stateful step's state, kept by recovery.
 
-Its own windows (`fold_window`) are slower than this step, which sees all values of a key in a batch at once; late events find their tile.
+Its own windows (`fold_window`) are slower than this step, which sees all values of a key in a batch together; late events find their tile.
 """
 
 import json

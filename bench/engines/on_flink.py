@@ -11,7 +11,7 @@ from pyflink.table import EnvironmentSettings, TableEnvironment
 
 servers, topic, events, folder, jars = sys.argv[1:]
 table = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
-told = {
+report = {
     "pipeline.jars": ";".join(f"file://{jar.resolve()}" for jar in Path(jars).glob("*.jar")),
     "parallelism.default": "2",
     "state.backend.type": "rocksdb",
@@ -21,7 +21,7 @@ told = {
     "table.exec.source.idle-timeout": "1 s",
     "taskmanager.memory.process.size": "2g",
 }
-for name, value in told.items():
+for name, value in report.items():
     table.get_config().set(name, value)
 table.execute_sql(f"""
     create table payments (card string, amount double, authorised_at string,

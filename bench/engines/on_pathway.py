@@ -26,10 +26,10 @@ def changed(key, row, time, is_addition):  # noqa: ARG001 (so it is called)
 
 for width in (10, 60, 600):
     tiles = read.with_columns(tile=pw.cast(int, pw.this.at) // width)
-    made = tiles.groupby(pw.this.card, pw.this.tile).reduce(
+    aggregated = tiles.groupby(pw.this.card, pw.this.tile).reduce(
         pw.this.card, pw.this.tile, n=pw.reducers.count(), total=pw.reducers.sum(pw.this.amount), most=pw.reducers.max(pw.this.amount)
     )
-    pw.io.subscribe(made, changed)
+    pw.io.subscribe(aggregated, changed)
 kept = pw.persistence.Config(pw.persistence.Backend.filesystem(folder))
 pw.run(monitoring_level=pw.MonitoringLevel.NONE, persistence_config=kept)
 assert seen[0] == 3 * int(events), seen

@@ -12,7 +12,7 @@ from pyspark.sql import functions as f
 
 servers, topic, events, folder, jars = sys.argv[1:]
 provider = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
-told = {
+report = {
     "spark.jars": ",".join(str(jar.resolve()) for jar in Path(jars).glob("*.jar")),
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
@@ -22,7 +22,7 @@ told = {
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
 }
 builder = SparkSession.builder.master("local[2]")
-for name, value in told.items():
+for name, value in report.items():
     builder = builder.config(name, value)
 spark = builder.getOrCreate()
 spark.sparkContext.setLogLevel("ERROR")

@@ -16,10 +16,10 @@ WASHINGTON = "America/New_York"
 
 def hours() -> pl.DataFrame:
     """One row an hour in which someone rented: `begins_at`, `bikers`, the weather of the hour, and what a calendar knows of it."""
-    found = find_spec("ISLP")
-    if found is None or found.origin is None:
+    package = find_spec("ISLP")
+    if package is None or package.origin is None:
         raise SystemExit("the data are in the package ISLP, which is not installed: pip install --no-deps ISLP")
-    raw = pl.read_csv(Path(found.origin).parent / "data" / "Bikeshare.csv")
+    raw = pl.read_csv(Path(package.origin).parent / "data" / "Bikeshare.csv")
     day = pl.datetime(2011, 1, 1) + pl.duration(days=pl.col("day") - 1, hours=pl.col("hr"))
     local = day.dt.replace_time_zone(WASHINGTON, ambiguous="earliest")
     return raw.select(

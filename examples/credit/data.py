@@ -50,18 +50,18 @@ def tables(seed: int = 0) -> dict[str, pl.DataFrame]:
     )
 
     asker = rng.integers(0, CUSTOMERS, CUSTOMERS * 15)
-    asked = rng.random(len(asker)) * (MONTHS + 2) * 30
-    heard = asked >= since[asker] * 30
-    asker, asked = asker[heard], asked[heard]
-    inquiries = pl.DataFrame({"customer": asker, "asked_at": _moment(asked)})
+    applied = rng.random(len(asker)) * (MONTHS + 2) * 30
+    heard = applied >= since[asker] * 30
+    asker, applied = asker[heard], applied[heard]
+    inquiries = pl.DataFrame({"customer": asker, "asked_at": _moment(applied)})
 
     new = np.flatnonzero(since)  # they join with their application
     who = np.concatenate([rng.integers(0, CUSTOMERS, APPLICATIONS), new])
     day = np.concatenate([rng.uniform(180, MONTHS * 30, APPLICATIONS), since[new] * 30 - rng.uniform(0, 3, len(new))])
     here = (day >= since[who] * 30) | (np.arange(len(who)) >= APPLICATIONS)
     who, day = who[here], day[here]
-    order = np.argsort(asker * 10_000.0 + asked)
-    places = np.searchsorted((asker * 10_000.0 + asked)[order], np.stack([who * 10_000.0 + day - 90, who * 10_000.0 + day]))
+    order = np.argsort(asker * 10_000.0 + applied)
+    places = np.searchsorted((asker * 10_000.0 + applied)[order], np.stack([who * 10_000.0 + day - 90, who * 10_000.0 + day]))
     recent = places[1] - places[0]
     income = rng.lognormal(10.4, 0.4, len(who))
     amount = rng.lognormal(9.2, 0.7, len(who))

@@ -26,8 +26,8 @@ DAY = 86_400  # seconds
 def payments(cards: int = 2_000, terminals: int = 4_000, days: int = 120, *, reach: float = 7.0, seed: int = 0) -> pl.DataFrame:
     """One row a payment: payment, card, terminal, paid_at, amount, is_fraud, kind (0 genuine, 1 amount, 2 terminal, 3 card)."""
     rng = np.random.default_rng(seed)
-    home, place = rng.uniform(0, 100, (cards, 2)), rng.uniform(0, 100, (terminals, 2))
-    near = [np.flatnonzero(((place - one) ** 2).sum(1) < reach**2) for one in home]
+    home, location = rng.uniform(0, 100, (cards, 2)), rng.uniform(0, 100, (terminals, 2))
+    near = [np.flatnonzero(((location - position) ** 2).sum(1) < reach**2) for position in home]
     a_day, usual = rng.uniform(0, 4, cards), rng.uniform(5, 100, cards)
 
     card, day = np.divmod(np.repeat(np.arange(cards * days), rng.poisson(np.repeat(a_day, days))), days)

@@ -25,7 +25,7 @@ terminal = hw.FeatureView(
 
 
 def risk(name: str, key: str) -> hw.FeatureView:
-    """The share of fraud among what is known of this key: in the days before the week that nobody knows yet, or as soon as it is known."""
+    """The share of fraud among the known outcomes of this key: without the week that is not known yet, or as soon as it is known."""
     return hw.FeatureView(
         name, source=disputes, keys=[key], windows=["8d", "14d", "30d"], freshness=nightly, features=[hw.count(), hw.mean("is_fraud")]
     )

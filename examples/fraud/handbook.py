@@ -86,15 +86,15 @@ def service(payments: pl.DataFrame) -> hw.FeatureService:
 
 def features(payments: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """Float64 (rows, 15): amount, weekend, night; count and mean amount of the card; count and share of fraud of the terminal."""
-    made = hw.get_historical_features(service(payments), rows.rename({"paid_at": "timestamp"}).with_columns(paid_at="timestamp"))
+    computed = hw.get_historical_features(service(payments), rows.rename({"paid_at": "timestamp"}).with_columns(paid_at="timestamp"))
     columns: list[pl.Expr] = []
     for window in WINDOWS:
         number, total = pl.col(f"card__count_{window}"), pl.col(f"card__sum_amount_{window}")
         columns += [number + 1, ((total + pl.col("amount")) / (number + 1)).alias(f"card__mean_{window}")]
     for window in WINDOWS:
-        delayed = [name for name in made.columns if name.startswith("terminal__") and f"_{window}_" in name]
+        delayed = [name for name in computed.columns if name.startswith("terminal__") and f"_{window}_" in name]
         columns += [pl.col(name).fill_null(0) for name in delayed]
-    return made.select("amount", "weekend", "night", *columns).cast(pl.Float64)
+    return computed.select("amount", "weekend", "night", *columns).cast(pl.Float64)
 
 
 def split(payments: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -114,14 +114,14 @@ def split(payments: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 def card_precision(test: pl.DataFrame, score: np.ndarray, k: int = 100) -> float:
     """The share of frauds among the k cards with the highest scores of a day, cards once caught left out; the mean over days."""
     caught: set[int] = set()
-    found = []
+    precisions = []
     for _, today in test.with_columns(score=score).group_by("day", maintain_order=True):
         cards = today.group_by("card", maintain_order=True).agg(pl.max("score"), pl.max("is_fraud"))
         best = cards.filter(~pl.col("card").is_in(list(caught))).sort("score", descending=True, maintain_order=True).head(k)
         hits = best.filter("is_fraud")["card"].to_list()
-        found.append(len(hits) / k)
+        precisions.append(len(hits) / k)
         caught.update(hits)
-    return float(np.mean(found))
+    return float(np.mean(precisions))
 
 
 def boosting() -> Mapping[str, Callable[[], object]]:
@@ -152,14 +152,14 @@ def run(payments: pl.DataFrame) -> dict[str, tuple[float, float, float]]:
 
 
 if __name__ == "__main__":
-    given = len(sys.argv) > 1
-    if given:
+    published = len(sys.argv) > 1
+    if published:
         table = read(Path(sys.argv[1]))
     else:
         from data import payments as made
 
         table = made(days=150)
-    print(f"{'':24}{'AUC':>8}{'AP':>8}{'CP@100':>8}" + ("   published" if given else ""))
+    print(f"{'':24}{'AUC':>8}{'AP':>8}{'CP@100':>8}" + ("   published" if published else ""))
     for name, figures in run(table).items():
-        said = "   " + " ".join(f"{value:.3f}" for value in PUBLISHED[name]) if given else ""
-        print(f"{name:24}" + "".join(f"{value:8.3f}" for value in figures) + said)
+        line = "   " + " ".join(f"{value:.3f}" for value in PUBLISHED[name]) if published else ""
+        print(f"{name:24}" + "".join(f"{value:8.3f}" for value in figures) + line)

@@ -1,4 +1,4 @@
-"""Made-up visits to a shop, by rules that are stated here: what is shown, and what is clicked.
+"""Synthetic visits to a shop, by the rules stated here: shown items and clicks.
 
     python data.py FOLDER        writes FOLDER/clicks.parquet and FOLDER/impressions.parquet
 
@@ -55,15 +55,15 @@ def tables(users: int = 400, days: int = 24, seed: int = 0) -> tuple[pl.DataFram
                 last = item
             t += float(rng.uniform(30, 120))
             request += 1
-    made = pl.DataFrame(clicks, schema=["request", "session", "user", "item", "previous_item", "category", "clicked_at"], orient="row")
+    frame = pl.DataFrame(clicks, schema=["request", "session", "user", "item", "previous_item", "category", "clicked_at"], orient="row")
     seen = pl.DataFrame(shown, schema=["request", "session", "user", "item", "shown_at"], orient="row")
-    return _written(made, "clicked_at").with_row_index("event_id").with_columns(pl.col("event_id").cast(pl.Int64)), _written(
+    return _written(frame, "clicked_at").with_row_index("event_id").with_columns(pl.col("event_id").cast(pl.Int64)), _written(
         seen, "shown_at"
     )
 
 
 def _written(frame: pl.DataFrame, at: str) -> pl.DataFrame:
-    """With names instead of numbers, and moments in UTC."""
+    """With names instead of numbers, and timestamps in UTC."""
     names = {name: name[0] for name in ("item", "previous_item", "category", "session", "user") if name in frame.columns} | {"request": "r"}
     names["previous_item"] = "i"
     start = int(BEGIN.timestamp() * 1e6)

@@ -395,7 +395,7 @@ def test_a_model_refuses_a_map_and_says_what_to_do():
 
     frame = pl.DataFrame({"x": [{"a": 1}]}, schema={"x": pl.Map(pl.String, pl.Int64)})
     with pytest.raises(
-        DataError, match=r"'x' is Map.* takes numbers, booleans, times and texts.* through a function .* @hw.request_feature"
+        DataError, match=r"'x' is Map.* takes numbers, booleans, times, strings and.* through a function .* @hw.request_feature"
     ):
         fit_encoding(frame).transform(frame)
 

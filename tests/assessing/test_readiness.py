@@ -318,7 +318,7 @@ def test_each_answer_has_its_state(check):
 def test_questions_are_written_answered_and_read(tmp_path):
     path = tmp_path / "questions.toml"
     write_questions(path)
-    assert set(read_answers(path).given.values()) == {""}
+    assert set(read_answers(path).by_check.values()) == {""}
     with pytest.raises(UsageError, match="already"):
         write_questions(path)
     text = path.read_text()
@@ -326,7 +326,7 @@ def test_questions_are_written_answered_and_read(tmp_path):
     with pytest.raises(UsageError, match="give"):
         read_answers(path)
     path.write_text('[S5]\nanswer = "tested"\n[S2]\nanswer = 0.07\n')
-    assert read_answers(path).given == {"S5": "tested", "S2": 0.07}
+    assert read_answers(path).by_check == {"S5": "tested", "S2": 0.07}
     path.write_text("[S9]\nanswer = 1\n")
     with pytest.raises(UsageError, match="S9"):
         read_answers(path)

@@ -275,7 +275,7 @@ def test_views_of_a_source_or_a_group_are_fresh_together(model):
     [
         ({"fresh": DAILY}, "nothing to attribute"),
         ({"stale": hw.batch("1d")}, "wrap a freshness in hw.Level"),
-        ({"stale": hw.Level(DAILY.features, hw.precomputed(DAILY.features, keys=["machine"]))}, "predictions are made ahead"),
+        ({"stale": hw.Level(DAILY.features, hw.precomputed(DAILY.features, keys=["machine"]))}, "predictions are precomputed"),
         ({"names": ("a", "a")}, "a name each"),
         ({"share": 0}, "above 0 and up to 1"),
         ({"min_lift": -1}, "give 0 or more"),
@@ -283,7 +283,7 @@ def test_views_of_a_source_or_a_group_are_fresh_together(model):
         ({"groups": {"x": ["heet"]}}, "did you mean 'heat'?"),
         ({"groups": {"x": ["heat"], "y": ["heat"]}}, "in two groups"),
         ({"costs": {"heet": 1}}, "did you mean 'heat'?"),
-        ({"costs": {"heat": 1}}, "says nothing of 'dust'"),
+        ({"costs": {"heat": 1}}, "costs lacks 'dust'"),
         ({"costs": {"heat": -1, "dust": 1, "belt": 1, "oil": 1}}, "give money a day"),
         ({"metric": "acu"}, "did you mean 'auc'?"),
     ],

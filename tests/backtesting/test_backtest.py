@@ -231,7 +231,7 @@ def test_a_fitted_estimator_of_other_columns_is_refused(made):
 
 def test_a_fitted_estimator_cannot_know_how_texts_are_numbered(made):
     members = [by_machine(made.events), hw.RequestField("machine", str)]
-    with pytest.raises(DataError, match="which numbers it was taught for the texts of 'machine' is not known here"):
+    with pytest.raises(DataError, match="the category numbers of 'machine' in its training are not known"):
         _backtest(model(made, estimator=Frozen.fitted(made), members=members))
 
 

@@ -151,7 +151,7 @@ def test_a_delay_that_leaves_nothing_to_train_on_names_the_level(made):
         backtest.backtest(of, levels={"late": late}, split=day(18), resamples=0)
 
 
-@pytest.mark.parametrize(("delays", "says"), [([], "give a list"), ("7d", "give a list"), (["1d", "24h"], "stands there twice")])
+@pytest.mark.parametrize(("delays", "says"), [([], "give a list"), ("7d", "give a list"), (["1d", "24h"], "is repeated")])
 def test_sweeps_that_cannot_be(made, delays, says):
     with pytest.raises(UsageError, match=says):
         hw.sweep_known_after(model(made), delays)

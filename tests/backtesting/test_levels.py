@@ -177,7 +177,7 @@ def test_coverage_is_the_share_of_known_keys(shop):
     assert level(result, "on request").coverage == 1.0
     assert level(result, "status quo").kind == "batch"
     note = level(result, "status quo").note
-    assert "made ahead without 1 of 4 features: amount" in note
+    assert "precomputed without 1 of 4 features: amount" in note
     assert f"{(~known).sum()} requests are not answered; the mean of the training rows, " in note
 
 
@@ -279,7 +279,7 @@ def test_functions_of_features_alone_can_be_made_ahead(shop):
     of = _shop_model(buys, rows, members=[dear, bigger])
     found = _rows(of, STATUS_QUO)["status quo"]
     assert "dear" in found.frame.columns
-    assert found.note == "made ahead without 2 of 6 features: amount, bigger"
+    assert found.note == "precomputed without 2 of 6 features: amount, bigger"
 
 
 def test_a_request_without_a_score_is_predicted_on_request(shop):

@@ -227,7 +227,7 @@ def test_the_standard_levels_of_the_transitions():
 
 
 def test_keys_of_transitions_are_named_where_there_are_several(tables):
-    with pytest.raises(UsageError, match="are keyed by session, user; say what predictions are made ahead for"):
+    with pytest.raises(UsageError, match="are keyed by session, user; name the keys of the precomputed predictions"):
         hw.transitions(feed(*tables))
     assert hw.transitions(feed(*tables), keys=["user"], nightly=NIGHTLY)["made ahead"].predictions.keys == ("user",)
 

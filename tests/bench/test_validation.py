@@ -23,6 +23,6 @@ def test_equal_levels_are_seldom_called_unequal(capsys):
 
 def test_answers_count_what_is_wrong():
     answers = validation.Answers("asked", "goal")
-    answers.add(right=False, said="harm")
-    answers.add(right=True, said="")
+    answers.add(right=False, verdict="harm")
+    answers.add(right=True, verdict="")
     assert str(answers) == "asked: 1 of 2 (goal; 0 s); else: 1 harm"

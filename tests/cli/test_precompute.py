@@ -77,8 +77,8 @@ def test_a_model_is_trained_and_its_predictions_are_made(run, tmp_path):
     code, _, err = run("train", "--as-of", "2024-05-01T09:00Z", "--output", "kept")  # on request
     code, _, err = run(*score, "--fitted", "kept", "--at", "2024-05-01T08:00Z")
     assert code != 0
-    assert "predictions are made ahead" in err
-    assert "trained on features of the moment of asking" in " ".join(err.split())
+    assert "predictions are precomputed" in err
+    assert "trained on features at the request time" in " ".join(err.split())
     code, out, err = run(*score, "--at", "2024-05-01T08:00Z", "--active", "1h", "--json")
     assert code == 0, err
     assert (json.loads(out)["keys_scored"], json.loads(out)["keys_skipped"]) == (8, 1)

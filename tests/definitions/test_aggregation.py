@@ -127,5 +127,5 @@ def test_a_function_of_the_request_reads_a_list():
 def test_a_model_refuses_a_list():
     from headwater.models.feature_encoding import fit_encoding
 
-    with pytest.raises(DataError, match="a model takes numbers, booleans, times and texts"):
+    with pytest.raises(DataError, match="a model takes numbers, booleans, times, strings and lists"):
         fit_encoding(pl.DataFrame({"x": [[1]]})).transform(pl.DataFrame({"x": [[1]]}))

@@ -185,7 +185,7 @@ def test_a_number_a_row_is_averaged_and_one_number_is_asked_for_on_each_resample
     ("given", "says"),
     [
         ({"name": ""}, "give it a name"),
-        ({"function": 5}, "5 is no function"),
+        ({"function": 5}, "5 is not a function"),
         ({"min_lift": -1}, "min_lift is -1"),
         ({"columns": "amount"}, r"write|give a list, such as \['amount'\]"),
     ],
@@ -234,7 +234,7 @@ def test_card_precision_is_that_of_the_handbook(drop):
 
 @pytest.mark.parametrize("k", [0, 1.5, True])
 def test_a_number_of_cards_is_whole(k):
-    with pytest.raises(UsageError, match="whole number of cards"):
+    with pytest.raises(UsageError, match="integer number of cards"):
         hw.card_precision(k, card="card")
 
 

@@ -312,7 +312,7 @@ def test_predictions_made_ahead(fitted):
     of = defined(members)
     message = refused(fitted, of, ahead, of=of)
     assert (
-        "predictions are made ahead, every 1d at 00:00 UTC, published 4h later, and it was trained on features of the moment of asking"
+        "predictions are precomputed, every 1d at 00:00 UTC, published 4h later, but it was trained on features at the request time"
         in message
     )
     assert check(of, ahead, trained(fitted, of, ahead)) == []

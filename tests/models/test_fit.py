@@ -69,7 +69,7 @@ def test_every_kind_of_feature_becomes_a_number(values, dtype, numbers):
 
 def test_a_list_is_no_number():
     frame = pl.DataFrame({"x": [[1, 2], []]})
-    with pytest.raises(DataError, match=r"the feature 'x' is List\(Int64\); a model takes numbers, booleans, times and texts"):
+    with pytest.raises(DataError, match=r"the feature 'x' is List\(Int64\); a model takes numbers, booleans, times, strings and lists"):
         fit_encoding(frame).transform(frame)
 
 

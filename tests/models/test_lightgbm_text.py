@@ -76,11 +76,11 @@ ATTACKS = {
     "a billion classes": (lambda text: text.replace("num_class=1", "num_class=1000000000", 1), "num_tree_per_iteration is 1 and num_class 1000000000"),
     "cut": (lambda text: text[: len(text) // 2], "it has no line 'end of trees'"),
     "NUL": (lambda text: text[:900] + "\0" * 100 + text[900:], "is not"),
-    "leaves that are no numbers": (lambda text: every(text, "leaf_value", "nan"), "leaf_value holds what is not a finite number: 'nan'"),
+    "leaves that are no numbers": (lambda text: every(text, "leaf_value", "nan"), "leaf_value holds a value that is not a finite number: 'nan'"),
     "categories out of range": (lambda text: every(text, "cat_boundaries", "7"), "cat_boundaries does not rise from 0"),
     "a set of categories that there is not": (lambda text: every(every(text, "decision_type", "1"), "threshold", "77"), "sets of categories"),
-    "a line twice": (lambda text: text.replace("num_cat=1\n", "num_cat=1\nnum_cat=1\n", 1), "'num_cat' stands there twice"),
-    "digits of another script": (lambda text: every(text, "num_leaves", "٧"), "num_leaves holds what is not an integer"),
+    "a line twice": (lambda text: text.replace("num_cat=1\n", "num_cat=1\nnum_cat=1\n", 1), "'num_cat' is repeated"),
+    "digits of another script": (lambda text: every(text, "num_leaves", "٧"), "num_leaves holds a value that is not an integer"),
     "not text": (lambda text: b"\xff\xfe" + text.encode(), "byte 0 is not UTF-8"),
     "categories of pandas": (lambda text: text.replace("pandas_categorical:null", "pandas_categorical:" + "[" * 100_000), "pandas_categorical is not JSON"),
 }  # fmt: skip
@@ -93,7 +93,7 @@ def test_a_changed_file_is_refused_and_says_where(attack, sizes, tmp_path):
     text = KINDS["binary"]().model_to_string()
     found = change(text if sizes else "\n".join(line for line in text.split("\n") if not line.startswith("tree_sizes")))
     (tmp_path / "model.txt").write_bytes(found if isinstance(found, bytes) else found.encode())
-    with pytest.raises(DataError, match=r"no LightGBM model that can be read: .*Booster\.save_model") as refused:
+    with pytest.raises(DataError, match=r"not a readable LightGBM model: .*Booster\.save_model") as refused:
         load_model(tmp_path / "model.txt")
     assert said in str(refused.value)
 
@@ -203,5 +203,5 @@ def test_a_model_that_was_changed_under_its_digest_is_refused(trained, tmp_path)
     manifest = json.loads((tmp_path / "kept/manifest.json").read_text())
     manifest["kept"] |= {"digest": artifact.digest_of(path)}
     (tmp_path / "kept/manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="no LightGBM model that can be read"):
+    with pytest.raises(DataError, match="not a readable LightGBM model"):
         artifact.open_model(tmp_path / "kept")

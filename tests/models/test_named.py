@@ -150,7 +150,7 @@ def test_categories_of_text_reach_each_kind_of_estimator():
     encoding = fit_encoding(table().select("x", "shade"))
     assert fresh_copy(HistGradientBoostingClassifier(categorical_features="from_dtype"), encoding, seed=1).categorical_features == [1]
     assert fresh_copy(HistGradientBoostingClassifier(categorical_features=["shade"]), encoding, seed=1).categorical_features == [1]
-    with pytest.raises(DataError, match="categorical_features names 'shdae', which is no feature of the model; did you mean 'shade'"):
+    with pytest.raises(DataError, match="categorical_features names 'shdae', which is not a feature of the model; did you mean 'shade'"):
         fresh_copy(HistGradientBoostingClassifier(categorical_features=["shdae"]), encoding, seed=1)
 
     class Boosted(LogisticRegression):

@@ -331,7 +331,7 @@ def test_a_registered_model_of_mlflow_is_read_by_its_uri(tmp_path, monkeypatch):
                 registered_model_name="churn",
             )
         loaded = load_model("models:/churn/1", trust=True)
-        with pytest.raises(DataError, match="there is no model at models:/churn/7"):
+        with pytest.raises(DataError, match="no model at models:/churn/7"):
             load_model("models:/churn/7", trust=True)
     finally:
         library.set_tracking_uri(before)

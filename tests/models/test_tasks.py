@@ -101,7 +101,7 @@ def test_a_fitted_classifier_says_its_classes():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ([0.5, 1.0, 2.0], "a class is a text or a whole number, and 0.5 is among them"),
+        ([0.5, 1.0, 2.0], "a class is a string or an integer, and 0.5 is among them"),
         (["a"] * 3, "all 3 labels are 'a'; at least two classes are needed"),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_ranking_without_lightgbm_judges_each_candidate(monkeypatch, label):
         ({"grade": pl.lit(0)}, "in none of the 20 lists one candidate is more relevant than another"),
         ({"grade": pl.col("request").str.slice(1).cast(pl.Int64)}, "in none of the 20 lists"),
         ({"grade": pl.col("grade") - 1}, "0 or more, and -1 is among them"),
-        ({"grade": pl.col("grade") + 0.5}, "whole numbers from 0 to 30, and [012].5 is among them"),
+        ({"grade": pl.col("grade") + 0.5}, "integers from 0 to 30, and [012].5 is among them"),
         ({"grade": pl.col("grade") * 20}, "from 0 to 30, and 40 is among them"),
         ({"request": pl.lit(None, pl.String)}, "120 rows have no 'request', the group of the ranking"),
     ],

@@ -123,10 +123,10 @@ def _joined(run: _Run, where: Where, places: Places, answers: Answers | None, al
     lift, attributed = run.lift, run.attribution
     spent = _cost(run, where, lift)
     ready = _readiness(project, places, answers)
-    found = Evidence([view.name for view in model.features.views], lift, spent, ready, also.worth)
-    made = decide(found)
+    evidence = Evidence([view.name for view in model.features.views], lift, spent, ready, also.worth)
+    decision = decide(evidence)
     readings, log = of_log(model, where.folder or settings.home())
-    asked = _at_request(run, made.base, made.level, log, also.time_out)
+    request_time_features = _at_request(run, decision.base, decision.level, log, also.time_out)
     others = published(model)
     budget: Reading = Missing(f"model {model.name!r} has no latency_budget")
     if model.latency_budget is not None:
@@ -135,18 +135,18 @@ def _joined(run: _Run, where: Where, places: Places, answers: Answers | None, al
         project=project.name,
         model=model.name,
         at=clock.now().isoformat(timespec="seconds"),
-        verdict=made.sentence,
-        decision=made,
-        plan=staged(found, made),
-        changes=changes(found, made),
-        risks=risks(found, made, asked, effects, model),
+        verdict=decision.sentence,
+        decision=decision,
+        plan=staged(evidence, decision),
+        changes=changes(evidence, decision),
+        risks=risks(evidence, decision, request_time_features, effects, model),
         lift=lift,
         attribution=attributed,
         cost=spent,
         readiness=ready,
         latency=readings["latency"],
         budget=budget,
-        at_request=asked,
+        at_request=request_time_features,
         network=effects,
         published=others,
         result=run.result,
@@ -159,7 +159,7 @@ class _Run:
 
     project: Project
     model: Model
-    given: GivenBacktest | None
+    given_backtest: GivenBacktest | None
     attribute: bool
     levels: Mapping[str, Level] | None
     split: str | datetime | Rolling | None
@@ -175,13 +175,13 @@ class _Run:
 
     @cached_property
     def _backtest(self) -> tuple[Lift | Missing, BacktestResult | None]:
-        if self.given is not None:
-            found = lift_of(self.given)
-            if found.model != self.model.name:
-                raise UsageError(f"the backtest is of model {found.model!r}, and the assessment of {self.model.name!r}; give that model's")
-            return found, self.given.result if isinstance(self.given, Backtest) else None
+        if self.given_backtest is not None:
+            lift = lift_of(self.given_backtest)
+            if lift.model != self.model.name:
+                raise UsageError(f"the backtest is of model {lift.model!r}, and the assessment of {self.model.name!r}; give that model's")
+            return lift, self.given_backtest.result if isinstance(self.given_backtest, Backtest) else None
         try:
-            made = backtest(
+            result = backtest(
                 self.model,
                 levels=self.compared,
                 split=self.split,
@@ -192,21 +192,21 @@ class _Run:
             )
         except HeadwaterError as error:
             return Missing(f"the backtest could not be run: {error}"), None
-        return lift_of(made), made.result
+        return lift_of(result), result.result
 
     @cached_property
     def attribution(self) -> AttributionResult | Missing:
         """The attribution: of the backtest, else run here."""
-        found, result = self._backtest
+        lift, result = self._backtest
         if result is not None and result.attribution is not None:
             return result.attribution
-        if isinstance(found, Missing):
+        if isinstance(lift, Missing):
             return Missing("no backtest is available")
-        if found.earned is not None:
+        if lift.earned is not None:
             return Missing("the backtest has its own; its tables are in the backtest report")
         if not self.attribute:
             return Missing("not requested")
-        if not any(step.lifts for step in [*found.steps, *([found.whole] if found.whole else [])]):
+        if not any(step.lifts for step in [*lift.steps, *([lift.whole] if lift.whole else [])]):
             return Missing("no step is a LIFT, so there is nothing to attribute")
         return self._attributed()
 
@@ -233,11 +233,11 @@ class _Run:
     @cached_property
     def lift(self) -> Lift | Missing:
         """The backtest's lift, with the attribution."""
-        found, _ = self._backtest
-        made = self.attribution
-        if isinstance(found, Missing) or isinstance(made, Missing) or found.earned is not None:
-            return found
-        return dataclasses.replace(found, earned=earned_of(made))
+        lift, _ = self._backtest
+        attributed = self.attribution
+        if isinstance(lift, Missing) or isinstance(attributed, Missing) or lift.earned is not None:
+            return lift
+        return dataclasses.replace(lift, earned=earned_of(attributed))
 
     @property
     def result(self) -> BacktestResult | None:

@@ -28,7 +28,7 @@ class Assessment(AssessmentResult):
         """Write the assessment as one self-contained HTML page, and return its path."""
         from headwater.reports.assessment_page import to_html
 
-        place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(to_html(self), encoding="utf-8")
-        return place
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(to_html(self), encoding="utf-8")
+        return file

@@ -31,35 +31,35 @@ def cost(project: Project, model: str | None = None, where: Where | None = None,
         UsageError: an unknown model, or an invalid price file or backtest.
     """
     chosen = project.model(model)
-    found = backtest if backtest is None or isinstance(backtest, Lift) else lift_of(backtest)
-    steps = [] if found is None else _steps(found)
+    lift = backtest if backtest is None or isinstance(backtest, Lift) else lift_of(backtest)
+    steps = [] if lift is None else _steps(lift)
     return costed(chosen, inputs(project, chosen, where or Where()), steps)
 
 
-def costed(model: Model, found: Inputs, steps: Sequence[tuple[str, str, str, float, str, str]] = ()) -> Cost:
+def costed(model: Model, values: Inputs, steps: Sequence[tuple[str, str, str, float, str, str]] = ()) -> Cost:
     """The cost from given inputs; `steps` of a backtest: from, to, metric, lift, and the kinds of both levels."""
-    x = plain(found.readings)
-    ways = [way(name, found.readings) for name in WAYS]
+    x = plain(values.readings)
+    ways = [way(name, values.readings) for name in WAYS]
     even: Reading = Missing(f"it needs {_list(s for s in _BREAK_EVEN if s not in x)}")
     if all(symbol in x for symbol in _BREAK_EVEN):
         even = Number(break_even(x), "1/day", "computed", "precompute for all / (k·c_o/rho·p_cpu + reads a request·g), without warm cores")
-    views = [ViewCost(name, _of_view(found.readings, own)) for name, own in found.views.items()]
+    views = [ViewCost(name, _of_view(values.readings, own)) for name, own in values.views.items()]
     per_read = {
-        f"{view.name} {window}": r for view in model.features.views for window, r in _rows(view.outputs, found.views[view.name]).items()
+        f"{view.name} {window}": r for view in model.features.views for window, r in _rows(view.outputs, values.views[view.name]).items()
     }
     swings = [swing for name in WAYS for swing in swings_of(name, x)]
     return Cost(
         model.name,
         CURRENCY,
-        found.readings,
+        values.readings,
         ways,
         even,
-        found.wasted,
+        values.wasted,
         views,
         per_read,
         swings,
         [_point(step, ways) for step in steps],
-        _sentence(ways, even, found),
+        _sentence(ways, even, values),
     )
 
 
@@ -70,8 +70,8 @@ def way(name: WayName, readings: Mapping[str, Reading]) -> Way:
     if lacks:
         return Way(name, Missing(f"it needs {_list(lacks)}; give them in the price file"), [], lacks)
     parts = [Part(f.name, Number(f.of(x), f"{CURRENCY}/day", "computed", f.text), _filled(f, x)) for f in WAYS[name]]
-    total = sum(part.amount.value for part in parts)
-    return Way(name, Number(total, f"{CURRENCY}/day", "computed", " + ".join(part.name for part in parts)), parts)
+    total = sum(component.amount.value for component in parts)
+    return Way(name, Number(total, f"{CURRENCY}/day", "computed", " + ".join(component.name for component in parts)), parts)
 
 
 def swings_of(name: WayName, x: Values, factor: float = 2.0) -> list[Swing]:
@@ -79,14 +79,14 @@ def swings_of(name: WayName, x: Values, factor: float = 2.0) -> list[Swing]:
     symbols = dict.fromkeys(s for formula in WAYS[name] for s in formula.symbols)
     if any(s not in x for s in symbols):
         return []
-    found = []
+    swings = []
     for symbol in symbols:
         low, high = x[symbol] / factor, x[symbol] * factor
         if symbol in _SHARES:
             high = min(high, 1.0)
         costs = [sum(f.of({**x, symbol: value}) for f in WAYS[name]) for value in (low, high)]
-        found.append(Swing(name, symbol, low, high, *costs))
-    return sorted(found, key=lambda s: -abs(s.cost_high - s.cost_low))
+        swings.append(Swing(name, symbol, low, high, *costs))
+    return sorted(swings, key=lambda s: -abs(s.cost_high - s.cost_low))
 
 
 def _of_view(readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> Reading:
@@ -104,17 +104,17 @@ def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Re
     from headwater.definitions.feature_view import Feature
 
     E, U, tau = (own.get(name) for name in ("E", "U", "tau"))
-    found: dict[str, Reading] = {}
+    per_window: dict[str, Reading] = {}
     for feature in outputs:
         assert isinstance(feature, Feature)
-        if feature.window.length is None or feature.window.suffix in found:
+        if feature.window.length is None or feature.window.suffix in per_window:
             continue
         if not (isinstance(E, Number) and isinstance(U, Number) and isinstance(tau, Number)) or not U.value:
-            found[feature.window.suffix] = Missing("events a day or the number of keys are not known")
+            per_window[feature.window.suffix] = Missing("events a day or the number of keys are not known")
             continue
         rows = rows_per_window(feature.window.length / 1e6, E.value / U.value / DAY, tau.value)
-        found[feature.window.suffix] = Number(rows, "rows", "computed", "min(⌈L·E/U/86400⌉, ⌈L/tau⌉), for a key with the mean rate")
-    return found
+        per_window[feature.window.suffix] = Number(rows, "rows", "computed", "min(⌈L·E/U/86400⌉, ⌈L/tau⌉), for a key with the mean rate")
+    return per_window
 
 
 def _steps(lift: Lift) -> list[tuple[str, str, str, float, str, str]]:
@@ -127,13 +127,13 @@ def _point(step: tuple[str, str, str, float, str, str], ways: Sequence[Way]) -> 
     """The price of a step. Batch levels cost the cheaper of both ways with batch features; real-time ones on request plus streaming."""
     from_, to, metric, lift, before, after = step
     totals = {w.name: w.total for w in ways}
-    scored, asked, streamed = (totals[name] for name in ("precompute for all", "on request", "streaming"))
+    scored, on_request, streamed = (totals[name] for name in ("precompute for all", "on request", "streaming"))
     extra: Reading = Missing("the cost of a way to serve is not known")
     if before == after:
         extra = Missing(f"both levels are {after}; the formulas distinguish ways to serve, not how often a job runs")
-    elif isinstance(scored, Number) and isinstance(asked, Number) and isinstance(streamed, Number):
+    elif isinstance(scored, Number) and isinstance(on_request, Number) and isinstance(streamed, Number):
         sign = 1 if after == "real-time" else -1
-        value = sign * (asked.value + streamed.value - min(scored.value, asked.value))
+        value = sign * (on_request.value + streamed.value - min(scored.value, on_request.value))
         extra = Number(value, f"{CURRENCY}/day", "computed", "on request + streaming - the cheaper of precomputing and serving on request")
     price: Reading = extra
     if isinstance(extra, Number):
@@ -145,7 +145,7 @@ def _point(step: tuple[str, str, str, float, str, str], ways: Sequence[Way]) -> 
     return PointPrice(from_, to, metric, lift, extra, price)
 
 
-def _sentence(ways: Sequence[Way], even: Reading, found: Inputs) -> str:
+def _sentence(ways: Sequence[Way], even: Reading, values: Inputs) -> str:
     known = [(w.total.value, w.name) for w in ways[:2] if isinstance(w.total, Number)]
     if len(known) < 2:
         return (
@@ -154,14 +154,14 @@ def _sentence(ways: Sequence[Way], even: Reading, found: Inputs) -> str:
             + "."
         )
     (least, cheap), (most, dear) = sorted(known)
-    R = found.readings["R"]
-    said = f"{cheap[0].upper()}{cheap[1:]} costs {least:,.3g} {CURRENCY} a day, {dear} {most:,.3g}"
+    R = values.readings["R"]
+    sentence = f"{cheap[0].upper()}{cheap[1:]} costs {least:,.3g} {CURRENCY} a day, {dear} {most:,.3g}"
     if isinstance(even, Number) and isinstance(R, Number):
-        said += f"; they break even at {even.value:,.0f} requests a day, and you have {R.value:,.0f}"
-    if isinstance(found.wasted, Number):
-        said += f". Of the precomputed predictions, {found.wasted.value:.1%} are never requested"
+        sentence += f"; they break even at {even.value:,.0f} requests a day, and you have {R.value:,.0f}"
+    if isinstance(values.wasted, Number):
+        sentence += f". Of the precomputed predictions, {values.wasted.value:.1%} are never requested"
     streamed = ways[2].total
-    return f"{said}. Streaming adds {streamed.value:,.3g} a day." if isinstance(streamed, Number) else f"{said}."
+    return f"{sentence}. Streaming adds {streamed.value:,.3g} a day." if isinstance(streamed, Number) else f"{sentence}."
 
 
 def _filled(formula: Formula, x: Values) -> str:

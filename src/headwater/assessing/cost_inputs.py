@@ -47,7 +47,7 @@ class Where:
     folder: Path | None = None
     models: Path | None = None
     prices: Path | None = None
-    given: Mapping[str, Number] = field(default_factory=dict)
+    overrides: Mapping[str, Number] = field(default_factory=dict)
 
 
 def inputs(project: Project, model: Model, where: Where) -> Inputs:
@@ -55,14 +55,14 @@ def inputs(project: Project, model: Model, where: Where) -> Inputs:
     folder = settings.home() if where.folder is None else where.folder
     _, labelled = request_probe.of_labels(model)
     _, logged = request_probe.of_log(model, folder)
-    asked, what = _asked(model, logged, labelled)
+    requests, what = _asked(model, logged, labelled)
     views = list(model.features.views)
     by_view = {view.name: _of_view(view) for view in views}
     seen = of_store.of_store(project, where.store, folder, logged=False, compare=False)
     first = _entities(views)
-    found: dict[str, Reading] = {
-        **_rates(asked, what),
-        **_shape(model, views, asked),
+    by_symbol: dict[str, Reading] = {
+        **_rates(requests, what),
+        **_shape(model, views, requests),
         "U": first,
         "f": _refreshes(model, views),
         "E": _summed([by_view[v.name]["E"] for v in views], views),
@@ -74,12 +74,12 @@ def inputs(project: Project, model: Model, where: Where) -> Inputs:
         "c_e": timing.of_events(views),
         **_timed(model, where, labelled.frame if labelled is not None else None),
     }
-    own, user = prices.defaults(), {**(prices.given(where.prices) if where.prices is not None else {}), **where.given}
+    own, user = prices.defaults(), {**(prices.given(where.prices) if where.prices is not None else {}), **where.overrides}
     readings: dict[str, Reading] = {}
     for name in SYMBOLS:
-        here: Reading = found.get(name, Missing("it was not measured; give it in the price file"))
+        here: Reading = by_symbol.get(name, Missing("it was not measured; give it in the price file"))
         readings[name] = user.get(name) or (here if isinstance(here, Number) else own.get(name) or here)
-    return Inputs(readings, _wasted(asked, what, model, readings), by_view)
+    return Inputs(readings, _wasted(requests, what, model, readings), by_view)
 
 
 # ---------------------------------------------------------------- requests
@@ -96,50 +96,50 @@ def _asked(model: Model, logged: pl.DataFrame | None, labelled: Requests | None)
     return frame.with_columns(group.alias("__request")), f"labels {model.labels.name!r}"
 
 
-def _rates(asked: pl.DataFrame | None, what: str) -> dict[str, Reading]:
-    if asked is None or asked.height < 2:
+def _rates(requests: pl.DataFrame | None, what: str) -> dict[str, Reading]:
+    if requests is None or requests.height < 2:
         return {
             "R": Missing("the number of requests is not known, since there is neither a serving log nor labels; give [R] in the price file")
         }
-    t = asked["__t"].to_numpy()
+    t = requests["__t"].to_numpy()
     seconds = (int(t.max()) - int(t.min())) / _MICROS
     if seconds <= 0:
         return {"R": Missing(f"all requests of {what} have one timestamp")}
-    number = asked["__request"].n_unique()
+    number = requests["__request"].n_unique()
     return {"R": measured(number / seconds * _DAY, "1/day", f"{number:,} requests of {what} in {seconds / _DAY:,.2f} days")}
 
 
-def _shape(model: Model, views: Sequence[FeatureView], asked: pl.DataFrame | None) -> dict[str, Reading]:
+def _shape(model: Model, views: Sequence[FeatureView], requests: pl.DataFrame | None) -> dict[str, Reading]:
     """The number of keys, rows and candidates per request."""
     keys = {tuple(str(view.request_key(key)) for key in view.keys) for view in views}
-    found: dict[str, Reading] = {
+    readings: dict[str, Reading] = {
         "n_k": Number(len(keys), "keys", "given", f"distinct keys of the views of model {model.name!r}"),
         "n_r": Number(len(views) / len(keys) if keys else 0.0, "rows", "given", "views a key: a record holds all features of a view"),
     }
     if model.ranking is None:
         none = f"model {model.name!r} is not a ranking, and reads no rows of candidates"
-        return {**found, "k": Number(1, "pairs", "given", "one score a request"), "h": Number(1, "share", "given", none)}
-    if asked is None:
-        return {**found, "k": Missing("the number of candidates per request is not known")}
-    each = asked.height / asked["__request"].n_unique()
-    return {**found, "k": measured(each, "pairs", "candidates a request")}
+        return {**readings, "k": Number(1, "pairs", "given", "one score a request"), "h": Number(1, "share", "given", none)}
+    if requests is None:
+        return {**readings, "k": Missing("the number of candidates per request is not known")}
+    each = requests.height / requests["__request"].n_unique()
+    return {**readings, "k": measured(each, "pairs", "candidates a request")}
 
 
-def _wasted(asked: pl.DataFrame | None, what: str, model: Model, readings: Mapping[str, Reading]) -> Reading:
+def _wasted(requests: pl.DataFrame | None, what: str, model: Model, readings: Mapping[str, Reading]) -> Reading:
     """The share of precomputed predictions that are never requested, over the refresh windows of the known requests."""
     f, U = readings["f"], readings["U"]
-    if asked is None or isinstance(f, Missing) or isinstance(U, Missing) or not U.value:
+    if requests is None or isinstance(f, Missing) or isinstance(U, Missing) or not U.value:
         return Missing("requests, refreshes or entities are not known")
     keys = _keyed(model)
-    if not keys or any(key not in asked.columns for key in keys):
+    if not keys or any(key not in requests.columns for key in keys):
         return Missing(f"{what} does not have the keys of the prediction lookup: {', '.join(keys) or 'none'}")
     window = max(1, round(_DAY * _MICROS / f.value))
-    each = asked.group_by(pl.col("__t") // window).agg(pl.struct(keys).n_unique().alias("n"))
+    each = requests.group_by(pl.col("__t") // window).agg(pl.struct(keys).n_unique().alias("n"))
     first, last = each["__t"].min(), each["__t"].max()
     whole = int(last) - int(first) + 1  # type: ignore[arg-type]
     counts = [*each["n"].to_list(), *[0] * (whole - each.height)]
-    said = f"{whole:,} refresh windows of {window / _MICROS:,.0f} s, distinct {', '.join(keys)} in each, of {what}"
-    return measured(waste(counts, U.value), "share", said)
+    source = f"{whole:,} refresh windows of {window / _MICROS:,.0f} s, distinct {', '.join(keys)} in each, of {what}"
+    return measured(waste(counts, U.value), "share", source)
 
 
 def _keyed(model: Model) -> list[str]:
@@ -175,15 +175,15 @@ def _of_view(view: FeatureView) -> dict[str, Reading]:
         tiles = pl.struct([*view.keys, (pl.col(TIME) // hop).alias("__tile")]).n_unique().alias("tiles")
         keys = pl.struct(list(view.keys)).n_unique().alias("keys") if view.keys else pl.lit(1).alias("keys")
         first, last = pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b")
-        said = collect(past.frame.select(tiles, keys, first, last), past.where).row(0, named=True)
+        row = collect(past.frame.select(tiles, keys, first, last), past.where).row(0, named=True)
     except HeadwaterError as error:
         return {"E": Missing(str(error)), "A": Missing(str(error)), "U": Missing(str(error)), "tau": tau}
-    count = max(1, (said["b"] - said["a"]) // hop + 1) if said["a"] is not None else 1
+    count = max(1, (row["b"] - row["a"]) // hop + 1) if row["a"] is not None else 1
     E: Reading = rate
     if isinstance(rate, Number):
         E = measured(rate.value * _DAY, "1/day", rate.source)
-    active = measured(said["tiles"] / count, "keys", f"mean of {count:,} tiles of {hop / _MICROS:,.0f} s of {past.where}")
-    return {"E": E, "A": active, "U": measured(said["keys"], "entities", f"distinct {', '.join(view.keys)} in {past.where}"), "tau": tau}
+    active = measured(row["tiles"] / count, "keys", f"mean of {count:,} tiles of {hop / _MICROS:,.0f} s of {past.where}")
+    return {"E": E, "A": active, "U": measured(row["keys"], "entities", f"distinct {', '.join(view.keys)} in {past.where}"), "tau": tau}
 
 
 def _entities(views: Sequence[FeatureView]) -> Reading:
@@ -201,28 +201,28 @@ def _summed(rates: Sequence[Reading], views: Sequence[FeatureView]) -> Reading:
     return measured(sum(n.value for n in numbers), "1/day", "; ".join(n.source for n in numbers))
 
 
-def _greatest(found: Sequence[Reading]) -> Reading:
-    numbers = [one for one in found if isinstance(one, Number)]
-    return max(numbers, key=lambda n: n.value) if numbers else next(iter(found), Missing("the model reads no view"))
+def _greatest(readings: Sequence[Reading]) -> Reading:
+    numbers = [reading for reading in readings if isinstance(reading, Number)]
+    return max(numbers, key=lambda n: n.value) if numbers else next(iter(readings), Missing("the model reads no view"))
 
 
 def _row_bytes(seen: of_store.StoreSeen) -> Reading:
-    numbers = [one for one in seen.row_bytes.values() if isinstance(one, Number)]
+    numbers = [reading for reading in seen.row_bytes.values() if isinstance(reading, Number)]
     if not numbers:
         return Missing("the store holds no record")
     return measured(sum(n.value for n in numbers), "B", "; ".join(n.source for n in numbers))
 
 
-def _timed(model: Model, where: Where, asked: pl.DataFrame | None) -> dict[str, Reading]:
+def _timed(model: Model, where: Where, requests: pl.DataFrame | None) -> dict[str, Reading]:
     """CPU seconds of a prediction in batch and on request: the model alone, and reading its features if the store holds them."""
-    said = timing.of_model(model, where.models)
-    read = timing.of_reads(model, where.store, asked)
-    alone = said.pop("model")
+    timings = timing.of_model(model, where.models)
+    read = timing.of_reads(model, where.store, requests)
+    alone = timings.pop("model")
     if not isinstance(alone, Number):
-        return {**said, "c_o": alone}
+        return {**timings, "c_o": alone}
     if not isinstance(read, Number) or math.isnan(read.value):
-        return {**said, "c_o": measured(alone.value, "s", f"{alone.source}; reading features not counted: {read}")}
-    return {**said, "c_o": measured(alone.value + read.value, "s", f"{alone.source}, and {read.source}")}
+        return {**timings, "c_o": measured(alone.value, "s", f"{alone.source}; reading features not counted: {read}")}
+    return {**timings, "c_o": measured(alone.value + read.value, "s", f"{alone.source}, and {read.source}")}
 
 
 def plain(readings: Mapping[str, Reading]) -> dict[str, float]:

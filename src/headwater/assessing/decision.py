@@ -31,9 +31,9 @@ _ACTIONS: Mapping[Mode, Action] = {
 }
 
 
-def decide(found: Evidence) -> Decision:
+def decide(evidence: Evidence) -> Decision:
     """The verdict on the evidence."""
-    lift = found.lift
+    lift = evidence.lift
     if isinstance(lift, Missing):
         return _undecided("unknown", f"without a backtest the gain of fresher features is not known: {lift.reason}")
     if lift.leaks:
@@ -42,36 +42,39 @@ def decide(found: Evidence) -> Decision:
         return _undecided("unknown", f"the backtest compares no two levels in {lift.headline}")
     ways = _ways(lift)
     rules = [("lift", _walked(lift, ways))]
-    for place in ways:
-        made = _priced(found, lift, place)
-        if isinstance(made.earns, Number) and isinstance(made.extra, Number) and made.earns.value < made.extra.value:
+    for position in ways:
+        choice = _priced(evidence, lift, position)
+        if isinstance(choice.earns, Number) and isinstance(choice.extra, Number) and choice.earns.value < choice.extra.value:
             rules.append(
-                ("money", f"{made.level} earns {made.earns.value:,.3g} a day and costs {made.extra.value:,.3g} more, so it does not pay")
+                (
+                    "money",
+                    f"{choice.level} earns {choice.earns.value:,.3g} a day and costs {choice.extra.value:,.3g} more, so it does not pay",
+                )
             )
             continue
-        return _finished(found, lift, made, rules)
-    return _finished(found, lift, _priced(found, lift, _base(lift.levels, len(lift.levels) - 1)), rules)
+        return _finished(evidence, lift, choice, rules)
+    return _finished(evidence, lift, _priced(evidence, lift, _base(lift.levels, len(lift.levels) - 1)), rules)
 
 
-def _undecided(rule: str, said: str) -> Decision:
+def _undecided(rule: str, reason: str) -> Decision:
     none = Missing("there is no verdict")
     return Decision(
-        "not decided", (), "", "", math.nan, "not decided", none, none, none, (), ((rule, said),), f"Not decided: {said.rstrip('.')}."
+        "not decided", (), "", "", math.nan, "not decided", none, none, none, (), ((rule, reason),), f"Not decided: {reason.rstrip('.')}."
     )
 
 
 def _ways(lift: Lift) -> list[int]:
     """The positions of the levels that a LIFT leads to, the freshest first, none beyond a harm."""
-    found: list[int] = []
+    positions: list[int] = []
     harmed = False
-    for place, step in enumerate(lift.steps, start=1):
+    for position, step in enumerate(lift.steps, start=1):
         harmed = step.verdict == "harm"
         if harmed:
             break
-        found += [place] if step.lifts else []
-    if not found and not harmed and lift.whole is not None and lift.whole.lifts:
-        found = [len(lift.levels) - 1]
-    return found[::-1]
+        positions += [position] if step.lifts else []
+    if not positions and not harmed and lift.whole is not None and lift.whole.lifts:
+        positions = [len(lift.levels) - 1]
+    return positions[::-1]
 
 
 def _walked(lift: Lift, ways: Sequence[int]) -> str:
@@ -84,9 +87,9 @@ def _walked(lift: Lift, ways: Sequence[int]) -> str:
     return f"the freshest level that a LIFT leads to is {last}: {steps}"
 
 
-def _base(levels: Sequence[Stand], place: int) -> int:
+def _base(levels: Sequence[Stand], position: int) -> int:
     """The baseline of a level: the last one before it that a nightly job could serve."""
-    return max((n for n in range(place + 1) if MODES.index(levels[n].mode) <= 1), default=0)
+    return max((n for n in range(position + 1) if MODES.index(levels[n].mode) <= 1), default=0)
 
 
 @dataclass(frozen=True)
@@ -104,120 +107,120 @@ class _Priced:
     per_point: Reading
 
 
-def _priced(found: Evidence, lift: Lift, place: int) -> _Priced:
-    level = lift.levels[place]
-    at = _base(lift.levels, place)
+def _priced(evidence: Evidence, lift: Lift, position: int) -> _Priced:
+    level = lift.levels[position]
+    at = _base(lift.levels, position)
     action = _ACTIONS[level.mode]
-    at = max(0, place - 1) if at == place and place else at
-    gain = sum(step.delta for step in lift.steps[at:place])
-    views, attributed = _views(found, lift, level.mode)
+    at = max(0, position - 1) if at == position and position else at
+    gain = sum(step.delta for step in lift.steps[at:position])
+    views, attributed = _views(evidence, lift, level.mode)
     extra: Reading = Missing("batch, as today")
     if action == "go hourly":
         extra = Missing("the cost formulas distinguish ways to serve, not how often a job runs")
     elif action != "stay batch":
-        extra = _extra(found, views)
+        extra = _extra(evidence, views)
     per_point: Reading = extra
     if isinstance(extra, Number):
-        said = f"for {POINT} of {lift.headline}"
-        per_point = Number(extra.value / (gain / POINT), extra.unit, "computed", said) if gain > 0 else Missing("the gain is not above 0")
+        source = f"for {POINT} of {lift.headline}"
+        per_point = Number(extra.value / (gain / POINT), extra.unit, "computed", source) if gain > 0 else Missing("the gain is not above 0")
     return _Priced(
-        action, lift.levels[at].name, level.name, gain, views, attributed, _earns(found, lift, at, place, gain), extra, per_point
+        action, lift.levels[at].name, level.name, gain, views, attributed, _earns(evidence, lift, at, position, gain), extra, per_point
     )
 
 
-def _views(found: Evidence, lift: Lift, mode: Mode) -> tuple[Sequence[str], bool]:
+def _views(evidence: Evidence, lift: Lift, mode: Mode) -> tuple[Sequence[str], bool]:
     """The views to make fresh, and whether an attribution chose them."""
     if MODES.index(mode) <= 1:
         return (), lift.earned is not None
     if lift.earned is not None and lift.earned.chosen:
         return tuple(lift.earned.chosen), True
-    return tuple(found.views), False
+    return tuple(evidence.views), False
 
 
-def _extra(found: Evidence, views: Sequence[str]) -> Reading:
+def _extra(evidence: Evidence, views: Sequence[str]) -> Reading:
     """The extra cost a day of serving on request with these views streamed, over the cheaper way with batch features."""
-    cost = found.cost
+    cost = evidence.cost
     if isinstance(cost, Missing):
         return cost
-    scored, asked, streamed = (cost.way(name).total for name in ("precompute for all", "on request", "streaming"))
+    scored, on_request, streamed = (cost.way(name).total for name in ("precompute for all", "on request", "streaming"))
     each = [view.total for view in cost.views if view.view in views]
-    known = [one.value for one in each if isinstance(one, Number)]
+    known = [reading.value for reading in each if isinstance(reading, Number)]
     if isinstance(streamed, Number) and len(known) == len(views):
         streamed = Number(min(streamed.value, sum(known)), streamed.unit, "computed", "streaming only the views that earn")
-    if isinstance(scored, Number) and isinstance(asked, Number) and isinstance(streamed, Number):
-        value = asked.value + streamed.value - min(scored.value, asked.value)
+    if isinstance(scored, Number) and isinstance(on_request, Number) and isinstance(streamed, Number):
+        value = on_request.value + streamed.value - min(scored.value, on_request.value)
         return Number(value, f"{cost.currency}/day", "computed", "on request + streaming - the cheaper of precomputing and on request")
-    totals = {"precomputing": scored, "serving on request": asked, "streaming": streamed}
-    return Missing("; ".join(f"{name}: {one.reason}" for name, one in totals.items() if isinstance(one, Missing)))
+    totals = {"precomputing": scored, "serving on request": on_request, "streaming": streamed}
+    return Missing("; ".join(f"{name}: {reading.reason}" for name, reading in totals.items() if isinstance(reading, Missing)))
 
 
-def _earns(found: Evidence, lift: Lift, at: int, place: int, gain: float) -> Reading:
+def _earns(evidence: Evidence, lift: Lift, at: int, position: int, gain: float) -> Reading:
     """The value a day of a gain: from `worth` if given, else from the costs of errors in the backtest."""
-    if found.worth is not None:
-        return Number(gain / POINT * found.worth, "a day", "given", f"{found.worth:g} a day for {POINT} of {lift.headline}, as given")
-    steps = lift.money[at:place]
+    if evidence.worth is not None:
+        return Number(gain / POINT * evidence.worth, "a day", "given", f"{evidence.worth:g} a day for {POINT} of {lift.headline}, as given")
+    steps = lift.money[at:position]
     if not steps:
         return Missing(f"the value a day of {POINT} of {lift.headline} is not known; give --worth, or costs= in the backtest")
     if not any(step.lifts for step in steps):
         return Missing("the backtest shows no LIFT in the cost of errors")
-    rate = Missing("the cost is not known") if isinstance(found.cost, Missing) else found.cost.inputs["R"]
+    rate = Missing("the cost is not known") if isinstance(evidence.cost, Missing) else evidence.cost.inputs["R"]
     if isinstance(rate, Missing):
         return Missing(f"requests a day are not known: {rate.reason}")
     value = sum(step.delta for step in steps) / 1000 * rate.value
     return Number(value, "a day", "computed", f"cost saved per 1,000 requests, times {rate.value:,.6g} requests a day")
 
 
-def _finished(found: Evidence, lift: Lift, made: _Priced, rules: list[tuple[str, str]]) -> Decision:
-    barred = barriers(found.readiness, made.views, NEEDS[made.action])
-    if made.views:
-        some = f"{', '.join(made.views)}: " + (_chosen(lift, made))
-        rules.append(("views", some))
-    if isinstance(found.readiness, Missing):
-        rules.append(("readiness", f"not known: {found.readiness.reason}"))
-    elif made.views:
-        said = "; ".join(f"{', '.join(names)}: {b.reachable}, by {b.blocker.check} {b.blocker.state}" for names, b in alike(barred))
-        rules.append(("readiness", said or "no blocker was found"))
+def _finished(evidence: Evidence, lift: Lift, choice: _Priced, rules: list[tuple[str, str]]) -> Decision:
+    barred = barriers(evidence.readiness, choice.views, NEEDS[choice.action])
+    if choice.views:
+        chosen_views = f"{', '.join(choice.views)}: " + (_chosen(lift, choice))
+        rules.append(("views", chosen_views))
+    if isinstance(evidence.readiness, Missing):
+        rules.append(("readiness", f"not known: {evidence.readiness.reason}"))
+    elif choice.views:
+        blockers = "; ".join(f"{', '.join(names)}: {b.reachable}, by {b.blocker.check} {b.blocker.state}" for names, b in alike(barred))
+        rules.append(("readiness", blockers or "no blocker was found"))
     decision = Decision(
-        action=made.action,
-        views=made.views,
-        base=made.base,
-        level=made.level,
-        gain=made.gain,
-        until=_until(lift, made, barred),
-        earns=made.earns,
-        extra=made.extra,
-        per_point=made.per_point,
+        action=choice.action,
+        views=choice.views,
+        base=choice.base,
+        level=choice.level,
+        gain=choice.gain,
+        until=_until(lift, choice, barred),
+        earns=choice.earns,
+        extra=choice.extra,
+        per_point=choice.per_point,
         barred=barred,
         rules=rules,
         sentence="",
-        attributed=made.attributed,
+        attributed=choice.attributed,
     )
-    return dataclasses.replace(decision, sentence=sentence(found, lift, decision))
+    return dataclasses.replace(decision, sentence=sentence(evidence, lift, decision))
 
 
-def _chosen(lift: Lift, made: _Priced) -> str:
+def _chosen(lift: Lift, choice: _Priced) -> str:
     """How the views were chosen."""
-    if made.attributed:
+    if choice.attributed:
         return "by the attribution"
     return "all, since there is no attribution" if lift.earned is None else "all, since the attribution is not certain of any"
 
 
-def barriers(found: Readiness | Missing, views: Sequence[str], needed: Reach) -> list[Barred]:
+def barriers(readiness: Readiness | Missing, views: Sequence[str], needed: Reach) -> list[Barred]:
     """The first blocker of each of these views on the way to the required freshness."""
-    if isinstance(found, Missing):
+    if isinstance(readiness, Missing):
         return []
-    made = []
-    for view in found.views:
+    barred = []
+    for view in readiness.views:
         wanted = [b for b in view.blockers if REACHES.index(b.level) <= REACHES.index(needed)]
         if view.view in views and wanted:
-            made.append(Barred(view.view, view.reachable, next((b for b in wanted if b.state == "red"), wanted[0])))
-    return made
+            barred.append(Barred(view.view, view.reachable, next((b for b in wanted if b.state == "red"), wanted[0])))
+    return barred
 
 
-def _until(lift: Lift, made: _Priced, barred: Sequence[Barred]) -> Action:
+def _until(lift: Lift, choice: _Priced, barred: Sequence[Barred]) -> Action:
     """What pays and is possible meanwhile: hourly, if it is a LIFT by itself and no view that earns is blocked from it."""
     if not barred:
-        return made.action
+        return choice.action
     hourly = [step for step in lift.steps if step.lifts and lift.level(step.to).mode == "hourly"]
     reach = min(REACHES.index(b.reachable) for b in barred)
-    return "go hourly" if hourly and made.action != "go hourly" and reach >= REACHES.index("hourly") else "stay batch"
+    return "go hourly" if hourly and choice.action != "go hourly" and reach >= REACHES.index("hourly") else "stay batch"

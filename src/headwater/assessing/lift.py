@@ -25,81 +25,83 @@ _NEEDED = ("model", "headline", "levels", "paired", "leak_audit")
 _WRITE = "write one with: headwater backtest --json > backtest.json"
 
 
-def lift_of(given: GivenBacktest) -> Lift:
+def lift_of(backtest: GivenBacktest) -> Lift:
     """Read the lift of a backtest.
 
     Raises:
         UsageError: the file does not exist, or is not the JSON of a backtest.
     """
-    if isinstance(given, BacktestResult):
-        given = Backtest(given)
-    if isinstance(given, Backtest):
-        return _read(given.to_dict(), "the backtest")
-    if isinstance(given, str | Path):
-        return _read(_parsed(Path(given)), str(given))
-    if isinstance(given, Mapping):
-        return _read(given, "the backtest")
-    raise UsageError(f"backtest is {type(given).__name__}; give what hw.backtest() returns, its to_dict(), or a file of it; {_WRITE}")
+    if isinstance(backtest, BacktestResult):
+        backtest = Backtest(backtest)
+    if isinstance(backtest, Backtest):
+        return _read(backtest.to_dict(), "the backtest")
+    if isinstance(backtest, str | Path):
+        return _read(_parsed(Path(backtest)), str(backtest))
+    if isinstance(backtest, Mapping):
+        return _read(backtest, "the backtest")
+    raise UsageError(f"backtest is {type(backtest).__name__}; give what hw.backtest() returns, its to_dict(), or a file of it; {_WRITE}")
 
 
-def earned_of(found: AttributionResult | Mapping[str, object]) -> Earned:
+def earned_of(attribution: AttributionResult | Mapping[str, object]) -> Earned:
     """Read the attribution of the views."""
-    said = found.to_dict() if isinstance(found, AttributionResult) else found
-    units = cast("Sequence[Mapping[str, object]]", said["units"])
+    data = attribution.to_dict() if isinstance(attribution, AttributionResult) else attribution
+    units = cast("Sequence[Mapping[str, object]]", data["units"])
     views = {str(unit["name"]): [str(name) for name in cast("Sequence[str]", unit["views"])] for unit in units}
 
     def named(units: object) -> list[str]:
         return [view for unit in cast("Sequence[str]", units) for view in views.get(unit, [unit])]
 
-    path = cast("Sequence[Mapping[str, object]]", said["path"])
+    path = cast("Sequence[Mapping[str, object]]", data["path"])
     return Earned(
-        stale=str(said["stale"]),
-        fresh=str(said["fresh"]),
-        plan=str(said["plan"]),
-        chosen=named(said["chosen"]),
-        stay=named(said["stay"]),
-        gains={view: gain for one in path for gain in [_step(cast("Mapping[str, object]", one["gain"]))] for view in named([one["name"]])},
-        alone={view: _step(cast("Mapping[str, object]", one["added"])) for one in units for view in named([one["name"]])},
+        stale=str(data["stale"]),
+        fresh=str(data["fresh"]),
+        plan=str(data["plan"]),
+        chosen=named(data["chosen"]),
+        stay=named(data["stay"]),
+        gains={
+            view: gain for item in path for gain in [_step(cast("Mapping[str, object]", item["gain"]))] for view in named([item["name"]])
+        },
+        alone={view: _step(cast("Mapping[str, object]", item["added"])) for item in units for view in named([item["name"]])},
     )
 
 
 def _parsed(path: Path) -> Mapping[str, object]:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no backtest at {path}; {_WRITE}") from None
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} is not the JSON of a backtest: {error}; {_WRITE}") from error
-    if not isinstance(said, Mapping):
-        raise UsageError(f"{path} holds {type(said).__name__}, but the JSON of a backtest is an object; {_WRITE}")
-    return said
+    if not isinstance(data, Mapping):
+        raise UsageError(f"{path} holds {type(data).__name__}, but the JSON of a backtest is an object; {_WRITE}")
+    return data
 
 
-def _read(said: Mapping[str, object], where: str) -> Lift:
-    absent = [name for name in _NEEDED if name not in said]
+def _read(data: Mapping[str, object], where: str) -> Lift:
+    absent = [name for name in _NEEDED if name not in data]
     if absent:
         raise UsageError(f"{where} is not the JSON of a backtest: it lacks {', '.join(absent)}; {_WRITE}")
     try:
-        return _lift(said)
+        return _lift(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{where} is not the JSON of a backtest: {type(error).__name__}: {error}; {_WRITE}") from error
 
 
-def _lift(said: Mapping[str, object]) -> Lift:
-    headline = str(said["headline"])
-    levels = [_stand(level, headline) for level in cast("Sequence[Mapping[str, object]]", said["levels"])]
-    steps = [_step(step) for step in cast("Sequence[Mapping[str, object]]", said["paired"])]
+def _lift(data: Mapping[str, object]) -> Lift:
+    headline = str(data["headline"])
+    levels = [_stand(level, headline) for level in cast("Sequence[Mapping[str, object]]", data["levels"])]
+    steps = [_step(step) for step in cast("Sequence[Mapping[str, object]]", data["paired"])]
     names = [level.name for level in levels]
     next_to = {(a, b) for a, b in itertools.pairwise(names)}
     mine = [step for step in steps if step.metric == headline]
     leaks = [
-        f"{one['subject']}: {one['message']}"
-        for one in cast("Sequence[Mapping[str, object]]", said["leak_audit"])
-        if one["severity"] == "leak"
+        f"{finding['subject']}: {finding['message']}"
+        for finding in cast("Sequence[Mapping[str, object]]", data["leak_audit"])
+        if finding["severity"] == "leak"
     ]
-    attributed = cast("Mapping[str, object] | None", said.get("attribution"))
+    attributed = cast("Mapping[str, object] | None", data.get("attribution"))
     return Lift(
-        model=str(said["model"]),
+        model=str(data["model"]),
         headline=headline,
         levels=levels,
         steps=[step for step in mine if (step.from_, step.to) in next_to],
@@ -107,7 +109,7 @@ def _lift(said: Mapping[str, object]) -> Lift:
         money=[step for step in steps if step.metric == "cost" and (step.from_, step.to) in next_to and headline != "cost"],
         leaks=leaks,
         earned=None if attributed is None else earned_of(attributed),
-        said=said,
+        source_json=data,
     )
 
 

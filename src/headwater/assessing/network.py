@@ -127,16 +127,16 @@ def network(model: Model, answered: Sequence[str] | None = None) -> Network:
     """
     chosen = _answered(answered) if answered is not None else _signs(model)
     known: Literal["answered", "likely"] = "likely" if answered is None else "answered"
-    found = [
+    likely = [
         NetworkEffect(effect, known, sign, (kind := _KINDS[effect]).why, kind.question, kind.experiment, kind.tells)
         for effect, sign in chosen.items()
     ]
     # Of several, the one with the strictest experiment: shared supply, then adversaries, then feedback.
-    first = next((one for effect in ("supply", "adversaries", "feedback") for one in found if one.effect == effect), None)
+    first = next((item for effect in ("supply", "adversaries", "feedback") for item in likely if item.effect == effect), None)
     questions = [kind.question for kind in _KINDS.values()] if answered is None else []
     if first is None:
-        return Network(found, _NONE, _NONE_TELLS, answered is not None, questions)
-    return Network(found, first.experiment, first.tells, answered is not None, questions)
+        return Network(likely, _NONE, _NONE_TELLS, answered is not None, questions)
+    return Network(likely, first.experiment, first.tells, answered is not None, questions)
 
 
 def _answered(answered: Sequence[str]) -> dict[Effect, str]:
@@ -157,14 +157,14 @@ def _signs(model: Model) -> dict[Effect, str]:
         f"label {model.labels.label_name!r}": model.labels.label_name,
         **{f"source {source.name!r}": source.name for source in model.features.sources},
     }
-    found: dict[Effect, str] = {}
+    signs: dict[Effect, str] = {}
     for effect, kind in _KINDS.items():
         sign = next((what for what, name in named.items() if words(name) & kind.words), None)
         if effect == "feedback" and model.ranking is not None:
             sign = f"the task is a {model.task}"
         if sign is not None:
-            found[effect] = sign
-    return found
+            signs[effect] = sign
+    return signs
 
 
 def words(name: str) -> set[str]:

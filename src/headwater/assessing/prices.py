@@ -53,11 +53,11 @@ def write(path: Path) -> None:
 
 def _numbers(text: str, origin: Origin, where: str) -> dict[str, Number]:
     try:
-        said = tomllib.loads(text)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} is not TOML: {error}") from error
     own = {} if origin == "default" else defaults()
-    return {name: _number(name, entry, origin, where, own.get(name)) for name, entry in said.items()}
+    return {name: _number(name, entry, origin, where, own.get(name)) for name, entry in table.items()}
 
 
 def _number(name: str, entry: object, origin: Origin, where: str, default: Number | None) -> Number:

@@ -74,14 +74,14 @@ _WORDS: dict[UseCase, frozenset[str]] = {
 
 def use_cases(model: Model) -> Sequence[UseCase]:
     """The use cases of a model, by its task and the words of its names; empty if they are not known."""
-    said = set().union(*(words(name) for name in (model.name, model.labels.name, model.labels.label_name)))
-    found: list[UseCase] = [use for use, mine in _WORDS.items() if said & mine]
-    if model.ranking is not None and "recommendations" not in found:
-        found.append("recommendations")
-    return found
+    name_words = set().union(*(words(name) for name in (model.name, model.labels.name, model.labels.label_name)))
+    uses: list[UseCase] = [use for use, mine in _WORDS.items() if name_words & mine]
+    if model.ranking is not None and "recommendations" not in uses:
+        uses.append("recommendations")
+    return uses
 
 
 def published(model: Model) -> Sequence[Published]:
     """The published lifts for a model's use cases; empty if there are none or the use cases are not known."""
     uses = use_cases(model)
-    return [one for one in TABLE if one.use in uses]
+    return [lift for lift in TABLE if lift.use in uses]

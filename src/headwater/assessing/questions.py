@@ -24,14 +24,14 @@ _HEAD = """\
 class Answers:
     """Answers by the id of their check: one of its words, or seconds."""
 
-    given: Mapping[str, str | float]
+    by_check: Mapping[str, str | float]
 
     def reading(self, check: Check) -> Reading:
         """The answer to a check's question, as 1, 0.5 or 0 (or seconds); Missing without an answer."""
         asks = check.asks
-        if asks is None or self.given.get(check.id, "") == "":
+        if asks is None or self.by_check.get(check.id, "") == "":
             return Missing("not answered")
-        answer = self.given[check.id]
+        answer = self.by_check[check.id]
         if asks.green == _SECONDS:
             return Number(float(answer), "s", "given", "the answers file")
         value = asks.value(str(answer))
@@ -65,14 +65,14 @@ def read_answers(path: Path) -> Answers:
         UsageError: the file does not exist or is not TOML, a check has no question, or an answer is not allowed.
     """
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no answers at {path}; write the questions with --write-questions {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     asking = {check.id: check.asks for check in TABLE if check.asks is not None}
-    given: dict[str, str | float] = {}
-    for name, entry in said.items():
+    valid: dict[str, str | float] = {}
+    for name, entry in table.items():
         if name not in asking:
             raise UsageError(f"{path}: no question is named {name!r}; {nearest(name, asking)}")
         answer = entry.get("answer", "") if isinstance(entry, dict) else entry
@@ -83,5 +83,5 @@ def read_answers(path: Path) -> Answers:
         elif answer != "" and asks.value(str(answer)) is None:
             words = [asks.green, asks.amber, asks.red]
             raise UsageError(f"{path}: {name} is answered {answer!r}; give one of {', '.join(map(repr, words))}, or nothing")
-        given[name] = answer
-    return Answers(given)
+        valid[name] = answer
+    return Answers(valid)

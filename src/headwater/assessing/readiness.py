@@ -90,7 +90,7 @@ def readiness(project: Project, places: Places | None = None, answers: Answers |
         theirs = [f for m in models for f in by_model[m.name]]
         views.append(judged(view, [*mine, *theirs, *shared], beyond))
         further += [finding for level, finding in beyond if level != "at request time"]
-    findings += [f for found in by_model.values() for f in found] + shared
+    findings += [f for model_findings in by_model.values() for f in model_findings] + shared
     online, learning = ladders([*findings, *further])
     now = clock.moment(clock.now_micros()).isoformat(timespec="seconds")
     return Readiness(project.name, now, views, findings, online, learning, seen.assumed)
@@ -115,28 +115,30 @@ class _Seen:
         """F, W, B, T and L in seconds, as far as they are known; the origin of each goes into `assumed`."""
         first = model or self.project.models[0]
         readings, _, _ = self.model(first)
-        found = {name: r.value if isinstance(r, Number) else math.nan for name, r in self._asked(first, readings).items()}
+        values = {name: r.value if isinstance(r, Number) else math.nan for name, r in self._asked(first, readings).items()}
         if view is not None:
             mine = Number(_longest(view), "s", "given", f"the longest window of view {view.name!r}")
             self.assumed[f"W of {view.name}"] = mine
-            found["W"] = mine.value
+            values["W"] = mine.value
             if view.freshness.streamed:
                 lag = Number(view.freshness.worst_age / 1e6, "s", "given", f"the lag of view {view.name!r}")
                 self.assumed[f"F of {view.name}"] = lag
-                found["F"] = lag.value
-        return found
+                values["F"] = lag.value
+        return values
 
     def _asked(self, model: Model, readings: Mapping[str, Reading]) -> dict[str, Reading]:
         budget = model.latency_budget if self.places.budget is None else self.places.budget
-        said = {"F": self.places.freshness, "B": budget}
-        made: dict[str, Reading] = {}
-        for name, given in said.items():
+        stated = {"F": self.places.freshness, "B": budget}
+        limits: dict[str, Reading] = {}
+        for name, duration_text in stated.items():
             default, source = _DEFAULTS[name]
-            value = micros(default if given is None else given, name) / 1e6
-            made[name] = Number(value, "s", "default" if given is None else "given", source if given is None else "as given")
-        made |= {"T": readings["training_span"], "L": readings["label_p95"]}
-        self.assumed |= made
-        return made
+            value = micros(default if duration_text is None else duration_text, name) / 1e6
+            limits[name] = Number(
+                value, "s", "default" if duration_text is None else "given", source if duration_text is None else "as given"
+            )
+        limits |= {"T": readings["training_span"], "L": readings["label_p95"]}
+        self.assumed |= limits
+        return limits
 
     # ---------------------------------------------------------------- subjects
 
@@ -146,49 +148,49 @@ class _Seen:
 
     def of_model(self, model: Model, check: Check) -> dict[str, Reading]:
         """Readings of a model."""
-        found = dict(self.model(model)[0])
+        readings = dict(self.model(model)[0])
         answer = self.answers.reading(check)
-        latency = found.get("latency", Missing("no serving log"))
+        latency = readings.get("latency", Missing("no serving log"))
         budget = self.limits(model)["B"]
         # Too slow at today's rate is also too slow at twice the peak; fast enough today proves nothing for the peak.
         slow = isinstance(latency, Number) and latency.value > budget
-        found["peak_latency"] = latency if slow else answer
+        readings["peak_latency"] = latency if slow else answer
         registered = _registered(model, self.places.models)
-        found |= {"answer": answer, "registered": registered if isinstance(registered, Number) else answer}
+        readings |= {"answer": answer, "registered": registered if isinstance(registered, Number) else answer}
         if isinstance(answer, Missing) and isinstance(registered, Missing):
-            found["registered"] = Missing(f"{registered.reason}, and {answer.reason}")
-        return found
+            readings["registered"] = Missing(f"{registered.reason}, and {answer.reason}")
+        return readings
 
     def of_view(self, view: FeatureView, models: list[Model], check: Check) -> dict[str, Reading]:
         """Readings of a view: of the topic if there is one, else of the history; a database table takes precedence over a file."""
         past, live = self.history(view.source), self.tail(view.source)
-        found = dict(self.source(view.source))
+        readings = dict(self.source(view.source))
         if isinstance(past, archive_probe.History):
-            found |= archive_probe.of_view(view, past)
+            readings |= archive_probe.of_view(view, past)
         if isinstance(live, stream_probe.Tail):
-            found |= stream_probe.of_view(view, live)
-            found["agreement"] = (
+            readings |= stream_probe.of_view(view, live)
+            readings["agreement"] = (
                 archive_probe.agreement(view, live, past)
                 if isinstance(past, archive_probe.History)
                 else Missing(f"no history: {past.reason}")
             )
         else:
-            found |= {name: live for name in ("agreement", "retention", "policy") if name not in found}
-        _, asked, rows = self.model(models[0])
-        found |= request_probe.of_view(view, rows)
-        if "cold" not in found:
-            found["cold"] = request_probe.cold(view, asked, past if isinstance(past, archive_probe.History) else None)
-        found["differs"] = self.store.differs.get(view.name, Missing(f"no value of view {view.name!r} was compared"))
-        copied = found.get("copies", Missing("duplicates cannot be recognised"))
-        found["idempotent"] = _idempotent(copied)
+            readings |= {name: live for name in ("agreement", "retention", "policy") if name not in readings}
+        _, requests, rows = self.model(models[0])
+        readings |= request_probe.of_view(view, rows)
+        if "cold" not in readings:
+            readings["cold"] = request_probe.cold(view, requests, past if isinstance(past, archive_probe.History) else None)
+        readings["differs"] = self.store.differs.get(view.name, Missing(f"no value of view {view.name!r} was compared"))
+        copied = readings.get("copies", Missing("duplicates cannot be recognised"))
+        readings["idempotent"] = _idempotent(copied)
         answer = self.answers.reading(check)
         for name in ("known_column", "history_kept"):
-            known = found.get(name)
+            known = readings.get(name)
             if isinstance(answer, Number) and (known is None or isinstance(known, Missing) or known.origin == "given"):
-                found[name] = answer
+                readings[name] = answer
             elif known is None or isinstance(known, Missing):
-                found[name] = answer if known is None else known
-        return found
+                readings[name] = answer if known is None else known
+        return readings
 
     def applies(self, view: FeatureView, check: Check) -> bool:
         """Whether a check applies to the view: topic settings do not apply to pushed events."""
@@ -198,20 +200,20 @@ class _Seen:
         """The requirements of a level beyond its gates."""
         readings = self.of_view(view, models, TABLE[0])
         past, live = self.history(view.source), bottom_of(view.source).stream
-        found: list[tuple[Reach, Finding]] = []
+        requirements: list[tuple[Reach, Finding]] = []
         if isinstance(past, Missing):
-            found.append(("daily", nothing_to_read(view, past)))
+            requirements.append(("daily", nothing_to_read(view, past)))
         delay = readings.get("known_delay", Missing("no history with the time when events become known"))
         if isinstance(delay, Number) and delay.value > HOUR / 1e6:
             remedy = "load events more often than hourly, or read them from a stream"
             late = Finding("D1", "O1", f"view {view.name}", "events are known within the hour", "red", delay, "≤ 1h", "> 1h", remedy, {})
-            found.append(("hourly", late))
+            requirements.append(("hourly", late))
         if live is None and view.third_party is None:
-            found.append(("streaming", no_stream(view)))
+            requirements.append(("streaming", no_stream(view)))
         if view.third_party is None:
             lag = next(c for c in TABLE if c.id == "E3").at(F="B")
-            found.append(("at request time", lag.judge(f"view {view.name}", readings, limits)))
-        return found
+            requirements.append(("at request time", lag.judge(f"view {view.name}", readings, limits)))
+        return requirements
 
     # ---------------------------------------------------------------- places, each measured once
 
@@ -241,44 +243,44 @@ class _Seen:
         if isinstance(source.history, Enriched):
             return Missing(f"source {source.name!r} is enriched; its events are those of {bottom_of(source).name!r}")
         try:
-            made = archive_probe.history(source, self._over(source))
-            made.frame.head(1).collect()
+            past = archive_probe.history(source, self._over(source))
+            past.frame.head(1).collect()
         except (HeadwaterError, OSError, pl.exceptions.PolarsError) as error:
             return Missing(str(error))
-        return made
+        return past
 
     def source(self, source: Source) -> dict[str, Reading]:
         """Readings that all views of a source share."""
         if source.name not in self._sources:
             past, live = self.history(source), self.tail(source)
             topic = bottom_of(source).stream
-            found: dict[str, Reading] = {}
+            readings: dict[str, Reading] = {}
             if isinstance(past, Missing):
-                found |= dict.fromkeys(
+                readings |= dict.fromkeys(
                     ("timed", "span", "copies", "keyed", "disorder", "hottest"), live if isinstance(live, Missing) and topic else past
                 )
             if isinstance(live, Missing):
-                found |= dict.fromkeys(("lag", "schema"), live)
+                readings |= dict.fromkeys(("lag", "schema"), live)
             if isinstance(past, archive_probe.History):
-                found |= archive_probe.of_source(past)
+                readings |= archive_probe.of_source(past)
             if isinstance(live, stream_probe.Tail):
-                found |= {n: r for n, r in stream_probe.of_source(source, live).items() if isinstance(r, Number) or n not in found}
+                readings |= {n: r for n, r in stream_probe.of_source(source, live).items() if isinstance(r, Number) or n not in readings}
             if isinstance(topic, KafkaTopic):
-                found["schema"] = stream_probe.schema(topic)
+                readings["schema"] = stream_probe.schema(topic)
             table = self.places.tables.get(source.name)
             if table is not None and self.places.database is not None:
                 keys = list(dict.fromkeys(key for view in self._over(source) for key in view.keys))
                 known = database.of_table(self.places.database, table, time=source.timestamp_field, keys=keys, known=source.known_at_field)
-                found |= {n: r for n, r in known.items() if isinstance(r, Number) or n not in found}
-            self._sources[source.name] = found
+                readings |= {n: r for n, r in known.items() if isinstance(r, Number) or n not in readings}
+            self._sources[source.name] = readings
         return self._sources[source.name]
 
     def model(self, model: Model) -> tuple[dict[str, Reading], Requests | None, pl.DataFrame | None]:
         """Readings of labels, outcomes and the serving log."""
         if model.name not in self._models:
-            labelled, asked = request_probe.of_labels(model)
+            labelled, requests = request_probe.of_labels(model)
             logged, rows = request_probe.of_log(model, self.folder)
-            self._models[model.name] = (labelled | logged, asked, rows)
+            self._models[model.name] = (labelled | logged, requests, rows)
         return self._models[model.name]
 
     @cached_property

@@ -39,8 +39,8 @@ def ladders(findings: Sequence[Finding]) -> tuple[Ladder, Ladder]:
 
 def nothing_to_read(view: FeatureView, why: Missing) -> Finding:
     """The finding that blocks even daily values: no history, or one that cannot be read."""
-    said = "give the source history=, a table that can be read"
-    return Finding("E7", "O1", f"view {view.name}", "a history that can be read", "red", why, "yes", "no", said, {})
+    remedy = "give the source history=, a table that can be read"
+    return Finding("E7", "O1", f"view {view.name}", "a history that can be read", "red", why, "yes", "no", remedy, {})
 
 
 def no_stream(view: FeatureView) -> Finding:
@@ -58,8 +58,8 @@ def _before(blockers: Sequence[Blocker], states: Sequence[State]) -> Reach:
 
 def _ladder(name: str, rungs: Sequence[str], gates: Sequence[Sequence[Gate]], findings: Sequence[Finding]) -> Ladder:
     barred = [[f for f in findings if f.gate in gate and f.state in _BARS] for gate in gates]
-    reached = next((n for n, found in enumerate(barred) if found), len(rungs)) - 1
-    possible = next((n for n, found in enumerate(barred) if any(f.state == "red" for f in found)), len(rungs)) - 1
+    reached = next((n for n, blockers in enumerate(barred) if blockers), len(rungs)) - 1
+    possible = next((n for n, blockers in enumerate(barred) if any(f.state == "red" for f in blockers)), len(rungs)) - 1
     bars = sorted(barred[reached + 1], key=lambda f: WORST.index(f.state)) if reached + 1 < len(rungs) else []
-    said = [f"{f.check} {f.about}: {f.title}: {f.state}" for f in bars]
-    return Ladder("online" if name == "online" else "learning", rungs, reached, possible, said)
+    sentences = [f"{f.check} {f.about}: {f.title}: {f.state}" for f in bars]
+    return Ladder("online" if name == "online" else "learning", rungs, reached, possible, sentences)

@@ -62,34 +62,34 @@ class Asked:
     min_lift: float | None = None
 
 
-def at_request(asked: Asked) -> Sequence[AtRequest]:
+def at_request(job: Asked) -> Sequence[AtRequest]:
     """Every request feature and third party of the model; empty if it has none.
 
     A function is timed here, on labelled rows; a third party is never called, and its latency is taken from the serving log.
     """
-    service = asked.model.features
-    made: Sequence[RequestFeature | HttpFeatures] = [*service.request_features, *service.http_features]
-    if not made:
+    service = job.model.features
+    features: Sequence[RequestFeature | HttpFeatures] = [*service.request_features, *service.http_features]
+    if not features:
         return []
     try:
-        trial: _Trial | Missing = _trial(asked)
+        trial: _Trial | Missing = _trial(job)
     except HeadwaterError as error:
         trial = Missing(str(error))
-    found = []
-    for one in made:
-        p50, p99 = _of_log(one, asked.log) if isinstance(one, HttpFeatures) else _timed(one, trial)
-        found.append(AtRequest(one.name, _kind(one), p50, p99, _fallback(one), _timed_out(one, trial, asked)))
-    return found
+    results = []
+    for feature in features:
+        p50, p99 = _of_log(feature, job.log) if isinstance(feature, HttpFeatures) else _timed(feature, trial)
+        results.append(AtRequest(feature.name, _kind(feature), p50, p99, _fallback(feature), _timed_out(feature, trial, job)))
+    return results
 
 
-def _kind(one: RequestFeature | HttpFeatures) -> str:
-    return f"third party, timeout {one.timeout}" if isinstance(one, HttpFeatures) else "function of the request"
+def _kind(feature: RequestFeature | HttpFeatures) -> str:
+    return f"third party, timeout {feature.timeout}" if isinstance(feature, HttpFeatures) else "function of the request"
 
 
-def _fallback(one: RequestFeature | HttpFeatures) -> str:
-    if isinstance(one, RequestFeature):
+def _fallback(feature: RequestFeature | HttpFeatures) -> str:
+    if isinstance(feature, RequestFeature):
         return "null"
-    return ", ".join(f"{column} = {one.fallback.get(column)!r}" for column in one.columns)
+    return ", ".join(f"{column} = {feature.fallback.get(column)!r}" for column in feature.columns)
 
 
 # ---------------------------------------------------------------- latency
@@ -100,13 +100,13 @@ def _of_log(http: HttpFeatures, log: pl.DataFrame | None) -> tuple[Reading, Read
         none = Missing(f"there is no serving log, and {http.place} is not called to find out")
         return none, none
     times = log[_THIRD_PARTY].drop_nulls() / 1e6
-    said = f"{len(times):,} rows served, all third parties of a request together"
-    return _quantile(times, 0.5, said), _quantile(times, 0.99, said)
+    source = f"{len(times):,} rows served, all third parties of a request together"
+    return _quantile(times, 0.5, source), _quantile(times, 0.99, source)
 
 
-def _quantile(times: pl.Series, q: float, said: str) -> Reading:
+def _quantile(times: pl.Series, q: float, source: str) -> Reading:
     value = times.quantile(q, "linear")
-    return Missing(f"nothing of {said}") if value is None else measured(float(value), "s", f"p{100 * q:.0f} of {said}")
+    return Missing(f"nothing of {source}") if value is None else measured(float(value), "s", f"p{100 * q:.0f} of {source}")
 
 
 def _timed(function: RequestFeature, trial: _Trial | Missing) -> tuple[Reading, Reading]:
@@ -120,8 +120,8 @@ def _timed(function: RequestFeature, trial: _Trial | Missing) -> tuple[Reading, 
         began = clock.stopwatch()
         function.function(*row)
         times.append(clock.stopwatch() - began)
-    said = f"{len(times):,} calls with the arguments of labelled rows"
-    return _quantile(pl.Series(times), 0.5, said), _quantile(pl.Series(times), 0.99, said)
+    source = f"{len(times):,} calls with the arguments of labelled rows"
+    return _quantile(pl.Series(times), 0.5, source), _quantile(pl.Series(times), 0.99, source)
 
 
 # ---------------------------------------------------------------- the remaining lift
@@ -146,19 +146,19 @@ class _Trial:
             self.wide[function.inputs[name].name] if name in function.inputs else self.requests.frame[name] for name in function.parameters
         ]
 
-    def without(self, one: RequestFeature | HttpFeatures, out: Bool) -> pl.DataFrame:
+    def without(self, feature: RequestFeature | HttpFeatures, out: Bool) -> pl.DataFrame:
         """The fresh level's test rows, with the feature's fallback in the rows `out`: bool (test rows)."""
         frame = self.wide[self.test]
         lost = pl.Series(out)
-        if isinstance(one, RequestFeature):
-            return self._narrow(frame.with_columns(_put(frame[one.name], lost, None)))
-        columns = [(f"{one.name}__{column}", one.fallback.get(column)) for column in one.columns]
+        if isinstance(feature, RequestFeature):
+            return self._narrow(frame.with_columns(_put(frame[feature.name], lost, None)))
+        columns = [(f"{feature.name}__{column}", feature.fallback.get(column)) for column in feature.columns]
         frame = frame.with_columns(_put(frame[name], lost, value) for name, value in columns if name in frame.columns)
-        asked = self.requests.frame[self.test]
+        test_rows = self.requests.frame[self.test]
         for function in self.model.features.request_features:
-            if any(ref.view.third_party is one for ref in function.inputs.values()):
+            if any(ref.view.third_party is feature for ref in function.inputs.values()):
                 inputs = {name: frame[ref.name] for name, ref in function.inputs.items()}
-                frame = frame.with_columns(request_feature(function, asked, inputs))
+                frame = frame.with_columns(request_feature(function, test_rows, inputs))
         return self._narrow(frame)
 
     def _narrow(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -175,32 +175,32 @@ def _put(column: pl.Series, where: pl.Series, value: object) -> pl.Series:
     return other.zip_with(where, column).alias(column.name)
 
 
-def _trial(asked: Asked) -> _Trial:
+def _trial(job: Asked) -> _Trial:
     """Train the stale and the fresh level, as a backtest would."""
-    given = asked.model
-    if given.ranking is not None and given.ranking.candidates:
-        raise UsageError(f"model {given.name!r} retrieves candidates separately at each level, so one feature alone cannot time out")
-    model = dataclasses.replace(given, features=given.features.in_training)
+    definition = job.model
+    if definition.ranking is not None and definition.ranking.candidates:
+        raise UsageError(f"model {definition.name!r} retrieves candidates separately at each level, so one feature alone cannot time out")
+    model = dataclasses.replace(definition, features=definition.features.in_training)
     refuse_label_columns(model)
     requests = read_labels(model.labels, strings=model.task_type.classes)
     assert requests.label is not None
-    found = outcomes(model, requests.label, requests.frame)
-    fold = split_rows(by_list(requests, found), asked.split).folds[-1]
+    labelled = outcomes(model, requests.label, requests.frame)
+    fold = split_rows(by_list(requests, labelled), job.split).folds[-1]
     wide = dataclasses.replace(model, features=_with_inputs(model.features))
-    levels = {"stale": asked.stale[1], "fresh": asked.fresh[1]}
+    levels = {"stale": job.stale[1], "fresh": job.fresh[1]}
     rows = level_rows(wide, requests, levels, Notes(), Resources())
     names = list(model.features.feature_names)
     metric = resolve([model.task_type.headline], model.task_kind)[0]
-    fitter = Fitter(model, found, metric, frozenset(), {}, None, None, asked.seed)
+    fitter = Fitter(model, labelled, metric, frozenset(), {}, None, None, job.seed)
     order = in_time_order(requests, np.ones(len(requests.t), np.bool_))
     fitted = []
     for name, level in levels.items():
         train = order[fold.train(outcomes_known(model, level, requests))[order]]
-        fitted.append(fitter.fit(_frame(rows[name], names), train[rows[name].answered[train]], asked.seed).fitted)
+        fitted.append(fitter.fit(_frame(rows[name], names), train[rows[name].answered[train]], job.seed).fitted)
     test = np.flatnonzero(fold.test)
-    groups = None if found.groups is None else found.groups[test]
+    groups = None if labelled.groups is None else labelled.groups[test]
     stale = _frame(rows["stale"], names)[test]
-    return _Trial(model, requests, test, found.y[test], groups, (fitted[0], fitted[1]), stale, rows["fresh"].frame)
+    return _Trial(model, requests, test, labelled.y[test], groups, (fitted[0], fitted[1]), stale, rows["fresh"].frame)
 
 
 def _frame(rows: LevelRows, names: list[str]) -> pl.DataFrame:
@@ -214,43 +214,43 @@ def _with_inputs(service: FeatureService) -> FeatureService:
     return FeatureService(service.name, [*service.features, *(ref for name, ref in refs.items() if name not in have)])
 
 
-def _timed_out(one: RequestFeature | HttpFeatures, trial: _Trial | Missing, asked: Asked) -> Sequence[TimedOut] | Missing:
+def _timed_out(feature: RequestFeature | HttpFeatures, trial: _Trial | Missing, job: Asked) -> Sequence[TimedOut] | Missing:
     if isinstance(trial, Missing):
         return trial
-    if not asked.shares:
+    if not job.shares:
         return Missing("no share of calls was requested")
     names = trial.model.features.feature_names
-    if not any(name in names for name in ([one.name] if isinstance(one, RequestFeature) else one.feature_names)):
+    if not any(name in names for name in ([feature.name] if isinstance(feature, RequestFeature) else feature.feature_names)):
         return Missing("not in training: there is no history of its values")
-    drawn = np.random.default_rng([asked.seed, *one.name.encode()]).random(len(trial.test))
-    stale = asked.stale[0]
+    drawn = np.random.default_rng([job.seed, *feature.name.encode()]).random(len(trial.test))
+    stale = job.stale[0]
     scores: dict[str, F64] = {stale: trial.score(trial.fitted[0], trial.stale)}
-    for share in asked.shares:  # the rows of a smaller share are among those of a larger one
-        scores[_named(asked, share)] = trial.score(trial.fitted[1], trial.without(one, drawn < share))
+    for share in job.shares:  # the rows of a smaller share are among those of a larger one
+        scores[_named(job, share)] = trial.score(trial.fitted[1], trial.without(feature, drawn < share))
     metric = resolve([trial.model.task_type.headline], trial.model.task_kind)[0]
-    blocks = resample_weights(trial.requests.t[trial.test] // DAY, 1000, asked.seed)
-    found = evaluate([metric], trial.y, scores, blocks, beside=Beside(trial.groups))
-    least = min_lifts(found, asked.min_lift)[metric.name]
-    steps = in_metric(found, [(stale, _named(asked, share)) for share in asked.shares], 0, least)
+    blocks = resample_weights(trial.requests.t[trial.test] // DAY, 1000, job.seed)
+    evaluation = evaluate([metric], trial.y, scores, blocks, beside=Beside(trial.groups))
+    least = min_lifts(evaluation, job.min_lift)[metric.name]
+    steps = in_metric(evaluation, [(stale, _named(job, share)) for share in job.shares], 0, least)
     return [
         TimedOut(share, Step(p.from_, p.to, p.metric, p.delta, p.low, p.high, p.detectable, p.verdict, p.sentence))
-        for share, p in zip(asked.shares, steps, strict=True)
+        for share, p in zip(job.shares, steps, strict=True)
     ]
 
 
-def _named(asked: Asked, share: float) -> str:
-    return f"{asked.fresh[0]}, {100 * share:g} % time out"
+def _named(job: Asked, share: float) -> str:
+    return f"{job.fresh[0]}, {100 * share:g} % time out"
 
 
-def lost_at(found: AtRequest) -> float:
+def lost_at(feature: AtRequest) -> float:
     """The smallest tried share of calls at which the lift is no longer a LIFT; NaN if it is one at none or at all of them."""
-    if isinstance(found.timed_out, Missing) or not found.timed_out or not found.timed_out[0].lift.lifts:
+    if isinstance(feature.timed_out, Missing) or not feature.timed_out or not feature.timed_out[0].lift.lifts:
         return math.nan
-    return next((one.share for one in found.timed_out if not one.lift.lifts), math.nan)
+    return next((timed.share for timed in feature.timed_out if not timed.lift.lifts), math.nan)
 
 
-def over_budget(found: AtRequest, model: Model) -> bool:
+def over_budget(feature: AtRequest, model: Model) -> bool:
     """Whether its p99 alone exceeds the model's latency budget."""
-    if model.latency_budget is None or isinstance(found.p99, Missing):
+    if model.latency_budget is None or isinstance(feature.p99, Missing):
         return False
-    return found.p99.value > micros(model.latency_budget, "latency_budget") / 1e6
+    return feature.p99.value > micros(model.latency_budget, "latency_budget") / 1e6

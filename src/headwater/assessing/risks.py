@@ -14,41 +14,43 @@ from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, duration
 
 
-def risks(found: Evidence, made: Decision, asked: Sequence[AtRequest], effects: Network, model: Model) -> list[str]:
+def risks(evidence: Evidence, decision: Decision, features: Sequence[AtRequest], effects: Network, model: Model) -> list[str]:
     """The risks, the most serious first."""
-    said = [] if isinstance(found.lift, Missing) else _of_lift(found.lift)
-    said += [f"{_first(one.why)}: {one.effect} ({one.known}, {one.sign})." for one in effects.effects]
-    said += [line for one in asked for line in _of_feature(one, model)]
-    if not isinstance(found.readiness, Missing) and (unknown := found.readiness.counts()["unknown"]):
-        said.append(f"{unknown} readiness checks are unknown; each may turn out red.")
-    if isinstance(found.cost, Missing):
-        said.append(f"The cost is not known: {found.cost.reason}.")
-    elif lacks := [f"{way.name} needs {', '.join(way.lacks)}" for way in found.cost.ways if way.lacks]:
-        said.append(f"The cost is only partly known: {'; '.join(lacks)}.")
-    if made.views and not made.attributed and len(made.views) > 1:
-        said.append("There is no attribution, so the plan may make views fresh that gain nothing.")
-    return said
+    sentences = [] if isinstance(evidence.lift, Missing) else _of_lift(evidence.lift)
+    sentences += [f"{_first(item.why)}: {item.effect} ({item.known}, {item.sign})." for item in effects.effects]
+    sentences += [line for item in features for line in _of_feature(item, model)]
+    if not isinstance(evidence.readiness, Missing) and (unknown := evidence.readiness.counts()["unknown"]):
+        sentences.append(f"{unknown} readiness checks are unknown; each may turn out red.")
+    if isinstance(evidence.cost, Missing):
+        sentences.append(f"The cost is not known: {evidence.cost.reason}.")
+    elif lacks := [f"{way.name} needs {', '.join(way.lacks)}" for way in evidence.cost.ways if way.lacks]:
+        sentences.append(f"The cost is only partly known: {'; '.join(lacks)}.")
+    if decision.views and not decision.attributed and len(decision.views) > 1:
+        sentences.append("There is no attribution, so the plan may make views fresh that gain nothing.")
+    return sentences
 
 
 def _of_lift(lift: Lift) -> list[str]:
     warned = [
-        f"Leak audit, {one['severity']}: {one['subject']}: {one['message']}"
-        for one in cast("Sequence[Mapping[str, object]]", lift.said["leak_audit"])
-        if one["severity"] != "ok"
+        f"Leak audit, {finding['severity']}: {finding['subject']}: {finding['message']}"
+        for finding in cast("Sequence[Mapping[str, object]]", lift.source_json["leak_audit"])
+        if finding["severity"] != "ok"
     ]
-    left = cast("Sequence[str]", lift.said.get("not_in_training") or [])
+    left = cast("Sequence[str]", lift.source_json.get("not_in_training") or [])
     untrained = [f"Not in training, so not part of the lift: {', '.join(left)}."] if left else []
-    return [*warned, *untrained, *cast("Sequence[str]", lift.said.get("assumptions") or [])]
+    return [*warned, *untrained, *cast("Sequence[str]", lift.source_json.get("assumptions") or [])]
 
 
-def _of_feature(one: AtRequest, model: Model) -> list[str]:
-    said = []
-    share = lost_at(one)
+def _of_feature(feature: AtRequest, model: Model) -> list[str]:
+    sentences = []
+    share = lost_at(feature)
     if math.isfinite(share):
-        said.append(f"If {share:.0%} of the calls of {one.name} time out, the lift is no longer a LIFT.")
-    if over_budget(one, model) and not isinstance(one.p99, Missing):
-        said.append(f"{one.name} takes {duration(one.p99.value)} at p99, more than the whole latency budget of {model.latency_budget}.")
-    return said
+        sentences.append(f"If {share:.0%} of the calls of {feature.name} time out, the lift is no longer a LIFT.")
+    if over_budget(feature, model) and not isinstance(feature.p99, Missing):
+        sentences.append(
+            f"{feature.name} takes {duration(feature.p99.value)} at p99, more than the whole latency budget of {model.latency_budget}."
+        )
+    return sentences
 
 
 def _first(text: str) -> str:

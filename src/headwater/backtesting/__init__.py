@@ -1,1 +1,1 @@
-"""What fresher features buy: one model at several freshness levels, with honest intervals."""
+"""The lift of fresher features: one model at several freshness levels, with confidence intervals."""

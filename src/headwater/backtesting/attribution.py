@@ -1,4 +1,4 @@
-"""hw.attribution: which views earn from freshness, one at a time and together, and which may stay as they are."""
+"""hw.attribution: which views earn from freshness, one at a time and together, and which can stay as they are."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _NONE: Chosen = frozenset()
 
 @dataclass(frozen=True)
 class Attribution(AttributionResult):
-    """Which views earn from freshness. Shows itself as a table in a terminal; `plan` is the answer in a sentence.
+    """Which views earn from freshness. It prints as a table in a terminal; `plan` is the result in a sentence.
 
     `units` are judged one at a time on all test days. The order of `path`, and where it stops, is chosen on every other test day
     (`choosing_days`); every lift of `path`, `lift`, `rest`, `share` and `efficient` is measured on the days between (`reporting_days`),
-    which chose nothing. `whole` is the fresh level over the stale one, on all test days.
+    which were not used to choose. `whole` is the fresh level over the stale one, on all test days.
 
-    `chosen` names the units that the plan makes fresh and `stay` those that may stay; both are empty and full where no lift is shown.
+    `chosen` names the units that the plan makes fresh and `stay` those that can stay; without a shown lift all units stay.
     `level` is the plan as a Level, which a backtest, an experiment or production takes.
     """
 
@@ -83,7 +83,7 @@ def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but 
     memory: Size | None = None,
     progress: bool | Tick | None = None,
 ) -> Attribution:
-    """Say which views have to be fresh for most of the lift from `stale` to `fresh`, and which may stay as they are.
+    """Find the views that have to be fresh for most of the lift from `stale` to `fresh`, and those that can stay as they are.
 
     The features of both levels are computed once; each set of fresh views is trained on columns of the two, and judged on the same
     requests. First every view alone, in both directions: made fresh where all else is stale, and made stale where all else is fresh.
@@ -106,8 +106,8 @@ def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but 
         min_lift: the least lift worth having, in the metric's unit.
 
     Raises:
-        UsageError: no view differs between the levels, one of them makes predictions ahead, or they differ in `known_after`; groups or
-            costs of views that are none.
+        UsageError: no view differs between the levels, one of them precomputes predictions, they differ in `known_after`, invalid groups or
+            costs.
         DataError, LeakError: as `backtest`.
 
     Source: Nemhauser, Wolsey and Fisher, "An analysis of approximations for maximizing submodular set functions", 1978 (greedy);
@@ -144,12 +144,12 @@ def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:
     Raises:
         UsageError: there are no two of them.
     """
-    found = [name for name, level in levels.items() if level.reads_history(model) and level.scoring(model) is None]
-    if len(found) < 2:
+    names = [name for name, level in levels.items() if level.reads_history(model) and level.scoring(model) is None]
+    if len(names) < 2:
         raise UsageError(
-            f"attribution of model {model.name!r} needs two levels that read history and predict on request; found {listed(found) or 'none'}"
+            f"attribution of model {model.name!r} needs two levels that read history and predict on request; found {listed(names) or 'none'}"
         )
-    return found[0], found[-1]
+    return names[0], names[-1]
 
 
 @dataclass(frozen=True)
@@ -167,24 +167,24 @@ class _Attributing:
         path = self._path()
         last = path[-1] if path else _NONE
         everywhere = np.ones(len(mix.test), np.bool_)
-        found = mix.judged(self._alone, everywhere)
-        least = min_lifts(found, self.given_lift)[mix.metric.name]
+        evaluation = mix.judged(self._alone, everywhere)
+        least = min_lifts(evaluation, self.given_lift)[mix.metric.name]
         reported = mix.judged([_NONE, *path, mix.all, *self._efficient()], ~mix.choosing)
-        whole = self._steps(found, [(_NONE, mix.all)], least)[0]
+        whole = self._steps(evaluation, [(_NONE, mix.all)], least)[0]
         lift, rest = (self._steps(reported, [step], least)[0] for step in ((_NONE, last), (last, mix.all)))
         worth, shown = bool(lift.low > least), bool(path) and lift.verdict == "LIFT"
         chosen = last if shown else _NONE
-        made = Attribution(
+        result = Attribution(
             model=mix.model.name,
             metric=mix.metric.name,
             higher_is_better=mix.metric.higher_is_better,
             stale=mix.names[0],
             fresh=mix.names[1],
             describes={name: level.describe(mix.model) for name, level in zip(mix.names, (mix.stale, mix.fresh), strict=True)},
-            values={name: found.estimates(name)[mix.metric.name] for name in mix.names},
+            values={name: evaluation.estimates(name)[mix.metric.name] for name in mix.names},
             min_lift=least,
             share_wanted=self.share,
-            units=self._units(found, least),
+            units=self._units(evaluation, least),
             path=self._reported(reported, path, least),
             chosen=[name for name in self._ordered(path) if name in chosen],
             stay=[unit.name for unit in mix.units if unit.name not in chosen],
@@ -193,7 +193,7 @@ class _Attributing:
             lift=lift if path else None,
             rest=rest if path else None,
             share=self._share(reported, last) if path else Estimate(np.nan, np.nan, np.nan),
-            slices=[self._slice(part.name, part.describes, part.mask, last, least, len(parts)) for part in parts],
+            slices=[self._slice(slice_mask.name, slice_mask.describes, slice_mask.mask, last, least, len(parts)) for slice_mask in parts],
             efficient=self._efficiently(reported, least),
             cost=self._cost(chosen),
             cost_of_all=self._cost(mix.all),
@@ -205,11 +205,11 @@ class _Attributing:
             reporting_days=reported.blocks,
             sets=len(mix.sets),
             seconds=clock.stopwatch() - began,
-            intervals=how_sure(mix.effort.resamples, found.blocks, mix.effort.refits),
+            intervals=how_sure(mix.effort.resamples, evaluation.blocks, mix.effort.refits),
             joined=tuple(unit.joined for unit in mix.units if unit.joined),
         )
         return dataclasses.replace(
-            made, plan=attribution_words.plan(made, mix.level(last).kind(mix.model)), notes=attribution_words.notes(made)
+            result, plan=attribution_words.plan(result, mix.level(last).kind(mix.model)), notes=attribution_words.notes(result)
         )
 
     # ---- the search, on the days that choose
@@ -219,27 +219,27 @@ class _Attributing:
         """The two levels, and every unit alone, in both directions."""
         mix = self.mixtures
         each = [frozenset({unit.name}) for unit in mix.units]
-        return list(dict.fromkeys([_NONE, *each, *(mix.all - one for one in each), mix.all]))
+        return list(dict.fromkeys([_NONE, *each, *(mix.all - single for single in each), mix.all]))
 
     def _path(self) -> list[Chosen]:
         """The sets of the greedy search, one unit more each."""
         mix, path, now = self.mixtures, list[Chosen](), _NONE
         enough = mix.value(_NONE) + self.share * (mix.value(mix.all) - mix.value(_NONE))
-        # At most so much does a unit add: what it adds alone, or where two tell something only together, what is lost without it.
+        # Upper bound of a unit's gain: its gain alone, or, since two units may help only together, the loss without it.
         most = {unit.name: max(self._gain(_NONE, unit.name), mix.value(mix.all) - mix.value(mix.all - {unit.name})) for unit in mix.units}
         while most and not (path and mix.value(now) >= enough > mix.value(_NONE)):
             best = self._best(now, most)
             if self._gain(now, best) <= 0:
                 if path or enough <= mix.value(_NONE):
                     break
-                best = max(most, key=lambda name: most[name])  # none adds alone what they add together: begin with the one most missed
+                best = max(most, key=lambda name: most[name])  # no single unit has a gain: start with the one whose loss is largest
             now |= {best}
             path.append(now)
             del most[best]
         return path
 
     def _best(self, now: Chosen, most: dict[str, float]) -> str:
-        """The unit that adds the most to `now`, for its money; `most` learns what each that was tried adds."""
+        """The unit with the largest gain over `now`, per money; updates `most` with the measured gains."""
         if not now:  # all of them are trained
             return max(most, key=lambda name: self._worth(name, self._gain(now, name)))
         tried = set[str]()
@@ -259,7 +259,7 @@ class _Attributing:
         return self.mixtures.value(now | {name}) - self.mixtures.value(now)
 
     def _worth(self, name: str, gain: float) -> tuple[float, float]:
-        """By what the search orders units: lift per money, what is free and gains before all; ties by lift."""
+        """The sort key of the search: lift per money, free units with a gain first; ties by lift."""
         if self.costs is None:
             return gain, gain
         cost = self.costs[name]
@@ -270,65 +270,67 @@ class _Attributing:
         if self.costs is None:
             return []
         mix, kept, best = self.mixtures, list[Chosen](), self.mixtures.value(_NONE)
-        for chosen in sorted(mix.sets, key=lambda one: (self._cost(one) or 0.0, -mix.value(one), len(one))):
+        for chosen in sorted(mix.sets, key=lambda units: (self._cost(units) or 0.0, -mix.value(units), len(units))):
             if mix.value(chosen) > best:
                 kept.append(chosen)
                 best = mix.value(chosen)
         return kept
 
-    # ---- what is reported
+    # ---- the report
 
-    def _steps(self, found: Evaluation, steps: Sequence[tuple[Chosen, Chosen]], least: float, looks: int = 1) -> list[Paired]:
-        """Steps between sets; of a set to itself there is no difference to be sure of."""
+    def _steps(self, evaluation: Evaluation, steps: Sequence[tuple[Chosen, Chosen]], least: float, looks: int = 1) -> list[Paired]:
+        """Steps between sets; a step from a set to itself has no interval."""
         mix = self.mixtures
-        return in_metric(found, [(mix.name(a), mix.name(b)) for a, b in steps], 0, least, looks)
+        return in_metric(evaluation, [(mix.name(a), mix.name(b)) for a, b in steps], 0, least, looks)
 
-    def _units(self, found: Evaluation, least: float) -> list[UnitLift]:
+    def _units(self, evaluation: Evaluation, least: float) -> list[UnitLift]:
         mix, each = self.mixtures, [frozenset({unit.name}) for unit in self.mixtures.units]
-        steps = dict.fromkeys([*((_NONE, one) for one in each), *((mix.all - one, mix.all) for one in each)])
-        judged = dict(zip(steps, self._steps(found, list(steps), least), strict=True))
-        made = [
+        steps = dict.fromkeys([*((_NONE, units) for units in each), *((mix.all - units, mix.all) for units in each)])
+        judged = dict(zip(steps, self._steps(evaluation, list(steps), least), strict=True))
+        lifts = [
             UnitLift(
                 name=unit.name,
                 views=[view.name for view in unit.views],
                 sources=unit.sources,
-                added=judged[_NONE, one],
-                removed=judged[mix.all - one, mix.all],
+                added=judged[_NONE, units],
+                removed=judged[mix.all - units, mix.all],
                 cost=None if self.costs is None else self.costs[unit.name],
             )
-            for unit, one in zip(mix.units, each, strict=True)
+            for unit, units in zip(mix.units, each, strict=True)
         ]
-        return sorted(made, key=lambda unit: -unit.added.delta)
+        return sorted(lifts, key=lambda unit: -unit.added.delta)
 
-    def _reported(self, found: Evaluation, path: Sequence[Chosen], least: float) -> list[PathStep]:
+    def _reported(self, evaluation: Evaluation, path: Sequence[Chosen], least: float) -> list[PathStep]:
         if not path:
             return []
         before = [_NONE, *path[:-1]]
-        lifts = self._steps(found, [(_NONE, chosen) for chosen in path], least)
-        gains = self._steps(found, list(zip(before, path, strict=True)), least)
+        lifts = self._steps(evaluation, [(_NONE, chosen) for chosen in path], least)
+        gains = self._steps(evaluation, list(zip(before, path, strict=True)), least)
         return [
-            PathStep(next(iter(chosen - was)), self._ordered(path[: at + 1]), lift, gain, self._share(found, chosen), self._cost(chosen))
+            PathStep(
+                next(iter(chosen - was)), self._ordered(path[: at + 1]), lift, gain, self._share(evaluation, chosen), self._cost(chosen)
+            )
             for at, (was, chosen, lift, gain) in enumerate(zip(before, path, lifts, gains, strict=True))
         ]
 
-    def _share(self, found: Evaluation, chosen: Chosen) -> Estimate:
+    def _share(self, evaluation: Evaluation, chosen: Chosen) -> Estimate:
         """The part of the whole lift that a set has, on the days that report."""
         mix = self.mixtures
-        stale, mine, fresh = (found.position(mix.name(one)) for one in (_NONE, chosen, mix.all))
-        values, draws = found.values[:, 0], found.replicates[:, 0]
+        stale, mine, fresh = (evaluation.position(mix.name(units)) for units in (_NONE, chosen, mix.all))
+        values, draws = evaluation.values[:, 0], evaluation.replicates[:, 0]
         whole = (values[fresh] - values[stale]) * (1 if mix.metric.higher_is_better else -1)
         if not whole > 0:
             return Estimate(np.nan, np.nan, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = (draws[mine] - draws[stale]) / (draws[fresh] - draws[stale])
-        return Estimate(float((values[mine] - values[stale]) / (values[fresh] - values[stale])), *interval(shares, found.blocks))
+        return Estimate(float((values[mine] - values[stale]) / (values[fresh] - values[stale])), *interval(shares, evaluation.blocks))
 
-    def _efficiently(self, found: Evaluation, least: float) -> list[Efficient]:
-        made = []
+    def _efficiently(self, evaluation: Evaluation, least: float) -> list[Efficient]:
+        choices = []
         for chosen in self._efficient():
-            lift, cost = self._steps(found, [(_NONE, chosen)], least)[0], self._cost(chosen) or 0.0
-            made.append(Efficient(self._ordered([chosen]), cost, lift, cost / lift.delta if lift.delta > 0 else np.nan))
-        return made
+            lift, cost = self._steps(evaluation, [(_NONE, chosen)], least)[0], self._cost(chosen) or 0.0
+            choices.append(Efficient(self._ordered([chosen]), cost, lift, cost / lift.delta if lift.delta > 0 else np.nan))
+        return choices
 
     def _slice(self, name: str, describes: str, mask: Bool, last: Chosen, least: float, slices: int) -> SliceLift:
         mix, looks = self.mixtures, 2 * slices
@@ -341,10 +343,10 @@ class _Attributing:
 
     def _ordered(self, path: Sequence[Chosen]) -> list[str]:
         """The units of the last of these sets, in the order in which they became fresh."""
-        found: list[str] = []
+        names: list[str] = []
         for chosen in path:
-            found += [unit.name for unit in self.mixtures.units if unit.name in chosen and unit.name not in found]
-        return found
+            names += [unit.name for unit in self.mixtures.units if unit.name in chosen and unit.name not in names]
+        return names
 
     def _cost(self, chosen: Chosen) -> float | None:
         return None if self.costs is None else float(sum(self.costs[name] for name in chosen))
@@ -357,17 +359,17 @@ def _check(model: Model, stale: Level, fresh: Level, names: tuple[str, str]) -> 
             raise UsageError(f"attribution({name}={level!r}): wrap a freshness in hw.Level(...)")
         if level.scoring(model) is not None:
             raise UsageError(
-                f"attribution({name}=): predictions are made ahead at this level, so that part of the step is not one of features; give "
-                "predictions=hw.on_request() to both levels, and ask transitions() what requests give"
+                f"attribution({name}=): predictions are precomputed at this level, so part of the step is not due to features; give "
+                "predictions=hw.on_request() to both levels, and see transitions() for the gain of predictions on request"
             )
     if len(set(names)) != 2:
         raise UsageError(f"names is {names!r}; give the two levels a name each")
     if dict(stale.known_after) != dict(fresh.known_after):
         raise UsageError(
-            "attribution(): the levels differ in known_after, which no view earns; give both the same, and see sweep_known_after()"
+            "attribution(): the levels differ in known_after, which is not a property of views; give both the same, and see sweep_known_after()"
         )
     if model.ranking is not None and model.ranking.candidates:
         raise UsageError(
-            f"attribution() of model {model.name!r}: its candidates are found anew at each level, so a view would earn from what it finds too; "
-            "leave the candidates of the Ranking out, and the labels' own lists are put in order"
+            f"attribution() of model {model.name!r}: its candidates are retrieved separately at each level, so a view's gain would include retrieval; "
+            "omit the candidates of the Ranking to rank the lists of the labels"
         )

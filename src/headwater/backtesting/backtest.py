@@ -1,4 +1,4 @@
-"""hw.backtest: train one model at each level, judge them on the same later requests, and say what fresher features buy."""
+"""hw.backtest: train one model at each level, test them on the same later requests, and report the lift of fresher features."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backtest:
-    """What a backtest found. Shows itself as a table in a terminal and in a notebook; `result` holds every number."""
+    """The result of a backtest. It prints as a table in a terminal and in a notebook; `result` holds every number."""
 
     result: BacktestResult
 
@@ -60,10 +60,10 @@ class Backtest:
         """Write the report as one page that needs no network, and return its path."""
         from headwater.reports import to_html
 
-        place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(to_html(self.result), encoding="utf-8")
-        return place
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(to_html(self.result), encoding="utf-8")
+        return file
 
     def to_dict(self) -> dict[str, object]:
         """The result as what json.dumps takes."""
@@ -114,7 +114,7 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
         model: what to train. An estimator that is fitted already is replayed at each level and never trained.
         levels: from stale to fresh, by name; the usual ladder (request only, daily, hourly, minute, instant) where None.
         split: rows train if they asked, and their outcome was known, before it (ISO 8601 with an offset, or a tz-aware datetime).
-            `rolling(start, every=, folds=)` splits several times, and trains anew each time.
+            `rolling(start, every=, folds=)` splits several times, and retrains each time.
         slices: parts of the test rows, by name: polars expressions over the labels' columns.
         cold_start: a request is cold if its key had fewer than so many events in the 30 days before it. The key is that of the
             view with the most keys; (view, n) names another.
@@ -124,19 +124,18 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
         costs: of a binary task, what a "false_positive" and a "false_negative" cost ("true_positive" and "true_negative" too, if they
             do): numbers, columns of the labels, or polars expressions over them. Adds the metric "cost", per 1,000 requests.
         tune: how many settings are tried at each level, or `Tuning(trials=, space=)`; the same trials for every level.
-        refits: how many seeds each level is trained with, or `Refits(seeds=, days=)`; intervals then hold for a model trained anew.
+        refits: how many seeds each level is trained with, or `Refits(seeds=, days=)`; intervals then hold for a retrained model too.
         resamples: block-bootstrap resamples (blocks of days) behind each interval.
         seed: of the resamples, the estimator and the trials.
         threads: how many to use; results do not depend on it.
         memory: what the process may hold while features are computed, such as "4GB"; see `get_historical_features`.
-        progress: True or False; None shows a bar in a terminal and in a notebook. Or a function called with what is being done, how far
-            it is, and how far it goes.
+        progress: True or False; None shows a bar in a terminal and in a notebook. Or a function of task, steps done and total.
 
     Operating thresholds (of "precision", "recall" and "cost") are chosen on training rows that a model did not learn from: one more
     fit a level, on the earlier three quarters of them.
 
     Raises:
-        UsageError: no rows to train or test on, an unknown metric, a level that is none.
+        UsageError: no rows to train or test on, an unknown metric, an invalid level.
         DataError: labels of one class, or data that do not fit the definitions.
         LeakError: a source that would let the future into training data.
     """
@@ -151,9 +150,9 @@ def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the
     trained = model if known is model.features else replace(model, features=known)
 
     def run(tick: Tick | None) -> Backtest:
-        made = _Run(trained, of, judged, min_lift, costs, *effort, resamples, seed, threads, memory, tick)
-        found = made.result(split, slices or {}, cold_start)
-        return Backtest(replace(found, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training))
+        runner = _Run(trained, of, judged, min_lift, costs, *effort, resamples, seed, threads, memory, tick)
+        result = runner.result(split, slices or {}, cold_start)
+        return Backtest(replace(result, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training))
 
     with shown(progress) as tick:
         return run(tick)
@@ -183,30 +182,30 @@ class _Run:
         refuse_label_columns(self.model)
         requests = read_labels(self.model.labels, self.memory, strings=self.model.task_type.classes)
         assert requests.label is not None
-        found = outcomes(self.model, requests.label, requests.frame)
-        parts = split_rows(by_list(requests, found), split)
-        self._check_classes(found, parts)
+        labelled = outcomes(self.model, requests.label, requests.frame)
+        parts = split_rows(by_list(requests, labelled), split)
+        self._check_classes(labelled, parts)
         test = np.flatnonzero(parts.test)
         of_test = requests.take(test)
         costs = of_money.read_costs(self.costs, requests.frame) if self.costs is not None else None
-        columns = self._columns(requests, costs, found)
+        columns = self._columns(requests, costs, labelled)
         blocks = resample_weights(of_test.t // DAY, self.resamples, self.seed)
         chosen = user_slices(slices, requests.frame, parts.test)
         if any(level.reads_history(self.model) for level in self.levels.values()):
             chosen += cold_slices(self.model, requests, parts.test, cold_start, Resources(self.threads, self.memory))
         notes, resources = Notes(), Resources(self.threads, self.memory, self.tick)
         rows = of_levels.level_rows(self.model, requests, self.levels, notes, resources)
-        ranked = self._lists(requests, found, rows, parts.test, resources)
+        ranked = self._lists(requests, labelled, rows, parts.test, resources)
         features_done = clock.stopwatch()
-        scores = self._trainer(requests, found, parts, rows, ranked, columns, costs).scores()
+        scores = self._trainer(requests, labelled, parts, rows, ranked, columns, costs).scores()
         training_done = clock.stopwatch()
-        findings = audit(self.model, self.levels, requests, rows, found.y, parts, self.threads)
-        beside = Beside(found.groups, columns).select(test)
-        judge = Judge(self.model, self.levels, self.metrics, self._worth, scores, of_test.t, found.y[test], beside, blocks)
+        findings = audit(self.model, self.levels, requests, rows, labelled.y, parts, self.threads)
+        beside = Beside(labelled.groups, columns).select(test)
+        judge = Judge(self.model, self.levels, self.metrics, self._worth, scores, of_test.t, labelled.y[test], beside, blocks)
         everything = judge.everything()
         new_keys, chosen = self._newcomers(rows, parts.test, of_test, beside.groups, chosen)
         looks = len(chosen) * max(1, len(self.levels) - 1)
-        sliced = [judge.slice(part, looks) for part in chosen]
+        sliced = [judge.slice(row_slice, looks) for row_slice in chosen]
         freshest = list(scores.values())[-1].fitted
         for reason, count in notes.left_out.items():  # a source that labels are made of too is counted once
             parts.left_out[reason] = max(parts.left_out[reason], count)
@@ -216,7 +215,7 @@ class _Run:
             headline=self._headline.name,
             higher_is_better={m.name: m.higher_is_better for m in self.metrics},
             min_lift=everything.min_lift,
-            positive_rate=float(found.y[test].mean()) if self.model.task_type.positives else None,
+            positive_rate=float(labelled.y[test].mean()) if self.model.task_type.positives else None,
             levels=everything.levels,
             paired=everything.paired,
             slices=sliced,
@@ -231,7 +230,7 @@ class _Run:
             encoded={name: len(words) for name, words in freshest.encoding.categories.items()},
             intervals=how_sure(self.resamples, blocks.present, self.refits),
             folds=judge.folds(parts),
-            money=_money(costs, found.y, test),
+            money=_money(costs, labelled.y, test),
             new_keys=new_keys,
             transitions=newcomers.steps(self.model, self.levels, everything.levels, sliced),
         )
@@ -245,35 +244,35 @@ class _Run:
     def _worth(self) -> Mapping[str, float] | None:
         return {self._headline.name: float(self.min_lift)} if isinstance(self.min_lift, int | float) else self.min_lift
 
-    def _check_classes(self, found: Outcomes, parts: Split) -> None:
+    def _check_classes(self, labelled: Outcomes, parts: Split) -> None:
         if self.model.task_type.positives:
-            check_classes(found.y[parts.train], f"model {self.model.name!r}, rows before the split")
-            check_classes(found.y[parts.test], f"model {self.model.name!r}, rows after the split")
+            check_classes(labelled.y[parts.train], f"model {self.model.name!r}, rows before the split")
+            check_classes(labelled.y[parts.test], f"model {self.model.name!r}, rows after the split")
 
     def _columns(
-        self, requests: Requests, costs: of_money.Costs | None, found: Outcomes
+        self, requests: Requests, costs: of_money.Costs | None, labelled: Outcomes
     ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:
-        """The columns that metrics read beside scores, (requests) each."""
-        made = costs.columns(found.y) if costs else {}
+        """The columns that metrics read besides scores, (requests) each."""
+        columns = costs.columns(labelled.y) if costs else {}
         for metric in self.metrics:
             for name in metric.columns:
-                if name not in made and name not in requests.frame.columns:
+                if name not in columns and name not in requests.frame.columns:
                     raise UsageError(
                         f"metric {metric.name!r} reads {name!r}, which the labels do not have; {nearest(name, requests.frame.columns)}"
                     )
-        return made | {name: requests.frame[name].to_numpy() for m in self.metrics for name in m.columns if name not in made}
+        return columns | {name: requests.frame[name].to_numpy() for m in self.metrics for name in m.columns if name not in columns}
 
     def _lists(
-        self, requests: Requests, found: Outcomes, rows: Mapping[str, of_levels.LevelRows], test: Bool, resources: Resources
+        self, requests: Requests, labelled: Outcomes, rows: Mapping[str, of_levels.LevelRows], test: Bool, resources: Resources
     ) -> Mapping[str, Lists] | None:
-        if found.groups is None:
+        if labelled.groups is None:
             return None
-        return lists(self.model, requests, found.groups, self.levels, rows, np.flatnonzero(test), resources)
+        return lists(self.model, requests, labelled.groups, self.levels, rows, np.flatnonzero(test), resources)
 
     def _trainer(
         self,
         requests: Requests,
-        found: Outcomes,
+        labelled: Outcomes,
         parts: Split,
         rows: Mapping[str, of_levels.LevelRows],
         ranked: Mapping[str, Lists] | None,
@@ -281,34 +280,34 @@ class _Run:
         costs: of_money.Costs | None,
     ) -> Trainer:
         cuts = frozenset(m.cut for m in self.metrics if m.cut)
-        fitter = Fitter(self.model, found, self._headline, cuts, columns, costs, self.tuning, self.seed)
+        fitter = Fitter(self.model, labelled, self._headline, cuts, columns, costs, self.tuning, self.seed)
         return Trainer(fitter, requests, parts, self.levels, rows, ranked, self.refits, self.threads, self._say)
 
     def _newcomers(
         self, rows: Mapping[str, of_levels.LevelRows], test: Bool, of_test: Requests, groups: I64 | None, chosen: list[Slice]
     ) -> tuple[NewKeys | None, list[Slice]]:
-        """The keys that nothing was made ahead for, and their requests as one more slice."""
+        """The keys without a precomputed prediction, and their requests as one more slice."""
         ahead = newcomers.ahead(self.model, self.levels)
         if ahead is None:
             return None, chosen
-        name, made = ahead
+        name, scoring = ahead
         known = rows[name].ahead[test]
-        new = [] if known.all() else [newcomers.newcomers(made, known)]
-        asked = np.arange(len(known)) if groups is None else np.unique(groups, return_index=True)[1]  # a list asks once
-        return newcomers.count(made, known[asked], of_test.take(asked)), [*chosen, *new]
+        new = [] if known.all() else [newcomers.newcomers(scoring, known)]
+        first_rows = np.arange(len(known)) if groups is None else np.unique(groups, return_index=True)[1]  # a list asks once
+        return newcomers.count(scoring, known[first_rows], of_test.take(first_rows)), [*chosen, *new]
 
     def _say(self, what: str, done: int, total: int) -> None:
         if self.tick is not None:
             self.tick(what, done, total)
 
 
-def by_list(requests: Requests, found: Outcomes) -> Requests:
+def by_list(requests: Requests, labelled: Outcomes) -> Requests:
     """The requests at the time of their list: one list is not split."""
-    if found.groups is None:
+    if labelled.groups is None:
         return requests
-    first = np.full(int(found.groups.max()) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, found.groups, requests.t)
-    return Requests(requests.frame, first[found.groups], requests.label, requests.known_at, requests.left_out)
+    first = np.full(int(labelled.groups.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, labelled.groups, requests.t)
+    return Requests(requests.frame, first[labelled.groups], requests.label, requests.known_at, requests.left_out)
 
 
 def _money(costs: of_money.Costs | None, y: F64, test: I64) -> Money | None:
@@ -318,11 +317,13 @@ def _money(costs: of_money.Costs | None, y: F64, test: I64) -> Money | None:
     return Money(costs.describes, nothing=1000 * float(passed.mean()), everything=1000 * float(flagged.mean()))
 
 
-def _check_min_lift(given: Mapping[str, float] | float | None, metrics: Sequence[Metric]) -> None:
+def _check_min_lift(min_lift: Mapping[str, float] | float | None, metrics: Sequence[Metric]) -> None:
     """Refuse before anything is trained what `min_lifts` would refuse at the end."""
     names = [m.name for m in metrics]
-    for name, value in given.items() if isinstance(given, Mapping) else [] if given is None else [("the headline metric", given)]:
-        if isinstance(given, Mapping) and name not in names:
+    for name, value in (
+        min_lift.items() if isinstance(min_lift, Mapping) else [] if min_lift is None else [("the headline metric", min_lift)]
+    ):
+        if isinstance(min_lift, Mapping) and name not in names:
             raise UsageError(f"min_lift names {name!r}, which is not evaluated; {nearest(name, names)}")
         if not isinstance(value, int | float) or not 0 <= value < float("inf"):
             raise UsageError(f"min_lift of {name} is {value!r}; give 0 or more, in the metric's unit")

@@ -42,16 +42,16 @@ class Lists:
 
     def places(self, fitted: Fitted, groups: I64 | None = None) -> F64:
         """The place of each test row's item in its list, 1 the first, infinity where it is no candidate: float64 (test rows)."""
-        some = np.arange(len(self.group)) if groups is None else np.flatnonzero(np.isin(self.group, groups))
+        pairs = np.arange(len(self.group)) if groups is None else np.flatnonzero(np.isin(self.group, groups))
         at = np.full(len(self.group) + 1, np.inf)  # the last one is that of rows without a pair
-        if len(some):
-            at[some] = places(self.group[some], fitted.score(self.frame[some]), self.order[some])
+        if len(pairs):
+            at[pairs] = places(self.group[pairs], fitted.score(self.frame[pairs]), self.order[pairs])
         return at[self.pair]
 
     def says(self, y: F64) -> str:
         """How much of what was relevant could be found, in words: `y` is float64 (test rows)."""
-        made = len(np.unique(self.group))
-        length = len(self.group) / made if made else 0.0
+        list_count = len(np.unique(self.group))
+        length = len(self.group) / list_count if list_count else 0.0
         return f"{100 * float((self.pair[y > 0] >= 0).mean()):.1f} % of what was relevant is among the candidates, {length:.0f} a list"
 
 
@@ -79,19 +79,19 @@ def lists(
     labelled = pl.DataFrame({_GROUP: of_test, _ITEM: requests.frame[task.item][test], _ROW: np.arange(len(test))})
     asking = _Asking(model, task, requests, test, requests.take(test[first]), numbers, labelled, resources)
     plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
-    found = asking.on_request(plain, np.arange(len(numbers))) if plain else {}
+    by_level = asking.on_request(plain, np.arange(len(numbers))) if plain else {}
     for name, level in levels.items():
         if name not in plain:
-            found[name] = asking.ahead(level, rows[name].ahead[test[first]])
-    return {name: asking.lists(*found[name]) for name in levels}
+            by_level[name] = asking.ahead(level, rows[name].ahead[test[first]])
+    return {name: asking.lists(*by_level[name]) for name in levels}
 
 
 def _own(groups: I64, level: LevelRows, test: I64) -> Lists:
     answered = level.answered[test]
     pair = np.where(answered, np.cumsum(answered) - 1, -1)
-    some = np.flatnonzero(answered)
-    ties = np.random.default_rng(0).permutation(len(some))
-    return Lists(level.frame[test[some]], groups[some], ties, pair)
+    rows = np.flatnonzero(answered)
+    ties = np.random.default_rng(0).permutation(len(rows))
+    return Lists(level.frame[test[rows]], groups[rows], ties, pair)
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class _Asking:
     labelled: pl.DataFrame
     resources: Resources
 
-    def on_request(self, levels: Mapping[str, Level], some: I64) -> dict[str, _Made]:
+    def on_request(self, levels: Mapping[str, Level], positions: I64) -> dict[str, _Made]:
         """The candidates of some lists at levels that predict on request; all levels share one pass over all that any of them finds."""
         retrieval = self.task.retrieval
         assert retrieval is not None
-        asks, numbers = self.asks.take(some), self.numbers[some]
+        asks, numbers = self.asks.take(positions), self.numbers[positions]
         raw = feature_frames(retrieval, asks, levels, Notes(), self.resources)
         by_level = {name: self._pairs(in_turn(frame), numbers) for name, frame in raw.items()}
         pairs = pl.concat([*by_level.values()]).unique(maintain_order=True)
@@ -119,32 +119,32 @@ class _Asking:
         pairs = pairs.join(shown, on=[_GROUP, _ITEM], how="left", maintain_order="left")
         frames = feature_frames(self.model.features, self._requests(asks, numbers, pairs), levels, Notes(), self.resources)
         at = pairs.select(_GROUP, _ITEM).with_row_index("at")
-        made = {}
-        for name, found in by_level.items():
-            place = found.join(at, on=[_GROUP, _ITEM], how="left", maintain_order="left")["at"].cast(pl.Int64)
-            made[name] = found, frames[name][place]
-        return made
+        by_name = {}
+        for name, candidates in by_level.items():
+            row = candidates.join(at, on=[_GROUP, _ITEM], how="left", maintain_order="left")["at"].cast(pl.Int64)
+            by_name[name] = candidates, frames[name][row]
+        return by_name
 
     def ahead(self, level: Level, known: Bool) -> _Made:
         """The lists that a job made, of those whose keys it knew; the others have no candidate, or are made on request."""
-        some = np.flatnonzero(known)
-        made = ahead_lists(self.model, self.asks.take(some), level, Notes(), self.resources)
-        pairs = self._pairs(pl.DataFrame({"row": made.row, "item": made.item}), self.numbers[some])
+        numbers = np.flatnonzero(known)
+        candidates = ahead_lists(self.model, self.asks.take(numbers), level, Notes(), self.resources)
+        pairs = self._pairs(pl.DataFrame({"row": candidates.row, "item": candidates.item}), self.numbers[numbers])
         scoring = level.scoring(self.model)
         if known.all() or scoring is None or not scoring.on_request:
-            return pairs, made.frame
+            return pairs, candidates.frame
         late, features = self.on_request({"": replace(level, predictions=on_request())}, np.flatnonzero(~known))[""]
-        return pl.concat([pairs, late]), pl.concat([made.frame, features], how="diagonal_relaxed").select(features.columns)
+        return pl.concat([pairs, late]), pl.concat([candidates.frame, features], how="diagonal_relaxed").select(features.columns)
 
     def lists(self, pairs: pl.DataFrame, frame: pl.DataFrame) -> Lists:
-        """What is put in order, and where each test row stands in it."""
+        """The lists to rank, and the position of each test row in them."""
         at = pairs.with_row_index("at")
         pair = self.labelled.join(at, on=[_GROUP, _ITEM], how="left", maintain_order="left")["at"].cast(pl.Int64).fill_null(-1)
         return Lists(frame, pairs[_GROUP].to_numpy(), np.arange(pairs.height), pair.to_numpy())
 
-    def _pairs(self, found: pl.DataFrame, numbers: I64) -> pl.DataFrame:
+    def _pairs(self, pairs: pl.DataFrame, numbers: I64) -> pl.DataFrame:
         """Group and item of each candidate, in the order in which they were found."""
-        return pl.DataFrame({_GROUP: numbers[found["row"].to_numpy()], _ITEM: found["item"].cast(self.labelled.schema[_ITEM])})
+        return pl.DataFrame({_GROUP: numbers[pairs["row"].to_numpy()], _ITEM: pairs["item"].cast(self.labelled.schema[_ITEM])})
 
     def _requests(self, asks: Requests, numbers: I64, pairs: pl.DataFrame) -> Requests:
         """A request for each pair, at the time of the labels' row where there is one, else of the list's first."""
@@ -155,7 +155,7 @@ class _Asking:
         return Requests(asks.frame[of].with_columns(pairs[_ITEM].alias(self.task.item)), t)
 
     def _check_of_list(self) -> None:
-        """Refuse columns that differ within a list: they say something of the item, which nobody knows of one that was not shown."""
+        """Refuse columns that differ within a list: they describe the item, and are not known for an item that was not shown."""
         group, item = self.task.group, self.task.item
         needed = [c for c in self.model.features.needed_by() if c not in (item, group)]
         kinds = self.requests.frame[self.test].group_by(group).agg(pl.col(c).n_unique() for c in needed)

@@ -1,4 +1,4 @@
-"""A backtest's definitions in words, and what no backtest can see."""
+"""A backtest's definitions and assumptions in words."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _events(source: Source) -> str:
 
 def assumptions(model: Model, refits: Refits) -> Sequence[str]:
     """What holds only if the world does not react to the model."""
-    said = """
+    text = """
 The requests, events and outcomes are those of the past. A model that acts on its predictions changes them: what it blocks, shows or
 prices leads to other events than were recorded.
 
@@ -73,7 +73,9 @@ season or a shock that the data do not contain.
 """
     fits = refits.seeds + refits.days
     times = "once" if fits == 1 else f"{fits} times"
-    return tuple(" ".join(part.split()) for part in said.replace("MODEL", model.name).replace("TIMES", times).strip().split("\n\n"))
+    return tuple(
+        " ".join(paragraph.split()) for paragraph in text.replace("MODEL", model.name).replace("TIMES", times).strip().split("\n\n")
+    )
 
 
 def how_sure(resamples: int, days: int, refits: Refits) -> str:
@@ -86,7 +88,7 @@ def how_sure(resamples: int, days: int, refits: Refits) -> str:
     start = f"95 % intervals from {resamples:,} resamples of {days} test days"
     if refits.days:
         seeds = "" if refits.seeds == 1 else f"; values are means over {refits.seeds} seeds"
-        return f"{start} and {refits.days} refits on resampled training days, so they hold for models trained anew{seeds}."
+        return f"{start} and {refits.days} refits on resampled training days, so they hold for retrained models{seeds}."
     if refits.seeds > 1:
-        return f"{start} and {refits.seeds} refits with other seeds, over which values are means; they hold for models trained anew on the same rows."
+        return f"{start} and {refits.seeds} refits with other seeds, over which values are means; they hold for models retrained on the same rows."
     return f"{start}; each level was trained once, so they hold for these very models."

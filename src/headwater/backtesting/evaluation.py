@@ -1,4 +1,4 @@
-"""Levels judged on rows: metrics, steps, and what is said beside them."""
+"""Levels evaluated on rows: metrics, steps and notes."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ class Judge:
         """The verdict over all test rows."""
         return self._judge(np.ones(len(self.y), np.bool_), drawn=True)
 
-    def slice(self, part: Slice, looks: int) -> SliceResult:
+    def slice(self, row_slice: Slice, looks: int) -> SliceResult:
         """The same on a part of them; `looks` steps on slices are read together."""
-        rows = int(part.mask.sum())
+        rows = int(row_slice.mask.sum())
         if rows == 0:
-            return SliceResult(part.name, part.describes, 0, [], [], "no test row is in this slice")
-        judged = self._judge(part.mask, looks)
+            return SliceResult(row_slice.name, row_slice.describes, 0, [], [], "no test row is in this slice")
+        judged = self._judge(row_slice.mask, looks)
         together = f"steps: {100 - 5 / looks:.2f} % intervals, so that all {looks} steps on slices hold together" if looks > 1 else ""
-        return SliceResult(part.name, part.describes, rows, judged.levels, judged.paired, judged.caution or together)
+        return SliceResult(row_slice.name, row_slice.describes, rows, judged.levels, judged.paired, judged.caution or together)
 
     def folds(self, split: Split) -> list[FoldResult]:
         """Each fold by itself, without intervals; none of a single split."""
         if len(split.folds) < 2:
             return []
-        freshest, found = list(self.levels)[-1], []
+        freshest, results = list(self.levels)[-1], []
         for number, fold in enumerate(split.folds):
             mask = fold.test[split.test]
             values = self.evaluation(mask, Blocks(self.blocks.index[mask], self.blocks.weights[:, :1]))
-            found.append(
+            results.append(
                 FoldResult(
                     split=timestamp_text(fold.at),
                     until=timestamp_text(int(self.t[mask].max())),
@@ -79,21 +79,21 @@ class Judge:
                     },
                 )
             )
-        return found
+        return results
 
     def _judge(self, mask: Bool, looks: int = 1, *, drawn: bool = False) -> Judged:
-        found = self.evaluation(mask, self.blocks.select(mask))
+        evaluation = self.evaluation(mask, self.blocks.select(mask))
         replays = self._replays(mask)
-        made = []
+        results = []
         for name, level in self.levels.items():
             of, answered = self.scores[name], self.scores[name].answered[mask]
-            made.append(
+            results.append(
                 LevelResult(
                     name=name,
                     kind=of_levels.kind(level, self.model),
                     describes=level.describe(self.model),
                     age_seconds=of_levels.mean_age(self.model, level, self.t[mask]),
-                    metrics=found.estimates(name),
+                    metrics=evaluation.estimates(name),
                     coverage=float(answered.mean()) if len(answered) else float("nan"),
                     replayed={k: e.value for k, e in replays.estimates(name).items()} if replays and name in replays.levels else {},
                     note=self._note(of, answered, mask),
@@ -101,8 +101,8 @@ class Judge:
                     train_rows=of.trained[-1],
                 )
             )
-        lifts = min_lifts(found, self.worth)
-        return Judged(made, paired(found, lifts, looks=looks), lifts, found.caution)
+        lifts = min_lifts(evaluation, self.worth)
+        return Judged(results, paired(evaluation, lifts, looks=looks), lifts, evaluation.caution)
 
     def evaluation(self, mask: Bool, blocks: Blocks) -> Evaluation:
         """Every metric of every level on these rows, over all refits."""
@@ -135,14 +135,14 @@ class Judge:
         if scores.fitted.replayed:
             notes.append("the estimator was given fitted: replayed, not trained at this level")
         if not answered.all():
-            some = f"{self._asked(~answered, mask)} are not answered"
-            notes.append(f"{some}; {self._stand_in(scores)}")
+            unanswered = f"{self._asked(~answered, mask)} are not answered"
+            notes.append(f"{unanswered}; {self._stand_in(scores)}")
         return "; ".join(notes)
 
-    def _asked(self, some: Bool, mask: Bool) -> str:
+    def _asked(self, rows: Bool, mask: Bool) -> str:
         """How many requests these rows are: a list is one."""
         groups = self.beside.groups
-        return f"{int(some.sum())} requests" if groups is None else f"{len(np.unique(groups[mask][some]))} lists"
+        return f"{int(rows.sum())} requests" if groups is None else f"{len(np.unique(groups[mask][rows]))} lists"
 
     def _stand_in(self, scores: LevelScores) -> str:
         if self.model.task_type.lists:

@@ -1,4 +1,4 @@
-"""What a backtest does beyond one fit a level: how often each is trained again, and what is tried before."""
+"""Options of a backtest beyond one fit a level: refits and tuning."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Refits(Readable):
 
     Args:
         seeds: fits of each level with seeds of their own; metrics are means over them, and intervals hold their variance.
-        days: further fits on training days that are drawn anew, the same days for every level. Where at least 2, intervals hold the
-            variance between them: what another training period would have taught.
+        days: further fits on resampled training days, the same days for every level. With at least 2, intervals include the
+            variance between them: the effect of another training period.
 
     >>> Refits(seeds=3)
     Refits(3)
@@ -46,20 +46,20 @@ class Refits(Readable):
     def __post_init__(self) -> None:
         for name, value, least in (("seeds", self.seeds, 1), ("days", self.days, 0)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UsageError(f"Refits({name}={value!r}): give a whole number of at least {least}")
+                raise UsageError(f"Refits({name}={value!r}): give an integer of at least {least}")
         if self.days == 1:
             raise UsageError("Refits(days=1): one fit does not show how much fits vary; give at least 2, or 0")
 
-    def seed(self, seed: int, *place: int) -> int:
+    def seed(self, seed: int, *position: int) -> int:
         """The seed of one fit: the backtest's own where every level is fitted once, else drawn for the level, refit and fold."""
         if self.seeds == 1 and not self.days:
             return seed
-        return int(np.random.SeedSequence([seed, *place]).generate_state(1)[0] >> 1)
+        return int(np.random.SeedSequence([seed, *position]).generate_state(1)[0] >> 1)
 
 
 @dataclass(frozen=True)
 class Tuning(Readable):
-    """What is tried at each level before it is trained: the same trials on the same held-out training rows for every level.
+    """Hyperparameter tuning of each level before it is trained: the same trials on the same held-out training rows for every level.
 
     Args:
         trials: how many settings are tried, the estimator's own first, the others drawn from `space`.
@@ -79,7 +79,7 @@ class Tuning(Readable):
 
     def __post_init__(self) -> None:
         if not isinstance(self.trials, int) or isinstance(self.trials, bool) or self.trials < 1:
-            raise UsageError(f"Tuning(trials={self.trials!r}): give a whole number of at least 1")
+            raise UsageError(f"Tuning(trials={self.trials!r}): give an integer of at least 1")
         if self.space is not None and (not isinstance(self.space, Mapping) or not all(len(list(v)) for v in self.space.values())):
             raise UsageError(f"Tuning(space={self.space!r}): give at least one value for each parameter, as in {{'max_depth': [2, 4]}}")
 
@@ -97,17 +97,17 @@ class Tuning(Readable):
                 raise UsageError(f"Tuning(space=): the estimator has no parameter {name!r}; it has {', '.join(sorted(known)[:20])}")
         random = np.random.default_rng(seed)
         drawn = [{name: list(values)[random.integers(len(values))] for name, values in space.items()} for _ in range(self.trials - 1)]
-        made: list[dict[str, object]] = [{}, *drawn]
-        return [one for i, one in enumerate(made) if one not in made[:i]]
+        trials: list[dict[str, object]] = [{}, *drawn]
+        return [trial for i, trial in enumerate(trials) if trial not in trials[:i]]
 
 
-def as_refits(given: int | Refits) -> Refits:
-    """A number of seeds, or what is given."""
-    return given if isinstance(given, Refits) else Refits(seeds=given)
+def as_refits(refits: int | Refits) -> Refits:
+    """Refits with that number of seeds; a Refits as it is."""
+    return refits if isinstance(refits, Refits) else Refits(seeds=refits)
 
 
-def as_tuning(given: int | Tuning | None) -> Tuning | None:
-    """A number of trials, or what is given; None and 0 for none."""
-    if given is None or isinstance(given, Tuning):
-        return given
-    return Tuning(trials=given)
+def as_tuning(tuning: int | Tuning | None) -> Tuning | None:
+    """Tuning with that number of trials; a Tuning as it is; None for None and 0."""
+    if tuning is None or isinstance(tuning, Tuning):
+        return tuning
+    return Tuning(trials=tuning)

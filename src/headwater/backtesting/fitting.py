@@ -1,4 +1,4 @@
-"""One fit of one level at one fold, with what is settled on held-out training rows: the settings and the thresholds."""
+"""One fit of one level at one fold, with settings and thresholds chosen on held-out training rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from headwater.models.outcomes import Outcomes
 if TYPE_CHECKING:
     import polars as pl
 
-_HELD_OUT = 0.75  # of the training rows are fitted to settle what is judged on the rest
+_HELD_OUT = 0.75  # of the training rows are fitted; settings and thresholds are chosen on the rest
 
 
 class _Settable(Protocol):
@@ -46,7 +46,7 @@ class Fit:
 class Fitter:
     """Fits a model on rows of a level's features.
 
-    outcomes: of all requests. columns: what metrics read beside, (requests) each. headline: what tuning is judged by.
+    outcomes: of all requests. columns: further inputs of metrics, (requests) each. headline: what tuning is judged by.
     cuts: which thresholds are needed, "operating" or "cheapest".
     """
 
@@ -60,7 +60,7 @@ class Fitter:
     seed: int
 
     def fit(self, frame: pl.DataFrame, train: I64, seed: int) -> Fit:
-        """The model fitted on the rows `train` of `frame`: int64, by time; a row may stand there several times."""
+        """The model fitted on the rows `train` of `frame`: int64, by time; a row may occur several times."""
         if self.model.estimator is not None and is_fitted(self.model.estimator):
             fitted = self._fit(self.model, frame, train, seed)
             return self._settled(fitted, frame, train, {})
@@ -70,11 +70,11 @@ class Fitter:
         tried = [
             (settings, self._fit(self._set(frame, early, settings, seed), frame, early, seed)) for settings in self._settings(frame, train)
         ]
-        settings, probe = max(tried, key=lambda one: self._merit(one[1], frame, late)) if len(tried) > 1 else tried[0]
+        settings, probe = max(tried, key=lambda trial: self._merit(trial[1], frame, late)) if len(tried) > 1 else tried[0]
         fitted = self._fit(self._set(frame, train, settings, seed), frame, train, seed)
-        said = ", ".join(f"{name}={value}" for name, value in settings.items())
+        changed = ", ".join(f"{name}={value}" for name, value in settings.items())
         if self.tuning:
-            fitted = replace(fitted, description=f"{fitted.description}; tuned by {len(tried)} trials: {said or 'as it was given'}")
+            fitted = replace(fitted, description=f"{fitted.description}; tuned by {len(tried)} trials: {changed or 'as it was given'}")
         return replace(self._settled(probe, frame, late, settings), fitted=fitted)
 
     def _fit(self, model: Model, frame: pl.DataFrame, rows: I64, seed: int) -> Fitted:
@@ -89,7 +89,7 @@ class Fitter:
             while 0 < cut < len(train) and self.outcomes.groups[train[cut]] == self.outcomes.groups[train[cut - 1]]:
                 cut += 1
         early, late = train[:cut], train[cut:]
-        few = any(len(np.unique(self.outcomes.y[part])) < 2 for part in (early, late))
+        few = any(len(np.unique(self.outcomes.y[rows])) < 2 for rows in (early, late))
         return (train, train) if few else (early, late)
 
     def _settings(self, frame: pl.DataFrame, train: I64) -> Sequence[Mapping[str, object]]:
@@ -97,7 +97,7 @@ class Fitter:
             return [{}]
         estimator = self._estimator(frame, train, self.seed)
         if not hasattr(estimator, "get_params"):
-            raise UsageError(f"tune: {type(estimator).__name__} has no get_params() and set_params(), by which settings could be tried")
+            raise UsageError(f"tune: {type(estimator).__name__} has no get_params() and set_params(), so its settings cannot be tuned")
         return self.tuning.settings(list(estimator.get_params()), self.seed)
 
     def _estimator(self, frame: pl.DataFrame, rows: I64, seed: int) -> object:
@@ -115,13 +115,13 @@ class Fitter:
 
     def _merit(self, fitted: Fitted, frame: pl.DataFrame, rows: I64) -> float:
         """The headline metric on these rows, the higher the better."""
-        found = self._settled(fitted, frame, rows, {})
+        cut = self._settled(fitted, frame, rows, {})
         y, score = self.outcomes.y[rows], fitted.score(frame[rows])
         groups = None if self.outcomes.groups is None else self.outcomes.groups[rows]
         if groups is not None:
             score = places(groups, score)
         beside = Beside(groups, {name: column[rows] for name, column in self.columns.items()})
-        scored = Scored("tuning", y, score, Blocks.whole(len(y)), found.threshold, found.cheapest, beside)
+        scored = Scored("tuning", y, score, Blocks.whole(len(y)), cut.threshold, cut.cheapest, beside)
         value = float(self.headline.compute(scored)[0])
         return -np.inf if np.isnan(value) else value if self.headline.higher_is_better else -value
 
@@ -138,7 +138,7 @@ class Fitter:
 def places(groups: I64, score: F64, order: I64 | None = None) -> F64:
     """The place of each row in the list of its group, 1 for the highest score: float64 (rows).
 
-    `order`: int64 (rows), by which rows of equal score are ordered; None: by a number that has nothing to do with the rows' order.
+    `order`: int64 (rows), the order of rows of equal score; None: an order that is independent of the rows' order.
 
     >>> places(np.array([0, 0, 1]), np.array([0.2, 0.9, 0.5])).tolist()
     [2.0, 1.0, 1.0]
@@ -146,13 +146,13 @@ def places(groups: I64, score: F64, order: I64 | None = None) -> F64:
     ties = np.random.default_rng(0).permutation(len(score)) if order is None else order
     by = np.lexsort((ties, -score, groups))
     first = np.flatnonzero(np.diff(groups[by], prepend=-1) != 0)
-    found = np.empty(len(score))
-    found[by] = np.arange(len(score)) - np.repeat(first, np.diff(np.append(first, len(score)))) + 1
-    return found
+    ranks = np.empty(len(score))
+    ranks[by] = np.arange(len(score)) - np.repeat(first, np.diff(np.append(first, len(score)))) + 1
+    return ranks
 
 
 def _apart(groups: I64, rows: I64) -> I64:
-    """The groups, where rows that stand there several times make lists of their own."""
+    """The groups; rows that occur several times form lists of their own."""
     order = np.argsort(rows, kind="stable")
     first = np.flatnonzero(np.diff(rows[order], prepend=-1) != 0)
     copy = np.empty(len(rows), np.int64)

@@ -78,20 +78,20 @@ class Trainer:
         def one(job: tuple[str, int]) -> _Trained:
             # A thread a level, each estimator on one: two that share the processors' threads wait for one another at every tree.
             nonlocal done
-            found = self._run(*job, order)
+            trained = self._run(*job, order)
             done += 1
             self.say("training", done, len(jobs))
-            return found
+            return trained
 
         self.say("training", 0, len(jobs))
         with ThreadPoolExecutor(self.threads or settings.threads()) as pool:
             runs = dict(zip(jobs, pool.map(one, jobs), strict=True))
         freshest = runs[list(self.rows)[-1], 0]
-        made = {}
+        scores = {}
         for name, level in self.rows.items():
             mine = [runs[name, again] for again in range(self.refits.seeds + self.refits.days)]
             first = mine[0]
-            made[name] = LevelScores(
+            scores[name] = LevelScores(
                 fitted=first.fits[-1].fitted,
                 seeds=[one.run for one in mine[: self.refits.seeds]],
                 days=[one.run for one in mine[self.refits.seeds :]],
@@ -101,11 +101,11 @@ class Trainer:
                 note=self._note(name),
                 replayed=self._replayed(name, freshest) if self.replays else None,
             )
-        return made
+        return scores
 
     def _run(self, name: str, again: int, order: I64) -> _Trained:
         """One level trained at every fold."""
-        level, place = self.rows[name], list(self.rows).index(name)
+        level, level_index = self.rows[name], list(self.rows).index(name)
         known = of_levels.outcomes_known(self.fitter.model, self.levels[name], self.requests)
         fits, trained, defaults = [], [], []
         for number, fold in enumerate(self.split.folds):
@@ -115,7 +115,7 @@ class Trainer:
             self._check(name, fold, len(train), learnable)
             if again >= self.refits.seeds:
                 learnable = self._other_days(fold, learnable, again, number)
-            seed = self.refits.seed(self.fitter.seed, place, again, number)
+            seed = self.refits.seed(self.fitter.seed, level_index, again, number)
             fits.append(self.fitter.fit(level.frame, learnable, seed))
             trained.append(len(learnable))
             defaults.append(self._default(fits[-1].fitted, level, train, learnable))
@@ -125,7 +125,7 @@ class Trainer:
     def _other_days(self, fold: Fold, rows: I64, again: int, number: int) -> I64:
         """The rows of as many training days as there are, drawn with replacement; every level gets the same days."""
         days, day = np.unique(self.requests.t[rows] // DAY, return_inverse=True)
-        every = np.unique(self.requests.t[fold.asked] // DAY)
+        every = np.unique(self.requests.t[fold.before_split] // DAY)
         drawn = np.random.default_rng([self.fitter.seed, again, number]).multinomial(len(every), np.full(len(every), 1 / len(every)))
         return np.repeat(rows, drawn[np.searchsorted(every, days)][day])
 
@@ -136,8 +136,8 @@ class Trainer:
         parts = [self._of_fold(name, fit.fitted, mask, test, base) for fit, mask, base in zip(fits, folds, defaults, strict=True)]
         score = np.empty((len(test), *parts[0].shape[1:]))
         threshold, cheapest = np.empty(len(test)), np.empty(len(test))
-        for fit, mask, part in zip(fits, folds, parts, strict=True):
-            score[mask], threshold[mask], cheapest[mask] = part, fit.threshold, fit.cheapest
+        for fit, mask, fold_scores in zip(fits, folds, parts, strict=True):
+            score[mask], threshold[mask], cheapest[mask] = fold_scores, fit.threshold, fit.cheapest
         return Run(score, threshold, cheapest)
 
     def _of_fold(self, name: str, fitted: Fitted, mask: Bool, test: I64, base: float | F64) -> F64:
@@ -159,8 +159,8 @@ class Trainer:
         note, model = self.rows[name].note, self.fitter.model
         if self.lists is None or not (model.ranking is not None and model.ranking.candidates):
             return note
-        found = self.lists[name].says(self.fitter.outcomes.y[self.split.test])
-        return f"{note}; {found}" if note else found
+        retrieval = self.lists[name].says(self.fitter.outcomes.y[self.split.test])
+        return f"{note}; {retrieval}" if note else retrieval
 
     def _default(self, fitted: Fitted, level: of_levels.LevelRows, train: I64, learnable: I64) -> float | F64:
         """What stands in for a request that is not answered; of several classes, the share of each."""

@@ -111,15 +111,15 @@ class Mixtures:
         trainer = Trainer(
             self._fitter, self.requests, self.parts, levels, rows, ranked, effort.refits, effort.threads, self._say, replays=False
         )
-        found = trainer.scores()
-        self._scores.update({chosen: found[self.name(chosen)] for chosen in new})
+        scores = trainer.scores()
+        self._scores.update({chosen: scores[self.name(chosen)] for chosen in new})
 
     def value(self, chosen: Chosen) -> float:
         """The metric of a set on the days that choose, so signed that more is better; minus infinity where it is undefined."""
         if chosen not in self._values:
             self.train([chosen])
-            found = self._judge([chosen]).evaluation(self.choosing, self._by_day.select(self.choosing))
-            value = float(found.values[0, 0])
+            evaluation = self._judge([chosen]).evaluation(self.choosing, self._by_day.select(self.choosing))
+            value = float(evaluation.values[0, 0])
             self._values[chosen] = -np.inf if np.isnan(value) else value if self.metric.higher_is_better else -value
         return self._values[chosen]
 
@@ -154,11 +154,11 @@ class Mixtures:
     @cached_property
     def parts(self) -> Split:
         """The folds; both classes of a binary task stand on both sides."""
-        found = split_rows(by_list(self.requests, self.outcomes), self.split)
+        split = split_rows(by_list(self.requests, self.outcomes), self.split)
         if self.model.task_type.positives:
-            for rows, where in ((found.train, "before"), (found.test, "after")):
+            for rows, where in ((split.train, "before"), (split.test, "after")):
                 check_classes(self.outcomes.y[rows], f"model {self.model.name!r}, rows {where} the split")
-        return found
+        return split
 
     @cached_property
     def test(self) -> I64:
@@ -179,8 +179,8 @@ class Mixtures:
     def _ends(self) -> tuple[LevelRows, LevelRows]:
         """The features of the two levels, in one pass."""
         resources = Resources(self.effort.threads, self.effort.memory, self.effort.tick)
-        found = level_rows(self.model, self.requests, {"stale": self.stale, "fresh": self.fresh}, Notes(), resources)
-        return found["stale"], found["fresh"]
+        rows = level_rows(self.model, self.requests, {"stale": self.stale, "fresh": self.fresh}, Notes(), resources)
+        return rows["stale"], rows["fresh"]
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:

@@ -54,12 +54,12 @@ def resample_weights(blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0) 
     >>> drawn.weights.shape, drawn.weights.sum(axis=0).tolist()
     ((2, 5), [2.0, 2.0, 2.0, 2.0, 2.0])
     """
-    given = np.asarray(blocks)
-    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-        raise UsageError(f"blocks are {given.dtype} of shape {given.shape}; pass one integer a row, such as the day number")
+    labels = np.asarray(blocks)
+    if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
+        raise UsageError(f"blocks are {labels.dtype} of shape {labels.shape}; pass one integer a row, such as the day number")
     if n_resamples < 0:
         raise UsageError(f"n_resamples is {n_resamples}; pass 0 (no intervals) or more, 1000 as a rule")
-    distinct, index = np.unique(given, return_inverse=True)
+    distinct, index = np.unique(labels, return_inverse=True)
     weights = np.ones((len(distinct), 1 + n_resamples))
     if len(distinct):
         even = np.full(len(distinct), 1 / len(distinct))
@@ -120,7 +120,7 @@ class Evaluation:
     def position(self, level: str) -> int:
         """The place of a level in the arrays; UsageError if there is none of that name."""
         if level not in self.levels:
-            raise UsageError(f"there is no level {level!r}; {nearest(level, self.levels)}")
+            raise UsageError(f"unknown level {level!r}; {nearest(level, self.levels)}")
         return self.levels.index(level)
 
     def estimates(self, level: str) -> dict[str, Estimate]:
@@ -176,7 +176,7 @@ class Spread:
 
     @property
     def error(self) -> float:
-        """The standard error; NaN where there is no interval."""
+        """The standard error; NaN without an interval."""
         if math.isnan(self.interval()[0]):
             return math.nan
         return self._student[0] if len(self.again) > 1 else float(self._defined.std(ddof=1))
@@ -234,9 +234,9 @@ def _below(draws: Floats) -> float:
 def interval(replicates: Floats, blocks: int, looks: int = 1) -> tuple[float, float]:
     """The 2.5 % and 97.5 % points of `replicates` (resamples,), leaving undefined ones out.
 
-    Where `looks` such intervals are read together, each is widened so that all of them hold at once with 95 % (Bonferroni).
+    Where `looks` such intervals are read together, each is widened so that all of them hold together with 95 % (Bonferroni).
     Both are NaN with fewer than 8 blocks, and where more than 5 % of the
-    replicates are undefined: what is left would not be a fair sample.
+    replicates are undefined: the remaining ones would not be a fair sample.
 
     >>> interval(np.arange(101.0), blocks=30)
     (2.5, 97.5)
@@ -268,7 +268,7 @@ def evaluate(
     fresh, to its scores (rows,) or (rows, classes) for the same rows; see
     `Scored`. `thresholds` maps it to its operating threshold (`precision` and
     `recall` need it), `cheapest` to the one of least cost, each one number or
-    one a row. `beside` holds what else metrics read. For a part of the rows
+    one a row. `beside` holds further inputs of metrics. For a part of the rows
     pass the parts and `blocks.select(rows)`; for values alone pass
     `Blocks.whole(rows)`.
 
@@ -297,8 +297,8 @@ def evaluate(
         for level, score in scores.items()
     ]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        found = list(threads.map(lambda level: [metric.compute(level) for metric in metrics], rows))
-    both = np.array(found, dtype=np.float64).reshape(len(rows), len(metrics), blocks.weights.shape[1])
+        results = list(threads.map(lambda level: [metric.compute(level) for metric in metrics], rows))
+    both = np.array(results, dtype=np.float64).reshape(len(rows), len(metrics), blocks.weights.shape[1])
     return Evaluation(tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present)
 
 
@@ -310,9 +310,13 @@ def pooled(seeds: Sequence[Evaluation], days: Sequence[Evaluation] = ()) -> Eval
     first = seeds[0]
     if len(seeds) == 1 and len(days) < 2:
         return first
-    values, replicates = (np.mean([getattr(one, name) for one in seeds], axis=0) for name in ("values", "replicates"))
+    values, replicates = (np.mean([getattr(evaluation, name) for evaluation in seeds], axis=0) for name in ("values", "replicates"))
     again, share = (days, 1.0) if days else (seeds, 1 / len(seeds))
-    refits = Variation(np.stack([one.values for one in again], axis=-1), np.stack([one.replicates for one in again], axis=-1), share)
+    refits = Variation(
+        np.stack([evaluation.values for evaluation in again], axis=-1),
+        np.stack([evaluation.replicates for evaluation in again], axis=-1),
+        share,
+    )
     return Evaluation(first.levels, first.metrics, values, replicates, first.blocks, refits)
 
 

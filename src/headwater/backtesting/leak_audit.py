@@ -49,12 +49,12 @@ def audit(
     Shares are those of at most 20,000 rows, evenly spaced.
     """
     freshest = list(levels)[-1]
-    some = _spread(np.arange(len(requests.t)))
-    views, level, asked = reading(model, levels[freshest], requests.t[some])
-    at = Requests(requests.frame[some], asked)
-    found = [_label_rows(view, model, level, at, threads) for view in _furthest(views, level)]
-    found += [_label_rows(view, model, Level(), events, threads, who) for view, events, who in _enriching(views, level)]
-    findings = [finding for finding in found if finding is not None]
+    sample = _spread(np.arange(len(requests.t)))
+    views, level, reads = reading(model, levels[freshest], requests.t[sample])
+    at = Requests(requests.frame[sample], reads)
+    results = [_label_rows(view, model, level, at, threads) for view in _furthest(views, level)]
+    results += [_label_rows(view, model, Level(), events, threads, who) for view, events, who in _enriching(views, level)]
+    findings = [finding for finding in results if finding is not None]
     findings += _implausible(rows[freshest].frame, y, np.flatnonzero(parts.train & rows[freshest].answered), model.task_type)
     if all(f.severity == "ok" for f in findings):
         looked = len({s.name for s in FeatureService("looked", list(views)).sources}) if views else 0
@@ -89,8 +89,8 @@ def _enriching(views: Sequence[FeatureView], level: Level) -> Iterator[tuple[Fea
             if source.name not in seen and base.history is not None:
                 seen.add(source.name)
                 events = enriched_events(source)
-                some = events.take(_spread(np.arange(len(events.t))))
-                yield from ((view, some, f"the events of source {base.name!r}") for view in _furthest(features.views, Level()))
+                sample = events.take(_spread(np.arange(len(events.t))))
+                yield from ((view, sample, f"the events of source {base.name!r}") for view in _furthest(features.views, Level()))
                 pending += features.views
             source = base
 
@@ -140,9 +140,9 @@ def _label_rows(
 def _counts_early(view: FeatureView, source: Source, matched: pl.DataFrame, level: Level, requests: Requests, threads: int | None) -> Bool:
     """Whether each request counts a row that would not be there, were rows known with their labels."""
     at = _MINE if source.window_on == "known_at" else source.timestamp_field
-    told = _over(source, matched)
+    corrected = _over(source, matched)
     as_said = dataclasses.replace(
-        told, timestamp_field=at, known_at_field=_MINE, known_after="0s", window_on="timestamp", id_field=None, changes=None
+        corrected, timestamp_field=at, known_at_field=_MINE, known_after="0s", window_on="timestamp", id_field=None, changes=None
     )
     furthest = max((f.window for f in view.outputs), key=lambda w: (w.length is None, w.reach or 0))
     pair = [
@@ -205,21 +205,23 @@ def _matched(source: Source, labels: Labels) -> _Matched | None:
     if keyed.height < _SAME * len(row_of):
         return None
     table = collect(mine, what)
-    found = pl.DataFrame([table.select(common).hash_rows(seed=1).rename("row")]).join(keyed, on="row", how="left", maintain_order="left")
-    is_there = found["asked"].is_not_null()
+    matching = pl.DataFrame([table.select(common).hash_rows(seed=1).rename("row")]).join(keyed, on="row", how="left", maintain_order="left")
+    is_there = matching["asked"].is_not_null()
     if is_there.sum() < _SAME * keyed.height:
         return None
-    table, found = table.filter(is_there), found.filter(is_there)
+    table, matching = table.filter(is_there), matching.filter(is_there)
     own = [c for c in (source.timestamp_field, source.known_at_field) if c]
     chosen = selected(Frame(table), source.select, None, own, what)
     event = timestamp_micros(source.known_at_field or source.timestamp_field, chosen.schema, source.timezone, what, days=True)
     at = collect(chosen.frame.select(event.alias("at")), what)["at"]
     known = (at + source.delay).fill_null(_LATE)
     both = (
-        pl.DataFrame([known.alias("a"), found["label_known"].fill_null(_LATE).alias("b")]).select(pl.max_horizontal("a", "b")).to_series()
+        pl.DataFrame([known.alias("a"), matching["label_known"].fill_null(_LATE).alias("b")])
+        .select(pl.max_horizontal("a", "b"))
+        .to_series()
     )
     as_times = [s.clip(upper_bound=_LATE).cast(pl.Datetime("us", "UTC")).alias(name) for s, name in ((known, _MINE), (both, _BOTH))]
-    return _Matched(table.with_columns(as_times), source.delay == 0 and _follows((at - found["asked"]).drop_nulls().to_numpy()))
+    return _Matched(table.with_columns(as_times), source.delay == 0 and _follows((at - matching["asked"]).drop_nulls().to_numpy()))
 
 
 def _follows(offset: I64) -> bool:
@@ -228,14 +230,14 @@ def _follows(offset: I64) -> bool:
 
 
 def _value_columns(view: FeatureView) -> set[str]:
-    """What the view reads from an event beside its keys; an `until` is masked by time, so it tells nothing early."""
+    """The columns that the view reads from an event besides its keys; an `until` is masked by time, so it cannot leak."""
     names = {c for a in view.features if not a.facts.queue for c in a.columns}
     return names.union(*(a.extra_columns for a in view.features))
 
 
 def _carried(model: Model) -> frozenset[str]:
     """The columns of the labels' table that a request knows: those that the model asks of it, and those that the labels select
-    beside the outcome and when it was known.
+    besides the outcome and when it was known.
     """
     labels = model.labels
     names = {labels.timestamp_field, *model.features.needed_by()}
@@ -246,8 +248,8 @@ def _carried(model: Model) -> frozenset[str]:
 
 def _roots(select: Sequence[str | pl.Expr] | None, name: str) -> frozenset[str]:
     """The columns of the labels' table that one that they select is made of."""
-    made = next((item for item in select or () if output_name(item) == name), name)
-    return root_columns(made)
+    item_or_name = next((item for item in select or () if output_name(item) == name), name)
+    return root_columns(item_or_name)
 
 
 def _rule(source: Source) -> str:
@@ -269,11 +271,11 @@ def _implausible(frame: pl.DataFrame, y: F64, train: I64, task: TaskType) -> lis
     for series in frame[rows].get_columns():
         value = _numbers(series, outcome)
         there = series.is_not_null().to_numpy()
-        found = [(0.0, 0.0, "")] if there.all() else [(_alone(there.astype(np.float64), outcome, task), 1.0, "by being there or not")]
+        measures = [(0.0, 0.0, "")] if there.all() else [(_alone(there.astype(np.float64), outcome, task), 1.0, "by being there or not")]
         if value is not None:
             known = ~np.isnan(value)
-            found.append((_alone(value[known], outcome[known], task), float(there.mean()), "by itself"))
-        alone, share, how = max(found)
+            measures.append((_alone(value[known], outcome[known], task), float(there.mean()), "by itself"))
+        alone, share, how = max(measures)
         if alone >= _ALONE:
             message = f"the feature {series.name!r} reaches {measure} {alone:.3f} {how} on the training rows; check that it is known before the outcome"
             findings.append(LeakFinding("implausible feature", "warning", series.name, [series.name], share, message))

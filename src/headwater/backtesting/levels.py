@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LevelRows:
-    """One level over all requests: its features, which it can answer and which it has a prediction made ahead for: bool (rows) each,
-    and what to say of it. A level that predicts on request has nothing ahead.
+    """One level over all requests: its features, the rows that it answers and those with a precomputed prediction: bool (rows) each,
+    and a note. A level that predicts on request has no precomputed predictions.
     """
 
     frame: pl.DataFrame
@@ -53,30 +53,30 @@ def resolve_levels(levels: Mapping[str, Level] | None) -> dict[str, Level]:
 def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, resources: Resources) -> dict[str, LevelRows]:
     """The features of every level; those that predict on request share one pass."""
     plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
-    found = {}
+    by_level = {}
     if plain:
         reads = any(level.reads_history(model) for level in plain.values())
         # Where no event can count, no file is touched.
         service = model.features if reads else model.features.over(lambda source: dataclasses.replace(source, history=None))
         frames = feature_frames(service, requests, plain, notes, resources)
-        found = {name: LevelRows(frame, *_all_on_request(len(requests.t))) for name, frame in frames.items()}
+        by_level = {name: LevelRows(frame, *_all_on_request(len(requests.t))) for name, frame in frames.items()}
     for name, level in levels.items():
         scoring = level.scoring(model)
         if scoring is not None:
-            found[name] = _precomputed(model, requests, level, scoring, notes, resources)
-    return {name: found[name] for name in levels}
+            by_level[name] = _precomputed(model, requests, level, scoring, notes, resources)
+    return {name: by_level[name] for name in levels}
 
 
 def _precomputed(model: Model, requests: Requests, level: Level, scoring: Precomputed, notes: Notes, resources: Resources) -> LevelRows:
     """What a job saw of the rows that it made a score for; the others have none, or are predicted on request."""
-    made = rows_of(model, requests, level, notes, resources)
+    rows = rows_of(model, requests, level, notes, resources)
     left = left_out(model, scoring)
-    note = f"made ahead without {len(left)} of {len(model.features.feature_names)} features: {', '.join(left[:6])}" if left else ""
+    note = f"precomputed without {len(left)} of {len(model.features.feature_names)} features: {', '.join(left[:6])}" if left else ""
     note += ", ..." if len(left) > 6 else ""
     if not scoring.on_request:
-        return LevelRows(made.frame, made.known, made.known, note)
-    share = f"{int((~made.known).sum())} requests without a score are predicted on request"
-    return LevelRows(made.frame, np.ones(len(requests.t), np.bool_), made.known, f"{note}; {share}" if note else share)
+        return LevelRows(rows.frame, rows.known, rows.known, note)
+    share = f"{int((~rows.known).sum())} requests without a score are predicted on request"
+    return LevelRows(rows.frame, np.ones(len(requests.t), np.bool_), rows.known, f"{note}; {share}" if note else share)
 
 
 def _all_on_request(rows: int) -> tuple[Bool, Bool]:
@@ -98,9 +98,9 @@ def mean_age(model: Model, level: Level, t: I64) -> float | None:
     Args:
         t: int64 (rows), when the requests ask.
     """
-    views, fresh, asked = reading(model, level, t)
+    views, fresh, reads = reading(model, level, t)
     views = [v for v in views if v.third_party is None]
-    known = {f.fingerprint: as_of(f, asked)[1] for v in views if (f := fresh.freshness(v)).reads_events}
+    known = {f.fingerprint: as_of(f, reads)[1] for v in views if (f := fresh.freshness(v)).reads_events}
     ages = []
     for view in views:
         K = known.get(fresh.freshness(view).fingerprint)

@@ -1,4 +1,4 @@
-"""Who is new to predictions that are made ahead, and what the two transitions give them."""
+"""Keys without a precomputed prediction, and the gain of the two transitions for them."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ NAME = "new keys"
 
 
 def ahead(model: Model, levels: Mapping[str, Level]) -> tuple[str, Precomputed] | None:
-    """The first level whose predictions are made ahead, and how; None where there is none."""
-    return next(((name, made) for name, level in levels.items() if (made := level.scoring(model)) is not None), None)
+    """The first level with precomputed predictions, and how they are precomputed; None if there is none."""
+    return next(((name, scoring) for name, level in levels.items() if (scoring := level.scoring(model)) is not None), None)
 
 
-def newcomers(made: Precomputed, known: Bool) -> Slice:
-    """The requests that nothing was made ahead for: `known` is bool (test rows), whether there was."""
-    return Slice(NAME, f"nothing was made ahead for their {', '.join(made.keys)}", ~known)
+def newcomers(scoring: Precomputed, known: Bool) -> Slice:
+    """The requests without a precomputed prediction: `known` is bool (test rows), whether there was one."""
+    return Slice(NAME, f"no precomputed prediction for their {', '.join(scoring.keys)}", ~known)
 
 
-def count(made: Precomputed, known: Bool, asked: Requests) -> NewKeys:
+def count(scoring: Precomputed, known: Bool, test_requests: Requests) -> NewKeys:
     """How many keys are new a day (UTC), over the days of the test.
 
-    A key is new on the first day on which it asks and nothing was made ahead for it.
+    A key is new on the first day with a request for it and no precomputed prediction.
 
     Args:
-        made: how predictions are made ahead.
+        made: how predictions are precomputed.
         known: bool (requests), whether there was one.
         asked: the requests of the test.
     """
-    new = asked.frame.select(made.keys).filter(pl.Series(~known)).unique().height
-    days = len(np.unique(asked.t // DAY))
+    new = test_requests.frame.select(scoring.keys).filter(pl.Series(~known)).unique().height
+    days = len(np.unique(test_requests.t // DAY))
     requests = int((~known).sum())
-    return NewKeys(made.keys, new / max(days, 1), requests, requests / max(len(asked.t), 1))
+    return NewKeys(scoring.keys, new / max(days, 1), requests, requests / max(len(test_requests.t), 1))
 
 
 def steps(model: Model, levels: Mapping[str, Level], everything: Sequence[LevelResult], slices: Sequence[SliceResult]) -> list[Transition]:
-    """The steps of the two transitions among neighbouring levels, where there is a level with predictions made ahead."""
-    fresh = next((part for part in slices if part.name == NAME), None)
+    """The steps of the two transitions among neighbouring levels, if there is a level with precomputed predictions."""
+    fresh = next((slice_result for slice_result in slices if slice_result.name == NAME), None)
     overall = {level.name: level.coverage for level in everything}
     of_new = {level.name: level.coverage for level in fresh.levels} if fresh else {}
-    found: list[Transition] = []
+    transitions: list[Transition] = []
     for from_, to in pairwise(levels):
         before, after = levels[from_].scoring(model), levels[to].scoring(model)
-        if after is not None or (before is None and not found):
+        if after is not None or (before is None and not transitions):
             continue
         both = [(cover.get(from_, float("nan")), cover.get(to, float("nan"))) for cover in (overall, of_new)]
-        found.append(Transition(1 if before is not None else 2, from_, to, *both))
-    return found
+        transitions.append(Transition(1 if before is not None else 2, from_, to, *both))
+    return transitions

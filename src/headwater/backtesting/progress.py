@@ -1,4 +1,4 @@
-"""A progress bar where somebody watches: on standard error if that is a terminal, and in a notebook."""
+"""A progress bar: on standard error if that is a terminal, and in a notebook."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headwater.training.resources import Tick
 
 @contextmanager
 def shown(progress: bool | Tick | None) -> Iterator[Tick | None]:  # noqa: FBT001 (as users give it)
-    """What `progress=` asks for: None a bar where somebody watches, True a bar, False none, or the function itself."""
+    """The progress function for `progress=`: None a bar in a terminal or notebook, True a bar, False none, or the function itself."""
     if callable(progress):
         yield progress
     elif progress is False or (progress is None and not (sys.stderr.isatty() or _in_notebook())):
@@ -30,7 +30,7 @@ def _in_notebook() -> bool:
 
 @contextmanager
 def bar() -> Iterator[Tick]:
-    """A function to be called with what is being done, how far it is, and how far it goes; it draws one bar a task."""
+    """A function to be called with the task, the steps done, and the total; it draws one bar a task."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 

@@ -47,7 +47,7 @@ def user_slices(slices: Mapping[str, pl.Expr], frame: pl.DataFrame, test: Bool) 
             f"slices is {slices!r}; give a mapping from names to polars expressions, such as {{'at night': pl.col('hour') < 6}}"
         )
     rows = frame.filter(pl.Series(test))
-    found = []
+    masks = []
     for name, expression in slices.items():
         if not is_expr(expression):
             raise UsageError(
@@ -62,30 +62,32 @@ def user_slices(slices: Mapping[str, pl.Expr], frame: pl.DataFrame, test: Bool) 
             raise UsageError(f"slice {name!r}: {expression} cannot be evaluated: {error}") from error
         if mask.dtype != pl.Boolean or len(mask) != rows.height:
             raise UsageError(f"slice {name!r}: {expression} gives {mask.dtype}; it must say true or false of each row")
-        found.append(Slice(name, str(expression), mask.fill_null(value=False).to_numpy()))
-    return found
+        masks.append(Slice(name, str(expression), mask.fill_null(value=False).to_numpy()))
+    return masks
 
 
-def check_cold_start(given: object) -> None:
-    """Refuse what is neither a number of events nor a view with one."""
-    view, fewer = given if isinstance(given, tuple) and len(given) == 2 else (None, given)
+def check_cold_start(cold_start: object) -> None:
+    """Refuse a value that is neither a number of events nor a view with one."""
+    view, fewer = cold_start if isinstance(cold_start, tuple) and len(cold_start) == 2 else (None, cold_start)
     if not (view is None or isinstance(view, FeatureView)) or not isinstance(fewer, int) or isinstance(fewer, bool) or fewer < 0:
-        raise UsageError(f"cold_start is {given!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")
+        raise UsageError(f"cold_start is {cold_start!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")
 
 
-def cold_slices(model: Model, requests: Requests, test: Bool, given: int | tuple[FeatureView, int], resources: Resources) -> list[Slice]:
+def cold_slices(
+    model: Model, requests: Requests, test: Bool, cold_start: int | tuple[FeatureView, int], resources: Resources
+) -> list[Slice]:
     """The requests that little is known of: of a ranking those of new items and first events; else, or if a view was named, cold keys."""
     rows = requests.take(np.flatnonzero(test))
-    if model.ranking is not None and not isinstance(given, tuple):
+    if model.ranking is not None and not isinstance(cold_start, tuple):
         return _new_in_lists(model, model.ranking, rows, resources)
-    view, fewer = given if isinstance(given, tuple) else (_most_specific(model), given)
+    view, fewer = cold_start if isinstance(cold_start, tuple) else (_most_specific(model), cold_start)
     if view is None:
         return [Slice("cold start", "no view has a key", np.zeros(int(test.sum()), np.bool_))]
     return [_cold("cold start", f"had fewer than {fewer} events", view, fewer, rows, resources)]
 
 
 def _new_in_lists(model: Model, task: Ranking, rows: Requests, resources: Resources) -> list[Slice]:
-    """Relevance to items of which no event was known, and for every key but the item, lists that come with its first event."""
+    """Rows of items without a known event, and for every other key, lists at its first event."""
     views = {tuple(map(str, map(v.request_key, v.keys))): v for v in reversed(_keyed(model))}
     named = [
         ("new item", (task.item,)) if keys == (task.item,) else (f"first event of {', '.join(keys)}", keys) for keys in reversed(views)
@@ -105,8 +107,8 @@ def _cold(name: str, says: str, view: FeatureView, fewer: int, rows: Requests, r
         freshness=on_request(),
         request_keys=view.request_keys,
     )
-    service, asked = FeatureService("cold", [history]), Requests(rows.frame, rows.t)
-    counts = feature_frames(service, asked, {"": Level()}, Notes(), resources)[""].to_series()
+    service, requests = FeatureService("cold", [history]), Requests(rows.frame, rows.t)
+    counts = feature_frames(service, requests, {"": Level()}, Notes(), resources)[""].to_series()
     keys = ", ".join(str(view.request_key(k)) for k in view.keys)
     return Slice(name, f"({keys}) {says} of source {view.source.name!r} in the last {COLD_DAYS} days", (counts < fewer).to_numpy())
 

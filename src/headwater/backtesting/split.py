@@ -24,12 +24,12 @@ class Fold:
     """One split in time: rows that asked early enough to train there, and those that test. bool (rows) each; `at` in microseconds."""
 
     at: int
-    asked: Bool
+    before_split: Bool
     test: Bool
 
     def train(self, known_at: I64) -> Bool:
         """The rows that train, if outcomes are known at `known_at`: int64 (rows), microseconds UTC."""
-        return self.asked & (known_at <= self.at)
+        return self.before_split & (known_at <= self.at)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def split_rows(requests: Requests, split: str | datetime | Rolling | None) -> Sp
         _check(fold, requests.known_at, span)
     train = np.logical_or.reduce([fold.train(requests.known_at) for fold in folds])
     test = np.logical_or.reduce([fold.test for fold in folds])
-    early = np.logical_or.reduce([fold.asked for fold in folds]) & ~train & ~test
+    early = np.logical_or.reduce([fold.before_split for fold in folds]) & ~train & ~test
     left_out = Counter(requests.left_out)
     reasons = {"outcome not known at the split": early, "asked outside of all folds": ~(train | test | early)}
     left_out.update({reason: int(rows.sum()) for reason, rows in reasons.items() if rows.any()})
@@ -86,11 +86,11 @@ def _check(fold: Fold, known_at: I64, span: str) -> None:
     where = f"split {timestamp_text(fold.at)}"
     if not fold.test.any():
         raise UsageError(f"{where} leaves no row to test on; {span}")
-    if not fold.asked.any():
+    if not fold.before_split.any():
         raise UsageError(f"{where} leaves no row to train on; {span}")
     if not fold.train(known_at).any():
         raise UsageError(
-            f"{where} leaves no row to train on: of {int(fold.asked.sum())} rows before it, no outcome was known by then; {span}"
+            f"{where} leaves no row to train on: of {int(fold.before_split.sum())} rows before it, no outcome was known by then; {span}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Levels for a question: how soon must outcomes be known, and what does each of the two transitions give."""
+"""Levels for two questions: how soon outcomes must be known, and the gain of each of the two transitions."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def sweep_known_after(
         raise UsageError(f"sweep_known_after(delays={delays!r}): give a list of durations, such as ['7d', '1d', '1h']")
     swept: tuple[Source | Labels, ...] = (model.labels, *_of_outcomes(model)) if sources is None else tuple(sources)
     base = level or Level()
-    given = {text(micros(delay, "sweep_known_after(delays)")) for delay in delays}
-    if len(given) < len(delays):
-        raise UsageError(f"sweep_known_after(delays={list(delays)!r}): a delay stands there twice")
-    found = {}
+    durations = {text(micros(delay, "sweep_known_after(delays)")) for delay in delays}
+    if len(durations) < len(delays):
+        raise UsageError(f"sweep_known_after(delays={list(delays)!r}): a delay is repeated")
+    levels = {}
     for delay in delays:
         soon: dict[Source | Labels, Duration] = dict(base.known_after.items())
         soon.update(dict.fromkeys(swept, delay))
-        found[f"known after {text(micros(delay, 'a delay'))}"] = Level(base.features, base.predictions, soon)
-    return found
+        levels[f"known after {text(micros(delay, 'a delay'))}"] = Level(base.features, base.predictions, soon)
+    return levels
 
 
 def _of_outcomes(model: Model) -> list[Source]:
@@ -85,16 +85,16 @@ def transitions(
     fresh: Freshness | Mapping[FeatureView, Freshness] | None = None,
     keys: Sequence[str] | None = None,
 ) -> dict[str, Level]:
-    """The standard levels of the two transitions to real time, from predictions made ahead on.
+    """The standard levels of the two transitions to real time, starting with precomputed predictions.
 
-    The first step, to predictions on request with features as old as before, answers keys that nothing was made ahead for, and
-    reads what only the request knows. The second makes the features fresher.
+    The first step, to predictions on request with features as old as before, also answers keys without a precomputed prediction, and
+    reads fields of the request. The second makes the features fresher.
 
     Args:
         model: whose levels.
-        nightly: when predictions are made ahead, and how old features are in the first two levels.
-        fresh: the features of the last level; at the moment of asking where None.
-        keys: what predictions are made ahead for, such as ["user"]; None takes those of the model's own `precomputed(...)`, or the
+        nightly: when predictions are precomputed, and how old features are in the first two levels.
+        fresh: the features of the last level; at the request time if None.
+        keys: the keys of precomputed predictions, such as ["user"]; None takes those of the model's own `precomputed(...)`, or the
             one column that views are keyed by.
 
     Raises:
@@ -124,7 +124,7 @@ def _keys(model: Model) -> tuple[str, ...]:
     named = {key for view in model.features.views for key in map(view.request_key, view.keys) if isinstance(key, str)} - set(items)
     if len(named) != 1:
         raise UsageError(
-            f"transitions(): views of model {model.name!r} are keyed by {', '.join(sorted(named)) or 'nothing'}; say what predictions are made "
-            "ahead for, as in keys=['user']"
+            f"transitions(): views of model {model.name!r} are keyed by {', '.join(sorted(named)) or 'nothing'}; name the keys of the precomputed "
+            "predictions, as in keys=['user']"
         )
     return tuple(named)

@@ -35,7 +35,7 @@ _SEEN = 2.8  # standard errors
 _USUAL = 1.96
 
 
-def min_lifts(found: Evaluation, given: Mapping[str, float] | float | None = None) -> dict[str, float]:
+def min_lifts(evaluation: Evaluation, min_lift: Mapping[str, float] | float | None = None) -> dict[str, float]:
     """The smallest change worth having of each metric, in the metric's unit.
 
     Defaults: 0.005 for metrics where higher is better and for calibration;
@@ -52,10 +52,13 @@ def min_lifts(found: Evaluation, given: Mapping[str, float] | float | None = Non
     >>> min_lifts(found), min_lifts(found, 0.25)
     ({'mae': 0.005}, {'mae': 0.25})
     """
-    lifts = {metric.name: metric.worth(float(found.values[0, m])) if found.levels else math.nan for m, metric in enumerate(found.metrics)}
-    if given is None:
+    lifts = {
+        metric.name: metric.worth(float(evaluation.values[0, m])) if evaluation.levels else math.nan
+        for m, metric in enumerate(evaluation.metrics)
+    }
+    if min_lift is None:
         return lifts
-    chosen = given if isinstance(given, Mapping) else {found.metrics[0].name: given}
+    chosen = min_lift if isinstance(min_lift, Mapping) else {evaluation.metrics[0].name: min_lift}
     for name, value in chosen.items():
         if name not in lifts:
             raise UsageError(f"min_lift names {name!r}, which is not evaluated; {nearest(name, lifts)}")
@@ -65,7 +68,7 @@ def min_lifts(found: Evaluation, given: Mapping[str, float] | float | None = Non
 
 
 def paired(
-    found: Evaluation,
+    evaluation: Evaluation,
     min_lift: Mapping[str, float] | float | None = None,
     levels: Sequence[str] | None = None,
     looks: int = 1,
@@ -87,37 +90,39 @@ def paired(
     >>> step.from_, step.to, step.sentence
     ('daily', 'hourly', 'LIFT of +1.000 [+1.000, +1.000]')
     """
-    names = tuple(found.levels if levels is None else levels)
+    names = tuple(evaluation.levels if levels is None else levels)
     steps = list(pairwise(names))
     if len(names) > 2:
         steps.append((names[0], names[-1]))
-    lifts = list(min_lifts(found, min_lift).values())
-    by_metric = [in_metric(found, steps, m, lift, looks) for m, lift in enumerate(lifts)]
+    lifts = list(min_lifts(evaluation, min_lift).values())
+    by_metric = [in_metric(evaluation, steps, m, lift, looks) for m, lift in enumerate(lifts)]
     return [of_step for together in zip(*by_metric, strict=True) for of_step in together]
 
 
-def in_metric(found: Evaluation, steps: Sequence[tuple[str, str]], m: int, min_lift: float, looks: int = 1) -> list[Paired]:
+def in_metric(evaluation: Evaluation, steps: Sequence[tuple[str, str]], m: int, min_lift: float, looks: int = 1) -> list[Paired]:
     """These steps, each a level and another, in the metric at `m`: together by Holm's method, or widened where there are several looks."""
-    metric = found.metrics[m]
-    ends = [(found.position(from_), found.position(to)) for from_, to in steps]
+    metric = evaluation.metrics[m]
+    ends = [(evaluation.position(from_), evaluation.position(to)) for from_, to in steps]
     # An error that falls is a gain.
-    spreads = [found.spread(to, m, from_) if metric.higher_is_better else found.spread(from_, m, to) for from_, to in ends]
+    spreads = [evaluation.spread(to, m, from_) if metric.higher_is_better else evaluation.spread(from_, m, to) for from_, to in ends]
     together = holm([spread.p for spread in spreads]) if looks == 1 else [math.nan] * len(spreads)
     family = sum(not math.isnan(p) for p in together) or 1
-    return [_compared(found, step, m, spread, min_lift, looks, family, p) for step, spread, p in zip(steps, spreads, together, strict=True)]
+    return [
+        _compared(evaluation, step, m, spread, min_lift, looks, family, p) for step, spread, p in zip(steps, spreads, together, strict=True)
+    ]
 
 
 def _compared(
-    found: Evaluation, step: tuple[str, str], m: int, spread: Spread, min_lift: float, looks: int, family: int, p: float
+    evaluation: Evaluation, step: tuple[str, str], m: int, spread: Spread, min_lift: float, looks: int, family: int, p: float
 ) -> Paired:
-    metric = found.metrics[m]
+    metric = evaluation.metrics[m]
     low, high = spread.interval(looks)
     detectable = spread.error * (_SEEN if family == 1 else _SEEN - _USUAL + NormalDist().inv_cdf(1 - ALPHA / 2 / family))
     verdict, alone = verdict_of(low, high, min_lift), ""
     if verdict in ("LIFT", "harm") and p >= ALPHA:
         verdict, alone = "not shown", f"by itself a {verdict}, but not among {family} steps (Holm: p = {p:.2g})"
     change = _Change(metric, spread.value, low, high, detectable, min_lift)
-    sentence = _sentence(verdict, change, _absence(found, m, spread.value), alone)
+    sentence = _sentence(verdict, change, _absence(evaluation, m, spread.value), alone)
     return Paired(*step, metric.name, spread.value, low, high, detectable, verdict, sentence, p, family)
 
 
@@ -128,11 +133,11 @@ def holm(p: Sequence[float]) -> list[float]:
     ([0.03, 0.04, 0.04], [0.5, nan])
     """
     order = sorted((i for i, value in enumerate(p) if not math.isnan(value)), key=lambda i: p[i])
-    found, largest = [math.nan] * len(p), 0.0
-    for place, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - place) * p[i]))
-        found[i] = largest
-    return found
+    adjusted, largest = [math.nan] * len(p), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p[i]))
+        adjusted[i] = largest
+    return adjusted
 
 
 def verdict_of(low: float, high: float, min_lift: float) -> Verdict:
@@ -193,13 +198,13 @@ def _sentence(verdict: Verdict, change: _Change, absence: str, alone: str) -> st
             return f"{verdict} of {change}"
 
 
-def _absence(found: Evaluation, m: int, delta: float) -> str:
+def _absence(evaluation: Evaluation, m: int, delta: float) -> str:
     """Why a difference has no interval."""
-    name = found.metrics[m].name
+    name = evaluation.metrics[m].name
     if math.isnan(delta):
         return f"{name} is undefined on these rows (no rows, one class, or nothing flagged)"
-    if found.caution:
-        return found.caution
-    if not found.replicates.shape[2]:
+    if evaluation.caution:
+        return evaluation.caution
+    if not evaluation.replicates.shape[2]:
         return "no resamples were drawn"
     return f"{name} is undefined on more than {1 - MIN_DEFINED:.0%} of the resamples"

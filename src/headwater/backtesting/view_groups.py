@@ -1,4 +1,4 @@
-"""What an attribution makes fresh together: a view, the views of one source, or views that one value is made of."""
+"""Units of an attribution, made fresh together: a view, the views of one source, or views that one value depends on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Costs = Mapping[FeatureView, float] | Mapping[str, float] | Mapping[FeatureView 
 
 @dataclass(frozen=True)
 class Unit:
-    """Views that are fresh together, under one name; `joined` says why, where nobody asked for it."""
+    """Views that are fresh together, under one name; `joined` gives the reason if they were not grouped by the user."""
 
     name: str
     views: Sequence[FeatureView]
@@ -36,7 +36,7 @@ class Unit:
 def find_units(model: Model, stale: Level, fresh: Level, groups: Groups | None) -> list[Unit]:
     """The units of the views that one level reads fresher than the other, in the service's order.
 
-    Views that one request feature reads, or of which one is the key of another, are one unit: their values are made together, and
+    Views that one request feature reads, or where one gives the key of another, are one unit: their values are computed together, and
     with one of them fresh alone they would be those of neither level.
 
     Raises:
@@ -51,14 +51,14 @@ def find_units(model: Model, stale: Level, fresh: Level, groups: Groups | None) 
         )
     parts = _Parts([v.name for v in differ])
     name_of = _grouped(differ, groups, parts)
-    asked = parts.copy()
+    requested = parts.copy()
     for names in _views_of(service).values():
         parts.join([v.name for v in differ if v.name in names])
     units = []
     for members in parts.all():
         views = [v for v in differ if v.name in members]
         labels = list(dict.fromkeys(name_of.get(v.name, v.name) for v in views))
-        forced = len({asked.of[v.name] for v in views}) > 1
+        forced = len({requested.of[v.name] for v in views}) > 1
         joined = f"{', '.join(v.name for v in views)} are one, since a value is made of them together" if forced else ""
         units.append(Unit(" + ".join(labels), views, joined))
     return units
@@ -72,18 +72,18 @@ def unit_costs(units: Sequence[Unit], costs: Costs | None) -> dict[str, float] |
     """
     if costs is None:
         return None
-    given = {key.name if isinstance(key, FeatureView) else key: value for key, value in costs.items()}
+    by_name = {key.name if isinstance(key, FeatureView) else key: value for key, value in costs.items()}
     known = [u.name for u in units] + [v.name for u in units for v in u.views]
-    for name, value in given.items():
+    for name, value in by_name.items():
         if name not in known:
             raise UsageError(f"costs names {name!r}, which no unit of this attribution is; {nearest(name, known)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
             raise UsageError(f"costs of {name!r} is {value!r}; give money a day, 0 or more")
     for unit in units:
-        lacking = [v.name for v in unit.views if v.name not in given]
-        if unit.name not in given and lacking:
-            raise UsageError(f"costs says nothing of {lacking[0]!r}; give what each view would cost a day, 0 for what is free")
-    return {u.name: float(given[u.name]) if u.name in given else float(sum(given[v.name] for v in u.views)) for u in units}
+        lacking = [v.name for v in unit.views if v.name not in by_name]
+        if unit.name not in by_name and lacking:
+            raise UsageError(f"costs lacks {lacking[0]!r}; give the cost a day of each view, 0 if it is free")
+    return {u.name: float(by_name[u.name]) if u.name in by_name else float(sum(by_name[v.name] for v in u.views)) for u in units}
 
 
 def mixed_level(model: Model, stale: Level, fresh: Level, units: Collection[Unit]) -> Level:
@@ -103,10 +103,10 @@ def mixed_rows(model: Model, stale: LevelRows, fresh: LevelRows, units: Collecti
 
 def _views_of(service: FeatureService) -> dict[str, set[str]]:
     """By the name of each feature that history tells, the views that it is made of: its own, and those that its keys come from."""
-    found = {ref.name: _behind(ref.view) for ref in service.refs}
+    by_feature = {ref.name: _behind(ref.view) for ref in service.refs}
     for feature in service.request_features:
-        found[feature.name] = {name for ref in feature.inputs.values() for name in _behind(ref.view)}
-    return found
+        by_feature[feature.name] = {name for ref in feature.inputs.values() for name in _behind(ref.view)}
+    return by_feature
 
 
 def _behind(view: FeatureView) -> set[str]:
@@ -115,31 +115,31 @@ def _behind(view: FeatureView) -> set[str]:
 
 
 def _grouped(views: Sequence[FeatureView], groups: Groups | None, parts: _Parts) -> dict[str, str]:
-    """Join what is asked for; the name of the group of each view that is in one."""
+    """Join the requested groups; the group's name for each view that is in one."""
     if groups is None:
         return {}
     if groups == "source":
-        found: dict[str, list[str]] = {}
+        by_group: dict[str, list[str]] = {}
         for view in views:
-            found.setdefault(view.source.name, []).append(view.name)
+            by_group.setdefault(view.source.name, []).append(view.name)
     elif isinstance(groups, Mapping):
-        found = {str(name): [m.name if isinstance(m, FeatureView) else m for m in members] for name, members in groups.items()}
+        by_group = {str(name): [m.name if isinstance(m, FeatureView) else m for m in members] for name, members in groups.items()}
     else:
         raise UsageError(
             f"groups is {groups!r}; give 'source', or a mapping from names to views, such as {{'airport': [departures, queue]}}"
         )
     known, seen = [v.name for v in views], set[str]()
-    for name, members in found.items():
+    for name, members in by_group.items():
         for member in members:
             if member not in known:
                 raise UsageError(
-                    f"groups: {name!r} holds {member!r}, which is no view that differs between the levels; {nearest(member, known)}"
+                    f"groups: {name!r} holds {member!r}, which is not a view that differs between the levels; {nearest(member, known)}"
                 )
             if member in seen:
                 raise UsageError(f"groups: view {member!r} is in two groups; a view is in one")
             seen.add(member)
         parts.join(members)
-    return {member: name for name, members in found.items() for member in members}
+    return {member: name for name, members in by_group.items() for member in members}
 
 
 class _Parts:
@@ -149,16 +149,16 @@ class _Parts:
         self.of = {name: name for name in names}
 
     def copy(self) -> _Parts:
-        made = _Parts([])
-        made.of = dict(self.of)
-        return made
+        copied = _Parts([])
+        copied.of = dict(self.of)
+        return copied
 
     def join(self, names: Sequence[str]) -> None:
         places = {self.of[name] for name in names}
-        for name, place in self.of.items():
-            if place in places:
+        for name, label in self.of.items():
+            if label in places:
                 self.of[name] = self.of[names[0]]
 
     def all(self) -> list[list[str]]:
         """The parts, each and all in the order of the names."""
-        return [[n for n, at in self.of.items() if at == place] for place in dict.fromkeys(self.of.values())]
+        return [[n for n, at in self.of.items() if at == label] for label in dict.fromkeys(self.of.values())]

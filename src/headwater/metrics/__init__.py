@@ -47,16 +47,16 @@ def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
     ['auc', 'recall@0.5%']
     >>> resolve(["acu"], "binary")
     Traceback (most recent call last):
-    headwater.errors.UsageError: there is no metric 'acu'; did you mean 'auc'?
+    headwater.errors.UsageError: unknown metric 'acu'; did you mean 'auc'?
     """
     if task not in TASKS:
-        raise UsageError(f"there is no task {task!r}; {nearest(task, TASKS)}")
+        raise UsageError(f"unknown task {task!r}; {nearest(task, TASKS)}")
     if isinstance(names, str):
         raise UsageError(f"metrics are a list of names; write [{names!r}]")
     defaults = [metric for family in FAMILIES.values() for metric in family.metrics if metric.task is not None and metric.fits(task)]
     chosen = defaults if names is None else [_named(name, task) for name in names]
-    given = [metric.name for metric in chosen]
-    if twice := {name for name in given if given.count(name) > 1}:
+    chosen_names = [metric.name for metric in chosen]
+    if twice := {name for name in chosen_names if chosen_names.count(name) > 1}:
         raise UsageError(f"metric {min(twice)!r} is given more than once; name each metric once")
     if not chosen:
         raise UsageError(f"no metric is given; name at least one, or pass None for the defaults of a {task} task")
@@ -65,20 +65,20 @@ def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
 
 def _named(name: str | Metric, task: str) -> Metric:
     if isinstance(name, Metric):
-        found: list[Metric] = [name]
+        matching: list[Metric] = [name]
     elif isinstance(name, str):
-        read = [made for family in FAMILIES.values() if (made := family.parse(name))]
-        found = [m for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.name == name] or read
+        read = [parsed for family in FAMILIES.values() if (parsed := family.parse(name))]
+        matching = [m for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.name == name] or read
     else:
         raise UsageError(f"metrics holds {name!r}; give names, such as 'auc', or hw.metric(name, function)")
-    fitting = [m for m in found if m.fits(task)]
+    fitting = [m for m in matching if m.fits(task)]
     if fitting:
         return fitting[0]
     known = sorted(m.name for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.fits(task))
-    if found:
-        other = " or ".join(str(m.task) for m in found)
-        raise UsageError(f"metric {found[0].name!r} is for a {other} task, and this one is {task}; known: {', '.join(known)}")
+    if matching:
+        other = " or ".join(str(m.task) for m in matching)
+        raise UsageError(f"metric {matching[0].name!r} is for a {other} task, and this one is {task}; known: {', '.join(known)}")
     assert isinstance(name, str)
     patterns = [family.pattern for family in FAMILIES.values() if family.pattern and family.metrics[0].fits(task)]
     also = f"; also {', '.join(patterns)}" if patterns and "@" in name else ""
-    raise UsageError(f"there is no metric {name!r}; {nearest(name, known)}{also}")
+    raise UsageError(f"unknown metric {name!r}; {nearest(name, known)}{also}")

@@ -1,7 +1,7 @@
-"""What a metric is, and the rows that metrics are computed on.
+"""Metrics, and the rows that they are computed on.
 
-Every metric is computed for the plain rows and for all bootstrap resamples at
-once: a resample draws whole blocks (days), so it is a vector of block counts,
+Every metric is computed for the plain rows and for all bootstrap resamples
+together: a resample draws whole blocks (days), so it is a vector of block counts,
 and most metrics are ratios of per-block sums times those counts.
 """
 
@@ -31,7 +31,7 @@ class Blocks:
     """The block (day) of each row, and how often each resample draws each block.
 
     `index` is int64 of shape (rows,): the row's position among the blocks.
-    `weights` is float64 of shape (blocks, 1 + resamples): whole numbers;
+    `weights` is float64 of shape (blocks, 1 + resamples): integers;
     column 0 is all ones, so that column 0 of every metric is its plain value.
 
     >>> Blocks.whole(3).weights
@@ -96,7 +96,7 @@ class Scored:
     threshold: float | Floats | None = None
     cheapest: float | Floats | None = None
     beside: Beside = field(default_factory=Beside)
-    _made: dict[object, object] = field(default_factory=dict, repr=False)
+    _cache: dict[object, object] = field(default_factory=dict, repr=False)
 
     def total(self, values: Floats | Bools) -> Floats:
         """The sum of `values` (rows,) in each resample: float64 (1 + resamples,), the plain sum first."""
@@ -106,9 +106,9 @@ class Scored:
 
     def once(self, make: Callable[[Scored], Made]) -> Made:
         """What `make` makes of these rows, made once and kept."""
-        if make not in self._made:
-            self._made[make] = make(self)
-        return cast("Made", self._made[make])
+        if make not in self._cache:
+            self._cache[make] = make(self)
+        return cast("Made", self._cache[make])
 
     @cached_property
     def probability(self) -> Floats:

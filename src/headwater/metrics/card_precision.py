@@ -31,7 +31,7 @@ def card_precision(k: int = 100, *, card: str, drop_caught: bool = True) -> Metr
     'card_precision@100'
     """
     if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise UsageError(f"card_precision({k!r}): give a whole number of cards a day, at least 1")
+        raise UsageError(f"card_precision({k!r}): give an integer number of cards a day, at least 1")
 
     def compute(rows: Scored) -> Floats:
         values = np.array(_per_day(rows, rows.beside.columns[card], k, drop_caught=drop_caught))
@@ -47,7 +47,7 @@ def _per_day(rows: Scored, cards: Column, k: int, *, drop_caught: bool) -> list[
     """The precision of each day, in the order of days; of cards with equal scores the one that sorts first."""
     names, code = np.unique(cards, return_inverse=True)
     caught = np.zeros(len(names), np.bool_)
-    found = []
+    precisions = []
     for day in np.unique(rows.blocks.index):
         of_day = np.flatnonzero((rows.blocks.index == day) & ~caught[code])
         highest, positive = np.full(len(names), -np.inf), np.zeros(len(names), np.bool_)
@@ -55,7 +55,7 @@ def _per_day(rows: Scored, cards: Column, k: int, *, drop_caught: bool) -> list[
         positive[code[of_day[rows.y[of_day] > 0]]] = True
         top = np.argsort(-highest, kind="stable")[:k]
         hit = top[positive[top]]
-        found.append(len(hit) / k)
+        precisions.append(len(hit) / k)
         if drop_caught:
             caught[hit] = True
-    return found
+    return precisions

@@ -34,13 +34,13 @@ def metric(
         min_lift: the smallest change worth having, in the metric's unit; a share of the first level's value where `relative`.
         columns: columns of the labels that the function reads, such as an amount.
 
-    Numbers a row are averaged, and resampled all at once. A function that gives one number is called anew on the rows of each
-    resample (a row that was drawn three times stands there three times), as often as there are resamples and levels: at 20 ms a
+    Numbers a row are averaged, and resampled together. A function that returns one number is called on the rows of each
+    resample (a row that was drawn three times occurs three times), as often as there are resamples and levels: at 20 ms a
     call and 2,000 resamples 40 s a level. Give fewer `resamples`, or numbers a row, where that is long. NaN says that the metric
     is undefined on these rows.
 
     Raises:
-        UsageError: no name, no function, or a min_lift that is none.
+        UsageError: an empty name, an invalid function, or an invalid min_lift.
 
     >>> squared = metric("squared", lambda y, score: (y - score) ** 2, higher_is_better=False)
     >>> from headwater.metrics.base import Blocks
@@ -50,7 +50,7 @@ def metric(
     if not isinstance(name, str) or not name:
         raise UsageError(f"metric({name!r}): give it a name, such as 'saved'")
     if not callable(function):
-        raise UsageError(f"metric({name!r}): {function!r} is no function; give one of (y, score) that returns a number, or one a row")
+        raise UsageError(f"metric({name!r}): {function!r} is not a function; give one of (y, score) that returns a number, or one a row")
     if not isinstance(min_lift, int | float) or not 0 <= min_lift < math.inf:
         raise UsageError(f"metric({name!r}): min_lift is {min_lift!r}; give 0 or more, in the metric's unit")
     if isinstance(columns, str):
@@ -68,8 +68,8 @@ def metric(
 
 
 def _values(name: str, function: Function, rows: Scored, drawn: NDArray[np.int64], columns: Sequence[str]) -> Floats:
-    given = [rows.beside.columns[column][drawn] for column in columns]
-    found = np.asarray(function(rows.y[drawn], rows.score[drawn], *given), np.float64)
-    if found.ndim and found.shape != drawn.shape:
-        raise DataError(f"metric {name!r} gave an array of shape {found.shape} for {len(drawn)} rows; give one number, or one a row")
-    return found
+    arrays = [rows.beside.columns[column][drawn] for column in columns]
+    values = np.asarray(function(rows.y[drawn], rows.score[drawn], *arrays), np.float64)
+    if values.ndim and values.shape != drawn.shape:
+        raise DataError(f"metric {name!r} gave an array of shape {values.shape} for {len(drawn)} rows; give one number, or one a row")
+    return values

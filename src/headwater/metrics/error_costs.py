@@ -1,4 +1,4 @@
-"""What mistakes cost: money per 1,000 requests at the threshold of least cost.
+"""The cost of errors: money per 1,000 requests at the threshold with the lowest cost.
 
 The threshold is chosen on training rows that were held out when the model was
 fitted (see `cheapest_threshold`), so that the cost on the test rows is what it
@@ -36,12 +36,12 @@ class Costs:
 
     def of(self, y: Floats, rows: Ints) -> tuple[Floats, Floats]:
         """What each of these rows costs if it is flagged, and if not: float64 (rows) each; `y` and `rows`, int64, are (rows)."""
-        some = {kind: value[rows] for kind, value in self.values.items()}
-        flagged = np.where(y > 0, some["true_positive"], some["false_positive"])
-        return flagged, np.where(y > 0, some["false_negative"], some["true_negative"])
+        selected = {kind: value[rows] for kind, value in self.values.items()}
+        flagged = np.where(y > 0, selected["true_positive"], selected["false_positive"])
+        return flagged, np.where(y > 0, selected["false_negative"], selected["true_negative"])
 
     def columns(self, y: Floats) -> dict[str, Column]:
-        """The same as columns beside the rows, for the metric."""
+        """The costs as columns for the metric."""
         flagged, passed = self.of(y, np.arange(len(y)))
         return {_FLAGGED: flagged, _PASSED: passed}
 
@@ -49,37 +49,37 @@ class Costs:
 _FLAGGED, _PASSED = "cost if flagged", "cost if not"
 
 
-def read_costs(given: Mapping[str, float | str | pl.Expr], frame: pl.DataFrame) -> Costs:
+def read_costs(costs: Mapping[str, float | str | pl.Expr], frame: pl.DataFrame) -> Costs:
     """The costs of a user, a number or a value a row each; kinds that are not named cost nothing.
 
     Raises:
-        UsageError: an unknown kind, or a cost that is no number, column or expression.
+        UsageError: an unknown kind, or a cost that is neither a number, a column nor an expression.
         DataError: a cost that is missing or infinite in some row.
     """
-    check_costs(given)
+    check_costs(costs)
     import polars as pl
 
-    values, said = {kind: np.zeros(frame.height) for kind in KINDS}, {}
-    for kind, cost in given.items():
+    values, descriptions = {kind: np.zeros(frame.height) for kind in KINDS}, {}
+    for kind, cost in costs.items():
         if isinstance(cost, int | float):
-            values[kind], said[kind] = np.full(frame.height, float(cost)), f"{cost:g}"
+            values[kind], descriptions[kind] = np.full(frame.height, float(cost)), f"{cost:g}"
             continue
-        made = pl.col(cost) if isinstance(cost, str) else cost
-        for column in made.meta.root_names():
+        expression = pl.col(cost) if isinstance(cost, str) else cost
+        for column in expression.meta.root_names():
             if column not in frame.columns:
                 raise UsageError(f"costs: {kind} names {column!r}, which the labels do not have; {nearest(column, frame.columns)}")
-        found = frame.select(made.cast(pl.Float64).alias("cost"))["cost"].fill_null(math.nan).to_numpy()
-        if bad := int((~np.isfinite(found)).sum()):
+        column_values = frame.select(expression.cast(pl.Float64).alias("cost"))["cost"].fill_null(math.nan).to_numpy()
+        if bad := int((~np.isfinite(column_values)).sum()):
             raise DataError(f"costs: {kind} is missing or infinite in {bad} of {frame.height} rows; fill it in the labels' select")
-        values[kind], said[kind] = found, str(cost)
-    return Costs(values, said)
+        values[kind], descriptions[kind] = column_values, str(cost)
+    return Costs(values, descriptions)
 
 
-def check_costs(given: object) -> None:
+def check_costs(costs: object) -> None:
     """Refuse what are no costs, before anything is computed."""
-    if not isinstance(given, Mapping) or not given:
-        raise UsageError(f"costs is {given!r}; give a mapping such as {{'false_positive': 5, 'false_negative': 'amount'}}")
-    for kind, cost in given.items():
+    if not isinstance(costs, Mapping) or not costs:
+        raise UsageError(f"costs is {costs!r}; give a mapping such as {{'false_positive': 5, 'false_negative': 'amount'}}")
+    for kind, cost in costs.items():
         if kind not in KINDS:
             raise UsageError(f"costs names {kind!r}; {nearest(str(kind), KINDS)}")
         if not is_expr(cost) and (isinstance(cost, bool) or not isinstance(cost, int | float | str)):

@@ -30,7 +30,7 @@ def walk(block: Ints, positive: Bools, last: Bools, weights: Floats) -> tuple[Fl
 
     Goes down the rows once a tile of resamples, all resamples of the tile in
     step. `block`, `positive`, `last` have shape (rows,), by falling score;
-    `weights` (blocks, resamples) holds whole numbers. Returns, each float64
+    `weights` (blocks, resamples) holds integers. Returns, each float64
     (resamples,): positives; negatives; pairs of a positive above a negative,
     ties half; the sum over ties of its positives times the precision after it.
 
@@ -126,9 +126,9 @@ def cut(
                     tied_positive += w
                 if not last[i]:
                     continue
-                part = min((target - mass) / tied_mass, 1.0) if tied_mass > 0 else 0.0
-                above += part * tied_positive
-                total += part * tied_mass * score[i]
+                fraction = min((target - mass) / tied_mass, 1.0) if tied_mass > 0 else 0.0
+                above += fraction * tied_positive
+                total += fraction * tied_mass * score[i]
                 mass += tied_mass
                 if mass >= target:
                     break

@@ -1,6 +1,6 @@
 """Several classes: log loss, accuracy, and means over classes of F1 and of one-against-the-rest AUC.
 
-A class of which a resample (or the test) holds no row has no AUC there and is
+A class without a row in a resample (or in the test) has no AUC there and is
 left out of the mean; of F1 it is left out if it is not predicted either.
 
 Source: Hand and Till, "A simple generalisation of the area under the ROC curve
@@ -31,8 +31,8 @@ def _macro_f1(rows: Scored) -> Floats:
     predicted = rows.score.argmax(axis=1)
     each = []
     for c in range(rows.score.shape[1]):
-        said, true = predicted == c, rows.y == c
-        each.append(ratio(2 * rows.total(said & true), rows.total(said) + rows.total(true)))
+        predicted_c, true = predicted == c, rows.y == c
+        each.append(ratio(2 * rows.total(predicted_c & true), rows.total(predicted_c) + rows.total(true)))
     return _mean_of_known(np.array(each))
 
 

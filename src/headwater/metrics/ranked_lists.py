@@ -33,10 +33,10 @@ class _Groups:
 
 
 def _groups(rows: Scored) -> _Groups:
-    given = rows.beside.groups
-    if given is None:
+    group_of = rows.beside.groups
+    if group_of is None:
         raise UsageError(f"level {rows.level!r}: metrics of lists need the group of each row; pass Beside(groups=...)")
-    _, first, of = np.unique(given, return_index=True, return_inverse=True)
+    _, first, of = np.unique(group_of, return_index=True, return_inverse=True)
     relevant = np.bincount(of, weights=rows.y > 0, minlength=len(first)).astype(np.float64)
     return _Groups(of.astype(np.int64), first.astype(np.int64), relevant)
 
@@ -52,13 +52,13 @@ def _mean(rows: Scored, each: Callable[[_Groups], Floats]) -> Floats:
 
 
 def _hit_rate(rows: Scored, k: int) -> Floats:
-    found = (rows.y > 0) & (rows.score <= k)
-    return _mean(rows, lambda g: (np.bincount(g.of, weights=found, minlength=len(g.first)) > 0).astype(np.float64))
+    hits = (rows.y > 0) & (rows.score <= k)
+    return _mean(rows, lambda g: (np.bincount(g.of, weights=hits, minlength=len(g.first)) > 0).astype(np.float64))
 
 
 def _recall(rows: Scored, k: int) -> Floats:
-    found = (rows.y > 0) & (rows.score <= k)
-    return _mean(rows, lambda g: np.bincount(g.of, weights=found, minlength=len(g.first)) / np.maximum(g.relevant, 1))
+    hits = (rows.y > 0) & (rows.score <= k)
+    return _mean(rows, lambda g: np.bincount(g.of, weights=hits, minlength=len(g.first)) / np.maximum(g.relevant, 1))
 
 
 def _ndcg(rows: Scored, k: int) -> Floats:
@@ -75,11 +75,11 @@ def _ndcg(rows: Scored, k: int) -> Floats:
         gain = np.where(rows.score <= k, rows.y / np.log2(1 + rows.score), 0.0)
         order = np.lexsort((-rows.y, g.of))
         starts = np.searchsorted(g.of[order], np.arange(len(g.first)))
-        place = np.empty(len(order))
-        place[order] = np.arange(len(order)) - np.repeat(starts, np.bincount(g.of)) + 1
-        ideal = np.where(place <= k, rows.y / np.log2(1 + place), 0.0)
-        found, best = (np.bincount(g.of, weights=v, minlength=len(g.first)) for v in (gain, ideal))
-        return np.divide(found, best, out=np.zeros(len(best)), where=best > 0)
+        rank = np.empty(len(order))
+        rank[order] = np.arange(len(order)) - np.repeat(starts, np.bincount(g.of)) + 1
+        ideal = np.where(rank <= k, rows.y / np.log2(1 + rank), 0.0)
+        gains, best = (np.bincount(g.of, weights=v, minlength=len(g.first)) for v in (gain, ideal))
+        return np.divide(gains, best, out=np.zeros(len(best)), where=best > 0)
 
     return _mean(rows, each)
 
@@ -106,13 +106,13 @@ def parse(name: str) -> Metric | None:
     >>> parse("recall@10%") is None
     True
     """
-    found = _NAME.fullmatch(name)
-    if not found:
+    match = _NAME.fullmatch(name)
+    if not match:
         return None
-    compute, k = _COMPUTE[found[1]], int(found[2])
+    compute, k = _COMPUTE[match[1]], int(match[2])
     if k == 0:
-        raise UsageError(f"{name!r} looks at the first 0 of a list; write at least 1, as in {found[1]}@10")
-    return Metric(f"{found[1]}@{k}", "ranking", lambda rows: compute(rows, k))
+        raise UsageError(f"{name!r} looks at the first 0 of a list; write at least 1, as in {match[1]}@10")
+    return Metric(f"{match[1]}@{k}", "ranking", lambda rows: compute(rows, k))
 
 
 FAMILY = Family(

@@ -35,9 +35,9 @@ def _wape(rows: Scored) -> Floats:
 
 def _mape(rows: Scored) -> Floats:
     """Rows whose outcome is 0 have no percentage, and are left out."""
-    some = rows.y != 0
-    shares = np.divide(np.abs(rows.score - rows.y), np.abs(rows.y), out=np.zeros(len(rows.y)), where=some)
-    return ratio(rows.total(shares), rows.total(some))
+    nonzero = rows.y != 0
+    shares = np.divide(np.abs(rows.score - rows.y), np.abs(rows.y), out=np.zeros(len(rows.y)), where=nonzero)
+    return ratio(rows.total(shares), rows.total(nonzero))
 
 
 def _pinball(rows: Scored, q: float) -> Floats:
@@ -53,10 +53,10 @@ def parse(name: str) -> Metric | None:
     >>> parse("pinball@.90").name
     'pinball@0.9'
     """
-    found = _PINBALL.fullmatch(name)
-    if not found:
+    match = _PINBALL.fullmatch(name)
+    if not match:
         return None
-    q = float(found[1])
+    q = float(match[1])
     if not 0 < q < 1:
         raise UsageError(f"{name!r}: the quantile lies between 0 and 1, as in pinball@0.9")
     return Metric(f"pinball@{q:.10g}", "regression", lambda rows: _pinball(rows, q), higher_is_better=False, relative=True, span=_ERROR)

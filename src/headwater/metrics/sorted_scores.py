@@ -81,7 +81,7 @@ class Ranked:
         segment = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, rows)))
         cell = segment * blocks + self.block
         sums = np.zeros((3, len(starts) + 1, self.weights.shape[1]))
-        for place, values in enumerate((np.ones(rows), self.positive, self.score)):
+        for row, values in enumerate((np.ones(rows), self.positive, self.score)):
             per_cell = np.bincount(cell, weights=values, minlength=len(starts) * blocks)
-            sums[place, 1:] = np.cumsum(per_cell.reshape(-1, blocks), axis=0) @ self.weights
+            sums[row, 1:] = np.cumsum(per_cell.reshape(-1, blocks), axis=0) @ self.weights
         return starts, sums

@@ -24,7 +24,7 @@ def operating_threshold(y: Floats, score: Floats) -> float:
     threshold chosen on the test rows would flatter them, and one chosen on
     the rows that were fitted lies too high. `y` is 0 or 1 and `score` a float, both of shape (rows,). Of several
     equally good thresholds it is the highest; infinity (nothing is flagged)
-    if there is no positive.
+    without positives.
 
     >>> operating_threshold(np.array([0.0, 1, 0, 1]), np.array([0.1, 0.4, 0.2, 0.9]))
     0.4

@@ -38,10 +38,10 @@ def parse(name: str) -> Metric | None:
     >>> parse("auc") is None
     True
     """
-    found = _NAME.fullmatch(name)
-    if not found:
+    match = _NAME.fullmatch(name)
+    if not match:
         return None
-    kind, percent = found[1], float(found[2])
+    kind, percent = match[1], float(match[2])
     if not 0 < percent <= 100:
         raise UsageError(f"{name!r} asks for the top {percent:g} %; write above 0 and up to 100, as in {kind}@10%")
     compute, share = (_precision if kind == "precision" else _recall), percent / 100

@@ -1,1 +1,1 @@
-"""Fitting, keeping and loading what is served."""
+"""Fitting, storing and loading models."""

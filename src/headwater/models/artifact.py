@@ -1,4 +1,4 @@
-"""A fitted model in a folder: a manifest that says what it is made of, and the estimator beside it."""
+"""A fitted model in a folder: a manifest and the estimator's file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def save(fitted: Fitted, folder: Path, about: Mapping[str, Any], examples: pl.Da
     Args:
         fitted: the model.
         folder: where; made where it is missing.
-        about: fields of the manifest beside those that the model says itself.
+        about: fields of the manifest that the model itself does not give.
         examples: rows of features that it has to score alike when it is loaded.
 
     Raises:
@@ -97,7 +97,7 @@ def open_model(folder: Path, model: Model | None = None, *, trust: bool = False,
     kept = manifest.kept
     form = format_named(kept.format)
     check_trust(form, str(folder), trust=trust)
-    path = folder / form.file  # the file that is loaded, whatever the manifest calls it
+    path = folder / form.file  # the file that is loaded, independent of the manifest
     if kept.file != form.file:
         raise DataError(
             f"the manifest of the model at {folder} names {kept.file!r}, and {form.name} keeps a model in {form.file!r}; train it again"
@@ -128,7 +128,7 @@ def manifest_in(folder: Path) -> Manifest:
 
 
 def _clear(folder: Path) -> None:
-    """Take away what an earlier model left, the manifest first: a folder without one is no model."""
+    """Take away what an earlier model left, the manifest first: a folder without one is not a model."""
     (folder / MANIFEST).unlink(missing_ok=True)
     for form in FORMATS.values():
         old = folder / form.file
@@ -139,19 +139,19 @@ def _clear(folder: Path) -> None:
 
 
 def _check_features(manifest: Manifest, model: Model, folder: Path) -> None:
-    known, given = manifest.features, list(trained_features(model, manifest.level))
-    if known == given:
+    known, defined = manifest.features, list(trained_features(model, manifest.level))
+    if known == defined:
         return
-    missing, more = sorted(set(known) - set(given)), sorted(set(given) - set(known))
+    missing, more = sorted(set(known) - set(defined)), sorted(set(defined) - set(known))
     if missing or more:
         raise DataError(
             f"the model at {folder} reads other features than {model.features.name!r}: it lacks {more or 'none'}, and reads {missing or 'none'} "
             "more; train it again"
         )
-    at = next(i for i, (mine, theirs) in enumerate(zip(known, given, strict=True)) if mine != theirs)
+    at = next(i for i, (mine, theirs) in enumerate(zip(known, defined, strict=True)) if mine != theirs)
     raise DataError(
         f"the model at {folder} reads the features of {model.features.name!r} in another order: number {at + 1} is {known[at]!r} there and "
-        f"{given[at]!r} here; train it again"
+        f"{defined[at]!r} here; train it again"
     )
 
 
@@ -176,7 +176,7 @@ def _examples(fitted: Fitted, rows: pl.DataFrame) -> list[Example]:
     score = fitted.score(columns)
     if not np.isfinite(score).all():
         raise DataError(f"{fitted.description} gives scores that are no numbers, such as {score[~np.isfinite(score)][0]}")
-    return [Example([plain(value) for value in row], one) for row, one in zip(columns.iter_rows(), said(score), strict=True)]
+    return [Example([plain(value) for value in row], prediction) for row, prediction in zip(columns.iter_rows(), said(score), strict=True)]
 
 
 def _check_examples(served: ServedModel, manifest: Manifest, folder: Path) -> None:
@@ -187,8 +187,8 @@ def _check_examples(served: ServedModel, manifest: Manifest, folder: Path) -> No
     frame = pl.DataFrame(
         {name: pl.Series(values, strict=False) for name, values in zip(manifest.features, zip(*rows, strict=True), strict=True)}
     )
-    for how, found in (("a frame", said(served.score(frame))), ("one row", [served.one(row) for row in rows])):
-        for example, now in zip(manifest.examples, found, strict=True):
+    for how, scores in (("a frame", said(served.score(frame))), ("one row", [served.one(row) for row in rows])):
+        for example, now in zip(manifest.examples, scores, strict=True):
             then = np.atleast_1d(np.asarray(example.prediction, np.float64))
             apart = np.abs(np.atleast_1d(now) - then)
             if apart.shape != then.shape or not (apart <= manifest.kept.tolerance * np.maximum(1, np.abs(then))).all():

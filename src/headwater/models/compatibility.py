@@ -60,30 +60,34 @@ def check(model: Model, level: Level, served: ServedModel, *, dtypes: Mapping[st
 
 def _features(manifest: Manifest, model: Model, level: Level) -> list[str]:
     """Names and their order."""
-    known, given = manifest.features, list(trained_features(model, definitions_of(model, level, "")["level"]))
-    gone = [f"it reads {name!r}, which is not served ({nearest(name, given)})" for name in known if name not in given]
-    more = [f"{name!r} is served, and it does not know it" for name in given if name not in known]
-    if gone or more or known == given:
+    known, served = manifest.features, list(trained_features(model, definitions_of(model, level, "")["level"]))
+    gone = [f"it reads {name!r}, which is not served ({nearest(name, served)})" for name in known if name not in served]
+    more = [f"{name!r} is served, and it does not know it" for name in served if name not in known]
+    if gone or more or known == served:
         return [*gone, *more]
-    at = next(i for i, (mine, theirs) in enumerate(zip(known, given, strict=True)) if mine != theirs)
-    return [f"the features stand in another order: number {at + 1} was {known[at]!r}, and is {given[at]!r}"]
+    at = next(i for i, (mine, theirs) in enumerate(zip(known, served, strict=True)) if mine != theirs)
+    return [f"the features stand in another order: number {at + 1} was {known[at]!r}, and is {served[at]!r}"]
 
 
 def _definitions(manifest: Manifest, model: Model, views: Mapping[str, View]) -> list[str]:
     """Views, request features and fields that are not what they were; those that came or went, their features say."""
     changed = [
         f"view {name!r} is defined otherwise"
-        for name, one in views.items()
-        if name in manifest.views and manifest.views[name].values != one.values
+        for name, view in views.items()
+        if name in manifest.views and manifest.views[name].values != view.values
     ]
     now = request_fingerprints(model)
     parties = {http.name: http.fingerprint for http in model.features.in_training.http_features}
     changed += [
         f"what {name!r} asks a third party is defined otherwise"
-        for name, said in parties.items()
-        if manifest.third_party.get(name, said) != said
+        for name, fingerprint in parties.items()
+        if manifest.third_party.get(name, fingerprint) != fingerprint
     ]
-    changed += [f"the request's {name!r} is made otherwise" for name, said in now.items() if manifest.request.get(name, said) != said]
+    changed += [
+        f"the request's {name!r} is made otherwise"
+        for name, fingerprint in now.items()
+        if manifest.request.get(name, fingerprint) != fingerprint
+    ]
     return changed
 
 
@@ -100,10 +104,10 @@ def _ages(manifest: Manifest, views: Mapping[str, View]) -> tuple[list[str], lis
         if then is None:
             continue
         trained, served = from_data(then.freshness), from_data(now.freshness)
-        said = staler(trained, served)
+        difference = staler(trained, served)
         words = f"view {name!r} was trained {then.says}, and is served {now.says}"
-        if said:
-            stale.append(f"{words} ({said})")
+        if difference:
+            stale.append(f"{words} ({difference})")
         elif now.known_after > then.known_after:
             stale.append(
                 f"view {name!r} was trained as if its events were known {text(then.known_after)} after they happen, and they are known after "
@@ -115,15 +119,15 @@ def _ages(manifest: Manifest, views: Mapping[str, View]) -> tuple[list[str], lis
 
 
 def _ahead(manifest: Manifest, model: Model, level: Level) -> list[str]:
-    """Predictions made ahead by a model of features at the moment of asking."""
+    """Precomputed predictions of a model that was trained on features at the request time."""
     scoring = level.scoring(model)
     then = manifest.level.get("predictions") if manifest.level else None
     if scoring is None:
         return []
     if then is None:
-        return [f"predictions are made ahead, {scoring.freshness}, and it was trained on features of the moment of asking"]
-    said = staler(from_data(then["freshness"]), scoring.freshness)
-    return [f"predictions were made {then['says']} in training, and are made {scoring.freshness} ({said})"] if said else []
+        return [f"predictions are precomputed, {scoring.freshness}, but it was trained on features at the request time"]
+    difference = staler(from_data(then["freshness"]), scoring.freshness)
+    return [f"predictions were made {then['says']} in training, and are made {scoring.freshness} ({difference})"] if difference else []
 
 
 def staler(trained: Freshness, served: Freshness) -> str:

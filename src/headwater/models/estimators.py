@@ -26,13 +26,13 @@ def default_estimator(task: TaskType, encoding: Encoding, *, graded: bool = Fals
     try:
         import lightgbm
     except (ImportError, OSError) as error:
-        made = _histogram(task, narrow(encoding), graded=graded, seed=seed)
+        estimator = _histogram(task, narrow(encoding), graded=graded, seed=seed)
         alone = ", each candidate by itself" if task.lists else ""
         library = "libomp (brew install libomp)" if sys.platform == "darwin" else "libgomp (apt install libgomp1)"
         remedy = "pip install lightgbm" if isinstance(error, ModuleNotFoundError) else f"it needs {library}"
-        return made, f"scikit-learn HistGradientBoosting{alone} (LightGBM does not load: {error}; {remedy})"
+        return estimator, f"scikit-learn HistGradientBoosting{alone} (LightGBM does not load: {error}; {remedy})"
     makers = {"classifier": lightgbm.LGBMClassifier, "regressor": lightgbm.LGBMRegressor, "ranker": lightgbm.LGBMRanker}
-    made = makers[task.estimator](
+    estimator = makers[task.estimator](
         objective=task.objective,
         n_estimators=80,
         learning_rate=0.08,
@@ -51,7 +51,7 @@ def default_estimator(task: TaskType, encoding: Encoding, *, graded: bool = Fals
         verbose=-1,
     )
     each = " a class" if task.classes else ""
-    return cast("Estimator", made), f"LightGBM {lightgbm.__version__}, 80 trees{each} of 48 leaves"
+    return cast("Estimator", estimator), f"LightGBM {lightgbm.__version__}, 80 trees{each} of 48 leaves"
 
 
 class _Settable(Protocol):
@@ -64,27 +64,27 @@ def fresh_copy(estimator: Estimator, encoding: Encoding, *, seed: int) -> Estima
     That is the seed of every part that draws at random, and which columns are text: of scikit-learn's histogram gradient boosting
     (`categorical_features` of None or "from_dtype"; names become positions) and of XGBoost with `enable_categorical`.
     """
-    made = copy.deepcopy(estimator)  # scikit-learn's clone() refuses estimators that change a parameter, such as CatBoost's cat_features
-    if not hasattr(made, "get_params"):
-        return made
-    given = made.get_params(deep=True)
+    copied = copy.deepcopy(estimator)  # scikit-learn's clone() refuses estimators that change a parameter, such as CatBoost's cat_features
+    if not hasattr(copied, "get_params"):
+        return copied
+    parameters = copied.get_params(deep=True)
     open_: dict[str, object] = {
-        name: seed for name, value in given.items() if value is None and (name == "random_state" or name.endswith("__random_state"))
+        name: seed for name, value in parameters.items() if value is None and (name == "random_state" or name.endswith("__random_state"))
     }
-    if type(made).__name__.startswith("HistGradientBoosting"):
-        chosen = given.get("categorical_features", 0)
+    if type(copied).__name__.startswith("HistGradientBoosting"):
+        chosen = parameters.get("categorical_features", 0)
         if chosen is None or isinstance(chosen, str):
             open_["categorical_features"] = narrow(encoding) or None
-        elif isinstance(chosen, list | tuple) and chosen and all(isinstance(one, str) for one in chosen):
+        elif isinstance(chosen, list | tuple) and chosen and all(isinstance(column, str) for column in chosen):
             open_["categorical_features"] = [_position(name, encoding) for name in chosen]
-    if given.get("enable_categorical") and given.get("feature_types", 0) is None and encoding.categorical:
+    if parameters.get("enable_categorical") and parameters.get("feature_types", 0) is None and encoding.categorical:
         open_["feature_types"] = ["c" if i in encoding.categorical else "q" for i in range(len(encoding.inputs))]
-    return cast("Estimator", cast("_Settable", made).set_params(**open_)) if open_ else made
+    return cast("Estimator", cast("_Settable", copied).set_params(**open_)) if open_ else copied
 
 
 def _position(name: str, encoding: Encoding) -> int:
     if name not in encoding.inputs:
-        raise DataError(f"categorical_features names {name!r}, which is no feature of the model; {nearest(name, encoding.inputs)}")
+        raise DataError(f"categorical_features names {name!r}, which is not a feature of the model; {nearest(name, encoding.inputs)}")
     return encoding.inputs.index(name)
 
 
@@ -109,7 +109,7 @@ def weight_parameter(estimator: Estimator) -> str:
     if isinstance(steps, list) and steps:
         return f"{steps[-1][0]}__{weight_parameter(steps[-1][1])}"
     takes = inspect.signature(estimator.fit).parameters
-    if "sample_weight" not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+    if "sample_weight" not in takes and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
         raise DataError(
             f"the labels have weight=, and {type(estimator).__name__}.fit takes no sample_weight; leave weight= out, or take another estimator"
         )
@@ -139,10 +139,10 @@ def kind_of_estimator(estimator: Estimator) -> str | None:
     if tags is None:
         return getattr(estimator, "_estimator_type", None)
     try:
-        found: str | None = tags().estimator_type
+        kind: str | None = tags().estimator_type
     except (AttributeError, TypeError, ValueError):  # a pipeline of what has no tags
         return None
-    return found
+    return kind
 
 
 def misfit(model: Model) -> str:
@@ -166,9 +166,9 @@ def misfit(model: Model) -> str:
 
 def _other(name: str) -> str:
     """The sister class of an estimator: of a classifier the regressor, and the other way round."""
-    for one, other in (("Classifier", "Regressor"), ("Regressor", "Classifier")):
-        if name.endswith(one):
-            return name.removesuffix(one) + other
+    for suffix, other in (("Classifier", "Regressor"), ("Regressor", "Classifier")):
+        if name.endswith(suffix):
+            return name.removesuffix(suffix) + other
     return "HistGradientBoostingClassifier or HistGradientBoostingRegressor of scikit-learn"
 
 

@@ -3,8 +3,8 @@
 Numbers and booleans become float64, missing values NaN; times and dates become seconds since 1970, durations seconds. A text
 becomes the position of its category among those of the training rows, the most frequent first (ties by the text); a text that
 training did not see is missing. Estimators that know categories (LightGBM; scikit-learn's histogram gradient boosting, up to 255
-a column) are told which columns these are; others see plain ordinal numbers. A list of texts becomes a column for each of its most
-frequent texts, at most 32: how often it stands in the list.
+a column) are told which columns these are; others see plain ordinal numbers. A list of strings becomes a column for each of its most
+frequent strings, at most 32: its count in the list.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from headwater.kernel.arrays import F64
 
 Kind = Literal["number", "time", "date", "duration", "text", "texts", "empty"]
 WORDS = 32
-"""How many texts of a list are counted."""
+"""The number of strings of a list that are counted."""
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 
 
 @dataclass(frozen=True)
 class Encoding(Readable):
-    """The columns in order and what each holds, the categories of each text column, and the texts counted in each column of lists."""
+    """The columns in order with their kinds, the categories of each string column, and the strings counted in each column of lists."""
 
     columns: Sequence[str]
     categories: Mapping[str, Sequence[str]]
@@ -79,7 +79,7 @@ def fit_encoding(frame: pl.DataFrame) -> Encoding:
     ('seen=shoes', 'seen=hats')
 
     Raises:
-        DataError: a list of anything but texts, or a map.
+        DataError: a list of anything but strings, or a map.
     """
     kinds = [kind_of(name, dtype) for name, dtype in frame.schema.items()]
     categories = {s.name: _frequent(s) for s, kind in zip(frame.get_columns(), kinds, strict=True) if kind == "text"}
@@ -95,7 +95,7 @@ def kind_of(name: str, dtype: pl.DataType) -> Kind:
     """How a feature of that dtype is encoded.
 
     Raises:
-        DataError: no estimator takes it: a list of anything but texts, or a map.
+        DataError: no estimator takes it: a list of anything but strings, or a map.
     """
     if dtype == pl.Null:
         return "empty"
@@ -115,7 +115,7 @@ def kind_of(name: str, dtype: pl.DataType) -> Kind:
 
 
 def _frequent(series: pl.Series) -> list[str]:
-    """The texts of a column, the most frequent first, ties by the text."""
+    """The strings of a column, the most frequent first, ties by the string."""
     counts = series.cast(pl.String).drop_nulls().value_counts().sort("count", series.name, descending=[True, False])
     return counts[series.name].to_list()
 
@@ -128,7 +128,7 @@ def _codes(series: pl.Series, known: Sequence[str]) -> F64:
 
 
 def _counts(series: pl.Series, words: Sequence[str]) -> F64:
-    """How often each text stands in each list: float64 (rows, words), NaN where there is no list."""
+    """The count of each string in each list: float64 (rows, words), NaN without a list."""
     out = np.full((len(series), len(words)), np.nan)
     if series.dtype == pl.Null or not words:
         return out
@@ -153,6 +153,6 @@ def _number(series: pl.Series) -> F64:
 
 def _no_number(name: str, dtype: pl.DataType) -> DataError:
     return DataError(
-        f"the feature {name!r} is {dtype}; a model takes numbers, booleans, times and texts, and lists of texts. Give it what "
+        f"the feature {name!r} is {dtype}; a model takes numbers, booleans, times, strings and lists of strings. Give it what "
         "it needs of another list or a map through a function that reads the feature: @hw.request_feature"
     )

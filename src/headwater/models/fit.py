@@ -85,13 +85,13 @@ class Fitted(Readable):
     def score_inputs(self, x: object) -> F64:
         """As `score`, of what the estimator takes: float64 (rows, inputs), or a frame."""
         try:
-            found = scores_of(self.estimator, self.task, len(self.classes if self.known is None else self.known), x)
+            scores = scores_of(self.estimator, self.task, len(self.classes if self.known is None else self.known), x)
         except ValueError as error:
             raise DataError(f"{self.description}, cannot score the features {list(self.encoding.columns)}: {first_line(error)}") from error
         if self.known is None or len(self.known) == len(self.classes):
-            return found
-        out = np.zeros((len(found), len(self.classes)))
-        out[:, self.known] = found
+            return scores
+        out = np.zeros((len(scores), len(self.classes)))
+        out[:, self.known] = scores
         return out
 
 
@@ -135,49 +135,51 @@ def fit(
         label, known = _seen(label, classes, what)
     if model.task_type.lists:
         groups = check_lists(label, groups, what)
-    made = _unfitted(model, encoding, label, seed, threads)
+    fitted = _unfitted(model, encoding, label, seed, threads)
     y = label if model.task_type.values or (label % 1).any() else label.astype(np.int64)
     order = np.arange(len(y))
     more: dict[str, object] = {}
-    takes = inspect.signature(made.estimator.fit).parameters
+    takes = inspect.signature(fitted.estimator.fit).parameters
     if encoding.categorical and "categorical_feature" in takes:
         more["categorical_feature"] = encoding.categorical
-    if encoding.categorical and is_catboost(made.estimator) and not parameter(made.estimator, "cat_features"):
+    if encoding.categorical and is_catboost(fitted.estimator) and not parameter(fitted.estimator, "cat_features"):
         more["cat_features"] = list(encoding.categories)
     if groups is not None and "group" in takes:
         order = np.argsort(groups, kind="stable")  # a list's candidates stand together
         more["group"] = np.bincount(groups)[np.unique(groups)]
-        if made.estimator.__class__.__name__ == "LGBMRanker":
+        if fitted.estimator.__class__.__name__ == "LGBMRanker":
             _check_ranker(label, np.asarray(more["group"]), what)
     elif groups is not None and model.estimator is not None:
-        made = replace(made, description=f"{made.description}, each candidate by itself")
+        fitted = replace(fitted, description=f"{fitted.description}, each candidate by itself")
     if weight is not None:
-        more[weight_parameter(made.estimator)] = weight[order]
+        more[weight_parameter(fitted.estimator)] = weight[order]
     in_order = frame if np.array_equal(order, np.arange(len(y))) else frame[order]
-    _fit(model, made, (made.inputs(in_order), y[order]), more)
-    return replace(made, classes=tuple(classes), known=known)
+    _fit(model, fitted, (fitted.inputs(in_order), y[order]), more)
+    return replace(fitted, classes=tuple(classes), known=known)
 
 
 def _unfitted(model: Model, encoding: Encoding, label: F64, seed: int, threads: int | None) -> Fitted:
     if model.estimator is not None:
-        made, description = fresh_copy(model.estimator, encoding, seed=seed), type(model.estimator).__name__
+        estimator, description = fresh_copy(model.estimator, encoding, seed=seed), type(model.estimator).__name__
     else:
         graded = model.task_type.lists and bool((~np.isin(label, (0, 1))).any())
-        made, description = default_estimator(model.task_type, encoding, graded=graded, seed=seed, threads=threads or settings.threads())
-    return Fitted(made, encoding, model.task_kind, description, frames=frames_for(made, encoding))
+        estimator, description = default_estimator(
+            model.task_type, encoding, graded=graded, seed=seed, threads=threads or settings.threads()
+        )
+    return Fitted(estimator, encoding, model.task_kind, description, frames=frames_for(estimator, encoding))
 
 
-def _fit(model: Model, made: Fitted, rows: tuple[object, F64 | I64], more: Mapping[str, object]) -> None:
+def _fit(model: Model, fitted: Fitted, rows: tuple[object, F64 | I64], more: Mapping[str, object]) -> None:
     try:
-        made.estimator.fit(*rows, **more)
+        fitted.estimator.fit(*rows, **more)
     except ValueError as error:
         inputs = (
             "The columns are numbers (NaN where missing) and categories"
-            if made.frames
-            else "Missing values are NaN and texts are category numbers; a pipeline with an imputer takes them. An estimator of your own gets a frame "
+            if fitted.frames
+            else "Missing values are NaN and strings are category numbers; a pipeline with an imputer takes them. An estimator of your own gets a frame "
             "with names if it has an attribute takes_frames = True"
         )
-        raise DataError(f"model {model.name!r}: {made.description} cannot be fitted: {first_line(error)} {inputs}") from error
+        raise DataError(f"model {model.name!r}: {fitted.description} cannot be fitted: {first_line(error)} {inputs}") from error
 
 
 def first_line(error: Exception) -> str:
@@ -186,13 +188,13 @@ def first_line(error: Exception) -> str:
 
 
 def _check_given(model: Model, encoding: Encoding, *, named: bool) -> None:
-    """Refuse to replay an estimator that was fitted on other columns, or on texts whose numbers are not known here."""
+    """Refuse to replay an estimator that was fitted on other columns, or on strings whose category numbers are not known."""
     what = f"model {model.name!r}: {type(model.estimator).__name__} was given fitted, and is not trained again"
     raw = isinstance(model.estimator, Fixed) and getattr(model.estimator, "takes_frames", False)
     unknown = [*encoding.categories, *encoding.words]
     if unknown and not (raw or named):
         raise DataError(
-            f"{what}; which numbers it was taught for the texts of {', '.join(map(repr, unknown))} is not known here. Give it "
+            f"{what}; the category numbers of {', '.join(map(repr, unknown))} in its training are not known. Give it "
             "unfitted, or make numbers of these columns in a source's select or a request feature"
         )
     width = getattr(model.estimator, "n_features_in_", None)
@@ -220,13 +222,13 @@ def check_classes(label: F64, what: str) -> None:
 
 def _seen(label: F64, classes: Sequence[ClassName], what: str) -> tuple[F64, tuple[int, ...]]:
     """The labels as positions among the classes that some row has, and the positions of these."""
-    found = np.unique(label)
-    if np.isnan(found).any():
+    positions = np.unique(label)
+    if np.isnan(positions).any():
         raise DataError(f"{what}: {int(np.isnan(label).sum())} labels are no class of {', '.join(map(str, classes[:12]))}")
-    if len(found) < 2:
-        held = f"all {len(label)} labels are {classes[int(found[0])]!r}" if len(found) else "there are no labels"
+    if len(positions) < 2:
+        held = f"all {len(label)} labels are {classes[int(positions[0])]!r}" if len(positions) else "there are no labels"
         raise DataError(f"{what}: {held}; at least two classes are needed. Check the label, the filter and the split")
-    return np.searchsorted(found, label).astype(np.float64), tuple(int(c) for c in found)
+    return np.searchsorted(positions, label).astype(np.float64), tuple(int(c) for c in positions)
 
 
 def check_lists(label: F64, groups: I64 | None, what: str) -> I64:
@@ -239,7 +241,7 @@ def check_lists(label: F64, groups: I64 | None, what: str) -> I64:
     first = np.flatnonzero(np.diff(groups[order], prepend=-1))
     if not len(label) or (np.maximum.reduceat(label[order], first) == np.minimum.reduceat(label[order], first)).all():
         raise DataError(
-            f"{what}: in none of the {len(first)} lists one candidate is more relevant than another, so there is no order to learn. Check the "
+            f"{what}: in none of the {len(first)} lists one candidate is more relevant than another, so no order can be learned. Check the "
             "label and the group"
         )
     return groups
@@ -255,6 +257,6 @@ def _check_ranker(label: F64, sizes: I64, what: str) -> None:
     if (label % 1).any() or label.max() >= _GRADES:
         strange = label[(label % 1 != 0) | (label >= _GRADES)][0]
         raise DataError(
-            f"{what}: LightGBM ranks by grades that are whole numbers from 0 to {_GRADES - 1}, and {strange:g} is among them; make grades in "
+            f"{what}: LightGBM ranks by grades that are integers from 0 to {_GRADES - 1}, and {strange:g} is among them; make grades in "
             "the labels' select, or give an estimator that judges each candidate by itself"
         )

@@ -1,4 +1,4 @@
-"""What is said of a fitted model beside it: how well it does on rows whose outcome is known."""
+"""Metrics of a fitted model on held-out rows with a known outcome."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ def measure(fitted: Fitted, known: Outcomes, score: F64) -> Mapping[str, float]:
         right = {"accuracy": float((score.argmax(axis=1) == y).mean())}
         if not fitted.in_units_of_label or not seen.any():
             return right
-        said = score[seen, y[seen].astype(np.int64)]
-        return right | {"log_loss": float(-np.log(np.clip(said, 1e-15, None)).mean())}
+        likelihood = score[seen, y[seen].astype(np.int64)]
+        return right | {"log_loss": float(-np.log(np.clip(likelihood, 1e-15, None)).mean())}
     both = len(np.unique(y)) == 2
-    found = {
+    values = {
         "auc": float(metrics.roc_auc_score(y, score)) if both else float("nan"),
         "average_precision": float(metrics.average_precision_score(y, score)) if both else float("nan"),
     }
     within = fitted.in_units_of_label and len(score) and score.min() >= 0 and score.max() <= 1
-    return found | ({"log_loss": float(metrics.log_loss(y, score, labels=[0, 1]))} if within else {})
+    return values | ({"log_loss": float(metrics.log_loss(y, score, labels=[0, 1]))} if within else {})
 
 
 def _ndcg(y: F64, score: F64, groups: I64) -> float:
     """The mean over lists of the discounted gain of the first ten over the best there could be; equal scores in the order of rows."""
     gained, best = (_gains(y, by, groups) for by in (score, y))
-    told = best > 0
-    return float((gained[told] / best[told]).mean()) if told.any() else float("nan")
+    relevant_lists = best > 0
+    return float((gained[relevant_lists] / best[relevant_lists]).mean()) if relevant_lists.any() else float("nan")
 
 
 def _gains(y: F64, by: F64, groups: I64) -> F64:
     order = np.lexsort((-by, groups))
     _, first, of = np.unique(groups[order], return_index=True, return_inverse=True)
-    place = np.arange(len(order)) - first[of] + 1
-    return np.bincount(of, weights=np.where(place <= _SHOWN, y[order] / np.log2(1 + place), 0.0)).astype(np.float64)
+    rank = np.arange(len(order)) - first[of] + 1
+    return np.bincount(of, weights=np.where(rank <= _SHOWN, y[order] / np.log2(1 + rank), 0.0)).astype(np.float64)

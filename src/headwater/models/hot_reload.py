@@ -22,7 +22,7 @@ class Reloading:
     """The current version of a model at a level.
 
     A request reads `served` once and uses that: it is one attribute, and a new version takes its place in one assignment. `refresh` is for
-    whatever runs beside the requests: it costs a look at a file while nothing has changed, and otherwise loads the version and checks it
+    background work: it costs one stat of a file while nothing has changed, and otherwise loads the version and checks it
     before it is served.
 
     Args:
@@ -33,7 +33,7 @@ class Reloading:
         check: called with each version before it is served; what it raises keeps the version from being served.
 
     Raises:
-        DataError: there is no current version, or it is refused.
+        DataError: no version is current, or it is refused.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ class Example(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """A view that the model reads, and how fresh it was in training.
 
-    values: a fingerprint of what decides its values but for freshness. says: the freshness in words; its data are beside it, durations in
+    values: a fingerprint of what decides its values but for freshness. says: the freshness in words; `freshness` has its data, durations in
     microseconds. known_after: how long after their time its events are known, by the level.
     """
 
@@ -59,13 +59,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of a fitted model; the file `manifest.json` beside it.
+    """The metadata of a fitted model, in the file `manifest.json` of its folder.
 
     task: binary, multiclass, regression or ranking. features: in order, with `dtypes` as polars writes them and `kinds` as they are
-    encoded; `categories` of texts and `words` of lists by feature. frames: the library of the frames that the estimator takes, "" for a
+    encoded; `categories` of strings and `words` of lists by feature. frames: the library of the frames that the estimator takes, "" for a
     matrix. request, third_party: a fingerprint of each request
     feature and field, and of what a third party says. not_in_training: features that no history supplies.
-    level: its name, words, fingerprint, and where predictions are made ahead, how. data: the digest, columns, events and left-out rows of
+    level: its name, words, fingerprint, and the precomputing, if any. data: the digest, columns, events and left-out rows of
     the training set, as `dataset` writes them. metrics: `training` on the rows it was fitted on, `holdout` on later ones by a model of the
     earlier. examples: rows that it must still score as it did.
     """
@@ -113,16 +113,14 @@ def read_manifest(text: bytes, where: object) -> Manifest:
         DataError: it is none, or of another version of headwater.
     """
     try:
-        found = msgspec.json.decode(text, type=Manifest)
-        if found.format != FORMAT:
-            raise msgspec.ValidationError(f"it is of format {found.format}, and this version reads {FORMAT}")
-        if found.task not in TASKS:
-            raise msgspec.ValidationError(f"its task is {found.task!r}, and the known ones are {', '.join(TASKS)}")
-        return found
+        manifest = msgspec.json.decode(text, type=Manifest)
+        if manifest.format != FORMAT:
+            raise msgspec.ValidationError(f"it is of format {manifest.format}, and this version reads {FORMAT}")
+        if manifest.task not in TASKS:
+            raise msgspec.ValidationError(f"its task is {manifest.task!r}, and the known ones are {', '.join(TASKS)}")
+        return manifest
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{where} is no manifest of a model that this version of headwater reads: {error}. Train the model again"
-        ) from error
+        raise DataError(f"{where} is not a model manifest that this version of headwater reads: {error}. Train the model again") from error
 
 
 def manifest_text(manifest: Manifest) -> bytes:
@@ -159,7 +157,7 @@ def _ahead(scoring: Precomputed | None) -> dict[str, Any] | None:
 
 
 def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
-    """The features that a model is trained on, in order: those that history supplies, and where predictions are made ahead, a job knows.
+    """The features that a model is trained on, in order: those that history supplies, or for precomputed predictions a job knows.
 
     Args:
         model: the definition.
@@ -188,14 +186,16 @@ def views_of(model: Model, level: Level) -> dict[str, View]:
 def request_fingerprints(model: Model) -> dict[str, str]:
     """For each request feature and field that the model reads, 16 hexadecimal digits of all that it says."""
     service = model.features.in_training
-    said: dict[str, object] = {field.name: ("field", field.dtype) for field in service.request_fields}
-    for made in service.request_features:
-        said[made.name] = (made.function, made.fields, {name: ref.name for name, ref in made.inputs.items()}, made.dtype)
-    return {name: hashlib.sha256(json.dumps(canonical(one), sort_keys=True).encode()).hexdigest()[:16] for name, one in said.items()}
+    contents: dict[str, object] = {field.name: ("field", field.dtype) for field in service.request_fields}
+    for feature in service.request_features:
+        contents[feature.name] = (feature.function, feature.fields, {name: ref.name for name, ref in feature.inputs.items()}, feature.dtype)
+    return {
+        name: hashlib.sha256(json.dumps(canonical(content), sort_keys=True).encode()).hexdigest()[:16] for name, content in contents.items()
+    }
 
 
 def plain(value: object) -> object:
-    """A feature's value as JSON holds it: moments and durations in microseconds, dates in days."""
+    """A feature's value as JSON holds it: timestamps and durations in microseconds, dates in days."""
     if isinstance(value, datetime):
         return (value - datetime(1970, 1, 1, tzinfo=value.tzinfo)) // timedelta(microseconds=1)
     if isinstance(value, date):
@@ -207,10 +207,10 @@ def plain(value: object) -> object:
 
 def library_versions() -> dict[str, str]:
     """The versions of the libraries that a result depends on."""
-    found = {}
+    versions = {}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -43,7 +43,7 @@ def frames_for(estimator: Estimator, encoding: Encoding) -> Frames:
 
 
 def named(encoding: Encoding, frame: pl.DataFrame, library: Frames) -> pl.DataFrame | pd.DataFrame:
-    """The encoded features as a frame: numbers float64, NaN where they are missing; texts as categories.
+    """The encoded features as a frame: numbers float64, NaN where they are missing; strings as categories.
 
     A text that training did not see is null.
 
@@ -62,13 +62,13 @@ def named(encoding: Encoding, frame: pl.DataFrame, library: Frames) -> pl.DataFr
         else pl.Series(name, matrix[:, i])
         for i, name in enumerate(encoding.inputs)
     ]
-    made = pl.DataFrame(columns)
+    encoded = pl.DataFrame(columns)
     if library == "polars":
-        return made
+        return encoded
     if library == "catboost":
-        made = made.with_columns(pl.col(list(encoding.categories)).cast(pl.String).fill_null(""))
+        encoded = encoded.with_columns(pl.col(list(encoding.categories)).cast(pl.String).fill_null(""))
     try:
-        return made.to_pandas()
+        return encoded.to_pandas()
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "pandas") from error
 
@@ -79,7 +79,7 @@ def _looks(estimator: Estimator, encoding: Encoding) -> bool:
         return True
     if is_catboost(estimator) and (encoding.categorical or by_name(parameter(estimator, "cat_features"))):
         return True
-    return any(_by_name(part) for part in _parts(estimator) if part is not estimator or not _has_categories(part))
+    return any(_by_name(step) for step in _parts(estimator) if step is not estimator or not _has_categories(step))
 
 
 def is_catboost(estimator: object) -> bool:
@@ -90,39 +90,39 @@ def is_catboost(estimator: object) -> bool:
 def by_name(columns: object) -> bool:
     """Whether columns are given by name, or by a function of the frame."""
     if isinstance(columns, list | tuple):
-        return any(isinstance(one, str) for one in columns)
+        return any(isinstance(column, str) for column in columns)
     return isinstance(columns, str) or callable(columns)
 
 
-def _by_name(part: object) -> bool:
-    transformers = getattr(part, "transformers", None)
-    if isinstance(transformers, list) and any(kind.__name__ == "ColumnTransformer" for kind in type(part).__mro__):
+def _by_name(step: object) -> bool:
+    transformers = getattr(step, "transformers", None)
+    if isinstance(transformers, list) and any(kind.__name__ == "ColumnTransformer" for kind in type(step).__mro__):
         return any(by_name(columns) for _, _, columns in transformers)
     return (
-        _has_categories(part)
-        and isinstance(part_columns := parameter(part, "categorical_features"), list | tuple)
+        _has_categories(step)
+        and isinstance(part_columns := parameter(step, "categorical_features"), list | tuple)
         and by_name(part_columns)
     )
 
 
-def _has_categories(part: object) -> bool:
-    return type(part).__name__.startswith("HistGradientBoosting")
+def _has_categories(step: object) -> bool:
+    return type(step).__name__.startswith("HistGradientBoosting")
 
 
-def parameter(part: object, name: str) -> object:
+def parameter(step: object, name: str) -> object:
     """A parameter of an estimator as scikit-learn names them; None where it has none of that name."""
-    return part.get_params(deep=False).get(name) if hasattr(part, "get_params") else None
+    return step.get_params(deep=False).get(name) if hasattr(step, "get_params") else None
 
 
 def _parts(value: object) -> Iterator[object]:
     """An estimator and all that its parameters hold, to any depth."""
     if isinstance(value, list | tuple):
-        for one in value:
-            yield from _parts(one)
+        for item in value:
+            yield from _parts(item)
     elif hasattr(value, "get_params") and not isinstance(value, type):
         yield value
-        for one in value.get_params(deep=False).values():
-            yield from _parts(one)
+        for item in value.get_params(deep=False).values():
+            yield from _parts(item)
     elif _is_selector(value):
         yield value
 

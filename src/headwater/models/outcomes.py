@@ -45,20 +45,20 @@ def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Se
 
     Args:
         model: says the task. A multiclass estimator that was given fitted says the classes too.
-        label: one value a request; numbers or booleans, of a multiclass task also texts.
+        label: one value a request; numbers or booleans, of a multiclass task also strings.
         requests: the columns of the requests, among them the group of a ranking.
         classes: of a multiclass task; None takes those among the labels.
 
     Raises:
-        DataError: NaN or infinite labels, a class that is neither a text nor a whole number, a ranking without its columns.
+        DataError: NaN or infinite labels, a class that is neither a string nor an integer, a ranking without its columns.
     """
     what = f"labels {model.labels.name!r}"
     weighted = model.labels.weight in requests.columns
     weight = requests[str(model.labels.weight)].cast(pl.Float64).to_numpy() if weighted else None
     if model.task_type.classes:
-        found = _named(label, what)
-        chosen = tuple(classes if classes is not None else _taught(model) or sorted(set(found.drop_nulls().to_list())))
-        return Outcomes(_positions(found, chosen), chosen, weight=weight)
+        named = _named(label, what)
+        chosen = tuple(classes if classes is not None else _taught(model) or sorted(set(named.drop_nulls().to_list())))
+        return Outcomes(_positions(named, chosen), chosen, weight=weight)
     y = label.cast(pl.Float64).to_numpy()
     bad = int((~np.isfinite(y)).sum())
     if bad:
@@ -67,14 +67,14 @@ def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Se
 
 
 def _named(label: pl.Series, what: str) -> pl.Series:
-    """The class of each row, a text or a whole number."""
+    """The class of each row, a string or an integer."""
     if label.dtype in _TEXTS:
         return label.cast(pl.String)
     whole = label.cast(pl.Int64, strict=False)
     strange = label.filter((whole.cast(pl.Float64) != label.cast(pl.Float64)).fill_null(value=True))
     if len(strange):
         raise DataError(
-            f"{what}: a class is a text or a whole number, and {strange[0]} is among them; make one in the labels' select, or set task='regression'"
+            f"{what}: a class is a string or an integer, and {strange[0]} is among them; make one in the labels' select, or set task='regression'"
         )
     return whole
 
@@ -87,20 +87,20 @@ def _taught(model: Model) -> tuple[ClassName, ...]:
     return tuple(c if isinstance(c, str) else int(c) for c in known)
 
 
-def _positions(found: pl.Series, classes: Sequence[ClassName]) -> F64:
+def _positions(named: pl.Series, classes: Sequence[ClassName]) -> F64:
     if not classes:
-        return np.full(len(found), np.nan)
+        return np.full(len(named), np.nan)
     known = pl.Series(list(classes))
-    if (known.dtype == pl.String) != (found.dtype == pl.String):
-        return np.full(len(found), np.nan)
+    if (known.dtype == pl.String) != (named.dtype == pl.String):
+        return np.full(len(named), np.nan)
     at = pl.Series(np.arange(len(known), dtype=np.float64))
-    return found.replace_strict(known, at, default=None, return_dtype=pl.Float64).fill_null(np.nan).to_numpy()
+    return named.replace_strict(known, at, default=None, return_dtype=pl.Float64).fill_null(np.nan).to_numpy()
 
 
 def _groups(ranking: Ranking, requests: pl.DataFrame, what: str) -> I64:
     for role, name in (("group", ranking.group), ("item", ranking.item)):
         if name not in requests.columns:
-            raise DataError(f"{what}: there is no column {name!r}, the {role} of the ranking; {nearest(name, requests.columns)}")
+            raise DataError(f"{what}: column {name!r} is missing, the {role} of the ranking; {nearest(name, requests.columns)}")
     group = requests[ranking.group]
     if group.null_count():
         raise DataError(f"{what}: {group.null_count()} rows have no {ranking.group!r}, the group of the ranking; filter them out")

@@ -3,7 +3,7 @@
     <folder>/<model>/<level>/1/manifest.json, model.txt      a version; it never changes
     <folder>/<model>/<level>/current                         {"version": 1, "before": []}
 
-A version is written whole under another name, and then renamed; `current` is replaced at once. What is killed in between leaves a folder
+A version is written under another name, and then renamed; `current` is replaced atomically. A writer that is killed leaves a folder
 that nothing reads.
 """
 
@@ -68,7 +68,7 @@ class ModelRegistry:
     """The versions of fitted models in a folder; several processes may use it.
 
     A folder that is made here, and `models` in headwater's home, are private. To let another user serve the models that this one trains,
-    make the folder with `mkdir -m 750` and name it: whoever can read the folder can read the files that are written to it.
+    make the folder with `mkdir -m 750` and name it: every user who can read the folder can read the files in it.
 
     Args:
         folder: None is `models` in headwater's home.
@@ -91,32 +91,34 @@ class ModelRegistry:
         Raises:
             DataError: the folder cannot be written.
         """
-        place = self._place(model, level)
+        folder = self._place(model, level)
         try:
-            self._make_folder(place)
-            _take_away_abandoned(place)
-            part = place / Path(tempfile.mkdtemp(prefix=_WRITING, dir=place)).name  # from Python 3.12 on, mkdtemp gives an absolute path
+            self._make_folder(folder)
+            _take_away_abandoned(folder)
+            staging = (
+                folder / Path(tempfile.mkdtemp(prefix=_WRITING, dir=folder)).name
+            )  # from Python 3.12 on, mkdtemp gives an absolute path
             try:
-                write(part)
-                permissions.share_like(part, self.folder)
-                _sync(part)
-                version = self._numbered(part, model, level)
+                write(staging)
+                permissions.share_like(staging, self.folder)
+                _sync(staging)
+                version = self._numbered(staging, model, level)
             except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
+                shutil.rmtree(staging, ignore_errors=True)
                 raise
-            _sync_folder(place)
+            _sync_folder(folder)
         except OSError as error:
             raise DataError(f"the model registry at {self.folder} cannot be written: {error}") from error
-        with self._locked(place):
-            if promote or _pointer(place) is None:
-                self._point(place, version.number)
+        with self._locked(folder):
+            if promote or _pointer(folder) is None:
+                self._point(folder, version.number)
         return version
 
     def versions(self, model: str, level: str = AS_DEFINED) -> list[Version]:
         """Every version, the oldest first."""
-        place = self._place(model, level)
-        numbers = sorted(int(p.name) for p in place.iterdir() if p.name.isdecimal()) if place.is_dir() else []
-        return [Version(model, level, number, place / str(number)) for number in numbers]
+        folder = self._place(model, level)
+        numbers = sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.is_dir() else []
+        return [Version(model, level, number, folder / str(number)) for number in numbers]
 
     def current(self, model: str, level: str = AS_DEFINED) -> Version:
         """The version that is served.
@@ -136,9 +138,9 @@ class ModelRegistry:
             UsageError: there is none of that number.
         """
         known = self.versions(model, level)
-        for one in known:
-            if one.number == number:
-                return one
+        for candidate in known:
+            if candidate.number == number:
+                return candidate
         if not known:
             raise self._none(model, level)
         raise UsageError(f"{model} at {level} has no version {number}; it has {_listed(known)}")
@@ -150,9 +152,9 @@ class ModelRegistry:
             UsageError: there is none of that number.
         """
         version = self.version(number, model, level)
-        place = self._place(model, level)
-        with self._locked(place):
-            self._point(place, number)
+        folder = self._place(model, level)
+        with self._locked(folder):
+            self._point(folder, number)
         return version
 
     def rollback(self, model: str, level: str = AS_DEFINED) -> Version:
@@ -161,11 +163,11 @@ class ModelRegistry:
         Raises:
             UsageError: none was.
         """
-        place = self._place(model, level)
+        folder = self._place(model, level)
         self.before(model, level)
-        with self._locked(place):
+        with self._locked(folder):
             before = self._before(model, level)
-            self._replace(place / CURRENT, msgspec.json.encode(_Pointer(before[-1], before[:-1])))
+            self._replace(folder / CURRENT, msgspec.json.encode(_Pointer(before[-1], before[:-1])))
         return self.version(before[-1], model, level)
 
     def before(self, model: str, level: str = AS_DEFINED) -> Version:
@@ -181,7 +183,7 @@ class ModelRegistry:
         pointer = _pointer(self._place(model, level))
         if pointer is None:
             raise self._none(model, level)
-        there = {one.number for one in self.versions(model, level)}
+        there = {version.number for version in self.versions(model, level)}
         before = [number for number in pointer.before if number in there]
         if not before:
             raise UsageError(
@@ -193,67 +195,67 @@ class ModelRegistry:
         """Every model and level that has a version, by name."""
         if not self.folder.is_dir():
             return []
-        found = [(unquote(m.name), unquote(p.name)) for m in self.folder.iterdir() if m.is_dir() for p in m.iterdir() if p.is_dir()]
-        return sorted(pair for pair in found if self.versions(*pair))
+        names = [(unquote(m.name), unquote(p.name)) for m in self.folder.iterdir() if m.is_dir() for p in m.iterdir() if p.is_dir()]
+        return sorted(pair for pair in names if self.versions(*pair))
 
     def stamp(self, model: str, level: str = AS_DEFINED) -> Stamp | None:
         """What changes whenever another version is made current; None where none is. It costs one look at a file, and reads nothing."""
         try:
-            found = (self._place(model, level) / CURRENT).stat()
+            status = (self._place(model, level) / CURRENT).stat()
         except FileNotFoundError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     def open(self, model: Model, level: str = AS_DEFINED, *, version: int | None = None, trust: bool = False) -> ServedModel:
         """A version, ready for requests; the current one where None. As `models.artifact.open_model`, which says what it refuses."""
-        found = self.current(model.name, level) if version is None else self.version(version, model.name, level)
-        return open_model(found.folder, model, trust=trust, version=str(found.number))
+        chosen = self.current(model.name, level) if version is None else self.version(version, model.name, level)
+        return open_model(chosen.folder, model, trust=trust, version=str(chosen.number))
 
     def _place(self, model: str, level: str) -> Path:
         return self.folder / _file_name(model) / _file_name(level)
 
-    def _numbered(self, part: Path, model: str, level: str) -> Version:
-        """Give what was written the next number; whoever takes it first has it."""
-        number = max((one.number for one in self.versions(model, level)), default=0) + 1
+    def _numbered(self, staging: Path, model: str, level: str) -> Version:
+        """Give the written version the next free number; concurrent writers get different ones."""
+        number = max((version.number for version in self.versions(model, level)), default=0) + 1
         while True:
-            place = part.parent / str(number)
+            folder = staging.parent / str(number)
             try:
-                part.rename(place)
-                return Version(model, level, number, place)
+                staging.rename(folder)
+                return Version(model, level, number, folder)
             except OSError:
-                if not place.exists():
+                if not folder.exists():
                     raise
                 number += 1
 
-    def _make_folder(self, place: Path) -> None:
+    def _make_folder(self, path: Path) -> None:
         """Make the folder of a model and level, as readable as the registry."""
         (permissions.own_folder if self._own else permissions.make_folder)(self.folder)
-        permissions.make_folder(place)
-        for folder in (place.parent, place):
+        permissions.make_folder(path)
+        for folder in (path.parent, path):
             permissions.share_like(folder, self.folder, below=False)
 
     def _replace(self, path: Path, data: bytes) -> None:
-        """Put `data` in the place of a file, at once and for good."""
-        part = path.with_name(f".{path.name}-{os.getpid()}")
-        with permissions.open_private(part, "wb") as file:
+        """Replace a file by `data`, atomically and durably."""
+        temporary = path.with_name(f".{path.name}-{os.getpid()}")
+        with permissions.open_private(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        permissions.share_like(part, self.folder)
-        part.replace(path)
+        permissions.share_like(temporary, self.folder)
+        temporary.replace(path)
         _sync_folder(path.parent)
 
-    def _point(self, place: Path, number: int) -> None:
-        pointer = _pointer(place)
+    def _point(self, folder: Path, number: int) -> None:
+        pointer = _pointer(folder)
         if pointer is not None and pointer.version == number:
             return
         before = [] if pointer is None else [*pointer.before, pointer.version]
-        self._replace(place / CURRENT, msgspec.json.encode(_Pointer(number, before)))
+        self._replace(folder / CURRENT, msgspec.json.encode(_Pointer(number, before)))
 
     @contextmanager
-    def _locked(self, place: Path) -> Iterator[None]:
-        """One process at a time says what is current; the lock goes with its process."""
-        with permissions.open_private(place / ".lock", "ab") as lock:
+    def _locked(self, folder: Path) -> Iterator[None]:
+        """Only one process at a time changes the current version; the lock ends with its process."""
+        with permissions.open_private(folder / ".lock", "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -264,13 +266,13 @@ class ModelRegistry:
         return DataError(f"{self.folder} holds no version of {model} at {level!r}; {hint}. Run: headwater train --model {model}{chosen}")
 
 
-def _pointer(place: Path) -> _Pointer | None:
+def _pointer(folder: Path) -> _Pointer | None:
     try:
-        return msgspec.json.decode((place / CURRENT).read_bytes(), type=_Pointer)
+        return msgspec.json.decode((folder / CURRENT).read_bytes(), type=_Pointer)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise DataError(f"{place / CURRENT} does not say which version is current: {error}; promote one") from error
+        raise DataError(f"{folder / CURRENT} does not say which version is current: {error}; promote one") from error
 
 
 def _file_name(name: str) -> str:
@@ -278,7 +280,7 @@ def _file_name(name: str) -> str:
 
 
 def _listed(versions: Sequence[Version]) -> str:
-    numbers = [one.number for one in versions]
+    numbers = [version.number for version in versions]
     return (
         f"{numbers[0]} to {numbers[-1]}"
         if numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1
@@ -301,8 +303,8 @@ def _sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def _take_away_abandoned(place: Path) -> None:
+def _take_away_abandoned(folder: Path) -> None:
     """Remove what writers that were killed left behind."""
-    for path in place.glob(f"{_WRITING}*"):
+    for path in folder.glob(f"{_WRITING}*"):
         if clock.now_micros() / 1e6 - path.stat().st_mtime > _ABANDONED:
             shutil.rmtree(path, ignore_errors=True)

@@ -40,7 +40,7 @@ class RowEncoding:
         """The row as float64, NaN where a value is missing.
 
         Args:
-            values: of the features in order; None is missing. Numbers and booleans, texts, tz-aware datetimes, dates, timedeltas, lists.
+            values: of the features in order; None is missing. Numbers and booleans, strings, tz-aware datetimes, dates, timedeltas, lists.
 
         Raises:
             DataError: another number of values, or a value of another type than in training.
@@ -51,7 +51,7 @@ class RowEncoding:
         try:
             for i, convert in self._converters:
                 row[i] = convert(values[i])
-            return array("d", self._widened(row, values) if self._wide else row)  # type: ignore[arg-type]  # it raises TypeError for what is no number
+            return array("d", self._widened(row, values) if self._wide else row)  # type: ignore[arg-type]  # it raises TypeError for a value that is not a number
         except (TypeError, AttributeError, OverflowError) as error:
             raise self._strange(values) from error
 
@@ -80,14 +80,14 @@ def _converter(name: str, kind: Kind, encoding: Encoding) -> Convert | None:
     """How a value of this kind becomes a number; None where it is one."""
     if kind == "text":
         return _coder(encoding.categories[name])
-    made: Mapping[Kind, Convert] = {
+    converters: Mapping[Kind, Convert] = {
         "time": _seconds_of_time,
         "date": _seconds_of_date,
         "duration": _seconds_of_duration,
         "empty": _nothing,
         "texts": _nothing,  # they take more than one place, and are counted
     }
-    return made.get(kind)
+    return converters.get(kind)
 
 
 def _coder(categories: Sequence[str]) -> Convert:

@@ -34,8 +34,8 @@ def in_units_of_label(estimator: Estimator, task: TaskType) -> bool:
 def scores_of(estimator: Estimator, task: TaskType, classes: int, x: object) -> F64:
     """What the estimator says of each row: float64, (rows) or for a multiclass task (rows, classes).
 
-    Binary: the probability of the outcome; without `predict_proba` the decision function, or what is predicted. Regression: the value.
-    Multiclass: the probability of each class, or without that whatever tells them apart. Ranking: the higher, the nearer to the top;
+    Binary: the probability of the outcome; without `predict_proba` the decision function, or the prediction. Regression: the value.
+    Multiclass: the probability of each class, or else the decision function. Ranking: the higher, the nearer to the top;
     of an estimator of classes, the mean grade by their probabilities.
 
     Args:
@@ -52,11 +52,11 @@ def scores_of(estimator: Estimator, task: TaskType, classes: int, x: object) -> 
     if not task.values and hasattr(estimator, "predict_proba"):
         return _of_classes(estimator, task, np.asarray(cast("Probabilities", estimator).predict_proba(x), np.float64))
     if not task.values and hasattr(estimator, "decision_function"):
-        found = np.asarray(cast("Decides", estimator).decision_function(x), np.float64)
-        if found.ndim == 1:
-            return found
-    found = np.asarray(estimator.predict(x), np.float64)
-    return found if found.ndim == 1 else _of_classes(estimator, task, found)
+        scores = np.asarray(cast("Decides", estimator).decision_function(x), np.float64)
+        if scores.ndim == 1:
+            return scores
+    scores = np.asarray(estimator.predict(x), np.float64)
+    return scores if scores.ndim == 1 else _of_classes(estimator, task, scores)
 
 
 def _of_classes(estimator: Estimator, task: TaskType, shares: F64) -> F64:
@@ -70,18 +70,18 @@ def _of_classes(estimator: Estimator, task: TaskType, shares: F64) -> F64:
 
 def _each_class(estimator: Estimator, classes: int, x: object) -> F64:
     if hasattr(estimator, "predict_proba"):
-        found = np.asarray(cast("Probabilities", estimator).predict_proba(x), np.float64)
+        scores = np.asarray(cast("Probabilities", estimator).predict_proba(x), np.float64)
     elif hasattr(estimator, "decision_function"):
-        found = np.asarray(cast("Decides", estimator).decision_function(x), np.float64)
-        if found.ndim == 1:  # of two classes, scikit-learn says only how much it is the second
-            found = np.column_stack([-found, found])
+        scores = np.asarray(cast("Decides", estimator).decision_function(x), np.float64)
+        if scores.ndim == 1:  # of two classes, scikit-learn says only how much it is the second
+            scores = np.column_stack([-scores, scores])
     else:
-        found = np.asarray(estimator.predict(x), np.float64)
-        if found.ndim == 1:  # the class itself
-            found = (found[:, None] == np.arange(classes)).astype(np.float64)
-    if found.ndim != 2 or found.shape[1] != classes:
-        raise DataError(f"{type(estimator).__name__} tells {found.shape[-1]} classes apart, and the labels have {classes}")
-    return np.ascontiguousarray(found)
+        scores = np.asarray(estimator.predict(x), np.float64)
+        if scores.ndim == 1:  # the class itself
+            scores = (scores[:, None] == np.arange(classes)).astype(np.float64)
+    if scores.ndim != 2 or scores.shape[1] != classes:
+        raise DataError(f"{type(estimator).__name__} tells {scores.shape[-1]} classes apart, and the labels have {classes}")
+    return np.ascontiguousarray(scores)
 
 
 def _grades(estimator: Estimator, count: int) -> F64:

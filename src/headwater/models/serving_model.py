@@ -87,7 +87,7 @@ def _quick(fitted: Fitted) -> Callable[[array[float]], Score] | None:
 
 
 def _both(second: float) -> list[float]:
-    """The shares of two classes, of which a booster says that of the second."""
+    """The shares of two classes; a booster gives that of the second."""
     return [1 - second, second]
 
 

@@ -22,7 +22,7 @@ td:nth-child(2) { white-space: normal; }
 """
 
 
-def to_html(found: AssessmentResult) -> str:
+def to_html(assessment: AssessmentResult) -> str:
     """The assessment as one self-contained HTML page, plotly's JavaScript included.
 
     Order: verdict, plan, what would change it, risks, lift, attribution, request time, cost, network effects, readiness, and separate from
@@ -37,56 +37,60 @@ def to_html(found: AssessmentResult) -> str:
             Html('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'),
             Html(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
             Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            Html(f"<title>{esc(found.model)}: is real time right?</title>"),
+            Html(f"<title>{esc(assessment.model)}: is real time right?</title>"),
             Html(f"<style>{CSS}{_OWN}</style>\n</head>\n<body>\n<main>"),
-            _verdict(found),
-            *map(document.to_html, (parts.plan(found), parts.changes(found), parts.risks(found), parts.lift(found))),
-            EMPTY if found.result is None else sections.curve(found.result),
-            attribution_section.to_section(found.attribution)
-            if isinstance(found.attribution, AttributionResult)
-            else document.to_html(parts.earned(found)),
-            document.to_html(parts.request_time(found)),
-            _missing("cost", "Cost", found.cost) if isinstance(found.cost, Missing) else cost_section(found.cost),
-            document.to_html(parts.network(found)),
-            _missing("readiness", "Readiness", found.readiness)
-            if isinstance(found.readiness, Missing)
-            else readiness_section(found.readiness),
-            document.to_html(parts.others(found)),
+            _verdict(assessment),
+            *map(document.to_html, (parts.plan(assessment), parts.changes(assessment), parts.risks(assessment), parts.lift(assessment))),
+            EMPTY if assessment.result is None else sections.curve(assessment.result),
+            attribution_section.to_section(assessment.attribution)
+            if isinstance(assessment.attribution, AttributionResult)
+            else document.to_html(parts.earned(assessment)),
+            document.to_html(parts.request_time(assessment)),
+            _missing("cost", "Cost", assessment.cost) if isinstance(assessment.cost, Missing) else cost_section(assessment.cost),
+            document.to_html(parts.network(assessment)),
+            _missing("readiness", "Readiness", assessment.readiness)
+            if isinstance(assessment.readiness, Missing)
+            else readiness_section(assessment.readiness),
+            document.to_html(parts.others(assessment)),
             Html(f"</main>\n<script>{plotly}</script>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"),
         ]
     )
 
 
-def to_markdown(found: AssessmentResult) -> str:
+def to_markdown(assessment: AssessmentResult) -> str:
     """The assessment as Markdown: the same sections, without figures and without the tables of every check and every number."""
     every: Sequence[document.Part] = [
-        parts.plan(found),
-        parts.changes(found),
-        parts.risks(found),
-        parts.lift(found),
-        parts.earned(found),
-        parts.request_time(found),
-        parts.cost(found),
-        parts.network(found),
-        parts.readiness(found),
-        parts.others(found),
+        parts.plan(assessment),
+        parts.changes(assessment),
+        parts.risks(assessment),
+        parts.lift(assessment),
+        parts.earned(assessment),
+        parts.request_time(assessment),
+        parts.cost(assessment),
+        parts.network(assessment),
+        parts.readiness(assessment),
+        parts.others(assessment),
     ]
-    head = document.Part("verdict", parts.headline(found), [document.Text(found.verdict), document.Bullets(parts.why(found))])
+    head = document.Part(
+        "verdict", parts.headline(assessment), [document.Text(assessment.verdict), document.Bullets(parts.why(assessment))]
+    )
     first = document.to_markdown(head).replace("## ", "# ", 1)
     return (
-        "\n\n".join([first, f"Assessed {found.at}, project {found.project}, model {found.model}.", *map(document.to_markdown, every)])
+        "\n\n".join(
+            [first, f"Assessed {assessment.at}, project {assessment.project}, model {assessment.model}.", *map(document.to_markdown, every)]
+        )
         + "\n"
     )
 
 
-def _verdict(found: AssessmentResult) -> Html:
-    why = document.to_html(document.Part("why", "Why: the rules", [document.Bullets(parts.why(found))]))
+def _verdict(assessment: AssessmentResult) -> Html:
+    why = document.to_html(document.Part("why", "Why: the rules", [document.Bullets(parts.why(assessment))]))
     return join(
         [
             Html('<section id="verdict">'),
-            paragraph(f"{found.project} · model {found.model} · assessed {found.at}", "eyebrow"),
-            Html(f"<h1>{esc(parts.headline(found))}</h1>"),
-            paragraph(found.verdict, "lead"),
+            paragraph(f"{assessment.project} · model {assessment.model} · assessed {assessment.at}", "eyebrow"),
+            Html(f"<h1>{esc(parts.headline(assessment))}</h1>"),
+            paragraph(assessment.verdict, "lead"),
             Html("</section>"),
             why,
         ]

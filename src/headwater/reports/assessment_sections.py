@@ -21,28 +21,28 @@ _RULES = {
 }
 
 
-def headline(found: AssessmentResult) -> str:
+def headline(assessment: AssessmentResult) -> str:
     """The verdict as a heading."""
-    made = found.decision
-    names = listed(made.views) if 0 < len(made.views) <= 4 else f"{len(made.views)} views"
+    decision = assessment.decision
+    names = listed(decision.views) if 0 < len(decision.views) <= 4 else f"{len(decision.views)} views"
     return {
         "not decided": "Not decided yet",
         "stay batch": "Stay batch",
         "go hourly": f"Go hourly: {names}",
         "stream these views": f"Stream {names}",
-    }.get(made.action, f"Compute {names} at request time")
+    }.get(decision.action, f"Compute {names} at request time")
 
 
-def why(found: AssessmentResult) -> Sequence[str]:
+def why(assessment: AssessmentResult) -> Sequence[str]:
     """Each rule that was applied, with its outcome."""
-    return [f"{_RULES.get(rule, rule)}: {said.rstrip('.')}." for rule, said in found.decision.rules]
+    return [f"{_RULES.get(rule, rule)}: {outcome.rstrip('.')}." for rule, outcome in assessment.decision.rules]
 
 
-def plan(found: AssessmentResult) -> Part:
+def plan(assessment: AssessmentResult) -> Part:
     """The staged plan."""
     rows = [
         [f"{n}. {stage.name}", str(stage.transition), stage.does, stage.gives, money(stage.costs), stage.state, stage.blocker, stage.remedy]
-        for n, stage in enumerate(found.plan.stages, start=1)
+        for n, stage in enumerate(assessment.plan.stages, start=1)
     ]
     blocks: list[Block] = [
         Text("Transition 1 replaces precomputed predictions by predictions on request; transition 2 makes their features fresher.", "quiet")
@@ -50,15 +50,15 @@ def plan(found: AssessmentResult) -> Part:
     if rows:
         heads = ("stage", "transition", "what to do", "gain", "cost a day", "state", "blocker", "remedy")
         blocks.append(Table("Stages; you can stop after any of them", heads, rows))
-    blocks.append(Text(found.plan.note))
-    if found.plan.stay:
-        blocks.append(Text(f"Can stay as they are: {', '.join(found.plan.stay)}."))
+    blocks.append(Text(assessment.plan.note))
+    if assessment.plan.stay:
+        blocks.append(Text(f"Can stay as they are: {', '.join(assessment.plan.stay)}."))
     return Part("plan", "The plan", blocks)
 
 
-def changes(found: AssessmentResult) -> Part:
+def changes(assessment: AssessmentResult) -> Part:
     """What would change the verdict."""
-    rows = [[one.input, one.now, one.threshold, one.then] for one in found.changes]
+    rows = [[change.input, change.now, change.threshold, change.then] for change in assessment.changes]
     return Part(
         "changes",
         "What would change the verdict",
@@ -66,25 +66,26 @@ def changes(found: AssessmentResult) -> Part:
     )
 
 
-def risks(found: AssessmentResult) -> Part:
+def risks(assessment: AssessmentResult) -> Part:
     """The risks that remain."""
-    return Part("risks", "Risks", [Bullets(found.risks)] if found.risks else [Text("None found.")])
+    return Part("risks", "Risks", [Bullets(assessment.risks)] if assessment.risks else [Text("None found.")])
 
 
-def lift(found: AssessmentResult) -> Part:
+def lift(assessment: AssessmentResult) -> Part:
     """The levels and steps of the backtest."""
     heading = "Lift: your own figures"
-    if isinstance(found.lift, Missing):
-        return Part("lift", heading, [Text(f"Not known: {found.lift.reason}")])
+    if isinstance(assessment.lift, Missing):
+        return Part("lift", heading, [Text(f"Not known: {assessment.lift.reason}")])
     levels = [
-        [one.name, one.describes, one.mode, f"{one.value:.4g}" if math.isfinite(one.value) else "not known"] for one in found.lift.levels
+        [level.name, level.describes, level.mode, f"{level.value:.4g}" if math.isfinite(level.value) else "not known"]
+        for level in assessment.lift.levels
     ]
-    steps = [*found.lift.steps, *([found.lift.whole] if found.lift.whole else []), *found.lift.money]
+    steps = [*assessment.lift.steps, *([assessment.lift.whole] if assessment.lift.whole else []), *assessment.lift.money]
     return Part(
         "lift",
         heading,
         [
-            Table("Levels, from stale to fresh", ("level", "features", "computed by", found.lift.headline), levels),
+            Table("Levels, from stale to fresh", ("level", "features", "computed by", assessment.lift.headline), levels),
             Table(
                 "Steps between levels (+ is a gain)",
                 ("step", "lift", "verdict", "in words"),
@@ -94,103 +95,118 @@ def lift(found: AssessmentResult) -> Part:
     )
 
 
-def earned(found: AssessmentResult) -> Part:
+def earned(assessment: AssessmentResult) -> Part:
     """Which views earn from freshness, in short."""
     heading = "Which views earn from freshness"
-    if isinstance(found.lift, Missing) or found.lift.earned is None:
-        said = found.attribution.reason if isinstance(found.attribution, Missing) else "not attributed"
-        return Part("attribution", heading, [Text(f"Not known: {said}.")])
-    made = found.lift.earned
+    if isinstance(assessment.lift, Missing) or assessment.lift.earned is None:
+        reason = assessment.attribution.reason if isinstance(assessment.attribution, Missing) else "not attributed"
+        return Part("attribution", heading, [Text(f"Not known: {reason}.")])
+    attribution = assessment.lift.earned
     rows = [
-        [name, shown(step), step.verdict, "make fresh" if name in made.chosen else "can stay" if made.chosen else "not certain"]
-        for name, step in made.alone.items()
+        [
+            name,
+            shown(step),
+            step.verdict,
+            "make fresh" if name in attribution.chosen else "can stay" if attribution.chosen else "not certain",
+        ]
+        for name, step in attribution.alone.items()
     ]
-    heads = ("view", f"{made.fresh} alone over {made.stale}", "verdict", "plan")
-    return Part("attribution", heading, [Text(made.plan), Table("One at a time", heads, rows)])
+    heads = ("view", f"{attribution.fresh} alone over {attribution.stale}", "verdict", "plan")
+    return Part("attribution", heading, [Text(attribution.plan), Table("One at a time", heads, rows)])
 
 
-def request_time(found: AssessmentResult) -> Part:
+def request_time(assessment: AssessmentResult) -> Part:
     """Latency of responses, and of each feature that is computed at request time."""
-    said = Text(f"p99 latency of responses: {_latency(found.latency)}. Allowed: {_latency(found.budget)}.")
-    if not found.at_request:
+    summary = Text(f"p99 latency of responses: {_latency(assessment.latency)}. Allowed: {_latency(assessment.budget)}.")
+    if not assessment.at_request:
         return Part(
-            "latency", "Latency, and features at request time", [said, Text("The model has no feature that is computed at request time.")]
+            "latency",
+            "Latency, and features at request time",
+            [summary, Text("The model has no feature that is computed at request time.")],
         )
-    rows = [[one.name, one.kind, _latency(one.p50), _latency(one.p99), one.fallback] for one in found.at_request]
+    rows = [
+        [feature.name, feature.kind, _latency(feature.p50), _latency(feature.p99), feature.fallback] for feature in assessment.at_request
+    ]
     return Part(
         "latency",
         "Latency, and features at request time",
         [
-            said,
+            summary,
             Table("Latency of each feature", ("feature", "kind", "p50", "p99", "fallback after a timeout"), rows),
-            *_timed_out(found.at_request),
+            *_timed_out(assessment.at_request),
         ],
     )
 
 
 def _timed_out(every: Sequence[AtRequest]) -> list[Block]:
     blocks: list[Block] = []
-    for one in every:
-        if isinstance(one.timed_out, Missing):
-            blocks.append(Text(f"{one.name}: the lift when calls time out is not known: {one.timed_out.reason.rstrip('.')}."))
+    for feature in every:
+        if isinstance(feature.timed_out, Missing):
+            blocks.append(Text(f"{feature.name}: the lift when calls time out is not known: {feature.timed_out.reason.rstrip('.')}."))
             continue
-        rows = [[f"{100 * t.share:g} %", shown(t.lift), t.lift.verdict] for t in one.timed_out]
-        over = one.timed_out[0].lift.from_
-        blocks.append(Table(f"{one.name}: lift over {over} when a share of its calls time out", ("calls", "lift", "verdict"), rows))
+        rows = [[f"{100 * t.share:g} %", shown(t.lift), t.lift.verdict] for t in feature.timed_out]
+        over = feature.timed_out[0].lift.from_
+        blocks.append(Table(f"{feature.name}: lift over {over} when a share of its calls time out", ("calls", "lift", "verdict"), rows))
     return blocks
 
 
-def cost(found: AssessmentResult) -> Part:
+def cost(assessment: AssessmentResult) -> Part:
     """The cost a day of each way to serve."""
-    if isinstance(found.cost, Missing):
-        return Part("cost", "Cost", [Text(f"Not known: {found.cost.reason}")])
-    rows = [[way.name, money(way.total)] for way in found.cost.ways]
-    facts = [f"break-even: {found.cost.break_even}", f"share of precomputed predictions that are never requested: {found.cost.waste}"]
-    return Part("cost", "Cost", [Text(found.cost.sentence), Table("Cost a day", ("way to serve", "total"), rows), Bullets(facts)])
+    if isinstance(assessment.cost, Missing):
+        return Part("cost", "Cost", [Text(f"Not known: {assessment.cost.reason}")])
+    rows = [[way.name, money(way.total)] for way in assessment.cost.ways]
+    facts = [
+        f"break-even: {assessment.cost.break_even}",
+        f"share of precomputed predictions that are never requested: {assessment.cost.waste}",
+    ]
+    return Part("cost", "Cost", [Text(assessment.cost.sentence), Table("Cost a day", ("way to serve", "total"), rows), Bullets(facts)])
 
 
-def readiness(found: AssessmentResult) -> Part:
+def readiness(assessment: AssessmentResult) -> Part:
     """How fresh each view can be, and its next blocker."""
-    if isinstance(found.readiness, Missing):
-        return Part("readiness", "Readiness", [Text(f"Not known: {found.readiness.reason}")])
+    if isinstance(assessment.readiness, Missing):
+        return Part("readiness", "Readiness", [Text(f"Not known: {assessment.readiness.reason}")])
     rows = [
         [v.view, v.reachable, v.possible, "none" if v.blocker is None else v.blocker.what, "" if v.blocker is None else v.blocker.remedy]
-        for v in found.readiness.views
+        for v in assessment.readiness.views
     ]
-    counts = ", ".join(f"{count} {state}" for state, count in found.readiness.counts().items())
+    counts = ", ".join(f"{count} {state}" for state, count in assessment.readiness.counts().items())
     heads = ("view", "reachable now", "at best", "next blocker", "remedy")
     return Part("readiness", "Readiness", [Table("How fresh each view can be", heads, rows), Text(f"Checks: {counts}.")])
 
 
-def network(found: AssessmentResult) -> Part:
+def network(assessment: AssessmentResult) -> Part:
     """Network effects, and the experiment that would measure them."""
-    made = found.network
+    effects = assessment.network
     blocks: list[Block] = []
-    if made.effects:
-        rows = [[one.effect, f"{one.known}: {one.sign}", one.why, one.experiment] for one in made.effects]
+    if effects.effects:
+        rows = [[effect.effect, f"{effect.known}: {effect.sign}", effect.why, effect.experiment] for effect in effects.effects]
         blocks.append(
             Table("People may react to the model, which no backtest can see", ("effect", "known from", "why", "experiment"), rows)
         )
     else:
-        blocks.append(Text("None, as you answered." if made.answered else "The definition suggests none."))
-    blocks.append(Text(f"Recommended experiment: {made.experiment}. Why: {made.tells}. Run in shadow mode first in any case."))
-    if made.questions:
-        blocks += [Text("Questions that settle it (answer with --network adversaries,feedback,supply, or none):"), Bullets(made.questions)]
+        blocks.append(Text("None, as you answered." if effects.answered else "The definition suggests none."))
+    blocks.append(Text(f"Recommended experiment: {effects.experiment}. Why: {effects.tells}. Run in shadow mode first in any case."))
+    if effects.questions:
+        blocks += [
+            Text("Questions that settle it (answer with --network adversaries,feedback,supply, or none):"),
+            Bullets(effects.questions),
+        ]
     return Part("network", "Network effects, and the right experiment", blocks)
 
 
-def others(found: AssessmentResult) -> Part:
+def others(assessment: AssessmentResult) -> Part:
     """Lifts that others have published, separate from everything measured here."""
     heading = "Published comparisons: not your data"
-    if not found.published:
-        uses = ", ".join(dict.fromkeys(one.use for one in TABLE))
+    if not assessment.published:
+        uses = ", ".join(dict.fromkeys(item.use for item in TABLE))
         return Part("others", heading, [Text(f"The use case of this model is not known ({uses}), so no published figures are shown.")])
     rows = [
-        [one.who, str(one.year), one.fresher, one.gave, "; ".join(filter(None, (one.confounded, one.through))), one.source]
-        for one in found.published
+        [item.who, str(item.year), item.fresher, item.gave, "; ".join(filter(None, (item.confounded, item.through))), item.source]
+        for item in assessment.published
     ]
-    said = Text("Published by others, for their data and models. The verdict above does not use them.")
-    return Part("others", heading, [said, Table("Published lifts", ("who", "year", "what was fresher", "lift", "caution", "source"), rows)])
+    note = Text("Published by others, for their data and models. The verdict above does not use them.")
+    return Part("others", heading, [note, Table("Published lifts", ("who", "year", "what was fresher", "lift", "caution", "source"), rows)])
 
 
 def money(reading: Reading) -> str:

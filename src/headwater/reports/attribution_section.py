@@ -26,51 +26,64 @@ class _Grid:
     rows: Sequence[Sequence[str]]
 
 
-def to_table(found: AttributionResult) -> RenderableType:
+def to_table(attribution: AttributionResult) -> RenderableType:
     """The attribution as rich prints it: the plan, then the views one at a time, the path, and what it costs."""
-    parts: list[RenderableType] = [Shown(found.plan, "bold")]
-    for made in _grids(found):
-        parts += [Shown(""), ShownTable(made.caption, made.headings, made.rows)]
-    return Group(*parts, Shown(""), *(Shown(line, "dim") for line in found.notes))
+    parts: list[RenderableType] = [Shown(attribution.plan, "bold")]
+    for table_grid in _grids(attribution):
+        parts += [Shown(""), ShownTable(table_grid.caption, table_grid.headings, table_grid.rows)]
+    return Group(*parts, Shown(""), *(Shown(line, "dim") for line in attribution.notes))
 
 
-def to_section(found: AttributionResult | None) -> Html:
+def to_section(attribution: AttributionResult | None) -> Html:
     """The attribution as a section of the page; empty if none was requested."""
-    if found is None:
+    if attribution is None:
         return EMPTY
     grids = [
-        grid(made.caption, [esc(text) for text in made.headings], [[esc(cell) for cell in row] for row in made.rows])
-        for made in _grids(found)
+        grid(table_grid.caption, [esc(text) for text in table_grid.headings], [[esc(cell) for cell in row] for row in table_grid.rows])
+        for table_grid in _grids(attribution)
     ]
-    return section("attribution", _TITLE, paragraph(found.plan, "lead"), *grids, bullets(found.notes))
+    return section("attribution", _TITLE, paragraph(attribution.plan, "lead"), *grids, bullets(attribution.notes))
 
 
-def _grids(found: AttributionResult) -> list[_Grid]:
-    places = wording.places_of(value.value for value in found.values.values())
-    label, step = wording.metric_label(found.metric), f"{found.stale} {wording.ARROW} {found.fresh}"
-    priced = found.cost_of_all is not None
+def _grids(attribution: AttributionResult) -> list[_Grid]:
+    places = wording.places_of(value.value for value in attribution.values.values())
+    label, step = wording.metric_label(attribution.metric), f"{attribution.stale} {wording.ARROW} {attribution.fresh}"
+    priced = attribution.cost_of_all is not None
     money = ("money a day",) if priced else ()
-    made = [
+    grids = [
         _Grid(
             f"One at a time: {label}, {step} (+ is a gain)",
-            ("view", f"{found.fresh} alone", "verdict", f"loss with only this {found.stale}", "verdict", *money),
-            [_unit(unit, places) for unit in found.units],
+            ("view", f"{attribution.fresh} alone", "verdict", f"loss with only this {attribution.stale}", "verdict", *money),
+            [_unit(unit, places) for unit in attribution.units],
         )
     ]
-    if found.path:
-        headings = (f"then {found.fresh}", f"lift over {found.stale}", "share of the lift", "gain of this step", "verdict", *money)
-        made.append(
+    if attribution.path:
+        headings = (
+            f"then {attribution.fresh}",
+            f"lift over {attribution.stale}",
+            "share of the lift",
+            "gain of this step",
+            "verdict",
+            *money,
+        )
+        grids.append(
             _Grid(
-                f"Together: {label}, on days that were not used to choose the order", headings, [_step(one, places) for one in found.path]
+                f"Together: {label}, on days that were not used to choose the order",
+                headings,
+                [_step(row, places) for row in attribution.path],
             )
         )
-    if found.efficient:
-        headings = ("money a day", "views", f"lift over {found.stale}", "verdict", "money a day for each 1 of lift")
-        made.append(_Grid("Best sets for their cost, among those tried", headings, [_efficient(one, places) for one in found.efficient]))
-    if found.slices:
+    if attribution.efficient:
+        headings = ("money a day", "views", f"lift over {attribution.stale}", "verdict", "money a day for each 1 of lift")
+        grids.append(
+            _Grid("Best sets for their cost, among those tried", headings, [_efficient(row, places) for row in attribution.efficient])
+        )
+    if attribution.slices:
         headings = ("slice", "rows", step, "verdict", "the plan", "verdict")
-        made.append(_Grid(f"Slices: {label} (intervals widened for all of them)", headings, [_slice(one, places) for one in found.slices]))
-    return made
+        grids.append(
+            _Grid(f"Slices: {label} (intervals widened for all of them)", headings, [_slice(row, places) for row in attribution.slices])
+        )
+    return grids
 
 
 def _unit(unit: UnitLift, places: int) -> list[str]:
@@ -83,13 +96,13 @@ def _step(step: PathStep, places: int) -> list[str]:
     return [f"+ {step.name}", wording.gain(step.lift, places), share, *_judged(step.gain, places), *_money(step.cost)]
 
 
-def _efficient(one: Efficient, places: int) -> list[str]:
-    each = f"{one.per_unit:,.0f}" if math.isfinite(one.per_unit) else wording.NO_VALUE
-    return [f"{one.cost:,.2f}", ", ".join(one.units), *_judged(one.lift, places), each]
+def _efficient(choice: Efficient, places: int) -> list[str]:
+    each = f"{choice.per_unit:,.0f}" if math.isfinite(choice.per_unit) else wording.NO_VALUE
+    return [f"{choice.cost:,.2f}", ", ".join(choice.units), *_judged(choice.lift, places), each]
 
 
-def _slice(part: SliceLift, places: int) -> list[str]:
-    return [part.name, wording.count(part.rows), *_judged(part.whole, places), *_judged(part.lift, places)]
+def _slice(slice_lift: SliceLift, places: int) -> list[str]:
+    return [slice_lift.name, wording.count(slice_lift.rows), *_judged(slice_lift.whole, places), *_judged(slice_lift.lift, places)]
 
 
 def _judged(step: Paired | None, places: int) -> list[str]:

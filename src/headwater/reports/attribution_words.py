@@ -10,57 +10,57 @@ from headwater.results.attribution_result import AttributionResult, SliceLift
 from headwater.results.estimate import Estimate, Paired
 
 
-def plan(found: AttributionResult, kind: str) -> str:
+def plan(attribution: AttributionResult, kind: str) -> str:
     """The plan in a sentence or two: views to make fresh and views that can stay; `kind` is that of the fresh level, batch or real-time."""
-    metric = wording.metric_label(found.metric)
-    where = f"in {metric} of {found.fresh} over {found.stale}"
-    leaks = [finding for finding in found.leak_audit if finding.severity == "leak"]
+    metric = wording.metric_label(attribution.metric)
+    where = f"in {metric} of {attribution.fresh} over {attribution.stale}"
+    leaks = [finding for finding in attribution.leak_audit if finding.severity == "leak"]
     if leaks:
         return f"No plan: the data has a leak. Fix it first; no lift can be trusted before. {leaks[0].message}"
-    if found.lift is None or found.rest is None:
-        return f"Keep all views {found.stale}: on the days used to choose, none of them adds anything when it is {found.fresh}."
-    tried = listed(list(found.path[-1].units))
-    if math.isnan(found.lift.low):
+    if attribution.lift is None or attribution.rest is None:
+        return f"Keep all views {attribution.stale}: on the days used to choose, none of them adds anything when it is {attribution.fresh}."
+    tried = listed(list(attribution.path[-1].units))
+    if math.isnan(attribution.lift.low):
         return (
-            f"No plan: {tried} had {_gain(found, found.lift)} of {_gain(found, found.whole)} {where}, and {found.reporting_days} days are too few "
-            "for an interval; test on 16 days or more."
+            f"No plan: {tried} had {_gain(attribution, attribution.lift)} of {_gain(attribution, attribution.whole)} {where}, "
+            f"and {attribution.reporting_days} days are too few for an interval; test on 16 days or more."
         )
-    if not found.chosen:
-        return f"Keep all views {found.stale}: no lift {where} is shown. {_of_set(tried, found.lift)}."
-    verb = "Stream" if kind == "real-time" else f"Make {found.fresh}:"
-    rest = "" if not found.stay else f"; {_others(found)} may stay {found.stale}"
-    share = f"{_share(found.share)} of the lift {where}" if math.isfinite(found.share.value) else f"a lift {where}"
-    sentence = f"{verb} {listed(found.chosen)}: {share} ({_gain(found, found.lift)}){rest}."
-    if not found.worth:
-        small = wording.number(found.min_lift, decimals(found))
+    if not attribution.chosen:
+        return f"Keep all views {attribution.stale}: no lift {where} is shown. {_of_set(tried, attribution.lift)}."
+    verb = "Stream" if kind == "real-time" else f"Make {attribution.fresh}:"
+    rest = "" if not attribution.stay else f"; {_others(attribution)} may stay {attribution.stale}"
+    share = f"{_share(attribution.share)} of the lift {where}" if math.isfinite(attribution.share.value) else f"a lift {where}"
+    sentence = f"{verb} {listed(attribution.chosen)}: {share} ({_gain(attribution, attribution.lift)}){rest}."
+    if not attribution.worth:
+        small = wording.number(attribution.min_lift, decimals(attribution))
         return f"{sentence} It is a lift, though it may be smaller than the smallest one worth having, {small}."
     return sentence
 
 
-def notes(found: AttributionResult) -> list[str]:
+def notes(attribution: AttributionResult) -> list[str]:
     """Notes on the plan: the data behind it, and slices where it does not hold."""
-    said = [
-        f"All views {found.fresh}: {found.whole.sentence}, on all test days.",
+    sentences = [
+        f"All views {attribution.fresh}: {attribution.whole.sentence}, on all test days.",
         *(
-            [f"Making the others {found.fresh} too: {found.rest.sentence}."]
-            if found.rest is not None and found.chosen and found.stay
+            [f"Making the others {attribution.fresh} too: {attribution.rest.sentence}."]
+            if attribution.rest is not None and attribution.chosen and attribution.stay
             else []
         ),
-        *(said for part in found.slices if (said := _slice(found, part))),
-        *(f"{finding.severity}: {finding.message}" for finding in found.leak_audit if finding.severity != "ok"),
-        *found.joined,
+        *(sentences for slice_lift in attribution.slices if (sentences := _slice(attribution, slice_lift))),
+        *(f"{finding.severity}: {finding.message}" for finding in attribution.leak_audit if finding.severity != "ok"),
+        *attribution.joined,
         (
-            f"The path was chosen on {found.choosing_days} test days, every other one; its lifts are measured on the {found.reporting_days} days "
-            f"between. Single views are tested on all days, {2 * len(found.units)} steps together (Holm). "
-            f"{found.sets} sets of fresh views were trained."
+            f"The path was chosen on {attribution.choosing_days} test days, every other one; its lifts are measured on the {attribution.reporting_days} days "
+            f"between. Single views are tested on all days, {2 * len(attribution.units)} steps together (Holm). "
+            f"{attribution.sets} sets of fresh views were trained."
         ),
     ]
-    return [*said, *([found.intervals] if found.intervals else [])]
+    return [*sentences, *([attribution.intervals] if attribution.intervals else [])]
 
 
-def decimals(found: AttributionResult) -> int:
+def decimals(attribution: AttributionResult) -> int:
     """How many decimals show the metric of this attribution."""
-    return wording.places_of(value.value for value in found.values.values())
+    return wording.places_of(value.value for value in attribution.values.values())
 
 
 def listed(names: Sequence[str]) -> str:
@@ -72,16 +72,16 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _others(found: AttributionResult) -> str:
-    return f"the other {len(found.stay)}" if len(found.stay) > 2 else listed(found.stay)
+def _others(attribution: AttributionResult) -> str:
+    return f"the other {len(attribution.stay)}" if len(attribution.stay) > 2 else listed(attribution.stay)
 
 
 def _of_set(names: str, lift: Paired) -> str:
     return f"The best set found, {names}, is {lift.sentence}"
 
 
-def _gain(found: AttributionResult, step: Paired) -> str:
-    return wording.gain(step, decimals(found))
+def _gain(attribution: AttributionResult, step: Paired) -> str:
+    return wording.gain(step, decimals(attribution))
 
 
 def _share(share: Estimate) -> str:
@@ -90,10 +90,10 @@ def _share(share: Estimate) -> str:
     return f"{100 * share.value:.0f} % [{100 * share.low:.0f} %, {100 * share.high:.0f} %]"
 
 
-def _slice(found: AttributionResult, part: SliceLift) -> str:
+def _slice(attribution: AttributionResult, slice_lift: SliceLift) -> str:
     """A note for a slice where the step, or else the plan, is not a lift; empty if both are."""
-    if part.whole is not None and part.whole.verdict != "LIFT":
-        return f"{part.name}: {found.stale} {wording.ARROW} {found.fresh} is not a lift ({part.whole.sentence})."
-    if found.chosen and part.lift is not None and part.lift.verdict != "LIFT":
-        return f"{part.name}: the plan is not a lift ({part.lift.sentence})."
+    if slice_lift.whole is not None and slice_lift.whole.verdict != "LIFT":
+        return f"{slice_lift.name}: {attribution.stale} {wording.ARROW} {attribution.fresh} is not a lift ({slice_lift.whole.sentence})."
+    if attribution.chosen and slice_lift.lift is not None and slice_lift.lift.verdict != "LIFT":
+        return f"{slice_lift.name}: the plan is not a lift ({slice_lift.lift.sentence})."
     return ""

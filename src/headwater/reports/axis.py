@@ -30,8 +30,8 @@ def points(result: BacktestResult) -> list[Point]:
         if level.age_seconds is not None and result.headline in level.metrics
     ]
     nearest = floor([age for age, _, _ in read])
-    found = [Point(level, max(age, nearest), value) for age, level, value in read if math.isfinite(value.value)]
-    return sorted(found, key=lambda point: -point.at)
+    points_by_age = [Point(level, max(age, nearest), value) for age, level, value in read if math.isfinite(value.value)]
+    return sorted(points_by_age, key=lambda point: -point.at)
 
 
 def is_curve(points: Sequence[Point]) -> bool:
@@ -84,7 +84,7 @@ def bounds(result: BacktestResult) -> tuple[float, float]:
     estimates = [point.estimate for point in points(result)]
     base = reference(result)
     estimates += [base.metrics[result.headline]] if base else []
-    values = [value for one in estimates for value in (one.value, one.low, one.high) if math.isfinite(value)]
+    values = [value for metric in estimates for value in (metric.value, metric.low, metric.high) if math.isfinite(value)]
     low, high = min(values), max(values)
     room = (high - low) or abs(high) or 1.0
     return low - 0.08 * room, high + 0.2 * room

@@ -21,8 +21,8 @@ def to_text(result: BacktestResult) -> str:
     for level in result.levels[:_LEVELS]:
         value = wording.estimate(level.metrics[metric], decimals) if metric in level.metrics else wording.NO_VALUE
         step = reached.get(level.name)
-        said = "" if step is None else f"{wording.gain(step, decimals)} {step.verdict}"
-        lines.append(cut(f"  {cut(level.name, _NAME):<{_NAME}}  {value:<24}  {said}".rstrip(), WIDTH))
+        gain = "" if step is None else f"{wording.gain(step, decimals)} {step.verdict}"
+        lines.append(cut(f"  {cut(level.name, _NAME):<{_NAME}}  {value:<24}  {gain}".rstrip(), WIDTH))
     if len(result.levels) > _LEVELS:
         lines.append(f"  and {len(result.levels) - _LEVELS} more levels")
     return "\n".join([*lines, ".table() prints more, .write_html(path) writes the report, .result holds every number"])

@@ -44,9 +44,9 @@ class Part:
     blocks: Sequence[Block]
 
 
-def to_html(part: Part) -> Html:
+def to_html(page_section: Part) -> Html:
     """The section as HTML."""
-    return section(part.name, part.heading, *(_html(block) for block in part.blocks))
+    return section(page_section.name, page_section.heading, *(_html(block) for block in page_section.blocks))
 
 
 def _html(block: Block) -> Html:
@@ -59,9 +59,9 @@ def _html(block: Block) -> Html:
             return grid(caption, [esc(text) for text in headings], [[esc(cell) for cell in row] for row in rows])
 
 
-def to_markdown(part: Part) -> str:
+def to_markdown(page_section: Part) -> str:
     """The section as Markdown."""
-    return "\n\n".join([f"## {_plain(part.heading)}", *(_markdown(block) for block in part.blocks if not _empty(block))])
+    return "\n\n".join([f"## {_plain(page_section.heading)}", *(_markdown(block) for block in page_section.blocks if not _empty(block))])
 
 
 def _markdown(block: Block) -> str:

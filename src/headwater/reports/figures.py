@@ -66,19 +66,19 @@ def lift_curve(result: BacktestResult) -> Json | None:
 def slice_gains(result: BacktestResult, step: Paired) -> Json:
     """One step's gain on all rows and on every slice; gains below the smallest worth having are shaded."""
     rows: list[tuple[str, Paired]] = [("all rows", step)]
-    for part in result.slices:
-        known = wording.steps(part.levels, part.paired, step.metric)
-        rows += [(part.name, one) for one in known if (one.from_, one.to) == (step.from_, step.to)]
+    for slice_result in result.slices:
+        known = wording.steps(slice_result.levels, slice_result.paired, step.metric)
+        rows += [(slice_result.name, gain) for gain in known if (gain.from_, gain.to) == (step.from_, step.to)]
     heights = list(range(len(rows), 0, -1))
     places, least = wording.places(result, step.metric), result.min_lift.get(step.metric, 0.0)
     dots: Json = {
         "type": "scatter",
         "mode": "markers",
-        "x": [_finite(one.delta) for _, one in rows],
+        "x": [_finite(gain.delta) for _, gain in rows],
         "y": heights,
-        "error_x": _error([Estimate(one.delta, one.low, one.high) for _, one in rows]),
+        "error_x": _error([Estimate(gain.delta, gain.low, gain.high) for _, gain in rows]),
         "marker": {"size": 10, "color": "var(--series-2)", "symbol": ["diamond", *["circle"] * (len(rows) - 1)]},
-        "text": [f"<b>{esc(name)}</b><br>{esc(wording.judged(one, places))}" for name, one in rows],
+        "text": [f"<b>{esc(name)}</b><br>{esc(wording.judged(gain, places))}" for name, gain in rows],
         "hovertemplate": "%{text}<extra></extra>",
     }
     layout = _layout(height=70 + 56 * len(rows), top=6)
@@ -87,7 +87,7 @@ def slice_gains(result: BacktestResult, step: Paired) -> Json:
         "",
         range=[0.4, len(rows) + 0.6],
         tickvals=heights,
-        ticktext=[f"<b>{_folded(name)}</b><br>{esc(one.verdict)}" for name, one in rows],
+        ticktext=[f"<b>{_folded(name)}</b><br>{esc(gain.verdict)}" for name, gain in rows],
         showgrid=False,
         ticks="outside",
         ticklen=8,
@@ -105,15 +105,15 @@ def rows_per_day(result: BacktestResult) -> Json | None:
     bars: list[Json] = [
         {
             "type": "bar",
-            "name": part,
-            "x": [day for day, _, kind in days if kind == part],
-            "y": [rows for _, rows, kind in days if kind == part],
+            "name": use,
+            "x": [day for day, _, kind in days if kind == use],
+            "y": [rows for _, rows, kind in days if kind == use],
             "opacity": 0.8,
             "marker": {"color": colour, "line": {"width": 0}},
-            "hovertemplate": "%{x}: %{y} rows<extra>" + part + "</extra>",
+            "hovertemplate": "%{x}: %{y} rows<extra>" + use + "</extra>",
         }
-        for part, colour in _PARTS
-        if any(kind == part for _, _, kind in days)
+        for use, colour in _PARTS
+        if any(kind == use for _, _, kind in days)
     ]
     layout = _layout(height=230, top=34)
     layout.update(barmode="stack", bargap=0.0, showlegend=True, legend={**_legend(), "traceorder": "normal"})
@@ -258,8 +258,8 @@ def _error(values: Sequence[Estimate]) -> Json:
     return {
         "type": "data",
         "symmetric": False,
-        "array": [_finite(one.high - one.value) for one in values],
-        "arrayminus": [_finite(one.value - one.low) for one in values],
+        "array": [_finite(metric.high - metric.value) for metric in values],
+        "arrayminus": [_finite(metric.value - metric.low) for metric in values],
         "color": "var(--series-2)",
         "thickness": 1.5,
         "width": 0,

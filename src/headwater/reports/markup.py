@@ -24,7 +24,7 @@ def esc(text: str) -> Html:
 
 def join(parts: Iterable[Html], between: str = "\n") -> Html:
     """Join pieces of HTML; empty ones are dropped."""
-    return Html(between.join(part for part in parts if part))
+    return Html(between.join(piece for piece in parts if piece))
 
 
 def paragraph(text: str, kind: str = "") -> Html:

@@ -19,8 +19,8 @@ def to_notebook(result: BacktestResult) -> str:
 
     It has no scripts (a notebook may strip them) and no style sheets (a notebook would apply them to other cells).
     """
-    said = wording.rest(result), wording.in_practice(result), wording.together(result), wording.new_keys(result), wording.money(result)
-    lines = [line for line in said if line]
+    sentences = wording.rest(result), wording.in_practice(result), wording.together(result), wording.new_keys(result), wording.money(result)
+    lines = [line for line in sentences if line]
     leaks = [f"Leak: do not trust these numbers until it is fixed. {message}" for message in wording.leaks(result)]
     conditions = [f"{where}: {what}" for where, what in wording.exceptions(result)]
     return join(

@@ -28,14 +28,16 @@ def transitions(result: BacktestResult) -> Html:
 
 def _transition(result: BacktestResult, step: Transition) -> list[Html]:
     arrow = f" {wording.ARROW} "
-    fresh = next((part.paired for part in result.slices if part.name == _NEW), [])
+    fresh = next((slice_result.paired for slice_result in result.slices if slice_result.name == _NEW), [])
     covered = [esc(arrow.join(map(wording.share, ends))) for ends in (step.coverage, step.coverage_of_new)]
     gains = [_gain(result, _found(result.paired, step, result.headline)), _gain(result, _found(fresh, step, result.headline))]
     return [esc(_SAYS[step.number]), esc(f"{step.from_}{arrow}{step.to}"), *covered, *gains]
 
 
 def _found(paired: Sequence[Paired], step: Transition, metric: str) -> Paired | None:
-    return next((one for one in paired if (one.from_, one.to, one.metric) == (step.from_, step.to, metric)), None)
+    return next(
+        (difference for difference in paired if (difference.from_, difference.to, difference.metric) == (step.from_, step.to, metric)), None
+    )
 
 
 def _gain(result: BacktestResult, step: Paired | None) -> Html:
@@ -51,9 +53,9 @@ def money(result: BacktestResult) -> Html:
         return EMPTY
     places = wording.places(result, _COST)
     levels = [
-        [esc(level.name), value_cell(wording.number(found.value, places), wording.interval(found.low, found.high, places))]
+        [esc(level.name), value_cell(wording.number(metric.value, places), wording.interval(metric.low, metric.high, places))]
         for level in result.levels
-        if (found := level.metrics.get(_COST))
+        if (metric := level.metrics.get(_COST))
     ]
     saved = [
         [esc(f"{step.from_} {wording.ARROW} {step.to}"), _gain(result, step), esc(step.verdict)]

@@ -13,7 +13,7 @@ _MOST = 6  # inputs in a picture
 _COLORS = ("var(--series-2)", "var(--series-1)")
 
 
-def readiness_section(found: Readiness) -> Html:
+def readiness_section(result: Readiness) -> Html:
     """The level of each view with its next blocker, the two ladders, and every check."""
     views = [
         [
@@ -23,17 +23,17 @@ def readiness_section(found: Readiness) -> Html:
             esc("nothing" if view.blocker is None else f"{view.blocker.check}, for {view.blocker.level}: {view.blocker.what}"),
             esc("" if view.blocker is None else view.blocker.remedy),
         ]
-        for view in found.views
+        for view in result.views
     ]
     ladders = [
         f"{ladder.name}: {ladder.rungs[ladder.reached]}; at best {ladder.rungs[ladder.possible]}"
-        for ladder in (found.online, found.learning)
+        for ladder in (result.online, result.learning)
     ]
     checks = [
         [esc(f.check), esc(f.state), esc(f.title), esc(f.about), esc(f.said), esc(_origin(f.reading)), esc(f.green), esc(f.red)]
-        for f in found.findings
+        for f in result.findings
     ]
-    counts = ", ".join(f"{count} {state}" for state, count in found.counts().items())
+    counts = ", ".join(f"{count} {state}" for state, count in result.counts().items())
     return section(
         "readiness",
         "Readiness",
@@ -43,27 +43,29 @@ def readiness_section(found: Readiness) -> Html:
     )
 
 
-def cost_section(found: Cost) -> Html:
+def cost_section(result: Cost) -> Html:
     """The cost a day of each way to serve, its parts, its sensitivity to each input, and the origin of each number."""
     parts = [
-        [esc(way.name), esc(part.name), esc(f"{part.amount.value:,.4g}"), esc(part.arithmetic)] for way in found.ways for part in way.parts
+        [esc(way.name), esc(component.name), esc(f"{component.amount.value:,.4g}"), esc(component.arithmetic)]
+        for way in result.ways
+        for component in way.parts
     ]
-    totals = [[esc(way.name), esc(_shown(way.total))] for way in found.ways]
+    totals = [[esc(way.name), esc(_shown(way.total))] for way in result.ways]
     points = [
         [esc(f"{p.from_} to {p.to}"), esc(f"{p.lift:+.4f} {p.metric}"), esc(_shown(p.extra)), esc(_shown(p.per_point))]
-        for p in found.points
+        for p in result.points
     ]
     inputs = [
         [esc(name), esc(_shown(r)), esc(_origin(r)), esc(r.source if isinstance(r, Number) else r.reason)]
-        for name, r in found.inputs.items()
+        for name, r in result.inputs.items()
     ]
     return section(
         "cost",
         "Cost",
-        paragraph(found.sentence),
-        grid(f"{found.currency} a day", _heads("way", "total"), totals),
-        grid("Parts of the totals", _heads("way to serve", "part", found.currency, "formula"), parts) if parts else EMPTY,
-        join(_picture(way.name, [s for s in found.swings if s.way == way.name]) for way in found.ways),
+        paragraph(result.sentence),
+        grid(f"{result.currency} a day", _heads("way", "total"), totals),
+        grid("Parts of the totals", _heads("way to serve", "part", result.currency, "formula"), parts) if parts else EMPTY,
+        join(_picture(way.name, [s for s in result.swings if s.way == way.name]) for way in result.ways),
         grid("Cost of a point of lift", _heads("step", "lift", "extra a day", "a day for 0.01"), points) if points else EMPTY,
         grid("Every input", _heads("symbol", "value", "origin", "source"), inputs),
     )

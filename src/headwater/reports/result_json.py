@@ -33,14 +33,14 @@ def to_json(result: BacktestResult) -> dict[str, object]:
         "paired": _paired(result.paired),
         "slices": [
             {
-                "name": part.name,
-                "describes": part.describes,
-                "rows": part.rows,
-                "levels": _levels(part.levels),
-                "paired": _paired(part.paired),
-                "note": part.note,
+                "name": slice_result.name,
+                "describes": slice_result.describes,
+                "rows": slice_result.rows,
+                "levels": _levels(slice_result.levels),
+                "paired": _paired(slice_result.paired),
+                "note": slice_result.note,
             }
-            for part in result.slices
+            for slice_result in result.slices
         ],
         "leak_audit": [
             {**asdict(finding), "columns": list(finding.columns), "share": _finite(finding.share)} for finding in result.leak_audit

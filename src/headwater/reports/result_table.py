@@ -169,13 +169,15 @@ class _Writer:
         table = self._table(f"Slices: {main.from_} {wording.ARROW} {main.to}")
         for heading in ("slice", "rows", "gain", "verdict"):
             table.add_column(heading, overflow="fold", justify="right" if heading == "rows" else "left")
-        for part in self.result.slices:
-            found = [
-                step for step in wording.steps(part.levels, part.paired, main.metric) if (step.from_, step.to) == (main.from_, main.to)
+        for slice_result in self.result.slices:
+            level_of = [
+                step
+                for step in wording.steps(slice_result.levels, slice_result.paired, main.metric)
+                if (step.from_, step.to) == (main.from_, main.to)
             ]
-            gain = wording.gain(found[0], decimals) if found else wording.NO_VALUE
-            judged = self.text(found[0].verdict, VERDICT_STYLES[found[0].verdict]) if found else self.text(part.note)
-            table.add_row(self.text(part.name), self.text(wording.count(part.rows)), self.text(gain), judged)
+            gain = wording.gain(level_of[0], decimals) if level_of else wording.NO_VALUE
+            judged = self.text(level_of[0].verdict, VERDICT_STYLES[level_of[0].verdict]) if level_of else self.text(slice_result.note)
+            table.add_row(self.text(slice_result.name), self.text(wording.count(slice_result.rows)), self.text(gain), judged)
         return table
 
     def _foot(self) -> Sequence[RenderableType]:

@@ -58,10 +58,10 @@ def _conditions(result: BacktestResult) -> Html:
         return EMPTY
     if not result.slices:
         return Html(f'<div class="note">{paragraph("This holds on average over all test rows; no slices were tested.")}</div>')
-    found = wording.exceptions(result)
-    if not found:
+    differing = wording.exceptions(result)
+    if not differing:
         return Html(f'<div class="note">{paragraph("Every slice has the same verdict.")}</div>')
-    items = "".join(f"<li><strong>{esc(where)}</strong>: {esc(what)}</li>" for where, what in found)
+    items = "".join(f"<li><strong>{esc(where)}</strong>: {esc(what)}</li>" for where, what in differing)
     return Html(f'<div class="note warn"><h3>Where the verdict differs</h3><ul>{items}</ul></div>')
 
 
@@ -222,10 +222,10 @@ def slices(result: BacktestResult) -> Html:
     plot, label = EMPTY, wording.metric_label(result.headline)
     if step is not None and result.slices:
         says = "; ".join(
-            f"{part.name}: {wording.judged(one, wording.places(result, step.metric))}"
-            for part in result.slices
-            for one in wording.steps(part.levels, part.paired, step.metric)
-            if (one.from_, one.to) == (step.from_, step.to)
+            f"{slice_result.name}: {wording.judged(difference, wording.places(result, step.metric))}"
+            for slice_result in result.slices
+            for difference in wording.steps(slice_result.levels, slice_result.paired, step.metric)
+            if (difference.from_, difference.to) == (step.from_, step.to)
         )
         caption = f"The step from {step.from_} to {step.to} on each slice. Grey: too small to be worth having."
         plot = figure("slices", figures.slice_gains(result, step), f"Gain in {label}. {says}", caption)
@@ -249,15 +249,15 @@ def _slice_table(result: BacktestResult) -> Html:
             *(_estimate(result, level, result.headline) for level in result.levels),
         ]
     ]
-    rows += [_slice_row(result, part, names) for part in result.slices]
+    rows += [_slice_row(result, slice_result, names) for slice_result in result.slices]
     return grid(f"{label} of each level on each slice.", [esc(text) for text in ("slice", "rows", *names)], rows)
 
 
-def _slice_row(result: BacktestResult, part: SliceResult, names: Sequence[str]) -> list[Html]:
-    about = "; ".join(text for text in (part.describes, part.note) if text)
-    found = {level.name: level for level in part.levels}
-    values = [_estimate(result, found[name], result.headline) if name in found else esc(wording.NO_VALUE) for name in names]
-    return [Html(f"{esc(part.name)}<small>{esc(about)}</small>"), esc(wording.count(part.rows)), *values]
+def _slice_row(result: BacktestResult, slice_result: SliceResult, names: Sequence[str]) -> list[Html]:
+    about = "; ".join(text for text in (slice_result.describes, slice_result.note) if text)
+    level_of = {level.name: level for level in slice_result.levels}
+    values = [_estimate(result, level_of[name], result.headline) if name in level_of else esc(wording.NO_VALUE) for name in names]
+    return [Html(f"{esc(slice_result.name)}<small>{esc(about)}</small>"), esc(wording.count(slice_result.rows)), *values]
 
 
 def curves(result: BacktestResult) -> Html:
@@ -292,7 +292,7 @@ def assumptions(result: BacktestResult) -> Html:
 def definitions(result: BacktestResult) -> Html:
     """The definitions section: definitions, fingerprint and versions of the run."""
     seen = [(f"{column} (categories seen in training)", wording.count(kinds)) for column, kinds in result.encoded.items()]
-    took = [(part, wording.duration(seconds)) for part, seconds in result.seconds.items()]
+    took = [(phase, wording.duration(seconds)) for phase, seconds in result.seconds.items()]
     cards = [
         card("Estimator", paragraph(result.estimator), pairs(seen)),
         card("Time taken", pairs(took)),

@@ -57,8 +57,8 @@ _AGES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"
 def not_in_training(result: BacktestResult) -> list[str]:
     """A sentence about the features that no level reads; empty if there are none."""
     names = result.not_in_training
-    said = f"not in training, since a third party without history= says {'it' if len(names) == 1 else 'them'}: {', '.join(names)}"
-    return [said] if names else []
+    sentence = f"not in training, since a third party without history= says {'it' if len(names) == 1 else 'them'}: {', '.join(names)}"
+    return [sentence] if names else []
 
 
 def metric_label(metric: str) -> str:
@@ -152,26 +152,26 @@ def count(rows: int) -> str:
     return f"{rows:,}"
 
 
-def share(part: float) -> str:
+def share(fraction: float) -> str:
     """A share in per cent; only 1 is shown as 100 %, only 0 as 0 %.
 
     >>> share(1.0), share(0.9999), share(0.634), share(0.00004), share(0.0), share(float("nan"))
     ('100 %', '>99.9 %', '63.4 %', '<0.1 %', '0 %', '–')
     """
-    if not math.isfinite(part):
+    if not math.isfinite(fraction):
         return NO_VALUE
-    if 0 < part < 0.001:
+    if 0 < fraction < 0.001:
         return "<0.1 %"
-    if 0.999 < part < 1:
+    if 0.999 < fraction < 1:
         return ">99.9 %"
-    return f"{100 * part:.1f}".removesuffix(".0") + " %"
+    return f"{100 * fraction:.1f}".removesuffix(".0") + " %"
 
 
 def steps(levels: Sequence[LevelResult], paired: Sequence[Paired], metric: str) -> list[Paired]:
     """The steps from each level to the next in one metric, without the jump from first to last."""
     names = [level.name for level in levels]
-    found = {(step.from_, step.to): step for step in paired if step.metric == metric}
-    return [found[pair] for pair in pairwise(names) if pair in found]
+    by_ends = {(step.from_, step.to): step for step in paired if step.metric == metric}
+    return [by_ends[pair] for pair in pairwise(names) if pair in by_ends]
 
 
 def whole_way(result: BacktestResult, metric: str) -> Paired | None:
@@ -231,7 +231,7 @@ def in_practice(result: BacktestResult) -> str:
     return f"Of the {top} of requests with the highest scores, {share(after)} are positive instead of {share(before)}."
 
 
-def called_differently(result: BacktestResult, part: SliceResult) -> list[Paired]:
+def called_differently(result: BacktestResult, slice_result: SliceResult) -> list[Paired]:
     """The headline steps whose verdict on this slice is a lift or a harm and on all rows is not, or the other way round.
 
     "Not shown" against "no lift worth having" is not a difference: the action is the same, only the number of rows differs.
@@ -239,7 +239,7 @@ def called_differently(result: BacktestResult, part: SliceResult) -> list[Paired
     overall = {(step.from_, step.to): step for step in steps(result.levels, result.paired, result.headline)}
     return [
         step
-        for step in steps(part.levels, part.paired, result.headline)
+        for step in steps(slice_result.levels, slice_result.paired, result.headline)
         if _effect(step) != _effect(overall.get((step.from_, step.to), step))
     ]
 
@@ -248,13 +248,16 @@ def exceptions(result: BacktestResult) -> list[tuple[str, str]]:
     """Slices whose verdict differs: (slice and its rows, its verdicts, the main step first)."""
     decimals, main = places(result, result.headline), main_step(result)
     ends = (main.from_, main.to) if main else None
-    found = [(part, sorted(called_differently(result, part), key=lambda step: (step.from_, step.to) != ends)) for part in result.slices]
+    differing = [
+        (slice_result, sorted(called_differently(result, slice_result), key=lambda step: (step.from_, step.to) != ends))
+        for slice_result in result.slices
+    ]
     return [
         (
-            f"{part.name} ({count(part.rows)} rows)",
+            f"{slice_result.name} ({count(slice_result.rows)} rows)",
             "; ".join(f"{step.from_} {ARROW} {step.to}: {judged(step, decimals)}" for step in different),
         )
-        for part, different in found
+        for slice_result, different in differing
         if different
     ]
 
@@ -295,22 +298,22 @@ def intervals(result: BacktestResult) -> str:
 
 def new_keys(result: BacktestResult) -> str:
     """The share of new keys in a sentence; empty if no predictions are precomputed."""
-    found = result.new_keys
-    if found is None:
+    keys = result.new_keys
+    if keys is None:
         return ""
-    what = f"new {' and '.join(found.keys)} keys"
-    return f"{found.per_day:,.1f} {what} a day request a prediction that was not precomputed: {share(found.share)} of all requests."
+    what = f"new {' and '.join(keys.keys)} keys"
+    return f"{keys.per_day:,.1f} {what} a day request a prediction that was not precomputed: {share(keys.share)} of all requests."
 
 
 def money(result: BacktestResult) -> str:
     """The costs given, and the cost of flagging nothing or everything, in a sentence; empty without costs."""
-    found = result.money
-    if found is None:
+    costs = result.money
+    if costs is None:
         return ""
-    said = ", ".join(f"{kind.replace('_', ' ')} {cost}" for kind, cost in found.describes.items())
+    stated = ", ".join(f"{kind.replace('_', ' ')} {cost}" for kind, cost in costs.describes.items())
     decimals = places(result, "cost")
-    ends = f"flagging nothing costs {number(found.nothing, decimals)}, flagging everything {number(found.everything, decimals)}"
-    return f"Costs: {said}. Per 1,000 requests {ends}."
+    ends = f"flagging nothing costs {number(costs.nothing, decimals)}, flagging everything {number(costs.everything, decimals)}"
+    return f"Costs: {stated}. Per 1,000 requests {ends}."
 
 
 def leaks(result: BacktestResult) -> list[str]:
@@ -362,16 +365,16 @@ def _adds(result: BacktestResult, known: Sequence[Paired], *, over: bool = False
     """One phrase for each step, in order; adjacent steps with the same null verdict share one."""
     phrases = []
     for judged_as, group in groupby(known, key=lambda step: step.verdict):
-        some = list(group)
-        names = [f"{step.to} over {step.from_}" if over else step.to for step in some]
-        widest = max(some, key=lambda step: (math.isfinite(step.high), step.high))
+        equal_steps = list(group)
+        names = [f"{step.to} over {step.from_}" if over else step.to for step in equal_steps]
+        widest = max(equal_steps, key=lambda step: (math.isfinite(step.high), step.high))
         limit = at_most(widest, places(result, widest.metric))
         if judged_as == "no lift worth having":
             phrases.append(f"{_listed(names)} {'adds' if len(names) == 1 else 'add'} no lift worth having{limit}")
         elif judged_as == "not shown":
             phrases.append(f"a lift from {_listed(names, 'or')} is not shown{limit}")
         else:
-            phrases += [f"{name} {_changes(result, step)}" for name, step in zip(names, some, strict=True)]
+            phrases += [f"{name} {_changes(result, step)}" for name, step in zip(names, equal_steps, strict=True)]
     return phrases
 
 

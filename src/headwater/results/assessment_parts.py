@@ -42,7 +42,7 @@ class Network:
     def to_dict(self) -> dict[str, object]:
         """The value as JSON data."""
         return {
-            "effects": [one.to_dict() for one in self.effects],
+            "effects": [effect.to_dict() for effect in self.effects],
             "experiment": self.experiment,
             "why": self.tells,
             "answered": self.answered,
@@ -198,7 +198,7 @@ class AtRequest:
 
     def to_dict(self) -> dict[str, object]:
         """The value as JSON data."""
-        lifts = self.timed_out.to_dict() if isinstance(self.timed_out, Missing) else [one.to_dict() for one in self.timed_out]
+        lifts = self.timed_out.to_dict() if isinstance(self.timed_out, Missing) else [timed_out.to_dict() for timed_out in self.timed_out]
         return {
             "name": self.name,
             "kind": self.kind,

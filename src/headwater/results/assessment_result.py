@@ -41,7 +41,7 @@ class AssessmentResult(Readable):
 
     def to_dict(self) -> dict[str, object]:
         """The assessment as JSON data."""
-        attributed = self.lift.said.get("attribution") if isinstance(self.lift, Lift) else None
+        attributed = self.lift.source_json.get("attribution") if isinstance(self.lift, Lift) else None
         return {
             "project": self.project,
             "model": self.model,
@@ -49,9 +49,9 @@ class AssessmentResult(Readable):
             "verdict": self.verdict,
             "decision": self.decision.to_dict(),
             "plan": self.plan.to_dict(),
-            "changes": [one.to_dict() for one in self.changes],
+            "changes": [item.to_dict() for item in self.changes],
             "risks": list(self.risks),
-            "backtest": {"missing": self.lift.reason} if isinstance(self.lift, Missing) else dict(self.lift.said),
+            "backtest": {"missing": self.lift.reason} if isinstance(self.lift, Missing) else dict(self.lift.source_json),
             "attribution": (
                 self.attribution.to_dict()
                 if isinstance(self.attribution, AttributionResult)
@@ -60,14 +60,14 @@ class AssessmentResult(Readable):
             "cost": _part(self.cost),
             "readiness": _part(self.readiness),
             "latency": {"p99": self.latency.to_dict(), "budget": self.budget.to_dict()},
-            "at_request": [one.to_dict() for one in self.at_request],
+            "at_request": [item.to_dict() for item in self.at_request],
             "network": self.network.to_dict(),
-            "published": [one.to_dict() for one in self.published],
+            "published": [item.to_dict() for item in self.published],
         }
 
     def __str__(self) -> str:
         return self.verdict
 
 
-def _part(part: Cost | Readiness | Missing) -> dict[str, object]:
-    return {"missing": part.reason} if isinstance(part, Missing) else part.to_dict()
+def _part(result: Cost | Readiness | Missing) -> dict[str, object]:
+    return {"missing": result.reason} if isinstance(result, Missing) else result.to_dict()

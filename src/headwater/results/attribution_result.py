@@ -107,8 +107,8 @@ class AttributionResult(Readable):
 
     def to_dict(self) -> dict[str, object]:
         """The attribution as JSON data: all fields except `level`, whose fresh views `fresh_views` names; NaN becomes None."""
-        found = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "level"}
-        return found | {"fresh_views": list(self.fresh_views)}
+        values = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "level"}
+        return values | {"fresh_views": list(self.fresh_views)}
 
     @property
     def fresh_views(self) -> Sequence[str]:

@@ -39,7 +39,7 @@ class Way(Readable):
         return {
             "name": self.name,
             "total": self.total.to_dict(),
-            "parts": [part.to_dict() for part in self.parts],
+            "parts": [component.to_dict() for component in self.parts],
             "lacks": list(self.lacks),
         }
 

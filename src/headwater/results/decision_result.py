@@ -62,9 +62,9 @@ class Barred(Readable):
 def alike(barred: Sequence[Barred]) -> list[tuple[list[str], Barred]]:
     """Views with the same blocker and the same reachable freshness, grouped; in the order of the first of each."""
     groups: dict[object, tuple[list[str], Barred]] = {}
-    for one in barred:
-        names, _ = groups.setdefault((one.blocker.check, one.blocker.state, one.reachable, one.why), ([], one))
-        names.append(one.view)
+    for view in barred:
+        names, _ = groups.setdefault((view.blocker.check, view.blocker.state, view.reachable, view.why), ([], view))
+        names.append(view.view)
     return list(groups.values())
 
 
@@ -106,7 +106,7 @@ class Decision(Readable):
             "extra": self.extra.to_dict(),
             "per_point": self.per_point.to_dict(),
             "barred": [{"view": b.view, "reachable": b.reachable, "blocker": b.blocker.to_dict()} for b in self.barred],
-            "rules": [{"rule": rule, "said": said} for rule, said in self.rules],
+            "rules": [{"rule": rule, "said": outcome} for rule, outcome in self.rules],
         }
 
 

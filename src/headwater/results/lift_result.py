@@ -72,7 +72,7 @@ class Lift:
 
     steps: from each level to the next, in the headline metric. whole: from the first level to the last; None for two. money: the steps of
     the metric "cost", if costs were given. leaks: findings that make every number unreliable. earned: of an attribution, if there is one.
-    said: the whole backtest as JSON data.
+    source_json: the whole backtest as JSON data.
     """
 
     model: str
@@ -83,7 +83,7 @@ class Lift:
     money: Sequence[Step]
     leaks: Sequence[str]
     earned: Earned | None
-    said: Mapping[str, object]
+    source_json: Mapping[str, object]
 
     def level(self, name: str) -> Stand:
         """The level of that name."""

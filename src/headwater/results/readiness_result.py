@@ -117,7 +117,7 @@ class ViewReadiness(Readable):
             "reachable": self.reachable,
             "possible": self.possible,
             "blocker": None if self.blocker is None else self.blocker.to_dict(),
-            "blockers": [one.to_dict() for one in self.blockers],
+            "blockers": [blocker.to_dict() for blocker in self.blockers],
         }
 
 

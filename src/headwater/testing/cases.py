@@ -76,12 +76,18 @@ class Case:
 def aggregations() -> list[Aggregation]:
     """Every aggregation over every kind of column that it takes."""
     numbers, every = ("real", "whole", "flag"), ("real", "whole", "flag", "word", "moment")
-    made = [make.count(), make.since_last(), make.latest(*every), make.open_count(until="moment"), make.open_age(until="moment")]
-    made += [f(*numbers) for f in (make.sum, make.mean, make.std)] + [make.std("real", ddof=0, name="spread")]
-    made += [f(*every) for f in (make.count, make.min, make.max, make.first, make.last)]
-    made += _more(numbers, every) + _maps()
-    flagged = [replace(m, where="flag", name=None) for m in made if m.name is None]
-    return [*made, *flagged]
+    every_aggregation = [
+        make.count(),
+        make.since_last(),
+        make.latest(*every),
+        make.open_count(until="moment"),
+        make.open_age(until="moment"),
+    ]
+    every_aggregation += [f(*numbers) for f in (make.sum, make.mean, make.std)] + [make.std("real", ddof=0, name="spread")]
+    every_aggregation += [f(*every) for f in (make.count, make.min, make.max, make.first, make.last)]
+    every_aggregation += _more(numbers, every) + _maps()
+    flagged = [replace(m, where="flag", name=None) for m in every_aggregation if m.name is None]
+    return [*every_aggregation, *flagged]
 
 
 def _more(numbers: Sequence[str], every: Sequence[str]) -> list[Aggregation]:

@@ -48,43 +48,43 @@ def agrees_with_naive(aggregation: Aggregation, random: Random, references: Mapp
     compare(case(random, [aggregation]), references)
 
 
-def compare(given: Case, references: Mapping[str, Reference] = REFERENCES, *, threads: int = 1) -> pl.DataFrame:
+def compare(drawn: Case, references: Mapping[str, Reference] = REFERENCES, *, threads: int = 1) -> pl.DataFrame:
     """Assert that every feature of every row, and its status, is what the naive reference says; returns the features.
 
     Raises:
         AssertionError: the first feature and row that differ, with both values and the case.
     """
-    view = given.readable()
+    view = drawn.readable()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RowsLeftOutWarning)  # some events have no time on purpose
         warnings.simplefilter("ignore", NoEventsWarning)  # and some rows ask before any event
-        found = get_historical_features(view, given.asked, threads=threads, statuses=True)
-    answers = evaluate(given.view, given.events, given.rows, references=references)
-    assert found.height == len(given.rows), f"{len(given.rows)} rows in, {found.height} rows out"
+        features = get_historical_features(view, drawn.asked, threads=threads, statuses=True)
+    answers = evaluate(drawn.view, drawn.events, drawn.rows, references=references)
+    assert features.height == len(drawn.rows), f"{len(drawn.rows)} rows in, {features.height} rows out"
     for feature, name in zip(view.outputs, view.feature_names, strict=True):
-        for place, (value, answer) in enumerate(zip(found[name].to_list(), (a[name] for a in answers), strict=True)):
+        for row, (value, answer) in enumerate(zip(features[name].to_list(), (a[name] for a in answers), strict=True)):
             if not agree(answer, value, squared=TABLE[feature.aggregation.function].squared):
-                raise AssertionError(f"{name} of row {place} is {value!r}, and should be {answer}; {given}")
-        for place, (status, answer) in enumerate(zip(found[f"{name}__status"].to_list(), (a[name] for a in answers), strict=True)):
+                raise AssertionError(f"{name} of row {row} is {value!r}, and should be {answer}; {drawn}")
+        for row, (status, answer) in enumerate(zip(features[f"{name}__status"].to_list(), (a[name] for a in answers), strict=True)):
             if status != answer.status:
-                raise AssertionError(f"{name} of row {place} is {status}, and should be {answer}; {given}")
-    return found.select(view.feature_names)
+                raise AssertionError(f"{name} of row {row} is {status}, and should be {answer}; {drawn}")
+    return features.select(view.feature_names)
 
 
 def shuffles_change_nothing(aggregation: Aggregation, random: Random) -> None:
     """Events and rows in another order give the same bits, each row its own."""
-    given = case(random, [aggregation])
-    first = compare(given)
-    order = random.sample(range(len(given.rows)), len(given.rows))
-    shuffled = Case(given.view, random.sample(given.events, len(given.events)), [given.rows[i] for i in order])
+    drawn = case(random, [aggregation])
+    first = compare(drawn)
+    order = random.sample(range(len(drawn.rows)), len(drawn.rows))
+    shuffled = Case(drawn.view, random.sample(drawn.events, len(drawn.events)), [drawn.rows[i] for i in order])
     back = compare(shuffled)[[order.index(i) for i in range(len(order))]]
-    assert bits(first) == bits(back), f"another order changes the values: {given}"
+    assert bits(first) == bits(back), f"another order changes the values: {drawn}"
 
 
 def merge_is_associative(aggregation: Aggregation, random: Random) -> None:
     """(a + b) + c is a + (b + c)."""
     for feature, whole, asks, parts in _splits(aggregation, random, 3):
-        a, b, c = (_state(feature, part, asks) for part in parts)
+        a, b, c = (_state(feature, split, asks) for split in parts)
         join = _family(feature).merge
         left, right = join(join(_copy(a), _copy(b)), _copy(c)), join(_copy(a), join(_copy(b), _copy(c)))
         _same(feature, _finish(feature, left, whole, asks), _finish(feature, right, whole, asks), whole, "merge is not associative")
@@ -101,14 +101,22 @@ def merging_parts_makes_the_whole(aggregation: Aggregation, random: Random) -> N
 def nothing_is_neutral(aggregation: Aggregation, random: Random) -> None:
     """The state of no event changes nothing, on either side; and its value is the declared empty one."""
     for feature, whole, asks, _ in _splits(aggregation, random, 1):
-        some, none = _state(feature, whole, asks), _state(feature, _taken(whole, NOTHING), asks)
-        expected = _finish(feature, some, whole, asks)
+        whole_state, none = _state(feature, whole, asks), _state(feature, _taken(whole, NOTHING), asks)
+        expected = _finish(feature, whole_state, whole, asks)
         join = _family(feature).merge
         _same(
-            feature, _finish(feature, join(_copy(some), _copy(none)), whole, asks), expected, whole, "nothing on the right changes a state"
+            feature,
+            _finish(feature, join(_copy(whole_state), _copy(none)), whole, asks),
+            expected,
+            whole,
+            "nothing on the right changes a state",
         )
         _same(
-            feature, _finish(feature, join(_copy(none), _copy(some)), whole, asks), expected, whole, "nothing on the left changes a state"
+            feature,
+            _finish(feature, join(_copy(none), _copy(whole_state)), whole, asks),
+            expected,
+            whole,
+            "nothing on the left changes a state",
         )
         empty = TABLE[aggregation.function].empty if aggregation.secondary is None else ()
         assert set(_values(_finish(feature, none, whole, asks))) <= {empty}, f"{aggregation.function}() of nothing is not {empty!r}"
@@ -116,20 +124,20 @@ def nothing_is_neutral(aggregation: Aggregation, random: Random) -> None:
 
 def sweeping_is_merging(aggregation: Aggregation, random: Random) -> None:
     """Of late events in layers, a sweep gives the very bits that the layers' states merge into."""
-    given = case(random, [aggregation], late=True)
-    events, asks = _late(given, random)
-    for feature in given.view.outputs:
+    drawn = case(random, [aggregation], late=True)
+    events, asks = _late(drawn, random)
+    for feature in drawn.view.outputs:
         made_by, use = _family(feature), wanted_of(feature).use
         if not isinstance(made_by, SweepingFunction):
             continue
-        parts = [Layer(part) for part in layers(events)]
+        parts = [Layer(layer) for layer in layers(events)]
         state = made_by.partial(use, spans(parts[0], asks, feature.window))
-        for part in parts[1:]:
-            state = made_by.merge(state, made_by.partial(use, spans(part, asks, feature.window)))
+        for layer in parts[1:]:
+            state = made_by.merge(state, made_by.partial(use, spans(layer, asks, feature.window)))
         how = _how(feature, events, asks)
         ((_, _, sight),) = visible_ranges(Layer(events), parts, [asks], feature.window)
         swept, merged = _values(made_by.sweep(use, sight, how)), _values(made_by.finalize(state, how))
-        assert repr(swept) == repr(merged), f"{feature.name} swept is {swept}, and merged {merged}; {given}"
+        assert repr(swept) == repr(merged), f"{feature.name} swept is {swept}, and merged {merged}; {drawn}"
 
 
 LAWS: Mapping[str, Law] = {
@@ -157,20 +165,20 @@ def _bits(value: object) -> object:
 
 def _splits(aggregation: Aggregation, random: Random, parts: int) -> list[tuple[Feature, Events, RequestTimes, list[Events]]]:
     """Every feature with one key's events in known order, requests, and the events dealt out to so many parts."""
-    given = case(random, [aggregation], late=False)
-    given = replace(given, view=replace(given.view, source=replace(given.view.source, id_field=random.choice([None, "id"]))))
-    whole = _events(given)
-    T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in given.rows], np.int64))  # type: ignore[arg-type]
+    drawn = case(random, [aggregation], late=False)
+    drawn = replace(drawn, view=replace(drawn.view, source=replace(drawn.view.source, id_field=random.choice([None, "id"]))))
+    whole = _events(drawn)
+    T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in drawn.rows], np.int64))  # type: ignore[arg-type]
     asks = RequestTimes(np.array([0, len(T)]), T, T)
     dealt = np.array([random.randrange(parts) for _ in range(len(whole.t))], np.int64)
-    return [(f, whole, asks, [_taken(whole, np.flatnonzero(dealt == p)) for p in range(parts)]) for f in given.view.outputs]
+    return [(f, whole, asks, [_taken(whole, np.flatnonzero(dealt == p)) for p in range(parts)]) for f in drawn.view.outputs]
 
 
-def _events(given: Case) -> Events:
+def _events(drawn: Case) -> Events:
     """The events of key 1, sorted as the kernel takes them."""
     names = ["real", "whole", "flag", "word", "moment"]
-    ident = given.view.source.id_field is not None
-    mine = [e for e in given.events if e["key"] == 1]
+    ident = drawn.view.source.id_field is not None
+    mine = [e for e in drawn.events if e["key"] == 1]
     mine.sort(key=lambda e: (in_order(e["at"]), in_order(e["id"]) if ident else 0, [in_order(e[n]) for n in names]))
     frame = pl.DataFrame(mine, schema=SCHEMA)
     columns = {name: hashed(to_kernel(values), coded) for name in names for values, coded in [encode(frame[name])]}
@@ -185,11 +193,11 @@ def _taken(events: Events, index: I64) -> Events:
     return Events(np.array([0, len(index)]), events.t[index], NOTHING, 0, ident, columns, row=index)
 
 
-def _late(given: Case, random: Random) -> tuple[Events, RequestTimes]:
+def _late(drawn: Case, random: Random) -> tuple[Events, RequestTimes]:
     """The events of key 1 with the times they were known and (some) taken back, and requests whose K lies anywhere near T."""
-    events = _events(given.with_events([e for e in given.events if e["known"] is not None and e["at"] is not None]))
+    events = _events(drawn.with_events([e for e in drawn.events if e["known"] is not None and e["at"] is not None]))
     known = events.t + np.array([random.choice([-1, 0, 1, 10**7, 10**10]) for _ in events.t], np.int64)
-    T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in given.rows], np.int64))  # type: ignore[arg-type]
+    T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in drawn.rows], np.int64))  # type: ignore[arg-type]
     K = T - np.array([random.choice([-(10**7), 0, 1, 10**7]) for _ in T], np.int64)
     gone = np.array([k + random.choice([1, 10**7, 10**10]) if random.random() < 0.4 else LASTS for k in known.tolist()], np.int64)
     return replace(events, known=known, gone=gone if random.random() < 0.7 else NOTHING), RequestTimes(np.array([0, len(T)]), T, K)
@@ -205,7 +213,7 @@ def _state(feature: Feature, events: Events, asks: RequestTimes) -> State:
 
 
 def _copy(state: State) -> State:
-    return tuple(part.copy() for part in state)
+    return tuple(array.copy() for array in state)
 
 
 def _finish(feature: Feature, state: State, events: Events, asks: RequestTimes) -> Answers:
@@ -228,7 +236,7 @@ def _values(column: Answers) -> list[Value | tuple[Value, ...]]:
     return [v if ok else None for v, ok in zip(column.values.tolist(), valid, strict=True)]
 
 
-def _same(feature: Feature, found: Answers, expected: Answers, events: Events, what: str) -> None:
+def _same(feature: Feature, values: Answers, expected: Answers, events: Events, what: str) -> None:
     """Equal, or for floats that are added up within 1e-9 of the column's size."""
     kind = TABLE[feature.aggregation.function].adds
     adds = kind is not None and bool(feature.columns)
@@ -241,5 +249,5 @@ def _same(feature: Feature, found: Answers, expected: Answers, events: Events, w
         close = adds and isinstance(a, float) and isinstance(b, float) and abs(a - b) <= _TOLERANCE * max(size, 1.0) * len(events.t)
         return close or (a == b and type(a) is type(b))
 
-    for place, (a, b) in enumerate(zip(_values(found), _values(expected), strict=True)):
-        assert alike(a, b), f"{what}: {feature.name} of request {place} is {a!r} and {b!r}; {events}"
+    for row, (a, b) in enumerate(zip(_values(values), _values(expected), strict=True)):
+        assert alike(a, b), f"{what}: {feature.name} of request {row} is {a!r} and {b!r}; {events}"

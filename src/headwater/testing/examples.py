@@ -47,8 +47,8 @@ def value_of(aggregation: Aggregation, *, window: Duration | Window = "1h", **co
     at = pl.Series("at", [_NOON - timedelta(minutes=events.height - i) for i in range(events.height)])
     source = Source("events", history=events.with_columns(at, key=pl.lit(1)), timestamp_field="at", select=["key", *events.columns])
     view = FeatureView("view", source=source, keys=["key"], features=[aggregation], windows=[window], freshness=on_request())
-    asked = pl.DataFrame({"key": [1], "timestamp": [_NOON]})
-    return get_historical_features(view, asked)[view.feature_names[0]].to_list()[0]
+    requests = pl.DataFrame({"key": [1], "timestamp": [_NOON]})
+    return get_historical_features(view, requests)[view.feature_names[0]].to_list()[0]
 
 
 def visits(freshness: Freshness) -> FeatureView:
@@ -61,8 +61,8 @@ def visits(freshness: Freshness) -> FeatureView:
 
 def visiting(freshness: Freshness) -> Project:
     """A project of one model over `visits`."""
-    asked = pl.DataFrame({"user": [1, 2], "at": [_NOON, _NOON], "left": [True, False]})
-    labels = Labels("leaving", table=asked, timestamp_field="at", label="left", known_after="1d")
+    requests = pl.DataFrame({"user": [1, 2], "at": [_NOON, _NOON], "left": [True, False]})
+    labels = Labels("leaving", table=requests, timestamp_field="at", label="left", known_after="1d")
     model = Model("churn", features=FeatureService("churn_v1", [visits(freshness)]), labels=labels, task="binary")
     return Project("shop", [model])
 
@@ -75,7 +75,7 @@ def temporary_store() -> Iterator[OnlineStore]:
 
 
 def scoring(model: Model, predictions: Precomputed, features: Freshness | None = None) -> tuple[Arm, Fitted]:
-    """An arm of the model whose predictions are made ahead, and the model fitted on what such a job would have known of its labels."""
+    """A variant of the model with precomputed predictions, and the model fitted on labels as such a job would know them."""
     arm = Arm("ahead", model, Level(features, predictions))
     requests = read_labels(model.labels)
     assert requests.label is not None
@@ -91,10 +91,10 @@ def churn(events: int = 300, users: int = 10, freshness: Freshness | None = None
     """
     at = [_NOON + timedelta(minutes=97 * i) for i in range(events)]
     visits = pl.DataFrame({"user": [i * i % users for i in range(events)], "at": at, "pages": [i * 7 % 13 for i in range(events)]})
-    asked = visits.select("user", "at", (pl.col("pages") < 4).alias("left")).gather_every(3)
+    requests = visits.select("user", "at", (pl.col("pages") < 4).alias("left")).gather_every(3)
     source = Source("visits", history=visits, timestamp_field="at", select=["user", "pages"])
     view = FeatureView(
         "user", source=source, keys=["user"], features=[count(), mean("pages")], windows=["1d", "7d"], freshness=freshness or on_request()
     )
-    labels = Labels("leaving", table=asked, timestamp_field="at", label="left", known_after="1d")
+    labels = Labels("leaving", table=requests, timestamp_field="at", label="left", known_after="1d")
     return Model("churn", features=FeatureService("churn_v1", [view]), labels=labels, task="binary")

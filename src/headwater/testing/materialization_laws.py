@@ -38,7 +38,7 @@ FRESHNESSES: Sequence[Batch] = (
     batch("1d", at="02:30", timezone="America/New_York", delay="10m", wait="1us"),
     batch("1h", timezone="Australia/Lord_Howe", delay="3h", wait="10m"),
 )
-"""Cuts that are published at once, late, and later than the next ones are made; by clocks that change."""
+"""Cuts that are published immediately, late, and later than the next ones are made; by clocks that change."""
 
 
 _ROWS = 5
@@ -58,7 +58,7 @@ def cuts_are_naive(
         aggregation: over the columns of `cases.SCHEMA`.
         random: where the case is drawn from: late and corrected events, copies, times at every edge.
         store: an online store; what is in it stays.
-        memories: of which each run may take one; work on disk lies in headwater's home.
+        memories: memory limits, one for each run; work on disk lies in headwater's home.
         references: an aggregation that the naive reference does not know is given one of its own.
 
     Raises:
@@ -66,31 +66,31 @@ def cuts_are_naive(
     """
     drawn = case(random, [aggregation])
     freshness = random.choice(FRESHNESSES)
-    given = replace(drawn, view=replace(drawn.view, name=f"view{random.randrange(2**60)}", freshness=freshness))
-    answers = evaluate(given.view, given.events, given.rows, references=references)
+    renamed = replace(drawn, view=replace(drawn.view, name=f"view{random.randrange(2**60)}", freshness=freshness))
+    answers = evaluate(renamed.view, renamed.events, renamed.rows, references=references)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RowsLeftOutWarning)  # some events have no time on purpose
         warnings.simplefilter("ignore", NoEventsWarning)  # and some rows ask before any event
-        trained = get_historical_features(given.readable(), given.asked, statuses=True)
-    online = OnlineView(given.readable(), store)
-    for place in sorted(range(len(given.rows)), key=lambda i: cast("float", given.rows[i]["timestamp"]))[:_ROWS]:
-        t = as_micros(given.rows[place]["timestamp"])  # type: ignore[arg-type]
+        trained = get_historical_features(renamed.readable(), renamed.asked, statuses=True)
+    online = OnlineView(renamed.readable(), store)
+    for row in sorted(range(len(renamed.rows)), key=lambda i: cast("float", renamed.rows[i]["timestamp"]))[:_ROWS]:
+        t = as_micros(renamed.rows[row]["timestamp"])  # type: ignore[arg-type]
         T, K = cast("tuple[int, int]", as_of(freshness, t))
         for moment in [random.choice([K - 1, K - 3_600_000_000]), random.choice([K, (K + t) // 2, t]), t][random.randrange(2) :]:
             materialize_view(online.view, store, moment, memory=random.choice(memories))
-        keys = pl.DataFrame({"key": [given.rows[place]["key"]]}, schema={"key": pl.Int64})
+        keys = pl.DataFrame({"key": [renamed.rows[row]["key"]]}, schema={"key": pl.Int64})
         served = online.read(keys, t)
         assert (served.read_version.T, served.read_version.K, served.read_version.stale) == (T, K, False), (
-            f"{served} is served, not ({T}, {K}); {given}"
+            f"{served} is served, not ({T}, {K}); {renamed}"
         )
-        for name, values, statuses in zip(given.view.feature_names, served.features, served.statuses, strict=True):
-            answer, value, status = answers[place][name], values.to_list()[0], statuses[0]
-            _same(given, name, answer.status, status)
-            _same(given, name, trained[f"{name}__status"][place], status)
+        for name, values, statuses in zip(renamed.view.feature_names, served.features, served.statuses, strict=True):
+            answer, value, status = answers[row][name], values.to_list()[0], statuses[0]
+            _same(renamed, name, answer.status, status)
+            _same(renamed, name, trained[f"{name}__status"][row], status)
             if not agree(answer, value, squared=TABLE[aggregation.function].squared):
-                raise AssertionError(f"{name} of row {place} is served as {value!r}, and should be {answer}; {given}")
+                raise AssertionError(f"{name} of row {row} is served as {value!r}, and should be {answer}; {renamed}")
 
 
-def _same(given: Case, name: str, expected: object, found: object) -> None:
-    if found != expected:
-        raise AssertionError(f"{name} is served as {found!r}, and should be {expected!r}; {given}")
+def _same(drawn: Case, name: str, expected: object, served: object) -> None:
+    if served != expected:
+        raise AssertionError(f"{name} is served as {served!r}, and should be {expected!r}; {drawn}")

@@ -37,7 +37,7 @@ def evaluate(
     Args:
         view: what to compute; of its source, only the rules are used.
         events: the source's rows, in any order; times are tz-aware.
-        rows: what is asked for: the view's keys (by the names that the request uses) and the request time.
+        rows: the requests: the view's keys (by the names that the request uses) and the request time.
         timestamp_field: the request time.
         freshness: instead of the view's.
         source: instead of the view's, such as the same events known sooner.
@@ -101,7 +101,7 @@ def _versions(source: Source, images: Sequence[Row], names: Sequence[str]) -> li
     def says(row: Row | None) -> list[tuple[int, Value]] | None:
         return None if row is None else [in_order(row[name]) for name in (source.timestamp_field, *names)]
 
-    found: list[Event] = []
+    versions: list[Event] = []
     held: Row | None = None
     since = -math.inf
     known = [(_instant(at, source), row) for row in images if (at := row[str(source.known_at_field)]) is not None]
@@ -113,11 +113,11 @@ def _versions(source: Source, images: Sequence[Row], names: Sequence[str]) -> li
         holds = max(fresh or after, key=says) if after else None  # type: ignore[arg-type]
         if says(holds) != says(held):
             if held is not None:
-                found.append(_event(source, held)._replace(known=since, gone=moment))
+                versions.append(_event(source, held)._replace(known=since, gone=moment))
             held, since = holds, moment
     if held is not None:
-        found.append(_event(source, held)._replace(known=since))
-    return [version for version in found if not math.isnan(version.time)]
+        versions.append(_event(source, held)._replace(known=since))
+    return [version for version in versions if not math.isnan(version.time)]
 
 
 def agree(answer: Answer, value: Value | list[Value] | dict[Value, Value], *, squared: bool = False) -> bool:
@@ -127,7 +127,7 @@ def agree(answer: Answer, value: Value | list[Value] | dict[Value, Value], *, sq
     """
     if isinstance(answer.value, dict) and isinstance(value, dict):
         keys = [[(type(key), key) for key in map_] for map_ in (answer.value, value)]
-        return keys[0] == keys[1] and all(agree(answer.value[key], found, squared=squared) for key, found in value.items())
+        return keys[0] == keys[1] and all(agree(answer.value[key], item, squared=squared) for key, item in value.items())
     if isinstance(value, datetime):
         return isinstance(answer.value, datetime) and as_micros(answer.value) == as_micros(value)
     if isinstance(value, float) and isinstance(answer.value, int | float):
@@ -144,11 +144,11 @@ def _row(
     wanted = [row[str(view.request_key(key))] for key in view.keys]
     mine = [e for e in events if None not in wanted and [e.row[key] for key in view.keys] == wanted]
     counted = {f.name: [e for e in mine if visible(e, f.window, *times)] for f in view.outputs}
-    asked = Asked(*times, source, retained=any(counted.values()))
-    return {f"{view.name}__{f.name}": _feature(view, f, counted[f.name], asked, references) for f in view.outputs}
+    request = Asked(*times, source, retained=any(counted.values()))
+    return {f"{view.name}__{f.name}": _feature(view, f, counted[f.name], request, references) for f in view.outputs}
 
 
-def _feature(view: FeatureView, feature: Feature, events: list[Event], asked: Asked, references: Mapping[str, Reference]) -> Answer:
+def _feature(view: FeatureView, feature: Feature, events: list[Event], request: Asked, references: Mapping[str, Reference]) -> Answer:
     aggregation = feature.aggregation
     if aggregation.where is not None:
         events = [e for e in events if e.row[aggregation.where] is True]
@@ -158,35 +158,35 @@ def _feature(view: FeatureView, feature: Feature, events: list[Event], asked: As
         events = [e for e in events if e.row[aggregation.secondary.column] is not None]
     events = sorted(events, key=lambda e: (e.time, in_order(e.ident), [in_order(_value(e, c)) for c in feature.columns]))
     if not events:
-        return Answer(_empty(feature), "empty" if asked.retained else "missing")
-    if view.expires_after is not None and asked.T - events[-1].time > view.expires_after:
+        return Answer(_empty(feature), "empty" if request.retained else "missing")
+    if view.expires_after is not None and request.T - events[-1].time > view.expires_after:
         return Answer(None, "expired")
     reference = _within(references[aggregation.function])
     if aggregation.secondary is not None:
-        return _map(feature, events, asked, reference, aggregation.secondary)
-    return reference(feature, events, _values(feature, events), asked)
+        return _map(feature, events, request, reference, aggregation.secondary)
+    return reference(feature, events, _values(feature, events), request)
 
 
 def _within(reference: Reference) -> Reference:
     """The reference; a float that has left float64 is null, with the status overflow."""
 
-    def answer(feature: Feature, events: list[Event], values: Values, asked: Asked) -> Answer:
+    def answer(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:
         try:
-            return reference(feature, events, values, asked)
+            return reference(feature, events, values, request)
         except OverflowError:
             return Answer(None, "overflow")
 
     return answer
 
 
-def _map(feature: Feature, events: list[Event], asked: Asked, reference: Reference, by: SecondaryKey) -> Answer:
+def _map(feature: Feature, events: list[Event], request: Asked, reference: Reference, by: SecondaryKey) -> Answer:
     """The reference's answer over the events of each category: those whose latest event, by (time, id, category), is latest."""
     groups: dict[Value, list[Event]] = {}
     for event in events:
         groups.setdefault(event.row[by.column], []).append(event)
     latest = {category: max((e.time, in_order(e.ident)) for e in group) for category, group in groups.items()}
     kept = sorted(groups, key=lambda category: (*latest[category], in_order(category)))[-by.max_keys :]
-    return Answer({c: reference(feature, groups[c], _values(feature, groups[c]), asked) for c in kept}, "present")
+    return Answer({c: reference(feature, groups[c], _values(feature, groups[c]), request) for c in kept}, "present")
 
 
 def _empty(feature: Feature) -> Value | list[Value] | dict[Value, Answer]:

@@ -60,17 +60,17 @@ def planted(
     """
     random = np.random.default_rng(seed)
     steps, n = days * 86_400 // _EVERY, days * per_day
-    asked = np.sort(random.random(n)) * days * 86_400
+    request_times = np.sort(random.random(n)) * days * 86_400
     machine, amount = random.integers(0, _MACHINES, n), random.normal(size=n)
-    logit = -0.8 + 0.5 * amount + random.normal(0, 0.2, days)[(asked // 86_400).astype(int)]
+    logit = -0.8 + 0.5 * amount + random.normal(0, 0.2, days)[(request_times // 86_400).astype(int)]
     views = []
     for signal in signals:
         states = _states(random, steps, signal.half_life)
-        logit = logit + signal.effect * states[(asked // _EVERY).astype(int), machine]
+        logit = logit + signal.effect * states[(request_times // _EVERY).astype(int), machine]
         views.append(_view(signal.name, states))
     bad = random.random(n) < 1 / (1 + np.exp(-logit))
-    known = times(asked + 1800.0)
-    rows = pl.DataFrame({"machine": machine, "amount": amount, "asked": times(asked), "bad": bad, "known": known})
+    known = times(request_times + 1800.0)
+    rows = pl.DataFrame({"machine": machine, "amount": amount, "asked": times(request_times), "bad": bad, "known": known})
     if leak is not None:
         rows = rows.with_row_index("request") if leak == "aftermath" else rows
         views.append(_leak(rows, leak, random))

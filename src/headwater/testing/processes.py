@@ -23,7 +23,7 @@ class Process:
         self._process.start()
         theirs.close()
 
-    def wait(self) -> Any:  # noqa: ANN401, whatever the function sends
+    def wait(self) -> Any:  # noqa: ANN401, any value that the function sends
         """What it sends next."""
         assert self._pipe.poll(PATIENCE), "the other process says nothing"
         return self._pipe.recv()

@@ -1,4 +1,4 @@
-"""Made-up worlds whose truth is known, for judging whoever judges."""
+"""Synthetic worlds with known truth, for tests of backtests and verdicts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HOUR = 3600.0
 def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Estimator | None = None) -> tuple[Model, Mapping[str, Level]]:
     """A model of machines that go bad and are mended, and two levels under other names that are the same.
 
-    Days differ: some have more bad outcomes than others. Whoever claims a lift or a harm between the levels is wrong.
+    Days differ: some have more bad outcomes than others. A claim of a lift or a harm between the levels is wrong.
 
     >>> model, levels = equal_levels(0, days=2)
     >>> list(levels), levels["one"] == levels["other"]
@@ -42,16 +42,16 @@ def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Est
         for m in range(4)
     )
     n = days * per_day
-    asked = np.sort(random.random(n)) * hours * _HOUR
+    request_times = np.sort(random.random(n)) * hours * _HOUR
     machine, amount, weight = random.integers(0, 4, n), random.normal(size=n), random.normal(size=n)
-    of_day = random.normal(0, 0.5, days)[(asked // (24 * _HOUR)).astype(int)]
-    odds = -1.2 + 1.2 * states[(asked // _HOUR).astype(int), machine] + 0.4 * amount - 0.3 * amount * weight + of_day
+    of_day = random.normal(0, 0.5, days)[(request_times // (24 * _HOUR)).astype(int)]
+    odds = -1.2 + 1.2 * states[(request_times // _HOUR).astype(int), machine] + 0.4 * amount - 0.3 * amount * weight + of_day
     rows = pl.DataFrame(
         {
             "machine": machine,
             "amount": amount,
             "weight": weight,
-            "asked": times(asked),
+            "asked": times(request_times),
             "bad": random.random(n) < 1 / (1 + np.exp(-odds)),
         }
     )
@@ -67,5 +67,5 @@ def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Est
 
 
 def times(seconds: F64) -> pl.Series:
-    """Moments so many seconds after `START`."""
+    """Timestamps so many seconds after `START`."""
     return pl.Series(np.rint(seconds * 1e6).astype(np.int64)).cast(pl.Duration("us")) + START

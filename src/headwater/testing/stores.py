@@ -4,7 +4,7 @@
     def test_my_store(law, tmp_path):
         stores.LAWS[law](functools.partial(open_store, f"mine:{tmp_path}"), Random(0))
 
-What is given opens one store, which is empty at first and keeps what is written. It is called again and again, in other processes too, so
+`open_it` opens one store, which is empty at first and keeps what is written. It is called again and again, in other processes too, so
 it must be picklable; what it returned before is closed by then, in the same process. A law raises AssertionError.
 
 Keys of records (`spaces.RECORD`) are tried with values that look like records: those of a partitioned store make way only for such as are
@@ -63,10 +63,10 @@ def records_are_kept_too(make: Open, _: Random) -> None:
     with _opened(make) as store:
         store.commit({key: record(7, key) for key in keys} | {OFFSET + b"p": number(7)}, {})
         assert store.get([keys[5], OFFSET + b"p", keys[0], RECORD]) == [record(7, keys[5]), number(7), record(7, keys[0]), None]
-        found = list(store.scan(RECORD + b"\1\3"))
-        assert len(found) == 300
-        assert dict(found) == {key: record(7, key) for key in keys[300:600]}
-        assert len(list(store.scan(RECORD + b"*"))) == 300, "a prefix is no pattern"
+        records = list(store.scan(RECORD + b"\1\3"))
+        assert len(records) == 300
+        assert dict(records) == {key: record(7, key) for key in keys[300:600]}
+        assert len(list(store.scan(RECORD + b"*"))) == 300, "a prefix is not a pattern"
         assert len(list(store.scan(RECORD))) == 900
         store.commit(dict.fromkeys(keys[:600]), {})
         assert sorted(key for key, _ in store.scan(RECORD)) == sorted(keys[600:])
@@ -86,7 +86,7 @@ def scans_rise(make: Open, random: Random) -> None:
 
 
 def scans_are_read_in_pages(make: Open, _: Random) -> None:
-    """A scan of more keys, or bytes, than one page holds gives each key once; so does one beside which keys come and go."""
+    """A scan of more keys, or bytes, than one page holds gives each key once; so does one during concurrent changes of keys."""
     for held in ({b"a%02d" % n: bytes(5_000_000) for n in range(8)}, {b"o%05d" % n: b"%d" % n for n in range(5_000)}):
         with _opened(make) as store:
             store.commit(held, {})
@@ -120,7 +120,7 @@ def nothing_is_written_unless_all_is_expected(make: Open, _: Random) -> None:
 
 
 def one_of_two_threads_wins(make: Open, _: Random) -> None:
-    """Of commits that expect the same, from several threads at once, exactly one is made."""
+    """Of commits that expect the same, from several threads concurrently, exactly one is made."""
     with _opened(make) as store:
         counts = [0] * 4
 
@@ -136,7 +136,7 @@ def one_of_two_threads_wins(make: Open, _: Random) -> None:
 
 
 def one_of_two_processes_wins(make: Open, _: Random) -> None:
-    """Of commits that expect the same, from several processes at once, exactly one is made."""
+    """Of commits that expect the same, from several processes concurrently, exactly one is made."""
     processes = [Process(_race, make, 25) for _ in range(3)]
     assert [process.answer() for process in processes] == [25] * 3
     with _opened(make) as store:
@@ -171,7 +171,7 @@ def readers_see_whole_commits_at_once(make: Open, _: Random) -> None:
 
 
 def the_lease_has_one_holder(make: Open, _: Random) -> None:
-    """A lease is another process's only once it is let go of, or once its holder was killed."""
+    """Another process gets a lease only after it was released, or its holder was killed."""
     with _opened(make) as store:
         with store.lease("ingest", wait=0), store.lease("other", wait=0):
             assert Process(_try_lease, make, 0.2).answer() is False
@@ -242,14 +242,14 @@ def many_keys_fit_in_a_commit(make: Open, _: Random) -> None:
 
 
 def records_never_go_back(make: Open, _: Random) -> None:
-    """In a partitioned store a record makes way only for one that is complete through as much or more, whatever else a commit writes."""
+    """In a partitioned store a record makes way only for one that is complete through as much or more, in any commit."""
     key = RECORD + b"k"
     with _opened(make) as store:
         if not store.partitioned:
             return
         at = None
-        for place, through in enumerate((5, 4, 5, 2**31, 2**32, 2**32 - 1, 2**53 + 1, 2**53, 2**62 + 1, 2**62, 0, -1)):
-            mine = record(through, b"%d" % place)
+        for step, through in enumerate((5, 4, 5, 2**31, 2**32, 2**32 - 1, 2**53 + 1, 2**53, 2**62 + 1, 2**62, 0, -1)):
+            mine = record(through, b"%d" % step)
             store.commit({key: mine, b"o": number(through)}, {})
             at = mine if at is None or through >= struct.unpack("<q", at[8:16])[0] else at
             assert store.get([key, b"o"]) == [at, number(through)], f"after a record that is complete through {through}"
@@ -275,8 +275,8 @@ def it_is_a_map(make: Open, random: Random) -> None:
             if random.random() < 0.3:
                 store.close()
                 store = make()
-            asked = random.sample(keys, 5)
-            assert store.get(asked) == [held.get(key) for key in asked]
+            requested = random.sample(keys, 5)
+            assert store.get(requested) == [held.get(key) for key in requested]
             prefix = random.choice(keys)[: random.randrange(3)]
             assert {k: v for k, v in store.scan(prefix) if k != FORMAT_KEY} == {k: v for k, v in held.items() if k.startswith(prefix)}
         assert _content(store) == held
@@ -329,15 +329,15 @@ def _content(store: OnlineStore) -> dict[bytes, bytes]:
 
 def _count_up(store: OnlineStore, times: int) -> int:
     """Add 1 to the sequence so many times, each from what it was when it was read."""
-    made = 0
-    while made < times:
-        (found,) = store.get([SEQUENCE])
+    commits = 0
+    while commits < times:
+        (current,) = store.get([SEQUENCE])
         try:
-            store.commit({SEQUENCE: number(as_number(found) + 1)}, {SEQUENCE: found})
+            store.commit({SEQUENCE: number(as_number(current) + 1)}, {SEQUENCE: current})
         except FencedError:
             continue
-        made += 1
-    return made
+        commits += 1
+    return commits
 
 
 def _race(pipe: Any, make: Open, times: int) -> None:  # noqa: ANN401

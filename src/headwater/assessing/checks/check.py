@@ -136,9 +136,9 @@ class Check:
         if states[worst] == "unknown" and not isinstance(reading, Missing):
             unknown = [name for name in ("F", "W", "B", "T", "L") if math.isnan(limits.get(name, math.nan))]
             reading = Missing(f"it is {reading}, and its threshold needs {', '.join(unknown)}, which is not known")
-        said = [r.said(limits, seconds=_timed(r) or (not isinstance(v, Missing) and v.unit == "s")) for r, v in parts]
+        thresholds = [r.said(limits, seconds=_timed(r) or (not isinstance(v, Missing) and v.unit == "s")) for r, v in parts]
         beside = {r.reading: v for n, (r, v) in enumerate(parts) if n != worst} | {n: readings[n] for n in self.beside if n in readings}
-        green, red = "; ".join(words[0] for words in said), "; or ".join(words[1] for words in said)
+        green, red = "; ".join(words[0] for words in thresholds), "; or ".join(words[1] for words in thresholds)
         return Finding(self.id, self.gate, about, self.title, states[worst], reading, green, red, self.remedy, beside)
 
     def at(self, **limits: str) -> Check:
@@ -149,7 +149,7 @@ class Check:
 def _renamed(rule: Rule, names: Mapping[str, str]) -> Rule:
     def renamed(bound: Bound) -> Bound:
         terms = [(factor, names.get(name, name)) for factor, name in bound.terms]
-        return replace(bound, terms=terms, least=[renamed(one) for one in bound.least])
+        return replace(bound, terms=terms, least=[renamed(term) for term in bound.least])
 
     return replace(rule, green=renamed(rule.green), red=renamed(rule.red))
 

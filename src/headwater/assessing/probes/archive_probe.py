@@ -59,63 +59,61 @@ def numeric(view: FeatureView) -> str | None:
     return own[0] if own else None
 
 
-def of_source(found: History) -> dict[str, Reading]:
+def of_source(past: History) -> dict[str, Reading]:
     """Readings that all views of the source share."""
-    source, now = found.source, clock.now_micros()
+    source, now = past.source, clock.now_micros()
     timely = ((pl.col(TIME) <= now + of_events.SOON) & pl.col(TIME).is_not_null()).sum()
     delay = (pl.col(KNOWN) - pl.col(TIME)).quantile(0.99, "higher")
     wanted = [pl.len().alias("n"), timely.alias("ok"), pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b"), delay.alias("delay")]
-    said = collect(found.frame.select(wanted), called(source), streaming=True).row(0, named=True)
-    if not said["n"] or said["a"] is None:
-        none = Missing(f"{found.where} holds no event with a time")
+    row = collect(past.frame.select(wanted), called(source), streaming=True).row(0, named=True)
+    if not row["n"] or row["a"] is None:
+        none = Missing(f"{past.where} holds no event with a time")
         return dict.fromkeys(("timed", "span", "known_delay", "events_per_second", "copies"), none)
-    span = (said["b"] - said["a"]) / 1e6
+    span = (row["b"] - row["a"]) / 1e6
     by_column = source.known_at_field is not None
     rule = f"the source's rule known_after={source.known_after!r}"
-    p99 = measured(said["delay"] / 1e6, "s", f"p99 of known_at - event time, {said['n']:,} events") if by_column else None
-    rate = measured(said["n"] / span, "1/s", f"{said['n']:,} events of {found.where}") if span else Missing("all events have one timestamp")
+    p99 = measured(row["delay"] / 1e6, "s", f"p99 of known_at - event time, {row['n']:,} events") if by_column else None
+    rate = measured(row["n"] / span, "1/s", f"{row['n']:,} events of {past.where}") if span else Missing("all events have one timestamp")
     return {
-        "timed": measured(
-            said["ok"] / said["n"], "", f"{said['ok']:,} of {said['n']:,} events of {found.where} have a timestamp in the past"
-        ),
-        "span": measured(span, "s", f"first to last event of {found.where}"),
+        "timed": measured(row["ok"] / row["n"], "", f"{row['ok']:,} of {row['n']:,} events of {past.where} have a timestamp in the past"),
+        "span": measured(span, "s", f"first to last event of {past.where}"),
         "known_column": _known_column(source),
         "known_delay": p99 or Number(source.delay / 1e6, "s", "given", rule),
         **({"lag": p99} if p99 else {}),
         "events_per_second": rate,
-        "copies": of_events.copies(found.latest, found.where),
+        "copies": of_events.copies(past.latest, past.where),
         **({"history_kept": measured(1.0, "", f"changes={source.changes!r}: every change image is kept")} if source.changes else {}),
     }
 
 
-def of_view(view: FeatureView, found: History) -> dict[str, Reading]:
+def of_view(view: FeatureView, past: History) -> dict[str, Reading]:
     """Readings that depend on the view's keys."""
-    latest, keys = found.latest, list(view.keys)
-    by = found.source.known_at_field
+    latest, keys = past.latest, list(view.keys)
+    by = past.source.known_at_field
     unknown = Missing("rows of a file have no order of arrival; set known_at_field= to give one")
     return {
-        "keyed": of_events.keyed(latest, latest.height, keys, found.where),
-        "disorder": of_events.disorder(latest, keys, [KNOWN], found.where) if by else unknown,
-        "hottest": of_events.hottest(latest, keys, found.where),
+        "keyed": of_events.keyed(latest, latest.height, keys, past.where),
+        "disorder": of_events.disorder(latest, keys, [KNOWN], past.where) if by else unknown,
+        "hottest": of_events.hottest(latest, keys, past.where),
     }
 
 
-def agreement(view: FeatureView, stream: Tail, found: History) -> Reading:
+def agreement(view: FeatureView, stream: Tail, past: History) -> Reading:
     """The share of key-hours whose count or sum differs between stream and history, over the last 7 days that both hold completely."""
     keys, column = list(view.keys), numeric(view)
     live = stream.events.filter(pl.col(TIME).is_not_null())
     if not live.height:
         return Missing(f"{stream.where}: no event has a time")
-    bounds = collect(found.frame.select(pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b")), found.where, streaming=True).row(0)
+    bounds = collect(past.frame.select(pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b")), past.where, streaming=True).row(0)
     if bounds[0] is None:
-        return Missing(f"{found.where} holds no event with a time")
+        return Missing(f"{past.where} holds no event with a time")
     first = _covered(stream, live)
     last = min(int(live.select(pl.col(TIME).max()).item()), bounds[1]) // _HOUR * _HOUR
     first = max(first, -(-bounds[0] // _HOUR) * _HOUR, last - _WEEK)
     if first >= last:
-        return Missing(f"{stream.where} and {found.where} share no whole hour; read more records")
+        return Missing(f"{stream.where} and {past.where} share no whole hour; read more records")
     within = (pl.col(TIME) >= first) & (pl.col(TIME) < last)
-    there = collect(found.frame.filter(within), found.where, streaming=True)
+    there = collect(past.frame.filter(within), past.where, streaming=True)
     numbers = column is not None and live.schema[column].is_numeric() and there.schema[column].is_numeric()
     a, b = (_by_hour(f, keys, column if numbers else None) for f in (live.filter(within), there))
     on = [*keys, "hour"]
@@ -123,10 +121,10 @@ def agreement(view: FeatureView, stream: Tail, found: History) -> Reading:
     near = (pl.col("sum") - pl.col("sum_right")).abs() <= 1e-9 * pl.max_horizontal(pl.col("size"), pl.col("size_right"))
     same = (pl.col("n").eq_missing(pl.col("n_right"))) & near.fill_null(value=False)
     if not both.height:
-        return Missing(f"neither {stream.where} nor {found.where} has an event in the hours that they share")
+        return Missing(f"neither {stream.where} nor {past.where} has an event in the hours that they share")
     share = 1 - both.select(same.mean()).item()
-    said = "count" if not numbers else f"count and sum of {column}"
-    return measured(share, "share", f"{said} of {both.height:,} key-hours in {(last - first) // _HOUR} hours")
+    compared = "count" if not numbers else f"count and sum of {column}"
+    return measured(share, "share", f"{compared} of {both.height:,} key-hours in {(last - first) // _HOUR} hours")
 
 
 def _covered(stream: Tail, live: pl.DataFrame) -> int:

@@ -31,8 +31,8 @@ def of_table(url: str, name: str, *, time: str, keys: Sequence[str], known: str 
         with engine.begin() as connection:
             return _read(connection, name, time, keys, known)
     except sa.exc.SQLAlchemyError as error:
-        said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        return dict.fromkeys(NAMES, Missing(f"table {name!r}: {said}"))
+        message = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        return dict.fromkeys(NAMES, Missing(f"table {name!r}: {message}"))
     finally:
         engine.dispose()
 
@@ -45,22 +45,24 @@ def _read(connection: sa.Connection, name: str, time: str, keys: Sequence[str], 
         sa.text("SELECT n_tup_upd FROM pg_stat_all_tables WHERE relid = to_regclass(:name)"), {"name": name}
     ).scalar()
     changes = connection.execute(_LOGGED, {"name": name}).scalar()
-    found: dict[str, Reading] = {"history_kept": _history(connection, table, keys, updates or 0, changes or 0)}
+    readings: dict[str, Reading] = {"history_kept": _history(connection, table, keys, updates or 0, changes or 0)}
     if known is None:
         in_place = bool(updates)
-        said = f"no known-at column, and {updates:,} rows were updated in place" if in_place else "no known-at column; no row was updated"
-        found["known_column"] = measured(0.0 if in_place else 0.5, "", f"table {name!r}: {said}")
+        evidence = (
+            f"no known-at column, and {updates:,} rows were updated in place" if in_place else "no known-at column; no row was updated"
+        )
+        readings["known_column"] = measured(0.0 if in_place else 0.5, "", f"table {name!r}: {evidence}")
     else:
-        found["known_column"] = measured(1.0, "", f"table {name!r} has the column {known!r}")
+        readings["known_column"] = measured(1.0, "", f"table {name!r} has the column {known!r}")
         late = sa.func.percentile_disc(0.99).within_group(sa.extract("epoch", table.c[known] - table.c[time]))
         delay = connection.execute(sa.select(late).select_from(table)).scalar()
         if delay is not None:
-            found["known_delay"] = measured(float(delay), "s", f"p99 of {known} - {time} in table {name!r}")
+            readings["known_delay"] = measured(float(delay), "s", f"p99 of {known} - {time} in table {name!r}")
     first, last = connection.execute(sa.select(sa.func.min(table.c[time]), sa.func.max(table.c[time]))).one()
-    found["span"] = (
+    readings["span"] = (
         Missing(f"table {name!r} has no row") if first is None else measured((last - first).total_seconds(), "s", f"table {name!r}")
     )
-    return found
+    return readings
 
 
 def _history(connection: sa.Connection, table: sa.TableClause, keys: Sequence[str], updates: int, changes: int) -> Reading:

@@ -21,8 +21,10 @@ def disorder(events: pl.DataFrame, keys: Sequence[str], order: Sequence[str], wh
         return Missing(f"{where} holds {sound.height} events with a time")
     latest = pl.col(TIME).cum_max()
     behind = (latest.over(keys) if keys else latest) - pl.col(TIME)
-    found = sound.sort(order, maintain_order=True).select(behind.alias("behind"))["behind"]
-    return measured(_quantile(found, 0.999) / 1e6, "s", f"{sound.height:,} events of {where}, each against the latest of its key before it")
+    delays = sound.sort(order, maintain_order=True).select(behind.alias("behind"))["behind"]
+    return measured(
+        _quantile(delays, 0.999) / 1e6, "s", f"{sound.height:,} events of {where}, each against the latest of its key before it"
+    )
 
 
 def copies(events: pl.DataFrame, where: str) -> Reading:

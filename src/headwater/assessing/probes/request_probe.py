@@ -28,28 +28,28 @@ _ROWS = 200_000
 def of_labels(model: Model) -> tuple[dict[str, Reading], Requests | None]:
     """Label delay, share labelled, and training span; and the labelled requests."""
     try:
-        found = read_labels(model.labels, strings=model.task_type.classes)
+        requests = read_labels(model.labels, strings=model.task_type.classes)
     except HeadwaterError as error:
         return dict.fromkeys(("label_p50", "label_p95", "labelled", "training_span"), Missing(str(error))), None
-    labels, rows = model.labels, len(found.t)
-    assert found.known_at is not None
-    delays = pl.Series(found.known_at - found.t)
+    labels, rows = model.labels, len(requests.t)
+    assert requests.known_at is not None
+    delays = pl.Series(requests.known_at - requests.t)
     by_column = labels.known_at_field is not None
-    lost = sum(found.left_out.values())
+    lost = sum(requests.left_out.values())
     labelled: Reading = measured(
         rows / (rows + lost), "share", f"{rows:,} of {rows + lost:,} rows of labels {labels.name!r} have an outcome"
     )
-    said = f"known_at - request time, {rows:,} rows of labels {labels.name!r}"
-    times = {name: _delay(quantile_seconds(delays, q), by_column, f"{name[-3:]} of {said}") for name, q in _QUANTILES.items()}
-    span = (int(found.t.max()) - int(found.t.min())) / 1e6
-    return {**times, "labelled": labelled, "training_span": measured(span, "s", f"first to last of {rows:,} labelled requests")}, found
+    source = f"known_at - request time, {rows:,} rows of labels {labels.name!r}"
+    times = {name: _delay(quantile_seconds(delays, q), by_column, f"{name[-3:]} of {source}") for name, q in _QUANTILES.items()}
+    span = (int(requests.t.max()) - int(requests.t.min())) / 1e6
+    return {**times, "labelled": labelled, "training_span": measured(span, "s", f"first to last of {rows:,} labelled requests")}, requests
 
 
 _QUANTILES: Mapping[str, float] = {"label_p50": 0.5, "label_p95": 0.95}
 
 
-def _delay(seconds: float, by_column: bool, said: str) -> Number:  # noqa: FBT001
-    return measured(seconds, "s", said) if by_column else Number(seconds, "s", "given", f"a rule: {said}")
+def _delay(seconds: float, by_column: bool, source: str) -> Number:  # noqa: FBT001
+    return measured(seconds, "s", source) if by_column else Number(seconds, "s", "given", f"a rule: {source}")
 
 
 def of_log(model: Model, folder: Path) -> tuple[dict[str, Reading], pl.DataFrame | None]:
@@ -63,11 +63,11 @@ def of_log(model: Model, folder: Path) -> tuple[dict[str, Reading], pl.DataFrame
     except HeadwaterError as error:
         none = Missing(str(error))
         return {"latency": none, "joined": measured(0.0, "", f"no prediction log: {error}"), "age_ratio": none}, None
-    found: dict[str, Reading] = {"latency": Missing("the served log has no latency"), "joined": _joined(model, folder, rows)}
+    readings: dict[str, Reading] = {"latency": Missing("the served log has no latency"), "joined": _joined(model, folder, rows)}
     times = rows[LATENCY].drop_nulls() if LATENCY in rows.columns else pl.Series(dtype=pl.Int64)
     if len(times):
-        found["latency"] = measured(quantile_seconds(times, 0.99), "s", f"p99 of {len(times):,} rows served, at the rate of the log")
-    return found, rows
+        readings["latency"] = measured(quantile_seconds(times, 0.99), "s", f"p99 of {len(times):,} rows served, at the rate of the log")
+    return readings, rows
 
 
 def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
@@ -82,31 +82,33 @@ def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
     t = there[AT].dt.epoch("us").to_numpy()
     _, known = as_of(view.freshness, t)
     mine, theirs = quantile_seconds(ages, 0.95), quantile_seconds(pl.Series(t - known), 0.95)
-    found: dict[str, Reading] = {"served_age": measured(mine, "s", f"p95 of {there.height:,} rows served")}
+    readings: dict[str, Reading] = {"served_age": measured(mine, "s", f"p95 of {there.height:,} rows served")}
     if theirs > 0:
-        said = f"p95 served {mine:,.3g} s / p95 that training assumes {theirs:,.3g} s, {there.height:,} rows"
-        found["age_ratio"] = measured(mine / theirs, "x", said)
+        source = f"p95 served {mine:,.3g} s / p95 that training assumes {theirs:,.3g} s, {there.height:,} rows"
+        readings["age_ratio"] = measured(mine / theirs, "x", source)
     else:
-        found["age_ratio"] = Missing(f"training assumes age 0 for view {view.name!r}, so there is no ratio")
+        readings["age_ratio"] = Missing(f"training assumes age 0 for view {view.name!r}, so there is no ratio")
     statuses = [f"{feature}__status" for feature in view.feature_names if f"{feature}__status" in rows.columns]
     if statuses:
         said_of = rows.select(pl.col(statuses[0]).cast(pl.String)).drop_nulls().to_series()
         if len(said_of):
             missing = int((said_of == "missing").sum())
-            found["cold"] = measured(missing / len(said_of), "share", f"{len(said_of):,} rows served, no event of the key in any window")
-    return found
+            readings["cold"] = measured(missing / len(said_of), "share", f"{len(said_of):,} rows served, no event of the key in any window")
+    return readings
 
 
-def cold(view: FeatureView, asked: Requests | None, found: History | None) -> Reading:
+def cold(view: FeatureView, requests: Requests | None, past: History | None) -> Reading:
     """The share of labelled requests whose key has no event before them."""
     filled = [view.request_key(key) for key in view.keys]
-    if asked is None or found is None or not filled or not all(isinstance(name, str) for name in filled):
+    if requests is None or past is None or not filled or not all(isinstance(name, str) for name in filled):
         return Missing("neither a serving log, nor both a history and labels with the view's keys")
     names = [str(name) for name in filled]
-    if any(name not in asked.frame.columns for name in names):
-        return Missing(f"the labels lack {', '.join(name for name in names if name not in asked.frame.columns)}")
-    first = collect(found.frame.group_by(list(view.keys)).agg(pl.col(TIME).min().alias("__first")), found.where, streaming=True)
-    rows = asked.frame.select(pl.col(n).alias(k) for n, k in zip(names, view.keys, strict=True)).with_columns(pl.Series("__t", asked.t))
+    if any(name not in requests.frame.columns for name in names):
+        return Missing(f"the labels lack {', '.join(name for name in names if name not in requests.frame.columns)}")
+    first = collect(past.frame.group_by(list(view.keys)).agg(pl.col(TIME).min().alias("__first")), past.where, streaming=True)
+    rows = requests.frame.select(pl.col(n).alias(k) for n, k in zip(names, view.keys, strict=True)).with_columns(
+        pl.Series("__t", requests.t)
+    )
     try:
         both = rows.join(first, on=list(view.keys), how="left")
     except pl.exceptions.PolarsError as error:

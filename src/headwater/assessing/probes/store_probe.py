@@ -42,15 +42,15 @@ def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *,
     try:
         with opened_for(project.name, store, readonly=True) as mine:
             sizes, counts, places, features = {}, {}, [], 0
-            for one in stored(project):
-                first = list(itertools.islice(mine.scan(keyspace.records(placed(mine, one.view).tiles_fingerprint)), 10_000))
+            for kept_view in stored(project):
+                first = list(itertools.islice(mine.scan(keyspace.records(placed(mine, kept_view.view).tiles_fingerprint)), 10_000))
                 if not first:
                     continue
                 mean = float(np.mean([len(record) for _, record in first]))
-                sizes[one.view.name] = measured(mean, "B", f"mean of {len(first):,} records of view {one.name!r}")
-                counts[one.view.name] = measured(len(first), "", "records, counted up to 10,000")
+                sizes[kept_view.view.name] = measured(mean, "B", f"mean of {len(first):,} records of view {kept_view.name!r}")
+                counts[kept_view.view.name] = measured(len(first), "", "records, counted up to 10,000")
                 places.append([key for key, _ in first[:KEYS]])
-                features += len(one.view.outputs)
+                features += len(kept_view.view.outputs)
             differs = _differs(project, mine, folder, logged=logged) if compare else {}
             size = measured(mine.size(), "B", "the size of the online store")
             return StoreSeen(_timed(mine, places, features), size, sizes, counts, differs)
@@ -60,7 +60,7 @@ def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *,
 
 def _timed(store: OnlineStore, places: list[list[bytes]], features: int) -> Reading:
     """p99 of one read of up to 50 keys of every view."""
-    wanted = [key for part in places for key in part]
+    wanted = [key for key_list in places for key in key_list]
     if not wanted:
         return Missing("the store holds no record of the project's views; run `headwater materialize` or `headwater ingest`")
     store.get(wanted)
@@ -71,29 +71,31 @@ def _timed(store: OnlineStore, places: list[list[bytes]], features: int) -> Read
         store.get(wanted)
         times.append(clock.stopwatch() - began)
     keys = max(map(len, places))
-    said = f"p99 of {len(times)} reads from this machine, {keys} keys x {features} features of {len(places)} views each"
-    return measured(float(np.quantile(times, 0.99, method="higher")), "s", said)
+    source = f"p99 of {len(times)} reads from this machine, {keys} keys x {features} features of {len(places)} views each"
+    return measured(float(np.quantile(times, 0.99, method="higher")), "s", source)
 
 
 def _differs(project: Project, store: OnlineStore, folder: Path, *, logged: bool) -> dict[str, Reading]:
     """By view, the share of values that differ from those that training computes from the same events."""
-    found: list[Parity] = []
+    parities: list[Parity] = []
     failed: dict[str, Reading] = {}
     if logged:
         try:
-            found = served_parity(project, store=store, folder=folder, rows=_ROWS)
+            parities = served_parity(project, store=store, folder=folder, rows=_ROWS)
         except HeadwaterError as error:
             return {view.name: Missing(str(error)) for view in project.views}
     else:
-        for one in stored(project):
+        for compared in stored(project):
             try:
-                found += parity(project, [one.name], store=store, folder=folder, rows=_ROWS)
+                parities += parity(project, [compared.name], store=store, folder=folder, rows=_ROWS)
             except HeadwaterError as error:
-                failed[one.view.name] = Missing(str(error))
+                failed[compared.view.name] = Missing(str(error))
     what = "values served" if logged else "current values of the store"
     shares = {
-        one.view.partition("@")[0]: measured(len(one.mismatches) / one.values, "share", f"{one.values:,} {what}, recomputed")
-        for one in found
-        if one.values
+        compared.view.partition("@")[0]: measured(
+            len(compared.mismatches) / compared.values, "share", f"{compared.values:,} {what}, recomputed"
+        )
+        for compared in parities
+        if compared.values
     }
     return failed | shares

@@ -61,72 +61,72 @@ def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: f
     append = seen.settings.get("message.timestamp.type") == "LogAppendTime"
     came = seen.stamp if append else seen.came
     names = [str(p) for p in sorted(seen.first)]
-    place = np.searchsorted(sorted(seen.first), seen.partition)
+    partition_index = np.searchsorted(sorted(seen.first), seen.partition)
     acceptance = Acceptance(source, tuple(views), _FAR)
-    arrived = RecordBatch(names, place, seen.offset, np.where(seen.stamp < 0, 0, seen.stamp), {}, seen.payloads)
+    arrived = RecordBatch(names, partition_index, seen.offset, np.where(seen.stamp < 0, 0, seen.stamp), {}, seen.payloads)
     decoded = acceptance.decode(arrived.payloads)
     rows = decoded.frame.with_columns(
-        pl.Series(PARTITION, [names[i] for i in place[decoded.rows].tolist()], pl.String),
+        pl.Series(PARTITION, [names[i] for i in partition_index[decoded.rows].tolist()], pl.String),
         pl.Series(OFFSET, seen.offset[decoded.rows]),
         pl.Series("__came", came[decoded.rows]),
     )
-    found = acceptance.events_of(rows)
-    beside = rows.select(PARTITION, OFFSET, "__came")[found[ROW].to_numpy()]
-    filtered = rows.height - found.height
-    return Tail(pl.concat([found.drop(ROW), beside], how="horizontal"), len(seen.offset) - filtered, seen)
+    events = acceptance.events_of(rows)
+    beside = rows.select(PARTITION, OFFSET, "__came")[events[ROW].to_numpy()]
+    filtered = rows.height - events.height
+    return Tail(pl.concat([events.drop(ROW), beside], how="horizontal"), len(seen.offset) - filtered, seen)
 
 
-def of_source(source: Source, found: Tail) -> dict[str, Reading]:
+def of_source(source: Source, live: Tail) -> dict[str, Reading]:
     """Readings that all views of the source share."""
-    kept = retention(found.seen)
+    kept = retention(live.seen)
     now = clock.now_micros()
     oldest = now - kept * 1e6 if math.isfinite(kept) else -_FAR
-    events = found.events
+    events = live.events
     timely = events.filter(pl.col(TIME) >= oldest, pl.col(TIME) <= now + of_events.SOON).height
-    timed: Reading = Missing(f"{found.where}: no records")
-    if found.total:
+    timed: Reading = Missing(f"{live.where}: no records")
+    if live.total:
         timed = measured(
-            timely / found.total,
+            timely / live.total,
             "",
-            f"{timely:,} of {found.total:,} records of {found.where} have a timestamp within retention and not in the future",
+            f"{timely:,} of {live.total:,} records of {live.where} have a timestamp within retention and not in the future",
         )
-    nulls = sum(key is None for key in found.seen.keys)
-    policy = found.seen.settings.get("cleanup.policy", "")
-    tiered = found.seen.settings.get("remote.storage.enable", "false") == "true"
+    nulls = sum(key is None for key in live.seen.keys)
+    policy = live.seen.settings.get("cleanup.policy", "")
+    tiered = live.seen.settings.get("remote.storage.enable", "false") == "true"
     deletes = "delete" in policy or tiered
     return {
         "timed": timed,
-        "lag": _lag(found),
-        "copies": of_events.copies(events, found.where),
+        "lag": _lag(live),
+        "copies": of_events.copies(events, live.where),
         "retention": measured(kept, "s", f"retention.ms of {source.stream}"),
         "policy": measured(1.0 if policy == "delete" or tiered else 0.5 if deletes else 0.0, "", f"cleanup.policy is {policy!r}"),
-        "record_keys": measured(1 - nulls / max(1, len(found.seen.keys)), "share", "records that have a key, which keeps the order by key"),
+        "record_keys": measured(1 - nulls / max(1, len(live.seen.keys)), "share", "records that have a key, which keeps the order by key"),
         "events_per_second": _rate(events),
     }
 
 
-def of_view(view: FeatureView, found: Tail) -> dict[str, Reading]:
+def of_view(view: FeatureView, live: Tail) -> dict[str, Reading]:
     """Readings that depend on the view's keys."""
-    sound = found.events
+    sound = live.events
     return {
-        "keyed": of_events.keyed(sound, found.total, list(view.keys), found.where),
-        "disorder": of_events.disorder(sound, list(view.keys), [PARTITION, OFFSET], found.where),
-        "hottest": of_events.hottest(sound, list(view.keys), found.where),
+        "keyed": of_events.keyed(sound, live.total, list(view.keys), live.where),
+        "disorder": of_events.disorder(sound, list(view.keys), [PARTITION, OFFSET], live.where),
+        "hottest": of_events.hottest(sound, list(view.keys), live.where),
     }
 
 
 def retention(seen: TopicSample) -> float:
     """How long the topic keeps its records, in seconds; infinite if it never deletes them by age."""
-    given = int(seen.settings.get("retention.ms", "-1"))
-    return math.inf if given < 0 else given / 1000
+    milliseconds = int(seen.settings.get("retention.ms", "-1"))
+    return math.inf if milliseconds < 0 else milliseconds / 1000
 
 
 def schema(spec: KafkaTopic) -> Reading:
     """Whether a registry holds the records' schema and enforces compatibility: 1, 0.5 or 0."""
     if spec.registry is None:
         own = spec.schema is not None or spec.avro is not None or spec.message is not None
-        said = "no registry=: the schema is the reader's own" if own else "no schema: neither registry= nor schema= is set"
-        return Number(0.5 if own else 0.0, "", "measured", said)
+        reason = "no registry=: the schema is the reader's own" if own else "no schema: neither registry= nor schema= is set"
+        return Number(0.5 if own else 0.0, "", "measured", reason)
     subject = f"{spec.topic}-value"
     try:
         if asked(spec.registry, f"/subjects/{subject}/versions/latest") is None:
@@ -138,14 +138,12 @@ def schema(spec: KafkaTopic) -> Reading:
     return measured(1.0 if level in _STRICT else 0.5, "", f"the registry has {subject!r}, with compatibility {level}")
 
 
-def _lag(found: Tail) -> Reading:
-    came = found.events.filter(pl.col("__came") > 0, pl.col(TIME).is_not_null())
+def _lag(live: Tail) -> Reading:
+    came = live.events.filter(pl.col("__came") > 0, pl.col(TIME).is_not_null())
     if not came.height:
-        return Missing(
-            f"no record came in the {found.seen.watched:g} s that the topic was watched, and a record has one time; watch longer"
-        )
+        return Missing(f"no record came in the {live.seen.watched:g} s that the topic was watched, and a record has one time; watch longer")
     behind = came.select((pl.col("__came") - pl.col(TIME)).clip(0).alias("l"))["l"]
-    how = "by the broker's append time" if found.seen.settings.get("message.timestamp.type") == "LogAppendTime" else "as they came"
+    how = "by the broker's append time" if live.seen.settings.get("message.timestamp.type") == "LogAppendTime" else "as they came"
     return measured(of_events.quantile_seconds(behind, 0.99), "s", f"p99 of arrival - event time, {came.height:,} records {how}")
 
 

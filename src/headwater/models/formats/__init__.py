@@ -37,7 +37,7 @@ def format_named(name: str) -> Format:
     return FORMATS[name]
 
 
-def load_model(place: str | Path, *, trust: bool = False) -> Estimator:
+def load_model(location: str | Path, *, trust: bool = False) -> Estimator:
     """A model that was trained elsewhere, as an estimator: `Model(estimator=load_model("churn.onnx"))`.
 
     It is replayed and never trained: `backtest` scores it at each level, `train` checks it and keeps it for serving.
@@ -52,7 +52,7 @@ def load_model(place: str | Path, *, trust: bool = False) -> Estimator:
         DataError: nothing is there, or it cannot be loaded.
         MissingExtraError: onnxruntime or mlflow is not installed.
     """
-    text = str(place)
+    text = str(location)
     form = next((form for form in FORMATS.values() if form.opens(text)), None)
     if form is None:
         raise UsageError(
@@ -63,11 +63,11 @@ def load_model(place: str | Path, *, trust: bool = False) -> Estimator:
     return form.open(text)
 
 
-def check_trust(form: Format, place: str, *, trust: bool) -> None:
+def check_trust(form: Format, location: str, *, trust: bool) -> None:
     """Refuse a format that runs code when it is loaded, unless it is trusted."""
     if form.runs_code and not trust:
         kept = {"pickle": "pickled", "joblib": "kept by joblib"}.get(form.name, f"kept by {form.name}")
         raise UsageError(
-            f"the model at {place} is {kept}, and loading {'a pickle' if form.name == 'pickle' else 'it'} runs code; pass trust=True if you "
+            f"the model at {location} is {kept}, and loading {'a pickle' if form.name == 'pickle' else 'it'} runs code; pass trust=True if you "
             "trust where it comes from"
         )

@@ -48,19 +48,19 @@ def digest_of(path: Path) -> str:
     """64 hexadecimal digits of the SHA-256 of a file, or of the names and contents of a folder's files."""
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        found.update(f"{file.relative_to(path).as_posix()}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return found.hexdigest()
+        digest.update(f"{file.relative_to(path).as_posix()}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
-def file_at(place: str) -> Path:
+def file_at(location: str) -> Path:
     """The file of that name.
 
     Raises:
         DataError: there is none.
     """
-    path = Path(place)
+    path = Path(location)
     if not path.is_file():
-        raise DataError(f"there is no model at {place}")
+        raise DataError(f"no model at {location}")
     return path

@@ -50,8 +50,8 @@ class LightGbm(Fixed):
 
     def _plain(self, row: array[float]) -> Sequence[float]:
         """What the booster says of one row, a number or one a class; through its own predict where `fast` is not to be had."""
-        found = self.booster.predict(np.frombuffer(row).reshape(1, -1), num_threads=1, validate_features=False)
-        return np.asarray(found, np.float64).reshape(-1).tolist()
+        scores = self.booster.predict(np.frombuffer(row).reshape(1, -1), num_threads=1, validate_features=False)
+        return np.asarray(scores, np.float64).reshape(-1).tolist()
 
 
 class LightGbmClasses(LightGbm):
@@ -63,8 +63,8 @@ class LightGbmClasses(LightGbm):
 
     def predict_proba(self, X: object) -> F64:
         """float64 (rows, classes)."""
-        found = super().predict(X)
-        return found if found.ndim == 2 else np.column_stack([1 - found, found])
+        scores = super().predict(X)
+        return scores if scores.ndim == 2 else np.column_stack([1 - scores, scores])
 
     def predict(self, X: object) -> F64:
         """The class of each row."""
@@ -90,8 +90,8 @@ def fast(booster: Booster) -> Row | None:
         from lightgbm import basic
 
         # Guarded: where another version names them otherwise, rows go the plain way.
-        found = _threaded(cast("_Library", vars(basic)["_LIB"]), booster)
-        return found if _agree(found, booster) else None
+        row_function = _threaded(cast("_Library", vars(basic)["_LIB"]), booster)
+        return row_function if _agree(row_function, booster) else None
     except (AttributeError, KeyError, OSError, ValueError, ctypes.ArgumentError):
         return None
 
@@ -122,7 +122,7 @@ class _Thread:
         self.found = (ctypes.c_double * booster.num_model_per_iteration())()
         self.length = ctypes.byref(ctypes.c_int64())
         self._free = library.LGBM_FastConfigFree
-        made = library.LGBM_BoosterPredictForMatSingleRowFastInit(
+        status = library.LGBM_BoosterPredictForMatSingleRowFastInit(
             booster._handle,  # noqa: SLF001 (guarded, as above)
             _NORMAL,
             0,
@@ -132,7 +132,7 @@ class _Thread:
             b"num_threads=1",
             ctypes.byref(self.config),
         )
-        if made:
+        if status:
             raise ValueError("LightGBM made no configuration for single rows")
 
     def __del__(self) -> None:
@@ -141,14 +141,14 @@ class _Thread:
 
 
 def _agree(row: Row, booster: Booster) -> bool:
-    """Whether both ways give the same bits: on random rows, on small whole numbers (categories), and with gaps."""
+    """Whether both ways give the same bits: on random rows, on small integers (categories), and with gaps."""
     drawn = np.random.default_rng(0)
     width = booster.num_feature()
     rows = np.concatenate([drawn.normal(0, 10, (8, width)), drawn.integers(0, 4, (8, width))])
     rows[drawn.random(rows.shape) < 0.2] = np.nan
     expected = np.asarray(booster.predict(rows), np.float64).reshape(len(rows), -1)
-    found = np.array([row(array("d", values)) for values in rows])
-    return found.tobytes() == expected.tobytes()
+    row_scores = np.array([row(array("d", values)) for values in rows])
+    return row_scores.tobytes() == expected.tobytes()
 
 
 def _write(estimator: Estimator, folder: Path) -> Mapping[str, object]:
@@ -165,21 +165,21 @@ def _read(folder: Path, about: Mapping[str, object]) -> Estimator:
     return LightGbm(booster) if classes is None else LightGbmClasses(booster, cast("list[object]", classes))
 
 
-def _open(place: str) -> Estimator:
-    return LightGbm(_booster(file_at(place)))
+def _open(location: str) -> Estimator:
+    return LightGbm(_booster(file_at(location)))
 
 
 def _booster(path: Path) -> Booster:
     import lightgbm
 
     try:
-        found = checked(path.read_bytes(), path)
-        booster = lightgbm.Booster(model_str=found.text)
+        text = checked(path.read_bytes(), path)
+        booster = lightgbm.Booster(model_str=text.text)
         shape = (booster.num_feature(), booster.num_trees(), booster.num_model_per_iteration())
     except (lightgbm.basic.LightGBMError, OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no model that LightGBM reads: {error}") from error
-    if shape != (found.features, found.trees, found.outputs):
-        raise DataError(f"{path} is no model that LightGBM reads: of {found.trees} trees it read {shape[1]}")
+        raise DataError(f"{path} is not a model that LightGBM reads: {error}") from error
+    if shape != (text.features, text.trees, text.outputs):
+        raise DataError(f"{path} is not a model that LightGBM reads: of {text.trees} trees it read {shape[1]}")
     return booster
 
 
@@ -191,6 +191,6 @@ FORMAT: Format = Format(
     holds=lambda estimator: isinstance(native(estimator), LightGbm),
     write=_write,
     read=_read,
-    opens=lambda place: place.endswith(".txt"),
+    opens=lambda location: location.endswith(".txt"),
     open=_open,
 )

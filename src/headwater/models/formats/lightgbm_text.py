@@ -1,7 +1,7 @@
 """LightGBM's text format, checked before LightGBM reads it: its C++ code trusts what a file says, and a wrong index ends the process.
 
-Nothing is passed on that was not understood. The text that LightGBM gets is written anew from the checked parts, number by number as they
-stand in the file, so predictions keep their bits.
+Only understood content is passed on. LightGBM's input is rebuilt from the checked parts, each number as it is written in the
+file, so predictions keep their bits.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def checked(data: bytes, where: object) -> Checked:
     >>> checked(b"tree\nversion=v4\nnum_class=1000000000\n", "model.txt")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    headwater.errors.DataError: model.txt is no LightGBM model that can be read: it has no line 'end of trees'; save it again with ...
+    headwater.errors.DataError: model.txt is not a readable LightGBM model: it has no line 'end of trees'; save it again with ...
     """
 
     def refuse(what: str) -> DataError:
-        return DataError(f"{where} is no LightGBM model that can be read: {what}; save it again with Booster.save_model")
+        return DataError(f"{where} is not a readable LightGBM model: {what}; save it again with Booster.save_model")
 
     try:
         text = data.decode()
@@ -67,12 +67,20 @@ def checked(data: bytes, where: object) -> Checked:
         raise refuse("it has no line 'end of trees'")
     first = next((n for n, line in enumerate(lines[:end]) if line.startswith("Tree=")), end)
     trees = _trees(lines[first:end], refuse)
-    made, features, outputs = _head(_fields(lines[1:first], refuse), len(trees), refuse)
+    output, features, outputs = _head(_fields(lines[1:first], refuse), len(trees), refuse)
     for number, tree in enumerate(trees):
-        made += [f"Tree={number}", *_tree(tree, features, _at(number, refuse)), "", ""]
-    made += ["end of trees", "", "parameters:", *(line for line in lines[end:] if _PARAMETER.fullmatch(line)), "", "end of parameters", ""]
-    made += [f"pandas_categorical:{json.dumps(_categories(lines[end:], refuse))}", ""]
-    return Checked("\n".join(made), features, len(trees), outputs)
+        output += [f"Tree={number}", *_tree(tree, features, _at(number, refuse)), "", ""]
+    output += [
+        "end of trees",
+        "",
+        "parameters:",
+        *(line for line in lines[end:] if _PARAMETER.fullmatch(line)),
+        "",
+        "end of parameters",
+        "",
+    ]
+    output += [f"pandas_categorical:{json.dumps(_categories(lines[end:], refuse))}", ""]
+    return Checked("\n".join(output), features, len(trees), outputs)
 
 
 def _at(number: int, refuse: Refuse) -> Refuse:
@@ -81,13 +89,13 @@ def _at(number: int, refuse: Refuse) -> Refuse:
 
 def _fields(lines: Sequence[str], refuse: Refuse) -> dict[str, str]:
     """Lines of key=value, and those of a key alone."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in filter(None, lines):
         key, _, value = line.partition("=")
-        if key in found:
-            raise refuse(f"{key[:40]!r} stands there twice")
-        found[key] = value.strip(" ")
-    return found
+        if key in fields:
+            raise refuse(f"{key[:40]!r} is repeated")
+        fields[key] = value.strip(" ")
+    return fields
 
 
 def _head(head: Mapping[str, str], trees: int, refuse: Refuse) -> tuple[list[str], int, int]:
@@ -100,21 +108,21 @@ def _head(head: Mapping[str, str], trees: int, refuse: Refuse) -> tuple[list[str
     if outputs != classes or outputs < 1:
         raise refuse(f"num_tree_per_iteration is {outputs} and num_class {classes}; they are equal, and at least 1")
     if not trees or trees % outputs:
-        raise refuse(f"it has {trees} trees, which is no multiple of num_class, {classes}")
-    made = ["tree", f"version={head['version']}", f"num_class={classes}", f"num_tree_per_iteration={outputs}", f"label_index={label}"]
-    made.append(f"max_feature_idx={last}")
+        raise refuse(f"it has {trees} trees, which is not a multiple of num_class, {classes}")
+    output = ["tree", f"version={head['version']}", f"num_class={classes}", f"num_tree_per_iteration={outputs}", f"label_index={label}"]
+    output.append(f"max_feature_idx={last}")
     if "objective" in head:
-        made.append(f"objective={_objective(head['objective'], classes, refuse)}")
+        output.append(f"objective={_objective(head['objective'], classes, refuse)}")
     if "average_output" in head:
-        made.append("average_output")
+        output.append("average_output")
     for name in ("feature_names", "feature_infos"):
         value = head.get(name, "")
         if not _PRINTED.fullmatch(value) or value.count(" ") + 1 != features:
             raise refuse(f"{name} does not have {features} names, as max_feature_idx={last} says")
-        made.append(f"{name}={value}")
+        output.append(f"{name}={value}")
     if "monotone_constraints" in head:
-        made.append(f"monotone_constraints={_joined(_integers(head, 'monotone_constraints', features, -1, 1, refuse))}")
-    return [*made, ""], features, outputs
+        output.append(f"monotone_constraints={_joined(_integers(head, 'monotone_constraints', features, -1, 1, refuse))}")
+    return [*output, ""], features, outputs
 
 
 def _objective(text: str, classes: int, refuse: Refuse) -> str:
@@ -145,7 +153,7 @@ def _tree(tree: Mapping[str, str], features: int, refuse: Refuse) -> list[str]:
     nodes = leaves - 1
     if not 0 <= cats <= nodes:
         raise refuse(f"num_cat is {cats}, and there are {nodes} splits")
-    made = [f"num_leaves={leaves}", f"num_cat={cats}"]
+    output = [f"num_leaves={leaves}", f"num_cat={cats}"]
     left, right = (_integers(tree, name, nodes, -leaves, nodes - 1, refuse) for name in ("left_child", "right_child"))
     split = _integers(tree, "split_feature", nodes, 0, features - 1, refuse)
     kinds = _integers(tree, "decision_type", nodes, 0, 11, refuse) if "decision_type" in tree else [0] * nodes
@@ -155,20 +163,20 @@ def _tree(tree: Mapping[str, str], features: int, refuse: Refuse) -> list[str]:
         if kind & 1 and not (thresholds[node].isdecimal() and int(thresholds[node]) < cats):
             raise refuse(f"split {node} is by categories, and its threshold is {thresholds[node]}; there are {cats} sets of categories")
     for name, numbers in (("split_feature", split), ("decision_type", kinds), ("left_child", left), ("right_child", right)):
-        made.append(f"{name}={_joined(numbers)}")
-    made.append(f"threshold={' '.join(thresholds)}")
-    made.append(f"leaf_value={' '.join(_floats(tree, 'leaf_value', leaves, _FINITE, refuse))}")
+        output.append(f"{name}={_joined(numbers)}")
+    output.append(f"threshold={' '.join(thresholds)}")
+    output.append(f"leaf_value={' '.join(_floats(tree, 'leaf_value', leaves, _FINITE, refuse))}")
     for count, names in ((nodes, _NODE_FLOATS), (leaves, _LEAF_FLOATS)):
-        made += [f"{name}={' '.join(_floats(tree, name, count, _ANY, refuse))}" for name in names if tree.get(name)]
+        output += [f"{name}={' '.join(_floats(tree, name, count, _ANY, refuse))}" for name in names if tree.get(name)]
     for name, count in (("leaf_count", leaves), ("internal_count", nodes)):
         if tree.get(name):
-            made.append(f"{name}={_joined(_integers(tree, name, count, -_INT32, _INT32, refuse))}")
+            output.append(f"{name}={_joined(_integers(tree, name, count, -_INT32, _INT32, refuse))}")
     if cats:
-        made += _category_sets(tree, cats, refuse)
-    made += _linear(tree, leaves, features, refuse)
+        output += _category_sets(tree, cats, refuse)
+    output += _linear(tree, leaves, features, refuse)
     if "shrinkage" in tree:
-        made.append(f"shrinkage={_floats(tree, 'shrinkage', 1, _FINITE, refuse)[0]}")
-    return made
+        output.append(f"shrinkage={_floats(tree, 'shrinkage', 1, _FINITE, refuse)[0]}")
+    return output
 
 
 def _check_reached(left: Sequence[int], right: Sequence[int], leaves: int, refuse: Refuse) -> None:
@@ -201,12 +209,12 @@ def _linear(tree: Mapping[str, str], leaves: int, features: int, refuse: Refuse)
     joined = {name: " ".join(tree.get(name, "").split()) for name in ("leaf_features", "leaf_coeff")}
     used = _integers(joined, "leaf_features", sum(counts), 0, features - 1, refuse)
     weights = _floats(joined, "leaf_coeff", sum(counts), _FINITE, refuse)
-    made = [
+    output = [
         "is_linear=1",
         f"leaf_const={' '.join(_floats(tree, 'leaf_const', leaves, _FINITE, refuse))}",
         f"num_features={_joined(counts)}",
     ]
-    return [*made, f"leaf_features={_joined(used)}", f"leaf_coeff={' '.join(weights)}"]
+    return [*output, f"leaf_features={_joined(used)}", f"leaf_coeff={' '.join(weights)}"]
 
 
 def _number(fields: Mapping[str, str], name: str, refuse: Refuse) -> int:
@@ -230,11 +238,11 @@ def _floats(fields: Mapping[str, str], name: str, count: int, form: re.Pattern[s
 def _tokens(fields: Mapping[str, str], name: str, count: int, form: re.Pattern[str], kind: str, refuse: Refuse) -> list[str]:
     value = fields.get(name, "")
     if not form.fullmatch(value):
-        raise refuse(f"{name} holds what is not {kind}{_first_wrong(value, form)}")
-    found = value.split(" ") if value else []
-    if len(found) != count:
-        raise refuse(f"{name} has {len(found)} values, not {count}")
-    return found
+        raise refuse(f"{name} holds a value that is not {kind}{_first_wrong(value, form)}")
+    tokens = value.split(" ") if value else []
+    if len(tokens) != count:
+        raise refuse(f"{name} has {len(tokens)} values, not {count}")
+    return tokens
 
 
 def _first_wrong(value: str, form: re.Pattern[str]) -> str:
@@ -248,13 +256,13 @@ def _joined(numbers: Sequence[int]) -> str:
 
 def _categories(lines: Sequence[str], refuse: Refuse) -> list[list[object]] | None:
     """The categories of pandas' columns, where the model was trained on such."""
-    found = next((line for line in lines if line.startswith("pandas_categorical:")), None)
-    if found is None:
+    category_line = next((line for line in lines if line.startswith("pandas_categorical:")), None)
+    if category_line is None:
         return None
     try:
-        value = json.loads(found.removeprefix("pandas_categorical:"))
+        value = json.loads(category_line.removeprefix("pandas_categorical:"))
     except (ValueError, RecursionError):
         raise refuse("pandas_categorical is not JSON") from None
-    if value is not None and not (isinstance(value, list) and all(isinstance(one, list) for one in value)):
-        raise refuse("pandas_categorical is no list of lists")
+    if value is not None and not (isinstance(value, list) and all(isinstance(categories, list) for categories in value)):
+        raise refuse("pandas_categorical is not a list of lists")
     return value

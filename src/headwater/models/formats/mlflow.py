@@ -48,8 +48,8 @@ class MlflowModel(Fixed):
         """float64 (rows), or of several outputs (rows, outputs)."""
         if not isinstance(X, pl.DataFrame):
             raise DataError(f"{type(self).__name__} takes a frame with the features as columns")
-        found = np.asarray(self._pyfunc.predict(self._given(X)), np.float64)
-        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+        scores = np.asarray(self._pyfunc.predict(self._given(X)), np.float64)
+        return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
 
     def _given(self, frame: pl.DataFrame) -> pd.DataFrame:
         wanted = self.names or dict.fromkeys(frame.columns, "")
@@ -76,7 +76,7 @@ def _load(folder: Path) -> Estimator:
     try:
         pyfunc = mlflow.pyfunc.load_model(str(folder))
     except mlflow.exceptions.MlflowException as error:
-        raise DataError(f"{folder} is no model that MLflow loads: {error}") from error
+        raise DataError(f"{folder} is not a model that MLflow loads: {error}") from error
     signature = pyfunc.metadata.get_input_schema()
     names = (
         {}
@@ -86,13 +86,13 @@ def _load(folder: Path) -> Estimator:
     return MlflowModel(folder, pyfunc, {name: str(getattr(kind, "name", kind)) for name, kind in names.items()})
 
 
-def _open(place: str) -> Estimator:
+def _open(location: str) -> Estimator:
     """The model at a folder or URI, copied here first where it lies elsewhere."""
     mlflow = _library()
     try:
-        return _load(Path(mlflow.artifacts.download_artifacts(artifact_uri=place)))
+        return _load(Path(mlflow.artifacts.download_artifacts(artifact_uri=location)))
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise DataError(f"there is no model at {place}: {error}") from error
+        raise DataError(f"no model at {location}: {error}") from error
 
 
 def _write(estimator: Estimator, folder: Path) -> Mapping[str, object]:
@@ -109,6 +109,6 @@ FORMAT: Format = Format(
     holds=lambda estimator: isinstance(estimator, MlflowModel),
     write=_write,
     read=lambda folder, _: _load(folder / FORMAT.file),
-    opens=lambda place: place.startswith(_SCHEMES) or (Path(place) / "MLmodel").is_file(),
+    opens=lambda location: location.startswith(_SCHEMES) or (Path(location) / "MLmodel").is_file(),
     open=_open,
 )

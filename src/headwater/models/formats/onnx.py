@@ -36,10 +36,10 @@ class OnnxModel(Fixed):
         self.data, self._session = data, session
         inputs = session.get_inputs()
         self.takes_frames = len(inputs) > 1
-        self.inputs = {one.name: one.type for one in inputs}
+        self.inputs = {tensor.name: tensor.type for tensor in inputs}
         self._output = _output(session)
         if self.takes_frames:
-            self.feature_names_in_ = [one.name for one in inputs]
+            self.feature_names_in_ = [tensor.name for tensor in inputs]
         elif isinstance(inputs[0].shape[-1], int):
             self.n_features_in_ = inputs[0].shape[-1]
 
@@ -55,10 +55,10 @@ class OnnxModel(Fixed):
         rows = len(next(iter(fed.values())))
         if rows == 1:
             fed = {name: np.concatenate([values, values]) for name, values in fed.items()}
-        found = self._session.run([self._output], fed)[0]
-        if isinstance(found, list):  # of maps from each class to its probability
-            found = [list(one.values()) for one in found]
-        return np.asarray(found, np.float64)[:rows]
+        output = self._session.run([self._output], fed)[0]
+        if isinstance(output, list):  # of maps from each class to its probability
+            output = [list(class_map.values()) for class_map in output]
+        return np.asarray(output, np.float64)[:rows]
 
     def _fed(self, X: object) -> dict[str, _Array]:
         if not isinstance(X, pl.DataFrame):
@@ -77,7 +77,7 @@ class OnnxClasses(OnnxModel):
 def _output(session: InferenceSession) -> str:
     """The output with the probabilities of the classes, else the only one."""
     outputs = session.get_outputs()
-    return str((next((one for one in outputs if "prob" in one.name.lower()), None) or outputs[-1]).name)
+    return str((next((tensor for tensor in outputs if "prob" in tensor.name.lower()), None) or outputs[-1]).name)
 
 
 def _column(series: pl.Series, kind: str) -> _Array:
@@ -90,23 +90,27 @@ def _column(series: pl.Series, kind: str) -> _Array:
     return series.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(_NUMBERS[kind])
 
 
-def _loaded(data: bytes, place: object) -> Estimator:
+def _loaded(data: bytes, location: object) -> Estimator:
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnx") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # requests are what runs beside each other
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # requests run in parallel, not one request
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no root but this one
-        raise DataError(f"{place} is no model that onnxruntime runs: {error}") from error
-    kinds = [one.type for one in session.get_inputs()]
+        raise DataError(f"{location} is not a model that onnxruntime runs: {error}") from error
+    kinds = [tensor.type for tensor in session.get_inputs()]
     unknown = [kind for kind in kinds if kind not in _NUMBERS and (kind != _TEXT or len(kinds) == 1)]
     if unknown:
-        raise DataError(f"{place} takes {unknown[0]}; a model takes one tensor of numbers, or numbers and texts by the features' names")
-    found = next(one for one in session.get_outputs() if one.name == _output(session))
-    several = found.type.startswith("seq(map") or (len(found.shape or ()) == 2 and isinstance(found.shape[1], int) and found.shape[1] > 1)
+        raise DataError(
+            f"{location} takes {unknown[0]}; a model takes one tensor of numbers, or numbers and strings by the features' names"
+        )
+    output = next(tensor for tensor in session.get_outputs() if tensor.name == _output(session))
+    several = output.type.startswith("seq(map") or (
+        len(output.shape or ()) == 2 and isinstance(output.shape[1], int) and output.shape[1] > 1
+    )
     return OnnxClasses(data, session) if several else OnnxModel(data, session)
 
 
@@ -134,6 +138,6 @@ FORMAT: Format = Format(
     holds=lambda estimator: isinstance(estimator, OnnxModel),
     write=_write,
     read=_read,
-    opens=lambda place: place.endswith(".onnx"),
-    open=lambda place: _loaded(file_at(place).read_bytes(), place),
+    opens=lambda location: location.endswith(".onnx"),
+    open=lambda location: _loaded(file_at(location).read_bytes(), location),
 )

@@ -26,18 +26,18 @@ def _write(estimator: Estimator, folder: Path) -> Mapping[str, object]:
 
 def _unpickled(path: Path) -> Estimator:
     try:
-        return cast("Estimator", pickle.loads(path.read_bytes()))  # noqa: S301 (whoever calls was told to trust it)
+        return cast("Estimator", pickle.loads(path.read_bytes()))  # noqa: S301 (the caller passed trust=True)
     except (pickle.UnpicklingError, AttributeError, ImportError, EOFError) as error:
         raise DataError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-def _unjoblibed(place: str) -> Estimator:
+def _unjoblibed(location: str) -> Estimator:
     import joblib
 
     try:
-        return cast("Estimator", joblib.load(file_at(place)))
+        return cast("Estimator", joblib.load(file_at(location)))
     except (pickle.UnpicklingError, AttributeError, ImportError, EOFError, KeyError, ValueError) as error:
-        raise DataError(f"{place} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise DataError(f"{location} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 PICKLE: Format = Format(
@@ -48,8 +48,8 @@ PICKLE: Format = Format(
     holds=lambda _: True,
     write=_write,
     read=lambda folder, _: _unpickled(folder / PICKLE.file),
-    opens=lambda place: place.endswith((".pkl", ".pickle")),
-    open=lambda place: _unpickled(file_at(place)),
+    opens=lambda location: location.endswith((".pkl", ".pickle")),
+    open=lambda location: _unpickled(file_at(location)),
 )
 JOBLIB: Format = Format(
     name="joblib",
@@ -59,6 +59,6 @@ JOBLIB: Format = Format(
     holds=lambda _: False,  # headwater itself pickles
     write=_write,
     read=lambda folder, _: _unjoblibed(str(folder / JOBLIB.file)),
-    opens=lambda place: place.endswith(".joblib"),
+    opens=lambda location: location.endswith(".joblib"),
     open=_unjoblibed,
 )
