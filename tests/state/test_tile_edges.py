@@ -123,8 +123,8 @@ def test_placing_again_changes_nothing_that_placing_later_would_not(t):
     ladder = of_windows([window("10m"), window("1h"), window("1d")])
     for early in (D, D + 10 * S, D + H):
         for late in (early, early + 10 * S, early + MIN, early + 10 * MIN, early + 3 * D):
-            once = ladder.place(ladder.place(np.array([t]), early), late)
-            assert once.tolist() == ladder.place(np.array([t]), late).tolist() or ladder.place(np.array([t]), early)[0] == GONE
+            once = ladder.tile_start(ladder.tile_start(np.array([t]), early), late)
+            assert once.tolist() == ladder.tile_start(np.array([t]), late).tolist() or ladder.tile_start(np.array([t]), early)[0] == GONE
 
 
 def test_steps_divide_each_other():
@@ -142,11 +142,11 @@ def test_what_a_tile_spans_is_what_belongs_to_it(windows):
     ladder, rng = of_windows(windows), np.random.default_rng(1)
     for T in (BASE + rng.integers(0, 2 * D, 20)).tolist():
         t = T - rng.integers(0, 2 * D, 200)
-        place = ladder.place(t, T)
+        place = ladder.tile_start(t, T)
         t, place = t[place != GONE], place[place != GONE]
         for bound, inside in zip(ladder.spans(t, T), (0, -1), strict=True):
             finite = np.abs(bound) < 2**60
-            assert (ladder.place(bound[finite] + inside, T) == place[finite]).all()
-            beyond = ladder.place(bound[finite] + inside + (1 if inside else -1), T)
+            assert (ladder.tile_start(bound[finite] + inside, T) == place[finite]).all()
+            beyond = ladder.tile_start(bound[finite] + inside + (1 if inside else -1), T)
             assert (beyond != place[finite]).all()
         assert (np.abs(ladder.spans(t, T)[0][place == ALL]) > 2**60).all()

@@ -124,7 +124,7 @@ def _estimate(registers):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
-    """How often each code occurs in the window, and how many codes have each rank in each register: the greatest is the register."""
+    """Count each code in the window, and the codes of each rank in each register; the greatest rank is the register's value."""
     requests, depth = lo.shape
     estimated = len(hashes) > EXACT
     count = np.zeros(len(hashes), np.int32)

@@ -1,4 +1,4 @@
-"""How compiled loops make a function's value of the columns of its stored state, which the function's family lays out.
+"""How compiled loops compute a function's value from the columns of its stored state.
 
 A read is an opcode and up to four operands: columns of the record, or numbers. `state.read_kernels` has the loops.
 """
@@ -13,12 +13,12 @@ from headwater.definitions.durations import Window
 from headwater.kernel.layer import Use
 
 WHOLE, REAL, SUM, MEAN, KEPT, LATEST, DEVIATION, VARIANCE, SINCE, RATE, FRACTION, RATIO = range(12)
-"""How a value is made of up to four columns of the state of a window."""
+"""The computation of a value from up to four columns of a window's state."""
 
 
 @dataclass(frozen=True)
 class StoredColumns:
-    """What a value is read of.
+    """The columns of the stored state that a value is read from.
 
     columns: of the record, those that hold the state. whole: whether the feature's column is int64, and not float64.
     """

@@ -209,7 +209,7 @@ def _run(task: _Task, wanted: Sequence[FeatureSpec]) -> list[Answers]:
 
 
 def _sliding(w: FeatureSpec) -> tuple[Window, int]:
-    """What features swept together share: a window, and the breadth of a request (each pair of request and category has a state too)."""
+    """The key of features swept together: a window, and the breadth of a request (each pair of request and category has a state too)."""
     return w.window, 1 if w.by is None else 4 * w.by.max_keys
 
 

@@ -240,7 +240,7 @@ def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # ty
 
 @nb.njit(nogil=True, cache=True)
 def stretch(section, a, b, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
-    """What changes as a window moves from a:b to x:y, in four parts: two stretches go out (-1), two come in (+1); some are empty."""
+    """The changes as a window moves from a:b to x:y, in four sections: two stretches leave (-1), two enter (+1); some are empty."""
     if section == 0:
         return a, min(b, x), -1
     if section == 1:

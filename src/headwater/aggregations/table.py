@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def definition(self) -> Function:
-        """What definitions know of it."""
+        """Its properties in definitions."""
         return FUNCTIONS[self.name]
 
     @property

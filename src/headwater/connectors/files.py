@@ -1,4 +1,4 @@
-"""Which files a path names."""
+"""The files of a path."""
 
 from __future__ import annotations
 

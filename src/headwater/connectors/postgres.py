@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from headwater.errors import ConnectError, DataError, MissingExtraError, UsageError
 
 NAMES = ("postgres", "postgresql", "postgresql+psycopg")
-"""What its URLs begin with."""
+"""The beginnings of its URLs."""
 
 
 def with_driver(url: sa.URL) -> sa.URL:

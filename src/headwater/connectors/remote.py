@@ -32,7 +32,7 @@ _AWAY: Final = (ConnectionError, TimeoutError, PermissionError)
 
 
 def scan(spec: Files, read: Read, ending: str) -> pl.LazyFrame:
-    """What a URL names, as a lazy frame; its schema is read here, with a limit of time.
+    """The table of a URL, as a lazy frame; its schema is read here, with a time limit.
 
     Raises:
         ConnectError: the store does not answer in time, or refuses.
@@ -120,7 +120,7 @@ def _look(url: str) -> None:
 
 
 def _said(error: Exception, spec: Files, ending: str) -> DataError | ConnectError:
-    """What to say of a failure; credentials are taken out."""
+    """The error for a failure, without credentials."""
     secrets = [str(value) for name, value in resolved(spec.storage_options).items() if _SECRET.search(name)]
     text = read_error(error, secrets).rstrip(".")
     format_hint = "as CSV " if ending == ".csv" else "as parquet " if ending else ""

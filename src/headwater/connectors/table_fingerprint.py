@@ -1,4 +1,4 @@
-"""What a table held when it was read: quickly, to know whether it has changed, and fully, to know what it was."""
+"""Fingerprints of a table's contents: a quick one, to detect changes, and a full one, to identify the rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headwater.settings import in_project
 
 
 def state(table: Table) -> list[object] | None:
-    """What changes when the table does: each file's name, size and time of writing; of a frame, a hash of its contents. None of a URL.
+    """A value that changes with the table: each file's name, size and modification time; for a frame, a hash of its rows. None for a URL.
 
     Raises:
         DataError: the files are missing.
@@ -29,7 +29,7 @@ def state(table: Table) -> list[object] | None:
 
 
 def contents(table: Table) -> dict[str, object]:
-    """What the table holds, wherever it lies: a SHA-256 of each file, named below the folder of all; of a frame, a hash of its contents.
+    """The contents of the table: a SHA-256 of each file, by its path below their common folder; for a frame, a hash of its contents.
     Of a URL, a hash of the rows of each file, which are read for it.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What a user writes: frozen values, compared by fingerprint, without I/O."""
+"""Definitions that users write: frozen values, compared by fingerprint, without I/O."""

@@ -70,7 +70,7 @@ class Aggregation(Definition):
 
     @property
     def facts(self) -> Function:
-        """What definitions need to know of the function."""
+        """The properties of the function."""
         return FUNCTIONS[self.function]
 
     @property

@@ -1,4 +1,4 @@
-"""What the parameters of aggregations may be."""
+"""Checks of the parameters of aggregations."""
 
 from __future__ import annotations
 

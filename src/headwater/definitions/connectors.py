@@ -1,4 +1,4 @@
-"""Where a table lies, as a value: `headwater.connectors` reads what these name."""
+"""Tables as values: paths, URLs and frames. `headwater.connectors` reads them."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ class Connector(Definition):
         raise NotImplementedError
 
     def contents(self) -> dict[str, object]:
-        """What the table holds, wherever it lies, for the manifest of a training set: a hash of its rows."""
+        """A hash of the table's rows, for the manifest of a training set."""
         return {"rows": _content_hash(self.scan().collect())}
 
     def state(self) -> list[object]:
-        """What changes when the table does; give something quick to know where there is, such as sizes and times of writing."""
+        """A value that changes when the table does; return something cheap where possible, such as sizes and modification times."""
         return [self.contents()]
 
 

@@ -1,4 +1,4 @@
-"""How stale a value may be: values that `kernel.as_of` turns into the two times T and K of a request."""
+"""Freshness: how stale a value may be. `kernel.as_of` maps a request time and a freshness to T and K."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 class FreshnessBase(Definition):
-    """What others ask a freshness, so that none need know which one it is.
+    """The properties of a freshness. Other code tests these, never the class.
 
     kind: its name as data. scheduled: whether a job computes its values cut by cut, and publishes them. streamed: whether a pipeline keeps
     them as events come. servable: whether values can be served at it; at others only a backtest asks. reads_events: whether any event

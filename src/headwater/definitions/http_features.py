@@ -123,7 +123,7 @@ class HttpFeatures(ThirdPartyFeatures):
 
     @property
     def oldest(self) -> int:
-        """How old a value that is served may be, in microseconds."""
+        """The maximum age of a served value, in microseconds."""
         return micros(self.cache, "cache") + micros(self.stale_while_revalidate, "stale_while_revalidate")
 
     @property

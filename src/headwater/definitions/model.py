@@ -81,7 +81,7 @@ def precomputed(
 
 @dataclass(frozen=True, eq=False)
 class Model(Definition):
-    """What a model reads, what it is trained on, and how its predictions are made.
+    """A model: its features, its labels, its task, and when its predictions are computed.
 
     Args:
         name: letters, digits and single underscores.

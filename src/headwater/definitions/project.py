@@ -97,7 +97,7 @@ class Project(Definition):
 
 
 def _kinds(models: object) -> str:
-    """What was given in place of models, without what it holds."""
+    """The type of an invalid `models` argument, for the error message."""
     if isinstance(models, Sequence) and not isinstance(models, str):
         return f"a list of {', '.join(dict.fromkeys(type(model).__name__ for model in models)) or 'nothing'}"
     return repr(models) if isinstance(models, str) else type(models).__name__

@@ -25,7 +25,7 @@ class Rolling(Definition):
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """Where each fold is split, and where the last one ends: int64 microseconds UTC, one more than there are folds."""
+        """The split of each fold, and the end of the last one: int64 microseconds UTC, one more than there are folds."""
         return tuple(self.start + fold * self.every for fold in range(self.folds + 1))
 
     def __str__(self) -> str:

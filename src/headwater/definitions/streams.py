@@ -1,4 +1,4 @@
-"""Where events come from as they happen, as values: `headwater.connectors` opens what these name."""
+"""Streams of events, as values: Kafka topics, pushed events and appended files. `headwater.ingestion.sources` reads them."""
 
 from __future__ import annotations
 

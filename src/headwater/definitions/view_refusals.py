@@ -15,7 +15,7 @@ Finding = tuple[FeatureView | Source | HttpFeatures, str, str]  # of what, the m
 
 
 def refusals(views: Sequence[FeatureView]) -> list[str]:
-    """What no pipeline can do of these views, in words."""
+    """The reasons why no pipeline can maintain these views, as messages."""
     return [f"view {view.name}: {message}" for look in REFUSALS.values() for view, message, _ in look(_Some(views))]
 
 

@@ -1,4 +1,4 @@
-"""What an engine is asked for: queries over requests, and the aggregations that each needs."""
+"""The input of an engine: queries over requests, and the aggregations that each needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headwater.aggregations.table import TABLE
 from headwater.definitions.durations import SECOND, Window
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
-from headwater.events import statuses as asides
+from headwater.events import statuses as value_statuses
 from headwater.events.read_events import Reach
 from headwater.kernel.arrays import I64, Bool, Column
 from headwater.kernel.as_of import NEVER
@@ -95,19 +95,21 @@ def wanted_by(query: Query) -> tuple[list[FeatureSpec], Finish]:
     features = query.features
     values = [wanted_of(f) for f in features]
     limit = query.expires_after
-    ages = [] if limit is None else [FeatureSpec("since_last", asides.counted(f), f.window) for f in features]
-    counts = asides.counts(features, query.retained) if query.retained else []
-    known = list(asides.last_known(features)) if query.known else []
+    ages = [] if limit is None else [FeatureSpec("since_last", value_statuses.counted(f), f.window) for f in features]
+    counts = value_statuses.counts(features, query.retained) if query.retained else []
+    known = list(value_statuses.last_known(features)) if query.known else []
 
     def finish(columns: list[Answers], K: I64) -> list[Answers]:
         rest = iter(columns)
         raw_values, last, counted, latest = ([next(rest) for _ in wanted] for wanted in (values, ages, counts, known))
-        within = [asides.finite(v) if TABLE[f.aggregation.function].adds else (v, None) for v, f in zip(raw_values, features, strict=True)]
+        within = [
+            value_statuses.finite(v) if TABLE[f.aggregation.function].adds else (v, None) for v, f in zip(raw_values, features, strict=True)
+        ]
         kept, overflown = [value for value, _ in within], [over for _, over in within]
         old = [None] * len(raw_values) if limit is None else [_old(age, limit) for age in last]
         final_values = [value if gone is None else _without(value, gone) for value, gone in zip(kept, old, strict=True)]
-        status_columns = asides.statuses(features, kept, counted, old, overflown) if counts else []
-        return [*final_values, *status_columns, *([asides.latest(features, latest, K)] if known else [])]
+        status_columns = value_statuses.statuses(features, kept, counted, old, overflown) if counts else []
+        return [*final_values, *status_columns, *([value_statuses.latest(features, latest, K)] if known else [])]
 
     return [*values, *ages, *counts, *known], finish
 
@@ -115,7 +117,7 @@ def wanted_by(query: Query) -> tuple[list[FeatureSpec], Finish]:
 def wanted_of(feature: Feature) -> FeatureSpec:
     """The kernel's form of a feature."""
     a = feature.aggregation
-    by = None if a.secondary is None else GroupBy(asides.counted(feature), a.secondary.max_keys)
+    by = None if a.secondary is None else GroupBy(value_statuses.counted(feature), a.secondary.max_keys)
     return FeatureSpec(a.function, Use(feature.columns, a.where), feature.window, a.params, feature.column, by)
 
 

@@ -20,17 +20,17 @@ ANOTHER = "__another"
 
 @dataclass(frozen=True)
 class MergedImages:
-    """Images of some events: the n that were held first, then those that came.
+    """Merged change images of some events: first the stored ones, then the new ones; n together.
 
-    event: int64 (n), the number of the event that each is of, from 0. last: bool (n), those of their event's last known time, without
-    copies: what says all that can matter of it. copy: bool (n), said before by another. older: bool (n), known before what was held.
-    before, after: int64 (events), the image that said what held, and the one that says it now; -1 where nothing does.
-    changed: bool (events), whether these two differ.
+    event: int64 (n), the index of each image's event, from 0. last: bool (n), the images of their event's last known time, without
+    duplicates. duplicate: bool (n), equal to an image before it. older: bool (n), new images known before the stored ones.
+    before, after: int64 (events), the image in force before, and the one in force now; -1 where none is.
+    changed: bool (events), whether the two differ.
     """
 
     event: I64
     last: Bool
-    copy: Bool
+    duplicate: Bool
     older: Bool
     before: I64
     after: I64
@@ -53,15 +53,15 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, 
         return MergedImages(none, no, no, no, none, none, no)
     before, fresh = both[BEFORE].to_numpy(), np.arange(both.height) >= held.height
     images = compared(both.drop(BEFORE), source, before=before)
-    event, known, tie_order, content = images.ident, images.known, images.place, images.content
+    event, known, tie_order, content = images.ident, images.known, images.tie_order, images.content
     says = content if read is None else compared(both.drop(BEFORE), source, read=read).content
     statements = pl.DataFrame({"event": event, "known": known, "before": before, "content": content})
-    copy = ~statements.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    duplicate = ~statements.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
     newest_held = np.full(int(event.max()) + 1, np.iinfo(np.int64).min)
     np.maximum.at(newest_held, event[~fresh], known[~fresh])
     newest = newest_held.copy()
     np.maximum.at(newest, event, known)
-    last = (known == newest[event]) & ~copy
+    last = (known == newest[event]) & ~duplicate
     latest_rows = np.flatnonzero(last)
     begun, gone, _ = versions(
         event[latest_rows], known[latest_rows], before[latest_rows], tie_order[latest_rows], content[latest_rows], content[latest_rows]
@@ -71,7 +71,7 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, 
     was[event[: held.height][holds]] = np.flatnonzero(holds)
     after[event[now]] = now
     changed = np.where((was >= 0) & (after >= 0), says[was] != says[after], was != after)
-    return MergedImages(event, last, copy, fresh & (known < newest_held[event]), was, after, changed)
+    return MergedImages(event, last, duplicate, fresh & (known < newest_held[event]), was, after, changed)
 
 
 def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
@@ -80,7 +80,7 @@ def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
         return np.empty(0, np.bool_), np.empty(0, np.int64)
     before = images[BEFORE].to_numpy()
     ties = compared(images.drop(BEFORE), source, before=before)
-    keep, gone, _ = versions(ties.ident, ties.known, before, ties.place, ties.content, ties.content)
+    keep, gone, _ = versions(ties.ident, ties.known, before, ties.tie_order, ties.content, ties.content)
     return keep, gone
 
 
@@ -103,7 +103,7 @@ def followed(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def in_force(images: pl.DataFrame, source: Source) -> Bool:
-    """Which images say what holds when all are known, bool (n)."""
+    """Which images are current when all are known, bool (n)."""
     folded_images = folded(images[:0], np.empty(0, np.bool_), images, source)
     holds = np.zeros(images.height, np.bool_)
     holds[folded_images.after[folded_images.after >= 0]] = True

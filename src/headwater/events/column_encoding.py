@@ -18,7 +18,7 @@ from headwater.kernel.hashes import hashes_of_strings
 
 @dataclass(frozen=True)
 class ColumnEncoding:
-    """How a column of the source stands in the kernel, and how to turn it back.
+    """The encoding of a source's column for the kernel, and back.
 
     dtype: the polars dtype of the source's column. words: for strings, the sorted distinct strings that the codes number.
     """

@@ -149,7 +149,7 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
 
 
 def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | None) -> pl.Expr:
-    """What the statistics of files can decide: times and, for one integer key, its range; rows without a time are let through."""
+    """A filter that file statistics can decide: times and, for one integer key, its range. Rows without a time pass."""
     by_known = source.window_on == "known_at"
     at = source.known_at_field if by_known and source.known_at_field is not None else source.timestamp_field
     late = source.delay if by_known else 0
@@ -210,7 +210,7 @@ def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], reque
 
 
 def called(source: Source) -> str:
-    """How errors name the source."""
+    """The name of the source in errors."""
     return f"source {source.name!r}" + (f" ({source.site})" if source.site else "")
 
 
@@ -305,7 +305,7 @@ def _without_copies(resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], s
     events, suspect, ties = resolved
     if ties is None:
         return events
-    keep, conflicts = accepted(ties.ident, ties.known, ties.place, ties.content, micros(source.id_horizon, "id_horizon"))
+    keep, conflicts = accepted(ties.ident, ties.known, ties.tie_order, ties.content, micros(source.id_horizon, "id_horizon"))
     dropped = len(keep) - int(keep.sum())
     events = _without_ties(events)
     if not dropped:
@@ -323,7 +323,7 @@ def _versions(resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], source:
     before = images[BEFORE].to_numpy()
     keep, gone, of_nothing = ~before, np.full(images.height, LASTS), int((before & ~suspect).sum())
     if ties is not None:
-        keep[suspect], gone[suspect], more = versions(ties.ident, ties.known, before[suspect], ties.place, ties.content, ties.exact)
+        keep[suspect], gone[suspect], more = versions(ties.ident, ties.known, before[suspect], ties.tie_order, ties.content, ties.exact)
         of_nothing += more
     for reason, rows in zip(_NO_CHANGES, (of_nothing, int((~before & ~keep).sum())), strict=True):
         if rows:

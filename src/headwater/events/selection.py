@@ -17,7 +17,7 @@ TIME = "__time"
 KNOWN = "__known"
 IDENT = "__id"
 ROW = "headwater_row"
-"""Where a row stands in the table that it was read from: nothing that it says."""
+"""The position of a row in the table that it was read from; it is not data."""
 
 
 @dataclass(frozen=True)

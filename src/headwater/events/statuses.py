@@ -41,7 +41,7 @@ def counted(feature: Feature) -> Use:
 
 
 def counts(features: Sequence[Feature], windows: Sequence[Window]) -> list[FeatureSpec]:
-    """What statuses are made of: how many events each feature counts, then how many there are in each window."""
+    """The inputs of statuses: how many events each feature counts, then how many there are in each window."""
     return [FeatureSpec("count", counted(f), f.window) for f in features] + [FeatureSpec("count", Use(), w) for w in windows]
 
 

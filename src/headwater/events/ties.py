@@ -74,7 +74,7 @@ class TieCandidates:
         return self.events[IDENT].filter(lacking).unique()
 
     @cached_property
-    def place(self) -> I64:
+    def tie_order(self) -> I64:
         """The order, int64 (n), of contested rows among those that they tie with: by what decides, nulls (and NaN) first."""
         places = np.zeros(len(self.ident), np.int64)
         rows = np.flatnonzero(self.contested)
@@ -111,7 +111,7 @@ def compared(events: pl.DataFrame, source: Source, *, before: Bool | None = None
 
 
 def _deciding(events: pl.DataFrame) -> pl.DataFrame:
-    """What decides ties, most important first."""
+    """The columns that decide ties, most important first."""
     ties = [c for c in events.columns if c.startswith(f"{TIE}_")]
     if ties:
         return events.select(sorted(ties))

@@ -290,10 +290,10 @@ def _classified(merged: MergedImages, before: Bool, held: int) -> tuple[Bool, Bo
     Where what was held still holds, none is archived that differs: history would take it for taken back.
     """
     after = merged.after[merged.event]
-    older = (merged.older | ((after >= 0) & (after < held))) & ~merged.copy
-    left = ~merged.copy & ~older
+    older = (merged.older | ((after >= 0) & (after < held))) & ~merged.duplicate
+    left = ~merged.duplicate & ~older
     archived = left & (before | (after == np.arange(len(after))))
-    return archived, merged.copy, older, left & ~archived
+    return archived, merged.duplicate, older, left & ~archived
 
 
 def _cut(tokens: bytes) -> list[bytes]:

@@ -15,7 +15,7 @@ Values = NDArray[np.int64] | NDArray[np.float64]
 
 NOTHING: I64 = np.empty(0, np.int64)
 LASTS = np.iinfo(np.int64).max
-"""When an event is gone that is never taken back."""
+"""The gone time of an event that is never retracted."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where each request's window begins and ends among the events of its key.
+"""The begin and end of each request's window among the events of its key.
 
 Only for events in known order, and gone in that order too (see `layers`): there, what a request may see is one range of positions.
 """

@@ -18,7 +18,7 @@ Derived = TypeVar("Derived")
 
 @dataclass(frozen=True)
 class Use:
-    """What an aggregation reads: columns of the source, on the events where `where` is true."""
+    """The input of an aggregation: columns of the source, on the events where `where` is true."""
 
     columns: tuple[str, ...] = ()
     where: str | None = None
@@ -32,7 +32,7 @@ class Layer:
     _derived: dict[tuple[object, ...], object] = field(default_factory=dict)
 
     def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
-        """What `make` makes, once for each key."""
+        """The result of `make`, computed once for each key."""
         if key not in self._derived:
             self._derived[key] = make()
         return cast("Derived", self._derived[key])

@@ -130,7 +130,7 @@ def perhaps_repeated(hashes: NDArray[np.uint64]) -> Bool:
 
 
 def _cuts(n: int, threads: int) -> list[tuple[int, int]]:
-    """Where 0:n is cut, for each thread a part."""
+    """The bounds that cut 0:n into one part for each thread."""
     parts = threads if n >= _SMALL else 1
     return [(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 

@@ -19,9 +19,9 @@ from headwater.definitions.durations import Window
 from headwater.kernel.arrays import I64, Bool
 
 GONE = -(2**62)
-"""Where a tile stands that no window reaches."""
+"""The start of a tile that no window reaches."""
 ALL = -(2**61)
-"""Where the tile stands that only lifetimes reach."""
+"""The start of the tile that only lifetimes reach."""
 _NEVER = 2**61
 
 
@@ -52,7 +52,7 @@ class TileLadder:
         kept = any(w.length is None for w in self.windows)
         return np.array([*bounds, last if kept else GONE, GONE if kept else last], np.int64)
 
-    def place(self, t: I64, T: int) -> I64:
+    def tile_start(self, t: I64, T: int) -> I64:
         """The start of the tile that events (or finer tiles) of these times belong to as of T: a time, GONE or ALL; rising with `t`."""
         out = np.empty(len(t), np.int64)
         _place(t, np.array(self.steps, np.int64), self.cuts(T), out)
@@ -68,7 +68,7 @@ class TileLadder:
         >>> first // 1_000_000, last // 1_000_000
         (array([   0, 3590]), array([  60, 3600]))
         """
-        start, cuts = self.place(t, T), self.cuts(T)
+        start, cuts = self.tile_start(t, T), self.cuts(T)
         size = np.full(len(t), self.steps[0] if self.steps else 1)
         for step, cut in zip(self.steps[1:], cuts[1:], strict=False):
             size[t // step * step + step <= cut] = step

@@ -1,4 +1,4 @@
-"""Where the values that are served are kept: one small interface, and a table of its implementations.
+"""Online stores keep the values that are served: one small interface, and a table of its implementations.
 
 A store is a sorted map of bytes that is changed by commits. What the bytes mean (`records`, `spaces`) is the same in every store.
 """
@@ -23,7 +23,7 @@ _STORES: Mapping[str, str] = {
 }
 
 Changes = Mapping[bytes, bytes | None]
-"""What keys are to hold; None for nothing."""
+"""The values of keys; None for no value."""
 
 
 class OnlineStore(Protocol):

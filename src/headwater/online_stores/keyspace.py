@@ -68,7 +68,7 @@ def begun(source: str) -> bytes:
 
 
 def broker_clock(source: str) -> bytes:
-    """Where it stands whether the wall clock is compared with that of the broker that a source's stream is read from."""
+    """The key of the flag that the wall clock is compared with the clock of a source's broker."""
     return b"mbroker clock" + name(source)
 
 
@@ -113,5 +113,5 @@ def number(value: int) -> bytes:
 
 
 def as_number(value: bytes | None, otherwise: int = 0) -> int:
-    """What `number` wrote."""
+    """Decode the bytes of `number`."""
     return otherwise if value is None else int(struct.unpack("<q", value)[0])

@@ -176,7 +176,7 @@ class LmdbStore:
             raise StoreError(f"the lease {name!r} in {self.folder} cannot be taken: {error}. {_remedy(error)}") from error
 
     def _holder(self, name: str) -> str:
-        """Which process holds a lease, where its file says so."""
+        """The process that holds a lease, if its file names it."""
         try:
             number = (self.folder / f"{name}.lease").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):

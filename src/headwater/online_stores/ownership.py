@@ -128,7 +128,7 @@ def _place(store: OnlineStore, source: Source) -> bytes:
 
 
 def _address(stream: Stream | None) -> str | None:
-    """Where a stream comes from, as its definition says it."""
+    """The address of a stream, from its definition."""
     if stream is None:
         return None
     if isinstance(stream, KafkaTopic):

@@ -1,1 +1,1 @@
-"""What a store keeps of a view: partial states, tiles, their bytes, and the compiled reads of them."""
+"""The stored state of views: partial states, tiles, their bytes, and the compiled reads of them."""

@@ -41,7 +41,7 @@ def encoded(entry: EventImages) -> bytes:
 
 
 def decoded(value: bytes) -> EventImages:
-    """What `encoded` made."""
+    """Decode the bytes of `encoded`."""
     return msgspec.msgpack.decode(value, type=EventImages)
 
 
@@ -66,7 +66,7 @@ def frame_of(rows: Sequence[Plain], schema: Mapping[str, pl.DataType]) -> pl.Dat
 
 
 def places(stem: bytes, keys: Sequence[bytes], number: I64, at: I64, tokens: Sequence[bytes]) -> list[bytes]:
-    """Where events of a view stand; `stem` is of `spaces.events`, number and at int64 (n): which of the keys, and microseconds."""
+    """The store's keys of events of a view; `stem` is from `keyspace.events`; number and at, int64 (n): the key's index, and the time."""
     heads = [stem + _hash(key) for key in keys]
     times = (at.astype(np.uint64) + np.uint64(_SHIFT)).astype(">u8").tobytes()
     columns = zip(number.tolist(), range(0, len(times), 8), tokens, strict=True)

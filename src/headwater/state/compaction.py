@@ -18,7 +18,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Size:
-    """What some records take; in a partitioned store a key has one for each partition.
+    """The size of some records; in a partitioned store a key has one for each partition.
 
     >>> Size(records=4, bytes=1000, tiles=10)
     Size(records=4, bytes=1000, tiles=10)
@@ -46,7 +46,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Compaction:
-    """What a compaction found and left; busy: records that were left alone because they were written meanwhile."""
+    """The sizes before and after a compaction; busy: records that were skipped because they were written meanwhile."""
 
     before: Size
     after: Size
@@ -54,7 +54,7 @@ class Compaction:
 
 
 def size_of(store: OnlineStore, tiles: str) -> Size:
-    """What the records of a view take, by the fingerprint of its tiles."""
+    """The size of the records of a view, by its tiles fingerprint."""
     return _size(store.scan(keyspace.records(tiles)))
 
 

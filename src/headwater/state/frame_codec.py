@@ -15,5 +15,5 @@ def encoded(frame: pl.DataFrame) -> bytes:
 
 
 def decoded(data: bytes) -> pl.DataFrame:
-    """What `encoded` made."""
+    """Decode the bytes of `encoded`."""
     return pl.read_ipc_stream(io.BytesIO(data))

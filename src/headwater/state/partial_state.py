@@ -66,7 +66,7 @@ class TileAggregator:
     def of_events(self, events: Events, T: int) -> Tiles:
         """The tiles, as of T, of events that all happened before T; events that no window reaches any more make tiles at GONE."""
         key = np.repeat(np.arange(len(events.starts) - 1), np.diff(events.starts))
-        start = self.ladder.place(events.t, T)
+        start = self.ladder.tile_start(events.t, T)
         first = np.flatnonzero(ragged.fresh(key, start)) if len(key) else NOTHING
         bounds = np.append(first, len(key))
         layer = Layer(replace(events, starts=bounds))
@@ -74,7 +74,7 @@ class TileAggregator:
 
     def merge(self, old: Tiles, new: Tiles, T: int) -> Tiles:
         """Both together, with those at GONE left out; `old` are moved to where they belong as of T."""
-        old = replace(old, start=self.ladder.place(old.start, T))
+        old = replace(old, start=self.ladder.tile_start(old.start, T))
         order = interleaved(old.key, old.start, new.key, new.start)
         key, start = (np.concatenate([a, b])[order] for a, b in ((old.key, new.key), (old.start, new.start)))
         live = start != GONE
@@ -86,7 +86,7 @@ class TileAggregator:
 
     def without(self, tiles: Tiles, key: I64, start: I64, T: int) -> Tiles:
         """The tiles that do not belong to any of these keys and starts as of T."""
-        rows = np.flatnonzero(~among(tiles.key, self.ladder.place(tiles.start, T), key, start))
+        rows = np.flatnonzero(~among(tiles.key, self.ladder.tile_start(tiles.start, T), key, start))
         states = tuple(_taken(slot, state, rows) for slot, state in zip(self.slots, tiles.states, strict=True))
         return Tiles(tiles.key[rows], tiles.start[rows], states)
 

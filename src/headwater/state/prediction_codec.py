@@ -96,7 +96,7 @@ def read_scores(store: OnlineStore, fingerprint: str) -> Scores | None:
 
 
 def decoded(value: bytes | None) -> Scores | None:
-    """What `encoded` made."""
+    """Decode the bytes of `encoded`."""
     return None if value is None else msgspec.msgpack.decode(value, type=Scores)
 
 
@@ -106,7 +106,7 @@ def encoded(scores: Scores) -> bytes:
 
 
 def slot(number: int) -> bytes:
-    """What the places of a run's records end with."""
+    """The suffix of the store's keys of a run's records."""
     return SLOTS[number % 2]
 
 

@@ -67,7 +67,7 @@ def answer_one(words, plan, out):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _edges(plan, view, T, edges):  # type: ignore[no-untyped-def]
-    """Where each window of a view begins and ends, as `Ladder.begin` and `Ladder.end` say, into `edges`."""
+    """Write the begin and end of each window of a view, as of `TileLadder.begin` and `TileLadder.end`, into `edges`."""
     for w in range(plan[view + 1]):
         at = view + SECTION + 3 * w
         length, hop, offset = plan[at], plan[at + 1], plan[at + 2]

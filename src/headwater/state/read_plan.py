@@ -57,7 +57,7 @@ def _made(tiles: ViewTiles, feature: Feature) -> CompiledFeature | None:
 
 
 def _meant(tiles: ViewTiles, feature: Feature) -> Callable[[object], object] | None:
-    """What makes the user's value of a number that is of the column's type; None where it is that."""
+    """The conversion of a number to the user's value; None where they are equal."""
     dtype = tiles.schema[feature.columns[feature.column]]
     if dtype.is_numeric() or dtype == pl.Null:
         return None
@@ -80,7 +80,7 @@ def _column_map(tiles: ViewTiles) -> dict[tuple[AggregateFunction, Use], tuple[i
 
 @dataclass(frozen=True)
 class ReadPlan:
-    """What `state.read_kernels.answer` goes by, for some views with so many records a key.
+    """The plan that `state.read_kernels.answer` follows, for some views with so many records a key.
 
     words: the plan. reals: of each feature, whether it is a float. meant: by place, what makes the user's value of a number.
     """
@@ -96,12 +96,12 @@ class ReadPlan:
 
     @cached_property
     def times(self) -> Callable[..., bytes]:
-        """What makes the words that go before records of the T of each view."""
+        """Packs the T of each view as the words before the records."""
         return struct.Struct(f"={self.words[0]}q").pack
 
     @cached_property
     def unpack(self) -> Callable[..., tuple[object, ...]]:
-        """What makes the values of one key, the bytes of their statuses, and the bytes that say which are null, of the answers' words."""
+        """Unpacks the answer's words of one key: the values, the bytes of their statuses, and the bytes of which are null."""
         size = len(self.reals)
         return struct.Struct(f"={''.join('d' if real else 'q' for real in self.reals)}{size}s{size}s").unpack_from
 

@@ -75,7 +75,7 @@ def translate(codes, of, begins, rank):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def sizes(bounds, layout, ends, pool_at, text_ends, at):  # type: ignore[no-untyped-def]
-    """Where each record begins, in words."""
+    """The begin of each record, in words."""
     for r in range(len(at) - 1):
         n = bounds[r + 1] - bounds[r]
         if n == 0:

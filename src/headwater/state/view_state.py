@@ -77,7 +77,7 @@ def schema_bytes(dtypes: Mapping[str, pl.DataType]) -> bytes:
 
 
 def dtypes_of(schema: bytes) -> Mapping[str, pl.DataType]:
-    """What `schema_bytes` was given."""
+    """The columns that `schema_bytes` encoded."""
     return dict(pl.read_ipc_stream(io.BytesIO(schema)).schema)
 
 
@@ -117,7 +117,7 @@ class Progress(msgspec.Struct, frozen=True):
     gap: int = 0
 
     def maintained(self, names: Iterable[str]) -> dict[str, str]:
-        """What `views` holds of some views."""
+        """The entries of `views` for some views."""
         return {name: self.views[name] for name in names if name in self.views}
 
     def covers(self, tiles: str, state: State) -> bool:
@@ -127,7 +127,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 def read_progress(value: bytes | None) -> Progress:
-    """What a store holds of a stream's progress; the beginning where it holds nothing."""
+    """The stored progress of a stream; the beginning where none is stored."""
     return Progress() if value is None else msgspec.msgpack.decode(value, type=Progress)
 
 
@@ -174,7 +174,7 @@ def merged(store: OnlineStore, parts: Mapping[bytes, State], source: str) -> Sta
 
 
 def decoded(value: bytes | None) -> State | None:
-    """What `encoded` made."""
+    """Decode the bytes of `encoded`."""
     return None if value is None else msgspec.msgpack.decode(value, type=State)
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from headwater.definitions.feature_view import FeatureView
 from headwater.engine.query import Query, hashed_columns, wanted_by
 from headwater.errors import DataError
-from headwater.events import statuses as asides
+from headwater.events import statuses as value_statuses
 from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_secondary, decode, encode, to_kernel
 from headwater.events.selection import IDENT, TIME
 from headwater.kernel.arrays import I64, NOTHING, Column, Events
@@ -29,7 +29,7 @@ Fetch = Callable[[list[bytes]], list[bytes]]
 Stretch = tuple[bytes, int, int]
 """The events of a key at times in [first, last)."""
 Standing = Callable[[list[Stretch]], pl.DataFrame]
-"""What stands in some stretches: events by the columns of `ViewTiles.schema` and TIME, in any order."""
+"""The events in force in some ranges of time: the columns of `ViewTiles.schema` and TIME, in any order."""
 
 _NO_WORDS = pl.Series(dtype=pl.String)
 _FEW = 2_000  # events up to which a loop codes strings as fast as polars does; and it wakes up no other thread
@@ -50,7 +50,7 @@ class RecordFetcher:
 
 @dataclass(frozen=True)
 class ViewTiles:
-    """How the tiles of a view are made, kept and read.
+    """Computes, encodes and reads the tiles of a view.
 
     schema: the dtypes of the source's columns that the view reads, of its keys, and of IDENT where events have ids.
     """
@@ -152,7 +152,7 @@ class ViewTiles:
         """
         lost, number, keys = self.keyed(gone)
         ladder = self.records.stored.ladder
-        start = ladder.place(lost[TIME].to_numpy(), T)
+        start = ladder.tile_start(lost[TIME].to_numpy(), T)
         held = np.flatnonzero(start != GONE)
         if not len(held):
             return self.update(come, T, through, fetch)
@@ -161,7 +161,7 @@ class ViewTiles:
         stretches = [(keys[n], a, b) for n, a, b in zip(number[held[first]], *(bound.tolist() for bound in spans), strict=True)]
         parts = [come, standing(stretches).filter(pl.col(TIME) < T), lost[held]]
         every, number, keys = self.keyed(pl.concat(origin.select(come.columns).with_columns(_part=n) for n, origin in enumerate(parts)))
-        origin, start = every["_part"].to_numpy(), ladder.place(every[TIME].to_numpy(), T)
+        origin, start = every["_part"].to_numpy(), ladder.tile_start(every[TIME].to_numpy(), T)
         torn = (number[origin == 2], start[origin == 2])
         counted = (origin == 1) | ((origin == 0) & ~among(number, start, *torn))
         events = every.filter(pl.Series(counted)).drop("_part")
@@ -187,7 +187,10 @@ class ViewTiles:
             split = None if a.secondary is None else coded[a.secondary.column]
             features.append(decode(answer, a.function, own, feature.name, split))
         status_codes = [answer.values for answer in answers[len(features) :] if isinstance(answer, Column)]
-        statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in zip(self.view.outputs, status_codes, strict=True)]
+        statuses = [
+            value_statuses.status_series(value_statuses.status_name(f.name), code)
+            for f, code in zip(self.view.outputs, status_codes, strict=True)
+        ]
         return features, statuses
 
     def _strings(self, events: pl.DataFrame) -> pl.Series:

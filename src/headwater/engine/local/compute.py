@@ -15,7 +15,7 @@ from headwater.aggregations.run import aggregate
 from headwater.definitions.feature_view import Feature
 from headwater.engine.local.sorted_events import sort_events, sorted_columns, under_value_names, value_name
 from headwater.engine.query import Query, Request, hashed_columns, reach_of, wanted_by
-from headwater.events import statuses as asides
+from headwater.events import statuses as value_statuses
 from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_secondary, check_values, check_where, decode
 from headwater.events.keys import code_keys
 from headwater.events.read_events import Notes, called, no_events, read_events
@@ -100,7 +100,7 @@ def answer(
         events_of = replace(ordered, columns=columns)
         wanted, finish = wanted_by(group_query)
         answers = aggregate(
-            asides.with_known(events_of) if query.known else events_of,
+            value_statuses.with_known(events_of) if query.known else events_of,
             request_times,
             wanted,
             [r.back for r in chosen],
@@ -166,7 +166,7 @@ def _part(columns: Sequence[Answers], query: Query, codes: Mapping[str, ColumnEn
     series = each(series_of, list(zip(query.features, columns, strict=False)), threads)
     detail_columns = [column.values for column in columns[len(series) :] if isinstance(column, Column)]
     coded_statuses = zip(query.features, detail_columns, strict=False) if query.retained else ()
-    statuses = [asides.status_series(asides.status_name(f.name), code) for f, code in coded_statuses]
+    statuses = [value_statuses.status_series(value_statuses.status_name(f.name), code) for f, code in coded_statuses]
     return _FeatureGroup(series, statuses, cast("I64", detail_columns[-1]) if query.known else None)
 
 

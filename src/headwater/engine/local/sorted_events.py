@@ -19,7 +19,7 @@ _VALUE = "__v_"
 
 
 def value_name(column: str) -> str:
-    """What a column of values is called inside the engine, so that a key may be aggregated too."""
+    """The engine's name of a column of values; it differs from the key's, so that a key may be aggregated too."""
     return f"{_VALUE}{column}"
 
 

@@ -84,7 +84,7 @@ def _cut(query: Query, requests: Sequence[Request], cuts: int) -> list[TimeSlice
 
 
 def _counted(files: list[Path], low: int, high: int, subject: str) -> tuple[I64, I64]:
-    """Where spans of time begin, and how many events lie before each: int64 both."""
+    """The starts of spans of time, and the number of events before each: int64 both."""
     width = max(-(-(high - low) // _SPANS), 1)
     span = ((pl.col(TIME) - low) // width).alias("span")
     span_counts = collect(pl.scan_parquet(files).select(span).group_by("span").len(), subject, streaming=True)

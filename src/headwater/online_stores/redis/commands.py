@@ -18,7 +18,7 @@ class UnansweredError(StoreError):
 
 @dataclass(frozen=True)
 class RedisOptions:
-    """What a URL says. where: for messages; timeout: seconds."""
+    """The options of a URL. where: for messages; timeout: seconds."""
 
     where: str
     prefix: bytes

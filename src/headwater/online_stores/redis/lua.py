@@ -42,7 +42,7 @@ class Script:
 
 @dataclass
 class GroupCommit:
-    """What a commit expects and changes within one slot."""
+    """The expected values and the changes of a commit within one slot."""
 
     held: list[bytes] = field(default_factory=list)
     absent: list[bytes] = field(default_factory=list)
@@ -73,7 +73,7 @@ def groups(prefix: bytes) -> list[bytes]:
 
 
 def parted(prefix: bytes, changes: Changes, expect: Changes) -> tuple[GroupCommit, dict[bytes, GroupCommit]]:
-    """What concerns the state, and what each group of records."""
+    """Split a commit into the part of the state and that of each group of records."""
     state = GroupCommit()
     records: dict[bytes, GroupCommit] = {}
 

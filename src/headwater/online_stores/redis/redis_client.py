@@ -222,7 +222,7 @@ def _scan(client: redis.Redis, pattern: bytes, options: RedisOptions) -> Iterato
 
 
 def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool = False, refresh: Callable[[], object] = lambda: None) -> _T:
-    """What `make` returns; while the server cannot be reached, again for as long as the timeout says, unless `once`."""
+    """The result of `make`, retried until the timeout while the server cannot be reached, unless `once`."""
     until = clock.stopwatch() + options.timeout
     while True:
         try:
