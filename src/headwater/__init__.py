@@ -195,7 +195,7 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = [  # noqa: PLE0604 (the table above, sorted; a test compares it with what is importable)
+__all__ = [  # noqa: PLE0604 (the table above, sorted; a test compares it with the importable names)
     *sorted(_HOME),
 ]
 
@@ -238,7 +238,7 @@ def __getattr__(name: str) -> object:
         from headwater.errors import nearest
 
         close = f"did you mean {_OTHER_NAMES[name]!r}?" if name in _OTHER_NAMES else nearest(name, _HOME)
-        message += f"; {close if close.startswith('did') else 'dir(headwater) lists what there is'}"
+        message += f"; {close if close.startswith('did') else 'dir(headwater) lists all names'}"
         caller = sys._getframe(1)  # noqa: SLF001 (an import would replace the message of an AttributeError by its own)
         if caller.f_code.co_code[caller.f_lasti] == _IMPORT_FROM:
             raise ImportError(message.replace("module 'headwater' has no attribute", "cannot import from 'headwater':"), name=name)

@@ -10,21 +10,21 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> datetime:
-    """The present moment, tz-aware in UTC."""
+    """The current time, tz-aware in UTC."""
     return datetime.now(UTC)
 
 
 stopwatch = time.perf_counter
-"""Seconds on a clock that never goes back; only differences mean something."""
+"""Seconds of a monotonic clock; only differences are meaningful."""
 
 
 def steady_micros() -> tuple[int, ...]:
-    """Microseconds on clocks that nobody sets, of which one counts while the machine sleeps; only differences mean something."""
+    """Microseconds of the monotonic clocks, one of which counts while the machine sleeps; only differences are meaningful."""
     return tuple(time.clock_gettime_ns(which) // 1000 for which in _STEADY)
 
 
 def micros(moment: datetime) -> int:
-    """A tz-aware moment as microseconds since 1970 UTC.
+    """A tz-aware timestamp as microseconds since 1970 UTC.
 
     >>> micros(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
     1000000
@@ -33,7 +33,7 @@ def micros(moment: datetime) -> int:
 
 
 def moment(micros_since: int) -> datetime:
-    """Microseconds since 1970 UTC as a tz-aware moment.
+    """Microseconds since 1970 UTC as a tz-aware timestamp.
 
     >>> moment(1_000_000).isoformat()
     '1970-01-01T00:00:01+00:00'
@@ -42,5 +42,5 @@ def moment(micros_since: int) -> datetime:
 
 
 def now_micros() -> int:
-    """The present moment in microseconds since 1970 UTC."""
+    """The current time in microseconds since 1970 UTC."""
     return time.time_ns() // 1000

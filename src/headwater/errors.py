@@ -4,25 +4,25 @@
     ├── DefinitionError     a definition is wrong; raised where it is written
     │   └── LeakError       it would let the future into training data
     ├── DataError           the data do not fit the definition
-    │   ├── RetentionError  a stream no longer has what would have to be read next
+    │   ├── RetentionError  a stream no longer has the records to read next
     │   └── RecreatedError  a topic was deleted and created again under its name
-    ├── ConnectError        a broker, registry or service does not answer, or refuses
+    ├── ConnectError        a broker, registry or service does not respond, or refuses
     ├── ClockError          the wall clock cannot be right, so nothing is committed
-    ├── AccessError         a service knows no such token, or the token lacks a scope
-    ├── BusyError           too much waits to be ingested, or ingestion is stopping; the same may be sent again
+    ├── AccessError         a token is unknown, or lacks a scope
+    ├── BusyError           a queue is full, or ingestion is stopping; the request may be sent again
     ├── StoreError          an online store cannot be read or written as it is
-    │   ├── StaleError      a value is older than promised, and its view refuses that
-    │   │   └── IncompleteError  a view's records lack events, and the view refuses that
+    │   ├── StaleError      a value is older than its freshness, and its view has on_stale="refuse"
+    │   │   └── IncompleteError  a view's records lack events, and it has on_incomplete="refuse"
     │   ├── RebuiltError    a view was rebuilt with other column types since it was opened
-    │   └── FencedError     another process has written what this one was about to
-    │       └── LostError   a server has lost what this process had written
-    ├── ModelError          no fitted model can be served, or it does not fit what is served
+    │   └── FencedError     another process has taken over the writes of this one
+    │       └── LostError   a server has lost writes of this process
+    ├── ModelError          a fitted model is missing, or incompatible with the definitions
     ├── UsageError          a call's arguments do not fit together
     ├── CatalogError        the catalog cannot be read or written
     └── MissingExtraError   an optional library is not installed
 
-A message says what was given, what is allowed and what to do; `nearest` adds
-the closest known name to a misspelt one.
+A message has the invalid value, what is allowed, and what to do; `nearest`
+suggests the closest known name to a misspelt one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing import Final
 class HeadwaterError(Exception):
     """The root of every error that headwater raises on purpose.
 
-    request_id: of the request that failed, where a service answered with the error; its log has a line of that id.
+    request_id: of the failed request, if a service returned the error; the service's log has a line with this id.
     """
 
     request_id: str | None = None
@@ -47,7 +47,7 @@ class DefinitionError(HeadwaterError):
 
 
 class LeakError(DefinitionError):
-    """A definition would let training data see what was not yet known."""
+    """A definition would leak the future into training data."""
 
 
 class DataError(HeadwaterError):
@@ -59,11 +59,11 @@ class StoreError(HeadwaterError):
 
 
 class StaleError(StoreError):
-    """A value is older than promised, and its view refuses that."""
+    """A value is older than its freshness, and its view has on_stale="refuse"."""
 
 
 class IncompleteError(StaleError):
-    """The records of a view lack events that were received, and the view refuses that."""
+    """The records of a view lack events that were received, and the view has on_incomplete="refuse"."""
 
 
 class RebuiltError(StoreError):
@@ -71,17 +71,17 @@ class RebuiltError(StoreError):
 
 
 class FencedError(StoreError):
-    """Another process has written what this one was about to; nothing was written."""
+    """Another process has taken over the writes of this one; nothing was written."""
 
 
 class LostError(FencedError):
-    """A server of an online store was replaced by one that lacks what this process had written; nothing more was written."""
+    """A server of an online store was replaced by one without this process's writes; nothing more was written."""
 
 
 class RetentionError(DataError):
-    """A stream no longer has the records that would have to be read next: they are older than what it keeps.
+    """A stream no longer has the records to read next: they are older than its retention.
 
-    stream: its name, as errors say it. partition: of the stream. wanted: the offset to read from. first: the first one still there.
+    stream: its name in messages. partition: of the stream. wanted: the offset to read next. first: the first offset available.
     """
 
     def __init__(self, stream: str, partition: str, *, wanted: int, first: int) -> None:
@@ -93,22 +93,22 @@ class RetentionError(DataError):
 
 
 class RecreatedError(DataError):
-    """A topic was deleted and created again under its name, so offsets of the old one say nothing about the new one.
+    """A topic was deleted and created again under its name, so offsets of the old one are invalid in the new one.
 
-    stream: its name, as errors say it. origins: by partition, what offsets in the new topic count in, beginning with its first record.
+    stream: its name in messages. origins: by partition, the origin of offsets in the new topic, from its first record on.
     """
 
     def __init__(self, stream: str, origins: Mapping[str, str], *, was: str, now: str) -> None:
         self.stream, self.origins = stream, origins
         super().__init__(
             f"{stream}: the topic was deleted and created again under its name: its id was {was} and is {now}. The stored offsets of partition "
-            f"{', '.join(sorted(origins))} count in the deleted topic; what it held and nobody had read is lost. "
+            f"{', '.join(sorted(origins))} are of the deleted topic; its unread records are lost. "
             "Read the new topic from its beginning with --accept-loss, or give the source another name to begin a new stream"
         )
 
 
 class ConnectError(HeadwaterError):
-    """A broker, a registry or a service does not answer, or refuses."""
+    """A broker, a registry or a service does not respond, or refuses."""
 
 
 class ClockError(HeadwaterError):
@@ -116,15 +116,15 @@ class ClockError(HeadwaterError):
 
 
 class AccessError(HeadwaterError):
-    """A service knows no such token, or the token lacks a scope."""
+    """A token is unknown, or lacks a scope."""
 
 
 class BusyError(HeadwaterError):
-    """Too much waits to be ingested, or ingestion is stopping; the same may be sent again."""
+    """A queue is full, or ingestion is stopping; the request may be sent again."""
 
 
 class ModelError(HeadwaterError):
-    """No fitted model can be served, or it does not fit what is served."""
+    """A fitted model is missing, or incompatible with the definitions."""
 
 
 class UsageError(HeadwaterError):
@@ -146,7 +146,7 @@ _LONGEST_NAME: Final = 200  # characters; the comparison of a longer one with th
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that offers the known name closest to `name`, or lists what is known.
+    """A suggestion: the known name closest to `name`, or the known names.
 
     >>> nearest("amuont", ["amount", "user"])
     "did you mean 'amount'?"
@@ -162,20 +162,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str], most: int = 4) -> str:
-    """The first few of some names, and how many more there are."""
+    """The first names, and the number of further ones."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
-_PAGE: Final = re.compile(r":?\s*<(\?xml|!doctype|html|error)\b.*", re.IGNORECASE | re.DOTALL)  # the body of an answer
+_PAGE: Final = re.compile(r":?\s*<(\?xml|!doctype|html|error)\b.*", re.IGNORECASE | re.DOTALL)  # the body of a response
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
-_OTHER: Final = re.compile(
-    r" \(path: \S+?\)(?=$|;)|; note: if you are using Python,.*", re.MULTILINE
-)  # polars names whatever it read first
+_OTHER: Final = re.compile(r" \(path: \S+?\)(?=$|;)|; note: if you are using Python,.*", re.MULTILINE)  # polars adds the path it read first
 
 
 def read_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
-    """What a library says of a table that cannot be read: without the plan, bodies of answers, queries of URLs and secrets.
+    """The message of a library about a table that cannot be read, without the plan, response bodies, URL queries and secrets.
 
     >>> read_error(OSError("Error performing GET http://s3/b/k?X-Amz-Signature=12: 403 Forbidden: <?xml?><Error><Code>AccessDenied</Code>"))
     'Error performing GET http://s3/b/k: 403 Forbidden (AccessDenied)'
@@ -186,11 +184,11 @@ def read_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
     first = _PAGE.sub("", first.partition("\n\nResolved plan")[0]).strip()
     first = re.sub(r"(://[^\s?]+)\?[^\s:]*", r"\1", _OTHER.sub("", first)).removeprefix("object-store error: ")
     reason = cause.strip().splitlines()[-1:] if cause else []
-    said = first + (f" ({code[1]})" if code else "") + "".join(f": {re.sub(r'^[0-9]+: ', '', line.strip())}" for line in reason)
+    message = first + (f" ({code[1]})" if code else "") + "".join(f": {re.sub(r'^[0-9]+: ', '', line.strip())}" for line in reason)
     for secret in secrets:
         if len(secret) > _SHORT:
-            said = said.replace(secret, "...")
-    return said
+            message = message.replace(secret, "...")
+    return message
 
 
-_SHORT: Final = 3  # characters; what is shorter is no secret, and may be part of any word
+_SHORT: Final = 3  # characters; a shorter string is not treated as a secret, since any word may contain it

@@ -1,7 +1,7 @@
-"""Files that only their owner can read: what headwater stores holds keys, events and predictions of people.
+"""Files that only their owner can read: headwater stores keys, events and predictions of people.
 
-Folders are 0700 and files 0600, whatever the umask. Files at a path that the user names, such as a report or a training set, follow the
-umask.
+Folders are 0700 and files 0600, independent of the umask. Files at a path that the user names, such as a report or a training set,
+follow the umask.
 """
 
 from __future__ import annotations
@@ -30,39 +30,39 @@ def make_folder(folder: Path) -> Path:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as base:
-    ...     made = make_folder(Path(base) / "a" / "b")
-    ...     print(oct(made.stat().st_mode & 0o777), oct(made.parent.stat().st_mode & 0o777))
+    ...     folder = make_folder(Path(base) / "a" / "b")
+    ...     print(oct(folder.stat().st_mode & 0o777), oct(folder.parent.stat().st_mode & 0o777))
     0o700 0o700
     """
     missing = []
-    place = folder
-    while not place.is_dir():
-        missing.append(place)
-        if place.parent == place:
+    path = folder
+    while not path.is_dir():
+        missing.append(path)
+        if path.parent == path:
             break
-        place = place.parent
-    for place in reversed(missing):
+        path = path.parent
+    for path in reversed(missing):
         with suppress(FileExistsError):  # another process was first; if it is a file, the next line or the caller fails
-            place.mkdir(mode=FOLDER)
+            path.mkdir(mode=FOLDER)
     if missing and not folder.is_dir():
         raise NotADirectoryError(20, os.strerror(20), str(folder))
     return folder
 
 
 def own_folder(folder: Path) -> Path:
-    """`make_folder` for a folder of headwater's own: whatever others could read in it is made private, and a log line reports it.
+    """`make_folder` for a folder of headwater's own: files in it that others could read are made private, and a log line reports it.
 
-    A process looks once, when it first opens the folder.
+    A process checks once, when it first opens the folder.
 
     Raises:
         OSError: it cannot be created.
     """
     make_folder(folder)
-    place = folder.absolute()
-    if place not in _opened:
-        _opened.add(place)
+    path = folder.absolute()
+    if path not in _opened:
+        _opened.add(path)
         home = settings.home().absolute()
-        changed = tighten(folder) + (_tightened(home) if home in place.parents else 0)
+        changed = tighten(folder) + (_tightened(home) if home in path.parents else 0)
         if changed:
             _LOG.warning("%s: %d files and folders could be read by other users of this machine; now they cannot", folder, changed)
     return folder
@@ -95,17 +95,17 @@ def open_private(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
 
 
 def tighten(folder: Path) -> int:
-    """Take every right of group and others from a folder and all below it; how many files and folders had one.
+    """Remove all rights of group and others from a folder and its content; the number of files and folders that had any.
 
     Files of other users stay as they are. Links are not followed.
     """
     return sum(map(_tightened, [folder, *_below(folder)]))
 
 
-def share_like(place: Path, model: Path, *, below: bool = True) -> None:
-    """Let group and others read a file, or a folder and all `below` it, if they can read the folder `model`; nobody else can write."""
+def share_like(target: Path, model: Path, *, below: bool = True) -> None:
+    """Let group and others read a file, or a folder and all `below` it, if they can read the folder `model`; only the owner can write."""
     rights = model.stat().st_mode & (stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
-    for path in [place, *(_below(place) if below else ())]:
+    for path in [target, *(_below(target) if below else ())]:
         path.chmod(FOLDER | rights if path.is_dir() else FILE | rights & (stat.S_IRGRP | stat.S_IROTH))
 
 
@@ -115,11 +115,11 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _tightened(path: Path) -> bool:
-    """Whether a file or folder had rights for others, which it has no more."""
+    """Remove the rights of others from a file or folder; whether there were any."""
     with suppress(OSError):  # another process has renamed or removed it, or it is another user's
-        found = path.lstat()
-        if not stat.S_ISLNK(found.st_mode) and found.st_mode & _OTHERS and found.st_uid == os.geteuid():
-            path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
+        info = path.lstat()
+        if not stat.S_ISLNK(info.st_mode) and info.st_mode & _OTHERS and info.st_uid == os.geteuid():
+            path.chmod(stat.S_IMODE(info.st_mode) & ~_OTHERS)
             return True
     return False
 

@@ -1,7 +1,7 @@
-"""Tables that other packages add rows to, and the entry points by which these are found.
+"""Tables that plugins extend, and the entry points that find plugins.
 
-A package lists functions under `[project.entry-points."headwater.plugins"]` in its pyproject.toml. Each is called once: before a name is
-looked up that no table has, or a table is gone through. It adds rows to tables: `FUNCTIONS`, `TABLE`, `TASKS` and `FAMILIES` are `Rows`.
+A package lists functions under `[project.entry-points."headwater.plugins"]` in its pyproject.toml. Each is called once: before the lookup
+of an unknown name, or the iteration of a table. It adds rows to tables: `FUNCTIONS`, `TABLE`, `TASKS` and `FAMILIES` are `Rows`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _done: set[str] = set()
 
 
 class Rows(dict[str, Row]):
-    """A table: rows by name. What it has itself is found without looking for plugins.
+    """A table: rows by name. Lookups of its own rows do not load plugins.
 
     >>> table = Rows({"sum": 1})
     >>> table.add("product", 2)
@@ -34,7 +34,7 @@ class Rows(dict[str, Row]):
     """
 
     def add(self, name: str, row: Row) -> None:
-        """One more row.
+        """Add a row.
 
         Raises:
             UsageError: the table has another row of that name.
@@ -76,14 +76,14 @@ class Rows(dict[str, Row]):
 
 
 def load() -> None:
-    """Call every entry point of the group, once; what looks something up while it is called finds what is there so far.
+    """Call every entry point of the group, once; lookups during the calls see the rows added so far.
 
     Raises:
         UsageError: one cannot be imported, or fails.
     """
     if GROUP in _done:
         return
-    with _lock:  # other threads wait until all are there
+    with _lock:  # other threads wait until all plugins are loaded
         if GROUP in _begun:
             return
         _begun.add(GROUP)
@@ -101,5 +101,5 @@ def _call(point: EntryPoint) -> None:
         point.load()()
     except Exception as error:
         raise UsageError(
-            f"the plugin {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; mend it, or uninstall its package"
+            f"the plugin {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; fix it, or uninstall its package"
         ) from error

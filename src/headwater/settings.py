@@ -23,13 +23,13 @@ def share_processors() -> None:
 
 
 def threads() -> int:
-    """How many threads the kernels use: HEADWATER_THREADS, else every core."""
-    given = os.environ.get("HEADWATER_THREADS", "")
-    if not given:
+    """Number of threads of the kernels: HEADWATER_THREADS, else the number of cores."""
+    value = os.environ.get("HEADWATER_THREADS", "")
+    if not value:
         return os.cpu_count() or 1
-    if not given.isdigit() or int(given) < 1:
-        raise UsageError(f"HEADWATER_THREADS is {given!r}; give a whole number of at least 1")
-    return int(given)
+    if not value.isdigit() or int(value) < 1:
+        raise UsageError(f"HEADWATER_THREADS is {value!r}; give an integer of at least 1")
+    return int(value)
 
 
 _PROJECT = [Path()]  # the folder in force is the last one; of the process, since threads read files too
@@ -37,7 +37,7 @@ _PROJECT = [Path()]  # the folder in force is the last one; of the process, sinc
 
 @contextmanager
 def project_folder(folder: Path) -> Iterator[None]:
-    """In the block, relative paths of definitions and headwater's home lie in this folder; else in the working folder."""
+    """In the block, relative paths of definitions and headwater's home are relative to this folder; else to the working folder."""
     _PROJECT.append(folder)
     try:
         yield
@@ -50,17 +50,17 @@ def in_project(path: str | Path) -> Path:
     return _PROJECT[-1] / path
 
 
-def on_disk(path: str | Path, what: str) -> Path:
-    """A path of this machine that something is written to.
+def on_disk(path: str | Path, name: str) -> Path:
+    """A local path for output.
 
     Raises:
-        UsageError: it is a URL, of which pathlib would make a folder named `s3:`.
+        UsageError: it is a URL, which pathlib would read as a folder named `s3:`.
 
     >>> on_disk("out/rows.parquet", "the output").name
     'rows.parquet'
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
-        raise UsageError(f"{what} {path} looks like a URL, and outputs are files of this machine; write it here, then copy it")
+        raise UsageError(f"{name} {path} looks like a URL, and outputs are files of this machine; write it here, then copy it")
     return Path(path)
 
 
@@ -75,35 +75,35 @@ def data_dir() -> str | None:
 
 
 def overridden(key: str) -> bool:
-    """Whether a variable of the environment goes before a key of headwater.toml; HEADWATER_HOME names a data directory too."""
+    """Whether an environment variable overrides a key of headwater.toml; HEADWATER_HOME also sets the data directory."""
     names = {"store": ["HEADWATER_STORE"], "data-dir": ["HEADWATER_DATA_DIR", "HEADWATER_HOME"], "catalog": ["HEADWATER_CATALOG"]}
     return any(os.environ.get(name) for name in names[key])
 
 
-COMPLETE: Final = "HEADWATER_COMPLETE"  # what a shell sets to have a command line completed
+COMPLETE: Final = "HEADWATER_COMPLETE"  # set by a shell to complete a command line
 
 
 def completing() -> str | None:
-    """What a shell wants to have completed: HEADWATER_COMPLETE; None where no shell asks."""
+    """The completion instruction of a shell: HEADWATER_COMPLETE; None where it is not set."""
     return os.environ.get(COMPLETE) or None
 
 
 def home() -> Path:
-    """Where headwater keeps what it makes: HEADWATER_HOME, else `.headwater` beside the project file, or in the working folder."""
-    given = os.environ.get("HEADWATER_HOME")
-    return in_project(".headwater") if given is None else on_disk(given, "HEADWATER_HOME")
+    """The folder of headwater's files: HEADWATER_HOME, else `.headwater` in the folder of the project file, or in the working folder."""
+    value = os.environ.get("HEADWATER_HOME")
+    return in_project(".headwater") if value is None else on_disk(value, "HEADWATER_HOME")
 
 
 def secret(name: str) -> str:
-    """What the environment variable `name` says, for whoever connects; it goes into no message.
+    """The environment variable `name`, as a secret that no message may contain.
 
     Raises:
         UsageError: it is not set.
     """
-    given = os.environ.get(name)
-    if given is None:
+    value = os.environ.get(name)
+    if value is None:
         raise UsageError(f"the environment variable {name} is not set, and a definition says env({name!r}); set it before connecting")
-    return given
+    return value
 
 
 def store() -> str:

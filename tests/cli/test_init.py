@@ -13,7 +13,7 @@ import pytest
 
 from headwater.cli import main
 from headwater.errors import DataError, UsageError
-from headwater.init.guess import Answers, guess, parse_asked
+from headwater.init.guess import InitAnswers, guess, parse_asked
 from headwater.init.tables import TableProfile
 from headwater.init.write import plain
 
@@ -70,7 +70,7 @@ def test_one_table_for_both_leaves_out_what_tells_the_label(tmp_path, run):
     source = text[text.index("events = hw.Source") : text.index("daily =")]
     assert 'timestamp_field="arrived_at"' in source  # the whole row is known by then
     assert 'select=["line", "seats"]' in source
-    assert "Left out, since it tells the label: late, delay" in source
+    assert "Left out, since it determines the label: late, delay" in source
     assert 'pl.col("due_at") - pl.duration(hours=1)' in text
     assert '    # hw.RequestField("seats", float),' in text  # offered, not taken
     assert run("backtest", "--json", "--levels", "instant").returncode == 0
@@ -192,9 +192,9 @@ def test_copies_and_nulls_are_reported(folder, monkeypatch, capsys):
     events.write_parquet(folder / "events.parquet")
     code, said = called(folder, monkeypatch, capsys, "--asked-at", "asked", "--known-at", "settled")
     assert code == 0, said
-    assert "30 rows are copies of others by event_id, and count once" in said
+    assert "30 rows are duplicates by event_id, and count once" in said
     assert "user_id is null in 30 of 3,030 rows (1.0%)" in said
-    assert 'id_field="event_id",  # 30 rows are copies' in (folder / "features.py").read_text(encoding="utf-8")
+    assert 'id_field="event_id",  # 30 rows are duplicates' in (folder / "features.py").read_text(encoding="utf-8")
 
 
 def test_an_id_that_repeats_in_other_rows_is_no_id(folder, monkeypatch, capsys):
@@ -217,14 +217,14 @@ def test_a_csv_with_other_separators_is_named(tmp_path, mark):
 def test_a_time_known_before_the_request_is_refused(folder):
     events, labels = (TableProfile(str(folder / f"{name}.parquet")) for name in ("events", "labels"))
     with pytest.raises(DataError, match="before the prediction is asked for"):
-        guess(events, labels, Answers("settled", known_at="asked"))
+        guess(events, labels, InitAnswers("settled", known_at="asked"))
 
 
 def test_tables_that_share_no_key_are_refused(folder):
     events, labels = (folder / f"{name}.parquet" for name in ("events", "labels"))
     pl.read_parquet(labels).with_columns(user_id="x" + pl.col("user_id")).write_parquet(labels)
     with pytest.raises(UsageError, match=r"user_id joins 0\.0% of labels"):
-        guess(TableProfile(str(events)), TableProfile(str(labels)), Answers("asked", known_after="1d"))
+        guess(TableProfile(str(events)), TableProfile(str(labels)), InitAnswers("asked", known_after="1d"))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_tables_that_share_no_key_are_refused(folder):
 )
 def test_times_are_read_in_many_spellings(tmp_path, values, naive, code):
     pl.DataFrame({"at": values, "n": [1, 2]}).write_parquet(tmp_path / "t.parquet")
-    moment = TableProfile(str(tmp_path / "t.parquet")).moments["at"]
+    moment = TableProfile(str(tmp_path / "t.parquet")).time_columns["at"]
     assert (moment.naive, moment.values.null_count()) == (naive, 0)
     assert code in moment.code
 
@@ -247,7 +247,7 @@ def test_times_are_read_in_many_spellings(tmp_path, values, naive, code):
 @pytest.mark.parametrize("values", [["a1", "b2"], [12, 13], ["20", "30"], [1.5, 2.5]])
 def test_other_columns_are_no_times(tmp_path, values):
     pl.DataFrame({"at": values}).write_parquet(tmp_path / "t.parquet")
-    assert TableProfile(str(tmp_path / "t.parquet")).moments == {}
+    assert TableProfile(str(tmp_path / "t.parquet")).time_columns == {}
 
 
 @pytest.mark.parametrize(

@@ -94,16 +94,19 @@ def test_status_says_what_is_to_be_made(run):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["model"], "predictions of model 'model' are made on request as defined; they are made ahead at 'ahead': name one with --level"),
-        (["model", "--level", "fresh"], "are made on request at level 'fresh'"),
+        (
+            ["model"],
+            "predictions of model 'model' are computed on request as defined; they are precomputed at 'ahead': name one with --level",
+        ),
+        (["model", "--level", "fresh"], "are computed on request at level 'fresh'"),
         (["model", "--level", "ahed"], "has no level 'ahed'; did you mean 'ahead'"),
         (["model", "--level", "ahead"], "holds no version of model at 'ahead'"),
         (["model", "--level", "ahead", "--fitted", "a", "--models", "b"], "give --models or --fitted"),
         (["model", "--level", "ahead", "--fitted", "nowhere"], "no model at nowhere"),
         (["modl"], "has no batch view 'modl'"),
         (["model", "view"], "name views, or one model: 'model' is a model, and 1 more names were given"),
-        (["view", "--level", "ahead"], "--level is for predictions: name the model"),
-        (["view", "--active", "1d"], "--active is for predictions: name the model"),
+        (["view", "--level", "ahead"], "--level is for predictions: name their model"),
+        (["view", "--active", "1d"], "--active is for predictions: name their model"),
         (["model", "--full-refresh"], "--full-refresh is for views"),
         (["model", "--level", "ahead", "--table", "t"], "--table names a table of --database"),
     ],

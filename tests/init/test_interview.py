@@ -102,7 +102,7 @@ def test_the_questions_are_answers_that_can_be_read(tmp_path):
     interview.write_questions(path)
     _, found = drafted(tmp_path, path)
     assert found.name == "card_fraud"
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists, and may have answers"):
         interview.write_questions(path)
 
 
@@ -112,14 +112,14 @@ def test_the_questions_are_answers_that_can_be_read(tmp_path):
         ('kind = "binary"', 'kind = "binry"', "binary"),
         ('known_after = "7d"', 'known_after = "soon"', "known_after"),
         ('known_after = "7d"', "known_after = 7", "known_after is 7"),
-        ('keys = ["card_id", "merchant_id"]', 'keys = ["card"]', "which a request does not name"),
+        ('keys = ["card_id", "merchant_id"]', 'keys = ["card"]', "which is not a key of the request"),
         ('keys = ["card_id", "merchant_id"]', 'keys = ["card id"]', "cannot be a column"),
         ('predict = "is_fraud"', 'predcit = "is_fraud"', "predict"),
         ("[task]", "[tsak]", "task"),
         ('over = ["1h", "7d"]', "over = []", "over is empty"),
         ('"country:str"', '"country:text"', "country is of type 'text'"),
         ("[[look]]", "[look]", "[[look]]"),
-        ("[task]", "[task", "no TOML"),
+        ("[task]", "[task", "not TOML"),
     ],
 )
 def test_wrong_answers_are_named(tmp_path, old, new, words):
@@ -131,14 +131,14 @@ def test_wrong_answers_are_named(tmp_path, old, new, words):
 
 
 def test_nothing_to_look_at_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="nothing to look at"):
+    with pytest.raises(UsageError, match="no signal"):
         interview.read(answers(tmp_path))
     with pytest.raises(UsageError, match="--write-questions"):
         interview.read(tmp_path / "gone.toml")
 
 
 def test_the_command(tmp_path, run):
-    assert "nobody sits at a terminal" in run("assess", "interview").stderr
+    assert "no terminal to answer questions" in run("assess", "interview").stderr
     assert run("assess", "interview", "--write-questions", "q.toml").returncode == 0
     found = run("assess", "interview", "--answers", "q.toml")
     assert found.returncode == 0, found.stderr

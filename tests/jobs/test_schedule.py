@@ -140,4 +140,4 @@ def test_all_goes_with_watch_alone(tmp_path, capsys, monkeypatch, more):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "features.py").write_text(EMPTY, encoding="utf-8")
     assert main(["materialize", "--all", *(["--watch"] if more else []), *more]) == 2
-    assert "--all goes with --watch" in " ".join(capsys.readouterr().err.split())
+    assert "--all needs --watch" in " ".join(capsys.readouterr().err.split())

@@ -1,4 +1,4 @@
-"""The command line: a parser, one file a verb, and the line that no traceback crosses."""
+"""The command line: parses and runs a command, and prints errors without a traceback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli.command import Command, Given
+from headwater.cli.command import Arguments, Command
 from headwater.cli.parser import complete, parse
 from headwater.cli.screen import Screen
 from headwater.cli.signals import interruptible
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None = None) -> int:
-    """Run one command, and return its exit code: 0, 1 where data or definitions are wrong, 2 where the call is, 130 after Ctrl-C.
+    """Run one command, and return its exit code: 0; 1 for wrong data or definitions; 2 for a usage error; 130 after Ctrl-C.
 
-    supervised: what ties this process to the one that supervises it, if one does.
+    supervised: the link to the supervisor of this process, if it has one.
 
     >>> main(["backtst"])
     2
@@ -31,20 +31,20 @@ def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None
     share_processors()
     if shell := completing():
         return complete(shell)
-    given = list(sys.argv[1:] if argv is None else argv)
-    screen = Screen(as_json="--json" in given)
-    debug = "--debug" in given
+    args = list(sys.argv[1:] if argv is None else argv)
+    screen = Screen(as_json="--json" in args)
+    debug = "--debug" in args
     command: Command | None = None
     try:
         with warnings.catch_warnings():
             screen.take_warnings(every=debug)
-            command = parse(given)
+            command = parse(args)
             if command is not None:
                 for remark in command.old_names:
                     screen.warning(remark)
                 command.options.supervised = supervised
                 return _run(command, screen)
-    except KeyboardInterrupt:  # at the very begin or end of a command
+    except KeyboardInterrupt:  # at the start or end of a command
         screen.error("stopped")
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of a pipe has seen enough
@@ -59,18 +59,18 @@ def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None
 
 
 def _message(error: Exception, command: Command | None) -> str:
-    """What an error says, with where the values come from that it names and that are not of the command line."""
+    """The message of an error, with the origin of values that it names and that are not from the command line."""
     if not isinstance(error, HeadwaterError):
         return f"{type(error).__name__}: {error}. Run again with --debug to see where"
     message = str(error)
     if command is None:
         return message
-    given = command.options
+    args = command.options
     named = [
-        f"{flag[2:]} comes from {place}"
-        for name, place in given.origins.items()
+        f"{flag[2:]} comes from {origin}"
+        for name, origin in args.origins.items()
         if (flag := f"--{name.replace('_', '-')}") in message
-        or (isinstance(value := getattr(given, name), str) and value and value in message)
+        or (isinstance(value := getattr(args, name), str) and value and value in message)
     ]
     return f"{message} ({'; '.join(named)})" if named else message
 
@@ -85,18 +85,18 @@ def _run(command: Command, screen: Screen) -> int:
             interrupts.over = interrupts.number > 0
             if not interrupts.number:
                 raise
-            screen.error("stopped")  # whatever the interrupt became on its way, such as a panic of polars
+            screen.error("stopped")  # also where the interrupt was converted, such as to a panic of polars
             return interrupts.code
     return 0
 
 
-def _folder_of(options: Given, screen: Screen) -> Path:
-    """The folder in which what the project file names by relative paths lies, and headwater's home."""
+def _folder_of(options: Arguments, screen: Screen) -> Path:
+    """The folder of the project file, to which its relative paths and headwater's home are relative."""
     folder = Path(getattr(options, "project", "")).parent
     own, here = folder / ".headwater", Path(".headwater")
     if here.is_dir() and not own.exists() and own.resolve() != here.resolve() and not has_home():
         screen.say(
-            f"warning: headwater's home is {own}, beside the project file; {here} of the working folder is left alone. "
-            f"HEADWATER_HOME={here} goes on with it"
+            f"warning: headwater's home is {own}, in the folder of the project file; {here} in the working folder is not used. "
+            f"Set HEADWATER_HOME={here} to use it"
         )
     return folder

@@ -1,11 +1,11 @@
-"""Make a project's definitions those of the catalog, which pipelines run by; what would destroy or break needs a flag."""
+"""Write a project's definitions to the catalog, which pipelines use; destructive and breaking changes need a flag."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.command import Given, Verb, option, switch
+from headwater.cli.command import Arguments, Verb, option, switch
 from headwater.cli.plan import lines
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from headwater.definitions.project import Project
 
 
-def run(given: Given, screen: Screen) -> None:
+def run(args: Arguments, screen: Screen) -> None:
     """Apply, and print what changed."""
-    project = load(given.project).project
+    project = load(args.project).project
     from headwater.catalog.plan import apply
     from headwater.models.registry import ModelRegistry
 
-    made = apply(
+    plan = apply(
         project,
-        given.catalog,
-        allow_destroy=given.allow_destroy,
-        allow_breaking=given.allow_breaking,
-        expect=given.expect,
-        registry=ModelRegistry(given.models),
+        args.catalog,
+        allow_destroy=args.allow_destroy,
+        allow_breaking=args.allow_breaking,
+        expect=args.expect,
+        registry=ModelRegistry(args.models),
     )
-    screen.show(lines(str(made)), made.to_dict())
-    screen.say("nothing to apply" if made.applied is None else f"applied: version {made.applied}")
-    for verb in _next(project, made):
-        screen.next("headwater", verb, "--project", given.project, *options.same_catalog(given))
+    screen.show(lines(str(plan)), plan.to_dict())
+    screen.say("nothing to apply" if plan.applied is None else f"applied: version {plan.applied}")
+    for verb in _next(project, plan):
+        screen.next("headwater", verb, "--project", args.project, *options.same_catalog(args))
 
 
-def _next(project: Project, made: Plan) -> list[str]:
-    """What computes the state that is missing."""
+def _next(project: Project, plan: Plan) -> list[str]:
+    """The commands that compute missing state."""
     from headwater.definitions.served_views import stored
 
-    batch = [one.view.freshness.scheduled for one in stored(project) if one.name in made.needs_backfill]
-    return [verb for verb, wanted in (("materialize", any(batch)), ("ingest", not all(batch))) if wanted]
+    batch = [view.view.freshness.scheduled for view in stored(project) if view.name in plan.needs_backfill]
+    return [verb for verb, needed in (("materialize", any(batch)), ("ingest", not all(batch))) if needed]
 
 
 COMMAND = Verb(
@@ -50,8 +50,8 @@ COMMAND = Verb(
         *options.catalog(),
         *options.models(),
         switch("--allow-destroy", help="remove from the catalog what the project no longer has"),
-        switch("--allow-breaking", help="let go or change what models still read"),
-        option("--expect", metavar="VERSION", type=int, help="stop where the catalog has another version than the plan looked at"),
+        switch("--allow-breaking", help="remove or change what models still read"),
+        option("--expect", metavar="VERSION", type=int, help="fail if the catalog has another version than the plan"),
         *options.as_json(),
     ],
     help=__doc__,

@@ -1,4 +1,4 @@
-"""`headwater assess` without a part: everything on one page; and `headwater assess interview`, for when there is no data yet."""
+"""`headwater assess` without an action: the whole assessment on one page; and `headwater assess interview`, before there is any data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.command import Given, option, section, switch
+from headwater.cli.command import Arguments, option, section, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -19,93 +19,93 @@ if TYPE_CHECKING:
     from headwater.assessing.readiness import Places
 
 
-def whole(given: Given, screen: Screen, places: Places) -> None:
+def whole(args: Arguments, screen: Screen, places: Places) -> None:
     """Join everything, print the verdict and write the page."""
     from headwater.assessing.assess import assess
     from headwater.assessing.questions import read_answers
 
-    page = options.output(given.output or "assess.html", "--output")
-    markdown = None if given.markdown is None else options.output(given.markdown, "--markdown")
-    loaded = load(given.project)
-    answers = None if given.answers is None else read_answers(Path(given.answers))
-    effects = None if given.network is None else [name.strip() for name in given.network.split(",")]
+    page = options.output(args.output or "assess.html", "--output")
+    markdown = None if args.markdown is None else options.output(args.markdown, "--markdown")
+    loaded = load(args.project)
+    answers = None if args.answers is None else read_answers(Path(args.answers))
+    effects = None if args.network is None else [name.strip() for name in args.network.split(",")]
     with screen.progress() as tick:
-        found = assess(
+        assessment = assess(
             loaded.project,
-            given.model,
-            backtest=given.backtest,
-            attribute=not given.no_attribution,
-            split=given.split,
-            seeds=given.seeds,
-            min_lift=given.min_lift,
-            folder=options.data_dir(given),
-            prices=given.prices,
+            args.model,
+            backtest=args.backtest,
+            attribute=not args.no_attribution,
+            split=args.split,
+            seeds=args.seeds,
+            min_lift=args.min_lift,
+            folder=options.data_dir(args),
+            prices=args.prices,
             places=places,
             answers=answers,
-            worth=given.worth,
+            worth=args.worth,
             network=effects,
             progress=tick or False,
         )
-    found.write_html(page)
+    assessment.write_html(page)
     if markdown is not None:
-        markdown.write_text(found.to_markdown(), encoding="utf-8")
-    screen.show(table(found), {**found.to_dict(), "page": str(page)})
+        markdown.write_text(assessment.to_markdown(), encoding="utf-8")
+    screen.show(table(assessment), {**assessment.to_dict(), "page": str(page)})
     screen.say(f"page: {page}")
     if answers is None:
-        screen.next("headwater", "assess", "readiness", "--project", given.project, "--write-questions", "questions.toml")
+        screen.next("headwater", "assess", "readiness", "--project", args.project, "--write-questions", "questions.toml")
 
 
-def table(found: Assessment) -> RenderableType:
+def table(assessment: Assessment) -> RenderableType:
     """The verdict, its rules, the stages and what would change it."""
     from rich.console import Group
 
     from headwater.reports import assessment_sections as parts
     from headwater.reports.terminal import Shown, ShownTable
 
-    stages = [[f"{s.transition}: {s.name}", s.gives, parts.money(s.costs), s.state, s.blocker, s.remedy] for s in found.plan.stages]
-    changed = [[one.input, one.now, one.threshold, one.then] for one in found.changes]
+    stages = [[f"{s.transition}: {s.name}", s.gives, parts.money(s.costs), s.state, s.blocker, s.remedy] for s in assessment.plan.stages]
+    changed = [[change.input, change.now, change.threshold, change.then] for change in assessment.changes]
     return Group(
-        Shown(parts.headline(found), "bold"),
-        Shown(found.verdict),
-        *(Shown(f"- {line}", "dim") for line in parts.why(found)),
+        Shown(parts.headline(assessment), "bold"),
+        Shown(assessment.verdict),
+        *(Shown(f"- {line}", "dim") for line in parts.why(assessment)),
         Shown(""),
         ShownTable("The plan", ("transition: what", "gives", "a day", "state", "in the way", "remedy"), stages),
-        Shown(found.plan.note, "dim"),
+        Shown(assessment.plan.note, "dim"),
         Shown(""),
         ShownTable("What would change it", ("input", "now", "tips at", "then"), changed),
         Shown(""),
-        Shown(f"What would tell in production: {found.network.experiment}."),
+        Shown(f"What would tell in production: {assessment.network.experiment}."),
     )
 
 
-def interview(given: Given, screen: Screen) -> None:
-    """Ask, or read the answers, and draft a features.py."""
+def interview(args: Arguments, screen: Screen) -> None:
+    """Ask the questions, or read the answers, and draft a features.py."""
     from headwater.init.draft import draft
     from headwater.init.interview import asked, read, write_questions
 
-    if given.write_questions is not None:
-        write_questions(Path(given.write_questions))
-        screen.show_json({"questions": given.write_questions})
-        screen.next("headwater", "assess", "interview", "--answers", given.write_questions)
+    if args.write_questions is not None:
+        write_questions(Path(args.write_questions))
+        screen.show_json({"questions": args.write_questions})
+        screen.next("headwater", "assess", "interview", "--answers", args.write_questions)
         return
-    place = Path(given.output or "features.py")
-    if place.exists():
-        raise UsageError(f"{place} exists; give another --output")
-    if given.answers is None and not sys.stdin.isatty():
+    path = Path(args.output or "features.py")
+    if path.exists():
+        raise UsageError(f"{path} exists; give another --output")
+    if args.answers is None and not sys.stdin.isatty():
         raise UsageError(
-            "nobody sits at a terminal to answer; write the questions with --write-questions interview.toml, and pass them as --answers"
+            "no terminal to answer questions; write them with --write-questions interview.toml, and pass the answered file as --answers"
         )
-    found = asked(_ask) if given.answers is None else read(Path(given.answers))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(draft(found), encoding="utf-8")
-    views = load(str(place)).project.views
-    screen.show_json({"project": str(place), "views": {view.name: str(view.freshness) for view in views}})
-    screen.say(f"wrote {place}: {len(views)} views from {len(found.looks)} things to look at. Its comments say which answer led to what")
-    screen.next("headwater", "backtest", "--project", str(place))
+    answers = asked(_ask) if args.answers is None else read(Path(args.answers))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(draft(answers), encoding="utf-8")
+    views = load(str(path)).project.views
+    screen.show_json({"project": str(path), "views": {view.name: str(view.freshness) for view in views}})
+    screen.say(f"wrote {path}: {len(views)} views from {len(answers.looks)} signals. Its comments name the answer behind each line")
+    screen.next("headwater", "backtest", "--project", str(path))
 
 
 def _ask(question: str) -> str:
-    """The answer of whoever sits at the terminal."""
+    """The answer to a question, from the terminal."""
     print(question, end="\n> ", file=sys.stderr, flush=True)
     return sys.stdin.readline()
 
@@ -127,7 +127,7 @@ OPTIONS = section(
     ],
 )
 INTERVIEW = [
-    option("--write-questions", metavar="FILE", help="write the questions to answer in peace, and stop"),
+    option("--write-questions", metavar="FILE", help="write the questions into a file, and stop"),
     option("--answers", metavar="FILE", help="the answered file of questions"),
     option("--output", metavar="FILE", help="the file to write (default: features.py)"),
     *options.as_json(),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from headwater.cli import options
-from headwater.cli.command import Given, Verb, option, optional
-from headwater.cli.projects import Loaded, load
+from headwater.cli.command import Arguments, Verb, option, optional
+from headwater.cli.projects import LoadedProject, load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 
@@ -24,59 +24,59 @@ if TYPE_CHECKING:
     from headwater.definitions.rolling import Rolling
 
 
-def run(given: Given, screen: Screen) -> None:
+def run(args: Arguments, screen: Screen) -> None:
     """Run the backtest, print it and write the report."""
-    loaded = load(given.project)
-    model = loaded.project.model(given.model)
-    levels, slices = _levels(loaded, given.levels), _slices(loaded, given.slices)
-    ends = None if given.attribution is None else _ends(loaded, model, levels, given.attribution)
-    report = options.output(given.output, "--output")
+    loaded = load(args.project)
+    model = loaded.project.model(args.model)
+    levels, slices = _levels(loaded, args.levels), _slices(loaded, args.slices)
+    ends = None if args.attribution is None else _ends(loaded, model, levels, args.attribution)
+    report = options.output(args.output, "--output")
     from headwater.backtesting.backtest import backtest
 
     with screen.progress() as tick:
-        found = backtest(
+        result = backtest(
             model,
             levels=levels,
-            split=_split(given),
-            refits=given.seeds,
+            split=_split(args),
+            refits=args.seeds,
             slices=slices,
-            min_lift=given.min_lift,
-            seed=given.seed,
-            memory=given.memory,
+            min_lift=args.min_lift,
+            seed=args.seed,
+            memory=args.memory,
             progress=tick or False,
         )
     if ends is not None:
-        found = _attributed(found, loaded, ends, given, screen)
-    found.write_html(report)
-    screen.show(found.table(), {**found.to_dict(), "report": str(report)})
+        result = _attributed(result, loaded, ends, args, screen)
+    result.write_html(report)
+    screen.show(result.table(), {**result.to_dict(), "report": str(report)})
     screen.say(f"report: {report}")
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
-    screen.next("headwater", "train", "--project", given.project, *chosen)
+    screen.next("headwater", "train", "--project", args.project, *chosen)
 
 
-def _attributed(found: Backtest, loaded: Loaded, ends: tuple[str, str], given: Given, screen: Screen) -> Backtest:
+def _attributed(result: Backtest, loaded: LoadedProject, ends: tuple[str, str], args: Arguments, screen: Screen) -> Backtest:
     """The backtest with what its views earn from freshness."""
     from headwater.backtesting.attribution import attribution
 
     levels = loaded.levels()
     with screen.progress() as tick:
-        made = attribution(
-            loaded.project.model(given.model),
+        attributed = attribution(
+            loaded.project.model(args.model),
             stale=levels[ends[0]],
             fresh=levels[ends[1]],
             names=ends,
-            groups=given.groups,
-            split=_split(given),
-            refits=given.seeds,
-            min_lift=given.min_lift,  # no slices: the backtest has judged them, with intervals widened for all of its steps
-            seed=given.seed,
-            memory=given.memory,
+            groups=args.groups,
+            split=_split(args),
+            refits=args.seeds,
+            min_lift=args.min_lift,  # no slices: the backtest has judged them, with intervals widened for all of its steps
+            seed=args.seed,
+            memory=args.memory,
             progress=tick or False,
         )
-    return replace(found, result=replace(found.result, attribution=made))
+    return replace(result, result=replace(result.result, attribution=attributed))
 
 
-def _ends(loaded: Loaded, model: Model, compared: Mapping[str, Level], names: str) -> tuple[str, str]:
+def _ends(loaded: LoadedProject, model: Model, compared: Mapping[str, Level], names: str) -> tuple[str, str]:
     """The names of the two levels between which views are attributed: those given, or the ends of what is compared."""
     from headwater.backtesting.attribution import ends
 
@@ -90,17 +90,17 @@ def _ends(loaded: Loaded, model: Model, compared: Mapping[str, Level], names: st
     return chosen[0], chosen[1]
 
 
-def _split(given: Given) -> str | Rolling | None:
-    if given.folds is None and given.every is None:
-        return cast("str | None", given.split)
-    if given.split is None:
+def _split(args: Arguments) -> str | Rolling | None:
+    if args.folds is None and args.every is None:
+        return cast("str | None", args.split)
+    if args.split is None:
         raise UsageError("--folds and --every need --split, which says where the first fold is split")
     from headwater.definitions.rolling import rolling
 
-    return rolling(given.split, every=given.every or "7d", folds=4 if given.folds is None else given.folds)
+    return rolling(args.split, every=args.every or "7d", folds=4 if args.folds is None else args.folds)
 
 
-def _levels(loaded: Loaded, names: str | None) -> Mapping[str, Level]:
+def _levels(loaded: LoadedProject, names: str | None) -> Mapping[str, Level]:
     levels = loaded.levels()
     chosen = list(levels) if names is None else [name.strip() for name in names.split(",")]
     for name in chosen:
@@ -108,14 +108,14 @@ def _levels(loaded: Loaded, names: str | None) -> Mapping[str, Level]:
     return {name: level for name, level in levels.items() if name in chosen}
 
 
-def _slices(loaded: Loaded, variable: str | None) -> Mapping[str, pl.Expr] | None:
+def _slices(loaded: LoadedProject, variable: str | None) -> Mapping[str, pl.Expr] | None:
     if variable is None:
         return None
-    found = loaded.names.get(variable)
-    if not isinstance(found, dict):
+    slices = loaded.names.get(variable)
+    if not isinstance(slices, dict):
         dicts = [name for name, value in loaded.names.items() if isinstance(value, dict) and not name.startswith("_")]
         raise UsageError(f"--slices {variable}: the project file has no dict of that name; {nearest(variable, dicts)}")
-    return cast("Mapping[str, pl.Expr]", found)
+    return cast("Mapping[str, pl.Expr]", slices)
 
 
 COMMAND = Verb(
@@ -138,10 +138,14 @@ COMMAND = Verb(
             help="the variable of the project file that holds slices: a dict of polars expressions over the labels",
         ),
         option("--min-lift", metavar="GAIN", type=float, help="the least gain in the headline metric that is worth having"),
-        option("--folds", metavar="N", type=int, help="train anew N times from --split on, and test each time until the next"),
+        option("--folds", metavar="N", type=int, help="retrain N times from --split on, and test each model until the next"),
         option("--every", metavar="TIME", help="how long each fold tests (default: 7d)"),
         option(
-            "--seeds", metavar="N", type=int, default=1, help="train each level N times, so that intervals hold for a model trained anew"
+            "--seeds",
+            metavar="N",
+            type=int,
+            default=1,
+            help="train each level N times, so that intervals include the variance of retraining",
         ),
         optional(
             "--attribution",

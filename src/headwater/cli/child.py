@@ -1,4 +1,4 @@
-"""`python -m headwater.cli.child GRACE FDS ...`: a command as a child of `headwater serve`, which alone starts it so."""
+"""`python -m headwater.cli.child GRACE FDS ...`: a command as a child process of `headwater serve`."""
 
 import os
 import sys
@@ -13,4 +13,4 @@ if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os._exit(code)  # all that is kept is on the disk; taking libraries down takes Python seconds, for which the others would wait
+    os._exit(code)  # all data is on disk; the regular shutdown of libraries takes Python seconds

@@ -1,4 +1,4 @@
-"""Commands, options and arguments on click: old names of options, sections of a help page, and options whose value may be left out."""
+"""Commands, options and arguments on click: deprecated names of options, sections of help pages, and options with an optional value."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from headwater.errors import UsageError, nearest
 
 _OLD_NAMES: Final = "headwater.old_names"  # keys of click's Context.meta
 FILE: Final = "headwater.file"
-_MARK: Final = "\0"  # before a value that stands behind an equals sign: else click takes one that begins with dashes for an option
-SECTIONS: Final = ("serve", "ingest", "materialize")  # of headwater.toml; options of these have variables of their own too
+_MARK: Final = "\0"  # before a value after an equals sign: else click takes one that begins with dashes for an option
+SECTIONS: Final = ("serve", "ingest", "materialize")  # of headwater.toml; their options also have environment variables
 _TYPES: Final[Mapping[str | None, click.Path]] = {"FILE": click.Path(), "FOLDER": click.Path()}  # a shell completes these
 
 
-class Given(SimpleNamespace):
+class Arguments(SimpleNamespace):
     """The values of a command's options and arguments, by name.
 
-    origins: the variable or the file that a value comes from, by name; nothing for values of the command line, and for defaults.
-    file: the values of headwater.toml that are for every command, by the name of the option.
-    supervised: what ties this process to the one that supervises it, if one does.
+    origins: the environment variable or file of a value, by name; values of the command line and defaults have none.
+    file: the values of headwater.toml for every command, by the name of the option.
+    supervised: the link to the supervisor of this process, if it has one.
     """
 
     origins: Mapping[str, str]
@@ -39,15 +39,15 @@ class Given(SimpleNamespace):
 
 @dataclass(frozen=True)
 class Command:
-    """What a command line calls: the function and the values of its options; old_names: remarks on options that were renamed."""
+    """A parsed command line: the function and the values of its options. old_names: deprecation messages of renamed options."""
 
-    run: Callable[[Given, Screen], None]
-    options: Given
+    run: Callable[[Arguments, Screen], None]
+    options: Arguments
     old_names: Sequence[str] = ()
 
 
 class Flag(click.Option):
-    """An option; old_names go on working for one release. section: the heading that it is listed under."""
+    """An option; old_names work for one more release. section: its heading on the help page."""
 
     old_names: tuple[str, ...] = ()
     section: str | None = None
@@ -73,9 +73,9 @@ def option(name: str, *, old: str | None = None, metavar: str | None = None, hel
     if metavar in _TYPES:
         more.setdefault("type", _TYPES[metavar])
     shown = help.replace("{default}", str(more.get("default")))
-    made = Flag([name], metavar=metavar, help=shown, **more)  # type: ignore[arg-type]  # click's own keywords
-    made.old_names = (old,) if old else ()
-    return made
+    flag = Flag([name], metavar=metavar, help=shown, **more)  # type: ignore[arg-type]  # click's own keywords
+    flag.old_names = (old,) if old else ()
+    return flag
 
 
 def switch(name: str, *, old: str | None = None, help: str) -> Flag:  # noqa: A002 (click's word)
@@ -90,16 +90,16 @@ def several(name: str, *, old: str | None = None, metavar: str, help: str, type:
 
 def optional(name: str, *, metavar: str, help: str) -> Flag:  # noqa: A002 (click's word)
     """An option whose value may be left out, which is the empty string then; None where the option is not given."""
-    made = option(name, metavar=metavar, help=help, type=_unmarked, is_flag=False, flag_value="")
-    made.metavar = f"[{metavar}]"
-    made.may_be_bare = True
-    return made
+    flag = option(name, metavar=metavar, help=help, type=_unmarked, is_flag=False, flag_value="")
+    flag.metavar = f"[{metavar}]"
+    flag.may_be_bare = True
+    return flag
 
 
 def section(title: str, options: Sequence[Flag]) -> list[Flag]:
     """Options under a heading of their own in the help."""
-    for one in options:
-        one.section = title
+    for flag in options:
+        flag.section = title
     return list(options)
 
 
@@ -118,21 +118,21 @@ class Base(click.Command):
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """The option --help."""
-        made = super().get_help_option(ctx)
-        if made is not None:
-            made.help = "show this help and stop"
-        return made
+        help_option = super().get_help_option(ctx)
+        if help_option is not None:
+            help_option.help = "show this help and stop"
+        return help_option
 
 
 class Verb(Base):
-    """A command. Being invoked, it returns a `Command`, or runs at once where it is `at_once`: nothing is loaded for that.
+    """A command. When invoked it returns a `Command`; with `at_once` it runs immediately, without loading anything.
 
-    actions: the commands of a group that this one stands for where none of them is named.
+    actions: the commands of a group, if this one is its default.
     """
 
     def __init__(
         self,
-        run: Callable[[Given, Screen], None],
+        run: Callable[[Arguments, Screen], None],
         params: Sequence[click.Parameter],
         *,
         help: str | None,  # noqa: A002 (click's word)
@@ -147,19 +147,19 @@ class Verb(Base):
         self.context_settings["max_content_width"] = 100
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does; old names of options become the new ones, and what is left over is an error that names the nearest action."""
+        """As click does; old names of options become the new ones, and extra arguments are an error with the nearest action."""
         if ctx.auto_envvar_prefix is None and self.name in SECTIONS:
             ctx.auto_envvar_prefix = f"HEADWATER_{self.name.upper()}"
         ctx.allow_extra_args = True
         left = super().parse_args(ctx, self._renamed(ctx, args))
         if left and not ctx.resilient_parsing:
             near = f"; {nearest(left[0], self.actions)}" if self.actions else ""
-            what = f"{ctx.command_path} does not take {left[0]!r} here{near}"
-            raise UsageError(f"{what}{'' if what.endswith('?') else '.'} See: {ctx.command_path} --help")
+            problem = f"{ctx.command_path} does not take {left[0]!r} here{near}"
+            raise UsageError(f"{problem}{'' if problem.endswith('?') else '.'} See: {ctx.command_path} --help")
         return left
 
     def _renamed(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """The command line with the new names of options, and with the values marked that may be left out."""
+        """The command line with the new names of options, and with optional values marked."""
         options = [param for param in self.params if isinstance(param, Flag)]
         new = {old: param.flag for param in options for old in param.old_names}
         optional = {param.flag for param in options if param.may_be_bare}
@@ -168,7 +168,7 @@ class Verb(Base):
         for arg in rest:
             if arg == "--":
                 return [*changed, arg, *rest]
-            if changed and changed[-1] in optional and arg.startswith("-") and " " in arg:  # several options in one text
+            if changed and changed[-1] in optional and arg.startswith("-") and " " in arg:  # several options in one string
                 changed[-1] += f"={_MARK}{arg}"
                 continue
             name, equals, value = arg.partition("=")
@@ -182,11 +182,11 @@ class Verb(Base):
         """The command with its values; None where it has run."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in ctx.params.items()}
         file = ctx.meta[FILE].shared if FILE in ctx.meta else {}
-        given = Given(**values, origins=dict(_origins(ctx)), file=file, supervised=None)
+        arguments = Arguments(**values, origins=dict(_origins(ctx)), file=file, supervised=None)
         if self.at_once:
-            self.run(given, Screen(as_json=False))
+            self.run(arguments, Screen(as_json=False))
             return None
-        return Command(self.run, given, tuple(ctx.meta.get(_OLD_NAMES, ())))
+        return Command(self.run, arguments, tuple(ctx.meta.get(_OLD_NAMES, ())))
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """What follows the name in the line of usage."""
@@ -215,22 +215,27 @@ class Verb(Base):
 
 
 class Actions(Base, click.Group):
-    """A command of several actions, such as `headwater store compact`. default: what it does where no action is named."""
+    """A command of several actions, such as `headwater store compact`. default: the action if none is named."""
 
     def __init__(self, actions: Mapping[str, Verb], *, help: str | None, default: Verb | None = None) -> None:  # noqa: A002 (click's word)
         super().__init__(None, commands=dict(actions), help=help, subcommand_metavar="ACTION ...")
         self.context_settings["max_content_width"] = 100
         for name, verb in actions.items():
             verb.name = name
-        self.default = copy.copy(default)  # of its own help page, which lists the actions
+        self.default = copy.copy(default)  # its help page lists the actions
         if self.default is not None:
             self.default.actions = actions
 
     def chosen(self, args: Sequence[str]) -> int | None:
-        """Where the action stands: options may come before it, each with its value. None where no action is named."""
+        """The index of the action: options may come before it, each with its value. None where no action is named."""
         verbs = [verb for verb in [*self.commands.values(), self.default] if verb is not None]
         options = [param for verb in verbs for param in verb.params if isinstance(param, Flag)]
-        valued = {name for one in options if not (one.is_flag or one.may_be_bare) for name in (*one.opts, *one.old_names)}
+        valued = {
+            name
+            for flag_param in options
+            if not (flag_param.is_flag or flag_param.may_be_bare)
+            for name in (*flag_param.opts, *flag_param.old_names)
+        }
         skip = False
         for n, arg in enumerate(args):
             if skip:
@@ -252,25 +257,25 @@ class Actions(Base, click.Group):
         """The action.
 
         Raises:
-            UsageError: there is none of that name; with the nearest one.
+            UsageError: an unknown action; the message has the nearest one.
         """
         if args[0] not in self.commands and not ctx.resilient_parsing:
             raise UsageError(f"{ctx.command_path} has no action {args[0]!r}; {nearest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Its options, which is --help alone, and its actions."""
-        _listed(formatter, "Options", [record for one in self.get_params(ctx) if (record := one.get_help_record(ctx))])
+        """Its only option, --help, and its actions."""
+        _listed(formatter, "Options", [record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))])
         list_actions(formatter, self.commands)
 
 
 def list_actions(formatter: click.HelpFormatter, actions: Mapping[str, click.Command]) -> None:
     """Write the names of actions with one line for each."""
-    _listed(formatter, "Actions", [(name, one.short_help or "") for name, one in actions.items()])
+    _listed(formatter, "Actions", [(name, action.short_help or "") for name, action in actions.items()])
 
 
 def origin(ctx: click.Context, param: click.Parameter) -> str | None:
-    """The variable or the file that a value comes from; None for a value of the command line and for a default."""
+    """The environment variable or file of a value; None for a value of the command line and for a default."""
     source = ctx.get_parameter_source(param.name or "")
     if source is ParameterSource.ENVIRONMENT:
         return str(param.envvar or f"{ctx.auto_envvar_prefix}_{(param.name or '').upper()}")
@@ -281,8 +286,8 @@ def origin(ctx: click.Context, param: click.Parameter) -> str | None:
 
 def _origins(ctx: click.Context) -> Iterator[tuple[str, str]]:
     for param in ctx.command.params:
-        if param.name is not None and (found := origin(ctx, param)) is not None:
-            yield param.name, found
+        if param.name is not None and (source := origin(ctx, param)) is not None:
+            yield param.name, source
 
 
 def _listed(formatter: click.HelpFormatter, title: str, records: Sequence[tuple[str, str]]) -> None:

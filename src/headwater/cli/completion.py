@@ -12,21 +12,21 @@ import sys
 
 import click
 
-from headwater.cli.command import Given, Positional, Verb
+from headwater.cli.command import Arguments, Positional, Verb
 from headwater.cli.screen import Screen
 
 
-def run(given: Given, screen: Screen) -> None:  # noqa: ARG001 (as every command)
+def run(args: Arguments, screen: Screen) -> None:  # noqa: ARG001 (as every command)
     """Print it."""
     from click.shell_completion import get_completion_class
 
     from headwater.cli.parser import root
     from headwater.settings import COMPLETE
 
-    shell = get_completion_class(given.shell)
+    shell = get_completion_class(args.shell)
     assert shell is not None
-    made = shell(root(), {}, "headwater", COMPLETE)
-    sys.stdout.write(made.source_template % made.source_vars() + "\n")  # source() of bash starts a bash to see its version
+    completion = shell(root(), {}, "headwater", COMPLETE)
+    sys.stdout.write(completion.source_template % completion.source_vars() + "\n")  # source() of bash starts a bash to see its version
 
 
 COMMAND = Verb(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.command import Given, Verb, option, switch
-from headwater.cli.projects import Loaded, load
+from headwater.cli.command import Arguments, Verb, option, switch
+from headwater.cli.projects import LoadedProject, load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
 
@@ -18,65 +18,65 @@ if TYPE_CHECKING:
     from headwater.definitions.model import Model
 
 
-def run(given: Given, screen: Screen) -> None:
+def run(args: Arguments, screen: Screen) -> None:
     """Compute the features of every labelled request, and write them with their manifest."""
-    if given.reproduce and (given.as_of or given.from_log is not None):
-        raise UsageError("--reproduce takes the moment, and whether a log is read, from the manifest; leave --as-of and --from-log out")
-    loaded = load(given.project)
-    model, level = loaded.project.model(given.model), loaded.level(given.level)
-    until = options.moment(given.as_of, "--as-of")
-    options.output(given.output, "--output")
+    if args.reproduce and (args.as_of or args.from_log is not None):
+        raise UsageError("--reproduce takes the time and the log from the manifest; leave out --as-of and --from-log")
+    loaded = load(args.project)
+    model, level = loaded.project.model(args.model), loaded.level(args.level)
+    until = options.moment(args.as_of, "--as-of")
+    options.output(args.output, "--output")
     from headwater.training import dataset
 
     with screen.progress() as tick:
-        if given.reproduce:
-            level = level or _level_of(dataset.read_manifest(given.reproduce), loaded)
-            made = dataset.reproduce(model, given.reproduce, given.output, level=level, memory=given.memory, tick=tick)
+        if args.reproduce:
+            level = level or _level_of(dataset.read_manifest(args.reproduce), loaded)
+            training_set = dataset.reproduce(model, args.reproduce, args.output, level=level, memory=args.memory, tick=tick)
         else:
-            made = dataset.dataset(
+            training_set = dataset.dataset(
                 model,
-                given.output,
+                args.output,
                 level=level,
                 until=until,
-                cache=not given.no_cache,
-                memory=given.memory,
+                cache=not args.no_cache,
+                memory=args.memory,
                 tick=tick,
-                from_log=options.log_of(given),
+                from_log=options.log_of(args),
             )
-    rows = made.rows.frame
+    rows = training_set.rows.frame
     groups = _groups(model, rows)
     summary = {
-        "output": str(made.path),
-        "manifest": str(made.manifest_path),
-        "digest": made.manifest["digest"],
+        "output": str(training_set.path),
+        "manifest": str(training_set.manifest_path),
+        "digest": training_set.manifest["digest"],
         "model": model.name,
-        "level": given.level,
+        "level": args.level,
         "rows": rows.height,
         "label": model.labels.label_name,
         "features": groups,
-        "left_out": dict(made.rows.left_out),
+        "left_out": dict(training_set.rows.left_out),
     }
-    again = ", the same to the bit" if given.reproduce else ""
-    screen.show(_table(f"{rows.height:,} rows in {made.path}{again}", groups), summary)
-    screen.left_out(made.rows.left_out)
-    screen.say(f"manifest: {made.manifest_path}")
+    again = ", the same to the bit" if args.reproduce else ""
+    screen.show(_table(f"{rows.height:,} rows in {training_set.path}{again}", groups), summary)
+    screen.left_out(training_set.rows.left_out)
+    screen.say(f"manifest: {training_set.manifest_path}")
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
-    screen.next("headwater", "backtest", "--project", given.project, *chosen)
+    screen.next("headwater", "backtest", "--project", args.project, *chosen)
 
 
-def _level_of(manifest: dict[str, object], loaded: Loaded) -> Level | None:
-    """The project's level that the training set was made at; None for features as they are defined, and where none is it."""
-    said = manifest["level"]
-    assert isinstance(said, dict)
-    return next((level for level in loaded.levels().values() if level.fingerprint == said["fingerprint"]), None)
+def _level_of(manifest: dict[str, object], loaded: LoadedProject) -> Level | None:
+    """The project's level of a training set; None for each view's own freshness, and for an unknown level."""
+    entry = manifest["level"]
+    assert isinstance(entry, dict)
+    return next((level for level in loaded.levels().values() if level.fingerprint == entry["fingerprint"]), None)
 
 
 def _groups(model: Model, rows: pl.DataFrame) -> list[dict[str, object]]:
-    """For each view, and for the request's own, how many features and what share of their values is null."""
+    """Number of features and share of null values, for each view and for request features."""
     names: dict[str, list[str]] = {}
     for name in model.features.feature_names:
-        view, found, _ = name.partition("__")
-        names.setdefault(view if found else "the request", []).append(name)
+        view, separator, _ = name.partition("__")
+        names.setdefault(view if separator else "the request", []).append(name)
     nulls = rows.null_count().row(0, named=True)
     return [
         {"of": of, "count": len(mine), "null_share": sum(nulls[n] for n in mine) / (len(mine) * rows.height)} for of, mine in names.items()
@@ -106,7 +106,7 @@ COMMAND = Verb(
         option(
             "--reproduce",
             metavar="MANIFEST",
-            help="make the training set of an earlier run once more, from its manifest, and check every bit",
+            help="recompute the training set of an earlier run from its manifest, and check that it is equal to the bit",
         ),
         *options.as_json(),
     ],

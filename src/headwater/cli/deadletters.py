@@ -1,11 +1,11 @@
-"""List the records of a source that were refused, or send them through acceptance again."""
+"""List the refused records of a source, or replay them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.command import Actions, Given, Positional, Verb, option, several, switch
+from headwater.cli.command import Actions, Arguments, Positional, Verb, option, several, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
@@ -13,45 +13,45 @@ if TYPE_CHECKING:
     from headwater.ingestion.dead_letters import DeadLetterFilter
 
 
-def list_records(given: Given, screen: Screen) -> None:
+def list_records(args: Arguments, screen: Screen) -> None:
     """Show them."""
     from rich import box
     from rich.table import Table
 
     from headwater.ingestion.dead_letters import dead_letters
 
-    project = load(given.project).project
-    rows = dead_letters(project, given.source, _which(given), store=given.store, folder=options.data_dir(given)).head(given.rows)
+    project = load(args.project).project
+    rows = dead_letters(project, args.source, _which(args), store=args.store, folder=options.data_dir(args)).head(args.rows)
     shown = [{name: v.decode(errors="replace") if isinstance(v, bytes) else str(v) for name, v in row.items()} for row in rows.to_dicts()]
     table = Table(*rows.columns, box=box.SIMPLE_HEAD, show_edge=False)
     for row in shown:
         table.add_row(*row.values())
-    screen.show(table, {"source": given.source, "refused": shown})
+    screen.show(table, {"source": args.source, "refused": shown})
 
 
-def replay(given: Given, screen: Screen) -> None:
-    """Send them through acceptance again."""
+def replay(args: Arguments, screen: Screen) -> None:
+    """Replay refused records."""
     from headwater.ingestion.dead_letters import replay_dead_letters
 
     done = replay_dead_letters(
-        load(given.project).project,
-        given.source,
-        _which(given),
-        store=given.store,
-        folder=options.data_dir(given),
-        dry_run=given.dry_run,
+        load(args.project).project,
+        args.source,
+        _which(args),
+        store=args.store,
+        folder=options.data_dir(args),
+        dry_run=args.dry_run,
     )
-    lines = [f"{'would replay ' if given.dry_run else ''}{done}", *(f"refused again, {n:,}: {why}" for why, n in done.reasons.items())]
-    told = {"source": done.source, "records": done.records, "replayed_before": done.before, "dry_run": given.dry_run}
-    screen.show("\n".join(lines), {**told, "outcomes": dict(done.outcomes), "reasons": dict(done.reasons)})
-    screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
+    lines = [f"{'would replay ' if args.dry_run else ''}{done}", *(f"refused again, {n:,}: {why}" for why, n in done.reasons.items())]
+    summary = {"source": done.source, "records": done.records, "replayed_before": done.before, "dry_run": args.dry_run}
+    screen.show("\n".join(lines), {**summary, "outcomes": dict(done.outcomes), "reasons": dict(done.reasons)})
+    screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
 
 
-def _which(given: Given) -> DeadLetterFilter:
+def _which(args: Arguments) -> DeadLetterFilter:
     """The records that the options choose."""
     from headwater.ingestion.dead_letters import DeadLetterFilter
 
-    return DeadLetterFilter(given.reason, given.since, given.until, given.offset)
+    return DeadLetterFilter(args.reason, args.since, args.until, args.offset)
 
 
 _COMMON = [

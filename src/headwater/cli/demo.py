@@ -5,31 +5,31 @@ from __future__ import annotations
 import json
 
 from headwater.cli import options
-from headwater.cli.command import Given, Verb, option, switch
+from headwater.cli.command import Arguments, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
 
-def run(given: Given, screen: Screen) -> None:
+def run(args: Arguments, screen: Screen) -> None:
     """Prepare the data and the definitions, run the backtest, and write its report."""
-    folder = options.output(given.output, "--output", folder=True)
+    folder = options.output(args.output, "--output", folder=True)
     from headwater.demo.demo import backtest, prepare
     from headwater.demo.live_month import live
 
     with screen.working("reading the flights and the weather of 2013"):
         own = prepare(folder)
     if not own:
-        screen.say(f"{folder / 'features.py'} is no longer the demo's own; running it as it stands. Delete it for the original")
+        screen.say(f"{folder / 'features.py'} differs from the demo's original; running it as it is. Delete it to restore the original")
     loaded = load(str(folder / "features.py"))
     with screen.progress() as tick:
-        found = backtest(loaded.project, loaded.names, tick)
-    report = found.write_html(folder / "report.html")
-    (folder / "backtest.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
-    if not given.json:
-        screen.show(found.table(), {})
+        result = backtest(loaded.project, loaded.names, tick)
+    report = result.write_html(folder / "report.html")
+    (folder / "backtest.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    if not args.json:
+        screen.show(result.table(), {})
     screen.say(f"report: {report}\ndefinitions: {folder / 'features.py'}")
-    if given.no_live:
-        screen.show_json(found.to_dict())
+    if args.no_live:
+        screen.show_json(result.to_dict())
     else:
         with screen.progress() as tick:
             month = live(loaded.project, folder, tick)
@@ -41,7 +41,7 @@ def run(given: Given, screen: Screen) -> None:
         screen.say(str(week))
         both = {"live": month.to_dict(), "service": week.to_dict()}
         (folder / "live.json").write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
-        screen.show_json({**found.to_dict(), **both})
+        screen.show_json({**result.to_dict(), **both})
     screen.next("headwater", "init", "EVENTS.parquet", "LABELS.parquet")
 
 

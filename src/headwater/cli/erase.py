@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.command import Given, Verb, several
+from headwater.cli.command import Arguments, Verb, several
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from headwater.erasure.receipt import Receipt
 
 
-def run(given: Given, screen: Screen) -> None:
+def run(args: Arguments, screen: Screen) -> None:
     """Count, ask, erase."""
     from headwater.erasure.erase import erase
 
     key: dict[str, object] = {}
-    for text in given.key:
+    for text in args.key:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"--key is {text!r}; give COLUMN=VALUE, such as --key user=7")
         if name in key:
             raise UsageError(f"--key {name} is given twice; one command erases one entity")
         key[name] = value
-    project, place = load(given.project).project, options.data_dir(given)
-    if not given.dry_run and not given.yes and sys.stdin.isatty():
-        _show(erase(project, key, store=given.store, folder=place, dry_run=True), screen)
-    if not given.dry_run and not options.confirmed(given, "Erasing cannot be undone. Erase?"):
+    project, folder = load(args.project).project, options.data_dir(args)
+    if not args.dry_run and not args.yes and sys.stdin.isatty():
+        _show(erase(project, key, store=args.store, folder=folder, dry_run=True), screen)
+    if not args.dry_run and not options.confirmed(args, "Erasing cannot be undone. Erase?"):
         screen.say("nothing was erased")
         return
     with screen.working("erasing"):
-        receipt = erase(project, key, store=given.store, folder=place, dry_run=given.dry_run)
+        receipt = erase(project, key, store=args.store, folder=folder, dry_run=args.dry_run)
     _show(receipt, screen)
-    if not given.dry_run:
+    if not args.dry_run:
         screen.say(f"receipt: {receipt.path}")
-        screen.next("headwater", "parity", "--project", given.project, *options.same_store(given))
+        screen.next("headwater", "parity", "--project", args.project, *options.same_store(args))
 
 
 def _show(receipt: Receipt, screen: Screen) -> None:
@@ -46,10 +46,10 @@ def _show(receipt: Receipt, screen: Screen) -> None:
     from rich.table import Table
 
     table = Table("place", "rows", box=box.SIMPLE_HEAD, show_edge=False)
-    for place, rows in receipt.rows.items():
-        table.add_row(place, f"{rows:,}")
-    for one in receipt.not_searched:
-        table.add_row(f"not searched: {one.place}", one.why)
+    for location, rows in receipt.rows.items():
+        table.add_row(location, f"{rows:,}")
+    for skipped in receipt.not_searched:
+        table.add_row(f"not searched: {skipped.place}", skipped.why)
     screen.show(table, receipt.to_dict())
 
 

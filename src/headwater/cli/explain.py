@@ -1,4 +1,4 @@
-"""Explain a value: the events that count, those that do not and why, the tiles they are in, the value served and the value made anew."""
+"""Explain a value: the events that count, those that do not and why, their tiles, the online value and the value recomputed from events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
-from headwater.cli.command import Given, Positional, Verb, option
+from headwater.cli.command import Arguments, Positional, Verb, option
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -19,54 +19,54 @@ if TYPE_CHECKING:
     from headwater.monitoring.explain import Explanation
 
 
-def run(given: Given, screen: Screen) -> None:
-    """Find out, and print."""
-    project = load(given.project).project
-    at = options.moment(given.at, "--at")
-    keys = _keys(project, given)
+def run(args: Arguments, screen: Screen) -> None:
+    """Explain, and print."""
+    project = load(args.project).project
+    at = options.moment(args.at, "--at")
+    keys = _keys(project, args)
     from headwater.monitoring.explain import explain
 
-    found = explain(project, given.feature, keys, store=given.store, folder=options.data_dir(given), at=at)
-    screen.show(_shown(found, given.events), found.to_dict(given.events))
+    explanation = explain(project, args.feature, keys, store=args.store, folder=options.data_dir(args), at=at)
+    screen.show(_shown(explanation, args.events), explanation.to_dict(args.events))
 
 
-def _keys(project: Project, given: Given) -> dict[str, object]:
-    """The keys as values of the types that the view's keys have."""
-    for part in given.keys:
-        if "=" not in part:
-            raise UsageError(f"the key {part!r} has no value; write {part}=VALUE")
-    said = dict(part.partition("=")[::2] for part in given.keys)
+def _keys(project: Project, args: Arguments) -> dict[str, object]:
+    """The keys, in the types of the view's keys."""
+    for pair in args.keys:
+        if "=" not in pair:
+            raise UsageError(f"the key {pair!r} has no value; write {pair}=VALUE")
+    values = dict(pair.partition("=")[::2] for pair in args.keys)
     from headwater.monitoring.explain import typed_keys
 
-    return typed_keys(project, given.feature, said)
+    return typed_keys(project, args.feature, values)
 
 
-def _shown(found: Explanation, events: int) -> RenderableType:
+def _shown(explanation: Explanation, events: int) -> RenderableType:
     from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    window = f"T {clock.moment(found.T).isoformat()}, K {clock.moment(found.K).isoformat()}, age {found.age:.3f} s"
-    served = f"online {found.online!r}, " if found.served else ""
+    window = f"T {clock.moment(explanation.T).isoformat()}, K {clock.moment(explanation.K).isoformat()}, age {explanation.age:.3f} s"
+    served = f"online {explanation.online!r}, " if explanation.served else ""
     lines = [
-        Text(f"{found.feature} of {dict(found.keys)} at {clock.moment(found.at).isoformat()}"),
-        Text(f"{served}offline {found.offline!r}, status {found.status}"),
+        Text(f"{explanation.feature} of {dict(explanation.keys)} at {clock.moment(explanation.at).isoformat()}"),
+        Text(f"{served}offline {explanation.offline!r}, status {explanation.status}"),
         Text(window),
     ]
-    table = Table(*found.events.columns, box=box.SIMPLE_HEAD, show_edge=False)
-    for row in found.events.head(events).iter_rows():
+    table = Table(*explanation.events.columns, box=box.SIMPLE_HEAD, show_edge=False)
+    for row in explanation.events.head(events).iter_rows():
         table.add_row(*map(_cell, row))
-    lines += [Text(f"not known: {count:,} {reason}") for reason, count in found.notes.items()]
-    counted = int(found.events["counts"].sum())
-    lines.append(Text(f"{counted:,} of {found.events.height:,} events of the key count" + (":" if found.events.height else "")))
-    if not found.tiles.height:
+    lines += [Text(f"not known: {count:,} {reason}") for reason, count in explanation.notes.items()]
+    counted = int(explanation.events["counts"].sum())
+    lines.append(Text(f"{counted:,} of {explanation.events.height:,} events of the key count" + (":" if explanation.events.height else "")))
+    if not explanation.tiles.height:
         return Group(*lines, table)
     tiles = Table("tile begins", "events", box=box.SIMPLE_HEAD, show_edge=False)
-    for start, count in found.tiles.tail(events).iter_rows():
+    for start, count in explanation.tiles.tail(events).iter_rows():
         tiles.add_row("before all others" if start is None else _cell(start), str(count))
-    if found.tiles.height > events:
-        lines.insert(-1, Text(f"{found.tiles.height:,} tiles hold them, of which the last {events} are shown"))
+    if explanation.tiles.height > events:
+        lines.insert(-1, Text(f"{explanation.tiles.height:,} tiles; the last {events} are shown"))
     return Group(*lines, table, tiles)
 
 
@@ -85,7 +85,7 @@ COMMAND = Verb(
         Positional("keys", metavar="KEY=VALUE", nargs=-1, help="the keys of its view"),
         *options.project(model=False),
         *options.store(),
-        option("--at", metavar="TIME", help="the moment of asking: ISO 8601 with an offset (default: now, with the value served)"),
+        option("--at", metavar="TIME", help="the request time: ISO 8601 with an offset (default: now, with the online value)"),
         option("--events", metavar="N", type=int, default=20, help="how many events to show, the latest (default: {default})"),
         *options.as_json(),
     ],

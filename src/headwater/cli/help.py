@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from headwater.cli.command import Given, Positional, Verb
+from headwater.cli.command import Arguments, Positional, Verb
 from headwater.cli.screen import Screen
 
 
-def run(given: Given, screen: Screen) -> None:  # noqa: ARG001 (as every command)
+def run(args: Arguments, screen: Screen) -> None:  # noqa: ARG001 (as every command)
     """Print it."""
     from headwater.cli.parser import show_help
 
-    show_help(given.command)
+    show_help(args.command)
 
 
 COMMAND = Verb(run, [Positional("command", nargs=-1, metavar="COMMAND", help="which one (default: all)")], help=__doc__, at_once=True)

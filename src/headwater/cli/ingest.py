@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
-from headwater.cli.command import Given, Verb, option, switch
+from headwater.cli.command import Arguments, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.cli.signals import stopped
@@ -22,88 +22,92 @@ if TYPE_CHECKING:
     from headwater.ingestion.committed import Committed
     from headwater.ingestion.source_ingestor import IngestLimits
 
-_EVERY = 0.5  # seconds between two looks of the live line
+_EVERY = 0.5  # seconds between two updates of the progress line
 
 
-def run(given: Given, screen: Screen) -> None:
+def run(args: Arguments, screen: Screen) -> None:
     """Ingest until told to stop."""
-    project = load(given.project).project
+    project = load(args.project).project
     from headwater.ingestion.source_ingestor import IngestLimits
     from headwater.serving.process.ingest_process import ingest
 
-    if given.batch < 1 or given.linger < 0:
-        raise UsageError(f"--batch is {given.batch} and --linger {given.linger}; give at least 1 record, and no negative wait")
+    if args.batch < 1 or args.linger < 0:
+        raise UsageError(f"--batch is {args.batch} and --linger {args.linger}; give at least 1 record, and no negative wait")
     limits = IngestLimits(
-        batch=given.batch,
-        linger=given.linger,
-        future=given.max_future_skew,
-        accept_loss=given.accept_loss,
-        filtered=given.keep_filtered,
-        archive=given.keep_archive,
-        dead_letters=given.keep_dead_letters,
-        max_clock_jump=given.max_clock_jump,
-        broker_clock=not given.no_broker_clock,
+        batch=args.batch,
+        linger=args.linger,
+        future=args.max_future_skew,
+        accept_loss=args.accept_loss,
+        filtered=args.keep_filtered,
+        archive=args.keep_archive,
+        dead_letters=args.keep_dead_letters,
+        max_clock_jump=args.max_clock_jump,
+        broker_clock=not args.no_broker_clock,
     )
-    tally = _Tally(screen)
-    if given.replay is not None:
-        _replay(project, given, limits, tally, screen)
+    tally = _CommitCounter(screen)
+    if args.replay is not None:
+        _replay(project, args, limits, tally, screen)
         return
-    _announce(project, given, screen)
-    with stopped(lambda: screen.say("stopping after this commit; once more stops at once")) as stop, tally.live(), seldom_collected():
+    _announce(project, args, screen)
+    with (
+        stopped(lambda: screen.say("stopping after this commit; a second signal stops immediately")) as stop,
+        tally.live(),
+        seldom_collected(),
+    ):
         ingest(
             project,
-            given.store,
-            folder=given.data_dir,
+            args.store,
+            folder=args.data_dir,
             limits=limits,
-            http=None if given.listen == "none" else given.listen,
-            tokens=given.tokens,
-            metrics_port=given.metrics_port,
-            once=given.once,
-            catalog=given.catalog,
-            allow_unapplied=given.allow_unapplied,
-            shared=given.allow_shared_store,
+            http=None if args.listen == "none" else args.listen,
+            tokens=args.tokens,
+            metrics_port=args.metrics_port,
+            once=args.once,
+            catalog=args.catalog,
+            allow_unapplied=args.allow_unapplied,
+            shared=args.allow_shared_store,
             stop=stop,
             on_commit=tally.committed,
-            supervised=given.supervised,
+            supervised=args.supervised,
         )
     screen.say(str(tally))
-    screen.next("headwater", "status", "--project", given.project, *options.same_store(given))
+    screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
 
 
-def _announce(project: Project, given: Given, screen: Screen) -> None:
-    """Print what is read, and the address for pushed events."""
+def _announce(project: Project, args: Arguments, screen: Screen) -> None:
+    """Print the streams, and the address for pushed events."""
     from headwater.definitions.served_views import stored
     from headwater.definitions.streams import Pushed
     from headwater.ingestion.source_ingestor import streamed
 
-    address = None if given.listen == "none" or given.once else given.listen
-    for source in streamed([one.view for one in stored(project)]):
+    address = None if args.listen == "none" or args.once else args.listen
+    for source in streamed([stored_view.view for stored_view in stored(project)]):
         where = ""
         if isinstance(source.stream, Pushed):
             where = " by another process" if address is None else f" to http://{address}/v1/events/{source.name}"
         screen.say(f"source {source.name}: {source.stream}{where}")
 
 
-def _replay(project: Project, given: Given, limits: IngestLimits, tally: _Tally, screen: Screen) -> None:
-    """Play histories, as `hw.replay` does."""
-    start, dots, end = given.replay.partition("..")
+def _replay(project: Project, args: Arguments, limits: IngestLimits, tally: _CommitCounter, screen: Screen) -> None:
+    """Replay histories, as `hw.replay` does."""
+    start, dots, end = args.replay.partition("..")
     if not dots or not start or not end:
-        raise UsageError(f"--replay is {given.replay!r}; give START..END, such as 2024-05-01T00:00:00Z..2024-05-02T00:00:00Z")
+        raise UsageError(f"--replay is {args.replay!r}; give START..END, such as 2024-05-01T00:00:00Z..2024-05-02T00:00:00Z")
     from headwater.definitions.served_views import stored
     from headwater.ingestion.replay import replay
 
-    views = [one.view for one in stored(project) if one.view.freshness.streamed]
+    views = [stored_view.view for stored_view in stored(project) if stored_view.view.freshness.streamed]
     if not views:
         raise UsageError(f"project {project.name!r} has no streaming view to replay; give one freshness=hw.streaming('2s')")
-    with stopped(lambda: screen.say("stopping after this commit; once more stops at once")) as stop, tally.live():
+    with stopped(lambda: screen.say("stopping after this commit; a second signal stops immediately")) as stop, tally.live():
         for step in replay(
             views,
-            given.store,
+            args.store,
             start=start,
             end=end,
-            step=given.step,
-            speed=given.speed,
-            folder=options.data_dir(given),
+            step=args.step,
+            speed=args.speed,
+            folder=options.data_dir(args),
             limits=limits,
         ):
             for committed in step.committed:
@@ -111,11 +115,11 @@ def _replay(project: Project, given: Given, limits: IngestLimits, tally: _Tally,
             if stop.is_set():
                 break
     screen.say(str(tally))
-    screen.next("headwater", "parity", "--project", given.project, "--at", end, *options.same_store(given))
+    screen.next("headwater", "parity", "--project", args.project, "--at", end, *options.same_store(args))
 
 
-class _Tally:
-    """What has been committed by this process, for whoever watches."""
+class _CommitCounter:
+    """Counts of this process's commits, for the progress line and the summary."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -127,7 +131,7 @@ class _Tally:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """A line that says how it goes, where someone watches."""
+        """A progress line, on a terminal."""
         with self._screen.live("reading on from what the store holds") as self._update:
             yield
 
@@ -154,17 +158,17 @@ class _Tally:
             self._shown = (clock.stopwatch(), self._counts["records"])
 
     def __str__(self) -> str:
-        said = [f"{self._counts['records']:,} records", f"{self._counts['accepted']:,} accepted"]
-        said += [f"{n:,} {name}" for name in ("copies", "held", "filtered", "dead", "lost") if (n := self._counts[name])]
-        return " · ".join([*said, f"{self._counts['commits']:,} commits"])
+        parts = [f"{self._counts['records']:,} records", f"{self._counts['accepted']:,} accepted"]
+        parts += [f"{n:,} {name}" for name in ("copies", "held", "filtered", "dead", "lost") if (n := self._counts[name])]
+        return " · ".join([*parts, f"{self._counts['commits']:,} commits"])
 
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Have Python's collector look for cycles seldom, and never among what is there already.
+    """Run Python's garbage collector rarely, and exclude existing objects from it.
 
-    Records are made by the ten thousand and hold no cycles; at the usual thresholds, each batch has the collector walk through every
-    object of every library some dozens of times.
+    Batches have tens of thousands of records without reference cycles; at the default thresholds, the collector would scan all objects of
+    all libraries dozens of times a batch.
     """
     before = gc.get_threshold()
     gc.collect()
@@ -196,13 +200,13 @@ COMMAND = Verb(
             old="--http",
             metavar="HOST:PORT",
             default="127.0.0.1:8321",
-            help="where pushed events are received, if a source has them; `none` leaves them to another process (default: {default})",
+            help="address for pushed events, if a source has them; `none` leaves them to another process (default: {default})",
         ),
         *options.tokens(),
         *options.shared_store(),
-        option("--metrics-port", metavar="PORT", type=int, help="serve numbers for Prometheus at 127.0.0.1:PORT/metrics"),
+        option("--metrics-port", metavar="PORT", type=int, help="serve metrics for Prometheus at 127.0.0.1:PORT/metrics"),
         switch("--once", help="end when everything that the streams hold has been committed"),
-        switch("--accept-loss", help="go on where a stream no longer has what is to be read next"),
+        switch("--accept-loss", help="continue after records that a stream no longer has; they are lost"),
         option(
             "--max-clock-jump",
             metavar="DURATION",
@@ -228,9 +232,9 @@ COMMAND = Verb(
             help="play the sources' histories into a new store instead, by their own clock: two ISO 8601 times",
         ),
         option("--speed", metavar="N", type=float, help="with --replay, seconds of it in a second (default: as fast as it can)"),
-        option("--step", metavar="DURATION", default="1m", help="with --replay, how far its clock goes at once (default: {default})"),
+        option("--step", metavar="DURATION", default="1m", help="with --replay, the step of its clock (default: {default})"),
         *options.catalog(),
-        switch("--allow-unapplied", help="run definitions that the catalog does not hold as they are"),
+        switch("--allow-unapplied", help="run definitions that differ from the catalog"),
     ],
     help=__doc__,
 )

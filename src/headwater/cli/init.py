@@ -1,6 +1,6 @@
-"""Write a first features.py from a table of events and a table of labels, each guess with what it rests on.
+"""Write a first features.py from a table of events and a table of labels, each guess with its evidence.
 
-Two things are asked and never guessed, since a wrong guess lets the future leak into training data: when a prediction is asked for,
+Two facts are asked and never guessed, since a wrong guess lets the future leak into training data: the time of a prediction request,
 and when its outcome is known.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.command import Given, Positional, Verb, option, switch
+from headwater.cli.command import Arguments, Positional, Verb, option, switch
 from headwater.cli.screen import Screen, visible
 from headwater.errors import HeadwaterError, UsageError, nearest
 
@@ -22,53 +22,53 @@ if TYPE_CHECKING:
     from headwater.init.tables import TableProfile
 
 
-def run(given: Given, screen: Screen) -> None:
-    """Look at the tables, ask what cannot be guessed, and write the file."""
-    if given.known_at and given.known_after:
+def run(args: Arguments, screen: Screen) -> None:
+    """Read the tables, ask for facts that cannot be guessed, and write the file."""
+    if args.known_at and args.known_after:
         raise UsageError(
             "give --known-at or --known-after: a column that says when the outcome was known, or how long after the request it is"
         )
-    place = Path(given.output)
-    if place.exists() and not given.force:
-        raise UsageError(f"{place} exists; give another --output, or --force to overwrite it")
-    options.output(place, "--output")
-    from headwater.init.guess import Answers, guess, remarks
+    path = Path(args.output)
+    if path.exists() and not args.force:
+        raise UsageError(f"{path} exists; give another --output, or --force to overwrite it")
+    options.output(path, "--output")
+    from headwater.init.guess import InitAnswers, guess, remarks
     from headwater.init.tables import TableProfile
     from headwater.init.write import naive_columns, project_file
 
-    events, labels = TableProfile(given.events), TableProfile(given.labels)
-    answered = _answered(given, events, labels)
-    full = Answers(
+    events, labels = TableProfile(args.events), TableProfile(args.labels)
+    answered = _answered(args, events, labels)
+    full = InitAnswers(
         asked_at=answered.asked_at,
         known_at=answered.known_at,
         known_after=answered.known_after,
         timezone=answered.timezone,
-        label=given.label,
-        event_time=given.event_time,
-        keys=_listed(given.keys),
-        request=_listed(given.request),
+        label=args.label,
+        event_time=args.event_time,
+        keys=_listed(args.keys),
+        request=_listed(args.request),
     )
     guesses = guess(events, labels, full)
     if not naive_columns(events, guesses):
         full = replace(full, timezone=None)
-    text = project_file(events, labels, full, guesses, _command(given, full))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(text, encoding="utf-8")
+    text = project_file(events, labels, full, guesses, _command(args, full))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
     from headwater.cli.projects import load
 
-    load(str(place))
+    load(str(path))
     for remark in remarks(events, guesses):
         screen.say(remark)
     screen.say(
-        f"wrote {place}: a {guesses.task} model of {guesses.label.name}, with features by {', '.join(k.name for k in guesses.keys)}. "
-        "Read its comments: they say what was guessed, and from what"
+        f"wrote {path}: a {guesses.task} model of {guesses.label.name}, with features by {', '.join(k.name for k in guesses.keys)}. "
+        "Its comments give the evidence of each guess"
     )
-    screen.next("headwater", "backtest", "--project", str(place))
+    screen.next("headwater", "backtest", "--project", str(path))
 
 
 @dataclass(frozen=True)
 class _Question:
-    """What is not guessed: how a terminal is asked for it, which option answers it, and what is wrong with an answer (None: nothing)."""
+    """A fact that is not guessed: the question on a terminal, the option that answers it, and the check of an answer (None: valid)."""
 
     text: str
     option: str
@@ -76,8 +76,8 @@ class _Question:
 
 
 def _asked_at(labels: TableProfile) -> _Question:
-    times = ", ".join(labels.moments)
-    such = f"{next(iter(labels.moments))}-60m"
+    times = ", ".join(labels.time_columns)
+    such = f"{next(iter(labels.time_columns))}-60m"
     return _Question(
         f"When is a prediction asked for? A column of {labels.path} ({times}), or such as {such}",
         f"when a prediction is asked for: --asked-at COLUMN, or such as --asked-at {such} ({labels.path} has the times {times})",
@@ -86,11 +86,11 @@ def _asked_at(labels: TableProfile) -> _Question:
 
 
 def _known(labels: TableProfile) -> _Question:
-    times = ", ".join(labels.moments)
+    times = ", ".join(labels.time_columns)
     return _Question(
         f"When is its outcome known? A column ({times}), or how long after the request, such as 2h",
         f"when the outcome is known: --known-at COLUMN ({times}), or --known-after DURATION after the request, such as --known-after 2h",
-        lambda answer: None if answer in labels.moments else _no_duration(answer, labels),
+        lambda answer: None if answer in labels.time_columns else _no_duration(answer, labels),
     )
 
 
@@ -109,10 +109,10 @@ def _no_asked(answer: str, labels: TableProfile) -> str | None:
         column, _ = parse_asked(answer, labels.frame.columns)
     except HeadwaterError as error:
         return str(error)
-    if column in labels.moments:
+    if column in labels.time_columns:
         return None
-    what = "is not a time" if column in labels.frame.columns else "is not a column"
-    return f"--asked-at {answer}: {column!r} {what} of {labels.path}; {nearest(column, labels.moments)}"
+    problem = "is not a time" if column in labels.frame.columns else "is not a column"
+    return f"--asked-at {answer}: {column!r} {problem} of {labels.path}; {nearest(column, labels.time_columns)}"
 
 
 def _no_duration(answer: str, labels: TableProfile) -> str | None:
@@ -121,7 +121,7 @@ def _no_duration(answer: str, labels: TableProfile) -> str | None:
     try:
         micros(answer, "--known-after")
     except HeadwaterError as error:
-        return f"{error}; or name a column of times: {', '.join(labels.moments)}"
+        return f"{error}; or name a column of times: {', '.join(labels.time_columns)}"
     return None
 
 
@@ -135,20 +135,20 @@ def _no_zone(answer: str) -> str | None:
     return None
 
 
-def _answered(given: Given, events: TableProfile, labels: TableProfile) -> Given:
-    """The options, with answers from the terminal where they say nothing.
+def _answered(args: Arguments, events: TableProfile, labels: TableProfile) -> Arguments:
+    """The options, completed by answers from the terminal.
 
     Raises:
-        UsageError: options are missing and nobody is at a terminal, all of them in one message; or one is wrong.
+        UsageError: options are missing and there is no terminal (one message names all of them); or an option is invalid.
     """
-    if not labels.moments:
+    if not labels.time_columns:
         raise UsageError(f"{labels.path} has no column of times; labels need one that says when each prediction was asked for")
-    full = Given(**vars(given))
+    full = Arguments(**vars(args))
     missing: list[str] = []
     full.asked_at = _answer(full.asked_at, _asked_at(labels), missing)
     if full.known_at is None and full.known_after is None:
         known = _answer(None, _known(labels), missing)
-        full.known_at, full.known_after = (known, None) if known in labels.moments else (None, known)
+        full.known_at, full.known_after = (known, None) if known in labels.time_columns else (None, known)
     elif full.known_after is not None and (wrong := _no_duration(full.known_after, labels)):
         raise UsageError(wrong)
     naive = _naive(full, events, labels)
@@ -156,28 +156,28 @@ def _answered(given: Given, events: TableProfile, labels: TableProfile) -> Given
         full.timezone = _answer(full.timezone, _zone(naive), missing)
     if missing:
         raise UsageError(
-            f"say {'; and '.join(missing)}. A wrong guess would let the future leak into training data, so headwater guesses none of it"
+            f"give {'; and '.join(missing)}. A wrong guess would let the future leak into training data, so headwater does not guess"
         )
     return full
 
 
-def _naive(given: Given, events: TableProfile, labels: TableProfile) -> list[str]:
-    """The columns of times without a zone that the file will use, as far as is known by now."""
+def _naive(args: Arguments, events: TableProfile, labels: TableProfile) -> list[str]:
+    """The time columns without a zone that the file will use, as far as known."""
     from headwater.init.guess import parse_asked
 
-    used = [events.moments.get(given.event_time)] if given.event_time else list(events.moments.values())
-    asked = None if given.asked_at is None else parse_asked(given.asked_at, labels.frame.columns)[0]
-    used += [labels.moments.get(name) for name in (asked, given.known_at) if name]
-    used += [] if asked else list(labels.moments.values())
+    used = [events.time_columns.get(args.event_time)] if args.event_time else list(events.time_columns.values())
+    request_time = None if args.asked_at is None else parse_asked(args.asked_at, labels.frame.columns)[0]
+    used += [labels.time_columns.get(name) for name in (request_time, args.known_at) if name]
+    used += [] if request_time else list(labels.time_columns.values())
     return list(dict.fromkeys(moment.name for moment in used if moment is not None and moment.naive))
 
 
-def _answer(given: str | None, question: _Question, missing: list[str]) -> str | None:
-    """The option, else the answer from the terminal, asked for again until it is right; without a terminal, note what is missing."""
-    if given is not None:
-        if wrong := question.wrong(given):
+def _answer(value: str | None, question: _Question, missing: list[str]) -> str | None:
+    """The option, else the answer from the terminal, repeated until it is valid; without a terminal, add the option to `missing`."""
+    if value is not None:
+        if wrong := question.wrong(value):
             raise UsageError(wrong)
-        return given
+        return value
     if not sys.stdin.isatty():
         missing.append(question.option)
         return None
@@ -186,7 +186,7 @@ def _answer(given: str | None, question: _Question, missing: list[str]) -> str |
         line = sys.stdin.readline()
         answer = line.strip()
         if not line:  # the end of the input
-            raise UsageError(f"say {question.option}")
+            raise UsageError(f"give {question.option}")
         wrong = question.wrong(answer) if answer else question.option
         if not wrong:
             return answer
@@ -197,9 +197,9 @@ def _listed(text: str | None) -> list[str]:
     return [name.strip() for name in text.split(",")] if text else []
 
 
-def _command(given: Given, answers: object) -> str:
-    """The command that writes the same file again without asking."""
-    parts = ["headwater", "init", given.events, given.labels]
+def _command(args: Arguments, answers: object) -> str:
+    """The command that writes the same file again without questions."""
+    parts = ["headwater", "init", args.events, args.labels]
     for name in ("asked_at", "known_at", "known_after", "timezone", "label", "event_time"):
         value = getattr(answers, name)
         parts += [f"--{name.replace('_', '-')}", value] if value else []

@@ -1,4 +1,4 @@
-"""Compute batch views, and predictions that are made ahead, up to their last cut; from cron or Airflow, or on its own with --watch."""
+"""Compute batch views, and precomputed predictions, up to their last cut; from cron or Airflow, or continuously with --watch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options, precompute
-from headwater.cli.command import Given, Positional, Verb, option, switch
+from headwater.cli.command import Arguments, Positional, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.cli.signals import stopped, stopped_where
@@ -23,104 +23,104 @@ if TYPE_CHECKING:
     from headwater.online_stores import OnlineStore
 
 
-def run(given: Given, screen: Screen) -> None:
-    """Bring every view, or the predictions of a model, to the last cut."""
-    project = load(given.project).project
-    if given.all:
-        _everything(project, given, screen)
+def run(args: Arguments, screen: Screen) -> None:
+    """Compute every view, or the predictions of a model, up to the last cut."""
+    project = load(args.project).project
+    if args.all:
+        _everything(project, args, screen)
         return
-    at = options.moment(given.at, "--at")
-    model = precompute.model(project, given)
+    at = options.moment(args.at, "--at")
+    model = precompute.model(project, args)
     if model is not None:
-        precompute.run(project, model, given, screen, at)
+        precompute.run(project, model, args, screen, at)
         return
     from headwater.online_stores.ownership import opened_for
 
     with (
-        opened_for(project.name, given.store, write=True, shared=given.allow_shared_store) as store,
-        stopped_where(watching=given.watch) as stop,
+        opened_for(project.name, args.store, write=True, shared=args.allow_shared_store) as store,
+        stopped_where(watching=args.watch) as stop,
     ):
-        if given.full_refresh:
-            _forget(project, given, store)
-        _once(project, given, screen, store, at)
-        while given.watch and not stop.is_set():
-            _wait(project, given, stop)
+        if args.full_refresh:
+            _forget(project, args, store)
+        _once(project, args, screen, store, at)
+        while args.watch and not stop.is_set():
+            _wait(project, args, stop)
             if not stop.is_set():
-                _once(project, given, screen, store, None)
-    screen.next("headwater", "parity", "--project", given.project, *options.same_store(given))
+                _once(project, args, screen, store, None)
+    screen.next("headwater", "parity", "--project", args.project, *options.same_store(args))
 
 
-def _everything(project: Project, given: Given, screen: Screen) -> None:
-    """Make whatever is due, until told to stop."""
+def _everything(project: Project, args: Arguments, screen: Screen) -> None:
+    """Run every job that is due, until stopped."""
     from headwater.jobs.materialize import Materialized
     from headwater.jobs.schedule import schedule
     from headwater.online_stores.ownership import opened_for
 
-    other = [one for one in precompute.own(given) if one != "--models"]
-    if given.names or not given.watch or given.full_refresh or given.at or other:
-        raise UsageError("--all goes with --watch, and takes no names, nor what is for one of them alone")
+    other = [flag for flag in precompute.own(args) if flag != "--models"]
+    if args.names or not args.watch or args.full_refresh or args.at or other:
+        raise UsageError("--all needs --watch, and takes no names or options of a single view or model")
     from headwater.serving.metrics.ingest_metrics import JobMetrics
     from headwater.serving.metrics.process_metrics import families
 
     metrics = JobMetrics()
-    if given.supervised is not None:
-        given.supervised.report(lambda: families(metrics.registry.collect()))
-    with opened_for(project.name, given.store, write=True, shared=given.allow_shared_store) as store, stopped() as stop:
-        for done in schedule(project, store, models=given.models, memory=given.memory, trust=given.allow_pickle, stop=stop):
+    if args.supervised is not None:
+        args.supervised.report(lambda: families(metrics.registry.collect()))
+    with opened_for(project.name, args.store, write=True, shared=args.allow_shared_store) as store, stopped() as stop:
+        for done in schedule(project, store, models=args.models, memory=args.memory, trust=args.allow_pickle, stop=stop):
             metrics.done(done)
             if done.error is not None:
                 kind = "" if isinstance(done.error, HeadwaterError) else f"{type(done.error).__name__}: "
-                screen.error(f"{done.name}: {kind}{done.error}; it is tried again in {done.again:.0f} s")
+                screen.error(f"{done.name}: {kind}{done.error}; retry in {done.again:.0f} s")
             elif isinstance(done.outcome, Materialized):
-                screen.show(_table([done.outcome]), {"views": [_said(done.outcome)]})
+                screen.show(_table([done.outcome]), {"views": [_record(done.outcome)]})
                 screen.left_out(done.outcome.left_out)
             elif done.outcome is not None:
                 precompute.show(done.outcome, screen)
     screen.say("stopped")
 
 
-def _forget(project: Project, given: Given, store: OnlineStore) -> None:
+def _forget(project: Project, args: Arguments, store: OnlineStore) -> None:
     from headwater.jobs.drop_view import forget_view
     from headwater.jobs.materialize import batch_views
 
-    if not given.names:
+    if not args.names:
         raise UsageError("--full-refresh needs the names of the views to compute again")
-    for one in batch_views(project, given.names):
-        forget_view(one.view, store)
+    for stored_view in batch_views(project, args.names):
+        forget_view(stored_view.view, store)
 
 
-def _wait(project: Project, given: Given, stop: threading.Event) -> None:
+def _wait(project: Project, args: Arguments, stop: threading.Event) -> None:
     from headwater.jobs.materialize import batch_views, next_due
 
-    options.wait_until(next_due([one.view for one in batch_views(project, given.names)], clock.now_micros()), stop)
+    options.wait_until(next_due([stored_view.view for stored_view in batch_views(project, args.names)], clock.now_micros()), stop)
 
 
-def _once(project: Project, given: Given, screen: Screen, store: OnlineStore, at: datetime | None) -> None:
+def _once(project: Project, args: Arguments, screen: Screen, store: OnlineStore, at: datetime | None) -> None:
     from headwater.jobs.materialize import materialize
 
     with screen.progress() as tick:
-        made = materialize(project, given.names, store=store, at=at, memory=given.memory, tick=tick)
-    screen.show(_table(made), {"views": [_said(m) for m in made]})
-    for one in made:
-        screen.left_out(one.left_out)
-        if not (one.done_before or one.events or one.keys):
+        results = materialize(project, args.names, store=store, at=at, memory=args.memory, tick=tick)
+    screen.show(_table(results), {"views": [_record(m) for m in results]})
+    for result in results:
+        screen.left_out(result.left_out)
+        if not (result.done_before or result.events or result.keys):
             screen.say(
-                f"{one.view}: no key was written: no event lies within the view's longest window before the cut {_moment(one.cut.T)}. All are "
+                f"{result.view}: no key was written: no event lies within the view's longest window before the cut {_moment(result.cut.T)}. All are "
                 "older, or known later; --at TIME makes the state of an earlier time in another --store"
             )
 
 
-def _said(made: Materialized) -> dict[str, object]:
-    before = None if made.before is None or made.done_before else _moment(made.before.T)
+def _record(result: Materialized) -> dict[str, object]:
+    before = None if result.before is None or result.done_before else _moment(result.before.T)
     return {
-        "view": made.view,
-        "cut": _moment(made.cut.T),
-        "known_until": _moment(made.cut.K),
+        "view": result.view,
+        "cut": _moment(result.cut.T),
+        "known_until": _moment(result.cut.K),
         "cut_before": before,
-        "events_added": made.events,
-        "keys_written": made.keys,
-        "left_out": made.left_out,
-        "was_there": made.done_before,
+        "events_added": result.events,
+        "keys_written": result.keys,
+        "left_out": result.left_out,
+        "was_there": result.done_before,
     }
 
 
@@ -128,15 +128,15 @@ def _moment(micros: int) -> str:
     return clock.moment(micros).isoformat()
 
 
-def _table(made: list[Materialized]) -> RenderableType:
+def _table(results: list[Materialized]) -> RenderableType:
     from rich import box
     from rich.table import Table
 
     table = Table("view", "cut", "before", "events added", "keys written", box=box.SIMPLE_HEAD, show_edge=False)
-    for one in made:
-        said = _said(one)
-        what = "was there" if one.done_before else f"{one.events:,}"
-        table.add_row(one.view, str(said["cut"]), str(said["cut_before"] or "-"), what, "" if one.done_before else f"{one.keys:,}")
+    for result in results:
+        row = _record(result)
+        events = "was there" if result.done_before else f"{result.events:,}"
+        table.add_row(result.view, str(row["cut"]), str(row["cut_before"] or "-"), events, "" if result.done_before else f"{result.keys:,}")
     return table
 
 
@@ -144,22 +144,22 @@ COMMAND = Verb(
     run,
     [
         Positional(
-            "names", metavar="NAME", nargs=-1, help="batch views, or a model whose predictions are made ahead (default: all batch views)"
+            "names", metavar="NAME", nargs=-1, help="batch views, or a model with precomputed predictions (default: all batch views)"
         ),
         *options.project(model=False),
         *options.store(),
         *options.shared_store(),
         *options.memory(),
-        option("--at", metavar="TIME", help="the moment of the job: ISO 8601 with an offset (default: now)"),
-        switch("--watch", help="stay, and compute every cut as soon as it can be"),
+        option("--at", metavar="TIME", help="the time of the job: ISO 8601 with an offset (default: now)"),
+        switch("--watch", help="keep running, and compute every cut when it is due"),
         switch(
             "--full-refresh",
             old="--anew",
-            help="first remove what the store holds of these views, which cannot be read until they are made",
+            help="first remove these views from the store; they cannot be read until they are computed",
         ),
         switch(
             "--all",
-            help="with --watch: every batch view, and the predictions of every model that are made ahead; what fails is tried again",
+            help="with --watch: every batch view, and the predictions of every model with precomputed ones; failed jobs are retried",
         ),
         *precompute.OPTIONS,
         *options.as_json(),

@@ -1,11 +1,11 @@
-"""List the versions of fitted models, choose the one that is served, or go back to the one before."""
+"""List the versions of fitted models, promote one, or roll back to the previous one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.command import Actions, Given, Positional, Verb
+from headwater.cli.command import Actions, Arguments, Positional, Verb
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
@@ -16,58 +16,59 @@ if TYPE_CHECKING:
     from headwater.models.registry import ModelRegistry, Version
 
 
-def promote(given: Given, screen: Screen) -> None:
+def promote(args: Arguments, screen: Screen) -> None:
     """Serve a version from now on."""
-    if not given.version.isdecimal():
-        raise UsageError(f"VERSION is {given.version!r}; give a whole number, as `headwater models` lists them")
-    registry, model, level = _arm(given)
-    _served(registry.promote(int(given.version), model, level), screen)
+    if not args.version.isdecimal():
+        raise UsageError(f"VERSION is {args.version!r}; give an integer, as listed by `headwater models`")
+    registry, model, level = _arm(args)
+    _served(registry.promote(int(args.version), model, level), screen)
 
 
-def rollback(given: Given, screen: Screen) -> None:
-    """Serve the version that was served before."""
-    registry, model, level = _arm(given)
+def rollback(args: Arguments, screen: Screen) -> None:
+    """Serve the previous version."""
+    registry, model, level = _arm(args)
     before = registry.before(model, level)
-    if given.dry_run:
-        screen.show(f"would serve {before}", {**_said(before, current=False), "dry_run": True})
+    if args.dry_run:
+        screen.show(f"would serve {before}", {**_record(before, current=False), "dry_run": True})
         return
-    if not options.confirmed(given, f"Serve {before} from now on?", undoable=True):
+    if not options.confirmed(args, f"Serve {before} from now on?", undoable=True):
         screen.say("nothing was changed")
         return
     _served(registry.rollback(model, level), screen)
 
 
-def _arm(given: Given) -> tuple[ModelRegistry, str, str]:
-    """The registry, and the names of the model and the level that are meant."""
+def _arm(args: Arguments) -> tuple[ModelRegistry, str, str]:
+    """The registry, and the names of the model and the level."""
     from headwater.definitions.arm import AS_DEFINED
     from headwater.models.registry import ModelRegistry
 
-    return ModelRegistry(given.models), load(given.project).project.model(given.model).name, given.level or AS_DEFINED
+    return ModelRegistry(args.models), load(args.project).project.model(args.model).name, args.level or AS_DEFINED
 
 
 def _served(version: Version, screen: Screen) -> None:
     screen.say(f"{version} is served from now on")
-    screen.show_json(_said(version, current=True))
+    screen.show_json(_record(version, current=True))
 
 
-def list_versions(given: Given, screen: Screen) -> None:
+def list_versions(args: Arguments, screen: Screen) -> None:
     """Every version of every model, or of one."""
     from headwater.models.registry import ModelRegistry
 
-    registry = ModelRegistry(given.models)
-    arms = [(m, level) for m, level in registry.arms() if given.model in (None, m) and given.level in (None, level)]
-    found = []
+    registry = ModelRegistry(args.models)
+    arms = [(m, level) for m, level in registry.arms() if args.model in (None, m) and args.level in (None, level)]
+    versions = []
     for model, level in arms:
         current = registry.current(model, level).number
-        found += [(version, version.number == current) for version in registry.versions(model, level)]
+        versions += [(version, version.number == current) for version in registry.versions(model, level)]
     screen.show(
-        _table(found), {"folder": str(registry.folder), "versions": [_said(version, current=is_current) for version, is_current in found]}
+        _table(versions),
+        {"folder": str(registry.folder), "versions": [_record(version, current=is_current) for version, is_current in versions]},
     )
-    if not found:
-        screen.next("headwater", "train", "--project", given.project)
+    if not versions:
+        screen.next("headwater", "train", "--project", args.project)
 
 
-def _said(version: Version, *, current: bool) -> dict[str, object]:
+def _record(version: Version, *, current: bool) -> dict[str, object]:
     manifest = version.manifest
     return {
         "model": version.model,
@@ -83,18 +84,18 @@ def _said(version: Version, *, current: bool) -> dict[str, object]:
     }
 
 
-def _table(found: list[tuple[Version, bool]]) -> RenderableType:
+def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
     from rich import box
     from rich.table import Table
 
     table = Table("model", "level", "version", "made", "rows", "measured", "estimator", box=box.SIMPLE_HEAD, show_edge=False)
-    for version, current in found:
-        made = version.manifest
-        metrics = made.metrics.get("holdout") or made.metrics.get("training") or {}
+    for version, current in versions:
+        manifest = version.manifest
+        metrics = manifest.metrics.get("holdout") or manifest.metrics.get("training") or {}
         measured = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
-        where = "" if not metrics else " (held out)" if "holdout" in made.metrics else " (training)"
+        where = "" if not metrics else " (held out)" if "holdout" in manifest.metrics else " (training)"
         number = f"{version.number} served" if current else str(version.number)
-        table.add_row(version.model, version.level, number, made.created_at, f"{made.rows:,}", measured + where, made.estimator)
+        table.add_row(version.model, version.level, number, manifest.created_at, f"{manifest.rows:,}", measured + where, manifest.estimator)
     return table
 
 
@@ -113,8 +114,8 @@ COMMAND = Actions(
         "rollback": Verb(
             rollback,
             [*_COMMON, *options.confirmation("served"), *options.as_json()],
-            help="Serve the version that was served before; again, the one before that.",
-            summary="serve the version that was served before",
+            help="Serve the previous version; repeated, the one before it.",
+            summary="serve the previous version",
         ),
     },
     help=__doc__,

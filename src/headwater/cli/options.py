@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 from headwater import clock, settings
-from headwater.cli.command import FILE, Flag, Given, option, optional, switch
+from headwater.cli.command import FILE, Arguments, Flag, option, optional, switch
 from headwater.errors import UsageError
 
 
 def project(*, model: bool = True) -> list[Flag]:
-    """Which project, and which of its models; the headwater.toml beside it is read."""
+    """The options --project and --model; reads headwater.toml in the project's folder."""
     file = option(
         "--project",
         default="features.py",
@@ -25,12 +25,12 @@ def project(*, model: bool = True) -> list[Flag]:
         is_eager=True,
         callback=_read_file,
     )
-    name = option("--model", metavar="NAME", help="which of the project's models; not needed where it has one")
+    name = option("--model", metavar="NAME", help="one of the project's models; not needed if it has only one")
     return [file, name] if model else [file]
 
 
 def _read_file(ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """Take the values of the headwater.toml beside the project as defaults."""
+    """Use the values of headwater.toml in the project's folder as defaults."""
     if not ctx.resilient_parsing:
         from headwater.cli.project_file import read
 
@@ -42,57 +42,55 @@ def _read_file(ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 
 def level() -> list[Flag]:
-    """How fresh."""
-    shown = "how fresh the features are: one of the project's levels, or of the usual ladder (default: as each view defines)"
+    """The option --level."""
+    shown = "the freshness of features: one of the project's levels, or of the default ladder (default: as each view defines)"
     return [option("--level", metavar="NAME", help=shown)]
 
 
 def as_of() -> list[Flag]:
-    """How much is known."""
+    """The option --as-of."""
     shown = "take the rows whose outcome was known by then: ISO 8601 with an offset (default: now)"
     return [option("--as-of", old="--until", metavar="TIME", help=shown)]
 
 
 def memory() -> list[Flag]:
-    """How much memory."""
+    """The option --memory."""
     return [
         option(
             "--memory",
             metavar="SIZE",
-            help="what the process may hold while features are computed, such as 4GB: a larger history is worked on in parts on disk, "
-            "and a run "
-            "that was stopped goes on where it was (default: all in memory)",
+            help="memory limit while features are computed, such as 4GB: a larger history is partitioned on disk, and a stopped run "
+            "continues where it was (default: all in memory)",
         )
     ]
 
 
 def from_log() -> list[Flag]:
-    """Whether rows are those that were served."""
+    """The option --from-log."""
     return [
         optional(
             "--from-log",
             metavar="FOLDER",
-            help="take what was served, as the served log in this folder has it, with the outcomes that were posted (default: "
-            "headwater's home)",
+            help="use served features from the serving log in this folder, with the posted outcomes (default: headwater's home)",
         )
     ]
 
 
-def log_of(given: Given) -> Path | None:
-    """The folder of the served log; None where rows come from the labels' table."""
-    if given.from_log is None:
+def log_of(args: Arguments) -> Path | None:
+    """The folder of the serving log; None where rows come from the labels' table."""
+    if args.from_log is None:
         return None
-    return Path(given.from_log) if given.from_log else data_dir(given)
+    return Path(args.from_log) if args.from_log else data_dir(args)
 
 
 def catalog() -> list[Flag]:
-    """Which catalog."""
+    """The option --catalog."""
     shown = "a file for SQLite, or postgresql://user@host/name (default: HEADWATER_CATALOG, else catalog.sqlite in headwater's home)"
     return [option("--catalog", metavar="URL", help=shown)]
 
 
 def store() -> list[Flag]:
-    """Which online store, and where what belongs to it is kept."""
+    """The options --store and --data-dir."""
     return [
         option(
             "--store",
@@ -110,80 +108,80 @@ def store() -> list[Flag]:
 
 
 def shared_store() -> list[Flag]:
-    """Consent to a store that belongs to another project."""
-    shown = "keep data in a store that belongs to another project, beside that one's; needed once for a project and a store"
+    """The option --allow-shared-store."""
+    shown = "add this project to a store that another project uses; needed once for a project and a store"
     return [switch("--allow-shared-store", help=shown)]
 
 
 def models() -> list[Flag]:
-    """Where versions of fitted models are kept."""
+    """The option --models."""
     shown = "where versions of fitted models are kept (default: models in headwater's home)"
     return [option("--models", metavar="FOLDER", help=shown)]
 
 
 def allow_pickle() -> list[Flag]:
-    """Whether files that run code may be loaded."""
+    """The option --allow-pickle."""
     shown = "load models in formats that run code when they are loaded: pickle, joblib and MLflow"
     return [switch("--allow-pickle", old="--trust", help=shown)]
 
 
-def same_store(given: Given) -> list[str]:
-    """The options that name the store again, for the next command; a URL with a password is not repeated."""
-    url = ["--store", "URL" if "@" in given.store else given.store] if given.by_flag("store") else []
-    return url + (["--data-dir", given.data_dir] if given.by_flag("data_dir") else [])
+def same_store(args: Arguments) -> list[str]:
+    """The store options for the next command; a URL with a password is not repeated."""
+    url = ["--store", "URL" if "@" in args.store else args.store] if args.by_flag("store") else []
+    return url + (["--data-dir", args.data_dir] if args.by_flag("data_dir") else [])
 
 
-def data_dir(given: Given) -> Path:
+def data_dir(args: Arguments) -> Path:
     """The folder of archive and logs: that of the option, its variable or headwater.toml, else headwater's home."""
-    named = getattr(given, "data_dir", None) or settings.data_dir() or given.file.get("data_dir")
+    named = getattr(args, "data_dir", None) or settings.data_dir() or args.file.get("data_dir")
     return settings.home() if named is None else Path(named)
 
 
-def same_catalog(given: Given) -> list[str]:
-    """The option that names the catalog again, for the next command; a URL is not repeated, since it may hold a password."""
-    if not given.by_flag("catalog"):
+def same_catalog(args: Arguments) -> list[str]:
+    """The catalog option for the next command; a URL is not repeated, since it may have a password."""
+    if not args.by_flag("catalog"):
         return []
-    return ["--catalog", "URL" if "://" in given.catalog else given.catalog]
+    return ["--catalog", "URL" if "://" in args.catalog else args.catalog]
 
 
 def output(path: str | Path, flag: str, *, folder: bool = False) -> Path:
-    """The path of a file (or folder) that a long run will write, made sure of before it begins; nothing is there afterwards that was not.
+    """The path of a file (or folder) that a long run will write, checked before the run; the check leaves no files behind.
 
     Raises:
         UsageError: it cannot be written.
     """
-    place = settings.on_disk(path, flag)
-    made: list[Path] = []
+    target = settings.on_disk(path, flag)
+    created: list[Path] = []
     try:
-        if place.is_dir() and not folder:
-            raise UsageError(f"{flag} {place} is a folder; name a file in it")
-        if folder and place.exists() and not place.is_dir():
-            raise UsageError(f"{flag} {place} is a file; name a folder")
-        inside = place if folder else place.parent
+        if target.is_dir() and not folder:
+            raise UsageError(f"{flag} {target} is a folder; name a file in it")
+        if folder and target.exists() and not target.is_dir():
+            raise UsageError(f"{flag} {target} is a file; name a folder")
+        inside = target if folder else target.parent
         for parent in [*reversed(inside.parents), inside]:
             if not parent.exists():
                 parent.mkdir()
-                made.append(parent)
-        if place.is_file():
-            place.open("ab").close()
+                created.append(parent)
+        if target.is_file():
+            target.open("ab").close()
         else:
             with tempfile.TemporaryFile(dir=inside):
                 pass
     except OSError as error:
-        raise UsageError(f"{flag} {place} cannot be written: {error.strerror}; name another place, or make that one writable") from error
+        raise UsageError(f"{flag} {target} cannot be written: {error.strerror}; name another path, or make this one writable") from error
     finally:
-        for parent in reversed(made):
+        for parent in reversed(created):
             parent.rmdir()
-    return place
+    return target
 
 
-def same_models(given: Given) -> list[str]:
-    """The option that names the registry of models again, for the next command."""
-    return ["--models", given.models] if given.by_flag("models") else []
+def same_models(args: Arguments) -> list[str]:
+    """The model registry option for the next command."""
+    return ["--models", args.models] if args.by_flag("models") else []
 
 
 def moment(text: str | None, flag: str) -> datetime | None:
-    """The moment that an option names."""
+    """The timestamp of an option."""
     if text is None:
         return None
     from headwater.definitions.timestamps import EPOCH, parse_timestamp
@@ -192,46 +190,46 @@ def moment(text: str | None, flag: str) -> datetime | None:
 
 
 def wait_until(due: int, stop: threading.Event) -> None:
-    """Sleep until a time, microseconds, is over, or until `stop` is set."""
+    """Sleep until after a time, in microseconds, or until `stop` is set."""
     while (left := (due - clock.now_micros()) / 1e6) >= 0 and not stop.is_set():
         stop.wait(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
 
 
 def as_json() -> list[Flag]:
-    """JSON instead of a table."""
+    """The option --json."""
     return [switch("--json", help="print JSON instead of a table, and nothing else")]
 
 
 def tokens() -> list[Flag]:
-    """Which file of tokens."""
+    """The option --tokens."""
     shown = "the file that keeps the hashes of tokens (default: tokens.json in headwater's home)"
     return [option("--tokens", metavar="FILE", help=shown)]
 
 
-def tokens_file(given: Given) -> Path:
-    """The file that was given, or the one in headwater's home."""
-    return settings.home() / "tokens.json" if given.tokens is None else Path(given.tokens)
+def tokens_file(args: Arguments) -> Path:
+    """The file of tokens: the option, or tokens.json in headwater's home."""
+    return settings.home() / "tokens.json" if args.tokens is None else Path(args.tokens)
 
 
-def confirmation(what: str) -> list[Flag]:
-    """To look first, or not to be asked."""
-    return [switch("--dry-run", help=f"only show what would be {what}"), switch("--yes", help="do not ask for confirmation")]
+def confirmation(effect: str) -> list[Flag]:
+    """The options --dry-run and --yes."""
+    return [switch("--dry-run", help=f"only show what would be {effect}"), switch("--yes", help="do not ask for confirmation")]
 
 
-def confirmed(given: Given, question: str, *, undoable: bool = False) -> bool:
-    """Whether the user agrees: by --yes, else asked at the terminal.
+def confirmed(args: Arguments, question: str, *, undoable: bool = False) -> bool:
+    """Whether the user confirms: by --yes, else at the terminal.
 
-    undoable: whether what is done can be undone, or loses nothing that can be read: it needs no consent where nobody can be asked.
+    undoable: whether the action can be undone, or loses nothing readable: then it needs no confirmation without a terminal.
 
     Raises:
-        UsageError: nobody can be asked.
+        UsageError: there is no terminal.
     """
-    if given.yes:
+    if args.yes:
         return True
     if not sys.stdin.isatty():
         if undoable:
             return True
-        raise UsageError(f"{question} Nobody can be asked here; give --yes, or --dry-run to see what would happen")
+        raise UsageError(f"{question} There is no terminal to confirm; give --yes, or --dry-run to see what would happen")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -1,4 +1,4 @@
-"""What a command line means. A command's file is loaded when it is called, and loads what it needs when it runs."""
+"""The parser of the command line. The module of a command is loaded when it is called, and its libraries when it runs."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ VERBS: Final = {
     "demo": "backtest a model on real flights, ingest a month of them live, and serve predictions for a week",
     "init": "write a first features.py from your own tables",
     "dataset": "write training data, each feature as it would have been then",
-    "train": "train a model on what was known by a moment, and keep it for serving",
+    "train": "train a model as of a time, and keep it for serving",
     "models": "list versions of fitted models, promote one, or roll back",
     "backtest": "show what fresher features buy, before anything is built",
-    "assess": "say whether real time is right: what it gains, what it costs, what is in the way, and what to do first",
+    "assess": "assess whether real time is right: its lift, its cost, its blockers, and the first step",
     "plan": "show what applying the project would change, and break",
-    "apply": "make the project's definitions those that pipelines run",
+    "apply": "write the project's definitions to the catalog, which pipelines use",
     "materialize": "compute batch views, or a model's predictions, up to their last cut, and publish it",
     "ingest": "read streams into the online store, and keep features fresh",
-    "serve": "answer for features and predictions over HTTP",
-    "status": "show how streams and views stand in the online store",
+    "serve": "serve features and predictions over HTTP",
+    "status": "show the state of streams and views in the online store",
     "explain": "explain a value: the events that count, and why others do not",
     "parity": "compare served values with what training computes",
     "store": "compact, back up or restore the online store; show refused records",
-    "deadletters": "list refused records, or replay them once their cause is mended",
+    "deadletters": "list refused records, or replay them after a fix",
     "erase": "remove one entity from the store, the archive and the logs",
-    "token": "make, list or revoke the tokens of headwater serve",
+    "token": "create, list or revoke the tokens of headwater serve",
     "help": "show the help of a command",
-    "completion": "print what completes commands and options in bash, zsh or fish",
+    "completion": "print the completion script of bash, zsh or fish",
 }
 
 _HELP: Final = """From batch to real-time machine learning: define a feature once, measure what fresher signals buy, then serve it.
@@ -58,10 +58,10 @@ class Root(Base, click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is called; what a command of several actions does where none is named.
+        """The command that is called; of a command with actions, the default if none is named.
 
         Raises:
-            UsageError: there is none of that name; with the nearest one.
+            UsageError: an unknown command; the message has the nearest one.
         """
         if args[0] not in VERBS and not ctx.resilient_parsing:
             raise UsageError(f"headwater has no command {args[0]!r}; {nearest(args[0], VERBS)}")
@@ -92,7 +92,7 @@ def root() -> Root:
 
 
 def parse(argv: Sequence[str]) -> Command | None:
-    """The command of a command line; None where help or the version was asked for and printed.
+    """The command of a command line; None after help or the version was printed.
 
     Raises:
         UsageError: an unknown command or option, with the nearest one; a missing or malformed value.
@@ -104,7 +104,7 @@ def parse(argv: Sequence[str]) -> Command | None:
     try:
         with command.make_context("headwater", list(argv)) as ctx:
             called = command.invoke(ctx)
-    except click.exceptions.Exit:  # click has printed what was asked for
+    except click.exceptions.Exit:  # click has printed help or the version
         return None
     except click.NoSuchOption as error:
         raise UsageError(_no_option(error)) from error
@@ -114,7 +114,7 @@ def parse(argv: Sequence[str]) -> Command | None:
 
 
 def complete(instruction: str) -> int:
-    """Answer a shell that completes a command line, or asks for the script that lets it; the exit code."""
+    """Print completions, or the completion script, for a shell; the exit code."""
     from click.shell_completion import shell_complete
 
     return shell_complete(root(), {}, "headwater", settings.COMPLETE, instruction)
@@ -124,7 +124,7 @@ def show_help(names: Sequence[str]) -> None:
     """Print the help of a command, or of all.
 
     Raises:
-        UsageError: there is no such command.
+        UsageError: an unknown command.
     """
     if names:
         parse([*names, "--help"])
@@ -144,8 +144,8 @@ def _no_option(error: click.NoSuchOption) -> str:
     ctx = error.ctx
     assert ctx is not None
     own = [name for param in ctx.command.get_params(ctx) for name in (*param.opts, *param.secondary_opts) if name.startswith("-")]
-    what = f"{ctx.command_path} has no option {error.option_name}; {nearest(error.option_name, own)}"
-    return f"{what}{'' if what.endswith('?') else '.'} See: {ctx.command_path} --help"
+    problem = f"{ctx.command_path} has no option {error.option_name}; {nearest(error.option_name, own)}"
+    return f"{problem}{'' if problem.endswith('?') else '.'} See: {ctx.command_path} --help"
 
 
 def _wrong(error: click.UsageError) -> str:
@@ -155,5 +155,5 @@ def _wrong(error: click.UsageError) -> str:
     if ctx is None:
         return message
     param = error.param if isinstance(error, click.BadParameter) else None
-    place = origin(ctx, param) if param is not None else None
-    return f"{message}{'' if message.endswith('.') else '.'}{f' It comes from {place}.' if place else ''} See: {ctx.command_path} --help"
+    source = origin(ctx, param) if param is not None else None
+    return f"{message}{'' if message.endswith('.') else '.'}{f' It comes from {source}.' if source else ''} See: {ctx.command_path} --help"

@@ -1,11 +1,11 @@
-"""Show what applying a project would change: what is added, changed and removed, what it breaks and what must be computed again."""
+"""Show what applying a project would change: definitions added, changed and removed, breaking changes, and state to recompute."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.command import Given, Verb, switch
+from headwater.cli.command import Arguments, Verb, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import HeadwaterError
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def run(given: Given, screen: Screen) -> None:
+def run(args: Arguments, screen: Screen) -> None:
     """Compare and print."""
-    project = load(given.project).project
+    project = load(args.project).project
     from headwater.catalog.plan import plan
     from headwater.models.registry import ModelRegistry
 
-    made = plan(project, given.catalog, registry=ModelRegistry(given.models))
-    screen.show(lines(str(made)), made.to_dict())
-    if made.changes and not made.refused:
+    planned = plan(project, args.catalog, registry=ModelRegistry(args.models))
+    screen.show(lines(str(planned)), planned.to_dict())
+    if planned.changes and not planned.refused:
         screen.next(
             "headwater",
             "apply",
             "--project",
-            given.project,
-            *options.same_catalog(given),
-            *options.same_models(given),
+            args.project,
+            *options.same_catalog(args),
+            *options.same_models(args),
             "--expect",
-            str(made.version),
+            str(planned.version),
         )
-    if given.check and (made.changes or made.refused):
-        refused = f", and {len(made.refused)} would be refused" if made.refused else ""
-        raise HeadwaterError(f"{given.project} and the catalog differ in {len(made.changes)} definitions{refused}")
+    if args.check and (planned.changes or planned.refused):
+        refused = f", and {len(planned.refused)} would be refused" if planned.refused else ""
+        raise HeadwaterError(f"{args.project} and the catalog differ in {len(planned.changes)} definitions{refused}")
 
 
 def lines(text: str) -> RenderableType:

@@ -1,4 +1,4 @@
-"""headwater.toml beside a project's file: values of options, for every command and for some of them.
+"""headwater.toml in the folder of a project file: values of options, for every command and for single ones.
 
     store = "redis://cache:6379/0"      # for every command
     data-dir = "data"
@@ -9,7 +9,7 @@
     workers = 2
     ingest = true
 
-A flag goes before a variable of the environment, that before this file, and this file before a default. Relative paths lie in the folder of
+Flags override environment variables, which override this file, which overrides defaults. Relative paths are relative to the folder of
 the file.
 """
 
@@ -35,9 +35,9 @@ _NOT_HERE: Final = frozenset({*_SHARED, "project", "json", "debug", "help"})
 
 @dataclass(frozen=True)
 class ProjectFile:
-    """What a headwater.toml holds, with paths as they are from the working folder.
+    """The content of a headwater.toml, with paths relative to the working folder.
 
-    path: of the file. shared: for every command. sections: for one of them each; all by the name of the option, as Python writes it.
+    path: of the file. shared: values for every command. sections: values for one command each; all by the Python name of the option.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class ProjectFile:
 
 
 def read(project: str | Path) -> ProjectFile | None:
-    """The headwater.toml beside a project's file; None where there is none.
+    """The headwater.toml in the folder of a project file; None where there is none.
 
     A value whose variable is set (HEADWATER_STORE, HEADWATER_DATA_DIR or HEADWATER_HOME, HEADWATER_CATALOG) is left out.
 
@@ -100,24 +100,24 @@ def _section(path: Path, section: str, held: Mapping[str, object]) -> dict[str, 
     return values
 
 
-def _value(what: str, option: Flag, value: object, folder: Path) -> object:
+def _value(key: str, option: Flag, value: object, folder: Path) -> object:
     """A value as click takes it.
 
     Raises:
         UsageError: it is of another type than the option.
     """
     if option.multiple:
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise UsageError(f'{what} is {value!r}; give a list of strings, such as ["{option.metavar}"]')
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise UsageError(f'{key} is {value!r}; give a list of strings, such as ["{option.metavar}"]')
         return value
     if option.is_flag or (isinstance(value, bool) and option.may_be_bare):
         if not isinstance(value, bool):
-            raise UsageError(f"{what} is {value!r}; give true or false")
+            raise UsageError(f"{key} is {value!r}; give true or false")
         return value if option.is_flag else "" if value else None
     kind: tuple[type, ...] = {click.INT: (int,), click.FLOAT: (int, float)}.get(option.type, (str,))
     if not isinstance(value, kind) or isinstance(value, bool):
-        wanted = "a string in quotes" if kind == (str,) else "a whole number" if kind == (int,) else "a number"
-        raise UsageError(f"{what} is {value!r}; give {wanted}")
+        wanted = "a string in quotes" if kind == (str,) else "an integer" if kind == (int,) else "a number"
+        raise UsageError(f"{key} is {value!r}; give {wanted}")
     return _url(value, folder) if isinstance(option.type, click.Path) and isinstance(value, str) else value
 
 

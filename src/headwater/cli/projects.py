@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A project, and every name that its file defines."""
+class LoadedProject:
+    """A project, and all names that its file defines."""
 
     project: Project
     names: Mapping[str, object]
@@ -37,32 +37,32 @@ class Loaded:
             return None
         levels = self.levels()
         if name not in levels:
-            raise UsageError(f"there is no level {name!r}; {nearest(name, levels)}")
+            raise UsageError(f"unknown level {name!r}; {nearest(name, levels)}")
         return levels[name]
 
 
-def load(path: str) -> Loaded:
+def load(path: str) -> LoadedProject:
     """Run a project file, with its folder on the import path, and take its `project`.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: the file does not exist.
         DefinitionError: it fails, with the line; or it defines no `project`.
     """
     from headwater.definitions.project import Project
 
-    place = Path(path)
-    if not place.is_file():
-        beside = [p.name for p in place.parent.glob("*.py")] if place.parent.is_dir() else []
-        near = f"; {nearest(place.name, beside)}" if beside else ""
+    file = Path(path)
+    if not file.is_file():
+        siblings = [p.name for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
+        near = f"; {nearest(file.name, siblings)}" if siblings else ""
         raise UsageError(
             f"no project file at {path}{near}{'' if near.endswith('?') else '.'} Name one with --project, or write one with: headwater init EVENTS LABELS"
         )
-    names = vars(_run(place))
-    found = names.get("project")
-    if isinstance(found, Project):
-        return Loaded(found, names)
+    names = vars(_run(file))
+    defined = names.get("project")
+    if isinstance(defined, Project):
+        return LoadedProject(defined, names)
     if "project" in names:
-        raise DefinitionError(f"{path}: `project` is {type(found).__name__}; write project = hw.Project(name, [models])")
+        raise DefinitionError(f"{path}: `project` is {type(defined).__name__}; write project = hw.Project(name, [models])")
     projects = [name for name, value in names.items() if isinstance(value, Project)]
     public = [name for name in names if not name.startswith("_")]
     hint = f"rename {projects[0]!r}" if projects else nearest("project", public)
@@ -71,13 +71,13 @@ def load(path: str) -> Loaded:
     )
 
 
-def _run(place: Path) -> ModuleType:
-    spec = spec_from_file_location(place.stem, place)
+def _run(file: Path) -> ModuleType:
+    spec = spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{place} is not a Python file; name it like features.py")
+        raise UsageError(f"{file} is not a Python file; name it like features.py")
     module = module_from_spec(spec)
-    sys.modules.setdefault(place.stem, module)  # its own classes can then be pickled, and files beside it import it once
-    folder = str(place.resolve().parent)
+    sys.modules.setdefault(file.stem, module)  # so that its classes can be pickled, and modules of its folder import it once
+    folder = str(file.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
@@ -85,14 +85,14 @@ def _run(place: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         kind = "" if isinstance(error, DefinitionError) else f"{type(error).__name__}: "
         message = error.msg if isinstance(error, SyntaxError) else error
-        raise DefinitionError(f"{place}:{_line(error, place)}: {kind}{message}") from error
+        raise DefinitionError(f"{file}:{_line(error, file)}: {kind}{message}") from error
     return module
 
 
-def _line(error: BaseException, place: Path) -> int:
+def _line(error: BaseException, file: Path) -> int:
     """The line of the file that raised, or that called what did."""
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).name == place.name:
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).name == file.name:
         return error.lineno or 1
-    full = place.resolve()
+    full = file.resolve()
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == full]
     return (lines[-1] if lines else None) or 1

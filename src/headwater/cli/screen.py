@@ -1,4 +1,4 @@
-"""What a command shows: results on standard output; errors, progress and hints on standard error."""
+"""Output of commands: results on standard output; errors, progress and hints on standard error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDE = 100  # of a table that goes into a file
 
-# C0 but for tab and newline, DEL and C1, marks of direction, and what separates lines or shows nothing.
+# C0 except tab and newline, DEL and C1, bidirectional marks, line separators and invisible characters.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
 
 Tick = Callable[[str, int, int], None]
@@ -68,7 +68,7 @@ class Screen:
 
     @contextmanager
     def progress(self) -> Iterator[Tick | None]:
-        """A function that draws progress, where someone watches."""
+        """A function that draws progress, on a terminal."""
         if self.as_json or not sys.stderr.isatty():
             yield None
             return
@@ -78,21 +78,21 @@ class Screen:
             yield tick
 
     @contextmanager
-    def working(self, what: str) -> Iterator[None]:
-        """Say what is being done while it is, where someone watches."""
+    def working(self, activity: str) -> Iterator[None]:
+        """Show an activity while the context lasts, on a terminal."""
         if self.as_json or not sys.stderr.isatty():
             yield
             return
-        with _console(sys.stderr).status(what):
+        with _console(sys.stderr).status(activity):
             yield
 
     @contextmanager
-    def live(self, what: str) -> Iterator[Callable[[str], None] | None]:
-        """A function that changes the one line that says how it goes, where someone watches."""
+    def live(self, activity: str) -> Iterator[Callable[[str], None] | None]:
+        """A function that updates a progress line, on a terminal."""
         if self.as_json or not sys.stderr.isatty():
             yield None
             return
-        with _console(sys.stderr).status(what) as status:
+        with _console(sys.stderr).status(activity) as status:
             yield lambda text: status.update(visible(text))
 
     def take_warnings(self, *, every: bool) -> None:
@@ -108,17 +108,17 @@ class Screen:
 
 
 def visible(text: str) -> str:
-    r"""Text whose control characters are written out: keys and values of events may hold what a terminal obeys, or what reorders a line.
+    r"""Text with control characters escaped: keys and values of events may have terminal commands, or marks that reorder a line.
 
     >>> print(visible("u1\x1b[2J \u202e"))
     u1\x1b[2J \u202e
     """
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 @dataclass(frozen=True)
 class _Visible:
-    """A table whose texts are `visible`; its own styles stay."""
+    """A table with `visible` text; its own styles stay."""
 
     table: RenderableType
 

@@ -1,7 +1,7 @@
 """How Ctrl-C and SIGTERM end a command.
 
-Most commands end where they are: nothing that is on disk is ever half written. Commands that stay use `stopped`, finish what is under way
-and end; a second signal ends those too.
+Most commands end immediately: files on disk are never half written. Long-running commands use `stopped`, finish the work in progress and
+end; a second signal ends them immediately.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def interruptible(*, quiet: bool = False) -> Iterator[Interrupts]:
 
 
 class Interrupts:
-    """What has interrupted a command.
+    """Interrupts of a command.
 
-    number: the first signal that came, else 0. over: whether the command has ended, and further signals change nothing.
+    number: the first signal, else 0. over: whether the command has ended, so that further signals have no effect.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -78,7 +78,7 @@ class Interrupts:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Interrupt again what was deferred, and exit the process where it does not end soon.
+        """Repeat deferred interrupts, and exit the process if it does not end soon.
 
         The interpreter writes the number of each signal into a pipe when it arrives, also while the main thread is inside a library.
         """
@@ -121,7 +121,7 @@ class Interrupts:
 
 @contextmanager
 def stopped(notice: Callable[[], None] | None = None) -> Iterator[threading.Event]:
-    """An event that is set by the first signal to end; the second one ends the process at once.
+    """An event that is set by the first stop signal; the second one ends the process immediately.
 
     notice: called once the event is set, in a thread of its own: a handler of signals may not print, nor take any lock, since the main
     thread may hold it.
@@ -164,15 +164,15 @@ def stopped(notice: Callable[[], None] | None = None) -> Iterator[threading.Even
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:
-    """The handler of a signal that a thread acts upon."""
+    """The handler of a signal that a thread handles."""
 
 
 def _nothing() -> None:
-    """The notice of whoever wants none."""
+    """The default notice."""
 
 
 def stopped_where(*, watching: bool) -> AbstractContextManager[threading.Event]:
-    """`stopped()` for a command that stays; for one that does not, an event that nothing sets, as a signal ends the command itself."""
+    """`stopped()` for a long-running command; for others an event that is never set, since a signal ends the command itself."""
     return stopped() if watching else nullcontext(threading.Event())
 
 

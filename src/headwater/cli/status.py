@@ -1,4 +1,4 @@
-"""Show how the online store stands: each stream, each view, how old its values are, what waits and what was refused."""
+"""Show the state of the online store: streams, views, ages of values, held events and refused records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
-from headwater.cli.command import Given, Verb
+from headwater.cli.command import Arguments, Verb
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
@@ -16,56 +16,56 @@ if TYPE_CHECKING:
     from headwater.monitoring.status import Status
 
 
-def run(given: Given, screen: Screen) -> None:
+def run(args: Arguments, screen: Screen) -> None:
     """Read the store, and print."""
-    project = load(given.project).project
+    project = load(args.project).project
     from headwater.definitions.arm import AS_DEFINED
     from headwater.monitoring.status import status
 
-    found = status(project, store=given.store, folder=options.data_dir(given))
-    screen.show(_table(found), found.to_dict())
-    absent = [v for v in found.views if v.stands == "absent"]
-    behind = absent or [v for v in found.views if v.stands == "stale"]
+    result = status(project, store=args.store, folder=options.data_dir(args))
+    screen.show(_table(result), result.to_dict())
+    absent = [v for v in result.views if v.stands == "absent"]
+    behind = absent or [v for v in result.views if v.stands == "stale"]
     batch = any("every" in v.freshness for v in behind)
     verb = "materialize" if batch else "ingest" if behind else "parity"
-    unmade = [p for p in found.predictions if p.stands == "absent"]
+    unmade = [p for p in result.predictions if p.stands == "absent"]
     if unmade and not absent:
         level = () if unmade[0].level == AS_DEFINED else ("--level", unmade[0].level)
-        screen.next("headwater", "materialize", unmade[0].model, *level, "--project", given.project, *options.same_store(given))
+        screen.next("headwater", "materialize", unmade[0].model, *level, "--project", args.project, *options.same_store(args))
         return
-    screen.next("headwater", verb, "--project", given.project, *options.same_store(given))
+    screen.next("headwater", verb, "--project", args.project, *options.same_store(args))
 
 
-def _table(found: Status) -> RenderableType:
+def _table(result: Status) -> RenderableType:
     from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     streams = Table("stream", "commits", "behind", "accepted", "late", "held", "refused", "archived", box=box.SIMPLE_HEAD, show_edge=False)
-    for s in found.streams:
+    for s in result.streams:
         name = s.source if s.partition is None else f"{s.source} {s.partition}"
         accepted = s.counts.get("accepted", 0) + s.counts.get("released", 0)
         numbers = (accepted, s.counts.get("late", 0), s.held, sum(s.dead.values()), s.archived)
-        streams.add_row(name, f"{s.commits:,}", _age(s.behind(found.now)), *(f"{n:,}" for n in numbers))
+        streams.add_row(name, f"{s.commits:,}", _age(s.behind(result.now)), *(f"{n:,}" for n in numbers))
     views = Table("view", "freshness", "stands", "age", "cut", "keys", "size", box=box.SIMPLE_HEAD, show_edge=False)
-    for v in found.views:
+    for v in result.views:
         cut = "" if v.T is None else clock.moment(v.T).isoformat()
         views.add_row(v.view, v.freshness, v.stands, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes))
     ahead = Table("predictions", "level", "by", "made", "stands", "age", "cut", "keys", "version", box=box.SIMPLE_HEAD, show_edge=False)
-    for p in found.predictions:
+    for p in result.predictions:
         cut = "" if p.T is None else clock.moment(p.T).isoformat()
         ahead.add_row(p.model, p.level, ", ".join(p.by), p.freshness, p.stands, _age(p.age), cut, f"{p.keys:,}", p.version)
-    refused = [Text(f"refused by {s.source}: {n:,} {reason}") for s in found.streams for reason, n in s.dead.items()]
-    uncompared = {s.source: s.clock.removeprefix("not compared: ") for s in found.streams if s.clock and s.clock != "compared"}
+    refused = [Text(f"refused by {s.source}: {n:,} {reason}") for s in result.streams for reason, n in s.dead.items()]
+    uncompared = {s.source: s.clock.removeprefix("not compared: ") for s in result.streams if s.clock and s.clock != "compared"}
     clocks = [f"source {source}: the wall clock is not compared with that of its broker: {why}" for source, why in uncompared.items()]
     return Group(
-        *([streams] if found.streams else []),
+        *([streams] if result.streams else []),
         views,
-        *([ahead] if found.predictions else []),
+        *([ahead] if result.predictions else []),
         *refused,
-        *(Text(said) for said in clocks),
-        Text(f"the store takes {_size(found.size)}"),
+        *(Text(line) for line in clocks),
+        Text(f"the store takes {_size(result.size)}"),
     )
 
 

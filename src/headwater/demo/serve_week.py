@@ -1,4 +1,4 @@
-"""The demo's week in service: an hour before each departure the service is asked over HTTP, at two levels, and later told the outcome."""
+"""The demo's week in service: predictions over HTTP an hour before each departure, at two levels, and outcomes posted later."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ _AFTER: Final = 2**62  # microseconds: when every flight has landed
 
 
 @dataclass(frozen=True)
-class Arm:
-    """What one level gave: predictions that were judged, their AUC, and both beside training.
+class LevelResult:
+    """Result of one level: number of predictions with outcomes, their AUC, and the comparison with training.
 
-    values, equal, differing: feature values compared with those that training computes of the same rows; to the bit; beyond 1e-9.
-    furthest: the largest difference between a prediction that was served and the model's score of the training values.
+    values, equal, differing: feature values compared with training on the same rows; equal to the bit; different by more than 1e-9.
+    furthest: the largest difference between a served prediction and the model's score of the training values.
     """
 
     predictions: int
@@ -63,30 +63,30 @@ class Arm:
 
 @dataclass(frozen=True)
 class InService:
-    """What the week showed, by level; seconds of the whole, and how long answers took, by quantile."""
+    """Result of the week, by level. seconds: of the whole run. answers: seconds of a request, by quantile."""
 
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, LevelResult]
     outcomes: int
     seconds: float
     answers: Mapping[str, float]
 
     def __str__(self) -> str:
-        asked = next(iter(self.arms.values())).predictions
-        said = [
+        predictions = next(iter(self.arms.values())).predictions
+        lines = [
             (
-                f"A week in service: {asked:,} flights, asked for an hour before departure over HTTP; {self.outcomes:,} outcomes posted as flights landed; "
-                f"{self.seconds:.0f} s. A request took {self.answers['p50'] * 1e3:.1f} ms (99 %: {self.answers['p99'] * 1e3:.1f} ms)"
+                f"A week in service: {predictions:,} flights, predicted over HTTP an hour before departure; {self.outcomes:,} outcomes posted as flights "
+                f"landed; {self.seconds:.0f} s. A request took {self.answers['p50'] * 1e3:.1f} ms (99 %: {self.answers['p99'] * 1e3:.1f} ms)"
             )
         ]
         for name, arm in self.arms.items():
-            said.append(
+            lines.append(
                 f"  {name}: AUC {arm.auc:.3f}; of {arm.values:,} feature values served, {arm.equal:,} are those of training to the bit, "
                 f"{arm.differing} differ by more than 1e-9; predictions differ by {arm.furthest:.0e} at most"
             )
-        return "\n".join(said)
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, object]:
-        """The same, as JSON can say it."""
+        """The result as a JSON object."""
         return {
             "arms": {name: vars(arm) for name, arm in self.arms.items()},
             "outcomes": self.outcomes,
@@ -96,7 +96,7 @@ class InService:
 
 
 @dataclass
-class _Moment:
+class _ReplayClock:
     """The clock that the service reads; microseconds."""
 
     now: int
@@ -107,7 +107,7 @@ class _Moment:
 
 @dataclass
 class _Flights:
-    """The requests of the week in the order in which they ask, and what becomes of each."""
+    """The requests of the week in order of request time, and their outcomes."""
 
     requests: Requests
     fields: Sequence[str]
@@ -120,12 +120,12 @@ class _Flights:
         self.landed = np.argsort(self.requests.known_at, kind="stable")
 
     def asking(self, t: int) -> list[dict[str, object]]:
-        """The rows that ask at `t`."""
+        """The requests at time `t`."""
         first, last = np.searchsorted(self.requests.t, [t, t + 1])
         return self.requests.frame[int(first) : int(last)].select(self.fields).to_dicts()
 
     def landing(self, t: int) -> list[dict[str, object]]:
-        """What has become of those that have landed since this was called last."""
+        """The outcomes of flights that have landed since the last call."""
         known, label = self.requests.known_at, self.requests.label
         assert known is not None
         assert label is not None
@@ -144,7 +144,7 @@ class _Flights:
 
 
 def in_service(project: Project, folder: Path, tick: Tick | None = None, *, days: float = DAYS) -> InService:
-    """Train both levels on what was known on 1 September, serve them through a replay of what follows, and compare with training."""
+    """Train both levels as of 1 September, serve them during a replay of the week after it, and compare with training."""
     for name in ("service", "models", "archive", "served", "outcomes"):
         shutil.rmtree(folder / name, ignore_errors=True)
     began = clock.stopwatch()
@@ -154,7 +154,7 @@ def in_service(project: Project, folder: Path, tick: Tick | None = None, *, days
     registry = ModelRegistry(folder / "models")
     for number, (name, level) in enumerate(LEVELS.items()):
         if tick is not None:
-            tick("training what is served", number, len(LEVELS))
+            tick("training both levels", number, len(LEVELS))
         train(model, level=level, level_name=name, until=BEGIN).register(registry)
     flights = _flights(model, BEGIN, BEGIN + timedelta(days=days))
     store = open_store(f"lmdb:{folder / 'service'}")
@@ -169,7 +169,7 @@ def in_service(project: Project, folder: Path, tick: Tick | None = None, *, days
 
 
 def _pushed(source: Source) -> Source:
-    """A source as it would be in production: events come by a stream. Here a replay takes its place."""
+    """A source with a stream, as in production; here a replay takes its place."""
     return replace(source, stream=push(at_least_once=True))
 
 
@@ -183,25 +183,25 @@ def _flights(model: Model, first: datetime, last: datetime) -> _Flights:
 
 
 def _play(project: Project, store: OnlineStore, folder: Path, flights: _Flights, seconds: list[float], tick: Tick | None) -> None:
-    """Let the clock go from one request to the next; events that were known two seconds before it are there, and no others."""
+    """Move the clock from one request to the next; the store has exactly the events known two seconds before each."""
     model = project.models[0]
-    asked = np.unique(flights.requests.t)
-    stops = [clock.moment(int(t)) - _LAG for t in asked]
+    request_times = np.unique(flights.requests.t)
+    stops = [clock.moment(int(t)) - _LAG for t in request_times]
     live = project.arm(model.name, "live").service.views
-    moment = _Moment(int(asked[0]))
+    moment = _ReplayClock(int(request_times[0]))
     daily = [stored.view for stored in batch_views(project)]
     due = moment.now
     with ExitStack() as stack:
         log = stack.enter_context(ServedLog(folder))
         replayed = replay(live, store, start=BEGIN - timedelta(hours=1), end=stops[-1] + _LAG, step=stops, folder=folder)
-        steps = zip(asked.tolist(), replayed, strict=False)
+        steps = zip(request_times.tolist(), replayed, strict=False)
         client: Client | None = None
         for number, (t, _) in enumerate(steps):
             moment.now = t
             if t >= due:
                 materialize(project, store=store, at=clock.moment(t))
                 due = next_due(daily, t)
-            if client is None:  # views are in the store now, so the service is ready as it starts
+            if client is None:  # the store has the views now, so the service is ready when it starts
                 url = stack.enter_context(
                     serve(
                         project,
@@ -222,20 +222,20 @@ def _play(project: Project, store: OnlineStore, folder: Path, flights: _Flights,
                 seconds.append(clock.stopwatch() - before)
             _post(client, model, flights, flights.landing(t))
             if tick is not None:
-                tick("a week, in service", number + 1, len(asked))
+                tick("a week, in service", number + 1, len(request_times))
         if client is not None:
             _post(client, model, flights, flights.landing(_AFTER))
 
 
 def _post(client: Client, model: Model, flights: _Flights, landed: Sequence[Mapping[str, object]]) -> None:
-    """Tell the service what has become of flights."""
-    said = (*flights.keys, "timestamp", "outcome", "known_at")
+    """Post the outcomes of flights."""
+    columns = (*flights.keys, "timestamp", "outcome", "known_at")
     if landed:
-        client.outcomes(model.labels.name, [{name: row[name] for name in said} for row in landed])
+        client.outcomes(model.labels.name, [{name: row[name] for name in columns} for row in landed])
 
 
-def _arm(model: Model, level: str, registry: ModelRegistry, folder: Path) -> Arm:
-    """What was served at a level, judged by the outcomes, and beside what training computes for the same rows."""
+def _arm(model: Model, level: str, registry: ModelRegistry, folder: Path) -> LevelResult:
+    """Compare the served values of a level with outcomes, and with training on the same rows."""
     from sklearn.metrics import roc_auc_score
 
     frame = served(folder, model=model.name).filter(pl.col("headwater_level") == level).collect()
@@ -247,20 +247,20 @@ def _arm(model: Model, level: str, registry: ModelRegistry, folder: Path) -> Arm
     )
     rows = read_labels(model.labels)
     own = rows.frame.with_columns(pl.Series("headwater_at", rows.t).cast(pl.Datetime("us", "UTC")))
-    asked = frame.select("headwater_at", *keys).join(
+    requests = frame.select("headwater_at", *keys).join(
         own, on=["headwater_at", *keys], how="left", nulls_equal=True, maintain_order="left", validate="1:1"
     )
-    made = get_historical_features(model.features, asked, timestamp_field="headwater_at", level=LEVELS[level]).select(names)
+    training = get_historical_features(model.features, requests, timestamp_field="headwater_at", level=LEVELS[level]).select(names)
     equal = differing = 0
     for name in names:
-        ours, theirs = frame[name], made[name]
+        ours, theirs = frame[name], training[name]
         same = ours.eq_missing(theirs)
         equal += int(same.sum())
         if ours.dtype.is_float():
             near = ((ours - theirs).abs() <= 1e-9 * (1 + theirs.abs())).fill_null(value=False)
             same = same | near
         differing += int((~same).sum())
-    again = registry.open(model, level).score(made)
+    again = registry.open(model, level).score(training)
     furthest = float(np.abs(frame["headwater_prediction"].to_numpy() - again).max())
     auc = float(roc_auc_score(judged["headwater_outcome"].cast(pl.Int64), judged["headwater_prediction"]))
-    return Arm(judged.height, auc, frame.height * len(names), equal, differing, furthest)
+    return LevelResult(judged.height, auc, frame.height * len(names), equal, differing, furthest)

@@ -1,1 +1,1 @@
-"""A first project file from two tables: what their columns look like, what is guessed from that, and the file."""
+"""A first project file from two tables: profiles of their columns, guesses, and the text of the file."""

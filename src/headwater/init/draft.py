@@ -1,4 +1,4 @@
-"""A first features.py drafted from an interview: each line says which answer led to it. Nothing in it was measured."""
+"""Drafts a first features.py from an interview; comments name the answer behind each line. Nothing in it is measured."""
 
 from __future__ import annotations
 
@@ -6,69 +6,72 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headwater.definitions.durations import DAY, HOUR, SECOND, micros
-from headwater.init.interview import Interview, Look
+from headwater.init.interview import Interview, Signal
 from headwater.init.tables import quoted
 from headwater.init.write import plain
 
 _HEAD = """\
-\"\"\"Drafted from an interview by `headwater assess interview`: what somebody would look at, and no figure of it measured.
+\"\"\"Drafted from an interview by `headwater assess interview`: signals from answers, with no measured figure.
 
-Each comment says which answer led to what. Put your tables in the places of the .parquet files; then `headwater backtest` says
-which of these freshnesses pay.
+Comments name the answer behind each line. Replace the .parquet files by your tables; then `headwater backtest` shows which of these
+freshnesses pay.
 \"\"\"
 """
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """How fresh a view has to be by its answers: the code of its freshness, and why."""
+class FreshnessNeed:
+    """The freshness that a view needs, by the answers: its code, and the reason."""
 
     code: str
     why: str
 
     @property
     def streamed(self) -> bool:
-        """Whether it needs the events as they happen."""
+        """Whether it needs a stream."""
         return not self.code.startswith("hw.batch")
 
 
-def wanted(look: Look) -> Wanted:
-    """The freshness that a look needs: the laziest one that still helps.
+def needed_freshness(look: Signal) -> FreshnessNeed:
+    """The freshness that a signal needs: the cheapest one that still helps.
 
-    >>> wanted(Look("spend", "payments", "card", ["amount"], [], ["1h"], "0s", "10s")).code
+    >>> needed_freshness(Signal("spend", "payments", "card", ["amount"], [], ["1h"], "0s", "10s")).code
     'hw.streaming("10s")'
-    >>> wanted(Look("spend", "payments", "card", ["amount"], [], ["1h"], "0s", "1d")).code
+    >>> needed_freshness(Signal("spend", "payments", "card", ["amount"], [], ["1h"], "0s", "1d")).code
     'hw.batch("1d", delay="4h")'
     """
     old = micros(look.fresh, "fresh")
     late = f"; events are known only after {look.known}, and nothing makes a value fresher than that" if _late(look) else ""
     if old < SECOND:
-        return Wanted("hw.on_request()", f"it may be no older than {look.fresh}, so it is made of the events at request time{late}")
+        return FreshnessNeed("hw.on_request()", f"it may be no older than {look.fresh}, so it is made of the events at request time{late}")
     if old < HOUR:
-        return Wanted(f'hw.streaming("{look.fresh}")', f"it helps while no older than {look.fresh}, which no hourly job can keep{late}")
+        return FreshnessNeed(
+            f'hw.streaming("{look.fresh}")', f"it helps while no older than {look.fresh}, which no hourly job can keep{late}"
+        )
     if old < DAY:
-        return Wanted('hw.batch("1h", delay="15m")', f"it helps while no older than {look.fresh}: an hourly job will do{late}")
-    return Wanted('hw.batch("1d", delay="4h")', f"it helps while no older than {look.fresh}: a nightly job will do{late}")
+        return FreshnessNeed('hw.batch("1h", delay="15m")', f"it helps while no older than {look.fresh}: an hourly job will do{late}")
+    return FreshnessNeed('hw.batch("1d", delay="4h")', f"it helps while no older than {look.fresh}: a nightly job will do{late}")
 
 
-def _late(look: Look) -> bool:
+def _late(look: Signal) -> bool:
     return micros(look.known, "known") > max(micros(look.fresh, "fresh"), SECOND)
 
 
-def draft(found: Interview) -> str:
+def draft(interview: Interview) -> str:
     """The text of features.py."""
-    names = _view_names(found.looks)
+    names = _view_names(interview.looks)
     parts = [_HEAD]
-    parts += [*(["from datetime import datetime\n"] if "datetime" in found.fields.values() else []), "import headwater as hw\n"]
+    parts += [*(["from datetime import datetime\n"] if "datetime" in interview.fields.values() else []), "import headwater as hw\n"]
     parts += [
-        _source(events, [look for look in found.looks if look.events == events]) for events in dict.fromkeys(x.events for x in found.looks)
+        _source(events, [look for look in interview.looks if look.events == events])
+        for events in dict.fromkeys(x.events for x in interview.looks)
     ]
-    parts += [_view(look, name) for look, name in zip(found.looks, names, strict=True)]
-    parts += [_fields(found), _labels(found), _model(found, names)]
+    parts += [_view(look, name) for look, name in zip(interview.looks, names, strict=True)]
+    parts += [_fields(interview), _labels(interview), _model(interview, names)]
     return "\n".join(parts)
 
 
-def _view_names(looks: Sequence[Look]) -> list[str]:
+def _view_names(looks: Sequence[Signal]) -> list[str]:
     """A name for the view of each look, all different."""
     names: list[str] = []
     for look in looks:
@@ -78,18 +81,18 @@ def _view_names(looks: Sequence[Look]) -> list[str]:
     return names
 
 
-def _source(events: str, looks: Sequence[Look]) -> str:
+def _source(events: str, looks: Sequence[Signal]) -> str:
     columns = dict.fromkeys(column for look in looks for column in (look.key, *look.values, *look.texts) if column)
     slowest = max(looks, key=lambda look: micros(look.known, "known"))
-    streamed = next((look for look in looks if wanted(look).streamed), None)
+    streamed = next((look for look in looks if needed_freshness(look).streamed), None)
     lines = [
         f"{_variable(events, 'events')} = hw.Source(",
         f"    {quoted(plain(events))},",
-        f"    history=hw.parquet({quoted(f'{events}.parquet')}),  # where the past of these events lies: put its place here",
+        f"    history=hw.parquet({quoted(f'{events}.parquet')}),  # past events: put the path of your table here",
     ]
     if streamed is not None:
         lines += [
-            f"    # {_said(streamed)} must not be older than {streamed.fresh}",
+            f"    # {_in_words(streamed)} must not be older than {streamed.fresh}",
             "    stream=hw.push(),  # hw.kafka(topic) where there is one",
         ]
     lines += [
@@ -101,19 +104,19 @@ def _source(events: str, looks: Sequence[Look]) -> str:
     return "\n".join(lines)
 
 
-def _view(look: Look, name: str) -> str:
-    need = wanted(look)
+def _view(look: Signal, name: str) -> str:
+    need = needed_freshness(look)
     values = ["hw.count()"]
     values += [f"hw.mean({', '.join(map(quoted, look.values))})", f"hw.sum({', '.join(map(quoted, look.values))})"] if look.values else []
     values += [f"hw.last({', '.join(map(quoted, look.texts))})"] if look.texts else []
     return "\n".join(
         [
-            f"# {_said(look)}: {need.why}",
+            f"# {_in_words(look)}: {need.why}",
             f"{_variable(name, 'view')} = hw.FeatureView(",
             f"    {quoted(name)},",
             f"    source={_variable(look.events, 'events')},",
             f"    keys=[{quoted(look.key) if look.key else ''}],",
-            f"    windows=[{', '.join(map(quoted, look.over))}],  # as answered: over how long one would look",
+            f"    windows=[{', '.join(map(quoted, look.over))}],  # as answered: windows",
             f"    features=[{', '.join(values)}],",
             f"    freshness={need.code},",
             ")\n",
@@ -121,36 +124,36 @@ def _view(look: Look, name: str) -> str:
     )
 
 
-def _fields(found: Interview) -> str:
-    lines = [f"    hw.RequestField({quoted(name)}, {kind})," for name, kind in found.fields.items()]
+def _fields(interview: Interview) -> str:
+    lines = [f"    hw.RequestField({quoted(name)}, {kind})," for name, kind in interview.fields.items()]
     if not lines:
         return "fields: list[hw.RequestField] = []  # as answered: nothing else is known with the request\n"
     return "\n".join(["fields = [  # as answered: known when the prediction is asked for", *lines, "]\n"])
 
 
-def _labels(found: Interview) -> str:
-    columns = dict.fromkeys([*found.keys, *found.fields, found.asked_at, found.predict])
+def _labels(interview: Interview) -> str:
+    columns = dict.fromkeys([*interview.keys, *interview.fields, interview.asked_at, interview.predict])
     return "\n".join(
         [
             "labels = hw.Labels(",
-            f"    {quoted(plain(found.predict) + '_labels')},",
-            '    table=hw.parquet("labels.parquet"),  # past requests with their outcomes: put their place here',
+            f"    {quoted(plain(interview.predict) + '_labels')},",
+            '    table=hw.parquet("labels.parquet"),  # past requests with their outcomes: put the path of your table here',
             f"    select=[{', '.join(map(quoted, columns))}],",
-            f"    timestamp_field={quoted(found.asked_at)},",
-            f"    label={quoted(found.predict)},",
-            f"    known_after={quoted(found.known_after)},  # as answered; often it matters more than how fresh features are",
+            f"    timestamp_field={quoted(interview.asked_at)},",
+            f"    label={quoted(interview.predict)},",
+            f"    known_after={quoted(interview.known_after)},  # as answered; often it matters more than how fresh features are",
             ")\n",
         ]
     )
 
 
-def _model(found: Interview, names: Sequence[str]) -> str:
+def _model(interview: Interview, names: Sequence[str]) -> str:
     views = ", ".join(_variable(name, "view") for name in names)
-    service = f"hw.FeatureService({quoted(plain(found.name) + '_v1')}, [{views}, *fields])"
+    service = f"hw.FeatureService({quoted(plain(interview.name) + '_v1')}, [{views}, *fields])"
     return "\n".join(
         [
-            f"model = hw.Model({quoted(plain(found.name) + '_model')}, task={quoted(found.kind)}, features={service}, labels=labels)",
-            f"project = hw.Project({quoted(plain(found.name))}, [model])\n",
+            f"model = hw.Model({quoted(plain(interview.name) + '_model')}, task={quoted(interview.kind)}, features={service}, labels=labels)",
+            f"project = hw.Project({quoted(plain(interview.name))}, [model])\n",
         ]
     )
 
@@ -159,6 +162,6 @@ def _variable(name: str, kind: str) -> str:
     return f"{plain(name)}_{kind}"
 
 
-def _said(look: Look) -> str:
-    """The look in its own words, in one line."""
+def _in_words(look: Signal) -> str:
+    """The signal in the user's words, in one line."""
     return quoted(" ".join(look.at.split()))

@@ -1,4 +1,4 @@
-"""Guesses about two tables, each with what it rests on. What would leak if guessed wrong is not guessed: it is in `Answers`."""
+"""Guesses about two tables, each with its evidence. Facts whose wrong guess would leak are not guessed: they are in `InitAnswers`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from headwater.definitions.durations import DAY, HOUR, SECOND, micros
 from headwater.errors import DataError, UsageError, nearest
-from headwater.init.tables import Moment, TableProfile, usable
+from headwater.init.tables import TableProfile, TimeColumn, usable
 
 LABEL_NAME = re.compile(r"label|target|outcome|^y$|^(is|has|was)_|late|fraud|churn|convert|click", re.IGNORECASE)
 ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key|code|no|nr|number|user|customer|account|device|item|product|store|driver)$", re.IGNORECASE)
@@ -23,8 +23,8 @@ REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be o
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What only the user knows: when a prediction is asked for and when its outcome is known; and what else was said."""
+class InitAnswers:
+    """Facts that only the user knows: the request time of a prediction and when its outcome is known; and other options."""
 
     asked_at: str  # a column, or one with an offset: "scheduled_at-60m"
     known_at: str | None = None
@@ -38,30 +38,30 @@ class Answers:
 
 @dataclass(frozen=True)
 class Guess:
-    """A column, and what speaks for it."""
+    """A guessed column, and the evidence for it."""
 
     name: str
     evidence: str
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A time column, and how many microseconds after it the prediction is asked for."""
+class RequestTime:
+    """A time column, and the offset of the request time from it, in microseconds."""
 
-    moment: Moment
+    moment: TimeColumn
     offset: int
 
 
 @dataclass(frozen=True)
 class Guesses:
-    """Everything that the file will say."""
+    """All guesses that the file is written from."""
 
     time: Guess
     keys: Sequence[Guess]
     label: Guess
     task: str
-    asked: Asked
-    known: Moment | None
+    request_time: RequestTime
+    known: TimeColumn | None
     known_evidence: str
     ident: Guess | None
     numbers: Sequence[str]
@@ -69,33 +69,33 @@ class Guesses:
     windows: Sequence[str]
     span: str
     request: Sequence[str]
-    offered: Sequence[str]  # columns of the labels that may be known when asked; only the user can tell
-    made: Sequence[str] = field(default=())  # columns that tell the label
+    offered: Sequence[str]  # columns of the labels that may be known at request time; only the user knows
+    leaking: Sequence[str] = field(default=())  # columns that determine the label
 
 
-def guess(events: TableProfile, labels: TableProfile, answers: Answers) -> Guesses:
-    """Guess what the answers leave open.
+def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> Guesses:
+    """Guess everything that the answers do not give.
 
     Raises:
-        UsageError: a column named that is not there; nothing that could be a key, a time or a label.
+        UsageError: an unknown column; no candidate for a key, a time or a label.
     """
     label, task = _label(events, labels, answers)
     same = same_table(events, labels)
-    made = _label_made(labels, label.name) if same else []
+    leaking = _label_made(labels, label.name) if same else []
     keys = _keys(events, labels, label.name, answers)
     names = [k.name for k in keys]
     time = _event_time(events, answers)
-    ident = _ident(events, (*names, *events.moments))
-    out = {*names, *made, *([ident.name] if ident else []), *([label.name] if same else [])}
+    ident = _ident(events, (*names, *events.time_columns))
+    out = {*names, *leaking, *([ident.name] if ident else []), *([label.name] if same else [])}
     numbers = [c for c in events.numbers() if c not in out and usable(c) and events.distinct[c] > 1][:NUMBERS]
     texts = [c for c in events.texts() if c not in out and usable(c) and 1 < events.distinct[c] <= MANY][:TEXTS]
-    span = _span(events.moments[time.name])
-    asked = _asked(labels, answers.asked_at)
+    span = _span(events.time_columns[time.name])
+    request_time = _asked(labels, answers.asked_at)
     known = None if answers.known_at is None else _moment(labels, answers.known_at, "--known-at")
     fields = [
         c
         for c in (*labels.numbers(), *labels.texts())
-        if c not in (*names, *made, label.name, *([ident.name] if ident else [])) and usable(c)
+        if c not in (*names, *leaking, label.name, *([ident.name] if ident else [])) and usable(c)
     ]
     for name in answers.request:
         if name not in fields:
@@ -105,22 +105,22 @@ def guess(events: TableProfile, labels: TableProfile, answers: Answers) -> Guess
         keys=keys,
         label=label,
         task=task,
-        asked=asked,
+        request_time=request_time,
         known=known,
-        known_evidence=_known_evidence(asked, known),
+        known_evidence=_known_evidence(request_time, known),
         ident=ident,
         numbers=numbers,
         texts=texts,
         windows=[w for w in WINDOWS if 4 * micros(w, "a window") <= span][-3:] or ["10m"],
-        span=_span_text(events.moments[time.name]),
+        span=_span_text(events.time_columns[time.name]),
         request=list(answers.request),
         offered=[c for c in fields if c not in answers.request and labels.distinct.get(c, 0) > 1],
-        made=made,
+        leaking=leaking,
     )
 
 
 def _ident(events: TableProfile, others: Sequence[str]) -> Guess | None:
-    """The column that tells events apart, where rows that repeat a value are copies of the same event."""
+    """The event id: a column whose repeated values are in duplicate rows."""
     for name, distinct in events.distinct.items():
         if name in others or not ID_NAME.search(name) or events.frame[name].null_count():
             continue
@@ -128,40 +128,40 @@ def _ident(events: TableProfile, others: Sequence[str]) -> Guess | None:
             return Guess(name, "another value in every row")
         repeats = events.rows - distinct
         if repeats <= REPEATS * events.rows and events.frame.n_unique() == distinct:
-            return Guess(name, f"{repeats:,} rows are copies of others, and count once")
+            return Guess(name, f"{repeats:,} rows are duplicates, and count once")
     return None
 
 
 def remarks(events: TableProfile, guesses: Guesses) -> list[str]:
-    """What is odd about the events, and what becomes of it: copies of rows, ids that repeat, and nulls in keys and times."""
-    frame, found = events.frame, []
+    """Remarks about the events: duplicate rows, repeated ids, and nulls in keys and times."""
+    frame, notes = events.frame, []
     if guesses.ident is None and (copies := events.rows - frame.n_unique()):
-        found.append(f"{copies:,} rows are copies of others, and each counts: give the source an id_field, or take them out")
+        notes.append(f"{copies:,} rows are duplicates, and each counts: give the source an id_field, or remove them")
     elif guesses.ident is not None and (copies := events.rows - events.distinct[guesses.ident.name]):
-        found.append(f"{copies:,} rows are copies of others by {guesses.ident.name}, and count once")
+        notes.append(f"{copies:,} rows are duplicates by {guesses.ident.name}, and count once")
     known = (*(key.name for key in guesses.keys), guesses.time.name, *([guesses.ident.name] if guesses.ident else []))
     for name, distinct in events.distinct.items():
         repeats = events.rows - frame[name].null_count() - distinct
         if name not in known and ID_NAME.search(name) and 0 < repeats <= REPEATS * events.rows:
-            found.append(f"{name} repeats in {repeats:,} rows that differ otherwise, so it is no id_field; each of them counts")
-    found += [
+            notes.append(f"{name} repeats in {repeats:,} rows that differ otherwise, so it is not an id_field; each row counts")
+    notes += [
         f"{name} is null in {nulls:,} of {events.rows:,} rows ({nulls / events.rows:.1%}), which no feature by it counts"
         for name in known
         if (nulls := frame[name].null_count())
     ]
-    return [f"{events.path}: {remark}" for remark in found]
+    return [f"{events.path}: {remark}" for remark in notes]
 
 
 def same_table(events: TableProfile, labels: TableProfile) -> bool:
-    """Whether both are one table, so that an event's row holds its own label."""
+    """Whether both are the same table, so that an event's row has its own label."""
     return Path(events.path).resolve() == Path(labels.path).resolve() or events.frame.equals(labels.frame)
 
 
-def _moment(table: TableProfile, name: str, flag: str) -> Moment:
-    if name not in table.moments:
-        what = "is not a time" if name in table.frame.columns else "is not a column"
-        raise UsageError(f"{flag} {name}: {name!r} {what} of {table.path}; times are: {', '.join(table.moments) or 'none'}")
-    return table.moments[name]
+def _moment(table: TableProfile, name: str, flag: str) -> TimeColumn:
+    if name not in table.time_columns:
+        problem = "is not a time" if name in table.frame.columns else "is not a column"
+        raise UsageError(f"{flag} {name}: {name!r} {problem} of {table.path}; times are: {', '.join(table.time_columns) or 'none'}")
+    return table.time_columns[name]
 
 
 def parse_asked(text: str, columns: Sequence[str]) -> tuple[str, int]:
@@ -170,26 +170,26 @@ def parse_asked(text: str, columns: Sequence[str]) -> tuple[str, int]:
     >>> parse_asked("scheduled_at-60m", [])
     ('scheduled_at', -3600000000)
     """
-    found = None if text in columns else re.fullmatch(r"(.+?)\s*([+-])\s*(\d+\s*[a-z]+)", text)
-    if found is None:
+    match = None if text in columns else re.fullmatch(r"(.+?)\s*([+-])\s*(\d+\s*[a-z]+)", text)
+    if match is None:
         return text, 0
-    size = micros(found[3], "--asked-at")
-    return found[1], size if found[2] == "+" else -size
+    size = micros(match[3], "--asked-at")
+    return match[1], size if match[2] == "+" else -size
 
 
-def _asked(labels: TableProfile, text: str) -> Asked:
+def _asked(labels: TableProfile, text: str) -> RequestTime:
     name, offset = parse_asked(text, labels.frame.columns)
-    return Asked(_moment(labels, name, "--asked-at"), offset)
+    return RequestTime(_moment(labels, name, "--asked-at"), offset)
 
 
-def _known_evidence(asked: Asked, known: Moment | None) -> str:
+def _known_evidence(request_time: RequestTime, known: TimeColumn | None) -> str:
     if known is None:
         return ""
-    if known.naive != asked.moment.naive:
-        return "as you said"
-    after = (known.micros - asked.moment.micros - asked.offset).drop_nulls().to_numpy()
+    if known.naive != request_time.moment.naive:
+        return "as answered"
+    after = (known.micros - request_time.moment.micros - request_time.offset).drop_nulls().to_numpy()
     if not len(after):
-        raise DataError(f"--known-at {known.name}: no row has both this time and {asked.moment.name}")
+        raise DataError(f"--known-at {known.name}: no row has both this time and {request_time.moment.name}")
     early = float((after < 0).mean())
     if early > 0.5:
         raise DataError(
@@ -197,29 +197,29 @@ def _known_evidence(asked: Asked, known: Moment | None) -> str:
             "give the column that says when it was known"
         )
     middle = float(np.median(after)) / HOUR
-    return f"as you said; {middle:.1f} hours after the request in the median{f', before it in {early:.1%} of rows' if early else ''}"
+    return f"as answered; {middle:.1f} hours after the request in the median{f', before it in {early:.1%} of rows' if early else ''}"
 
 
-def _event_time(events: TableProfile, answers: Answers) -> Guess:
+def _event_time(events: TableProfile, answers: InitAnswers) -> Guess:
     if answers.event_time is not None:
         return Guess(answers.event_time, _moment(events, answers.event_time, "--event-time").evidence)
-    if not events.moments:
+    if not events.time_columns:
         raise UsageError(f"{events.path} has no column of times; a source needs one that says when each event happened")
-    full = [m for m in events.moments.values() if m.values.null_count() < events.rows]
+    full = [m for m in events.time_columns.values() if m.values.null_count() < events.rows]
     if not full:
-        raise DataError(f"{events.path}: no row has a time in {', '.join(events.moments)}")
+        raise DataError(f"{events.path}: no row has a time in {', '.join(events.time_columns)}")
     last = max(full, key=lambda m: m.middle)
-    why = f"; the latest of {', '.join(events.moments)}: the whole row is known by then" if len(full) > 1 else ""
+    why = f"; the latest of {', '.join(events.time_columns)}: the whole row is known by then" if len(full) > 1 else ""
     return Guess(last.name, last.evidence + why)
 
 
-def _label(events: TableProfile, labels: TableProfile, answers: Answers) -> tuple[Guess, str]:
+def _label(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> tuple[Guess, str]:
     numbers = labels.numbers()
     if answers.label is not None and answers.label not in numbers:
-        what = (
+        problem = (
             "is not a number or a boolean" if answers.label in labels.frame.columns else f"is not there; {nearest(answers.label, numbers)}"
         )
-        raise UsageError(f"--label {answers.label}: the column {what}")
+        raise UsageError(f"--label {answers.label}: the column {problem}")
     own = [c for c in numbers if not ID_NAME.search(c) and labels.distinct[c] > 1]
     if not own and answers.label is None:
         raise UsageError(
@@ -245,14 +245,16 @@ def _binary(table: TableProfile, name: str) -> bool:
     return table.distinct[name] == 2 and set(series.unique().cast(pl.Float64).to_list()) == {0.0, 1.0}
 
 
-def _keys(events: TableProfile, labels: TableProfile, label: str, answers: Answers) -> list[Guess]:
+def _keys(events: TableProfile, labels: TableProfile, label: str, answers: InitAnswers) -> list[Guess]:
     shared = [
-        c for c in labels.frame.columns if c in events.frame.columns and c not in labels.moments and c != label and c in events.distinct
+        c
+        for c in labels.frame.columns
+        if c in events.frame.columns and c not in labels.time_columns and c != label and c in events.distinct
     ]
     for name in answers.keys:
         if name not in shared:
             raise UsageError(f"--keys {name}: not a column of both tables; {nearest(name, shared)}")
-    found, refused = [], []
+    guesses, refused = [], []
     for name in answers.keys or shared:
         mine, other = events.frame[name], labels.frame[name]
         alike = (mine.dtype == pl.String) == (other.dtype == pl.String) and not (mine.dtype.is_float() or mine.dtype == pl.Boolean)
@@ -263,20 +265,20 @@ def _keys(events: TableProfile, labels: TableProfile, label: str, answers: Answe
         each = events.rows / max(events.distinct[name], 1)
         evidence = f"{name} joins {share:.1%} of labels; {events.distinct[name]:,} values with {each:.1f} events each"
         if answers.keys or (share >= JOINS and each >= 1.05 and events.distinct[name] > 1):
-            found.append(Guess(name, evidence))
+            guesses.append(Guess(name, evidence))
         else:
             refused.append(evidence)
-    if not found:
-        said = f": {'; '.join(refused)}" if refused else f": shared columns are {', '.join(shared) or 'none'}"
+    if not guesses:
+        details = f": {'; '.join(refused)}" if refused else f": shared columns are {', '.join(shared) or 'none'}"
         raise UsageError(
-            f"no column of {labels.path} identifies whose events in {events.path} belong to a row{said}. "
+            f"no column of {labels.path} identifies whose events in {events.path} belong to a row{details}. "
             "Name them alike in both tables, or say which with --keys"
         )
-    return sorted(found, key=lambda g: -events.distinct[g.name])[:KEYS]
+    return sorted(guesses, key=lambda g: -events.distinct[g.name])[:KEYS]
 
 
 def _label_made(table: TableProfile, label: str) -> list[str]:
-    """Columns that tell the label: a threshold splits it, or each value has one outcome, or it is a multiple."""
+    """Columns that determine the label: a threshold splits it, each value has one outcome, or it is a multiple."""
     rows = table.frame.filter(pl.col(label).is_not_null()).with_columns(pl.col(label).cast(pl.Float64))
     return [c for c in (*table.numbers(), *table.texts()) if c != label and _tells(rows.filter(pl.col(c).is_not_null()), c, label)]
 
@@ -293,16 +295,16 @@ def _tells(rows: pl.DataFrame, column: str, label: str) -> bool:
     if rows[column].dtype == pl.String or not rows[column].dtype.is_numeric():
         values = rows[column].n_unique()
         return values * 2 < rows.height and rows.select(column, label).n_unique() == values
-    (low, high) = (part[column] for part in rows.partition_by(label, maintain_order=True))
+    (low, high) = (group[column] for group in rows.partition_by(label, maintain_order=True))
     return bool(low.max() < high.min() or high.max() < low.min())  # type: ignore[operator]
 
 
-def _span(moment: Moment) -> int:
+def _span(moment: TimeColumn) -> int:
     times = moment.micros.drop_nulls().to_numpy()
     return int(times.max() - times.min()) if len(times) else 0
 
 
-def _span_text(moment: Moment) -> str:
+def _span_text(moment: TimeColumn) -> str:
     times = moment.micros.drop_nulls().to_numpy()
     first, last = (f"{datetime.fromtimestamp(float(t) / SECOND, UTC):%Y-%m-%d}" for t in (times.min(), times.max()))
     return f"{_span(moment) / DAY:,.1f} days, {first} to {last}"

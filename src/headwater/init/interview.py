@@ -1,7 +1,7 @@
-"""An interview for when there is no data yet: with all the time in the world, what would you look at, and when is it known?
+"""An interview before there is any data: which signals would you use for the prediction, and when is each known?
 
-It asks of the prediction first, and then of each thing that somebody would look at to make it: of whom, in which events, over how long,
-how soon an event is known, and how old a value may be and still help. The answers come from a terminal or from a file of TOML.
+Questions about the prediction come first, then about each signal: its key, events and windows, when an event is known, and how old a value
+may be and still help. Answers come from a terminal or from a TOML file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OF_A_LOOK: Mapping[str, tuple[str, str]] = {
     "events": ("In which events would you see it? A name for them", "payments"),
     "key": ("Of whom? One of the request's keys; empty for all together", "card_id"),
     "values": ("Which numbers of such an event count? Columns, with commas; empty to count events alone", "amount"),
-    "texts": ("Which texts? Columns, with commas; empty for none", ""),
+    "texts": ("Which strings of such an event count? Columns, with commas; empty for none", ""),
     "over": ("Over how long would you look? Windows, with commas", "1h, 7d"),
     "known": ("How long after it happened is such an event known?", "0s"),
     "fresh": ("How old may the answer be and still help?", "1m"),
@@ -43,15 +43,15 @@ _LISTS = {"keys", "fields", "values", "texts", "over"}
 _EMPTY = {"fields", "key", "values", "texts"}
 _HEAD = """\
 # Answers to `headwater assess interview`. Change each, and pass the file as --answers.
-# With all the time in the world, what would you look at to decide, and when is it known? One [[look]] for each thing.
+# With all the time in the world, what would you look at to decide, and when is it known? One [[look]] for each signal.
 """
 
 Ask = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Look:
-    """One thing that somebody would look at, in their words: of whom, in which events, over how long, and how fresh."""
+class Signal:
+    """A signal of the interview, with its key, events, windows and freshness. at: its description in the user's words."""
 
     at: str
     events: str
@@ -65,7 +65,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Interview:
-    """All answers. fields: the type of each column of the request that is a feature itself."""
+    """All answers. fields: types of the request's columns that are features themselves."""
 
     name: str
     predict: str
@@ -74,48 +74,48 @@ class Interview:
     known_after: str
     keys: Sequence[str]
     fields: Mapping[str, str]
-    looks: Sequence[Look] = field(default_factory=list)
+    looks: Sequence[Signal] = field(default_factory=list)
 
 
 def asked(ask: Ask) -> Interview:
-    """The answers of whoever `ask` asks: it is given a question with an example, and returns a line.
+    """Run the interview. ask: takes a question with an example, and returns a line.
 
     Raises:
-        UsageError: an answer that is none.
+        UsageError: an invalid answer.
     """
     task = {name: ask(_with(text, example)).strip() for name, (text, example) in _QUESTIONS.items()}
     looks = []
-    while said := ask(_LOOK).strip():
-        looks.append({"at": said, **{name: ask(_with(text, example)).strip() for name, (text, example) in _OF_A_LOOK.items()}})
-    return _made(task, looks, "the interview")
+    while answer := ask(_LOOK).strip():
+        looks.append({"at": answer, **{name: ask(_with(text, example)).strip() for name, (text, example) in _OF_A_LOOK.items()}})
+    return _interview(task, looks, "the interview")
 
 
 def read(path: Path) -> Interview:
     """The answers in a file.
 
     Raises:
-        UsageError: no such file, no TOML, or an answer that is none.
+        UsageError: the file does not exist or is not TOML, or an answer is invalid.
     """
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no answers at {path}; write the questions with --write-questions {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from error
-    for name in said:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    for name in content:
         if name not in {"task", "look"}:
-            raise UsageError(f"{path}: a part is named {name!r}; {nearest(name, ['task', 'look'])}")
-    task, looks = said.get("task"), said.get("look", [])
+            raise UsageError(f"{path} has an unknown key {name!r}; {nearest(name, ['task', 'look'])}")
+    task, looks = content.get("task"), content.get("look", [])
     if not isinstance(task, dict) or not isinstance(looks, list):
-        raise UsageError(f"{path}: give one [task], and a [[look]] for each thing that you would look at")
-    return _made(task, looks, str(path))
+        raise UsageError(f"{path}: give one [task], and a [[look]] for each signal")
+    return _interview(task, looks, str(path))
 
 
 def write_questions(path: Path) -> None:
     """Write the questions, answered by an example, into a new file.
 
     Raises:
-        UsageError: the file is there already, and may hold answers.
+        UsageError: the file exists, and may have answers.
     """
     parts = [_HEAD, "[task]", *(_line(name, *_QUESTIONS[name]) for name in _QUESTIONS), "\n[[look]]"]
     parts += [f'# {_LOOK}\nat = "how much the card spent within the hour, against its usual"']
@@ -124,7 +124,7 @@ def write_questions(path: Path) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write("\n".join(parts) + "\n")
     except FileExistsError:
-        raise UsageError(f"{path} is there already, and may hold answers; name a new file") from None
+        raise UsageError(f"{path} exists, and may have answers; name a new file") from None
 
 
 def _with(text: str, example: str) -> str:
@@ -133,24 +133,24 @@ def _with(text: str, example: str) -> str:
 
 def _line(name: str, text: str, example: str) -> str:
     if name in _LISTS:
-        return f"# {text}\n{name} = {json.dumps([one.strip() for one in example.split(',') if one.strip()])}"
+        return f"# {text}\n{name} = {json.dumps([item.strip() for item in example.split(',') if item.strip()])}"
     return f'# {text}\n{name} = "{example}"'
 
 
-def _made(task: Mapping[str, object], looks: Sequence[object], where: str) -> Interview:
-    """The answers, each checked."""
+def _interview(task: Mapping[str, object], looks: Sequence[object], where: str) -> Interview:
+    """Check all answers."""
     of = _Reader(task, f"{where}: [task]", _QUESTIONS)
     kind = of.word("kind")
     if kind not in written():
         raise UsageError(f"{where}: kind is {kind!r}; {nearest(kind, written())} (of {', '.join(written())})")
     keys = of.names("keys")
-    made = []
-    for number, given in enumerate(looks, start=1):
-        if not isinstance(given, Mapping):
-            raise UsageError(f"{where}: look {number} is {given!r}; write it as [[look]]")
-        made.append(_look(_Reader(given, f"{where}: look {number}", {"at": ("", ""), **_OF_A_LOOK}), keys))
-    if not made:
-        raise UsageError(f"{where}: nothing to look at; name at least one thing, since features are made of those")
+    parsed = []
+    for number, entry in enumerate(looks, start=1):
+        if not isinstance(entry, Mapping):
+            raise UsageError(f"{where}: look {number} is {entry!r}; write it as [[look]]")
+        parsed.append(_look(_Reader(entry, f"{where}: look {number}", {"at": ("", ""), **_OF_A_LOOK}), keys))
+    if not parsed:
+        raise UsageError(f"{where}: no signal; give at least one, since features are computed from signals")
     return Interview(
         name=of.word("name"),
         predict=of.name("predict"),
@@ -159,20 +159,20 @@ def _made(task: Mapping[str, object], looks: Sequence[object], where: str) -> In
         known_after=of.duration("known_after"),
         keys=keys,
         fields=of.types("fields"),
-        looks=made,
+        looks=parsed,
     )
 
 
-def _look(of: _Reader, keys: Sequence[str]) -> Look:
+def _look(of: _Reader, keys: Sequence[str]) -> Signal:
     key = of.word("key")
     if key and key not in keys:
         raise UsageError(
-            f"{of.where}: key is {key!r}, which a request does not name, so it cannot be looked up then; {nearest(key, keys)}, or add it to keys"
+            f"{of.where}: key is {key!r}, which is not a key of the request, so it cannot be looked up; {nearest(key, keys)}, or add it to keys"
         )
     over = of.listed("over")
     for window in over:
         of.check(window, "over")
-    return Look(
+    return Signal(
         at=of.word("at"),
         events=of.name("events"),
         key=key,
@@ -186,61 +186,61 @@ def _look(of: _Reader, keys: Sequence[str]) -> Look:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Answers by name, read as what each has to be."""
+    """Answers by name, converted and checked."""
 
-    said: Mapping[str, object]
+    answers: Mapping[str, object]
     where: str
     known: Mapping[str, tuple[str, str]]
 
     def __post_init__(self) -> None:
-        for name in self.said:
+        for name in self.answers:
             if name not in self.known:
-                raise UsageError(f"{self.where}: nothing is asked that is named {name!r}; {nearest(name, self.known)}")
+                raise UsageError(f"{self.where}: unknown question {name!r}; {nearest(name, self.known)}")
 
     def word(self, name: str) -> str:
-        found = self.said.get(name, "")
-        if not isinstance(found, str) or (not found and name not in _EMPTY):
+        answer = self.answers.get(name, "")
+        if not isinstance(answer, str) or (not answer and name not in _EMPTY):
             example = self.known[name][1]
-            raise UsageError(f"{self.where}: {name} is {found!r}; give a text{f', such as {example}' if example else ''}")
-        return found
+            raise UsageError(f"{self.where}: {name} is {answer!r}; give a string{f', such as {example}' if example else ''}")
+        return answer
 
     def name(self, name: str) -> str:
         return self._usable(self.word(name), name)
 
     def listed(self, name: str) -> list[str]:
-        found = self.said.get(name, [])
-        parts = found.split(",") if isinstance(found, str) else found
-        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-            raise UsageError(f"{self.where}: {name} is {found!r}; give a list of texts, such as {self.known[name][1]}")
-        made = [part.strip() for part in cast("list[str]", parts) if part.strip()]
-        if not made and name not in _EMPTY:
+        answer = self.answers.get(name, [])
+        parts = answer.split(",") if isinstance(answer, str) else answer
+        if not isinstance(parts, list) or not all(isinstance(item, str) for item in parts):
+            raise UsageError(f"{self.where}: {name} is {answer!r}; give a list of strings, such as {self.known[name][1]}")
+        items = [item.strip() for item in cast("list[str]", parts) if item.strip()]
+        if not items and name not in _EMPTY:
             raise UsageError(f"{self.where}: {name} is empty; give at least one, such as {self.known[name][1]}")
-        return made
+        return items
 
     def names(self, name: str) -> list[str]:
-        return [self._usable(one, name) for one in self.listed(name)]
+        return [self._usable(item, name) for item in self.listed(name)]
 
     def types(self, name: str) -> dict[str, str]:
-        found = {}
-        for one in self.listed(name):
-            column, _, kind = (part.strip() for part in one.partition(":"))
+        kinds = {}
+        for item in self.listed(name):
+            column, _, kind = (text.strip() for text in item.partition(":"))
             kind = kind or "float"
             if kind not in TYPES:
                 raise UsageError(f"{self.where}: {name}: {column} is of type {kind!r}; {nearest(kind, TYPES)}")
-            found[self._usable(column, name)] = kind
-        return found
+            kinds[self._usable(column, name)] = kind
+        return kinds
 
     def duration(self, name: str) -> str:
         return self.check(self.word(name), name)
 
-    def check(self, given: str, name: str) -> str:
+    def check(self, text: str, name: str) -> str:
         try:
-            micros(given, f"{self.where}: {name}")
+            micros(text, f"{self.where}: {name}")
         except DefinitionError as error:
             raise UsageError(str(error)) from error
-        return given
+        return text
 
-    def _usable(self, given: str, name: str) -> str:
-        if not usable(given):
-            raise UsageError(f"{self.where}: {name}: {given!r} cannot be a column here; use letters, digits and underscores")
-        return given
+    def _usable(self, text: str, name: str) -> str:
+        if not usable(text):
+            raise UsageError(f"{self.where}: {name}: {text!r} cannot be a column here; use letters, digits and underscores")
+        return text

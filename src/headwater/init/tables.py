@@ -1,4 +1,4 @@
-"""What a table holds, as far as guesses need it."""
+"""Profiles of tables, for guesses."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from headwater.definitions.connectors import CsvFiles, ParquetFiles, csv, parque
 from headwater.definitions.urls import is_url
 from headwater.errors import DataError, UsageError, read_error
 
-FORMATS = (  # of text; those with an offset first, since %z also fails where there is none
+FORMATS = (  # of strings; those with an offset first, since %z fails without one
     "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z",
     "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M",
     "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%Y%m%d%H%M%S",
 )  # fmt: skip
-PARSED = 0.9  # the share of texts that must be times, for a column to be one
+PARSED = 0.9  # the share of strings that must be times, for a time column
 Unit = Literal["s", "ms", "us"]
 EPOCHS: tuple[tuple[Unit, float, float], ...] = (("s", 1e8, 4.2e9), ("ms", 1e11, 4.2e12), ("us", 1e14, 4.2e15))  # 1973 to 2103
 TIME_NAME = re.compile(r"(^|_)(at|ts|time|timestamp|datetime|date|when|epoch)(_|$)|_at$|time$|date$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A column with times: how project code makes a Datetime of it (None: it is one), and whether it has a time zone."""
+class TimeColumn:
+    """A time column: the code that converts it to a Datetime (None: it is one), and whether it lacks a time zone."""
 
     name: str
     code: str | None
     naive: bool
     evidence: str
-    values: pl.Series  # datetimes, null where there is none
+    values: pl.Series  # datetimes, with nulls
 
     @property
     def micros(self) -> pl.Series:
-        """Microseconds since 1970, by the column's own clock."""
+        """Microseconds since 1970, in the column's local time."""
         return self.values.dt.epoch("us")
 
     @property
     def middle(self) -> float:
-        """The median of `micros`; NaN where there is none."""
+        """The median of `micros`; NaN without values."""
         return float(np.median(self.micros.drop_nulls().to_numpy()))
 
 
 class TableProfile:
-    """A table in memory with lazily computed facts. `path` is as the user wrote it."""
+    """A table in memory with lazily computed statistics. `path` is as the user wrote it."""
 
     def __init__(self, path: str) -> None:
         ending = Path(path.partition("?")[0] if is_url(path) else path).suffix.lower()
@@ -64,37 +64,41 @@ class TableProfile:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{path} cannot be read: {read_error(error)}") from error
         if self.frame.height == 0:
-            raise DataError(f"{path} has no rows; give a table with history, from which something can be guessed")
+            raise DataError(f"{path} has no rows; give a table with history")
 
     @property
     def code(self) -> str:
-        """The table as project code names it."""
+        """The code of the table in a project file."""
         return f"hw.{'csv' if isinstance(self.table, CsvFiles) else 'parquet'}({quoted(self.path)})"
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """Number of rows."""
         return self.frame.height
 
     @cached_property
-    def moments(self) -> dict[str, Moment]:
-        """The columns that hold times."""
-        found = (_moment(series) for series in self.frame.get_columns())
-        return {m.name: m for m in found if m is not None}
+    def time_columns(self) -> dict[str, TimeColumn]:
+        """The time columns, by name."""
+        columns = (_moment(series) for series in self.frame.get_columns())
+        return {m.name: m for m in columns if m is not None}
 
     @cached_property
     def distinct(self) -> dict[str, int]:
-        """How many values each column has, null aside; columns of lists and the like are left out."""
+        """Number of distinct non-null values by column; nested columns are left out."""
         plain = [s for s in self.frame.get_columns() if not s.dtype.is_nested()]
         return {s.name: s.drop_nulls().n_unique() for s in plain}
 
     def numbers(self) -> list[str]:
-        """Columns of numbers and booleans that are no times."""
-        return [s.name for s in self.frame.get_columns() if (s.dtype.is_numeric() or s.dtype == pl.Boolean) and s.name not in self.moments]
+        """Numeric and boolean columns without time columns."""
+        return [
+            s.name for s in self.frame.get_columns() if (s.dtype.is_numeric() or s.dtype == pl.Boolean) and s.name not in self.time_columns
+        ]
 
     def texts(self) -> list[str]:
-        """Columns of text that are no times."""
-        return [s.name for s in self.frame.get_columns() if s.dtype in (pl.String, pl.Categorical, pl.Enum) and s.name not in self.moments]
+        """String columns without time columns."""
+        return [
+            s.name for s in self.frame.get_columns() if s.dtype in (pl.String, pl.Categorical, pl.Enum) and s.name not in self.time_columns
+        ]
 
 
 def quoted(text: str) -> str:
@@ -103,18 +107,20 @@ def quoted(text: str) -> str:
 
 
 def usable(name: str) -> bool:
-    """Whether a column can stand in a feature's name and be a parameter."""
+    """Whether a column name can be part of a feature name and a parameter."""
     return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and "__" not in name and not name.endswith("_")
 
 
-def _moment(series: pl.Series) -> Moment | None:
+def _moment(series: pl.Series) -> TimeColumn | None:
     dtype, name = series.dtype, series.name
     column = f"pl.col({quoted(name)})"
     if isinstance(dtype, pl.Datetime):
-        return Moment(name, None, dtype.time_zone is None, f"times, {dtype.time_zone or 'without a time zone'}{_missing(series)}", series)
+        return TimeColumn(
+            name, None, dtype.time_zone is None, f"times, {dtype.time_zone or 'without a time zone'}{_missing(series)}", series
+        )
     if dtype == pl.Date:
         values = series.cast(pl.Datetime("us"))
-        return Moment(
+        return TimeColumn(
             name,
             f'{column}.cast(pl.Datetime("us")).alias({quoted(name)})',
             naive=True,
@@ -129,11 +135,11 @@ def _moment(series: pl.Series) -> Moment | None:
             if low <= middle <= high:
                 values = pl.from_epoch(series, time_unit=unit).dt.replace_time_zone("UTC")
                 code = f'pl.from_epoch({quoted(name)}, time_unit="{unit}").dt.replace_time_zone("UTC").alias({quoted(name)})'
-                return Moment(name, code, naive=False, evidence=f"{unit} since 1970{_missing(series)}", values=values)
+                return TimeColumn(name, code, naive=False, evidence=f"{unit} since 1970{_missing(series)}", values=values)
     return None
 
 
-def _text_moment(series: pl.Series, column: str) -> Moment | None:
+def _text_moment(series: pl.Series, column: str) -> TimeColumn | None:
     sample = series.drop_nulls().head(1000)
     if not len(sample) or not sample.str.contains(r"\d").all():
         return None
@@ -145,7 +151,7 @@ def _text_moment(series: pl.Series, column: str) -> Moment | None:
     share = (len(values) - values.null_count()) / max(len(series) - series.null_count(), 1)
     strict = "" if share == 1 else ", strict=False"
     code = f'{column}.str.to_datetime("{best}", time_unit="us"{strict}).alias({quoted(series.name)})'
-    return Moment(series.name, code, "z" not in best, f"text, of which {share:.1%} reads as {best}{_missing(series)}", values)
+    return TimeColumn(series.name, code, "z" not in best, f"strings, {share:.1%} of the format {best}{_missing(series)}", values)
 
 
 def _parsed(series: pl.Series, form: str) -> pl.Series:

@@ -60,7 +60,11 @@ class ServingLogWriter:
     def _of(self, kind: Kind, name: str, level: str | None, version: str | None) -> EntryContext:
         known = self._about.get((kind, name, level, version))
         if known is None:
-            model = next(one for one in self._service.project.models if name == (one.features.name if kind == "features" else one.name))
+            model = next(
+                candidate
+                for candidate in self._service.project.models
+                if name == (candidate.features.name if kind == "features" else candidate.name)
+            )
             service = self._service.project.arm(model.name, level).service
             known = EntryContext.of(
                 kind,

@@ -75,15 +75,15 @@ class ProcessMetrics:
 
     def end(self, name: str, process: int) -> None:
         """Keep the counters of an ended process, and drop its gauges."""
-        place = self._groups[name]
-        counted = [family for family in place.running.pop(process, []) if family.type in _COUNTED]
-        place.ended = _sum([list(place.ended.values()), counted])
+        group = self._groups[name]
+        counted = [family for family in group.running.pop(process, []) if family.type in _COUNTED]
+        group.ended = _sum([list(group.ended.values()), counted])
 
     def text(self, more: Iterable[Metric] = ()) -> bytes:
         """All metrics, and those of `more`, in Prometheus text format."""
         metrics: dict[str, Metric] = {sample.name: sample for sample in more}
-        for name, processes in self._groups.items():
-            for family in _sum([list(processes.ended.values()), *processes.running.values()]).values():
+        for name, group in self._groups.items():
+            for family in _sum([list(group.ended.values()), *group.running.values()]).values():
                 metric = metrics.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 for sample in family.values:
                     metric.add_sample(sample.name, {**sample.labels, **self._labels[name]}, sample.value)

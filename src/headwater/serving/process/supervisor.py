@@ -263,7 +263,7 @@ class Supervisor:
         for child in self._children():
             child.tell(self.unready())
         every = list(self._children())
-        for group in ([one for one in every if one.spec.worker], [one for one in every if not one.spec.worker]):
+        for group in ([member for member in every if member.spec.worker], [member for member in every if not member.spec.worker]):
             for child in group:
                 if child.killed_at is None:
                     self._tell_to_end(child)
@@ -284,12 +284,12 @@ class Supervisor:
             else:
                 self._stop_signals += 1
 
-        before = {one: signal.signal(one, told) for one in _SIGNALS}
+        before = {signum: signal.signal(signum, told) for signum in _SIGNALS}
         try:
             yield
         finally:
-            for one, old in before.items():
-                signal.signal(one, old)
+            for signum, old in before.items():
+                signal.signal(signum, old)
 
 
 def _how(process: subprocess.Popen[bytes]) -> str:
