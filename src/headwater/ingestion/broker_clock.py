@@ -1,4 +1,4 @@
-"""The clocks of the brokers that streams are read from: looked at aside, so that no commit waits for a broker."""
+"""The clocks of the brokers that streams are read from: read in a thread of their own, so that no commit waits for a broker."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ class BrokerClocks:
     """Looks at the clocks of brokers in a thread of its own, while the context lasts.
 
     Args:
-        store: what is told, for `status`, how it stands. sources: whose brokers, each once; those without one are left out.
+        store: where the state is written, for `status`. sources: whose brokers, each once; those without one are left out.
         wanted: whether to look at all.
     """
 
     def __init__(self, store: OnlineStore, sources: Sequence[Source], *, wanted: bool = True) -> None:
         self._store, self._wanted, self._told = store, wanted, dict[str, str]()
         self._of: dict[str, _Broker] = {}
-        found: dict[tuple[str, str], _Broker] = {}
+        by_server: dict[tuple[str, str], _Broker] = {}
         for source in sources:
             if isinstance(source.stream, KafkaTopic):
                 key = repr(source.stream.servers), repr(sorted(source.stream.options.items()))
-                self._of[store.namespace + source.name] = found.setdefault(key, _Broker(source.stream))
-        self._brokers = list(found.values())
+                self._of[store.namespace + source.name] = by_server.setdefault(key, _Broker(source.stream))
+        self._brokers = list(by_server.values())
         self._stop, self._doubt, self._first = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="clocks of brokers", daemon=True) if self._brokers and wanted else None
 
@@ -95,13 +95,13 @@ class BrokerClocks:
     def ahead(self, *, doubtful: bool) -> tuple[str, int] | None:
         """The broker whose clock is furthest from the wall clock, and by how many microseconds that is ahead; None where none is known.
 
-        To be called by the thread that commits; the store is told what is new. doubtful: have it looked at soon.
+        To be called by the thread that commits; changes are written to the store. doubtful: have it looked at soon.
         """
         self._tell()
         if doubtful:
             self._doubt.set()
         known = [(broker.where, ahead) for broker in self._brokers if (ahead := broker.ahead()) is not None]
-        return max(known, key=lambda one: abs(one[1]), default=None)
+        return max(known, key=lambda entry: abs(entry[1]), default=None)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -117,8 +117,8 @@ class BrokerClocks:
     def _tell(self) -> None:
         standing = self._standing()
         if standing != self._told:
-            place = {keyspace.broker_clock(name): said.encode() for name, said in standing.items() if said != self._told.get(name)}
-            self._store.commit(place, {})
+            changes = {keyspace.broker_clock(name): text.encode() for name, text in standing.items() if text != self._told.get(name)}
+            self._store.commit(changes, {})
             self._told = standing
 
     def _standing(self) -> dict[str, str]:

@@ -17,14 +17,14 @@ _JOB = f"{_INGEST} mends its streams, and `headwater materialize VIEW --full-ref
 
 
 Shown = tuple[int, tuple[int, ...]]
-"""What the wall clock and the steady clocks showed at a moment, microseconds."""
+"""What the wall clock and the steady clocks showed at one instant, microseconds."""
 
 
 class Brokers(Protocol):
     """The clocks of brokers that streams are read from."""
 
     def ahead(self, *, doubtful: bool) -> tuple[str, int] | None:
-        """Which broker says what is furthest from the wall clock, and how far that is ahead of it. doubtful: it may be wrong."""
+        """The broker whose clock is furthest from the wall clock, and how far it is ahead of it. doubtful: it may be wrong."""
         ...
 
 
@@ -119,7 +119,7 @@ class ClockCheck:
 
 
 def moved(was: Shown, wall: int, steady: tuple[int, ...]) -> int:
-    """How far the wall clock has moved by itself since a moment; a steady clock may have stood meanwhile, as the machine slept.
+    """How far the wall clock has moved by itself since `was`; a steady clock may have stood meanwhile, as the machine slept.
 
     >>> moved((100, (0, 0)), 170, (10, 60))
     10
@@ -129,7 +129,7 @@ def moved(was: Shown, wall: int, steady: tuple[int, ...]) -> int:
 
 
 def present(server_time: Callable[[], int | None], committed: int) -> int:
-    """The present in microseconds, for a job that makes what is due.
+    """The present in microseconds, for a scheduled job.
 
     server_time: the time of the online store's server, where there is one. committed: when the store was last written to, microseconds; 0
     where it was not.

@@ -109,7 +109,7 @@ class Predictor:
         places = [index for index, name in enumerate(features.names) if name in trained]
         self._places = None if len(places) == len(features.names) else places
 
-    def one(self, request: Mapping[str, object], *, t: int | None = None, beside: ThirdPartyValues | None = None) -> RequestPrediction:
+    def one(self, request: Mapping[str, object], *, t: int | None = None, third_party: ThirdPartyValues | None = None) -> RequestPrediction:
         """The prediction for one request, asked for at t: microseconds, None is now.
 
         Precomputed, if there is one; else on request, where that is the fallback; else the model's default.
@@ -117,7 +117,7 @@ class Predictor:
         Args:
             request: its keys and fields.
             t: the request time.
-            beside: third-party values.
+            third_party: third-party values.
 
         Raises:
             DataError: the request lacks a field, or has one of another type.
@@ -127,7 +127,7 @@ class Predictor:
         """
         t = clock.now_micros() if t is None else t
         if self.ahead is None:
-            return self._now(request, t, beside, {})
+            return self._now(request, t, third_party, {})
         begin = clock.stopwatch()
         try:
             precomputed = self.ahead.one(request, t)
@@ -142,15 +142,15 @@ class Predictor:
             return RequestPrediction(
                 Predicted(self._cold(), "default", 0.0), None, stages, "" if precomputed.cut is None else precomputed.cut.version
             )
-        return self._now(request, t, beside, stages)
+        return self._now(request, t, third_party, stages)
 
     def many(
-        self, requests: Mapping[str, Sequence[object]], *, t: int | None = None, beside: ThirdPartyValues | None = None
+        self, requests: Mapping[str, Sequence[object]], *, t: int | None = None, third_party: ThirdPartyValues | None = None
     ) -> BatchPrediction:
         """As `prediction`, of requests whose keys and fields stand in columns."""
         t = clock.now_micros() if t is None else t
         if self.ahead is None:
-            return self._many_now(requests, t, beside, {})
+            return self._many_now(requests, t, third_party, {})
         count = len(next(iter(requests.values())))
         begin = clock.stopwatch()
         try:
@@ -171,7 +171,7 @@ class Predictor:
         if not rows:
             return BatchPrediction([prediction for prediction in predictions if prediction is not None], None, stages, version)
         remaining = {name: [column[n] for n in rows] for name, column in requests.items()}
-        own = self._many_now(remaining, t, None if beside is None else beside.take(rows), stages)
+        own = self._many_now(remaining, t, None if third_party is None else third_party.take(rows), stages)
         instead = iter(own.predicted)
         return BatchPrediction(
             [next(instead) if prediction is None else prediction for prediction in predictions],
@@ -182,38 +182,38 @@ class Predictor:
         )
 
     def _now(
-        self, request: Mapping[str, object], t: int, beside: ThirdPartyValues | None, stages: Mapping[str, float]
+        self, request: Mapping[str, object], t: int, third_party: ThirdPartyValues | None, stages: Mapping[str, float]
     ) -> RequestPrediction:
         """A prediction on request."""
         scorer = self._scorer()
         begin = clock.stopwatch()
         try:
-            answer = read_one(self.features, request, t, beside)
+            answer = read_one(self.features, request, t, third_party)
         except StaleError:
             return RequestPrediction(self._default(), None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
         value = scorer.one(answer.values if self._places is None else [answer.values[index] for index in self._places])
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
-        if beside is not None:
-            took["third party"] = beside.seconds
-        return RequestPrediction(Predicted(value, "on_request", _age(answer, t, beside)), answer, took, scorer.version)
+        if third_party is not None:
+            took["third party"] = third_party.seconds
+        return RequestPrediction(Predicted(value, "on_request", _age(answer, t, third_party)), answer, took, scorer.version)
 
     def _many_now(
-        self, requests: Mapping[str, Sequence[object]], t: int, beside: ThirdPartyValues | None, stages: Mapping[str, float]
+        self, requests: Mapping[str, Sequence[object]], t: int, third_party: ThirdPartyValues | None, stages: Mapping[str, float]
     ) -> BatchPrediction:
         scorer = self._scorer()
         begin = clock.stopwatch()
         try:
-            answers = read_many(self.features, requests, t, beside)
+            answers = read_many(self.features, requests, t, third_party)
         except StaleError:
             count = len(next(iter(requests.values())))
             return BatchPrediction([self._default()] * count, None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
         read = clock.stopwatch()
-        age = _age(answers, t, beside)
+        age = _age(answers, t, third_party)
         predictions = [Predicted(value, "on_request", age) for value in self._scores(scorer, answers.values)]
         took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
-        if beside is not None:
-            took["third party"] = beside.seconds
+        if third_party is not None:
+            took["third party"] = third_party.seconds
         return BatchPrediction(predictions, answers, took, scorer.version)
 
     def _scorer(self) -> Scorer:
@@ -257,25 +257,29 @@ class Predictor:
         return self.model.default
 
 
-def read_one(features: OnlineFeatures, request: Mapping[str, object], t: int, beside: ThirdPartyValues | None) -> FeatureVector:
+def read_one(features: OnlineFeatures, request: Mapping[str, object], t: int, third_party: ThirdPartyValues | None) -> FeatureVector:
     """The features of one request, with what third parties have answered."""
-    if beside is None:
+    if third_party is None:
         return features.row(request, t=t)
-    answered = {name: values[0] for name, values in beside.values.items()}
-    return features.row({**request, **answered}, t=t, said=beside.statuses)
+    answered = {name: values[0] for name, values in third_party.values.items()}
+    return features.row({**request, **answered}, t=t, said=third_party.statuses)
 
 
 def read_many(
-    features: OnlineFeatures, requests: Mapping[str, Sequence[object]], t: int, beside: ThirdPartyValues | None
+    features: OnlineFeatures, requests: Mapping[str, Sequence[object]], t: int, third_party: ThirdPartyValues | None
 ) -> FeatureVectors:
     """Those of many."""
-    return features.rows(requests, t=t) if beside is None else features.rows({**requests, **beside.values}, t=t, said=beside.statuses)
+    return (
+        features.rows(requests, t=t)
+        if third_party is None
+        else features.rows({**requests, **third_party.values}, t=t, said=third_party.statuses)
+    )
 
 
 def _plain(value: Value) -> Score:
     return list(value) if isinstance(value, tuple) else value  # type: ignore[arg-type]  # lists in order are answered by `rank`
 
 
-def _age(answer: FeatureVector | FeatureVectors, t: int, beside: ThirdPartyValues | None) -> float:
+def _age(answer: FeatureVector | FeatureVectors, t: int, third_party: ThirdPartyValues | None) -> float:
     own = max((t - read_version.K for read_version in answer.read_versions), default=0) / 1e6
-    return own if beside is None else max(own, *beside.ages.values(), 0.0)
+    return own if third_party is None else max(own, *third_party.ages.values(), 0.0)

@@ -87,13 +87,13 @@ class Ranker:
         count = len(own[self.item])
         return Proposed({**{name: [value] * count for name, value in request.items()}, **own}, count, stages)
 
-    def order(self, proposed: Proposed, k: int, *, t: int, beside: ThirdPartyValues | None = None) -> Order:
+    def order(self, proposed: Proposed, k: int, *, t: int, third_party: ThirdPartyValues | None = None) -> Order:
         """The best `k` of some candidates; of equal scores, the one proposed first. Raises as `Predictor.one`."""
         if proposed.order is not None:
             return proposed.order._replace(items=proposed.order.items[:k], rows=proposed.order.rows[:k])
         if not proposed.height:
             return Order([], [], None, 0, proposed.stages, "" if self.predictor.scorer is None else self.predictor.scorer.version)
-        scored = self.predictor.many(proposed.columns, t=t, beside=beside)
+        scored = self.predictor.many(proposed.columns, t=t, third_party=third_party)
         best = sorted(range(proposed.height), key=lambda n: -cast("float", scored.predicted[n].value))[:k]
         items = proposed.columns[self.item]
         stages, first = {**proposed.stages, **scored.stages}, scored.predicted[0]

@@ -39,10 +39,10 @@ class ModelVariant(NamedTuple):
 
 
 def feature_values(
-    writer: ResponseEncoder, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int
+    writer: ResponseEncoder, answers: FeatureVectors, third_party: ThirdPartyValues | None, t: int
 ) -> list[dict[str, FeatureValue]]:
     """Feature values of each row, by feature name."""
-    read_versions = writer.read_versions(answers.read_versions, beside, t)
+    read_versions = writer.read_versions(answers.read_versions, third_party, t)
     ends = [(m.stale, (t - m.K) / 1e6, clock.moment(m.T), clock.moment(m.K), m.incomplete) for m in read_versions]
     ends.append((False, 0.0, clock.moment(t), clock.moment(t), False))
     rows = []

@@ -138,7 +138,7 @@ class Service:
         variant, t = self.variant(model, level), _read_version(at)
         columns = columns_of(variant.reader, rows)
         third_party = self._asked(variant.predictor.model.features.name, columns, t, model)
-        predictions = variant.predictor.many(columns, t=t, beside=third_party)
+        predictions = variant.predictor.many(columns, t=t, third_party=third_party)
         features_by_row: list[dict[str, FeatureValue] | None] = [None] * len(predictions.predicted)
         if features and predictions.features is not None:
             own = third_party if third_party is None or predictions.rows is None else third_party.take(predictions.rows)
@@ -176,7 +176,7 @@ class Service:
         service = ranker.predictor.model.features.name
         proposed = propose(ranker, self.variant(model, level).reader, row, candidates, t)
         third_party = self._asked(service, proposed.columns, t, model) if proposed.height else None
-        order = ranker.order(proposed, k, t=t, beside=third_party)
+        order = ranker.order(proposed, k, t=t, third_party=third_party)
         features_by_item: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
         if features and order.features is not None:
             features_by_item = feature_values(self.variant(model, level).writer, order.features, third_party, t)

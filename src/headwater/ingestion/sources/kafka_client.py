@@ -129,7 +129,7 @@ def there_or_made(options: Mapping[str, object], topic: str, config: Mapping[str
     options: what librdkafka is told to connect by. seconds: in which a broker must answer each of two questions.
 
     Raises:
-        ConnectError: there is none, and it may not be created. KafkaException, TimeoutError: nobody answers, or access is refused.
+        ConnectError: there is none, and it may not be created. KafkaException, TimeoutError: no answer, or access refused.
     """
     from confluent_kafka import TopicCollection
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # it is public

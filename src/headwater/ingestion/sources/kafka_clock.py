@@ -33,7 +33,7 @@ def probe(spec: KafkaTopic) -> Seen:
     How long the broker takes is never a difference: its time lies between those of asking and of its answer.
 
     Raises:
-        ConnectError: nobody answers, access is refused, or the topic is one that its writers stamp.
+        ConnectError: no answer, access refused, or the topic is one that its writers stamp.
         UsageError: a secret is not set.
     """
     options: dict[str, object] = {**settings_of(spec), "log_level": DEFAULTS["log_level"]}
@@ -52,16 +52,16 @@ def probe(spec: KafkaTopic) -> Seen:
 
 def _written(options: dict[str, object]) -> int:
     """When the broker took in a record that is written now, microseconds by its clock."""
-    told: list[tuple[ck.KafkaError | None, tuple[int, int]]] = []
+    deliveries: list[tuple[ck.KafkaError | None, tuple[int, int]]] = []
     own = {name: value for name, value in options.items() if name not in _ALIASES}
     own |= {"acks": 1, "enable.idempotence": False, "linger.ms": 0, "message.timeout.ms": round(_SECONDS * 1000)}
     producer = ck.Producer(own)
-    producer.produce(TOPIC, b"", on_delivery=lambda error, message: told.append((error, message.timestamp())))
+    producer.produce(TOPIC, b"", on_delivery=lambda error, message: deliveries.append((error, message.timestamp())))
     producer.flush(2 * _SECONDS)
-    if not told:
+    if not deliveries:
         producer.purge()
         raise NoAnswer
-    error, (kind, stamp) = told[0]
+    error, (kind, stamp) = deliveries[0]
     if error is not None:
         raise ck.KafkaException(error)
     if kind != ck.TIMESTAMP_LOG_APPEND_TIME:

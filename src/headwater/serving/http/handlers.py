@@ -85,22 +85,26 @@ def read_features(service: Service, name: str, body: FeaturesRequest, t: int) ->
 
 
 def features(
-    service: Service, name: str, body: FeaturesRequest, t: int, request: ParsedRequest, beside: ThirdPartyValues | None
+    service: Service, name: str, body: FeaturesRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None
 ) -> HandlerResult:
     """`POST /v1/features/{service}`."""
     begin = clock.stopwatch()
     online, _, writer = service.open(name, body.level)
     if request.row is not None:
-        answer = read_one(online, request.row, t, beside)
+        answer = read_one(online, request.row, t, third_party)
         read = clock.stopwatch()
-        versioned = answer if beside is None else answer._replace(read_versions=writer.read_versions(answer.read_versions, beside, t))
+        versioned = (
+            answer if third_party is None else answer._replace(read_versions=writer.read_versions(answer.read_versions, third_party, t))
+        )
         content = writer.compact(versioned, t) if body.compact else writer.one(versioned, t)
-        return HandlerResult(content, 1, answer, stages=_stages(begin, read, beside))
-    answers = read_many(online, request.columns, t, beside)
+        return HandlerResult(content, 1, answer, stages=_stages(begin, read, third_party))
+    answers = read_many(online, request.columns, t, third_party)
     read = clock.stopwatch()
     form = writer.compact_many if body.compact else writer.columns if body.rows is UNSET else writer.rows
-    content = form(answers if beside is None else answers._replace(read_versions=writer.read_versions(answers.read_versions, beside, t)), t)
-    return HandlerResult(content, request.height, answers, stages=_stages(begin, read, beside))
+    content = form(
+        answers if third_party is None else answers._replace(read_versions=writer.read_versions(answers.read_versions, third_party, t)), t
+    )
+    return HandlerResult(content, request.height, answers, stages=_stages(begin, read, third_party))
 
 
 def read_prediction(service: Service, name: str, body: PredictionRequest, t: int) -> ParsedRequest:  # noqa: ARG001 (as `Work`)
@@ -111,16 +115,16 @@ def read_prediction(service: Service, name: str, body: PredictionRequest, t: int
 
 
 def predict(
-    service: Service, name: str, body: PredictionRequest, t: int, request: ParsedRequest, beside: ThirdPartyValues | None
+    service: Service, name: str, body: PredictionRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None
 ) -> HandlerResult:
     """`POST /v1/predict/{model}`."""
     predictor, _, _, writer = service.variant(name, body.level)
     if request.row is not None:
-        prediction, answer, stages, version = predictor.one(request.row, t=t, beside=beside)
+        prediction, answer, stages, version = predictor.one(request.row, t=t, third_party=third_party)
         feature_json = b""
         if body.features and answer is not None:
             feature_json = b',"features":' + writer.features(
-                answer.values, answer.statuses, writer.read_versions(answer.read_versions, beside, t), t
+                answer.values, answer.statuses, writer.read_versions(answer.read_versions, third_party, t), t
             )
         content = b'%b,"prediction":%b%b}%b' % (
             _head(name, version, body.level, t),
@@ -129,9 +133,9 @@ def predict(
             _tail(body, stages),
         )
         return HandlerResult(content, 1, answer, (prediction,), version, stages)
-    many = predictor.many(request.columns, t=t, beside=beside)
+    many = predictor.many(request.columns, t=t, third_party=third_party)
     predictions = b",".join(
-        _parts(writer, many, beside, t) if body.features else [predicted(prediction) + b"}" for prediction in many.predicted]
+        _parts(writer, many, third_party, t) if body.features else [predicted(prediction) + b"}" for prediction in many.predicted]
     )
     content = b'%b,"predictions":[%b]%b' % (_head(name, many.version, body.level, t), predictions, _tail(body, many.stages))
     return HandlerResult(content, len(many.predicted), many.features, many.predicted, many.version, many.stages, of=many.rows)
@@ -146,18 +150,19 @@ def read_ranking(service: Service, name: str, body: RankingRequest, t: int) -> P
 
 
 def rank(
-    service: Service, name: str, body: RankingRequest, t: int, request: ParsedRequest, beside: ThirdPartyValues | None
+    service: Service, name: str, body: RankingRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None
 ) -> HandlerResult:
     """`POST /v1/rank/{model}`."""
     assert request.proposed is not None
     ranker = service.ranker(name, body.level)
-    order = ranker.order(request.proposed, body.k, t=t, beside=beside)
+    order = ranker.order(request.proposed, body.k, t=t, third_party=third_party)
     answers = order.features
     item_jsons = [b'{"item":%b,"score":%b' % (encode(item), encode(prediction.value)) for item, prediction in order.items]
     if body.features and answers is not None:
         writer = service.variant(name, body.level).writer
         item_jsons = [
-            b'%b,"features":%b' % (item_json, row) for item_json, row in zip(item_jsons, _rows(writer, answers, beside, t), strict=True)
+            b'%b,"features":%b' % (item_json, row)
+            for item_json, row in zip(item_jsons, _rows(writer, answers, third_party, t), strict=True)
         ]
     about = b'"how":"%b","age":%.6f,"candidates":%d' % (order.how.encode(), order.age, order.candidates)
     items = b",".join(item_json + b"}" for item_json in item_jsons)
@@ -184,9 +189,9 @@ def _ready(reader: Reader, name: str, body: FeaturesRequest | PredictionRequest)
     return ParsedRequest(name, None, columns, len(next(iter(columns.values()))) if columns else size(body))
 
 
-def _stages(begin: float, read: float, beside: ThirdPartyValues | None) -> dict[str, float]:
+def _stages(begin: float, read: float, third_party: ThirdPartyValues | None) -> dict[str, float]:
     stages = {"read": read - begin, "write": clock.stopwatch() - read}
-    return stages if beside is None else {**stages, "third party": beside.seconds}
+    return stages if third_party is None else {**stages, "third party": third_party.seconds}
 
 
 def _head(name: str, version: str, level: str | None, t: int) -> bytes:
@@ -198,20 +203,20 @@ def _tail(body: PredictionRequest | RankingRequest, stages: Mapping[str, float])
     return b',"timing":' + timing(stages) + b"}" if body.timing else b"}"
 
 
-def _parts(writer: ResponseEncoder, many: BatchPrediction, beside: ThirdPartyValues | None, t: int) -> list[bytes]:
+def _parts(writer: ResponseEncoder, many: BatchPrediction, third_party: ThirdPartyValues | None, t: int) -> list[bytes]:
     """Predictions with their features; precomputed ones have none."""
     feature_jsons = [b""] * len(many.predicted)
     if many.features is not None:
-        own = beside if beside is None or many.rows is None else beside.take(many.rows)
+        own = third_party if third_party is None or many.rows is None else third_party.take(many.rows)
         for n, row in zip(range(len(feature_jsons)) if many.rows is None else many.rows, _rows(writer, many.features, own, t), strict=True):
             feature_jsons[n] = b',"features":' + row
     return [b"%b%b}" % (predicted(prediction), features) for prediction, features in zip(many.predicted, feature_jsons, strict=True)]
 
 
-def _rows(writer: ResponseEncoder, answers: FeatureVectors, beside: ThirdPartyValues | None, t: int) -> list[bytes]:
+def _rows(writer: ResponseEncoder, answers: FeatureVectors, third_party: ThirdPartyValues | None, t: int) -> list[bytes]:
     """The features of each row, as JSON."""
     rows = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
-    read_versions = writer.read_versions(answers.read_versions, beside, t)
+    read_versions = writer.read_versions(answers.read_versions, third_party, t)
     return [writer.features(*row, read_versions, t) for row in rows]
 
 

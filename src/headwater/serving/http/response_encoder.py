@@ -64,9 +64,9 @@ class ResponseEncoder:
         self._views = [encode(name) + b":" for name in (*(view.name for view in service.views), *self._parties)]
         self._words: dict[bytes, bytes] = {}
 
-    def read_versions(self, read_versions: Sequence[ReadVersion], beside: ThirdPartyValues | None, t: int) -> list[ReadVersion]:
+    def read_versions(self, read_versions: Sequence[ReadVersion], third_party: ThirdPartyValues | None, t: int) -> list[ReadVersion]:
         """The read version of each view, then of each third party; the request time where a third party has no values."""
-        ages = {} if beside is None else beside.ages
+        ages = {} if third_party is None else third_party.ages
         return [*read_versions, *(ReadVersion(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
 
     def one(self, answer: FeatureVector, t: int) -> bytes:
