@@ -49,7 +49,7 @@ def planned(events: int, each: int, free: int) -> BucketPlan:
     """A plan for so many events of so many bytes each, in so much memory.
 
     >>> planned(1_000_000, 100, 50_000_000)
-    Plan(buckets=8, capacity=300000)
+    BucketPlan(buckets=8, capacity=300000)
     """
     capacity = max(int(free * _SPARE) // each, 1)
     return BucketPlan(1 if events <= capacity else min(-(-events // capacity) * _FINER, _MOST), capacity)
