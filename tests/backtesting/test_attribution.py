@@ -110,7 +110,7 @@ def test_a_leak_leaves_no_plan():
     with pytest.raises(LeakError):
         attribute(planted(1, SIGNALS[:1], leak="own table", estimator=logistic()))
     leaky = attribute(planted(1, SIGNALS[:1], leak="copy", estimator=logistic()))
-    assert leaky.plan.startswith("No plan: the data leak")
+    assert leaky.plan.startswith("No plan: the data has a leak")
 
 
 def test_slices_without_the_lift_are_told():

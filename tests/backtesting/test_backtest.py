@@ -290,7 +290,7 @@ BAD = {
         _with(bad=pl.col("bad") & (pl.col("asked") < SPLIT)), {}, DataError, "rows after the split: all 1445 labels are 0",
     ),
     "not 0 or 1": (_with(bad=pl.col("bad") + 1), {}, DataError, "a binary label is 0 or 1, and 2 is among them; .*task='regression'"),
-    "unknown metric": (model, {"metrics": ["acu"]}, UsageError, "no metric 'acu'; did you mean 'auc'?"),
+    "unknown metric": (model, {"metrics": ["acu"]}, UsageError, "unknown metric 'acu'; did you mean 'auc'?"),
     "a metric of the other task": (model, {"metrics": ["mae"]}, UsageError, "metric 'mae' is for a regression task"),
     "misspelt slice": (model, {"slices": {"x": pl.col("amuont") > 1}}, UsageError, "the labels have no column 'amuont'; did you mean 'amount'?"),
     "a slice of numbers": (model, {"slices": {"x": pl.col("amount")}}, UsageError, "gives Float64; it must say true or false of each row"),

@@ -91,10 +91,10 @@ def test_commits_go_on_while_a_file_is_made(store, tmp_path, slow):
     begun, go = slow
     flow = Flow([streaming_view()], store, tmp_path)
     flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
-    flow.ingestor.roll(least=1, aside=True)
+    flow.ingestor.roll(least=1, background=True)
     assert begun.wait(30)
     flow.send([{"key": 1, "at": 2, "amount": 2.0}], 11)
-    flow.ingestor.roll(least=1, aside=True)  # the first one is not done
+    flow.ingestor.roll(least=1, background=True)  # the first one is not done
     assert amounts(tmp_path) == []
     go.set()
     flow.ingestor.roll(least=1)
@@ -106,10 +106,10 @@ def test_what_goes_wrong_aside_is_raised_by_the_next_call(store, tmp_path):
     flow = Flow([streaming_view()], store, tmp_path)
     (tmp_path / "archive").write_text("in the way")
     flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
-    flow.ingestor.roll(least=1, aside=True)
+    flow.ingestor.roll(least=1, background=True)
     flow.ingestor.close()
     with pytest.raises(StoreError, match="Nothing is lost"):
-        flow.ingestor.roll(least=1, aside=True)
+        flow.ingestor.roll(least=1, background=True)
     (tmp_path / "archive").unlink()
     Flow([streaming_view()], store, tmp_path).ingestor.roll(least=1)
     assert amounts(tmp_path) == [1.0]
@@ -125,7 +125,7 @@ def test_partitions_go_to_others_when_their_file_is_made(tmp_path, slow):
     with closing(Partitioned(tmp_path / "online", size=1 << 30)) as store:
         flow = Flow([streaming_view()], store, tmp_path)
         flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
-        flow.ingestor.roll(least=1, aside=True)
+        flow.ingestor.roll(least=1, background=True)
         assert begun.wait(30)
         giving = threading.Thread(target=flow.ingestor.forget, args=(["0"],))
         giving.start()

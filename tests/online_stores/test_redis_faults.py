@@ -483,7 +483,7 @@ def test_prefixes_and_databases_are_apart(tmp_path):
     [
         ("redis://h/0?prefx=a", "did you mean 'prefix'"),
         ("redis://h/0?prefix=a{b", "use letters"),
-        ("redis://h/0?replicas=two", "whole number"),
+        ("redis://h/0?replicas=two", "give an integer"),
         ("redis+sentinel://h/0", "redis\\+cluster"),
         ("unix+cluster:///s", "redis\\+cluster"),
         ("redis://:secret@h:port/0", "^redis://h:port/0"),

@@ -129,7 +129,7 @@ def test_lists_that_were_put_in_order_ahead(own):
         cold = good(client.post("/v1/rank/listed", json={"row": {"user": 77}, "level": "ahead"}))
         assert (cold["how"], cold["items"]) == ("default", [])
         lists = client.post("/v1/predict/listed", json={"row": {"user": 1}, "level": "ahead"})
-        assert "ask for them with rank" in good(lists, 422)["error"]
+        assert "get them with rank" in good(lists, 422)["error"]
 
 
 # ---------------------------------------------------------------- third parties

@@ -159,7 +159,7 @@ def check_mappings(service: FeatureService, rows: Sequence[Mapping[str, object]]
                 )
         for name in rows[0].keys() ^ row.keys():
             raise DataError(
-                f"row {row_number} and row 0 do not have the same fields: {name!r} stands in one alone; give it in all rows, or in none"
+                f"row {row_number} and row 0 have different fields: only one has {name!r}; give it in all rows, or in none"
             )
 
 

@@ -203,7 +203,7 @@ def test_a_token_is_sent_and_what_it_may_not_do_is_said(make, store, tmp_path, m
         url = str(served.base_url)
         with make(url, token=hw.env("SHOP_TOKEN")) as client:
             assert client.features("churn_v1", ASKED).rows
-            with pytest.raises(errors.AccessError, match="this needs predict"):
+            with pytest.raises(errors.AccessError, match="this needs the scope predict"):
                 client.predict("churn", ASKED)
         with make(url) as client, pytest.raises(errors.AccessError, match="give a token"):
             client.features("churn_v1", ASKED)

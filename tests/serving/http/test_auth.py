@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_read_is_logged_and_soon_lets_nobody_in(spoil, tmp
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert str(file) in caplog.text
     now[0] = 31.5
-    with pytest.raises(Denied, match="not known"):
+    with pytest.raises(Denied, match="unknown or was revoked"):
         access.scopes(bearer(token))
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
     if file.is_dir():

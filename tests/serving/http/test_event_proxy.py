@@ -211,7 +211,7 @@ def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(Refused, match=f"answered {status}") as raised:
+        with pytest.raises(Refused, match=f"responded with {status}") as raised:
             asyncio.run(run(server.server_address[1]))
         server.shutdown()
     assert (raised.value.status, raised.value.again) == (503, 1)

@@ -283,7 +283,7 @@ def test_explain_answers_far_from_now(client, at):
         ({"feature": "user__count_2d", "user": "1", "at": "9999-12-31T23:59:59.999999Z"}, "give a timestamp of the years 1000 to 9000"),
         ({"feature": "user__count_2d", "user": "1", "at": "0001-01-01T00:00:00Z"}, "give a timestamp of the years 1000 to 9000"),
         ({"feature": "user__count_2d", "user": "1", "at": "0001-01-01T00:00:00+14:00"}, "give a timestamp of the years 1000 to 9000"),
-        ({"feature": "user__count_2d", "user": "1", "events": "-1"}, "whole number"),
+        ({"feature": "user__count_2d", "user": "1", "events": "-1"}, "integer"),
     ],
 )
 def test_explain_refuses(client, asked, says):
