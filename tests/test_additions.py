@@ -345,7 +345,7 @@ def test_a_plugin_that_fails_is_named(tmp_path):
         installed(tmp_path, "def register(): raise ValueError('no licence')"),
         "import headwater as hw; hw.count().by('a'); hw.top_k('a', k=1).by('b')",
     )
-    said = "UsageError: the plugin 'acme' (acme:register) cannot be loaded: ValueError: no licence; mend it, or uninstall its package"
+    said = "UsageError: the plugin 'acme' (acme:register) cannot be loaded: ValueError: no licence; fix it, or uninstall its package"
     assert said in done.stderr
 
 

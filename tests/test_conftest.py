@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED_BY_ALL = [Path(__file__).resolve().parents[0] / name for name in ("conftest.py", "figures.py")]
+SHARED_BY_ALL = [Path(__file__).resolve().parents[0] / name for name in ("alone.py", "conftest.py", "figures.py")]
 
 TESTS = """
 import pytest

@@ -66,7 +66,7 @@ def test_what_hangs_or_grows_is_ended():
 def test_alerts_are_on_metrics_that_there_are():
     operations = (ROOT / "docs/operations.md").read_text("utf-8")
     named = set(re.findall(r"expr: .*?(headwater_[a-z_]+)", operations))
-    code = "".join(path.read_text("utf-8") for path in (ROOT / "src/headwater/serving").glob("*.py"))
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "src/headwater/serving").rglob("*.py"))
     totals = {f"headwater_{name}" for name in _TOTALS}
     assert named
     assert {one for one in named if f'"{one.removesuffix("_total")}"' not in code and one.removesuffix("_total") not in totals} == set()

@@ -131,7 +131,7 @@ def test_nothing_to_make_is_an_error():
     view = hw.FeatureView("user", source=source, keys=["user"], windows=["2d"], freshness=hw.on_request(), features=[hw.count()])
     labels = hw.Labels("left", table=LABELS, timestamp_field="asked_at", label="gone", known_after="1m")
     model = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", [view]), labels=labels)
-    with temporary_store() as store, pytest.raises(UsageError, match="nothing to make"):
+    with temporary_store() as store, pytest.raises(UsageError, match="nothing to schedule"):
         next(iter(schedule(hw.Project("shop", [model]), store, stop=threading.Event())))
 
 

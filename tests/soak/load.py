@@ -6,6 +6,8 @@ import json
 import random
 import time
 
+from headwater.serving.http.connection import ConnectionLimits
+
 BODIES = [json.dumps({"row": {"user": n}}).encode() for n in range(20)]
 PATH = "/v1/predict/churn"
 
@@ -80,7 +82,10 @@ class Load:
     async def run(self, rate, seconds):
         """Ask at a rate for so long, with everything else beside."""
         stop = asyncio.Event()
-        idle = [await asyncio.open_connection("127.0.0.1", self.port) for _ in range(self.idle_count)]
+        idle = [Connection(self.port) for _ in range(self.idle_count)]
+        for connection in idle:  # one that never sends a request is soon ended
+            await connection.ask(REQUESTS[0])
+        opened, used = [connection.writer for connection in idle], time.monotonic()
         others = [asyncio.create_task(self._slowly(stop)) for _ in range(8)] + [asyncio.create_task(self._leaving(stop)) for _ in range(4)]
         begin = time.monotonic()
         turns = asyncio.Queue()
@@ -97,12 +102,12 @@ class Load:
         await asyncio.gather(*workers)
         stop.set()
         await asyncio.gather(*others)
-        for n, (reader, writer) in enumerate(idle):  # each is still good for a request
-            if n % 20 == 0:
-                writer.write(REQUESTS[0])
-                with contextlib.suppress(ConnectionError):
-                    self.dropped_idle += not (await reader.read(12)).endswith(b" 200")
-            writer.close()
+        if time.monotonic() - used < ConnectionLimits().idle_seconds:  # each is still good for a request, on the same connection
+            for connection, writer in zip(idle[::20], opened[::20], strict=True):
+                status = await connection.ask(REQUESTS[0])
+                self.dropped_idle += status != 200 or connection.writer is not writer
+        for connection in idle:
+            connection.close()
 
     async def _steadily(self, turns):
         one = Connection(self.port)

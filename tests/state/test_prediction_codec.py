@@ -20,7 +20,7 @@ from headwater.models.fit import fit
 from headwater.online_stores import keyspace
 from headwater.training.label_rows import read_labels
 from headwater.training.resources import Resources
-from tests.online_stores.conftest import make_store  # noqa: F401 (fixtures)
+from tests.online_stores.conftest import cluster_url, make_store, redis_url, valkey_url  # noqa: F401 (fixtures)
 
 BASE = datetime(2024, 3, 30, tzinfo=UTC)  # in Berlin, the clock goes forward a day later
 HOURS = 60

@@ -286,7 +286,7 @@ def test_what_is_no_moment_is_refused(place, kind):
 
 
 def test_an_error_of_the_data_says_where_the_source_was_written():
-    with pytest.raises(DataError, match=r"source 'pay' \(test_data.py:\d+\)"):
+    with pytest.raises(DataError, match=r"source 'pay' \(test_bad_data.py:\d+\)"):
         _ask(_view(timestamp_field="att"))
 
 
@@ -407,7 +407,7 @@ def test_later_timestamps_without_a_selection_are_a_leak(rules, minutes, share):
         _ask(view)
     by = "known" if "known_at_field" in rules else "at" + (" + 10m" if rules else "")
     says = [
-        "source 'pay' (test_data.py:",
+        "source 'pay' (test_bad_data.py:",
         f"({by})",
         f"'paid' (in {share} of rows)",
         "Name with select= the columns known at the event time; two times of one table are two sources",

@@ -199,7 +199,7 @@ WRONG = {
 
 
 @pytest.fixture(autouse=True)
-def files(tmp_path, monkeypatch):
+def files(shop_home, tmp_path, monkeypatch):
     """Work in a folder with clicks.csv."""
     monkeypatch.chdir(tmp_path)
     EVENTS.drop("tags").with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M:%S")).write_csv("clicks.csv")

@@ -194,7 +194,7 @@ def test_what_waits_is_bounded_and_refused_immediately():
 
     refused, late, found = asyncio.run(run())
     assert refused[:2] == late[:2] == (503, 1)
-    assert "3 requests wait" in refused[2]
+    assert "3 requests are queued" in refused[2]
     assert found == [True] * 4 + ["room"]
 
 
@@ -250,7 +250,7 @@ def test_a_store_that_does_not_answer_is_left_alone_for_a_while():
 
     first, open_for, tried, found, more = asyncio.run(run())
     assert first[:10] == ["no answer"] * 10
-    assert "asked again in a second" in first[-1]
+    assert "tried again in a second" in first[-1]
     assert (open_for, tried, found, more) == (10, 11, "back", ["closed"] * 3)
 
 
@@ -276,7 +276,7 @@ class Loader:
 def loading(store, monkeypatch):
     """A service whose models are not loaded yet."""
     loader = Loader()
-    monkeypatch.setattr("headwater.serving.service.given", lambda _: loader)
+    monkeypatch.setattr("headwater.serving.service.in_memory", lambda _: loader)
     monkeypatch.setattr(Service, "unready", lambda _: [])
     with asking(store) as client:
         yield loader, client
@@ -346,7 +346,7 @@ def test_a_level_that_there_is_not_is_said_before_anything_is_loaded(loading):
 
 def test_threads_share_a_service_and_load_a_model_once(store, monkeypatch):
     loader = Loader()
-    monkeypatch.setattr("headwater.serving.service.given", lambda _: loader)
+    monkeypatch.setattr("headwater.serving.service.in_memory", lambda _: loader)
     threading.Timer(0.3, loader.go.set).start()
     row = {**ROW, "asked": clock.now()}
     with Service(PROJECT, store, models={}) as service, ThreadPoolExecutor(8) as pool:

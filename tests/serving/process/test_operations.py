@@ -212,7 +212,7 @@ def test_no_process_is_orphaned_when_the_supervisor_is_killed(shop):
     ("arguments", "says"),
     [
         (["--workers", "0"], "at least one worker"),
-        (["--workers", "2", "--graceful-timeout", "0"], "some seconds"),
+        (["--workers", "2", "--graceful-timeout", "0"], "a timeout above 0 seconds"),
         (["--workers", "1", "--listen", "0.0.0.0:8399"], "without tokens"),
         (["--workers", "1", "--project", "feature.py"], "features.py"),
         (["--workers", "1", "--materialize", "--memry 4GB"], "did you mean '--memory'"),
