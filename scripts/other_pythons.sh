@@ -5,7 +5,7 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-core='tests/logs tests/definitions tests/kernel tests/online tests/catalog tests/cli/test_models.py tests/cli/test_calls.py'
+core='tests/logs tests/definitions tests/kernel tests/online tests/cli/test_models.py'
 versions='3.12 3.13 3.14'
 
 find_python() {
