@@ -158,9 +158,7 @@ def check_mappings(service: FeatureService, rows: Sequence[Mapping[str, object]]
                     f"row {row_number}: there is a field {name!r}, which {service.name!r} does not read; {nearest(name, known)}"
                 )
         for name in rows[0].keys() ^ row.keys():
-            raise DataError(
-                f"row {row_number} and row 0 have different fields: only one has {name!r}; give it in all rows, or in none"
-            )
+            raise DataError(f"row {row_number} and row 0 have different fields: only one has {name!r}; give it in all rows, or in none")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def format_named(name: str) -> Format:
     return FORMATS[name]
 
 
-def load_model(location: str | Path, *, trust: bool = False) -> Estimator:
+def load_model(place: str | Path, *, trust: bool = False) -> Estimator:
     """A model that was trained elsewhere, as an estimator: `Model(estimator=load_model("churn.onnx"))`.
 
     It is replayed and never trained: `backtest` scores it at each level, `train` checks it and keeps it for serving.
@@ -52,7 +52,7 @@ def load_model(location: str | Path, *, trust: bool = False) -> Estimator:
         DataError: nothing is there, or it cannot be loaded.
         MissingExtraError: onnxruntime or mlflow is not installed.
     """
-    text = str(location)
+    text = str(place)
     form = next((form for form in FORMATS.values() if form.opens(text)), None)
     if form is None:
         raise UsageError(
