@@ -346,3 +346,20 @@ def test_keys_of_all_types_from_texts(store):
     for wrong in ({"day": "May"}, {"moment": "2024-05-01T12:00:00"}, {"flag": "yes"}, {"large": "-1"}, {"kind": "z"}):
         with pytest.raises(UsageError, match=f"the key '{next(iter(wrong))}' is "):
             typed_keys(project, "view__count_1h", texts | wrong)
+
+
+@pytest.mark.parametrize("horizon", ["1h", "7d"])
+def test_an_archive_without_ids_beside_a_history_that_the_stream_goes_on_from(horizon, store, tmp_path, clock):
+    """An id_field is added: what the archive holds of the history too counts once, here as where it is served."""
+    columns = {"key": int, "amount": float, "at": datetime, "id": str}
+    before = frame([(1, n, 2.0**n) for n in range(5)], id=[f"e{n}" for n in range(5)])
+    rules = {"history": before, "select": ["key", "amount"]}
+    first = streaming_view(schema=columns, source=rules)
+    second = streaming_view(schema=columns, source=rules | {"id_field": "id", "id_horizon": horizon})
+    clock(10)
+    Flow([first], store, tmp_path).send([{"key": 1, "at": n, "amount": 2.0**n, "id": f"e{n}"} for n in range(3, 8)], 12)
+    clock(20)
+    Flow([second], store, tmp_path).send([{"key": 1, "at": 8, "amount": 2.0**8, "id": "e8"}], 20)
+    found = explain_feature(second, "sum_amount_1h", {"key": 1}, store, tmp_path)
+    assert (found.online, found.offline) == (2.0**9 - 1, 2.0**9 - 1)
+    assert found.events.filter(~pl.col("counts"))["why"].str.starts_with("duplicate").to_list() == [True, True]

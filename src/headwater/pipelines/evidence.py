@@ -31,6 +31,7 @@ from headwater.pipelines.ids import Ids
 from headwater.pipelines.intake import Limits
 from headwater.pipelines.online import OnlineView, Served
 from headwater.pipelines.past_images import images_before
+from headwater.pipelines.seed import first_ids
 
 FAR = 2**60
 _FILTERED = "filtered: the source's filter leaves it out"
@@ -127,10 +128,13 @@ class Evidence:
     def _copies_marked(self, events: pl.DataFrame) -> pl.DataFrame:
         """Events of an archive, without copies by today's rule of ids: it may have been written by another one."""
         source = self.view.source
-        if source.id_field is None or source.changes is not None:
+        if source.id_field is None or source.changes is not None or self.store is None or not events.height:
             return events
         judged = events.with_row_index("__n").filter("__ok", pl.col(IDENT).is_not_null()).sort(KNOWN, maintain_order=True)
         ids = Ids(micros(source.id_horizon, "id_horizon"))
+        history = first_ids(self.store, source)
+        if history is not None:
+            ids.accept(history[0], np.zeros(len(history[0]), np.int64), history[1])
         first = ids.accept(judged[IDENT], np.zeros(judged.height, np.int64), judged[KNOWN].to_numpy()).accepted
         copies = judged["__n"].filter(pl.Series(~first, dtype=pl.Boolean))
         copy = pl.Series(np.isin(np.arange(events.height), copies.to_numpy()))
