@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -286,3 +287,38 @@ def test_what_is_due_is_not_made_by_a_clock_that_a_server_contradicts(store, clo
     stop = threading.Event()
     done = next(schedule(project_of(view), store, stop=stop))
     assert isinstance(done.error, ClockError) == refused
+
+
+def made_by(jobs):
+    """The errors of what is due, each made once."""
+    stop, errors = threading.Event(), []
+    for done in jobs(stop):
+        stop.set()
+        errors.append(done.error)
+    return errors
+
+
+@pytest.mark.parametrize("what", ["a cut", "a stream"])
+@pytest.mark.parametrize(("behind", "refused"), [(6 * MINUTE, True), (4 * MINUTE, False)])
+def test_a_job_makes_nothing_by_a_clock_behind_what_the_store_holds(what, behind, refused, store, tmp_path, clock):
+    """A store without a server says by its last commit that the clock went back."""
+    batch = view_of(frame([(1, 10.0, 1.0)]), freshness=hw.batch("1h"))
+    live = streaming_view([hw.count()], name="live")
+    live = replace(live, source=replace(live.source, name="pushed"))
+    project = project_of(batch, live)
+    clock(10 * HOUR)
+    if what == "a cut":
+        hw.materialize(project, store=store)
+    else:
+        Flow([live], store, tmp_path).send([{"key": 1, "at": 5.0, "amount": 1.0}], 10 * HOUR)
+    clock(10 * HOUR - behind)
+    (error,) = made_by(lambda stop: schedule(project, store, stop=stop))
+    if not refused:
+        assert error is None
+        return
+    assert isinstance(error, ClockError)
+    for words in ("is 6m behind the last commit", "repair-clock", "--anew", "Nothing was committed"):
+        assert words in str(error)
+    with pytest.raises(ClockError, match="6m behind the last commit"):
+        hw.materialize(project, store=store)
+    hw.materialize(project, store=store, at=at(12 * HOUR))

@@ -99,3 +99,15 @@ def test_memory_stays_bounded(rows, tmp_path):
         (tmp_path / "online").rename(tmp_path / f"online{memory}")
     figure(f"{rows:,} events: peak {peaks['60MB']} MB in buckets of 60 MB ({sums[0]} s), {peaks[None]} MB without a bound ({sums[1]} s)")
     assert peaks["60MB"] < 400
+
+
+def test_a_job_of_the_present_asks_the_clock(tmp_path):
+    """A cut of the future is there, so that the wall clock is behind it; with --at it is not asked."""
+    now = datetime.now(UTC)
+    write(tmp_path, pl.DataFrame({"key": [1], "amount": [1.0], "at": [now - timedelta(hours=1)]}), "10m")
+    later = (now + timedelta(hours=1)).isoformat()
+    for arguments, code in ((["--at", later], 0), ([], 1), (["--at", later], 0), (["view", "--anew"], 0)):
+        process = start(tmp_path, *arguments)
+        _, said = process.communicate(timeout=120)
+        assert (process.returncode != 0) == bool(code), said
+        assert ("behind the last commit of the online store" in said) == bool(code)

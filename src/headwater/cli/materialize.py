@@ -14,6 +14,8 @@ from headwater.cli.signals import stopped, stopped_where
 from headwater.errors import HeadwaterError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import RenderableType
 
     from headwater.definitions.project import Project
@@ -65,11 +67,11 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
     ):
         if given.anew:
             _forget(project, given, store)
-        _once(project, given, screen, store, clock.now_micros() if at is None else clock.micros(at))
+        _once(project, given, screen, store, at)
         while given.watch and not stop.is_set():
             _wait(project, given, stop)
             if not stop.is_set():
-                _once(project, given, screen, store, clock.now_micros())
+                _once(project, given, screen, store, None)
     screen.next("headwater", "parity", "--project", given.project, *options.same_store(given))
 
 
@@ -118,11 +120,11 @@ def _wait(project: Project, given: argparse.Namespace, stop: threading.Event) ->
     options.wait_until(next_due([one.view for one in batch_views(project, given.names)], clock.now_micros()), stop)
 
 
-def _once(project: Project, given: argparse.Namespace, screen: Screen, store: OnlineStore, t: int) -> None:
+def _once(project: Project, given: argparse.Namespace, screen: Screen, store: OnlineStore, at: datetime | None) -> None:
     from headwater.pipelines.materialize import materialize
 
     with screen.progress() as tick:
-        made = materialize(project, given.names, store=store, at=clock.moment(t), memory=given.memory, tick=tick)
+        made = materialize(project, given.names, store=store, at=at, memory=given.memory, tick=tick)
     screen.show(_table(made), {"views": [_said(m) for m in made]})
     for one in made:
         screen.left_out(one.left_out)

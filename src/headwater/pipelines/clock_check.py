@@ -11,6 +11,8 @@ from headwater.errors import ClockError
 LIMIT = 300_000_000
 """How far a clock may differ where nobody says, microseconds."""
 _SERVER = 10.0  # seconds between two looks at the server's clock
+_INGEST = "If the clock is right, the store is ahead of it: `headwater store repair-clock`"
+_JOB = f"{_INGEST} mends its streams, and `headwater materialize VIEW --anew` a batch view. With `--at TIME` (`at=`) a job does not ask the clock"
 
 
 class Anchor:
@@ -31,13 +33,15 @@ class ClockCheck:
 
     Args:
         limit: how far the wall clock may move or differ, microseconds. server_time: the time of a server, where there is one.
+        remedy: what to do about a store that is ahead.
 
     >>> check = ClockCheck(300_000_000, lambda: None, Anchor())
     >>> check.refusal(clock.now_micros()), "behind the last commit" in check.refusal(clock.now_micros() + 10**9)
     (None, True)
     """
 
-    def __init__(self, limit: int, server_time: Callable[[], int | None], anchor: Anchor | None = None) -> None:
+    def __init__(self, limit: int, server_time: Callable[[], int | None], anchor: Anchor | None = None, *, remedy: str = _INGEST) -> None:
+        self._remedy = remedy
         self.limit, self.server_time, self.anchor = limit, server_time, PROCESS if anchor is None else anchor
         self._asked = -_SERVER
         self._ahead: int | None = None  # how far the wall clock is ahead of the server's, as of the last look
@@ -69,8 +73,7 @@ class ClockCheck:
         if received - wall > self.limit:
             return self._said(f"is {_far(received - wall)} behind a record that the broker took in by its own clock", "")
         if committed - wall > self.limit:
-            remedy = "If the clock is right, the store is ahead of it: `headwater store repair-clock`"
-            return self._said(f"is {_far(committed - wall)} behind the last commit of the online store", remedy)
+            return self._said(f"is {_far(committed - wall)} behind the last commit of the online store", self._remedy)
         if abs(moved) > self.limit and self._ahead is None:
             remedy = "If it is right now, start ingestion again"
             return self._said(f"has been set {'forward' if moved > 0 else 'back'} by {_far(moved)} while this process ran", remedy)
@@ -91,15 +94,16 @@ class ClockCheck:
         )
 
 
-def present(server_time: Callable[[], int | None]) -> int:
+def present(server_time: Callable[[], int | None], committed: int) -> int:
     """The present in microseconds, for a job that makes what is due.
 
-    server_time: the time of the online store's server, where there is one.
+    server_time: the time of the online store's server, where there is one. committed: when the store was last written to, microseconds; 0
+    where it was not.
 
     Raises:
-        ClockError: the wall clock differs from the server's by more than 5 minutes.
+        ClockError: the wall clock differs from the server's by more than 5 minutes, or is as much behind the last commit.
     """
-    why = ClockCheck(LIMIT, server_time, Anchor()).refusal(0)
+    why = ClockCheck(LIMIT, server_time, Anchor(), remedy=_JOB).refusal(committed)
     if why is not None:
         raise ClockError(why)
     return clock.now_micros()

@@ -41,6 +41,7 @@ from headwater.pipelines.arms import Stored, chosen, stored
 from headwater.pipelines.clock_check import present
 from headwater.pipelines.cuts import computable, due_after
 from headwater.pipelines.historical import tables
+from headwater.pipelines.last_commit import last_commit
 from headwater.pipelines.moments import SLOTS, newest
 
 _EVENT = 400  # bytes an event takes at most while its tiles are made
@@ -323,7 +324,8 @@ def materialize(
         UsageError: a name that no batch view has.
         DataError: a history that cannot be read.
         StoreError: the store cannot be written, or another run of a view is under way.
-        ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server.
+        ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server, or is as much
+            behind its last commit.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import temporary_store, visiting
@@ -337,7 +339,7 @@ def materialize(
     """
     wanted = batch_views(project, views)
     with opened_for(project.name, store, write=True, shared=shared) as mine:
-        t = present(mine.server_time) if at is None else parse_moment(at, "at")
+        t = present(mine.server_time, last_commit(project, mine)) if at is None else parse_moment(at, "at")
         made = [replace(materialize_view(one.view, mine, t, memory=memory, tick=tick), view=one.name) for one in wanted]
     _warn_later(wanted, made, t)
     return made

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater import clock, settings
+from headwater import settings
 from headwater.definitions.arm import AS_DEFINED, Arm
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.model import Model
@@ -20,6 +20,8 @@ from headwater.models.fit import Fitted
 from headwater.models.registry import ModelRegistry
 from headwater.models.served import ServedModel
 from headwater.online_stores import OnlineStore, opened
+from headwater.pipelines.clock_check import present
+from headwater.pipelines.last_commit import last_published
 from headwater.pipelines.means import Tick
 from headwater.pipelines.requests import as_frame
 from headwater.pipelines.score import Job, Scored, Sink, Which
@@ -65,6 +67,8 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
         tick: called with what is being done, how much is done, and of how much.
 
     Raises:
+        ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server, or is as much
+            behind what it holds.
         UsageError: predictions on request, or that only a backtest can make.
         DataError: a history that cannot be read, no fitted model, or one that reads what a job does not know, or fresher features.
         StoreError: the store cannot be written, or another run is under way. ConnectError: the database cannot.
@@ -86,12 +90,12 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     sinks: list[Sink] = [] if table is None else [table]
     if files is not None:
         sinks.append(ScoreFiles(settings.on_disk(files, "files=")))
-    t = clock.now_micros() if at is None else parse_moment(at, "at")
     served = ModelRegistry().open(made.model, made.name) if fitted is None else fitted
     if isinstance(served, ServedModel):
         check(made.model, made.level, served)
         version, served = version or served.version, served.fitted
     with opened(store) as mine:
+        t = present(mine.server_time, last_published(made, mine)) if at is None else parse_moment(at, "at")
         return Job(made, served, version or named(served), mine, which, tuple(sinks), memory, threads, tick).run(t)
 
 

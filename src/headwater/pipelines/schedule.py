@@ -20,6 +20,7 @@ from headwater.online_stores.ownership import scoped
 from headwater.pipelines.arms import Stored, served
 from headwater.pipelines.clock_check import present
 from headwater.pipelines.cuts import due_after
+from headwater.pipelines.last_commit import last_commit
 from headwater.pipelines.materialize import Materialized, batch_views, materialize_view
 from headwater.pipelines.materialize_model import materialize_model
 from headwater.pipelines.score import Scored
@@ -85,9 +86,13 @@ def schedule(
         UsageError: the project has nothing to make.
     """
     store = scoped(store, project.name, write=True)
-    jobs = [_of_view(one, store, memory) for one in _views(project)]
+
+    def now() -> int:
+        return present(store.server_time, last_commit(project, store))
+
+    jobs = [_of_view(one, store, memory, now) for one in _views(project)]
     registry = ModelRegistry(models)
-    jobs += [_of_model(arm, store, registry, memory, trust=trust) for arm in served(project) if arm.scoring is not None]
+    jobs += [_of_model(arm, store, registry, memory, now, trust=trust) for arm in served(project) if arm.scoring is not None]
     if not jobs:
         raise UsageError(
             f"project {project.name!r} has no batch view, and no model whose predictions are made ahead: there is nothing to make"
@@ -107,17 +112,15 @@ def _views(project: Project) -> list[Stored]:
         return []
 
 
-def _of_view(one: Stored, store: OnlineStore, memory: Size | None) -> _Job:
-    return _Job(
-        one.name, cast("Batch", one.view.freshness), lambda: materialize_view(one.view, store, present(store.server_time), memory=memory)
-    )
+def _of_view(one: Stored, store: OnlineStore, memory: Size | None, now: Callable[[], int]) -> _Job:
+    return _Job(one.name, cast("Batch", one.view.freshness), lambda: materialize_view(one.view, store, now(), memory=memory))
 
 
-def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, *, trust: bool) -> _Job:
+def _of_model(arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, now: Callable[[], int], *, trust: bool) -> _Job:
     assert arm.scoring is not None
 
     def make() -> Scored:
-        present(store.server_time)
+        now()
         fitted = registry.open(arm.model, arm.name, trust=trust)
         return materialize_model(arm, fitted, store=store, memory=memory)
 
