@@ -1,7 +1,7 @@
 #!/bin/sh
 # A real broker of Apache Kafka, for tests: one node (KRaft) on 127.0.0.1, with its data, port and process id in the folder DIR.
 #
-#     scripts/kafka.sh DIR start      prints host:port once it answers
+#     scripts/kafka.sh DIR start      prints host:port once it answers; DIR/more.properties adds to its settings
 #     scripts/kafka.sh DIR restart    the same port and data
 #     scripts/kafka.sh DIR stop
 #     scripts/kafka.sh jars           only fetch the jars
@@ -74,6 +74,7 @@ log.retention.check.interval.ms=1000
 num.network.threads=2
 num.io.threads=2
 EOF
+        if [ -e "$dir/more.properties" ]; then cat "$dir/more.properties" >>"$dir/server.properties"; fi
         echo "127.0.0.1:$port" >"$dir/servers"
         java_runs kafka.tools.StorageTool format -t "$(java_runs kafka.tools.StorageTool random-uuid 2>/dev/null)" \
             -c "$dir/server.properties" >>"$dir/log" 2>&1 || { tail -20 "$dir/log" >&2 && fail 'the storage could not be prepared'; }

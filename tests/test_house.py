@@ -55,6 +55,7 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
     *("headwater.connectors.avro", "headwater.connectors.protobuf", "headwater.online_stores.redis"),
     *(
         "headwater.connectors.kafka",
+        "headwater.connectors.kafka_clock",
         "headwater.connectors.kafka_look",
         "headwater.connectors.kafka_assignment",
         "headwater.connectors.kafka_client",

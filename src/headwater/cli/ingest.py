@@ -54,6 +54,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="commit nothing while the wall clock is off by more than this (default: %(default)s)",
     )
     parser.add_argument(
+        "--no-broker-clock",
+        dest="broker_clock",
+        action="store_false",
+        help="do not compare the wall clock with those of Kafka's brokers; otherwise a record a minute goes to the topic __headwater_clock",
+    )
+    parser.add_argument(
         "--keep-filtered",
         default="30d",
         metavar="DURATION",
@@ -91,6 +97,7 @@ def run(given: argparse.Namespace, screen: Screen) -> None:
         archive=given.keep_archive,
         dead_letters=given.keep_dead_letters,
         max_clock_jump=given.max_clock_jump,
+        broker_clock=given.broker_clock,
     )
     tally = _Tally(screen)
     if given.replay is not None:

@@ -66,11 +66,15 @@ def _table(found: Status) -> RenderableType:
         cut = "" if p.T is None else clock.moment(p.T).isoformat()
         ahead.add_row(p.model, p.level, ", ".join(p.by), p.freshness, p.stands, _age(p.age), cut, f"{p.keys:,}", p.version)
     refused = [Text(f"refused by {s.source}: {n:,} {reason}") for s in found.streams for reason, n in s.dead.items()]
+    clocks = dict.fromkeys(
+        f"the wall clock, beside that of the broker of {s.source}: {s.clock}" for s in found.streams if s.clock not in (None, "compared")
+    )
     return Group(
         *([streams] if found.streams else []),
         views,
         *([ahead] if found.predictions else []),
         *refused,
+        *(Text(said) for said in clocks),
         Text(f"the store takes {_size(found.size)}"),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -33,6 +33,7 @@ __all__ = [
     "configured",
     "place",
     "settings_of",
+    "there_or_made",
 ]
 
 PATIENCE: Final = 10.0  # seconds in which a broker must answer when a feed is opened
@@ -120,6 +121,33 @@ def configured(spec: KafkaTopic) -> dict[str, str]:
     except ck.KafkaException as error:
         raise ConnectError(f"{spec}: its settings cannot be read: {error.args[0].str()}") from error
     return {name: str(entry.value) for name, entry in found.items()}
+
+
+def there_or_made(options: Mapping[str, object], topic: str, config: Mapping[str, str], seconds: float) -> None:
+    """Create a topic of one partition where there is none; a broker that creates topics by itself would make one of other settings.
+
+    options: what librdkafka is told to connect by. seconds: in which a broker must answer each of two questions.
+
+    Raises:
+        ConnectError: there is none, and it may not be created. KafkaException, TimeoutError: nobody answers, or access is refused.
+    """
+    from confluent_kafka import TopicCollection
+    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # it is public
+
+    client = AdminClient(dict(options))  # type: ignore[arg-type]  # kept until it has answered
+    try:
+        client.describe_topics(TopicCollection([topic]), request_timeout=seconds)[topic].result(2 * seconds)
+    except ck.KafkaException as error:
+        if error.args[0].code() != ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise
+    else:
+        return
+    wanted = NewTopic(topic, num_partitions=1, replication_factor=-1, config=dict(config))
+    try:
+        client.create_topics([wanted], request_timeout=seconds)[topic].result(2 * seconds)
+    except ck.KafkaException as error:
+        if error.args[0].code() != ck.KafkaError.TOPIC_ALREADY_EXISTS:  # another process was first
+            raise ConnectError(f"the topic {topic} does not exist, and may not be created: {error.args[0].str()}") from error
 
 
 class TopicIds:

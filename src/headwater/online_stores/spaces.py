@@ -67,6 +67,11 @@ def begun(source: str) -> bytes:
     return STATE + b"source" + name(source)
 
 
+def broker_clock(source: str) -> bytes:
+    """Where it stands whether the wall clock is compared with that of the broker that a source's stream is read from."""
+    return b"mbroker clock" + name(source)
+
+
 def offset(source: str, partition: str) -> bytes:
     """Where the offset stands from which a partition is to be read on."""
     return OFFSET + name(source) + partition.encode()

@@ -1,8 +1,9 @@
-"""Whether the wall clock can be right: compared with clocks that only go on, with the store's last commit, and with a server's clock."""
+"""Whether the wall clock can be right: compared with clocks that only go on, with the store's last commit, and with clocks of servers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from headwater import clock
 from headwater.definitions.durations import text
@@ -15,11 +16,23 @@ _INGEST = "If the clock is right, the store is ahead of it: `headwater store rep
 _JOB = f"{_INGEST} mends its streams, and `headwater materialize VIEW --anew` a batch view. With `--at TIME` (`at=`) a job does not ask the clock"
 
 
+Shown = tuple[int, tuple[int, ...]]
+"""What the wall clock and the steady clocks showed at a moment, microseconds."""
+
+
+class Brokers(Protocol):
+    """The clocks of brokers that streams are read from."""
+
+    def ahead(self, *, doubtful: bool) -> tuple[str, int] | None:
+        """Which broker says what is furthest from the wall clock, and how far that is ahead of it. doubtful: it may be wrong."""
+        ...
+
+
 class Anchor:
     """What the wall clock and the steady clocks of this process showed when the wall clock was last right."""
 
     def __init__(self) -> None:
-        self.last: tuple[int, tuple[int, ...]] | None = None
+        self.last: Shown | None = None
 
 
 PROCESS = Anchor()
@@ -33,15 +46,24 @@ class ClockCheck:
 
     Args:
         limit: how far the wall clock may move or differ, microseconds. server_time: the time of a server, where there is one.
-        remedy: what to do about a store that is ahead.
+        remedy: what to do about a store that is ahead. brokers: the clocks of those that streams are read from.
 
     >>> check = ClockCheck(300_000_000, lambda: None, Anchor())
     >>> check.refusal(clock.now_micros()), "behind the last commit" in check.refusal(clock.now_micros() + 10**9)
     (None, True)
     """
 
-    def __init__(self, limit: int, server_time: Callable[[], int | None], anchor: Anchor | None = None, *, remedy: str = _INGEST) -> None:
-        self._remedy = remedy
+    def __init__(
+        self,
+        limit: int,
+        server_time: Callable[[], int | None],
+        anchor: Anchor | None = None,
+        *,
+        remedy: str = _INGEST,
+        brokers: Brokers | None = None,
+    ) -> None:
+        self._remedy, self._brokers = remedy, brokers
+        self._broker: tuple[str, int] | None = None
         self.limit, self.server_time, self.anchor = limit, server_time, PROCESS if anchor is None else anchor
         self._asked = -_SERVER
         self._ahead: int | None = None  # how far the wall clock is ahead of the server's, as of the last look
@@ -53,7 +75,10 @@ class ClockCheck:
         committed: the time of the store's last commit. received: when a broker took in a record by its own clock; microseconds, 0 for none.
         """
         wall, steady = clock.now_micros(), clock.steady_micros()
-        self._look(wall, moved=self._moved(wall, steady))
+        since = self._moved(wall, steady)
+        self._look(wall, moved=since)
+        doubtful = self._refused or abs(since) > self.limit
+        self._broker = None if self._brokers is None else self._brokers.ahead(doubtful=doubtful)
         why = self._why(wall, self._moved(wall, steady), committed, received)
         self._refused = why is not None
         if why is None:
@@ -62,19 +87,18 @@ class ClockCheck:
 
     def _moved(self, wall: int, steady: tuple[int, ...]) -> int:
         """How far the wall clock has moved by itself since it was last right."""
-        if self.anchor.last is None:
-            return 0
-        before, was = self.anchor.last
-        return min((wall - before - (now - then) for now, then in zip(steady, was, strict=True)), key=abs)
+        return 0 if self.anchor.last is None else moved(self.anchor.last, wall, steady)
 
     def _why(self, wall: int, moved: int, committed: int, received: int) -> str | None:
         if self._ahead is not None and abs(self._ahead) > self.limit:
             return self._said(f"differs from the clock of the online store's server by {_far(self._ahead)}", "")
+        if self._broker is not None and abs(self._broker[1]) > self.limit:
+            return self._said(f"differs from the clock of {self._broker[0]} by {_far(self._broker[1])}", "")
         if received - wall > self.limit:
             return self._said(f"is {_far(received - wall)} behind a record that the broker took in by its own clock", "")
         if committed - wall > self.limit:
             return self._said(f"is {_far(committed - wall)} behind the last commit of the online store", self._remedy)
-        if abs(moved) > self.limit and self._ahead is None:
+        if abs(moved) > self.limit and self._ahead is None and self._broker is None:
             remedy = "If it is right now, start ingestion again"
             return self._said(f"has been set {'forward' if moved > 0 else 'back'} by {_far(moved)} while this process ran", remedy)
         return None
@@ -92,6 +116,16 @@ class ClockCheck:
             f"the wall clock, {clock.moment(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, {what}; at most {text(self.limit)} is allowed (max_clock_jump). "
             f"Nothing was committed, and nothing is lost. Set the clock right{'. ' + remedy if remedy else ''}"
         )
+
+
+def moved(was: Shown, wall: int, steady: tuple[int, ...]) -> int:
+    """How far the wall clock has moved by itself since a moment; a steady clock may have stood meanwhile, as the machine slept.
+
+    >>> moved((100, (0, 0)), 170, (10, 60))
+    10
+    """
+    before, then = was
+    return min((wall - before - (now - at) for now, at in zip(steady, then, strict=True)), key=abs)
 
 
 def present(server_time: Callable[[], int | None], committed: int) -> int:

@@ -25,6 +25,7 @@ from headwater.errors import ClockError, FencedError, RecreatedError, RetentionE
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import scoped
 from headwater.pipelines.arms import stored
+from headwater.pipelines.broker_clock import BrokerClocks
 from headwater.pipelines.clock_check import ClockCheck
 from headwater.pipelines.intake import LEASE, Intake, Limits, Turns, streamed
 from headwater.pipelines.shard import Committed
@@ -214,7 +215,8 @@ def ingest(
             stack.enter_context(store.lease(LEASE, wait=limits.wait))
         elif pushed and receive is not None:
             stack.enter_context(store.lease(_PUSHED + store.namespace, wait=limits.wait))
-        check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time)
+        brokers = stack.enter_context(BrokerClocks(store, list(sources), wanted=limits.broker_clock))
+        check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time, brokers=brokers)
         left = [] if receive is not None else pushed  # others receive for them; their views are filled here all the same
         intakes = [Intake(source, views, store, folder, limits, filled=source in left) for source, views in sources.items()]
         for intake in intakes:
@@ -224,6 +226,7 @@ def ingest(
             stack.enter_context(_receiving(receive, [intake for intake in intakes if intake.source in pushed], store))
         read, go = [intake for intake in intakes if intake.source not in left], threading.Event()
         readings = stack.enter_context(_reading([_Reading(intake, work, stop, go, once) for intake in read], work, stop))
+        brokers.wait()
         _commits(readings, work, stop, on_commit, check)
         for intake in intakes:
             intake.roll(least=1)

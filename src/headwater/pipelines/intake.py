@@ -40,9 +40,10 @@ class Limits:
     batch: records in one poll at most. linger: seconds that a poll waits. future: how long after it was received an event may happen;
     later ones are refused. roll: bytes of archive that make a file. wait: seconds to wait for the lease of the store. accept_loss: go on
     where a stream no longer has what is to be read next, and count what is lost. max_clock_jump: how far the wall clock may move by
-    itself, lie behind the last commit, or differ from a server's; nothing is committed beyond that. filtered: how long rows that a source's
-    filter leaves out are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long these are kept; None
-    keeps all.
+    itself, lie behind the last commit, or differ from a server's; nothing is committed beyond that. broker_clock: whether it is compared
+    with those of Kafka's brokers, for which a record a minute is written to the topic `__headwater_clock`. filtered: how long rows that a
+    source's filter leaves out are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long these are
+    kept; None keeps all.
     """
 
     batch: int = 50_000
@@ -52,6 +53,7 @@ class Limits:
     wait: float = 60.0
     accept_loss: bool = False
     max_clock_jump: Duration = "5m"
+    broker_clock: bool = True
     filtered: Duration = "30d"
     archive: Duration | None = None
     dead_letters: Duration | None = None

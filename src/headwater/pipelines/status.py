@@ -39,7 +39,8 @@ class StreamStatus(Readable):
     """A source's stream, or one partition of it: what was read, as of when, and what became of the records.
 
     known: all that was received by then has been read; latest: of the events; both microseconds. held: events that wait for their time.
-    archived: events in the archive. dead: refused records by reason.
+    archived: events in the archive. dead: refused records by reason. clock: whether ingestion compares the wall clock with that of the
+    stream's broker: "compared", or "not compared: " and why; None where there is no broker.
     """
 
     source: str
@@ -51,6 +52,7 @@ class StreamStatus(Readable):
     archived: int
     counts: Mapping[str, int]
     dead: Mapping[str, int]
+    clock: str | None = None
 
     def behind(self, now: int) -> float:
         """Seconds since everything received had been read."""
@@ -146,6 +148,8 @@ def status(
 def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:
     found, source = [], placed_source(store, of).name
     prefix = spaces.PROGRESS + spaces.name(source)
+    told = store.get([spaces.broker_clock(store.namespace + of.name)])[0]
+    compared = None if told is None else told.decode()
     for key, value in store.scan(prefix):
         partition = key[len(prefix) : -1].decode() or None
         progress = msgspec.msgpack.decode(value, type=Progress)
@@ -156,7 +160,9 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
         reasons = {} if dead is None else dict(dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
         archived = 0 if archive is None else int(archive.select(pl.len()).collect().item())
         found.append(
-            StreamStatus(of.name, partition, progress.sequence, progress.known, progress.latest, held, archived, progress.counts, reasons)
+            StreamStatus(
+                of.name, partition, progress.sequence, progress.known, progress.latest, held, archived, progress.counts, reasons, compared
+            )
         )
     return found
 
