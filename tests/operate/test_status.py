@@ -100,3 +100,22 @@ def test_each_partition_of_a_store_of_several_writers(tmp_path, clock):
 def test_where_there_is_no_store(tmp_path):
     with pytest.raises(StoreError, match="there is no online store"):
         status(project_of(streaming_view()), store=f"lmdb:{tmp_path}/none")
+
+
+@pytest.mark.parametrize(("told", "line"), [(None, ""), ("compared", ""), ("not compared: no right", "with that of its broker: no right")])
+def test_whether_the_wall_clock_is_compared_with_that_of_the_broker(told, line, store, tmp_path):
+    from rich.console import Console
+
+    from headwater.cli.status import _table
+
+    view = streaming_view()
+    Flow([view], store, tmp_path).send([{"key": 1, "at": 5, "amount": 1.0}], 10)
+    if told is not None:
+        store.commit({spaces.broker_clock("events"): told.encode()}, {})
+    found = status(project_of(view), store=store, folder=tmp_path, at=at(10))
+    assert [stream["clock"] for stream in found.to_dict()["streams"]] == [told]
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(_table(found))
+    assert ("the wall clock is not compared" in capture.get()) == bool(line)
+    assert line in capture.get()

@@ -66,9 +66,8 @@ def _table(found: Status) -> RenderableType:
         cut = "" if p.T is None else clock.moment(p.T).isoformat()
         ahead.add_row(p.model, p.level, ", ".join(p.by), p.freshness, p.stands, _age(p.age), cut, f"{p.keys:,}", p.version)
     refused = [Text(f"refused by {s.source}: {n:,} {reason}") for s in found.streams for reason, n in s.dead.items()]
-    clocks = dict.fromkeys(
-        f"the wall clock, beside that of the broker of {s.source}: {s.clock}" for s in found.streams if s.clock not in (None, "compared")
-    )
+    uncompared = {s.source: s.clock.removeprefix("not compared: ") for s in found.streams if s.clock and s.clock != "compared"}
+    clocks = [f"source {source}: the wall clock is not compared with that of its broker: {why}" for source, why in uncompared.items()]
     return Group(
         *([streams] if found.streams else []),
         views,
