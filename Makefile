@@ -4,16 +4,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_ARGS ?=
-PYTEST_ARGS ?= -n auto --maxprocesses 4
+PYTEST_ARGS ?= -n 3
 
 export PYTHON VENV
 
-.PHONY: help demo dev test plain pythons trust soak check format bench docs clean distclean
+.PHONY: help demo dev test test-full plain pythons trust soak check format bench docs clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       run the demo on real flights, into build/demo  (DEMO_ARGS="...")'
-	@echo 'make test       run the tests                                  (PYTEST_ARGS="-x -k hops")'
+	@echo 'make test       run the tests, without the slow ones            (PYTEST_ARGS="-x -k hops")'
+	@echo 'make test-full  run all tests, as CI does'
 	@echo 'make plain      build the wheel, and run every verb where nothing but it is installed'
 	@echo 'make pythons    run the core of the tests on every newer Python that this machine has'
 	@echo 'make trust      kill, stop and starve ingestion, two hundred times each (an hour)'
@@ -39,6 +40,9 @@ dev: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-full: $(VENV)/.installed-dev
+	HEADWATER_TESTS=full $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 plain:
 	sh scripts/plain_install.sh

@@ -6,19 +6,20 @@ from collections import defaultdict
 from pathlib import Path
 
 import headwater
-from headwater import errors
+from headwater import errors, operations
 
 HEAD = """# Reference
 
-Every public name, as in `import headwater as hw`. A module's first sentence heads its names.
+Every public name, as in `import headwater as hw`; names of operators are in `hw.operations`. A module's first sentence heads its names.
 """
 
 
 def page() -> str:
     """The whole page, in the markup of mkdocstrings."""
     homes = defaultdict(list)
-    for name in headwater.__all__:
-        homes[getattr(headwater, name).__module__].append(name)
+    for package in (headwater, operations):
+        for name in package.__all__:
+            homes[getattr(package, name).__module__].append(name)
     homes["headwater.errors"] = [
         name for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ == errors.__name__
     ]

@@ -16,7 +16,7 @@ import lightgbm
 import numpy as np
 
 import headwater as hw
-from headwater.backtesting.fit_options import Refits
+from headwater.definitions.fit_options import Refits
 from headwater.testing.scenarios import equal_levels
 
 METRICS = ("auc", "log_loss", "average_precision")
@@ -41,10 +41,20 @@ def claims(run: int, refits: Refits, resamples: int = 500) -> dict[str, str]:
     """The verdict of one run, by metric."""
     model, levels = equal_levels(run, estimator=small())
     found = hw.backtest(
-        model, levels=levels, split="2024-03-24T00:00Z", metrics=METRICS, min_lift=dict.fromkeys(METRICS, 0.0), refits=refits,
-        resamples=resamples, seed=run, threads=1, cold_start=0,
+        model,
+        levels=levels,
+        evaluation=hw.Evaluation(
+            split="2024-03-24T00:00Z",
+            metrics=METRICS,
+            min_lift=dict.fromkeys(METRICS, 0.0),
+            refits=refits,
+            resamples=resamples,
+            seed=run,
+            cold_start=0,
+        ),
+        resources=hw.Resources(threads=1),
     )  # fmt: skip
-    return {step.metric: step.verdict for step in found.result.paired}
+    return {step.metric: step.verdict for step in found.result.comparisons}
 
 
 def main() -> None:

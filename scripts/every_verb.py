@@ -106,7 +106,7 @@ class Running:
 
 def every_verb(folder):
     data(folder)
-    run(folder, "init", "purchases.csv", "claims.parquet", "--asked-at", "asked", "--known-at", "settled")
+    run(folder, "init", "purchases.csv", "claims.parquet", "--request-time", "asked", "--known-at", "settled")
     run(folder, "backtest", "--levels", "daily,instant", "--output", "report.html", says="report.html")
     run(folder, "dataset", "--output", "rows.parquet")
     run(folder, "train", says="next: headwater")
@@ -115,6 +115,11 @@ def every_verb(folder):
     run(folder, "apply", says="applied: version 1")
     made = json.loads(run(folder, "materialize", "--json"))
     assert sum(view["keys_written"] for view in made["views"]) > 0, made
+    port = free_port()
+    ingesting = Running(folder, "ingest", "--listen", f"127.0.0.1:{port}")
+    event = {"purchase_id": "new", "user_id": "u01", "amount": 5.0, "bought_at": datetime.now(UTC).isoformat()}
+    print("         event:", ingesting.answer(f"http://127.0.0.1:{port}/v1/events/events", [event]), flush=True)
+    ingesting.stop()
     run(folder, "status")
     run(folder, "parity")
     run(folder, "explain", "user_id__count_1d", "user_id=u01")
@@ -136,12 +141,10 @@ def every_verb(folder):
 
     path = folder / "features.py"
     text = path.read_text(encoding="utf-8")
-    streamed = text.replace('hw.csv("purchases.csv"),', 'hw.csv("purchases.csv"),\n    stream=hw.appended("new/*.jsonl"),', 1)
-    path.write_text(streamed.replace('hw.batch("1d", delay="4h")', 'hw.streaming("2s")', 1), encoding="utf-8")
+    path.write_text(text.replace("stream=hw.push()", 'stream=hw.appended("new/*.jsonl")', 1), encoding="utf-8")
     run(folder, "apply", "--allow-breaking", says="stream")
     (folder / "new").mkdir()
-    event = {"purchase_id": "new", "user_id": "u01", "amount": 5.0, "bought_at": datetime.now(UTC).isoformat()}
-    (folder / "new" / "one.jsonl").write_text(json.dumps(event) + "\n", encoding="utf-8")
+    (folder / "new" / "one.jsonl").write_text(json.dumps(event | {"purchase_id": "newer"}) + "\n", encoding="utf-8")
     run(folder, "ingest", "--once", says="1 accepted")
 
 

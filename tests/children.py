@@ -8,12 +8,12 @@ import polars as pl
 
 import headwater as hw
 from headwater import clock
-from headwater.ingestion import archive, revalidate
+from headwater.ingestion import archive, archive_files, revalidate
 from headwater.jobs import materialize, precompute
 from headwater.jobs.materialize import materialize_view
 from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted
-from headwater.online.feature_reader import OnlineView
+from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
 from tests.flow import Flow, frame, micros, streaming_view, view_of
 
@@ -30,7 +30,7 @@ def materialize_slowly(pipe, url, hours):
     """Materialize up to so many hours, in 13 buckets of small commits; says each commit."""
     materialize._EVENT = 1_000_000
     materialize._KEYS = 100
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         commit, made = store.commit, 0
 
         def told(changes, expect):
@@ -40,15 +40,15 @@ def materialize_slowly(pipe, url, hours):
             pipe.send(made)
 
         store.commit = told
-        materialize_view(many(), store, micros(3600 * hours), memory="1000MB")
+        materialize_view(many(), store, micros(3600 * hours), resources=hw.Resources(memory="1000MB"))
         pipe.send("done")
 
 
 def known_late():
-    """An arm that scores each key of `many` hourly: twice the sum of its amounts."""
+    """A variant that scores each key of `many` hourly: twice the sum of its amounts."""
     labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
     model = hw.Model("model", task="regression", features=hw.FeatureService("service", [many()]), labels=labels)
-    return hw.Arm("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h", delay="10m"), keys=["key"])))
+    return hw.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h", delay="10m"), keys=["key"])))
 
 
 class Doubled:
@@ -64,7 +64,7 @@ class Doubled:
 def score_slowly(pipe, url, hours):
     """Score up to so many hours, in 8 parts, small commits; says each part that it has made, and takes its time after it."""
     precompute._ROWS, precompute._KEYS = KEYS // 8, 100
-    arm = known_late()
+    variant = known_late()
     fitted = Fitted(Doubled(), fit_encoding(pl.DataFrame({"view__sum_amount_300d": [1.0]})), "regression", "doubled")
     real, made = precompute._ScoringRun._scores, 0
 
@@ -77,14 +77,14 @@ def score_slowly(pipe, url, hours):
         return found
 
     precompute._ScoringRun._scores = told
-    with closing(hw.open_store(url)) as store:
-        precompute.ScoringJob(arm, fitted, "1", store).run(micros(3600 * hours + 600))
+    with closing(hw.operations.open_store(url)) as store:
+        precompute.PrecomputeJob(variant, fitted, "1", store).run(micros(3600 * hours + 600))
         pipe.send("done")
 
 
 def read_all(pipe, url, keys, moments):
     """Read all keys at each of the moments, again and again; says which values were seen together at which moment and T."""
-    with closing(hw.open_store(url, readonly=True)) as store:
+    with closing(hw.operations.open_store(url, readonly=True)) as store:
         online, seen, ended = OnlineView(many(), store), set(), False
         asked = frame([(key, 0.0, 0.0) for key in range(keys)]).select("key")
         while not ended:
@@ -99,7 +99,7 @@ def read_all(pipe, url, keys, moments):
 
 def materialize_at(pipe, url, t, wait):
     """Materialize, and say what was done."""
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         made = materialize_view(many(), store, t, wait=wait)
         pipe.send((made.cut.T, made.events))
 
@@ -108,7 +108,7 @@ def seed_slowly(pipe, url, folder):
     """Open a stream with a view that is new, and fill it in parts of 8 events; says each commit, and takes its time after it."""
     revalidate.ROWS = 8
     clock.now_micros = lambda: micros(50)
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         commit, made = store.commit, 0
 
         def told(changes, expect):
@@ -126,7 +126,7 @@ def seed_slowly(pipe, url, folder):
 
 def roll_and_say(pipe, url, folder):
     """Roll the archive once, and say when the file is written, whole, in its place, and when the blocks are gone."""
-    real = archive.durable
+    real = archive_files.durable
 
     def told(frame, path):
         pipe.send("before")
@@ -134,8 +134,8 @@ def roll_and_say(pipe, url, folder):
         pipe.send("file")
         time.sleep(0.3)
 
-    archive.durable = told
-    with closing(hw.open_store(url)) as store:
+    archive_files.durable = told
+    with closing(hw.operations.open_store(url)) as store:
         archive.Roller(store, keyspace.ARCHIVE, Path(folder), "events").roll()
         pipe.send("deleted")
         pipe.send("done")

@@ -1,5 +1,6 @@
 """What all tests share: skips that fail where none are allowed, the folder `shared`, and how hard Hypothesis tries."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.alone import turn
+from tests.effort import FULL, tries
 from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.ingestion.world")
@@ -16,8 +18,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin w
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a case is a whole table, on machines that others use too
-settings.register_profile("dev", deadline=None, max_examples=60, suppress_health_check=_SLOW)
-settings.register_profile("ci", deadline=None, max_examples=100, suppress_health_check=_SLOW, derandomize=True, print_blob=True)
+settings.register_profile("dev", deadline=None, max_examples=tries(60), suppress_health_check=_SLOW)
+settings.register_profile("ci", deadline=None, max_examples=tries(100), suppress_health_check=_SLOW, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
@@ -35,6 +37,32 @@ def forgotten_clock():
     from headwater.ingestion.clock_check import PROCESS
 
     PROCESS.last = None
+
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        from tests.kernels_once import share_compilation  # numba is for workers alone
+
+        share_compilation(config.rootpath / "build" / "tests.kernels")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    gc.disable()  # thousands of items stay: looking through them again and again took as long as making them
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+def pytest_collection_modifyitems(config, items):
+    if FULL:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow") is not None]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item.get_closest_marker("slow") is None]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,6 +98,10 @@ def _fail_where_no_skip_is_allowed(report):
 
 
 def pytest_terminal_summary(terminalreporter):
+    if not FULL:
+        terminalreporter.line(
+            "the short form: without tests that are marked slow, and with few examples of each law; `make test-full` runs all"
+        )
     found = [
         (report.nodeid, line.removeprefix(PREFIX))
         for report in terminalreporter.stats.get("passed", [])

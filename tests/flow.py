@@ -10,7 +10,7 @@ import pytest
 
 import headwater as hw
 from headwater.ingestion.ingest import IngestLimits, SourceIngestor
-from headwater.ingestion.sources.stream_reader import RecordBatch
+from headwater.ingestion.sources.stream_reader import RecordBatch, between, offset_at
 
 BASE = datetime(2024, 5, 1, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def store(tmp_path):
-    with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
         yield made
 
 
@@ -97,7 +97,8 @@ class Flow:
 
     def __init__(self, views, store, folder, *, limits=None, **more):
         self.ingestor = SourceIngestor(views[0].source, views, store, folder, limits or IngestLimits(), **more)
-        self.offset = self.ingestor.writer("0").ends.get("0", 0)
+        stored = self.ingestor.writer("0").positions
+        self.offset = offset_at(stored["0"]) if "0" in stored else 0
 
     def send(self, events, now, partition="0", known=None):
         """Commit records at `now`, in seconds; each a mapping whose times are seconds. All that came by `known` has been read then."""
@@ -105,7 +106,9 @@ class Flow:
         n = len(events)
         offsets = np.arange(self.offset, self.offset + n)
         payloads = [json.dumps(e).encode() for e in events]
+        stored = self.ingestor.writer(partition).positions.get(partition)
+        first = self.offset if stored is None else min(self.offset, offset_at(stored))  # a stream may leave offsets out
+        position = between(first, self.offset + n)
         self.offset += n
-        self.ingestor.writer(partition)
-        records = RecordBatch([partition], np.zeros(n, np.int64), offsets, np.full(n, micros(now)), {partition: self.offset}, payloads)
+        records = RecordBatch([partition], np.zeros(n, np.int64), offsets, np.full(n, micros(now)), {partition: position}, payloads)
         return self.ingestor.commit([(records, dict(self.ingestor.turns))], micros(now), None if known is None else micros(known))

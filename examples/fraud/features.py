@@ -67,9 +67,8 @@ levels = {
     "nightly, known in a day": hw.Level(nightly, known_after={disputes: "1d"}),
     "live, known in a day": hw.Level(live, known_after={disputes: "1d"}),
 }
-split = "2018-07-01T00:00Z"
-metrics = ["average_precision", "precision@1%", "recall@1%", "auc"]
-project = hw.Project("fraud", [fraud], levels=levels)
+how = hw.Evaluation(split="2018-07-01T00:00Z", metrics=["average_precision", "precision@1%", "recall@1%", "auc"])
+project = hw.Project("fraud", [fraud], levels=levels, evaluation=how)
 
 if __name__ == "__main__":
-    hw.backtest(fraud, levels=levels, split=split, metrics=metrics, progress=True).write_html("report.html")
+    hw.backtest(fraud, project.levels, project.evaluation).write_html("report.html")

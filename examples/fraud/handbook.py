@@ -60,12 +60,12 @@ def read(folder: Path) -> pl.DataFrame:
 
 
 def service(payments: pl.DataFrame) -> hw.FeatureService:
-    """The fifteen features. The handbook counts the payment itself in its card's windows, so request features add it."""
+    """The fifteen features."""
     source = hw.Source("payments", history=payments, timestamp_field="paid_at", select=["card", "terminal", "amount", "is_fraud"])
     outcomes = hw.Source("outcomes", history=payments, timestamp_field="paid_at", known_after=DELAY, select=["terminal", "is_fraud"])
     exact = [hw.window(length, hop="1s") for length in WINDOWS]
     card = hw.FeatureView(
-        "card", source=source, keys=["card"], windows=exact, freshness=hw.on_request(), features=[hw.count(), hw.sum("amount")]
+        "card", source=source, keys=["card"], windows=exact, freshness=hw.on_request(), features=[hw.count(), hw.mean("amount")]
     )
     delayed = [hw.window(length, offset=DELAY, hop="1s") for length in WINDOWS]
     terminal = hw.FeatureView(
@@ -85,16 +85,16 @@ def service(payments: pl.DataFrame) -> hw.FeatureService:
 
 
 def features(payments: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Float64 (rows, 15): amount, weekend, night; count and mean amount of the card; count and share of fraud of the terminal."""
-    computed = hw.get_historical_features(service(payments), rows.rename({"paid_at": "timestamp"}).with_columns(paid_at="timestamp"))
-    columns: list[pl.Expr] = []
-    for window in WINDOWS:
-        number, total = pl.col(f"card__count_{window}"), pl.col(f"card__sum_amount_{window}")
-        columns += [number + 1, ((total + pl.col("amount")) / (number + 1)).alias(f"card__mean_{window}")]
-    for window in WINDOWS:
-        delayed = [name for name in computed.columns if name.startswith("terminal__") and f"_{window}_" in name]
-        columns += [pl.col(name).fill_null(0) for name in delayed]
-    return computed.select("amount", "weekend", "night", *columns).cast(pl.Float64)
+    """Float64 (rows, 15): amount, weekend, night; count and mean amount of the card; count and share of fraud of the terminal.
+
+    The handbook's windows are (t - w, t]: they hold the payment at t itself. headwater's are [T - w, T). Times have a resolution of one
+    second, so the same payments are in the window of a request one second later.
+    """
+    asked = rows.with_columns(timestamp=pl.col("paid_at") + timedelta(seconds=1))
+    computed = hw.get_historical_features(service(payments), asked)
+    columns = [f"card__{name}_{window}" for window in WINDOWS for name in ("count", "mean_amount")]
+    delayed = [f"terminal__{name}_{window}_offset_7d" for window in WINDOWS for name in ("count", "risk")]
+    return computed.select("amount", "weekend", "night", *columns, pl.col(delayed).fill_null(0)).cast(pl.Float64)
 
 
 def split(payments: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

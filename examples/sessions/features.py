@@ -70,9 +70,8 @@ levels = {
     "session live": hw.Level(),  # as defined
     "all live": hw.Level(live),
 }
-split = "2024-03-15T00:00Z"
-metrics = ["ndcg@10", "recall@5"]
-project = hw.Project("feed", [feed], levels=levels)
+how = hw.Evaluation(split="2024-03-15T00:00Z", metrics=["ndcg@10", "recall@5"])
+project = hw.Project("feed", [feed], levels=levels, evaluation=how)
 
 if __name__ == "__main__":
-    hw.backtest(feed, levels=levels, split=split, metrics=metrics, progress=True).write_html("report.html")
+    hw.backtest(feed, project.levels, project.evaluation).write_html("report.html")

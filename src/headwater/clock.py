@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 _STEADY = tuple(getattr(time, name) for name in ("CLOCK_MONOTONIC", "CLOCK_BOOTTIME") if hasattr(time, name))
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> datetime:
@@ -23,22 +23,22 @@ def steady_micros() -> tuple[int, ...]:
     return tuple(time.clock_gettime_ns(which) // 1000 for which in _STEADY)
 
 
-def micros(moment: datetime) -> int:
+def micros(timestamp: datetime) -> int:
     """A tz-aware timestamp as microseconds since 1970 UTC.
 
     >>> micros(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
     1000000
     """
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (timestamp - EPOCH) // timedelta(microseconds=1)
 
 
-def moment(micros_since: int) -> datetime:
+def timestamp(micros_since: int) -> datetime:
     """Microseconds since 1970 UTC as a tz-aware timestamp.
 
-    >>> moment(1_000_000).isoformat()
+    >>> timestamp(1_000_000).isoformat()
     '1970-01-01T00:00:01+00:00'
     """
-    return _EPOCH + timedelta(microseconds=micros_since)
+    return EPOCH + timedelta(microseconds=micros_since)
 
 
 def now_micros() -> int:

@@ -81,13 +81,14 @@ class LostError(FencedError):
 class RetentionError(DataError):
     """A stream no longer has the records to read next: they are older than its retention.
 
-    stream: its name in messages. partition: of the stream. wanted: the offset to read next. first: the first offset available.
+    stream: its name in messages. partition: of the stream. wanted: the offset to read next. first: the first offset available;
+    position: the same as the stream's reader writes it. lost: how many records are gone at most.
     """
 
-    def __init__(self, stream: str, partition: str, *, wanted: int, first: int) -> None:
-        self.stream, self.partition, self.wanted, self.first = stream, partition, wanted, first
+    def __init__(self, stream: str, partition: str, *, wanted: int, first: int, position: bytes, lost: int) -> None:
+        self.stream, self.partition, self.wanted, self.first, self.position, self.lost = stream, partition, wanted, first, position, lost
         super().__init__(
-            f"{stream}, partition {partition}: offset {wanted} is to be read next, and the first one still there is {first}: up to {first - wanted:,} "
+            f"{stream}, partition {partition}: offset {wanted} is to be read next, and the first one still there is {first}: up to {lost:,} "
             "records were deleted before they were read. Rebuild the view from its archive or history, or go on without them with --accept-loss"
         )
 
@@ -192,3 +193,33 @@ def read_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
 
 
 _SHORT: Final = 3  # characters; a shorter string is not treated as a secret, since any word may contain it
+
+
+class HeadwaterWarning(UserWarning):
+    """Something that is allowed and probably not meant."""
+
+
+class RowsLeftOutWarning(HeadwaterWarning):
+    """Rows of a source or of labels that nothing can be computed of, such as those without a time.
+
+    left_out: by reason, how many rows; all of the reasons, duplicates too, which are no cause for a warning.
+    """
+
+    def __init__(self, message: str, left_out: Mapping[str, int]) -> None:
+        super().__init__(message)
+        self.left_out = dict(left_out)
+
+
+class StaleWarning(HeadwaterWarning):
+    """Values of the online store that are older than their views promise.
+
+    ages: by view, how old its values are, in seconds.
+    """
+
+    def __init__(self, message: str, ages: Mapping[str, float]) -> None:
+        super().__init__(message)
+        self.ages = dict(ages)
+
+
+class NoEventsWarning(HeadwaterWarning):
+    """Rows before whose times no event of a source is known."""

@@ -1,7 +1,8 @@
 """Tables that plugins extend, and the entry points that find plugins.
 
 A package lists functions under `[project.entry-points."headwater.plugins"]` in its pyproject.toml. Each is called once: before the lookup
-of an unknown name, or the iteration of a table. It adds rows to tables: `FUNCTIONS`, `TABLE`, `TASKS` and `FAMILIES` are `Rows`.
+of an unknown name, or the iteration of a table. It adds rows to tables: `FUNCTIONS`, `TABLE`, `TASKS`, `FAMILIES`, `FEEDS` and `STORES`
+are `Rows`.
 """
 
 from __future__ import annotations

@@ -22,6 +22,11 @@ def share_processors() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def one_thread() -> None:
+    """Let polars use one thread in this process, and in those that it starts; before it is loaded."""
+    os.environ["POLARS_MAX_THREADS"] = "1"
+
+
 def threads() -> int:
     """Number of threads of the kernels: HEADWATER_THREADS, else the number of cores."""
     value = os.environ.get("HEADWATER_THREADS", "")
@@ -30,6 +35,11 @@ def threads() -> int:
     if not value.isdigit() or int(value) < 1:
         raise UsageError(f"HEADWATER_THREADS is {value!r}; give an integer of at least 1")
     return int(value)
+
+
+def engine() -> str:
+    """The name of the engine that reads tables and computes features: HEADWATER_ENGINE, else "local"."""
+    return os.environ.get("HEADWATER_ENGINE", "") or "local"
 
 
 _PROJECT = [Path()]  # the folder in force is the last one; of the process, since threads read files too
@@ -60,7 +70,7 @@ def on_disk(path: str | Path, name: str) -> Path:
     'rows.parquet'
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
-        raise UsageError(f"{name} {path} looks like a URL, and outputs are files of this machine; write it here, then copy it")
+        raise UsageError(f"{name} {path} looks like a URL, and outputs are local files; write a local file, then copy it")
     return Path(path)
 
 
@@ -102,7 +112,7 @@ def secret(name: str) -> str:
     """
     value = os.environ.get(name)
     if value is None:
-        raise UsageError(f"the environment variable {name} is not set, and a definition says env({name!r}); set it before connecting")
+        raise UsageError(f"the environment variable {name} is not set, and a definition uses env({name!r}); set it before connecting")
     return value
 
 

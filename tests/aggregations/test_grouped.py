@@ -21,6 +21,7 @@ from headwater.kernel.layer import Layer, Use, spans
 from headwater.testing import cases, conformance
 from headwater.testing.cases import BASE
 from headwater.testing.examples import value_of
+from tests.effort import tries
 
 SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -235,7 +236,7 @@ def test_ten_thousand_categories_and_a_hundred_kept():
     assert len(found[-1]) == 100
 
 
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 @given(seed=st.integers(0, 2**32), kinds=st.sampled_from([1, 5, 60]), late=st.booleans(), max_keys=st.integers(1, 4))
 def test_a_few_hundred_events_are_counted_as_plain_python_does(seed, kinds, late, max_keys):
     random = Random(seed)
@@ -275,9 +276,9 @@ def test_a_few_hundred_events_are_counted_as_plain_python_does(seed, kinds, late
 
 
 @pytest.mark.parametrize("law", conformance.LAWS)
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 @given(random=st.randoms(use_true_random=False))
-@pytest.mark.filterwarnings("ignore::headwater.definitions.base.HeadwaterWarning")
+@pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
 def test_every_map_obeys(law, random):
     conformance.LAWS[law](random.choice(MAPS), random)
 

@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.aggregations import run
 from headwater.aggregations.table import TABLE
-from headwater.definitions.base import HeadwaterWarning
+from headwater.errors import HeadwaterWarning
 from headwater.testing import cases, conformance
+from tests.effort import FULL, tries
 
 RANDOM = st.randoms(use_true_random=False)
 AGGREGATIONS = cases.aggregations()
 
-pytestmark = pytest.mark.filterwarnings("ignore::headwater.definitions.base.HeadwaterWarning")  # windows shorter than delays are meant
+pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")  # windows shorter than delays are meant
 
 
 @pytest.mark.parametrize(("late", "changes"), [(False, False), (True, False), (True, True)], ids=["in order", "late", "changes"])
-@settings(max_examples=150)
+@settings(max_examples=tries(150))
 @given(random=RANDOM)
 def test_every_value_is_the_naive_one(late, changes, random):
     with warnings.catch_warnings():
@@ -33,14 +34,14 @@ def test_every_value_is_the_naive_one(late, changes, random):
 
 @pytest.mark.parametrize("function", TABLE)
 @pytest.mark.parametrize("law", conformance.LAWS)
-@settings(max_examples=12)
+@settings(max_examples=tries(12))
 @given(random=RANDOM)
 def test_every_aggregation_obeys(law, function, random):
     chosen = random.choice([a for a in AGGREGATIONS if a.function == function])
     conformance.LAWS[law](chosen, random)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(4 if FULL else 1))
 @pytest.mark.parametrize("law", conformance.LAWS)
 def test_seeded_cases_need_no_hypothesis(law, seed):
     for aggregation in AGGREGATIONS:
@@ -51,7 +52,7 @@ def test_the_aggregations_of_cases_are_those_of_the_table():
     assert {a.function for a in AGGREGATIONS} == set(TABLE)
 
 
-@settings(max_examples=25)
+@settings(max_examples=tries(25))
 @given(random=RANDOM)
 def test_any_threads_and_any_chunk_give_the_same_bits(random):
     given_ = cases.case(random)
@@ -61,7 +62,9 @@ def test_any_threads_and_any_chunk_give_the_same_bits(random):
         for chunk in (1, 3, 16):
             run._CHUNK = chunk
             for threads in (1, 2, 4):
-                found = hw.get_historical_features(given_.readable(), given_.asked, threads=threads).select(given_.view.feature_names)
+                found = hw.get_historical_features(given_.readable(), given_.asked, resources=hw.Resources(threads=threads)).select(
+                    given_.view.feature_names
+                )
                 assert conformance.bits(found) == first, f"chunk {chunk}, {threads} threads: {given_}"
     finally:
         run._CHUNK = original
@@ -112,7 +115,7 @@ def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, known)
         view = hw.FeatureView(
             "view", source=source, keys=["key"], features=features, windows=["1m", "10m", "lifetime"], freshness=hw.streaming("1s")
         )
-        found = hw.get_historical_features(view, asked, threads=threads).sort("place")
+        found = hw.get_historical_features(view, asked, resources=hw.Resources(threads=threads)).sort("place")
         seen.append(conformance.bits(found.select(view.feature_names)))
     assert all(bits == seen[0] for bits in seen)
 

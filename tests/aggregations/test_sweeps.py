@@ -15,6 +15,7 @@ from headwater.aggregations import run, visible_ranges
 from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
 from headwater.kernel.layer import Use
 from headwater.testing import cases, conformance
+from tests.effort import tries
 
 FEATURES = [
     hw.top_k("word", k=3),
@@ -76,6 +77,7 @@ def view(events, known, freshness):
     return hw.FeatureView("view", source=source, keys=["key"], features=FEATURES, windows=WINDOWS, freshness=freshness)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [None, "known"], ids=["in order", "late"])
 @pytest.mark.parametrize("freshness", [hw.streaming("1s"), hw.measured(["0s", "30s", "5m"])], ids=["streaming", "measured"])
 @pytest.mark.parametrize("kinds", [4, 900])
@@ -91,12 +93,12 @@ def test_bits_do_not_depend_on_order_threads_chunks_or_slices(monkeypatch, known
         mixed = events if seed is None else events.sample(fraction=1, shuffle=True, seed=seed)
         again = place if seed is None else place.sample(fraction=1, shuffle=True, seed=seed)
         made = view(mixed, known, freshness)
-        found = hw.get_historical_features(made, again, threads=threads).sort("place").select(made.feature_names)
+        found = hw.get_historical_features(made, again, resources=hw.Resources(threads=threads)).sort("place").select(made.feature_names)
         seen.append([[repr(v) for v in column.to_list()] for column in found])
     assert all(bits == seen[0] for bits in seen)
 
 
-@settings(max_examples=15)
+@settings(max_examples=tries(15))
 @given(seed=st.integers(0, 2**32), kinds=st.sampled_from([1, 5, 300]), late=st.booleans())
 def test_a_few_hundred_events_are_counted_as_plain_python_does(seed, kinds, late):
     random = Random(seed)
@@ -121,16 +123,16 @@ def test_a_few_hundred_events_are_counted_as_plain_python_does(seed, kinds, late
 AGGREGATIONS = [a for a in cases.aggregations() if a.function in {f.function for f in FEATURES}]
 
 
-@settings(max_examples=150)
+@settings(max_examples=tries(150))
 @given(random=st.randoms(use_true_random=False))
 def test_a_sweep_gives_the_bits_of_the_merge(random):
     conformance.sweeping_is_merging(random.choice(AGGREGATIONS), random)
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["in order", "late"])
-@settings(max_examples=100)
+@settings(max_examples=tries(100))
 @given(random=st.randoms(use_true_random=False))
-@pytest.mark.filterwarnings("ignore::headwater.definitions.base.HeadwaterWarning")
+@pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
 def test_every_value_is_the_naive_one(late, random):
     conformance.compare(cases.case(random, random.sample(AGGREGATIONS, 3), late=late))
 

@@ -1,5 +1,6 @@
 """A whole assessment: made of a small project, of a backtest's JSON, of nothing; shown as a page, as Markdown and as JSON."""
 
+import dataclasses
 import json
 import re
 from datetime import datetime, timedelta
@@ -9,18 +10,19 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.assessing import network, published
 from headwater.assessing.lift import lift_of
+from headwater.assessing.network import network
+from headwater.assessing.questions import read_answers, with_effects, write_questions
 from headwater.assessing.request_time import Asked, at_request, lost_at, over_budget
 from headwater.cli.projects import load
 from headwater.errors import UsageError
 from headwater.logs.serving_log_rows import LATENCY
-from headwater.reports.document import Bullets, Part, Table, Text, to_markdown
+from headwater.reports.document import Bullets, Section, Table, Text, to_markdown
 from headwater.results.measurement import Missing, measured
 from tests.assessing.conftest import NOW, project, source, view
 
 LEVELS = {"daily": hw.Level(hw.batch("1d")), "instant": hw.Level(hw.on_request())}
-PLAIN = {"attribute": False, "time_out": ()}
+PLAIN = hw.Evaluation(attribute=False, timeouts=())
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +47,33 @@ def busy(asked: datetime, n: int | None = view["count_1d"]) -> float:
     text = text.replace('hw.parquet("', f'hw.parquet("{place}/')
     (place / "features.py").write_text("from datetime import datetime\n" + text, encoding="utf-8")
     found = load(str(place / "features.py")).project
-    backtest = hw.backtest(found.models[0], levels=found.levels, resamples=300)
-    return found, backtest, hw.assess(found, backtest=backtest, folder=place / "home", store=f"lmdb:{place}/store")
+    backtest = hw.backtest(found.models[0], levels=found.levels, evaluation=hw.Evaluation(resamples=300))
+    return (
+        found,
+        backtest,
+        hw.assess(found, backtest=backtest, locations=hw.Locations(data_dir=place / "home", store=f"lmdb:{place}/store")),
+    )
 
 
 # ---------------------------------------------------------------- the whole
 
 
+@pytest.mark.slow
 def test_every_part_is_there_or_says_why_not(made):
     _, _, found = made
     assert found.decision.action == "compute these at request time"
-    assert found.verdict.startswith("Compute user at request time: instant gives +0.1")
+    assert found.verdict.startswith("Compute features at request time (instant). Of 100 outcomes you flag, ")
+    assert found.verdict.startswith(found.backtest.recommendation.first_line)
+    assert "instant gives +0.1" in found.verdict
+    assert "Views to keep fresh: user." in found.verdict
     assert "no stream=" in found.verdict
     assert [stage.name for stage in found.plan.stages] == ["on request, batch features", "user"]
     assert isinstance(found.latency, Missing)
-    assert "served log" in found.latency.reason
+    assert "serving log" in found.latency.reason
     assert found.cost.way("streaming").lacks == ["S"]  # no store: its size is not known
-    assert found.network.experiment.startswith("user-level A/B")
+    assert found.network.experiment.startswith("not known")
+    assert len(found.network.unanswered) == 3
+    assert "Network effects are not ruled out: 3 of 3 questions are not answered." in found.risks
     (busy,) = found.at_request
     assert busy.p99.value < 0.001
     assert [one.share for one in busy.timed_out] == [0.0, 0.01, 0.05, 0.2]
@@ -86,7 +98,6 @@ def test_the_page_needs_nothing_beside_itself(made, tmp_path):
         "cost",
         "network",
         "readiness",
-        "others",
     ]
     assert "default-src 'none'" in own
 
@@ -94,9 +105,10 @@ def test_the_page_needs_nothing_beside_itself(made, tmp_path):
 def test_markdown_has_the_same_parts(made):
     text = made[2].to_markdown()
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    assert heads[0] == "Compute user at request time"
-    assert len(heads) == 11
-    assert "no published figures are shown" in text
+    assert heads[0] == made[2].decision.first_line
+    assert heads[0].startswith("Compute features at request time (instant).")
+    assert len(heads) == 10
+    assert "Not answered" in text
 
 
 def test_json_round_trip(made, tmp_path):
@@ -104,54 +116,77 @@ def test_json_round_trip(made, tmp_path):
     of, backtest, found = made
     path = tmp_path / "backtest.json"
     path.write_text(json.dumps(backtest.to_dict(), allow_nan=False), encoding="utf-8")
-    assert lift_of(path) == lift_of(backtest)
-    again = hw.assess(of, backtest=path, folder=tmp_path, store=f"lmdb:{tmp_path}/store", **PLAIN).to_dict()
+    assert lift_of(path).backtest.to_dict() == backtest.to_dict()
+    again = hw.assess(
+        of, backtest=path, locations=hw.Locations(data_dir=tmp_path, store=f"lmdb:{tmp_path}/store"), evaluation=PLAIN
+    ).to_dict()
     whole = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert again["backtest"] == whole["backtest"]
     assert again["decision"]["action"] == whole["decision"]["action"]
     assert again["decision"]["gain"] == whole["decision"]["gain"]
-    (point,) = again["cost"]["points"]
-    assert (point["from"], point["to"], point["lift"]) == ("daily", "instant", whole["decision"]["gain"])
-    inner = hw.assess(of, backtest=whole["backtest"], folder=tmp_path, store=f"lmdb:{tmp_path}/store", **PLAIN)
+    assert [each["level"] for each in again["cost"]["levels"]] == ["daily", "instant"]
+    inner = hw.assess(
+        of, backtest=whole["backtest"], locations=hw.Locations(data_dir=tmp_path, store=f"lmdb:{tmp_path}/store"), evaluation=PLAIN
+    )
     assert inner.decision.sentence == again["decision"]["sentence"]
+
+
+def test_old_keywords_work_for_one_release(made, tmp_path):
+    of, backtest, _ = made
+    old = {
+        "folder": tmp_path,
+        "store": f"lmdb:{tmp_path}/store",
+        "attribute": False,
+        "time_out": (),
+        "worth": 0.5,
+        "levels": of.levels,
+        "network": ["supply"],
+    }
+    with pytest.warns(DeprecationWarning, match="is deprecated") as caught:
+        found = hw.assess(of, backtest=backtest, **old)
+    places = hw.Locations(data_dir=tmp_path, store=f"lmdb:{tmp_path}/store")
+    with pytest.warns(DeprecationWarning, match=r"value_per_point=\) is deprecated"):
+        assert found.decision == hw.assess(of, backtest=backtest, evaluation=PLAIN, locations=places, value_per_point=0.5).decision
+    assert [effect.effect for effect in found.network.effects] == ["supply"]
+    assert found.network.unanswered == []
+    written = {str(warning.message).partition("write ")[2] for warning in caught}
+    assert written >= {"Project(levels=...)", "value_per_point=...", "evaluation=Evaluation(attribute=..., timeouts=...)"}
 
 
 def test_a_project_without_data_is_assessed_all_the_same(tmp_path):
     gone = hw.Source("payments", history=hw.parquet(str(tmp_path / "gone.parquet")), timestamp_field="at", select=["card", "amount"])
     of = project(view(gone), labels=hw.parquet(str(tmp_path / "labels.parquet")))
-    found = hw.assess(of, folder=tmp_path)
+    found = hw.assess(of, locations=hw.Locations(data_dir=tmp_path))
     assert found.decision.action == "not decided"
     assert "could not be run" in found.verdict
-    assert "fraud" in {one.use for one in found.published}
     assert found.write_html(tmp_path / "page.html").stat().st_size > 1_000_000
-    assert "Not decided yet" in found.to_markdown()
+    assert found.to_markdown().startswith("# Cannot decide: without a backtest")
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"backtest": "nowhere.json"}, "no backtest at nowhere.json; write one with: headwater backtest --json"),
-        ({"backtest": {"model": "churn"}}, "lacks headline, levels, paired, leak_audit"),
+        ({"backtest": {"model": "churn"}}, "is not the JSON of a backtest of this version: Object missing required field `task`"),
         ({"backtest": 7}, "backtest is int"),
-        ({"worth": -1.0}, "worth is -1.0"),
-        ({"time_out": (5,)}, "shares of calls from 0 to 1"),
-        ({"network": ["adversary"]}, "adversaries"),
-        ({"network": ["none", "supply"]}, "cannot be combined"),
+        ({"answers": {"adversary": "yes"}}, "answers: no question is named 'adversary'; did you mean 'adversaries'?"),
+        ({"answers": {"supply": "maybe"}}, "answers: supply is answered 'maybe'; give one of 'yes', 'no', or nothing"),
+        ({"answers": {"S2": True}}, "give a number of seconds"),
         ({"model": "chrun"}, "churn"),
     ],
 )
 def test_wrong_inputs_are_named(made, tmp_path, given, words):
     of, _, _ = made
     with pytest.raises(UsageError, match=re.escape(words)):
-        hw.assess(of, folder=tmp_path, **given)
+        hw.assess(of, locations=hw.Locations(data_dir=tmp_path), **given)
 
 
 def test_a_backtest_of_another_model_is_refused(made, tmp_path):
     with pytest.raises(UsageError, match="of model 'churn', and the assessment of 'fraud'"):
-        hw.assess(project(view(source())), backtest=made[1], folder=tmp_path)
+        hw.assess(project(view(source())), backtest=made[1], locations=hw.Locations(data_dir=tmp_path))
 
 
-@pytest.mark.parametrize(("text", "words"), [("[1]", "an object"), ("{", "not the JSON"), ('{"model": 1}', "lacks headline")])
+@pytest.mark.parametrize(("text", "words"), [("[1]", "an object"), ("{", "not the JSON"), ('{"model": 1}', "of this version")])
 def test_a_file_that_is_no_backtest(tmp_path, text, words):
     path = tmp_path / "b.json"
     path.write_text(text, encoding="utf-8")
@@ -159,16 +194,20 @@ def test_a_file_that_is_no_backtest(tmp_path, text, words):
         lift_of(path)
 
 
+@pytest.mark.slow
 def test_the_command_writes_page_markdown_and_json(folder, run):
-    found = run("assess", "--no-attribution", "--json", "--markdown", "a.md", "--store", "lmdb:store", "--data-dir", "home")
+    found = run(
+        "assess", "--no-attribution", "--network", "none", "--json", "--markdown", "a.md", "--store", "lmdb:store", "--data-dir", "home"
+    )
     assert found.returncode == 0, found.stderr
     said = json.loads(found.stdout)
     assert said["decision"]["action"] == "compute these at request time"
+    assert said["network"]["experiment"].startswith("user-level A/B")
     assert (folder / said["page"]).read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert (folder / "a.md").read_text(encoding="utf-8").startswith("# Compute user at request time")
+    assert (folder / "a.md").read_text(encoding="utf-8").startswith("# Compute features at request time (instant).")
     (folder / "backtest.json").write_text(json.dumps(said["backtest"]), encoding="utf-8")
     cost = run("assess", "cost", "--backtest", "backtest.json", "--store", "lmdb:store", "--data-dir", "home")
-    assert "daily to instant" in cost.stdout, cost.stderr
+    assert "runs a day" in cost.stdout, cost.stderr
     wrong = run("assess", "--backtest", "gone.json", "--store", "lmdb:store", "--data-dir", "home")
     assert wrong.returncode != 0
     assert "no backtest at gone.json" in wrong.stderr
@@ -201,7 +240,7 @@ def test_the_lift_falls_as_more_calls_time_out():
     of = view(source(events))
     stale = project(of, labels=asked, features=hw.FeatureService("card_v1", [of, doubled])).models[0]
     shares = (0.0, 0.2, 1.0)
-    (found,) = at_request(Asked(stale, ("daily", LEVELS["daily"]), ("instant", LEVELS["instant"]), shares=shares))
+    (found,) = at_request(Asked(stale, ("daily", LEVELS["daily"]), ("instant", LEVELS["instant"]), hw.Evaluation(timeouts=shares)))
     lifts = [one.lift for one in found.timed_out]
     assert abs(lifts[0].delta) < 0.02  # both levels have it
     assert lifts[0].delta > lifts[1].delta > lifts[2].delta
@@ -230,13 +269,13 @@ def test_what_a_third_party_feeds_is_computed_of_its_fallback():
     model = project(of, labels=asked, features=hw.FeatureService("card_v1", [of, party, seen])).models[0]
     levels = ("daily", LEVELS["daily"]), ("instant", LEVELS["instant"])
     log = pl.DataFrame({f"{LATENCY}__third party": [1_000] * 98 + [90_000] * 2})
-    function, http = at_request(Asked(model, *levels, shares=(0.0, 1.0), log=log))
+    function, http = at_request(Asked(model, *levels, hw.Evaluation(timeouts=(0.0, 1.0)), log=log))
     assert http.timed_out[1].lift.delta < -0.3  # `seen` is lost with it, or the model would go by that
     assert function.timed_out[1].lift.delta > http.timed_out[1].lift.delta
     assert (http.fallback, function.fallback) == ("score = 0.5", "null")
     assert http.p50.value == pytest.approx(0.001)
     assert http.p99.value > 0.05
-    assert "not called" in at_request(Asked(model, *levels, shares=()))[1].p99.reason
+    assert "not called" in at_request(Asked(model, *levels, hw.Evaluation(timeouts=())))[1].p99.reason
 
 
 def test_a_budget_and_a_lost_lift_are_told(made):
@@ -249,57 +288,72 @@ def test_a_budget_and_a_lost_lift_are_told(made):
     assert not lost_at(busy) < 1  # 20 % cost little here
 
 
-# ---------------------------------------------------------------- network effects, others' figures
+# ---------------------------------------------------------------- network effects
 
 
-def named(name, label="label", task="binary"):
-    asked = pl.DataFrame({"list": [1, 1], "item": ["a", "b"], "card": ["c0", "c1"], "at": [NOW, NOW], label: [True, False]})
-    labels = hw.Labels(name, table=asked, timestamp_field="at", label=label, known_after="1d")
-    of = view(hw.Source("events", history=None, timestamp_field="at", select=["card", "amount"]))
-    return hw.Model(name, features=hw.FeatureService("f_v1", [of]), labels=labels, task=task)
+NO = dict.fromkeys(("supply", "adversaries", "feedback"), False)
 
 
 @pytest.mark.parametrize(
-    ("model", "answered", "effects", "experiment"),
+    ("answers", "effects", "experiment"),
     [
-        (named("card_fraud"), None, ["adversaries"], "cluster"),
-        (named("next_click", task=hw.Ranking(group="list", item="item")), None, ["feedback"], "interleaving"),
-        (named("hourly_rentals"), None, ["supply"], "switchback"),
-        (named("credit_default"), None, [], "user-level A/B"),
-        (named("card_fraud"), ["none"], [], "user-level A/B"),
-        (named("eta"), ["supply", "adversaries"], ["adversaries", "supply"], "switchback"),
+        ({}, [], "not known"),
+        ({"feedback": False}, [], "not known"),
+        (NO, [], "user-level A/B"),
+        (NO | {"adversaries": True}, ["adversaries"], "cluster"),
+        (NO | {"feedback": True}, ["feedback"], "interleaving"),
+        ({"feedback": True}, ["feedback"], "interleaving"),
+        ({"adversaries": True, "supply": True}, ["supply", "adversaries"], "switchback"),  # the strictest
     ],
 )
-def test_network_effects_and_the_experiment_that_tells(model, answered, effects, experiment):
-    found = network.network(model, answered)
-    assert [one.effect for one in found.effects] == effects
+def test_answers_determine_the_experiment(answers, effects, experiment):
+    found = network(answers)
+    assert [effect.effect for effect in found.effects] == effects
     assert found.experiment.startswith(experiment)
-    assert bool(found.questions) is (answered is None)
-    assert all(one.known == ("likely" if answered is None else "answered") for one in found.effects)
+    assert len(found.unanswered) == 3 - len(answers)
 
 
-def test_others_figures_have_a_source_of_their_own_each():
-    assert all(one.source.startswith("https://") and one.gave and one.fresher for one in published.TABLE)
-    assert {one.who for one in published.published(named("card_fraud"))} == {"Instacart"}
-    assert {one.use for one in published.published(named("x", task=hw.Ranking(group="list", item="item")))} == {"recommendations"}
-    assert published.published(named("credit_default")) == []
+@pytest.mark.slow
+def test_names_and_tasks_do_not_determine_it(made):
+    """A model of fraud is not said to have adversaries: nobody has answered."""
+    of, backtest, _ = made
+    fraud = hw.Project("p", [dataclasses.replace(of.models[0], name="card_fraud")])
+    given = {**backtest.to_dict(), "model": "card_fraud"}
+    found = hw.assess(fraud, backtest=given, locations=hw.Locations(data_dir="/nonexistent"), evaluation=PLAIN)
+    assert found.network.effects == []
 
 
-def test_others_figures_change_no_verdict(made, monkeypatch):
+def test_answers_are_read_from_the_file_of_questions(made, tmp_path):
     of, backtest, found = made
-    monkeypatch.setattr(published, "use_cases", lambda model: ["ads", "fraud"])
-    again = hw.assess(of, backtest=backtest, attribute=True, time_out=(), folder=found_folder(found))
-    assert again.published
-    assert again.decision.sentence == found.decision.sentence
+    path = tmp_path / "questions.toml"
+    write_questions(path)
+    assert read_answers(path).effects == {}
+    text = re.sub(r'(\[supply\].*?answer = )""', r'\1"yes"', path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    path.write_text(text, encoding="utf-8")
+    again = hw.assess(of, backtest=backtest, answers=read_answers(path), locations=hw.Locations(data_dir=tmp_path), evaluation=PLAIN)
+    assert again.network.experiment.startswith("switchback")
+    assert [len(again.network.unanswered), len(again.to_dict()["network"]["not_answered"])] == [2, 2]
+    assert any("(supply, as answered)" in risk for risk in again.risks)
+    assert again.decision.sentence == found.decision.sentence  # an effect changes the experiment, not the verdict
+    assert "Not answered" in again.to_markdown()
+    settled = hw.assess(
+        of,
+        backtest=backtest,
+        answers={"supply": "no", "adversaries": "no", "feedback": "no"},
+        locations=hw.Locations(data_dir=tmp_path),
+        evaluation=PLAIN,
+    )
+    assert "None, as you answered." in settled.to_markdown()
 
 
-def found_folder(found):
-    """A folder without logs."""
-    return f"/nonexistent/{found.model}"
+@pytest.mark.parametrize(("effects", "words"), [("adversary", "adversaries"), ("none,supply", "cannot be combined"), ("", "of supply")])
+def test_wrong_effects_are_named(effects, words):
+    with pytest.raises(UsageError, match=words):
+        with_effects(None, effects)
 
 
 def test_markdown_shows_a_users_text_and_runs_none_of_it():
-    text = to_markdown(Part("x", "a|b", [Text("<i>"), Bullets(["*x*"]), Table("t", ("h",), [["1|2"]]), Table("none", ("h",), [])]))
+    text = to_markdown(Section("x", "a|b", [Text("<i>"), Bullets(["*x*"]), Table("t", ("h",), [["1|2"]]), Table("none", ("h",), [])]))
     assert text.splitlines()[0] == r"## a\|b"
     assert "<i>" not in text
     assert r"| 1\|2 |" in text

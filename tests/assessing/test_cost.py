@@ -5,17 +5,17 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
+from msgspec import structs
 
 import headwater as hw
 from headwater.assessing import formulas, prices
 from headwater.assessing.cost import cost, costed, swings_of, way
-from headwater.assessing.cost_inputs import Inputs, Where, inputs
+from headwater.assessing.cost_inputs import Inputs, inputs
 from headwater.errors import UsageError
-from headwater.logs.serving_log import ServedLog
-from headwater.models.registry import ModelRegistry
+from headwater.reports.page import render
 from headwater.reports.readiness_and_cost import cost_section
+from headwater.results.cost_result import LevelCost
 from headwater.results.measurement import Missing, Number
-from headwater.training.train import train
 from tests.assessing.conftest import ago, payments, project, source, view
 from tests.logs.conftest import about, one
 
@@ -86,10 +86,10 @@ def given(values):
     return {name: Number(value, "", "given", "planted") for name, value in values.items()}
 
 
-def of(values, steps=()):
+def of(values):
     made = project(view(source(payments(10))))
     readings = {name: given(values).get(name, Missing("not planted")) for name in formulas.SYMBOLS}
-    return costed(made.models[0], Inputs(readings, Number(0.98, "share", "measured", "planted"), {"card": {}}), steps)
+    return costed(made.models[0], Inputs(readings, Number(0.98, "share", "measured", "planted"), {"card": {}}))
 
 
 def test_a_way_that_lacks_a_number_says_which():
@@ -116,23 +116,19 @@ def test_the_swing_of_an_input_is_the_cost_with_it_alone_changed():
     assert widths == sorted(widths, reverse=True)
 
 
-def test_money_for_a_point_of_lift():
-    steps = [
-        ("daily", "live", "auc", 0.02, "batch", "real-time"),
-        ("live", "x", "auc", -0.01, "batch", "real-time"),
-        ("a", "b", "auc", 0.1, "batch", "batch"),
-    ]
-    first, harm, alike = of(A | C, steps).points
-    extra = formulas.on_request(A) + formulas.streaming(C) - min(formulas.batch(A), formulas.on_request(A))
-    assert first.extra.value == pytest.approx(extra)
-    assert first.per_point.value == pytest.approx(extra / 2)
-    assert "lift is not above 0" in harm.per_point.reason
-    assert isinstance(alike.extra, Missing)
+def test_how_often_a_job_runs_has_a_price():
+    """1,000,000 events a day of 50,000 keys, one view. Daily: 50 s of CPU and 50,000 rows; hourly: 24 runs of 41,667 events each."""
+    x = {"E": 1e6, "U": 5e4, "v": 1, "c_e": 5e-5, "b": 1024, "p_cpu": 1e-5, "w": 1e-6}
+    assert formulas.job(x, 1) == pytest.approx(50 * 1e-5 + 50_000 * 1e-6)
+    assert formulas.job(x, 24) == pytest.approx(50 * 1e-5 + 1_000_000 * 1e-6)
+    timed = {**x, "s_run": 30.0}  # as a run was timed: each costs 30 s, however few events it has
+    assert formulas.job(timed, 24) == pytest.approx(24 * 30 * 1e-5 + 1_000_000 * 1e-6)
 
 
 def test_the_page_has_every_number_and_where_it_is_from():
-    html = cost_section(of(A | C, [("<b>", "live", "auc", 0.02, "batch", "real-time")]))
-    assert "<b>" not in html.replace("<body>", "")
+    section = cost_section(structs.replace(of(A | C), levels=[LevelCost("<b>", 24.0, Number(1.5, "USD/day", "computed", "x"), "24 runs")]))
+    html = render("page.html.j2", title="<b>", style="", scripts=[], sections=[section])
+    assert "<b>" not in html
     assert "data-plot" in html
     assert html.count("given") >= len(set(A) | set(C))
     plot = json.loads(html.split('type="application/json" data-plot="plot-cost-on-request">')[1].split("</script>")[0])
@@ -154,7 +150,7 @@ def test_requests_and_waste_of_labelled_requests():
         }
     )
     made = project(view(source(payments(400, cards=4)), freshness=hw.batch("1d")), labels=asked)
-    found = inputs(made, made.models[0], Where())
+    found = inputs(made, made.models[0], hw.Locations())
     assert found.readings["R"].value == pytest.approx(48 / 47 * 24)
     assert found.readings["R"].origin == "measured"
     assert found.readings["U"].value == 4
@@ -164,7 +160,7 @@ def test_requests_and_waste_of_labelled_requests():
 
 def test_requests_of_the_served_log_go_before_labels(home):
     made = project(view(source(payments(400, cards=4))))
-    with ServedLog(home) as log:
+    with hw.ServedLog(home) as log:
         for n in range(11):
             log.put(
                 one(
@@ -175,15 +171,15 @@ def test_requests_of_the_served_log_go_before_labels(home):
                     request={"card": f"c{n % 2}"},
                 )
             )
-    found = inputs(made, made.models[0], Where()).readings["R"]
-    assert "served log" in found.source
+    found = inputs(made, made.models[0], hw.Locations()).readings["R"]
+    assert "serving log" in found.source
     assert found.value == pytest.approx(11)
 
 
 def test_events_keys_and_tiles_of_the_history():
     """An event a minute, on two cards in turn; tiles of a minute."""
     made = project(view(source(payments(601, cards=2, every=60.0)), windows=("1h",)))
-    found = inputs(made, made.models[0], Where()).readings
+    found = inputs(made, made.models[0], hw.Locations()).readings
     assert found["E"].value == pytest.approx(1440, rel=0.01)
     assert found["tau"].value == 60
     assert found["A"].value == pytest.approx(1, abs=0.01)
@@ -191,20 +187,21 @@ def test_events_keys_and_tiles_of_the_history():
     assert 0 < found["c_e"].value < 0.01
 
 
+@pytest.mark.slow
 def test_a_model_and_its_features_are_timed():
     features = view(source(payments(2000, cards=20)), freshness=hw.batch("1h"))
     asked = payments(400, cards=20, every=60.0, last=7200).select("card", "at", fraud=pl.col("amount") > 3)
     made = project(features, labels=asked)
-    before = inputs(made, made.models[0], Where()).readings
+    before = inputs(made, made.models[0], hw.Locations()).readings
     assert before["c_o"].origin == "default", "no model is trained yet"
     hw.materialize(made)
-    trained = train(made.models[0])
-    ModelRegistry().add("fraud", trained.save)
-    found = inputs(made, made.models[0], Where()).readings
+    trained = hw.train(made.models[0])
+    hw.operations.ModelRegistry().add("fraud", trained.save)
+    found = inputs(made, made.models[0], hw.Locations()).readings
     assert found["c_b"].origin == found["c_o"].origin == "measured"
     assert found["c_o"].value > found["c_b"].value > 0, "alone, and with its features, a row takes more than one of many"
     assert found["b"].origin == found["S"].origin == "measured"
-    assert ModelRegistry().versions("fraud")
+    assert hw.operations.ModelRegistry().versions("fraud")
 
 
 # ---------------------------------------------------------------- prices
@@ -214,8 +211,8 @@ def test_defaults_say_so_and_a_file_goes_before_them_and_before_what_is_measured
     path = tmp_path / "prices.toml"
     path.write_text("[g]\nvalue = 1e-6\nsource = 'our contract'\n[R]\nvalue = 5\n", encoding="utf-8")
     made = project(view(source(payments(400))))
-    found = cost(made, where=Where(prices=path))
-    assert found.inputs["g"].to_dict() == {"value": 1e-6, "unit": "USD/read", "origin": "given", "source": "our contract"}
+    found = cost(made, locations=hw.Locations(prices=path))
+    assert found.inputs["g"].to_dict() == {"type": "number", "value": 1e-6, "unit": "USD/read", "origin": "given", "source": "our contract"}
     assert (found.inputs["R"].value, found.inputs["R"].origin) == (5, "given")
     assert found.inputs["w"].origin == "default"
     assert "price of November 2024" in found.inputs["w"].source

@@ -2,23 +2,34 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
+from msgspec import structs
 
 from headwater.assessing.cost import costed
 from headwater.assessing.cost_inputs import Inputs
-from headwater.assessing.decision import decide
+from headwater.assessing.decision import decide, judged_by_money
 from headwater.assessing.decision_words import changes
 from headwater.assessing.lift import lift_of
 from headwater.assessing.stages import staged
+from headwater.backtesting.break_even import recommended
+from headwater.backtesting.verdicts import verdict_of
+from headwater.reports.recommending import with_recommendation
+from headwater.results.attribution_result import AttributionResult, PathStep, UnitLift
+from headwater.results.audit_result import AuditFinding, AuditResult
+from headwater.results.backtest_result import LevelResult, Value
 from headwater.results.decision_result import Barred, Evidence, alike
-from headwater.results.lift_result import Earned
+from headwater.results.estimate import Comparison, Estimate
+from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number
 from headwater.results.readiness_result import LEARNING, ONLINE, Blocker, Ladder, Readiness, ViewReadiness
 from tests.assessing.conftest import project, source, view
 from tests.assessing.test_cost import A, C
+from tests.backtesting.sample_result import flights
 
 NONE = Missing("not looked at")
+RUNS = {"daily": 1.0, "hourly": 24.0}
 LEVELS = {
     "none": ("batch", None),
     "daily": ("batch", 57_600.0),
@@ -26,43 +37,82 @@ LEVELS = {
     "minute": ("real-time", 60.0),
     "instant": ("real-time", 0.0),
 }
-BOUNDS = {"LIFT": (0.01, 0.03), "harm": (-0.03, -0.01), "not shown": (-0.01, 0.02), "no lift worth having": (-0.002, 0.003)}
+BOUNDS = {"LIFT": (0.01, 0.03), "harm": (-0.03, -0.01), "inconclusive": (-0.01, 0.02), "negligible": (-0.002, 0.003)}
+LEAST = 0.005
 
 
 def step(from_, to, verdict, metric="auc", delta=None):
     low, high = BOUNDS[verdict]
     delta = (low + high) / 2 if delta is None else delta
-    sentence = f"{verdict}: {delta:+.3f}"
-    return {"from": from_, "to": to, "metric": metric, "delta": delta, "low": low, "high": high, "detectable": 0.02, "verdict": verdict} | {
-        "sentence": sentence
-    }
+    return Comparison(from_, to, metric, delta, low, high, 0.02, verdict, f"{verdict}: {delta:+.3f}")
 
 
-def said(names, verdicts, *, whole=None, leak=False, money=None, attribution=None):
-    """What a backtest of these levels says, in the form of its JSON."""
-    pairs = list(zip(names, names[1:], verdicts, strict=False))
-    paired = [step(*pair) for pair in pairs]
-    paired += [step(names[0], names[-1], whole)] if whole else []
-    paired += [step(a, b, "LIFT", "cost", money) for a, b, _ in pairs] if money else []
-    leaks = [{"subject": "source 'x'", "message": "holds the label", "severity": "leak"}] if leak else []
-    return {
-        "model": "fraud",
-        "headline": "auc",
-        "levels": [
-            {"name": n, "kind": LEVELS[n][0], "describes": n, "age_seconds": LEVELS[n][1], "metrics": {"auc": {"value": 0.7}}}
-            for n in names
-        ],
-        "paired": paired,
-        "leak_audit": leaks,
-        "attribution": attribution,
-    }
+def said(values, half=0.003, *, baseline="daily", leak=False, money=None, attribution=None, value=None):
+    """A backtest whose levels have these values, and each difference this half width; `money`: each saves so much over the baseline."""
+    names, metric = list(values), "auc" if value is None else f"precision@{100 * value.acted_on:g}%"
+    comparisons = []
+    for a, b in combinations(names, 2):
+        delta = values[b] - values[a]
+        low, high = delta - half, delta + half
+        verdict = verdict_of(low, high, LEAST) if a == baseline else "not judged"
+        comparisons.append(Comparison(a, b, metric, delta, low, high, half, verdict, f"{verdict}: {delta:+.3f}", 0.001, len(names) - 1))
+        comparisons += [Comparison(a, b, "cost", money, money, money, 0.0, "not judged", "")] if money else []
+    levels = [
+        LevelResult(n, LEVELS[n][0], n, LEVELS[n][1], {metric: Estimate(values[n], math.nan, math.nan)}, 1.0, runs_a_day=RUNS.get(n))
+        for n in names
+    ]
+    leaks = [AuditFinding("label rows", "LEAK", "source 'x'", "holds the label", "leave it out")] if leak else []
+    return with_recommendation(
+        structs.replace(
+            flights(),
+            model="fraud",
+            headline=metric,
+            levels=levels,
+            comparisons=comparisons,
+            slices=[],
+            audit=AuditResult(leaks),
+            attribution=attribution,
+            baseline=baseline,
+            value=value,
+            min_lift={metric: LEAST},
+        )
+    )
 
 
 def attributed(chosen, stay):
     """An attribution that makes some views fresh, in this order."""
-    units = [{"name": name, "views": [name], "added": step("daily", "minute", "LIFT")} for name in [*chosen, *stay]]
-    path = [{"name": name, "gain": step("daily", "minute", "LIFT")} for name in chosen]
-    return {"stale": "daily", "fresh": "minute", "plan": "a plan", "chosen": chosen, "stay": stay, "units": units, "path": path}
+    gain, nothing = step("daily", "minute", "LIFT"), Estimate(math.nan, math.nan, math.nan)
+    return AttributionResult(
+        model="fraud",
+        metric="auc",
+        higher_is_better=True,
+        stale="daily",
+        fresh="minute",
+        describes={},
+        values={},
+        min_lift=0.005,
+        share_wanted=0.95,
+        units=[UnitLift(name, [name], [], step("daily", "minute", "LIFT"), gain) for name in [*chosen, *stay]],
+        path=[PathStep(name, [name], gain, step("daily", "minute", "LIFT"), nothing) for name in chosen],
+        chosen=chosen,
+        stay=stay,
+        worth=True,
+        whole=gain,
+        lift=gain,
+        rest=gain,
+        share=nothing,
+        slices=[],
+        efficient=[],
+        cost=None,
+        cost_of_all=None,
+        plan="a plan",
+        notes=[],
+        audit=AuditResult(),
+        choosing_days=9,
+        reporting_days=9,
+        sets=1,
+        seconds=1.0,
+    )
 
 
 def ready(**blockers):
@@ -75,12 +125,12 @@ def ready(**blockers):
     return Readiness("shop", "now", views, [], *ladders, {})
 
 
-def spent(**given):
-    """A cost of the worked examples' inputs."""
+def spent(lift=None, **given):
+    """A cost of the worked examples' inputs, and of the levels of a backtest."""
     readings = {name: Number(value, "", "given", "here") for name, value in (C | A | {"tau": 60} | given).items()}
     own = {"E": readings["E"], "A": readings["A"], "U": readings["U"], "tau": readings["tau"]}
     of = project(view(source()))
-    return costed(of.models[0], Inputs(readings, NONE, {"card": own}))
+    return costed(of.models[0], Inputs(readings, NONE, {"card": own}), None if lift is None else lift_of(lift))
 
 
 def evidence(lift, *, cost=NONE, readiness=NONE, worth=None, views=("card",)):
@@ -91,35 +141,34 @@ def evidence(lift, *, cost=NONE, readiness=NONE, worth=None, views=("card",)):
 
 
 @pytest.mark.parametrize(
-    ("names", "verdicts", "whole", "action", "level"),
+    ("values", "half", "action", "level"),
     [
-        ("daily hourly minute", ["LIFT", "LIFT"], "LIFT", "stream these views", "minute"),
-        ("daily hourly minute", ["LIFT", "not shown"], "LIFT", "go hourly", "hourly"),
-        ("daily hourly minute", ["LIFT", "no lift worth having"], "LIFT", "go hourly", "hourly"),
-        ("daily hourly minute", ["not shown", "not shown"], "not shown", "stay batch", "daily"),
-        ("daily hourly minute", ["no lift worth having", "harm"], "not shown", "stay batch", "daily"),
-        ("none daily hourly", ["LIFT", "no lift worth having"], "LIFT", "stay batch", "daily"),
-        ("daily minute instant", ["LIFT", "LIFT"], "LIFT", "compute these at request time", "instant"),
-        ("daily minute instant", ["LIFT", "not shown"], "LIFT", "stream these views", "minute"),
-        # A step that is not shown between two LIFTs does not stop the walk; a harm does.
-        ("daily hourly minute", ["not shown", "LIFT"], "LIFT", "stream these views", "minute"),
-        ("daily hourly minute instant", ["LIFT", "harm", "LIFT"], "LIFT", "go hourly", "hourly"),
-        # All together are a LIFT, and no single step is.
-        ("daily hourly minute", ["not shown", "not shown"], "LIFT", "stream these views", "minute"),
-        ("daily hourly minute", ["harm", "not shown"], "LIFT", "stay batch", "daily"),
+        ({"daily": 0.60, "hourly": 0.62, "minute": 0.64}, 0.003, "stream these views", "minute"),
+        ({"daily": 0.60, "hourly": 0.64, "minute": 0.641}, 0.003, "go hourly", "hourly"),
+        ({"daily": 0.60, "hourly": 0.601, "minute": 0.601}, 0.003, "stay batch", "daily"),
+        ({"none": 0.60, "daily": 0.64, "hourly": 0.641}, 0.003, "stay batch", "daily"),
+        ({"daily": 0.60, "minute": 0.62, "instant": 0.64}, 0.003, "compute these at request time", "instant"),
+        ({"daily": 0.60, "hourly": 0.64, "minute": 0.60, "instant": 0.61}, 0.003, "go hourly", "hourly"),
+        # No neighbour is told from the next, and the freshest is from the baseline: that is not "stay batch".
+        ({"daily": 0.60, "hourly": 0.6145, "minute": 0.629}, 0.012, "not decided", ""),
+        ({"daily": 0.60, "hourly": 0.62}, 0.03, "not decided", ""),
     ],
 )
-def test_only_a_lift_counts(names, verdicts, whole, action, level):
-    made = decide(evidence(said(names.split(), verdicts, whole=whole)))
+def test_the_action_is_that_of_the_recommendation(values, half, action, level):
+    lift = said(values, half)
+    made = decide(evidence(lift))
     assert (made.action, made.level) == (action, level)
+    assert made.sentence.startswith(lift.recommendation.first_line)
+    assert made.first_line == lift.recommendation.first_line
 
 
 @pytest.mark.parametrize(
     ("lift", "rule", "words"),
     [
         (Missing("no labels"), "unknown", "no labels"),
-        (said(["daily", "minute"], ["LIFT"], leak=True), "leak", "holds the label"),
-        (said(["daily"], []), "unknown", "no two levels"),
+        (said({"daily": 0.6, "minute": 0.7}, leak=True), "leak", "holds the label"),
+        (said({"daily": 0.6}), "recommendation", "only one level"),
+        (said({"daily": 0.60, "hourly": 0.62}, 0.03), "recommendation", "more days would"),
     ],
 )
 def test_nothing_is_decided_on_nothing(lift, rule, words):
@@ -129,47 +178,71 @@ def test_nothing_is_decided_on_nothing(lift, rule, words):
     assert made.rules[0][0] == rule
     assert words in made.sentence
     assert staged(found, made).stages == []
-    assert changes(found, made)
+    assert changes(found, made) or rule == "recommendation"
 
 
-def test_the_gain_is_over_what_batch_gives():
-    made = decide(evidence(said(["none", "daily", "hourly", "minute"], ["LIFT", "not shown", "LIFT"], whole="LIFT")))
+def test_the_gain_is_over_the_baseline():
+    made = decide(evidence(said({"none": 0.5, "daily": 0.6, "hourly": 0.61, "minute": 0.64})))
     assert made.base == "daily"
-    assert made.gain == pytest.approx(0.005 + 0.02)
+    assert made.gain == pytest.approx(0.04)
 
 
 # ---------------------------------------------------------------- money
 
-STREAMED = said(["daily", "hourly", "minute"], ["LIFT", "LIFT"], whole="LIFT")
+STREAMED = said({"daily": 0.60, "hourly": 0.62, "minute": 0.64})
+
+
+def by_money(lift, **given):
+    return judged_by_money(evidence(lift, **given))
 
 
 def test_what_costs_more_than_it_earns_is_not_taken():
-    extra = decide(evidence(STREAMED, cost=spent())).extra
-    assert extra.value == pytest.approx(3.84 + 62.5 + 0.42, abs=0.01)  # the stream of one view; answers cost the same on request
-    price = decide(evidence(STREAMED, cost=spent())).per_point.value
-    assert price == pytest.approx(extra.value / 4)  # +0.04 in two steps
-    assert decide(evidence(STREAMED, cost=spent(), worth=price * 1.01)).action == "stream these views"
-    below = decide(evidence(STREAMED, cost=spent(), worth=price * 0.99))
-    assert below.action == "go hourly"
-    assert [rule for rule, _ in below.rules][:2] == ["lift", "money"]
-    assert "costs" in dict(below.rules)["money"]
+    """The stream costs 69.79 a day by hand. Worth 1,000 for 0.01, the gain of 0.04 pays for any level; worth 1, it pays for none."""
+    spending = spent(lift=STREAMED, U=1e5)
+    costs = {each.level: each.a_day.value for each in spending.levels}
+    assert costs["minute"] == pytest.approx(3.84 + 62.5 + 0.42 + 3.16 - 0.13, abs=0.01)  # the stream, and on request instead of in batch
+    assert costs["daily"] < costs["hourly"], "going hourly has a price"
+    rich = by_money(STREAMED, cost=spending, worth=1_000.0)
+    assert decide(rich).level == "minute"
+    assert decide(rich).earns.value == pytest.approx(4 * 1_000.0)
+    assert decide(rich).extra.value == pytest.approx(costs["minute"] - costs["daily"])
+    poor = by_money(STREAMED, cost=spending, worth=1.0)
+    assert decide(poor).level == "daily"
+    assert {s.verdict for s in poor.lift.steps} == {"negligible"}, "no page says LIFT above: stay"
 
 
-def test_money_stays_batch_where_no_cheaper_lift_is_left():
-    made = decide(evidence(said(["daily", "minute"], ["LIFT"]), cost=spent(), worth=0.0))
-    assert made.action == "stay batch"
-    assert "so it does not pay" in made.sentence
+def test_break_even_is_where_the_gain_pays_for_the_level():
+    """1,000 predictions a day, 10 % acted on, a hit of 8 and a false alarm of 2: 0.01 of precision is worth 100 x 10 x 0.01 = 10 a day."""
+    value = Value(1_000, 0.1, 8, 2, costs={"daily": 5, "minute": 25})
+    lift = said({"daily": 0.60, "minute": 0.64}, value=value)
+    found = by_money(lift)
+    assert found.lift.backtest.recommendation.break_even == {"minute": pytest.approx(0.02)}  # 20 a day more, 1,000 for 1
+    assert decide(found).level == "minute"
+    assert decide(found).earns.value == pytest.approx(40.0)
+    late = structs.replace(lift, value=structs.replace(value, late=0.6))  # 0.016 of precision is left of 0.04
+    assert by_money(late).lift.backtest.recommendation.break_even == {"minute": pytest.approx(0.05)}
+    assert decide(by_money(late)).level == "daily"
 
 
-def test_the_costs_of_a_backtest_are_money_where_nobody_said_what_a_point_is_worth():
-    lift = said(["daily", "minute"], ["LIFT"], money=2.0)
+def test_a_backtest_with_the_costs_of_its_levels_is_judged_by_them():
+    """1,000 a day is worth 1 of precision: 50 more for the minute needs 0.05, and 0.04 +-0.003 is not worth it. No word says LIFT."""
+    lift = said({"daily": 0.60, "minute": 0.64}, value=Value(1_000, 0.1, 8, 2, costs={"daily": 0, "minute": 50}))
+    found = recommended(lift)
+    assert found.recommendation.first_line.startswith("Stay with daily features")
+    assert [step.verdict for step in Lift(found).steps] == ["negligible"]
+    partly = recommended(said({"daily": 0.60, "minute": 0.64}, value=Value(1_000, 0.1, 8, 2, costs={"minute": 50})))
+    assert partly.recommendation.level == "minute", "a level whose cost is not known leaves the least lift worth having"
+
+
+def test_the_costs_of_errors_are_money_where_nobody_said_what_a_decision_is_worth():
+    lift = said({"daily": 0.60, "minute": 0.64}, money=2.0)
     made = decide(evidence(lift, cost=spent(R=1e6)))
     assert made.earns.value == pytest.approx(2.0 * 1e6 / 1000)
-    assert decide(evidence(said(["daily", "minute"], ["LIFT"]), cost=spent())).earns.to_dict()["value"] is None
+    assert decide(evidence(said({"daily": 0.60, "minute": 0.64}), cost=spent())).earns.to_dict()["value"] is None
 
 
 def test_money_that_is_not_known_is_said_and_decides_nothing():
-    made = decide(evidence(STREAMED, worth=1.0))
+    made = decide(by_money(STREAMED, worth=1.0))
     assert made.action == "stream these views"
     assert "The cost is not known: not looked at." in made.sentence
 
@@ -178,7 +251,7 @@ def test_money_that_is_not_known_is_said_and_decides_nothing():
 
 
 def test_the_attribution_chooses_the_views_and_their_order():
-    lift = said(["daily", "minute"], ["LIFT"], attribution=attributed(["shop", "card"], ["user"]))
+    lift = said({"daily": 0.60, "minute": 0.64}, attribution=attributed(["shop", "card"], ["user"]))
     found = evidence(lift, views=("card", "shop", "user"), readiness=ready(card=None, shop=None, user="red"))
     made = decide(found)
     assert list(made.views) == ["shop", "card"]
@@ -191,7 +264,7 @@ def test_the_attribution_chooses_the_views_and_their_order():
 
 
 def test_without_an_attribution_all_views_are_named_and_that_is_said():
-    found = evidence(said(["daily", "minute"], ["LIFT"]), views=("card", "shop"))
+    found = evidence(said({"daily": 0.60, "minute": 0.64}), views=("card", "shop"))
     made = decide(found)
     assert list(made.views) == ["card", "shop"]
     assert "which of them earn is not known" in made.sentence
@@ -219,39 +292,30 @@ def test_nothing_in_the_way():
     assert staged(found, made).stages[1].state == "ready"
 
 
-def test_each_step_that_is_not_taken_says_what_would_take_it():
-    found = evidence(said(["daily", "hourly", "minute"], ["LIFT", "not shown"], whole="LIFT"))
+def test_what_would_change_it():
+    found = evidence(said({"daily": 0.60, "hourly": 0.64, "minute": 0.6405}, 0.003), cost=spent())
     tips = {change.input: change for change in changes(found, decide(found))}
-    assert tips["lift of hourly to minute"].then == "stream"
-    assert "0.02 would have been detected" in tips["lift of hourly to minute"].threshold
-    assert tips["lift of daily to hourly"].then == "stay batch"
-
-
-def test_a_price_tips_the_verdict_where_it_says():
-    found = evidence(STREAMED, cost=spent())
-    made = decide(found)
-    tip = next(change for change in changes(found, made) if change.input == "worth of 0.01 of auc")
-    assert tip.now == "not given"
-    assert f"{made.per_point.value:,.3g}" in tip.threshold
-    assert not math.isnan(made.per_point.value)
-
-
-@pytest.mark.parametrize(("verdicts", "then"), [(["LIFT", "LIFT"], "go hourly"), (["not shown", "LIFT"], "stay batch")])
-def test_without_its_last_lift_the_one_before_is_taken(verdicts, then):
-    found = evidence(said(["daily", "hourly", "minute"], verdicts), cost=spent())
-    tips = {change.input: change.then for change in changes(found, decide(found))}
-    assert tips["lift of hourly to minute"] == tips["worth of 0.01 of auc"] == then
+    assert tips["lift of daily to hourly"].then == "stay with daily"
+    unsure = evidence(said({"daily": 0.60, "hourly": 0.62}, 0.03))
+    tips = {change.input: change for change in changes(unsure, decide(unsure))}
+    assert tips["days of test"].threshold.startswith("about ")
+    assert tips["lift of daily to hourly"].then == "go hourly"
+    value = Value(1_000, 0.1, 8, 2, costs={"daily": 5, "minute": 25})
+    dear = by_money(said({"daily": 0.60, "minute": 0.64}, value=value), cost=spent())
+    tips = {change.input: change for change in changes(dear, decide(dear))}
+    assert tips["what minute costs more"].threshold == "above 40"
 
 
 def test_views_that_the_same_thing_bars_are_named_together():
     blocked = [Blocker("hourly", "unknown", "E3", f"view {name}: lag: nobody looked", "look") for name in ("a", "b")]
-    one, two, three = (Barred(b.what[5], "daily", b) for b in (*blocked, replace(blocked[0], what="view c: lag: 3 h", state="red")))
+    one, two, three = (Barred(b.what[5], "daily", b) for b in (*blocked, structs.replace(blocked[0], what="view c: lag: 3 h", state="red")))
     assert [(names, b.certain) for names, b in alike([one, three, two])] == [(["a", "b"], False), (["c"], True)]
 
 
 def test_views_that_were_made_fresh_together_are_one_stage():
     found = evidence(STREAMED, views=("a", "b", "c"))
-    gain, other = found.lift.steps[0], replace(found.lift.steps[0])
-    earned = Earned("daily", "live", "stream all", ["a", "b", "c"], [], {"b": gain, "a": gain, "c": other}, {})
-    found = replace(found, lift=replace(found.lift, earned=earned))
+    made = attributed(["b and a", "c"], [])
+    both, other = made.units
+    made = structs.replace(made, units=[structs.replace(both, views=["a", "b"]), other])
+    found = replace(found, lift=Lift(found.lift.backtest, made))
     assert [stage.name for stage in staged(found, decide(found)).stages][1:] == ["a, b", "c"]

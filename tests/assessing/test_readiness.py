@@ -12,10 +12,8 @@ import pytest
 import headwater as hw
 from headwater.assessing.checks import TABLE
 from headwater.assessing.questions import Answers, read_answers, write_questions
-from headwater.assessing.readiness import Places, readiness
+from headwater.assessing.readiness import readiness
 from headwater.errors import UsageError
-from headwater.logs.outcome_journal import Outcomes
-from headwater.logs.serving_log import ServedLog
 from headwater.reports.readiness_and_cost import readiness_section
 from tests.assessing.conftest import NOW, ago, of, payments, source, view
 from tests.logs.conftest import about, micros, one
@@ -70,7 +68,7 @@ def test_the_table_is_the_scorecard(shared):
     numbers |= {"E7": (30 * DAY + 3600 + DAY, 3600 + DAY), "L1": (7 * DAY, 60 * DAY)}
     assert {name: said[name] for name in numbers} == {name: pytest.approx(pair) for name, pair in numbers.items()}
     asks = {name for name, c in card.items() if "ask" in c["src"]}
-    assert asks <= {c.id for c in TABLE if c.asks is not None}
+    assert asks <= {c.id for c in TABLE if c.question is not None}
 
 
 # ---------------------------------------------------------------- histories
@@ -155,10 +153,10 @@ def test_label_delay_and_share_labelled(delays, labelled, state):
 @pytest.mark.parametrize(("strange", "state"), [(0, "green"), (2, "amber")])
 def test_posted_outcomes_join_the_log_by_request_id(home, strange, state):
     made = project(view(source(payments(200))))
-    with ServedLog(home) as log:
+    with hw.ServedLog(home) as log:
         for n in range(20):
             log.put(one(about(model="fraud", request=("card",)), n, (1,), request={"card": f"c{n}"}))
-    posted = Outcomes(home, made.models[0].labels)
+    posted = hw.Outcomes(home, made.models[0].labels)
     posted.add([{"request_id": f"{'x' if n < strange else 'r'}{n}", "outcome": True} for n in range(20)])
     posted.close()
     before = _files(home)
@@ -172,14 +170,14 @@ def test_posted_outcomes_join_the_log_by_request_id(home, strange, state):
 def test_no_prediction_log_is_red():
     found = of(readiness(project(view(source(payments(200))))), "L2")
     assert found.state == "red"
-    assert "no served log" in found.said
+    assert "no serving log" in found.said
 
 
 @pytest.mark.parametrize(("age", "state"), [(60, "green"), (100, "amber"), (200, "red")])
 def test_served_age_against_what_training_assumes(home, age, state):
     made = project(view(source(payments(200)), freshness=hw.streaming("1m")))
     kind = about(("card__count_1h",), model="fraud", request=("card",), views=("card",))
-    with ServedLog(home) as log:
+    with hw.ServedLog(home) as log:
         for n in range(50):
             moment = [(micros(n), micros(n - age), {None: 7}, False, False)]
             log.put(one(kind, n, (1,), request={"card": "c0"}, moments=moment))
@@ -190,12 +188,12 @@ def test_served_age_against_what_training_assumes(home, age, state):
 
 @pytest.mark.parametrize(("seconds", "state"), [(0.05, "green"), (0.2, "red")])
 def test_a_latency_that_is_too_long_already_is_red_and_a_short_one_says_nothing_of_twice_the_peak(home, seconds, state):
-    with ServedLog(home) as log:
+    with hw.ServedLog(home) as log:
         for n in range(50):
             log.put(one(about(model="fraud", request=("card",)), n, (1,), request={"card": "c0"}, seconds=seconds))
     found = of(readiness(project(view(source(payments(200))))), "S2")
     assert found.state == ("red" if state == "red" else "unknown")
-    assert found.beside["latency"].value == pytest.approx(seconds) if state != "red" else True
+    assert found.further["latency"].value == pytest.approx(seconds) if state != "red" else True
     assert of(readiness(project(view(source(payments(200)))), None, Answers({"S2": 0.09})), "S2").state == (
         "red" if state == "red" else "amber"
     )
@@ -223,9 +221,9 @@ def test_a_store_is_timed_and_compared_and_not_changed(tmp_path, kind):
     def look(url):
         hw.materialize(made, store=url)
         before = _held(url)
-        found = readiness(made, Places(store=url, budget="1s"))
+        found = readiness(made, hw.Locations(store=url, budget="1s"))
         assert of(found, "S1").state == "green", of(found, "S1").said
-        assert of(readiness(made, Places(store=url, budget="1us")), "S1").state == "red"
+        assert of(readiness(made, hw.Locations(store=url, budget="1us")), "S1").state == "red"
         assert "50 keys" in of(found, "S1").reading.source
         assert of(found, "S4").state == "green", of(found, "S4").said
         assert of(found, "S4").reading.value == 0
@@ -246,11 +244,11 @@ def test_a_store_whose_values_differ_is_red(tmp_path):
     made = project(view(source(hw.parquet(path)), freshness=hw.batch("1h"), windows=("1d",)))
     hw.materialize(made, store=url)
     payments(2000).with_columns(pl.col("amount") + 1).write_parquet(path)
-    assert of(readiness(made, Places(store=url)), "S4").state == "red"
+    assert of(readiness(made, hw.Locations(store=url)), "S4").state == "red"
 
 
 def _held(url):
-    with closing(hw.open_store(url, readonly=True)) as store:
+    with closing(hw.operations.open_store(url, readonly=True)) as store:
         return dict(store.scan(b""))
 
 
@@ -276,7 +274,7 @@ def test_a_table_of_postgres(postgres_server, kind, D1, D2):
         db.execute("SELECT pg_stat_force_next_flush()")
         db.execute("SELECT 1")
         before = db.execute(f"SELECT xmin, ctid, * FROM {name} ORDER BY ctid").fetchall()
-        found = readiness(made, Places(database=f"{postgres_server}/postgres", tables={"payments": name}))
+        found = readiness(made, hw.Locations(database=f"{postgres_server}/postgres", tables={"payments": name}))
         assert (of(found, "D1").state, of(found, "D2").state) == (D1, D2), (of(found, "D1").said, of(found, "D2").said)
         assert db.execute(f"SELECT xmin, ctid, * FROM {name} ORDER BY ctid").fetchall() == before
 
@@ -285,7 +283,7 @@ def test_what_reads_postgres_cannot_write(postgres_server):
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
 
-    from headwater.connectors.postgres import read_only
+    from headwater.connectors.postgres_tables import read_only
 
     with pytest.raises(DBAPIError, match="read-only"), read_only(f"{postgres_server}/postgres", 5).begin() as connection:
         connection.execute(text("CREATE TABLE made (n int)"))
@@ -293,10 +291,10 @@ def test_what_reads_postgres_cannot_write(postgres_server):
 
 def test_no_database_is_not_measured():
     made = project(view(source(payments(200))))
-    found = readiness(made, Places(database="postgresql://nobody@127.0.0.1:1/none", tables={"payments": "t"}))
+    found = readiness(made, hw.Locations(database="postgresql://nobody@127.0.0.1:1/none", tables={"payments": "t"}))
     assert of(found, "D2").state == "unknown"
     with pytest.raises(UsageError, match="payments"):
-        readiness(made, Places(database="postgresql://nobody@127.0.0.1:1/none", tables={"payment": "t"}))
+        readiness(made, hw.Locations(database="postgresql://nobody@127.0.0.1:1/none", tables={"payment": "t"}))
 
 
 # ---------------------------------------------------------------- answers
@@ -304,13 +302,13 @@ def test_no_database_is_not_measured():
 
 def test_an_answer_that_nobody_gave_is_never_green():
     found = readiness(project(view(source(payments(200)))))
-    assert {of(found, c.id).state for c in TABLE if c.asks is not None and c.id != "D1"} == {"unknown"}
+    assert {of(found, c.id).state for c in TABLE if c.question is not None and c.id != "D1"} == {"unknown"}
 
 
-@pytest.mark.parametrize("check", [c for c in TABLE if c.asks is not None and c.id != "S2"], ids=lambda c: c.id)
+@pytest.mark.parametrize("check", [c for c in TABLE if c.question is not None and c.id != "S2"], ids=lambda c: c.id)
 def test_each_answer_has_its_state(check):
     made = project(view(source(payments(200))))
-    words = {"green": check.asks.green, "amber": check.asks.amber, "red": check.asks.red}
+    words = {"green": check.question.green, "amber": check.question.amber, "red": check.question.red}
     states = {state: of(readiness(made, None, Answers({check.id: word})), check.id).state for state, word in words.items()}
     assert states == {state: state for state in words}
 
@@ -318,7 +316,7 @@ def test_each_answer_has_its_state(check):
 def test_questions_are_written_answered_and_read(tmp_path):
     path = tmp_path / "questions.toml"
     write_questions(path)
-    assert set(read_answers(path).by_check.values()) == {""}
+    assert set(read_answers(path).by_id.values()) == {""}
     with pytest.raises(UsageError, match="already"):
         write_questions(path)
     text = path.read_text()
@@ -326,7 +324,7 @@ def test_questions_are_written_answered_and_read(tmp_path):
     with pytest.raises(UsageError, match="give"):
         read_answers(path)
     path.write_text('[S5]\nanswer = "tested"\n[S2]\nanswer = 0.07\n')
-    assert read_answers(path).by_check == {"S5": "tested", "S2": 0.07}
+    assert read_answers(path).by_id == {"S5": "tested", "S2": 0.07}
     path.write_text("[S9]\nanswer = 1\n")
     with pytest.raises(UsageError, match="S9"):
         read_answers(path)
@@ -343,7 +341,7 @@ def test_levels_and_ladders(tmp_path):
         view(source(frame, known_at_field="known"), freshness=hw.batch("1h")), labels=labels(asked(20, cards=1)), latency_budget="1s"
     )
     hw.materialize(made, store=url)
-    found = readiness(made, Places(store=url), Answers(GOOD))
+    found = readiness(made, hw.Locations(store=url), Answers(GOOD))
     (only,) = found.views
     bars = [b for b in only.blockers if b.level == "hourly"]
     assert {b.check for b in bars} == {"S3"}, "nothing was served yet"
@@ -353,14 +351,14 @@ def test_levels_and_ladders(tmp_path):
     assert "no stream=" in barring["red"]
     assert (found.online.reached, found.online.possible) == (0, 2), "no rung of the ladder needs what is not there, up to the stream"
     assert found.learning.reached == 0, "there is no prediction log"
-    html = readiness_section(found)
-    assert "S3, for hourly" in html
+    assert readiness_section(found).blocks[0].rows[0][3].startswith("S3, for hourly")
     json.dumps(found.to_dict(), allow_nan=False)
 
 
 # ---------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_the_command_changes_no_file(folder, run):
     (folder / ".headwater").mkdir()
     before = _files(folder)

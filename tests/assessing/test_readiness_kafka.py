@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.assessing.readiness import Places, readiness
+from headwater.assessing.readiness import readiness
 from tests.assessing.conftest import NOW, SCHEMA, ago, of, payments, project, records, source, view
 
-QUIET = Places(watch=0.0)
+QUIET = hw.Locations(watch=0.0)
 COUNT = 2000
 
 
@@ -23,6 +23,7 @@ def over(broker, topic, history=None, *, windows=("1h",), places=QUIET, stream=N
     return readiness(project(view(source(history, stream=stream, **given), windows=windows)), places)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bad", "state"), [(0, "green"), (10, "amber"), (100, "red")])
 def test_a_share_of_records_without_a_key(broker, bad, state):
     topic = broker.topic()
@@ -34,12 +35,14 @@ def test_a_share_of_records_without_a_key(broker, bad, state):
     assert of(found, "E2").state == "green"
 
 
+@pytest.mark.slow
 def test_what_does_not_parse_has_no_key(broker):
     topic = broker.topic()
     broker.produce(topic, [*records(payments(98)), b"{", b'{"card": 7}'])
     assert of(over(broker, topic), "E1").reading.value == pytest.approx(0.98)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bad", "state"), [(0, "green"), (10, "amber"), (100, "red")])
 @pytest.mark.parametrize("kind", ["future", "older than retention", "naive"])
 def test_event_times_that_are_none(broker, bad, state, kind):
@@ -61,6 +64,7 @@ def test_lag_by_append_time(broker, late, state):
     assert found.reading.value == pytest.approx(late, abs=4)
 
 
+@pytest.mark.slow
 def test_lag_of_what_comes_while_the_topic_is_watched(broker):
     topic = broker.topic()
     broker.produce(topic, records(payments(20)))
@@ -76,7 +80,7 @@ def test_lag_of_what_comes_while_the_topic_is_watched(broker):
     thread = threading.Thread(target=produce)
     thread.start()
     try:
-        found = of(over(broker, topic, places=Places(watch=2.0)), "E3")
+        found = of(over(broker, topic, places=hw.Locations(watch=2.0)), "E3")
     finally:
         stop.set()
         thread.join()
@@ -157,6 +161,7 @@ def test_a_tail_and_an_archive_that_share_no_hour_are_not_measured(broker):
     assert "share no whole hour" in of(over(broker, topic, payments(100, last=90_000)), "E9").said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "state"), [("BACKWARD", "green"), ("FULL_TRANSITIVE", "green"), ("NONE", "amber"), (None, "red")])
 def test_a_registry(broker, level, state):
     class Answers(http.server.BaseHTTPRequestHandler):
@@ -166,9 +171,10 @@ def test_a_registry(broker, level, state):
                 if level
                 else {}
             )
-            self.send_response(200 if self.path in known else 404)
+            path = self.path.partition("?")[0]
+            self.send_response(200 if path in known else 404)
             self.end_headers()
-            self.wfile.write(json.dumps(known.get(self.path, {})).encode())
+            self.wfile.write(json.dumps(known.get(path, {"error_code": 404, "message": "no"})).encode())
 
         def log_message(self, *_):
             pass
@@ -194,12 +200,13 @@ def test_nothing_of_the_broker_changes(broker):
     feed_group = _read_to_the_end(broker, topic)
     before = _all_of(broker, topic, feed_group)
     assert before["offsets"] == {0: 50, 1: 50}
-    over(broker, topic, payments(50), places=Places(watch=0.5))
+    over(broker, topic, payments(50), places=hw.Locations(watch=0.5))
     missing = over(broker, "no-such-topic")
     assert "does not exist" in of(missing, "E1").said or "no topic" in of(missing, "E6").said
     assert _all_of(broker, topic, feed_group) == before
 
 
+@pytest.mark.slow
 def test_no_broker_is_not_measured():
     stream = hw.kafka("payments", servers="127.0.0.1:1", schema=SCHEMA)
     found = readiness(project(view(source(payments(10), stream=stream))), QUIET)

@@ -6,13 +6,15 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import combinations, pairwise
 from statistics import NormalDist
 from typing import Literal
 
 from headwater.backtesting.verdicts import verdict_of
+from headwater.reports.recommending import with_recommendation
+from headwater.results.audit_result import AuditResult, CheckNotRun
 from headwater.results.backtest_result import BacktestResult, Curves, LevelResult, SliceResult, TimeSplit
-from headwater.results.estimate import Estimate, Kind, LeakFinding, Paired, Verdict
+from headwater.results.estimate import VERDICT_WORDS, Comparison, Estimate, Kind, Verdict
 
 Task = Literal["binary", "regression"]
 
@@ -22,13 +24,14 @@ METRICS: dict[Task, tuple[str, ...]] = {
     "binary": ("auc", "precision@10%", "recall@10%", "average_precision"),
     "regression": ("mae", "rmse"),
 }
+BASELINE = "daily"
 _COLUMNS = ("auc", "average_precision", "precision@10%", "recall@10%", "mae", "rmse")
 _LEVELS: tuple[tuple[str, Kind, str, float | None], ...] = (
     ("request only", "real-time", "no history; the request's own fields", None),
     ("daily", "batch", "every day at 00:00 America/New_York, published 4 h later", 57_600.0),
     ("hourly", "batch", "every hour, published 15 min later", 2_700.0),
     ("minute", "batch", "every minute, published 1 min later", 90.0),
-    ("instant", "real-time", "at the moment of asking", 0.0),
+    ("instant", "real-time", "at request time", 0.0),
 )
 
 # Copied from the study's tables: one line a level, then one a step. Only the last line of each, from request only to
@@ -91,6 +94,10 @@ _REPLAYED = {
 
 def flights(task: Task = "binary") -> BacktestResult:
     """The flights study as a backtest would return it."""
+    return with_recommendation(_flights(task))
+
+
+def _flights(task: Task) -> BacktestResult:
     return BacktestResult(
         model="late" if task == "binary" else "delay_minutes",
         task=task,
@@ -99,20 +106,20 @@ def flights(task: Task = "binary") -> BacktestResult:
         min_lift={name: MIN_LIFT[name] for name in METRICS[task]},
         positive_rate=0.199 if task == "binary" else None,
         levels=_levels(_ALL, task, curves=task == "binary"),
-        paired=_paired(_ALL, task),
+        comparisons=_comparisons(_ALL, task),
         slices=[
-            SliceResult("before 08:00", "scheduled before 08:00 New York time", 16_311, _levels(_EARLY, task), _paired(_EARLY, task)),
-            SliceResult("17:00 or later", "scheduled at 17:00 or later", 31_326, _levels(_LATE, task), _paired(_LATE, task)),
+            SliceResult("before 08:00", "scheduled before 08:00 New York time", 16_311, _levels(_EARLY, task), _comparisons(_EARLY, task)),
+            SliceResult("17:00 or later", "scheduled at 17:00 or later", 31_326, _levels(_LATE, task), _comparisons(_LATE, task)),
             SliceResult(
                 "cold start",
                 "route and carrier with fewer than 10 departures in the last 30 days",
                 959,
                 _levels(_COLD, task),
-                _paired(_COLD, task),
+                _comparisons(_COLD, task),
                 note="under 1 % of rows: intervals are wide",
             ),
         ],
-        leak_audit=[LeakFinding("clean", "ok", "late_v1", [], 0.0, "118 features checked: none knows its own label's rows")],
+        audit=AuditResult(checks_run=["label rows", "strong feature"], checks_not_run=[CheckNotRun("static joins", "no static table")]),
         split=_split(),
         seconds={"features": 21.4, "training": 38.9, "total": 63.2},
         definitions=_DEFINITIONS,
@@ -125,6 +132,9 @@ def flights(task: Task = "binary") -> BacktestResult:
         ],
         estimator="LightGBM (learning_rate 0.08, 48 leaves, 130 rounds)",
         encoded={"carrier": 16, "origin": 3, "dest": 105},
+        baseline=BASELINE,
+        labels="flights",
+        label="late" if task == "binary" else "delay",
     )
 
 
@@ -145,27 +155,41 @@ def _levels(table: str, task: Task, *, curves: bool = False) -> list[LevelResult
     ]
 
 
-def _paired(table: str, task: Task) -> list[Paired]:
+def _comparisons(table: str, task: Task) -> list[Comparison]:
     names = [name for name, *_ in _LEVELS]
     steps = [*pairwise(names), (names[0], names[-1])]
-    rows = [_estimates(line) for line in table.strip().splitlines()[5:]]
-    return [_pair(step, metric, row[metric]) for step, row in zip(steps, rows, strict=True) for metric in METRICS[task]]
+    rows = dict(zip(steps, (_estimates(line) for line in table.strip().splitlines()[5:]), strict=True))
+    pairs = combinations(names, 2)
+    return [_pair(pair, metric, _of_pair(rows, names, pair, metric)) for pair in pairs for metric in METRICS[task]]
 
 
-def _pair(step: tuple[str, str], metric: str, raw: Estimate) -> Paired:
+def _of_pair(rows: dict[tuple[str, str], dict[str, Estimate]], names: Sequence[str], pair: tuple[str, str], metric: str) -> Estimate:
+    """A row of the study; of a pair that it lacks, the sum of its steps, whose intervals are added as if they were independent."""
+    if pair in rows:
+        return rows[pair][metric]
+    steps = [rows[step][metric] for step in pairwise(names[names.index(pair[0]) : names.index(pair[1]) + 1])]
+    value = sum(step.value for step in steps)
+    below, above = (math.hypot(*(end(step) for step in steps)) for end in (lambda s: s.value - s.low, lambda s: s.high - s.value))
+    return Estimate(value, value - below, value + above)
+
+
+def _pair(step: tuple[str, str], metric: str, raw: Estimate) -> Comparison:
     gain = raw if HIGHER[metric] else Estimate(-raw.value, -raw.high, -raw.low)
-    detectable = 2.8 * (gain.high - gain.low) / 3.92
-    verdict = verdict_of(gain.low, gain.high, MIN_LIFT[metric])
-    return Paired(*step, metric, gain.value, gain.low, gain.high, detectable, verdict, _sentence(gain, verdict, detectable))
+    mde = 2.8 * (gain.high - gain.low) / 3.92
+    primary = step[0] == BASELINE and metric in (METRICS["binary"][0], METRICS["regression"][0])
+    verdict: Verdict = verdict_of(gain.low, gain.high, MIN_LIFT[metric]) if primary else "not judged"
+    return Comparison(*step, metric, gain.value, gain.low, gain.high, mde, verdict, _sentence(gain, verdict, mde))
 
 
-def _sentence(gain: Estimate, verdict: Verdict, detectable: float) -> str:
+def _sentence(gain: Estimate, verdict: Verdict, mde: float) -> str:
     interval = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
     match verdict:
-        case "no lift worth having":
-            return f"{verdict}: {interval}"
-        case "not shown":
-            return f"{verdict}: {interval}, at most {gain.high:+.3f}; a lift of {detectable:.3f} would have been detected"
+        case "not judged":
+            return interval
+        case "negligible":
+            return f"{VERDICT_WORDS[verdict]}: {interval}"
+        case "inconclusive":
+            return f"{VERDICT_WORDS[verdict]}: {interval}, at most {gain.high:+.3f}; a lift of {mde:.3f} would have been detected"
         case _:
             return f"{verdict} of {interval}"
 

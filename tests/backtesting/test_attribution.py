@@ -11,27 +11,34 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 import headwater as hw
-from headwater.backtesting import freshness_subsets
+from headwater.backtesting import experiment, freshness_subsets
 from headwater.backtesting.attribution import _Attributing
 from headwater.backtesting.view_groups import find_units, mixed_level
 from headwater.errors import LeakError, UsageError
-from headwater.metrics import resolve
 from headwater.reports import attribution_words, to_html
-from headwater.testing.planted_effects import Planted, planted
+from headwater.testing.planted_effects import Planted, Shape, planted
+from headwater.training.resources import QUIET
 from tests.backtesting.world import day, logistic
+from tests.effort import tries
 
 DAILY, INSTANT = hw.Level(hw.batch("1d", delay="4h")), hw.Level(hw.on_request())
 SPLIT = "2024-03-28T00:00Z"
 SIGNALS = [Planted("heat", 3, 1.0), Planted("dust", 5000, 0.5), Planted("belt", 6, 0.9), Planted("oil", 3, 0.0)]
 
 
-def attribute(model, **rules):
-    rules = {"stale": DAILY, "fresh": INSTANT, "names": ("daily", "instant"), "split": SPLIT, "resamples": 400} | rules
-    return hw.attribution(model, **rules)
+LEVELS = {"daily": DAILY, "instant": INSTANT}
+SEARCH = ("groups", "view_costs", "share")
+
+
+def attribute(model, levels=LEVELS, threads=None, **rules):
+    search = {name: rules.pop(name) for name in SEARCH if name in rules}
+    how = hw.Evaluation(**({"split": SPLIT, "resamples": 400} | rules))
+    return hw.attribution(model, levels, how, resources=hw.Resources(threads=threads), **search)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def found(model):
-    return attribute(model, costs={"heat": 10, "belt": 2, "dust": 1, "oil": 1}, slices={"some": pl.col("machine") < 3})
+    return attribute(model, view_costs={"heat": 10, "belt": 2, "dust": 1, "oil": 1}, slices={"some": pl.col("machine") < 3})
 
 
 # ---- what it says
@@ -60,7 +67,7 @@ def test_the_plan_names_the_planted_views(model):
 def test_both_directions_are_told(found):
     verdicts = {unit.name: (unit.added.verdict, unit.removed.verdict) for unit in found.units}
     assert verdicts["heat"] == verdicts["belt"] == ("LIFT", "LIFT")
-    assert verdicts["dust"] == verdicts["oil"] == ("no lift worth having", "no lift worth having")
+    assert verdicts["dust"] == verdicts["oil"] == ("negligible", "negligible")
     assert {unit.added.family for unit in found.units} == {8}, "all eight steps are one family"
 
 
@@ -68,7 +75,7 @@ def test_it_agrees_with_a_backtest_of_the_levels_that_it_generates(model, found)
     """The same levels, their features computed by the backtest itself."""
     heat = hw.Level({model.features.view("heat"): hw.on_request()} | {v: DAILY.features for v in model.features.views if v.name != "heat"})
     levels = {"daily": DAILY, "heat": heat, "plan": found.level, "instant": INSTANT}
-    other = hw.backtest(model, levels=levels, split=SPLIT, metrics=["auc"], resamples=0, cold_start=0).result
+    other = hw.backtest(model, levels=levels, evaluation=hw.Evaluation(split=SPLIT, metrics=["auc"], resamples=0, cold_start=0)).result
     value = {level.name: level.metrics["auc"].value for level in other.levels}
     assert next(u for u in found.units if u.name == "heat").added.delta == value["heat"] - value["daily"]
     assert found.whole.delta == value["instant"] - value["daily"]
@@ -100,17 +107,26 @@ def test_views_that_tell_something_only_together_are_found(model):
 
 
 def test_few_days_give_no_plan():
-    few = attribute(planted(1, SIGNALS[:2], days=30, estimator=logistic()), split=str(day(18)))
+    few = attribute(planted(1, SIGNALS[:2], shape=Shape(days=30), estimator=logistic()), split=str(day(18)))
     assert few.plan.startswith("No plan: ")
     assert "test on 16 days or more" in few.plan
     assert few.chosen == []
 
 
+def reading_outcomes(made, history):
+    """The same model with a view of outcomes that are dated by the request."""
+    source = hw.Source("past_outcomes", history=history, timestamp_field="asked", select=["machine", "bad"])
+    past = hw.FeatureView("past", source=source, keys=["machine"], features=[hw.mean("bad")], windows=["3h"], freshness=DAILY.features)
+    return dataclasses.replace(made, features=hw.FeatureService("leaky", [*made.features.features, past]))
+
+
 def test_a_leak_leaves_no_plan():
+    made = planted(1, SIGNALS[:1], estimator=logistic())
+    rows = made.labels.table.data
     with pytest.raises(LeakError):
-        attribute(planted(1, SIGNALS[:1], leak="own table", estimator=logistic()))
-    leaky = attribute(planted(1, SIGNALS[:1], leak="copy", estimator=logistic()))
-    assert leaky.plan.startswith("No plan: the data has a leak")
+        attribute(reading_outcomes(made, rows))
+    leaky = attribute(reading_outcomes(made, rows.drop("known").sample(fraction=1.0, shuffle=True, seed=0)))
+    assert leaky.plan.startswith("No plan: LEAK in past_outcomes")
 
 
 def test_slices_without_the_lift_are_told():
@@ -126,48 +142,50 @@ def test_slices_without_the_lift_are_told():
 def test_slices_where_only_the_plan_is_not_a_lift_are_told(found):
     assert found.slices[0].whole.verdict == found.slices[0].lift.verdict == "LIFT"
     assert not any(note.startswith("some:") for note in attribution_words.notes(found))
-    unsure = dataclasses.replace(found.slices[0].lift, verdict="not shown", sentence="not shown: +0.023 [-0.001, +0.046]")
-    told = attribution_words.notes(dataclasses.replace(found, slices=[dataclasses.replace(found.slices[0], lift=unsure)]))
-    assert "some: the plan is not a lift (not shown: +0.023 [-0.001, +0.046])." in told
+    unsure = structs.replace(found.slices[0].lift, verdict="inconclusive", sentence="not proven: +0.023 [-0.001, +0.046]")
+    told = attribution_words.notes(structs.replace(found, slices=[structs.replace(found.slices[0], lift=unsure)]))
+    assert "some: the plan is not a lift (not proven: +0.023 [-0.001, +0.046])." in told
 
 
 # ---- how it is made
 
 
-def test_days_that_choose_do_not_report(model, monkeypatch):
+def test_days_that_choose_do_not_report(model):
     """Were the outcomes of all reporting days the other way round, the choice would be the same."""
     mix = mixture(model)
-    days = mix.days
+    made = mix.experiment
+    days = made.blocks
     assert not set(days[mix.choosing]) & set(days[~mix.choosing])
     assert abs(len(set(days[mix.choosing])) - len(set(days[~mix.choosing]))) <= 1
     before = mix.value(mix.all)
     mix._values.clear()
-    spoiled = mix.outcomes.y.copy()
-    spoiled[mix.test[~mix.choosing]] = 1 - spoiled[mix.test[~mix.choosing]]
-    monkeypatch.setitem(mix.__dict__, "outcomes", dataclasses.replace(mix.outcomes, y=spoiled))
-    assert mix.value(mix.all) == before
+    rows, spoiled = made.test[~mix.choosing], made.outcomes.y.copy()
+    spoiled[rows] = 1 - spoiled[rows]
+    other = dataclasses.replace(mix, experiment=dataclasses.replace(made, outcomes=dataclasses.replace(made.outcomes, y=spoiled)))
+    assert other.value(mix.all) == before
 
 
 def test_what_is_reported_is_of_the_days_that_did_not_choose(model, found):
     """AUC of every second day, by scikit-learn, of the models of the plan and of the stale level."""
     mix = mixture(model)
     mix.train([frozenset(), frozenset(found.chosen)])
-    day_number = mix.requests.t[mix.test] // 86_400_000_000
+    requests, outcomes, test = mix.experiment.requests, mix.experiment.outcomes, mix.experiment.test
+    day_number = requests.t[test] // 86_400_000_000
     odd = np.isin(day_number, np.unique(day_number)[1::2])
-    stale, plan = (roc_auc_score(mix.outcomes.y[mix.test][odd], of.seeds[0].score[odd]) for of in mix._scores.values())
+    stale, plan = (roc_auc_score(outcomes.y[test][odd], of.seeds[0].score[odd]) for of in mix._scores.values())
     assert found.lift.delta == pytest.approx(plan - stale, abs=1e-12)
     assert found.path[-1].lift.delta == found.lift.delta
 
 
 def test_features_of_both_levels_are_computed_in_one_pass(model, monkeypatch):
     passes = []
-    real = freshness_subsets.level_rows
-    monkeypatch.setattr(freshness_subsets, "level_rows", lambda *given: passes.append(given[2]) or real(*given))
+    real = experiment.level_rows
+    monkeypatch.setattr(experiment, "level_rows", lambda *given: passes.append(given[2]) or real(*given))
     attribute(model, resamples=0)
     assert [list(levels) for levels in passes] == [["stale", "fresh"]]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.sets(st.integers(0, 12), max_size=6), min_size=1))
 def test_trying_again_only_what_may_be_best_finds_the_greedy_path(covers):
     """What a set covers: there a view adds less the more are fresh."""
@@ -202,14 +220,13 @@ class Valued:
 
 def path_of(names, value=None, together=frozenset()):
     value = value or (lambda chosen: float(bool(together) and together <= chosen))
-    sets = _Attributing(Valued(names, value), None, 0.95, None, {})._path()
+    sets = _Attributing(Valued(names, value), None, 0.95)._path()
     return [next(iter(now - was)) for was, now in zip([frozenset(), *sets], sets, strict=False)]
 
 
 def mixture(model, split=SPLIT):
-    effort = freshness_subsets.Effort(hw.Refits(1), 200, 0, None, None, None)
-    units = find_units(model, DAILY, INSTANT, None)
-    return freshness_subsets.Mixtures(model, DAILY, INSTANT, ("daily", "instant"), units, resolve(["auc"], "binary")[0], split, effort)
+    rows = experiment.prepare(model, LEVELS, hw.Evaluation(split=split, metrics=["auc"], resamples=200), QUIET)
+    return freshness_subsets.Mixtures(rows, DAILY, INSTANT, ("daily", "instant"), find_units(model, DAILY, INSTANT, None))
 
 
 # ---- what is one
@@ -217,7 +234,7 @@ def mixture(model, split=SPLIT):
 
 def _tied():
     """A view keyed by a feature of another, a request feature of two, and one by itself."""
-    base = planted(0, SIGNALS, days=20, estimator=logistic())
+    base = planted(0, SIGNALS, shape=Shape(days=20), estimator=logistic())
     heat, dust, belt, oil = base.features.views
     busy = dataclasses.replace(heat, name="busy", features=[hw.count()], windows=["3h"])
     grades = pl.DataFrame({"busy": [n % 19 for n in range(400)], "at": [day(0) + dt.timedelta(hours=n) for n in range(400)]})
@@ -267,25 +284,42 @@ def test_views_of_a_source_or_a_group_are_fresh_together(model):
     ]
 
 
+def test_old_keywords_are_the_levels_and_the_evaluation(model):
+    old = {"stale": DAILY, "fresh": INSTANT, "names": ("daily", "instant"), "split": SPLIT, "metric": "auc", "resamples": 0}
+    with pytest.warns(DeprecationWarning) as caught:  # noqa: PT030 (three of them)
+        found = hw.attribution(model, **old, costs={"heat": 1, "belt": 1, "dust": 1, "oil": 1})
+    new = attribute(model, resamples=0, metrics=["auc"], view_costs={"heat": 1, "belt": 1, "dust": 1, "oil": 1})
+    assert repr(structs.replace(found, seconds=0)) == repr(structs.replace(new, seconds=0))
+    assert {str(warning.message).partition("write ")[2] for warning in caught} == {
+        "levels={name: level, name: level}",
+        "evaluation=Evaluation(metrics=[...])",
+        "view_costs=...",
+        "evaluation=Evaluation(split=..., resamples=...)",
+    }
+
+
 # ---- refusals
 
 
 @pytest.mark.parametrize(
     ("rules", "said"),
     [
-        ({"fresh": DAILY}, "nothing to attribute"),
-        ({"stale": hw.batch("1d")}, "wrap a freshness in hw.Level"),
-        ({"stale": hw.Level(DAILY.features, hw.precomputed(DAILY.features, keys=["machine"]))}, "predictions are precomputed"),
-        ({"names": ("a", "a")}, "a name each"),
+        ({"levels": {"daily": DAILY, "also daily": DAILY}}, "nothing to attribute"),
+        ({"levels": {"daily": "1d", "instant": INSTANT}}, "give a Level or a freshness"),
+        ({"levels": {"daily": DAILY}}, "needs two levels"),
+        (
+            {"levels": {"daily": hw.Level(DAILY.features, hw.precomputed(DAILY.features, keys=["machine"])), "instant": INSTANT}},
+            "predictions are precomputed",
+        ),
         ({"share": 0}, "above 0 and up to 1"),
         ({"min_lift": -1}, "give 0 or more"),
         ({"groups": "sources"}, "give 'source'"),
         ({"groups": {"x": ["heet"]}}, "did you mean 'heat'?"),
         ({"groups": {"x": ["heat"], "y": ["heat"]}}, "in two groups"),
-        ({"costs": {"heet": 1}}, "did you mean 'heat'?"),
-        ({"costs": {"heat": 1}}, "costs lacks 'dust'"),
-        ({"costs": {"heat": -1, "dust": 1, "belt": 1, "oil": 1}}, "give money a day"),
-        ({"metric": "acu"}, "did you mean 'auc'?"),
+        ({"view_costs": {"heet": 1}}, "did you mean 'heat'?"),
+        ({"view_costs": {"heat": 1}}, "view_costs lacks 'dust'"),
+        ({"view_costs": {"heat": -1, "dust": 1, "belt": 1, "oil": 1}}, "give money a day"),
+        ({"metrics": ["acu"]}, "did you mean 'auc'?"),
     ],
 )
 def test_it_refuses(model, rules, said):
@@ -297,7 +331,7 @@ def test_it_refuses(model, rules, said):
 def test_levels_that_differ_in_known_after_are_refused(model):
     source = model.features.sources[0]
     with pytest.raises(UsageError, match="known_after"):
-        attribute(model, fresh=hw.Level(hw.on_request(), known_after={source: "1h"}))
+        attribute(model, {"daily": DAILY, "soon": hw.Level(hw.on_request(), known_after={source: "1h"})})
 
 
 # ---- how it is shown
@@ -318,8 +352,10 @@ def test_it_is_json_and_a_table(found):
 
 
 def test_a_report_has_it_as_a_part(model, found):
-    made = hw.backtest(model, levels={"daily": DAILY, "instant": INSTANT}, split=SPLIT, resamples=0, cold_start=0).result
+    made = hw.backtest(
+        model, levels={"daily": DAILY, "instant": INSTANT}, evaluation=hw.Evaluation(split=SPLIT, resamples=0, cold_start=0)
+    ).result
     assert 'id="attribution"' not in to_html(made)
-    page = to_html(dataclasses.replace(made, attribution=found))
+    page = to_html(structs.replace(made, attribution=found.plain))
     assert 'id="attribution"' in page
     assert "Stream belt and heat" in page

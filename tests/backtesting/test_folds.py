@@ -14,7 +14,7 @@ from headwater.errors import DataError, DefinitionError, UsageError
 from headwater.training.label_rows import read_labels
 from headwater.training.requests import Requests
 from tests.backtesting.cards import NIGHT, fraud, payments
-from tests.backtesting.world import STALE_AND_FRESH, day, labels, level, model, step, world
+from tests.backtesting.world import STALE_AND_FRESH, day, judge, labels, level, model, step, world
 
 DAY = 86_400 * 10**6
 
@@ -47,7 +47,7 @@ def test_each_fold_trains_on_what_came_before_and_tests_until_the_next(rules, tr
     assert [np.flatnonzero(fold.train(requests.known_at)).tolist() for fold in split.folds] == trains
     assert [np.flatnonzero(fold.test).tolist() for fold in split.folds] == tests
     used = {row for rows in (*trains, *tests) for row in rows}
-    assert split.left_out == ({"asked outside of all folds": 9 - len(used)} if len(used) < 9 else {})
+    assert split.left_out == ({"requested outside of all folds": 9 - len(used)} if len(used) < 9 else {})
 
 
 def test_an_outcome_that_is_not_known_at_a_split_trains_at_a_later_one():
@@ -90,21 +90,21 @@ def test_a_fold_is_trained_anew_on_what_was_known_and_judged_with_the_others(mad
     turned = made.rows.with_columns(bad=pl.when(pl.col("asked") >= day(20)).then(pl.col("amount") < 0).otherwise(pl.col("amount") > 0))
     of = model(dataclasses.replace(made, rows=turned), members=[hw.RequestField("amount", float)])
     given = {"levels": {"one": hw.Level(hw.never())}, "resamples": 20, "metrics": ["auc"]}
-    result = backtest.backtest(of, split=hw.rolling(day(20), every="5d", folds=2, train="5d"), **given).result
+    result = judge(of, **given, split=hw.rolling(day(20), every="5d", folds=2, train="5d"))
     values = [fold.values["one"]["auc"] for fold in result.folds]
     assert values[0] < 0.1
     assert values[1] > 0.9
     assert [fold.split[:10] for fold in result.folds] == ["2024-03-24", "2024-03-29"]
     assert sum(fold.test_rows for fold in result.folds) == result.split.test_rows
     assert 0.2 < result.levels[0].metrics["auc"].value < 0.8
-    assert backtest.backtest(of, split=day(20), **given).result.folds == []
+    assert judge(of, **given, split=day(20)).folds == []
 
 
 def test_one_fold_without_an_end_is_a_single_split(made):
     given = {"levels": STALE_AND_FRESH, "resamples": 50}
-    one = backtest.backtest(model(made), split=hw.rolling(day(18), every="30d", folds=1), **given).result
-    other = backtest.backtest(model(made), split=day(18), **given).result
-    assert repr((one.levels, one.paired, one.slices)) == repr((other.levels, other.paired, other.slices))
+    one = judge(model(made), **given, split=hw.rolling(day(18), every="30d", folds=1))
+    other = judge(model(made), **given, split=day(18))
+    assert repr((one.levels, one.comparisons, one.slices)) == repr((other.levels, other.comparisons, other.slices))
 
 
 # ---- feedback delay
@@ -120,7 +120,9 @@ def test_outcomes_known_sooner_train_and_feed_features(disputed):
     levels = hw.sweep_known_after(of, ["7d", "1d"], level=hw.Level(NIGHT))
     assert list(levels) == ["known after 7d", "known after 1d"]
     assert [{given.name for given in found.known_after} for found in levels.values()] == [{"disputed", "disputes"}] * 2
-    result = backtest.backtest(of, levels=levels, split=day(20), metrics=["average_precision"], resamples=50).result
+    result = backtest.backtest(
+        of, levels=levels, evaluation=hw.Evaluation(split=day(20), metrics=["average_precision"], resamples=50)
+    ).result
     slow, soon = result.levels
     table = read_labels(of.labels)
     asked = (table.t - int(day(0).timestamp()) * 10**6) / DAY
@@ -128,7 +130,10 @@ def test_outcomes_known_sooner_train_and_feed_features(disputed):
     assert soon.metrics["average_precision"].value > slow.metrics["average_precision"].value
     assert "outcomes of disputed known after 1d" in soon.describes
     only = hw.sweep_known_after(of, ["1d"], sources=[disputes])["known after 1d"]
-    assert backtest.backtest(of, levels={"features": only}, split=day(20), resamples=0).result.levels[0].train_rows == slow.train_rows
+    assert (
+        backtest.backtest(of, levels={"features": only}, evaluation=hw.Evaluation(split=day(20), resamples=0)).result.levels[0].train_rows
+        == slow.train_rows
+    )
 
 
 def test_an_outcome_of_a_source_is_known_by_it(made):
@@ -148,7 +153,7 @@ def test_a_delay_that_leaves_nothing_to_train_on_names_the_level(made):
     of = model(made)
     late = hw.Level(hw.never(), known_after={of.labels: "60d"})
     with pytest.raises(DataError, match="level 'late': no outcome is known by then"):
-        backtest.backtest(of, levels={"late": late}, split=day(18), resamples=0)
+        backtest.backtest(of, levels={"late": late}, evaluation=hw.Evaluation(split=day(18), resamples=0))
 
 
 @pytest.mark.parametrize(("delays", "says"), [([], "give a list"), ("7d", "give a list"), (["1d", "24h"], "is repeated")])
@@ -161,14 +166,14 @@ def test_labels_of_other_models_change_nothing(made):
     of = model(made)
     other = labels(made.rows, "cost")
     given = {"split": day(18), "resamples": 20, "metrics": ["auc"]}
-    one = backtest.backtest(of, levels={"plain": hw.Level(hw.never())}, **given).result
-    two = backtest.backtest(of, levels={"plain": hw.Level(hw.never(), known_after={other: "60d"})}, **given).result
+    one = judge(of, levels={"plain": hw.Level(hw.never())}, **given)
+    two = judge(of, levels={"plain": hw.Level(hw.never(), known_after={other: "60d"})}, **given)
     assert one.levels[0].metrics == two.levels[0].metrics
 
 
 def test_every_step_is_of_levels_in_order(disputed):
     of, card, _ = disputed
     levels = {"nightly": hw.Level(NIGHT), "cards live": hw.Level({card: hw.streaming("2s")})}
-    result = backtest.backtest(of, levels=levels, split=day(20), metrics=["auc"], resamples=50).result
+    result = backtest.backtest(of, levels=levels, evaluation=hw.Evaluation(split=day(20), metrics=["auc"], resamples=50)).result
     assert level(result, "cards live").kind == "real-time"
     assert step(result, "nightly", "cards live").family == 1

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.backtesting.intervals import Evaluation, evaluate, interval, resample_weights, too_few
+from headwater.backtesting.intervals import ResampledMetrics, evaluate, interval, resample_weights, too_few
 from headwater.errors import DataError, UsageError
 from headwater.metrics import Blocks, resolve
+from tests.effort import tries
 
 MAE = resolve(["mae"], "regression")
 EVERY = resolve(None, "binary")
@@ -22,7 +23,7 @@ def binary_case(rows: int = 400, days: int = 20) -> tuple[np.ndarray, dict[str, 
     return y, scores, rng.integers(0, days, rows)
 
 
-def everything(seed: int = 0, order: np.ndarray | slice = slice(None)) -> Evaluation:
+def everything(seed: int = 0, order: np.ndarray | slice = slice(None)) -> ResampledMetrics:
     y, scores, days = binary_case()
     blocks = resample_weights(days[order], 200, seed)
     ordered = {level: score[order] for level, score in scores.items()}
@@ -43,7 +44,7 @@ def test_the_same_seed_gives_the_same_result_and_another_does_not() -> None:
     assert not np.array_equal(everything(3).replicates, everything(4).replicates)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 @given(st.permutations(range(400)))
 def test_the_order_of_rows_changes_nothing(order: list[int]) -> None:
     plain, shuffled = everything(), everything(order=np.array(order))

@@ -1,4 +1,4 @@
-"""What each level reads: nothing at 'request only', nothing after the cut for scores made ahead, and as old as it promises."""
+"""What each level reads: nothing at 'request only', nothing after the cut for precomputed predictions, and as old as it promises."""
 
 import datetime as dt
 
@@ -12,7 +12,6 @@ from headwater.backtesting.levels import level_rows, mean_age
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
 from headwater.training.label_rows import read_labels
-from headwater.training.resources import Resources
 from headwater.training.train import training_set
 from tests.backtesting.world import LEVELS, by_machine, day, labels, level, logistic, model, readings, world
 
@@ -27,7 +26,7 @@ def made():
 
 
 def _rows(of, levels):
-    return level_rows(of, read_labels(of.labels), levels, Notes(), Resources(threads=2))
+    return level_rows(of, read_labels(of.labels), levels, Notes(), hw.Resources(threads=2))
 
 
 # ---- request only
@@ -54,12 +53,14 @@ def test_request_only_alone_touches_no_history(made, tmp_path):
     made.events.write_parquet(path)
     of = _everything(hw.parquet(path), made.rows)
     path.unlink()
-    result = backtest.backtest(of, levels={"request only": LEVELS["request only"]}, split=SPLIT, resamples=20).result
+    result = backtest.backtest(
+        of, levels={"request only": LEVELS["request only"]}, evaluation=hw.Evaluation(split=SPLIT, resamples=20)
+    ).result
     assert level(result, "request only").age_seconds is None
-    assert [found.severity for found in result.leak_audit] == ["ok"]
+    assert result.audit.findings == []
     assert result.slices == []  # the cold start is told from the history
     with pytest.raises(DataError, match="no file at"):
-        backtest.backtest(of, levels=LEVELS, split=SPLIT, resamples=20)
+        backtest.backtest(of, levels=LEVELS, evaluation=hw.Evaluation(split=SPLIT, resamples=20))
 
 
 def test_request_only_is_the_same_whatever_the_history_says(made):
@@ -109,23 +110,23 @@ def test_chained_views_at_every_level(made, tmp_path):
     view = hw.FeatureView("machine", source=told, keys=["machine"], features=features, freshness=DAILY)
     of = model(made, members=[view, hw.RequestField("amount", float)])
     ahead = hw.Level(hw.batch("1h"), predictions=hw.precomputed(hw.batch("1h"), keys=["machine"]))
-    result = backtest.backtest(of, levels={**LEVELS, "ahead": ahead}, split=SPLIT, resamples=20).result
+    result = backtest.backtest(of, levels={**LEVELS, "ahead": ahead}, evaluation=hw.Evaluation(split=SPLIT, resamples=20)).result
     aucs = [level(result, name).metrics["auc"].value for name in ("daily", "hourly", "instant", "ahead")]
     assert min(aucs[1:]) - aucs[0] > 0.1
     assert [part.name for part in result.slices] == ["cold start"]
-    assert [found.severity for found in result.leak_audit] == ["ok"]
+    assert result.audit.findings == []
     assert "of source told (readings, each event with before__last_state), known as late as the last of these" in result.definitions
     assert "view before: last(state) over lifetime by (machine) of source readings at at" in result.definitions
     by_hand = hw.FeatureView("by_hand", source=source, keys=["machine"], features=[hw.last_n("state", k=2)], freshness=DAILY)
     rows = read_labels(of.labels)
-    found = level_rows(of, rows, LEVELS, Notes(), Resources(threads=2))["hourly"].frame
+    found = level_rows(of, rows, LEVELS, Notes(), hw.Resources(threads=2))["hourly"].frame
     other = hw.get_historical_features(by_hand, rows.frame.drop("bad"), timestamp_field="asked", level=LEVELS["hourly"])
     assert found["machine__last_before__last_state"].equals(other["by_hand__last_n_state"].list.first(), null_equal=True)
     path.unlink()
-    backtest.backtest(of, levels={"request only": LEVELS["request only"]}, split=SPLIT, resamples=20)
+    backtest.backtest(of, levels={"request only": LEVELS["request only"]}, evaluation=hw.Evaluation(split=SPLIT, resamples=20))
 
 
-# ---- scores made ahead
+# ---- precomputed predictions
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ def _known(buys, rows, delay="4h"):
 
 def test_coverage_is_the_share_of_known_keys(shop):
     buys, rows = shop
-    result = backtest.backtest(_shop_model(buys, rows), levels=STATUS_QUO, split=day(18), resamples=20).result
+    result = backtest.backtest(_shop_model(buys, rows), levels=STATUS_QUO, evaluation=hw.Evaluation(split=day(18), resamples=20)).result
     known = _known(buys, rows).filter(rows["asked"] >= day(18))
     assert 0.3 < known.mean() < 0.9
     assert level(result, "status quo").coverage == known.mean()
@@ -186,7 +187,9 @@ def test_a_request_without_an_answer_gets_the_default(shop):
     worst = {}
     for default in (0.0, 1.0):
         result = backtest.backtest(
-            _shop_model(buys, rows, default=default), levels=STATUS_QUO, split=day(18), resamples=0, metrics=["recall@10%"]
+            _shop_model(buys, rows, default=default),
+            levels=STATUS_QUO,
+            evaluation=hw.Evaluation(split=day(18), resamples=0, metrics=["recall@10%"]),
         )
         found = level(result.result, "status quo")
         worst[default] = found.metrics["recall@10%"].value
@@ -207,7 +210,9 @@ def test_nothing_after_the_cut_changes_a_score(shop):
     for history in (buys, moved):
         of = _shop_model(history, rows)
         frames.append(_rows(of, STATUS_QUO))
-        scores.append(level(backtest.backtest(of, levels=STATUS_QUO, split=day(18), resamples=30).result, "status quo"))
+        scores.append(
+            level(backtest.backtest(of, levels=STATUS_QUO, evaluation=hw.Evaluation(split=day(18), resamples=30)).result, "status quo")
+        )
     assert frames[0]["status quo"].frame.equals(frames[1]["status quo"].frame)
     assert frames[0]["status quo"].answered.tolist() == frames[1]["status quo"].answered.tolist()
     assert repr(scores[0]) == repr(scores[1])
@@ -257,14 +262,14 @@ def test_scores_made_a_lag_behind_are_made_then(shop):
 
 
 def test_a_training_row_has_the_features_of_its_own_cut(shop):
-    """Scores made ahead are trained on what was known ahead, row by row."""
+    """Precomputed predictions are trained on what was known ahead, row by row."""
     buys, rows = shop
     found = _rows(_shop_model(buys, rows), STATUS_QUO)["status quo"].frame
     daily = hw.get_historical_features(_shop_model(buys, rows).features, labels(rows), level=hw.Level(DAILY))
     assert found.equals(daily.select(found.columns))
 
 
-def test_functions_of_features_alone_can_be_made_ahead(shop):
+def test_functions_of_features_alone_can_be_precomputed(shop):
     buys, rows = shop
     by_user = _shop_model(buys, rows).features.views[0]
 
@@ -297,25 +302,25 @@ def test_a_request_without_a_score_is_predicted_on_request(shop):
     assert found["chain"].frame["amount"].filter(known).null_count() == known.sum()  # no job knows what a request says
     assert found["chain"].frame.filter(~known).equals(found["instant"].frame.filter(~known))
     assert not found["chain"].frame.filter(known).drop("amount").equals(found["instant"].frame.filter(known).drop("amount"))
-    result = backtest.backtest(of, levels={"ahead": ahead, "chain": chain}, split=day(18), resamples=20).result
+    result = backtest.backtest(of, levels={"ahead": ahead, "chain": chain}, evaluation=hw.Evaluation(split=day(18), resamples=20)).result
     assert level(result, "chain").coverage == 1.0
     assert f"{(~known).sum()} requests without a score are predicted on request" in level(result, "chain").note
 
 
 def test_a_model_is_trained_on_what_made_the_scores(shop):
-    """At a level with scores made ahead, a training row is what its job knew, and a row without a score trains nothing."""
+    """At a level with precomputed predictions, a training row is what its job knew, and a row without a score trains nothing."""
     of = _shop_model(*shop)
     levels = {"ahead": STATUS_QUO["status quo"], "chain": hw.Level(DAILY, hw.precomputed(DAILY, keys=["user"], otherwise="on_request"))}
     found = _rows(of, levels)
     for name, at in levels.items():
-        rows = training_set(of, level=at, until=day(40))
+        rows = training_set(of, level=at, as_of=day(40))
         assert rows.features.equals(found[name].frame.filter(pl.Series(found[name].answered)))
-        assert rows.left_out.get("no score was made ahead", 0) == (~found[name].answered).sum()
+        assert rows.left_out.get("no prediction was precomputed", 0) == (~found[name].answered).sum()
         assert len(rows.requests.t) == rows.features.height
     assert (~found["ahead"].answered).any()
     nobody = hw.Level(hw.never(), AHEAD)
     with pytest.raises(DataError, match=r"no event of the keys \['user'\] was known when scores would have been made"):
-        training_set(of, level=nobody, until=day(40))
+        training_set(of, level=nobody, as_of=day(40))
 
 
 def test_every_key_of_a_score_must_be_known():
@@ -351,9 +356,9 @@ def _precomputed(keys, freshness=DAILY):
         ),
     ],
 )
-def test_scores_that_cannot_be_made_ahead(shop, levels, error, says):
+def test_scores_that_cannot_be_precomputed(shop, levels, error, says):
     with pytest.raises(error, match=says):
-        backtest.backtest(_shop_model(*shop), levels=levels, split=day(18), resamples=0)
+        backtest.backtest(_shop_model(*shop), levels=levels, evaluation=hw.Evaluation(split=day(18), resamples=0))
 
 
 # ---- kinds and ages
@@ -399,7 +404,9 @@ def test_the_age_of_a_level_is_that_of_what_it_reads(shop, given, hours):
 
 def test_the_age_on_a_slice_is_that_of_its_rows(made):
     morning = {"at five": pl.col("asked").dt.hour() == 5}
-    result = backtest.backtest(model(made), levels={"daily": LEVELS["daily"]}, split=SPLIT, slices=morning, resamples=0).result
+    result = backtest.backtest(
+        model(made), levels={"daily": LEVELS["daily"]}, evaluation=hw.Evaluation(split=SPLIT, slices=morning, resamples=0)
+    ).result
     assert result.slices[0].levels[0].age_seconds == pytest.approx(5.5 * 3600, abs=600)
     assert result.levels[0].age_seconds == pytest.approx(16 * 3600, abs=1800)  # between 4 and 28 hours
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.backtesting import backtest
-from headwater.backtesting.intervals import Evaluation, Spread, Variation, interval, pooled
-from headwater.backtesting.verdicts import holm, paired
+from headwater.backtesting.intervals import ResampledMetrics, Spread, Variation, interval, pooled
+from headwater.backtesting.verdicts import compare_levels, holm
 from headwater.errors import UsageError
 from headwater.metrics import resolve
-from tests.backtesting.world import LEVELS, STALE_AND_FRESH, day, level, model, step, world
+from tests.backtesting.world import LEVELS, STALE_AND_FRESH, day, judge, level, model, step, world
+from tests.effort import tries
 
 AUC = resolve(["auc"], "binary")[0]
 ONCE = (np.empty(0), np.empty((0, 0)), 0.0)
@@ -29,7 +30,7 @@ def made():
 # ---- the interval
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 @given(st.lists(st.integers(-30, 30), min_size=20, max_size=60), st.integers(1, 6))
 def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(draws, looks):
     spread = Spread(1.0, np.array(draws, float), 30, *ONCE)
@@ -74,7 +75,7 @@ def test_refits_on_other_days_count_in_full():
 
 
 def test_an_interval_stays_within_what_a_metric_can_be():
-    evaluation = Evaluation(
+    evaluation = ResampledMetrics(
         ("a",), (AUC,), np.array([[0.99]]), np.full((1, 1, 50), 0.99), 30,
         Variation(np.array([[[0.9, 1.0, 1.0]]]), np.full((1, 1, 50, 3), 0.99), 1 / 3),
     )  # fmt: skip
@@ -84,7 +85,7 @@ def test_an_interval_stays_within_what_a_metric_can_be():
 
 
 def test_one_fit_is_left_as_it_is():
-    one = Evaluation(("a",), (AUC,), np.zeros((1, 1)), np.zeros((1, 1, 5)), 30)
+    one = ResampledMetrics(("a",), (AUC,), np.zeros((1, 1)), np.zeros((1, 1, 5)), 30)
     assert pooled([one]) is one
 
 
@@ -111,14 +112,14 @@ def test_a_lift_by_itself_does_not_hold_among_many_steps():
     values = np.zeros((6, 1))
     draws = rng.normal(0, 1, (6, 1, 2001))
     values[1, 0], draws[1, 0] = 2.3, draws[0, 0] + rng.normal(2.3, 1, 2001)  # p of about 0.02
-    alone, *rest = paired(Evaluation(names[:2], (AUC,), values[:2], draws[:2], 30))
+    alone, *rest = compare_levels(ResampledMetrics(names[:2], (AUC,), values[:2], draws[:2], 30))
     assert (alone.verdict, rest, alone.family) == ("LIFT", [], 1)
-    among = paired(Evaluation(names, (AUC,), values, draws, 30))[0]
-    assert (among.from_, among.to, among.family) == ("a", "b", 6)
+    among = compare_levels(ResampledMetrics(names, (AUC,), values, draws, 30))[0]
+    assert (among.from_, among.to, among.family) == ("a", "b", 5)  # each level with the first
     assert (among.low, among.high) == (alone.low, alone.high)
-    assert among.verdict == "not shown"
-    assert "by itself a LIFT, but not among 6 steps (Holm: p = 0." in among.sentence
-    assert among.detectable > alone.detectable
+    assert among.verdict == "inconclusive"
+    assert "by itself a LIFT, but not among 5 steps (Holm: p = 0." in among.sentence
+    assert among.mde > alone.mde
 
 
 # ---- backtests
@@ -127,19 +128,22 @@ def test_a_lift_by_itself_does_not_hold_among_many_steps():
 def test_refits_make_means_and_wider_intervals(made):
     of = model(made, estimator=None)
     given = {"levels": STALE_AND_FRESH, "split": day(18), "metrics": ["auc"], "resamples": 200}
-    once = backtest.backtest(of, **given).result
-    again = backtest.backtest(of, refits=4, **given).result
+    once = judge(of, **given)
+    again = judge(of, **given, refits=4)
     assert "trained once" in once.intervals
     assert "4 refits with other seeds" in again.intervals
     assert step(again, "daily", "hourly").verdict == "LIFT"
     assert again.levels[0].metrics["auc"].value != once.levels[0].metrics["auc"].value
-    assert repr(again.paired) == repr(backtest.backtest(of, refits=hw.Refits(seeds=4), threads=1, **given).result.paired)
+    assert repr(again.comparisons) == repr(judge(of, **given, refits=hw.Refits(seeds=4), threads=1).comparisons)
 
 
 def test_refits_on_other_training_days_leave_the_value_and_widen(made):
     of = model(made)  # logistic: it does not depend on its seed
     given = {"levels": STALE_AND_FRESH, "split": day(18), "metrics": ["auc"], "resamples": 200}
-    once, again = backtest.backtest(of, **given).result, backtest.backtest(of, refits=hw.Refits(seeds=1, days=6), **given).result
+    once, again = (
+        judge(of, **given),
+        judge(of, **given, refits=hw.Refits(seeds=1, days=6)),
+    )
     one, two = (level(found, "hourly").metrics["auc"] for found in (once, again))
     assert two.value == pytest.approx(one.value, abs=1e-12)
     assert two.high - two.low > one.high - one.low
@@ -149,12 +153,12 @@ def test_refits_on_other_training_days_leave_the_value_and_widen(made):
 def test_equal_levels_get_seeds_of_their_own_and_the_same_training_days(made):
     twice = {"one": LEVELS["daily"], "other": LEVELS["daily"]}
     given = {"levels": twice, "split": day(18), "metrics": ["auc"], "resamples": 50}
-    random = backtest.backtest(model(made, estimator=None), refits=2, **given).result
+    random = judge(model(made, estimator=None), **given, refits=2)
     assert random.levels[0].metrics["auc"].value != random.levels[1].metrics["auc"].value
-    same = backtest.backtest(model(made), refits=hw.Refits(seeds=1, days=3), **given).result  # logistic: only its days could differ
-    assert (same.paired[0].delta, same.paired[0].low, same.paired[0].high) == (0, 0, 0)
-    once = backtest.backtest(model(made, estimator=None), **given).result
-    assert once.paired[0].delta == 0
+    same = judge(model(made), **given, refits=hw.Refits(seeds=1, days=3))  # logistic: only its days could differ
+    assert (same.comparisons[0].delta, same.comparisons[0].low, same.comparisons[0].high) == (0, 0, 0)
+    once = judge(model(made, estimator=None), **given)
+    assert once.comparisons[0].delta == 0
 
 
 @pytest.mark.parametrize("given", [{"seeds": 0}, {"days": 1}, {"days": -1}, {"seeds": 1.5}, {"seeds": True}])
@@ -172,6 +176,7 @@ def script():
     return found
 
 
+@pytest.mark.slow
 def test_equal_levels_are_seldom_called_unequal(script):
     """Of 500 runs 4.6 % are with five seeds, and 22 % where each level is trained once; here 30."""
     verdicts = [script.claims(seed, hw.Refits(seeds=5), resamples=200)["auc"] for seed in range(1000, 1030)]
@@ -181,6 +186,7 @@ def test_equal_levels_are_seldom_called_unequal(script):
 
 
 def test_the_ladder_is_one_family(made):
-    result = backtest.backtest(model(made), levels=LEVELS, split=day(18), metrics=["auc"], resamples=300).result
-    assert {found.family for found in result.paired} == {4}
-    assert {math.isnan(found.p) for part in result.slices for found in part.paired} <= {True}
+    result = backtest.backtest(model(made), levels=LEVELS, evaluation=hw.Evaluation(split=day(18), metrics=["auc"], resamples=300)).result
+    assert {found.family for found in result.comparisons if found.verdict != "not judged"} == {len(LEVELS) - 1}
+    assert {found.from_ for found in result.comparisons if found.verdict != "not judged"} == {next(iter(LEVELS))}
+    assert {math.isnan(found.p) for part in result.slices for found in part.comparisons} <= {True}

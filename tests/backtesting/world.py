@@ -114,9 +114,14 @@ def logistic():
 
 def step(result, from_, to, metric="auc"):
     """The comparison of two levels in one metric."""
-    return next(p for p in result.paired if (p.from_, p.to, p.metric) == (from_, to, metric))
+    return next(p for p in result.comparisons if (p.from_, p.to, p.metric) == (from_, to, metric))
 
 
 def level(result, name):
     """The result of one level."""
     return next(found for found in result.levels if found.name == name)
+
+
+def judge(of, levels=None, *, threads=None, **how):
+    """The result of hw.backtest, with the fields of an Evaluation as keywords."""
+    return hw.backtest(of, levels, hw.Evaluation(**how), resources=hw.Resources(threads=threads)).result

@@ -50,6 +50,7 @@ def close(process):
 # ---------------------------------------------------------------- one at a time
 
 
+@pytest.mark.slow
 def test_applies_at_once_follow_each_other(place):
     loop = "print('ready', flush=True)\ninput()\nfor i in range(7): hw.apply(of_hours({first} + i), place, allow_breaking=True)"
     processes = [start(loop.replace("{first}", str(first)), place) for first in (1, 8, 15)]
@@ -93,6 +94,7 @@ def test_another_project_waits_too(place):
 # ---------------------------------------------------------------- all or nothing
 
 
+@pytest.mark.slow
 def test_a_process_killed_midway_leaves_what_was(place):
     hw.apply(of_hours(1), place)
     code = (
@@ -112,6 +114,7 @@ def test_a_process_killed_midway_leaves_what_was(place):
     assert hw.apply(of_hours(3), Catalog(place, wait=10), allow_breaking=True).applied == 2
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_leave_no_mixture(place):
     rand = random.Random(5)
     hw.apply(of_hours(1), place)

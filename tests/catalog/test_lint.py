@@ -39,10 +39,17 @@ def asked():
 
 
 USER = view()
+DAYS = pl.DataFrame(
+    {"user": ["a"] * 30, "at": pl.Series(range(30)).cast(pl.Int64) * 86_400_000_000, "amount": [1.0] * 30, "page": ["x"] * 30},
+    schema_overrides={"at": pl.Datetime("us", "UTC")},
+)
 
 # the views that a model reads -> what is found of which definition
 FOUND = {
     "a daily view": ([view()], set()),
+    "whole days": ([view(source=source(history=DAYS))], {("coarse-timestamps", "source clicks")}),
+    "whole days that are totals": ([view(source=source(history=DAYS, known_after="1d"), windows=["7d"])], set()),
+    "whole days that are exact": ([view(source=source(history=DAYS, known_after="0s"))], set()),
     "a streaming view": ([live()], set()),
     "on_request() of files": ([view(freshness=hw.on_request())], {("on-request", "view user")}),
     "on_request() without windows": (

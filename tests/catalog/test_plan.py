@@ -70,13 +70,13 @@ CHANGES = {
         project(USER, http()),
         project(USER, http(url="https://other.example/risk")),
         {"http ip": {X}},
-        ["url: https://ip.example/risk → https://other.example/risk", "model churn reads ip__score, which would be asked for otherwise"],
+        ["url: https://ip.example/risk → https://other.example/risk", "model churn reads ip__score, which would be requested differently"],
     ),
     "another part of the answer": (
         project(USER, http()),
         project(USER, http(response={"score": ("risk.score", float)})),
         {"http ip": {X}},
-        ["feature score: float at score → float at risk.score", "which would be another part of the answer"],
+        ["feature score: float at score → float at risk.score", "which would be another part of the response"],
     ),
     "a third party's column is gone": (
         project(http(response={"score": float, "country": str})),
@@ -88,7 +88,7 @@ CHANGES = {
         project(USER, http()),
         project(USER),
         {"http ip": {X}, "source ip_log": set(), "service churn_v1": set()},
-        ["model churn reads ip__score, of a third party that is asked no more"],
+        ["model churn reads ip__score, of a third party that is no longer called"],
     ),
     "how a third party is asked": (
         project(USER, http(cache="1h")),
@@ -286,6 +286,7 @@ def test_a_change_is_told(before, after, expected, said, tmp_path):
     json.dumps(made.to_dict(), allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after", "expected", "said"), CHANGES.values(), ids=CHANGES)
 def test_what_was_applied_is_no_change(before, after, expected, said, tmp_path):
     catalog = tmp_path / "catalog.sqlite"

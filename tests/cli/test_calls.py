@@ -51,12 +51,14 @@ def test_help_is_quick():
     assert min(took) < HELP_SECONDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["backtst"], ["no command 'backtst'", "did you mean 'backtest'?"]),
         (["backtest", "--splt", "2024-02-01"], ["no option --splt", "did you mean '--split'?"]),
         (["backtest", "--min-lift", "much"], ["--min-lift", "'much'", "headwater backtest --help"]),
+        (["backtest", "--acknowledge", "own outcome"], ["--acknowledge", "CHECK | SUBJECT | REASON | AUTHOR"]),
         (["backtest", "stray"], ["does not take 'stray'"]),
         (["backtest", "--project", "featurs.py"], ["no project file at featurs.py", "did you mean 'features.py'?", "headwater init"]),
         (["backtest", "--model", "chrun"], ["no model 'chrun'", "did you mean 'churn'?"]),
@@ -65,7 +67,7 @@ def test_help_is_quick():
         (["backtest", "--split", "2024-02-01"], ["has no time zone", "+00:00"]),
         (["backtest", "--split", "soon"], ["ISO 8601"]),
         (["backtest", "--folds", "3"], ["--folds and --every need --split"]),
-        (["backtest", "--split", "2030-01-01T00:00Z"], ["leaves no row to test on", "the rows ask from"]),
+        (["backtest", "--split", "2030-01-01T00:00Z"], ["leaves no row to test on", "the request times are from"]),
         (["dataset"], ["--output"]),
         (["dataset", "--output", "rows.xlsx"], [".parquet"]),
         (["dataset", "--output", "rows.csv", "--level", "minutely"], ["unknown level 'minutely'"]),
@@ -83,6 +85,7 @@ def test_a_wrong_call_is_told_what_is_allowed(folder, run, arguments, said):
     assert fails(run(*arguments), 2, *said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -123,6 +126,7 @@ def test_labels_of_one_class_are_refused(folder, run):
     assert fails(run("backtest"), 1, "both outcomes are needed")
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_is_short_without_debug(folder, run):
     own = "from sklearn.base import BaseEstimator\nclass Bad(BaseEstimator):\n    def fit(self, X, y): return 1 / 0\n    predict = fit\n"
     text = (folder / "features.py").read_text(encoding="utf-8").replace("labels=labels)", "labels=labels, estimator=Bad())")
@@ -151,6 +155,7 @@ def test_dataset_ends_with_the_next_command(folder, run):
     assert done.stderr == "manifest: rows.manifest.json\nnext: headwater backtest --project features.py\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", ["1MB", "64GB"])
 def test_memory_changes_no_value(folder, run, memory):
     for options in (["--no-cache"], ["--no-cache", "--memory", memory]):
@@ -160,12 +165,14 @@ def test_memory_changes_no_value(folder, run, memory):
     assert pl.read_parquet(folder / "rows1.parquet").equals(pl.read_parquet(folder / "rows3.parquet"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["train", "--output", "m"], ["backtest"]], ids=["train", "backtest"])
 def test_every_command_that_reads_history_takes_memory(run, command, folder):
     done = run(*command, "--memory", "64GB")
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_backtest_prints_json_and_writes_the_report(folder, run):
     done = run("backtest", "--slices", "parts", "--output", "out/report.html", "--json")
     assert done.returncode == 0, done.stderr
@@ -176,6 +183,37 @@ def test_backtest_prints_json_and_writes_the_report(folder, run):
     assert "plotly" in (folder / "out/report.html").read_text(encoding="utf-8")
 
 
+EVALUATION = """hw.Evaluation(
+    split="2024-02-10T00:00Z", slices=parts, metrics=["recall@10%", "auc"], costs={"false_positive": 1, "false_negative": pl.col("asked").dt.day()},
+    min_lift=0.2, refits=2, cold_start=(view, 3), blocks="2d", resamples=50, seed=7, tune=2)"""
+
+
+@pytest.mark.slow
+def test_what_python_says_of_an_evaluation_the_project_says_to_the_command(folder, run):
+    text = (folder / "features.py").read_text(encoding="utf-8")
+    text = text.replace('"instant": hw.Level(hw.on_request())}', f'"instant": hw.on_request()}}, evaluation={EVALUATION}')
+    (folder / "features.py").write_text(text, encoding="utf-8")
+    done = run("backtest", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["split"]["split"] == "2024-02-10T00:00:00+00:00"
+    assert [part["name"] for part in found["slices"]] == ["small users", "cold start"]
+    assert "fewer than 3 events" in found["slices"][1]["describes"]
+    assert list(found["levels"][0]["metrics"]) == ["recall@10%", "auc", "cost"]
+    assert found["money"]["describes"].keys() == {"false_positive", "false_negative"}
+    assert found["min_lift"]["auc"] == 0.2
+    assert "50 resamples of" in found["intervals"]
+    assert "blocks of 2d" in found["intervals"]
+    assert "2 refits" in found["intervals"]
+    assert "tuned by 2 trials" in found["estimator"]
+    given = run("backtest", "--json", "--split", "2024-02-15T00:00Z", "--seeds", "1", "--min-lift", "0.1")
+    changed = json.loads(given.stdout)
+    assert (changed["split"]["split"], changed["min_lift"]["auc"]) == ("2024-02-15T00:00:00+00:00", 0.1)
+    assert "trained once" in changed["intervals"]
+    assert list(changed["levels"][0]["metrics"]) == ["recall@10%", "auc", "cost"]  # what no option names stays the project's
+
+
+@pytest.mark.slow
 def test_backtest_says_which_views_earn_from_freshness(folder, run):
     """The only view is all of the plan, or nothing is; its step is that of the levels, which the backtest judged too."""
     done = run("backtest", "--attribution", "--json")
@@ -183,16 +221,18 @@ def test_backtest_says_which_views_earn_from_freshness(folder, run):
     found = json.loads(done.stdout)
     assert (found["attribution"]["stale"], found["attribution"]["fresh"]) == ("daily", "instant")
     assert [unit["name"] for unit in found["attribution"]["units"]] == ["user"]
-    step = next(one for one in found["paired"] if one["metric"] == found["headline"])
+    step = next(one for one in found["comparisons"] if one["metric"] == found["headline"])
     assert found["attribution"]["whole"]["delta"] == step["delta"]
     assert 'id="attribution"' in (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_backtest_refuses_an_attribution_between_other_than_two_levels(folder, run):
     assert fails(run("backtest", "--attribution", "daily"), 2, "give two levels", "daily, instant")
     assert fails(run("backtest", "--levels", "daily", "--attribution"), 2, "needs two levels", "found daily")
 
 
+@pytest.mark.slow
 def test_backtest_trains_anew_at_each_fold_and_with_each_seed(folder, run):
     folds = ("--split", "2024-02-01T00:00Z", "--folds", "2", "--every", "5d")
     done = run("backtest", "--levels", "instant", *folds, "--seeds", "2", "--json")
@@ -202,6 +242,7 @@ def test_backtest_trains_anew_at_each_fold_and_with_each_seed(folder, run):
     assert "2 refits with other seeds" in found["intervals"]
 
 
+@pytest.mark.slow
 def test_backtest_prints_a_table_and_the_next_command(folder, run):
     done = run("backtest", "--levels", "instant")
     assert done.returncode == 0, done.stderr
@@ -210,6 +251,7 @@ def test_backtest_prints_a_table_and_the_next_command(folder, run):
     assert done.stderr == "report: report.html\nnext: headwater train --project features.py\n"
 
 
+@pytest.mark.slow
 def test_train_keeps_a_model_of_what_was_known(folder, run):
     done = run("train", "--as-of", "2024-02-01T00:00Z", "--level", "instant", "--output", "models/churn")
     assert done.returncode == 0, done.stderr
@@ -222,6 +264,7 @@ def test_train_keeps_a_model_of_what_was_known(folder, run):
     assert done.stderr.endswith("next: headwater backtest --project features.py\n")
 
 
+@pytest.mark.slow
 def test_dataset_makes_an_earlier_training_set_again(folder, run):
     first = run("dataset", "--output", "rows.parquet", "--level", "daily", "--json")
     assert first.returncode == 0, first.stderr

@@ -24,6 +24,7 @@ OLD_NAMES = [  # the call, the old name with its value, the new name, the option
     (["serve"], ["--answers"], "--log-third-party", "log_third_party", True),
     (["train"], ["--until", "2024-02-01T00:00Z"], "--as-of", "as_of", "2024-02-01T00:00Z"),
     (["dataset", "--output", "x.csv"], ["--until", "2024-02-01T00:00Z"], "--as-of", "as_of", "2024-02-01T00:00Z"),
+    (["init", "events.csv", "labels.csv"], ["--asked-at", "at"], "--request-time", "request_time", "at"),
     (["parity"], ["--keys", "5"], "--sample", "sample", 5),
     (["materialize", "model"], ["--keys", "keys.csv"], "--keys-file", "keys_file", "keys.csv"),
     *(
@@ -52,6 +53,7 @@ OLD_NAMES = [  # the call, the old name with its value, the new name, the option
             ["store", "backup", "to"],
             ["store", "restore", "from"],
             ["store", "refused", "clicks"],
+            ["store", "migrate"],
             ["store", "repair-clock"],
             ["deadletters", "list", "clicks"],
             ["deadletters", "replay", "clicks"],

@@ -26,6 +26,7 @@ def headwater(here, *arguments):
     return done.returncode, " ".join(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_it_runs_what_was_applied(here):
     code, said = headwater(here, "ingest", "--store", here.url, "--once")
     assert (code, "is not in the catalog" in said, "next: headwater status" in said) == (0, True, True), said
@@ -42,6 +43,7 @@ def test_it_runs_what_was_applied(here):
     assert headwater(here, "ingest", "--store", here.url, "--once", "--allow-unapplied")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -56,6 +58,7 @@ def test_bad_calls(here, arguments, said):
     assert (code != 0, said in found) == (True, True), found
 
 
+@pytest.mark.slow
 def test_metrics(here):
     port = free_port()
     process = here.start("--metrics-port", str(port))

@@ -23,6 +23,7 @@ def start(folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_what_init_writes_backtests(folder, run, ending):
     start(folder)
@@ -30,7 +31,7 @@ def test_what_init_writes_backtests(folder, run, ending):
         frame = pl.read_parquet(folder / f"{name}.parquet")
         if ending == "csv":
             frame.write_csv(folder / f"{name}.csv", datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
-    done = run("init", f"events.{ending}", f"labels.{ending}", "--asked-at", "asked", "--known-at", "settled")
+    done = run("init", f"events.{ending}", f"labels.{ending}", "--request-time", "asked", "--known-at", "settled")
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith("next: headwater backtest --project features.py\n")
     text = (folder / "features.py").read_text(encoding="utf-8")
@@ -49,6 +50,7 @@ def test_what_init_writes_backtests(folder, run, ending):
     assert levels["instant"] > levels["request only"] + 0.03
 
 
+@pytest.mark.slow
 def test_one_table_for_both_leaves_out_what_tells_the_label(tmp_path, run):
     rows = 2000
     at = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=20 * i) for i in range(rows)]
@@ -64,7 +66,7 @@ def test_one_table_for_both_leaves_out_what_tells_the_label(tmp_path, run):
         }
     )
     frame.write_parquet(tmp_path / "trips.parquet")
-    done = run("init", "trips.parquet", "trips.parquet", "--asked-at", "due_at-60m", "--known-at", "arrived_at")
+    done = run("init", "trips.parquet", "trips.parquet", "--request-time", "due_at-60m", "--known-at", "arrived_at")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "features.py").read_text(encoding="utf-8")
     source = text[text.index("events = hw.Source") : text.index("daily =")]
@@ -76,12 +78,13 @@ def test_one_table_for_both_leaves_out_what_tells_the_label(tmp_path, run):
     assert run("backtest", "--json", "--levels", "instant").returncode == 0
 
 
+@pytest.mark.slow
 def test_times_without_a_zone_need_one(folder, run):
     start(folder)
     for name, columns in (("events", ["at"]), ("labels", ["asked", "settled"])):
         frame = pl.read_parquet(folder / f"{name}.parquet")
         frame.with_columns(pl.col(columns).dt.to_string("%Y-%m-%d %H:%M:%S")).write_parquet(folder / f"{name}.parquet")
-    call = ["init", "events.parquet", "labels.parquet", "--asked-at", "asked", "--known-after", "1d"]
+    call = ["init", "events.parquet", "labels.parquet", "--request-time", "asked", "--known-after", "1d"]
     done = run(*call)
     assert (done.returncode, "--timezone" in done.stderr, done.stderr.count("\n")) == (2, True, 1)
     assert not (folder / "features.py").exists()
@@ -91,18 +94,19 @@ def test_times_without_a_zone_need_one(folder, run):
     assert found.returncode == 0, found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], ["--asked-at", "asked-60m", "leak"]),
-        (["--asked-at", "asked"], ["--known-at COLUMN (asked, settled)", "--known-after", "leak"]),
-        (["--asked-at", "askd", "--known-after", "1d"], ["'askd' is not a column", "did you mean 'asked'?"]),
-        (["--asked-at", "churned", "--known-after", "1d"], ["'churned' is not a time"]),
-        (["--asked-at", "asked", "--known-after", "soon"], ["--known-after", "10m"]),
-        (["--asked-at", "asked", "--known-at", "settled", "--known-after", "1d"], ["--known-at or --known-after"]),
-        (["--asked-at", "asked", "--known-after", "1d", "--label", "chruned"], ["did you mean 'churned'?"]),
-        (["--asked-at", "asked", "--known-after", "1d", "--keys", "user"], ["did you mean 'user_id'?"]),
-        (["--asked-at", "asked", "--known-after", "1d", "--request", "churned"], ["cannot be a request field"]),
+        ([], ["--request-time", "asked-60m", "leak"]),
+        (["--request-time", "asked"], ["--known-at COLUMN (asked, settled)", "--known-after", "leak"]),
+        (["--request-time", "askd", "--known-after", "1d"], ["'askd' is not a column", "did you mean 'asked'?"]),
+        (["--request-time", "churned", "--known-after", "1d"], ["'churned' is not a time"]),
+        (["--request-time", "asked", "--known-after", "soon"], ["--known-after", "10m"]),
+        (["--request-time", "asked", "--known-at", "settled", "--known-after", "1d"], ["--known-at or --known-after"]),
+        (["--request-time", "asked", "--known-after", "1d", "--label", "chruned"], ["did you mean 'churned'?"]),
+        (["--request-time", "asked", "--known-after", "1d", "--keys", "user"], ["did you mean 'user_id'?"]),
+        (["--request-time", "asked", "--known-after", "1d", "--request", "churned"], ["cannot be a request field"]),
     ],
 )
 def test_what_would_leak_is_asked_and_not_guessed(folder, run, arguments, said):
@@ -118,7 +122,7 @@ def test_what_would_leak_is_asked_and_not_guessed(folder, run, arguments, said):
 
 def test_a_file_that_is_there_is_kept(folder, run):
     before = (folder / "features.py").read_text(encoding="utf-8")
-    call = ["init", "events.parquet", "labels.parquet", "--asked-at", "asked", "--known-after", "1d"]
+    call = ["init", "events.parquet", "labels.parquet", "--request-time", "asked", "--known-after", "1d"]
     done = run(*call)
     assert (done.returncode, "--force" in done.stderr) == (2, True)
     assert (folder / "features.py").read_text(encoding="utf-8") == before
@@ -136,13 +140,13 @@ def test_a_terminal_is_asked(folder):
     os.close(mine)
     os.close(theirs)
     assert started.returncode == 0, said
-    assert said.count("When is a prediction asked for?") == 2
+    assert said.count("When is a prediction requested?") == 2
     assert "'ordered' is not a column of labels.parquet" in said
     assert said.count("When is its outcome known?") == 3
     assert "--known-after is 'soon'" in said
     text = (folder / "features.py").read_text(encoding="utf-8")
     assert 'known_after="2h"' in text
-    assert "init events.parquet labels.parquet --asked-at asked --known-after 2h" in text
+    assert "init events.parquet labels.parquet --request-time asked --known-after 2h" in text
 
 
 def naive(folder):
@@ -163,20 +167,20 @@ def test_everything_that_is_missing_is_named_at_once(folder, monkeypatch, capsys
     naive(folder)
     code, said = called(folder, monkeypatch, capsys)
     assert code == 2
-    assert all(option in said for option in ("--asked-at", "--known-at", "--known-after", "--timezone"))
+    assert all(option in said for option in ("--request-time", "--known-at", "--known-after", "--timezone"))
 
 
 @pytest.mark.parametrize(("zone", "near"), [("Berlin", "Europe/Berlin"), ("new york", "America/New_York"), ("Europe/Olso", "Europe/Oslo")])
 def test_a_zone_that_is_misspelt_gets_the_nearest(folder, monkeypatch, capsys, zone, near):
     naive(folder)
-    code, said = called(folder, monkeypatch, capsys, "--asked-at", "asked", "--known-at", "settled", "--timezone", zone)
+    code, said = called(folder, monkeypatch, capsys, "--request-time", "asked", "--known-at", "settled", "--timezone", zone)
     assert (code, f"did you mean '{near}'?" in said) == (2, True)
 
 
 def test_a_stream_is_one_word(folder, monkeypatch, capsys):
     """The zone is the source's, not something that `select` makes of the history alone."""
     naive(folder)
-    code, _ = called(folder, monkeypatch, capsys, "--asked-at", "asked", "--known-at", "settled", "--timezone", "Europe/Oslo")
+    code, _ = called(folder, monkeypatch, capsys, "--request-time", "asked", "--known-at", "settled", "--timezone", "Europe/Oslo")
     assert code == 0
     text = (folder / "features.py").read_text(encoding="utf-8")
     source = text[text.index("hw.Source(") : text.index("daily =")]
@@ -190,7 +194,7 @@ def test_copies_and_nulls_are_reported(folder, monkeypatch, capsys):
         user_id=pl.when(pl.int_range(pl.len()) % 100 == 50).then(None).otherwise("user_id")
     )
     events.write_parquet(folder / "events.parquet")
-    code, said = called(folder, monkeypatch, capsys, "--asked-at", "asked", "--known-at", "settled")
+    code, said = called(folder, monkeypatch, capsys, "--request-time", "asked", "--known-at", "settled")
     assert code == 0, said
     assert "30 rows are duplicates by event_id, and count once" in said
     assert "user_id is null in 30 of 3,030 rows (1.0%)" in said
@@ -201,7 +205,7 @@ def test_an_id_that_repeats_in_other_rows_is_no_id(folder, monkeypatch, capsys):
     events = pl.read_parquet(folder / "events.parquet")
     again = events.head(30).with_columns(amount=pl.col("amount") + 1)
     pl.concat([events, again]).write_parquet(folder / "events.parquet")
-    code, said = called(folder, monkeypatch, capsys, "--asked-at", "asked", "--known-at", "settled")
+    code, said = called(folder, monkeypatch, capsys, "--request-time", "asked", "--known-at", "settled")
     assert (code, "event_id repeats in 30 rows that differ otherwise" in said) == (0, True)
     assert "id_field" not in (folder / "features.py").read_text(encoding="utf-8")
 

@@ -105,6 +105,7 @@ def test_at_the_second_question(folder):
     assert stops(terminal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["polars", "polars.series.series", "numba"])
 def test_while_a_library_is_imported(folder, module):
     """An import that takes long is interrupted in the middle: a module is replaced by one that waits before it loads."""
@@ -126,6 +127,7 @@ def test_while_a_library_is_imported(folder, module):
     assert stops(terminal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
@@ -144,6 +146,7 @@ def test_while_it_works(folder, body):
     assert stops(terminal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

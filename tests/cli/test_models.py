@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 UNTIL = ("--as-of", "2024-02-01T00:00Z")
 
 
@@ -11,6 +13,7 @@ def _versions(run, *more):
     return [(v["level"], v["version"], v["current"]) for v in json.loads(done.stdout)["versions"]]
 
 
+@pytest.mark.slow
 def test_versions_are_kept_promoted_and_rolled_back(folder, run):
     assert _versions(run) == []
     done = run("train", *UNTIL, "--holdout", "2024-01-20T00:00Z")
@@ -39,6 +42,7 @@ def test_versions_are_kept_promoted_and_rolled_back(folder, run):
     assert "(held out)" in shown
 
 
+@pytest.mark.slow
 def test_versions_are_kept_where_one_says(folder, run):
     assert run("train", *UNTIL, "--models", "kept").returncode == 0
     assert (folder / "kept/churn/as defined/1/model.txt").is_file()

@@ -1,5 +1,6 @@
 """materialize, status, parity and explain as a user calls them, one after the other."""
 
+import io
 import json
 from contextlib import closing
 
@@ -55,10 +56,10 @@ def test_a_night_of_operation(run, tmp_path):
     assert "was there" in out
     code, out, err = run("status", "--json")
     assert code == 0, err
-    assert json.loads(out)["views"][0]["stands"] == "stale"
+    assert json.loads(out)["views"][0]["state"] == "stale"
     code, out, err = run("parity", "--at", "2024-05-01T01:30Z", "--json")
     assert (code, json.loads(out)["mismatches"]) == (0, 0), err
-    with closing(hw.open_store(f"lmdb:{tmp_path}/online")) as store:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online")) as store:
         ((place, record),) = [(k, v) for k, v in store.scan(keyspace.RECORD) if b"a, b=c" in k]
         store.commit({place: record.replace(np.array([3.5]).tobytes(), np.array([4.5]).tobytes())}, {})
     code, out, err = run("parity", "--at", "2024-05-01T01:30Z", "--json")
@@ -131,3 +132,27 @@ def test_nor_is_one_before_any_event(run):
     assert run("materialize", "--at", "2024-04-01T01:00Z")[0] == 0
     code, _, err = run("parity", "--at", "2024-04-01T01:30Z")
     assert (code, "nothing was compared: view" in err) == (1, True), err
+
+
+def test_a_store_of_an_older_version_is_migrated(run, tmp_path, monkeypatch):
+    assert run("materialize", "--at", "2024-05-01T01:00Z")[0] == 0
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online")) as store:
+        store.commit({keyspace.FORMAT_KEY: b"2"}, {})
+    for command in (["status"], ["materialize", "--at", "2024-05-01T02:00Z"]):
+        code, _, err = run(*command)
+        assert code == 1
+        assert "migrate it with `headwater store migrate`" in err
+    code, out, _ = run("store", "migrate", "--dry-run", "--json")
+    assert code == 0
+    assert json.loads(out).items() >= {"before": "2", "after": "3", "dry_run": True}.items()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    code, _, err = run("store", "migrate")
+    assert code == 2
+    assert "Without --backup there is no way back to the older version. Migrate it? There is no terminal to confirm" in err
+    code, out, err = run("store", "migrate", "--backup", "copy", "--yes")
+    assert code == 0, err
+    assert "migrated the store from format 2 to 3" in out
+    assert (tmp_path / "copy" / "data.mdb").exists()
+    assert run("materialize", "--at", "2024-05-01T02:00Z")[0] == 0
+    code, out, _ = run("store", "migrate")
+    assert (code, out.strip()) == (0, "the store has format 3, which this version reads")

@@ -102,7 +102,7 @@ def test_a_batch_run_that_writes_no_key_gives_the_reason(folder, monkeypatch, ca
     assert "no key was written: no event lies within the view's longest window before the cut" in said
 
 
-def made_ahead(folder):
+def precomputed(folder):
     """The project, whose model is precomputed."""
     text = (folder / "features.py").read_text(encoding="utf-8")
     ahead = 'labels=labels, predictions=hw.precomputed(hw.batch("1d"), keys=["user_id"]))'
@@ -110,7 +110,7 @@ def made_ahead(folder):
 
 
 def test_keys_that_are_typed_lie_in_the_working_folder(folder, monkeypatch, capsys, tmp_path_factory):
-    made_ahead(folder)
+    precomputed(folder)
     monkeypatch.setenv("HEADWATER_HOME", str(folder / "home"))
     monkeypatch.chdir(folder)
     assert main(["train"]) == 0
@@ -129,8 +129,8 @@ def test_what_is_kept_is_kept_on_this_machine(folder, monkeypatch, capsys, argum
     monkeypatch.setenv("HEADWATER_HOME", "s3://bucket/home" if len(arguments) == 1 else str(folder / "home"))
     monkeypatch.chdir(folder)
     if arguments[0] == "materialize":
-        made_ahead(folder)
+        precomputed(folder)
         assert main(["train"]) == 0
     assert main(arguments) == 2
-    assert "outputs are files of this machine" in capsys.readouterr().err
+    assert "outputs are local files" in capsys.readouterr().err
     assert not (folder / "s3:").exists()

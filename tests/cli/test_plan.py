@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.cli.test_calls import fails
 
 
@@ -12,6 +14,7 @@ def rewrite(folder, old, new):
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_plan_and_apply_lead_to_each_other(folder, run):
     planned = run("plan")
     assert planned.returncode == 0, planned.stderr
@@ -35,6 +38,7 @@ def test_check_ends_with_1_where_they_differ(folder, run):
     assert done.stderr == "error: features.py and the catalog differ in 7 definitions\n"
 
 
+@pytest.mark.slow
 def test_a_breaking_change_needs_its_flag(folder, run):
     assert run("apply").returncode == 0
     assert run("train").returncode == 0
@@ -48,6 +52,7 @@ def test_a_breaking_change_needs_its_flag(folder, run):
     assert json.loads(done.stdout)["applied"] == 2
 
 
+@pytest.mark.slow
 def test_what_is_refused_is_red_and_complete(folder, run):
     rewrite(folder, 'freshness=hw.batch("1d"))', "freshness=hw.on_request())")
     planned = run("plan")
@@ -70,6 +75,7 @@ def test_a_streaming_view_is_ingested_next(folder, run):
     assert run("apply").stderr.endswith("next: headwater ingest --project features.py\n")
 
 
+@pytest.mark.slow
 def test_a_bad_catalog_is_told(folder, run):
     assert fails(run("plan", "--catalog", "features.py"), 1, "the catalog features.py cannot be used: file is not a database", "--catalog")
     assert fails(run("plan", "--catalog", "oracle://me:secret@host/name"), 2, "oracle://me:***@host/name", "PostgreSQL")
@@ -77,6 +83,7 @@ def test_a_bad_catalog_is_told(folder, run):
     assert fails(run("plan", "--chek"), 2, "did you mean '--check'?")
 
 
+@pytest.mark.slow
 def test_what_no_trained_model_reads_changes_freely(folder, run):
     assert run("apply").returncode == 0
     rewrite(folder, '"7d"], features', '"14d"], features')
@@ -85,6 +92,7 @@ def test_what_no_trained_model_reads_changes_freely(folder, run):
     assert "breaking" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_wrong_definition_is_named_before_anything_is_applied(folder, run):
     rewrite(folder, ', select=["user_id", "amount"]', "")
     rewrite(folder, 'hw.mean("amount")', 'hw.mean("amuont")')

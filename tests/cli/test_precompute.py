@@ -68,7 +68,7 @@ def test_a_model_is_trained_and_its_predictions_are_made(run, tmp_path):
     code, out, err = run("status", "--json")
     assert code == 0, err
     (found,) = json.loads(out)["predictions"]
-    assert (found["model"], found["level"], found["by"], found["stands"], found["keys"]) == ("model", "ahead", ["key"], "stale", 9)
+    assert (found["model"], found["level"], found["by"], found["state"], found["keys"]) == ("model", "ahead", ["key"], "stale", 9)
     code, out, err = run("status")
     assert "predictions" in out
     code, _, err = run("train", "--level", "ahead", "--as-of", "2024-05-01T09:00Z", "--seed", "1")
@@ -107,6 +107,7 @@ def test_status_says_what_is_to_be_made(run):
         (["model", "view"], "name views, or one model: 'model' is a model, and 1 more names were given"),
         (["view", "--level", "ahead"], "--level is for predictions: name their model"),
         (["view", "--active", "1d"], "--active is for predictions: name their model"),
+        (["model", "--level", "ahead", "--active", "1d", "--keys-file", "k.csv"], "give --active or --keys-file"),
         (["model", "--full-refresh"], "--full-refresh is for views"),
         (["model", "--level", "ahead", "--table", "t"], "--table names a table of --database"),
     ],
@@ -125,6 +126,7 @@ def test_a_view_and_a_model_of_one_name(run, tmp_path):
     assert "'model' is both a view and a model" in err
 
 
+@pytest.mark.slow
 def test_watch_makes_each_cut_when_it_can_be_made(tmp_path):
     now = datetime.now(UTC)
     write(tmp_path, "5s", now)

@@ -120,7 +120,7 @@ def test_headwater_home_goes_before_the_data_directory_of_the_file(tmp_path, mon
 
     write(tmp_path, FILE)
     assert data_dir(given("status")) == Path("kept")
-    assert data_dir(given("train")) == Path("kept")  # a command without the option: its served log lies there
+    assert data_dir(given("train")) == Path("kept")  # a command without the option: its serving log lies there
     monkeypatch.setenv("HEADWATER_HOME", "home")
     assert data_dir(given("status")) == Path("home")
     monkeypatch.setenv("HEADWATER_DATA_DIR", "data")
@@ -196,6 +196,7 @@ def test_an_error_names_the_variable_of_a_value(folder, capsys, monkeypatch):
     assert "comes from" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_commands_work_on_the_store_of_the_file_and_do_not_repeat_it(folder, run):
     write(folder, 'store = "lmdb:kept/online"\ndata-dir = "kept"\ncatalog = "kept/catalog.sqlite"\n')
     assert run("apply").returncode == 0

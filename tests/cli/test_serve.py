@@ -42,6 +42,7 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_answers_and_ends(folder, number):
     port = free_port()
@@ -77,6 +78,7 @@ def test_it_answers_and_ends(folder, number):
     assert list((folder / ".headwater" / "served").rglob("*.parquet"))
 
 
+@pytest.mark.slow
 def test_others_are_not_served_without_tokens(folder, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "headwater.cli", "serve", "--listen", f"0.0.0.0:{free_port()}", "--store", f"lmdb:{folder}/.headwater/online"],

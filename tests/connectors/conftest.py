@@ -15,6 +15,17 @@ from urllib.parse import parse_qs, quote, urlsplit
 import polars as pl
 import pytest
 
+PAYMENT = {  # the schema of the secure registry
+    "type": "record",
+    "name": "Payment",
+    "fields": [
+        {"name": "card", "type": "string"},
+        {"name": "amount", "type": ["null", "double"], "default": None},
+        {"name": "n", "type": "long"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ],
+}
+
 
 class Registry:
     """schemas: what it answers by number, or by subject and version. asked: the paths, in order. wanted: the Authorization it asks for."""
@@ -41,7 +52,7 @@ class Registry:
         found = self.schemas.get(asked.path)
         status = 500 if self.broken else 401 if self.seen[-1] != self.wanted else 404 if found is None else 200
         if status == 200 and found.get("schemaType") == "PROTOBUF":
-            assert parse_qs(asked.query) == {"format": ["serialized"]}
+            assert parse_qs(asked.query)["format"] == ["serialized"]
         body = json.dumps(found if status == 200 else {"error_code": status, "message": "no"}).encode()
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(body)))
@@ -66,6 +77,18 @@ def registry(monkeypatch):
     made = Registry()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def secure_registry(tmp_path_factory):
+    """A schema registry that wants a client certificate and OAuth, in a process of its own: addresses, and the folder of certificates."""
+    folder = tmp_path_factory.mktemp("certificates")
+    server = [sys.executable, str(Path(__file__).with_name("secure_registry.py")), str(folder), json.dumps(PAYMENT)]
+    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield {**json.loads(process.stdout.readline()), "folder": folder}
+        finally:
+            process.kill()
 
 
 class Store:

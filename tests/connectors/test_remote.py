@@ -24,7 +24,7 @@ import headwater as hw
 from headwater.cli import main
 from headwater.connectors import remote, scan
 from headwater.connectors.table_fingerprint import contents
-from headwater.definitions.base import canonical
+from headwater.definitions.definition import canonical
 from headwater.engine.local import spill
 from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, read_error
 
@@ -108,12 +108,12 @@ def test_a_history_by_url_is_worked_on_in_parts(s3, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(KeyboardInterrupt):
-            hw.get_historical_features(_view(table), ROWS, memory="1GB")
+            hw.get_historical_features(_view(table), ROWS, resources=hw.Resources(memory="1GB"))
         monkeypatch.undo()
         monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
         monkeypatch.setattr(spill, "planned", lambda *_: spill.BucketPlan(2, 1_000))
         s3.put("parts/events.parquet", EVENTS.head(1))
-        assert hw.get_historical_features(_view(table), ROWS, memory="1GB")["user__count_1d"].to_list() == [1, 0]
+        assert hw.get_historical_features(_view(table), ROWS, resources=hw.Resources(memory="1GB"))["user__count_1d"].to_list() == [1, 0]
 
 
 def shop():
@@ -150,6 +150,7 @@ def test_a_plan_reads_schemas_and_says_what_it_cannot_reach(s3, tmp_path, monkey
             assert "source 'visits'" in str(one)
 
 
+@pytest.mark.slow
 def test_every_verb_over_urls(s3, tmp_path, monkeypatch):
     """From the draft to the assessment; nothing that is written holds a credential."""
     events, labels = shop()
@@ -158,7 +159,7 @@ def test_every_verb_over_urls(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     urls = [s3.put("init/events.parquet", events), s3.put("init/labels.csv", labels)]
-    assert main(["init", *urls, "--asked-at", "asked", "--known-at", "settled"]) == 0
+    assert main(["init", *urls, "--request-time", "asked", "--known-at", "settled"]) == 0
     said = (tmp_path / "features.py").read_text(encoding="utf-8")
     assert f'hw.parquet("{urls[0]}")' in said
     assert f'hw.csv("{urls[1]}")' in said
@@ -178,7 +179,7 @@ def test_an_output_is_no_url(tmp_path, monkeypatch, capsys, arguments):
     (tmp_path / "features.py").write_text(PROJECT, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "s3://shop/out.parquet"]) == 2
-    assert "outputs are files of this machine" in capsys.readouterr().err
+    assert "outputs are local files" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["features.py"]
 
 
@@ -291,6 +292,7 @@ def test_a_bucket_that_is_missing_is_said(s3):
         scan(hw.parquet("s3://nowhere/x.parquet", storage_options=s3.options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".parquet", ".csv", "/*.parquet"])
 def test_an_endpoint_that_is_dead_or_silent_is_said_in_bounded_time(ending, monkeypatch):
     """A port that nobody listens on, and one where connections are taken and nothing is answered."""
@@ -309,6 +311,7 @@ def test_an_endpoint_that_is_dead_or_silent_is_said_in_bounded_time(ending, monk
             assert time.monotonic() - began < SOON
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_store_is_waited_for(tmp_path):
     (tmp_path / "features.py").write_text(PROJECT.replace('"events.parquet"', '"s3://shop/events.parquet"'), encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as silent:

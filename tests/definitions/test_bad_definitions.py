@@ -6,8 +6,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.base import HeadwaterWarning
-from headwater.errors import DefinitionError, UsageError
+from headwater.errors import DefinitionError, HeadwaterWarning, UsageError
 
 EVENTS = pl.DataFrame({"user": [1], "amount": [1.0], "at": [datetime(2024, 5, 1, tzinfo=UTC)]})
 C = pl.col("amount")
@@ -146,7 +145,7 @@ REFUSED = {
         lambda: _source(select=["user", C.alias("user")]),
         ["source 'pay': select gives the column 'user' twice; rename one with .alias(...)"],
     ),
-    "a key twice": (lambda: _view(keys=["user", "user"]), ["a key stands twice in ['user', 'user']"]),
+    "a key twice": (lambda: _view(keys=["user", "user"]), ["a key is repeated in ['user', 'user']"]),
     "a label like a feature": (
         lambda: _model(labels=_labels(label="user__count_1h")),
         ["model 'm': the label 'user__count_1h' is named like a feature; rename one"],

@@ -30,12 +30,12 @@ REFUSED = {
     "a field in the host": ({"url": "https://{ip_address}/risk"}, "give http:// or https://"),
     "a field that is not asked": ({"url": "https://ip.example/{ip_adress}"}, "place for 'ip_adress'.*did you mean 'ip_address'"),
     "a secret in the url": ({"url": "https://me:hunter2@ip.example"}, "holds a user or a password"),
-    "a space in the url": ({"url": "https://ip.example/a b"}, "quote spaces"),
+    "a space in the url": ({"url": "https://ip.example/a b"}, "percent-encode spaces"),
     "no request": ({"request": {}}, "request is {}"),
     "a request's type": ({"request": {"ip_address": list}}, "request: 'ip_address' has the type"),
     "a response's type": ({"response": {"score": "float"}}, "response: 'score' has the type 'float'"),
     "a response's name": ({"response": {"risk.score": float}}, "response is named 'risk.score'"),
-    "a response's place": ({"response": {"score": ("risk..score", float)}}, "'score' stands at 'risk..score'"),
+    "a response's place": ({"response": {"score": ("risk..score", float)}}, "'score' has the path 'risk..score'"),
     "a header's name": ({"headers": {"X Y": "a"}}, "'X Y' is not a header name"),
     "a header's value": ({"headers": {"X": "hunter2\n"}}, "header 'X' is neither"),
     "a fallback of no column": ({"fallback": {"skore": 1.0}}, "fallback names 'skore'.*did you mean 'score'"),
@@ -127,7 +127,7 @@ def test_what_is_made_of_a_third_party_without_a_history_is_not_in_training():
     assert features.not_in_training == ("ip__score", "ip__country", "risky", "from__count_1d")
     assert features.in_training.feature_names == ("country__count_1d", "amount")
     assert hw.FeatureService("t", [view()]).in_training.not_in_training == ()
-    with pytest.raises(DefinitionError, match="none of its features is in training"):
+    with pytest.raises(DefinitionError, match="no feature can be trained on"):
         _ = hw.FeatureService("u", [one]).in_training
 
 
@@ -149,7 +149,7 @@ def test_two_of_one_name_are_refused():
 
 
 def test_events_are_enriched_only_with_what_a_history_says():
-    with pytest.raises(DefinitionError, match="a third party says ip__score, and has no history="):
+    with pytest.raises(DefinitionError, match="from a third party without history=, so past values are not known: ip__score"):
         hw.enrich(VISITS, "rated", [ip()["score"]])
     assert hw.enrich(VISITS, "rated", [ip(history=LOG)["score"]]).columns >= {"ip__score"}
 

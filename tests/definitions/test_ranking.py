@@ -84,7 +84,7 @@ def test_rankings_are_equal_by_what_they_say():
             lambda: hw.Ranking("request", "item", [view("f", ["previous"]).alias("n", keys={"previous": "item"})["top_k_item_1d"]]),
             "the item that it should propose",
         ),
-        (lambda: hw.Ranking("request", "item", [POPULAR["top_k_item_1d"]] * 2), "stands twice"),
+        (lambda: hw.Ranking("request", "item", [POPULAR["top_k_item_1d"]] * 2), "is repeated among"),
         (lambda: model(select=["user", "item", "clicked"]), "the group 'request' of the ranking is not selected"),
         (lambda: model(select=["request", "itm", "clicked"]), "did you mean 'itm'"),
         (lambda: model("ranking"), "hw.Ranking"),

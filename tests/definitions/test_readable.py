@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from msgspec import structs
 
 import headwater as hw
-from headwater.backtesting.backtest import Backtest
-from headwater.definitions.base import Definition
+from headwater.definitions.definition import Definition
 from headwater.definitions.readable import LINES, WIDTH, Readable, brief
 from headwater.errors import DefinitionError
 from tests.backtesting.sample_result import flights
@@ -71,7 +71,7 @@ def definitions():
         hw.push(),
     ]
     made += [
-        hw.Registry("https://r", user="u", password="hunter2"),
+        hw.Registry("https://r", user="u", password="hunter2", options={"ssl.key.password": "hunter2"}),
         hw.parquet("x.parquet"),
         hw.csv("x.csv"),
         hw.precomputed(DAILY, keys=["user"]),
@@ -80,7 +80,7 @@ def definitions():
     made += [
         hw.outcome(clicks, hw.count(), keys=["user"], within="1d"),
         hw.enrich(clicks, "rich", [small]),
-        hw.Arm("daily", model, hw.Level(DAILY)),
+        hw.ModelVariant("daily", model, hw.Level(DAILY)),
     ]
     made += [
         hw.HttpFeatures(
@@ -95,14 +95,14 @@ def results(folder):
     model = next(one for one in definitions() if isinstance(one, hw.Model))
     trained = hw.train(model)
     project = hw.Project("shop", [model])
-    store = hw.open_store(f"lmdb:{folder / 'store'}")
+    store = hw.operations.open_store(f"lmdb:{folder / 'store'}")
     hw.apply(project, folder / "catalog.sqlite")
     yield from (
         trained,
         trained.fitted,
         trained.fitted.encoding,
-        trained.register(hw.ModelRegistry(folder / "models")),
-        hw.ModelRegistry(folder),
+        trained.register(hw.operations.ModelRegistry(folder / "models")),
+        hw.operations.ModelRegistry(folder),
     )
     yield from (
         hw.plan(project, folder / "catalog.sqlite"),
@@ -111,9 +111,15 @@ def results(folder):
     )
     made = hw.materialize(project, store=store, at=AT + timedelta(days=3))
     yield from (hw.Client("http://127.0.0.1:9"), hw.OnlineFeatures(model.features, store), hw.Outcomes(folder, model.labels))
-    yield from (store, *made, hw.status(project, store=store), *hw.parity(project, store=store, folder=folder))
+    yield from (store, *made, hw.status(project, store=store), *hw.parity(project, store=store, data_dir=folder))
     result = flights()
-    yield from (Backtest(result), result, *result.levels, *result.paired, Backtest(dataclasses.replace(result, levels=result.levels * 20)))
+    yield from (
+        hw.Backtest(result),
+        result,
+        *result.levels,
+        *result.comparisons,
+        hw.Backtest(structs.replace(result, levels=result.levels * 20)),
+    )
 
 
 def bounded(value):
@@ -166,18 +172,18 @@ def test_what_is_shown(made, said):
 
 
 def test_a_backtest_says_its_verdict_levels_and_steps():
-    text = repr(Backtest(flights()))
-    assert text.startswith("backtest of ")
+    text = repr(hw.Backtest(flights()))
+    assert text.startswith("Run it as a job (minute); do not build a stream.")
     assert "daily" in text
     assert "LIFT" in text
     assert ".table() prints more" in text
 
 
 def test_a_table_prints_itself():
-    table = repr(Backtest(flights()).table())
+    table = repr(hw.Backtest(flights()).table())
     assert "Levels" in table
-    assert "Steps in AUC" in table
-    assert "Leak" in table or "leak audit" in table
+    assert "Differences in AUC" in table
+    assert "checks not run" in table
     assert "_Report" not in table
 
 

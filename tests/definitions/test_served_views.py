@@ -56,22 +56,23 @@ def test_an_alias_follows_its_view_unless_it_is_named(named, alias):
     assert (service.view("friend").tiles_fingerprint == service.view("user").tiles_fingerprint) is not named
 
 
-def test_an_arm_is_a_model_at_a_level():
+def test_a_variant_is_a_model_at_a_level():
     project = project_at({"live": hw.Level(MINUTELY)}, view_of(EVENTS, freshness=HOURLY))
-    arms = project.arms
-    assert [arm.name for arm in arms] == ["as defined", "live"]
-    assert project.arm("model", "live") == arms[1] == hw.Arm("live", project.models[0], hw.Level(MINUTELY))
-    assert project.arm() == arms[0] != hw.Arm("other", project.models[0])
-    assert arms[1].service.views[0].freshness == MINUTELY
+    variants = project.variants
+    assert [variant.name for variant in variants] == ["as defined", "live"]
+    assert project.variant("model", "live") == variants[1] == hw.ModelVariant("live", project.models[0], hw.Level(MINUTELY))
+    assert project.variant() == variants[0] != hw.ModelVariant("other", project.models[0])
+    assert variants[1].service.views[0].freshness == MINUTELY
 
 
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda m: hw.Arm(" ", m), "an arm is named ' '; give it a string"),
-        (lambda m: hw.Arm("live", "model"), "arm 'live': model is 'model'; give a Model"),
-        (lambda m: hw.Arm("live", m, HOURLY), r"arm 'live': level is Batch.*; wrap a freshness in hw.Level"),
-        (lambda m: hw.Project("p", [m], {"live": HOURLY}), r"arm 'live': level is Batch.*; wrap a freshness in hw.Level"),
+        (lambda m: hw.ModelVariant(" ", m), "a variant is named ' '; give it a string"),
+        (lambda m: hw.ModelVariant("live", "model"), "variant 'live': model is 'model'; give a Model"),
+        (lambda m: hw.ModelVariant("live", m, HOURLY), r"variant 'live': level is Batch.*; wrap a freshness in hw.Level"),
+        (lambda m: hw.Project("p", [m], {"live": "1h"}), "variant 'live': level is '1h'; wrap a freshness in hw.Level"),
+        (lambda m: hw.Project("p", [m], evaluation={"split": "2024-01-01T00:00Z"}), r"evaluation is .*; give hw.Evaluation\(split="),
         (lambda m: hw.Project("p", [m], [hw.Level()]), "give a mapping from names to Levels"),
         (lambda m: hw.Project("p", [m], {"as defined": hw.Level()}), "a level is named 'as defined', as each model's own is"),
         (lambda m: hw.Level(predictions=HOURLY), r"predictions is Batch.*; give hw.precomputed\(.*\) or hw.on_request\(\)"),
@@ -84,20 +85,32 @@ def test_what_is_no_level_is_refused(made, says):
         made(project_at({}, view_of(EVENTS, freshness=HOURLY)).models[0])
 
 
-def test_a_level_says_on_request_where_the_model_says_made_ahead():
+def test_members_have_their_former_names_for_one_release():
+    project = project_at({"live": hw.Level(MINUTELY)}, view_of(EVENTS, freshness=HOURLY))
+    with pytest.warns(DeprecationWarning, match=r"^Project\.arms is Project\.variants now; the next release removes the old name$"):
+        assert project.arms is project.variants
+    with pytest.warns(DeprecationWarning, match=r"^Project\.arm is Project\.variant now"):
+        assert project.arm(level="live") is project.variants[1]
+    with pytest.warns(DeprecationWarning, match=r"^Level\.scoring is Level\.precomputed now"):
+        assert hw.Level().scoring(project.models[0]) is None
+    with pytest.warns(DeprecationWarning, match=r"^ModelVariant\.scoring is ModelVariant\.precomputed now"):
+        assert project.variants[0].scoring is None
+
+
+def test_a_level_says_on_request_where_the_model_says_precomputed():
     ahead = hw.precomputed(HOURLY, keys=["key"])
     model = project_at({}, view_of(EVENTS, freshness=HOURLY), predictions=ahead).models[0]
-    assert hw.Level().scoring(model) == ahead
-    assert hw.Level(predictions=hw.on_request()).scoring(model) is None
+    assert hw.Level().precomputed(model) == ahead
+    assert hw.Level(predictions=hw.on_request()).precomputed(model) is None
     assert hw.Level() != hw.Level(predictions=hw.on_request())
 
 
-def test_a_level_or_an_arm_that_is_misspelt():
+def test_a_level_or_a_variant_that_is_misspelt():
     project = project_at({"live": hw.Level(MINUTELY)}, view_of(EVENTS, freshness=HOURLY))
     with pytest.raises(UsageError, match="no level 'liv'; did you mean 'live'"):
-        project.arm("model", "liv")
+        project.variant("model", "liv")
     with pytest.raises(UsageError, match="no model 'modl'; did you mean 'model'"):
-        project.arm("modl")
+        project.variant("modl")
 
 
 # ---------------------------------------------------------------- what is served
@@ -125,16 +138,16 @@ ENRICHED = hw.FeatureView(
         (VIEW, hw.Level(predictions=hw.precomputed(HOURLY, keys=["key"])), None),
         (VIEW, hw.Level(hw.on_request(), predictions=hw.precomputed(HOURLY, keys=["key"])), None),  # the job reads the history
         (VIEW, hw.Level(hw.on_request(), predictions=hw.precomputed(HOURLY, keys=["key"], otherwise="on_request")), "cannot be queried"),
-        (VIEW, hw.Level(hw.measured(["1s"]), predictions=hw.precomputed(HOURLY, keys=["key"])), "is how a backtest asks"),
+        (VIEW, hw.Level(hw.measured(["1s"]), predictions=hw.precomputed(HOURLY, keys=["key"])), "is for backtests only"),
         (VIEW, hw.Level(predictions=hw.precomputed(hw.streaming("1m"), keys=["key"])), "a job computes them at cuts"),
     ],
 )
 def test_what_only_a_backtest_can_replay(view, level, says):
     project = project_at({"other": level}, view)
-    why = backtest_only(project.arms[1])
+    why = backtest_only(project.variants[1])
     assert (why is None) == (says is None)
     assert says is None or says in why
-    assert [arm.name for arm in served(project)] == ["as defined"] + ["other"] * (says is None)
+    assert [variant.name for variant in served(project)] == ["as defined"] + ["other"] * (says is None)
     assert next(one.name for one in stored(project)) == view.name
 
 
@@ -181,11 +194,11 @@ def test_each_level_is_materialized_served_and_told_of(store):
         offline = hw.get_historical_features(model.features, asked, level=level)
         assert online.equals(offline.select(online.columns))
     assert online["user__count_1d"].to_list() == [2, 2]
-    found = {v.view: v.stands for v in hw.status(project, store=store, at=at(7330)).views}
+    found = {v.view: v.state for v in hw.status(project, store=store, at=at(7330)).views}
     assert found == {"user": "current", "user@minute": "stale"}
     parities = hw.parity(project, store=store, at=at(7290))
     assert [(p.view, len(p.mismatches)) for p in parities] == [("user", 0), ("user@minute", 0)]
-    assert hw.forget(project, ["user@minute"], store=store) == {"user@minute": 2}
+    assert hw.operations.forget(project, ["user@minute"], store=store) == {"user@minute": 2}
     with pytest.raises(UsageError, match="no batch view 'user@minut'; did you mean 'user@minute'"):
         hw.materialize(project, ["user@minut"], store=store)
 
@@ -198,7 +211,7 @@ def test_a_level_of_streams_is_ingested_beside_what_is_defined(store, tmp_path):
     assert [one.name for one in stored(project)] == ["view", "view@live"]
     Flow(found, store, tmp_path).send([{"key": 1, "amount": 5.0, "at": 7220}], 7221)
     hw.materialize(project, store=store, at=at(7230))
-    service = project.arm("model", "live").service
+    service = project.variant("model", "live").service
     live, daily = (
         hw.get_online_features(of, [{"key": 1}], store=store, at=at(7230), details=True) for of in (service, project.models[0].features)
     )

@@ -38,11 +38,15 @@ SCHEMA = {"card": str, "at": datetime}
         (lambda: hw.kafka("t", avro="a.avsc"), "avro= is for format='avro', and format is 'json'"),
         (lambda: hw.kafka("t", registry="http://r"), "JSON is read by schema="),
         (lambda: hw.kafka("t", format="avro", registry=5), "registry is 5"),
+        (lambda: hw.Registry("https://me:hunter2@r"), "holds a user or a password; give hw.Registry"),
+        (lambda: hw.Registry("https://r", options=5), "options is int"),
+        (lambda: hw.Registry("https://r", options={"basic.auth.user.info": "me:x"}), "give user= and password="),
+        (lambda: hw.Registry("https://r", options={"timeout": None}), "'timeout' is NoneType"),
         (lambda: hw.env("A B"), "give the name of an environment variable"),
         (lambda: hw.push(format="csv"), "format is 'csv'; give 'json'"),
         (lambda: hw.appended("x", format="parquet"), "format is 'parquet'"),
         (lambda: hw.Source("s", timestamp_field="at", stream="payments"), "stream is 'payments'; give hw.kafka"),
-        (lambda: hw.Source("s", timestamp_field="at", stream=hw.kafka("t")), "nothing says which columns the Kafka topic 't' has"),
+        (lambda: hw.Source("s", timestamp_field="at", stream=hw.kafka("t")), "the columns of the Kafka topic 't' are not known"),
     ],
 )
 def test_what_does_not_fit_is_said(make, said):

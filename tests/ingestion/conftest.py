@@ -6,9 +6,9 @@ import pytest
 
 from tests.figures import figure
 from tests.ingestion.world import LONG, World
-from tests.online_stores.servers import serving
+from tests.online_stores.servers import serving, serving_postgres
 
-STORES = ["lmdb", "redis"]
+STORES = ["lmdb", "redis", "postgres"]
 
 
 @pytest.fixture(params=STORES)
@@ -16,6 +16,10 @@ def url(request, tmp_path):
     """An online store that outlives the processes which write to it."""
     if request.param == "lmdb":
         yield f"lmdb:{tmp_path / 'online'}"
+        return
+    if request.param == "postgres":
+        with serving_postgres() as server:
+            yield f"{server.address}/postgres"
         return
     folder = tmp_path / "redis"
     with serving(folder, "--appendonly", "yes", "--appendfsync", "always") as server:
@@ -25,7 +29,7 @@ def url(request, tmp_path):
 @pytest.fixture(scope="session")
 def kills():
     """How often to kill."""
-    return 200 if LONG else 20
+    return 200 if LONG else 12
 
 
 @pytest.fixture

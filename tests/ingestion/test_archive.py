@@ -9,9 +9,9 @@ import pytest
 
 import headwater as hw
 from headwater.errors import StoreError
-from headwater.ingestion import archive
+from headwater.ingestion import archive_files
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
-from headwater.online_stores import keyspace
+from headwater.online_stores import Capabilities, keyspace
 from headwater.online_stores.lmdb import LmdbStore
 from headwater.testing.processes import Process
 from tests.children import roll_and_say
@@ -71,14 +71,14 @@ def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
 @pytest.fixture
 def slow(monkeypatch):
     """Files are begun, and made when the test says so."""
-    begun, go, real = threading.Event(), threading.Event(), archive.durable
+    begun, go, real = threading.Event(), threading.Event(), archive_files.durable
 
     def durable(frame, path):
         begun.set()
         assert go.wait(30)
         real(frame, path)
 
-    monkeypatch.setattr(archive, "durable", durable)
+    monkeypatch.setattr(archive_files, "durable", durable)
     yield begun, go
     go.set()
 
@@ -120,7 +120,7 @@ def test_partitions_go_to_others_when_their_file_is_made(tmp_path, slow):
     begun, go = slow
 
     class Partitioned(LmdbStore):
-        partitioned = True
+        capabilities = Capabilities(atomic=True, one_writer=False, remote=False)
 
     with closing(Partitioned(tmp_path / "online", size=1 << 30)) as store:
         flow = Flow([streaming_view()], store, tmp_path)
@@ -142,7 +142,7 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     mine = roller(store, tmp_path)
     for sequence in (1, 2):
         put(store, sequence, [sequence])
-    real, commit = archive.durable, store.commit
+    real, commit = archive_files.durable, store.commit
     monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         mine.roll()
@@ -153,23 +153,24 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     assert mine.roll() is not None
     assert numbers(mine) == [1, 2, 3]
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
-    monkeypatch.setattr(archive, "durable", lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0])
+    monkeypatch.setattr(archive_files, "durable", lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0])
     put(store, 4, [4])
     monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         mine.roll()
     monkeypatch.setattr(store, "commit", commit)
-    monkeypatch.setattr(archive, "durable", real)
+    monkeypatch.setattr(archive_files, "durable", real)
     assert numbers(mine) == [1, 2, 3, 4]  # a draft is no file
     mine.roll()
     assert numbers(mine) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_killed_while_rolling(tmp_path):
     url = f"lmdb:{tmp_path}/online?size=1GB"
     made = 0
     for steps in (1, 2, 3, 4):
-        with closing(hw.open_store(url)) as store:
+        with closing(hw.operations.open_store(url)) as store:
             for _ in range(3):
                 made += 1
                 put(store, made, [made])
@@ -178,7 +179,7 @@ def test_killed_while_rolling(tmp_path):
             if child.wait() == "done":
                 break
         child.kill()
-        with closing(hw.open_store(url)) as store:
+        with closing(hw.operations.open_store(url)) as store:
             assert numbers(roller(store, tmp_path / "archive")) == list(range(1, made + 1))
 
 

@@ -13,7 +13,6 @@ from headwater.ingestion import revalidate as rejudging
 from headwater.ingestion.ingest import IngestLimits, SourceIngestor
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.monitoring.parity import check_view
-from headwater.monitoring.status import status
 from headwater.state.view_state import read_stream
 from headwater.testing.processes import Process
 from tests.children import seed_slowly
@@ -35,7 +34,7 @@ def rows(numbers):
 
 
 def values(view, store, second):
-    from headwater.online.feature_reader import OnlineView
+    from headwater.online.view_reader import OnlineView
 
     served = OnlineView(view, store).read(pl.DataFrame({"key": range(6)}), micros(second))
     return [s.to_list() for s in served.features], [s.to_list() for s in served.statuses]
@@ -44,27 +43,28 @@ def values(view, store, second):
 @pytest.fixture(params=["lmdb", "redis"])
 def either(request, tmp_path):
     if request.param == "lmdb":
-        with closing(hw.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as store:
+        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as store:
             yield store
     else:
-        with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
+        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
             yield store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rolled", [False, True])
 @pytest.mark.parametrize("small", [False, True], ids=["at once", "in parts"])
 def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, either, tmp_path, clock, monkeypatch):
     old = streaming_view(SUMS)
     flow = Flow([old], either, tmp_path)
     for n in range(0, 40, 4):
-        flow.send(events(range(n, n + 4)), n + 4, partition=str(n % 3 if either.partitioned else 0))
+        flow.send(events(range(n, n + 4)), n + 4, partition=str(0 if either.capabilities.one_writer else n % 3))
         if rolled:
             flow.ingestor.roll(least=1)
     monkeypatch.setattr(rejudging, "ROWS", 3 if small else 500_000)
     clock(40)
     new = streaming_view(SUMS, windows=["1h", "10s"], name="new")
     both = Flow([old, new], either, tmp_path)
-    for partition in ("0", "1", "2") if either.partitioned else ("0",):
+    for partition in ("0",) if either.capabilities.one_writer else ("0", "1", "2"):
         both.ingestor.writer(partition)
     assert [v[:1] for v in values(old, either, 40)] == [v[:1] for v in values(new, either, 40)]
     both.offset = 1000
@@ -77,7 +77,7 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, eith
 
 
 def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock):
-    with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
+    with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         old, new = streaming_view(), streaming_view(name="new")
         flow = Flow([old], store, tmp_path)
         flow.send(events(range(5)), 10, partition="0")
@@ -86,7 +86,7 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
         assert read_stream(store, new.tiles_fingerprint, "events").seeded is None
         with pytest.raises(StoreError, match="still being filled"):
             values(new, store, 11)
-        said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(11)).views}
+        said = {v.view: v.state for v in hw.status(project_of(old, new), store=store, data_dir=tmp_path, at=at(11)).views}
         assert said == {"view": "current", "new": "filling"}
         both.ingestor.writer("1")
         assert values(new, store, 11) == values(old, store, 11)
@@ -94,7 +94,11 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
 
 def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(tmp_path, clock, monkeypatch):
     """Between two parts the partition goes to another process, which fills the views from the beginning: each event counts once."""
-    with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store, closing(hw.open_store(server.url)) as its:
+    with (
+        serving(tmp_path / "redis") as server,
+        closing(hw.operations.open_store(server.url)) as store,
+        closing(hw.operations.open_store(server.url)) as its,
+    ):
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
@@ -116,7 +120,7 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
 
 
 def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
-    with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
+    with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
@@ -137,6 +141,14 @@ def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
         assert values(new, store, 21) == values(old, store, 21)
 
 
+def test_a_history_of_many_parts_is_whole_before_the_first_commit(either, tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(rejudging, "ROWS", 3)
+    clock(20)
+    view = streaming_view(SUMS, source={"history": rows(range(20)), "select": ["key", "amount"]})
+    Flow([view], either, tmp_path).send([], 21)
+    assert values(view, either, 21)[0][0] == [sum(2.0**n for n in range(20) if n % 5 == k) for k in range(6)]
+
+
 def test_the_history_before_the_stream_is_in_every_view_once(either, tmp_path, clock):
     """Two partitions, two views, one of them added later: the history is in each view once."""
     clock(20)
@@ -144,7 +156,7 @@ def test_the_history_before_the_stream_is_in_every_view_once(either, tmp_path, c
     views = [streaming_view(SUMS, schema=WITH_ID, source=source, name=name) for name in ("view", "later")]
     expected = [sum(2.0**n for n in range(30) if n % 5 == k) for k in range(6)]
     first = Flow(views[:1], either, tmp_path)
-    parts = ("0", "1") if either.partitioned else ("0",)
+    parts = ("0",) if either.capabilities.one_writer else ("0", "1")
     for partition in parts:
         first.ingestor.writer(partition)
     first.send(events(range(5, 20), ids=True), 25, partition=parts[0])  # ten of them are in the history too
@@ -168,8 +180,8 @@ def test_a_stream_without_ids_beside_a_history_is_approximate_until_the_longest_
     for second in (101, 100 + HOUR - 1, 100 + HOUR + 200):
         flow.send([], second)
         served = hw.get_online_features(hw.FeatureService("s", [view]), [{"key": 1}], store=store, at=at(second), details=True)
-        (said,) = status(project, store=store, folder=tmp_path, at=at(second)).views
-        seen.append((said.stands, served["view__count_1h__stale"][0]))
+        (said,) = hw.status(project, store=store, data_dir=tmp_path, at=at(second)).views
+        seen.append((said.state, served["view__count_1h__stale"][0]))
     assert seen == [("approximate", True), ("approximate", True), ("current", False)]
 
 
@@ -183,7 +195,7 @@ def test_an_archive_that_lost_events_makes_a_new_view_incomplete(store, tmp_path
     clock(30)
     both = Flow([old, new], store, tmp_path)
     both.send([], 31)
-    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(31)).views}
+    said = {v.view: v.state for v in hw.status(project_of(old, new), store=store, data_dir=tmp_path, at=at(31)).views}
     assert said == {"view": "current", "new": "incomplete"}
 
 
@@ -192,14 +204,15 @@ def test_ingestion_that_kept_no_archive_says_that_a_new_view_is_incomplete(store
     Flow([old], store, None).send(events(range(10)), 20)
     clock(30)
     Flow([old, new], store, None).send([], 31)
-    said = {v.view: v.stands for v in status(project_of(old, new), store=store, folder=tmp_path, at=at(31)).views}
+    said = {v.view: v.state for v in hw.status(project_of(old, new), store=store, data_dir=tmp_path, at=at(31)).views}
     assert said == {"view": "current", "new": "incomplete"}
 
 
+@pytest.mark.slow
 def test_seeding_that_is_killed_is_done_anew(tmp_path, clock):
     url = f"lmdb:{tmp_path}/online?size=1GB"
     old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         flow = Flow([old], store, tmp_path)
         for n in range(0, 40, 4):
             flow.send(events(range(n, n + 4)), n + 4)
@@ -208,12 +221,12 @@ def test_seeding_that_is_killed_is_done_anew(tmp_path, clock):
         for _ in range(steps):
             child.wait()
         child.kill()
-        with closing(hw.open_store(url)) as store:
+        with closing(hw.operations.open_store(url)) as store:
             with pytest.raises(StoreError, match="still being filled"):
                 values(new, store, 50)
             assert values(old, store, 50)[0][0][0] == sum(2.0**n for n in range(0, 40, 5))
     clock(60)
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         Flow([old, new], store, tmp_path)
         assert values(new, store, 60) == values(old, store, 60)
 
@@ -232,7 +245,7 @@ def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path
     flow = Flow(views, either, tmp_path)
     flow.send(events(range(10)), 20)
     before = values(views[0], either, 30)
-    assert hw.forget(project, ["view"], store=either) == {"view": 5}
+    assert hw.operations.forget(project, ["view"], store=either) == {"view": 5}
     with pytest.raises(StoreError, match="not in the online store"):
         values(views[0], either, 30)
     assert values(views[1], either, 30) == before
@@ -240,14 +253,14 @@ def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path
     Flow(views, either, tmp_path).ingestor.writer("0")
     assert values(views[0], either, 30) == values(views[1], either, 30) == before
     with pytest.raises(UsageError, match=r"no feature view 'vieww'.*'view'"):
-        hw.forget(project, ["vieww"], store=either)
+        hw.operations.forget(project, ["vieww"], store=either)
 
 
 @pytest.mark.parametrize("rolled", [1, 3], ids=["in two files", "in one file"])
 def test_a_restored_store_and_what_the_archive_has_beyond_it(rolled, tmp_path, clock):
     """The recipe of the page on operations: files that hold later commits are put aside, and the stream is read again."""
     view, url = streaming_view(SUMS), f"lmdb:{tmp_path}/online?size=1GB"
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         flow = Flow([view], store, tmp_path)
         for n in range(3):
             flow.send(events(range(10 * n, 10 * n + 10)), 10 * n + 10)
@@ -257,7 +270,7 @@ def test_a_restored_store_and_what_the_archive_has_beyond_it(rolled, tmp_path, c
                 store.backup(tmp_path / "backup")
         flow.ingestor.roll(least=1)
         expected = values(view, store, 40)
-    with closing(hw.open_store(f"lmdb:{tmp_path}/backup?size=1GB")) as store:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/backup?size=1GB")) as store:
         with pytest.raises(StoreError, match="holds events up to commit 3, and the online store has made 2"):
             Flow([view], store, tmp_path)
         for path in (tmp_path / "archive").rglob("*.parquet"):
@@ -275,13 +288,13 @@ def test_a_store_that_was_lost_begins_anew_from_its_archive_as_history(tmp_path,
     """The recipe of the page on operations: the old archive is the history of a new one, and ids tell what both hold."""
     source = {"id_field": "id", "id_horizon": "1h", "select": ["key", "amount"]}
     first = streaming_view(SUMS, schema=WITH_ID, source=source)
-    with closing(hw.open_store(f"lmdb:{tmp_path}/lost?size=1GB")) as store:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/lost?size=1GB")) as store:
         flow = Flow([first], store, tmp_path / "old")
         flow.send(events(range(20), ids=True), 25)
         flow.ingestor.roll(least=1)
     clock(30)
     again = streaming_view(SUMS, schema=WITH_ID, source=source | {"history": hw.parquet(tmp_path / "old" / "archive" / "events")})
-    with closing(hw.open_store(f"lmdb:{tmp_path}/new?size=1GB")) as store:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/new?size=1GB")) as store:
         flow = Flow([again], store, tmp_path / "new")
         flow.send(events(range(5, 25), ids=True), 35)  # the stream holds less than all of it
         assert values(again, store, 40)[0][0] == [sum(2.0**n for n in range(25) if n % 5 == k) for k in range(6)]

@@ -17,8 +17,8 @@ from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.jobs.drop_view import forget_view
 from headwater.monitoring.explain import explain_feature
 from headwater.monitoring.parity import Offline, OfflineRequests, answer, check_view
-from headwater.monitoring.status import refused, status
-from headwater.online.feature_reader import OnlineView
+from headwater.monitoring.status import refused
+from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
 from headwater.state import change_codec
 from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
@@ -60,10 +60,10 @@ def reopened(view, store, folder):
 @pytest.fixture(params=["lmdb", "redis"])
 def either(request, tmp_path):
     if request.param == "lmdb":
-        with closing(hw.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as store:
+        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as store:
             yield store
     else:
-        with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
+        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
             yield store
 
 
@@ -97,6 +97,7 @@ PLANTED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restarts", [False, True], ids=["in one run", "restarted"])
 @pytest.mark.parametrize("commits", PLANTED.values(), ids=PLANTED)
 def test_a_change(commits, restarts, store, tmp_path, clock):
@@ -146,6 +147,7 @@ def test_a_late_event_is_corrected_in_coarse_tiles_of_both_keys(store, tmp_path,
 # ---------------------------------------------------------------- what has not happened yet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "then"),
     [
@@ -179,7 +181,7 @@ def test_an_event_of_the_future_waits_with_all_that_is_said_of_it(changes, then,
     assert sums(view, store, 202) == then
     assert check_view(view, store, tmp_path, at=micros(202)).mismatches == []
     assert flow.ingestor.due() is None
-    (stream,) = status(project_of(view), store=store, folder=tmp_path, at=at(202)).streams
+    (stream,) = hw.status(project_of(view), store=store, data_dir=tmp_path, at=at(202)).streams
     assert stream.archived == stream.counts.get("accepted", 0) + stream.counts.get("released", 0)
 
 
@@ -207,7 +209,7 @@ def test_a_change_of_what_no_window_reaches_is_counted_and_archived(store, tmp_p
     flow.send([after(20, 7.0)], 10 * HOUR)
     flow.send([before(30)], 20 * HOUR)
     assert sums(view, store, 20 * HOUR + 1) == [0, 0]
-    (stream,) = status(project_of(view), store=store, folder=tmp_path, at=at(20 * HOUR)).streams
+    (stream,) = hw.status(project_of(view), store=store, data_dir=tmp_path, at=at(20 * HOUR)).streams
     assert (stream.counts["outside"], stream.counts["corrected"], stream.counts["deleted"], stream.archived) == (3, 1, 1, 3)
 
 
@@ -272,8 +274,8 @@ def test_what_is_put_aside_says_why(store, tmp_path, clock):
     assert made.record_outcomes[0].tolist() == [ACCEPTED, ACCEPTED, COPY]
     flow.send([after(15, 6.0)], 40)
     kept = refused(store, project_of(view), "events", tmp_path)
-    assert sorted(kept["reason"]) == sorted([OLDER, PASSED, "a copy of an event that was accepted before"])
-    (stream,) = status(project_of(view), store=store, folder=tmp_path, at=at(41)).streams
+    assert sorted(kept["reason"]) == sorted([OLDER, PASSED, "a duplicate of an accepted event"])
+    (stream,) = hw.status(project_of(view), store=store, data_dir=tmp_path, at=at(41)).streams
     assert (stream.archived, stream.counts["accepted"], stream.counts["superseded"], stream.counts["copies"]) == (1, 1, 2, 1)
 
 
@@ -345,7 +347,7 @@ def test_parity_at_commits_that_lie_between_those_served(store, tmp_path, clock)
         place = pl.lit(pl.Series([served[n][0] for n in chosen])).search_sorted(pl.col("headwater_sequence"), side="left")
         events = Offline(view, store, tmp_path).committed({None: (served[chosen[-1]][0], place)})
         asked = OfflineRequests(pl.DataFrame({"key": [1] * len(chosen)}), np.full(len(chosen), micros(100)), np.arange(len(chosen)))
-        assert answer(view, view.outputs, events, asked)[0].to_list() == [served[n][1] for n in chosen]
+        assert answer(view, view.outputs, events, asked).values.to_series().to_list() == [served[n][1] for n in chosen]
 
 
 # ---------------------------------------------------------------- how a view begins
@@ -402,7 +404,7 @@ def test_a_stream_takes_back_what_its_history_says(either, tmp_path, clock):
 def test_a_history_and_several_partitions_are_refused_where_each_writes_its_own(tmp_path, clock):
     view = view_with(source={"history": history(after(10, 5.0)), "select": ["key", "amount"]})
     clock(100)
-    with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
+    with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         ingestor = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits())
         ingestor.writer("0")
         with pytest.raises(DefinitionError, match="several partitions in a store of several writers"):
@@ -419,7 +421,7 @@ def test_a_replay_shows_what_training_says(store, tmp_path):
     view = view_of(table, freshness=hw.streaming("2s"), features=FEATURES, windows=["10m", "1m"], source=rules)
     moments, served = [], []
     for step in replay_views([view], store, start=micros(100), end=micros(900), step="50s", folder=tmp_path):
-        moments.append(step.moment)
+        moments.append(step.timestamp)
         read = OnlineView(view, store).read(pl.DataFrame({"key": [1, 2]}), step.now)
         served.append([series.to_list() for series in read.features])
     asked = pl.DataFrame({"key": [1, 2] * len(moments), "timestamp": [m for m in moments for _ in range(2)]})

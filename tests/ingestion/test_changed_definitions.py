@@ -14,8 +14,6 @@ from headwater import clock as clocks
 from headwater.ingestion import revalidate
 from headwater.monitoring.explain import explain_feature
 from headwater.monitoring.parity import check_view
-from headwater.monitoring.status import status
-from headwater.online.feature_reader import OnlineFeatures
 from headwater.testing.naive import evaluate
 from headwater.testing.processes import Process
 from tests.flow import Flow, at, clock, home, micros  # noqa: F401 (fixtures)
@@ -38,7 +36,7 @@ def store(request, tmp_path):
     url = f"lmdb:{tmp_path}/online?size=1GB"
     if request.param == "redis":
         url = f"{request.getfixturevalue('redis_server').url}?prefix={tmp_path.name}"
-    with closing(hw.open_store(url)) as made:
+    with closing(hw.operations.open_store(url)) as made:
         yield made
 
 
@@ -83,7 +81,7 @@ class Sent:
 
     def read(self, of, keys, second):
         """The values of a key as plain reads and as frames give them: alike, flags too."""
-        features = OnlineFeatures(hw.FeatureService("s", [of]), self.store)
+        features = hw.OnlineFeatures(hw.FeatureService("s", [of]), self.store)
         answer = features.row(keys, t=micros(second))
         frame = features.read([keys], at=at(second), details=True)
         values = [frame[name][0] for name in of.feature_names]
@@ -149,6 +147,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False], ids=["archive", "no archive"])
 @pytest.mark.parametrize(("first", "second", "accepts", "keys", "before", "after", "rebuilt"), CASES)
 def test_a_change_is_rebuilt_or_incomplete(store, tmp_path, clock, first, second, accepts, keys, before, after, rebuilt, kept):
@@ -225,6 +224,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("archive", [True, False], ids=["archive", "no archive"])
 @pytest.mark.parametrize(("first", "second", "accepts", "keys", "before", "after", "rebuilt", "kept"), CHANGES)
 def test_a_change_of_what_can_be_taken_back(store, tmp_path, clock, first, second, accepts, keys, before, after, rebuilt, kept, archive):
@@ -252,8 +252,8 @@ def check(here, of, keys, second, accepts, *, rebuilt):
         assert (values, moment.incomplete) == (here.expected(of, keys, second, accepts), False)
     else:
         assert (values, moment.incomplete) == ([None] * len(values), True)
-        (seen,) = status(project(of), store=here.store, folder=here.folder, at=at(second)).views
-        assert seen.stands == "incomplete"
+        (seen,) = hw.status(project(of), store=here.store, data_dir=here.folder, at=at(second)).views
+        assert seen.state == "incomplete"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_back_to_an_old_definition(store, tmp_path, clock, kept):
     a, b = view(), view(features=[hw.count(), hw.min("v")])
     here = Sent(store, tmp_path if kept else None, clock)
     here.ingest([a], BEFORE, 10)
-    server = OnlineFeatures(hw.FeatureService("s", [a]), store)
+    server = hw.OnlineFeatures(hw.FeatureService("s", [a]), store)
     assert not server.row({"key": "a"}, t=micros(10)).read_versions[0].incomplete
     here.ingest([b], AFTER, 20)
     assert server.row({"key": "a"}, t=micros(20)).read_versions[0].incomplete
@@ -309,7 +309,7 @@ def test_a_view_that_was_dropped_and_is_added_again(store, tmp_path, clock, kept
 def test_a_column_of_another_type_is_never_read_by_a_server_that_knows_the_old_one(store, tmp_path, clock):
     here = Sent(store, tmp_path, clock)
     here.ingest([view()], BEFORE, 10)
-    server = OnlineFeatures(hw.FeatureService("s", [view()]), store)
+    server = hw.OnlineFeatures(hw.FeatureService("s", [view()]), store)
     assert server.row({"key": "a"}, t=micros(10)).values == here.expected(view(), {"key": "a"}, 10, everything)
     floats = view(columns=FLOATS)
     here.ingest([floats], [row("f", 11, 2.5)], 20)
@@ -338,7 +338,7 @@ def test_what_is_incomplete_is_served_as_the_view_says(store, clock, says):
     if says == "refuse":
         for read in (lambda f: f.row({"key": "a"}, t=micros(20)), lambda f: f.read([{"key": "a"}], at=at(20))):
             with pytest.raises(hw.errors.IncompleteError, match="lack events that were received"):
-                read(OnlineFeatures(hw.FeatureService("s", [of]), store))
+                read(hw.OnlineFeatures(hw.FeatureService("s", [of]), store))
     else:
         values, moment = here.read(of, {"key": "a"}, 20)
         assert (values[0], moment.incomplete, moment.stale) == (1 if says == "value" else None, True, False)
@@ -382,11 +382,12 @@ def test_a_plan_says_that_a_view_comes_back(tmp_path):
     assert hw.plan(project(*both), catalog).rebuilt == {"other": "it was applied before, and may have missed events since"}
 
 
+@pytest.mark.slow
 def test_killed_while_a_change_is_rebuilt(tmp_path, clock):
     """At each commit of the rebuild in turn: the next start goes on, and values are right."""
     url, after = f"lmdb:{tmp_path}/online?size=1GB", view(id_field="id")
     rows = [row(f"e{n % 30}", n, n) for n in range(40)]
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         here = Sent(store, tmp_path, clock)
         here.ingest([view()], rows, 50)
     for steps in range(1, 7):
@@ -394,10 +395,10 @@ def test_killed_while_a_change_is_rebuilt(tmp_path, clock):
         for _ in range(steps):
             child.wait()
         child.kill()
-        with closing(hw.open_store(url)) as store:
-            said = OnlineFeatures(hw.FeatureService("s", [view()]), store).row({"key": "a"}, t=micros(50))
+        with closing(hw.operations.open_store(url)) as store:
+            said = hw.OnlineFeatures(hw.FeatureService("s", [view()]), store).row({"key": "a"}, t=micros(50))
             assert (said.values[0], said.read_versions[0].incomplete) in ((40, False), (None, True))
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         here.store = store
         here.ingest([after], [row("new", 55, 1), row("e1", 56, 1)], 60)
         check(here, after, {"key": "a"}, 60, everything, rebuilt=True)
@@ -407,7 +408,7 @@ def rebuild_slowly(pipe, url, folder):
     """Open the stream by other rules, and say each commit of the rebuild before taking time."""
     clocks.now_micros = lambda: micros(50)
     revalidate.ROWS = 8
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         commit = store.commit
 
         def told(changes, expect):

@@ -15,12 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.definitions.durations import window
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
-from headwater.ingestion.sources.stream_reader import RecordBatch
+from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.monitoring.parity import check_view
-from headwater.online.feature_reader import OnlineView
-from headwater.online_stores import open_store
+from headwater.online.view_reader import OnlineView
 from headwater.testing.cases import aggregations
 from headwater.testing.naive import agree, evaluate
 from tests.ingestion.world import LONG
@@ -74,7 +72,7 @@ def source(stream=True, **more):
 
 def view_of(features, freshness, stream=True):
     return hw.FeatureView(
-        "v", source=source(stream), keys=["key"], windows=["10s", "1m", window("1m", offset="10s"), "lifetime"][: 4 if features[0].windows is None else 2],
+        "v", source=source(stream), keys=["key"], windows=["10s", "1m", hw.window("1m", offset="10s"), "lifetime"][: 4 if features[0].windows is None else 2],
         features=features, freshness=freshness,
     )  # fmt: skip
 
@@ -89,12 +87,11 @@ class World:
         self.open()
 
     def open(self):
-        self.store = open_store(self.url)
+        self.store = hw.operations.open_store(self.url)
         self.ingestor = SourceIngestor(
-            self.view.source, [self.view], self.store, self.folder, IngestLimits(future="10s"), replayed_from=self.now
+            self.view.source, [self.view], self.store, self.folder, IngestLimits(max_future_skew="10s"), replayed_from=self.now
         )
-        if self.store.partitioned:
-            self.ingestor.writer("0")
+        self.ingestor.writer("0")
 
     def restart(self, _):
         self.ingestor.roll(least=1)
@@ -136,7 +133,9 @@ class World:
         payloads = [json.dumps({k: iso(v) if k in TIMES and v is not None else v for k, v in row.items()}).encode() for row in rows]
         n = len(rows)
         end = self.offset + n
-        records = RecordBatch(["0"], np.zeros(n, np.int64), np.arange(self.offset, end), np.full(n, self.now), {"0": end}, payloads)
+        records = RecordBatch(
+            ["0"], np.zeros(n, np.int64), np.arange(self.offset, end), np.full(n, self.now), {"0": between(self.offset, end)}, payloads
+        )
         self.ingestor.commit([(records, dict(self.ingestor.turns))], self.now)
         self.offset = end
         self.sent += rows
@@ -176,6 +175,7 @@ def run(url, folder, features, made):
         here.store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_online_equals_offline(function):
     mine = [a for a in EVERY if a.function == function]
@@ -195,6 +195,7 @@ def server(tmp_path_factory):
         yield made
 
 
+@pytest.mark.slow
 def test_redis_equals_offline(server):
     numbers = iter(range(100_000))
 

@@ -9,7 +9,6 @@ import pytest
 
 import headwater as hw
 from headwater.errors import StoreError, UsageError
-from headwater.ingestion.dead_letters import DeadLetterFilter, dead_letters, replay_dead_letters
 from tests.flow import Flow, at, clock, home, project_of, store, streaming_view  # noqa: F401 (fixtures)
 from tests.online_stores.servers import serving
 
@@ -19,10 +18,10 @@ WITH_ID = {"key": int, "amount": float, "at": datetime, "id": str}
 @pytest.fixture(params=["lmdb", "redis"])
 def either(request, tmp_path):
     if request.param == "lmdb":
-        with closing(hw.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as made:
+        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as made:
             yield made
     else:
-        with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as made:
+        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as made:
             yield made
 
 
@@ -47,23 +46,23 @@ def test_what_a_wrong_limit_refused_is_taken_in_once(either, tmp_path, clock, ro
         flow.ingestor.roll(least=1)
     assert count(either, view, 5) == 1
     clock(200_001)
-    tried = replay_dead_letters(project, "events", store=either, folder=tmp_path, dry_run=True)
+    tried = hw.operations.replay_dead_letters(project, "events", store=either, data_dir=tmp_path, dry_run=True)
     assert (tried.records, dict(tried.outcomes)) == (6, {"accepted": 5, "refused": 1})
-    assert dead_letters(project, "events", store=either, folder=tmp_path)["replayed"].sum() == 0
-    done = replay_dead_letters(project, "events", store=either, folder=tmp_path)
+    assert hw.operations.dead_letters(project, "events", store=either, data_dir=tmp_path)["replayed"].sum() == 0
+    done = hw.operations.replay_dead_letters(project, "events", store=either, data_dir=tmp_path)
     assert (done.records, done.before, dict(done.outcomes)) == (6, 0, {"accepted": 5, "refused": 1})
     assert count(either, view, 200_002) == 5
-    again = replay_dead_letters(project, "events", store=either, folder=tmp_path)
+    again = hw.operations.replay_dead_letters(project, "events", store=either, data_dir=tmp_path)
     assert (again.records, again.before, dict(again.outcomes)) == (1, 5, {"refused": 1}), "what is refused again may be tried again"
     assert count(either, view, 200_002) == 5
-    listed = dead_letters(project, "events", store=either, folder=tmp_path)
+    listed = hw.operations.dead_letters(project, "events", store=either, data_dir=tmp_path)
     assert listed["replayed"].sum() == 5
     assert listed.height == 7, "each record once, however often it was refused"
     after = Flow([view], either, tmp_path)
     (made,) = after.send([event(3, 200_000.0), event(7, 200_000.0)], 200_003)
     assert (made.counts["copies"], made.counts["accepted"]) == (1, 1), "a replayed event is known by its id, and offsets have not moved"
     assert count(either, view, 200_004) == 6
-    assert hw.parity(project, store=either, folder=tmp_path, at=at(200_004))[0].mismatches == []
+    assert hw.parity(project, store=either, data_dir=tmp_path, at=at(200_004))[0].mismatches == []
 
 
 def test_a_replay_that_fails_marks_nothing(store, tmp_path, clock, monkeypatch):
@@ -73,8 +72,8 @@ def test_a_replay_that_fails_marks_nothing(store, tmp_path, clock, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "commit", _fails)
         with pytest.raises(StoreError, match="no room"):
-            replay_dead_letters(project_of(view), "events", store=store, folder=tmp_path)
-    assert replay_dead_letters(project_of(view), "events", store=store, folder=tmp_path).outcomes == {"accepted": 1}
+            hw.operations.replay_dead_letters(project_of(view), "events", store=store, data_dir=tmp_path)
+    assert hw.operations.replay_dead_letters(project_of(view), "events", store=store, data_dir=tmp_path).outcomes == {"accepted": 1}
     assert count(store, view, 200_002) == 1
 
 
@@ -97,8 +96,9 @@ def test_some_of_them(store, tmp_path, clock, which, found):
         flow.send([event(n, 200_000.0)], second)
     flow.send([event(3, amount="bad")], 30)
     clock(200_001)
-    assert set(dead_letters(project, "events", DeadLetterFilter(**which), store=store, folder=tmp_path)["headwater_offset"]) == found
-    done = replay_dead_letters(project, "events", DeadLetterFilter(**which), store=store, folder=tmp_path)
+    chosen = hw.operations.DeadLetterFilter(**which)
+    assert set(hw.operations.dead_letters(project, "events", chosen, store=store, data_dir=tmp_path)["headwater_offset"]) == found
+    done = hw.operations.replay_dead_letters(project, "events", chosen, store=store, data_dir=tmp_path)
     assert done.records == len(found)
     assert done.outcomes.get("accepted", 0) == len(found - {3})
 
@@ -107,10 +107,10 @@ def test_what_cannot_be_replayed_is_said(store, tmp_path):
     view = streaming_view()
     Flow([view], store, tmp_path).send([event(1, 200_000.0)], 3)
     with pytest.raises(UsageError, match=r"no source 'event'.*did you mean 'events'"):
-        replay_dead_letters(project_of(view), "event", store=store, folder=tmp_path)
+        hw.operations.replay_dead_letters(project_of(view), "event", store=store, data_dir=tmp_path)
     with store.lease("ingest", wait=0), pytest.raises(StoreError, match="another process holds the lease"):
-        replay_dead_letters(
-            project_of(view), "events", store=store, folder=tmp_path, limits=hw.ingestion.source_ingestor.IngestLimits(wait=0.0)
+        hw.operations.replay_dead_letters(
+            project_of(view), "events", store=store, data_dir=tmp_path, limits=hw.ingestion.source_ingestor.IngestLimits(wait=0.0)
         )
 
 
@@ -128,7 +128,7 @@ def test_the_command(tmp_path, clock, monkeypatch):
         "project = hw.Project('project', [model])\n"
     )
     url = f"lmdb:{tmp_path}/online"
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         Flow([streaming_view(windows=["1d"], features=[hw.count()])], store, tmp_path).send([event(1, 200_000.0)], 3)
     clock(200_001)
     monkeypatch.chdir(tmp_path)

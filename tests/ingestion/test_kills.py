@@ -4,10 +4,13 @@ import signal
 import statistics
 from pathlib import Path
 
+import pytest
+
 SMALL_FILES = Path(__file__).with_name("small_files.py")
 SPLIT = Path(__file__).with_name("split_commits.py")
 
 
+@pytest.mark.slow
 def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)')
     writers = [
@@ -23,6 +26,7 @@ def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
     report(f"{kills} kills, {len(here.good):,} lines and {here.refused:,} bad ones: exact; {begun(starts)}")
 
 
+@pytest.mark.slow
 def test_killed_while_the_archive_is_rolled_into_files(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)', script=SMALL_FILES)
     writer = here.appender(tmp_path / "log-0.ndjson", rate=2000)
@@ -35,6 +39,7 @@ def test_killed_while_the_archive_is_rolled_into_files(world, tmp_path, kills, r
     report(f"{kills // 2} kills, {files:,} files of an archive, {len(here.good):,} rows: exact")
 
 
+@pytest.mark.slow
 def test_rows_that_the_filter_leaves_out_are_kept_once(world, tmp_path, kills, report):
     """As the archive is; and nothing of them is in the archive or counted."""
     here = world('hw.appended("log-*.ndjson", schema=schema)', ", filter=pl.col('n') % 10 != 3", script=SMALL_FILES)
@@ -50,6 +55,7 @@ def test_rows_that_the_filter_leaves_out_are_kept_once(world, tmp_path, kills, r
     report(f"{kills // 4} kills, {len(left_out):,} rows that the filter leaves out: kept once each")
 
 
+@pytest.mark.slow
 def test_pushed_events_count_once(world, kills, report):
     here = world("hw.push(schema=schema)")
     senders = [here.sender(number) for number in range(4)]
@@ -72,6 +78,7 @@ def test_pushed_events_count_once(world, kills, report):
     report(f"{kills} kills, {len(here.good):,} pushed events and {here.refused:,} bad ones, {sent}: exact; {begun(starts)}")
 
 
+@pytest.mark.slow
 def test_offsets_in_another_transaction_are_found_out(tmp_path, kills, report, world_at):
     here = world_at(f"lmdb:{tmp_path / 'online'}", 'hw.appended("log.ndjson", schema=schema)', script=SPLIT)
     for done in range(1, kills + 1):

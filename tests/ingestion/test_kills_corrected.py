@@ -8,10 +8,11 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+import pytest
 
+import headwater as hw
 from headwater.monitoring.parity import check_view
-from headwater.online.feature_reader import OnlineView
-from headwater.online_stores import open_store
+from headwater.online.view_reader import OnlineView
 from tests.ingestion.world import USERS, Appender, World, names
 
 PROJECT = """
@@ -107,13 +108,14 @@ class Corrected(World):
 
     def found(self, name="view"):
         view = self.view(name)
-        with closing(open_store(self.url, readonly=True)) as store:
+        with closing(hw.operations.open_store(self.url, readonly=True)) as store:
             served = OnlineView(view, store).read(pl.DataFrame({"user": names()}), int(time.time() * 1e6))
         columns = dict(zip([f.name for f in view.outputs], served.features, strict=True))
         found = zip(columns["count_7d"], columns["sum_n_7d"].fill_null(0), columns["max_n_7d"], strict=True)
         return dict(zip(names(), found, strict=True))
 
 
+@pytest.mark.slow
 def test_changes_count_once(url, tmp_path, kills, report):
     here = Corrected(tmp_path, url)
     for number in range(2):
@@ -123,7 +125,7 @@ def test_changes_count_once(url, tmp_path, kills, report):
         writer.end()
     here.once()
     assert here.found() == here.expected()
-    with closing(open_store(here.url, readonly=True)) as store:
+    with closing(hw.operations.open_store(here.url, readonly=True)) as store:
         assert check_view(here.view("view"), store, tmp_path / ".headwater").mismatches == []
     kinds = sum((writer.kinds for writer in here.writers), Counter())
     report(f"{kills // 2} kills, {dict(kinds)}: exact, for counts, sums and maxima")

@@ -7,9 +7,8 @@ import pytest
 import headwater as hw
 from headwater.errors import RecreatedError, RetentionError
 from headwater.ingestion.repair_clock import repair_clock
+from headwater.ingestion.sources.stream_reader import integer_position
 from headwater.monitoring.parity import check_view
-from headwater.monitoring.status import status
-from headwater.online.feature_reader import OnlineFeatures
 from tests.flow import Flow, at, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
 from tests.online_stores.servers import serving
 
@@ -20,10 +19,10 @@ HOUR, MINUTE = 3_600, 60
 @pytest.fixture(params=["lmdb", "redis"])
 def store(request, tmp_path):
     if request.param == "lmdb":
-        with closing(hw.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as made:
+        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as made:
             yield made
     else:
-        with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as made:
+        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as made:
             yield made
 
 
@@ -35,7 +34,7 @@ class Reader:
     """A process that serves: it opens views once, and reads them by every way there is."""
 
     def __init__(self, store, *views):
-        self.views, self.features = views, OnlineFeatures(hw.FeatureService("s", list(views)), store)
+        self.views, self.features = views, hw.OnlineFeatures(hw.FeatureService("s", list(views)), store)
 
     def read(self, second):
         """By view: its value, and whether it is incomplete."""
@@ -59,7 +58,8 @@ def sent(flow, *seconds, known=None):
 def lose(flow, second, records=5, how="retention"):
     """What `--accept-loss` does where the records that come next are gone."""
     if how == "retention":
-        error = RetentionError("the topic", "0", wanted=flow.offset, first=flow.offset + records)
+        position = integer_position(flow.offset + records)
+        error = RetentionError("the topic", "0", wanted=flow.offset, first=flow.offset + records, position=position, lost=records)
         flow.offset += records
     else:
         error = RecreatedError("the topic", {"0": "new"}, was="old", now="new")
@@ -88,7 +88,7 @@ def test_views_are_incomplete_until_the_loss_has_left_their_windows(store, tmp_p
         found = reader.read(second)
         assert found == Reader(store, long, short).read(second)
         assert [incomplete for _, incomplete in found] == [incomplete for _, incomplete in expected], second
-        stands = [one.stands for one in status(project_of(long, short), store=store, folder=tmp_path, at=at(second)).views]
+        stands = [one.state for one in hw.status(project_of(long, short), store=store, data_dir=tmp_path, at=at(second)).views]
         assert stands == ["incomplete" if incomplete else "current" for _, incomplete in expected]
         if kept:
             notes = [bool(check_view(one, store, tmp_path, at=micros(second)).notes) for one in (long, short)]
@@ -154,7 +154,7 @@ def test_what_a_repaired_clock_has_cost_is_incomplete(store, tmp_path, clock):
     assert reader.read(3) == [(1, False)]
     flow.send([{"key": 2, "at": 2, "amount": 1.0}], YEAR)
     clock(10)
-    (found,) = repair_clock(project_of(of), store=store, folder=tmp_path)
+    (found,) = repair_clock(project_of(of), store=store, data_dir=tmp_path)
     assert (found.refilled, found.incomplete) == ([], ["view"])
     assert reader.read(11) == Reader(store, of).read(11) == [(None, True)]
     again = Flow([of], store, None)
@@ -172,7 +172,7 @@ def test_a_process_that_serves_sees_that_a_repaired_view_is_to_be_filled(store, 
     flow.send([{"key": 2, "at": 2, "amount": 1.0}], YEAR)
     clock(10)
     assert reader.read(10)[0][0] in (0, None)
-    (found,) = repair_clock(project_of(of), store=store, folder=tmp_path)
+    (found,) = repair_clock(project_of(of), store=store, data_dir=tmp_path)
     assert (found.refilled, found.incomplete) == (["view"], [])
     assert reader.read(11) == [(None, True)]
     again = Flow([of], store, tmp_path)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
-from headwater.ingestion.sources.stream_reader import RecordBatch
-from headwater.online.feature_reader import OnlineView
-from headwater.online_stores import open_store
+from headwater.ingestion.sources.stream_reader import RecordBatch, between
+from headwater.online.view_reader import OnlineView
 from headwater.testing.naive import agree, evaluate
 
 START = 1_710_000_000_000_000  # on the grid of every hop below an hour
@@ -97,9 +97,9 @@ class World:
         self.open()
 
     def open(self):
-        self.store = open_store(f"lmdb:{self.folder / 'online'}?size=100MB")
+        self.store = hw.operations.open_store(f"lmdb:{self.folder / 'online'}?size=100MB")
         self.ingestor = SourceIngestor(
-            source(self.ids), [VIEWS[self.ids]], self.store, self.folder, IngestLimits(future="10s"), replayed_from=self.now
+            source(self.ids), [VIEWS[self.ids]], self.store, self.folder, IngestLimits(max_future_skew="10s"), replayed_from=self.now
         )
 
     def restart(self, _):
@@ -124,7 +124,9 @@ class World:
         payloads = [json.dumps({k: iso(v) if k == "at" else v for k, v in row.items() if k != "before"}).encode() for row in rows]
         n = len(rows)
         end = first + n
-        records = RecordBatch(["0"], np.zeros(n, np.int64), np.arange(first, end), np.full(n, self.now), {"0": end}, payloads)
+        records = RecordBatch(
+            ["0"], np.zeros(n, np.int64), np.arange(first, end), np.full(n, self.now), {"0": between(first, end)}, payloads
+        )
         self.ingestor.commit([(records, {})], self.now)
         if fresh:
             self.offset = end
@@ -151,6 +153,7 @@ def moment(micros):
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
+@pytest.mark.slow
 @given(steps=steps, ids=st.booleans())
 def test_online_equals_offline(steps, ids):
     with tempfile.TemporaryDirectory() as folder:

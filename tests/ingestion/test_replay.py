@@ -60,6 +60,7 @@ def at_once(view, moments):
     return hw.get_historical_features(view, asked, level=level, statuses=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "late", "known after", "known after, ids", "filter and ids"])
 @pytest.mark.parametrize("step", ["7m", "1h", "1d"])
 def test_every_step_is_what_training_says(kind, step, store):
@@ -67,8 +68,8 @@ def test_every_step_is_what_training_says(kind, step, store):
     moments, found = [], []
     for now in hw.replay([view], store, start=at(HOUR / 2), end=at(3 * HOUR + 4000), step=step):
         asked = [{"key": key} for key in range(5)]
-        moments.append(now.moment)
-        found.append(hw.get_online_features(view, asked, store=store, at=now.moment, details=True))
+        moments.append(now.timestamp)
+        found.append(hw.get_online_features(view, asked, store=store, at=now.timestamp, details=True))
     expected = at_once(view, moments)
     online = pl.concat(found)
     for name in view.feature_names:
@@ -85,7 +86,7 @@ def test_every_step_is_what_training_says(kind, step, store):
 def test_steps_of_any_size_end_alike(tmp_path):
     view, ends = live(history(), "filter and ids"), []
     for step in ("1s", "11m", "10h"):
-        with closing(hw.open_store(f"lmdb:{tmp_path}/{step}?size=1GB")) as store:
+        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/{step}?size=1GB")) as store:
             commits = sum(1 for _ in hw.replay([view], store, start=at(0), end=at(4 * HOUR if step != "1s" else 600), step=step))
             if step == "1s":
                 assert commits == 600
@@ -106,8 +107,8 @@ def test_several_sources_share_one_clock(store):
     )
     for now in hw.replay([one, other], store, start=at(0), end=at(2 * HOUR), step="20m"):
         for view in (one, other):
-            found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.moment, details=True)
-            expected = at_once(view, [now.moment])
+            found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.timestamp, details=True)
+            expected = at_once(view, [now.timestamp])
             assert found[f"{view.name}__count_1h"].to_list() == expected[f"{view.name}__count_1h"].to_list()
             assert found[f"{view.name}__count_1h__age"].to_list() == [0.0] * 5
 
@@ -116,7 +117,7 @@ def test_what_was_known_before_the_start_and_happens_after_it(store):
     events = frame([(1, 100, 1.0), (1, 200, 2.0)], known=[at(-10), at(-10)])
     view = live(events, "late")
     steps = [
-        hw.get_online_features(view, [{"key": 1}], store=store, at=now.moment)["view__count_1h"][0]
+        hw.get_online_features(view, [{"key": 1}], store=store, at=now.timestamp)["view__count_1h"][0]
         for now in hw.replay([view], store, start=at(0), end=at(300), step="100s")
     ]
     assert steps == [0, 1, 2]  # at T itself an event has not happened
@@ -135,32 +136,32 @@ def test_speed_paces_the_clock(store):
 
 
 def test_a_replay_into_a_store_of_several_writers(tmp_path):
-    with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
+    with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         view = live(history(), "filter and ids")
         for now in hw.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step="20m"):
-            found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.moment)
-            assert found["view__count_1h"].to_list() == at_once(view, [now.moment])["view__count_1h"].to_list()
+            found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.timestamp)
+            assert found["view__count_1h"].to_list() == at_once(view, [now.timestamp])["view__count_1h"].to_list()
 
 
 def test_the_clock_stops_where_it_is_told(store):
     view, stops = live(history(), "late"), [at(HOUR + 1), at(HOUR + 90), at(1.5 * HOUR)]
     seen = []
     for now in hw.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step=stops):
-        seen.append(now.moment)
-        found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.moment)
-        assert found["view__count_1h"].to_list() == at_once(view, [now.moment])["view__count_1h"].to_list()
+        seen.append(now.timestamp)
+        found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.timestamp)
+        assert found["view__count_1h"].to_list() == at_once(view, [now.timestamp])["view__count_1h"].to_list()
     assert seen == [*stops, at(2 * HOUR)]
 
 
 def test_the_archive_of_a_replay_is_what_was_played(store, tmp_path):
     view = live(history(), "filter and ids")
-    for _ in hw.replay([view], store, start=at(HOUR), end=at(4 * HOUR), step="10m", folder=tmp_path):
+    for _ in hw.replay([view], store, start=at(HOUR), end=at(4 * HOUR), step="10m", data_dir=tmp_path):
         pass
     assert store.get([keyspace.block(keyspace.ARCHIVE, "events", 3)]) == [None]
     kept = pl.concat([pl.read_parquet(p) for p in sorted((tmp_path / "archive").rglob("*.parquet"))])
     played = history().filter((pl.col("known") > at(HOUR)) | (pl.col("at") >= at(HOUR)), "passes").unique("id")
     assert set(kept["id"]) <= set(played["id"])
-    (found,) = hw.parity(project_of(view), store=store, folder=tmp_path, at=at(4 * HOUR))
+    (found,) = hw.parity(project_of(view), store=store, data_dir=tmp_path, at=at(4 * HOUR))
     assert found.mismatches == []
 
 

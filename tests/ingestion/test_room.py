@@ -21,6 +21,7 @@ def write(here, count):
     here.took([n for _, n in made])
 
 
+@pytest.mark.slow
 def test_a_full_map(tmp_path, world_at):
     here = world_at(f"lmdb:{tmp_path / 'online'}?size=1MB", FILE)
     write(here, 60_000)
@@ -30,6 +31,7 @@ def test_a_full_map(tmp_path, world_at):
     here.check()
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more(tmp_path, world_at):
     here = world_at(f"lmdb:{tmp_path / 'online'}", FILE)
     write(here, 60_000)
@@ -39,6 +41,7 @@ def test_a_disk_that_takes_no_more(tmp_path, world_at):
     here.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["archive", "dead_letters", "filtered"])
 def test_an_archive_that_cannot_be_written(what, world, tmp_path):
     here = world(FILE, ", filter=pl.col('n') % 10 != 3")

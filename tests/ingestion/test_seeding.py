@@ -25,6 +25,7 @@ def add_view(here):
         file.write(LATER)
 
 
+@pytest.mark.slow
 def test_a_view_that_comes_later_has_the_past_of_every_partition(world, tmp_path):
     here = world('hw.appended("log-*.ndjson", schema=schema)')
     for n in range(3):
@@ -38,6 +39,7 @@ def test_a_view_that_comes_later_has_the_past_of_every_partition(world, tmp_path
     assert here.found("more") == here.expected()
 
 
+@pytest.mark.slow
 def test_killed_while_a_view_is_filled(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)')
     for n in range(3):
@@ -60,6 +62,7 @@ def test_killed_while_a_view_is_filled(world, tmp_path, kills, report):
     report(f"{kills // 2} kills while a view was filled with {len(here.good):,} events, {halfway} before it was whole: exact")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", [True, False], ids=["ids", "no ids"])
 def test_history_and_stream_that_overlap(world, tmp_path, ids):
     more = ', history=hw.parquet("past.parquet")' + (', id_field="n"' if ids else "")
@@ -80,6 +83,7 @@ def test_history_and_stream_that_overlap(world, tmp_path, ids):
     assert here.found() == here.expected()
 
 
+@pytest.mark.slow
 def test_a_stop_loses_nothing(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)')
     writer = here.appender(tmp_path / "log-0.ndjson")

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import polars as pl
 
+import headwater as hw
 from headwater.cli.projects import load
 from headwater.ingestion.validate import COPY
-from headwater.online.feature_reader import OnlineView
-from headwater.online_stores import keyspace, open_store
+from headwater.online.view_reader import OnlineView
+from headwater.online_stores import keyspace
 from headwater.state.view_state import read_stream
 
 LONG = os.environ.get("HEADWATER_TRUST") == "long"
@@ -136,7 +137,7 @@ class World:
     def found(self, name="view"):
         """By user, the count and the sum of the long window, as the store has them."""
         view = self.view(name)
-        store = open_store(self.url, readonly=True)
+        store = hw.operations.open_store(self.url, readonly=True)
         try:
             served = OnlineView(view, store).read(pl.DataFrame({"user": names()}), int(time.time() * 1e6))
         finally:
@@ -150,7 +151,7 @@ class World:
 
     def is_whole(self, name):
         """Whether a view has been filled with its past."""
-        store = open_store(self.url)
+        store = hw.operations.open_store(self.url)
         try:
             state = read_stream(store, self.view(name).tiles_fingerprint, "visits")
         finally:
@@ -160,9 +161,9 @@ class World:
     def unfill(self, name):
         """Take back that a view is whole, as if it had been killed just before."""
         tiles = self.view(name).tiles_fingerprint
-        store = open_store(self.url)
+        store = hw.operations.open_store(self.url)
         try:
-            store.commit(dict.fromkeys([key for key, _ in store.scan(keyspace.state(tiles))]), {})
+            store.commit(dict.fromkeys([key for key, _ in store.scan(keyspace.stream_state(tiles))]), {})
         finally:
             store.close()
 

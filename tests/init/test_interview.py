@@ -3,6 +3,7 @@
 import pytest
 
 import headwater as hw
+from headwater.assessing.network import KINDS
 from headwater.cli.projects import load
 from headwater.errors import UsageError
 from headwater.init import interview
@@ -84,6 +85,7 @@ def test_words_that_would_break_python_do_not(tmp_path):
 
 def test_an_interview_at_a_terminal_is_the_file_of_the_same_answers(tmp_path):
     lines = ["card_fraud", "is_fraud", "binary", "asked_at", "7d", "card_id, merchant_id", "amount:float, country:str"]
+    lines += ["", "", ""]  # network effects: not known
     lines += ["what it spent", "payments", "card_id", "amount", "country", "1h, 7d", "0s", "1m", ""]
     said = iter(lines)
     questions = []
@@ -102,7 +104,7 @@ def test_the_questions_are_answers_that_can_be_read(tmp_path):
     interview.write_questions(path)
     _, found = drafted(tmp_path, path)
     assert found.name == "card_fraud"
-    with pytest.raises(UsageError, match="exists, and may have answers"):
+    with pytest.raises(UsageError, match="already exists, and may hold answers"):
         interview.write_questions(path)
 
 
@@ -115,6 +117,7 @@ def test_the_questions_are_answers_that_can_be_read(tmp_path):
         ('keys = ["card_id", "merchant_id"]', 'keys = ["card"]', "which is not a key of the request"),
         ('keys = ["card_id", "merchant_id"]', 'keys = ["card id"]', "cannot be a column"),
         ('predict = "is_fraud"', 'predcit = "is_fraud"', "predict"),
+        ('kind = "binary"', 'kind = "binary"\nsupply = "maybe"', "supply is 'maybe'; give yes or no, or nothing"),
         ("[task]", "[tsak]", "task"),
         ('over = ["1h", "7d"]', "over = []", "over is empty"),
         ('"country:str"', '"country:text"', "country is of type 'text'"),
@@ -128,6 +131,21 @@ def test_wrong_answers_are_named(tmp_path, old, new, words):
     with pytest.raises(UsageError) as error:
         interview.read(path)
     assert words in str(error.value)
+
+
+def test_network_effects_are_asked_and_name_the_experiment(tmp_path, run):
+    """The same three questions as `headwater assess` asks; a question without an answer stays unknown."""
+    path = answers(tmp_path, ("a", "card_id", "1m"))
+    assert interview.read(path).effects == {}
+    questions = []
+    interview_lines = iter(["n", "y", "binary", "at", "7d", "k", "", "yes", "no", "no", "spent", "e", "k", "", "", "1h", "0s", "1m", ""])
+    found = interview.asked(lambda question: (questions.append(question), next(interview_lines))[1])
+    assert found.effects == {"supply": True, "adversaries": False, "feedback": False}
+    assert [sum(kind.question in question for question in questions) for kind in KINDS.values()] == [1, 1, 1]
+    task = TASK + 'supply = "yes"\nadversaries = "no"\nfeedback = "no"\n'
+    said = run("assess", "interview", "--answers", str(answers(tmp_path, ("a", "card_id", "1m"), task=task)))
+    assert "experiment after the backtest: switchback by region and time" in said.stderr
+    assert "--network supply\n" in said.stderr
 
 
 def test_nothing_to_look_at_is_refused(tmp_path):

@@ -9,7 +9,7 @@ import headwater as hw
 from headwater.cli import main
 from headwater.jobs.compact_views import compact_store
 from headwater.jobs.materialize import materialize_view
-from headwater.online.feature_reader import OnlineView
+from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
 from tests.flow import Flow, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
 
@@ -17,7 +17,7 @@ HOUR = 3600
 
 
 def records(store, view):
-    return len(list(store.scan(keyspace.records(view.tiles_fingerprint))))
+    return len(list(store.scan(keyspace.records(view.record_group))))
 
 
 def counts(store, view, keys, second):
@@ -69,7 +69,7 @@ def test_a_batch_view_loses_a_key_that_no_cut_reads(store):
         seen = [counts(store, view, [1, 2], moment) for moment in moments]
         compacted(store, view, cut * HOUR)
         assert [counts(store, view, [1, 2], moment) for moment in moments] == seen
-        stems = {int.from_bytes(key[9:17], "big") for key, _ in store.scan(keyspace.records(view.tiles_fingerprint))}
+        stems = {int.from_bytes(key[9:17], "big") for key, _ in store.scan(keyspace.records(view.record_group))}
         assert stems == left, f"after the cut of {cut}:00"
 
 
@@ -78,7 +78,7 @@ def test_what_is_written_meanwhile_stays(store, monkeypatch):
     view = view_of(events, freshness=hw.batch("1h"))
     for cut in (1, 5, 6):
         materialize_view(view, store, micros(cut * HOUR))
-    (place, record), *_ = store.scan(keyspace.records(view.tiles_fingerprint))
+    (place, record), *_ = store.scan(keyspace.records(view.record_group))
     real = store.commit
 
     def slow(changes, expect):
@@ -127,6 +127,7 @@ def test_the_command_line(tmp_path, capsys):
     assert "is not empty" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "said"),
     [

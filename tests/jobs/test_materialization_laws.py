@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from headwater.jobs import materialize
+from headwater.engine.local import states
 from headwater.testing import cases
 from headwater.testing.materialization_laws import cuts_are_naive
 from tests.flow import home, store  # noqa: F401 (fixtures)
@@ -17,9 +17,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:feature view 'view\\d*'")  # cas
 @pytest.fixture(autouse=True)
 def _large_events(monkeypatch):
     """So that a handful of events needs several buckets of a megabyte."""
-    monkeypatch.setattr(materialize, "_EVENT", 300_000)
+    monkeypatch.setattr(states, "_EVENT", 300_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(AGGREGATIONS)), ids=lambda n: f"{n}-{AGGREGATIONS[n].function}")
 def test_cuts_are_naive(number, store):
     cuts_are_naive(AGGREGATIONS[number], Random(number), store, memories=[None, None, "1MB"])

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.base import HeadwaterWarning
-from headwater.errors import DataError, StaleError, StoreError, UsageError
+from headwater.engine.local import states
+from headwater.errors import DataError, HeadwaterWarning, StaleError, StoreError, UsageError
 from headwater.jobs import materialize
 from headwater.jobs.materialize import cuts_at, materialize_view, next_due
-from headwater.online.feature_reader import OnlineView
+from headwater.online.view_reader import OnlineView
 from headwater.testing.processes import Process
 from tests.children import KEYS, many, materialize_at, materialize_slowly, read_all
 from tests.figures import figure
@@ -58,10 +58,11 @@ def test_an_event_at_the_cut_is_not_in_it(second, counted, store):
     assert counts(view, store, 2 * HOUR) == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("memory", [None, "1MB"])
 def test_a_run_adds_exactly_what_the_cut_before_did_not_have(memory, ids, store, monkeypatch):
-    monkeypatch.setattr(materialize, "_EVENT", 100_000)
+    monkeypatch.setattr(states, "_EVENT", 100_000)
     random = Random(7)
     rows = [(random.randrange(5), random.uniform(0, 5 * HOUR), 1.0) for _ in range(400)]
     lateness = [random.choice([0, 0, 10, 400, 4000]) for _ in rows]
@@ -72,7 +73,7 @@ def test_a_run_adds_exactly_what_the_cut_before_did_not_have(memory, ids, store,
     for hour in range(1, 7):
         T, K = hour * HOUR, hour * HOUR + 300
         visible = sum(s < T and s + late <= K for (_, s, _), late in zip(rows, lateness, strict=True))
-        made = materialize_view(view, store, micros(K), memory=memory)
+        made = materialize_view(view, store, micros(K), resources=hw.Resources(memory=memory))
         assert (made.cut.T, made.cut.K, made.events) == (micros(T), micros(K), visible - before)
         before = visible
         assert sum(counts(view, store, T + 600, range(5))) == visible
@@ -80,14 +81,14 @@ def test_a_run_adds_exactly_what_the_cut_before_did_not_have(memory, ids, store,
 
 
 def test_rows_without_a_time_are_counted_in_memory_and_on_disk(store, monkeypatch):
-    monkeypatch.setattr(materialize, "_EVENT", 1_000_000)
+    monkeypatch.setattr(states, "_EVENT", 1_000_000)
     events = frame([(1, 10, 1.0), (2, 20, 1.0), (3, 30, 1.0)], known=[at(11), None, at(31)])
     events = events.with_columns(at=pl.when(pl.col("key") == 3).then(None).otherwise("at"))
     source = {"known_at_field": "known", "select": ["key", "amount"]}
     said = []
     for name, memory in (("one", None), ("two", "1MB")):
         view = view_of(events, freshness=hw.batch("1h"), name=name, source=source)
-        made = materialize_view(view, store, micros(HOUR), memory=memory)
+        made = materialize_view(view, store, micros(HOUR), resources=hw.Resources(memory=memory))
         said.append((made.events, made.left_out))
     assert said == [(1, {"source events: no at": 1, "source events: no known, so never known": 1})] * 2
 
@@ -210,9 +211,10 @@ def test_a_column_that_changed_its_type_is_refused(store, tmp_path):
 # ---------------------------------------------------------------- runs that do not end, or meet
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_changes_nothing_and_the_next_goes_on(tmp_path):
     url = f"lmdb:{tmp_path}/online?size=1GB"
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         materialize_view(many(), store, micros(HOUR))
     random, total, killed = Random(3), 0, []
     for _ in range(3):
@@ -222,14 +224,14 @@ def test_a_run_that_is_killed_changes_nothing_and_the_next_goes_on(tmp_path):
             if child.wait() == "done":
                 break
         killed.append(child.kill())
-        with closing(hw.open_store(url)) as store:
+        with closing(hw.operations.open_store(url)) as store:
             assert set(counts_of(store, 3 * HOUR)) <= {1.0, 11.0, 111.0}
             assert len(set(counts_of(store, 3 * HOUR))) == 1
         total += 1
     child = Process(materialize_slowly, url, 3)
     while child.wait() != "done":
         pass
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         assert counts_of(store, 3 * HOUR) == [11.0] * KEYS  # due at 3:00 is the cut of 2:00, made first
         assert counts_of(store, 3 * HOUR + 600) == [111.0] * KEYS
     figure(f"{total} runs killed after {killed} commits")
@@ -239,18 +241,19 @@ def counts_of(store, second):
     return read(many(), store, second, range(KEYS)).features[0].to_list()
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_two_cuts_mixed_and_the_new_one_only_when_it_is_due(tmp_path):
     url = f"lmdb:{tmp_path}/online?size=1GB"
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         materialize_view(many(), store, micros(HOUR))
         moments = [micros(2 * HOUR + 600), micros(2 * HOUR + 599)]
         reader = Process(read_all, url, KEYS, moments)
         assert reader.wait() == "reading"
-        materialize._EVENT, event = 1_000_000, materialize._EVENT
+        states._EVENT, event = 1_000_000, states._EVENT
         try:
-            materialize_view(many(), store, micros(2 * HOUR), memory="1000MB")
+            materialize_view(many(), store, micros(2 * HOUR), resources=hw.Resources(memory="1000MB"))
         finally:
-            materialize._EVENT = event
+            states._EVENT = event
         store.commit({b"end": b""}, {})
         seen = reader.answer()
     early = {row for row in seen if row[0] == moments[1]}
@@ -259,9 +262,10 @@ def test_a_reader_never_sees_two_cuts_mixed_and_the_new_one_only_when_it_is_due(
     assert late == {(moments[0], micros(HOUR), True, 1.0), (moments[0], micros(2 * HOUR), False, 11.0)}
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_view_come_one_after_the_other(tmp_path):
     url = f"lmdb:{tmp_path}/online?size=1GB"
-    with closing(hw.open_store(url)):
+    with closing(hw.operations.open_store(url)):
         pass
     runs = [Process(materialize_at, url, micros(HOUR), 30.0) for _ in range(2)]
     assert sorted(run.answer() for run in runs) == [(micros(HOUR), 0), (micros(HOUR), KEYS)]
@@ -279,15 +283,15 @@ def test_a_run_that_does_not_get_its_turn_says_who_holds_it(store):
 def test_work_that_is_done_is_that_of_its_store(tmp_path, monkeypatch):
     """A run killed over one store does not make another one, or an older state of it, whole."""
     url = f"lmdb:{tmp_path}/online?size=1GB"
-    with closing(hw.open_store(url)):
+    with closing(hw.operations.open_store(url)):
         pass
     child = Process(materialize_slowly, url, 1)
     for _ in range(8):
         child.wait()
     child.kill()
-    monkeypatch.setattr(materialize, "_EVENT", 1_000_000)
-    with closing(hw.open_store(f"lmdb:{tmp_path}/other?size=1GB")) as other:
-        materialize_view(many(), other, micros(HOUR), memory="1000MB")
+    monkeypatch.setattr(states, "_EVENT", 1_000_000)
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/other?size=1GB")) as other:
+        materialize_view(many(), other, micros(HOUR), resources=hw.Resources(memory="1000MB"))
         assert counts_of(other, HOUR + 600) == [1.0] * KEYS
 
 
@@ -339,3 +343,11 @@ def test_a_job_of_an_earlier_time_says_that_it_did_nothing(store):
         HeadwaterWarning, match=r"nothing was done for at=2024-05-01T00:10:00\+00:00: 'view' has the cut 2024-05-01T02:00:00"
     ):
         hw.materialize(project_of(view), store=store, at=at(600))
+
+
+def test_a_job_of_a_time_that_has_not_come_is_refused(store):
+    view = view_of(frame([(1, 1000, 1.0)]), freshness=hw.batch("1h"), windows=["1d"])
+    with pytest.raises(UsageError, match=r"at=2999-01-01T00:00:00\+00:00 has not come: it is 20"):
+        hw.materialize(project_of(view), store=store, at="2999-01-01T00:00Z")
+    (made,) = hw.materialize(project_of(view), store=store, at=at(HOUR))
+    assert made.events == 1  # the refused job wrote nothing that this one lies behind

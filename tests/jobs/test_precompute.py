@@ -1,4 +1,4 @@
-"""Predictions made ahead: at which cut, of which events, by which version of the model; and what becomes of a request without one."""
+"""Precomputed predictions: at which cut, of which events, by which version of the model; and what becomes of a request without one."""
 
 import time
 from datetime import timedelta
@@ -44,23 +44,23 @@ def total(events, **more):
     return view_of(events, freshness=more.pop("freshness", hw.on_request()), features=[hw.sum("amount")], windows=["300d"], **more)
 
 
-def arm_of(events, freshness=HOURLY, *, members=(), model=None, **more):
-    """An arm whose scores are twice the sum of a key's amounts."""
+def variant_of(events, freshness=HOURLY, *, members=(), model=None, **more):
+    """A variant whose scores are twice the sum of a key's amounts."""
     keys = more.pop("keys", ["key"])
     of = model or model_of(total(events), members=members)
-    return hw.Arm("ahead", of, hw.Level(predictions=hw.precomputed(freshness, keys=keys, **more)))
+    return hw.ModelVariant("ahead", of, hw.Level(predictions=hw.precomputed(freshness, keys=keys, **more)))
 
 
-def fitted_of(arm, times=2.0, kind="regression", **more):
-    names = arm.level.feature_names(arm.model)
+def fitted_of(variant, times=2.0, kind="regression", **more):
+    names = variant.level.feature_names(variant.model)
     return Fitted(Doubled(times), fit_encoding(pl.DataFrame({name: [1.0] for name in names})), kind, "doubled", **more)
 
 
 EVENTS = frame([(1, 10, 1.0), (1, H + 10, 10.0), (2, H + 20, 5.0), (1, 2 * H + 10, 100.0)])
 
 
-def looked_up(arm, store, second, *keys):
-    found = hw.MadeAhead(arm, store).many({"key": list(keys)}, len(keys), micros(second))
+def looked_up(variant, store, second, *keys):
+    found = hw.PrecomputedReader(variant, store).many({"key": list(keys)}, len(keys), micros(second))
     return dict(zip(keys, found.values, strict=True))
 
 
@@ -74,30 +74,30 @@ def test_what_is_known_one_microsecond_after_the_cut_does_not_count(store):
     known = [H - tick, H, H, H + tick, H, H + tick]
     events = frame(rows).with_columns(known=pl.Series([at(s) for s in known]))
     view = total(events, source={"select": ["key", "amount"], "known_at_field": "known"})
-    arm = arm_of(events, model=model_of(view))
-    made = hw.materialize_model(arm, fitted_of(arm), store=store, at=at(H + 600))
+    variant = variant_of(events, model=model_of(view))
+    made = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(H + 600))
     assert (made.cut.T, made.cut.K, made.cut.keys) == (micros(H), micros(H + 120), 2)  # `wait` is for the job alone
-    assert looked_up(arm, store, H + 600, 1, 2, 3, 4) == {1: 6.0, 2: None, 3: 2.0, 4: None}
+    assert looked_up(variant, store, H + 600, 1, 2, 3, 4) == {1: 6.0, 2: None, 3: 2.0, 4: None}
 
 
 def test_a_cut_is_read_when_its_delay_is_over(store):
-    arm = arm_of(EVENTS)
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H - 1))
-    assert looked_up(arm, store, 2 * H, 1, 2) == {1: 2.0, 2: None}
-    made = hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H + 120))  # as soon as it can be
+    variant = variant_of(EVENTS)
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H - 1))
+    assert looked_up(variant, store, 2 * H, 1, 2) == {1: 2.0, 2: None}
+    made = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 120))  # as soon as it can be
     assert (micros(2 * H), micros(H)) == (made.cut.T, made.before.T)
-    assert looked_up(arm, store, 2 * H + 600 - 1e-6, 1, 2) == {1: 2.0, 2: None}
-    assert looked_up(arm, store, 2 * H + 600, 1, 2) == {1: 22.0, 2: 10.0}
-    again = hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H + 700))
+    assert looked_up(variant, store, 2 * H + 600 - 1e-6, 1, 2) == {1: 2.0, 2: None}
+    assert looked_up(variant, store, 2 * H + 600, 1, 2) == {1: 22.0, 2: 10.0}
+    again = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 700))
     assert again.done_before
-    found = hw.MadeAhead(arm, store).one({"key": 1}, micros(2 * H + 600))
+    found = hw.PrecomputedReader(variant, store).one({"key": 1}, micros(2 * H + 600))
     assert (found.how, found.age, found.stale, found.cut) == ("precomputed", 480.0, False, made.cut)
 
 
 def test_a_late_job_leaves_the_exact_scores_of_the_cut_before(store):
-    arm = arm_of(EVENTS)
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H))
-    found = hw.MadeAhead(arm, store).one({"key": 1}, micros(5 * H))
+    variant = variant_of(EVENTS)
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
+    found = hw.PrecomputedReader(variant, store).one({"key": 1}, micros(5 * H))
     assert (found.value, found.how, found.stale, found.age) == (2.0, "precomputed", True, 4 * H - 120)
 
 
@@ -107,9 +107,9 @@ def test_a_late_job_leaves_the_exact_scores_of_the_cut_before(store):
 )
 def test_what_is_told_of_stale_scores(store, more, how):
     view = total(EVENTS, freshness=hw.batch("1h"))
-    arm = arm_of(EVENTS, model=model_of(view), **more)
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H))
-    reader = hw.MadeAhead(arm, store)
+    variant = variant_of(EVENTS, model=model_of(view), **more)
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
+    reader = hw.PrecomputedReader(variant, store)
     assert reader.one({"key": 1}, micros(2 * H)).value == 2.0
     for read in (lambda: reader.one({"key": 1}, micros(3 * H)), lambda: reader.many({"key": [1]}, 1, micros(3 * H))):
         if how is None:
@@ -122,55 +122,65 @@ def test_what_is_told_of_stale_scores(store, more, how):
 
 
 def test_another_version_of_the_model_makes_a_cut_again(store):
-    arm = arm_of(EVENTS)
-    old, new = fitted_of(arm), fitted_of(arm, 3.0)
-    hw.materialize_model(arm, old, version="1", store=store, at=at(2 * H + 600))
-    assert hw.materialize_model(arm, old, version="1", store=store, at=at(2 * H + 601)).done_before
-    made = hw.materialize_model(arm, new, version="2", store=store, at=at(2 * H + 602))
+    variant = variant_of(EVENTS)
+    old, new = fitted_of(variant), fitted_of(variant, 3.0)
+    hw.operations.materialize_model(variant, old, version="1", store=store, at=at(2 * H + 600))
+    assert hw.operations.materialize_model(variant, old, version="1", store=store, at=at(2 * H + 601)).done_before
+    made = hw.operations.materialize_model(variant, new, version="2", store=store, at=at(2 * H + 602))
     assert (made.cut.T, made.cut.version, made.before.version) == (micros(2 * H), "2", "1")
-    assert looked_up(arm, store, 2 * H + 602, 1) == {1: 33.0}
-    hw.materialize_model(arm, new, version="2", store=store, at=at(3 * H + 130))  # the next cut, before its time
-    hw.materialize_model(arm, old, version="3", store=store, at=at(3 * H + 140))
-    assert looked_up(arm, store, 3 * H + 140, 1) == {1: 33.0}  # what is being read is not written over
-    hw.materialize_model(arm, old, version="3", store=store, at=at(3 * H + 600))
-    assert looked_up(arm, store, 3 * H + 600, 1) == {1: 222.0}
+    assert looked_up(variant, store, 2 * H + 602, 1) == {1: 33.0}
+    hw.operations.materialize_model(variant, new, version="2", store=store, at=at(3 * H + 130))  # the next cut, before its time
+    hw.operations.materialize_model(variant, old, version="3", store=store, at=at(3 * H + 140))
+    assert looked_up(variant, store, 3 * H + 140, 1) == {1: 33.0}  # what is being read is not written over
+    hw.operations.materialize_model(variant, old, version="3", store=store, at=at(3 * H + 600))
+    assert looked_up(variant, store, 3 * H + 600, 1) == {1: 222.0}
 
 
 def test_a_model_without_a_version_is_told_from_another(store):
-    arm = arm_of(EVENTS)
-    one = hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H + 600))
-    two = hw.materialize_model(arm, fitted_of(arm, 3.0), store=store, at=at(2 * H + 600))
+    variant = variant_of(EVENTS)
+    one = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600))
+    two = hw.operations.materialize_model(variant, fitted_of(variant, 3.0), store=store, at=at(2 * H + 600))
     assert one.cut.version != two.cut.version
-    assert hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H + 600)).cut.version == one.cut.version
+    assert hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600)).cut.version == one.cut.version
 
 
 # ---------------------------------------------------------------- which keys
 
 
 def test_keys_that_are_idle_are_counted_or_left_out(store):
-    arm = arm_of(frame([(1, 10, 1.0), (2, 86400 * 40, 1.0), (3, 86400 * 40 + 10, 1.0)]))
+    variant = variant_of(frame([(1, 10, 1.0), (2, 86400 * 40, 1.0), (3, 86400 * 40 + 10, 1.0)]))
     now = at(86400 * 41)
-    made = hw.materialize_model(arm, fitted_of(arm), version="all", store=store, at=now)
+    made = hw.operations.materialize_model(variant, fitted_of(variant), version="all", store=store, at=now)
     assert (made.cut.keys, made.inactive, made.skipped, made.unknown) == (3, 1, 0, 0)
-    made = hw.materialize_model(arm, fitted_of(arm), version="day", store=store, at=now, active="1d")
+    made = hw.operations.materialize_model(variant, fitted_of(variant), version="day", store=store, at=now, keys=hw.ActiveKeys("1d"))
     assert (made.cut.keys, made.inactive, made.skipped, made.window) == (2, 0, 1, 86400 * 10**6)
-    assert looked_up(arm, store, 86400 * 41, 1, 2, 3) == {1: None, 2: 2.0, 3: 2.0}
+    assert looked_up(variant, store, 86400 * 41, 1, 2, 3) == {1: None, 2: 2.0, 3: 2.0}
 
 
 @pytest.mark.parametrize("kind", ["frame", "parquet", "csv"])
 def test_keys_can_be_listed(kind, store, tmp_path):
-    arm = arm_of(EVENTS)
+    variant = variant_of(EVENTS)
     listed = pl.DataFrame({"key": [2, 9, 2, None], "other": "x"}, schema_overrides={"key": pl.Int32})
     listed.write_parquet(tmp_path / "keys.parquet")
     listed.write_csv(tmp_path / "keys.csv")
     given = {"frame": listed, "parquet": hw.parquet(tmp_path / "keys.parquet"), "csv": hw.csv(tmp_path / "keys.csv")}[kind]
-    made = hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H + 600), keys=given)
+    made = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600), keys=given)
     assert (made.cut.keys, made.unknown) == (1, 1)
-    assert looked_up(arm, store, 2 * H + 600, 1, 2, 9) == {1: None, 2: 10.0, 9: None}
+    assert looked_up(variant, store, 2 * H + 600, 1, 2, 9) == {1: None, 2: 10.0, 9: None}
     with pytest.raises(DataError, match=r"the list of keys has no column 'key'.*it has \['other'\]"):
-        hw.materialize_model(arm, fitted_of(arm), version="2", store=store, at=at(2 * H + 600), keys=listed.select("other"))
-    with pytest.raises(UsageError, match="give active= or keys="):
-        hw.materialize_model(arm, fitted_of(arm), store=store, active="1d", keys=listed)
+        hw.operations.materialize_model(
+            variant, fitted_of(variant), version="2", store=store, at=at(2 * H + 600), keys=listed.select("other")
+        )
+
+
+def test_old_keywords_of_keys_and_sinks_work_for_one_release(store, tmp_path):
+    variant = variant_of(frame([(1, 10, 1.0), (2, 86400 * 40, 1.0)]))
+    with pytest.warns(DeprecationWarning, match=r"write (keys=ActiveKeys|sinks=\[|resources=Resources)"):
+        made = hw.operations.materialize_model(
+            variant, fitted_of(variant), store=store, at=at(86400 * 41), active="1d", files=tmp_path / "out", threads=1
+        )
+    assert (made.cut.keys, made.window) == (1, 86400 * 10**6)
+    assert list((tmp_path / "out").rglob("*.parquet"))
 
 
 def test_pairs_of_keys_are_those_whose_parts_are_known(store):
@@ -178,18 +188,18 @@ def test_pairs_of_keys_are_those_whose_parts_are_known(store):
     source = hw.Source("events", history=events, timestamp_field="at", select=["key", "shop", "amount"])
     rules = {"source": source, "features": [hw.sum("amount")], "freshness": hw.on_request()}
     views = [hw.FeatureView("user", keys=["key"], **rules), hw.FeatureView("shop", keys=["shop"], **rules)]
-    arm = arm_of(events, model=model_of(*views), keys=["key", "store"])
+    variant = variant_of(events, model=model_of(*views), keys=["key", "store"])
     with pytest.raises(UsageError, match="no view of these keys alone has the key 'store'"):
-        hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H))
+        hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
     views[1] = views[1].alias("in_store", keys={"shop": "store"})
-    arm = arm_of(events, model=model_of(*views), keys=["key", "store"])
-    made = hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H))
+    variant = variant_of(events, model=model_of(*views), keys=["key", "store"])
+    made = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
     assert made.cut.keys == 4
-    found = hw.MadeAhead(arm, store).many({"key": [1, 1, 2, 3], "store": ["a", "b", "a", "a"]}, 4, micros(2 * H))
+    found = hw.PrecomputedReader(variant, store).many({"key": [1, 1, 2, 3], "store": ["a", "b", "a", "a"]}, 4, micros(2 * H))
     assert found.values == [2.0, 4.0, 2.0, None]
     pair = hw.FeatureView("pair", keys=["key", "shop"], **rules).alias("both", keys={"shop": "store"})
-    arm = arm_of(events, model=model_of(pair), keys=["key", "store"])
-    assert hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H)).cut.keys == 2
+    variant = variant_of(events, model=model_of(pair), keys=["key", "store"])
+    assert hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H)).cut.keys == 2
 
 
 LONG = "x" * 600
@@ -211,16 +221,16 @@ LONG = "x" * 600
 )
 def test_keys_of_any_type_are_found(keys, ask, value, store):
     events = pl.DataFrame({"key": keys, "amount": [1.0, 2.0], "at": [at(10), at(20)]})
-    arm = arm_of(events)
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H))
-    assert hw.MadeAhead(arm, store).one({"key": ask}, micros(2 * H)).value == value
-    assert hw.MadeAhead(arm, store).many({"key": [ask, keys[0]]}, 2, micros(2 * H)).values == [value, 2.0]
+    variant = variant_of(events)
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
+    assert hw.PrecomputedReader(variant, store).one({"key": ask}, micros(2 * H)).value == value
+    assert hw.PrecomputedReader(variant, store).many({"key": [ask, keys[0]]}, 2, micros(2 * H)).values == [value, 2.0]
 
 
 def test_keys_that_cannot_be(store):
-    arm = arm_of(EVENTS)
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H))
-    reader = hw.MadeAhead(arm, store)
+    variant = variant_of(EVENTS)
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
+    reader = hw.PrecomputedReader(variant, store)
     with pytest.raises(DataError, match="key"):
         reader.one({"key": "one"}, micros(2 * H))
     with pytest.raises(
@@ -233,27 +243,27 @@ def test_keys_that_cannot_be(store):
 
 
 def test_nothing_was_made_yet(store):
-    arm = arm_of(EVENTS)
+    variant = variant_of(EVENTS)
     with pytest.raises(
         StoreError, match="no predictions of model 'model' at level 'ahead' were made yet; run `headwater materialize model`"
     ):
-        hw.MadeAhead(arm, store).one({"key": 1}, micros(H))
-    chain = arm_of(EVENTS, model=model_of(total(EVENTS, freshness=hw.batch("1h"))), otherwise="on_request")
-    reader = hw.MadeAhead(chain, store)
+        hw.PrecomputedReader(variant, store).one({"key": 1}, micros(H))
+    chain = variant_of(EVENTS, model=model_of(total(EVENTS, freshness=hw.batch("1h"))), otherwise="on_request")
+    reader = hw.PrecomputedReader(chain, store)
     assert reader.one({"key": 1}, micros(2 * H)) == (None, "on_request", None, 0.0, True)
-    hw.materialize_model(chain, fitted_of(chain), store=store, at=at(2 * H))
+    hw.operations.materialize_model(chain, fitted_of(chain), store=store, at=at(2 * H))
     assert reader.one({"key": 1}, micros(2 * H))[:2] == (2.0, "precomputed")  # the same reader finds them
 
 
 def test_keys_of_another_type_are_found_by_the_same_reader(store, tmp_path):
     path = tmp_path / "events.parquet"
     EVENTS.write_parquet(path)
-    arm = arm_of(hw.parquet(path))
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(H + 600))
-    reader = hw.MadeAhead(arm, store)
+    variant = variant_of(hw.parquet(path))
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(H + 600))
+    reader = hw.PrecomputedReader(variant, store)
     assert reader.one({"key": 1}, micros(H + 600)).value == 2.0
     EVENTS.with_columns(pl.col("key").cast(pl.String)).write_parquet(path)
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H + 600))
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600))
     with pytest.raises(DataError):
         reader.one({"key": 1}, micros(2 * H + 600))
     assert reader.one({"key": "1"}, micros(2 * H + 600)).value == 22.0
@@ -267,13 +277,13 @@ def test_a_score_for_each_class(store):
         def predict_proba(self, X):
             return np.stack([X[:, 0], 1 - X[:, 0]], axis=1)
 
-    arm = arm_of(EVENTS, model=model_of(total(EVENTS), task="multiclass"))
+    variant = variant_of(EVENTS, model=model_of(total(EVENTS), task="multiclass"))
     fitted = Fitted(Shares(), fit_encoding(pl.DataFrame({"view__sum_amount_300d": [1.0]})), "multiclass", "shares", classes=("a", "b"))
-    with pytest.raises(UsageError, match=r"shares cannot be told from other models: .*Shares.*; name it with version="):
-        hw.materialize_model(arm, fitted, store=store, at=at(2 * H))
-    made = hw.materialize_model(arm, fitted, version="1", store=store, at=at(2 * H))
+    with pytest.raises(UsageError, match=r"shares cannot be distinguished from other models: .*Shares.*; name it with version="):
+        hw.operations.materialize_model(variant, fitted, store=store, at=at(2 * H))
+    made = hw.operations.materialize_model(variant, fitted, version="1", store=store, at=at(2 * H))
     assert made.cut.names == ["score_a", "score_b"]
-    assert looked_up(arm, store, 2 * H, 1) == {1: (1.0, 0.0)}
+    assert looked_up(variant, store, 2 * H, 1) == {1: (1.0, 0.0)}
 
 
 def test_a_list_for_each_key(store):
@@ -293,15 +303,15 @@ def test_a_list_for_each_key(store):
     labels = hw.Labels("l", table=clicks.with_columns(request=1), timestamp_field="at", label="price", known_after="1h")
     task = hw.Ranking(group="request", item="item", candidates=[recent["last_n_item"]])
     of = hw.Model("feed", task=task, features=hw.FeatureService("feed_v1", [item]), labels=labels)
-    arm = hw.Arm("ahead", of, hw.Level(predictions=hw.precomputed(HOURLY, keys=["user"])))
-    assert arm.level.feature_names(of) == ("item__sum_price",)
-    fitted = fitted_of(arm, 1.0, "ranking")
-    made = hw.materialize_model(arm, fitted, store=store, at=at(2 * H))
+    variant = hw.ModelVariant("ahead", of, hw.Level(predictions=hw.precomputed(HOURLY, keys=["user"])))
+    assert variant.level.feature_names(of) == ("item__sum_price",)
+    fitted = fitted_of(variant, 1.0, "ranking")
+    made = hw.operations.materialize_model(variant, fitted, store=store, at=at(2 * H))
     assert (made.cut.names, made.cut.keys, made.unknown) == ([], 2, 1)
-    found = hw.MadeAhead(arm, store).many({"user": [1, 2, 3]}, 3, micros(2 * H))
+    found = hw.PrecomputedReader(variant, store).many({"user": [1, 2, 3]}, 3, micros(2 * H))
     assert found.values == [(["b", "a"], [5.0, 1.0]), (["c"], [2.0]), None]
-    hw.materialize_model(arm, fitted, store=store, at=at(3 * H))
-    assert hw.MadeAhead(arm, store).one({"user": 2}, micros(3 * H)).value == (["a", "c"], [4.0, 2.0])
+    hw.operations.materialize_model(variant, fitted, store=store, at=at(3 * H))
+    assert hw.PrecomputedReader(variant, store).one({"user": 2}, micros(3 * H)).value == (["a", "c"], [4.0, 2.0])
 
 
 # ---------------------------------------------------------------- refusals
@@ -315,17 +325,21 @@ def fee(amount: float) -> float:
 @pytest.mark.parametrize(
     ("made", "error", "says"),
     [
-        (lambda: hw.Arm("now", model_of(total(EVENTS))), UsageError, "at level 'now' is predicted on request; give the level predictions="),
-        (lambda: arm_of(EVENTS, hw.streaming("1m")), UsageError, r"is for backtests only: .*a job computes them at cuts"),
         (
-            lambda: hw.Arm(
+            lambda: hw.ModelVariant("now", model_of(total(EVENTS))),
+            UsageError,
+            "at level 'now' is predicted on request; give the level predictions=",
+        ),
+        (lambda: variant_of(EVENTS, hw.streaming("1m")), UsageError, r"is for backtests only: .*a job computes them at cuts"),
+        (
+            lambda: hw.ModelVariant(
                 "x", model_of(v := total(EVENTS)), hw.Level(predictions=hw.precomputed(HOURLY, keys=["key"]), known_after={v.source: "1h"})
             ),
             UsageError,
             "is for backtests only: known_after of events",
         ),
         (
-            lambda: arm_of(
+            lambda: variant_of(
                 EVENTS.rename({"key": "score"}), model=model_of(total(EVENTS, keys=["key"]).alias("v", {"key": "score"})), keys=["score"]
             ),
             UsageError,
@@ -333,26 +347,27 @@ def fee(amount: float) -> float:
         ),
     ],
 )
-def test_what_cannot_be_made_ahead(made, error, says, store):
-    arm = made()
+def test_what_cannot_be_precomputed(made, error, says, store):
+    variant = made()
     with pytest.raises(error, match=says):
-        hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H))
+        hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
 
 
 def test_a_model_that_reads_the_request_is_refused(store):
-    arm = arm_of(EVENTS, members=[hw.RequestField("size", float)])
-    every = hw.Arm("now", arm.model, hw.Level())
+    variant = variant_of(EVENTS, members=[hw.RequestField("size", float)])
+    every = hw.ModelVariant("now", variant.model, hw.Level())
     with pytest.raises(
-        DataError, match=r"was trained on size, which a job that scores ahead for \['key'\] does not know; train it at this level"
+        DataError, match=r"was trained on size, which a job that precomputes for \['key'\] does not know; train it at this level"
     ):
-        hw.materialize_model(arm, fitted_of(every), store=store, at=at(2 * H))
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H))
-    assert looked_up(arm, store, 2 * H, 1) == {1: 2.0}
+        hw.operations.materialize_model(variant, fitted_of(every), store=store, at=at(2 * H))
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
+    assert looked_up(variant, store, 2 * H, 1) == {1: 2.0}
 
 
 # ---------------------------------------------------------------- kills, and two at once
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_is_gone_on_with(store, tmp_path, home):
     """What is read stays that of the cut before; the next run makes only the parts that are missing, and every score is exact."""
     url, made = f"lmdb:{tmp_path}/killed?size=1GB", 0
@@ -367,8 +382,8 @@ def test_a_run_that_is_killed_is_gone_on_with(store, tmp_path, home):
         parts = list((home / "work").rglob("part*.parquet"))
         assert len(parts) >= made
         made = len(parts)
-        read = hw.open_store(url, readonly=True)
-        found = hw.MadeAhead(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
+        read = hw.operations.open_store(url, readonly=True)
+        found = hw.PrecomputedReader(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
         assert (set(found.values), found.stale) == ({2.0}, True)
         read.close()
     last = Process(score_slowly, url, 2)
@@ -378,8 +393,8 @@ def test_a_run_that_is_killed_is_gone_on_with(store, tmp_path, home):
     figure(f"of 8 parts, 4 runs that were killed had made {made}; the last made {said}")
     assert 0 < made < 8
     assert said == 8 - made
-    read = hw.open_store(url, readonly=True)
-    found = hw.MadeAhead(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
+    read = hw.operations.open_store(url, readonly=True)
+    found = hw.PrecomputedReader(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
     assert (set(found.values), found.stale) == ({22.0}, False)
     read.close()
     assert not list((home / "work").rglob("part*"))
@@ -390,27 +405,27 @@ def test_a_killed_run_of_other_keys_leaves_no_score(store, monkeypatch):
 
     Even before it has dropped what the first one left.
     """
-    arm = arm_of(EVENTS)
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(H + 600))
+    variant = variant_of(EVENTS)
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(H + 600))
 
     def dies(*_, **__):
         raise KeyboardInterrupt
 
     commit = store.commit
-    monkeypatch.setattr(precompute, "ScoredCut", dies)  # all records are written, and the cut is not published
+    monkeypatch.setattr(precompute, "PrecomputedCut", dies)  # all records are written, and the cut is not published
     with pytest.raises(KeyboardInterrupt):
-        hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H + 600))
+        hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600))
     monkeypatch.undo()
     assert store.commit == commit
-    assert looked_up(arm, store, 2 * H + 600, 1, 2) == {1: 2.0, 2: None}
+    assert looked_up(variant, store, 2 * H + 600, 1, 2) == {1: 2.0, 2: None}
     monkeypatch.setattr(precompute, "_sweep", lambda *_: None)
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H + 600), keys=pl.DataFrame({"key": [1]}))
-    assert looked_up(arm, store, 2 * H + 600, 1, 2) == {1: 22.0, 2: None}
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600), keys=pl.DataFrame({"key": [1]}))
+    assert looked_up(variant, store, 2 * H + 600, 1, 2) == {1: 22.0, 2: None}
 
 
 def test_one_run_at_a_time(store):
-    arm = arm_of(EVENTS)
-    job = precompute.ScoringJob(arm, fitted_of(arm), "1", store)
+    variant = variant_of(EVENTS)
+    job = precompute.PrecomputeJob(variant, fitted_of(variant), "1", store)
     with store.lease(f"score-{job.fingerprint}", wait=0), pytest.raises(StoreError, match="another process holds the lease"):
         job.run(micros(2 * H), wait=0.1)
     assert job.run(micros(2 * H), wait=0.1).cut.keys == 1
@@ -420,27 +435,29 @@ def test_one_run_at_a_time(store):
 
 
 def test_files_appear_whole(store, tmp_path):
-    arm, folder = arm_of(EVENTS), tmp_path / "scores"
-    hw.materialize_model(arm, fitted_of(arm), version="1", store=store, at=at(H + 600))
-    made = hw.materialize_model(arm, fitted_of(arm), version="1", store=store, at=at(H + 600), files=folder)  # the store has it already
+    variant, folder = variant_of(EVENTS), tmp_path / "scores"
+    hw.operations.materialize_model(variant, fitted_of(variant), version="1", store=store, at=at(H + 600))
+    made = hw.operations.materialize_model(
+        variant, fitted_of(variant), version="1", store=store, at=at(H + 600), sinks=[folder]
+    )  # the store has it already
     assert made.cut == made.before
     assert sorted(path.name for path in folder.iterdir()) == ["20240501T010000Z"]
-    hw.materialize_model(arm, fitted_of(arm), version="1", store=store, at=at(2 * H + 600), files=folder)
-    hw.materialize_model(arm, fitted_of(arm, 3.0), version="2", store=store, at=at(2 * H + 600), files=folder)
+    hw.operations.materialize_model(variant, fitted_of(variant), version="1", store=store, at=at(2 * H + 600), sinks=[folder])
+    hw.operations.materialize_model(variant, fitted_of(variant, 3.0), version="2", store=store, at=at(2 * H + 600), sinks=[folder])
     assert sorted(path.name for path in folder.iterdir()) == ["20240501T010000Z", "20240501T020000Z"]
     found = pl.read_parquet(folder / "*/*.parquet").sort("cut", "key")
     assert found.select("key", "score", "model_version").rows() == [(1, 2.0, "1"), (1, 33.0, "2"), (2, 15.0, "2")]
     assert found["cut"].to_list() == [at(H), at(2 * H), at(2 * H)]
     assert (found["known_until"] - found["cut"]).unique().to_list() == [timedelta(minutes=2)]
-    again = hw.materialize_model(arm, fitted_of(arm, 3.0), version="2", store=store, at=at(2 * H + 600), files=folder)
+    again = hw.operations.materialize_model(variant, fitted_of(variant, 3.0), version="2", store=store, at=at(2 * H + 600), sinks=[folder])
     assert (again.done_before, again.parts) == (True, (0, 0))
 
 
 def test_one_key_is_looked_up_in_microseconds(store):
     n = 20_000
-    arm = arm_of(pl.DataFrame({"key": np.arange(n), "amount": np.ones(n), "at": [BASE] * n}))
-    hw.materialize_model(arm, fitted_of(arm), store=store, at=at(2 * H))
-    reader, t = hw.MadeAhead(arm, store), micros(2 * H)
+    variant = variant_of(pl.DataFrame({"key": np.arange(n), "amount": np.ones(n), "at": [BASE] * n}))
+    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
+    reader, t = hw.PrecomputedReader(variant, store), micros(2 * H)
     best = min(_seconds(lambda: [reader.one({"key": key}, t) for key in range(1000)]) for _ in range(5)) / 1000
     many = min(_seconds(lambda: reader.many({"key": list(range(1000))}, 1000, t)) for _ in range(5)) / 1000
     figure(f"a score is looked up in {best * 1e6:.1f} us, and in {many * 1e6:.2f} us among 1,000")

@@ -12,7 +12,6 @@ import headwater.jobs.schedule as schedule_module
 from headwater.cli import main
 from headwater.errors import DataError, ModelError, UsageError
 from headwater.jobs.schedule import schedule
-from headwater.models.registry import ModelRegistry
 from headwater.serving.metrics.ingest_metrics import JobMetrics
 from headwater.testing.examples import temporary_store
 from tests.flow import home  # noqa: F401 (fixtures)
@@ -51,7 +50,7 @@ def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, 
     monkeypatch.setattr("headwater.jobs.schedule._FIRST", 0.05)
     place = tmp_path / "orders.parquet"
     shop = project(hw.parquet(str(place)))
-    hw.train(shop.model("churn"), until=datetime.now(UTC)).register(ModelRegistry(tmp_path / "models"))
+    hw.train(shop.model("churn"), as_of=datetime.now(UTC)).register(hw.operations.ModelRegistry(tmp_path / "models"))
     stop, done = threading.Event(), []
     with temporary_store() as store:
         for one in schedule(shop, store, models=tmp_path / "models", stop=stop):
@@ -114,12 +113,12 @@ def test_no_error_of_a_job_ends_the_others(tmp_path, monkeypatch, error):
 def test_predictions_wait_for_a_model(tmp_path, monkeypatch):
     monkeypatch.setattr("headwater.jobs.schedule._FIRST", 0.05)
     shop = hw.Project("shop", [project(VISITS).model("churn")])
-    registry, stop, errors = ModelRegistry(tmp_path / "models"), threading.Event(), []
+    registry, stop, errors = hw.operations.ModelRegistry(tmp_path / "models"), threading.Event(), []
     with temporary_store() as store:
         for one in schedule(shop, store, models=registry.folder, stop=stop):
             if one.error is not None:
                 errors.append(one.error)
-                hw.train(shop.model("churn"), until=datetime.now(UTC)).register(registry)
+                hw.train(shop.model("churn"), as_of=datetime.now(UTC)).register(registry)
             elif one.name.startswith("churn"):
                 stop.set()
     assert isinstance(errors[0], DataError | ModelError)

@@ -47,16 +47,16 @@ def url(postgres_server, tmp_path, monkeypatch):
 
 @pytest.fixture
 def store(tmp_path):
-    with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
         yield made
 
 
-def arm_of(events, key="user"):
+def variant_of(events, key="user"):
     source = hw.Source("events", history=events, timestamp_field="at", select=[key, "amount"])
     view = hw.FeatureView("user", source=source, keys=[key], features=[hw.sum("amount")], freshness=hw.on_request())
     labels = hw.Labels("paid", table=events, timestamp_field="at", label="amount", known_after="1h")
     model = hw.Model("pays", task="regression", features=hw.FeatureService("svc", [view]), labels=labels)
-    return hw.Arm("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=[key])))
+    return hw.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=[key])))
 
 
 FITTED = Fitted(Sum(), fit_encoding(pl.DataFrame({"user__sum_amount": [1.0]})), "regression", "sum")
@@ -75,8 +75,8 @@ def rows_of(url, statement):
 
 def test_a_reader_sees_one_cut_or_the_next_and_waits_for_none(url, store, monkeypatch):
     monkeypatch.setattr(precompute, "_KEYS", 500)
-    arm, table = arm_of(hourly()), hw.ScoreTable(url, "scores_pays")
-    hw.materialize_model(arm, FITTED, version="1", store=store, at=at(1), table=table)
+    variant, table = variant_of(hourly()), hw.operations.PredictionTable(url, "scores_pays")
+    hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(1), sinks=[table])
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE VIEW best AS SELECT * FROM scores_pays WHERE score > 0")  # what others have made of it stays
     seen, slowest, ended = set(), 0.0, threading.Event()
@@ -89,19 +89,22 @@ def test_a_reader_sees_one_cut_or_the_next_and_waits_for_none(url, store, monkey
                 seen.add(connection.execute("SELECT count(*), min(score), max(score), count(DISTINCT cut) FROM best").fetchone())
                 slowest = max(slowest, time.perf_counter() - begin)
 
-    real = sinks.ScoreTable._copy
+    real = sinks.PredictionTable._copy
 
     def slow(self, *given):
         real(self, *given)
         time.sleep(0.05)
 
-    monkeypatch.setattr(sinks.ScoreTable, "_copy", slow)
+    monkeypatch.setattr(sinks.PredictionTable, "_copy", slow)
     reader = threading.Thread(target=read)
     reader.start()
     began = time.perf_counter()
     for hour in (2, 3):
-        hw.materialize_model(arm, FITTED, version="1", store=store, at=at(hour), table=table)
+        hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(hour), sinks=[table])
     took = time.perf_counter() - began
+    until = time.monotonic() + 20
+    while (KEYS, 3.0, 3.0, 1) not in set(seen) and time.monotonic() < until:  # the reader may not have looked since
+        time.sleep(0.01)
     ended.set()
     reader.join()
     assert took > 0.6
@@ -112,9 +115,9 @@ def test_a_reader_sees_one_cut_or_the_next_and_waits_for_none(url, store, monkey
 
 def test_a_run_that_fails_halfway_leaves_the_table_as_it_was(url, store, monkeypatch):
     monkeypatch.setattr(precompute, "_KEYS", 500)
-    arm, table = arm_of(hourly()), hw.ScoreTable(url, "scores_pays")
-    hw.materialize_model(arm, FITTED, version="1", store=store, at=at(1), table=table)
-    real, written = sinks.ScoreTable._copy, 0
+    variant, table = variant_of(hourly()), hw.operations.PredictionTable(url, "scores_pays")
+    hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(1), sinks=[table])
+    real, written = sinks.PredictionTable._copy, 0
 
     def stops(self, connection, *given):
         nonlocal written
@@ -123,14 +126,14 @@ def test_a_run_that_fails_halfway_leaves_the_table_as_it_was(url, store, monkeyp
             connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
         real(self, connection, *given)
 
-    monkeypatch.setattr(sinks.ScoreTable, "_copy", stops)
+    monkeypatch.setattr(sinks.PredictionTable, "_copy", stops)
     with pytest.raises(
         ConnectError, match=r"the table scores_pays in postgresql://headwater@127.0.0.1:\d+/.* cannot be written: .*repeat the same call"
     ):
-        hw.materialize_model(arm, FITTED, version="1", store=store, at=at(2), table=table)
+        hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(2), sinks=[table])
     assert rows_of(url, "SELECT count(*), max(score) FROM scores_pays") == [(KEYS, 1.0)]
-    monkeypatch.setattr(sinks.ScoreTable, "_copy", real)
-    made = hw.materialize_model(arm, FITTED, version="1", store=store, at=at(2), table=table)
+    monkeypatch.setattr(sinks.PredictionTable, "_copy", real)
+    made = hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(2), sinks=[table])
     assert made.cut == made.before  # the store had it
     assert made.parts == (0, 1)  # and nothing was scored again
     assert rows_of(url, "SELECT count(*), max(score) FROM scores_pays") == [(KEYS, 2.0)]
@@ -138,18 +141,22 @@ def test_a_run_that_fails_halfway_leaves_the_table_as_it_was(url, store, monkeyp
 
 def test_a_table_holds_what_the_keys_are(url, store):
     texts = pl.DataFrame({"user": ["a'b", 'c"d\\', "e\tf\n"], "amount": [1.0, 2.0, float("nan")], "at": [at(0)] * 3})
-    hw.materialize_model(arm_of(texts), FITTED, store=store, at=at(1), table=hw.ScoreTable(url, "public.of texts"))
+    hw.operations.materialize_model(
+        variant_of(texts), FITTED, store=store, at=at(1), sinks=[hw.operations.PredictionTable(url, "public.of texts")]
+    )
     found = rows_of(url, 'SELECT "user", score FROM "of texts" ORDER BY 1')
     assert sorted(found) == [("a'b", 1.0), ('c"d\\', 2.0), ("e\tf\n", 0.0)]
     times = pl.DataFrame({"user": [at(5), at(6)], "amount": [1.0, 2.0], "at": [at(0)] * 2})
-    hw.materialize_model(arm_of(times), FITTED, store=store, at=at(1), table=hw.ScoreTable(url, "of_times"))
+    hw.operations.materialize_model(
+        variant_of(times), FITTED, store=store, at=at(1), sinks=[hw.operations.PredictionTable(url, "of_times")]
+    )
     assert rows_of(url, 'SELECT "user" FROM of_times ORDER BY 1') == [(at(5),), (at(6),)]
 
 
 def test_a_table_of_lists(url, store):
     frame = pl.DataFrame({"user": [1], "items": [["a", 'b",{']], "scores": [[2.0, 1.0]]})
-    cut = precompute.ScoredCut(1, 0, 0, 0, "1", 1, [])
-    table = hw.ScoreTable(url, "lists")
+    cut = precompute.PrecomputedCut(1, 0, 0, 0, "1", 1, [])
+    table = hw.operations.PredictionTable(url, "lists")
     table.write(iter([frame]), cut)
     assert rows_of(url, 'SELECT "user", items, scores, model_version FROM lists') == [(1, ["a", 'b",{'], [2.0, 1.0], "1")]
     assert table.holds(cut)
@@ -160,14 +167,18 @@ def test_a_table_of_lists(url, store):
 @pytest.mark.parametrize(
     ("made", "error", "says"),
     [
-        (lambda url: hw.ScoreTable("mysql://localhost/x", "t"), UsageError, "the database is 'mysql://localhost/x'; give PostgreSQL"),
         (
-            lambda url: hw.ScoreTable("postgresql://user:secret@127.0.0.1:9/x", "t"),
+            lambda url: hw.operations.PredictionTable("mysql://localhost/x", "t"),
+            UsageError,
+            "the database is 'mysql://localhost/x'; give PostgreSQL",
+        ),
+        (
+            lambda url: hw.operations.PredictionTable("postgresql://user:secret@127.0.0.1:9/x", "t"),
             ConnectError,
             r"t in postgresql://user:\*\*\*@127.0.0.1:9/x cannot",
         ),
         (
-            lambda url: hw.ScoreTable(url, "others"),
+            lambda url: hw.operations.PredictionTable(url, "others"),
             DataError,
             r"the table others in .* has the columns \['a'\], and scores need",
         ),
@@ -178,11 +189,13 @@ def test_a_table_that_cannot_be_written(made, error, says, url, store):
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE others (a integer)")
     with pytest.raises(error, match=says) as raised:
-        hw.materialize_model(arm_of(hourly(3)), FITTED, store=store, at=at(1), table=made(url))
+        hw.operations.materialize_model(variant_of(hourly(3)), FITTED, store=store, at=at(1), sinks=[made(url)])
     assert "secret" not in str(raised.value)
 
 
 def test_without_the_extra_its_name_is_told(url, store, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"headwater\[postgres\]"):
-        hw.materialize_model(arm_of(hourly(3)), FITTED, store=store, at=at(1), table=hw.ScoreTable(url, "t"))
+        hw.operations.materialize_model(
+            variant_of(hourly(3)), FITTED, store=store, at=at(1), sinks=[hw.operations.PredictionTable(url, "t")]
+        )

@@ -36,6 +36,7 @@ def visible(events, asks, window, j):
     return {i for i in range(a, b) if tail <= events.t[i] < head and events.known[i] <= K < events.gone[i]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @given(
     random=st.randoms(use_true_random=False),
@@ -58,6 +59,7 @@ def test_the_layers_of_an_ask_hold_what_it_sees_each_in_one_range(window, random
         assert set(seen[j]) == visible(events, asks, window, j), j
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @given(random=st.randoms(use_true_random=False), lives=st.sampled_from([[10], [3, 60], [-1, 0, 1, 40]]))
 def test_a_range_reaches_into_two_blocks_at_most_and_folds_right(window, random, lives):

@@ -1,4 +1,4 @@
-"""A home of each test's own, entries of the served log, and outcomes of a small model."""
+"""A home of each test's own, entries of the serving log, and outcomes of a small model."""
 
 from datetime import UTC, datetime, timedelta
 

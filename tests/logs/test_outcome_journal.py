@@ -20,7 +20,6 @@ import headwater as hw
 from headwater import clock
 from headwater.errors import DataError, StoreError, UsageError
 from headwater.logs import outcome_journal as module
-from headwater.logs.outcome_journal import Outcomes
 from tests.figures import figure
 from tests.ingestion.world import wait_until
 from tests.logs.conftest import at, model
@@ -30,7 +29,7 @@ ROW = {"request_id": "r1", "outcome": True}
 
 @pytest.fixture
 def posted(tmp_path):
-    made = Outcomes(tmp_path, model().labels, keys=["user"])
+    made = hw.Outcomes(tmp_path, model().labels, keys=["user"])
     yield made
     made.close()
 
@@ -132,7 +131,7 @@ def test_rolling_moves_rows_into_files_and_reads_each_once(posted, tmp_path):
 
 
 def test_what_was_rolled_is_forgotten_after_its_time(tmp_path):
-    posted = Outcomes(tmp_path, model().labels, keys=["user"], remember="0s")
+    posted = hw.Outcomes(tmp_path, model().labels, keys=["user"], remember="0s")
     posted.add([ROW])
     posted.roll()
     assert posted.add([ROW]).accepted == 1
@@ -148,25 +147,25 @@ def test_labels_made_of_events_take_none(tmp_path):
         label=hw.outcome(clicks, hw.count(), keys=["user"], within="1h"),
     )
     with pytest.raises(UsageError, match="post those to /v1/events/clicks"):
-        Outcomes(tmp_path, labels)
+        hw.Outcomes(tmp_path, labels)
 
 
 def test_of_a_project_by_the_keys_of_its_models(tmp_path):
     project = hw.Project("shop", [model()])
-    assert Outcomes.of(tmp_path, project, "leaving").add([{"user": 1, "outcome": True}]).accepted == 1
+    assert hw.Outcomes.of(tmp_path, project, "leaving").add([{"user": 1, "outcome": True}]).accepted == 1
     with pytest.raises(UsageError, match="no labels 'leavin'; did you mean 'leaving'"):
-        Outcomes.of(tmp_path, project, "leavin")
+        hw.Outcomes.of(tmp_path, project, "leavin")
 
 
 def test_where_the_table_is_elsewhere_types_are_taken_as_they_come(tmp_path):
     made = model(table=hw.parquet(tmp_path / "elsewhere.parquet"))
-    posted = Outcomes(tmp_path, made.labels, keys=["user"])
+    posted = hw.Outcomes(tmp_path, made.labels, keys=["user"])
     assert posted.add([{"user": "x", "outcome": True}, {"user": 3, "outcome": 0.5}]).accepted == 2
 
 
 def test_texts_where_the_label_is_a_text(tmp_path):
     made = model(table=pl.DataFrame({"user": [1], "at": [at(0)], "left": ["yes"]}))
-    posted = Outcomes(tmp_path, made.labels)
+    posted = hw.Outcomes(tmp_path, made.labels)
     added = posted.add([{"request_id": "a", "outcome": "no"}, {"request_id": "b", "outcome": 1}])
     assert (added.accepted, [place for place, _ in added.refused]) == (1, [1])
     assert hw.outcomes(tmp_path, made.labels)["headwater_outcome"].to_list() == ["no"]
@@ -180,9 +179,9 @@ def test_no_connection_is_left_open(tmp_path, broken):
         place.mkdir(parents=True)
         (place / "journal.sqlite").write_bytes(b"no database" * 1000)
         with pytest.raises(StoreError, match="cannot be used"):
-            Outcomes(tmp_path, model().labels, keys=["user"])
+            hw.Outcomes(tmp_path, model().labels, keys=["user"])
     else:
-        assert Outcomes(tmp_path, model().labels, keys=["user"]).add([ROW]).accepted == 1  # nobody closes it
+        assert hw.Outcomes(tmp_path, model().labels, keys=["user"]).add([ROW]).accepted == 1  # nobody closes it
     gc.collect()
     links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     open_files = [os.readlink(link) for link in links if link.is_symlink()]  # noqa: PTH115 (a pipe is no path)
@@ -215,7 +214,7 @@ def test_a_journal_that_cannot_be_written_says_so_and_takes_nothing(posted, tmp_
 
 
 def test_half_a_batch_is_never_kept(posted, tmp_path, monkeypatch):
-    calls, real = [], Outcomes._add
+    calls, real = [], hw.Outcomes._add
 
     def add(self, row, now):
         calls.append(row)
@@ -223,7 +222,7 @@ def test_half_a_batch_is_never_kept(posted, tmp_path, monkeypatch):
             raise sqlite3.OperationalError("disk I/O error")
         return real(self, row, now)
 
-    monkeypatch.setattr(Outcomes, "_add", add)
+    monkeypatch.setattr(hw.Outcomes, "_add", add)
     rows = [{"request_id": f"r{i}", "outcome": True} for i in range(5)]
     with pytest.raises(StoreError):
         posted.add(rows)
@@ -249,6 +248,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 4, 25])
 def test_a_killed_process_loses_nothing_that_was_answered(tmp_path, after):
     child = subprocess.Popen(
@@ -273,13 +273,13 @@ def test_a_killed_process_loses_nothing_that_was_answered(tmp_path, after):
     assert set(found) >= {f"r{n}-{i}" for n in range(answered + 1) for i in range(3)}
     assert len(found) == len(set(found))
     assert len(found) % 3 == 0, "a batch is whole or not there"
-    again = Outcomes(tmp_path, model().labels, keys=["user"])
+    again = hw.Outcomes(tmp_path, model().labels, keys=["user"])
     assert again.add([{"request_id": f"r{n}-0", "outcome": True} for n in range(answered + 1)]).copies == answered + 1
     figure(f"killed after {answered + 1} answers of 3 rows, {len(found)} rows are there")
 
 
 def _add(folder, number, results):
-    posted = Outcomes(folder, model().labels, keys=["user"])
+    posted = hw.Outcomes(folder, model().labels, keys=["user"])
     accepted = copies = 0
     for n in range(40):
         added = posted.add([{"request_id": f"r{n}", "outcome": True}, {"request_id": f"own{number}-{n}", "outcome": False}])
@@ -289,6 +289,7 @@ def _add(folder, number, results):
     results.put((accepted, copies))
 
 
+@pytest.mark.slow
 def test_processes_add_side_by_side_and_tell_copies_of_each_other(tmp_path):
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
@@ -344,7 +345,7 @@ def test_a_failed_commit_fails_for_all_that_share_it(posted, monkeypatch):
     def add(self, row, now):
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(Outcomes, "_add", add)
+    monkeypatch.setattr(hw.Outcomes, "_add", add)
     failed = []
 
     def work(number):
@@ -365,14 +366,14 @@ def test_a_failed_commit_fails_for_all_that_share_it(posted, monkeypatch):
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, OverflowError, ZeroDivisionError])
 def test_whatever_ends_a_commit_fails_for_all_that_share_it(posted, tmp_path, monkeypatch, error):
     """Nobody is told that his outcomes were known already, and the same again is taken."""
-    plain = Outcomes._add
+    plain = hw.Outcomes._add
 
     def add(self, row, now):
         if '"bad"' in row.identity:
             raise error
         return plain(self, row, now)
 
-    monkeypatch.setattr(Outcomes, "_add", add)
+    monkeypatch.setattr(hw.Outcomes, "_add", add)
     ends = {}
 
     def work(name):

@@ -1,21 +1,27 @@
-"""The served log says what was answered, and costs those who answer nothing: not time, not memory, not a disk that is full or stuck."""
+"""The serving log says what was answered, and costs those who answer nothing: not time, not memory, not a disk that is full or stuck."""
 
+import contextlib
+import gc
 import json
 import multiprocessing
 import os
+import resource
+import signal
 import threading
 import time
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.logs import serving_log as module
-from headwater.logs.serving_log import CLOSED, FULL, MALFORMED, UNWRITABLE, ServedLog
+from headwater.logs import segment_pipe
+from headwater.logs.serving_log import CLOSED, FULL, LOST, MALFORMED, UNWRITABLE
 from headwater.logs.serving_log_files import prune, segments
 from headwater.logs.serving_log_rows import sequences
+from headwater.state.answer_words import WordLayout
 from tests.figures import figure
 from tests.logs.conftest import about, as_of, at, many, micros, one
 
@@ -23,7 +29,7 @@ DAY = 86_400
 
 
 def written(folder, *entries, **more):
-    with ServedLog(folder, **more) as log:
+    with hw.ServedLog(folder, **more) as log:
         for entry in entries:
             log.put(entry)
     assert log.counts().waiting == 0
@@ -110,7 +116,7 @@ def test_a_row_says_all_that_was_answered(tmp_path):
 @pytest.mark.parametrize("apart", [False, True], ids=["at once", "apart"])
 def test_values_keep_their_types_and_bits(tmp_path, values, dtype, apart):
     of = about(["user__value"])
-    with ServedLog(tmp_path) as log:
+    with hw.ServedLog(tmp_path) as log:
         for number, value in enumerate(values):
             log.put(one(of, number, (value,)))
             if apart:
@@ -132,17 +138,6 @@ def test_values_of_no_one_type_become_text(tmp_path):
     of = about()
     written(tmp_path, one(of, 1, request={"user": 5}), one(of, 2, request={"user": "x"}), one(of, 3, request={"user": None}))
     assert hw.served(tmp_path).sort("headwater_at").collect()["user"].to_list() == ["5", "x", None]
-
-
-def test_a_type_that_changes_between_writes(tmp_path):
-    of = about()
-    with ServedLog(tmp_path) as log:
-        for number, user in enumerate([5, "x"]):
-            log.put(one(of, number, request={"user": user}))
-            until(lambda: not log._waiting)  # each is made a frame of its own
-            time.sleep(0)
-        log.flush()
-    assert hw.served(tmp_path).sort("headwater_at").collect()["user"].to_list() == ["5", "x"]
 
 
 def test_a_ranking_is_a_row_for_each_candidate(tmp_path):
@@ -188,12 +183,12 @@ def test_days_models_and_services_lie_apart(tmp_path):
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    with pytest.raises(DataError, match="no served log at"):
+    with pytest.raises(DataError, match="no serving log at"):
         hw.served(tmp_path)
     written(tmp_path, one(about(), 1))
-    with pytest.raises(DataError, match="nothing of model chrun; did you mean 'churn'"):
+    with pytest.raises(DataError, match="no rows of model chrun; did you mean 'churn'"):
         hw.served(tmp_path, model="chrun")
-    with pytest.raises(DataError, match="nothing of model churn from 2025-01-01 to"):
+    with pytest.raises(DataError, match="no rows of model churn from 2025-01-01 to"):
         hw.served(tmp_path, model="churn", since="2025-01-01T00:00Z")
 
 
@@ -201,7 +196,7 @@ def test_what_is_not_there_is_said(tmp_path):
 
 
 def test_the_sample_is_the_same_everywhere_and_of_its_size(tmp_path):
-    logs = [ServedLog(tmp_path, sample=0.3) for _ in range(2)]
+    logs = [hw.ServedLog(tmp_path, sample=0.3) for _ in range(2)]
     ids = [f"{i:06x}" for i in range(20_000)]
     kept = [[id_ for id_ in ids if log.wants(id_)] for log in logs]
     assert kept[0] == kept[1]
@@ -218,7 +213,7 @@ def test_the_sample_is_the_same_everywhere_and_of_its_size(tmp_path):
 @pytest.mark.parametrize("sample", [-0.1, 1.1, "half", True])
 def test_a_sample_that_is_no_share(tmp_path, sample):
     with pytest.raises(UsageError, match="give the share of requests to keep"):
-        ServedLog(tmp_path, sample=sample)
+        hw.ServedLog(tmp_path, sample=sample)
 
 
 # ---------------------------------------------------------------- a disk that does not keep up
@@ -226,40 +221,51 @@ def test_a_sample_that_is_no_share(tmp_path, sample):
 
 @pytest.fixture
 def stuck(monkeypatch):
-    """A disk on which a write takes until it is let go."""
-    go, real = threading.Event(), module.durable
+    """Stops the process that writes for a log, as a disk does that answers nothing; it goes on at the end."""
+    stopped = []
 
-    def durable(frame, path):
-        assert go.wait(60)
-        real(frame, path)
+    def stop(log):
+        os.kill(log._pipe._process.pid, signal.SIGSTOP)
+        stopped.append(log._pipe._process.pid)
 
-    monkeypatch.setattr(module, "durable", durable)
-    yield go
-    go.set()
+    yield stop
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def limit_files(log, size):
+    """Let the process that writes for a log make files of so many bytes, as a disk does that is full."""
+    resource.prlimit(log._pipe._process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def test_a_stuck_disk_costs_no_request_time_and_no_memory_beyond_the_limit(tmp_path, stuck):
-    of, log, slowest, most = about([f"user__f{i}" for i in range(20)]), ServedLog(tmp_path, memory="2MB", every="0s"), [], 0
+    of, log, slowest, most = about([f"user__f{i}" for i in range(20)]), hw.ServedLog(tmp_path, memory="1MB"), [], 0
+    assert log.flush()
+    stuck(log)
     entry = one(of, 1, tuple(range(20)))
-    for _ in range(5_000):
+    for _ in range(20_000):
         start = time.perf_counter()
         log.put(entry)
         slowest.append(time.perf_counter() - start)
-        most = max(most, log._held)
+        most = max(most, log.counts().memory)
     counts = log.counts()
-    figure(f"put while the disk is stuck: median {sorted(slowest)[2500] * 1e6:.1f} us; {counts.dropped} dropped of {counts.taken}")
-    assert most <= 2_000_000
-    assert counts.dropped[FULL] > 1_000
-    assert counts.taken == counts.dropped[FULL] + counts.waiting
-    assert sorted(slowest)[2500] < 100e-6
-    stuck.set()
+    figure(f"put while the disk is stuck: median {sorted(slowest)[10_000] * 1e6:.1f} us; {counts.dropped} dropped of {counts.taken}")
+    assert most <= 1_000_000
+    assert sorted(slowest)[-20] < 0.005  # the machine may have other things to do, but not for each of them
+    assert set(counts.dropped) == {FULL}
+    assert counts.dropped[FULL] > 5_000
+    assert (counts.taken, counts.waiting) == (20_000, 20_000 - counts.dropped[FULL])
+    os.kill(log._pipe._process.pid, signal.SIGCONT)
     log.close()
-    assert log.counts().written == 5_000 - counts.dropped[FULL] == hw.served(tmp_path).collect().height
-    assert log.counts().memory == 0
+    counts = log.counts()
+    assert counts.written == 20_000 - counts.dropped[FULL] == hw.served(tmp_path).collect().height
+    assert counts.memory == 0
 
 
 def test_what_a_stuck_disk_never_took_is_counted_when_the_log_closes(tmp_path, stuck):
-    log = ServedLog(tmp_path, every="0s")
+    log = hw.ServedLog(tmp_path)
+    stuck(log)
     for number in range(10):
         log.put(one(about(), number))
     start = time.monotonic()
@@ -268,87 +274,150 @@ def test_what_a_stuck_disk_never_took_is_counted_when_the_log_closes(tmp_path, s
     assert log.counts().dropped == {FULL: 10}
 
 
-def test_a_full_disk_keeps_what_waits_and_goes_on_when_there_is_room(tmp_path, monkeypatch):
-    real, full = module.durable, [True]
-
-    def durable(frame, path):
-        if full[0]:
-            raise OSError(28, "No space left on device")
-        real(frame, path)
-
-    monkeypatch.setattr(module, "durable", durable)
-    log = ServedLog(tmp_path)
+def test_a_full_disk_keeps_what_waits_and_goes_on_when_there_is_room(tmp_path):
+    log = hw.ServedLog(tmp_path)
     log.put(one(about(), 1))
-    assert not log.flush()
-    assert "No space left" in log.counts().error
-    assert log.counts().waiting == 1
-    full[0] = False
-    log.put(one(about(), 2))
     assert log.flush()
-    assert log.counts().error is None
+    limit_files(log, 1_000)
+    log.put(one(about(), 2, request={"user": "x" * 2_000}))
+    assert not log.flush()
+    assert "File too large" in log.counts().error
+    assert log.counts().waiting == 1
+    assert hw.served(tmp_path).collect()["headwater_request"].to_list() == ["r1"], "what was half written is taken back"
+    limit_files(log, resource.RLIM_INFINITY)
+    log.put(one(about(), 3))
+    until(lambda: log.counts().error is None)
+    assert log.flush()
     log.close()
-    assert sorted(hw.served(tmp_path).collect()["headwater_request"]) == ["r1", "r2"]
+    assert log.counts().dropped == {}
+    assert sorted(hw.served(tmp_path).collect()["headwater_request"]) == ["r1", "r2", "r3"]
 
 
-def test_a_disk_that_stays_full_is_told_apart(tmp_path, monkeypatch):
-    def durable(frame, path):
-        raise OSError(28, "No space left on device")
+def test_a_disk_that_stays_full_is_told_apart(tmp_path):
+    log = hw.ServedLog(tmp_path, memory="1MB")
+    limit_files(log, 10)
+    for number in range(5_000):
+        log.put(one(about(), number, request={"user": "x" * 1_000}))
+    until(lambda: log.counts().error)
+    before = log.counts().dropped.get(UNWRITABLE, 0)
+    log.put(one(about(), 0, request={"user": "x" * 1_000_000}))
+    assert log.counts().dropped[UNWRITABLE] == before + 1
+    start = time.monotonic()
+    log.close()
+    assert time.monotonic() - start < 5
+    counts = log.counts()
+    assert (counts.written, sum(counts.dropped.values())) == (0, 5_001)
 
-    monkeypatch.setattr(module, "durable", durable)
-    log = ServedLog(tmp_path)
+
+def test_a_folder_that_cannot_be_made_stops_nobody(tmp_path):
+    (tmp_path / "served").write_text("a file")
+    log = hw.ServedLog(tmp_path)
     log.put(one(about(), 1))
     log.close()
     assert log.counts().dropped == {UNWRITABLE: 1}
 
 
-def test_a_folder_that_cannot_be_made_stops_nobody(tmp_path):
-    (tmp_path / "served").write_text("a file")
-    assert written_or_dropped(tmp_path) == {UNWRITABLE: 1}
-
-
-def written_or_dropped(folder):
-    log = ServedLog(folder)
+def test_a_process_that_writes_no_more_is_started_again(tmp_path):
+    log = hw.ServedLog(tmp_path)
     log.put(one(about(), 1))
+    assert log.flush()
+    os.kill(log._pipe._process.pid, signal.SIGSTOP)
+    log.put(one(about(), 2))
+    log.write()
+    os.kill(log._pipe._process.pid, signal.SIGKILL)
+    until(lambda: log.put(one(about(), 3)) or log.write() or log.counts().dropped)
+    assert log.flush()
     log.close()
-    return log.counts().dropped
+    counts = log.counts()
+    assert set(counts.dropped) == {LOST}, "the entries that were on their way"
+    assert counts.written == counts.taken - counts.dropped[LOST] == hw.served(tmp_path).collect().height
+    assert set(hw.served(tmp_path).collect()["headwater_request"]) == {"r1", "r3"}
+
+
+def test_a_process_that_cannot_be_started_again_stops_nobody(tmp_path, monkeypatch):
+    log = hw.ServedLog(tmp_path, memory="1MB")
+    log._pipe._process.kill()
+
+    def refused(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segment_pipe.subprocess, "Popen", refused)
+        patched.setattr(segment_pipe, "_AGAIN", 0.01)
+        until(lambda: log.put(one(about(), 1)) or log.write() or log.counts().error)
+        assert "cannot be started" in log.counts().error
+        assert not log.flush(0.1)
+    until(lambda: log.put(one(about(), 2)) or log.write() or log.counts().written)
+    log.close()
+    counts = log.counts()
+    assert counts.written == counts.taken - sum(counts.dropped.values()) == hw.served(tmp_path).collect().height
+
+
+def test_a_log_whose_process_never_comes_back_is_closed(tmp_path, monkeypatch):
+    log = hw.ServedLog(tmp_path)
+    log._pipe._process.kill()
+    log._pipe._process.wait()
+    monkeypatch.setattr(segment_pipe.subprocess, "Popen", lambda *_, **__: (_ for _ in ()).throw(OSError(12, "no memory")))
+    monkeypatch.setattr(segment_pipe, "_AGAIN", 0.0)
+    for number in range(130):
+        log.put(one(about(), number))
+    log.close(timeout=0.5)
+    assert log.counts().written == 0
+    assert sum(log.counts().dropped.values()) == 130
 
 
 def test_a_malformed_entry_costs_the_others_nothing(tmp_path):
     of = about()
-    with ServedLog(tmp_path) as log:
+    with hw.ServedLog(tmp_path) as log:
         log.put(one(of, 1))
         log.put(one(of, 2)._replace(statuses=b""))
         log.put(one(of, 3)._replace(values=[1, 2, 3]))
         log.put(one(of, 4))
-    assert log.counts().dropped == {MALFORMED: 2}
+        log.put(one(of, 5)._replace(how="by chance"))
+        log.put(one(of, 6)._replace(words=(WordLayout(["user__visits"], ["int"]), np.zeros(1, np.int64))))
+    assert log.counts().dropped == {MALFORMED: 4}
     assert sorted(hw.served(tmp_path).collect()["headwater_request"]) == ["r1", "r4"]
 
 
 def test_what_comes_after_the_end_is_counted(tmp_path):
-    log = ServedLog(tmp_path)
+    log = hw.ServedLog(tmp_path)
     log.close()
     log.put(one(about(), 1))
     assert log.counts().dropped == {CLOSED: 1}
 
 
-def test_long_texts_count_for_the_memory_that_is_held(tmp_path, stuck):
-    log = ServedLog(tmp_path, memory="1MB", every="0s")
-    for number in range(20):
-        log.put(one(about(), number), size=200_000)
-    assert log.counts().dropped[FULL] >= 15
-    stuck.set()
-    log.close()
+def test_a_log_that_nobody_closes_leaves_no_process(tmp_path):
+    log = hw.ServedLog(tmp_path)
+    process = log._pipe._process
+    log.put(one(about(), 1))
+    log.write()
+    del log
+    gc.collect()
+    assert process.returncode == 0
+    assert hw.served(tmp_path).collect().height == 1
 
 
-def test_a_segment_is_made_by_size_and_by_time(tmp_path):
-    of = about([f"user__f{i}" for i in range(200)])
-    with ServedLog(tmp_path, segment="1MB", every="1h") as log:
-        for number in range(3_000):
-            log.put(one(of, number, (1.5,) * 200))
-        until(lambda: log.counts().written > 0)
-    with ServedLog(tmp_path / "soon", every="10ms") as log:
+def test_no_thread_is_started(tmp_path):
+    before = set(threading.enumerate())
+    with hw.ServedLog(tmp_path) as log:
         log.put(one(about(), 1))
-        until(lambda: log.counts().written == 1)
+        assert log.flush()
+        assert set(threading.enumerate()) == before
+
+
+def test_a_segment_is_closed_by_size_and_by_time(tmp_path):
+    of = about([f"user__f{i}" for i in range(200)])
+    closed = lambda folder: list(folder.rglob("*.segment"))  # noqa: E731
+    with hw.ServedLog(tmp_path, segment="1MB", every="1h") as log:
+        for number in range(2_000):
+            log.put(one(of, number, (1.5,) * 200))
+        assert log.flush()
+        assert len(closed(tmp_path)) >= 2
+        assert all(path.stat().st_size < 2_500_000 for path in tmp_path.rglob("*.segment"))
+    with hw.ServedLog(tmp_path / "soon", every="10ms") as log:
+        log.put(one(about(), 1))
+        log.write()
+        until(lambda: closed(tmp_path / "soon"))
 
 
 def test_half_a_file_is_never_seen(tmp_path, monkeypatch):
@@ -368,7 +437,7 @@ def test_half_a_file_is_never_seen(tmp_path, monkeypatch):
 
 
 def _worker(folder, number):
-    with ServedLog(folder, every="20ms") as log:
+    with hw.ServedLog(folder, every="20ms") as log:
         for i in range(300):
             log.put(one(about(), number * 1000 + i, second=i))
             if i % 60 == 0:
@@ -396,5 +465,5 @@ def test_old_days_go(tmp_path):
         os.utime(path, (at(0).timestamp(),) * 2)
     assert [p.name for p in prune(tmp_path / "served", 2 * DAY * 1_000_000, now)] == ["headwater_date=2024-05-01"]
     assert [p.parent.parent.name[-2:] for p in segments(tmp_path)] == ["02", "03", "04"]
-    with ServedLog(tmp_path, keep="90d"):
+    with hw.ServedLog(tmp_path, keep="90d"):
         until(lambda: not list((tmp_path / "served").glob("headwater_date=*")))

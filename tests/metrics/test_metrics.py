@@ -15,8 +15,9 @@ from sklearn.calibration import calibration_curve
 
 from headwater.backtesting.intervals import resample_weights
 from headwater.errors import DataError, UsageError
-from headwater.metrics import FAMILIES, Blocks, Metric, Scored, curves, operating_threshold, resolve
-from headwater.metrics.base import Floats
+from headwater.metrics import FAMILIES, Blocks, Metric, ScoredRows, curves, operating_threshold, resolve
+from headwater.metrics.metric import Floats
+from tests.effort import tries
 
 BINARY = [metric.name for metric in resolve(None, "binary")]
 REGRESSION = [metric.name for metric in resolve(None, "regression")]
@@ -59,7 +60,7 @@ def metric(name: str) -> Metric:
 def compute(name: str, y: Floats, score: Floats, blocks: Blocks | None = None) -> Floats:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rows = Scored("level", y, score, blocks or Blocks.whole(len(y)), THRESHOLD)
+        rows = ScoredRows("level", y, score, blocks or Blocks.whole(len(y)), THRESHOLD)
         return metric(name).compute(rows)
 
 
@@ -174,7 +175,7 @@ rows_with_ties = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8), st.int
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(rows_with_ties, st.integers(0, 99))
 def test_laws(rows: tuple[Floats, Floats, np.ndarray], seed: int) -> None:
     y, score, days = rows
@@ -231,10 +232,10 @@ def test_scores_that_are_no_probabilities_are_refused(name: str) -> None:
 
 def test_a_missing_threshold_is_refused() -> None:
     with pytest.raises(UsageError, match="operating threshold"):
-        metric("precision").compute(Scored("daily", np.ones(1), np.ones(1), Blocks.whole(1)))
+        metric("precision").compute(ScoredRows("daily", np.ones(1), np.ones(1), Blocks.whole(1)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(rows_with_ties)
 def test_the_operating_threshold_maximises_f1(rows: tuple[Floats, Floats, np.ndarray]) -> None:
     y, score, _ = rows

@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 import headwater as hw
 from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.errors import DataError, UsageError
-from headwater.metrics import Beside, Blocks, Scored, resolve
+from headwater.metrics import Blocks, RowContext, ScoredRows, resolve
 from headwater.metrics.error_costs import cheapest_threshold, cost_metric, read_costs
 
 CLASSES = 3
@@ -52,13 +52,13 @@ def test_metrics_of_classes(name, naive):
     p[np.arange(300), y.astype(int)] += 0.4
     p /= p.sum(axis=1, keepdims=True)
     blocks = resample_weights(rng.integers(0, 9, 300), 12, seed=1)
-    found = resolve([name], "multiclass")[0].compute(Scored("a", y, p, blocks))
+    found = resolve([name], "multiclass")[0].compute(ScoredRows("a", y, p, blocks))
     for draw, value in enumerate(found):
         assert value == pytest.approx(naive(*expanded(blocks, draw, y, p)), rel=1e-9, nan_ok=True)
 
 
 def test_probabilities_of_classes_are_checked():
-    rows = Scored("a", np.zeros(2), np.array([[1.5, -0.5], [0.5, 0.5]]), Blocks.whole(2))
+    rows = ScoredRows("a", np.zeros(2), np.array([[1.5, -0.5], [0.5, 0.5]]), Blocks.whole(2))
     with pytest.raises(DataError, match="from 0 to 1"):
         resolve(["log_loss"], "multiclass")[0].compute(rows)
 
@@ -93,7 +93,7 @@ def test_metrics_of_lists(name, k):
     order = rng.permutation(len(place))  # rows of a list need not stand together
     groups, place, y = groups[order], place[order], y[order]
     blocks = resample_weights(day[groups], 8, seed=1)
-    found = resolve([f"{name}@{k}"], "ranking")[0].compute(Scored("a", y, place, blocks, beside=Beside(groups)))
+    found = resolve([f"{name}@{k}"], "ranking")[0].compute(ScoredRows("a", y, place, blocks, context=RowContext(groups)))
     by_list = {g: _list_value(name, k, y[groups == g], place[groups == g]) for g in range(lists)}
     for draw, value in enumerate(found):
         times = {g: blocks.weights[blocks.index[groups == g][0], draw] for g in range(lists)}
@@ -106,7 +106,7 @@ def test_ndcg_is_that_of_scikit_learn_where_all_is_ranked():
     rng = np.random.default_rng(5)
     relevance, score = rng.integers(0, 3, (40, 7)).astype(float), rng.random((40, 7))
     place = (-score).argsort(axis=1).argsort(axis=1) + 1.0
-    rows = Scored("a", relevance.ravel(), place.ravel(), Blocks.whole(280), beside=Beside(np.repeat(np.arange(40), 7)))
+    rows = ScoredRows("a", relevance.ravel(), place.ravel(), Blocks.whole(280), context=RowContext(np.repeat(np.arange(40), 7)))
     some = relevance.any(axis=1)
     found = resolve(["ndcg@5"], "ranking")[0].compute(rows)[0]
     assert found == pytest.approx(sk.ndcg_score(relevance[some], score[some], k=5))
@@ -147,7 +147,7 @@ def test_metrics_of_values(name, naive):
     rng = np.random.default_rng(6)
     y, score = rng.integers(-3, 9, 200).astype(float), rng.normal(2, 3, 200)
     blocks = resample_weights(rng.integers(0, 9, 200), 8, seed=1)
-    found = resolve([name], "regression")[0].compute(Scored("a", y, score, blocks))
+    found = resolve([name], "regression")[0].compute(ScoredRows("a", y, score, blocks))
     for draw, value in enumerate(found):
         assert value == pytest.approx(naive(*expanded(blocks, draw, y, score)))
 
@@ -159,7 +159,7 @@ def test_a_number_a_row_is_averaged_and_one_number_is_asked_for_on_each_resample
     rng = np.random.default_rng(7)
     y, score, amount = (rng.random(150) < 0.3) * 1.0, rng.random(150), rng.random(150) * 100
     blocks = resample_weights(rng.integers(0, 9, 150), 6, seed=1)
-    rows = Scored("a", y, score, blocks, beside=Beside(columns={"amount": amount}))
+    rows = ScoredRows("a", y, score, blocks, context=RowContext(columns={"amount": amount}))
     calls = []
 
     def lost(y, score, amount):
@@ -198,7 +198,7 @@ def test_metrics_that_are_none(given, says):
 def test_an_array_of_another_length_is_refused():
     mine = hw.metric("mine", lambda y, score: score[:2])
     with pytest.raises(DataError, match=r"gave an array of shape \(2,\) for 3 rows"):
-        mine.compute(Scored("a", np.zeros(3), np.zeros(3), Blocks.whole(3)))
+        mine.compute(ScoredRows("a", np.zeros(3), np.zeros(3), Blocks.whole(3)))
 
 
 # ---- cards
@@ -223,7 +223,7 @@ def test_card_precision_is_that_of_the_handbook(drop):
     score = rng.integers(0, 40, 600) / 40
     y = (rng.random(600) < score * 0.5) * 1.0
     blocks = resample_weights(day, 20, seed=2)
-    rows = Scored("a", y, score, blocks, beside=Beside(columns={"card": card}))
+    rows = ScoredRows("a", y, score, blocks, context=RowContext(columns={"card": card}))
     found = hw.card_precision(10, card="card", drop_caught=drop).compute(rows)
     daily = np.array(_card_precision(day, card, y, score, 10, drop))
     assert found[0] == pytest.approx(daily.mean())
@@ -254,9 +254,9 @@ def test_the_cost_is_per_thousand_requests():
     frame = pl.DataFrame({"amount": [100.0, 200, 300, 400]})
     costs = read_costs({"false_positive": 5, "false_negative": pl.col("amount") * 0.5, "true_positive": 1}, frame)
     y = np.array([1.0, 1, 0, 0])
-    beside = Beside(columns=costs.columns(y))
+    context = RowContext(columns=costs.columns(y))
     scores = {"a": [0.9, 0.1, 0.9, 0.1]}
-    found = evaluate([cost_metric()], y, scores, Blocks.whole(4), cheapest={"a": 0.5}, beside=beside)
+    found = evaluate([cost_metric()], y, scores, Blocks.whole(4), cheapest={"a": 0.5}, context=context)
     assert found.values[0, 0] == pytest.approx(1000 * (1 + 100 + 5 + 0) / 4)
     assert costs.describes["false_positive"] == "5"
 

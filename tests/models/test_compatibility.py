@@ -15,7 +15,7 @@ from headwater.kernel.as_of import as_of
 from headwater.models.compatibility import check, staler
 from headwater.models.manifest import definitions_of
 from headwater.models.serving_model import ServedModel
-from headwater.training.train import train, training_set
+from headwater.training.train import training_set
 from tests.backtesting.world import by_machine, day, world
 from tests.backtesting.world import model as machine_model
 from tests.models.worlds import START, table
@@ -50,15 +50,15 @@ def defined(members=None, **rules):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return train(defined(), until="2024-04-01T00:00Z", threads=1).fitted
+    return hw.train(defined(), as_of="2024-04-01T00:00Z", resources=hw.Resources(threads=1)).fitted
 
 
 def trained(fitted, of=None, level=None):
     """A model that was trained on a definition at a level, without training it anew."""
     of = of or defined()
-    from headwater.models.manifest import Kept, Manifest
+    from headwater.models.manifest import EstimatorFile, Manifest
 
-    kept = Kept(format="lightgbm", file="model.txt", digest="", runs_code=False, tolerance=0)
+    kept = EstimatorFile(format="lightgbm", file="model.txt", digest="", runs_code=False, tolerance=0)
     manifest = Manifest(
         **definitions_of(of, level or hw.Level(), "live"),
         task="binary",
@@ -102,7 +102,7 @@ OTHER = {
     "one that was renamed": (lambda: _named("noises"), ["it reads 'noise', which is not served (did you mean 'noises'?)"]),
     "another order": (
         lambda: defined([*views(), double, hw.RequestField("noise", float)]),
-        ["in another order: number 4 was 'noise', and is 'double'"],
+        ["the order of features differs: number 4 was 'noise', and is 'double'"],
     ),
     "another window": (
         lambda: defined([*views(item={"windows": ["2h"]}), hw.RequestField("noise", float), double]),
@@ -110,23 +110,23 @@ OTHER = {
     ),
     "a window under the same name": (
         lambda: defined([*views(item={"hop": "10m"}), hw.RequestField("noise", float), double]),
-        ["view 'item' is defined otherwise"],
+        ["view 'item' is defined differently"],
     ),
     "a filter": (
         lambda: defined([*views(of=source(filter=pl.col("noise") > 0.5)), hw.RequestField("noise", float), double]),
-        ["view 'item' is defined otherwise", "view 'shop' is defined otherwise"],
+        ["view 'item' is defined differently", "view 'shop' is defined differently"],
     ),
     "when events are known": (
         lambda: defined([*views(of=source(known_after="10m")), hw.RequestField("noise", float), double]),
-        ["view 'item' is defined otherwise"],
+        ["view 'item' is defined differently"],
     ),
     "another key": (
         lambda: defined([views()[0].alias("item", keys={"item": "request"}), views()[1], hw.RequestField("noise", float), double]),
-        ["view 'item' is defined otherwise"],
+        ["view 'item' is defined differently"],
     ),
     "a ttl": (
         lambda: defined([*views(shop={"ttl": "1h"}), hw.RequestField("noise", float), double]),
-        ["view 'shop' is defined otherwise"],
+        ["view 'shop' is defined differently"],
     ),
     "another type of a field": (
         lambda: defined([*views(), hw.RequestField("noise", int), double]),
@@ -190,7 +190,7 @@ def test_a_feature_that_fills_a_key_counts_too(fitted):
 
     assert check(of(), hw.Level(), trained(fitted, of())) == []
     message = refused(fitted, of(hop="10m"), of=of())
-    assert "view 'next_one' is defined otherwise" in message
+    assert "view 'next_one' is defined differently" in message
 
 
 # ---- staler features
@@ -305,7 +305,7 @@ def test_events_that_training_knew_too_soon(fitted):
     assert "view 'item' was trained as if its events were known 0s after they happen, and they are known after 10m" in message
 
 
-def test_predictions_made_ahead(fitted):
+def test_predictions_precomputed(fitted):
     nightly = hw.precomputed(hw.batch("1d", delay="4h"), keys=["item"])
     ahead = hw.Level(predictions=nightly)
     members = [*views()]
@@ -328,25 +328,25 @@ def machines(**rules):
     return machine_model(MACHINES, members=[by_machine(MACHINES.events), hw.RequestField("amount", float)], **rules)
 
 
-def test_a_model_whose_scores_are_made_ahead_is_trained_on_what_the_job_knows(tmp_path):
+def test_a_model_whose_scores_are_precomputed_is_trained_on_what_the_job_knows(tmp_path):
     level = hw.Level(hw.batch("1h", delay="5m"), predictions=HOURLY_AHEAD)  # the job waits for features of its own cut
-    found = training_set(machines(), level=level, until=day(5))
+    found = training_set(machines(), level=level, as_of=day(5))
     assert found.features.columns == ["machine__last_state", "machine__mean_state_6h"]
     asked = MACHINES.rows.filter(pl.col("known") <= day(5))
     early = asked.filter(pl.col("asked") < day(0).replace(hour=1, minute=5)).height  # before the first cut that an event is known by
-    assert found.left_out["no score was made ahead"] == early > 0
+    assert found.left_out["no prediction was precomputed"] == early > 0
     assert found.features.height == asked.height - early
     cut = (found.requests.frame["asked"].dt.offset_by("-5m")).dt.truncate("1h")
     expected = hw.get_historical_features(by_machine(MACHINES.events).at(hw.on_request()), found.requests.frame.with_columns(timestamp=cut))
     assert found.features.equals(expected.select(found.features.columns))
 
 
-def test_scores_made_ahead_or_on_request_are_two_models(tmp_path):
-    registry, of = hw.ModelRegistry(tmp_path), machines()
+def test_scores_precomputed_or_on_request_are_two_models(tmp_path):
+    registry, of = hw.operations.ModelRegistry(tmp_path), machines()
     ahead, asked = hw.Level(HOURLY, predictions=HOURLY_AHEAD), hw.Level(HOURLY)
     for name, level in (("ahead", ahead), ("asked", asked)):
-        train(of, level=level, level_name=name, until=day(5)).register(registry)
-    served = {name: registry.open(of, name, trust=True) for name in ("ahead", "asked")}
+        hw.train(of, level=level, level_name=name, as_of=day(5)).register(registry)
+    served = {name: registry.open(of, name, allow_pickle=True) for name in ("ahead", "asked")}
     assert check(of, ahead, served["ahead"]) == check(of, asked, served["asked"]) == []
     with pytest.raises(DataError, match=r"it reads 'amount', which is not served"):
         check(of, ahead, served["asked"])
@@ -355,11 +355,11 @@ def test_scores_made_ahead_or_on_request_are_two_models(tmp_path):
 
 
 def test_scores_that_stand_in_for_one_another_are_one_model():
-    scoring = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"], otherwise="on_request")
-    level = hw.Level(HOURLY, predictions=scoring)
-    trained_ = train(machines(), level=level, until=day(5))
+    precomputed = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"], otherwise="on_request")
+    level = hw.Level(HOURLY, predictions=precomputed)
+    trained_ = hw.train(machines(), level=level, as_of=day(5))
     assert list(trained_.fitted.encoding.columns) == ["machine__last_state", "machine__mean_state_6h", "amount"]
-    assert trained_.left_out["no score was made ahead"] == 0
+    assert trained_.left_out["no prediction was precomputed"] == 0
 
 
 def test_what_a_third_party_says_without_a_history_is_no_feature_of_a_model(tmp_path):
@@ -367,8 +367,8 @@ def test_what_a_third_party_says_without_a_history_is_no_feature_of_a_model(tmp_
         return hw.HttpFeatures("ip", url="https://ip.example/v1/{item}", request={"item": str}, response={"score": float}, **rules)
 
     of = defined([*views(), party(), hw.RequestField("noise", float)])
-    registry = hw.ModelRegistry(tmp_path)
-    train(of, until=START.replace(day=20), threads=1).register(registry)
+    registry = hw.operations.ModelRegistry(tmp_path)
+    hw.train(of, as_of=START.replace(day=20), resources=hw.Resources(threads=1)).register(registry)
     served = registry.open(of)
     assert served.manifest.not_in_training == ["ip__score"]
     assert "ip__score" not in served.manifest.features
@@ -377,11 +377,11 @@ def test_what_a_third_party_says_without_a_history_is_no_feature_of_a_model(tmp_
 
 
 @pytest.mark.parametrize("otherwise", ["default", "on_request"])
-def test_nor_is_it_where_scores_are_made_ahead(otherwise):
+def test_nor_is_it_where_scores_are_precomputed(otherwise):
     party = hw.HttpFeatures("ip", url="https://ip.example/v1/{machine}", request={"machine": str}, response={"score": float})
     of = machine_model(MACHINES, members=[by_machine(MACHINES.events), party])
-    scoring = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"], otherwise=otherwise)
-    found = train(of, level=hw.Level(predictions=scoring), until=day(5))
+    precomputed = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"], otherwise=otherwise)
+    found = hw.train(of, level=hw.Level(predictions=precomputed), as_of=day(5))
     assert list(found.fitted.encoding.columns) == ["machine__last_state", "machine__mean_state_6h"]
 
 
@@ -394,13 +394,15 @@ def test_a_third_party_that_is_asked_otherwise_is_a_difference(fitted):
         return defined([*views(), party])
 
     assert check(of(), hw.Level(), trained(fitted, of())) == []
-    assert "what 'ip' asks a third party is defined otherwise" in refused(fitted, of(fallback={"score": 0.5}), of=of())
+    assert "the request of third party 'ip' is defined differently" in refused(fitted, of(fallback={"score": 0.5}), of=of())
 
 
 def test_a_model_that_was_trained_and_kept_passes_its_own_check(tmp_path):
-    registry = hw.ModelRegistry(tmp_path)
+    registry = hw.operations.ModelRegistry(tmp_path)
     of = defined()
-    train(of, level=hw.Level(HOURLY), level_name="hourly", until=START.replace(day=20), threads=1).register(registry)
+    hw.train(of, level=hw.Level(HOURLY), level_name="hourly", as_of=START.replace(day=20), resources=hw.Resources(threads=1)).register(
+        registry
+    )
     served = registry.open(of, "hourly")
     assert check(of, hw.Level(HOURLY), served) == []
     with pytest.raises(DataError, match="view 'item'"):

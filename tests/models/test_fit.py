@@ -19,7 +19,7 @@ from headwater.models.estimators import default_estimator, fresh_copy, is_fitted
 from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import check_classes, fit
 from headwater.training import train as training
-from headwater.training.train import train, training_set
+from headwater.training.train import training_set
 from tests.backtesting.world import LEVELS, by_machine, day, labels, logistic, model, world
 
 AT = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
@@ -237,14 +237,14 @@ def test_labels_that_are_no_two_classes(values, says):
 def test_a_training_set_holds_what_was_known_by_then(made):
     of = model(made)
     until = made.rows["known"].sort()[300]
-    found = training_set(of, until=until)
+    found = training_set(of, as_of=until)
     known = made.rows.filter(pl.col("known") <= until)
     assert known.height == 301
     assert found.frame["asked"].equals(known["asked"])
     assert found.left_out == {"outcome not known by then": made.rows.height - known.height}
     assert found.frame.columns[-1] == "bad"
     assert found.frame["bad"].to_list() == known["bad"].cast(float).to_list()
-    assert training_set(of, until=until.isoformat()).features.equals(found.features)
+    assert training_set(of, as_of=until.isoformat()).features.equals(found.features)
     expected = hw.get_historical_features(of.features, labels(known), level=hw.Level())
     assert found.features.equals(expected.select(found.features.columns))
 
@@ -254,29 +254,29 @@ def test_a_training_set_holds_what_was_known_by_then(made):
     [
         (day(-5), DataError, "labels 'outcomes': no outcome was known by 2024-02-28T00:00:00"),
         ("2024-02-28T00:00Z", DataError, "no outcome was known by 2024-02-28T00:00:00"),
-        (day(5).replace(tzinfo=None), UsageError, "until is .*, which has no time zone"),
-        ("soon", UsageError, "until is 'soon'; write a timestamp as ISO 8601"),
+        (day(5).replace(tzinfo=None), UsageError, "as_of is .*, which has no time zone"),
+        ("soon", UsageError, "as_of is 'soon'; write a timestamp as ISO 8601"),
     ],
 )
 def test_a_training_set_of_nothing(made, until, error, says):
-    for use in (train, training_set):
+    for use in (hw.train, training_set):
         with pytest.raises(error, match=says):
-            use(model(made), until=until)
+            use(model(made), as_of=until)
 
 
 def test_the_clock_says_until_when_where_nobody_does(made, monkeypatch):
     ticks = iter([day(6), day(9)])
     monkeypatch.setattr(training.clock, "now", lambda: next(ticks))
-    trained = train(model(made))
+    trained = hw.train(model(made))
     assert trained.until == day(6)
     assert trained.rows == made.rows.filter(pl.col("known") <= day(6)).height
 
 
 def test_training_does_not_depend_on_the_order_of_the_table(made, texts):
-    frame = training_set(texts, until=day(8)).features
+    frame = training_set(texts, as_of=day(8)).features
     shuffled = made.rows.sample(fraction=1.0, shuffle=True, seed=1)
     other = hw.Model("breaks", task="binary", features=texts.features, labels=labels(shuffled))
-    one, two = (train(of, until=day(8)).fitted for of in (texts, other))
+    one, two = (hw.train(of, as_of=day(8)).fitted for of in (texts, other))
     assert one.encoding == two.encoding
     assert one.score(frame).tobytes() == two.score(frame).tobytes()
 
@@ -284,14 +284,14 @@ def test_training_does_not_depend_on_the_order_of_the_table(made, texts):
 def test_labels_of_one_class_do_not_train(made):
     of = model(made)
     with pytest.raises(DataError, match=r"training rows: all \d+ labels are 1"):
-        train(hw.Model("m", task="binary", features=of.features, labels=labels(made.rows.filter("bad"))))
+        hw.train(hw.Model("m", task="binary", features=of.features, labels=labels(made.rows.filter("bad"))))
 
 
 def test_training_refuses_a_leak(made):
     source = hw.Source("rows", history=made.rows, timestamp_field="asked", select=["user", "bad"])
     view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.mean("bad")], freshness=hw.on_request())
     with pytest.raises(LeakError, match="selects 'bad', which the label 'bad' is made of"):
-        train(model(made, members=[view]))
+        hw.train(model(made, members=[view]))
 
 
 # ---- the store
@@ -303,7 +303,7 @@ def test_a_kept_model_scores_the_same(made, texts, tmp_path, task, kind):
     members = list(texts.features.features) if kind == "lightgbm" else [by_machine(made.events), hw.RequestField("machine", str)]
     estimator = None if kind == "lightgbm" else (HistGradientBoostingClassifier(max_iter=10) if task == "binary" else Plain())
     of = model(made, task=task, estimator=estimator, members=members)
-    trained = train(of, level=LEVELS["hourly"], until=day(8))
+    trained = hw.train(of, level=LEVELS["hourly"], as_of=day(8))
     manifest = json.loads(trained.save(tmp_path / "models" / "breaks").read_text())
     assert manifest["kept"]["format"] == kind
     assert manifest["features"] == list(of.features.feature_names)
@@ -311,13 +311,13 @@ def test_a_kept_model_scores_the_same(made, texts, tmp_path, task, kind):
     assert manifest["fingerprint"] == of.fingerprint
     assert {"headwater", "lightgbm", "polars"} <= set(manifest["versions"])
     frame = training_set(of, level=LEVELS["instant"]).features
-    again = load(tmp_path / "models" / "breaks", of, trust=kind == "pickle")
+    again = load(tmp_path / "models" / "breaks", of, allow_pickle=kind == "pickle")
     assert again.score(frame).tobytes() == trained.fitted.score(frame).tobytes()
     assert again.encoding == trained.fitted.encoding
 
 
 def test_a_loaded_booster_is_fitted_and_not_trained_again(made, tmp_path):
-    train(model(made, estimator=None), until=day(8)).save(tmp_path)
+    hw.train(model(made, estimator=None), as_of=day(8)).save(tmp_path)
     booster = load(tmp_path, model(made)).estimator
     assert is_fitted(booster)
     with pytest.raises(UsageError, match="LightGbmClasses: a loaded model is not trained again; give an estimator that is not fitted"):
@@ -328,20 +328,20 @@ def test_what_cannot_be_loaded(made, tmp_path):
     of = model(made)
     with pytest.raises(DataError, match=r"no model at .*: manifest.json is missing; run headwater train"):
         load(tmp_path, of)
-    train(of, until=day(8)).save(tmp_path)
-    with pytest.raises(UsageError, match="is pickled, and loading a pickle runs code; pass trust=True"):
+    hw.train(of, as_of=day(8)).save(tmp_path)
+    with pytest.raises(UsageError, match="is pickled, and loading a pickle runs code; pass allow_pickle=True"):
         load(tmp_path, of)
     other = model(made, members=[by_machine(made.events), hw.RequestField("user", int)])
     with pytest.raises(DataError, match=r"reads other features than 'svc': it lacks \['user'\], and reads \['amount'\] more"):
-        load(tmp_path, other, trust=True)
+        load(tmp_path, other, allow_pickle=True)
 
 
 def test_saving_again_leaves_one_model(made, tmp_path):
     of, frame = model(made), training_set(model(made)).features
     for estimator in (None, "logistic"):
-        trained = train(model(made, estimator=estimator), until=day(8))
+        trained = hw.train(model(made, estimator=estimator), as_of=day(8))
         save(trained.fitted, tmp_path, {})
-    assert load(tmp_path, of, trust=True).score(frame).tobytes() == trained.fitted.score(frame).tobytes()
+    assert load(tmp_path, of, allow_pickle=True).score(frame).tobytes() == trained.fitted.score(frame).tobytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "model.pkl"]
 
 

@@ -9,11 +9,10 @@ import lightgbm
 import numpy as np
 import pytest
 
+import headwater as hw
 from headwater.errors import DataError
 from headwater.models import artifact
-from headwater.models.formats import load_model
 from headwater.models.formats.lightgbm_text import checked
-from headwater.training.train import train
 from tests.models.worlds import model
 
 ONE = {"verbose": -1, "num_threads": 1, "num_leaves": 7, "min_data_in_leaf": 5, "min_data_per_group": 5}
@@ -49,11 +48,11 @@ KINDS = {
 def test_a_good_model_keeps_its_bits_and_its_text(kind, tmp_path):
     made = KINDS[kind]()
     made.save_model(tmp_path / "model.txt")
-    found = load_model(tmp_path / "model.txt")
+    found = hw.operations.load_model(tmp_path / "model.txt")
     assert found.predict(rows()).tobytes() == np.asarray(made.predict(rows()), np.float64).tobytes()
     assert found.booster.model_to_string() == lightgbm.Booster(model_file=tmp_path / "model.txt").model_to_string()
     (tmp_path / "windows.txt").write_bytes((tmp_path / "model.txt").read_bytes().replace(b"\n", b"\r\n"))
-    assert load_model(tmp_path / "windows.txt").predict(rows()).tobytes() == found.predict(rows()).tobytes()
+    assert hw.operations.load_model(tmp_path / "windows.txt").predict(rows()).tobytes() == found.predict(rows()).tobytes()
 
 
 def every(text, key, value):
@@ -94,7 +93,7 @@ def test_a_changed_file_is_refused_and_says_where(attack, sizes, tmp_path):
     found = change(text if sizes else "\n".join(line for line in text.split("\n") if not line.startswith("tree_sizes")))
     (tmp_path / "model.txt").write_bytes(found if isinstance(found, bytes) else found.encode())
     with pytest.raises(DataError, match=r"not a readable LightGBM model: .*Booster\.save_model") as refused:
-        load_model(tmp_path / "model.txt")
+        hw.operations.load_model(tmp_path / "model.txt")
     assert said in str(refused.value)
 
 
@@ -111,6 +110,7 @@ import numpy as np
 from pathlib import Path
 from headwater.errors import DataError
 from headwater.models.formats import load_model
+from headwater.training.resources import Resources
 warnings.simplefilter("ignore")
 loaded = 0
 for number, data in enumerate(json.load(open(sys.argv[1]))):
@@ -164,6 +164,7 @@ def spoilt(good, random):
     return b"\n".join(lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "linear"])
 def test_no_change_of_bytes_or_lines_ends_the_process(kind, tmp_path):
     good, random = KINDS[kind]().model_to_string().encode(), Random(kind)
@@ -180,7 +181,7 @@ def test_no_change_of_bytes_or_lines_ends_the_process(kind, tmp_path):
 @pytest.fixture(scope="module")
 def trained():
     estimator = lightgbm.LGBMClassifier(n_estimators=3, num_leaves=7, n_jobs=1, verbose=-1)
-    return train(model(estimator=estimator), until="2024-04-01T00:00Z", threads=1)
+    return hw.train(model(estimator=estimator), as_of="2024-04-01T00:00Z", resources=hw.Resources(threads=1))
 
 
 @pytest.mark.parametrize("named", ["../../../etc/hostname", "other.txt", "model.onnx", "", "./model.txt"])

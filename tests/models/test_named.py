@@ -98,6 +98,7 @@ def trained(estimator, **more):
     return hw.train(model(estimator=estimator, **more), seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
 @pytest.mark.parametrize(("estimator", "frames"), ESTIMATORS.values(), ids=ESTIMATORS)
 def test_offline_is_served_and_loaded(estimator, frames, tmp_path, monkeypatch):
@@ -114,7 +115,7 @@ def test_offline_is_served_and_loaded(estimator, frames, tmp_path, monkeypatch):
     if "<lambda>" in repr(estimator):
         return  # which pickle cannot keep
     made.save(tmp_path)
-    loaded = open_model(tmp_path, made.model, trust=True)
+    loaded = open_model(tmp_path, made.model, allow_pickle=True)
     assert loaded.fitted.frames == frames
     alike(loaded.score(rows), offline)
     alike([loaded.one(row) for row in rows.iter_rows()], offline)
@@ -122,7 +123,7 @@ def test_offline_is_served_and_loaded(estimator, frames, tmp_path, monkeypatch):
 
 def test_a_backtest_takes_an_estimator_by_names():
     estimator = columns(("n", NUMBERS, ["x", "noise"]), ("t", TEXTS, ["shade"]))
-    found = hw.backtest(model(estimator=estimator), levels={"as defined": hw.Level()}, resamples=50)
+    found = hw.backtest(model(estimator=estimator), levels={"as defined": hw.Level()}, evaluation=hw.Evaluation(resamples=50))
     assert found.result.levels[0].metrics["auc"].value > 0.8
 
 
@@ -186,7 +187,7 @@ def test_other_columns_than_the_manifest_s_are_refused_on_load(tmp_path):
     manifest["features"][:2] = ["noise", "x"]
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(DataError, match=r"takes .*'x', 'noise', 'shade'.*, and its manifest says .*'noise', 'x', 'shade'"):
-        open_model(tmp_path, trust=True)
+        open_model(tmp_path, allow_pickle=True)
 
 
 # ---------------------------------------------------------------- weights
@@ -222,9 +223,9 @@ def test_weights_of_a_ranking_follow_its_lists():
 
 def test_a_backtest_trains_with_weights_and_measures_without():
     levels = {"as defined": hw.Level()}
-    plain = hw.backtest(model(estimator=imputed()), levels=levels, resamples=50).result.levels[0]
+    plain = hw.backtest(model(estimator=imputed()), levels=levels, evaluation=hw.Evaluation(resamples=50)).result.levels[0]
     many = pl.when(pl.col("clicked") == 1).then(20.0).otherwise(1.0)
-    found = hw.backtest(weighted(many, estimator=imputed()), levels=levels, resamples=50).result.levels[0]
+    found = hw.backtest(weighted(many, estimator=imputed()), levels=levels, evaluation=hw.Evaluation(resamples=50)).result.levels[0]
     assert found.metrics["log_loss"].value > plain.metrics["log_loss"].value  # scores are too high by design
     assert found.metrics["auc"].value == pytest.approx(plain.metrics["auc"].value, abs=0.05)
 

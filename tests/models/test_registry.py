@@ -14,14 +14,12 @@ import numpy as np
 import pytest
 
 import headwater as hw
-from headwater.definitions.arm import AS_DEFINED
+from headwater.definitions.model_variant import AS_DEFINED
 from headwater.errors import DataError, UsageError
 from headwater.models import registry as registries
 from headwater.models.artifact import save
 from headwater.models.fit import Fitted
 from headwater.models.hot_reload import Reloading
-from headwater.models.registry import ModelRegistry
-from headwater.training.train import train
 from tests.models.worlds import FIELDS, imputed, model, table
 
 UNTIL = "2024-04-01T00:00Z"
@@ -48,7 +46,7 @@ def constant(value, *, broken=False):
     """What writes a version that says `value`."""
 
     def write(folder):
-        fitted = train(OF, until=UNTIL).fitted
+        fitted = hw.train(OF, as_of=UNTIL).fitted
         made = Fitted(Constant(value), fitted.encoding, fitted.kind, "a constant")
         save(made, folder, {"model": OF.name}, table().select("x", "noise").head(2))
         if broken:
@@ -60,14 +58,14 @@ def constant(value, *, broken=False):
 @pytest.fixture
 def versions(tmp_path):
     """A registry with versions 1 and 2 that say 1.0 and 2.0."""
-    made = ModelRegistry(tmp_path / "models")
+    made = hw.operations.ModelRegistry(tmp_path / "models")
     for value in (1.0, 2.0):
         made.add("shades", constant(value))
     return made
 
 
 def says(registry, level=AS_DEFINED, version=None):
-    return registry.open(OF, level, version=version, trust=True).one([0.0, 0.0])
+    return registry.open(OF, level, version=version, allow_pickle=True).one([0.0, 0.0])
 
 
 # ---- which one is served
@@ -77,8 +75,8 @@ def test_versions_stand_beside_each_other(versions):
     assert [v.number for v in versions.versions("shades")] == [1, 2]
     assert (versions.current("shades").number, says(versions)) == (2, 2.0)
     assert (says(versions, version=1), says(versions, version=2)) == (1.0, 2.0)
-    assert versions.open(OF, version=1, trust=True).version == "1"
-    assert versions.arms() == [("shades", AS_DEFINED)]
+    assert versions.open(OF, version=1, allow_pickle=True).version == "1"
+    assert versions.variants() == [("shades", AS_DEFINED)]
 
 
 def test_promote_and_rollback_go_through_what_was_current(versions):
@@ -113,7 +111,7 @@ def test_one_at_a_time_says_what_is_current(versions, monkeypatch):
 
 
 def test_the_first_version_is_current_whether_promoted_or_not(tmp_path):
-    made = ModelRegistry(tmp_path)
+    made = hw.operations.ModelRegistry(tmp_path)
     made.add("shades", constant(1.0), promote=False)
     assert made.current("shades").number == 1
 
@@ -127,10 +125,10 @@ def test_rollback_steps_over_a_version_that_was_removed(versions):
 
 @pytest.mark.parametrize("level", ["live", "request only", "..", "a/b", "ä.b", ".new-x", "7", "current"])
 def test_a_level_may_have_any_name(tmp_path, level):
-    made = ModelRegistry(tmp_path / "models")
+    made = hw.operations.ModelRegistry(tmp_path / "models")
     made.add("shades", constant(1.0), level=level)
     made.add("shades", constant(2.0))
-    assert made.arms() == sorted([("shades", level), ("shades", AS_DEFINED)])
+    assert made.variants() == sorted([("shades", level), ("shades", AS_DEFINED)])
     assert (says(made, level), says(made)) == (1.0, 2.0)
     assert [p.name for p in tmp_path.iterdir()] == ["models"]
 
@@ -155,8 +153,8 @@ def test_what_is_not_there_is_named(versions, call, error, message):
 
 
 def test_an_empty_registry(tmp_path):
-    made = ModelRegistry(tmp_path / "none")
-    assert (made.arms(), made.versions("shades"), made.stamp("shades")) == ([], [], None)
+    made = hw.operations.ModelRegistry(tmp_path / "none")
+    assert (made.variants(), made.versions("shades"), made.stamp("shades")) == ([], [], None)
     with pytest.raises(DataError, match=r"holds no version of shades at 'as defined'; none is known. Run: headwater train"):
         made.current("shades")
 
@@ -169,9 +167,9 @@ def test_a_pointer_that_says_nothing(versions):
 
 def test_the_registry_lies_in_headwaters_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
-    assert train(model(), until=UNTIL).register().folder == tmp_path / "models" / "shades" / "as defined" / "1"
-    assert train(model(), until=UNTIL, level_name="live").register().folder == tmp_path / "models" / "shades" / "live" / "1"
-    assert hw.ModelRegistry().open(model()).version == "1"
+    assert hw.train(model(), as_of=UNTIL).register().folder == tmp_path / "models" / "shades" / "as defined" / "1"
+    assert hw.train(model(), as_of=UNTIL, level_name="live").register().folder == tmp_path / "models" / "shades" / "live" / "1"
+    assert hw.operations.ModelRegistry().open(model()).version == "1"
 
 
 # ---- written whole
@@ -192,7 +190,7 @@ def test_a_version_that_fails_leaves_nothing(versions):
 def test_a_registry_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "models").write_text("a file")
     with pytest.raises(DataError, match=r"the model registry at .* cannot be written"):
-        ModelRegistry(tmp_path / "models").add("shades", constant(1.0))
+        hw.operations.ModelRegistry(tmp_path / "models").add("shades", constant(1.0))
 
 
 def test_what_a_killed_writer_left_is_taken_away_after_a_day(versions, monkeypatch):
@@ -228,14 +226,14 @@ def test_processes_that_write_at_once_get_a_number_each(tmp_path):
     writers = [_writer(tmp_path, 5) for _ in range(3)]
     numbers = [int(line) for writer in writers for line in writer.communicate(timeout=120)[0].split()]
     assert sorted(numbers) == list(range(1, 16))
-    made = ModelRegistry(tmp_path)
+    made = hw.operations.ModelRegistry(tmp_path)
     assert [v.number for v in made.versions("m")] == list(range(1, 16))
     pointer = json.loads((tmp_path / "m" / AS_DEFINED / "current").read_text())
     assert sorted([*pointer["before"], pointer["version"]]) == list(range(1, 16))
 
 
 def test_a_writer_that_is_killed_leaves_whole_versions_only(tmp_path):
-    made = ModelRegistry(tmp_path)
+    made = hw.operations.ModelRegistry(tmp_path)
     for wait in (0.0, 0.01, 0.03, 0.05):
         writer = _writer(tmp_path, 1000)
         writer.stdout.readline()  # one is done
@@ -252,15 +250,15 @@ def test_a_writer_that_is_killed_leaves_whole_versions_only(tmp_path):
 
 
 def test_nothing_is_read_while_nothing_has_moved(versions, monkeypatch):
-    serving = Reloading(versions, OF, trust=True)
-    monkeypatch.setattr(ModelRegistry, "open", None)
+    serving = Reloading(versions, OF, allow_pickle=True)
+    monkeypatch.setattr(hw.operations.ModelRegistry, "open", None)
     assert not serving.moved
     assert not serving.refresh()
     assert serving.version == "2"
 
 
 def test_another_version_takes_the_place_of_the_one_before(versions):
-    serving = Reloading(versions, OF, trust=True)
+    serving = Reloading(versions, OF, allow_pickle=True)
     before = serving.served
     for number, value in ((1, 1.0), (2, 2.0)):
         versions.promote(number, "shades")
@@ -276,7 +274,7 @@ def test_another_version_takes_the_place_of_the_one_before(versions):
 
 
 def test_a_version_that_cannot_be_loaded_is_not_served_nor_tried_again(versions):
-    serving = Reloading(versions, OF, trust=True)
+    serving = Reloading(versions, OF, allow_pickle=True)
     versions.add("shades", constant(3.0, broken=True))
     with pytest.raises(DataError, match=r"is not what was kept: model.pkl has changed"):
         serving.refresh()
@@ -292,15 +290,16 @@ def test_a_version_that_does_not_pass_the_check_is_not_served(versions):
         if served.version == "3":
             raise DataError("staler")
 
-    serving = Reloading(versions, OF, trust=True, check=check)
+    serving = Reloading(versions, OF, allow_pickle=True, check=check)
     versions.add("shades", constant(3.0))
     with pytest.raises(DataError, match="staler"):
         serving.refresh()
     assert serving.version == "2"
 
 
+@pytest.mark.slow
 def test_requests_go_on_while_versions_change(versions):
-    serving, found, stop = Reloading(versions, OF, trust=True), [], threading.Event()
+    serving, found, stop = Reloading(versions, OF, allow_pickle=True), [], threading.Event()
 
     def ask():
         mine = []
@@ -324,7 +323,7 @@ def test_requests_go_on_while_versions_change(versions):
 
 
 def test_a_look_costs_little(versions):
-    serving = Reloading(versions, OF, trust=True)
+    serving = Reloading(versions, OF, allow_pickle=True)
     start = time.perf_counter()
     for _ in range(1000):
         serving.refresh()
@@ -332,11 +331,11 @@ def test_a_look_costs_little(versions):
 
 
 def test_default_models_load_without_trust(tmp_path):
-    made = ModelRegistry(tmp_path)
+    made = hw.operations.ModelRegistry(tmp_path)
     of = model()
-    train(of, until=UNTIL, threads=1).register(made)
+    hw.train(of, as_of=UNTIL, resources=hw.Resources(threads=1)).register(made)
     assert Reloading(made, of).one(FRAME.row(0)) == made.open(of).one(FRAME.row(0))
-    train(model(estimator=imputed(), fields=FIELDS[:2]), until=UNTIL).register(made)
-    with pytest.raises(UsageError, match="is pickled, and loading a pickle runs code; pass trust=True"):
+    hw.train(model(estimator=imputed(), fields=FIELDS[:2]), as_of=UNTIL).register(made)
+    with pytest.raises(UsageError, match="is pickled, and loading a pickle runs code; pass allow_pickle=True"):
         made.open(model(fields=FIELDS[:2]))
     assert Path(made.current("shades").folder / "model.pkl").is_file()

@@ -19,12 +19,10 @@ import headwater as hw
 from headwater.errors import DataError
 from headwater.models.artifact import open_model
 from headwater.models.feature_encoding import fit_encoding
-from headwater.models.formats import load_model
 from headwater.models.formats.lightgbm import LightGbm, fast
 from headwater.models.formats.mlflow import MlflowModel
 from headwater.models.row_encoding import RowEncoding
 from headwater.models.serving_model import ServedModel
-from headwater.training.train import train
 from tests.models.worlds import FIELDS, KINDS, RANKING, imputed, model, table
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")  # MLflow's own
@@ -106,7 +104,7 @@ def _onnx(estimator, folder, *, zipmap=False):
     fitted = estimator.fit(x, np.searchsorted(sorted(KINDS), y) if y.dtype == object else y)
     options = {"zipmap": zipmap} if hasattr(estimator, "predict_proba") else None
     (folder / "model.onnx").write_bytes(to_onnx(fitted, x[:1], options=options).SerializeToString())
-    return load_model(folder / "model.onnx")
+    return hw.operations.load_model(folder / "model.onnx")
 
 
 def _named_onnx(folder):
@@ -124,7 +122,7 @@ def _named_onnx(folder):
     made.fit(rows.select("x", "noise", "shade").to_pandas(), rows["clicked"].to_numpy())
     inputs = [("x", FloatTensorType([None, 1])), ("noise", FloatTensorType([None, 1])), ("shade", StringTensorType([None, 1]))]
     (folder / "named.onnx").write_bytes(to_onnx(made, initial_types=inputs, options={"zipmap": False}).SerializeToString())
-    return load_model(folder / "named.onnx")
+    return hw.operations.load_model(folder / "named.onnx")
 
 
 def _mlflow(folder, *, signed=True):
@@ -137,7 +135,7 @@ def _mlflow(folder, *, signed=True):
     mlflow.sklearn.save_model(
         fitted, str(folder / "kept"), signature=signature, serialization_format="cloudpickle", pyfunc_predict_fn="predict_proba"
     )
-    return load_model(folder / "kept", trust=True)
+    return hw.operations.load_model(folder / "kept", allow_pickle=True)
 
 
 MADE = {
@@ -180,10 +178,10 @@ def served(tmp_path_factory):
         if name.startswith(("mlflow", "onnx")):  # their estimators take no missing values
             rows = table().with_columns(pl.col("x").fill_null(0))
             of = model(of.task, estimator=of.estimator, fields=fields, rows=rows)
-        trained = train(of, until=UNTIL, threads=1)
+        trained = hw.train(of, as_of=UNTIL, resources=hw.Resources(threads=1))
         kept = folder / "version"
         trained.save(kept)
-        return trained, open_model(kept, of, trust=True)
+        return trained, open_model(kept, of, allow_pickle=True)
 
     return make
 
@@ -193,6 +191,7 @@ _text = st.one_of(st.none(), st.sampled_from(["dark", "mid", "light", "unseen", 
 _gapless = st.floats(-1e6, 1e6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 @given(data=st.data())
 def test_a_row_scores_as_in_a_frame(served, name, data):
@@ -210,6 +209,7 @@ def test_a_row_scores_as_in_a_frame(served, name, data):
     assert (np.abs(together - alone) <= 1e-12 * np.maximum(1, np.abs(alone))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_a_kept_model_scores_as_the_trained_one(served, name):
     trained, kept = served(name)
@@ -249,7 +249,7 @@ def test_one_row_of_onnx_is_no_other_kernel(tmp_path):
     x = drawn.normal(size=(300, 27)).astype(np.float32)
     fitted = LogisticRegression().fit(x, x[:, 0] + drawn.normal(0, 0.3, 300) > 0)
     (tmp_path / "m.onnx").write_bytes(to_onnx(fitted, x[:1], options={"zipmap": False}).SerializeToString())
-    loaded = load_model(tmp_path / "m.onnx")
+    loaded = hw.operations.load_model(tmp_path / "m.onnx")
     alone = np.concatenate([loaded.predict_proba(x[i : i + 1].astype(np.float64)) for i in range(300)])
     assert alone.tobytes() == loaded.predict_proba(x.astype(np.float64)).tobytes()
     np.testing.assert_allclose(alone, fitted.predict_proba(x), atol=1e-6)
@@ -310,6 +310,7 @@ def test_the_fast_way_reads_no_further_than_the_row(served):
 # ---- MLflow by URI
 
 
+@pytest.mark.slow
 def test_a_registered_model_of_mlflow_is_read_by_its_uri(tmp_path, monkeypatch):
     import mlflow as library
     import mlflow.sklearn
@@ -330,15 +331,15 @@ def test_a_registered_model_of_mlflow_is_read_by_its_uri(tmp_path, monkeypatch):
                 serialization_format="cloudpickle",
                 registered_model_name="churn",
             )
-        loaded = load_model("models:/churn/1", trust=True)
+        loaded = hw.operations.load_model("models:/churn/1", allow_pickle=True)
         with pytest.raises(DataError, match="no model at models:/churn/7"):
-            load_model("models:/churn/7", trust=True)
+            hw.operations.load_model("models:/churn/7", allow_pickle=True)
     finally:
         library.set_tracking_uri(before)
     of = model("regression", estimator=loaded, rows=rows, fields=NUMBERS)  # in another order: it reads by name
-    trained = train(of, until=UNTIL, threads=1)
+    trained = hw.train(of, as_of=UNTIL, resources=hw.Resources(threads=1))
     np.testing.assert_allclose(trained.fitted.score(rows), fitted.predict(x))
     trained.save(tmp_path / "kept")
-    kept = open_model(tmp_path / "kept", of, trust=True)
+    kept = open_model(tmp_path / "kept", of, allow_pickle=True)
     assert isinstance(kept.fitted.estimator, MlflowModel)
     np.testing.assert_array_equal(kept.score(rows), trained.fitted.score(rows))

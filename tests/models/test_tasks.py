@@ -14,14 +14,14 @@ import headwater as hw
 from headwater.errors import DataError
 from headwater.models.fit import fit
 from headwater.models.outcomes import outcomes
-from headwater.training.train import train, training_set
+from headwater.training.train import training_set
 from tests.models.worlds import KINDS, RANKING, imputed, model, table
 
 UNTIL = "2024-04-01T00:00Z"
 
 
 def _train(of, **more):
-    return train(of, until=UNTIL, threads=1, **more)
+    return hw.train(of, as_of=UNTIL, **more, resources=hw.Resources(threads=1))
 
 
 def _fit(of, rows, *, frame=None):
@@ -119,7 +119,7 @@ def test_a_text_is_no_label_of_another_task():
 
 
 def test_a_training_set_of_texts_is_written(tmp_path):
-    made = hw.dataset(model("multiclass"), tmp_path / "rows.parquet", until=UNTIL, cache=False)
+    made = hw.dataset(model("multiclass"), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
     assert pl.read_parquet(made.path)["kind"].to_list() == table()["kind"].to_list()
 
 
@@ -135,7 +135,7 @@ def test_an_outcome_may_be_a_class():
         features=hw.FeatureService("svc", [hw.RequestField("shade", str)]),
         labels=hw.Labels("sold", table=asked, timestamp_field="asked", label=labels),
     )
-    assert set(training_set(of, until=UNTIL).requests.label) == set(KINDS)
+    assert set(training_set(of, as_of=UNTIL).requests.label) == set(KINDS)
     assert _train(of).fitted.classes == tuple(sorted(KINDS))
 
 

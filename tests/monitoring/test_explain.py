@@ -11,7 +11,7 @@ from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.jobs.materialize import materialize_view
 from headwater.monitoring.explain import explain_feature, typed_keys
 from headwater.monitoring.parity import check_view
-from headwater.online.feature_reader import OnlineView, get_online_features
+from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
 from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
 
@@ -73,7 +73,7 @@ def test_each_reason_of_a_batch_view(past, store, clock):
     clock(CUT + 601)
     found = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, store, None, at=micros(CUT + 600) if past else None)
     assert reasons(found) == EXPECTED
-    assert (micros(CUT), micros(CUT + 300)) == (found.T, found.K)
+    assert (at(CUT), at(CUT + 300)) == (found.T, found.K)
     assert (found.offline, found.status, found.served) == (8.0, "present", not past)
     assert found.online == (None if past else 8.0)
     said = {row["amount"]: row["why"] for row in found.events.to_dicts()}
@@ -230,7 +230,7 @@ def test_what_was_committed_behind_counts_as_it_does_in_the_store(store, tmp_pat
     flow.send([{"key": 1, "at": 80, "amount": 2.0}], 96, known=75)
     clock(97)
     found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
-    assert (found.online, found.offline, found.K) == (3.0, 3.0, micros(75))
+    assert (found.online, found.offline, found.K) == (3.0, 3.0, at(75))
     assert reasons(found) == {1.0: "it counts", 2.0: "it counts"}
 
 
@@ -276,10 +276,10 @@ def test_what_is_served_is_what_is_explained(streamed, store, tmp_path, clock):
     view, _ = streamed
     clock(CUT + 1)
     service = hw.FeatureService("all", [view])
-    served = get_online_features(service, [{"key": 1}, {"key": 2}], store=store, at=at(CUT + 1))
+    served = hw.get_online_features(service, [{"key": 1}, {"key": 2}], store=store, at=at(CUT + 1))
     for place, key in enumerate((1, 2)):
         for feature in view.feature_names:
-            found = hw.explain(project_of(view), feature, {"key": key}, store=store, folder=tmp_path)
+            found = hw.explain(project_of(view), feature, {"key": key}, store=store, data_dir=tmp_path)
             assert found.online == found.offline == served[feature][place]
 
 

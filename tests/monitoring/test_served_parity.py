@@ -9,10 +9,9 @@ import pytest
 import headwater as hw
 from headwater.errors import DataError, UsageError
 from headwater.jobs.materialize import materialize_view
-from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_rows import EntryContext, RowEntry
-from headwater.monitoring.served_parity import _chains, served_parity
-from headwater.online_stores import keyspace
+from headwater.monitoring.served_parity import _chains
+from headwater.online_stores import Capabilities, keyspace
 from headwater.testing.examples import visiting
 from tests.flow import Flow, at, frame, micros, streaming_view, view_of
 from tests.logs.conftest import home, run, serve  # noqa: F401 (fixtures)
@@ -32,7 +31,7 @@ def events_of(rows):
 
 @pytest.fixture
 def store(tmp_path):
-    with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
         yield made
 
 
@@ -45,7 +44,7 @@ class World:
         self.service = project.models[0].features
         self.features = hw.OnlineFeatures(self.service, store)
         self.of = EntryContext.of("predict", "project", self.service, model="model", version="1")
-        self.log, self.number = ServedLog(folder), 0
+        self.log, self.number = hw.ServedLog(folder), 0
 
     def serve(self, second, **request):
         self.number += 1
@@ -53,7 +52,7 @@ class World:
 
     def compared(self, *views, **more):
         self.log.flush()
-        return served_parity(self.project, views, store=self.store, folder=self.folder, **more)
+        return hw.operations.served_parity(self.project, views, store=self.store, data_dir=self.folder, **more)
 
     def found(self, **more):
         return [(m.feature, m.keys, m.online, m.offline, m.reason) for one in self.compared(**more) for m in one.mismatches]
@@ -88,7 +87,7 @@ def test_what_was_committed_at_the_same_moment_after_the_read_does_not_count(str
 
 def test_a_value_that_was_served_wrong(streamed):
     streamed.flow.send(events_of([(1, 10, 1.5), (1, 20, 2.0)]), 100)
-    place = keyspace.record(streamed.view.tiles_fingerprint, (1).to_bytes(8, "big", signed=True), None)
+    place = keyspace.record(streamed.view.record_group, (1).to_bytes(8, "big", signed=True), None)
     record = streamed.store.get([place])[0]
     old, new = (np.array([value]).tobytes() for value in (3.5, 4.5))
     streamed.serve(110, key=1)
@@ -126,7 +125,7 @@ def test_several_writers_each_at_its_own_commit(store, tmp_path, monkeypatch):
     kept = store
 
     class Partitioned:  # an LMDB that is told apart by partition, as Redis is
-        partitioned = True
+        capabilities = Capabilities(atomic=True, one_writer=False, remote=False)
 
         def __getattr__(self, name):
             return getattr(kept, name)
@@ -235,7 +234,7 @@ def test_what_a_third_party_said_is_taken_from_the_log(store, tmp_path, monkeypa
         "made of the request": (
             2,
             [("cost", 7.0, 6.0)],
-            {"values of third parties, taken from the log": 2, "values made of what a third party said, which was not logged": 2},
+            {"values of third parties, taken from the log": 2, "values computed from a third-party response that was not logged": 2},
         ),
     }
 
@@ -272,7 +271,7 @@ def test_levels_are_compared_at_their_own_freshness(store, tmp_path):
     made = project_of(view)
     project = hw.Project("project", made.models, levels={"late": hw.Level(hw.batch("1h", delay="30m"))})
     world = World(project, view, store, tmp_path, flow=False)
-    late = project.arm("model", "late").service
+    late = project.variant("model", "late").service
     for each in (view, late.views[0]):
         for hour in (1, 2):
             materialize_view(each, store, micros(hour * HOUR + 1800))
@@ -302,21 +301,22 @@ def test_rows_since_and_so_many(streamed):
 
 
 def test_nothing_was_served(streamed, tmp_path):
-    with pytest.raises(DataError, match="no served log at"):
-        served_parity(streamed.project, store=streamed.store, folder=tmp_path)
+    with pytest.raises(DataError, match="no serving log at"):
+        hw.operations.served_parity(streamed.project, store=streamed.store, data_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, run):
     (tmp_path / "features.py").write_text(
         "import headwater as hw\nfrom headwater.testing.examples import visiting\nproject = visiting(hw.batch('1h'))\n"
     )
     made = visiting(hw.batch("1h"))
     url = f"lmdb:{tmp_path}/online?size=100MB"
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         hw.materialize(made, store=store, at="2024-05-01T12:00Z")
         service = made.models[0].features
         of, features = EntryContext.of("predict", "shop", service, model="churn"), hw.OnlineFeatures(service, store)
-        with ServedLog(tmp_path) as log:
+        with hw.ServedLog(tmp_path) as log:
             serve(log, features, of, 1, {"user": 1}, 12 * HOUR + 5)
             got = features.row({"user": 2}, t=micros(12 * HOUR + 6))
             log.put(RowEntry(of, "r2", micros(12 * HOUR + 6), {"user": 2}, [99, got.values[1]], got.statuses, got.read_versions))

@@ -7,7 +7,6 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError
 from headwater.jobs.materialize import materialize_view
-from headwater.monitoring.status import status
 from headwater.online_stores import keyspace
 from headwater.state.view_state import State, encoded, schema_bytes
 from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
@@ -17,7 +16,7 @@ HOUR = 3600
 
 
 def views_of(store, second, *views):
-    return {v.view: v for v in status(project_of(*views), store=store, folder=store_folder(store), at=at(second)).views}
+    return {v.view: v for v in hw.status(project_of(*views), store=store, data_dir=store_folder(store), at=at(second)).views}
 
 
 def store_folder(store):
@@ -35,8 +34,8 @@ def test_a_batch_view_from_absent_to_stale(store):
     seen = []
     for second in (HOUR, 2 * HOUR + 599, 2 * HOUR + 600):
         found = views_of(store, second, view, on_request)
-        seen.append((found["view"].stands, found["view"].age, found["view"].T, found["view"].keys))
-        assert (found["asked"].stands, found["asked"].age) == ("not stored", None)
+        seen.append((found["view"].state, found["view"].age, found["view"].T, found["view"].keys))
+        assert (found["asked"].state, found["asked"].age) == ("not stored", None)
         if second == HOUR:
             materialize_view(view, store, micros(HOUR))
     assert seen == [
@@ -46,18 +45,18 @@ def test_a_batch_view_from_absent_to_stale(store):
     ]
     materialize_view(view, store, micros(2 * HOUR + 600))
     found = views_of(store, 2 * HOUR + 600, view)["view"]
-    assert (found.stands, found.age, found.keys) == ("current", 600.0, 2)
+    assert (found.state, found.age, found.keys) == ("current", 600.0, 2)
     assert found.bytes > 0
 
 
 def test_a_streaming_view_from_absent_to_stale(store, tmp_path, clock):
     view = streaming_view()
-    assert views_of(store, 10, view)["view"].stands == "absent"
+    assert views_of(store, 10, view)["view"].state == "absent"
     state = State("view", schema_bytes({}))
-    store.commit({keyspace.state(view.tiles_fingerprint): encoded(state)}, {})
-    assert views_of(store, 10, view)["view"].stands == "filling"
+    store.commit({keyspace.stream_state(view.tiles_fingerprint): encoded(state)}, {})
+    assert views_of(store, 10, view)["view"].state == "filling"
     Flow([view], store, tmp_path).send([event(5)], 10)
-    seen = [(found.stands, found.age, found.keys) for s in (12, 12.5) for found in views_of(store, s, view).values()]
+    seen = [(found.state, found.age, found.keys) for s in (12, 12.5) for found in views_of(store, s, view).values()]
     assert seen == [("current", 2.0, 1), ("stale", 2.5, 1)]
 
 
@@ -69,7 +68,7 @@ def test_what_became_of_records_is_counted(store, tmp_path, clock):
     for rolled in (False, True):
         if rolled:
             flow.ingestor.roll(least=1)
-        (stream,) = status(project_of(view), store=store, folder=tmp_path, at=at(30)).streams
+        (stream,) = hw.status(project_of(view), store=store, data_dir=tmp_path, at=at(30)).streams
         assert (stream.source, stream.partition, stream.commits, stream.held, stream.archived) == ("events", None, 2, 1, 3)
         assert (stream.counts["accepted"], stream.counts["late"], stream.counts["records"]) == (3, 1, 8)
         assert dict(stream.dead)["no key of any view"] == 1
@@ -77,29 +76,29 @@ def test_what_became_of_records_is_counted(store, tmp_path, clock):
         assert sum(stream.dead.values()) == 4
         assert (stream.behind(micros(30)), stream.latest) == (9.0, micros(6))
     flow.send([], 51)
-    (stream,) = status(project_of(view), store=store, folder=tmp_path, at=at(60)).streams
+    (stream,) = hw.status(project_of(view), store=store, data_dir=tmp_path, at=at(60)).streams
     assert (stream.held, stream.archived, stream.counts["released"]) == (0, 4, 1)
 
 
 def test_each_partition_of_a_store_of_several_writers(tmp_path, clock):
-    with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as store:
+    with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         view = streaming_view()
         flow = Flow([view], store, tmp_path)
         flow.send([event(5)], 10, partition="a-b")
         flow.send([event(6), event(7, key=2)], 20, partition="7")
-        found = status(project_of(view), store=store, folder=tmp_path, at=at(30))
+        found = hw.status(project_of(view), store=store, data_dir=tmp_path, at=at(30))
         assert [(s.partition, s.behind(found.now), s.counts["accepted"], s.archived) for s in found.streams] == [
             ("7", 10.0, 2, 2),
             ("a-b", 20.0, 1, 1),
         ]
         (one,) = found.views
-        assert (one.stands, one.age) == ("stale", 20.0)
-        assert found.to_dict()["views"][0]["stands"] == "stale"
+        assert (one.state, one.age) == ("stale", 20.0)
+        assert found.to_dict()["views"][0]["state"] == "stale"
 
 
 def test_where_there_is_no_store(tmp_path):
     with pytest.raises(StoreError, match="there is no online store"):
-        status(project_of(streaming_view()), store=f"lmdb:{tmp_path}/none")
+        hw.status(project_of(streaming_view()), store=f"lmdb:{tmp_path}/none")
 
 
 @pytest.mark.parametrize(("told", "line"), [(None, ""), ("compared", ""), ("not compared: no right", "with that of its broker: no right")])
@@ -112,7 +111,7 @@ def test_whether_the_wall_clock_is_compared_with_that_of_the_broker(told, line, 
     Flow([view], store, tmp_path).send([{"key": 1, "at": 5, "amount": 1.0}], 10)
     if told is not None:
         store.commit({keyspace.broker_clock("events"): told.encode()}, {})
-    found = status(project_of(view), store=store, folder=tmp_path, at=at(10))
+    found = hw.status(project_of(view), store=store, data_dir=tmp_path, at=at(10))
     assert [stream["clock"] for stream in found.to_dict()["streams"]] == [told]
     console = Console(width=200)
     with console.capture() as capture:

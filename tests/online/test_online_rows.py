@@ -12,11 +12,11 @@ from headwater.errors import DataError, StaleError
 from headwater.events.selection import TIME
 from headwater.events.statuses import STATUSES
 from headwater.ingestion.partition_writer import Progress
-from headwater.online.feature_reader import OnlineFeatures
 from headwater.online_stores import keyspace
+from headwater.state.key_record import with_section
 from headwater.state.view_state import Cut, State, encoded, schema_bytes
 from headwater.state.view_tiles import ViewTiles
-from headwater.testing.online import Kept
+from headwater.testing.online import KeptState
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 T = int(NOON.timestamp()) * 1_000_000
@@ -33,7 +33,7 @@ EVENTS = [
 
 def stored(*views, at=T, partitioned=False):
     """A store in which the three events came a minute before noon."""
-    store = Kept(partitioned)
+    store = KeptState()
     events = pl.DataFrame(EVENTS, schema={k: v for k, v in SCHEMA.items() if k != "at"})
     events = events.with_columns(pl.lit(NOON - timedelta(minutes=1)).alias("at"), pl.lit(T - 60_000_000, pl.Int64).alias(TIME))
     whole = {view.tiles_fingerprint: "c" for view in views}
@@ -42,9 +42,13 @@ def stored(*views, at=T, partitioned=False):
         batch = isinstance(view.freshness, hw.batch("1h").__class__)
         partition = "1" if batch else "3" if partitioned else None
         made = tiles.update(events, T, T if batch else 0, lambda keys: [b""] * len(keys))
-        store.values |= {keyspace.record(view.tiles_fingerprint, key, partition): record for key, record in made.items()}
+        for key, part in made.items():
+            place = keyspace.record(view.record_group, key, partition)
+            store.values[place] = with_section(store.values.get(place), view.tiles_fingerprint, part)
         state = State(view.name, schema_bytes(events.schema), [Cut(T, T)] if batch else [], None if batch else 0, coverage="c")
-        store.values[keyspace.state(view.tiles_fingerprint, "3" if partitioned and not batch else None)] = encoded(state)
+        tiles = view.tiles_fingerprint
+        state_key = keyspace.state(tiles) if batch else keyspace.stream_state(tiles, "3" if partitioned else None)
+        store.values[state_key] = encoded(state)
         end = b"3\0" if partitioned else b""
         store.values[keyspace.PROGRESS + keyspace.name(view.source.name) + end] = msgspec.msgpack.encode(
             Progress(4, at, known=at, views=whole)
@@ -60,7 +64,7 @@ def view(name, *features, keys=("user",), **also):
 
 def features(*members, store=None, at=T, partitioned=False):
     service = hw.FeatureService("service", list(members))
-    return OnlineFeatures(service, store or stored(*service.views, at=at, partitioned=partitioned))
+    return hw.OnlineFeatures(service, store or stored(*service.views, at=at, partitioned=partitioned))
 
 
 def words(statuses):

@@ -5,9 +5,8 @@ import warnings
 import pytest
 
 import headwater as hw
-from headwater.definitions.base import StaleWarning
-from headwater.errors import StaleError
-from tests.flow import at, frame, home, project_of, store, view_of  # noqa: F401 (fixtures)
+from headwater.errors import StaleError, StaleWarning
+from tests.flow import Flow, at, frame, home, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
 
 HOUR, DAY = 3600, 86_400
 EVENTS = frame([(1, 60, 1.0), (1, 120, 2.0)])
@@ -66,3 +65,14 @@ def test_several_views_share_one_warning(store):
         hw.get_online_features(views, [{"key": 1}], store=store, at=at(DAY))
     assert len(caught) == 1
     assert list(caught[0].message.ages) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "age", "stale"), [(0, 0, False), (1, 0, False), (2, 0, False), (2.5, -2.5, True), (-1, 1, False), (-3, 3, True)]
+)
+def test_an_age_below_zero_is_stale(store, tmp_path, ahead, age, stale):
+    """A commit that is made while one asks has an age of 0; what lies further ahead than the view promises is of a wrong clock."""
+    view = streaming_view([hw.count()])
+    Flow([view], store, tmp_path).send([{"key": 1, "at": HOUR - 60, "amount": 1.0}], HOUR)
+    found = hw.get_online_features(view, [{"key": 1}], store=store, at=at(HOUR - ahead), details=True)
+    assert found.select("view__count_1h__age", "view__count_1h__stale").rows() == [(age, stale)]

@@ -1,14 +1,17 @@
 """`make_store`: opens one store of each kind, empty, on servers that last as long as the file's tests."""
 
+import contextlib
 import functools
 import itertools
 
 import pytest
 
-from headwater.online_stores import open_store
-from tests.online_stores.servers import BINARIES, clustered, serving
+import headwater as hw
+from headwater.testing import split_store
+from headwater.testing.split_store import open_split
+from tests.online_stores.servers import BINARIES, clustered, serving, serving_postgres
 
-STORES = ["lmdb", "redis", "cluster", *(["valkey"] if "valkey-server" in BINARIES else [])]
+STORES = ["lmdb", "redis", "cluster", "postgres", "split", *(["valkey"] if "valkey-server" in BINARIES else [])]
 _NUMBERS = itertools.count()
 
 
@@ -30,8 +33,41 @@ def cluster_url(tmp_path_factory):
         yield f"redis+cluster://127.0.0.1:{servers[0].port}"
 
 
+@pytest.fixture(scope="module")
+def postgres_url():
+    with serving_postgres() as server:
+        yield f"{server.address}/postgres"
+
+
+@pytest.fixture
+def split_places(tmp_path):
+    """Where the processes of a table and a state answer, which are empty."""
+    with split_store.serving(tmp_path) as places:
+        yield places
+
+
 @pytest.fixture(params=STORES)
 def make_store(request, tmp_path):
+    if request.param == "split":
+        return functools.partial(open_split, request.getfixturevalue("split_places"))
     if request.param == "lmdb":
-        return functools.partial(open_store, f"lmdb:{tmp_path}/store?size=1GB")
-    return functools.partial(open_store, f"{request.getfixturevalue(request.param + '_url')}?prefix=test{next(_NUMBERS)}")
+        return functools.partial(hw.operations.open_store, f"lmdb:{tmp_path}/store?size=1GB")
+    return functools.partial(hw.operations.open_store, f"{request.getfixturevalue(request.param + '_url')}?prefix=test{next(_NUMBERS)}")
+
+
+@pytest.fixture(params=["cluster", "split"])
+def opening(request, tmp_path):
+    """Opens stores: the same one again and again, or another one by its name."""
+    prefix, places = f"half{next(_NUMBERS)}", {}
+    with contextlib.ExitStack() as stack:
+
+        def opened(name=""):
+            if request.param == "cluster":
+                store = hw.operations.open_store(f"{request.getfixturevalue('cluster_url')}?prefix={prefix}{name}")
+            else:
+                if name not in places:
+                    places[name] = stack.enter_context(split_store.serving(tmp_path / f"split{name}"))
+                store = open_split(places[name])
+            return stack.enter_context(contextlib.closing(store))
+
+        yield opened

@@ -2,14 +2,17 @@
 
 import contextlib
 import os
+import pwd
 import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +110,106 @@ class Server:
             self.kill()
 
 
+class PostgresServer:
+    """A PostgreSQL server of the test's own, with one database; it can be killed, stopped for a while, and started again."""
+
+    def __init__(self, *options):
+        pytest.importorskip("psycopg", reason="needs the extra postgres")
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [p for p in [shutil.which("postgres")] if p]
+        if not found:
+            pytest.skip("needs PostgreSQL's own binaries: apt-get install postgresql")
+        self._binaries, self._options, self.port = Path(found[-1]).parent, options, free_port()
+        self.data = Path(tempfile.mkdtemp(prefix="headwater-postgres-"))
+        owner = _server_owner()
+        if owner:
+            os.chown(self.data, owner.pw_uid, owner.pw_gid)
+        as_owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
+        self._quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": self.data, **as_owner}
+        made = [
+            self._binaries / "initdb",
+            "-D",
+            self.data / "db",
+            "-U",
+            "headwater",
+            "--auth=trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]
+        subprocess.run(made, check=True, **self._quiet)
+        self.start()
+
+    @property
+    def address(self):
+        """Without a database; it has one, `postgres`."""
+        return f"postgresql://headwater@127.0.0.1:{self.port}"
+
+    def start(self):
+        import psycopg
+
+        options = ["-p", str(self.port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", *self._options]
+        self.process = subprocess.Popen([self._binaries / "postgres", "-D", self.data / "db", *options], **self._quiet)
+        until = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(f"{self.address}/postgres").close()
+                return
+            except psycopg.OperationalError:
+                assert self.process.poll() is None, "PostgreSQL did not start"
+                assert time.monotonic() < until, "PostgreSQL does not come up"
+                time.sleep(0.05)
+
+    def kill(self):
+        """End all of its processes without a word; they share memory, and the children end when the first of them has."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        until = time.monotonic() + 30
+        while self._backends():
+            assert time.monotonic() < until, "its children live on"
+            time.sleep(0.01)
+
+    def pause(self):
+        for pid in [self.process.pid, *self._backends()]:
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self):
+        for pid in [self.process.pid, *self._backends()]:
+            os.kill(pid, signal.SIGCONT)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)  # a fast shutdown
+            self.process.wait(timeout=30)
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def _backends(self):
+        """The processes that work in its folder, but for the first."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdecimal() and Path(entry / "cwd").readlink() == self.data / "db" and int(entry.name) != self.process.pid:
+                    found.append(int(entry.name))
+        return found
+
+
+def _server_owner():
+    """Whom the server runs as: root it refuses."""
+    if os.geteuid():
+        return None
+    names = {entry.pw_name: entry for entry in pwd.getpwall()}
+    return names.get("postgres") or names["nobody"]
+
+
+@contextmanager
+def serving_postgres(*options):
+    server = PostgresServer(*options)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
 @contextmanager
 def serving(folder, *options, binary="redis-server"):
     server = Server(folder, *options, binary=binary)
@@ -130,12 +233,15 @@ def clustered(folder, *options, masters=3):
             with server.client as client:
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-                client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
-        until = time.monotonic() + 30
-        for server in servers:
-            while not whole(server, masters):
-                assert time.monotonic() < until, "the cluster does not come together"
-                time.sleep(0.05)
+        until, again = time.monotonic() + 30, 0.0
+        while not all(whole(server, masters) for server in servers):
+            assert time.monotonic() < until, "the cluster does not come together"
+            if time.monotonic() > again:  # a handshake that a busy machine answers too late is given up, and never repeated
+                again = time.monotonic() + 2
+                for server in servers[1:]:
+                    with server.client as client:
+                        client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
+            time.sleep(0.05)
         yield servers
     finally:
         for server in servers:

@@ -1,68 +1,26 @@
-"""A writer that dies amid a commit on a cluster: whatever is read next, and however it is cut into commits, every count is exact."""
+"""A writer that dies between any two steps of a commit, in stores that are log first: every count is exact, or the store is refused.
+
+The stores are a cluster of Redis, and a table and a state in processes of their own.
+"""
 
 import contextlib
 import itertools
 from datetime import datetime
 
-import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, LostError
-from headwater.online.feature_reader import OnlineView
-from headwater.online_stores import open_store
+from headwater.online_stores.backup import restore_into
 from headwater.online_stores.keyspace import OFFSET, RECORD, number
-from headwater.online_stores.redis import lua as scripts
-from headwater.online_stores.redis.commands import RedisCall
+from headwater.testing.split_store import RemoteState
 from headwater.testing.stores import record
-from tests.flow import Flow, at, micros, streaming_view
-
-KEYS = 30
-NUMBERS = itertools.count()
-
-
-@pytest.fixture
-def opening(cluster_url):
-    """Opens stores of a cluster: the same one again and again, or another one by its name."""
-    prefix = f"half{next(NUMBERS)}"
-    with contextlib.ExitStack() as stack:
-        yield lambda name="": stack.enter_context(contextlib.closing(open_store(f"{cluster_url}?prefix={prefix}{name}")))
-
-
-class Dead(BaseException):
-    """What a process that was killed meets: nothing of it runs on, and nothing reaches a server."""
-
-
-def dies(store, when):
-    """Have the store's process die at its next commit of records: when the first group, some, or all of them are written."""
-    run, dead = store._servers.run, []
-
-    def dying(calls, **how):
-        if dead:
-            raise Dead
-        groups = calls[0].command is scripts.GROUP
-        if groups and when != "before its offsets":
-            run(calls[: 1 if when == "after a group" else len(calls) // 2], **how)
-        if groups and when == "before its offsets":
-            run(calls, **how)
-        if groups:
-            dead.append(True)
-            raise Dead
-        return run(calls, **how)
-
-    store._servers.run = dying
-
-
-WHEN = ["after a group", "amid its groups", "before its offsets"]
+from tests.flow import Flow, at, streaming_view
+from tests.online_stores.steps import KEYS, Dead, Steps, read, roll_back
 
 
 def event(n, *, second=None, key=None, **more):
     return {"key": n % KEYS if key is None else key, "amount": float(2 ** (n % 20)), "at": 10 + n if second is None else second, **more}
-
-
-def read(view, store, second):
-    served = OnlineView(view, store).read(pl.DataFrame({"key": range(KEYS)}), micros(second))
-    return [series.to_list() for series in served.features]
 
 
 plain = [event(n) for n in range(120)]
@@ -83,7 +41,6 @@ CASES = {
     "events that wait, with ids": ([e | {"id": f"e{n % 90}"} for n, e in enumerate(held)], {"id": str}, IDS),
     "corrections": (images, {"id": str, "known": datetime, "gone": bool}, IDS | {"known_at_field": "known", "changes": "gone"}),
 }
-CUTS = {"as before": [40, 80, 120], "shorter": [45, 61, 79, 80, 120], "longer": [95, 120], "all at once": [120]}
 
 
 def view_of(schema, source):
@@ -91,32 +48,88 @@ def view_of(schema, source):
     return streaming_view(source={"stream": stream} | source)
 
 
-@pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
-@pytest.mark.parametrize("when", WHEN)
+SENT = {"then": [120], "in pieces": [85, 99, 120], "with nothing between": [80, 80, 120]}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("events", "schema", "source"), CASES.values(), ids=CASES)
-def test_what_is_read_again_counts_once(events, schema, source, when, cuts, opening, tmp_path):
+def test_killed_between_every_two_steps(events, schema, source, opening, tmp_path):
+    """Once during the commit, and once more while the next process takes over."""
     view = view_of(schema, source)
-    store = opening()
-    flow = Flow([view], store, tmp_path / "archive")
-    flow.send(events[:40], 1000)
-    dies(store, when)
-    with pytest.raises(Dead):
-        flow.send(events[40:80], 1100)
-    store = opening()
-    flow = Flow([view], store, tmp_path / "archive")
-    assert flow.offset == 40
+    exact = {}
+    for die_at in itertools.count():
+        store = opening(f"at{die_at}")
+        flow = Flow([view], store, tmp_path / f"archive{die_at}")
+        flow.send(events[:40], 1000)
+        steps = Steps(store, die_at)
+        try:
+            flow.send(events[40:80], 1100)
+        except Dead:
+            store = opening(f"at{die_at}")
+            Steps(store, die_at % 9)
+            with contextlib.suppress(Dead):
+                Flow([view], store, tmp_path / f"archive{die_at}")
+        store = opening(f"at{die_at}")
+        flow = Flow([view], store, tmp_path / f"archive{die_at}")
+        decided = die_at > 0
+        assert flow.offset == (80 if decided else 40), "the first step decides"
+        cuts = list(SENT.values())[die_at % len(SENT)]
+        go_on(flow, events, cuts)
+        key = (decided, *cuts)
+        if key not in exact:
+            whole = opening(f"whole{len(exact)}")
+            other = Flow([view], whole, tmp_path / f"other{die_at}")
+            other.send(events[:40], 1000)
+            if decided:
+                other.send(events[40:80], 1100)
+            go_on(other, events, cuts)
+            exact[key] = read(view, whole, 1401)
+        assert read(view, store, 1401) == exact[key], f"killed before step {die_at}"
+        assert store.outrun == 0
+        if steps.count < die_at:
+            break
+    assert die_at > 3, "it died between steps"
+    assert sum(exact[key][0]) > 30
+
+
+def go_on(flow, events, cuts):
     for now, end in enumerate(cuts, 1110):
         flow.send(events[flow.offset : end], now)
     flow.send([], 1400)
-    whole = opening("whole")
-    other = Flow([view], whole, tmp_path / "other")
-    other.send(events[:40], 1000)
-    for now, end in enumerate(cuts, 1110):
-        other.send(events[other.offset : end], now)
-    other.send([], 1400)
-    assert read(view, store, 1401) == read(view, whole, 1401)
-    assert sum(read(view, whole, 1401)[0]) > 30
-    assert store.outrun == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("commits", [1, 2])
+def test_a_state_that_is_rolled_back_is_refused_or_was_not_ahead(commits, opening, tmp_path):
+    """After each step of the last of the commits that are forgotten; by the process that goes on, and by every one that comes."""
+    view, refused = view_of({}, {}), 0
+    for die_at in itertools.count():
+        store = opening(f"back{die_at}")
+        flow = Flow([view], store, tmp_path / f"archive{die_at}")
+        flow.send(plain[:40], 1000)
+        before = list(store.state.snapshot())
+        steps = Steps(store)
+        if commits == 2:
+            flow.send(plain[40:60], 1050)
+        steps.die_at = steps.count + die_at
+        with contextlib.suppress(Dead):
+            flow.send(plain[40 + 20 * (commits - 1) : 80], 1100)
+        over, steps.die_at = steps.count < steps.die_at, None
+        roll_back(opening(f"back{die_at}").state, before)
+        if steps.table:
+            refused += 1
+            with pytest.raises(FencedError):
+                flow.send(plain[80:], 1200)
+            for _ in range(2):
+                with pytest.raises(LostError, match=r"holds records of commits that .* has lost.*rebuild it from the archive"):
+                    Flow([view], opening(f"back{die_at}"), tmp_path / f"archive{die_at}")
+        else:
+            store = opening(f"back{die_at}")
+            go_on(Flow([view], store, tmp_path / f"again{die_at}"), plain, [120])
+            assert sum(read(view, store, 1401)[0]) == 120
+        if over:
+            break
+    assert refused > 2
 
 
 def records_of(store):
@@ -132,91 +145,86 @@ def commit(store, to, expected, records=SOME):
     store.commit({OWN: number(to)} | {key + b"\0p": record(to) for key in records}, {OWN: before})
 
 
-def half(store, to, expected, when="amid its groups"):
-    dies(store, when)
-    with pytest.raises(Dead):
-        commit(store, to, expected)
-
-
-def test_half_of_a_commit_is_undone_once_and_for_all(opening):
+@pytest.mark.slow
+def test_half_of_a_commit_is_finished_once_and_for_all(opening):
     store = opening()
     store.mend(OWN)
     commit(store, 1, None, SOME[:25])
-    half(store, 2, 1)
+    Steps(store, 2)
+    with pytest.raises(Dead):
+        commit(store, 2, 1)
     other = opening()
     assert records_of(other) == {record(1), record(2)}
     with pytest.raises(FencedError):
-        commit(other, 2, 1)  # it may have read what is to be undone
-    dies_undoing(opening())
+        commit(other, 2, 1)  # it may have read what was not finished
+    assert records_of(other) == {record(2)}
     for _ in range(2):
         other.mend(OWN)
-        assert {key for key, _ in other.scan(RECORD)} == {key + b"\0p" for key in SOME[:25]}, "what was not there is not there"
-        assert records_of(other) == {record(1)}
-    commit(other, 2, 1)
-    other.mend(OWN)
-    assert records_of(other) == {record(2)}
-
-
-def dies_undoing(store):
-    run = store._servers.run
-
-    def dying(calls, **how):
-        if calls[0].command is not scripts.UNDO:
-            return run(calls, **how)
-        run(calls[:128], **how)
-        raise Dead
-
-    store._servers.run = dying
-    with pytest.raises(Dead):
-        store.mend(OWN)
+        assert {key for key, _ in other.scan(RECORD)} == {key + b"\0p" for key in SOME}
+        assert records_of(other) == {record(2)}
+    commit(other, 3, 2)
+    assert records_of(other) == {record(3)}
 
 
 def test_who_was_slow_writes_no_half_of_a_commit_later(opening):
-    """It was stopped between its groups, or before its offsets, while another took its partition."""
-    slow, other = opening(), opening()
-    slow.mend(OWN)
-    commit(slow, 1, None)
-    run = slow._servers.run
-    for stop in (scripts.GROUP, scripts.COMMIT):
+    """It was stopped before each of its steps, while another took its partition."""
+    for stop_at in range(1, 5):
+        slow, other = opening(f"slow{stop_at}"), opening(f"slow{stop_at}")
+        slow.mend(OWN)
+        commit(slow, 1, None)
+        steps = Steps(slow)
 
-        def stopped(calls, stop=stop, **how):
-            if calls[0].command is stop:
-                slow._servers.run = run
-                if stop is scripts.GROUP:
-                    run(calls[:5], **how)
+        def overtaken(steps=steps, other=other, stop_at=stop_at):
+            steps.count += 1
+            if steps.count == stop_at + 1:
                 other.mend(OWN)
-                assert records_of(other) == {record(1)}
-            return run(calls, **how)
+                assert records_of(other) == {record(2)}
+                commit(other, 3, 2)
 
-        slow._servers.run = stopped
+        steps.step = overtaken
+        if not isinstance(slow.state, RemoteState):
+            steps.table_step = overtaken
+        else:
+            slow.state.before = slow.table.before = overtaken
         with pytest.raises(FencedError):
             commit(slow, 2, 1)
-        assert records_of(other) == {record(1)}
+        assert records_of(other) == {record(3)}
+        for expected in (1, 2, 3):
+            with pytest.raises(FencedError):
+                commit(slow, 4, expected)
         slow.mend(OWN)
-    with pytest.raises(FencedError):
-        commit(other, 2, 1)
-    commit(slow, 2, 1)
+        with pytest.raises(FencedError):
+            commit(other, 4, 3)
+        commit(slow, 4, 3)
 
 
-@pytest.mark.parametrize("forgotten", [1, 2])
-def test_offsets_that_are_forgotten_while_records_are_not(forgotten, opening):
-    """As a master that writes to its disk once a second forgets them. One commit can be undone; that there were more, everybody finds."""
+def test_a_commit_of_no_writer_is_compared_shard_by_shard(opening):
+    """As compaction commits: while the partition's writer goes on."""
     store = opening()
     store.mend(OWN)
-    for to in (1, 2, 3):
-        if to == 4 - forgotten:
-            names = [store._base + end for end in (b":state", b":turns", b":done")]
-            kept = [store._servers.run([RedisCall(name, ("DUMP", name))])[0] for name in names]
-        commit(store, to, None if to == 1 else to - 1)
-    for name, value in zip(names, kept, strict=True):
-        store._servers.run([RedisCall(name, ("RESTORE", name, 0, value, "REPLACE"))])
-    if forgotten == 1:
-        store = opening()
-        store.mend(OWN)
-        assert records_of(store) == {record(2)}
-        commit(store, 3, 2)
-    for _ in range(5 * (forgotten - 1)):
-        with pytest.raises(LostError, match="has lost offsets that records depend on"):
-            opening().mend(OWN)
-        with pytest.raises(FencedError):
-            commit(opening(), 2, 1)
+    commit(store, 1, None)
+    keys = [key + b"\0p" for key in SOME]
+    compact = {key: record(1, b"less") for key in keys}
+    commit(store, 2, 1)
+    with pytest.raises(FencedError):
+        store.commit(compact, dict.fromkeys(keys, record(1)))
+    assert records_of(store) == {record(2)}
+    store.commit(dict.fromkeys(keys[:10]) | dict.fromkeys(keys[10:], record(2, b"less")), dict.fromkeys(keys, record(2)))
+    assert records_of(store) == {record(2, b"less")}
+    commit(store, 3, 2)
+    assert (records_of(store), len(list(store.scan(RECORD))), store.outrun) == ({record(3)}, 50, 0)
+
+
+def test_a_backup_has_no_half_of_a_commit(opening, tmp_path):
+    store = opening()
+    store.mend(OWN)
+    commit(store, 1, None)
+    Steps(store, 2)
+    with pytest.raises(Dead):
+        commit(store, 2, 1)
+    opening().backup(tmp_path / "backup")
+    other = opening("restored")
+    restore_into(tmp_path / "backup", other)
+    assert (records_of(other), other.get([OWN])) == ({record(2)}, [number(2)])
+    other.mend(OWN)
+    commit(other, 3, 2)

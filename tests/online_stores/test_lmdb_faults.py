@@ -12,8 +12,8 @@ from random import Random
 
 import pytest
 
+import headwater as hw
 from headwater.errors import StoreError
-from headwater.online_stores import open_store
 from headwater.online_stores.keyspace import OFFSET, RECORD, as_number, number
 from headwater.testing.processes import Process
 from headwater.testing.stores import killed_commits_are_whole, record
@@ -41,7 +41,7 @@ def holds(store, steps):
 
 
 def test_a_full_map(tmp_path):
-    store = open_store(f"lmdb:{tmp_path}/s?size=5MB")
+    store = hw.operations.open_store(f"lmdb:{tmp_path}/s?size=5MB")
     made, said = fill(store)
     assert made >= 3
     assert "Nothing was written. It has reached its size= limit: give more" in said
@@ -51,11 +51,11 @@ def test_a_full_map(tmp_path):
     store.commit({KEY: number(made)}, {})
     store.commit({RECORD + b"1": record(1, bytes(500_000)), RECORD + b"2": b""}, {})
     store.close()
-    larger = open_store(f"lmdb:{tmp_path}/s?size=20MB")
+    larger = hw.operations.open_store(f"lmdb:{tmp_path}/s?size=20MB")
     holds(larger, made)
     assert fill(larger)[0] > made
     larger.close()
-    reader = open_store(f"lmdb:{tmp_path}/s?size=1MB", readonly=True)  # only what writes is bounded
+    reader = hw.operations.open_store(f"lmdb:{tmp_path}/s?size=1MB", readonly=True)  # only what writes is bounded
     assert as_number(reader.get([KEY])[0]) > made
     reader.close()
 
@@ -74,21 +74,21 @@ def small_disk(folder):
 def test_a_full_disk(tmp_path):
     with small_disk(tmp_path / "disk"):
         (tmp_path / "disk" / "other").write_bytes(bytes(500_000))
-        with contextlib.closing(open_store(f"lmdb:{tmp_path}/disk/s")) as store:
+        with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/disk/s")) as store:
             made, said = fill(store)
             assert made >= 1
             assert "Nothing was written. Make room on the disk" in said
             holds(store, made)
             (tmp_path / "disk" / "other").unlink()
             assert fill(store)[0] > made
-        with contextlib.closing(open_store(f"lmdb:{tmp_path}/disk/s")) as again:
+        with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/disk/s")) as again:
             assert as_number(again.get([KEY])[0]) > made
 
 
 def fill_up_to(pipe, folder, most):
     """Where files may not grow beyond so many bytes."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    store = open_store(f"lmdb:{folder}")
+    store = hw.operations.open_store(f"lmdb:{folder}")
     _, before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, before))
     first = fill(store)
@@ -107,7 +107,7 @@ def test_a_file_that_may_not_grow(tmp_path):
 def as_nobody(pipe, folder, readonly):
     os.seteuid(NOBODY)
     try:
-        store = open_store(f"lmdb:{folder}", readonly=readonly)
+        store = hw.operations.open_store(f"lmdb:{folder}", readonly=readonly)
         pipe.send(store.get([b"o"]))
     except StoreError as error:
         pipe.send(str(error))
@@ -116,7 +116,7 @@ def as_nobody(pipe, folder, readonly):
 @pytest.mark.parametrize("readonly", [False, True])
 def test_a_folder_that_may_not_be_written(tmp_path, readonly):
     folder = tmp_path / "s"
-    store = open_store(f"lmdb:{folder}")
+    store = hw.operations.open_store(f"lmdb:{folder}")
     store.commit({b"o": b"1"}, {})
     store.close()
     for place in (folder, *folder.iterdir()):
@@ -127,45 +127,45 @@ def test_a_folder_that_may_not_be_written(tmp_path, readonly):
         said = Process(as_nobody, folder, readonly).answer()
     else:
         with pytest.raises(StoreError) as caught:
-            open_store(f"lmdb:{folder}", readonly=readonly)
+            hw.operations.open_store(f"lmdb:{folder}", readonly=readonly)
         said = str(caught.value)
     assert "cannot be opened" in said
     assert "Give the process the right to write there" in said
     for place in (folder, *folder.iterdir()):
         place.chmod(0o755)
-    again = open_store(f"lmdb:{folder}")
+    again = hw.operations.open_store(f"lmdb:{folder}")
     assert again.get([b"o"]) == [b"1"]
     again.close()
 
 
 def test_what_is_no_store(tmp_path):
     with pytest.raises(StoreError, match="there is no online store in"):
-        open_store(f"lmdb:{tmp_path}", readonly=True)
+        hw.operations.open_store(f"lmdb:{tmp_path}", readonly=True)
     (tmp_path / "data.mdb").write_bytes(b"no store" * 10_000)
     with pytest.raises(StoreError, match="cannot be opened"):
-        open_store(f"lmdb:{tmp_path}")
+        hw.operations.open_store(f"lmdb:{tmp_path}")
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be opened"):
-        open_store(f"lmdb:{tmp_path}/file")
+        hw.operations.open_store(f"lmdb:{tmp_path}/file")
 
 
 def test_a_store_is_opened_once_in_a_process(tmp_path):
-    store = open_store(f"lmdb:{tmp_path}/s")
+    store = hw.operations.open_store(f"lmdb:{tmp_path}/s")
     with pytest.raises(StoreError, match="share what open_store returned"):
-        open_store(f"lmdb:{tmp_path}/s")
+        hw.operations.open_store(f"lmdb:{tmp_path}/s")
     store.close()
 
 
 def test_a_reader_cannot_write(tmp_path):
-    open_store(f"lmdb:{tmp_path}/s").close()
-    reader = open_store(f"lmdb:{tmp_path}/s", readonly=True)
+    hw.operations.open_store(f"lmdb:{tmp_path}/s").close()
+    reader = hw.operations.open_store(f"lmdb:{tmp_path}/s", readonly=True)
     with pytest.raises(StoreError, match="cannot be written"):
         reader.commit({b"o": b""}, {})
     reader.close()
 
 
 def test_a_second_writer_waits_for_the_lease(tmp_path):
-    store = open_store(f"lmdb:{tmp_path}/s")
+    store = hw.operations.open_store(f"lmdb:{tmp_path}/s")
     order = []
 
     def second():
@@ -182,12 +182,13 @@ def test_a_second_writer_waits_for_the_lease(tmp_path):
     store.close()
 
 
+@pytest.mark.slow
 def test_twenty_kills_amid_commits(tmp_path):
-    killed_commits_are_whole(functools.partial(open_store, f"lmdb:{tmp_path}/s"), Random(1), kills=20)
+    killed_commits_are_whole(functools.partial(hw.operations.open_store, f"lmdb:{tmp_path}/s"), Random(1), kills=20)
 
 
 def test_a_backup_while_commits_are_made(tmp_path):
-    store = open_store(f"lmdb:{tmp_path}/s")
+    store = hw.operations.open_store(f"lmdb:{tmp_path}/s")
     stop = threading.Event()
 
     def write():
@@ -202,7 +203,7 @@ def test_a_backup_while_commits_are_made(tmp_path):
         for place in range(5):
             time.sleep(0.02)
             store.backup(tmp_path / f"b{place}")
-            copy = open_store(f"lmdb:{tmp_path}/b{place}", readonly=True)
+            copy = hw.operations.open_store(f"lmdb:{tmp_path}/b{place}", readonly=True)
             assert len({value for _, value in copy.scan(b"a")}) <= 1
             copy.close()
     finally:
@@ -213,7 +214,7 @@ def test_a_backup_while_commits_are_made(tmp_path):
 
 def test_a_scan_that_is_read_slowly_does_not_make_the_file_grow(tmp_path):
     """Commits replace pages; an open read transaction would keep each of them, for the life of the file."""
-    with contextlib.closing(open_store(f"lmdb:{tmp_path}/s")) as store:
+    with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
         for part in range(4):
             store.commit({b"o%d%04d" % (part, n): bytes(1000) for n in range(1000)}, {})
         store.commit({}, {})

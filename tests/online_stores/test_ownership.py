@@ -9,10 +9,8 @@ import headwater as hw
 from headwater.errors import StoreError
 from headwater.ingestion.ingest import ingest
 from headwater.jobs.compact_views import compact_store
-from headwater.monitoring.status import status
 from headwater.online_stores import ownership
 from headwater.online_stores.redis.redis_store import RedisStore
-from headwater.serving.service import Service
 from tests.flow import at, clock, home  # noqa: F401 (fixtures)
 from tests.online_stores.servers import serving
 
@@ -23,10 +21,10 @@ ALICE, BOB = 3, 2
 @pytest.fixture(params=["lmdb", "redis"])
 def store(request, tmp_path):
     if request.param == "lmdb":
-        with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
+        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
             yield made
     else:
-        with serving(tmp_path / "redis") as server, closing(hw.open_store(server.url)) as made:
+        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as made:
             yield made
 
 
@@ -64,9 +62,10 @@ def count(of, store, project=None):
 
 
 def run(made, store, folder, **more):
-    hw.ingest(made, store, folder=folder, http=None, once=True, allow_unapplied=True, **more)
+    hw.ingest(made, store, data_dir=folder, listen=None, once=True, options=hw.IngestOptions(allow_unapplied=True, **more))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [True, False], ids=["one stream", "two streams of one name"])
 @pytest.mark.parametrize("ids", [{}, {"id_field": "id"}], ids=["no ids", "ids"])
 def test_two_projects_share_nothing(store, tmp_path, clock, alike, ids):
@@ -89,12 +88,12 @@ def test_two_projects_share_nothing(store, tmp_path, clock, alike, ids):
         run(one, store, tmp_path)
     assert (count(mine, store), count(other, store, "bob")) == (ALICE + 2 * alike, sent + 2)
     for one, expected in ((alice, ALICE + 2 * alike), (bob, sent + 2)):
-        (parity,) = hw.parity(one, store=store, folder=tmp_path, at=at(120))
+        (parity,) = hw.parity(one, store=store, data_dir=tmp_path, at=at(120))
         assert (parity.mismatches, parity.events) == ([], expected)
-        seen = status(one, store=store, folder=tmp_path, at=at(100))
-        assert ([v.stands for v in seen.views], [s.archived for s in seen.streams]) == (["current"], [expected])
+        seen = hw.status(one, store=store, data_dir=tmp_path, at=at(100))
+        assert ([v.state for v in seen.views], [s.archived for s in seen.streams]) == (["current"], [expected])
     assert {place.name for place in (tmp_path / "archive").iterdir()} == {"events", "bob.events"}
-    assert hw.forget(bob, ["view"], store=store) == {"view": 1}
+    assert hw.operations.forget(bob, ["view"], store=store) == {"view": 1}
     assert count(mine, store) == ALICE + 2 * alike
 
 
@@ -105,13 +104,13 @@ def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clo
     run(project("alice", view(tmp_path / "ours")), store, tmp_path)
     other = project("bob", view(tmp_path / "ours"))
     calls = {
-        "status": lambda: hw.status(other, store=store, folder=tmp_path),
-        "parity": lambda: hw.parity(other, store=store, folder=tmp_path),
-        "forget": lambda: hw.forget(other, ["view"], store=store),
+        "status": lambda: hw.status(other, store=store, data_dir=tmp_path),
+        "parity": lambda: hw.parity(other, store=store, data_dir=tmp_path),
+        "forget": lambda: hw.operations.forget(other, ["view"], store=store),
         "compact": lambda: compact_store(other, store=store),
-        "explain": lambda: hw.explain(other, "view__count_1h", {"key": "a"}, store=store, folder=tmp_path),
-        "erase": lambda: hw.erase(other, {"key": "a"}, store=store, folder=tmp_path),
-        "serve": lambda: Service(other, store),
+        "explain": lambda: hw.explain(other, "view__count_1h", {"key": "a"}, store=store, data_dir=tmp_path),
+        "erase": lambda: hw.operations.erase(other, {"key": "a"}, store=store, data_dir=tmp_path),
+        "serve": lambda: hw.operations.Service(other, store),
     }
     with pytest.raises(StoreError, match="belongs to project 'alice', and this is project 'bob'"):
         calls[call]()
@@ -121,7 +120,7 @@ def test_who_comes_first_owns_a_store(store, tmp_path, clock):
     clock(100)
     send(tmp_path / "ours", ALICE)
     assert ownership.owner(store) is None
-    ingest(project("alice", view(tmp_path / "ours")), store, folder=tmp_path, once=True)
+    ingest(project("alice", view(tmp_path / "ours")), store, data_dir=tmp_path, once=True)
     assert ownership.owner(store) == "alice"
 
 
@@ -137,20 +136,23 @@ def test_a_store_of_the_format_before_is_filled_again(tmp_path, clock):
     of = mine.models[0].features.views[0]
     send(tmp_path / "ours", ALICE)
     run(mine, url, tmp_path)
-    with closing(hw.open_store(url)) as store:
-        old: dict[bytes, bytes | None] = {keyspace.FORMAT_KEY: keyspace.OLDER, keyspace.OWNER: None}
+    with closing(hw.operations.open_store(url)) as store:
+        old: dict[bytes, bytes | None] = {keyspace.FORMAT_KEY: b"1", keyspace.OWNER: None}
         for key, value in store.scan(keyspace.PROGRESS):
             old[key] = msgspec.msgpack.encode(msgspec.structs.replace(read_progress(value), views={}, rules={}))
-        for key, value in store.scan(keyspace.state(of.tiles_fingerprint)):
-            old[key] = encoded(msgspec.structs.replace(decoded(value), coverage=""))
-        for key, _ in store.scan(keyspace.records(of.tiles_fingerprint)):
+        for key, value in store.scan(keyspace.stream_state(of.tiles_fingerprint)):
+            old |= {key: None, keyspace.STATE + key[1:]: encoded(msgspec.structs.replace(decoded(value), coverage=""))}
+        for key, _ in store.scan(keyspace.records(of.record_group)):
             old[key] = None  # as if it had missed what was ingested meanwhile
         store.commit(old, {})
+    with pytest.raises(StoreError, match="migrate it with `headwater store migrate`"):
+        run(mine, url, tmp_path)
+    assert hw.operations.migrate_store(mine, store=url).before == "1"
     assert count(of, url) is None
     run(mine, url, tmp_path)
     assert count(of, url) == ALICE
-    with closing(hw.open_store(url)) as store:
+    with closing(hw.operations.open_store(url)) as store:
         assert store.get([keyspace.FORMAT_KEY]) == [keyspace.FORMAT]
         store.commit({keyspace.FORMAT_KEY: b"9"}, {})
-    with pytest.raises(StoreError, match="has format b'9', and this version of headwater reads b'2'"):
-        hw.open_store(url)
+    with pytest.raises(StoreError, match="has format b'9', and this version of headwater reads b'3'"):
+        hw.operations.open_store(url)

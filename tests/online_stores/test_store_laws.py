@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.testing import stores
+from tests.effort import tries
 
 
 @pytest.mark.parametrize("law", stores.LAWS)
@@ -14,7 +15,7 @@ def test_law(law, make_store):
     stores.LAWS[law](make_store, Random(0))
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(30), suppress_health_check=list(HealthCheck))
 @given(random=st.randoms(use_true_random=False))
 def test_any_store_is_a_map(make_store, random):
     stores.it_is_a_map(make_store, random)

@@ -6,19 +6,20 @@ import itertools
 import polars as pl
 import pytest
 
+import headwater as hw
 from headwater.errors import FencedError
-from headwater.online.feature_reader import OnlineView
-from headwater.online_stores import open_store
+from headwater.online.view_reader import OnlineView
 from tests.flow import Flow, micros, streaming_view
 
 NUMBERS = itertools.count()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["redis", "cluster"])
 def test_an_event_that_is_held_is_released_by_its_owner_alone(kind, request):
     url, view = f"{request.getfixturevalue(kind + '_url')}?prefix=owners{next(NUMBERS)}", streaming_view()
     with contextlib.ExitStack() as stack:
-        stores = [stack.enter_context(contextlib.closing(open_store(url))) for _ in range(2)]
+        stores = [stack.enter_context(contextlib.closing(hw.operations.open_store(url))) for _ in range(2)]
         first = Flow([view], stores[0], None)
         first.send([{"key": 1, "amount": 2.0, "at": 5}, {"key": 1, "amount": 3.0, "at": 50}], now=10)
         second = Flow([view], stores[1], None)  # the first is stopped meanwhile, and then goes on as if nothing had been

@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.definitions.base import HeadwaterWarning
 from headwater.definitions.enriched import known_column, over
 from headwater.definitions.feature_service import Enriched
-from headwater.definitions.feature_view import FeatureRef
-from headwater.errors import DefinitionError
+from headwater.errors import DefinitionError, HeadwaterWarning
 from headwater.testing import cases
 from headwater.testing.conformance import bits
 from headwater.testing.naive import accepted, agree, evaluate, visible
 from headwater.testing.naive_time import as_micros, as_of
+from tests.effort import tries
 from tests.semantics.payments import asked, at, by_card, listed, payments_of, rated_payments
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,7 +70,7 @@ def _all_columns(source):
 
 def _last_known(view, feature, events, row):
     times = as_of(view.freshness, as_micros(row["timestamp"]))
-    wanted = [row[f.name if isinstance(f := view.request_key(key), FeatureRef) else f] for key in view.keys]
+    wanted = [row[f.name if isinstance(f := view.request_key(key), hw.FeatureRef) else f] for key in view.keys]
     if times is None or None in wanted:
         return -1
     counted = [
@@ -167,7 +166,7 @@ def _chain(random, late, depth):
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("late", [False, True], ids=["in order", "late"])
 def test_chained_views_are_the_naive_ones(late, depth):
-    @settings(max_examples=[40, 25, 8][depth - 1])  # each level asks the reference for features of each event below it
+    @settings(max_examples=tries([40, 25, 8][depth - 1]))  # each level asks the reference for features of each event below it
     @given(random=st.randoms(use_true_random=False))
     def law(random):
         with warnings.catch_warnings():
@@ -184,7 +183,10 @@ def test_rows_in_any_order_and_any_number_of_threads_give_the_same_bits():
             view, _, rows = _chain(Random(seed), True, 2)
         mixed = _over(view, lambda frame, seed=seed: frame.sample(fraction=1, shuffle=True, seed=seed))
         asked = pl.DataFrame(rows, schema={"key": pl.Int64, "timestamp": pl.Datetime("us", "UTC")})
-        first, again = (hw.get_historical_features(v, asked, threads=t).select(view.feature_names) for v, t in ((view, 1), (mixed, 4)))
+        first, again = (
+            hw.get_historical_features(v, asked, resources=hw.Resources(threads=t)).select(view.feature_names)
+            for v, t in ((view, 1), (mixed, 4))
+        )
         assert bits(first) == bits(again)
 
 

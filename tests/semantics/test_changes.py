@@ -10,7 +10,7 @@ import pytest
 import headwater as hw
 from headwater.aggregations import run
 from headwater.engine.local.compute import compute
-from headwater.engine.query import Query, Request
+from headwater.engine.query import AsOf, EngineRun, Query, RequestSet
 from headwater.events.read_events import Notes
 from headwater.kernel.as_of import as_of
 from headwater.testing import cases, conformance
@@ -140,6 +140,7 @@ def test_an_event_without_a_time_takes_back_what_it_was(planted):
 # ---------------------------------------------------------------- what is known at one moment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "value"),
     [
@@ -195,7 +196,11 @@ def notes_of(images, feature=None, at=DAY):
     features = [hw.sum("x") if feature is None else feature]
     view = hw.FeatureView("v", source=source, keys=["key"], features=features, windows=["7d"], freshness=hw.on_request())
     notes = Notes()
-    compute(Query(source, ["key"], view.outputs), [Request(pl.DataFrame({"key": [1]}), t, *as_of(hw.on_request(), t))], notes)
+    compute(
+        Query(source, ["key"], view.outputs),
+        [RequestSet(pl.DataFrame({"key": [1]}), t, (AsOf(*as_of(hw.on_request(), t)),))],
+        EngineRun(notes),
+    )
     return dict(notes.left_out), notes.events["pay"]
 
 
@@ -337,6 +342,7 @@ def test_hundreds_of_images_are_what_the_naive_reference_says(seed):
     conformance.compare(cases.Case(view_of(freshness), many(random, 250), asking(random, 40)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", [20, 2000])
 @pytest.mark.parametrize("freshness", [hw.streaming("1s"), hw.measured(["0s", "30s", "5m"])], ids=["streaming", "measured"])
 def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, freshness):
@@ -347,6 +353,6 @@ def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, freshn
         monkeypatch.setattr(run, "_CHUNK", chunk)
         mixed = given if not seen else given.with_events(random.sample(given.events, len(given.events)))
         asked = rows if not seen else rows.sample(fraction=1, shuffle=True, seed=chunk)
-        found = hw.get_historical_features(mixed.readable(), asked, threads=threads).sort("place")
+        found = hw.get_historical_features(mixed.readable(), asked, resources=hw.Resources(threads=threads)).sort("place")
         seen.append([[repr(v) for v in column.to_list()] for column in found.select(given.view.feature_names)])
     assert all(bits == seen[0] for bits in seen)

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.engine.local.local_engine import LocalEngine
 from headwater.errors import DataError, DefinitionError, LeakError
-from headwater.events.read_events import Notes, read_events
-from headwater.training import enrichment
+from headwater.events.read_events import Notes
 from headwater.training.feature_frames import feature_frames
 from headwater.training.requests import read_rows
 from tests.semantics.payments import NOON, asked, at, by_card, payments_of, rated_payments
@@ -56,7 +56,7 @@ def test_the_z_score_of_each_event_is_a_column_of_it():
 
 
 def test_several_levels_share_the_enriched_table(monkeypatch):
-    reads = _counted(monkeypatch)
+    queries = _watched(monkeypatch)
     payments, _, outer = rated_payments()
     again = by_card(outer.source, hw.max("card__count_1d"), name="again", windows=["1d"])
     levels = {"a": hw.Level(), "b": hw.Level(hw.batch("1h")), "late": hw.Level(known_after={payments: "1h"}), "never": hw.Level(hw.never())}
@@ -64,22 +64,21 @@ def test_several_levels_share_the_enriched_table(monkeypatch):
     rows = read_rows(asked(-1, 30), "timestamp")
     found = feature_frames(service, rows, levels, Notes())
     assert [found[name].row(0) for name in levels] == [(6, 3), (1, 1), (1, 1), (0, None)]
-    assert sorted(reads) == ["payments", "payments"]  # once as it is, and once as the late level has it
+    assert [query.source.name for query in queries if query.reach] == [
+        "payments",
+        "payments",
+    ]  # once as it is, and once as the late level has it
 
 
-def _counted(monkeypatch):
-    reads = []
-
-    def counting(source, *args):
-        reads.append(source.name)
-        return read_events(source, *args)
-
-    monkeypatch.setattr(enrichment, "read_events", counting)
-    return reads
+def _watched(monkeypatch):
+    """The queries for events of which some can matter, as they come."""
+    queries, events = [], LocalEngine.events
+    monkeypatch.setattr(LocalEngine, "events", lambda engine, query, run: (queries.append(query), events(engine, query, run))[1])
+    return queries
 
 
 def test_a_diamond_of_enriched_sources_makes_each_table_once(monkeypatch):
-    reads = _counted(monkeypatch)
+    queries = _watched(monkeypatch)
     payments = payments_of([(i, i) for i in range(5)])
     one = hw.enrich(payments, "one", [by_card(payments, hw.count())])
     two = hw.enrich(
@@ -93,25 +92,20 @@ def test_a_diamond_of_enriched_sources_makes_each_table_once(monkeypatch):
         by_card(one, hw.count(), name="n"),
     ]
     assert hw.get_historical_features(views, asked(10)).row(0)[2:] == (0 + 0 + 0 + 1 + 5 - 1 - 0, 0.0 + 1 + 2 + 3, 5)
-    assert reads == ["payments", "one", "two"]
+    assert [query.source.name for query in queries] == ["payments", "one", "two"]
 
 
 def test_only_what_is_read_is_computed(monkeypatch):
     """Other features would fail on the data; other events are not read."""
-    seen = []
-    monkeypatch.setattr(
-        enrichment,
-        "read_events",
-        lambda source, keys, columns, reach, *more: (seen.append((keys, reach)), read_events(source, keys, columns, reach, *more))[1],
-    )
+    queries = _watched(monkeypatch)
     payments = payments_of([(-24 * 60 * d, d) for d in range(9)])
     wrong = by_card(payments, hw.sum("card"), name="wrong")
     rated = hw.enrich(payments, "rated", [wrong, by_card(payments, hw.count(), windows=["1d"])])
     found = hw.get_historical_features(by_card(rated, hw.sum("card__count_1d"), name="seen"), asked(30))
     assert found.row(0)[2] == 1
-    ((keys, reach),) = seen
-    assert keys == ["at", "card"]
-    assert timedelta(microseconds=reach.last - reach.first) == timedelta(minutes=61)
+    (query,) = queries
+    assert query.keys == ["at", "card"]
+    assert timedelta(microseconds=query.reach.last - query.reach.first) == timedelta(minutes=61)
     with pytest.raises(DataError, match=r"sum\(\) takes numbers"):
         hw.get_historical_features(by_card(rated, hw.count("wrong__sum_card_1h"), name="seen"), asked(30))
 
@@ -242,7 +236,7 @@ def test_later_timestamps_of_the_base_are_refused_still():
 
 def test_a_source_whose_events_are_taken_back_is_not_enriched():
     payments = hw.Source("payments", timestamp_field="at", known_at_field="known", id_field="id", changes="is_before")
-    with pytest.raises(DefinitionError, match=r"'payments' has changes='is_before'.*aggregate this one itself"):
+    with pytest.raises(DefinitionError, match=r"'payments' has changes='is_before'.*aggregate this source itself"):
         hw.enrich(payments, "rated", [by_card(payments, hw.count())])
 
 

@@ -127,7 +127,7 @@ def test_one_key_that_holds_half_of_all_events(monkeypatch):
         windows=["1m", "lifetime"],
         freshness=hw.on_request(),
     )
-    found = hw.get_historical_features(view, pl.DataFrame(rows), threads=2)
+    found = hw.get_historical_features(view, pl.DataFrame(rows), resources=hw.Resources(threads=2))
     for name in view.feature_names:
         assert all(agree(a[name], v) for a, v in zip(evaluate(view, events, rows), found[name].to_list(), strict=True)), name
 

@@ -85,7 +85,7 @@ def test_online_is_offline(whole, commits, tmp_path, monkeypatch):
     source = hw.Source("s", stream=hw.push(schema=schema, at_least_once=True), timestamp_field="at", select=["key", "x", "y", "word"])
     view = hw.FeatureView("v", source=source, keys=["key"], features=FEATURES, windows=["1h"], freshness=hw.streaming("2s"))
     events = [{"key": k, "at": n, "x": x, "y": 1.0, "word": "a"} for k, values in enumerate(cases) for n, x in enumerate(values)]
-    with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as store:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as store:
         flow = Flow([view], store, tmp_path)
         for number in range(commits):
             flow.send(events[number::commits], 600)
@@ -116,7 +116,7 @@ def test_a_decimal_is_no_secondary_key_and_the_error_says_what_to_make_of_it(tmp
     with pytest.raises(DataError, match=says):
         hw.get_historical_features(view, ASKED)
     batch = view_of(hw.Source("s", history=table, timestamp_field="at"), [hw.count().by("price")], hw.batch("1h"))
-    with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=100MB")) as store, pytest.raises(DataError, match=says):
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=100MB")) as store, pytest.raises(DataError, match=says):
         hw.materialize(project_of(batch), store=store, at=NOON + timedelta(hours=1))
     remedied = hw.Source("s", history=table, timestamp_field="at", select=["k", (pl.col("price") * 100).cast(pl.Int64).alias("price")])
     assert hw.get_historical_features(view_of(remedied, [hw.count().by("price")]), ASKED)["v__count_by_price_1h"].to_list() == [{150: 1}]

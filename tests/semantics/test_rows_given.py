@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.base import NoEventsWarning
-from headwater.errors import DataError, DefinitionError, HeadwaterError
+from headwater.errors import DataError, DefinitionError, HeadwaterError, NoEventsWarning
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 EVENTS = pl.DataFrame({"user": [1, 1, 2], "at": [NOON.replace(hour=h) for h in (8, 9, 10)]})
@@ -36,11 +35,13 @@ def test_rows_are_taken_as_any_table(form, tmp_path):
             "timestamp_field='zone'",
             id="a time is meant, not a text",
         ),
-        pytest.param(ROWS.select("user"), "no column 'timestamp' with the time each row asks at", id="none"),
+        pytest.param(ROWS.select("user"), "no column 'timestamp' with the request times", id="none"),
         pytest.param(ROWS.with_columns(pl.lit("2024-05-01").alias("timestamp")), "parse it in rows.with_columns(...)", id="text"),
         pytest.param(ROWS.with_columns(pl.lit(1).alias("timestamp")), "which in rows.with_columns(...)", id="number"),
-        pytest.param(ROWS.with_columns(pl.col("timestamp").dt.date()), "time in rows.with_columns(...)", id="date"),
-        pytest.param(NAIVE, "give timezone='UTC' (or the zone it is in) in this call", id="naive"),
+        pytest.param(
+            ROWS.with_columns(pl.col("timestamp").dt.date()), "say in rows.with_columns(...) at which time of that day", id="date"
+        ),
+        pytest.param(NAIVE, "give timezone= in this call, the zone of the clock", id="naive"),
         pytest.param(ROWS.rename({"user": "usr"}), "did you mean 'usr'?", id="another key"),
         pytest.param(42, "rows is int; give a path", id="a number"),
     ],
@@ -87,7 +88,7 @@ def test_online_rows_are_taken_as_any_table(form, tmp_path, store):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        pytest.param([], "the rows are none, and have no columns; features of 'features' need: user", id="no rows"),
+        pytest.param([], "rows is empty and has no columns; features of 'features' need: user", id="no rows"),
         pytest.param([1], "row 0 is int; give each row as a mapping", id="a key alone"),
         pytest.param(pl.DataFrame({"usr": []}), "did you mean 'usr'?", id="no rows of another column"),
     ],

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.base import HeadwaterWarning, RowsLeftOutWarning
+from headwater.errors import HeadwaterWarning, RowsLeftOutWarning
 from headwater.testing.naive import evaluate
 
 KNOWN_RULES = [{"known_at_field": "known"}, {"known_after": "1h"}]
@@ -56,7 +56,7 @@ def test_every_way_of_reading_counts_the_same(rule, enriched, memory, tmp_path, 
     source = hw.Source("s", history=table, timestamp_field="at", select=["k"], **rule)
     if enriched:
         source = hw.enrich(source, "e", [view_of(source)["count_30d"]], select=["k"])
-    (said,), found = left_out(lambda: hw.get_historical_features(view_of(source), asked(at(20)), memory=memory))
+    (said,), found = left_out(lambda: hw.get_historical_features(view_of(source), asked(at(20)), resources=hw.Resources(memory=memory)))
     late = {"source s: no known, so never known": 1} if "known_at_field" in rule else {}
     assert said.left_out == found.left_out == {"source s: no at": 1} | late
     assert found["v__count_30d"].to_list() == [2 if late else 3]
@@ -67,7 +67,7 @@ def test_what_is_as_it_should_be_is_no_cause_for_a_warning():
     source = hw.Source("s", history=table, timestamp_field="at", id_field="id")
     said, found = left_out(lambda: hw.get_historical_features(view_of(source), asked(at(20))))
     assert said == []
-    assert found.left_out == {"source s: copies of an event": 1}
+    assert found.left_out == {"source s: duplicate events": 1}
     (plain,) = [hw.get_historical_features(view_of(hw.Source("t", history=table, timestamp_field="at")), asked(at(20)))]
     assert plain.left_out == {}
 
@@ -81,7 +81,7 @@ def test_labels_and_what_outcomes_are_counted_of_are_said_too(tmp_path):
     assert said.left_out == found.left_out == expected
     assert found.height == 1
     model = hw.Model("m", task="regression", features=hw.FeatureService("fs", [view_of(clicks)]), labels=labels)
-    made = hw.dataset(model, tmp_path / "rows.parquet", cache=False)
+    made = hw.dataset(model, tmp_path / "rows.parquet", resources=hw.Resources(cache=False))
     assert made.manifest["left_out"] == expected  # counted once, though labels and features are made of it
 
 

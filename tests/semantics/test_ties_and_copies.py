@@ -8,7 +8,7 @@ import pytest
 
 import headwater as hw
 from headwater.engine.local.compute import compute
-from headwater.engine.query import Query, Request
+from headwater.engine.query import AsOf, EngineRun, Query, RequestSet
 from headwater.events.read_events import Notes
 from headwater.kernel.as_of import as_of
 
@@ -40,6 +40,7 @@ def test_ties_are_broken_by_id_then_value(planted, feature, rules, events, value
         assert planted(feature, [{"at": -HOUR, **e} for e in order], [0], **rules) == [value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("feature", "rules", "events", "value"), TIES)
 def test_ties_are_broken_alike_among_late_events(planted, feature, rules, events, value):
     """Every order in which the tied events, and one before them, become known: they lie in different layers then."""
@@ -109,6 +110,13 @@ def test_copies_and_conflicts_are_counted():
     view = hw.FeatureView("view", source=source, keys=["key"], features=[hw.sum("x")], windows=["1h"], freshness=hw.on_request())
     t = pl.Series([at + timedelta(minutes=1)]).dt.epoch("us").to_numpy()
     notes = Notes()
-    found = compute(Query(source, ["key"], view.outputs), [Request(pl.DataFrame({"key": [1]}), t, *as_of(hw.on_request(), t))], notes)
-    assert found[0][0].to_list() == [2.0]
-    assert dict(notes.left_out) == {"source events: copies of an event": 2, "source events: of these, copies that differ from the first": 1}
+    found = compute(
+        Query(source, ["key"], view.outputs),
+        [RequestSet(pl.DataFrame({"key": [1]}), t, (AsOf(*as_of(hw.on_request(), t)),))],
+        EngineRun(notes),
+    )
+    assert found[0][0].values.to_series().to_list() == [2.0]
+    assert dict(notes.left_out) == {
+        "source events: duplicate events": 2,
+        "source events: of these, duplicates that differ from the first": 1,
+    }

@@ -14,8 +14,9 @@ import headwater as hw
 from headwater.engine.local import spill
 from headwater.engine.local.memory import BucketPlan
 from headwater.monitoring.parity import check_view
-from headwater.online.feature_reader import OnlineView
+from headwater.online.view_reader import OnlineView
 from headwater.testing.naive import agree, evaluate
+from tests.effort import tries
 from tests.flow import Flow, at, micros, project_of
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -75,7 +76,7 @@ def alone(view):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=15)
+@settings(max_examples=tries(15))
 @given(random=st.randoms(use_true_random=False))
 def test_any_subset_of_the_features_says_the_same(rule, random):
     rows = rows_of(random, random.randint(2, 14))
@@ -105,7 +106,7 @@ def test_in_buckets_from_files_as_in_memory(rule, seed, tmp_path, monkeypatch):
     assert whole.equals(hw.get_historical_features(view_of(table_of(rows), rule), asked()))
     for feature in view.outputs:
         ref = view[feature.name]
-        assert hw.get_historical_features([ref], asked(), memory="100GB")[ref.name].equals(whole[ref.name])
+        assert hw.get_historical_features([ref], asked(), resources=hw.Resources(memory="100GB"))[ref.name].equals(whole[ref.name])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -164,7 +165,7 @@ def test_categories_tie_as_texts_and_nested_values_as_json(kind):
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
-    with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
         yield made
 
 
@@ -189,7 +190,7 @@ def test_a_stream_of_images_counts_the_same_whatever_its_views_read(images, toge
     rows = [{"key": 1, "amount": 1.0, "id": 7, "before": False, "at": 10, "known": at(20).isoformat(), **image} for image in images]
     found = {}
     for name, mine in (("alone", views[:1]), ("both", views)):
-        with closing(hw.open_store(f"lmdb:{tmp_path}/{name}?size=1GB")) as own:
+        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/{name}?size=1GB")) as own:
             flow = Flow(mine, own, tmp_path / name)
             for batch in [rows] if together else [[row] for row in rows]:
                 flow.send(batch, 100)
@@ -211,7 +212,7 @@ def test_a_batch_view_is_made_of_the_same_events_and_explained_by_them(rule, mem
     whole = view_of(table_of(rows), rule, freshness=hw.batch("1h"))
     view = replace(whole, name="w", features=[hw.sum("b")])
     cut = START + timedelta(hours=4)
-    hw.materialize(project_of(whole, view), store=store, at=cut, memory=memory)
+    hw.materialize(project_of(whole, view), store=store, at=cut, resources=hw.Resources(memory=memory))
     both = hw.get_online_features(whole, [{"key": "x"}], store=store, at=cut)["v__sum_b_1d"][0]
     assert hw.get_online_features(view, [{"key": "x"}], store=store, at=cut)["w__sum_b_1d"][0] == both
     assert check_view(view, store, None, at=round(cut.timestamp() * 1e6)).mismatches == []

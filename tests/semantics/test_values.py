@@ -319,6 +319,7 @@ def test_a_naive_until_is_in_the_zone_of_its_source(wall, is_open):
     assert hw.get_historical_features(view, asked)[view.feature_names[0]].to_list() == [int(is_open)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ttl", "last", "T", "status"),
     [

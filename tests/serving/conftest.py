@@ -2,14 +2,13 @@
 
 import pytest
 
-from headwater.online_stores import open_store
-from headwater.serving.service import Service
+import headwater as hw
 from tests.serving.world import MODELS, PROJECT, asking, filled
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
-    made = filled(open_store(f"lmdb:{tmp_path_factory.mktemp('served') / 'online'}?size=1GB"))
+    made = filled(hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('served') / 'online'}?size=1GB"))
     yield made
     made.close()
 
@@ -24,5 +23,5 @@ def client(store):
 @pytest.fixture(scope="session")
 def service(store):
     """The shop in this process."""
-    with Service(PROJECT, store, models=MODELS) as made:
+    with hw.operations.Service(PROJECT, store, models=MODELS) as made:
         yield made

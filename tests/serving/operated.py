@@ -13,7 +13,6 @@ import polars as pl
 
 import headwater as hw
 from headwater.cli.projects import load
-from headwater.models.registry import ModelRegistry
 from tests.serving.world import free_port
 
 PROJECT = """
@@ -58,10 +57,10 @@ class Operated:
         os.chdir(self.folder)  # as its project names files
         try:
             project = load("features.py").project
-            trained = hw.train(project.model("churn"), until=datetime.now(UTC))
+            trained = hw.train(project.model("churn"), as_of=datetime.now(UTC))
         finally:
             os.chdir(here)
-        self.registry = ModelRegistry(self.folder / ".headwater" / "models")
+        self.registry = hw.operations.ModelRegistry(self.folder / ".headwater" / "models")
         for n in range(versions):
             trained.register(self.registry, promote=n == 0)
 

@@ -12,10 +12,6 @@ import pytest
 import headwater as hw
 from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted
-from headwater.models.registry import ModelRegistry
-from headwater.online_stores import open_store
-from headwater.serving.service import Service
-from headwater.training.train import train
 from tests.ingestion.world import wait_until
 from tests.serving.third_party.parties import Party, hangs, says
 from tests.serving.world import MODELS, NOW, ROW, Sum, asking, churn, feed, filled, hourly, item, recent, user
@@ -39,17 +35,17 @@ class Doubled:
 def scored(store, model, level):
     """Make the predictions of a level ahead, by a model that gives twice its last feature."""
     project = hw.Project("shop", [model], levels={"ahead": level})
-    arm = project.arm(model.name, "ahead")
-    names = arm.level.feature_names(model)
+    variant = project.variant(model.name, "ahead")
+    names = variant.level.feature_names(model)
     kind = "ranking" if isinstance(model.task, hw.Ranking) else "binary"
     fitted = Fitted(Doubled(), fit_encoding(pl.DataFrame({name: [1.0] for name in names})), kind, "doubled")
-    hw.materialize_model(arm, fitted, version="ahead-1", store=store, at=NOW)
+    hw.operations.materialize_model(variant, fitted, version="ahead-1", store=store, at=NOW)
     return project
 
 
 @pytest.fixture
 def own(tmp_path):
-    made = filled(open_store(f"lmdb:{tmp_path / 'online'}?size=1GB"))
+    made = filled(hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB"))
     yield made
     made.close()
 
@@ -61,7 +57,7 @@ COUNTED = hw.Model("counted", task="binary", features=hw.FeatureService("counted
 
 
 @pytest.mark.parametrize("otherwise", ["default", "on_request"])
-def test_made_ahead_then_on_request_or_the_default(own, otherwise):
+def test_precomputed_then_on_request_or_the_default(own, otherwise):
     filled(own, NUMBERS)
     project = scored(own, COUNTED, hw.Level(predictions=hw.precomputed(hourly, keys=["user"], otherwise=otherwise)))
     with asking(own, project, models={"counted": Sum()}, levels=["ahead"]) as client:
@@ -86,7 +82,7 @@ def test_made_ahead_then_on_request_or_the_default(own, otherwise):
         assert 'headwater_predictions_total{how="precomputed",route="/v1/predict/{model}"} 2.0' in text.replace(
             'route="/v1/predict/{model}",how="precomputed"', 'how="precomputed",route="/v1/predict/{model}"'
         )
-    with Service(project, own, models={"counted": Sum()}) as service:
+    with hw.operations.Service(project, own, models={"counted": Sum()}) as service:
         mine = service.predict("counted", [{"user": 77}, {"user": 1}], level="ahead", features=True)
         assert [one.how for one in mine.predictions] == [cold["how"], "precomputed"]
         assert [one.features is not None for one in mine.predictions] == [otherwise == "on_request", False]
@@ -176,7 +172,7 @@ def test_third_parties_are_asked_in_the_path_of_a_request(own, party):
         refused = client.post("/v1/features/risky_v1", json={"row": {"user": 1}})
         assert "no field 'address', which third-party features 'ip' needs" in good(refused, 422)["error"]
     party.behaviour = says({"score": 0.75})
-    with Service(project, own, models={"risky": Sum()}) as service:
+    with hw.operations.Service(project, own, models={"risky": Sum()}) as service:
         (row,) = service.features("risky_v1", {"user": 1, "address": "d"}).rows
         assert (row["ip__score"].value, row["ip__score"].status) == (0.75, "present")
 
@@ -196,9 +192,10 @@ def test_what_does_not_fit_into_the_latency_budget_is_cut_off(own, party):
 # ---------------------------------------------------------------- versions
 
 
+@pytest.mark.slow
 def test_versions_come_and_go_without_a_dropped_request(own, tmp_path, monkeypatch):
-    registry = ModelRegistry(tmp_path / "models")
-    first = train(churn, until=datetime.now(UTC), seed=1)
+    registry = hw.operations.ModelRegistry(tmp_path / "models")
+    first = hw.train(churn, as_of=datetime.now(UTC), seed=1)
     first.register(registry)
     seen, failed, stop = [], [], threading.Event()
     with asking(own, hw.Project("shop", [churn]), models=tmp_path / "models") as client:
@@ -213,7 +210,7 @@ def test_versions_come_and_go_without_a_dropped_request(own, tmp_path, monkeypat
         asker.start()
         try:
             wait_until(lambda: "1" in seen, "the first version")
-            train(churn, until=datetime.now(UTC), seed=2).register(registry)
+            hw.train(churn, as_of=datetime.now(UTC), seed=2).register(registry)
             wait_until(lambda: "2" in seen, "the second")
             registry.rollback("churn")
             wait_until(lambda: seen[-1] == "1", "the first again")
@@ -223,7 +220,7 @@ def test_versions_come_and_go_without_a_dropped_request(own, tmp_path, monkeypat
             assert "has changed" in good(client.get("/readyz"))["warnings"][0]
             registry.rollback("churn")
             wait_until(lambda: "warnings" not in client.get("/readyz").json(), "no more of it")
-            monkeypatch.setattr(ModelRegistry, "open", lambda *_, **__: 1 / 0)  # whatever a version does when it is loaded
+            monkeypatch.setattr(hw.operations.ModelRegistry, "open", lambda *_, **__: 1 / 0)  # whatever a version does when it is loaded
             registry.promote(2, "churn")
             wait_until(lambda: "division by zero" in str(client.get("/readyz").json().get("warnings")), "what is refused")
             monkeypatch.undo()
@@ -237,8 +234,8 @@ def test_versions_come_and_go_without_a_dropped_request(own, tmp_path, monkeypat
 
 
 def test_a_model_of_other_features_or_fresher_ones_is_refused(own, tmp_path):
-    registry = ModelRegistry(tmp_path / "models")
-    registry.add("churn", train(churn, level=hw.Level(hw.batch("1m")), until=datetime.now(UTC)).save)
+    registry = hw.operations.ModelRegistry(tmp_path / "models")
+    registry.add("churn", hw.train(churn, level=hw.Level(hw.batch("1m")), as_of=datetime.now(UTC)).save)
     with asking(own, hw.Project("shop", [churn]), models=tmp_path / "models") as client:
         answer = client.post("/v1/predict/churn", json={"row": ROW})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
@@ -251,8 +248,8 @@ def test_a_model_of_other_features_or_fresher_ones_is_refused(own, tmp_path):
 
 
 def test_what_was_trained_may_be_served_at_once(own):
-    trained = train(churn, until=datetime.now(UTC))
-    with Service(hw.Project("shop", [churn]), own, models={"churn": trained}) as service:
+    trained = hw.train(churn, as_of=datetime.now(UTC))
+    with hw.operations.Service(hw.Project("shop", [churn]), own, models={"churn": trained}) as service:
         row = {**ROW, "asked": NOW}
         (made,) = service.predict("churn", row, features=True).predictions
         frame = pl.DataFrame({name: [one.value] for name, one in made.features.items()})

@@ -7,7 +7,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 import headwater as hw
 from headwater.errors import RetentionError
-from headwater.online_stores import open_store
+from headwater.ingestion.sources.stream_reader import integer_position
 from tests.flow import Flow, frame, micros, streaming_view
 from tests.serving.world import Sum, asking
 
@@ -32,11 +32,11 @@ PROJECT = hw.Project("shop", MODELS)
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """The service at a time while records are lacking, and when they have left the windows; each with its description."""
-    made = open_store(f"lmdb:{tmp_path_factory.mktemp('incomplete')}/online?size=1GB")
+    made = hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('incomplete')}/online?size=1GB")
     views = list({model.features.name: model.features.views[0] for model in MODELS}.values())
     flow, times = Flow(views, made, None), [LOST + 1]
     flow.send([{"key": 1, "at": 1, "amount": 1.0}], 2)
-    flow.ingestor.skip(RetentionError("the topic", "0", wanted=1, first=9), micros(LOST))
+    flow.ingestor.skip(RetentionError("the topic", "0", wanted=1, first=9, position=integer_position(9), lost=8), micros(LOST))
     flow.offset = 9
     flow.send([], LOST + 1)
     models = {model.name: Sum() for model in MODELS}

@@ -1,4 +1,4 @@
-"""What is kept of answers and of what came of them: the served log, posted outcomes, and training on both."""
+"""What is kept of answers and of what came of them: the serving log, posted outcomes, and training on both."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,9 +7,6 @@ import pytest
 
 import headwater as hw
 from headwater.logs import serving_log_files
-from headwater.logs.outcome_journal import outcomes
-from headwater.logs.serving_log import ServedLog
-from headwater.online.feature_reader import OnlineFeatures
 from tests.serving.world import NOW, PROJECT, ROW, asking, churn
 
 
@@ -23,7 +20,7 @@ def rows_of(folder, **which):
 
 
 def test_what_was_answered_is_what_is_kept(store, tmp_path):
-    with ServedLog(tmp_path) as served, asking(store, served=served, folder=tmp_path) as client:
+    with hw.ServedLog(tmp_path) as served, asking(store, serving_log=served, data_dir=tmp_path) as client:
         asked = {"X-Request-Id": "r1"}
         one = good(client.post("/v1/predict/churn", json={"row": ROW, "features": True}, headers=asked))
         many = good(client.post("/v1/predict/churn", json={"rows": [ROW, {**ROW, "user": 77}]}, headers={"X-Request-Id": "r2"}))
@@ -45,13 +42,13 @@ def test_what_was_answered_is_what_is_kept(store, tmp_path):
     list_ = rows_of(tmp_path, model="feed").sort("headwater_row")
     assert list_["item"].to_list() == [one["item"] for one in ranked["items"]]
     assert list_["headwater_prediction"].to_list() == [one["score"] for one in ranked["items"]]
-    asked_for = OnlineFeatures(PROJECT.model("feed").features, store).rows({"user": [1, 1], "item": list_["item"].to_list()})
+    asked_for = hw.OnlineFeatures(PROJECT.model("feed").features, store).rows({"user": [1, 1], "item": list_["item"].to_list()})
     assert list_["item__count_2d"].to_list() == asked_for.values[list(PROJECT.model("feed").features.feature_names).index("item__count_2d")]
 
 
 def test_a_model_is_trained_on_what_was_served(store, tmp_path):
     begin = datetime.now(UTC)
-    with ServedLog(tmp_path) as served, asking(store, served=served, folder=tmp_path) as client:
+    with hw.ServedLog(tmp_path) as served, asking(store, serving_log=served, data_dir=tmp_path) as client:
         for n in range(40):
             good(
                 client.post("/v1/predict/churn", json={"row": {**ROW, "user": n % 5, "amount": n + 1.0}}, headers={"X-Request-Id": f"r{n}"})
@@ -60,14 +57,14 @@ def test_a_model_is_trained_on_what_was_served(store, tmp_path):
         said = good(client.post("/v1/outcomes/left", json=posted))
         assert (said["accepted"], said["copies"], said["refused"]) == (40, 0, [])
         assert good(client.post("/v1/outcomes/left", json=posted[0]))["copies"] == 1
-    rows = hw.dataset(churn, tmp_path / "rows.parquet", until=datetime.now(UTC) + timedelta(seconds=1), from_log=tmp_path)
+    rows = hw.dataset(churn, tmp_path / "rows.parquet", as_of=datetime.now(UTC) + timedelta(seconds=1), from_log=tmp_path)
     frame = pl.read_parquet(tmp_path / "rows.parquet")
     assert frame.height == 40
     assert sorted(frame["ratio"].to_list()) == sorted(
-        OnlineFeatures(churn.features, store).row({**ROW, "user": n % 5, "amount": n + 1.0, "asked": NOW}).values[3] for n in range(40)
+        hw.OnlineFeatures(churn.features, store).row({**ROW, "user": n % 5, "amount": n + 1.0, "asked": NOW}).values[3] for n in range(40)
     )
     assert rows is not None
-    assert outcomes(tmp_path, churn.labels)["headwater_posted_at"].min() >= begin
+    assert hw.outcomes(tmp_path, churn.labels)["headwater_posted_at"].min() >= begin
 
 
 @pytest.mark.parametrize(
@@ -82,7 +79,7 @@ def test_a_model_is_trained_on_what_was_served(store, tmp_path):
     ],
 )
 def test_bad_outcomes_are_said_one_by_one(store, tmp_path, body, status, says):
-    with asking(store, folder=tmp_path) as client:
+    with asking(store, data_dir=tmp_path) as client:
         assert says in client.post("/v1/outcomes/left", json=body).text
         assert client.post("/v1/outcomes/left", json=body).status_code == status
         assert "did you mean 'left'" in good(client.post("/v1/outcomes/lefd", json=body), 404)["error"]
@@ -90,7 +87,7 @@ def test_bad_outcomes_are_said_one_by_one(store, tmp_path, body, status, says):
 
 def test_a_full_disk_costs_the_outcome_and_not_the_service(store, tmp_path):
     (tmp_path / "outcomes").write_text("in the way of the folder")
-    with asking(store, folder=tmp_path) as client:
+    with asking(store, data_dir=tmp_path) as client:
         answer = client.post("/v1/outcomes/left", json={"request_id": "r", "outcome": True})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert client.get("/readyz").status_code == 200
@@ -98,8 +95,8 @@ def test_a_full_disk_costs_the_outcome_and_not_the_service(store, tmp_path):
 
 def test_a_log_that_cannot_be_written_costs_no_answer(store, tmp_path):
     (tmp_path / "served").write_text("in the way of the folder")
-    with ServedLog(tmp_path) as served:
-        with asking(store, served=served) as client:
+    with hw.ServedLog(tmp_path) as served:
+        with asking(store, serving_log=served) as client:
             assert good(client.post("/v1/predict/churn", json={"row": ROW}))
             served.flush(5)
             assert good(client.post("/v1/predict/churn", json={"row": ROW}))
@@ -109,6 +106,6 @@ def test_a_log_that_cannot_be_written_costs_no_answer(store, tmp_path):
 
 
 def test_numbers_of_the_served_log(store, tmp_path):
-    with ServedLog(tmp_path, sample=0) as none, asking(store, served=none) as client:
+    with hw.ServedLog(tmp_path, sample=0) as none, asking(store, serving_log=none) as client:
         good(client.post("/v1/predict/churn", json={"row": ROW}))
         assert 'headwater_served_log_entries_total{outcome="taken"} 0.0' in client.get("/metrics").text

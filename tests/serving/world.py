@@ -1,5 +1,7 @@
 """A shop that is served: two feature services, a model that is trained, one that ranks, and a source whose events are pushed."""
 
+import dataclasses
+import os
 import socket
 import threading
 from contextlib import contextmanager
@@ -12,7 +14,8 @@ import polars as pl
 import headwater as hw
 from headwater.jobs.materialize import materialize_view
 
-ASKED_AT = datetime.now(UTC)  # when the shop is asked: a run may last until after the next cut
+# When the shop is asked, in the processes that a test starts too: a run may last until after the next cut.
+ASKED_AT = datetime.fromisoformat(os.environ.setdefault("HEADWATER_TEST_ASKED_AT", datetime.now(UTC).isoformat()))
 NOW = ASKED_AT.replace(minute=0, second=0, microsecond=0)  # the last cut of the hourly views
 AGO = [NOW - timedelta(hours=1, minutes=7 * i) for i in range(60)]
 DAYS = [date(2024, 5, 1), date(2024, 5, 2)]
@@ -117,7 +120,8 @@ def filled(store, *views):
 def asking(store, project=PROJECT, **options):
     """A client of the project, served, which is asked before the next cut, however late it is."""
     given = {"models": MODELS, "now": lambda: int(ASKED_AT.timestamp()) * 1_000_000, **options}
-    serving = hw.serve(project, store, http=f"127.0.0.1:{free_port()}", **given)
+    own = {field.name: given.pop(field.name) for field in dataclasses.fields(hw.ServeOptions) if field.name in given}
+    serving = hw.serve(project, store, listen=f"127.0.0.1:{free_port()}", options=hw.ServeOptions(**own), **given)
     with serving as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         yield client
 

@@ -6,7 +6,7 @@ import json
 import random
 import time
 
-from headwater.serving.http.connection import ConnectionLimits
+from headwater.serving.http.connection_limits import ConnectionLimits
 
 BODIES = [json.dumps({"row": {"user": n}}).encode() for n in range(20)]
 PATH = "/v1/predict/churn"

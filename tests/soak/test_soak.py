@@ -74,6 +74,7 @@ def shop(tmp_path):
             made.stop(signal.SIGKILL if made.process.poll() is None else signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_memory_and_latency_stay_flat(shop):
     workers = shop.children(" serve ")
     load = Load(shop.port)

@@ -11,12 +11,12 @@ from headwater.errors import LostError
 from headwater.events.selection import TIME
 from headwater.online_stores import keyspace
 from headwater.state.compaction import Size, compact, size_of
+from headwater.state.key_record import KeyRecords, sections
 from headwater.state.view_tiles import ViewTiles
-from tests.online_stores.conftest import cluster_url, make_store, redis_url, valkey_url  # noqa: F401 (fixtures)
+from tests.online_stores.conftest import cluster_url, make_store, postgres_url, redis_url, split_places, valkey_url  # noqa: F401 (fixtures)
 
 SECOND, MINUTE, HOUR, DAY = 10**6, 60 * 10**6, 3600 * 10**6, 86400 * 10**6
 NOON = int(datetime(2024, 3, 10, 12, tzinfo=UTC).timestamp()) * SECOND
-OTHER = "00" * 8
 
 
 def tiles_of(*windows):
@@ -48,17 +48,18 @@ class Kept:
         self.name = self.tiles.view.tiles_fingerprint
 
     def place(self, key):
-        return keyspace.record(self.name, key, "0" if self.store.partitioned else None)
+        return keyspace.record(self.tiles.view.record_group, key, self.store.capabilities.writer_of("0"))
 
     def fetch(self, keys):
-        return [value or b"" for value in self.store.get([self.place(key) for key in keys])]
+        return sections([value or b"" for value in self.store.get([self.place(key) for key in keys])], self.name)
 
     def add(self, T, *rows, through=1):
-        made = self.tiles.update(events(*rows), T, through, self.fetch)
-        self.store.commit({self.place(key): record or None for key, record in made.items()}, {})
+        records = KeyRecords(self.store.get, self.tiles.view.record_group, self.store.capabilities.writer_of("0"))
+        records.put(self.name, self.tiles.update(events(*rows), T, through, records.fetcher(self.name)))
+        self.store.commit(records.changes(through), {})
 
     def compact(self, T):
-        return compact(self.store, self.name, self.tiles.records, T)
+        return compact(self.store, self.tiles.view, self.tiles.records, T)
 
     def keys(self):
         return sorted(user for user in "abcdefgh" if self.fetch([user.encode()]) != [b""])
@@ -81,6 +82,7 @@ def hop_of(kept):
     return max(f.window.hop for f in kept.tiles.view.outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", [("1h",), ("10m", "1h", "1d"), ("1d", "30d")])
 @pytest.mark.parametrize("into", [0, 1, -1], ids=["at the start of a hop", "just after", "at the end"])
 def test_a_record_goes_when_its_last_window_has_passed(store, windows, into):
@@ -101,17 +103,18 @@ def test_a_record_goes_when_its_last_window_has_passed(store, windows, into):
     assert kept.keys() == ["b"]
     kept.compact(end + hop)
     assert kept.keys() == []
-    assert size_of(store, kept.name) == Size()
+    assert size_of(store, kept.tiles.view) == Size()
 
 
+@pytest.mark.slow
 def test_a_lifetime_keeps_one_tile(store):
     kept = Kept(store, "1h", "lifetime")
     kept.add(NOON + 2 * HOUR, *(("a", NOON + i * MINUTE) for i in range(120)))
-    assert size_of(store, kept.name).tiles > 1
+    assert size_of(store, kept.tiles.view).tiles > 1
     before = kept.values(NOON + 30 * DAY)
     found = kept.compact(NOON + 30 * DAY)
     assert (found.after.records, found.after.tiles) == (1, 1)
-    assert found.after == size_of(store, kept.name)
+    assert found.after == size_of(store, kept.tiles.view)
     assert found.after.bytes < found.before.bytes
     after = kept.values(NOON + 30 * DAY)
     assert [column[0] for column in after][:2] == [0, 120]
@@ -132,12 +135,12 @@ def test_only_the_view_that_is_meant(store):
 def test_sizes_are_counted(store):
     kept = Kept(store, "1h")
     kept.add(NOON + HOUR, *((user, NOON + i * 10 * MINUTE) for user in "abc" for i in range(5)))
-    found = size_of(store, kept.name)
+    found = size_of(store, kept.tiles.view)
     keys = [kept.place(user.encode()) for user in "abc"]
     assert (found.records, found.tiles) == (3, 15)
-    assert found.bytes == sum(map(len, keys)) + sum(map(len, store.get(keys)))
+    assert found.bytes == sum(map(len, keys)) + sum(map(len, kept.fetch([b"a", b"b", b"c"])))
     assert found.mean_tiles == 5
-    assert size_of(store, OTHER) == Size()
+    assert size_of(store, Kept(store, "30d").tiles.view) == Size()
 
 
 def test_many_records_go_in_parts(store):
@@ -145,7 +148,7 @@ def test_many_records_go_in_parts(store):
     rows = [(f"user {i}", NOON + (i % 2) * 10 * HOUR) for i in range(2500)]
     kept.add(NOON + 10 * HOUR + 1, *rows)
     assert kept.compact(NOON + 10 * HOUR).after.records == 1250
-    left = {key for key, _ in store.scan(keyspace.records(kept.name))}
+    left = {key for key, _ in store.scan(keyspace.records(kept.tiles.view.record_group))}
     assert left == {kept.place(user.encode()) for user, at in rows if at > NOON}
 
 

@@ -1,4 +1,4 @@
-"""Predictions made ahead, in every store: what is looked up is what a backtest gives the same request."""
+"""Precomputed predictions, in every store: what is looked up is what a backtest gives the same request."""
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -19,8 +19,7 @@ from headwater.jobs import precompute
 from headwater.models.fit import fit
 from headwater.online_stores import keyspace
 from headwater.training.label_rows import read_labels
-from headwater.training.resources import Resources
-from tests.online_stores.conftest import cluster_url, make_store, redis_url, valkey_url  # noqa: F401 (fixtures)
+from tests.online_stores.conftest import cluster_url, make_store, postgres_url, redis_url, split_places, valkey_url  # noqa: F401 (fixtures)
 
 BASE = datetime(2024, 3, 30, tzinfo=UTC)  # in Berlin, the clock goes forward a day later
 HOURS = 60
@@ -92,6 +91,7 @@ CUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatch):
     """Requests in turn, each after the job of its cut: the same fitted model, the same score, and none where a backtest has none."""
@@ -101,23 +101,23 @@ def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatc
     model, rows = world(random, keys)
     fresh = random.choice([None, hw.batch("1h"), hw.batch("6h", delay="1h"), hw.streaming("1h")])
     levels = [hw.Level(fresh, hw.precomputed(CUTS[seed % 4], keys=keys, otherwise=other)) for other in ("on_request", "default")]
-    level = levels[backtest_only(hw.Arm("ahead", model, levels[0])) is not None or seed % 2]
+    level = levels[backtest_only(hw.ModelVariant("ahead", model, levels[0])) is not None or seed % 2]
     ahead = level.predictions
     requests = read_labels(model.labels)
-    found = level_rows(model, requests, {"": level, "now": hw.Level(level.features)}, Notes(), Resources())
+    found = level_rows(model, requests, {"": level, "now": hw.Level(level.features)}, Notes(), hw.Resources())
     rest = hw.Level(level.features, hw.precomputed(ahead.freshness, keys=keys))
-    known = level_rows(model, requests, {"": rest}, Notes(), Resources())[""].answered
+    known = level_rows(model, requests, {"": rest}, Notes(), hw.Resources())[""].answered
     assert found[""].answered.all() if ahead.on_request else (found[""].answered == known).all()
     fitted = fit(model, found[""].frame.filter(found[""].answered), rows["paid"].to_numpy()[found[""].answered])
     expected = fitted.score(found[""].frame)
-    arm = hw.Arm("ahead", model, level)
+    variant = hw.ModelVariant("ahead", model, level)
     assert level.feature_names(model) == tuple(found[""].frame.columns)
     with closing(make_store()) as store:
-        reader = hw.MadeAhead(arm, store)
+        reader = hw.PrecomputedReader(variant, store)
         said, cuts = [], []
         for row in range(rows.height):
             t = int(requests.t[row])
-            job = precompute.ScoringJob(arm, fitted, "1", store, memory=random.choice([None, "4GB"]))
+            job = precompute.PrecomputeJob(variant, fitted, "1", store, resources=hw.Resources(memory=random.choice([None, "4GB"])))
             cuts.append(job.run(t).cut)
             request = {key: rows[key][row] for key in keys}
             one, many = reader.one(request, t), reader.many({key: [value] for key, value in request.items()}, 1, t)
@@ -131,6 +131,7 @@ def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatc
     assert known.sum() > 0
 
 
+@pytest.mark.slow
 def test_only_records_of_a_cut_are_kept(make_store):
     """A key that is no longer scored has no score in the next cut, and no record after the one that follows."""
     events = pl.DataFrame({"user": [1, 2], "amount": [1.0, 2.0], "at": [at(0.5), at(10.5)]})
@@ -138,13 +139,13 @@ def test_only_records_of_a_cut_are_kept(make_store):
     view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.sum("amount")], freshness=hw.on_request())
     labels = hw.Labels("paid", table=events.with_columns(at=at(20)), timestamp_field="at", label="amount", known_after="1h")
     model = hw.Model("pays", task="regression", features=hw.FeatureService("svc", [view]), labels=labels, estimator=LinearRegression())
-    arm = hw.Arm("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=["user"])))
+    variant = hw.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=["user"])))
     fitted = fit(model, pl.DataFrame({"user__sum_amount": [0.0, 1.0]}), np.array([0.0, 1.0]))
     with closing(make_store()) as store:
-        reader = hw.MadeAhead(arm, store)
+        reader = hw.PrecomputedReader(variant, store)
         for hour, known in ((1, {1: 1.0}), (2, {1: 1.0}), (11, {2: 2.0}), (12, {2: 2.0})):
-            made = hw.materialize_model(arm, fitted, store=store, at=at(hour), active="3h")
+            made = hw.operations.materialize_model(variant, fitted, store=store, at=at(hour), keys=hw.ActiveKeys("3h"))
             found = {user: reader.one({"user": user}, clock.micros(at(hour))) for user in (1, 2, 3)}
             assert {user: round(one.value, 9) for user, one in found.items() if one.value is not None} == known
             assert (made.cut.keys, made.skipped) == (1, 1 if hour > 10 else 0)
-        assert len(list(store.scan(keyspace.records(precompute.fingerprint(arm))))) == 2  # of one key, for two cuts
+        assert len(list(store.scan(keyspace.records(precompute.fingerprint(variant))))) == 2  # of one key, for two cuts

@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.durations import window
 from headwater.events.selection import TIME
 from headwater.kernel import tile_ladder as ladders
 from headwater.kernel.tile_ladder import ALL, GONE, of_windows
-from headwater.state.view_tiles import ViewTiles, key_bytes
+from headwater.state.key_codec import key_bytes
+from headwater.state.view_tiles import ViewTiles
 
 S, MIN, H, D = 10**6, 60 * 10**6, 3600 * 10**6, 86400 * 10**6
 BASE = 20_000 * D  # a midnight
@@ -47,21 +47,21 @@ class Stream:
 @pytest.mark.parametrize(
     ("given", "at", "T", "counted"),
     [
-        (window("10m"), 0, 10 * MIN, 1),  # at the tail
-        (window("10m"), -1, 10 * MIN, 0),
-        (window("10m"), 0, 10 * MIN + 10 * S - 1, 1),  # the tail moves in hops of 10 s
-        (window("10m"), 0, 10 * MIN + 10 * S, 0),
-        (window("10m"), 9, 10, 1),
-        (window("10m"), 10, 11, 1),
-        (window("1h", offset="10m"), 0, 10 * MIN, 0),  # the head of a window with an offset is floored too
-        (window("1h", offset="10m"), 0, 11 * MIN - 1, 0),
-        (window("1h", offset="10m"), 0, 11 * MIN, 1),
-        (window("1h", offset="10m"), 0, 70 * MIN, 1),
-        (window("1h", offset="10m"), -1, 70 * MIN, 0),
-        (window("lifetime"), -10_000 * D, 1, 1),
-        (window("lifetime", offset="1m"), 0, MIN, 0),
-        (window("lifetime", offset="1m"), -1, MIN, 1),
-        (window("70m", hop="7m"), 0, 70 * MIN + 7 * MIN - 1, None),
+        (hw.window("10m"), 0, 10 * MIN, 1),  # at the tail
+        (hw.window("10m"), -1, 10 * MIN, 0),
+        (hw.window("10m"), 0, 10 * MIN + 10 * S - 1, 1),  # the tail moves in hops of 10 s
+        (hw.window("10m"), 0, 10 * MIN + 10 * S, 0),
+        (hw.window("10m"), 9, 10, 1),
+        (hw.window("10m"), 10, 11, 1),
+        (hw.window("1h", offset="10m"), 0, 10 * MIN, 0),  # the head of a window with an offset is floored too
+        (hw.window("1h", offset="10m"), 0, 11 * MIN - 1, 0),
+        (hw.window("1h", offset="10m"), 0, 11 * MIN, 1),
+        (hw.window("1h", offset="10m"), 0, 70 * MIN, 1),
+        (hw.window("1h", offset="10m"), -1, 70 * MIN, 0),
+        (hw.window("lifetime"), -10_000 * D, 1, 1),
+        (hw.window("lifetime", offset="1m"), 0, MIN, 0),
+        (hw.window("lifetime", offset="1m"), -1, MIN, 1),
+        (hw.window("70m", hop="7m"), 0, 70 * MIN + 7 * MIN - 1, None),
     ],
 )
 def test_an_event_at_the_edges_of_a_window(given, at, T, counted):
@@ -82,7 +82,7 @@ def test_tiles_become_coarser_just_when_no_finer_tail_will_cut_them():
 
 
 def test_hops_that_do_not_nest_meet_in_a_finer_step():
-    given = [window("70m", hop="7m"), window("60m", hop="10m")]
+    given = [hw.window("70m", hop="7m"), hw.window("60m", hop="10m")]
     assert of_windows(given).steps == (MIN, 10 * MIN)
     times = [n * 30 * S for n in range(300)]
     stream = Stream(*given)
@@ -120,7 +120,7 @@ def test_a_late_event_goes_to_the_coarse_tile_that_its_time_is_in_by_now():
 @pytest.mark.parametrize("t", [ALL, -1, 0, 59 * S, MIN, 10 * MIN - 1, 10 * MIN, H - 1, H, D])
 def test_placing_again_changes_nothing_that_placing_later_would_not(t):
     """Tiles move only upwards: placed as of an earlier T and again as of a later one is placed as of the later one."""
-    ladder = of_windows([window("10m"), window("1h"), window("1d")])
+    ladder = of_windows([hw.window("10m"), hw.window("1h"), hw.window("1d")])
     for early in (D, D + 10 * S, D + H):
         for late in (early, early + 10 * S, early + MIN, early + 10 * MIN, early + 3 * D):
             once = ladder.tile_start(ladder.tile_start(np.array([t]), early), late)
@@ -128,14 +128,19 @@ def test_placing_again_changes_nothing_that_placing_later_would_not(t):
 
 
 def test_steps_divide_each_other():
-    ladder = of_windows([window("10m"), window("70m", hop="7m"), window("1d"), window("lifetime")])
+    ladder = of_windows([hw.window("10m"), hw.window("70m", hop="7m"), hw.window("1d"), hw.window("lifetime")])
     assert all(coarse % fine == 0 for fine, coarse in zip(ladder.steps, ladder.steps[1:], strict=False))
-    assert ladders.of_windows([window("lifetime")]).steps == ()
+    assert ladders.of_windows([hw.window("lifetime")]).steps == ()
 
 
 @pytest.mark.parametrize(
     "windows",
-    [[window("10m")], [window("10m"), window("1h"), window("1d")], [window("1h", offset="10m"), window("lifetime")], [window("lifetime")]],
+    [
+        [hw.window("10m")],
+        [hw.window("10m"), hw.window("1h"), hw.window("1d")],
+        [hw.window("1h", offset="10m"), hw.window("lifetime")],
+        [hw.window("lifetime")],
+    ],
     ids=["one", "three", "an offset and a lifetime", "a lifetime"],
 )
 def test_what_a_tile_spans_is_what_belongs_to_it(windows):

@@ -16,8 +16,9 @@ from headwater.kernel import merge_program
 from headwater.state import tile_kernels
 from headwater.state.view_tiles import ViewTiles
 from headwater.testing.cases import aggregations, case
+from tests.effort import tries
 
-pytestmark = pytest.mark.filterwarnings("ignore::headwater.definitions.base.HeadwaterWarning")  # windows shorter than delays are meant
+pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")  # windows shorter than delays are meant
 
 _FAR = 2**60
 LOOPED = {
@@ -37,6 +38,8 @@ LOOPED = {
     "rate",
     "fraction",
     "ratio",
+    "decayed_sum",
+    "decayed_mean",
 }
 PAIRED = {"min_by", "max_by", "ratio"}
 NUMBERS = [
@@ -78,7 +81,7 @@ def written(tiles, parts):
 
 
 @pytest.mark.parametrize("aggregation", NUMBERS, ids=lambda a: "-".join([a.function, *a.columns]))
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 @given(random=st.randoms(use_true_random=False))
 def test_loops_write_what_the_general_way_writes(random, aggregation):
     tiles, parts = batches(aggregation, random)
@@ -105,7 +108,7 @@ def test_a_state_is_picked_whole(op, whole, left, right, picked):
     floats = words.view(np.float64)
     if not whole:
         floats[:, 0] = words[:, 0]
-    merge_program.merged(merge_program.program([[(op, whole, 0), (merge_program.SOME, True, 1)]]), words, floats, 0, 2)
+    merge_program.merged(merge_program.program([[(op, whole, 0, 0), (merge_program.SOME, True, 1, 0)]]), words, floats, 0, 2)
     assert ((words if whole else floats)[0, 0], words[0, 1]) == picked
 
 

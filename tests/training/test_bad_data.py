@@ -136,8 +136,8 @@ MISSPELT = {
 }
 
 TIMES = {
-    "naive": ["has no time zone; give timezone='UTC'"],
-    "text": ["is text; parse it in select, such as pl.col(", ".str.to_datetime('%Y-%m-%d %H:%M:%S', time_zone='UTC')"],
+    "naive": ["has no time zone; give timezone="],
+    "text": ["is text; parse it in select, such as pl.col(", ".str.to_datetime('%Y-%m-%d %H:%M:%S'), and give timezone="],
     "number": ["is a number of unknown unit; say which in select, such as pl.from_epoch(", "time_unit='ms').dt.replace_time_zone('UTC')"],
     "date": ["is a date"],
     "flag": ["is Boolean; a timestamp is a Datetime with a time zone"],

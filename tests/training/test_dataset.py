@@ -45,7 +45,7 @@ def project(tmp_path):
 
 
 def test_the_manifest_says_what_went_in(tmp_path, project):
-    made = hw.dataset(project(), tmp_path / "out" / "rows.parquet", until=UNTIL, cache=False)
+    made = hw.dataset(project(), tmp_path / "out" / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
     said = json.loads((tmp_path / "out" / "rows.manifest.json").read_text())
     assert said == made.manifest
     assert said["rows"] == 300
@@ -53,13 +53,13 @@ def test_the_manifest_says_what_went_in(tmp_path, project):
     assert set(said["tables"]["source visits"]["files"]) == {"a.parquet", "b.parquet"}
     assert said["events"] == {"visits": 299}, "the last event is asked for by nobody"
     assert said["until"] == "2024-05-15T00:00:00+00:00"
-    assert said["level"]["describe"] == "at the moment of asking"
+    assert said["level"]["describe"] == "at request time"
     assert {"user", "churn_v1"} == {*said["views"], *said["feature_service"]}
     assert "polars" in said["versions"]
 
 
 def test_a_training_set_is_made_again_to_the_bit(tmp_path, project):
-    made = hw.dataset(project(), tmp_path / "rows.parquet", until=UNTIL, cache=hw.Cache(tmp_path / "cache"))
+    made = hw.dataset(project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=hw.Cache(tmp_path / "cache")))
     again = hw.reproduce(project(), made.manifest_path, tmp_path / "again.parquet")
     assert_frame_equal(pl.read_parquet(tmp_path / "again.parquet"), pl.read_parquet(tmp_path / "rows.parquet"), check_exact=True)
     assert again.manifest == made.manifest
@@ -67,12 +67,12 @@ def test_a_training_set_is_made_again_to_the_bit(tmp_path, project):
 
 
 def test_the_default_moment_is_kept(tmp_path):
-    made = hw.dataset(churn(), tmp_path / "rows.parquet", cache=False)
+    made = hw.dataset(churn(), tmp_path / "rows.parquet", resources=hw.Resources(cache=False))
     assert hw.reproduce(churn(), made.manifest_path, tmp_path / "again.parquet").manifest["until"] == made.manifest["until"]
 
 
 def _defined_otherwise(tmp_path, project):
-    return project(hw.count(), hw.sum("pages")), None, "the view 'user' is defined otherwise"
+    return project(hw.count(), hw.sum("pages")), None, "the view 'user' is defined differently"
 
 
 def _renamed(tmp_path, project):
@@ -80,7 +80,7 @@ def _renamed(tmp_path, project):
 
 
 def _other_level(tmp_path, project):
-    return project(), hw.Level(hw.batch("1d")), "another level (at the moment of asking; now every 1d"
+    return project(), hw.Level(hw.batch("1d")), "another level (at request time; now every 1d"
 
 
 def _changed_file(tmp_path, project):
@@ -101,7 +101,7 @@ def _other_labels(tmp_path, project):
 
 @pytest.mark.parametrize("change", [_defined_otherwise, _renamed, _other_level, _changed_file, _more_files, _other_labels])
 def test_what_has_changed_is_named(tmp_path, project, change):
-    made = hw.dataset(project(), tmp_path / "rows.parquet", until=UNTIL, cache=False)
+    made = hw.dataset(project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
     model, level, words = change(tmp_path, project)
     with pytest.raises(DataError, match="cannot be made again") as error:
         hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet", level=level)
@@ -110,13 +110,13 @@ def test_what_has_changed_is_named(tmp_path, project, change):
 
 
 def test_frames_are_compared_by_their_rows(tmp_path):
-    made = hw.dataset(churn(), tmp_path / "rows.parquet", until="2024-07-01T00:00+00:00", cache=False)
+    made = hw.dataset(churn(), tmp_path / "rows.parquet", as_of="2024-07-01T00:00+00:00", resources=hw.Resources(cache=False))
     with pytest.raises(DataError, match=r"the rows of labels leaving are not what they were"):
         hw.reproduce(churn(events=330), made.manifest_path, tmp_path / "again.parquet")
 
 
 def test_rows_that_differ_are_not_written(tmp_path, project):
-    made = hw.dataset(project(), tmp_path / "rows.parquet", until=UNTIL, cache=False)
+    made = hw.dataset(project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
     said = json.loads(made.manifest_path.read_text())
     made.manifest_path.write_text(json.dumps(said | {"digest": "0" * 64, "versions": said["versions"] | {"polars": "0.1"}}))
     with pytest.raises(DataError, match=r"300 rows came out that differ.*polars 0.1 then and"):
@@ -136,19 +136,19 @@ def test_something_else_is_no_manifest(tmp_path, project, text, words):
 def test_lists_go_into_parquet_only(tmp_path, project):
     model = project(hw.last_n("pages", k=2))
     with pytest.raises(UsageError, match=r"holds lists.*write .parquet"):
-        hw.dataset(model, tmp_path / "rows.csv", until=UNTIL, cache=False)
-    assert hw.dataset(model, tmp_path / "rows.parquet", until=UNTIL, cache=False).manifest["rows"] == 300
+        hw.dataset(model, tmp_path / "rows.csv", as_of=UNTIL, resources=hw.Resources(cache=False))
+    assert hw.dataset(model, tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False)).manifest["rows"] == 300
 
 
 def test_another_ending_is_refused(tmp_path, project):
     with pytest.raises(UsageError, match=r"did you mean '.parquet'\?"):
-        hw.dataset(project(), tmp_path / "rows.parqet", until=UNTIL)
+        hw.dataset(project(), tmp_path / "rows.parqet", as_of=UNTIL)
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path, project):
     (tmp_path / "rows").write_text("a file")
     with pytest.raises(DataError, match="cannot be written"):
-        hw.dataset(project(), tmp_path / "rows" / "rows.parquet", until=UNTIL, cache=False)
+        hw.dataset(project(), tmp_path / "rows" / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
 
 
 VALUES = {

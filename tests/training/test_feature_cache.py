@@ -6,12 +6,11 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.engine.local.local_engine import LocalEngine
 from headwater.events.read_events import Notes
 from headwater.testing.conformance import bits
-from headwater.training import feature_frames as frames_module
 from headwater.training.feature_frames import feature_frames
 from headwater.training.requests import read_rows
-from headwater.training.resources import Resources
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 ASKED = read_rows(pl.DataFrame({"user": [1, 2, 1, 9], "timestamp": [START + timedelta(hours=h) for h in (5, 6, 30, 31)]}), "timestamp")
@@ -40,13 +39,13 @@ def path(tmp_path):
 @pytest.fixture
 def computed(monkeypatch):
     """The names of the features that the engine computes, call by call."""
-    calls, compute = [], frames_module.compute
+    calls, compute = [], LocalEngine.features
 
-    def watched(query, *given, **more):
+    def watched(engine, query, *given):
         calls.append([f.name for f in query.features])
-        return compute(query, *given, **more)
+        return compute(engine, query, *given)
 
-    monkeypatch.setattr(frames_module, "compute", watched)
+    monkeypatch.setattr(LocalEngine, "features", watched)
     return calls
 
 
@@ -56,7 +55,7 @@ def ask(tmp_path):
 
     def call(of, levels=None, rows=ASKED, cache=None):
         notes = Notes()
-        found = feature_frames(of, rows, levels or {"": hw.Level()}, notes, Resources(cache=cache or hw.Cache(tmp_path / "cache")))
+        found = feature_frames(of, rows, levels or {"": hw.Level()}, notes, hw.Resources(cache=cache or hw.Cache(tmp_path / "cache")))
         return {name: bits(frame) for name, frame in found.items()}, notes
 
     return call

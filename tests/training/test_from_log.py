@@ -7,10 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
-from headwater.definitions.level import Level
 from headwater.errors import DataError
-from headwater.logs.outcome_journal import Outcomes
-from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_rows import EntryContext
 from headwater.testing.examples import churn
 from headwater.training.from_log import NO_OUTCOME, TOO_LATE, FromLog, logged
@@ -21,16 +18,29 @@ VISITS = "user__visits_1d"
 
 
 def write(folder, *entries):
-    with ServedLog(folder) as log:
+    with hw.ServedLog(folder) as log:
         for entry in entries:
             log.put(entry)
     assert log.counts().dropped == {}
 
 
 def post(folder, *rows, of=None, keys=("user",)):
-    posted = Outcomes(folder, (of or model()).labels, keys=keys)
+    posted = hw.Outcomes(folder, (of or model()).labels, keys=keys)
     assert posted.add(list(rows)).refused == ()
     posted.close()
+
+
+def test_a_log_that_is_still_written_is_trained_on(tmp_path):
+    with hw.ServedLog(tmp_path) as log:
+        log.write([one(of_model(), n) for n in range(4)])
+        assert log.flush()
+        post(tmp_path, *(outcome(n, n % 2 == 0, 100) for n in range(6)))
+        files = FromLog.of(tmp_path, model()).served
+        assert [path.suffix for path in files] == [".parquet"], "files that stay as they are, for the manifest"
+        log.write([one(of_model(), n) for n in range(4, 6)])
+        assert log.flush()
+        assert hw.dataset(model(), tmp_path / "rows.parquet", as_of=LATER, from_log=tmp_path).manifest["rows"] == 6
+    assert hw.served(tmp_path).collect().height == 6
 
 
 def of_model(made=None, **more):
@@ -48,7 +58,7 @@ def test_a_training_set_is_what_was_served_bit_for_bit(tmp_path):
     entries = [one(of_model(made), n, (value,), statuses=["present" if value is not None else "empty"]) for n, value in enumerate(values)]
     write(tmp_path, *reversed(entries))
     post(tmp_path, *(outcome(n, n % 2 == 0, 100 + n) for n in range(6)))
-    done = hw.dataset(made, tmp_path / "rows.parquet", until=LATER, from_log=tmp_path)
+    done = hw.dataset(made, tmp_path / "rows.parquet", as_of=LATER, from_log=tmp_path)
     frame = pl.read_parquet(tmp_path / "rows.parquet")
     assert [repr(v) for v in frame[VISITS].to_list()] == [repr(v) for v in values]
     assert frame[VISITS].dtype == pl.Float64
@@ -65,20 +75,20 @@ def test_a_training_set_is_what_was_served_bit_for_bit(tmp_path):
 def test_a_training_set_from_the_log_is_made_again_to_the_bit(tmp_path):
     write(tmp_path, one(of_model(), 1), one(of_model(), 2))
     post(tmp_path, outcome(1, True, 100), outcome(2, False, 100))
-    made = hw.dataset(model(), tmp_path / "rows.parquet", until=LATER, from_log=tmp_path)
+    made = hw.dataset(model(), tmp_path / "rows.parquet", as_of=LATER, from_log=tmp_path)
     write(tmp_path, one(of_model(), 3))  # the log goes on
     post(tmp_path, outcome(1, False, 200), outcome(3, True, 100))
     again = hw.reproduce(model(), made.manifest_path, tmp_path / "again.parquet")
     assert again.manifest["digest"] == made.manifest["digest"]
     assert_frame_equal(pl.read_parquet(tmp_path / "again.parquet"), pl.read_parquet(tmp_path / "rows.parquet"), check_exact=True)
-    assert hw.dataset(model(), tmp_path / "new.parquet", until=LATER, from_log=tmp_path).manifest["rows"] == 3
-    assert {name.split("/")[0] for name in json.loads(made.manifest_path.read_text())["tables"]["served log"]["files"]} == {
+    assert hw.dataset(model(), tmp_path / "new.parquet", as_of=LATER, from_log=tmp_path).manifest["rows"] == 3
+    assert {name.split("/")[0] for name in json.loads(made.manifest_path.read_text())["tables"]["serving log"]["files"]} == {
         "served",
         "outcomes",
     }
-    (path,) = [tmp_path / name for name in made.manifest["tables"]["served log"]["files"] if name.startswith("served")]
+    (path,) = [tmp_path / name for name in made.manifest["tables"]["serving log"]["files"] if name.startswith("served")]
     path.unlink()
-    with pytest.raises(DataError, match="served log: 1 of its files is gone"):
+    with pytest.raises(DataError, match="serving log: 1 of its files is gone"):
         hw.reproduce(model(), made.manifest_path, tmp_path / "third.parquet")
 
 
@@ -179,7 +189,7 @@ def test_an_outcome_made_of_events_is_computed_for_what_was_served(tmp_path):
 def test_a_model_is_trained_on_what_was_served(tmp_path):
     write(tmp_path, *(one(of_model(), n, (n % 10,)) for n in range(400)))
     post(tmp_path, *(outcome(n, n % 10 > 4, 1000) for n in range(400)))
-    trained = hw.train(model(), until=LATER, from_log=tmp_path)
+    trained = hw.train(model(), as_of=LATER, from_log=tmp_path)
     assert trained.rows == 400
     scores = trained.fitted.score(pl.DataFrame({VISITS: [0, 9]}))
     assert scores[0] < 0.2
@@ -187,13 +197,13 @@ def test_a_model_is_trained_on_what_was_served(tmp_path):
 
 
 def test_rows_of_a_level_are_those_that_were_served_at_it(tmp_path):
-    made, daily = model(), Level(hw.batch("1d"))
+    made, daily = model(), hw.Level(hw.batch("1d"))
     fast, slow = of_model(made), EntryContext.of("predict", "shop", daily.service(made), model="churn", version="1", level="daily")
     write(tmp_path, one(fast, 1), one(slow, 2), one(slow, 3))
     post(tmp_path, *(outcome(n, True, 100) for n in (1, 2, 3)))
     found = {}
-    for name, level in (("all", None), ("daily", daily), ("as defined", Level())):
-        hw.dataset(made, tmp_path / "rows.parquet", level=level, until=LATER, from_log=tmp_path)
+    for name, level in (("all", None), ("daily", daily), ("as defined", hw.Level())):
+        hw.dataset(made, tmp_path / "rows.parquet", level=level, as_of=LATER, from_log=tmp_path)
         frame = pl.read_parquet(tmp_path / "rows.parquet")
         found[name] = list(zip(frame["headwater_request"], frame["headwater_level"], strict=True))
         hw.reproduce(made, tmp_path / "rows.manifest.json", tmp_path / "again.parquet", level=level)
@@ -224,13 +234,14 @@ def test_classes_stay_what_they_are(tmp_path, label, posted):
 
 
 def test_nothing_served_and_nothing_posted(tmp_path):
-    with pytest.raises(DataError, match="no served log at"):
+    with pytest.raises(DataError, match="no serving log at"):
         FromLog.of(tmp_path, model())
     write(tmp_path, one(of_model(), 1))
     with pytest.raises(DataError, match="no outcome of labels 'leaving' was posted"):
         FromLog.of(tmp_path, model())
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, run):
     (tmp_path / "features.py").write_text(
         "import headwater as hw\nfrom headwater.testing.examples import churn\nproject = hw.Project('shop', [churn()])\n"

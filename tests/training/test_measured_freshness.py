@@ -11,7 +11,6 @@ import headwater as hw
 from headwater.errors import DataError, DefinitionError
 from headwater.jobs.materialize import materialize_view
 from headwater.kernel.as_of import NEVER, as_of
-from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_rows import EntryContext
 from headwater.testing.examples import churn
 from tests.flow import frame, view_of
@@ -46,7 +45,7 @@ def two_views():
 
 def log_of(folder, of, rows):
     """A log of requests of which each is (ages, statuses)."""
-    with ServedLog(folder) as log:
+    with hw.ServedLog(folder) as log:
         for number, (ages, statuses) in enumerate(rows):
             moments = [moment(number, age=age) for age in ages]
             log.put(one(of, number, tuple(None if s == "fallback" else 1 for s in statuses), moments=moments, statuses=statuses))
@@ -174,10 +173,10 @@ def test_a_batch_view_is_replayed_at_the_cut_that_was_served(tmp_path):
     view = view_of(frame(rows), freshness=hw.batch("1h", delay="20m"), windows=["2h"])
     labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
     model = hw.Model("model", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
-    store = hw.open_store(f"lmdb:{tmp_path}/online?size=100MB")
+    store = hw.operations.open_store(f"lmdb:{tmp_path}/online?size=100MB")
     of, served, asked = EntryContext.of("predict", "project", model.features, model="model"), [], 5 * hour + 600
     materialize_view(view, store, micros(3 * hour + 1200))  # the job has not run for two hours
-    with ServedLog(tmp_path) as log:
+    with hw.ServedLog(tmp_path) as log:
         served = serve(log, hw.OnlineFeatures(model.features, store), of, 1, {"key": 1}, asked).values
     store.close()
     level = hw.measured_level(model, tmp_path)
@@ -190,7 +189,7 @@ def test_a_backtest_at_a_measured_level(tmp_path):
     model = churn()
     reads = pl.DataFrame({"view": ["user"] * 4, "age": [2.0, 3.0, 86_400.0, None]})
     levels = {"as measured": hw.measured_level(model, reads), "instant": hw.Level(hw.on_request())}
-    found = hw.backtest(model, levels=levels, split="2024-05-12T00:00Z", resamples=50).result
+    found = hw.backtest(model, levels=levels, evaluation=hw.Evaluation(split="2024-05-12T00:00Z", resamples=50)).result
     ages = {level.name: level.age_seconds for level in found.levels}
     assert 0 < ages["as measured"] < 86_400
     assert "25.0% of them not there" in found.levels[0].describes
@@ -199,7 +198,7 @@ def test_a_backtest_at_a_measured_level(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: hw.measured([None, None]), "no age but None, so no value was ever there; say never"),
+        (lambda: hw.measured([None, None]), "is None, so no value was ever available; use never"),
         (lambda: hw.measured(["1s"], cuts=["1s", "2s"]), "as many durations as there are ages, 1"),
         (lambda: hw.measured(["1s"], cuts="1s"), "as many durations as there are ages"),
         (lambda: hw.measured(["1s"], cuts=["x"]), "a measured cut is 'x'"),

@@ -11,10 +11,9 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.definitions.base import HeadwaterWarning
-from headwater.errors import DataError
+from headwater.errors import DataError, HeadwaterWarning
 from headwater.serving.third_party.response_log import AnswerLog
-from headwater.training.train import train, training_set
+from headwater.training.train import training_set
 from tests.serving.third_party.conftest import ip, party  # noqa: F401 (fixtures)
 
 START = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
@@ -203,7 +202,7 @@ def test_a_history_supplies_training_values(shop):
 def test_a_backtest_reads_a_history_at_every_level_that_does_not_say_otherwise(shop):
     made = project_of(shop, HISTORY)
     levels = LEVELS | {"request only": hw.Level(hw.never()), "without": hw.Level({made["ip"]: hw.never()})}
-    found = hw.backtest(made["fraud"], levels=levels, resamples=100).result
+    found = hw.backtest(made["fraud"], levels=levels, evaluation=hw.Evaluation(resamples=100)).result
     assert found.not_in_training == ()
     assert "third party ip: score by (ip_address) from https://ip.example/v1/risk; answers of source ip_log" in found.definitions
     scores = auc(found)
@@ -218,11 +217,11 @@ def test_a_backtest_reads_a_history_at_every_level_that_does_not_say_otherwise(s
 )
 def test_without_a_history_it_is_not_in_training_and_that_is_said(shop, history, tmp_path):
     model = project_of(shop, history)["fraud"]
-    found = hw.backtest(model, levels=LEVELS, resamples=100)
+    found = hw.backtest(model, levels=LEVELS, evaluation=hw.Evaluation(resamples=100))
     assert found.result.not_in_training == ("ip__score", "risk")
     assert found.result.fingerprint == model.fingerprint
     assert max(auc(found.result).values()) < 0.6, "the score has been read"
-    said = "not in training, since a third party without history= says them: ip__score, risk"
+    said = "not in training, because they come from a third party without history=: ip__score, risk"
     assert said in found.write_html(tmp_path / "report.html").read_text(encoding="utf-8")
     assert found.to_dict()["not_in_training"] == ["ip__score", "risk"]
     from rich.console import Console
@@ -232,13 +231,13 @@ def test_without_a_history_it_is_not_in_training_and_that_is_said(shop, history,
     console.file.close()
     assert said in console.export_text()
 
-    trained = train(model)
+    trained = hw.train(model)
     assert list(trained.fitted.encoding.columns) == [n for n in model.features.feature_names if n not in ("ip__score", "risk")]
     manifest = json.loads(trained.save(tmp_path / "model").read_text())
     assert manifest["not_in_training"] == ["ip__score", "risk"]
     assert manifest["third_party"] == {"ip": model.features.http_features[0].fingerprint}
 
-    made = hw.dataset(model, tmp_path / "rows.parquet", cache=False)
+    made = hw.dataset(model, tmp_path / "rows.parquet", resources=hw.Resources(cache=False))
     assert made.manifest["not_in_training"] == ["ip__score", "risk"]
     assert not {"ip__score", "risk"} & set(made.rows.frame.columns)
     assert hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet").manifest["digest"] == made.manifest["digest"]
@@ -250,7 +249,7 @@ def test_without_a_history_it_is_not_in_training_and_that_is_said(shop, history,
 
 def test_a_dataset_knows_when_the_history_changed(shop, tmp_path):
     model = project_of(shop, HISTORY)["fraud"]
-    made = hw.dataset(model, tmp_path / "rows.parquet", cache=False)
+    made = hw.dataset(model, tmp_path / "rows.parquet", resources=hw.Resources(cache=False))
     assert "source ip_log" in made.manifest["tables"]
     more = shop / "ip" / "more.parquet"
     pl.read_parquet(shop / "ip" / "*.parquet").head(1).write_parquet(more)
@@ -261,6 +260,7 @@ def test_a_dataset_knows_when_the_history_changed(shop, tmp_path):
         more.unlink()
 
 
+@pytest.mark.slow
 def test_the_project_of_the_design_can_be_planned(shared, tmp_path):
     made = runpy.run_path(str(shared / "api" / "fraud.py"), run_name="fraud")
     with warnings.catch_warnings():
@@ -309,6 +309,7 @@ def test_what_comes_faster_than_it_is_written_is_dropped_and_counted(tmp_path):
     assert (answers.written, answers.dropped) == (3, 2)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_waits(tmp_path):
     http = hw.HttpFeatures("ip", **GIVEN)
     place = tmp_path / "log"

@@ -32,7 +32,7 @@ class StateField:
     entry: one number an entry of each row, and not one a row; the sizes, which come first, say how many entries each row has.
     column: the source column of the values, so that strings can be coded again for another state. ident: ids of events, likewise.
     op: how `merge` makes one number of two, where it is one of the ways of `kernel.merge_program`; so that compiled loops do as `merge`
-    does.
+    does. parameter: a number that goes with it.
     counts: where the number is how many events count for this; states that hold the same number share it where they are stored.
     """
 
@@ -41,6 +41,7 @@ class StateField:
     column: str | None = None
     ident: bool = False
     op: int | None = None
+    parameter: int = 0
     counts: Use | None = None
 
 

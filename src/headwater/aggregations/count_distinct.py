@@ -53,7 +53,7 @@ class _Distinct:
         for row in np.flatnonzero(exact == 0):
             registers = np.bincount(entries[ends[row] - sizes[row] : ends[row]] & 63, minlength=_RANKS)
             registers[0] = _REGISTERS - sizes[row]
-            out[row] = _estimate(registers)
+            out[row] = estimate(registers)
         return Column(out)
 
     def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
@@ -92,7 +92,14 @@ def _state(rows: I64, entries: I64, hashed: Bool, exact: I64) -> State:
 
 
 @nb.njit(nogil=True, cache=True)
-def _estimate(registers):  # type: ignore[no-untyped-def]
+def packed(value):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+    """As `_packed`, of one hash."""
+    _, exponent = math.frexp(float(value & ((1 << 52) - 1)))
+    return (((value >> 52) & 4095) << 6) | (53 - exponent)
+
+
+@nb.njit(nogil=True, cache=True)
+def estimate(registers):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """Ertl's estimate of how many values; registers: how many have each rank, int64 (54)."""
     z = 0.0
     x = 1.0 - registers[53] / 4096  # tau: the registers that are full
@@ -164,7 +171,7 @@ def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
         if not moved and j > 0:
             out[j] = out[j - 1]
         else:
-            out[j] = n if n <= EXACT else _estimate(registers)
+            out[j] = n if n <= EXACT else estimate(registers)
 
 
 DISTINCT = _Distinct()

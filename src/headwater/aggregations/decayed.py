@@ -8,14 +8,14 @@ underflows no longer counts. Folded from both sides as sums are (`kernel/folds.p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numba as nb
 import numpy as np
 
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
-from headwater.kernel.arrays import F64, I64, Column
+from headwater.kernel.arrays import Column
 from headwater.kernel.layer import Spans, Use
+from headwater.kernel.merge_program import DECAY, decayed, remaining
 
 
 @dataclass(frozen=True)
@@ -30,27 +30,37 @@ class _Decays:
 
     def merge(self, left: State, right: State) -> State:
         (n, t, total, weight), (k, u, more, heavier) = left, right
-        last = np.where(n == 0, u, np.where(k == 0, t, np.maximum(t, u)))
-        a, b = self._fallen(t, last, n), self._fallen(u, last, k)
-        with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
-            return n + k, last, total * a + more * b, weight * a + heavier * b
+        merged = np.empty_like(n), np.empty_like(t), np.empty_like(total), np.empty_like(weight)
+        _merge(n, t, total, weight, k, u, more, heavier, self.half_life, *merged)  # a sum that leaves float64 is null in the end
+        return merged
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
-        return StateField(), StateField(), StateField(whole=False), StateField(whole=False)
+        return tuple(StateField(whole=whole, op=DECAY, parameter=self.half_life) for whole in (True, True, False, False))
 
     def finalize(self, state: State, how: FinalizeContext) -> Column:
         n, last, total, weight = state
         if how.function == "decayed_mean":
             return Column(total / np.where(n > 0, weight, 1.0), n > 0)
-        return Column(total * self._fallen(last, how.T, n))
-
-    def _fallen(self, since: I64 | F64, until: I64 | F64, n: I64 | F64) -> F64:
-        return cast("F64", np.exp2(-np.where(n > 0, until - since, 0) / self.half_life))
+        values = np.empty(len(n))
+        _as_of(how.T, n, last, total, self.half_life, values)
+        return Column(values)
 
 
 def decays(half_life: int) -> _Decays:
     """The family of `decayed_sum(half_life=)` and `decayed_mean(half_life=)`, in microseconds."""
     return _Decays(half_life)
+
+
+@nb.njit(nogil=True, cache=True)
+def _merge(n, t, total, weight, k, u, more, heavier, half_life, count, last, both, weights):  # type: ignore[no-untyped-def]
+    for i in range(len(n)):
+        count[i], last[i], both[i], weights[i] = decayed(n[i], t[i], total[i], weight[i], k[i], u[i], more[i], heavier[i], half_life)
+
+
+@nb.njit(nogil=True, cache=True)
+def _as_of(T, n, last, total, half_life, out):  # type: ignore[no-untyped-def]
+    for i in range(len(n)):
+        out[i] = total[i] * remaining(last[i], T[i], n[i], half_life)
 
 
 @nb.njit(nogil=True, cache=True)

@@ -25,6 +25,9 @@ from headwater.kernel.bounds import seek
 from headwater.kernel.layer import Layer, Spans, Use
 from headwater.kernel.sorting import order_of
 
+GROUP = 4
+"""The arrays of a state before those of the other family: sizes, categories, times and ids."""
+
 
 @dataclass(frozen=True)
 class GroupedFunction:

@@ -62,7 +62,7 @@ class _StoredIntervals:
 
     def finalize(self, state: State, how: FinalizeContext) -> Column:
         sizes, t, ends = (array.astype(np.int64, copy=False) for array in state)
-        T, K = (np.repeat(moment, sizes) for moment in (how.T, how.T if how.K is None else how.K))
+        T, K = (np.repeat(times, sizes) for times in (how.T, how.T if how.K is None else how.K))
         still = (ends >= T) | (ends > K - how.events.ended_after)  # not `ends + ...`: what never ends is as late as int64 can say
         rows = ragged.rows_of(sizes)[still]
         count, age = ragged.sizes_of(rows, len(sizes)), np.zeros(len(sizes), np.int64)

@@ -64,7 +64,7 @@ def aggregate(
     wanted: Sequence[FeatureSpec],
     rows: Sequence[I64],
     threads: int,
-    tick: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> list[list[Answers]]:
     """The value of each feature wanted, for each set of requests.
 
@@ -72,7 +72,7 @@ def aggregate(
         events: sorted events of m keys.
         requests: sets of requests over the same m keys, such as one for each freshness; they share the events' sort and folds.
         wanted: the features.
-        rows: for each set of requests, which of its requests each row of the result is of: int64 (r).
+        rows: for each set of requests, the row of the result that each of its requests is of: int64 (r), a permutation.
         threads: how many threads work; the values do not depend on it.
         tick: called with the number of requests done, from any thread.
 
@@ -81,7 +81,7 @@ def aggregate(
     """
     everything = range(len(wanted))
     kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in requests), ((0, 0),) * len(requests), everything), wanted)
-    out = [_AnswerBuffer(kinds, len(a.T)) for a in requests]
+    out = [_AnswerBuffer(kinds, of) for of in rows]
 
     def work(task: _Task) -> None:
         task_answers = _run(task, [wanted[i] for i in task.features])
@@ -90,44 +90,47 @@ def aggregate(
             stop = start + last - first
             into.put(first, {i: answers.slice(start, stop) for i, answers in zip(task.features, task_answers, strict=True)})
             start = stop
-        if tick is not None and task.ticks:
-            tick(start)
+        if on_progress is not None and task.ticks:
+            on_progress(start)
 
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, _shared(_tasks(events, requests, everything), wanted, threads)):
             pass
-    return [buffer.whole(index, threads) for buffer, index in zip(out, rows, strict=True)]
+    return [buffer.whole(threads) for buffer in out]
 
 
 class _AnswerBuffer:
-    """Collects the answers to one set of requests from all tasks, in any order; `kinds`: answers to no request."""
+    """Collects the answers to one set of requests from all tasks, in any order; `kinds`: answers to no request; `rows`: of each request."""
 
-    def __init__(self, kinds: Sequence[Answers], count: int) -> None:
-        self._kinds = kinds
+    def __init__(self, kinds: Sequence[Answers], rows: I64) -> None:
+        self._kinds, self._rows = kinds, rows
         numbers = [i for i, kind in enumerate(kinds) if isinstance(kind, Column)]
         blocks = [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
-        self._sheets = [(block, ResultBuffer([cast("Column", kinds[i]).values.dtype for i in block], count)) for block in blocks]
-        self._cells = {i: (sheet, column_index) for block, sheet in self._sheets for column_index, i in enumerate(block)}
+        self._blocks = [(block, ResultBuffer([cast("Column", kinds[i]).values.dtype for i in block], rows)) for block in blocks]
         self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, ListColumn)}
 
     def put(self, first: int, by_feature: Mapping[int, Answers]) -> None:
         """The answers of some features from position `first` on."""
-        for i, answers in by_feature.items():
-            if isinstance(answers, Column):
-                sheet, column_index = self._cells[i]
-                sheet.put(column_index, first, answers)
-            elif len(answers.of):
-                self._lists[i][first] = answers
+        for block, buffer in self._blocks:
+            columns = {index: cast("Column", by_feature[i]) for index, i in enumerate(block) if i in by_feature}
+            if columns:
+                buffer.put(first, columns)
+        for i in self._lists.keys() & by_feature.keys():
+            lists = cast("ListColumn", by_feature[i])
+            if len(lists.of):
+                self._lists[i][first] = lists
 
-    def whole(self, rows: I64, threads: int) -> list[Answers]:
-        """All answers, those of the requests `rows`."""
+    def whole(self, threads: int) -> list[Answers]:
+        """All answers, in the order of rows."""
         out = list(self._kinds)
-        sheets = each(lambda block: block[1].taken(rows), self._sheets, threads)
-        for (block, _), columns in zip(self._sheets, sheets, strict=True):
+        for (block, _), columns in zip(self._blocks, each(lambda of: of[1].columns(), self._blocks, threads), strict=True):
             for i, column in zip(block, columns, strict=True):
                 out[i] = column
-        for i, lists in self._lists.items():
-            out[i] = ListColumn.join([lists[first] for first in sorted(lists)]).take(rows)
+        if self._lists:
+            position = np.empty_like(self._rows)
+            position[self._rows] = np.arange(len(position))
+            for i, lists in self._lists.items():
+                out[i] = ListColumn.join([lists[first] for first in sorted(lists)]).take(position)
         return out
 
 

@@ -38,7 +38,7 @@ class Entry:
         hashes: whether strings must be hashes, and not places in a sorted list.
         keeps_values: whether its state keeps every value that was seen.
         compares: whether it compares strings letter by letter, and keeps one whole.
-        read: how compiled loops read its stored state; None where plain numpy reads it.
+        read: how compiled loops read its stored state; None, as in a plugin that has no loop, where frames are evaluated.
     """
 
     name: str
@@ -76,20 +76,20 @@ _ROWS = (
     Entry("last", "first_last:NEWEST", "any", read=reads.edge),
     Entry("latest", "first_last:NEWEST_ROW", "any", read=reads.latest),
     Entry("since_last", "first_last:NEWEST", "any", read=reads.since),
-    Entry("open_count", "open_intervals:OPEN_INTERVALS", "time", 0, stored="open_intervals:STORED_INTERVALS"),
-    Entry("open_age", "open_intervals:OPEN_INTERVALS", "time", null="empty", stored="open_intervals:STORED_INTERVALS"),
+    Entry("open_count", "open_intervals:OPEN_INTERVALS", "time", 0, stored="open_intervals:STORED_INTERVALS", read=reads.open_count),
+    Entry("open_age", "open_intervals:OPEN_INTERVALS", "time", null="empty", stored="open_intervals:STORED_INTERVALS", read=reads.open_age),
     Entry("var", "std_var:MOMENTS", "number", adds="variance", read=reads.variance),
-    Entry("first_n", "first_last_n:first_n", "any", (), shape=("k", "distinct")),
-    Entry("last_n", "first_last_n:last_n", "any", (), shape=("k", "distinct")),
-    Entry("count_distinct", "count_distinct:DISTINCT", "any", 0, hashes=True),
-    Entry("approx_percentile", "approx_percentile:PERCENTILES", "number"),
-    Entry("mode", "mode_top_k:FREQUENT", "any", keeps_values=True),
-    Entry("top_k", "mode_top_k:FREQUENT", "any", (), keeps_values=True),
-    Entry("collect_set", "mode_top_k:collect_set", "any", (), shape=("max_size",), keeps_values=True),
+    Entry("first_n", "first_last_n:first_n", "any", (), shape=("k", "distinct"), read=reads.first_values),
+    Entry("last_n", "first_last_n:last_n", "any", (), shape=("k", "distinct"), read=reads.last_values),
+    Entry("count_distinct", "count_distinct:DISTINCT", "any", 0, hashes=True, read=reads.distinct),
+    Entry("approx_percentile", "approx_percentile:PERCENTILES", "number", read=reads.percentile),
+    Entry("mode", "mode_top_k:FREQUENT", "any", keeps_values=True, read=reads.mode),
+    Entry("top_k", "mode_top_k:FREQUENT", "any", (), keeps_values=True, read=reads.frequent),
+    Entry("collect_set", "mode_top_k:collect_set", "any", (), shape=("max_size",), keeps_values=True, read=reads.least_values),
     Entry("min_by", "min_max_by:LEAST", "any", read=reads.by),
     Entry("max_by", "min_max_by:GREATEST", "any", read=reads.by),
-    Entry("decayed_sum", "decayed:decays", "number", 0.0, shape=("half_life",), adds="sum"),
-    Entry("decayed_mean", "decayed:decays", "number", shape=("half_life",), adds="sum"),
+    Entry("decayed_sum", "decayed:decays", "number", 0.0, shape=("half_life",), adds="sum", read=reads.decayed_sum),
+    Entry("decayed_mean", "decayed:decays", "number", shape=("half_life",), adds="sum", read=reads.decayed_mean),
     Entry("rate", "rate_ratio:RATES", "number", 0.0, adds="sum", read=reads.rate),
     Entry("fraction", "rate_ratio:FRACTIONS", "flag", read=reads.fraction),
     Entry("ratio", "rate_ratio:RATIOS", "number", adds="sum", read=reads.ratio),

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from headwater import clock, settings
+import msgspec
+
+from headwater import clock
 from headwater.assessing.assessment import Assessment
 from headwater.assessing.cost import cost
-from headwater.assessing.cost_inputs import Where
-from headwater.assessing.decision import decide
+from headwater.assessing.decision import decide, judged_by_money
 from headwater.assessing.decision_words import changes
-from headwater.assessing.lift import GivenBacktest, earned_of, lift_of
-from headwater.assessing.network import network
+from headwater.assessing.lift import GivenBacktest, backtest_of
+from headwater.assessing.locations import Locations
+from headwater.assessing.network import KINDS, network
 from headwater.assessing.probes.request_probe import of_log
-from headwater.assessing.published import published
-from headwater.assessing.questions import Answers
-from headwater.assessing.readiness import Places, readiness
-from headwater.assessing.request_time import SHARES, Asked, at_request
+from headwater.assessing.questions import Answers, checked
+from headwater.assessing.readiness import readiness
+from headwater.assessing.request_time import Asked, at_request
 from headwater.assessing.risks import risks
 from headwater.assessing.stages import staged
 from headwater.backtesting.attribution import attribution
-from headwater.backtesting.backtest import Backtest, backtest
+from headwater.backtesting.backtest import backtest
+from headwater.backtesting.describe import value_of
+from headwater.definitions.definition import stack_level
+from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.durations import micros
+from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
-from headwater.definitions.rolling import Rolling
-from headwater.errors import HeadwaterError, UsageError
+from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.results.assessment_parts import AtRequest
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.backtest_result import BacktestResult
@@ -42,92 +45,95 @@ from headwater.results.decision_result import Evidence
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.readiness_result import Readiness
-from headwater.training.resources import Tick
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def assess(  # noqa: PLR0913 (each is a question that a user asks; all but the project have a default)
+def _with_levels(project: object, given: Mapping[str, object]) -> object:
+    """The old levels= as those of the project."""
+    assert isinstance(project, Project)
+    return project if given["levels"] is None else dataclasses.replace(project, levels=cast("Mapping[str, Level]", given["levels"]))
+
+
+def _with_effects(answers: object, given: Mapping[str, object]) -> object:
+    """The old network=, the names of effects or "none", as answers to the questions on them."""
+    if given["network"] is None:
+        return answers
+    named = cast("Sequence[str]", given["network"])
+    unknown = [name for name in named if name not in (*KINDS, "none")]
+    if unknown:
+        raise UsageError(f"network effect {unknown[0]!r}; {nearest(unknown[0], (*KINDS, 'none'))}")
+    known = answers.by_id if isinstance(answers, Answers) else cast("Mapping[str, str | float]", answers or {})
+    effects: dict[str, str | float] = {name: "yes" if name in named else "no" for name in KINDS}
+    return {**known, **effects}
+
+
+@moved("answers", {"network": "network"}, 'answers={{"supply": "yes", ...}}', _with_effects)
+@moved("project", {"levels": "levels"}, "Project(levels=...)", _with_levels)
+@renamed("locations", "places")
+@renamed("value_per_point", "worth")
+@moved_into("evaluation", Evaluation, "split", "min_lift", "seed", "attribute", seeds="refits", time_out="timeouts")
+@moved_into("locations", Locations, "store", "models", "prices", folder="data_dir")
+@moved_into("resources", Resources, "progress")
+def assess(
     project: Project,
     model: str | None = None,
     *,
     backtest: GivenBacktest | None = None,
-    attribute: bool = True,
-    levels: Mapping[str, Level] | None = None,
-    split: str | datetime | Rolling | None = None,
-    seeds: int = 1,
-    min_lift: float | None = None,
-    store: str | None = None,
-    folder: str | Path | None = None,
-    models: str | Path | None = None,
-    prices: str | Path | None = None,
-    places: Places | None = None,
-    answers: Answers | None = None,
-    worth: float | None = None,
-    network: Sequence[str] | None = None,
-    time_out: Sequence[float] = SHARES,
-    seed: int = 0,
-    progress: bool | Tick | None = None,
+    evaluation: Evaluation | None = None,
+    locations: Locations | None = None,
+    answers: Answers | Mapping[str, str | float] | None = None,
+    value_per_point: float | None = None,
+    resources: Resources | None = None,
 ) -> Assessment:
     """Whether real time is right for a model, for which views, at what cost, and what to do first.
 
-    A part without its inputs (no data, no store, no Kafka, no log, no prices) is Missing, with the reason.
+    A part without its inputs (no data, no store, no Kafka, no log, no prices) is Missing, with the reason. A backtest that is run here
+    compares the project's levels, or the usual ladder if it has none.
 
     Args:
         project: the project.
         model: the model's name; None if the project has only one.
         backtest: the result of `hw.backtest()`, its `to_dict()`, or a JSON file of it; None runs one.
-        attribute: whether to find out which views earn, if a step is a LIFT and the backtest has no attribution.
-        levels: to backtest; None takes the project's, or the usual ladder if it has none.
-        split, seeds, min_lift, seed: for a backtest run here; see `hw.backtest` (seeds is its `refits`).
-        store, folder, models: where to measure; None takes the settings. prices: a price file.
-        places: further places for readiness to measure; `store`, `folder` and `models` take precedence over its own.
-        answers: to the questions that cannot be measured.
-        worth: the value a day of 0.01 of the headline metric, in the currency of the prices.
-        network: which of "adversaries", "feedback" and "supply" the task has, or "none"; None infers them from the definition.
-        time_out: shares of timed-out calls of each request-time feature, at which the lift is measured; empty leaves it out.
-        progress: as for `hw.backtest`.
+        evaluation: how the model is judged where a backtest or an attribution is run here; None takes the project's own.
+        locations: where to measure: stores, logs, models, prices, databases; None takes the settings.
+        answers: to questions that cannot be measured, by the id of the question, such as {"supply": "yes", "S2": 0.08}. The questions are
+            written by `headwater assess readiness --write-questions`. Three are on network effects: "supply", "adversaries" and "feedback".
+        value_per_point: deprecated: the value a day of 0.01 of the headline metric. Nobody knows that number; give
+            `Evaluation(value=DecisionValue(...))`.
+        resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
-        UsageError: an unknown model, an invalid backtest or that of another model, an invalid price file or an unknown effect.
+        UsageError: an unknown model, an invalid backtest or that of another model, an invalid price file or an invalid answer.
     """
     if not isinstance(project, Project):
         raise UsageError(f"assess() takes a Project, and was given {type(project).__name__}")
+    worth = value_per_point
+    if worth is not None:
+        message = "assess(value_per_point=) is deprecated and will be removed in the next release; write evaluation=Evaluation(value=DecisionValue(...))"
+        warnings.warn(message, DeprecationWarning, stacklevel=stack_level())
     if worth is not None and not (isinstance(worth, int | float) and 0 <= worth < math.inf):
-        raise UsageError(f"worth is {worth!r}; give money a day, 0 or more, for 0.01 of the metric")
-    for share in time_out:
-        if not (isinstance(share, int | float) and 0 <= share <= 1):
-            raise UsageError(f"time_out holds {share!r}; give shares of calls from 0 to 1, such as 0.05")
-    chosen = project.model(model)
-    here = settings.home() if folder is None else Path(folder)
-    looked = places or Places()
-    if store is not None or folder is not None or models is not None:
-        kept = looked.models if models is None else Path(models)
-        looked = dataclasses.replace(looked, store=looked.store if store is None else store, folder=here, models=kept)
-    where = Where(store=looked.store, folder=here, models=looked.models, prices=None if prices is None else Path(prices))
-    run = _Run(project, chosen, backtest, attribute, levels, split, seeds, min_lift, seed, progress)
-    return _joined(run, where, looked, answers, _Also(worth, network, time_out))
+        raise UsageError(f"value_per_point is {worth!r}; give money a day, 0 or more, for 0.01 of the metric")
+    how = evaluation or project.evaluation or Evaluation()
+    run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES)
+    checked_answers = (
+        answers if isinstance(answers, Answers) else checked(answers or {})
+    )  # invalid answers are refused before anything is run
+    return _joined(run, locations or Locations(), checked_answers, worth)
 
 
-@dataclass(frozen=True)
-class _Also:
-    worth: float | None
-    network: Sequence[str] | None
-    time_out: Sequence[float]
-
-
-def _joined(run: _Run, where: Where, places: Places, answers: Answers | None, also: _Also) -> Assessment:
+def _joined(run: _AssessmentRun, locations: Locations, answers: Answers, worth: float | None) -> Assessment:
     model, project = run.model, run.project
-    effects = network(model, also.network)  # invalid effects are refused before anything is run
+    effects = network(answers.effects)
     lift, attributed = run.lift, run.attribution
-    spent = _cost(run, where, lift)
-    ready = _readiness(project, places, answers)
-    evidence = Evidence([view.name for view in model.features.views], lift, spent, ready, also.worth)
+    spent = _cost(run, locations, lift)
+    ready = _readiness(project, locations, answers)
+    evidence = judged_by_money(Evidence([view.name for view in model.features.views], lift, spent, ready, worth))
     decision = decide(evidence)
-    readings, log = of_log(model, where.folder or settings.home())
-    request_time_features = _at_request(run, decision.base, decision.level, log, also.time_out)
-    others = published(model)
+    readings, log = of_log(model, locations.folder)
+    request_time_features = _at_request(run, decision.base, decision.level, log)
     budget: Reading = Missing(f"model {model.name!r} has no latency_budget")
     if model.latency_budget is not None:
         budget = Number(micros(model.latency_budget, "latency_budget") / 1e6, "s", "given", f"latency_budget of model {model.name!r}")
@@ -140,7 +146,7 @@ def _joined(run: _Run, where: Where, places: Places, answers: Answers | None, al
         plan=staged(evidence, decision),
         changes=changes(evidence, decision),
         risks=risks(evidence, decision, request_time_features, effects, model),
-        lift=lift,
+        backtest=evidence.lift if isinstance(evidence.lift, Missing) else evidence.lift.backtest,
         attribution=attributed,
         cost=spent,
         readiness=ready,
@@ -148,125 +154,90 @@ def _joined(run: _Run, where: Where, places: Places, answers: Answers | None, al
         budget=budget,
         at_request=request_time_features,
         network=effects,
-        published=others,
-        result=run.result,
     )
 
 
 @dataclass
-class _Run:
+class _AssessmentRun:
     """The backtest and the attribution, given or run here, each at most once."""
 
     project: Project
     model: Model
     given_backtest: GivenBacktest | None
-    attribute: bool
-    levels: Mapping[str, Level] | None
-    split: str | datetime | Rolling | None
-    seeds: int
-    min_lift: float | None
-    seed: int
-    progress: bool | Tick | None
+    evaluation: Evaluation
+    resources: Resources
 
     @cached_property
     def compared(self) -> Mapping[str, Level]:
         """The levels, from stale to fresh."""
-        return self.levels or self.project.levels or ladder()
+        return self.project.named_levels or ladder()
 
     @cached_property
-    def _backtest(self) -> tuple[Lift | Missing, BacktestResult | None]:
+    def backtest(self) -> BacktestResult | Missing:
+        """The backtest, given or run here."""
         if self.given_backtest is not None:
-            lift = lift_of(self.given_backtest)
-            if lift.model != self.model.name:
-                raise UsageError(f"the backtest is of model {lift.model!r}, and the assessment of {self.model.name!r}; give that model's")
-            return lift, self.given_backtest.result if isinstance(self.given_backtest, Backtest) else None
+            result = backtest_of(self.given_backtest)
+            if result.model != self.model.name:
+                raise UsageError(f"the backtest is of model {result.model!r}, and the assessment of {self.model.name!r}; give that model's")
+            return result if result.value is not None else msgspec.structs.replace(result, value=value_of(self.evaluation))
         try:
-            result = backtest(
-                self.model,
-                levels=self.compared,
-                split=self.split,
-                refits=self.seeds,
-                min_lift=self.min_lift,
-                seed=self.seed,
-                progress=self.progress,
-            )
+            return backtest(self.model, self.compared, self.evaluation, resources=self.resources).result
         except HeadwaterError as error:
-            return Missing(f"the backtest could not be run: {error}"), None
-        return lift_of(result), result.result
+            return Missing(f"the backtest could not be run: {error}")
 
     @cached_property
     def attribution(self) -> AttributionResult | Missing:
         """The attribution: of the backtest, else run here."""
-        lift, result = self._backtest
-        if result is not None and result.attribution is not None:
-            return result.attribution
-        if isinstance(lift, Missing):
+        if isinstance(self.backtest, Missing):
             return Missing("no backtest is available")
-        if lift.earned is not None:
-            return Missing("the backtest has its own; its tables are in the backtest report")
-        if not self.attribute:
+        if self.backtest.attribution is not None:
+            return self.backtest.attribution
+        if not self.evaluation.attribute:
             return Missing("not requested")
-        if not any(step.lifts for step in [*lift.steps, *([lift.whole] if lift.whole else [])]):
-            return Missing("no step is a LIFT, so there is nothing to attribute")
+        lift = Lift(self.backtest)
+        if not any(step.lifts for step in lift.steps):
+            return Missing("no fresher level is a LIFT, so there is nothing to attribute")
         return self._attributed()
 
     def _attributed(self) -> AttributionResult | Missing:
-        ends = [n for n, level in self.compared.items() if level.reads_history(self.model) and level.scoring(self.model) is None]
+        ends = [n for n, level in self.compared.items() if level.reads_history(self.model) and level.precomputed(self.model) is None]
         if len(ends) < 2:
             return Missing("it needs two levels that read history and predict on request")
-        stale, fresh = ends[0], ends[-1]
+        levels = {name: self.compared[name] for name in (ends[0], ends[-1])}
         try:
-            return attribution(
-                self.model,
-                stale=self.compared[stale],
-                fresh=self.compared[fresh],
-                names=(stale, fresh),
-                split=self.split,
-                refits=self.seeds,
-                min_lift=self.min_lift,
-                seed=self.seed,
-                progress=self.progress,
-            )
+            return attribution(self.model, levels, dataclasses.replace(self.evaluation, slices=None), resources=self.resources).plain
         except HeadwaterError as error:
             return Missing(str(error))
 
-    @cached_property
+    @property
     def lift(self) -> Lift | Missing:
         """The backtest's lift, with the attribution."""
-        lift, _ = self._backtest
-        attributed = self.attribution
-        if isinstance(lift, Missing) or isinstance(attributed, Missing) or lift.earned is not None:
-            return lift
-        return dataclasses.replace(lift, earned=earned_of(attributed))
-
-    @property
-    def result(self) -> BacktestResult | None:
-        """The full backtest result; None if only its JSON was given."""
-        return self._backtest[1]
+        earned = None if isinstance(self.attribution, Missing) else self.attribution
+        return self.backtest if isinstance(self.backtest, Missing) else Lift(self.backtest, earned)
 
 
-def _cost(run: _Run, where: Where, lift: Lift | Missing) -> Cost | Missing:
+def _cost(run: _AssessmentRun, locations: Locations, lift: Lift | Missing) -> Cost | Missing:
     try:
-        return cost(run.project, run.model.name, where, None if isinstance(lift, Missing) else lift)
+        return cost(run.project, run.model.name, locations, None if isinstance(lift, Missing) else lift)
     except UsageError:
         raise
     except HeadwaterError as error:
         return Missing(str(error))
 
 
-def _readiness(project: Project, places: Places, answers: Answers | None) -> Readiness | Missing:
+def _readiness(project: Project, locations: Locations, answers: Answers) -> Readiness | Missing:
     try:
-        return readiness(project, places, answers)
+        return readiness(project, locations, answers)
     except UsageError:
         raise
     except HeadwaterError as error:
         return Missing(str(error))
 
 
-def _at_request(run: _Run, base: str, level: str, log: pl.DataFrame | None, shares: Sequence[float]) -> Sequence[AtRequest]:
+def _at_request(run: _AssessmentRun, base: str, level: str, log: pl.DataFrame | None) -> Sequence[AtRequest]:
     """The features computed at request time, between the verdict's levels if the project has them, else the first and last."""
     names = list(run.compared)
     stale = base if base in run.compared else names[0]
     fresh = level if level in run.compared and level != stale else names[-1]
     ends = (stale, run.compared[stale]), (fresh, run.compared[fresh])
-    return at_request(Asked(run.model, *ends, run.split, shares, run.seed, log, run.min_lift))
+    return at_request(Asked(run.model, *ends, run.evaluation, run.resources, log))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from headwater.results.assessment_result import AssessmentResult
 
 
-@dataclass(frozen=True)
-class Assessment(AssessmentResult):
+class Assessment(AssessmentResult, frozen=True):
     """Lift, attribution, cost, readiness and latency of a model, and the verdict.
 
     verdict: what to do, in a sentence. decision: the same, with the outcome of each rule. plan: the stages. risks: the remaining risks.
     changes: what would change the verdict. attribution: if it was run here, with its tables. latency, budget: p99 of served
-    responses and the allowed one, in seconds. at_request: features computed at request time. published: lifts published by others.
-    result: of the backtest, if more than its JSON is available. A part that could not be computed is Missing, with the reason.
+    responses and the allowed one, in seconds. at_request: features computed at request time. backtest: the one
+    that the verdict is based on. A part that could not be computed is Missing, with the reason.
     """
 
     def to_markdown(self) -> str:
@@ -27,8 +25,6 @@ class Assessment(AssessmentResult):
     def write_html(self, path: str | Path) -> Path:
         """Write the assessment as one self-contained HTML page, and return its path."""
         from headwater.reports.assessment_page import to_html
+        from headwater.reports.page import write_page
 
-        file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(to_html(self), encoding="utf-8")
-        return file
+        return write_page(path, to_html(self))

@@ -1,15 +1,19 @@
-"""Cost: precompute for all, on request, or streaming, from inputs that are measured, given or assumed; and the price of a point of lift."""
+"""Cost: precompute for all, on request, or streaming, from inputs that are measured, given or assumed; and of each level of a backtest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headwater.assessing.cost_inputs import Inputs, Where, inputs, plain
+import msgspec
+
+from headwater.assessing.cost_inputs import Inputs, inputs, plain
 from headwater.assessing.formulas import DAY, WAYS, Formula, Values, break_even, rows_per_window, streaming
+from headwater.assessing.level_costs import level_costs
 from headwater.assessing.lift import GivenBacktest, lift_of
+from headwater.assessing.locations import Locations
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
-from headwater.results.cost_result import Cost, Part, PointPrice, Swing, ViewCost, Way, WayName
+from headwater.results.cost_result import Cost, CostPart, Swing, ViewCost, Way, WayName
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number, Reading
 
@@ -18,26 +22,27 @@ _SHARES = frozenset({"h", "rho"})
 _BREAK_EVEN = ("U", "f", "k", "c_b", "b", "c_o", "rho", "n_k", "n_r", "h", "p_cpu", "w", "g", "p_gb")
 
 
-def cost(project: Project, model: str | None = None, where: Where | None = None, backtest: GivenBacktest | Lift | None = None) -> Cost:
+def cost(
+    project: Project, model: str | None = None, locations: Locations | None = None, backtest: GivenBacktest | Lift | None = None
+) -> Cost:
     """The cost a day of each way to serve a model's requests.
 
     Args:
         project: the project.
         model: the model's name; None if the project has only one.
-        where: where to measure, and prices.
-        backtest: for the price of a point of lift; a Backtest, or a file with the output of `headwater backtest --json`.
+        locations: where to measure, and prices.
+        backtest: for the cost of each of its levels; a Backtest, or a file with the output of `headwater backtest --json`.
 
     Raises:
         UsageError: an unknown model, or an invalid price file or backtest.
     """
     chosen = project.model(model)
     lift = backtest if backtest is None or isinstance(backtest, Lift) else lift_of(backtest)
-    steps = [] if lift is None else _steps(lift)
-    return costed(chosen, inputs(project, chosen, where or Where()), steps)
+    return costed(chosen, inputs(project, chosen, locations or Locations()), lift)
 
 
-def costed(model: Model, values: Inputs, steps: Sequence[tuple[str, str, str, float, str, str]] = ()) -> Cost:
-    """The cost from given inputs; `steps` of a backtest: from, to, metric, lift, and the kinds of both levels."""
+def costed(model: Model, values: Inputs, lift: Lift | None = None) -> Cost:
+    """The cost from given inputs, and that of each level of a backtest."""
     x = plain(values.readings)
     ways = [way(name, values.readings) for name in WAYS]
     even: Reading = Missing(f"it needs {_list(s for s in _BREAK_EVEN if s not in x)}")
@@ -48,7 +53,7 @@ def costed(model: Model, values: Inputs, steps: Sequence[tuple[str, str, str, fl
         f"{view.name} {window}": r for view in model.features.views for window, r in _rows(view.outputs, values.views[view.name]).items()
     }
     swings = [swing for name in WAYS for swing in swings_of(name, x)]
-    return Cost(
+    spent = Cost(
         model.name,
         CURRENCY,
         values.readings,
@@ -58,9 +63,14 @@ def costed(model: Model, values: Inputs, steps: Sequence[tuple[str, str, str, fl
         views,
         per_read,
         swings,
-        [_point(step, ways) for step in steps],
+        [],
         _sentence(ways, even, values),
     )
+    if lift is None:
+        return spent
+    earned = lift.earned
+    fresh = earned.views_of(earned.chosen) if earned is not None and earned.chosen else [view.name for view in model.features.views]
+    return msgspec.structs.replace(spent, levels=level_costs(lift.levels, spent, fresh))
 
 
 def way(name: WayName, readings: Mapping[str, Reading]) -> Way:
@@ -69,7 +79,7 @@ def way(name: WayName, readings: Mapping[str, Reading]) -> Way:
     lacks = list(dict.fromkeys(s for formula in WAYS[name] for s in formula.symbols if s not in x))
     if lacks:
         return Way(name, Missing(f"it needs {_list(lacks)}; give them in the price file"), [], lacks)
-    parts = [Part(f.name, Number(f.of(x), f"{CURRENCY}/day", "computed", f.text), _filled(f, x)) for f in WAYS[name]]
+    parts = [CostPart(f.name, Number(f.of(x), f"{CURRENCY}/day", "computed", f.text), _filled(f, x)) for f in WAYS[name]]
     total = sum(component.amount.value for component in parts)
     return Way(name, Number(total, f"{CURRENCY}/day", "computed", " + ".join(component.name for component in parts)), parts)
 
@@ -115,34 +125,6 @@ def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Re
         rows = rows_per_window(feature.window.length / 1e6, E.value / U.value / DAY, tau.value)
         per_window[feature.window.suffix] = Number(rows, "rows", "computed", "min(⌈L·E/U/86400⌉, ⌈L/tau⌉), for a key with the mean rate")
     return per_window
-
-
-def _steps(lift: Lift) -> list[tuple[str, str, str, float, str, str]]:
-    """The steps in the headline metric; a positive lift is a gain."""
-    steps = [*lift.steps, *([] if lift.whole is None else [lift.whole])]
-    return [(s.from_, s.to, s.metric, s.delta, lift.level(s.from_).kind, lift.level(s.to).kind) for s in steps]
-
-
-def _point(step: tuple[str, str, str, float, str, str], ways: Sequence[Way]) -> PointPrice:
-    """The price of a step. Batch levels cost the cheaper of both ways with batch features; real-time ones on request plus streaming."""
-    from_, to, metric, lift, before, after = step
-    totals = {w.name: w.total for w in ways}
-    scored, on_request, streamed = (totals[name] for name in ("precompute for all", "on request", "streaming"))
-    extra: Reading = Missing("the cost of a way to serve is not known")
-    if before == after:
-        extra = Missing(f"both levels are {after}; the formulas distinguish ways to serve, not how often a job runs")
-    elif isinstance(scored, Number) and isinstance(on_request, Number) and isinstance(streamed, Number):
-        sign = 1 if after == "real-time" else -1
-        value = sign * (on_request.value + streamed.value - min(scored.value, on_request.value))
-        extra = Number(value, f"{CURRENCY}/day", "computed", "on request + streaming - the cheaper of precomputing and serving on request")
-    price: Reading = extra
-    if isinstance(extra, Number):
-        price = (
-            Number(extra.value / (lift * 100), f"{CURRENCY}/day", "computed", f"for 0.01 of {metric}")
-            if lift > 0
-            else Missing("the lift is not above 0")
-        )
-    return PointPrice(from_, to, metric, lift, extra, price)
 
 
 def _sentence(ways: Sequence[Way], even: Reading, values: Inputs) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from headwater import settings
 from headwater.assessing import prices, timing
 from headwater.assessing.formulas import SYMBOLS, waste
+from headwater.assessing.locations import Locations
 from headwater.assessing.probes import archive_probe, request_probe
 from headwater.assessing.probes import store_probe as of_store
 from headwater.definitions.feature_service import Enriched
@@ -22,7 +22,6 @@ from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError
 from headwater.events.selection import TIME, collect
 from headwater.logs.serving_log_rows import AT, REQUEST
-from headwater.online_stores import OnlineStore
 from headwater.results.measurement import Missing, Number, Reading, measured
 from headwater.training.requests import Requests
 
@@ -39,20 +38,9 @@ class Inputs:
     views: Mapping[str, Mapping[str, Reading]]
 
 
-@dataclass(frozen=True)
-class Where:
-    """Where to measure: an online store or its URL, folders of logs and of models, a user's price file; None takes the settings."""
-
-    store: OnlineStore | str | None = None
-    folder: Path | None = None
-    models: Path | None = None
-    prices: Path | None = None
-    overrides: Mapping[str, Number] = field(default_factory=dict)
-
-
-def inputs(project: Project, model: Model, where: Where) -> Inputs:
+def inputs(project: Project, model: Model, where: Locations) -> Inputs:
     """Measure the inputs; one that is neither given, measured nor a default is Missing."""
-    folder = settings.home() if where.folder is None else where.folder
+    folder = where.folder
     _, labelled = request_probe.of_labels(model)
     _, logged = request_probe.of_log(model, folder)
     requests, what = _asked(model, logged, labelled)
@@ -72,9 +60,10 @@ def inputs(project: Project, model: Model, where: Where) -> Inputs:
         "b": _row_bytes(seen),
         "S": seen.size,
         "c_e": timing.of_events(views),
+        "s_run": Missing("no run was timed, so it is computed from c_e; give it in the price file"),
         **_timed(model, where, labelled.frame if labelled is not None else None),
     }
-    own, user = prices.defaults(), {**(prices.given(where.prices) if where.prices is not None else {}), **where.overrides}
+    own, user = prices.defaults(), {**(prices.given(Path(where.prices)) if where.prices is not None else {}), **where.overrides}
     readings: dict[str, Reading] = {}
     for name in SYMBOLS:
         here: Reading = by_symbol.get(name, Missing("it was not measured; give it in the price file"))
@@ -86,9 +75,9 @@ def inputs(project: Project, model: Model, where: Where) -> Inputs:
 
 
 def _asked(model: Model, logged: pl.DataFrame | None, labelled: Requests | None) -> tuple[pl.DataFrame | None, str]:
-    """Requests with t (microseconds) and their columns: of the served log, else labelled ones."""
+    """Requests with t (microseconds) and their columns: of the serving log, else labelled ones."""
     if logged is not None and logged.height:
-        return logged.with_columns(pl.col(AT).dt.epoch("us").alias("__t"), pl.col(REQUEST).alias("__request")), "the served log"
+        return logged.with_columns(pl.col(AT).dt.epoch("us").alias("__t"), pl.col(REQUEST).alias("__request")), "the serving log"
     if labelled is None:
         return None, ""
     frame = labelled.frame.with_columns(pl.Series("__t", labelled.t))
@@ -151,8 +140,8 @@ def _keyed(model: Model) -> list[str]:
 
 
 def _refreshes(model: Model, views: Sequence[FeatureView]) -> Reading:
-    ahead = model.predictions.freshness if isinstance(model.predictions, Precomputed) else None
-    jobs = (fresh.schedule for fresh in (ahead, *(view.freshness for view in views)) if fresh is not None)
+    job = model.predictions.freshness if isinstance(model.predictions, Precomputed) else None
+    jobs = (fresh.schedule for fresh in (job, *(view.freshness for view in views)) if fresh is not None)
     every = [job.every for job in jobs if job is not None]
     if not every:
         return Number(1, "1/day", "default", "an assumption: a nightly job; nothing in the definitions is computed in batch")
@@ -213,9 +202,9 @@ def _row_bytes(seen: of_store.StoreSeen) -> Reading:
     return measured(sum(n.value for n in numbers), "B", "; ".join(n.source for n in numbers))
 
 
-def _timed(model: Model, where: Where, requests: pl.DataFrame | None) -> dict[str, Reading]:
+def _timed(model: Model, where: Locations, requests: pl.DataFrame | None) -> dict[str, Reading]:
     """CPU seconds of a prediction in batch and on request: the model alone, and reading its features if the store holds them."""
-    timings = timing.of_model(model, where.models)
+    timings = timing.of_model(model, where.registry)
     read = timing.of_reads(model, where.store, requests)
     alone = timings.pop("model")
     if not isinstance(alone, Number):

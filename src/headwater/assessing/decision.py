@@ -1,26 +1,29 @@
-"""The verdict, by rules on the evidence.
+"""The verdict of an assessment: the recommendation of its backtest, with what it costs, which views it needs and what blocks it.
 
-leak        a leak in the backtest: no verdict until it is fixed
-unknown     no backtest, or one level only: no verdict
-lift        from the stalest level on, the freshest one that a LIFT leads to, before any harm; only a LIFT counts. If no single step
-            is one and the first level to the last is, the last
-money       if both the gain and the extra cost a day of a level are known and it costs more than it earns: the LIFT before it
-views       those that the attribution chose; all without an attribution
-readiness   never changes what pays, but names views that cannot be so fresh yet, and why
+leak, unknown  no reliable backtest: no verdict
+recommendation the one of the backtest. Where the worth of a decision and the costs of levels are known, break-even is what a fresher level
+               costs more, as a gain of the metric; it replaces the least lift worth having, and every difference is judged by it
+views          those that the attribution chose; all without an attribution
+readiness      never changes what pays, but names views that cannot be so fresh yet, and why
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from headwater.assessing.decision_words import sentence
+from headwater.assessing.level_costs import known_costs
+from headwater.backtesting.break_even import by_break_even
+from headwater.reports.recommending import money_break_even, with_recommendation, worth_of
+from headwater.results.backtest_result import MODES, BacktestResult, Mode
 from headwater.results.decision_result import NEEDS, POINT, Action, Barred, Decision, Evidence, alike
-from headwater.results.lift_result import MODES, Lift, Mode, Stand
+from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.readiness_result import REACHES, Reach, Readiness
+from headwater.results.recommendation_result import Recommendation
 
 _ACTIONS: Mapping[Mode, Action] = {
     "no history": "stay batch",
@@ -29,103 +32,93 @@ _ACTIONS: Mapping[Mode, Action] = {
     "streaming": "stream these views",
     "at request time": "compute these at request time",
 }
+_BY_MONEY = "what each level costs a day, and the worth of a decision"
+
+
+def judged_by_money(evidence: Evidence) -> Evidence:
+    """The evidence with its recommendation and its verdicts by break-even, where money is known; as it is otherwise."""
+    lift = evidence.lift
+    if isinstance(lift, Missing):
+        return evidence
+    even = _break_even(evidence, lift.backtest)
+    if not even:
+        return evidence
+    result = by_break_even(lift.backtest, even, _BY_MONEY)
+    return Evidence(evidence.views, Lift(result, lift.earned), evidence.cost, evidence.readiness, evidence.worth)
+
+
+def _break_even(evidence: Evidence, result: BacktestResult) -> Mapping[str, float]:
+    """By level, its cost as a gain of the headline metric; empty where its worth is not known."""
+    levels = [] if isinstance(evidence.cost, Missing) else evidence.cost.levels
+    if result.value is not None and result.headline == worth_of(result.value).metric:
+        return money_break_even(result, known_costs(levels, result.value.costs))
+    if evidence.worth:
+        return {name: cost / evidence.worth * POINT for name, cost in known_costs(levels, {}).items()}
+    return {}
 
 
 def decide(evidence: Evidence) -> Decision:
-    """The verdict on the evidence."""
+    """The verdict on the evidence, as `judged_by_money` gives it."""
     lift = evidence.lift
     if isinstance(lift, Missing):
         return _undecided("unknown", f"without a backtest the gain of fresher features is not known: {lift.reason}")
-    if lift.leaks:
-        return _undecided("leak", f"the backtest has a leak, which may cause every lift: {'; '.join(lift.leaks)}")
-    if not lift.steps:
-        return _undecided("unknown", f"the backtest compares no two levels in {lift.headline}")
-    ways = _ways(lift)
-    rules = [("lift", _walked(lift, ways))]
-    for position in ways:
-        choice = _priced(evidence, lift, position)
-        if isinstance(choice.earns, Number) and isinstance(choice.extra, Number) and choice.earns.value < choice.extra.value:
-            rules.append(
-                (
-                    "money",
-                    f"{choice.level} earns {choice.earns.value:,.3g} a day and costs {choice.extra.value:,.3g} more, so it does not pay",
-                )
-            )
-            continue
-        return _finished(evidence, lift, choice, rules)
-    return _finished(evidence, lift, _priced(evidence, lift, _base(lift.levels, len(lift.levels) - 1)), rules)
+    found = lift.backtest.recommendation or with_recommendation(lift.backtest).recommendation
+    assert found is not None
+    if found.answer != "run":
+        rule = "leak" if found.withheld else "recommendation"
+        return msgspec.structs.replace(_undecided(rule, found.sentence, found), base=found.baseline)
+    return _finished(evidence, lift, found)
 
 
-def _undecided(rule: str, reason: str) -> Decision:
+def _undecided(rule: str, reason: str, found: Recommendation | None = None) -> Decision:
     none = Missing("there is no verdict")
+    line = f"Cannot decide: {reason.rstrip('.')}." if found is None else found.first_line
     return Decision(
-        "not decided", (), "", "", math.nan, "not decided", none, none, none, (), ((rule, reason),), f"Not decided: {reason.rstrip('.')}."
+        action="not decided",
+        views=(),
+        base="",
+        level="",
+        gain=math.nan,
+        until="not decided",
+        earns=none,
+        extra=none,
+        barred=(),
+        rules=((rule, reason),),
+        sentence=line,
+        first_line=line,
     )
 
 
-def _ways(lift: Lift) -> list[int]:
-    """The positions of the levels that a LIFT leads to, the freshest first, none beyond a harm."""
-    positions: list[int] = []
-    harmed = False
-    for position, step in enumerate(lift.steps, start=1):
-        harmed = step.verdict == "harm"
-        if harmed:
-            break
-        positions += [position] if step.lifts else []
-    if not positions and not harmed and lift.whole is not None and lift.whole.lifts:
-        positions = [len(lift.levels) - 1]
-    return positions[::-1]
-
-
-def _walked(lift: Lift, ways: Sequence[int]) -> str:
-    steps = "; ".join(f"{step.from_} to {step.to}: {step.sentence}" for step in lift.steps)
-    if not ways:
-        return f"no step is a LIFT: {steps}"
-    last = lift.levels[ways[0]].name
-    if not any(step.lifts for step in lift.steps) and lift.whole is not None:
-        return f"no single step is a LIFT, but all of them together are ({lift.whole.sentence}): {last}"
-    return f"the freshest level that a LIFT leads to is {last}: {steps}"
-
-
-def _base(levels: Sequence[Stand], position: int) -> int:
-    """The baseline of a level: the last one before it that a nightly job could serve."""
-    return max((n for n in range(position + 1) if MODES.index(levels[n].mode) <= 1), default=0)
-
-
-@dataclass(frozen=True)
-class _Priced:
-    """One level as a choice: its views, its gain over batch, and its money a day."""
-
-    action: Action
-    base: str
-    level: str
-    gain: float
-    views: Sequence[str]
-    attributed: bool
-    earns: Reading
-    extra: Reading
-    per_point: Reading
-
-
-def _priced(evidence: Evidence, lift: Lift, position: int) -> _Priced:
-    level = lift.levels[position]
-    at = _base(lift.levels, position)
-    action = _ACTIONS[level.mode]
-    at = max(0, position - 1) if at == position and position else at
-    gain = sum(step.delta for step in lift.steps[at:position])
-    views, attributed = _views(evidence, lift, level.mode)
-    extra: Reading = Missing("batch, as today")
-    if action == "go hourly":
-        extra = Missing("the cost formulas distinguish ways to serve, not how often a job runs")
-    elif action != "stay batch":
-        extra = _extra(evidence, views)
-    per_point: Reading = extra
-    if isinstance(extra, Number):
-        source = f"for {POINT} of {lift.headline}"
-        per_point = Number(extra.value / (gain / POINT), extra.unit, "computed", source) if gain > 0 else Missing("the gain is not above 0")
-    return _Priced(
-        action, lift.levels[at].name, level.name, gain, views, attributed, _earns(evidence, lift, at, position, gain), extra, per_point
+def _finished(evidence: Evidence, lift: Lift, found: Recommendation) -> Decision:
+    mode = lift.level(found.level).mode
+    action = _ACTIONS[mode]
+    views, attributed = _views(evidence, lift, mode)
+    barred = barriers(evidence.readiness, views, NEEDS[action])
+    rules = [("recommendation", f"{found.sentence} Break-even is {found.break_even_from}")]
+    if views:
+        rules.append(("views", f"{', '.join(views)}: {_chosen(lift, attributed=attributed)}"))
+    if isinstance(evidence.readiness, Missing):
+        rules.append(("readiness", f"not known: {evidence.readiness.reason}"))
+    elif views:
+        blockers = "; ".join(f"{', '.join(names)}: {b.reachable}, by {b.blocker.check} {b.blocker.state}" for names, b in alike(barred))
+        rules.append(("readiness", blockers or "no blocker was found"))
+    gain = next((step.delta for step in lift.steps if step.to == found.level), 0.0)
+    decision = Decision(
+        action=action,
+        views=views,
+        base=found.baseline,
+        level=found.level,
+        gain=gain,
+        until=_until(lift, action, barred),
+        earns=_earns(evidence, lift.backtest, found),
+        extra=_extra(evidence, lift.backtest, found),
+        barred=barred,
+        rules=rules,
+        sentence="",
+        first_line=found.first_line,
+        attributed=attributed,
     )
+    return msgspec.structs.replace(decision, sentence=f"{found.first_line} {sentence(evidence, lift, decision)}".strip())
 
 
 def _views(evidence: Evidence, lift: Lift, mode: Mode) -> tuple[Sequence[str], bool]:
@@ -133,74 +126,68 @@ def _views(evidence: Evidence, lift: Lift, mode: Mode) -> tuple[Sequence[str], b
     if MODES.index(mode) <= 1:
         return (), lift.earned is not None
     if lift.earned is not None and lift.earned.chosen:
-        return tuple(lift.earned.chosen), True
+        return tuple(lift.earned.views_of(lift.earned.chosen)), True
     return tuple(evidence.views), False
 
 
-def _extra(evidence: Evidence, views: Sequence[str]) -> Reading:
-    """The extra cost a day of serving on request with these views streamed, over the cheaper way with batch features."""
-    cost = evidence.cost
-    if isinstance(cost, Missing):
-        return cost
-    scored, on_request, streamed = (cost.way(name).total for name in ("precompute for all", "on request", "streaming"))
-    each = [view.total for view in cost.views if view.view in views]
-    known = [reading.value for reading in each if isinstance(reading, Number)]
-    if isinstance(streamed, Number) and len(known) == len(views):
-        streamed = Number(min(streamed.value, sum(known)), streamed.unit, "computed", "streaming only the views that earn")
-    if isinstance(scored, Number) and isinstance(on_request, Number) and isinstance(streamed, Number):
-        value = on_request.value + streamed.value - min(scored.value, on_request.value)
-        return Number(value, f"{cost.currency}/day", "computed", "on request + streaming - the cheaper of precomputing and on request")
-    totals = {"precomputing": scored, "serving on request": on_request, "streaming": streamed}
-    return Missing("; ".join(f"{name}: {reading.reason}" for name, reading in totals.items() if isinstance(reading, Missing)))
+def _extra(evidence: Evidence, result: BacktestResult, found: Recommendation) -> Reading:
+    """What the recommended level costs a day more than the baseline."""
+    if found.level == found.baseline:
+        return Missing("nothing changes")
+    if isinstance(evidence.cost, Missing):
+        return evidence.cost
+    given = {} if result.value is None else result.value.costs
+    known = known_costs(evidence.cost.levels, given)
+    for name in (found.level, found.baseline):
+        if name not in known:
+            reason = next(
+                (cost.a_day.reason for cost in evidence.cost.levels if cost.level == name and isinstance(cost.a_day, Missing)), ""
+            )
+            return Missing(f"the cost of {name} is not known{': ' if reason else ''}{reason}")
+    value = known[found.level] - known[found.baseline]
+    return Number(
+        value,
+        f"{evidence.cost.currency}/day",
+        "computed",
+        f"{found.level} costs {known[found.level]:,.3g}, {found.baseline} {known[found.baseline]:,.3g}",
+    )
 
 
-def _earns(evidence: Evidence, lift: Lift, at: int, position: int, gain: float) -> Reading:
-    """The value a day of a gain: from `worth` if given, else from the costs of errors in the backtest."""
+def _earns(evidence: Evidence, result: BacktestResult, found: Recommendation) -> Reading:
+    """What the recommended level brings a day over the baseline, by the worth of a decision."""
+    worth = result.value
+    metric = result.headline if worth is None else worth_of(worth).metric
+    step = next((s for s in result.comparisons if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)), None)
+    if step is None:
+        return Missing("nothing changes" if found.level == found.baseline else f"the backtest has no {metric}; name it in its metrics")
+    if worth is not None:
+        acted = worth.volume * worth.acted_on
+        late = f", {worth.late:.1%} late" if worth.late else ""
+        source = f"{acted:,.6g} acted on a day{late}, {worth.hit:g} a hit, {worth.false_alarm:g} a false alarm"
+        return Number(worth_of(worth).of_gain(step.delta), "a day", "computed", source)
     if evidence.worth is not None:
-        return Number(gain / POINT * evidence.worth, "a day", "given", f"{evidence.worth:g} a day for {POINT} of {lift.headline}, as given")
-    steps = lift.money[at:position]
-    if not steps:
-        return Missing(f"the value a day of {POINT} of {lift.headline} is not known; give --worth, or costs= in the backtest")
-    if not any(step.lifts for step in steps):
-        return Missing("the backtest shows no LIFT in the cost of errors")
+        return Number(
+            step.delta / POINT * evidence.worth, "a day", "given", f"{evidence.worth:g} a day for {POINT} of {result.headline}, as given"
+        )
+    return _saved(evidence, result, found)
+
+
+def _saved(evidence: Evidence, result: BacktestResult, found: Recommendation) -> Reading:
+    """What the cost of errors saves a day, if the backtest has that metric."""
+    saved = next((s for s in result.comparisons if (s.from_, s.to, s.metric) == (found.baseline, found.level, "cost")), None)
+    if saved is None:
+        return Missing("the worth of a decision is not known; give value=hw.DecisionValue(...) or --value")
     rate = Missing("the cost is not known") if isinstance(evidence.cost, Missing) else evidence.cost.inputs["R"]
     if isinstance(rate, Missing):
         return Missing(f"requests a day are not known: {rate.reason}")
-    value = sum(step.delta for step in steps) / 1000 * rate.value
-    return Number(value, "a day", "computed", f"cost saved per 1,000 requests, times {rate.value:,.6g} requests a day")
-
-
-def _finished(evidence: Evidence, lift: Lift, choice: _Priced, rules: list[tuple[str, str]]) -> Decision:
-    barred = barriers(evidence.readiness, choice.views, NEEDS[choice.action])
-    if choice.views:
-        chosen_views = f"{', '.join(choice.views)}: " + (_chosen(lift, choice))
-        rules.append(("views", chosen_views))
-    if isinstance(evidence.readiness, Missing):
-        rules.append(("readiness", f"not known: {evidence.readiness.reason}"))
-    elif choice.views:
-        blockers = "; ".join(f"{', '.join(names)}: {b.reachable}, by {b.blocker.check} {b.blocker.state}" for names, b in alike(barred))
-        rules.append(("readiness", blockers or "no blocker was found"))
-    decision = Decision(
-        action=choice.action,
-        views=choice.views,
-        base=choice.base,
-        level=choice.level,
-        gain=choice.gain,
-        until=_until(lift, choice, barred),
-        earns=choice.earns,
-        extra=choice.extra,
-        per_point=choice.per_point,
-        barred=barred,
-        rules=rules,
-        sentence="",
-        attributed=choice.attributed,
+    return Number(
+        saved.delta / 1000 * rate.value, "a day", "computed", f"cost saved per 1,000 requests, times {rate.value:,.6g} requests a day"
     )
-    return dataclasses.replace(decision, sentence=sentence(evidence, lift, decision))
 
 
-def _chosen(lift: Lift, choice: _Priced) -> str:
+def _chosen(lift: Lift, *, attributed: bool) -> str:
     """How the views were chosen."""
-    if choice.attributed:
+    if attributed:
         return "by the attribution"
     return "all, since there is no attribution" if lift.earned is None else "all, since the attribution is not certain of any"
 
@@ -217,10 +204,10 @@ def barriers(readiness: Readiness | Missing, views: Sequence[str], needed: Reach
     return barred
 
 
-def _until(lift: Lift, choice: _Priced, barred: Sequence[Barred]) -> Action:
-    """What pays and is possible meanwhile: hourly, if it is a LIFT by itself and no view that earns is blocked from it."""
+def _until(lift: Lift, action: Action, barred: Sequence[Barred]) -> Action:
+    """What pays and is possible meanwhile: hourly, if it is a LIFT and no view that earns is blocked from it."""
     if not barred:
-        return choice.action
+        return action
     hourly = [step for step in lift.steps if step.lifts and lift.level(step.to).mode == "hourly"]
     reach = min(REACHES.index(b.reachable) for b in barred)
-    return "go hourly" if hourly and choice.action != "go hourly" and reach >= REACHES.index("hourly") else "stay batch"
+    return "go hourly" if hourly and action != "go hourly" and reach >= REACHES.index("hourly") else "stay batch"

@@ -1,12 +1,16 @@
-"""The verdict as a sentence, and what would change it."""
+"""What follows the recommendation of an assessment, and what would change it."""
 
 from __future__ import annotations
 
 import math
 
-from headwater.results.assessment_parts import Change, listed
+from headwater.reports.recommending import days_tested
+from headwater.reports.wording import listed
+from headwater.results.assessment_parts import Change
+from headwater.results.backtest_result import Mode
 from headwater.results.decision_result import NEEDS, Decision, Evidence, alike, shown
-from headwater.results.lift_result import Lift, Mode, Step
+from headwater.results.estimate import Comparison
+from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number
 
 _THEN: dict[Mode, str] = {
@@ -19,33 +23,18 @@ _THEN: dict[Mode, str] = {
 
 
 def sentence(evidence: Evidence, lift: Lift, decision: Decision) -> str:
-    """The whole verdict: what to do, the gain, the blockers, and the cost."""
-    return " ".join(clause for clause in (_what(lift, decision), _ready(evidence, decision), _money(lift, decision)) if clause)
+    """What follows the recommendation: the views, the gain, the blockers, and the cost."""
+    return " ".join(clause for clause in (_gained(lift, decision), _ready(evidence, decision), _money(decision)) if clause)
 
 
-def _what(lift: Lift, decision: Decision) -> str:
-    taken = [step for step in lift.steps if step.to == decision.level and step.lifts]
-    gain = f"{decision.gain:+.3g} {lift.headline} over {decision.base}"
-    step = f" (the last step, {taken[0].from_} to {taken[0].to}, is a LIFT of {shown(taken[0])})" if taken else ""
-    if decision.action == "stay batch":
-        fresher = [s for s in lift.steps if lift.level(s.to).mode not in ("no history", "batch")]
-        tried = "; ".join(f"{s.from_} to {s.to}: {s.verdict}, {shown(s)}" for s in fresher)
-        if not fresher:
-            return "Stay batch: the backtest has no level that is fresher than a nightly job."
-        costs = next((outcome for rule, outcome in decision.rules if rule == "money"), "")
-        return f"Stay batch: {costs}." if costs else f"Stay batch: no step to fresher features is shown to pay ({tried})."
-    names = listed(decision.views)
-    named = (
-        names
-        if decision.attributed
-        else f"{names} (which of them earn is not known: there is no attribution)"
-        if len(decision.views) > 1
-        else names
-    )
-    lead = {"go hourly": f"Go hourly with {named}", "stream these views": f"Stream {named}"}.get(
-        decision.action, f"Compute {named} at request time"
-    )
-    return f"{lead}: {decision.level} gives {gain}{step}."
+def _gained(lift: Lift, decision: Decision) -> str:
+    """The gain of the level over the baseline, and the views that it needs."""
+    step = next((step for step in lift.steps if step.to == decision.level), None)
+    gain = "" if step is None else f"{decision.level} gives {shown(step)} over {decision.base}, {step.verdict_words}."
+    if not decision.views:
+        return gain
+    unknown = "" if decision.attributed or len(decision.views) < 2 else " (which of them earn is not known: there is no attribution)"
+    return f"{gain} Views to keep fresh: {listed(decision.views)}{unknown}.".strip()
 
 
 def _ready(evidence: Evidence, decision: Decision) -> str:
@@ -67,18 +56,16 @@ def _ready(evidence: Evidence, decision: Decision) -> str:
     return " ".join([*clauses, f"Until then: {decision.until}."])
 
 
-def _money(lift: Lift, decision: Decision) -> str:
-    if decision.action == "stay batch":
+def _money(decision: Decision) -> str:
+    if decision.level == decision.base or not decision.level:
         return ""
     if isinstance(decision.extra, Missing):
         return f"The cost is not known: {decision.extra.reason.rstrip('.')}."
     currency = decision.extra.unit.partition("/")[0]
     price = f"It costs {decision.extra.value:,.3g} {currency} a day more"
-    if isinstance(decision.per_point, Number):
-        price += f", {decision.per_point.value:,.3g} for each 0.01 of {lift.headline}"
     if isinstance(decision.earns, Missing):
         return f"{price}; whether that is worth it is not known: {decision.earns.reason.rstrip('.')}."
-    return f"{price}, and earns {decision.earns.value:,.3g} ({decision.earns.source})."
+    return f"{price}, and brings {decision.earns.value:,.3g} ({decision.earns.source})."
 
 
 def _short(text: str, most: int = 160) -> str:
@@ -90,52 +77,50 @@ def changes(evidence: Evidence, decision: Decision) -> list[Change]:
     lift = evidence.lift
     if isinstance(lift, Missing):
         return [Change("a backtest", "none", "one with two levels or more", "a verdict by its lifts")]
+    if (
+        decision.action == "not decided"
+        and lift.backtest.recommendation is not None
+        and lift.backtest.recommendation.answer == "cannot decide"
+    ):
+        return _of_lift(lift, decision)
     if decision.action == "not decided":
         return [Change("the backtest", "not reliable", "no leak, and two levels or more", "a verdict by its lifts")]
-    parts = [*_of_lift(lift, decision), *_of_money(evidence, lift, decision), *_of_readiness(evidence, decision)]
+    parts = [*_of_lift(lift, decision), *_of_money(evidence, decision), *_of_readiness(evidence, decision)]
     if len(decision.views) > 1 and not decision.attributed:
         parts.append(Change("which views earn", "not attributed", "an attribution that chooses fewer", "fewer views to make fresh"))
     return parts
 
 
 def _of_lift(lift: Lift, decision: Decision) -> list[Change]:
-    names = [level.name for level in lift.levels]
-    reached = names.index(decision.level)
     changed = []
-    for position, step in enumerate(lift.steps, start=1):
-        if position > reached or not step.lifts:
-            needs = (
-                f"an interval above 0; a lift of {step.detectable:.3g} would have been detected"
-                if math.isfinite(step.detectable)
-                else "more days"
+    found = lift.backtest.recommendation
+    if found is not None and math.isfinite(found.days):
+        changed.append(
+            Change(
+                "days of test", f"{days_tested(lift.backtest):,.0f}", f"about {found.days:,.0f} more", "a decision, if the differences stay"
             )
-            then = _THEN[lift.levels[position].mode]
-            if position > reached:
-                changed.append(Change(_named(step), f"{shown(step)}, {step.verdict}", needs, then))
-        elif position == reached:
-            then = _before(lift, reached)
-            changed.append(Change(_named(step), shown(step), "an interval that includes 0, in another period or after retraining", then))
+        )
+    for step in lift.steps:
+        if step.to == decision.level:
+            changed.append(
+                Change(
+                    _named(step),
+                    shown(step),
+                    "an interval that includes 0, in another period or after retraining",
+                    f"stay with {decision.base}",
+                )
+            )
+        elif not step.lifts:
+            needs = f"an interval above 0; a lift of {step.mde:.3g} would have been detected" if math.isfinite(step.mde) else "more days"
+            changed.append(Change(_named(step), f"{shown(step)}, {step.verdict_words}", needs, _THEN[lift.level(step.to).mode]))
     return changed
 
 
-def _before(lift: Lift, position: int) -> str:
-    """The action without the level at `position`: the LIFT before it, else batch."""
-    return next((_THEN[lift.levels[n].mode] for n in range(position - 1, 0, -1) if lift.steps[n - 1].lifts), "stay batch")
-
-
-def _of_money(evidence: Evidence, lift: Lift, decision: Decision) -> list[Change]:
+def _of_money(evidence: Evidence, decision: Decision) -> list[Change]:
     parts = []
-    if isinstance(decision.per_point, Number):
-        now = "not given" if evidence.worth is None else f"{evidence.worth:,.3g}"
-        unit = decision.per_point.unit
-        parts.append(
-            Change(
-                f"worth of 0.01 of {lift.headline}",
-                now,
-                f"below {decision.per_point.value:,.3g} {unit}",
-                _before(lift, [level.name for level in lift.levels].index(decision.level)),
-            )
-        )
+    if isinstance(decision.extra, Number) and isinstance(decision.earns, Number):
+        now, most = f"{decision.extra.value:,.3g} {decision.extra.unit}", f"above {decision.earns.value:,.3g}"
+        parts.append(Change(f"what {decision.level} costs more", now, most, f"stay with {decision.base}"))
     if not isinstance(evidence.cost, Missing):
         even, rate = evidence.cost.break_even, evidence.cost.inputs.get("R")
         if isinstance(even, Number):
@@ -147,7 +132,7 @@ def _of_money(evidence: Evidence, lift: Lift, decision: Decision) -> list[Change
         if swing is not None and decision.action in ("stream these views", "compute these at request time"):
             now = f"{(swing.low * 2):,.4g}"
             tips = f"streaming costs {swing.cost_low:,.3g} at half and {swing.cost_high:,.3g} at twice"
-            parts.append(Change(f"{swing.input}, which moves streaming most", now, tips, "another price per 0.01"))
+            parts.append(Change(f"{swing.input}, which moves streaming most", now, tips, "another break-even"))
     return parts
 
 
@@ -166,5 +151,5 @@ def _of_readiness(evidence: Evidence, decision: Decision) -> list[Change]:
     ]
 
 
-def _named(step: Step) -> str:
+def _named(step: Comparison) -> str:
     return f"lift of {step.from_} to {step.to}"

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from headwater.assessing.formulas import SYMBOLS
+from headwater.disk import read_toml, write_new
 from headwater.errors import UsageError, nearest
 from headwater.results.measurement import Number, Origin
 
@@ -23,7 +24,7 @@ def defaults() -> dict[str, Number]:
     >>> print(defaults()["p_gb"])
     0.25 USD/GB-month (default)
     """
-    return _numbers(default_text(), "default", "headwater's defaults")
+    return _numbers(tomllib.loads(default_text()), "default", "headwater's defaults")
 
 
 def given(path: Path) -> dict[str, Number]:
@@ -32,10 +33,7 @@ def given(path: Path) -> dict[str, Number]:
     Raises:
         UsageError: the file does not exist or is not TOML, a symbol is unknown, or a value is not a number of at least 0.
     """
-    try:
-        return _numbers(path.read_text(encoding="utf-8"), "given", str(path))
-    except FileNotFoundError:
-        raise UsageError(f"no price file at {path}; write one with --write-prices {path}") from None
+    return _numbers(read_toml(path, f"no price file at {path}; write one with --write-prices {path}"), "given", str(path))
 
 
 def write(path: Path) -> None:
@@ -44,18 +42,10 @@ def write(path: Path) -> None:
     Raises:
         UsageError: the file exists.
     """
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(default_text())
-    except FileExistsError:
-        raise UsageError(f"{path} already exists, and may hold prices; name a new file") from None
+    write_new(path, default_text(), "prices")
 
 
-def _numbers(text: str, origin: Origin, where: str) -> dict[str, Number]:
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where} is not TOML: {error}") from error
+def _numbers(table: Mapping[str, object], origin: Origin, where: str) -> dict[str, Number]:
     own = {} if origin == "default" else defaults()
     return {name: _number(name, entry, origin, where, own.get(name)) for name, entry in table.items()}
 

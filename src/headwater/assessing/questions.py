@@ -1,42 +1,59 @@
-"""Questions that cannot be measured, in a TOML file, and the answers that a user wrote into it."""
+"""Questions about what cannot be measured, and their answers: in a TOML file, or given in Python."""
 
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from headwater.assessing.checks import TABLE
 from headwater.assessing.checks.check import Check
+from headwater.assessing.network import KINDS
+from headwater.disk import read_toml, write_new
 from headwater.errors import UsageError, nearest
+from headwater.results.assessment_parts import Effect
 from headwater.results.measurement import Missing, Number, Reading
 
 _SECONDS = "seconds"
 _HEAD = """\
-# What `headwater assess readiness` cannot measure. Write an answer between the quotes, and pass the file as --answers.
+# What `headwater assess` cannot measure. Write an answer between the quotes, and pass the file as --answers.
 # An empty answer stays unknown; it never counts as a good one. A measurement takes precedence over an answer.
 """
+_YES_NO = ("yes", "no")
+_BY_ID: Mapping[str, tuple[str, Sequence[str]]] = {  # id -> the question, and its answers
+    **{name: (kind.question, _YES_NO) for name, kind in KINDS.items()},
+    **{
+        c.id: (c.question.text, [word for word in (c.question.green, c.question.amber, c.question.red) if word])
+        for c in TABLE
+        if c.question is not None
+    },
+}
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers by the id of their check: one of its words, or seconds."""
+    """Answers by the id of their question: one of its words, or seconds."""
 
-    by_check: Mapping[str, str | float]
+    by_id: Mapping[str, str | float]
 
     def reading(self, check: Check) -> Reading:
         """The answer to a check's question, as 1, 0.5 or 0 (or seconds); Missing without an answer."""
-        asks = check.asks
-        if asks is None or self.by_check.get(check.id, "") == "":
+        question = check.question
+        if question is None or self.by_id.get(check.id, "") == "":
             return Missing("not answered")
-        answer = self.by_check[check.id]
-        if asks.green == _SECONDS:
+        answer = self.by_id[check.id]
+        if question.green == _SECONDS:
             return Number(float(answer), "s", "given", "the answers file")
-        value = asks.value(str(answer))
-        assert value is not None, "read_answers has refused other words"
+        value = question.value(str(answer))
+        assert value is not None, "other words are refused where answers are read"
         return Number(value, "", "given", f"answered: {answer}")
+
+    @property
+    def effects(self) -> Mapping[Effect, bool]:
+        """Whether the task has each network effect; those without an answer are left out."""
+        return {name: self.by_id[name] == "yes" for name in KINDS if self.by_id.get(name, "") != ""}
 
 
 def write_questions(path: Path) -> None:
@@ -46,16 +63,10 @@ def write_questions(path: Path) -> None:
         UsageError: the file exists, and may hold answers.
     """
     parts = [_HEAD]
-    for check in TABLE:
-        if check.asks is not None:
-            words = [word for word in (check.asks.green, check.asks.amber, check.asks.red) if word]
-            choice = "a number of seconds" if words == [_SECONDS] else " | ".join(words)
-            parts.append(f"[{check.id}]  # {check.asks.text}\n# {choice}\nanswer = {json.dumps('')}\n")
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write("\n".join(parts))
-    except FileExistsError:
-        raise UsageError(f"{path} already exists, and may hold answers; name a new file") from None
+    for name, (text, words) in _BY_ID.items():
+        choice = "a number of seconds" if list(words) == [_SECONDS] else " | ".join(words)
+        parts.append(f"[{name}]  # {text}\n# {choice}\nanswer = {json.dumps('')}\n")
+    write_new(path, "\n".join(parts), "answers")
 
 
 def read_answers(path: Path) -> Answers:
@@ -64,24 +75,44 @@ def read_answers(path: Path) -> Answers:
     Raises:
         UsageError: the file does not exist or is not TOML, a check has no question, or an answer is not allowed.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no answers at {path}; write the questions with --write-questions {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
-    asking = {check.id: check.asks for check in TABLE if check.asks is not None}
+    table = read_toml(path, f"no answers at {path}; write the questions with --write-questions {path}")
+    return checked({name: entry.get("answer", "") if isinstance(entry, dict) else entry for name, entry in table.items()}, f"{path}: ")
+
+
+def checked(answers: Mapping[str, object], where: str = "answers: ") -> Answers:
+    """Answers by the id of their question, such as `{"supply": "yes", "S2": 0.08}`.
+
+    Raises:
+        UsageError: an id has no question, or an answer is not allowed.
+    """
     valid: dict[str, str | float] = {}
-    for name, entry in table.items():
-        if name not in asking:
-            raise UsageError(f"{path}: no question is named {name!r}; {nearest(name, asking)}")
-        answer = entry.get("answer", "") if isinstance(entry, dict) else entry
-        asks = asking[name]
-        if asks.green == _SECONDS:
+    for name, answer in answers.items():
+        if name not in _BY_ID:
+            raise UsageError(f"{where}no question is named {name!r}; {nearest(name, _BY_ID)}")
+        words = list(_BY_ID[name][1])
+        if words == [_SECONDS]:
             if answer != "" and (isinstance(answer, bool) or not isinstance(answer, int | float) or answer < 0):
-                raise UsageError(f"{path}: {name} is answered {answer!r}; give a number of seconds, such as answer = 0.08")
-        elif answer != "" and asks.value(str(answer)) is None:
-            words = [asks.green, asks.amber, asks.red]
-            raise UsageError(f"{path}: {name} is answered {answer!r}; give one of {', '.join(map(repr, words))}, or nothing")
-        valid[name] = answer
+                raise UsageError(f"{where}{name} is answered {answer!r}; give a number of seconds, such as 0.08")
+        elif answer != "" and answer not in words:
+            raise UsageError(f"{where}{name} is answered {answer!r}; give one of {', '.join(map(repr, words))}, or nothing")
+        valid[name] = cast("str | float", answer)
     return Answers(valid)
+
+
+def with_effects(answers: Answers | None, effects: str) -> Answers:
+    """Answers in which the three questions on network effects are answered: yes for those named, with commas between them, no for others.
+
+    Raises:
+        UsageError: an unknown effect, or "none" together with another.
+
+    >>> dict(with_effects(None, "supply").by_id)
+    {'supply': 'yes', 'adversaries': 'no', 'feedback': 'no'}
+    """
+    named = [name.strip() for name in effects.split(",")]
+    allowed = [*KINDS, "none"]
+    for name in named:
+        if name not in allowed:
+            raise UsageError(f"network effect {name!r}; {nearest(name, allowed)} (of {', '.join(allowed)})")
+    if "none" in named and len(named) > 1:
+        raise UsageError(f"network effects {effects}: 'none' cannot be combined with others")
+    return Answers({**(answers.by_id if answers else {}), **{name: "yes" if name in named else "no" for name in KINDS}})

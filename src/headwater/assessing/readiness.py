@@ -10,15 +10,16 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater import clock, settings
+from headwater import clock
 from headwater.assessing.checks import TABLE
 from headwater.assessing.checks.check import Check, Limits
+from headwater.assessing.locations import Locations
 from headwater.assessing.probes import archive_probe, request_probe, stream_probe
 from headwater.assessing.probes import database_probe as database
 from headwater.assessing.probes import store_probe as of_store
 from headwater.assessing.questions import Answers
 from headwater.assessing.readiness_levels import judged, ladders, no_stream, nothing_to_read
-from headwater.definitions.durations import HOUR, Duration, micros
+from headwater.definitions.durations import HOUR, micros
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
@@ -28,7 +29,6 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.models.registry import ModelRegistry
-from headwater.online_stores import OnlineStore
 from headwater.results.measurement import Missing, Number, Reading, measured
 from headwater.results.readiness_result import Finding, Reach, Readiness
 from headwater.training.requests import Requests
@@ -36,42 +36,21 @@ from headwater.training.requests import Requests
 _DEFAULTS = {"F": ("1m", "the freshness to aim at, if the view does not stream; --freshness"), "B": ("100ms", "--budget")}
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where to measure, and for how long.
-
-    store: an online store or its URL; None takes the settings. folder: of logs and outcomes; None takes headwater's home. models: of
-    fitted models. database: a URL of PostgreSQL; tables: which of its tables holds the rows of a source, by the source's name. records:
-    how many of a topic's last records are read; watch: for how many seconds it is watched. freshness, budget: F and B if definitions
-    do not give them.
-    """
-
-    store: OnlineStore | str | None = None
-    folder: Path | None = None
-    models: Path | None = None
-    database: str | None = None
-    tables: Mapping[str, str] = field(default_factory=dict)
-    records: int = 100_000
-    watch: float = 10.0
-    freshness: Duration | None = None
-    budget: Duration | None = None
-
-
-def readiness(project: Project, places: Places | None = None, answers: Answers | None = None) -> Readiness:
+def readiness(project: Project, locations: Locations | None = None, answers: Answers | None = None) -> Readiness:
     """How ready a project is for fresher features: the scorecard, measured where it can be, and the highest level of each view.
 
     Nothing is changed. A part that cannot be reached is "not measured", with the reason; an unanswered question is unknown.
 
     Args:
         project: the project.
-        places: where to measure.
+        locations: where to measure.
         answers: to the questions that cannot be measured.
 
     Raises:
         UsageError: a table for a source that the project does not have.
     """
-    seen = _Seen(project, places or Places(), answers or Answers({}))
-    for name in seen.places.tables:
+    seen = _Seen(project, locations or Locations(), answers or Answers({}))
+    for name in seen.locations.tables:
         if name not in {s.name for s in project.sources}:
             raise UsageError(f"project {project.name!r} has no source {name!r}; {nearest(name, [s.name for s in project.sources])}")
     findings, views, further = [], [], []
@@ -92,7 +71,7 @@ def readiness(project: Project, places: Places | None = None, answers: Answers |
         further += [finding for level, finding in beyond if level != "at request time"]
     findings += [f for model_findings in by_model.values() for f in model_findings] + shared
     online, learning = ladders([*findings, *further])
-    now = clock.moment(clock.now_micros()).isoformat(timespec="seconds")
+    now = clock.timestamp(clock.now_micros()).isoformat(timespec="seconds")
     return Readiness(project.name, now, views, findings, online, learning, seen.assumed)
 
 
@@ -101,7 +80,7 @@ class _Seen:
     """The readings of each place, measured once."""
 
     project: Project
-    places: Places
+    locations: Locations
     answers: Answers
     assumed: dict[str, Reading] = field(default_factory=dict)
     _tails: dict[str, stream_probe.Tail | Missing] = field(default_factory=dict)
@@ -127,8 +106,8 @@ class _Seen:
         return values
 
     def _asked(self, model: Model, readings: Mapping[str, Reading]) -> dict[str, Reading]:
-        budget = model.latency_budget if self.places.budget is None else self.places.budget
-        stated = {"F": self.places.freshness, "B": budget}
+        budget = model.latency_budget if self.locations.budget is None else self.locations.budget
+        stated = {"F": self.locations.freshness, "B": budget}
         limits: dict[str, Reading] = {}
         for name, duration_text in stated.items():
             default, source = _DEFAULTS[name]
@@ -155,7 +134,7 @@ class _Seen:
         # Too slow at today's rate is also too slow at twice the peak; fast enough today proves nothing for the peak.
         slow = isinstance(latency, Number) and latency.value > budget
         readings["peak_latency"] = latency if slow else answer
-        registered = _registered(model, self.places.models)
+        registered = _registered(model, self.locations.registry)
         readings |= {"answer": answer, "registered": registered if isinstance(registered, Number) else answer}
         if isinstance(answer, Missing) and isinstance(registered, Missing):
             readings["registered"] = Missing(f"{registered.reason}, and {answer.reason}")
@@ -229,7 +208,7 @@ class _Seen:
         if not isinstance(source.stream, KafkaTopic):
             return Missing(f"source {source.name!r} has no topic of Kafka, but {source.stream or 'no stream'}")
         try:
-            return stream_probe.tail(source, self._over(source), records=self.places.records, watch=self.places.watch)
+            return stream_probe.tail(source, self._over(source), records=self.locations.records, watch=self.locations.watch)
         except HeadwaterError as error:
             return Missing(str(error))
 
@@ -267,10 +246,12 @@ class _Seen:
                 readings |= {n: r for n, r in stream_probe.of_source(source, live).items() if isinstance(r, Number) or n not in readings}
             if isinstance(topic, KafkaTopic):
                 readings["schema"] = stream_probe.schema(topic)
-            table = self.places.tables.get(source.name)
-            if table is not None and self.places.database is not None:
+            table = self.locations.tables.get(source.name)
+            if table is not None and self.locations.database is not None:
                 keys = list(dict.fromkeys(key for view in self._over(source) for key in view.keys))
-                known = database.of_table(self.places.database, table, time=source.timestamp_field, keys=keys, known=source.known_at_field)
+                known = database.of_table(
+                    self.locations.database, table, time=source.timestamp_field, keys=keys, known=source.known_at_field
+                )
                 readings |= {n: r for n, r in known.items() if isinstance(r, Number) or n not in readings}
             self._sources[source.name] = readings
         return self._sources[source.name]
@@ -287,12 +268,12 @@ class _Seen:
     def store(self) -> of_store.StoreSeen:
         """The online store."""
         logged = any(self.model(m)[2] is not None for m in self.project.models)
-        return of_store.of_store(self.project, self.places.store, self.folder, logged=logged)
+        return of_store.of_store(self.project, self.locations.store, self.folder, logged=logged)
 
     @property
     def folder(self) -> Path:
         """The folder of the logs."""
-        return settings.home() if self.places.folder is None else self.places.folder
+        return self.locations.folder
 
     def _over(self, source: Source) -> list[FeatureView]:
         return [view for view in self.project.views if view.source == source]

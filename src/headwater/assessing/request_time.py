@@ -4,62 +4,53 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.backtesting.backtest import by_list
-from headwater.backtesting.fitting import Fitter, places
-from headwater.backtesting.intervals import evaluate, resample_weights
-from headwater.backtesting.levels import LevelRows, level_rows, outcomes_known
-from headwater.backtesting.split import split_rows
+from headwater.backtesting.experiment import ExperimentRows, prepare, trained_model
+from headwater.backtesting.intervals import evaluate
+from headwater.backtesting.levels import LevelRows, outcomes_known
 from headwater.backtesting.verdicts import in_metric, min_lifts
-from headwater.definitions.durations import DAY, micros
+from headwater.definitions.durations import micros
+from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.request_feature import RequestFeature
-from headwater.definitions.rolling import Rolling
 from headwater.errors import HeadwaterError, UsageError
-from headwater.events.read_events import Notes
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.logs.serving_log_rows import LATENCY
-from headwater.metrics import Beside, resolve
+from headwater.metrics import RowContext
+from headwater.metrics.places import places
 from headwater.models.fit import Fitted
-from headwater.models.outcomes import outcomes
 from headwater.results.assessment_parts import AtRequest, TimedOut
-from headwater.results.lift_result import Step
+from headwater.results.estimate import Comparison
 from headwater.results.measurement import Missing, Reading, measured
-from headwater.training.label_rows import read_labels
-from headwater.training.leak_checks import refuse_label_columns
 from headwater.training.request_features import request_feature
-from headwater.training.requests import Requests
-from headwater.training.resources import Resources
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 from headwater.training.train import in_time_order
 
-SHARES = (0.0, 0.01, 0.05, 0.2)
 _CALLS = 2_000  # of a function that are timed
+_RESAMPLES = 1_000
 _THIRD_PARTY = f"{LATENCY}__third party"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The request: the two levels of the lift (by name), the split, the shares of timed-out calls, and rows of the serving log."""
+    """The request: the two levels of the lift (by name), how they are judged, and rows of the serving log."""
 
     model: Model
     stale: tuple[str, Level]
     fresh: tuple[str, Level]
-    split: str | datetime | Rolling | None = None
-    shares: Sequence[float] = SHARES
-    seed: int = 0
+    evaluation: Evaluation
+    resources: Resources = DEFAULT_RESOURCES
     log: pl.DataFrame | None = None
-    min_lift: float | None = None
 
 
 def at_request(job: Asked) -> Sequence[AtRequest]:
@@ -129,21 +120,26 @@ def _timed(function: RequestFeature, trial: _Trial | Missing) -> tuple[Reading, 
 
 @dataclass(frozen=True)
 class _Trial:
-    """Both levels trained. frames: the features of each, and at the fresh one those that feed request features too."""
+    """Both levels trained at the last fold. stale: the features of its test rows; wide: the fresh level's of all rows, with those that feed
+    request features.
+    """
 
-    model: Model
-    requests: Requests
+    experiment: ExperimentRows
     test: I64
-    y: F64
-    groups: I64 | None
     fitted: tuple[Fitted, Fitted]
     stale: pl.DataFrame
     wide: pl.DataFrame
 
+    @property
+    def model(self) -> Model:
+        """The model, with the features that training knows."""
+        return self.experiment.model
+
     def arguments(self, function: RequestFeature) -> list[pl.Series]:
         """The arguments of a function, in its order, on all rows."""
         return [
-            self.wide[function.inputs[name].name] if name in function.inputs else self.requests.frame[name] for name in function.parameters
+            self.wide[function.inputs[name].name] if name in function.inputs else self.experiment.requests.frame[name]
+            for name in function.parameters
         ]
 
     def without(self, feature: RequestFeature | HttpFeatures, out: Bool) -> pl.DataFrame:
@@ -154,7 +150,7 @@ class _Trial:
             return self._narrow(frame.with_columns(_put(frame[feature.name], lost, None)))
         columns = [(f"{feature.name}__{column}", feature.fallback.get(column)) for column in feature.columns]
         frame = frame.with_columns(_put(frame[name], lost, value) for name, value in columns if name in frame.columns)
-        test_rows = self.requests.frame[self.test]
+        test_rows = self.experiment.requests.frame[self.test]
         for function in self.model.features.request_features:
             if any(ref.view.third_party is feature for ref in function.inputs.values()):
                 inputs = {name: frame[ref.name] for name, ref in function.inputs.items()}
@@ -166,8 +162,17 @@ class _Trial:
 
     def score(self, fitted: Fitted, frame: pl.DataFrame) -> F64:
         """The score of each test row; for a ranking, its position."""
-        score = fitted.score(frame)
-        return score if self.groups is None else places(self.groups, score)
+        score, groups = fitted.score(frame), self.experiment.outcomes.groups
+        return score if groups is None else places(groups[self.test], score)
+
+    def steps(self, scores: Mapping[str, F64], steps: Sequence[tuple[str, str]]) -> Sequence[Comparison]:
+        """Steps in the headline metric between scores of the test rows."""
+        experiment = self.experiment
+        outcomes, judged = experiment.outcomes, experiment.judged
+        blocks = experiment.resampled(np.isin(experiment.test, self.test))
+        groups = None if outcomes.groups is None else outcomes.groups[self.test]
+        evaluation = evaluate([judged.headline], outcomes.y[self.test], scores, blocks, context=RowContext(groups))
+        return in_metric(evaluation, steps, 0, min_lifts(evaluation, judged.min_lift)[judged.headline.name])
 
 
 def _put(column: pl.Series, where: pl.Series, value: object) -> pl.Series:
@@ -180,27 +185,23 @@ def _trial(job: Asked) -> _Trial:
     definition = job.model
     if definition.ranking is not None and definition.ranking.candidates:
         raise UsageError(f"model {definition.name!r} retrieves candidates separately at each level, so one feature alone cannot time out")
-    model = dataclasses.replace(definition, features=definition.features.in_training)
-    refuse_label_columns(model)
-    requests = read_labels(model.labels, strings=model.task_type.classes)
-    assert requests.label is not None
-    labelled = outcomes(model, requests.label, requests.frame)
-    fold = split_rows(by_list(requests, labelled), job.split).folds[-1]
-    wide = dataclasses.replace(model, features=_with_inputs(model.features))
+    model, how = trained_model(definition), job.evaluation
+    headline = model.task_type.headline
+    least = how.min_lift.get(headline) if isinstance(how.min_lift, Mapping) else how.min_lift
+    plain = dataclasses.replace(how, metrics=[headline], costs=None, min_lift=least, tune=None, refits=1, resamples=_RESAMPLES)
     levels = {"stale": job.stale[1], "fresh": job.fresh[1]}
-    rows = level_rows(wide, requests, levels, Notes(), Resources())
+    with job.resources.shown() as used:
+        experiment = prepare(model, levels, plain, used)
+        rows = experiment.level_rows(levels, dataclasses.replace(model, features=_with_inputs(model.features)))
+    requests, fold = experiment.requests, experiment.split.folds[-1]
     names = list(model.features.feature_names)
-    metric = resolve([model.task_type.headline], model.task_kind)[0]
-    fitter = Fitter(model, labelled, metric, frozenset(), {}, None, None, job.seed)
     order = in_time_order(requests, np.ones(len(requests.t), np.bool_))
     fitted = []
     for name, level in levels.items():
         train = order[fold.train(outcomes_known(model, level, requests))[order]]
-        fitted.append(fitter.fit(_frame(rows[name], names), train[rows[name].answered[train]], job.seed).fitted)
+        fitted.append(experiment.fitter.fit(_frame(rows[name], names), train[rows[name].answered[train]], how.seed).fitted)
     test = np.flatnonzero(fold.test)
-    groups = None if labelled.groups is None else labelled.groups[test]
-    stale = _frame(rows["stale"], names)[test]
-    return _Trial(model, requests, test, labelled.y[test], groups, (fitted[0], fitted[1]), stale, rows["fresh"].frame)
+    return _Trial(experiment, test, (fitted[0], fitted[1]), _frame(rows["stale"], names)[test], rows["fresh"].frame)
 
 
 def _frame(rows: LevelRows, names: list[str]) -> pl.DataFrame:
@@ -217,25 +218,19 @@ def _with_inputs(service: FeatureService) -> FeatureService:
 def _timed_out(feature: RequestFeature | HttpFeatures, trial: _Trial | Missing, job: Asked) -> Sequence[TimedOut] | Missing:
     if isinstance(trial, Missing):
         return trial
-    if not job.shares:
+    shares = job.evaluation.timeouts
+    if not shares:
         return Missing("no share of calls was requested")
     names = trial.model.features.feature_names
     if not any(name in names for name in ([feature.name] if isinstance(feature, RequestFeature) else feature.feature_names)):
         return Missing("not in training: there is no history of its values")
-    drawn = np.random.default_rng([job.seed, *feature.name.encode()]).random(len(trial.test))
+    drawn = np.random.default_rng([job.evaluation.seed, *feature.name.encode()]).random(len(trial.test))
     stale = job.stale[0]
     scores: dict[str, F64] = {stale: trial.score(trial.fitted[0], trial.stale)}
-    for share in job.shares:  # the rows of a smaller share are among those of a larger one
+    for share in shares:  # the rows of a smaller share are among those of a larger one
         scores[_named(job, share)] = trial.score(trial.fitted[1], trial.without(feature, drawn < share))
-    metric = resolve([trial.model.task_type.headline], trial.model.task_kind)[0]
-    blocks = resample_weights(trial.requests.t[trial.test] // DAY, 1000, job.seed)
-    evaluation = evaluate([metric], trial.y, scores, blocks, beside=Beside(trial.groups))
-    least = min_lifts(evaluation, job.min_lift)[metric.name]
-    steps = in_metric(evaluation, [(stale, _named(job, share)) for share in job.shares], 0, least)
-    return [
-        TimedOut(share, Step(p.from_, p.to, p.metric, p.delta, p.low, p.high, p.detectable, p.verdict, p.sentence))
-        for share, p in zip(job.shares, steps, strict=True)
-    ]
+    steps = trial.steps(scores, [(stale, _named(job, share)) for share in shares])
+    return [TimedOut(share, step) for share, step in zip(shares, steps, strict=True)]
 
 
 def _named(job: Asked, share: float) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 from headwater.assessing.request_time import lost_at, over_budget
 from headwater.definitions.model import Model
+from headwater.reports.wording import survivors
 from headwater.results.assessment_parts import AtRequest, Network
 from headwater.results.decision_result import Decision, Evidence
 from headwater.results.lift_result import Lift
@@ -17,7 +17,9 @@ from headwater.results.measurement import Missing, duration
 def risks(evidence: Evidence, decision: Decision, features: Sequence[AtRequest], effects: Network, model: Model) -> list[str]:
     """The risks, the most serious first."""
     sentences = [] if isinstance(evidence.lift, Missing) else _of_lift(evidence.lift)
-    sentences += [f"{_first(item.why)}: {item.effect} ({item.known}, {item.sign})." for item in effects.effects]
+    sentences += [f"{_first(item.why)} ({item.effect}, as answered)." for item in effects.effects]
+    if effects.unanswered:
+        sentences.append(f"Network effects are not ruled out: {len(effects.unanswered)} of 3 questions are not answered.")
     sentences += [line for item in features for line in _of_feature(item, model)]
     if not isinstance(evidence.readiness, Missing) and (unknown := evidence.readiness.counts()["unknown"]):
         sentences.append(f"{unknown} readiness checks are unknown; each may turn out red.")
@@ -31,14 +33,12 @@ def risks(evidence: Evidence, decision: Decision, features: Sequence[AtRequest],
 
 
 def _of_lift(lift: Lift) -> list[str]:
-    warned = [
-        f"Leak audit, {finding['severity']}: {finding['subject']}: {finding['message']}"
-        for finding in cast("Sequence[Mapping[str, object]]", lift.source_json["leak_audit"])
-        if finding["severity"] != "ok"
-    ]
-    left = cast("Sequence[str]", lift.source_json.get("not_in_training") or [])
+    result = lift.backtest
+    warned = [f"Audit, {finding.severity}: {finding.subject}: {finding.message}" for finding in result.audit.findings]
+    left = result.not_in_training
     untrained = [f"Not in training, so not part of the lift: {', '.join(left)}."] if left else []
-    return [*warned, *untrained, *cast("Sequence[str]", lift.source_json.get("assumptions") or [])]
+    cold = survivors(result)
+    return [*warned, *untrained, *([cold] if cold else []), *result.assumptions]
 
 
 def _of_feature(feature: AtRequest, model: Model) -> list[str]:

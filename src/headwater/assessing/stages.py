@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
 
-from headwater.results.assessment_parts import Plan, Stage, State
+from headwater.results.assessment_parts import Stage, StagedPlan, State
 from headwater.results.decision_result import NEEDS, Decision, Evidence, shown
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.readiness_result import REACHES, Blocker, Ladder, Reach
 
 
-def staged(evidence: Evidence, decision: Decision) -> Plan:
+def staged(evidence: Evidence, decision: Decision) -> StagedPlan:
     """The plan of a verdict."""
     stay = [view for view in evidence.views if view not in decision.views]
     if decision.action == "not decided":
-        return Plan([], stay, "No stage is planned without a reliable backtest.")
+        return StagedPlan([], stay, "No stage is planned without a reliable backtest.")
     first = _on_request(evidence, decision)
     views = [_view(evidence, decision, names) for names in _together(evidence, decision.views)]
     note = ""
@@ -25,7 +24,7 @@ def staged(evidence: Evidence, decision: Decision) -> Plan:
         note = "No view has to be fresher: no step is shown to pay."
     elif not decision.attributed and len(views) > 1:
         note = "The views are in the order of their definition; an attribution would order them by what each gains."
-    return Plan([first, *views], stay, note)
+    return StagedPlan([first, *views], stay, note)
 
 
 def _on_request(evidence: Evidence, decision: Decision) -> Stage:
@@ -54,18 +53,14 @@ def _rung(ladder: Ladder, remedies: Mapping[str, str]) -> tuple[State, str, str]
 
 def _coverage(lift: Lift) -> str:
     """The gain of predicting on request, from the backtest's transitions."""
-    steps = [
-        transition
-        for transition in cast("Sequence[Mapping[str, object]]", lift.source_json.get("transitions") or [])
-        if transition["number"] == 1
-    ]
-    if not steps:
+    step = next((transition for transition in lift.backtest.transitions if transition.number == 1), None)
+    if step is None:
         return "not measured: the backtest has no level with precomputed predictions"
-    before, after = cast("tuple[float | None, float | None]", steps[0]["coverage"])
-    new = cast("Mapping[str, object] | None", lift.source_json.get("new_keys"))
-    sentence = f"answers {before:.1%} to {after:.1%} of requests" if before is not None and after is not None else "coverage not known"
-    if new is not None and isinstance(new["per_day"], float) and math.isfinite(new["per_day"]):
-        sentence += f"; {new['per_day']:,.1f} new {', '.join(cast('Sequence[str]', new['keys']))} a day"
+    before, after = step.coverage
+    new = lift.backtest.new_keys
+    sentence = f"answers {before:.1%} to {after:.1%} of requests" if math.isfinite(before + after) else "coverage not known"
+    if new is not None and math.isfinite(new.per_day):
+        sentence += f"; {new.per_day:,.1f} new {', '.join(new.keys)} a day"
     return sentence
 
 
@@ -112,10 +107,10 @@ def _gain(evidence: Evidence, name: str) -> str:
     if name in earned.gains:
         step = earned.gains[name]
         first = name == next(iter(earned.gains))
-        return f"{shown(step)}, {step.verdict}{'' if first else ', beyond those above it'}"
+        return f"{shown(step)}, {step.verdict_words}{'' if first else ', beyond those above it'}"
     if name in earned.alone:
         step = earned.alone[name]
-        return f"{shown(step)} alone, {step.verdict}"
+        return f"{shown(step)} alone, {step.verdict_words}"
     return "not attributed"
 
 

@@ -5,42 +5,41 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import msgspec
 import numpy as np
 
 from headwater import clock
 from headwater.backtesting.describe import how_sure
-from headwater.backtesting.fit_options import Refits, as_refits
-from headwater.backtesting.freshness_subsets import Chosen, Effort, Mixtures
-from headwater.backtesting.intervals import Evaluation, interval
-from headwater.backtesting.progress import shown
+from headwater.backtesting.experiment import judged_by, prepare, trained_model
+from headwater.backtesting.freshness_subsets import Chosen, Mixtures
+from headwater.backtesting.intervals import ResampledMetrics, interval
+from headwater.backtesting.levels import resolve_levels
 from headwater.backtesting.slices import user_slices
 from headwater.backtesting.verdicts import in_metric, min_lifts
 from headwater.backtesting.view_groups import Costs, Groups, find_units, unit_costs
+from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
+from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level, ladder
-from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
-from headwater.definitions.rolling import Rolling
 from headwater.errors import UsageError, listed
 from headwater.kernel.arrays import Bool
-from headwater.metrics import Metric, resolve
+from headwater.metrics import Metric
 from headwater.reports import attribution_words
 from headwater.results.attribution_result import AttributionResult, Efficient, PathStep, SliceLift, UnitLift
-from headwater.results.estimate import Estimate, Paired
-from headwater.training.resources import Tick
+from headwater.results.estimate import Comparison, Estimate
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
-    import polars as pl
     from rich.console import RenderableType
 
 _AT_ONCE = 2  # sets that one round of the search tries together; not the number of threads, on which no result depends
 _NONE: Chosen = frozenset()
 
 
-@dataclass(frozen=True)
-class Attribution(AttributionResult):
+class Attribution(AttributionResult, frozen=True, kw_only=True):
     """Which views earn from freshness. It prints as a table in a terminal; `plan` is the result in a sentence.
 
     `units` are judged one at a time on all test days. The order of `path`, and where it stops, is chosen on every other test day
@@ -50,6 +49,17 @@ class Attribution(AttributionResult):
     `chosen` names the units that the plan makes fresh and `stay` those that can stay; without a shown lift all units stay.
     `level` is the plan as a Level, which a backtest, an experiment or production takes.
     """
+
+    level: Level
+
+    @property
+    def plain(self) -> AttributionResult:
+        """The data, without the level."""
+        return AttributionResult(*(getattr(self, name) for name in AttributionResult.__struct_fields__))
+
+    def to_dict(self) -> dict[str, object]:
+        """The attribution as JSON data: all but `level`, whose fresh views `fresh_views` names."""
+        return self.plain.to_dict()
 
     def table(self) -> RenderableType:
         """The attribution as rich prints it; at a prompt it prints itself."""
@@ -63,25 +73,37 @@ class Attribution(AttributionResult):
         return to_table(self)
 
 
-def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but the levels have a default)
+def _metric_of(existing: object, given: Mapping[str, object]) -> object:
+    """The old metric= as the only one of an evaluation."""
+    chosen = given["metrics"]
+    given_evaluation = existing if isinstance(existing, Evaluation) else Evaluation()
+    return dataclasses.replace(given_evaluation, metrics=None if chosen is None else [cast("str | Metric", chosen)])
+
+
+def _levels_of(_: object, given: Mapping[str, object]) -> object:
+    """The old stale=, fresh= and names= as levels by name; one that was not given is the ladder's."""
+    usual = [(name, level) for name, level in ladder().items() if getattr(level.features, "reads_events", True)]
+    stale, fresh = given.get("stale"), given.get("fresh")
+    names = given.get("names") or ("stale" if stale else usual[0][0], "fresh" if fresh else usual[-1][0])
+    if not isinstance(names, Sequence) or len(set(names)) != 2:
+        raise UsageError(f"names is {names!r}; give the two levels a name each")
+    return dict(zip(names, (stale or usual[0][1], fresh or usual[-1][1]), strict=True))
+
+
+@moved("levels", {name: name for name in ("stale", "fresh", "names")}, "levels={{name: level, name: level}}", _levels_of)
+@moved("evaluation", {"metric": "metrics"}, "evaluation=Evaluation(metrics=[...])", _metric_of)
+@renamed("view_costs", "costs")
+@moved_into("evaluation", Evaluation, "split", "slices", "min_lift", "refits", "resamples", "seed")
+@moved_into("resources", Resources, "threads", "memory", "progress")
+def attribution(
     model: Model,
+    levels: Mapping[str, Level | Freshness] | None = None,
+    evaluation: Evaluation | None = None,
     *,
-    stale: Level | None = None,
-    fresh: Level | None = None,
-    names: tuple[str, str] | None = None,
     groups: Groups | None = None,
-    costs: Costs | None = None,
+    view_costs: Costs | None = None,
     share: float = 0.95,
-    split: str | datetime | Rolling | None = None,
-    slices: Mapping[str, pl.Expr] | None = None,
-    metric: str | Metric | None = None,
-    min_lift: float | None = None,
-    refits: int | Refits = 1,
-    resamples: int = 2000,
-    seed: int = 0,
-    threads: int | None = None,
-    memory: Size | None = None,
-    progress: bool | Tick | None = None,
+    resources: Resources | None = None,
 ) -> Attribution:
     """Find the views that have to be fresh for most of the lift from `stale` to `fresh`, and those that can stay as they are.
 
@@ -95,15 +117,14 @@ def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but 
     between. The views one at a time are not chosen, and are judged on all test days.
 
     Args:
-        model: what to train; see `backtest`, also for `split`, `slices`, `refits`, `resamples`, `seed`, `threads`, `memory` and `progress`.
-        stale: the level to start from; None takes the first level of the usual ladder that reads history. Both predict on request.
-        fresh: the level whose lift is attributed; None takes the last level of the usual ladder.
-        names: what to call the two; None takes the names in the ladder, "stale" and "fresh" for levels that were given.
+        model: what to train; see `backtest`.
+        levels: the two to compare, by name, from stale to fresh; of more, the first and the last that read history and predict on request.
+            None takes those of the usual ladder.
+        evaluation: how they are judged, as in `backtest`; its headline metric is attributed. Its slices are judged too.
         groups: "source" makes the views of one source fresh together; a mapping from names to views makes groups of your own.
-        costs: by view, source or group, what its freshness would cost more a day: the search then takes the best lift per money.
+        view_costs: by view, source or group, what its freshness would cost more a day: the search then takes the best lift per money.
         share: of the lift, that the plan has to reach.
-        metric: the one that is attributed; the task's headline metric where None.
-        min_lift: the least lift worth having, in the metric's unit.
+        resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
         UsageError: no view differs between the levels, one of them precomputes predictions, they differ in `known_after`, invalid groups or
@@ -117,25 +138,18 @@ def attribution(  # noqa: PLR0913 (each is a question that a user asks; all but 
         raise UsageError(f"attribution() takes a Model, and was given {type(model).__name__}; take one from project.models")
     if not 0 < share <= 1:
         raise UsageError(f"share is {share!r}; give a part of the lift above 0 and up to 1, such as 0.95")
-    known = model.features.in_training
-    trained = model if known is model.features else dataclasses.replace(model, features=known)
-    usual = ends(trained, ladder())
-    names = names or ("stale" if stale else usual[0], "fresh" if fresh else usual[1])
-    stale, fresh = stale or ladder()[usual[0]], fresh or ladder()[usual[1]]
-    _check(trained, stale, fresh, names)
+    trained, how, compared = trained_model(model), evaluation or Evaluation(), resolve_levels(levels)
+    names = ends(trained, compared) if len(compared) != 2 else (next(iter(compared)), list(compared)[1])
+    stale, fresh = (compared[name] for name in names)
+    _check(trained, stale, fresh)
     units = find_units(trained, stale, fresh, groups)
-    money = unit_costs(units, costs)
-    chosen = resolve([model.task_type.headline if metric is None else metric], model.task_kind)[0]
-    if min_lift is not None and not 0 <= min_lift < float("inf"):
-        raise UsageError(f"min_lift is {min_lift!r}; give 0 or more, in the metric's unit")
-
-    def run(tick: Tick | None) -> Attribution:
-        effort = Effort(as_refits(refits), resamples, seed, threads, memory, tick)
-        mixtures = Mixtures(trained, stale, fresh, names, units, chosen, split, effort)
-        return _Attributing(mixtures, money, share, min_lift, slices or {}).result()
-
-    with shown(progress) as tick:
-        return run(tick)
+    money = unit_costs(units, view_costs)
+    headline = judged_by(trained, how).headline
+    min_lift = how.min_lift.get(headline.name) if isinstance(how.min_lift, Mapping) else how.min_lift
+    own = dataclasses.replace(how, metrics=[headline], costs=None, tune=None, min_lift=min_lift)
+    with (resources or DEFAULT_RESOURCES).shown() as used:
+        experiment = prepare(trained, {names[0]: stale, names[1]: fresh}, own, used)
+        return _Attributing(Mixtures(experiment, stale, fresh, names, units), money, share).result()
 
 
 def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:
@@ -144,7 +158,7 @@ def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:
     Raises:
         UsageError: there are no two of them.
     """
-    names = [name for name, level in levels.items() if level.reads_history(model) and level.scoring(model) is None]
+    names = [name for name, level in levels.items() if level.reads_history(model) and level.precomputed(model) is None]
     if len(names) < 2:
         raise UsageError(
             f"attribution of model {model.name!r} needs two levels that read history and predict on request; found {listed(names) or 'none'}"
@@ -157,30 +171,29 @@ class _Attributing:
     mixtures: Mixtures
     costs: Mapping[str, float] | None
     share: float
-    given_lift: float | None
-    slices: Mapping[str, pl.Expr]
 
     def result(self) -> Attribution:
-        began, mix = clock.stopwatch(), self.mixtures
-        parts = user_slices(self.slices, mix.requests.frame, mix.parts.test)  # refused before anything is trained
+        began, mix, experiment = clock.stopwatch(), self.mixtures, self.mixtures.experiment
+        slices = experiment.evaluation.slices or {}
+        parts = user_slices(slices, experiment.requests.frame, experiment.split.test)  # refused before anything is trained
         mix.train(self._alone)
         path = self._path()
         last = path[-1] if path else _NONE
-        everywhere = np.ones(len(mix.test), np.bool_)
+        everywhere = np.ones(len(experiment.test), np.bool_)
         evaluation = mix.judged(self._alone, everywhere)
-        least = min_lifts(evaluation, self.given_lift)[mix.metric.name]
+        least = min_lifts(evaluation, experiment.judged.min_lift)[mix.metric.name]
         reported = mix.judged([_NONE, *path, mix.all, *self._efficient()], ~mix.choosing)
         whole = self._steps(evaluation, [(_NONE, mix.all)], least)[0]
         lift, rest = (self._steps(reported, [step], least)[0] for step in ((_NONE, last), (last, mix.all)))
         worth, shown = bool(lift.low > least), bool(path) and lift.verdict == "LIFT"
         chosen = last if shown else _NONE
         result = Attribution(
-            model=mix.model.name,
+            model=experiment.model.name,
             metric=mix.metric.name,
             higher_is_better=mix.metric.higher_is_better,
             stale=mix.names[0],
             fresh=mix.names[1],
-            describes={name: level.describe(mix.model) for name, level in zip(mix.names, (mix.stale, mix.fresh), strict=True)},
+            describes={name: level.describe(experiment.model) for name, level in zip(mix.names, (mix.stale, mix.fresh), strict=True)},
             values={name: evaluation.estimates(name)[mix.metric.name] for name in mix.names},
             min_lift=least,
             share_wanted=self.share,
@@ -198,18 +211,19 @@ class _Attributing:
             cost=self._cost(chosen),
             cost_of_all=self._cost(mix.all),
             level=mix.level(chosen),
+            fresh_views=[view.name for unit in mix.units if unit.name in chosen for view in unit.views],
             plan="",
             notes=(),
-            leak_audit=mix.audit(),
-            choosing_days=len(np.unique(mix.days[mix.choosing])),
+            audit=mix.audit(),
+            choosing_days=len(np.unique(experiment.blocks[mix.choosing])),
             reporting_days=reported.blocks,
             sets=len(mix.sets),
             seconds=clock.stopwatch() - began,
-            intervals=how_sure(mix.effort.resamples, evaluation.blocks, mix.effort.refits),
+            intervals=how_sure(experiment.evaluation, experiment.row_blocks.result),
             joined=tuple(unit.joined for unit in mix.units if unit.joined),
         )
-        return dataclasses.replace(
-            result, plan=attribution_words.plan(result, mix.level(last).kind(mix.model)), notes=attribution_words.notes(result)
+        return msgspec.structs.replace(
+            result, plan=attribution_words.plan(result, mix.level(last).kind(experiment.model)), notes=attribution_words.notes(result)
         )
 
     # ---- the search, on the days that choose
@@ -278,12 +292,14 @@ class _Attributing:
 
     # ---- the report
 
-    def _steps(self, evaluation: Evaluation, steps: Sequence[tuple[Chosen, Chosen]], least: float, looks: int = 1) -> list[Paired]:
+    def _steps(
+        self, evaluation: ResampledMetrics, steps: Sequence[tuple[Chosen, Chosen]], least: float, looks: int = 1
+    ) -> list[Comparison]:
         """Steps between sets; a step from a set to itself has no interval."""
         mix = self.mixtures
         return in_metric(evaluation, [(mix.name(a), mix.name(b)) for a, b in steps], 0, least, looks)
 
-    def _units(self, evaluation: Evaluation, least: float) -> list[UnitLift]:
+    def _units(self, evaluation: ResampledMetrics, least: float) -> list[UnitLift]:
         mix, each = self.mixtures, [frozenset({unit.name}) for unit in self.mixtures.units]
         steps = dict.fromkeys([*((_NONE, units) for units in each), *((mix.all - units, mix.all) for units in each)])
         judged = dict(zip(steps, self._steps(evaluation, list(steps), least), strict=True))
@@ -300,7 +316,7 @@ class _Attributing:
         ]
         return sorted(lifts, key=lambda unit: -unit.added.delta)
 
-    def _reported(self, evaluation: Evaluation, path: Sequence[Chosen], least: float) -> list[PathStep]:
+    def _reported(self, evaluation: ResampledMetrics, path: Sequence[Chosen], least: float) -> list[PathStep]:
         if not path:
             return []
         before = [_NONE, *path[:-1]]
@@ -313,7 +329,7 @@ class _Attributing:
             for at, (was, chosen, lift, gain) in enumerate(zip(before, path, lifts, gains, strict=True))
         ]
 
-    def _share(self, evaluation: Evaluation, chosen: Chosen) -> Estimate:
+    def _share(self, evaluation: ResampledMetrics, chosen: Chosen) -> Estimate:
         """The part of the whole lift that a set has, on the days that report."""
         mix = self.mixtures
         stale, mine, fresh = (evaluation.position(mix.name(units)) for units in (_NONE, chosen, mix.all))
@@ -325,7 +341,7 @@ class _Attributing:
             shares = (draws[mine] - draws[stale]) / (draws[fresh] - draws[stale])
         return Estimate(float((values[mine] - values[stale]) / (values[fresh] - values[stale])), *interval(shares, evaluation.blocks))
 
-    def _efficiently(self, evaluation: Evaluation, least: float) -> list[Efficient]:
+    def _efficiently(self, evaluation: ResampledMetrics, least: float) -> list[Efficient]:
         choices = []
         for chosen in self._efficient():
             lift, cost = self._steps(evaluation, [(_NONE, chosen)], least)[0], self._cost(chosen) or 0.0
@@ -352,18 +368,14 @@ class _Attributing:
         return None if self.costs is None else float(sum(self.costs[name] for name in chosen))
 
 
-def _check(model: Model, stale: Level, fresh: Level, names: tuple[str, str]) -> None:
+def _check(model: Model, stale: Level, fresh: Level) -> None:
     """Refuse levels whose difference is not one of views alone."""
     for name, level in zip(("stale", "fresh"), (stale, fresh), strict=True):
-        if not isinstance(level, Level):
-            raise UsageError(f"attribution({name}={level!r}): wrap a freshness in hw.Level(...)")
-        if level.scoring(model) is not None:
+        if level.precomputed(model) is not None:
             raise UsageError(
-                f"attribution({name}=): predictions are precomputed at this level, so part of the step is not due to features; give "
+                f"attribution(): predictions are precomputed at the {name} level, so part of the step is not due to features; give "
                 "predictions=hw.on_request() to both levels, and see transitions() for the gain of predictions on request"
             )
-    if len(set(names)) != 2:
-        raise UsageError(f"names is {names!r}; give the two levels a name each")
     if dict(stale.known_after) != dict(fresh.known_after):
         raise UsageError(
             "attribution(): the levels differ in known_after, which is not a property of views; give both the same, and see sweep_known_after()"

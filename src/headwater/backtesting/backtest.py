@@ -3,73 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
+import polars as pl
 
 from headwater import clock
-from headwater.backtesting import levels as of_levels
 from headwater.backtesting import new_keys as newcomers
-from headwater.backtesting.candidates import Lists, lists
-from headwater.backtesting.describe import assumptions, definitions_text, how_sure
-from headwater.backtesting.evaluation import Judge
-from headwater.backtesting.fit_options import Refits, Tuning, as_refits, as_tuning
-from headwater.backtesting.fitting import Fitter
-from headwater.backtesting.fold_training import Trainer
+from headwater.backtesting.age_curves import age_curves
+from headwater.backtesting.audit import AuditedLevels
+from headwater.backtesting.break_even import recommended
+from headwater.backtesting.describe import assumptions, definitions_text, how_sure, value_of
+from headwater.backtesting.experiment import ExperimentRows, prepare, trained_model
+from headwater.backtesting.fold_training import LevelScores
+from headwater.backtesting.given_scores import judge_scores
 from headwater.backtesting.intervals import resample_weights
-from headwater.backtesting.leak_audit import audit
-from headwater.backtesting.progress import shown
-from headwater.backtesting.slices import Slice, check_cold_start, cold_slices, user_slices
-from headwater.backtesting.split import Split, describe, split_rows
-from headwater.definitions.durations import DAY
-from headwater.definitions.feature_view import FeatureView
+from headwater.backtesting.levels import LevelRows, resolve_levels
+from headwater.backtesting.measurable import Measurability, with_measurability
+from headwater.backtesting.row_blocks import RowBlocks
+from headwater.backtesting.slices import Slice, cold_slices, user_slices
+from headwater.backtesting.split import describe
+from headwater.definitions.deprecated_keywords import moved_into
+from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
-from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
-from headwater.definitions.rolling import Rolling
+from headwater.definitions.scores import Scores
 from headwater.errors import UsageError, nearest
-from headwater.events.read_events import Notes
-from headwater.kernel.arrays import F64, I64, Bool
-from headwater.metrics import Beside, Metric, resolve
-from headwater.metrics import error_costs as of_money
-from headwater.models.fit import check_classes
 from headwater.models.manifest import library_versions
-from headwater.models.outcomes import Outcomes, outcomes
 from headwater.results.backtest_result import BacktestResult, Money, NewKeys
-from headwater.training.label_rows import read_labels
-from headwater.training.leak_checks import refuse_label_columns
-from headwater.training.requests import Requests
-from headwater.training.resources import Resources, Tick
-from headwater.training.schema_check import check_model
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
-    import polars as pl
     from rich.console import RenderableType
+
+    from headwater.definitions.connectors import TableLike
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """The result of a backtest. It prints as a table in a terminal and in a notebook; `result` holds every number."""
+    """The result of a backtest. It prints as a table in a terminal and in a notebook; `result` holds every number.
+
+    predictions: a row for each test request: the columns of the labels' table (keys, request time and others), the label, and a column
+        of scores of the first fit for each level: a probability or a value (float64), of several classes an array of them, of a ranking
+        the place in the list (infinity where the item was not in it). "row" is the request's position among all labelled requests. None
+        of a result that was read from JSON.
+    """
 
     result: BacktestResult
+    predictions: pl.DataFrame | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def curves_of_age(self) -> pl.DataFrame:
+        """The curves of `Evaluation(ages=)` as a frame: view, metric, age_seconds, lift, low, high; without rows if there are none."""
+        rows = [
+            (curve.view, curve.metric, point.age_seconds, point.lift.value, point.lift.low, point.lift.high)
+            for curve in self.result.curves_of_age
+            for point in curve.points
+        ]
+        numbers = dict.fromkeys(("age_seconds", "lift", "low", "high"), pl.Float64)
+        return pl.DataFrame(rows, {"view": pl.String, "metric": pl.String, **numbers}, orient="row")
 
     def write_html(self, path: str | Path) -> Path:
         """Write the report as one page that needs no network, and return its path."""
         from headwater.reports import to_html
+        from headwater.reports.page import write_page
 
-        file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(to_html(self.result), encoding="utf-8")
-        return file
+        return write_page(path, to_html(self.result))
 
     def to_dict(self) -> dict[str, object]:
-        """The result as what json.dumps takes."""
-        from headwater.reports import to_json
-
-        return to_json(self.result)
+        """The result as JSON data, which `assess(backtest=)` reads again."""
+        return self.result.to_dict()
 
     def table(self) -> RenderableType:
         """The result as rich prints it; at a prompt it prints itself."""
@@ -88,255 +95,190 @@ class Backtest:
         return to_notebook(self.result)
 
 
-def backtest(  # noqa: PLR0913 (each is a question that a user asks; all but the model have a default)
-    model: Model,
+@moved_into(
+    "evaluation",
+    Evaluation,
+    *("split", "slices", "cold_start", "metrics", "min_lift", "costs", "tune", "refits", "resamples", "seed"),
+)
+@moved_into("resources", Resources, "threads", "memory", "progress")
+def backtest(
+    model: Model | None = None,
+    levels: Mapping[str, Level | Freshness] | None = None,
+    evaluation: Evaluation | None = None,
     *,
-    levels: Mapping[str, Level] | None = None,
-    split: str | datetime | Rolling | None = None,
-    slices: Mapping[str, pl.Expr] | None = None,
-    cold_start: int | tuple[FeatureView, int] = 10,
-    metrics: Sequence[str | Metric] | None = None,
-    min_lift: Mapping[str, float] | float | None = None,
-    costs: Mapping[str, float | str | pl.Expr] | None = None,
-    tune: int | Tuning | None = None,
-    refits: int | Refits = 1,
-    resamples: int = 2000,
-    seed: int = 0,
-    threads: int | None = None,
-    memory: Size | None = None,
-    progress: bool | Tick | None = None,
+    scores: Scores | TableLike | str | Path | None = None,
+    resources: Resources | None = None,
 ) -> Backtest:
-    """Train the model at each level, and judge all of them on the same requests after the split.
+    """Train the model at each level, and judge all of them on the same requests after the split; or judge scores made elsewhere.
 
     Features of a third party without `history=` are not in training: no level reads them, and the result says so.
 
     Args:
         model: what to train. An estimator that is fitted already is replayed at each level and never trained.
-        levels: from stale to fresh, by name; the usual ladder (request only, daily, hourly, minute, instant) where None.
-        split: rows train if they asked, and their outcome was known, before it (ISO 8601 with an offset, or a tz-aware datetime).
-            `rolling(start, every=, folds=)` splits several times, and retrains each time.
-        slices: parts of the test rows, by name: polars expressions over the labels' columns.
-        cold_start: a request is cold if its key had fewer than so many events in the 30 days before it. The key is that of the
-            view with the most keys; (view, n) names another.
-        metrics: names such as "auc", "precision@1%" or "ndcg@10", and metrics of your own (`metric(name, function)`); the task's usual
-            ones where None.
-        min_lift: the least lift worth having, of the headline metric or by metric.
-        costs: of a binary task, what a "false_positive" and a "false_negative" cost ("true_positive" and "true_negative" too, if they
-            do): numbers, columns of the labels, or polars expressions over them. Adds the metric "cost", per 1,000 requests.
-        tune: how many settings are tried at each level, or `Tuning(trials=, space=)`; the same trials for every level.
-        refits: how many seeds each level is trained with, or `Refits(seeds=, days=)`; intervals then hold for a retrained model too.
-        resamples: block-bootstrap resamples (blocks of days) behind each interval.
-        seed: of the resamples, the estimator and the trials.
-        threads: how many to use; results do not depend on it.
-        memory: what the process may hold while features are computed, such as "4GB"; see `get_historical_features`.
-        progress: True or False; None shows a bar in a terminal and in a notebook. Or a function of task, steps done and total.
-
-    Operating thresholds (of "precision", "recall" and "cost") are chosen on training rows that a model did not learn from: one more
-    fit a level, on the earlier three quarters of them.
+        levels: from stale to fresh, by name, each a `Level` or a bare freshness; the usual ladder (request only, daily, hourly, minute,
+            instant) where None.
+        evaluation: how the levels are judged: split, slices, metrics, costs, refits and so on; its defaults where None. A project's own is
+            `project.evaluation`.
+        scores: predictions made elsewhere, in place of a model: a `Scores`, or a frame or file with the columns id, time, label, and one of
+            floats for each level. Nothing is trained and all rows are judged. `levels` may then give each column a freshness.
+        resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
         UsageError: no rows to train or test on, an unknown metric, an invalid level.
-        DataError: labels of one class, or data that do not fit the definitions.
+        DataError: labels of one class, data that do not fit the definitions, or scores with gaps.
         LeakError: a source that would let the future into training data.
+
+    >>> import datetime, polars as pl
+    >>> hours = [datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC) + datetime.timedelta(hours=5 * n) for n in range(60)]
+    >>> rows = pl.DataFrame({"id": range(60), "time": hours, "label": [n % 2 for n in range(60)]})
+    >>> rows = rows.with_columns(stale=pl.lit(0.5), fresh=pl.col("label") * 0.8 + 0.1)
+    >>> [found.sentence for found in backtest(scores=rows).result.comparisons if found.metric == "auc"]
+    ['LIFT of +0.500 [+0.500, +0.500]']
     """
+    if scores is not None:
+        return _of_scores(model, scores, levels, evaluation or Evaluation(), resources or DEFAULT_RESOURCES)
     if not isinstance(model, Model):
         raise UsageError(f"backtest() takes a Model, and was given {type(model).__name__}; take one from project.models")
-    judged = _judged(metrics, model, costs)
-    _check_min_lift(min_lift, judged)
-    check_cold_start(cold_start)
-    effort = as_refits(refits), as_tuning(tune)
-    of = of_levels.resolve_levels(levels)
-    known = model.features.in_training
-    trained = model if known is model.features else replace(model, features=known)
+    started, compared, how = clock.stopwatch(), resolve_levels(levels), evaluation or Evaluation()
+    _check_names(compared, how)
+    with (resources or DEFAULT_RESOURCES).shown() as used:
+        experiment = prepare(trained_model(model), compared, how, used)
+        run = _BacktestRun(experiment, compared, started)
+        result = run.result()
+        told = Measurability(experiment.model, compared, experiment.requests.t, experiment.split.test)
+        result = with_measurability(result, told)
+        result = msgspec.structs.replace(result, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training)
+        result = recommended(result)
+        if how.ages:
+            chosen_level = result.recommendation.level if result.recommendation is not None else ""
+            others = chosen_level if chosen_level in compared else list(compared)[-1]
+            curves = age_curves(experiment, compared, others, how.ages, run.row_blocks)
+            result = msgspec.structs.replace(result, curves_of_age=curves)
+    return Backtest(result, predictions_frame(experiment, run.scores))
 
-    def run(tick: Tick | None) -> Backtest:
-        runner = _Run(trained, of, judged, min_lift, costs, *effort, resamples, seed, threads, memory, tick)
-        result = runner.result(split, slices or {}, cold_start)
-        return Backtest(replace(result, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training))
 
-    with shown(progress) as tick:
-        return run(tick)
+def _check_names(levels: Mapping[str, Level], how: Evaluation) -> None:
+    """Refuse a baseline or a cost of a level that is not compared."""
+    if how.baseline is not None and how.baseline not in levels:
+        raise UsageError(f"baseline {how.baseline!r} is not compared; {nearest(how.baseline, levels)}")
+    for name in how.value.costs if how.value is not None else ():
+        if name not in levels:
+            raise UsageError(f"DecisionValue(costs=) names level {name!r}, which is not compared; {nearest(name, levels)}")
 
 
-@dataclass(frozen=True)
-class _Run:
-    model: Model
+def _of_scores(
+    model: Model | None, scores: object, levels: Mapping[str, Level | Freshness] | None, evaluation: Evaluation, resources: Resources
+) -> Backtest:
+    if model is not None:
+        raise UsageError("backtest() was given both a model and scores; give one: a model is trained, scores are judged as they are")
+    with resources.shown() as used:
+        result, frame = judge_scores(scores, levels, evaluation, used)
+    return Backtest(recommended(result), frame)
+
+
+def predictions_frame(experiment: ExperimentRows, scores: Mapping[str, LevelScores]) -> pl.DataFrame:
+    """The test requests with their label and a column of scores for each level; see `Backtest`."""
+    requests, labels, test = experiment.requests, experiment.model.labels, experiment.test
+    assert requests.label is not None
+    columns = [requests.label[test].alias(labels.label_name)]
+    for name, of in scores.items():
+        score = of.seeds[0].score
+        columns.append(pl.Series(name, score, dtype=pl.Float64 if score.ndim == 1 else pl.Array(pl.Float64, score.shape[1])))
+    taken = {column.name for column in columns}
+    own = requests.frame[test].drop(taken & set(requests.frame.columns))
+    row = [] if "row" in {*own.columns, *taken} else [pl.Series("row", test)]
+    return own.with_columns(*row, *columns)
+
+
+@dataclass
+class _BacktestRun:
+    experiment: ExperimentRows
     levels: Mapping[str, Level]
-    metrics: Sequence[Metric]
-    min_lift: Mapping[str, float] | float | None
-    costs: Mapping[str, float | str | pl.Expr] | None
-    refits: Refits
-    tuning: Tuning | None
-    resamples: int
-    seed: int
-    threads: int | None
-    memory: Size | None
-    tick: Tick | None
+    started: float
+    scores: Mapping[str, LevelScores] = field(init=False)
+    row_blocks: RowBlocks = field(init=False)
 
-    def result(
-        self, split: str | datetime | Rolling | None, slices: Mapping[str, pl.Expr], cold_start: int | tuple[FeatureView, int]
-    ) -> BacktestResult:
-        start = clock.stopwatch()
-        if any(level.reads_history(self.model) for level in self.levels.values()):
-            check_model(self.model, fitted=True)
-        refuse_label_columns(self.model)
-        requests = read_labels(self.model.labels, self.memory, strings=self.model.task_type.classes)
-        assert requests.label is not None
-        labelled = outcomes(self.model, requests.label, requests.frame)
-        parts = split_rows(by_list(requests, labelled), split)
-        self._check_classes(labelled, parts)
-        test = np.flatnonzero(parts.test)
-        of_test = requests.take(test)
-        costs = of_money.read_costs(self.costs, requests.frame) if self.costs is not None else None
-        columns = self._columns(requests, costs, labelled)
-        blocks = resample_weights(of_test.t // DAY, self.resamples, self.seed)
-        chosen = user_slices(slices, requests.frame, parts.test)
-        if any(level.reads_history(self.model) for level in self.levels.values()):
-            chosen += cold_slices(self.model, requests, parts.test, cold_start, Resources(self.threads, self.memory))
-        notes, resources = Notes(), Resources(self.threads, self.memory, self.tick)
-        rows = of_levels.level_rows(self.model, requests, self.levels, notes, resources)
-        ranked = self._lists(requests, labelled, rows, parts.test, resources)
+    def result(self) -> BacktestResult:
+        experiment, model, levels = self.experiment, self.experiment.model, self.levels
+        chosen = self._slices()
+        rows = experiment.level_rows(levels)
+        trainer = experiment.trainer(levels, rows)
         features_done = clock.stopwatch()
-        scores = self._trainer(requests, labelled, parts, rows, ranked, columns, costs).scores()
+        self.scores = scores = trainer.scores()
         training_done = clock.stopwatch()
-        findings = audit(self.model, self.levels, requests, rows, labelled.y, parts, self.threads)
-        beside = Beside(labelled.groups, columns).select(test)
-        judge = Judge(self.model, self.levels, self.metrics, self._worth, scores, of_test.t, labelled.y[test], beside, blocks)
+        row_blocks = experiment.chosen_blocks(levels, scores)
+        self.row_blocks = row_blocks
+        blocks = resample_weights(row_blocks.index, experiment.evaluation.resamples, experiment.evaluation.seed)
+        judge = experiment.judge(levels, scores, blocks, row_blocks)
         everything = judge.everything()
-        new_keys, chosen = self._newcomers(rows, parts.test, of_test, beside.groups, chosen)
-        looks = len(chosen) * max(1, len(self.levels) - 1)
-        sliced = [judge.slice(row_slice, looks) for row_slice in chosen]
+        new_keys, slices = self._newcomers(rows, chosen)
+        sliced = [judge.slice(row_slice, len(slices) * max(1, len(levels) - 1)) for row_slice in slices]
         freshest = list(scores.values())[-1].fitted
-        for reason, count in notes.left_out.items():  # a source that labels are made of too is counted once
-            parts.left_out[reason] = max(parts.left_out[reason], count)
+        assert freshest is not None
+        split, judged = experiment.split, experiment.judged
+        as_judged = AuditedLevels(judged.headline.name, everything.levels, everything.comparisons)
+        for reason, count in experiment.notes.left_out.items():  # a source that labels are made of too is counted once
+            split.left_out[reason] = max(split.left_out[reason], count)
         return BacktestResult(
-            model=self.model.name,
-            task=self.model.task_kind,
-            headline=self._headline.name,
-            higher_is_better={m.name: m.higher_is_better for m in self.metrics},
+            model=model.name,
+            task=model.task_kind,
+            headline=judged.headline.name,
+            higher_is_better={m.name: m.higher_is_better for m in judged.metrics},
             min_lift=everything.min_lift,
-            positive_rate=float(labelled.y[test].mean()) if self.model.task_type.positives else None,
+            positive_rate=float(judge.y.mean()) if model.task_type.positives else None,
             levels=everything.levels,
-            paired=everything.paired,
+            comparisons=everything.comparisons,
             slices=sliced,
-            leak_audit=findings,
-            split=describe(requests, parts),
-            seconds={"features": features_done - start, "training": training_done - features_done, "total": clock.stopwatch() - start},
-            definitions=definitions_text(self.model, self.levels),
-            fingerprint=self.model.fingerprint,
+            audit=experiment.audit(levels, rows, as_judged),
+            split=describe(experiment.requests, split),
+            seconds=self._seconds(features_done, training_done),
+            definitions=definitions_text(model, levels),
+            fingerprint=model.fingerprint,
             versions=library_versions(),
-            assumptions=assumptions(self.model, self.refits),
+            assumptions=assumptions(model, experiment.refits),
             estimator=freshest.description,
             encoded={name: len(words) for name, words in freshest.encoding.categories.items()},
-            intervals=how_sure(self.resamples, blocks.present, self.refits),
-            folds=judge.folds(parts),
-            money=_money(costs, labelled.y, test),
+            intervals=how_sure(experiment.evaluation, row_blocks.result),
+            blocks=row_blocks.result,
+            fixed_models=judge.fixed_models(),
+            folds=judge.folds(split),
+            money=self._money(),
             new_keys=new_keys,
-            transitions=newcomers.steps(self.model, self.levels, everything.levels, sliced),
+            transitions=newcomers.steps(model, levels, everything.levels, sliced),
+            baseline=experiment.evaluation.baseline or "",
+            labels=model.labels.name,
+            label=model.labels.label if isinstance(model.labels.label, str) else "",
+            value=value_of(experiment.evaluation),
         )
 
-    @property
-    def _headline(self) -> Metric:
-        usual = self.model.task_type.headline
-        return next((m for m in self.metrics if m.name == usual), self.metrics[0])
+    def _seconds(self, features_done: float, training_done: float) -> Mapping[str, float]:
+        total = clock.stopwatch() - self.started
+        return {"features": features_done - self.started, "training": training_done - features_done, "total": total}
 
-    @property
-    def _worth(self) -> Mapping[str, float] | None:
-        return {self._headline.name: float(self.min_lift)} if isinstance(self.min_lift, int | float) else self.min_lift
-
-    def _check_classes(self, labelled: Outcomes, parts: Split) -> None:
-        if self.model.task_type.positives:
-            check_classes(labelled.y[parts.train], f"model {self.model.name!r}, rows before the split")
-            check_classes(labelled.y[parts.test], f"model {self.model.name!r}, rows after the split")
-
-    def _columns(
-        self, requests: Requests, costs: of_money.Costs | None, labelled: Outcomes
-    ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.generic]]]:
-        """The columns that metrics read besides scores, (requests) each."""
-        columns = costs.columns(labelled.y) if costs else {}
-        for metric in self.metrics:
-            for name in metric.columns:
-                if name not in columns and name not in requests.frame.columns:
-                    raise UsageError(
-                        f"metric {metric.name!r} reads {name!r}, which the labels do not have; {nearest(name, requests.frame.columns)}"
-                    )
-        return columns | {name: requests.frame[name].to_numpy() for m in self.metrics for name in m.columns if name not in columns}
-
-    def _lists(
-        self, requests: Requests, labelled: Outcomes, rows: Mapping[str, of_levels.LevelRows], test: Bool, resources: Resources
-    ) -> Mapping[str, Lists] | None:
-        if labelled.groups is None:
-            return None
-        return lists(self.model, requests, labelled.groups, self.levels, rows, np.flatnonzero(test), resources)
-
-    def _trainer(
-        self,
-        requests: Requests,
-        labelled: Outcomes,
-        parts: Split,
-        rows: Mapping[str, of_levels.LevelRows],
-        ranked: Mapping[str, Lists] | None,
-        columns: Mapping[str, np.ndarray[tuple[int], np.dtype[np.generic]]],
-        costs: of_money.Costs | None,
-    ) -> Trainer:
-        cuts = frozenset(m.cut for m in self.metrics if m.cut)
-        fitter = Fitter(self.model, labelled, self._headline, cuts, columns, costs, self.tuning, self.seed)
-        return Trainer(fitter, requests, parts, self.levels, rows, ranked, self.refits, self.threads, self._say)
-
-    def _newcomers(
-        self, rows: Mapping[str, of_levels.LevelRows], test: Bool, of_test: Requests, groups: I64 | None, chosen: list[Slice]
-    ) -> tuple[NewKeys | None, list[Slice]]:
-        """The keys without a precomputed prediction, and their requests as one more slice."""
-        ahead = newcomers.ahead(self.model, self.levels)
-        if ahead is None:
-            return None, chosen
-        name, scoring = ahead
-        known = rows[name].ahead[test]
-        new = [] if known.all() else [newcomers.newcomers(scoring, known)]
-        first_rows = np.arange(len(known)) if groups is None else np.unique(groups, return_index=True)[1]  # a list asks once
-        return newcomers.count(scoring, known[first_rows], of_test.take(first_rows)), [*chosen, *new]
-
-    def _say(self, what: str, done: int, total: int) -> None:
-        if self.tick is not None:
-            self.tick(what, done, total)
-
-
-def by_list(requests: Requests, labelled: Outcomes) -> Requests:
-    """The requests at the time of their list: one list is not split."""
-    if labelled.groups is None:
-        return requests
-    first = np.full(int(labelled.groups.max()) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, labelled.groups, requests.t)
-    return Requests(requests.frame, first[labelled.groups], requests.label, requests.known_at, requests.left_out)
-
-
-def _money(costs: of_money.Costs | None, y: F64, test: I64) -> Money | None:
-    if costs is None:
-        return None
-    flagged, passed = costs.of(y[test], test)
-    return Money(costs.describes, nothing=1000 * float(passed.mean()), everything=1000 * float(flagged.mean()))
-
-
-def _check_min_lift(min_lift: Mapping[str, float] | float | None, metrics: Sequence[Metric]) -> None:
-    """Refuse before anything is trained what `min_lifts` would refuse at the end."""
-    names = [m.name for m in metrics]
-    for name, value in (
-        min_lift.items() if isinstance(min_lift, Mapping) else [] if min_lift is None else [("the headline metric", min_lift)]
-    ):
-        if isinstance(min_lift, Mapping) and name not in names:
-            raise UsageError(f"min_lift names {name!r}, which is not evaluated; {nearest(name, names)}")
-        if not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise UsageError(f"min_lift of {name} is {value!r}; give 0 or more, in the metric's unit")
-
-
-def _judged(names: Sequence[str | Metric] | None, model: Model, costs: Mapping[str, float | str | pl.Expr] | None) -> list[Metric]:
-    chosen = resolve(names, model.task_kind)
-    probable = model.estimator is None or hasattr(model.estimator, "predict_proba")
-    if names is None and model.task_type.separates and not probable:
-        chosen = [m for m in chosen if m.name not in ("log_loss", "brier", "calibration")]
-    if costs is None:
+    def _slices(self) -> list[Slice]:
+        """The slices of the user, and the cold start where a level reads history."""
+        experiment, how = self.experiment, self.experiment.evaluation
+        model, requests, test = experiment.model, experiment.requests, experiment.split.test
+        chosen = user_slices(how.slices or {}, requests.frame, test)
+        if any(level.reads_history(model) for level in self.levels.values()):
+            chosen += cold_slices(model, requests, test, how.cold_start, replace(experiment.resources, progress=False))
         return chosen
-    if not model.task_type.positives:
-        raise UsageError(f"costs are of false positives and negatives, and model {model.name!r} has the task {model.task_kind!r}")
-    of_money.check_costs(costs)
-    return [*chosen, of_money.cost_metric()]
+
+    def _newcomers(self, rows: Mapping[str, LevelRows], chosen: Sequence[Slice]) -> tuple[NewKeys | None, Sequence[Slice]]:
+        """The keys without a precomputed prediction, and their requests as one more slice."""
+        at_level, experiment = newcomers.precomputed_level(self.experiment.model, self.levels), self.experiment
+        if at_level is None:
+            return None, chosen
+        name, precomputed = at_level
+        known, groups = rows[name].precomputed[experiment.split.test], experiment.context.groups
+        new = [] if known.all() else [newcomers.newcomers(precomputed, known)]
+        first_rows = np.arange(len(known)) if groups is None else np.unique(groups, return_index=True)[1]  # a list asks once
+        test_requests = experiment.requests.take(experiment.test).take(first_rows)
+        return newcomers.count(precomputed, known[first_rows], test_requests), [*chosen, *new]
+
+    def _money(self) -> Money | None:
+        costs, test = self.experiment.costs, self.experiment.test
+        if costs is None:
+            return None
+        flagged, passed = costs.of(self.experiment.outcomes.y[test], test)
+        return Money(costs.describes, nothing=1000 * float(passed.mean()), everything=1000 * float(flagged.mean()))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from headwater.backtesting.fitting import places
 from headwater.backtesting.levels import LevelRows
 from headwater.definitions.freshness import on_request
 from headwater.definitions.level import Level
@@ -17,9 +16,10 @@ from headwater.definitions.ranking import Ranking
 from headwater.errors import DataError
 from headwater.events.read_events import Notes
 from headwater.kernel.arrays import F64, I64, Bool
+from headwater.metrics.places import places
 from headwater.models.fit import Fitted
 from headwater.training.feature_frames import feature_frames
-from headwater.training.precomputed_rows import ahead_lists, in_turn
+from headwater.training.precomputed_rows import in_turn, precomputed_lists
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 
@@ -78,11 +78,11 @@ def lists(
     numbers, first = np.unique(of_test, return_index=True)
     labelled = pl.DataFrame({_GROUP: of_test, _ITEM: requests.frame[task.item][test], _ROW: np.arange(len(test))})
     asking = _Asking(model, task, requests, test, requests.take(test[first]), numbers, labelled, resources)
-    plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
+    plain = {name: level for name, level in levels.items() if level.precomputed(model) is None}
     by_level = asking.on_request(plain, np.arange(len(numbers))) if plain else {}
     for name, level in levels.items():
         if name not in plain:
-            by_level[name] = asking.ahead(level, rows[name].ahead[test[first]])
+            by_level[name] = asking.precomputed(level, rows[name].precomputed[test[first]])
     return {name: asking.lists(*by_level[name]) for name in levels}
 
 
@@ -96,13 +96,13 @@ def _own(groups: I64, level: LevelRows, test: I64) -> Lists:
 
 @dataclass(frozen=True)
 class _Asking:
-    """The test's lists: `asks` a request for each, `numbers` int64 (lists) its group, `labelled` group and item of each test row."""
+    """The test's lists: `list_requests` one for each, `numbers` int64 (lists) its group, `labelled` group and item of each test row."""
 
     model: Model
     task: Ranking
     requests: Requests
     test: I64
-    asks: Requests
+    list_requests: Requests
     numbers: I64
     labelled: pl.DataFrame
     resources: Resources
@@ -111,13 +111,13 @@ class _Asking:
         """The candidates of some lists at levels that predict on request; all levels share one pass over all that any of them finds."""
         retrieval = self.task.retrieval
         assert retrieval is not None
-        asks, numbers = self.asks.take(positions), self.numbers[positions]
-        raw = feature_frames(retrieval, asks, levels, Notes(), self.resources)
+        list_requests, numbers = self.list_requests.take(positions), self.numbers[positions]
+        raw = feature_frames(retrieval, list_requests, levels, Notes(), self.resources)
         by_level = {name: self._pairs(in_turn(frame), numbers) for name, frame in raw.items()}
         pairs = pl.concat([*by_level.values()]).unique(maintain_order=True)
         shown = self.labelled.unique([_GROUP, _ITEM], keep="first", maintain_order=True)
         pairs = pairs.join(shown, on=[_GROUP, _ITEM], how="left", maintain_order="left")
-        frames = feature_frames(self.model.features, self._requests(asks, numbers, pairs), levels, Notes(), self.resources)
+        frames = feature_frames(self.model.features, self._requests(list_requests, numbers, pairs), levels, Notes(), self.resources)
         at = pairs.select(_GROUP, _ITEM).with_row_index("at")
         by_name = {}
         for name, candidates in by_level.items():
@@ -125,13 +125,13 @@ class _Asking:
             by_name[name] = candidates, frames[name][row]
         return by_name
 
-    def ahead(self, level: Level, known: Bool) -> _Made:
+    def precomputed(self, level: Level, known: Bool) -> _Made:
         """The lists that a job made, of those whose keys it knew; the others have no candidate, or are made on request."""
         numbers = np.flatnonzero(known)
-        candidates = ahead_lists(self.model, self.asks.take(numbers), level, Notes(), self.resources)
+        candidates = precomputed_lists(self.model, self.list_requests.take(numbers), level, Notes(), self.resources)
         pairs = self._pairs(pl.DataFrame({"row": candidates.row, "item": candidates.item}), self.numbers[numbers])
-        scoring = level.scoring(self.model)
-        if known.all() or scoring is None or not scoring.on_request:
+        precomputed = level.precomputed(self.model)
+        if known.all() or precomputed is None or not precomputed.on_request:
             return pairs, candidates.frame
         late, features = self.on_request({"": replace(level, predictions=on_request())}, np.flatnonzero(~known))[""]
         return pl.concat([pairs, late]), pl.concat([candidates.frame, features], how="diagonal_relaxed").select(features.columns)
@@ -146,13 +146,13 @@ class _Asking:
         """Group and item of each candidate, in the order in which they were found."""
         return pl.DataFrame({_GROUP: numbers[pairs["row"].to_numpy()], _ITEM: pairs["item"].cast(self.labelled.schema[_ITEM])})
 
-    def _requests(self, asks: Requests, numbers: I64, pairs: pl.DataFrame) -> Requests:
+    def _requests(self, list_requests: Requests, numbers: I64, pairs: pl.DataFrame) -> Requests:
         """A request for each pair, at the time of the labels' row where there is one, else of the list's first."""
         self._check_of_list()
         of = np.searchsorted(numbers, pairs[_GROUP].to_numpy())
         row = pairs[_ROW].fill_null(-1).to_numpy()
-        t = np.where(row >= 0, self.requests.t[self.test[np.maximum(row, 0)]], asks.t[of])
-        return Requests(asks.frame[of].with_columns(pairs[_ITEM].alias(self.task.item)), t)
+        t = np.where(row >= 0, self.requests.t[self.test[np.maximum(row, 0)]], list_requests.t[of])
+        return Requests(list_requests.frame[of].with_columns(pairs[_ITEM].alias(self.task.item)), t)
 
     def _check_of_list(self) -> None:
         """Refuse columns that differ within a list: they describe the item, and are not known for an item that was not shown."""

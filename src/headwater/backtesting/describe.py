@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headwater.backtesting.fit_options import Refits
+from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.fit_options import Refits, as_refits
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.source import Source
+from headwater.results.backtest_result import Value
+from headwater.results.blocks_result import BlocksResult
 
 
 def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:
@@ -58,37 +61,54 @@ def _events(source: Source) -> str:
 
 def assumptions(model: Model, refits: Refits) -> Sequence[str]:
     """What holds only if the world does not react to the model."""
-    text = """
+    paragraphs = """
 The requests, events and outcomes are those of the past. A model that acts on its predictions changes them: what it blocks, shows or
 prices leads to other events than were recorded.
 
 Where requests share something (stock, drivers, attention, attackers), helping one changes another; the lift of a live model can be
 smaller or larger than here. A randomised experiment in production tells.
 
-Each level's features are as old as its freshness promises. Jobs that fail or fall behind are older; measured ages from a served log
+Each level's features are as old as its freshness promises. Jobs that fail or fall behind are older; measured ages from a serving log
 show what production really gives.
 
-Intervals come from resampling days of the test period (MODEL was trained TIMES a level): they hold for days like these, not for a
+Intervals come from resampling parts of the test period (MODEL was trained TIMES a level): they hold for days like these, not for a
 season or a shock that the data do not contain.
 """
     fits = refits.seeds + refits.days
     times = "once" if fits == 1 else f"{fits} times"
     return tuple(
-        " ".join(paragraph.split()) for paragraph in text.replace("MODEL", model.name).replace("TIMES", times).strip().split("\n\n")
+        " ".join(paragraph.split()) for paragraph in paragraphs.replace("MODEL", model.name).replace("TIMES", times).strip().split("\n\n")
     )
 
 
-def how_sure(resamples: int, days: int, refits: Refits) -> str:
-    """How intervals were made, in a sentence.
+def how_sure(evaluation: Evaluation, blocks: BlocksResult) -> str:
+    """How intervals were made and what they cover, in sentences.
 
-    >>> from headwater.backtesting.fit_options import Refits
-    >>> how_sure(2000, 30, Refits(1))
-    '95 % intervals from 2,000 resamples of 30 test days; each level was trained once, so they hold for these very models.'
+    >>> how_sure(Evaluation(refits=1, resamples=500), BlocksResult("days", 30, 30, "", "as asked for"))
+    '95 % intervals from 500 resamples of 30 test days (as asked for); each level was trained once, so they hold for these very models.'
+    >>> how_sure(Evaluation(refits=1), BlocksResult("hours", 48, 2, "on these 2 days", "hours"))[-60:]
+    'd on these 2 days: no other day was seen, so none is a LIFT.'
     """
-    start = f"95 % intervals from {resamples:,} resamples of {days} test days"
+    refits = as_refits(evaluation.refits)
+    drawn = (
+        f"{blocks.count:,} test {blocks.describes}"
+        if blocks.describes in ("days", "hours")
+        else f"{blocks.count:,} {blocks.describes} of the test"
+    )
+    start = f"95 % intervals from {evaluation.resamples:,} resamples of {drawn} ({blocks.why})"
+    end = f" They hold {blocks.on}: no other day was seen, so none is a LIFT." if blocks.on else ""
     if refits.days:
         seeds = "" if refits.seeds == 1 else f"; values are means over {refits.seeds} seeds"
-        return f"{start} and {refits.days} refits on resampled training days, so they hold for retrained models{seeds}."
+        covers = "they cover the lift of the training procedure on later periods like these, for a model that is trained again"
+        return f"{start} and {refits.days} refits on resampled training days: {covers}{seeds}.{end}"
     if refits.seeds > 1:
-        return f"{start} and {refits.seeds} refits with other seeds, over which values are means; they hold for models retrained on the same rows."
-    return f"{start}; each level was trained once, so they hold for these very models."
+        return f"{start} and {refits.seeds} refits with other seeds, over which values are means; they hold for models retrained on the same rows.{end}"
+    return f"{start}; each level was trained once, so they hold for these very models.{end}"
+
+
+def value_of(how: Evaluation) -> Value | None:
+    """The worth of a decision, as a result holds it."""
+    given = how.value
+    if given is None:
+        return None
+    return Value(given.volume, given.acted_on, given.hit, given.false_alarm, given.late, dict(given.costs))

@@ -5,31 +5,27 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from headwater.backtesting.fit_options import Tuning
-from headwater.definitions.model import Estimator, Model
+from headwater.backtesting.fit_settings import trial_settings
+from headwater.definitions.fit_options import Tuning
+from headwater.definitions.model import Model
 from headwater.errors import UsageError
-from headwater.kernel.arrays import F64, I64
-from headwater.metrics import Beside, Blocks, Metric, Scored, operating_threshold
+from headwater.kernel.arrays import I64
+from headwater.metrics import Blocks, Metric, RowContext, ScoredRows, operating_threshold
 from headwater.metrics.error_costs import Costs, cheapest_threshold
-from headwater.models.estimators import default_estimator, is_fitted
+from headwater.metrics.places import places
+from headwater.models.estimators import Settable, default_estimator, is_fitted
 from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted, fit
-from headwater.models.outcomes import Outcomes
+from headwater.models.outcomes import LabelValues
 
 if TYPE_CHECKING:
     import polars as pl
 
 _HELD_OUT = 0.75  # of the training rows are fitted; settings and thresholds are chosen on the rest
-
-
-class _Settable(Protocol):
-    def get_params(self) -> Mapping[str, object]: ...
-
-    def set_params(self, **params: object) -> Estimator: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Fitter:
     """
 
     model: Model
-    outcomes: Outcomes
+    outcomes: LabelValues
     headline: Metric
     cuts: frozenset[str]
     columns: Mapping[str, np.ndarray[tuple[int], np.dtype[np.generic]]]
@@ -98,7 +94,7 @@ class Fitter:
         estimator = self._estimator(frame, train, self.seed)
         if not hasattr(estimator, "get_params"):
             raise UsageError(f"tune: {type(estimator).__name__} has no get_params() and set_params(), so its settings cannot be tuned")
-        return self.tuning.settings(list(estimator.get_params()), self.seed)
+        return trial_settings(self.tuning, list(estimator.get_params()), self.seed)
 
     def _estimator(self, frame: pl.DataFrame, rows: I64, seed: int) -> object:
         if self.model.estimator is not None:
@@ -110,7 +106,7 @@ class Fitter:
         """The model with an unfitted estimator of these settings."""
         if not settings:
             return self.model
-        estimator = cast("_Settable", copy.deepcopy(self._estimator(frame, rows, seed)))
+        estimator = cast("Settable", copy.deepcopy(self._estimator(frame, rows, seed)))
         return replace(self.model, estimator=estimator.set_params(**settings))
 
     def _merit(self, fitted: Fitted, frame: pl.DataFrame, rows: I64) -> float:
@@ -120,8 +116,8 @@ class Fitter:
         groups = None if self.outcomes.groups is None else self.outcomes.groups[rows]
         if groups is not None:
             score = places(groups, score)
-        beside = Beside(groups, {name: column[rows] for name, column in self.columns.items()})
-        scored = Scored("tuning", y, score, Blocks.whole(len(y)), cut.threshold, cut.cheapest, beside)
+        context = RowContext(groups, {name: column[rows] for name, column in self.columns.items()})
+        scored = ScoredRows("tuning", y, score, Blocks.whole(len(y)), cut.threshold, cut.cheapest, context)
         value = float(self.headline.compute(scored)[0])
         return -np.inf if np.isnan(value) else value if self.headline.higher_is_better else -value
 
@@ -133,22 +129,6 @@ class Fitter:
         threshold = operating_threshold(y, score) if "operating" in self.cuts else np.nan
         cheapest = cheapest_threshold(score, *self.costs.of(y, rows)) if self.costs else np.nan
         return Fit(fitted, threshold, cheapest, settings)
-
-
-def places(groups: I64, score: F64, order: I64 | None = None) -> F64:
-    """The place of each row in the list of its group, 1 for the highest score: float64 (rows).
-
-    `order`: int64 (rows), the order of rows of equal score; None: an order that is independent of the rows' order.
-
-    >>> places(np.array([0, 0, 1]), np.array([0.2, 0.9, 0.5])).tolist()
-    [2.0, 1.0, 1.0]
-    """
-    ties = np.random.default_rng(0).permutation(len(score)) if order is None else order
-    by = np.lexsort((ties, -score, groups))
-    first = np.flatnonzero(np.diff(groups[by], prepend=-1) != 0)
-    ranks = np.empty(len(score))
-    ranks[by] = np.arange(len(score)) - np.repeat(first, np.diff(np.append(first, len(score)))) + 1
-    return ranks
 
 
 def _apart(groups: I64, rows: I64) -> I64:

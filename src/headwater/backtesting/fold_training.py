@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,19 +11,18 @@ import numpy as np
 from headwater import settings
 from headwater.backtesting import levels as of_levels
 from headwater.backtesting.candidates import Lists
-from headwater.backtesting.fit_options import Refits
 from headwater.backtesting.fitting import Fit, Fitter
 from headwater.backtesting.split import Fold, Split
 from headwater.definitions.durations import DAY
+from headwater.definitions.fit_options import Refits
 from headwater.definitions.level import Level
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.models.fit import Fitted, check_classes
 from headwater.training.requests import Requests
+from headwater.training.resources import Resources
 from headwater.training.train import in_time_order
-
-Say = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,13 @@ class Run:
 class LevelScores:
     """What a level says of every test row.
 
-    fitted: the model of the last fold and the first seed. seeds: a run for each. days: a run for each draw of training days.
+    fitted: the model of the last fold and the first seed; None of scores made elsewhere.
+    seeds: a run for each. days: a run for each draw of training days.
     answered: bool (test rows). default: what stands in for those that are not; None where it is more than a number. replayed: the
     scores of the freshest level's models on this level's features. trained: rows that train, of each fold.
     """
 
-    fitted: Fitted
+    fitted: Fitted | None
     seeds: Sequence[Run]
     days: Sequence[Run]
     answered: Bool
@@ -65,8 +65,7 @@ class Trainer:
     rows: Mapping[str, of_levels.LevelRows]
     lists: Mapping[str, Lists] | None
     refits: Refits
-    threads: int | None
-    say: Say
+    resources: Resources
     replays: bool = True
 
     def scores(self) -> dict[str, LevelScores]:
@@ -75,17 +74,17 @@ class Trainer:
         jobs = [(name, again) for name in self.rows for again in range(self.refits.seeds + self.refits.days)]
         done = 0
 
-        def one(job: tuple[str, int]) -> _Trained:
+        def refit(job: tuple[str, int]) -> _Trained:
             # A thread a level, each estimator on one: two that share the processors' threads wait for one another at every tree.
             nonlocal done
             trained = self._run(*job, order)
             done += 1
-            self.say("training", done, len(jobs))
+            self.resources.say("training", done, len(jobs))
             return trained
 
-        self.say("training", 0, len(jobs))
-        with ThreadPoolExecutor(self.threads or settings.threads()) as pool:
-            runs = dict(zip(jobs, pool.map(one, jobs), strict=True))
+        self.resources.say("training", 0, len(jobs))
+        with ThreadPoolExecutor(self.resources.threads or settings.threads()) as pool:
+            runs = dict(zip(jobs, pool.map(refit, jobs), strict=True))
         freshest = runs[list(self.rows)[-1], 0]
         scores = {}
         for name, level in self.rows.items():
@@ -93,8 +92,8 @@ class Trainer:
             first = mine[0]
             scores[name] = LevelScores(
                 fitted=first.fits[-1].fitted,
-                seeds=[one.run for one in mine[: self.refits.seeds]],
-                days=[one.run for one in mine[self.refits.seeds :]],
+                seeds=[trained.run for trained in mine[: self.refits.seeds]],
+                days=[trained.run for trained in mine[self.refits.seeds :]],
                 answered=level.answered[self.split.test],
                 default=first.default,
                 trained=first.trained,

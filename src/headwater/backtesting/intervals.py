@@ -2,7 +2,9 @@
 
 Rows of one day share weather, campaigns and frauds, so a bootstrap of single
 rows would promise too much. Whole blocks (days) are drawn with replacement,
-and a level's metric is computed on each draw.
+and a level's metric is computed on each draw. Percentiles of few blocks cover too
+little, as a normal quantile does where Student's belongs: the percentiles taken are
+those at sqrt(n / (n - 1)) times Student's quantile with n - 1 degrees of freedom.
 
 A model that is trained again, with another seed or on other days, differs too.
 Where levels were refitted, a difference varies by what all refits share, which
@@ -14,7 +16,8 @@ resampled training days, all of it, since there is one training period only. The
 interval is then Student's, with the degrees of freedom of Satterthwaite.
 
 Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993
-(percentile interval); Künsch, "The jackknife and the bootstrap for general
+(percentile interval); Hesterberg, "What teachers should know about the bootstrap",
+2015 (the expanded percentile interval); Künsch, "The jackknife and the bootstrap for general
 stationary observations", 1989 (blocks); Satterthwaite, "An approximate
 distribution of estimates of variance components", 1946.
 """
@@ -26,15 +29,16 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from headwater.backtesting.row_blocks import MIN_BLOCKS
 from headwater.errors import DataError, UsageError, nearest
-from headwater.metrics.base import Beside, Blocks, Floats, Metric, Scored
+from headwater.metrics.metric import Blocks, Floats, Metric, RowContext, ScoredRows
 from headwater.results.estimate import Estimate
 
-MIN_BLOCKS = 8  # with fewer blocks a percentile interval covers far less than it says
 ALPHA = 0.05  # how often a claim may be wrong where there is nothing to claim
 MIN_DEFINED = 0.95  # share of resamples on which a metric must be defined for an interval
 
@@ -94,7 +98,7 @@ class Variation:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class ResampledMetrics:
     """Every metric of every level, plain and on each resample.
 
     `values` is float64 (levels, metrics), `replicates` float64 (levels,
@@ -116,6 +120,8 @@ class Evaluation:
     replicates: Floats
     blocks: int
     refits: Variation = field(default_factory=lambda: Variation.none(0, 0))
+    on: str = ""  # where alone intervals hold, such as "on these 2 days"; no verdict is then a LIFT
+    unit: str = "days"
 
     def position(self, level: str) -> int:
         """The place of a level in the arrays; UsageError if there is none of that name."""
@@ -141,18 +147,19 @@ class Evaluation:
     @property
     def caution(self) -> str:
         """Why there are no intervals, in words; empty if there are enough days."""
-        return too_few(self.blocks)
+        return too_few(self.blocks, self.unit)
 
 
-def too_few(blocks: int) -> str:
-    """Say that so few days allow no interval; empty if there are enough.
+def too_few(blocks: int, unit: str = "days") -> str:
+    """Say that so few blocks allow no interval; empty if there are enough.
 
-    >>> too_few(1), too_few(8)
-    ('only 1 day has rows, and an interval needs 8', '')
+    >>> too_few(1), too_few(8), too_few(5, "values of 'user'")
+    ('only 1 day has rows, and an interval needs 8', '', "only 5 values of 'user' have rows, and an interval needs 8")
     """
     if blocks >= MIN_BLOCKS:
         return ""
-    return f"only {blocks} {'day has' if blocks == 1 else 'days have'} rows, and an interval needs {MIN_BLOCKS}"
+    one = {"days": "day", "hours": "hour"}.get(unit, unit)
+    return f"only {blocks} {f'{one} has' if blocks == 1 else f'{unit} have'} rows, and an interval needs {MIN_BLOCKS}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +198,10 @@ class Spread:
 
             error, freedom = self._student
             return float(2 * stdtr(freedom, -abs(self.value) / error)) if error else float(self.value == 0)
-        return min(1.0, 2 * min(_below(self._defined), _below(-self._defined)))
+        from scipy.special import ndtri, stdtr
+
+        tail, n = min(_below(self._defined), _below(-self._defined)), self.blocks
+        return min(1.0, 2 * float(stdtr(n - 1, ndtri(tail) * math.sqrt((n - 1) / n))))
 
     @property
     def _defined(self) -> Floats:
@@ -232,24 +242,33 @@ def _below(draws: Floats) -> float:
 
 
 def interval(replicates: Floats, blocks: int, looks: int = 1) -> tuple[float, float]:
-    """The 2.5 % and 97.5 % points of `replicates` (resamples,), leaving undefined ones out.
+    """The 95 % interval from `replicates` (resamples,) of so many blocks, leaving undefined ones out.
 
     Where `looks` such intervals are read together, each is widened so that all of them hold together with 95 % (Bonferroni).
     Both are NaN with fewer than 8 blocks, and where more than 5 % of the
     replicates are undefined: the remaining ones would not be a fair sample.
 
-    >>> interval(np.arange(101.0), blocks=30)
-    (2.5, 97.5)
-    >>> interval(np.arange(101.0), blocks=30, looks=5)
-    (0.5, 99.5)
+    >>> [round(end, 2) for end in interval(np.arange(101.0), blocks=30)]
+    [1.88, 98.12]
+    >>> [round(end, 2) for end in interval(np.arange(101.0), blocks=10**9, looks=5)]
+    [0.5, 99.5]
     >>> interval(np.arange(101.0), blocks=7)
     (nan, nan)
     """
     defined = replicates[~np.isnan(replicates)]
     if blocks < MIN_BLOCKS or not defined.size or defined.size < MIN_DEFINED * replicates.size:
         return float("nan"), float("nan")
-    low, high = np.percentile(defined, (2.5 / looks, 100 - 2.5 / looks))
+    tail = _tail(blocks, looks)
+    low, high = np.percentile(defined, (tail, 100 - tail))
     return float(low), float(high)
+
+
+@cache
+def _tail(blocks: int, looks: int) -> float:
+    """The percentile at which an interval of so many blocks begins: 2.5 with very many."""
+    from scipy.special import ndtr, stdtrit
+
+    return 100 * float(ndtr(math.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, ALPHA / 2 / looks)))
 
 
 def evaluate(
@@ -260,15 +279,15 @@ def evaluate(
     thresholds: Mapping[str, float | Floats] | None = None,
     *,
     cheapest: Mapping[str, float | Floats] | None = None,
-    beside: Beside | None = None,
-) -> Evaluation:
+    context: RowContext | None = None,
+) -> ResampledMetrics:
     """Compute every metric of every level, plain and on each resample.
 
     `y` has shape (rows,), and `scores` maps each level, in order from stale to
     fresh, to its scores (rows,) or (rows, classes) for the same rows; see
-    `Scored`. `thresholds` maps it to its operating threshold (`precision` and
+    `ScoredRows`. `thresholds` maps it to its operating threshold (`precision` and
     `recall` need it), `cheapest` to the one of least cost, each one number or
-    one a row. `beside` holds further inputs of metrics. For a part of the rows
+    one a row. `context` holds further inputs of metrics. For a part of the rows
     pass the parts and `blocks.select(rows)`; for values alone pass
     `Blocks.whole(rows)`.
 
@@ -289,20 +308,26 @@ def evaluate(
     if any(of.positives for of in tasks) and not np.isin(outcome, (0, 1)).all():
         raise DataError("y of a binary task holds values other than 0 and 1; map the outcome to 0 and 1 first")
     cuts, least, places = thresholds or {}, cheapest or {}, any(of.lists for of in tasks)
-    beside = beside or Beside()
+    context = context or RowContext()
     rows = [
-        Scored(
-            level, outcome, _checked(f"scores of level {level!r}", score, blocks, places), blocks, cuts.get(level), least.get(level), beside
+        ScoredRows(
+            level,
+            outcome,
+            _checked(f"scores of level {level!r}", score, blocks, places),
+            blocks,
+            cuts.get(level),
+            least.get(level),
+            context,
         )
         for level, score in scores.items()
     ]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         results = list(threads.map(lambda level: [metric.compute(level) for metric in metrics], rows))
     both = np.array(results, dtype=np.float64).reshape(len(rows), len(metrics), blocks.weights.shape[1])
-    return Evaluation(tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present)
+    return ResampledMetrics(tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present)
 
 
-def pooled(seeds: Sequence[Evaluation], days: Sequence[Evaluation] = ()) -> Evaluation:
+def pooled(seeds: Sequence[ResampledMetrics], days: Sequence[ResampledMetrics] = ()) -> ResampledMetrics:
     """The mean of evaluations of the same rows, one a refit with another seed.
 
     `days` are those of refits on resampled training days: they tell how much the metric varies, and leave the mean as it is.
@@ -317,7 +342,7 @@ def pooled(seeds: Sequence[Evaluation], days: Sequence[Evaluation] = ()) -> Eval
         np.stack([evaluation.replicates for evaluation in again], axis=-1),
         share,
     )
-    return Evaluation(first.levels, first.metrics, values, replicates, first.blocks, refits)
+    return ResampledMetrics(first.levels, first.metrics, values, replicates, first.blocks, refits)
 
 
 def _checked(name: str, values: ArrayLike, blocks: Blocks, places: bool = False) -> NDArray[np.float64]:  # noqa: FBT001, FBT002 (which check)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from headwater.definitions.durations import SECOND
-from headwater.definitions.level import Level, ladder
+from headwater.definitions.durations import DAY, SECOND
+from headwater.definitions.freshness import Freshness
+from headwater.definitions.level import Level, as_level, ladder
 from headwater.definitions.model import Model, Precomputed
 from headwater.errors import UsageError
 from headwater.events.read_events import Notes
@@ -34,25 +35,26 @@ class LevelRows:
 
     frame: pl.DataFrame
     answered: Bool
-    ahead: Bool
+    precomputed: Bool
     note: str = ""
 
 
-def resolve_levels(levels: Mapping[str, Level] | None) -> dict[str, Level]:
-    """The levels to compare, in order from stale to fresh; the usual ladder where none are given."""
+def resolve_levels(levels: Mapping[str, Level | Freshness] | None) -> dict[str, Level]:
+    """The levels to compare, in order from stale to fresh; the usual ladder where none are given. A bare freshness is a level."""
     if levels is None:
         return ladder()
     if not isinstance(levels, Mapping) or not levels:
         raise UsageError("levels is a mapping from names to Levels, such as {'daily': hw.Level(hw.batch('1d'))}; at least one")
-    for name, level in levels.items():
+    by_name = {name: as_level(level) for name, level in levels.items()}
+    for name, level in by_name.items():
         if not isinstance(level, Level):
-            raise UsageError(f"level {name!r} is {level!r}; wrap a freshness in hw.Level(...)")
-    return dict(levels)
+            raise UsageError(f"level {name!r} is {level!r}; give a Level or a freshness, such as hw.batch('1d')")
+    return by_name
 
 
 def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, resources: Resources) -> dict[str, LevelRows]:
     """The features of every level; those that predict on request share one pass."""
-    plain = {name: level for name, level in levels.items() if level.scoring(model) is None}
+    plain = {name: level for name, level in levels.items() if level.precomputed(model) is None}
     by_level = {}
     if plain:
         reads = any(level.reads_history(model) for level in plain.values())
@@ -61,19 +63,19 @@ def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], no
         frames = feature_frames(service, requests, plain, notes, resources)
         by_level = {name: LevelRows(frame, *_all_on_request(len(requests.t))) for name, frame in frames.items()}
     for name, level in levels.items():
-        scoring = level.scoring(model)
-        if scoring is not None:
-            by_level[name] = _precomputed(model, requests, level, scoring, notes, resources)
+        precomputed = level.precomputed(model)
+        if precomputed is not None:
+            by_level[name] = _precomputed(model, requests, level, precomputed, notes, resources)
     return {name: by_level[name] for name in levels}
 
 
-def _precomputed(model: Model, requests: Requests, level: Level, scoring: Precomputed, notes: Notes, resources: Resources) -> LevelRows:
+def _precomputed(model: Model, requests: Requests, level: Level, precomputed: Precomputed, notes: Notes, resources: Resources) -> LevelRows:
     """What a job saw of the rows that it made a score for; the others have none, or are predicted on request."""
     rows = rows_of(model, requests, level, notes, resources)
-    left = left_out(model, scoring)
+    left = left_out(model, precomputed)
     note = f"precomputed without {len(left)} of {len(model.features.feature_names)} features: {', '.join(left[:6])}" if left else ""
     note += ", ..." if len(left) > 6 else ""
-    if not scoring.on_request:
+    if not precomputed.on_request:
         return LevelRows(rows.frame, rows.known, rows.known, note)
     share = f"{int((~rows.known).sum())} requests without a score are predicted on request"
     return LevelRows(rows.frame, np.ones(len(requests.t), np.bool_), rows.known, f"{note}; {share}" if note else share)
@@ -88,6 +90,18 @@ def outcomes_known(model: Model, level: Level, requests: Requests) -> I64:
     assert requests.known_at is not None
     soon = level.outcome_known_after(model)
     return requests.known_at if soon is None else requests.t + soon
+
+
+def runs_a_day(model: Model, level: Level) -> float | None:
+    """How often the job of the level's most frequent view runs; None where no view is kept by a job.
+
+    >>> from headwater.definitions.freshness import batch
+    >>> from headwater.testing.examples import churn
+    >>> runs_a_day(churn(), Level(batch("6h")))
+    4.0
+    """
+    schedules = [level.freshness(view).schedule for view in model.features.views if view.third_party is None]
+    return max((DAY / schedule.every for schedule in schedules if schedule is not None), default=None)
 
 
 def mean_age(model: Model, level: Level, t: I64) -> float | None:

@@ -19,17 +19,17 @@ from headwater.training.requests import Requests
 NAME = "new keys"
 
 
-def ahead(model: Model, levels: Mapping[str, Level]) -> tuple[str, Precomputed] | None:
+def precomputed_level(model: Model, levels: Mapping[str, Level]) -> tuple[str, Precomputed] | None:
     """The first level with precomputed predictions, and how they are precomputed; None if there is none."""
-    return next(((name, scoring) for name, level in levels.items() if (scoring := level.scoring(model)) is not None), None)
+    return next(((name, precomputed) for name, level in levels.items() if (precomputed := level.precomputed(model)) is not None), None)
 
 
-def newcomers(scoring: Precomputed, known: Bool) -> Slice:
+def newcomers(precomputed: Precomputed, known: Bool) -> Slice:
     """The requests without a precomputed prediction: `known` is bool (test rows), whether there was one."""
-    return Slice(NAME, f"no precomputed prediction for their {', '.join(scoring.keys)}", ~known)
+    return Slice(NAME, f"no precomputed prediction for their {', '.join(precomputed.keys)}", ~known)
 
 
-def count(scoring: Precomputed, known: Bool, test_requests: Requests) -> NewKeys:
+def count(precomputed: Precomputed, known: Bool, test_requests: Requests) -> NewKeys:
     """How many keys are new a day (UTC), over the days of the test.
 
     A key is new on the first day with a request for it and no precomputed prediction.
@@ -39,10 +39,10 @@ def count(scoring: Precomputed, known: Bool, test_requests: Requests) -> NewKeys
         known: bool (requests), whether there was one.
         asked: the requests of the test.
     """
-    new = test_requests.frame.select(scoring.keys).filter(pl.Series(~known)).unique().height
+    new = test_requests.frame.select(precomputed.keys).filter(pl.Series(~known)).unique().height
     days = len(np.unique(test_requests.t // DAY))
     requests = int((~known).sum())
-    return NewKeys(scoring.keys, new / max(days, 1), requests, requests / max(len(test_requests.t), 1))
+    return NewKeys(precomputed.keys, new / max(days, 1), requests, requests / max(len(test_requests.t), 1))
 
 
 def steps(model: Model, levels: Mapping[str, Level], everything: Sequence[LevelResult], slices: Sequence[SliceResult]) -> list[Transition]:
@@ -52,7 +52,7 @@ def steps(model: Model, levels: Mapping[str, Level], everything: Sequence[LevelR
     of_new = {level.name: level.coverage for level in fresh.levels} if fresh else {}
     transitions: list[Transition] = []
     for from_, to in pairwise(levels):
-        before, after = levels[from_].scoring(model), levels[to].scoring(model)
+        before, after = levels[from_].precomputed(model), levels[to].precomputed(model)
         if after is not None or (before is None and not transitions):
             continue
         both = [(cover.get(from_, float("nan")), cover.get(to, float("nan"))) for cover in (overall, of_new)]

@@ -10,7 +10,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater.definitions.aggregation import count
-from headwater.definitions.base import is_expr
+from headwater.definitions.definition import is_expr
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.freshness import on_request
@@ -64,13 +64,6 @@ def user_slices(slices: Mapping[str, pl.Expr], frame: pl.DataFrame, test: Bool) 
             raise UsageError(f"slice {name!r}: {expression} gives {mask.dtype}; it must say true or false of each row")
         masks.append(Slice(name, str(expression), mask.fill_null(value=False).to_numpy()))
     return masks
-
-
-def check_cold_start(cold_start: object) -> None:
-    """Refuse a value that is neither a number of events nor a view with one."""
-    view, fewer = cold_start if isinstance(cold_start, tuple) and len(cold_start) == 2 else (None, cold_start)
-    if not (view is None or isinstance(view, FeatureView)) or not isinstance(fewer, int) or isinstance(fewer, bool) or fewer < 0:
-        raise UsageError(f"cold_start is {cold_start!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")
 
 
 def cold_slices(

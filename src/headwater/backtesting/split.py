@@ -10,9 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from headwater import clock
 from headwater.definitions.durations import DAY, SECOND
 from headwater.definitions.rolling import Rolling
-from headwater.definitions.timestamps import EPOCH, parse_timestamp, timestamp_text
+from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import UsageError
 from headwater.kernel.arrays import I64, Bool
 from headwater.results.backtest_result import TimeSplit
@@ -57,14 +58,14 @@ def split_rows(requests: Requests, split: str | datetime | Rolling | None) -> Sp
     """
     assert requests.known_at is not None
     folds = _rolling(requests.t, split) if isinstance(split, Rolling) else [_single(requests.t, split)]
-    span = f"the rows ask from {timestamp_text(int(requests.t.min()))} to {timestamp_text(int(requests.t.max()))}"
+    span = f"the request times are from {timestamp_text(int(requests.t.min()))} to {timestamp_text(int(requests.t.max()))}"
     for fold in folds:
         _check(fold, requests.known_at, span)
     train = np.logical_or.reduce([fold.train(requests.known_at) for fold in folds])
     test = np.logical_or.reduce([fold.test for fold in folds])
     early = np.logical_or.reduce([fold.before_split for fold in folds]) & ~train & ~test
     left_out = Counter(requests.left_out)
-    reasons = {"outcome not known at the split": early, "asked outside of all folds": ~(train | test | early)}
+    reasons = {"outcome not known at the split": early, "requested outside of all folds": ~(train | test | early)}
     left_out.update({reason: int(rows.sum()) for reason, rows in reasons.items() if rows.any()})
     return Split(tuple(folds), train, test, left_out)
 
@@ -101,7 +102,7 @@ def describe(requests: Requests, split: Split) -> TimeSplit:
     delay = (requests.known_at - t) / SECOND
     quantiles = dict(zip(("p50", "p90", "p99", "max"), np.quantile(delay, [0.5, 0.9, 0.99, 1.0]).tolist(), strict=True))
     return TimeSplit(
-        train_start=timestamp_text(int(t[split.train].min())),
+        train_start=timestamp_text(int(t[split.train].min())) if split.train.any() else timestamp_text(split.at),
         split=timestamp_text(split.at),
         test_end=timestamp_text(int(t[split.test].max())),
         train_rows=int(split.train.sum()),
@@ -118,5 +119,7 @@ def _per_day(t: I64, split: Split) -> list[tuple[str, int, str]]:
     rows = []
     for name, mask in parts:
         days, counts = np.unique(t[mask] // DAY, return_counts=True)
-        rows += [((EPOCH + timedelta(days=d)).date().isoformat(), n, name) for d, n in zip(days.tolist(), counts.tolist(), strict=True)]
+        rows += [
+            ((clock.EPOCH + timedelta(days=d)).date().isoformat(), n, name) for d, n in zip(days.tolist(), counts.tolist(), strict=True)
+        ]
     return sorted(rows)

@@ -106,12 +106,12 @@ def transitions(
     >>> labels = hw.Labels("bought", table=pl.DataFrame({"user": [1], "at": [0], "y": [0]}), timestamp_field="at", label="y",
     ...                    known_after="1h")
     >>> list(transitions(hw.Model("m", task="binary", features=hw.FeatureService("v1", [user]), labels=labels)))
-    ['made ahead', 'on request', 'fresher features']
+    ['precomputed', 'on request', 'fresher features']
     """
     chosen = tuple(keys) if keys is not None else _keys(model)
     live = fresh if fresh is not None else on_request()
     return {
-        "made ahead": Level(nightly, precomputed(nightly, keys=chosen)),
+        "precomputed": Level(nightly, precomputed(nightly, keys=chosen)),
         "on request": Level(nightly, on_request()),
         "fresher features": Level(live, on_request()),
     }

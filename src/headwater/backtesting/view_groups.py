@@ -76,13 +76,13 @@ def unit_costs(units: Sequence[Unit], costs: Costs | None) -> dict[str, float] |
     known = [u.name for u in units] + [v.name for u in units for v in u.views]
     for name, value in by_name.items():
         if name not in known:
-            raise UsageError(f"costs names {name!r}, which no unit of this attribution is; {nearest(name, known)}")
+            raise UsageError(f"view_costs names {name!r}, which no unit of this attribution is; {nearest(name, known)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise UsageError(f"costs of {name!r} is {value!r}; give money a day, 0 or more")
+            raise UsageError(f"view_costs of {name!r} is {value!r}; give money a day, 0 or more")
     for unit in units:
         lacking = [v.name for v in unit.views if v.name not in by_name]
         if unit.name not in by_name and lacking:
-            raise UsageError(f"costs lacks {lacking[0]!r}; give the cost a day of each view, 0 if it is free")
+            raise UsageError(f"view_costs lacks {lacking[0]!r}; give the cost a day of each view, 0 if it is free")
     return {u.name: float(by_name[u.name]) if u.name in by_name else float(sum(by_name[v.name] for v in u.views)) for u in units}
 
 
@@ -98,7 +98,7 @@ def mixed_rows(model: Model, stale: LevelRows, fresh: LevelRows, units: Collecti
     chosen = {v.name for unit in units for v in unit.views}
     of = _views_of(model.features)
     columns = [(fresh if chosen & of.get(name, set()) else stale).frame[name] for name in stale.frame.columns]
-    return LevelRows(pl.DataFrame(columns), stale.answered, stale.ahead)
+    return LevelRows(pl.DataFrame(columns), stale.answered, stale.precomputed)
 
 
 def _views_of(service: FeatureService) -> dict[str, set[str]]:

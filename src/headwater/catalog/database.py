@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from headwater import permissions, settings
 from headwater.catalog.entry import Applied, CatalogEntry, CatalogState, EntryKey, Kind
-from headwater.connectors import postgres
+from headwater.connectors import postgres_tables
 from headwater.errors import CatalogError, UsageError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Catalog:
         self._engine = _engine(self._url, wait)
 
     def __str__(self) -> str:
-        return str(self._url.database) if self._sqlite else postgres.shown(self._url)
+        return str(self._url.database) if self._sqlite else postgres_tables.shown(self._url)
 
     def held(self, project: str) -> CatalogState:
         """What it holds of `project`: a consistent snapshot, even during an apply; nothing where there is no catalog yet.
@@ -208,11 +208,11 @@ def _url(at: str) -> sa.URL:
         raise UsageError(
             "the catalog's URL cannot be read; write postgresql://user:password@host:5432/name, or the path of an SQLite file"
         ) from error
-    if url.drivername in postgres.NAMES:
-        return postgres.with_driver(url)
+    if url.drivername in postgres_tables.NAMES:
+        return postgres_tables.with_driver(url)
     if url.drivername != "sqlite" or url.database in (None, "", ":memory:"):
         raise UsageError(
-            f"the catalog is {postgres.shown(url)!r}; it lies in an SQLite file (give its path) or in PostgreSQL "
+            f"the catalog is {postgres_tables.shown(url)!r}; it lies in an SQLite file (give its path) or in PostgreSQL "
             "(postgresql://user:password@host:5432/name)"
         )
     return url

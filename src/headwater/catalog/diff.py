@@ -219,14 +219,14 @@ def _lost_of_http(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]
     assert isinstance(features, Mapping)
     full = {name: f"{old.name}__{name}" for name in features}
     if new is None:
-        return dict.fromkeys(full.values(), "of a third party that is asked no more")
+        return dict.fromkeys(full.values(), "of a third party that is no longer called")
     after = new.definition["features"]
     assert isinstance(after, Mapping)
     if any(old.definition.get(name) != new.definition.get(name) for name in ("url", "method", "request")):
-        return dict.fromkeys(full.values(), "which would be asked for otherwise")
+        return dict.fromkeys(full.values(), "which would be requested differently")
     lost = {full[name]: "which would be gone" for name in features if name not in after}
     return lost | {
-        full[name]: "which would be another part of the answer" for name in features if after.get(name, features[name]) != features[name]
+        full[name]: "which would be another part of the response" for name in features if after.get(name, features[name]) != features[name]
     }
 
 

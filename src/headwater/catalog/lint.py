@@ -229,6 +229,22 @@ def _cut_off(project: Project) -> Iterator[Finding]:
             )
 
 
+def _coarse_timestamps(project: Project) -> Iterator[Finding]:
+    from headwater.errors import ConnectError, DataError
+    from headwater.training.timestamp_resolution import measured
+
+    for source in dict.fromkeys(bottom_of(view.source) for view in _roots(project)):
+        if source.history is None or isinstance(source.history, Enriched):
+            continue
+        try:
+            question = measured(source).result().question
+        except (ConnectError, DataError, OSError):
+            continue  # the schema rule reports what cannot be read
+        if question:
+            what, _, remedy = question.partition(". ")
+            yield source, what, remedy
+
+
 def _text_columns(source: Source) -> frozenset[str]:
     """The string columns, where a history can be read; one that cannot is reported when it is read."""
     if source.history is None or isinstance(source.history, Enriched):
@@ -265,6 +281,7 @@ RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
     "not-in-training": ("warning", _not_in_training),
     "plain-http": ("warning", _plain_http),
     "cut-off": ("warning", _cut_off),
+    "coarse-timestamps": ("warning", _coarse_timestamps),
 }
 """Every rule by its name: whether it stops an apply, and what it looks for. docs/catalog.md lists them."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from os import PathLike
+
+from msgspec import structs, to_builtins
 
 from headwater import clock
 from headwater.catalog.database import Catalog
@@ -15,17 +17,16 @@ from headwater.catalog.rebuilds import rebuilds
 from headwater.catalog.serialize import describe
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
 from headwater.definitions.served_views import replayed
 from headwater.errors import DefinitionError, UsageError
 from headwater.models.registry import ModelRegistry
+from headwater.results.result import Result
 
 CatalogLike = Catalog | str | PathLike[str]
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 
-@dataclass(frozen=True)
-class Plan(Readable):
+class Plan(Result, frozen=True):
     """What a project would change in a catalog; printed, it is a table.
 
     Args:
@@ -39,6 +40,8 @@ class Plan(Readable):
         kept: names of what the project no longer has, and which stays live.
         backtest_only: by name, why levels are not served.
         rebuilt: by name, why `headwater ingest` fills streaming views again from archive and history; until it has, they are incomplete.
+        needs_backfill: the views whose state cannot be derived from stored state: batch ones are materialized, streaming ones seeded.
+        breaking: what models read and would not find, or find to mean something else.
     """
 
     project: str
@@ -49,40 +52,20 @@ class Plan(Readable):
     unchanged: int
     applied: int | None = None
     kept: tuple[str, ...] = ()
-    backtest_only: Mapping[str, str] = field(default_factory=dict)
-    rebuilt: Mapping[str, str] = field(default_factory=dict)
+    backtest_only: Mapping[str, str] = {}
+    rebuilt: Mapping[str, str] = {}
+    needs_backfill: tuple[str, ...] = ()
+    breaking: tuple[str, ...] = ()
 
-    @property
-    def needs_backfill(self) -> tuple[str, ...]:
-        """The views whose state cannot be derived from stored state: batch ones are materialized, streaming ones seeded."""
-        return tuple(change.name for change in self.changes if change.needs_backfill)
-
-    @property
-    def breaking(self) -> tuple[str, ...]:
-        """What models read and would not find, or find to mean something else."""
-        return tuple(reason for change in self.changes for reason in change.breaking)
+    def __post_init__(self) -> None:
+        """Gather what the changes say."""
+        structs.force_setattr(self, "needs_backfill", tuple(change.name for change in self.changes if change.needs_backfill))
+        structs.force_setattr(self, "breaking", tuple(reason for change in self.changes for reason in change.breaking))
 
     @property
     def refused(self) -> tuple[Lint, ...]:
         """The lints that stop an apply."""
         return tuple(lint for lint in self.lints if lint.severity == "refused")
-
-    def to_dict(self) -> dict[str, object]:
-        """The plan as JSON-ready values."""
-        return {
-            "project": self.project,
-            "catalog": self.catalog,
-            "version": self.version,
-            "applied": self.applied,
-            "changes": [_as_dict(change) for change in self.changes],
-            "unchanged": self.unchanged,
-            "kept": list(self.kept),
-            "needs_backfill": list(self.needs_backfill),
-            "breaking": list(self.breaking),
-            "lints": [vars(lint) for lint in self.lints],
-            "backtest_only": dict(self.backtest_only),
-            "rebuilt": dict(self.rebuilt),
-        }
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -162,7 +145,7 @@ def apply(
         registry: as for `plan`.
 
     Raises:
-        DefinitionError: no pipeline can do what is defined, or it does not fit the tables; every reason is named.
+        DefinitionError: no pipeline can run a definition, or it does not fit the tables; all reasons are listed.
         UsageError: a change breaks a model, or the catalog has another version than expected.
         CatalogError: the catalog cannot be written, or another process was applying for half a minute.
     """
@@ -179,9 +162,9 @@ def apply(
         now, version = clock.now(), held.version + bool(done)
         change.put(entries, version, now)
         if done:
-            change.note(version, now, [_as_dict(c) for c in done])
+            change.note(version, now, [to_builtins(change) for change in done])
     kept = () if allow_destroy else tuple(f"{c.kind} {c.name}" for c in gone)
-    return replace(planned, applied=version if done else None, kept=kept)
+    return structs.replace(planned, applied=version if done else None, kept=kept)
 
 
 def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, CatalogEntry]:
@@ -221,7 +204,7 @@ def _catalog(catalog: CatalogLike | None) -> Catalog:
 
 def _plan(project: Project, catalog: Catalog, held: CatalogState, looked: tuple[Lint, ...], registry: ModelRegistry) -> Plan:
     new = describe(project)
-    differences = changes(held, new, frozenset(model for model, _ in registry.arms()))
+    differences = changes(held, new, frozenset(model for model, _ in registry.variants()))
     same = len(new) - sum(change.action != "removed" for change in differences)
     kept = tuple(f"{change.kind} {change.name}" for change in differences if change.action == "removed")
     only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
@@ -249,7 +232,3 @@ def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: 
 
 def _differs(entry: CatalogEntry, held: CatalogEntry | None) -> bool:
     return held is None or not held.live or held.says != entry.says or held.fingerprint != entry.fingerprint
-
-
-def _as_dict(change: DefinitionChange) -> dict[str, object]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(change).items()}

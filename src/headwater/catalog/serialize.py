@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 
 from headwater.catalog.entry import CatalogEntry, Entries, EntryKey
-from headwater.definitions.base import Definition, canonical
 from headwater.definitions.columns import DTYPES, output_name
 from headwater.definitions.connectors import Table
+from headwater.definitions.definition import Definition, fingerprint_of
 from headwater.definitions.durations import text
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
@@ -47,13 +45,13 @@ def describe(project: Project) -> Entries:
         *(CatalogEntry("service", m.features.name, m.features.fingerprint, _service(m.features)) for m in project.models),
         *(CatalogEntry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels)) for m in project.models),
         *(CatalogEntry("model", m.name, m.fingerprint, _model(m)) for m in project.models),
-        *(CatalogEntry("level", name, level.fingerprint, _level(level, only.get(name))) for name, level in project.levels.items()),
+        *(CatalogEntry("level", name, level.fingerprint, _level(level, only.get(name))) for name, level in project.named_levels.items()),
     ]
     for entry in entries:
         if by_key.setdefault(entry.key, entry).fingerprint != entry.fingerprint:
             raise DefinitionError(
                 f"project {project.name!r}: two {_PLURAL[entry.kind]} are named {entry.name!r} and differ; rename one, since a name "
-                "stands for one definition in the catalog"
+                "identifies one definition in the catalog"
             )
     return by_key
 
@@ -128,8 +126,10 @@ def _view(view: FeatureView) -> dict[str, object]:
         on_incomplete=None if view.on_incomplete == "null" else view.on_incomplete,
         alias_of=None if view.base is None else view.root.name,
         request_keys={k: _expression(v) for k, v in view.request_keys.items()} or None,
-        events=_hash(_events(view.source, frozenset(view.keys))),
-        made_of={f.name: _hash(_columns(view.source, frozenset({*f.columns, *f.aggregation.extra_columns}))) for f in view.outputs},
+        events=fingerprint_of(_events(view.source, frozenset(view.keys)), 8),
+        made_of={
+            f.name: fingerprint_of(_columns(view.source, frozenset({*f.columns, *f.aggregation.extra_columns})), 8) for f in view.outputs
+        },
     )
 
 
@@ -165,7 +165,7 @@ def _member(member: Member) -> list[tuple[str, object]]:
         return [(member.name, f"a request field, {member.dtype.__name__}")]
     inputs = {parameter: ref.name for parameter, ref in member.inputs.items()}
     signature = f"{member.name}({', '.join([*member.fields, *(f'{p}={n}' for p, n in inputs.items())])}) -> {member.dtype.__name__}"
-    return [(member.name, {"text": signature, "id": _hash([member.function, member.fields, inputs, member.dtype])})]
+    return [(member.name, {"text": signature, "id": fingerprint_of([member.function, member.fields, inputs, member.dtype], 8)})]
 
 
 def _labels(labels: Labels) -> dict[str, object]:
@@ -245,11 +245,7 @@ def _expression(value: object) -> object:
         return value.name
     written = type(value).__str__ is not object.__str__  # else it is what Python makes of all fields, secrets included
     shown = str(value) if written else type(value).__name__
-    return {"text": shown, "id": _hash(value)}
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True).encode()).hexdigest()[:8]
+    return {"text": shown, "id": fingerprint_of(value, 8)}
 
 
 def _without_none(**fields: object) -> dict[str, object]:

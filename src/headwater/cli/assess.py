@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli import assess_whole, options
+from headwater.cli import assess_scratch, assess_whole, options
 from headwater.cli.command import Actions, Arguments, Verb, option, section, several, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -14,7 +14,7 @@ from headwater.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headwater.assessing.readiness import Places
+    from headwater.assessing.locations import Locations
     from headwater.results.cost_result import Cost
     from headwater.results.readiness_result import Readiness
 
@@ -23,28 +23,23 @@ _STYLES = {"green": "green", "amber": "yellow", "red": "red", "unknown": "dim"}
 
 def whole(args: Arguments, screen: Screen) -> None:
     """The whole assessment on one page; it reads only."""
-    assess_whole.whole(args, screen, _places(args))
+    assess_whole.whole(args, screen, _locations(args))
 
 
 def cost_of_ways(args: Arguments, screen: Screen) -> None:
     """Print the daily cost of each way of serving."""
     from headwater.assessing import prices
     from headwater.assessing.cost import cost
-    from headwater.assessing.cost_inputs import Where
+    from headwater.assessing.locations import Locations
 
     if args.write_prices is not None:
         prices.write(Path(args.write_prices))
         screen.show_json({"prices": args.write_prices})
         screen.next("headwater", "assess", "cost", "--project", args.project, "--prices", args.write_prices)
         return
-    where = Where(
-        store=args.store,
-        folder=options.data_dir(args),
-        models=None if args.models is None else Path(args.models),
-        prices=None if args.prices is None else Path(args.prices),
-    )
+    locations = Locations(store=args.store, data_dir=options.data_dir(args), models=args.models, prices=args.prices)
     with screen.working("measuring"):
-        result = cost(load(args.project).project, args.model, where, args.backtest)
+        result = cost(load(args.project).project, args.model, locations, args.backtest)
     screen.show(cost_table(result), result.to_dict())
     if args.prices is None:
         screen.next("headwater", "assess", "cost", "--project", args.project, "--write-prices", "prices.toml")
@@ -73,14 +68,14 @@ def cost_table(cost: Cost) -> RenderableType:
             inputs.add_row(name, "", "not measured", reading.reason)
         else:
             inputs.add_row(name, f"{reading.value:,.6g} {reading.unit}", reading.origin, reading.source)
-    points = Table("step", "lift", f"{cost.currency} a day more", "a day for 0.01", box=box.SIMPLE_HEAD, show_edge=False)
-    for p in cost.points:
-        money = (r.reason if isinstance(r, Missing) else f"{r.value:,.4g}" for r in (p.extra, p.per_point))
-        points.add_row(f"{p.from_} to {p.to}", f"{p.lift:+.4f} {p.metric}", *money)
+    levels = Table("level", "runs a day", f"{cost.currency} a day", "formula", box=box.SIMPLE_HEAD, show_edge=False)
+    for each in cost.levels:
+        money = each.a_day.reason if isinstance(each.a_day, Missing) else f"{each.a_day.value:,.4g}"
+        levels.add_row(each.level, f"{each.runs_a_day:,.4g}" if each.runs_a_day else "", money, each.arithmetic)
     sentences = [Text(cost.sentence)]
     for label, reading in (("break-even", cost.break_even), ("waste of precomputing", cost.waste)):
         sentences.append(Text(f"{label}: {reading}"))
-    return Group(*sentences, Text(), ways, Text(), *((points, Text()) if cost.points else ()), inputs)
+    return Group(*sentences, Text(), ways, Text(), *((levels, Text()) if cost.levels else ()), inputs)
 
 
 def scorecard(args: Arguments, screen: Screen) -> None:
@@ -93,10 +88,10 @@ def scorecard(args: Arguments, screen: Screen) -> None:
         screen.show_json({"questions": args.write_questions})
         screen.next("headwater", "assess", "readiness", "--project", args.project, "--answers", args.write_questions)
         return
-    places = _places(args)
+    locations = _locations(args)
     answers = None if args.answers is None else read_answers(Path(args.answers))
     with screen.working("looking"):
-        scores = readiness(load(args.project).project, places, answers)
+        scores = readiness(load(args.project).project, locations, answers)
     screen.show(readiness_table(scores, every=args.show_all), scores.to_dict())
     if answers is None:
         screen.next("headwater", "assess", "readiness", "--project", args.project, "--write-questions", "questions.toml")
@@ -104,17 +99,18 @@ def scorecard(args: Arguments, screen: Screen) -> None:
         screen.next("headwater", "assess", "cost", "--project", args.project, *options.same_store(args))
 
 
-def _places(args: Arguments) -> Places:
+def _locations(args: Arguments) -> Locations:
     """The stores, logs and databases to check, from the options."""
-    from headwater.assessing.readiness import Places
+    from headwater.assessing.locations import Locations
 
     tables = dict(_pair(text) for text in args.source_table)
     if bool(tables) != (args.database is not None):
         raise UsageError("--database and --source-table belong together: --database postgresql://... --source-table SOURCE=TABLE")
-    return Places(
+    return Locations(
         store=args.store,
-        folder=options.data_dir(args),
-        models=None if args.models is None else Path(args.models),
+        data_dir=options.data_dir(args),
+        models=args.models,
+        prices=getattr(args, "prices", None),
         database=args.database,
         tables=tables,
         records=args.records,
@@ -162,8 +158,8 @@ _BUDGET = option("--budget", metavar="DURATION", help="latency budget of a respo
 _READINESS = section(
     "Readiness",
     [
-        option("--write-questions", metavar="FILE", help="write the questions that no program can answer, and stop"),
-        option("--answers", metavar="FILE", help="the answered file of questions"),
+        option("--write-questions", metavar="FILE", help="write the questions that cannot be measured, and stop"),
+        option("--answers", metavar="FILE", help="the file of questions, answered"),
         option("--freshness", metavar="DURATION", help="the target freshness of views without a stream (default: 1m)"),
         option("--database", metavar="URL", help="a PostgreSQL that holds the rows of sources, read in read-only transactions"),
         several("--source-table", old="--table", metavar="SOURCE=TABLE", help="which of its tables holds the rows of a source; repeatable"),
@@ -213,7 +209,7 @@ COMMAND = Actions(
     help=__doc__,
     default=Verb(
         whole,
-        [*_COMMON, *assess_whole.OPTIONS, *_OF_WHOLE, _BUDGET, *options.as_json()],
+        [*_COMMON, *assess_whole.OPTIONS, *assess_scratch.OPTIONS, *_OF_WHOLE, _BUDGET, *options.as_json()],
         help=__doc__,
     ),
 )

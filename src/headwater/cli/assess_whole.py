@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli import options
+from headwater.cli import assess_scratch, evaluation_options, options
 from headwater.cli.command import Arguments, option, section, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -16,35 +17,36 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headwater.assessing.assessment import Assessment
-    from headwater.assessing.readiness import Places
+    from headwater.assessing.locations import Locations
 
 
-def whole(args: Arguments, screen: Screen, places: Places) -> None:
+def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     """Join everything, print the verdict and write the page."""
+    if args.scratch:
+        assess_scratch.scratch(args, screen)
+        return
     from headwater.assessing.assess import assess
-    from headwater.assessing.questions import read_answers
+    from headwater.assessing.questions import read_answers, with_effects
 
     page = options.output(args.output or "assess.html", "--output")
     markdown = None if args.markdown is None else options.output(args.markdown, "--markdown")
     loaded = load(args.project)
     answers = None if args.answers is None else read_answers(Path(args.answers))
-    effects = None if args.network is None else [name.strip() for name in args.network.split(",")]
-    with screen.progress() as tick:
+    if args.network is not None:
+        answers = with_effects(answers, args.network)
+    evaluation = evaluation_options.evaluation(args, loaded.project)
+    if args.no_attribution:
+        evaluation = replace(evaluation, attribute=False)
+    with screen.progress() as on_progress:
         assessment = assess(
             loaded.project,
             args.model,
             backtest=args.backtest,
-            attribute=not args.no_attribution,
-            split=args.split,
-            seeds=args.seeds,
-            min_lift=args.min_lift,
-            folder=options.data_dir(args),
-            prices=args.prices,
-            places=places,
+            evaluation=evaluation,
+            locations=locations,
             answers=answers,
-            worth=args.worth,
-            network=effects,
-            progress=tick or False,
+            value_per_point=args.worth,
+            resources=options.resources(args, on_progress),
         )
     assessment.write_html(page)
     if markdown is not None:
@@ -66,20 +68,21 @@ def table(assessment: Assessment) -> RenderableType:
     changed = [[change.input, change.now, change.threshold, change.then] for change in assessment.changes]
     return Group(
         Shown(parts.headline(assessment), "bold"),
-        Shown(assessment.verdict),
+        Shown(parts.details(assessment)),
         *(Shown(f"- {line}", "dim") for line in parts.why(assessment)),
         Shown(""),
-        ShownTable("The plan", ("transition: what", "gives", "a day", "state", "in the way", "remedy"), stages),
+        ShownTable("The plan", ("transition: what", "gain", "cost a day", "state", "blocker", "remedy"), stages),
         Shown(assessment.plan.note, "dim"),
         Shown(""),
-        ShownTable("What would change it", ("input", "now", "tips at", "then"), changed),
+        ShownTable("What would change the verdict", ("input", "now", "threshold", "then"), changed),
         Shown(""),
-        Shown(f"What would tell in production: {assessment.network.experiment}."),
+        Shown(f"Experiment in production: {assessment.network.experiment}."),
     )
 
 
 def interview(args: Arguments, screen: Screen) -> None:
     """Ask the questions, or read the answers, and draft a features.py."""
+    from headwater.assessing.network import network
     from headwater.init.draft import draft
     from headwater.init.interview import asked, read, write_questions
 
@@ -101,6 +104,12 @@ def interview(args: Arguments, screen: Screen) -> None:
     views = load(str(path)).project.views
     screen.show_json({"project": str(path), "views": {view.name: str(view.freshness) for view in views}})
     screen.say(f"wrote {path}: {len(views)} views from {len(answers.looks)} signals. Its comments name the answer behind each line")
+    experiment = network(answers.effects)
+    screen.say(f"experiment after the backtest: {experiment.experiment}")
+    if not experiment.unanswered:
+        screen.say(
+            f"answers on network effects, for headwater assess: --network {','.join(n for n, yes in answers.effects.items() if yes) or 'none'}"
+        )
     screen.next("headwater", "backtest", "--project", str(path))
 
 
@@ -115,12 +124,17 @@ OPTIONS = section(
     [
         option("--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: run one here)"),
         option("--split", metavar="TIME", help="of a backtest that is run here: train before it, test after it"),
-        option("--seeds", metavar="N", type=int, default=1, help="of a backtest that is run here: train each level N times"),
+        option("--seeds", metavar="N", type=int, help="of a backtest that is run here: train each level N times"),
+        option("--seed", metavar="N", type=int, help="of a backtest that is run here (default: the project's, else 0)"),
+        *options.memory(),
         option("--min-lift", metavar="GAIN", type=float, help="the least gain in the headline metric that is worth having"),
+        *evaluation_options.FLAGS,
         switch("--no-attribution", help="do not find which views earn"),
-        option("--worth", metavar="MONEY", type=float, help="what 0.01 of the headline metric is worth a day"),
+        option("--worth", metavar="MONEY", type=float, help="deprecated: what 0.01 of the headline metric is worth a day; give --value"),
         option(
-            "--network", metavar="EFFECTS", help="of adversaries, feedback and supply those that the task has, with commas; none for none"
+            "--network",
+            metavar="EFFECTS",
+            help="answer the three questions on network effects: those of supply, adversaries and feedback that the task has, with commas; or none",
         ),
         option("--output", metavar="FILE", help="where the page goes (default: assess.html)"),
         option("--markdown", metavar="FILE", help="write it as Markdown too"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from headwater.cli import options
-from headwater.cli.command import Arguments, Verb, option, optional
+from headwater.cli import evaluation_options, options
+from headwater.cli.command import Arguments, Verb, option, optional, several
 from headwater.cli.projects import LoadedProject, load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
@@ -19,34 +20,28 @@ if TYPE_CHECKING:
     import polars as pl
 
     from headwater.backtesting.backtest import Backtest
+    from headwater.definitions.acknowledged import Acknowledgement
+    from headwater.definitions.evaluation import Evaluation
     from headwater.definitions.level import Level
     from headwater.definitions.model import Model
-    from headwater.definitions.rolling import Rolling
 
 
 def run(args: Arguments, screen: Screen) -> None:
     """Run the backtest, print it and write the report."""
+    if args.scores is not None:
+        _judge_scores(args, screen)
+        return
     loaded = load(args.project)
     model = loaded.project.model(args.model)
-    levels, slices = _levels(loaded, args.levels), _slices(loaded, args.slices)
+    levels, evaluation = _levels(loaded, args.levels), _evaluation(loaded, args)
     ends = None if args.attribution is None else _ends(loaded, model, levels, args.attribution)
     report = options.output(args.output, "--output")
     from headwater.backtesting.backtest import backtest
 
-    with screen.progress() as tick:
-        result = backtest(
-            model,
-            levels=levels,
-            split=_split(args),
-            refits=args.seeds,
-            slices=slices,
-            min_lift=args.min_lift,
-            seed=args.seed,
-            memory=args.memory,
-            progress=tick or False,
-        )
+    with screen.progress() as on_progress:
+        result = backtest(model, levels, evaluation, resources=options.resources(args, on_progress))
     if ends is not None:
-        result = _attributed(result, loaded, ends, args, screen)
+        result = _attributed(result, loaded, ends, evaluation, args, screen)
     result.write_html(report)
     screen.show(result.table(), {**result.to_dict(), "report": str(report)})
     screen.say(f"report: {report}")
@@ -54,30 +49,62 @@ def run(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "train", "--project", args.project, *chosen)
 
 
-def _attributed(result: Backtest, loaded: LoadedProject, ends: tuple[str, str], args: Arguments, screen: Screen) -> Backtest:
+def _judge_scores(args: Arguments, screen: Screen) -> None:
+    """Judge predictions made elsewhere; no project is read."""
+    from headwater.backtesting.backtest import backtest
+    from headwater.definitions.scores import Scores
+
+    project = {"--slices": args.slices, "--split": args.split, "--folds": args.folds, "--every": args.every, "--seeds": args.seeds}
+    for flag, value in {**project, "--attribution": args.attribution, "--groups": args.groups}.items():
+        if value is not None:
+            raise UsageError(f"{flag} does not apply to --scores: nothing is trained, and no project is read")
+    levels = None if args.levels is None else [name.strip() for name in args.levels.split(",")]
+    names: dict[str, Any] = {
+        name: value for name, value in {"id": args.id, "time": args.time, "label": args.label}.items() if value is not None
+    }
+    report = options.output(args.output, "--output")
+    if "id" in names and "," in names["id"]:
+        names["id"] = [name.strip() for name in names["id"].split(",")]
+    with screen.progress() as on_progress:
+        found = backtest(
+            evaluation=evaluation_options.evaluation(args, None),
+            scores=Scores(args.scores, levels=levels, **names),
+            resources=options.resources(args, on_progress),
+        )
+    found.write_html(report)
+    screen.show(found.table(), {**found.to_dict(), "report": str(report)})
+    screen.say(f"report: {report}")
+    screen.next("headwater", "init")
+
+
+def _attributed(
+    result: Backtest, loaded: LoadedProject, ends: tuple[str, str], evaluation: Evaluation, args: Arguments, screen: Screen
+) -> Backtest:
     """The backtest with what its views earn from freshness."""
+    import msgspec
+
     from headwater.backtesting.attribution import attribution
 
-    levels = loaded.levels()
-    with screen.progress() as tick:
-        attributed = attribution(
-            loaded.project.model(args.model),
-            stale=levels[ends[0]],
-            fresh=levels[ends[1]],
-            names=ends,
-            groups=args.groups,
-            split=_split(args),
-            refits=args.seeds,
-            min_lift=args.min_lift,  # no slices: the backtest has judged them, with intervals widened for all of its steps
-            seed=args.seed,
-            memory=args.memory,
-            progress=tick or False,
-        )
-    return replace(result, result=replace(result.result, attribution=attributed))
+    levels, model = loaded.levels(), loaded.project.model(args.model)
+    plain = replace(evaluation, slices=None)  # the backtest has judged them, with intervals widened for all of its steps
+    with screen.progress() as on_progress:
+        resources = options.resources(args, on_progress)
+        attributed = attribution(model, {name: levels[name] for name in ends}, plain, groups=args.groups, resources=resources)
+    return replace(result, result=msgspec.structs.replace(result.result, attribution=attributed.plain))
+
+
+def _acknowledgement(text: str) -> Acknowledgement:
+    """An acknowledgement as the option writes it."""
+    from headwater.definitions.acknowledged import Acknowledgement
+
+    parts = [part.strip() for part in text.split("|")]
+    if len(parts) != 4:
+        raise UsageError(f"--acknowledge {text!r}: give 'CHECK | SUBJECT | REASON | AUTHOR', as the audit prints check and subject")
+    return Acknowledgement(*parts)
 
 
 def _ends(loaded: LoadedProject, model: Model, compared: Mapping[str, Level], names: str) -> tuple[str, str]:
-    """The names of the two levels between which views are attributed: those given, or the ends of what is compared."""
+    """The names of the two levels between which views are attributed: those given, or the first and last compared level."""
     from headwater.backtesting.attribution import ends
 
     if not names:
@@ -90,14 +117,22 @@ def _ends(loaded: LoadedProject, model: Model, compared: Mapping[str, Level], na
     return chosen[0], chosen[1]
 
 
-def _split(args: Arguments) -> str | Rolling | None:
+def _evaluation(loaded: LoadedProject, args: Arguments) -> Evaluation:
+    """The project's evaluation, with the options that were given."""
+    evaluation = evaluation_options.evaluation(args, loaded.project)
+    slices = _slices(loaded, args.slices)
+    if slices is not None:
+        evaluation = replace(evaluation, slices=slices)
+    if args.acknowledge:
+        evaluation = replace(evaluation, acknowledged=[*evaluation.acknowledged, *map(_acknowledgement, args.acknowledge)])
     if args.folds is None and args.every is None:
-        return cast("str | None", args.split)
-    if args.split is None:
+        return evaluation
+    if not isinstance(evaluation.split, str | datetime):
         raise UsageError("--folds and --every need --split, which says where the first fold is split")
     from headwater.definitions.rolling import rolling
 
-    return rolling(args.split, every=args.every or "7d", folds=4 if args.folds is None else args.folds)
+    folds = rolling(evaluation.split, every=args.every or "7d", folds=4 if args.folds is None else args.folds)
+    return replace(evaluation, split=folds)
 
 
 def _levels(loaded: LoadedProject, names: str | None) -> Mapping[str, Level]:
@@ -125,7 +160,7 @@ COMMAND = Verb(
         option(
             "--split",
             metavar="TIME",
-            help="train before it, test after it: ISO 8601 with an offset (default: three quarters of the requests train)",
+            help="train before it, test after it: ISO 8601 with an offset (default: the project's, else three quarters of the requests train)",
         ),
         option(
             "--levels",
@@ -135,18 +170,32 @@ COMMAND = Verb(
         option(
             "--slices",
             metavar="VARIABLE",
-            help="the variable of the project file that holds slices: a dict of polars expressions over the labels",
+            help="the variable of the project file that holds slices: a dict of polars expressions over the labels (default: the project's)",
         ),
-        option("--min-lift", metavar="GAIN", type=float, help="the least gain in the headline metric that is worth having"),
+        option(
+            "--min-lift",
+            metavar="GAIN",
+            type=float,
+            help="the least gain in the headline metric that is worth having (default: the project's)",
+        ),
+        option(
+            "--scores",
+            metavar="FILE",
+            help="judge predictions made elsewhere, without a project: a parquet or csv file with the columns id, time, label and one of "
+            "scores for each level, from stale to fresh",
+        ),
+        option("--id", metavar="COLUMNS", help="with --scores: the columns that identify a request (default: id)"),
+        option("--time", metavar="COLUMN", help="with --scores: the request time (default: time)"),
+        option("--label", metavar="COLUMN", help="with --scores: the outcome (default: label)"),
         option("--folds", metavar="N", type=int, help="retrain N times from --split on, and test each model until the next"),
         option("--every", metavar="TIME", help="how long each fold tests (default: 7d)"),
         option(
             "--seeds",
             metavar="N",
             type=int,
-            default=1,
-            help="train each level N times, so that intervals include the variance of retraining",
+            help="train each level N times, so that intervals include the variance of retraining (default: the project's, else 1)",
         ),
+        *evaluation_options.FLAGS,
         optional(
             "--attribution",
             metavar="STALE,FRESH",
@@ -159,7 +208,12 @@ COMMAND = Verb(
             type=click.Choice(["source"]),
             help="with --attribution: make the views of one source fresh together",
         ),
-        option("--seed", metavar="N", type=int, default=0, help="of the resamples and the estimator (default: {default})"),
+        option("--seed", metavar="N", type=int, help="of the resamples and the estimator (default: the project's, else 0)"),
+        several(
+            "--acknowledge",
+            metavar="'CHECK | SUBJECT | REASON | AUTHOR'",
+            help="a SUSPECT finding of the audit that somebody has looked at, in addition to the project's; it restores the headline",
+        ),
         option("--output", metavar="FILE", default="report.html", help="where the report goes (default: {default})"),
         *options.memory(),
         *options.as_json(),

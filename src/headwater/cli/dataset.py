@@ -24,24 +24,24 @@ def run(args: Arguments, screen: Screen) -> None:
         raise UsageError("--reproduce takes the time and the log from the manifest; leave out --as-of and --from-log")
     loaded = load(args.project)
     model, level = loaded.project.model(args.model), loaded.level(args.level)
-    until = options.moment(args.as_of, "--as-of")
+    until = options.timestamp(args.as_of, "--as-of")
     options.output(args.output, "--output")
     from headwater.training import dataset
 
-    with screen.progress() as tick:
+    with screen.progress() as on_progress:
         if args.reproduce:
             level = level or _level_of(dataset.read_manifest(args.reproduce), loaded)
-            training_set = dataset.reproduce(model, args.reproduce, args.output, level=level, memory=args.memory, tick=tick)
+            training_set = dataset.reproduce(
+                model, args.reproduce, args.output, level=level, resources=options.resources(args, on_progress)
+            )
         else:
             training_set = dataset.dataset(
                 model,
                 args.output,
                 level=level,
-                until=until,
-                cache=not args.no_cache,
-                memory=args.memory,
-                tick=tick,
+                as_of=until,
                 from_log=options.log_of(args),
+                resources=options.resources(args, on_progress, cache=not args.no_cache),
             )
     rows = training_set.rows.frame
     groups = _groups(model, rows)

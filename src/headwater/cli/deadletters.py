@@ -21,7 +21,7 @@ def list_records(args: Arguments, screen: Screen) -> None:
     from headwater.ingestion.dead_letters import dead_letters
 
     project = load(args.project).project
-    rows = dead_letters(project, args.source, _which(args), store=args.store, folder=options.data_dir(args)).head(args.rows)
+    rows = dead_letters(project, args.source, _which(args), store=args.store, data_dir=options.data_dir(args)).head(args.rows)
     shown = [{name: v.decode(errors="replace") if isinstance(v, bytes) else str(v) for name, v in row.items()} for row in rows.to_dicts()]
     table = Table(*rows.columns, box=box.SIMPLE_HEAD, show_edge=False)
     for row in shown:
@@ -38,7 +38,7 @@ def replay(args: Arguments, screen: Screen) -> None:
         args.source,
         _which(args),
         store=args.store,
-        folder=options.data_dir(args),
+        data_dir=options.data_dir(args),
         dry_run=args.dry_run,
     )
     lines = [f"{'would replay ' if args.dry_run else ''}{done}", *(f"refused again, {n:,}: {why}" for why, n in done.reasons.items())]

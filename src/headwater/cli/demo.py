@@ -13,7 +13,8 @@ from headwater.cli.screen import Screen
 def run(args: Arguments, screen: Screen) -> None:
     """Prepare the data and the definitions, run the backtest, and write its report."""
     folder = options.output(args.output, "--output", folder=True)
-    from headwater.demo.demo import backtest, prepare
+    from headwater.demo.demo import backtest
+    from headwater.demo.flights import prepare
     from headwater.demo.live_month import live
 
     with screen.working("reading the flights and the weather of 2013"):
@@ -21,8 +22,8 @@ def run(args: Arguments, screen: Screen) -> None:
     if not own:
         screen.say(f"{folder / 'features.py'} differs from the demo's original; running it as it is. Delete it to restore the original")
     loaded = load(str(folder / "features.py"))
-    with screen.progress() as tick:
-        result = backtest(loaded.project, loaded.names, tick)
+    with screen.progress() as on_progress:
+        result = backtest(loaded.project, on_progress)
     report = result.write_html(folder / "report.html")
     (folder / "backtest.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
     if not args.json:
@@ -31,13 +32,13 @@ def run(args: Arguments, screen: Screen) -> None:
     if args.no_live:
         screen.show_json(result.to_dict())
     else:
-        with screen.progress() as tick:
-            month = live(loaded.project, folder, tick)
+        with screen.progress() as on_progress:
+            month = live(loaded.project, folder, on_progress)
         screen.say(str(month))
         from headwater.demo.serve_week import in_service
 
-        with screen.progress() as tick:
-            week = in_service(loaded.project, folder, tick)
+        with screen.progress() as on_progress:
+            week = in_service(loaded.project, folder, on_progress)
         screen.say(str(week))
         both = {"live": month.to_dict(), "service": week.to_dict()}
         (folder / "live.json").write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")

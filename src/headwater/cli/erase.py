@@ -29,12 +29,12 @@ def run(args: Arguments, screen: Screen) -> None:
         key[name] = value
     project, folder = load(args.project).project, options.data_dir(args)
     if not args.dry_run and not args.yes and sys.stdin.isatty():
-        _show(erase(project, key, store=args.store, folder=folder, dry_run=True), screen)
+        _show(erase(project, key, store=args.store, data_dir=folder, dry_run=True), screen)
     if not args.dry_run and not options.confirmed(args, "Erasing cannot be undone. Erase?"):
         screen.say("nothing was erased")
         return
     with screen.working("erasing"):
-        receipt = erase(project, key, store=args.store, folder=folder, dry_run=args.dry_run)
+        receipt = erase(project, key, store=args.store, data_dir=folder, dry_run=args.dry_run)
     _show(receipt, screen)
     if not args.dry_run:
         screen.say(f"receipt: {receipt.path}")

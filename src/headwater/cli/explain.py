@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from headwater import clock
 from headwater.cli import options
 from headwater.cli.command import Arguments, Positional, Verb, option
 from headwater.cli.projects import load
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
 def run(args: Arguments, screen: Screen) -> None:
     """Explain, and print."""
     project = load(args.project).project
-    at = options.moment(args.at, "--at")
+    at = options.timestamp(args.at, "--at")
     keys = _keys(project, args)
     from headwater.monitoring.explain import explain
 
-    explanation = explain(project, args.feature, keys, store=args.store, folder=options.data_dir(args), at=at)
-    screen.show(_shown(explanation, args.events), explanation.to_dict(args.events))
+    explanation = explain(project, args.feature, keys, store=args.store, data_dir=options.data_dir(args), at=at)
+    screen.show(_shown(explanation, args.events), explanation.first(args.events).to_dict())
 
 
 def _keys(project: Project, args: Arguments) -> dict[str, object]:
@@ -47,10 +46,10 @@ def _shown(explanation: Explanation, events: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    window = f"T {clock.moment(explanation.T).isoformat()}, K {clock.moment(explanation.K).isoformat()}, age {explanation.age:.3f} s"
+    window = f"T {explanation.T.isoformat()}, K {explanation.K.isoformat()}, age {explanation.age:.3f} s"
     served = f"online {explanation.online!r}, " if explanation.served else ""
     lines = [
-        Text(f"{explanation.feature} of {dict(explanation.keys)} at {clock.moment(explanation.at).isoformat()}"),
+        Text(f"{explanation.feature} of {dict(explanation.keys)} at {explanation.at.isoformat()}"),
         Text(f"{served}offline {explanation.offline!r}, status {explanation.status}"),
         Text(window),
     ]

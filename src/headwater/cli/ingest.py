@@ -29,14 +29,14 @@ def run(args: Arguments, screen: Screen) -> None:
     """Ingest until told to stop."""
     project = load(args.project).project
     from headwater.ingestion.source_ingestor import IngestLimits
-    from headwater.serving.process.ingest_process import ingest
+    from headwater.serving.process.ingest_process import IngestOptions, ingest
 
     if args.batch < 1 or args.linger < 0:
         raise UsageError(f"--batch is {args.batch} and --linger {args.linger}; give at least 1 record, and no negative wait")
     limits = IngestLimits(
         batch=args.batch,
         linger=args.linger,
-        future=args.max_future_skew,
+        max_future_skew=args.max_future_skew,
         accept_loss=args.accept_loss,
         filtered=args.keep_filtered,
         archive=args.keep_archive,
@@ -57,18 +57,20 @@ def run(args: Arguments, screen: Screen) -> None:
         ingest(
             project,
             args.store,
-            folder=args.data_dir,
+            data_dir=args.data_dir,
             limits=limits,
-            http=None if args.listen == "none" else args.listen,
-            tokens=args.tokens,
-            metrics_port=args.metrics_port,
+            listen=None if args.listen == "none" else args.listen,
             once=args.once,
-            catalog=args.catalog,
-            allow_unapplied=args.allow_unapplied,
-            shared=args.allow_shared_store,
             stop=stop,
-            on_commit=tally.committed,
-            supervised=args.supervised,
+            options=IngestOptions(
+                tokens=args.tokens,
+                metrics_port=args.metrics_port,
+                catalog=args.catalog,
+                allow_unapplied=args.allow_unapplied,
+                shared=args.allow_shared_store,
+                on_commit=tally.committed,
+                supervised=args.supervised,
+            ),
         )
     screen.say(str(tally))
     screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
@@ -107,7 +109,7 @@ def _replay(project: Project, args: Arguments, limits: IngestLimits, tally: _Com
             end=end,
             step=args.step,
             speed=args.speed,
-            folder=options.data_dir(args),
+            data_dir=options.data_dir(args),
             limits=limits,
         ):
             for committed in step.committed:
@@ -132,7 +134,7 @@ class _CommitCounter:
     @contextmanager
     def live(self) -> Iterator[None]:
         """A progress line, on a terminal."""
-        with self._screen.live("reading on from what the store holds") as self._update:
+        with self._screen.live("continuing from the offsets in the store") as self._update:
             yield
 
     def committed(self, source: Source, committed: Committed, lag: Mapping[str, int]) -> None:
@@ -154,7 +156,7 @@ class _CommitCounter:
         self._counts.update(committed.counts)
         self._counts["commits"] += 1
         if self._update is not None and clock.stopwatch() - self._shown[0] > _EVERY:
-            self._update(f"{clock.moment(now).isoformat()} · {self}")
+            self._update(f"{clock.timestamp(now).isoformat()} · {self}")
             self._shown = (clock.stopwatch(), self._counts["records"])
 
     def __str__(self) -> str:
@@ -205,7 +207,7 @@ COMMAND = Verb(
         *options.tokens(),
         *options.shared_store(),
         option("--metrics-port", metavar="PORT", type=int, help="serve metrics for Prometheus at 127.0.0.1:PORT/metrics"),
-        switch("--once", help="end when everything that the streams hold has been committed"),
+        switch("--once", help="end when all records of the streams have been committed"),
         switch("--accept-loss", help="continue after records that a stream no longer has; they are lost"),
         option(
             "--max-clock-jump",
@@ -229,9 +231,9 @@ COMMAND = Verb(
         option(
             "--replay",
             metavar="START..END",
-            help="play the sources' histories into a new store instead, by their own clock: two ISO 8601 times",
+            help="replay the histories of the sources into a new store, by their own clock: two ISO 8601 times",
         ),
-        option("--speed", metavar="N", type=float, help="with --replay, seconds of it in a second (default: as fast as it can)"),
+        option("--speed", metavar="N", type=float, help="with --replay, seconds of history in a second (default: as fast as it can)"),
         option("--step", metavar="DURATION", default="1m", help="with --replay, the step of its clock (default: {default})"),
         *options.catalog(),
         switch("--allow-unapplied", help="run definitions that differ from the catalog"),

@@ -29,7 +29,7 @@ def run(args: Arguments, screen: Screen) -> None:
     if args.all:
         _everything(project, args, screen)
         return
-    at = options.moment(args.at, "--at")
+    at = options.timestamp(args.at, "--at")
     model = precompute.model(project, args)
     if model is not None:
         precompute.run(project, model, args, screen, at)
@@ -66,7 +66,9 @@ def _everything(project: Project, args: Arguments, screen: Screen) -> None:
     if args.supervised is not None:
         args.supervised.report(lambda: families(metrics.registry.collect()))
     with opened_for(project.name, args.store, write=True, shared=args.allow_shared_store) as store, stopped() as stop:
-        for done in schedule(project, store, models=args.models, memory=args.memory, trust=args.allow_pickle, stop=stop):
+        for done in schedule(
+            project, store, models=args.models, resources=options.resources(args), allow_pickle=args.allow_pickle, stop=stop
+        ):
             metrics.done(done)
             if done.error is not None:
                 kind = "" if isinstance(done.error, HeadwaterError) else f"{type(done.error).__name__}: "
@@ -98,24 +100,24 @@ def _wait(project: Project, args: Arguments, stop: threading.Event) -> None:
 def _once(project: Project, args: Arguments, screen: Screen, store: OnlineStore, at: datetime | None) -> None:
     from headwater.jobs.materialize import materialize
 
-    with screen.progress() as tick:
-        results = materialize(project, args.names, store=store, at=at, memory=args.memory, tick=tick)
+    with screen.progress() as on_progress:
+        results = materialize(project, args.names, store=store, at=at, resources=options.resources(args, on_progress))
     screen.show(_table(results), {"views": [_record(m) for m in results]})
     for result in results:
         screen.left_out(result.left_out)
         if not (result.done_before or result.events or result.keys):
             screen.say(
-                f"{result.view}: no key was written: no event lies within the view's longest window before the cut {_moment(result.cut.T)}. All are "
+                f"{result.view}: no key was written: no event lies within the view's longest window before the cut {_timestamp(result.cut.T)}. All are "
                 "older, or known later; --at TIME makes the state of an earlier time in another --store"
             )
 
 
 def _record(result: Materialized) -> dict[str, object]:
-    before = None if result.before is None or result.done_before else _moment(result.before.T)
+    before = None if result.before is None or result.done_before else _timestamp(result.before.T)
     return {
         "view": result.view,
-        "cut": _moment(result.cut.T),
-        "known_until": _moment(result.cut.K),
+        "cut": _timestamp(result.cut.T),
+        "known_until": _timestamp(result.cut.K),
         "cut_before": before,
         "events_added": result.events,
         "keys_written": result.keys,
@@ -124,8 +126,8 @@ def _record(result: Materialized) -> dict[str, object]:
     }
 
 
-def _moment(micros: int) -> str:
-    return clock.moment(micros).isoformat()
+def _timestamp(micros: int) -> str:
+    return clock.timestamp(micros).isoformat()
 
 
 def _table(results: list[Materialized]) -> RenderableType:

@@ -20,13 +20,13 @@ def promote(args: Arguments, screen: Screen) -> None:
     """Serve a version from now on."""
     if not args.version.isdecimal():
         raise UsageError(f"VERSION is {args.version!r}; give an integer, as listed by `headwater models`")
-    registry, model, level = _arm(args)
+    registry, model, level = _variant(args)
     _served(registry.promote(int(args.version), model, level), screen)
 
 
 def rollback(args: Arguments, screen: Screen) -> None:
     """Serve the previous version."""
-    registry, model, level = _arm(args)
+    registry, model, level = _variant(args)
     before = registry.before(model, level)
     if args.dry_run:
         screen.show(f"would serve {before}", {**_record(before, current=False), "dry_run": True})
@@ -37,9 +37,9 @@ def rollback(args: Arguments, screen: Screen) -> None:
     _served(registry.rollback(model, level), screen)
 
 
-def _arm(args: Arguments) -> tuple[ModelRegistry, str, str]:
+def _variant(args: Arguments) -> tuple[ModelRegistry, str, str]:
     """The registry, and the names of the model and the level."""
-    from headwater.definitions.arm import AS_DEFINED
+    from headwater.definitions.model_variant import AS_DEFINED
     from headwater.models.registry import ModelRegistry
 
     return ModelRegistry(args.models), load(args.project).project.model(args.model).name, args.level or AS_DEFINED
@@ -55,9 +55,9 @@ def list_versions(args: Arguments, screen: Screen) -> None:
     from headwater.models.registry import ModelRegistry
 
     registry = ModelRegistry(args.models)
-    arms = [(m, level) for m, level in registry.arms() if args.model in (None, m) and args.level in (None, level)]
+    variants = [(m, level) for m, level in registry.variants() if args.model in (None, m) and args.level in (None, level)]
     versions = []
-    for model, level in arms:
+    for model, level in variants:
         current = registry.current(model, level).number
         versions += [(version, version.number == current) for version in registry.versions(model, level)]
     screen.show(

@@ -5,14 +5,19 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from headwater import clock, settings
 from headwater.cli.command import FILE, Arguments, Flag, option, optional, switch
 from headwater.errors import UsageError
+
+if TYPE_CHECKING:
+    from headwater.training.progress import OnProgress
+    from headwater.training.resources import Resources
 
 
 def project(*, model: bool = True) -> list[Flag]:
@@ -51,6 +56,13 @@ def as_of() -> list[Flag]:
     """The option --as-of."""
     shown = "take the rows whose outcome was known by then: ISO 8601 with an offset (default: now)"
     return [option("--as-of", old="--until", metavar="TIME", help=shown)]
+
+
+def resources(args: Arguments, on_progress: OnProgress | None = None, *, cache: bool | None = None) -> Resources:
+    """What a call may use, by the options; no bar but the screen's own."""
+    from headwater.training.resources import Resources
+
+    return Resources(memory=args.memory, cache=cache, progress=on_progress or False)
 
 
 def memory() -> list[Flag]:
@@ -95,7 +107,7 @@ def store() -> list[Flag]:
         option(
             "--store",
             metavar="URL",
-            help="the online store: lmdb:FOLDER or redis://host:port/db (default: HEADWATER_STORE, else LMDB in headwater's home)",
+            help="the online store: lmdb:FOLDER, redis://host:port/db or postgresql://host/database (default: HEADWATER_STORE, else LMDB in headwater's home)",
         ),
         option(
             "--data-dir",
@@ -180,13 +192,13 @@ def same_models(args: Arguments) -> list[str]:
     return ["--models", args.models] if args.by_flag("models") else []
 
 
-def moment(text: str | None, flag: str) -> datetime | None:
+def timestamp(text: str | None, flag: str) -> datetime | None:
     """The timestamp of an option."""
     if text is None:
         return None
-    from headwater.definitions.timestamps import EPOCH, parse_timestamp
+    from headwater.definitions.timestamps import parse_timestamp
 
-    return EPOCH + timedelta(microseconds=parse_timestamp(text, flag))
+    return clock.timestamp(parse_timestamp(text, flag))
 
 
 def wait_until(due: int, stop: threading.Event) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater import clock
 from headwater.cli import options
 from headwater.cli.command import Arguments, Positional, Verb, option, switch
 from headwater.cli.projects import load
@@ -23,7 +22,7 @@ REQUEST = "headwater_request"  # the key column with the request of a served row
 def run(args: Arguments, screen: Screen) -> None:
     """Compare; the exit code is 1 where a value differs, or where there was nothing to compare."""
     project = load(args.project).project
-    at, since = options.moment(args.at, "--at"), options.moment(args.since, "--since")
+    at, since = options.timestamp(args.at, "--at"), options.timestamp(args.since, "--since")
     if at is not None and args.served:
         raise UsageError("--served compares each row at its request time; leave out --at")
     if since is not None and not args.served:
@@ -33,11 +32,11 @@ def run(args: Arguments, screen: Screen) -> None:
         if args.served:
             from headwater.monitoring.served_parity import served_parity
 
-            results = served_parity(project, args.views, store=args.store, folder=folder, rows=args.sample, since=since)
+            results = served_parity(project, args.views, store=args.store, data_dir=folder, rows=args.sample, since=since)
         else:
             from headwater.monitoring.parity import parity
 
-            results = parity(project, args.views, store=args.store, folder=folder, rows=args.sample, at=at)
+            results = parity(project, args.views, store=args.store, data_dir=folder, rows=args.sample, at=at)
     differing = [m for result in results for m in result.mismatches]
     screen.show(table(results), {"views": [result.to_dict() for result in results], "mismatches": len(differing)})
     for result in results:
@@ -58,7 +57,7 @@ def run(args: Arguments, screen: Screen) -> None:
 
 _REMEDIES = {
     False: "See when the store was last written with `headwater status`, and for one key why no event counts with `headwater explain`",
-    True: "Rows of the serving log are written by `headwater serve --serving-log-sample 1`; give the --data-dir and the --since that it has",
+    True: "Rows of the serving log are written by `headwater serve --serving-log-sample 1`; give its --data-dir, and a --since that it covers",
 }
 
 
@@ -68,7 +67,7 @@ def _nothing(result: Parity) -> str:
         return f"{result.view}: {', '.join(f'{count:,} {reason}' for reason, count in result.notes.items())}"
     if not result.rows:
         return f"{result.view} has no keys"
-    return f"{result.view}: no event of its {result.rows:,} keys lies in a window as of {clock.moment(result.T).isoformat()}"
+    return f"{result.view}: no event of its {result.rows:,} keys lies in a window as of {result.T.isoformat()}"
 
 
 def table(results: list[Parity]) -> RenderableType:

@@ -16,10 +16,10 @@ from headwater.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from headwater.definitions.arm import Arm
     from headwater.definitions.connectors import Table
+    from headwater.definitions.model_variant import ModelVariant
     from headwater.definitions.project import Project
-    from headwater.jobs.precompute import Scored
+    from headwater.jobs.precompute import ActiveKeys, PrecomputeResult
     from headwater.models.serving_model import ServedModel
 
 _OWN = ("level", "models", "fitted", "active", "keys_file", "database", "table", "files")
@@ -51,7 +51,7 @@ def own(args: Arguments) -> list[str]:
     return [f"--{name.replace('_', '-')}" for name in _OWN if args.by_flag(name)]
 
 
-def show(result: Scored, screen: Screen) -> None:
+def show(result: PrecomputeResult, screen: Screen) -> None:
     """Print the result."""
     screen.show(_table(result), _record(result))
     screen.left_out(result.left_out)
@@ -60,41 +60,39 @@ def show(result: Scored, screen: Screen) -> None:
 def run(project: Project, name: str, args: Arguments, screen: Screen, at: datetime | None) -> None:
     """Score, and with --watch score every cut when it is due."""
     from headwater.definitions.durations import micros
-    from headwater.definitions.served_views import scoring_of
+    from headwater.definitions.served_views import precomputed_of
     from headwater.jobs.materialize_model import materialize_model
-    from headwater.jobs.sinks import ScoreTable
+    from headwater.jobs.sinks import PredictionTable
     from headwater.kernel.batch_cuts import due_after
     from headwater.online_stores.ownership import opened_for
 
-    arm = _arm(project, name, args)
-    scoring = scoring_of(arm)
-    cuts = scoring.freshness.schedule
+    variant = _variant(project, name, args)
+    precomputed = precomputed_of(variant)
+    cuts = precomputed.freshness.schedule
     assert cuts is not None
     if args.table and not args.database:
         raise UsageError("--table names a table of --database; give its URL too")
-    table = ScoreTable(args.database, args.table or f"scores_{name}") if args.database else None
+    table = PredictionTable(args.database, args.table or f"scores_{name}") if args.database else None
     if args.fitted and args.by_flag("models"):
         raise UsageError("give --models or --fitted: versions are kept in the one, a single model in the other")
     if args.active is not None:
         micros(args.active, "--active")
+    keys = _keys(args)
     with (
         opened_for(project.name, args.store, write=True, shared=args.allow_shared_store) as store,
         stopped_where(watching=args.watch) as stop,
     ):
         while not stop.is_set():
-            fitted = _fitted(arm, args)
-            with screen.progress() as tick:
+            fitted = _fitted(variant, args)
+            with screen.progress() as on_progress:
                 result = materialize_model(
-                    arm,
+                    variant,
                     fitted,
                     store=store,
                     at=at,
-                    active=args.active,
-                    keys=None if args.keys_file is None else _keys(args.keys_file),
-                    table=table,
-                    files=args.files,
-                    memory=args.memory,
-                    tick=tick,
+                    keys=keys,
+                    sinks=[sink for sink in (table, args.files) if sink is not None],
+                    resources=options.resources(args, on_progress),
                 )
             show(result, screen)
             if not args.watch:
@@ -104,45 +102,54 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
     screen.next("headwater", "serve", "--project", args.project, *options.same_store(args))
 
 
-def _arm(project: Project, name: str, args: Arguments) -> Arm:
-    arm = project.arm(name, args.level)
-    if arm.scoring is None:
-        ahead = [
+def _variant(project: Project, name: str, args: Arguments) -> ModelVariant:
+    variant = project.variant(name, args.level)
+    if variant.precomputed is None:
+        levels = [
             variant.name
-            for variant in project.arms
-            if variant.model.name == name and variant.scoring is not None and variant.name in project.levels
+            for variant in project.variants
+            if variant.model.name == name and variant.precomputed is not None and variant.name in project.levels
         ]
         level_text = f"at level {args.level!r}" if args.level else "as defined"
-        hint = f"they are precomputed at {', '.join(map(repr, ahead))}: name one with --level" if ahead else "give it hw.precomputed(...)"
+        hint = f"they are precomputed at {', '.join(map(repr, levels))}: name one with --level" if levels else "give it hw.precomputed(...)"
         raise UsageError(f"predictions of model {name!r} are computed on request {level_text}; {hint}")
-    return arm
+    return variant
 
 
-def _fitted(arm: Arm, args: Arguments) -> ServedModel:
+def _fitted(variant: ModelVariant, args: Arguments) -> ServedModel:
     from headwater.models.artifact import open_model
     from headwater.models.registry import ModelRegistry
 
     if args.fitted is not None:
-        return open_model(Path(args.fitted), arm.model, trust=args.allow_pickle)
-    return ModelRegistry(args.models).open(arm.model, arm.name, trust=args.allow_pickle)
+        return open_model(Path(args.fitted), variant.model, allow_pickle=args.allow_pickle)
+    return ModelRegistry(args.models).open(variant.model, variant.name, allow_pickle=args.allow_pickle)
 
 
-def _keys(path: str) -> Table:
-    """The table of keys; a path is relative to the working folder, not to the project's."""
+def _keys(args: Arguments) -> Table | ActiveKeys | None:
+    """The table of keys, or the active ones; a path is relative to the working folder, not to the project's."""
+    if args.active is not None and args.keys_file is not None:
+        raise UsageError("give --active or --keys-file: a list of keys is scored whole")
+    if args.active is not None:
+        from headwater.jobs.precompute import ActiveKeys
+
+        return ActiveKeys(args.active)
+    if args.keys_file is None:
+        return None
+    path = args.keys_file
     from headwater.definitions.connectors import as_table
     from headwater.definitions.urls import is_url
 
     return as_table(path if is_url(path) else Path(path).absolute(), "--keys-file")
 
 
-def _record(result: Scored) -> dict[str, object]:
-    before = None if result.before is None or result.done_before else _moment(result.before.T)
+def _record(result: PrecomputeResult) -> dict[str, object]:
+    before = None if result.before is None or result.done_before else _timestamp(result.before.T)
     return {
         "model": result.model,
         "level": result.level,
-        "cut": _moment(result.cut.T),
-        "known_until": _moment(result.cut.K),
-        "published_at": _moment(result.cut.published_at),
+        "cut": _timestamp(result.cut.T),
+        "known_until": _timestamp(result.cut.K),
+        "published_at": _timestamp(result.cut.published_at),
         "model_version": result.cut.version,
         "cut_before": before,
         "keys_scored": result.cut.keys,
@@ -157,11 +164,11 @@ def _record(result: Scored) -> dict[str, object]:
     }
 
 
-def _moment(micros: int) -> str:
-    return clock.moment(micros).isoformat()
+def _timestamp(micros: int) -> str:
+    return clock.timestamp(micros).isoformat()
 
 
-def _table(result: Scored) -> RenderableType:
+def _table(result: PrecomputeResult) -> RenderableType:
     from rich import box
     from rich.table import Table
 

@@ -29,7 +29,7 @@ class LoadedProject:
         """The project's levels, or the usual ladder."""
         from headwater.definitions.level import ladder
 
-        return self.project.levels or ladder()
+        return self.project.named_levels or ladder()
 
     def level(self, name: str | None) -> Level | None:
         """The level of that name; None, as each view defines, where no name is given."""

@@ -21,7 +21,7 @@ WIDE = 100  # of a table that goes into a file
 # C0 except tab and newline, DEL and C1, bidirectional marks, line separators and invisible characters.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
 
-Tick = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 class Screen:
@@ -67,15 +67,15 @@ class Screen:
         )
 
     @contextmanager
-    def progress(self) -> Iterator[Tick | None]:
+    def progress(self) -> Iterator[OnProgress | None]:
         """A function that draws progress, on a terminal."""
         if self.as_json or not sys.stderr.isatty():
             yield None
             return
-        from headwater.backtesting.progress import bar
+        from headwater.training.progress import bar
 
-        with bar() as tick:
-            yield tick
+        with bar() as on_progress:
+            yield on_progress
 
     @contextmanager
     def working(self, activity: str) -> Iterator[None]:

@@ -31,7 +31,7 @@ def run(args: Arguments, screen: Screen) -> None:
     project = load(args.project).project
     from headwater.logs.retention import outcomes_kept
     from headwater.logs.serving_log import ServedLog
-    from headwater.serving.serve import serve
+    from headwater.serving.serve import ServeOptions, serve
     from headwater.serving.third_party.response_log import AnswerLog
 
     folder = options.data_dir(args)
@@ -44,18 +44,20 @@ def run(args: Arguments, screen: Screen) -> None:
         serving = serve(
             project,
             args.store,
-            http=args.listen,
+            listen=args.listen,
             models=args.models,
             levels=args.level,
             tokens=args.tokens,
-            forward_to=args.forward_to,
-            log=sys.stdout,
-            sample=args.log_sample,
-            served=served,
-            on_answer=None if answers is None else answers.add,
-            folder=args.data_dir,
-            trust=args.allow_pickle,
-            supervised=args.supervised,
+            data_dir=args.data_dir,
+            options=ServeOptions(
+                forward_to=args.forward_to,
+                log=sys.stdout,
+                log_sample=args.log_sample,
+                serving_log=served,
+                on_third_party=None if answers is None else answers.add,
+                allow_pickle=args.allow_pickle,
+                supervised=args.supervised,
+            ),
         )
         with serving as url:
             if args.supervised is None:
@@ -73,9 +75,9 @@ def _supervise(args: Arguments, screen: Screen) -> None:
     from headwater.serving.http.auth import check_bind
     from headwater.serving.process.child_process import Timeouts
     from headwater.serving.process.ingest_process import address
+    from headwater.serving.process.listening_socket import open_listener
     from headwater.serving.process.supervisor import Supervisor
     from headwater.serving.process.systemd import Notifier
-    from headwater.serving.process.uvicorn_server import open_listener
 
     workers = 1 if args.workers is None else args.workers
     timeouts = Timeouts(args.graceful_timeout, args.start_timeout, args.liveness_timeout)
@@ -105,12 +107,12 @@ def _specs(args: Arguments, workers: int) -> Iterator[ProcessSpec]:
     store = [f"{flag}={value}" for flag, value in (("--store", args.store), ("--data-dir", args.data_dir)) if value is not None]
     common = [f"--project={args.project}", *store, *(["--debug"] if args.debug else [])]
     models = [f"--models={args.models}"] if args.models is not None else []
-    trust = ["--allow-pickle"] if args.allow_pickle else []
+    pickles = ["--allow-pickle"] if args.allow_pickle else []
     tokens = [f"--tokens={args.tokens}"] if args.tokens is not None else []
     if args.ingest is not None:
         yield ProcessSpec("ingest", ["ingest", *common, *tokens, *shlex.split(args.ingest)])
     if args.materialize is not None:
-        yield ProcessSpec("materialize", ["materialize", "--watch", "--all", *common, *models, *trust, *shlex.split(args.materialize)])
+        yield ProcessSpec("materialize", ["materialize", "--watch", "--all", *common, *models, *pickles, *shlex.split(args.materialize)])
     levels = [f"--level={name}" for name in args.level]
     forward = [f"--forward-to={host}" for host in args.forward_to]
     logs = [
@@ -120,7 +122,7 @@ def _specs(args: Arguments, workers: int) -> Iterator[ProcessSpec]:
         *([f"--keep-outcomes={args.keep_outcomes}"] if args.keep_outcomes is not None else []),
         *(["--log-third-party"] if args.log_third_party else []),
     ]
-    own = [f"--listen={args.listen}", *logs, *models, *trust, *levels, *tokens, *forward]
+    own = [f"--listen={args.listen}", *logs, *models, *pickles, *levels, *tokens, *forward]
     for n in range(workers):
         yield ProcessSpec(f"worker {n + 1}", ["serve", *common, *own], worker=True)
 

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 def run(args: Arguments, screen: Screen) -> None:
     """Read the store, and print."""
     project = load(args.project).project
-    from headwater.definitions.arm import AS_DEFINED
+    from headwater.definitions.model_variant import AS_DEFINED
     from headwater.monitoring.status import status
 
-    result = status(project, store=args.store, folder=options.data_dir(args))
+    result = status(project, store=args.store, data_dir=options.data_dir(args))
     screen.show(_table(result), result.to_dict())
-    absent = [v for v in result.views if v.stands == "absent"]
-    behind = absent or [v for v in result.views if v.stands == "stale"]
+    absent = [v for v in result.views if v.state == "absent"]
+    behind = absent or [v for v in result.views if v.state == "stale"]
     batch = any("every" in v.freshness for v in behind)
     verb = "materialize" if batch else "ingest" if behind else "parity"
-    unmade = [p for p in result.predictions if p.stands == "absent"]
+    unmade = [p for p in result.predictions if p.state == "absent"]
     if unmade and not absent:
         level = () if unmade[0].level == AS_DEFINED else ("--level", unmade[0].level)
         screen.next("headwater", "materialize", unmade[0].model, *level, "--project", args.project, *options.same_store(args))
@@ -48,21 +48,23 @@ def _table(result: Status) -> RenderableType:
         accepted = s.counts.get("accepted", 0) + s.counts.get("released", 0)
         numbers = (accepted, s.counts.get("late", 0), s.held, sum(s.dead.values()), s.archived)
         streams.add_row(name, f"{s.commits:,}", _age(s.behind(result.now)), *(f"{n:,}" for n in numbers))
-    views = Table("view", "freshness", "stands", "age", "cut", "keys", "size", box=box.SIMPLE_HEAD, show_edge=False)
+    views = Table("view", "freshness", "state", "age", "cut", "keys", "size", box=box.SIMPLE_HEAD, show_edge=False)
     for v in result.views:
-        cut = "" if v.T is None else clock.moment(v.T).isoformat()
-        views.add_row(v.view, v.freshness, v.stands, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes))
-    ahead = Table("predictions", "level", "by", "made", "stands", "age", "cut", "keys", "version", box=box.SIMPLE_HEAD, show_edge=False)
+        cut = "" if v.T is None else clock.timestamp(v.T).isoformat()
+        views.add_row(v.view, v.freshness, v.state, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes))
+    predictions = Table(
+        "predictions", "level", "by", "made", "state", "age", "cut", "keys", "version", box=box.SIMPLE_HEAD, show_edge=False
+    )
     for p in result.predictions:
-        cut = "" if p.T is None else clock.moment(p.T).isoformat()
-        ahead.add_row(p.model, p.level, ", ".join(p.by), p.freshness, p.stands, _age(p.age), cut, f"{p.keys:,}", p.version)
+        cut = "" if p.T is None else clock.timestamp(p.T).isoformat()
+        predictions.add_row(p.model, p.level, ", ".join(p.by), p.freshness, p.state, _age(p.age), cut, f"{p.keys:,}", p.version)
     refused = [Text(f"refused by {s.source}: {n:,} {reason}") for s in result.streams for reason, n in s.dead.items()]
     uncompared = {s.source: s.clock.removeprefix("not compared: ") for s in result.streams if s.clock and s.clock != "compared"}
     clocks = [f"source {source}: the wall clock is not compared with that of its broker: {why}" for source, why in uncompared.items()]
     return Group(
         *([streams] if result.streams else []),
         views,
-        *([ahead] if result.predictions else []),
+        *([predictions] if result.predictions else []),
         *refused,
         *(Text(line) for line in clocks),
         Text(f"the store takes {_size(result.size)}"),

@@ -1,4 +1,4 @@
-"""Maintain an online store: drop expired state, back it up, restore it, or list refused records."""
+"""Maintain an online store: drop expired state, back it up, restore it, migrate it, or list refused records."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def repair(args: Arguments, screen: Screen) -> None:
     from headwater.ingestion.repair_clock import repair_clock
 
     with screen.working("setting streams back to the present"):
-        repairs = repair_clock(load(args.project).project, store=args.store, folder=options.data_dir(args))
+        repairs = repair_clock(load(args.project).project, store=args.store, data_dir=options.data_dir(args))
     rows = [
         {
             "source": repair.source,
@@ -105,6 +105,30 @@ def repair(args: Arguments, screen: Screen) -> None:
         lacking = f"; incomplete, since the archive lacks events: {', '.join(repair.incomplete)}" if repair.incomplete else ""
         lines.append(f"{subject}{again}{lacking}")
     screen.show("\n".join(lines) or "no stream is ahead of the clock", {"repaired": rows})
+    screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
+
+
+def migrate(args: Arguments, screen: Screen) -> None:
+    """Migrate a store of an older version in place."""
+    from headwater.jobs.migrate_store import migrate_store
+
+    project, backup = load(args.project).project, None if args.backup is None else Path(args.backup)
+    planned = migrate_store(project, store=args.store, dry_run=True)
+    record = {"before": planned.before, "after": planned.after, "keys": planned.keys, "dry_run": args.dry_run}
+    keys = "".join(f"\n  {step}: {count:,} keys" for step, count in planned.keys.items())
+    if planned.before == planned.after:
+        screen.show(f"the store has format {planned.after}, which this version reads", record)
+        return
+    if args.dry_run:
+        screen.show(f"would migrate the store from format {planned.before} to {planned.after}{keys}", record)
+        return
+    way_back = f"A backup is written to {backup} first" if backup else "Without --backup there is no way back to the older version"
+    if not options.confirmed(args, f"The store is migrated to format {planned.after}{keys}\n{way_back}. Migrate it?"):
+        screen.say("nothing was migrated")
+        return
+    with screen.working("migrating"):
+        done = migrate_store(project, store=args.store, backup=backup)
+    screen.show(f"migrated the store from format {done.before} to {done.after}{keys}", {**record, "keys": done.keys})
     screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
 
 
@@ -152,6 +176,18 @@ COMMAND = Actions(
             [_FOLDER, *_COMMON, *options.confirmation("restored"), *options.as_json()],
             help="Write a backup into an empty store. Ingestion goes on from the offsets in it.",
             summary="write a backup into an empty store",
+        ),
+        "migrate": Verb(
+            migrate,
+            [
+                *_COMMON,
+                option("--backup", metavar="FOLDER", help="first write a backup into this new folder: the way back to the older version"),
+                *options.confirmation("converted"),
+                *options.as_json(),
+            ],
+            help="Convert a store of an older version to this version's format, in place. Stop all processes that use it first; run it again "
+            "after an interruption.",
+            summary="convert a store of an older version",
         ),
         "refused": Verb(
             refused_records,

@@ -24,23 +24,22 @@ def run(args: Arguments, screen: Screen) -> None:
         raise UsageError("--output writes a folder that is not served; leave out --no-promote")
     loaded = load(args.project)
     model, level = loaded.project.model(args.model), loaded.level(args.level)
-    until, holdout = options.moment(args.as_of, "--as-of"), options.moment(args.holdout, "--holdout")
+    until, holdout = options.timestamp(args.as_of, "--as-of"), options.timestamp(args.holdout, "--holdout")
     from headwater.models.registry import ModelRegistry
     from headwater.training.train import train
 
     registry = ModelRegistry(args.models)
     options.output(args.output or registry.folder, "--output" if args.output else "--models", folder=True)
-    with screen.progress() as tick:
+    with screen.progress() as on_progress:
         trained = train(
             model,
             level=level,
             level_name=args.level,
-            until=until,
+            as_of=until,
             holdout=holdout,
             seed=args.seed,
-            memory=args.memory,
-            tick=tick,
             from_log=options.log_of(args),
+            resources=options.resources(args, on_progress),
         )
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
     if args.output:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from headwater.definitions.base import Definition, check_name
+from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration, Window, as_window
 from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.definitions.secondary_key import DEFAULT_KEYS, SecondaryKey, secondary_key

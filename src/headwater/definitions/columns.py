@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from headwater.definitions.base import is_expr
+from headwater.definitions.definition import is_expr
 from headwater.errors import DefinitionError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from headwater.definitions.base import Definition
+from headwater.definitions.definition import Definition
 from headwater.definitions.spelling import spelled
 from headwater.definitions.urls import checked_options, is_url, place, store_of
 from headwater.errors import DataError, DefinitionError, read_error

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from headwater.definitions.base import check_name
 from headwater.definitions.columns import Selection, output_name, root_columns
+from headwater.definitions.definition import check_name
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.request_feature import RequestFeature
@@ -63,8 +63,8 @@ def enrich(
         raise DefinitionError(f"{subject}: features is {features!r}; give a list of feature views, single features and request features")
     if source.changes is not None:
         raise DefinitionError(
-            f"{subject}: {source.name!r} has changes={source.changes!r}, and an event that is taken back has no one time at which to ask for features; "
-            "enrich a source of the images after a change (filter=), or aggregate this one itself"
+            f"{subject}: {source.name!r} has changes={source.changes!r}, and a retracted event has no single request time for features; "
+            "enrich a source of the images after a change (filter=), or aggregate this source itself"
         )
     for member in features:
         if not isinstance(member, FeatureView | FeatureRef | RequestFeature):
@@ -75,7 +75,7 @@ def enrich(
     service = FeatureService(name, features)
     if service.not_in_training:
         raise DefinitionError(
-            f"{subject}: a third party says {', '.join(service.not_in_training)}, and has no history=; nothing says what it was for past events"
+            f"{subject}: from a third party without history=, so past values are not known: {', '.join(service.not_in_training)}; give it history="
         )
     enriched = dataclasses.replace(
         source,

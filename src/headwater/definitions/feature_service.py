@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from headwater.definitions.base import Definition, check_name
+from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import RequestFeature, RequestField
@@ -178,8 +178,8 @@ class FeatureService(Definition):
             return self
         if not self._kept:
             raise DefinitionError(
-                f"feature service {self.name!r}: none of its features is in training, since a third party says all of them and has no history=; "
-                "serve it, and give it what was recorded, or add features that are known of the past"
+                f"feature service {self.name!r}: no feature can be trained on: all come from third parties without history=. Serve it "
+                "with --log-third-party, and give the recorded responses as history=, or add other features"
             )
         return FeatureService(self.name, self._kept)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -13,12 +11,12 @@ from functools import cached_property
 from typing import ClassVar, Literal, Union
 
 from headwater.definitions.aggregate import Aggregation, Windows
-from headwater.definitions.base import Definition, HeadwaterWarning, canonical, check_name
 from headwater.definitions.columns import output_name
+from headwater.definitions.definition import Definition, check_name, fingerprint_of
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
 from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.source import EnrichedHistory, Source
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DefinitionError, HeadwaterWarning, nearest
 
 LIFETIME = Window(None)
 
@@ -171,7 +169,15 @@ class FeatureView(Definition):
             self.ttl is not None,  # then the time of the last event is kept too
             self.freshness.state if streams else self.freshness,
         )
-        return hashlib.sha256(json.dumps(canonical(state_definition), sort_keys=True).encode()).hexdigest()[:16]
+        return fingerprint_of(state_definition)
+
+    @cached_property
+    def record_group(self) -> str:
+        """16 hexadecimal digits that name a group of records in an online store: the views of a group share one record per key.
+
+        Streaming views of one source and the same keys share a group. A batch view has its own, since each cut rewrites its records.
+        """
+        return self.tiles_fingerprint if self.freshness.scheduled else fingerprint_of(("records", self.source.name, self.keys))
 
     def values_fingerprint(self, features: Sequence[Feature]) -> str:
         """16 hexadecimal digits of all that decides the values of these features but for how fresh they are, and of nothing else.
@@ -185,7 +191,7 @@ class FeatureView(Definition):
         }
         events = _reading(self.source, read, without_history=True, without_stream=True)
         value_definition = (self.name, events, self.keys, filled, [(f.name, *_state(f)) for f in features], self.ttl)
-        return hashlib.sha256(json.dumps(canonical(value_definition), sort_keys=True).encode()).hexdigest()[:16]
+        return fingerprint_of(value_definition)
 
     @property
     def read_columns(self) -> frozenset[str]:
@@ -243,7 +249,7 @@ class FeatureView(Definition):
     def _but(self, **fields: object) -> FeatureView:
         """A copy with other fields. It is not checked again, since that would repeat the warnings."""
         copied = copy.copy(self)
-        for name in ("fingerprint", "tiles_fingerprint"):
+        for name in ("fingerprint", "tiles_fingerprint", "record_group"):
             copied.__dict__.pop(name, None)
         for name, value in fields.items():
             object.__setattr__(copied, name, value)
@@ -280,7 +286,7 @@ class FeatureView(Definition):
             if not isinstance(key, str) or not key:
                 raise DefinitionError(f"{subject}: {key!r} is not a key; keys are names of columns of the source")
         if len(set(self.keys)) != len(self.keys):
-            raise DefinitionError(f"{subject}: a key stands twice in {list(self.keys)}")
+            raise DefinitionError(f"{subject}: a key is repeated in {list(self.keys)}")
         known = self.source.columns
         for key in self.keys:
             if known is not None and key not in known:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
-from headwater.definitions.base import Definition
+from headwater.definitions.definition import Definition
 from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, check_timezone, micros, text
 from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError
@@ -156,7 +156,7 @@ class OnRequest(FreshnessBase):
     state = "stream"  # a request reads the state that a stream keeps
 
     def __str__(self) -> str:
-        return "at the moment of asking"
+        return "at request time"
 
     @property
     def worst_age(self) -> int:
@@ -287,10 +287,10 @@ def measured(ages: Sequence[Duration | None], *, cuts: Sequence[Duration] | None
     as old as 4 measured ages, the median 2s, 25.0% of them not there
     """
     if isinstance(ages, str | timedelta) or not len(ages):
-        raise DefinitionError("measured(ages=) takes a sequence of at least one duration, such as the ages in a served log")
+        raise DefinitionError("measured(ages=) takes a sequence of at least one duration, such as the ages in a serving log")
     ages_in_micros = tuple(None if a is None else micros(a, "a measured age") for a in ages)
     if all(a is None for a in ages_in_micros):
-        raise DefinitionError("measured(ages=) has no age but None, so no value was ever there; say never()")
+        raise DefinitionError("every age of measured(ages=) is None, so no value was ever available; use never()")
     if cuts is None:
         return Measured(ages_in_micros, None, seed)
     if isinstance(cuts, str | timedelta) or len(cuts) != len(ages):
@@ -314,6 +314,11 @@ def from_data(data: Mapping[str, Any]) -> Freshness:
     if data["kind"] == Measured.kind:
         return Measured((arguments["median"], arguments["worst"]), None, 0)
     return next(kind for kind in (Batch, Streaming, OnRequest, Never) if kind.kind == data["kind"])(**arguments)
+
+
+def is_freshness(value: object) -> TypeGuard[Freshness]:
+    """Whether a value is a freshness, as `batch(...)` and its like make it."""
+    return isinstance(value, FreshnessBase)
 
 
 def check_freshness(value: object, subject: str) -> None:

@@ -12,8 +12,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from headwater.definitions.aggregation import latest
-from headwater.definitions.base import check_name
 from headwater.definitions.columns import DTYPES
+from headwater.definitions.definition import check_name
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_view import FeatureRef, FeatureView, ThirdPartyFeatures
 from headwater.definitions.freshness import on_request
@@ -162,7 +162,7 @@ class HttpFeatures(ThirdPartyFeatures):
                     f"{subject}: the url has a place for {name!r}, which request does not name; {nearest(name, self.request)}"
                 )
         if re.search(r"[{}\s]", PLACE.sub("", self.url)):
-            raise DefinitionError(f"{subject}: url is {self.url!r}; quote spaces and braces that are no places for a field")
+            raise DefinitionError(f"{subject}: url is {self.url!r}; percent-encode spaces, and braces that are not placeholders of a field")
 
     def _check_headers(self, subject: str) -> None:
         for name, value in self.headers.items():
@@ -230,7 +230,7 @@ def _column(name: str, declared: object, subject: str) -> tuple[str, type]:
     path, dtype = declared if isinstance(declared, tuple) and len(declared) == 2 else (name, declared)
     _check_column(name, dtype, subject)
     if not isinstance(path, str) or not all(path.split(".")):
-        raise DefinitionError(f"{subject}: {name!r} stands at {path!r}; give names divided by dots, such as 'risk.score'")
+        raise DefinitionError(f"{subject}: {name!r} has the path {path!r}; give names separated by dots, such as 'risk.score'")
     assert isinstance(dtype, type)
     return path, dtype
 

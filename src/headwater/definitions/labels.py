@@ -7,9 +7,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.base import Definition, check_name
 from headwater.definitions.columns import Selection, check_selection, output_name, root_columns
 from headwater.definitions.connectors import Table, as_table
+from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration, Window, check_timezone, micros, text
 from headwater.definitions.source import Source, check_known
 from headwater.definitions.spelling import spelled

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from headwater.definitions.base import Definition
+from headwater.definitions.definition import Definition
+from headwater.definitions.deprecated_keywords import RenamedAttribute
 from headwater.definitions.durations import Duration, text
 from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
 from headwater.definitions.feature_service import Enriched, FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, OnRequest, batch, check_freshness, kind_of, never, on_request
+from headwater.definitions.freshness import Freshness, OnRequest, batch, check_freshness, is_freshness, kind_of, never, on_request
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed, check_predictions
-from headwater.definitions.precomputed_members import members_ahead
+from headwater.definitions.precomputed_members import precomputed_members
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, UsageError
@@ -112,10 +113,12 @@ class Level(Definition):
     def _given(self) -> Mapping[Source | Labels, Duration]:
         return cast("Mapping[Source | Labels, Duration]", self.known_after)
 
-    def scoring(self, model: Model) -> Precomputed | None:
+    def precomputed(self, model: Model) -> Precomputed | None:
         """How the model's predictions are precomputed at this level; None where they are computed on request."""
         predictions = model.predictions if self.predictions is None else self.predictions
         return predictions if isinstance(predictions, Precomputed) else None
+
+    scoring = RenamedAttribute("precomputed")
 
     def service(self, model: Model) -> FeatureService:
         """The model's feature service with every view as fresh as this level says: what serves the level, under the same names.
@@ -132,10 +135,10 @@ class Level(Definition):
 
     def feature_names(self, model: Model) -> tuple[str, ...]:
         """The features that a prediction is made of at this level, in order: all, or those that can be known before a request comes."""
-        scoring = self.scoring(model)
-        if scoring is None or scoring.on_request:
+        precomputed = self.precomputed(model)
+        if precomputed is None or precomputed.on_request:
             return model.features.feature_names
-        return tuple(name for member in members_ahead(model, scoring) for name in names_of(member))
+        return tuple(name for member in precomputed_members(model, precomputed) for name in names_of(member))
 
     def retrieval(self, model: Model) -> FeatureService | None:
         """The service that a ranking's candidates are retrieved from, at this level's freshness; None where each request brings its own.
@@ -150,16 +153,16 @@ class Level(Definition):
         soon = [source.name for source in service.sources if source in self.known_after]
         if soon:
             raise UsageError(
-                f"a level with known_after={{{soon[0]}: ...}} is for backtests: served events are known when they come, and no level changes "
-                "that. Bring them sooner, say so in the source, and leave known_after out"
+                f"a level with known_after={{{soon[0]}: ...}} is for backtests only: a served event is known when it arrives. Make it "
+                "arrive sooner, set known_after of the source, and leave it out of the level"
             )
         return service.changed(lambda view: view.at(self.freshness(view)))
 
     def kind(self, model: Model) -> str:
         """`batch` or `real-time`, by the one-hour rule; precomputed predictions are as old as their cut."""
-        scoring = self.scoring(model)
-        if scoring is not None:
-            return kind_of([scoring.freshness])
+        precomputed = self.precomputed(model)
+        if precomputed is not None:
+            return kind_of([precomputed.freshness])
         return kind_of([self.freshness(v) for v in model.features.views])
 
     def describe(self, model: Model) -> str:
@@ -167,10 +170,10 @@ class Level(Definition):
         by_view = {v.name: self.freshness(v) for v in model.features.views}
         kinds = set(by_view.values())
         words = str(next(iter(kinds))) if len(kinds) == 1 else "; ".join(f"{name}: {f}" for name, f in by_view.items())
-        scoring = self.scoring(model)
-        ahead = "" if scoring is None else f"; predictions precomputed {scoring.freshness} for {', '.join(scoring.keys)}"
+        precomputed = self.precomputed(model)
+        lookup = "" if precomputed is None else f"; predictions precomputed {precomputed.freshness} for {', '.join(precomputed.keys)}"
         soon = "".join(f"; {'outcomes of ' * isinstance(s, Labels)}{s.name} known after {d}" for s, d in self.known_after.items())
-        return (words or "no view is read") + ahead + soon
+        return (words or "no view is read") + lookup + soon
 
     def reads_history(self, model: Model) -> bool:
         """Whether any event can count at this level."""
@@ -188,6 +191,15 @@ def _check_labels(labels: Labels, soon: str) -> None:
             f"Level: known_after of {labels.name!r} is {soon}, and its outcome is only settled {text(labels.label.horizon)} after the request; "
             "give that or more, or a shorter within= to the outcome"
         )
+
+
+def as_level(level: Level | Freshness) -> Level:
+    """A level; a bare freshness is that of every view.
+
+    >>> as_level(batch("1d")) == Level(batch("1d"))
+    True
+    """
+    return Level(level) if is_freshness(level) else cast("Level", level)
 
 
 @spelled

@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
 
-from headwater.definitions.base import Definition, check_name
 from headwater.definitions.columns import output_name
+from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView

@@ -15,14 +15,14 @@ def items_of(model: Model) -> tuple[str, ...]:
     return () if model.ranking is None else (model.ranking.item,)
 
 
-def views_ahead(model: Model, scoring: Precomputed) -> tuple[FeatureView, ...]:
+def precomputed_views(model: Model, precomputed: Precomputed) -> tuple[FeatureView, ...]:
     """The views that a job can read: those of its keys alone, in a ranking also of the candidates."""
-    known = {*scoring.keys, *items_of(model)}
+    known = {*precomputed.keys, *items_of(model)}
     views = (view for service in model.services for view in service.views)
     return tuple({id(v): v for v in views if all(v.request_key(key) in known for key in v.keys)}.values())
 
 
-def made_ahead(member: Member, views: Sequence[FeatureView], items: Sequence[str] = ()) -> bool:
+def precomputable(member: Member, views: Sequence[FeatureView], items: Sequence[str] = ()) -> bool:
     """Whether a job knows this feature: it reads these views alone, and no field of a request but the item of a ranking."""
     if isinstance(member, RequestFeature):
         return set(member.fields) <= set(items) and bool(member.inputs) and all(ref.view in views for ref in member.inputs.values())
@@ -31,7 +31,7 @@ def made_ahead(member: Member, views: Sequence[FeatureView], items: Sequence[str
     return (member.view if isinstance(member, FeatureRef) else member) in views
 
 
-def members_ahead(model: Model, scoring: Precomputed) -> list[Member]:
+def precomputed_members(model: Model, precomputed: Precomputed) -> list[Member]:
     """The features that a job knows, in order."""
-    views, items = views_ahead(model, scoring), items_of(model)
-    return [member for member in model.features.features if made_ahead(member, views, items)]
+    views, items = precomputed_views(model, precomputed), items_of(model)
+    return [member for member in model.features.features if precomputable(member, views, items)]

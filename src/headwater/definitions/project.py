@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from headwater.definitions.arm import AS_DEFINED, Arm
-from headwater.definitions.base import Definition, check_name
+from headwater.definitions.definition import Definition, check_name
+from headwater.definitions.deprecated_keywords import RenamedAttribute
+from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.freshness import Freshness
 from headwater.definitions.http_features import HttpFeatures
-from headwater.definitions.level import Level
+from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
+from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.source import Source
 from headwater.errors import DefinitionError, UsageError, nearest
 
@@ -27,7 +30,8 @@ class Project(Definition):
         name: letters, digits and single underscores.
         models: at least one.
         levels: named levels. Every model is served at each of them that can be served, besides its own definition; a backtest from the
-            command line compares them, and the usual ladder where none are given.
+            command line compares them, and the usual ladder where none are given. A bare freshness is a level too.
+        evaluation: how the models are judged, from Python and from the command line.
 
     Raises:
         DefinitionError: two models, views or sources that share a name and differ; a level that is not a Level.
@@ -35,7 +39,8 @@ class Project(Definition):
 
     name: str
     models: Sequence[Model]
-    levels: Mapping[str, Level] = field(default_factory=dict)
+    levels: Mapping[str, Level | Freshness] = field(default_factory=dict)
+    evaluation: Evaluation | None = field(default=None, metadata={"fingerprint": False})
 
     def __post_init__(self) -> None:
         check_name(self.name, "a project")
@@ -48,21 +53,31 @@ class Project(Definition):
         object.__setattr__(self, "models", tuple(self.models))
         if not isinstance(self.levels, Mapping):
             raise DefinitionError(f"project {self.name!r}: levels is {self.levels!r}; give a mapping from names to Levels")
-        object.__setattr__(self, "levels", dict(self.levels))
+        object.__setattr__(self, "levels", {name: as_level(level) for name, level in self.levels.items()})
+        if self.evaluation is not None and not isinstance(self.evaluation, Evaluation):
+            raise DefinitionError(f"project {self.name!r}: evaluation is {self.evaluation!r}; give hw.Evaluation(split=..., metrics=...)")
         if AS_DEFINED in self.levels:
             raise DefinitionError(f"project {self.name!r}: a level is named {AS_DEFINED!r}, as each model's own is; rename it")
-        for level_name, level in self.levels.items():
-            Arm(level_name, self.models[0], level)  # which checks the type of the level
+        for level_name, level in self.named_levels.items():
+            ModelVariant(level_name, self.models[0], level)  # which checks the type of the level
         _distinct(self.models, "models")
         _distinct(self.views, "feature views")
         _distinct(_unique([http for model in self.models for http in model.features.http_features]), "third-party features")
         _distinct(self.sources, "sources")
 
     @cached_property
-    def arms(self) -> tuple[Arm, ...]:
+    def variants(self) -> tuple[ModelVariant, ...]:
         """Every model as defined, and at each level."""
-        every = {AS_DEFINED: Level(), **self.levels}
-        return tuple(Arm(name, model, level) for model in self.models for name, level in every.items())
+        every = {AS_DEFINED: Level(), **self.named_levels}
+        return tuple(ModelVariant(name, model, level) for model in self.models for name, level in every.items())
+
+    arms = RenamedAttribute("variants")
+    arm = RenamedAttribute("variant")
+
+    @property
+    def named_levels(self) -> Mapping[str, Level]:
+        """The levels, each as a `Level`."""
+        return cast("Mapping[str, Level]", self.levels)
 
     @property
     def views(self) -> tuple[FeatureView, ...]:
@@ -74,9 +89,9 @@ class Project(Definition):
         """Every source that a view reads, those below an enriched one included."""
         return _unique([source for model in self.models for source in model.sources])
 
-    def arm(self, model: str | None = None, level: str | None = None) -> Arm:
+    def variant(self, model: str | None = None, level: str | None = None) -> ModelVariant:
         """The model of that name (or the only one) at the level of that name (or as defined)."""
-        mine = {arm.name: arm for arm in self.arms if arm.model is self.model(model)}
+        mine = {variant.name: variant for variant in self.variants if variant.model is self.model(model)}
         name = AS_DEFINED if level is None else level
         if name not in mine:
             raise UsageError(f"project {self.name!r} has no level {name!r}; {nearest(name, mine)}")

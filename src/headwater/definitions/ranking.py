@@ -1,4 +1,4 @@
-"""The task of putting candidates in order: whose list it is, what stands in it, and where candidates come from."""
+"""The task of putting candidates in order: whose list it is, its items, and where candidates come from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from headwater.definitions.base import Definition
+from headwater.definitions.definition import Definition
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.functions import FUNCTIONS
@@ -47,7 +47,7 @@ class Ranking(Definition):
                 raise DefinitionError(f"Ranking({role}={name!r}): give the name of a column of the request")
         if self.group == self.item:
             raise DefinitionError(
-                f"Ranking: {self.group!r} is both group and item; the group names a list, such as 'request', and the item what stands in it"
+                f"Ranking: {self.group!r} is both group and item; the group identifies a list, such as 'request', and the item an entry of it"
             )
         if isinstance(self.candidates, str | FeatureRef) or not isinstance(self.candidates, Sequence):
             raise DefinitionError(
@@ -58,7 +58,7 @@ class Ranking(Definition):
             self._check_candidate(candidate)
         names = [ref.name for ref in self.candidates]
         if len(set(names)) < len(names):
-            raise DefinitionError(f"Ranking: a feature stands twice among the candidates {names}")
+            raise DefinitionError(f"Ranking: a feature is repeated among the candidates {names}")
 
     def __str__(self) -> str:
         among = f", candidates from {', '.join(ref.name for ref in self.candidates)}" if self.candidates else ""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
+
+from headwater import clock
 
 WIDTH = 100
 LINES = 12
@@ -69,7 +72,7 @@ def brief(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if type(value) is int and _FIRST <= value < _LAST:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)).isoformat()
+        return clock.timestamp(value).isoformat()
     if isinstance(value, timedelta):
         from headwater.definitions.durations import text
 
@@ -110,32 +113,41 @@ def _table(value: object) -> str:
 
 
 def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> str:
-    shown = [item for item, _ in zip(items, range(_ITEMS), strict=False)]
+    shown = list(itertools.islice(items, _ITEMS))
     more = [f"and {size - _ITEMS} more"] if size > _ITEMS else []
     return cut(opening + ", ".join([*shown, *more]) + closing, _PART)
 
 
 def _fields(value: object) -> list[str]:
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return []
     field_texts = []
-    for number, field in enumerate(f for f in dataclasses.fields(value) if f.repr):
-        mine = getattr(value, field.name)
-        if _left_out(field, mine):
+    for number, (name, default) in enumerate(_defaults(value).items()):
+        mine = getattr(value, name)
+        if _left_out(default, mine):
             continue
-        field_text = "..." if field.name in _SECRET and isinstance(mine, str) else brief(mine)
-        field_texts.append(field_text if number == 0 else f"{field.name}={field_text}")
+        field_text = "..." if name in _SECRET and isinstance(mine, str) else brief(mine)
+        field_texts.append(field_text if number == 0 else f"{name}={field_text}")
     return field_texts
 
 
-def _left_out(field: dataclasses.Field[object], value: object) -> bool:
+def _defaults(value: object) -> dict[str, object]:
+    """The fields that a repr shows, with their defaults, or MISSING: of a dataclass or of a struct of msgspec."""
+    names = getattr(type(value), "__struct_fields__", ())
+    if names:
+        defaults = getattr(type(value), "__struct_defaults__", ())
+        return dict(zip(names, (*[dataclasses.MISSING] * (len(names) - len(defaults)), *defaults), strict=True))
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return {}
+    return {field.name: field.default for field in dataclasses.fields(value) if field.repr}
+
+
+def _left_out(default: object, value: object) -> bool:
     """Whether a field says nothing: it has its default, or is None or empty."""
     if value is None or (isinstance(value, Mapping | list | tuple | AbstractSet | str) and not value):
         return True
     polars = sys.modules.get("polars")
     if polars is not None and isinstance(value, polars.Expr | polars.DataFrame | polars.Series | polars.LazyFrame):
         return False
-    return field.default is not dataclasses.MISSING and type(value) is type(field.default) and bool(value == field.default)
+    return default is not dataclasses.MISSING and type(value) is type(default) and bool(value == default)
 
 
 def cut(text: str, most: int) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from headwater.definitions.base import Definition, check_name
 from headwater.definitions.columns import DTYPES
+from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.feature_view import FeatureRef
 from headwater.errors import DefinitionError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from headwater.definitions.base import Definition
+from headwater.definitions.definition import Definition
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.spelling import spelled
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text

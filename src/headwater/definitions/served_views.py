@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from headwater.definitions.arm import AS_DEFINED, Arm
-from headwater.definitions.base import canonical
+from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import on_request
 from headwater.definitions.model import Precomputed
+from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.view_refusals import refusals
 from headwater.errors import UsageError, nearest
@@ -32,44 +30,46 @@ class StoredView:
         return self.view.name if AS_DEFINED in self.levels else f"{self.view.name}@{self.levels[0]}"
 
 
-def backtest_only(arm: Arm) -> str | None:
-    """Why nothing can serve an arm, so that only a backtest replays it; None where it can be served.
+def backtest_only(variant: ModelVariant) -> str | None:
+    """Why nothing can serve a variant, so that only a backtest replays it; None where it can be served.
 
     Where predictions are precomputed, a job reads the history, and no view has to be kept, unless predictions on request stand in.
     """
-    soon = [source.name for source in arm.model.sources if source in arm.level.known_after]
+    soon = [source.name for source in variant.model.sources if source in variant.level.known_after]
     if soon:
-        return f"known_after of {soon[0]} asks what a backtest would make of events known sooner or later: served ones are known when they come"
-    http_freshness = [(http.name, arm.level.freshness(http.view)) for http in arm.model.features.http_features]
+        return f"known_after of {soon[0]} is for backtests only: a served event is known when it arrives"
+    http_freshness = [(http.name, variant.level.freshness(http.view)) for http in variant.model.features.http_features]
     other = [
-        f"third-party features {name} at {freshness} is how a backtest asks"
+        f"third-party features {name} at {freshness} are for backtests only"
         for name, freshness in http_freshness
         if freshness != on_request()
     ]
     if other:
-        return f"{other[0]}: a request asks them when it comes"
-    scoring, views = arm.scoring, [view.root for service in arm.services for view in service.views]
-    if scoring is not None and not scoring.freshness.scheduled:
-        return f"its predictions are precomputed {scoring.freshness}, and a job computes them at cuts: precomputed(hw.batch(...))"
-    if scoring is not None and not scoring.on_request:
+        return f"{other[0]}: a service requests them with each prediction"
+    precomputed, views = variant.precomputed, [view.root for service in variant.services for view in service.views]
+    if precomputed is not None and not precomputed.freshness.scheduled:
+        return f"its predictions are precomputed {precomputed.freshness}, and a job computes them at cuts: precomputed(hw.batch(...))"
+    if precomputed is not None and not precomputed.on_request:
         unmade = (view for view in views if not view.freshness.servable)
-        return next((f"view {view.name} at {view.freshness} is how a backtest asks, not how values are made" for view in unmade), None)
+        return next(
+            (f"view {view.name} at {view.freshness} is for backtests only: no job and no stream computes it" for view in unmade), None
+        )
     refused = refusals(views)
     return refused[0] if refused else next(filter(None, map(_unfed, views)), None)
 
 
-def served(project: Project) -> tuple[Arm, ...]:
-    """The arms of a project that can be served: each model as defined, and at the levels that are not for backtests alone."""
-    return tuple(arm for arm in project.arms if arm.name == AS_DEFINED or backtest_only(arm) is None)
+def served(project: Project) -> tuple[ModelVariant, ...]:
+    """The variants of a project that can be served: each model as defined, and at the levels that are not for backtests alone."""
+    return tuple(variant for variant in project.variants if variant.name == AS_DEFINED or backtest_only(variant) is None)
 
 
 def replayed(project: Project) -> Mapping[str, Mapping[str, str]]:
     """By level and model, why it is for backtests alone."""
     reasons: dict[str, dict[str, str]] = {}
-    for arm in project.arms:
-        why = None if arm.name == AS_DEFINED else backtest_only(arm)
+    for variant in project.variants:
+        why = None if variant.name == AS_DEFINED else backtest_only(variant)
         if why is not None:
-            reasons.setdefault(arm.name, {})[arm.model.name] = why
+            reasons.setdefault(variant.name, {})[variant.model.name] = why
     return reasons
 
 
@@ -80,11 +80,11 @@ def stored(project: Project) -> tuple[StoredView, ...]:
     and stand here once: the first that is named.
     """
     levels: dict[FeatureView, list[str]] = {view.root: [AS_DEFINED] for view in project.views}
-    for arm in served(project):
-        if arm.name != AS_DEFINED and (arm.scoring is None or arm.scoring.on_request):
-            for view in (view for service in arm.services for view in service.views_within):
+    for variant in served(project):
+        if variant.name != AS_DEFINED and (variant.precomputed is None or variant.precomputed.on_request):
+            for view in (view for service in variant.services for view in service.views_within):
                 names = levels.setdefault(view.root, [])
-                names.extend([] if arm.name in names else [arm.name])
+                names.extend([] if variant.name in names else [variant.name])
     by_fingerprint: dict[str, StoredView] = {}
     for view, names in levels.items():
         by_fingerprint.setdefault(view.tiles_fingerprint, StoredView(view, tuple(names)))
@@ -117,36 +117,36 @@ def _unfed(view: FeatureView) -> str | None:
     return None
 
 
-def fingerprint(arm: Arm, namespace: str = "") -> str:
-    """16 hexadecimal digits of all that shapes the scores of an arm but for the fitted model: what a store tells them apart by.
+def fingerprint(variant: ModelVariant, namespace: str = "") -> str:
+    """16 hexadecimal digits of all that shapes the scores of a variant but for the fitted model: what a store tells them apart by.
 
-    namespace: of the arm's project in the store.
+    namespace: of the variant's project in the store.
     """
-    scoring = scoring_of(arm)
+    precomputed = precomputed_of(variant)
     identity = (
         "scores",
-        arm.model.name,
-        arm.model.task,
-        [service.fingerprint for service in arm.services],
-        scoring.freshness,
-        scoring.keys,
+        variant.model.name,
+        variant.model.task,
+        [service.fingerprint for service in variant.services],
+        precomputed.freshness,
+        precomputed.keys,
     )
     whole = (*identity, namespace) if namespace else identity
-    return hashlib.sha256(json.dumps(canonical(whole), sort_keys=True).encode()).hexdigest()[:16]
+    return fingerprint_of(whole)
 
 
-def scoring_of(arm: Arm) -> Precomputed:
-    """How an arm's predictions are precomputed.
+def precomputed_of(variant: ModelVariant) -> Precomputed:
+    """How a variant's predictions are precomputed.
 
     Raises:
         UsageError: they are made on request, or only a backtest can make them.
     """
-    scoring = arm.scoring
-    if scoring is None:
+    precomputed = variant.precomputed
+    if precomputed is None:
         raise UsageError(
-            f"model {arm.model.name!r} at level {arm.name!r} is predicted on request; give the level predictions=hw.precomputed(freshness, keys=[...])"
+            f"model {variant.model.name!r} at level {variant.name!r} is predicted on request; give the level predictions=hw.precomputed(freshness, keys=[...])"
         )
-    why = backtest_only(arm)
+    why = backtest_only(variant)
     if why is not None:
-        raise UsageError(f"model {arm.model.name!r} at level {arm.name!r} is for backtests only: {why}")
-    return scoring
+        raise UsageError(f"model {variant.model.name!r} at level {variant.name!r} is for backtests only: {why}")
+    return precomputed

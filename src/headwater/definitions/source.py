@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
-from headwater.definitions.base import Definition, check_name
 from headwater.definitions.columns import Selection, check_selection, output_name
 from headwater.definitions.connectors import Table, as_table
+from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration, check_timezone, micros, text
 from headwater.definitions.streams import Stream, check_stream
 from headwater.errors import DefinitionError
@@ -29,6 +29,15 @@ class _StoredName(str):
     """A name that a store keeps a source by, which no definition can have."""
 
     __slots__ = ()
+
+
+class _NotDeclared(str):
+    """The `known_after` of a source that does not give any."""
+
+    __slots__ = ()
+
+
+_AT_ONCE = _NotDeclared("0s")
 
 
 class EnrichedHistory(Definition):
@@ -57,7 +66,8 @@ class Source(Definition):
             refused where the table has timestamps later than the event is known at.
         filter: a row-wise polars expression over the table's columns; rows where it is not true are left out.
         known_at_field: the column with the time from which the event could be read.
-        known_after: how long after its event time an event can be read, where no column says.
+        known_after: how long after its event time an event can be read, where no column says. Give it where timestamps were rounded down
+            (a table of daily totals: "1d" or more), and "0s" where whole hours or days are exact.
         window_on: "timestamp", or "known_at" to place events in windows by when they became known.
         id_field: the column that identifies an event; a copy known less than `id_horizon` after an accepted one is dropped.
         id_horizon: see `id_field`.
@@ -83,7 +93,7 @@ class Source(Definition):
     select: Selection | None = None
     filter: pl.Expr | None = None
     known_at_field: str | None = None
-    known_after: Duration = "0s"
+    known_after: Duration = _AT_ONCE
     window_on: Literal["timestamp", "known_at"] = "timestamp"
     id_field: str | None = None
     id_horizon: Duration = _DAY
@@ -109,7 +119,8 @@ class Source(Definition):
         check_timezone(self.timezone, subject)
         check_selection(self.select, self.filter, subject)
         for name in ("known_after", "id_horizon"):
-            object.__setattr__(self, name, text(micros(getattr(self, name), f"{subject}: {name}")))
+            if not isinstance(getattr(self, name), _NotDeclared):
+                object.__setattr__(self, name, text(micros(getattr(self, name), f"{subject}: {name}")))
         self._check_changes(subject)
         if self.select is not None:
             object.__setattr__(self, "select", tuple(self.select))
@@ -118,6 +129,11 @@ class Source(Definition):
     def delay(self) -> int:
         """`known_after` in microseconds."""
         return micros(self.known_after, "known_after")
+
+    @property
+    def known_after_declared(self) -> bool:
+        """Whether the definition gives `known_after`; without it, an event counts as known at its timestamp."""
+        return not isinstance(self.known_after, _NotDeclared)
 
     @property
     def table(self) -> Table:

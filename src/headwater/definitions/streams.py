@@ -9,8 +9,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Literal, get_args
+from urllib.parse import urlsplit
 
-from headwater.definitions.base import Definition
+from headwater.definitions.definition import Definition
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, nearest
@@ -34,6 +35,7 @@ _OWN = {
     "enable.partition.eof": "nothing: headwater uses it to notice skipped records, such as those of aborted transactions",
     "isolation.level": "nothing: aborted transactions are never read",
 }
+_OF_REGISTRY = {"url": "url", "basic.auth.user.info": "user= and password=", "bearer.auth.token": "token="}
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,62 @@ class ProtobufMessage:
 
 @dataclass(frozen=True)
 class Registry(Readable):
-    """A schema registry of the Confluent kind: its URL, and user and password or a token where it asks for them."""
+    """A schema registry of the Confluent kind.
+
+    Args:
+        url: its URL.
+        user, password: for basic authentication.
+        token: a fixed bearer token.
+        options: further settings of confluent-kafka's `SchemaRegistryClient`, secrets as `env("NAME")`; paths are from the project file.
+            OAuth: `bearer.auth.credentials.source` ("OAUTHBEARER"), `bearer.auth.issuer.endpoint.url`, `bearer.auth.client.id`,
+            `bearer.auth.client.secret`, `bearer.auth.scope`. TLS with a client certificate: `ssl.ca.location`,
+            `ssl.certificate.location`, `ssl.key.location`, `ssl.key.password`.
+
+    Raises:
+        DefinitionError: a URL with a user or password in it, or an option that is set by another argument.
+
+    >>> Registry("https://registry:8081", options={"ssl.ca.location": "ca.pem", "ssl.key.password": env("KEY_PASSWORD")})
+    Registry('https://registry:8081')
+    """
 
     url: str | Env
     _: KW_ONLY
     user: str | Env | None = None
     password: str | Env | None = None
     token: str | Env | None = None
+    options: Mapping[str, str | float | Env] = field(default_factory=dict, hash=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.url, str) and "@" in urlsplit(self.url).netloc:
+            raise DefinitionError("the URL of a schema registry holds a user or a password; give hw.Registry(url, user=..., password=...)")
+        if not isinstance(self.options, Mapping):
+            raise DefinitionError(f"Registry: options is {type(self.options).__name__}; give a mapping of settings to values")
+        for name, value in self.options.items():
+            if name in _OF_REGISTRY:
+                raise DefinitionError(f"Registry: options sets {name!r}; give {_OF_REGISTRY[name]} instead")
+            if not isinstance(value, str | int | float | Env):
+                raise DefinitionError(f"Registry: the option {name!r} is {type(value).__name__}; give a string, a number, or env('NAME')")
+
+
+class Stream(Definition):
+    """A stream of events, as a value; a subclass is a frozen dataclass.
+
+    schema: columns and their types; None takes those of the source's history. format: how a record is written, a name in
+    `ingestion.serde`. timestamps: how a record writes the timestamps of the schema; see `kafka`.
+    """
+
+    schema: Schema | None
+    format: str
+    timestamps: Timestamps
+
+    @property
+    def address(self) -> str:
+        """What tells this stream from another one that a source of the same name may have, such as `kafka payments`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
-class KafkaTopic(Definition):
+class KafkaTopic(Stream):
     """The records of a topic of Apache Kafka; made by `kafka`."""
 
     topic: str
@@ -97,9 +144,13 @@ class KafkaTopic(Definition):
     def __str__(self) -> str:
         return f"the Kafka topic {self.topic!r}"
 
+    @property
+    def address(self) -> str:
+        return f"kafka {self.topic}"
+
 
 @dataclass(frozen=True, eq=False)
-class Pushed(Definition):
+class Pushed(Stream):
     """Events that come by HTTP POST; made by `push`."""
 
     _: KW_ONLY
@@ -111,9 +162,13 @@ class Pushed(Definition):
     def __str__(self) -> str:
         return "events pushed over HTTP"
 
+    @property
+    def address(self) -> str:
+        return "push"
+
 
 @dataclass(frozen=True, eq=False)
-class AppendedFiles(Definition):
+class AppendedFiles(Stream):
     """Files that are being appended to, a record a line; made by `appended`."""
 
     path: str
@@ -125,8 +180,9 @@ class AppendedFiles(Definition):
     def __str__(self) -> str:
         return f"lines appended to {self.path}"
 
-
-Stream = KafkaTopic | Pushed | AppendedFiles
+    @property
+    def address(self) -> str:
+        return f"appended {self.path}"
 
 
 @spelled
@@ -155,7 +211,7 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
             source's history. Fields that a record lacks are null; those that the schema does not name are not read.
         timestamps: how a record writes the timestamps of the schema: "iso" for ISO 8601 strings, or the unit of a number since 1970
             in UTC. Avro's and Protobuf's own timestamps are read as what they are.
-        registry: the URL of a schema registry of the Confluent kind, or `Registry(url, user=..., password=...)`.
+        registry: the URL of a schema registry of the Confluent kind, or a `Registry`, which has settings for authentication.
         avro: the path of an Avro schema (.avsc) that all records are written with; use it without a registry.
         message: the path of a set of Protobuf descriptors and the full name of the message type; use it without a registry.
         start: where to begin in a topic that no offset is known of. Partitions that a topic grows later begin at their beginning.
@@ -236,11 +292,11 @@ def appended(
 
 def check_stream(stream: object, subject: str, *, has_history: bool) -> None:
     """Refuse a value that is not a stream, and a stream without a schema where the source has no history either."""
-    if not isinstance(stream, KafkaTopic | Pushed | AppendedFiles):
+    if not isinstance(stream, Stream):
         raise DefinitionError(f"{subject}: stream is {stream!r}; give hw.kafka(topic), hw.push() or hw.appended(path)")
     if stream.schema is None and not has_history:
         raise DefinitionError(
-            f"{subject}: nothing says which columns {stream} has; give the stream a schema=, such as {{'card': str, 'amount': float}}, or the "
+            f"{subject}: the columns of {stream} are not known; give the stream a schema=, such as {{'card': str, 'amount': float}}, or the "
             "source a history"
         )
 

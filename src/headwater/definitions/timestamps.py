@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
+from headwater import clock
 from headwater.errors import UsageError
 
 _FIRST_YEAR, _LAST_YEAR = 1000, 9000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_timestamp(value: str | datetime, subject: str) -> int:
@@ -23,9 +23,9 @@ def parse_timestamp(value: str | datetime, subject: str) -> int:
         raise UsageError(f'{subject} is {value.isoformat()}, which has no time zone; add its offset, such as "{value.isoformat()}+00:00"')
     if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # windows reach some way beyond, and Python's datetimes end at the years 1 and 9999
         raise UsageError(f"{subject} is {value.isoformat()}; give a timestamp of the years {_FIRST_YEAR} to {_LAST_YEAR}")
-    return (value - EPOCH) // timedelta(microseconds=1)
+    return clock.micros(value)
 
 
 def timestamp_text(t: int) -> str:
     """Microseconds as ISO 8601 in UTC, to the second."""
-    return (EPOCH + timedelta(microseconds=t)).isoformat(timespec="seconds")
+    return clock.timestamp(t).isoformat(timespec="seconds")

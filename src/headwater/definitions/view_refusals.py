@@ -54,7 +54,7 @@ def _own_freshness(project: _Views) -> Iterator[Finding]:
         if not view.freshness.servable:
             yield (
                 view,
-                f"{view.freshness.kind}() is how a backtest asks, not how values are made",
+                f"{view.freshness.kind}() is for backtests only: no job and no stream computes it",
                 'Give the view hw.batch(...) or hw.streaming("2s"), and this freshness to a level',
             )
 

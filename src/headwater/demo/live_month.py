@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,7 +18,8 @@ from headwater.ingestion.archive import FOLDERS
 from headwater.ingestion.replay import replay
 from headwater.monitoring.parity import Parity, check_view
 from headwater.online_stores import open_store
-from headwater.training.resources import Tick
+from headwater.results.result import Result
+from headwater.training.progress import OnProgress
 
 _ZONE = ZoneInfo("America/New_York")
 BEGIN, DAYS = datetime(2013, 9, 1, tzinfo=_ZONE), 30
@@ -27,12 +28,11 @@ _STEP = "1h"
 _KEYS = 200
 
 
-@dataclass(frozen=True)
-class Live:
+class Live(Result, frozen=True, rename={"readable": "readable_seconds", "compared": "moments"}):
     """Result of the replay.
 
     events, commits: counts. seconds: of the whole run. readable: seconds from sending events until they were readable, by quantile.
-    compared: number of comparisons. parities: of each view at each comparison.
+    compared: number of comparisons. values, mismatches: compared values, and those that differ.
     """
 
     events: int
@@ -40,17 +40,8 @@ class Live:
     seconds: float
     readable: Mapping[str, float]
     compared: int
-    parities: list[Parity]
-
-    @property
-    def values(self) -> int:
-        """Number of compared values."""
-        return sum(p.values for p in self.parities)
-
-    @property
-    def mismatches(self) -> int:
-        """Number of values that differ."""
-        return sum(len(p.mismatches) for p in self.parities)
+    values: int
+    mismatches: int
 
     def __str__(self) -> str:
         age = self.readable
@@ -60,13 +51,8 @@ class Live:
             f"At {self.compared} times, {self.mismatches} mismatches in {self.values:,} values between serving and training"
         )
 
-    def to_dict(self) -> dict[str, object]:
-        """The result as a JSON object."""
-        numbers = {"events": self.events, "commits": self.commits, "seconds": self.seconds, "readable_seconds": dict(self.readable)}
-        return {**numbers, "moments": self.compared, "values": self.values, "mismatches": self.mismatches}
 
-
-def live(project: Project, folder: Path, tick: Tick | None = None) -> Live:
+def live(project: Project, folder: Path, on_progress: OnProgress | None = None) -> Live:
     """Replay September into an online store in `folder`, with every view streaming, and compare values on the way.
 
     The views are those of the project, with the freshness `streaming("2s")`.
@@ -80,15 +66,16 @@ def live(project: Project, folder: Path, tick: Tick | None = None) -> Live:
     parities: list[Parity] = []
     events = comparisons = 0
     try:
-        for number, step in enumerate(replay(views, store, start=BEGIN, end=BEGIN + timedelta(days=DAYS), step=_STEP, folder=folder), 1):
+        for number, step in enumerate(replay(views, store, start=BEGIN, end=BEGIN + timedelta(days=DAYS), step=_STEP, data_dir=folder), 1):
             events += sum(c.counts.get("accepted", 0) for c in step.committed)
             seconds += step.seconds
-            if tick is not None:
-                tick("September, live", number, 24 * DAYS)
+            if on_progress is not None:
+                on_progress("September, live", number, 24 * DAYS)
             if number % (24 * _CHECKED) == 0:
                 comparisons += 1
                 parities += [check_view(view, store, folder, rows=_KEYS, at=step.now, seed=comparisons) for view in views]
     finally:
         store.close()
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
-    return Live(events, len(seconds), clock.stopwatch() - began, quantiles, comparisons, parities)
+    values, mismatches = sum(p.values for p in parities), sum(len(p.mismatches) for p in parities)
+    return Live(events, len(seconds), clock.stopwatch() - began, quantiles, comparisons, values, mismatches)

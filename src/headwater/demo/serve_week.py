@@ -29,12 +29,13 @@ from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_files import served
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore, open_store
+from headwater.results.result import Result
 from headwater.serving.client.client import Client
-from headwater.serving.serve import serve
+from headwater.serving.serve import ServeOptions, serve
 from headwater.training.historical import get_historical_features
 from headwater.training.label_rows import read_labels
+from headwater.training.progress import OnProgress
 from headwater.training.requests import Requests
-from headwater.training.resources import Tick
 from headwater.training.train import train
 
 _ZONE = ZoneInfo("America/New_York")
@@ -45,8 +46,7 @@ _ADDRESS = "127.0.0.1:8325"
 _AFTER: Final = 2**62  # microseconds: when every flight has landed
 
 
-@dataclass(frozen=True)
-class LevelResult:
+class ServedLevel(Result, frozen=True):
     """Result of one level: number of predictions with outcomes, their AUC, and the comparison with training.
 
     values, equal, differing: feature values compared with training on the same rows; equal to the bit; different by more than 1e-9.
@@ -61,38 +61,31 @@ class LevelResult:
     furthest: float
 
 
-@dataclass(frozen=True)
-class InService:
-    """Result of the week, by level. seconds: of the whole run. answers: seconds of a request, by quantile."""
+class InService(Result, frozen=True, rename={"answers": "answer_seconds"}):
+    """Result of the week, by level. seconds: of the whole run.
 
-    arms: Mapping[str, LevelResult]
+    answers: seconds that a client waited for the prediction of one flight, from the call to the decoded result, by quantile.
+    """
+
+    levels: Mapping[str, ServedLevel]
     outcomes: int
     seconds: float
     answers: Mapping[str, float]
 
     def __str__(self) -> str:
-        predictions = next(iter(self.arms.values())).predictions
+        predictions = next(iter(self.levels.values())).predictions
         lines = [
             (
                 f"A week in service: {predictions:,} flights, predicted over HTTP an hour before departure; {self.outcomes:,} outcomes posted as flights "
                 f"landed; {self.seconds:.0f} s. A request took {self.answers['p50'] * 1e3:.1f} ms (99 %: {self.answers['p99'] * 1e3:.1f} ms)"
             )
         ]
-        for name, arm in self.arms.items():
+        for name, level in self.levels.items():
             lines.append(
-                f"  {name}: AUC {arm.auc:.3f}; of {arm.values:,} feature values served, {arm.equal:,} are those of training to the bit, "
-                f"{arm.differing} differ by more than 1e-9; predictions differ by {arm.furthest:.0e} at most"
+                f"  {name}: AUC {level.auc:.3f}; of {level.values:,} feature values served, {level.equal:,} are those of training to the bit, "
+                f"{level.differing} differ by more than 1e-9; predictions differ by {level.furthest:.0e} at most"
             )
         return "\n".join(lines)
-
-    def to_dict(self) -> dict[str, object]:
-        """The result as a JSON object."""
-        return {
-            "arms": {name: vars(arm) for name, arm in self.arms.items()},
-            "outcomes": self.outcomes,
-            "seconds": self.seconds,
-            "answer_seconds": dict(self.answers),
-        }
 
 
 @dataclass
@@ -135,37 +128,42 @@ class _Flights:
         return [
             {
                 **self.requests.frame.row(row, named=True),
-                "timestamp": clock.moment(int(self.requests.t[row])),
+                "timestamp": clock.timestamp(int(self.requests.t[row])),
                 "outcome": bool(label[row]),
-                "known_at": clock.moment(int(known[row])),
+                "known_at": clock.timestamp(int(known[row])),
             }
             for row in self.landed[begin : self.place].tolist()
         ]
 
 
-def in_service(project: Project, folder: Path, tick: Tick | None = None, *, days: float = DAYS) -> InService:
+def in_service(project: Project, folder: Path, on_progress: OnProgress | None = None, *, days: float = DAYS) -> InService:
     """Train both levels as of 1 September, serve them during a replay of the week after it, and compare with training."""
     for name in ("service", "models", "archive", "served", "outcomes"):
         shutil.rmtree(folder / name, ignore_errors=True)
     began = clock.stopwatch()
-    late = project.model("late")
-    model = replace(late, features=late.features.over(_pushed))
-    mine = Project(project.name, [model], levels=LEVELS)
+    mine = served_project(project)
+    model = mine.models[0]
     registry = ModelRegistry(folder / "models")
     for number, (name, level) in enumerate(LEVELS.items()):
-        if tick is not None:
-            tick("training both levels", number, len(LEVELS))
-        train(model, level=level, level_name=name, until=BEGIN).register(registry)
+        if on_progress is not None:
+            on_progress("training both levels", number, len(LEVELS))
+        train(model, level=level, level_name=name, as_of=BEGIN).register(registry)
     flights = _flights(model, BEGIN, BEGIN + timedelta(days=days))
     store = open_store(f"lmdb:{folder / 'service'}")
     seconds: list[float] = []
     try:
-        _play(mine, store, folder, flights, seconds, tick)
-        arms = {name: _arm(model, name, registry, folder) for name in LEVELS}
+        _play(mine, store, folder, flights, seconds, on_progress)
+        levels = {name: _served_level(model, name, registry, folder) for name in LEVELS}
     finally:
         store.close()
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
-    return InService(arms, flights.place, clock.stopwatch() - began, quantiles)
+    return InService(levels, flights.place, clock.stopwatch() - began, quantiles)
+
+
+def served_project(project: Project) -> Project:
+    """The demo's model as it is served: its sources have streams, and its levels are `LEVELS`."""
+    late = project.model("late")
+    return Project(project.name, [replace(late, features=late.features.over(_pushed))], levels=LEVELS)
 
 
 def _pushed(source: Source) -> Source:
@@ -182,47 +180,48 @@ def _flights(model: Model, first: datetime, last: datetime) -> _Flights:
     return _Flights(requests, list(model.features.needed_by()), keys)
 
 
-def _play(project: Project, store: OnlineStore, folder: Path, flights: _Flights, seconds: list[float], tick: Tick | None) -> None:
+def _play(
+    project: Project, store: OnlineStore, folder: Path, flights: _Flights, seconds: list[float], on_progress: OnProgress | None
+) -> None:
     """Move the clock from one request to the next; the store has exactly the events known two seconds before each."""
     model = project.models[0]
     request_times = np.unique(flights.requests.t)
-    stops = [clock.moment(int(t)) - _LAG for t in request_times]
-    live = project.arm(model.name, "live").service.views
-    moment = _ReplayClock(int(request_times[0]))
+    stops = [clock.timestamp(int(t)) - _LAG for t in request_times]
+    live = project.variant(model.name, "live").service.views
+    replay_clock = _ReplayClock(int(request_times[0]))
     daily = [stored.view for stored in batch_views(project)]
-    due = moment.now
+    due = replay_clock.now
     with ExitStack() as stack:
         log = stack.enter_context(ServedLog(folder))
-        replayed = replay(live, store, start=BEGIN - timedelta(hours=1), end=stops[-1] + _LAG, step=stops, folder=folder)
+        replayed = replay(live, store, start=BEGIN - timedelta(hours=1), end=stops[-1] + _LAG, step=stops, data_dir=folder)
         steps = zip(request_times.tolist(), replayed, strict=False)
         client: Client | None = None
         for number, (t, _) in enumerate(steps):
-            moment.now = t
+            replay_clock.now = t
             if t >= due:
-                materialize(project, store=store, at=clock.moment(t))
+                materialize(project, store=store, at=clock.timestamp(t))
                 due = next_due(daily, t)
             if client is None:  # the store has the views now, so the service is ready when it starts
                 url = stack.enter_context(
                     serve(
                         project,
                         store,
-                        http=_ADDRESS,
+                        listen=_ADDRESS,
                         models=folder / "models",
                         levels=list(LEVELS),
-                        folder=folder,
-                        served=log,
-                        now=moment,
+                        data_dir=folder,
+                        options=ServeOptions(serving_log=log, now=replay_clock),
                     )
                 )
                 client = stack.enter_context(Client(url))
-            rows = flights.asking(t)
-            for level in LEVELS:
-                before = clock.stopwatch()
-                client.predict(model.name, rows, level=level)
-                seconds.append(clock.stopwatch() - before)
+            for row in flights.asking(t):
+                for level in LEVELS:
+                    before = clock.stopwatch()
+                    client.predict(model.name, row, level=level)
+                    seconds.append(clock.stopwatch() - before)
             _post(client, model, flights, flights.landing(t))
-            if tick is not None:
-                tick("a week, in service", number + 1, len(request_times))
+            if on_progress is not None:
+                on_progress("a week, in service", number + 1, len(request_times))
         if client is not None:
             _post(client, model, flights, flights.landing(_AFTER))
 
@@ -234,7 +233,7 @@ def _post(client: Client, model: Model, flights: _Flights, landed: Sequence[Mapp
         client.outcomes(model.labels.name, [{name: row[name] for name in columns} for row in landed])
 
 
-def _arm(model: Model, level: str, registry: ModelRegistry, folder: Path) -> LevelResult:
+def _served_level(model: Model, level: str, registry: ModelRegistry, folder: Path) -> ServedLevel:
     """Compare the served values of a level with outcomes, and with training on the same rows."""
     from sklearn.metrics import roc_auc_score
 
@@ -263,4 +262,4 @@ def _arm(model: Model, level: str, registry: ModelRegistry, folder: Path) -> Lev
     again = registry.open(model, level).score(training)
     furthest = float(np.abs(frame["headwater_prediction"].to_numpy() - again).max())
     auc = float(roc_auc_score(judged["headwater_outcome"].cast(pl.Int64), judged["headwater_prediction"]))
-    return LevelResult(judged.height, auc, frame.height * len(names), equal, differing, furthest)
+    return ServedLevel(judged.height, auc, frame.height * len(names), equal, differing, furthest)

@@ -1,41 +1,48 @@
-"""The input of an engine: queries over requests, and the aggregations that each needs."""
+"""The Engine protocol: what an engine is asked for, and what it answers.
+
+Any engine obeys the one rule of `kernel.as_of` and the semantics of docs/semantics.md; `headwater.testing.engine_laws` checks it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
-import numpy as np
+import polars as pl
 
-from headwater.aggregations.base import Answers, GroupBy
-from headwater.aggregations.run import FeatureSpec
-from headwater.aggregations.table import TABLE
-from headwater.definitions.durations import SECOND, Window
+from headwater.definitions.durations import Window
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.source import Source
-from headwater.events import statuses as value_statuses
-from headwater.events.read_events import Reach
-from headwater.kernel.arrays import I64, Bool, Column
+from headwater.events.read_events import Notes, Reach
+from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import NEVER
-from headwater.kernel.layer import Use
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 @dataclass(frozen=True)
-class Request:
-    """Rows that ask for the same features at one freshness.
+class AsOf:
+    """T and K of each row at one freshness, as `kernel.as_of` gives them: int64 (rows) both."""
+
+    T: I64
+    K: I64
+
+
+@dataclass(frozen=True)
+class RequestSet:
+    """Rows that ask for the same features, at one freshness or several; an engine sorts them once for all of these.
 
     keys: a frame with the view's keys as columns. t: int64 (rows), when each row asks; orders the rows of a key.
-    T, K: int64 (rows), as `as_of` gives them.
+    as_of: T and K of the rows at each freshness.
     """
 
     keys: pl.DataFrame
     t: I64
-    T: I64
-    K: I64
+    as_of: tuple[AsOf, ...]
+
+    def take(self, rows: I64) -> RequestSet:
+        """The rows at these positions."""
+        return RequestSet(self.keys[rows], self.t[rows], tuple(AsOf(a.T[rows], a.K[rows]) for a in self.as_of))
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Query:
     also: columns to read in addition to those of the features.
     retained: the windows of the whole view, where statuses are asked for too: a value is missing if none of them holds an event.
     known: whether to say when the last event that counts became known.
+    events: the events, as `Engine.events` gives them; None: those of the source's table.
     """
 
     source: Source
@@ -54,6 +62,7 @@ class Query:
     also: Sequence[str] = ()
     retained: Sequence[Window] = ()
     known: bool = False
+    events: pl.DataFrame | None = None
 
     @property
     def windows(self) -> list[Window]:
@@ -66,14 +75,144 @@ class Query:
         return sorted({*self.also, *(c for f in self.features for c in (*f.columns, *f.aggregation.extra_columns))})
 
 
-def hashed_columns(features: Sequence[Feature]) -> set[str]:
-    """The columns whose distinct strings are hashed."""
-    return {c for f in features if TABLE[f.aggregation.function].hashes for c in f.columns}
+@dataclass(frozen=True)
+class FeatureValues:
+    """The features of the rows of a request set, as of one T and K; one row for each row, in their order.
+
+    values: a column for each feature. statuses: likewise, each a word of `events.statuses.STATUSES`; no columns where not asked for.
+    known_at: when the last event that counts became known, int64 (rows) microseconds, NEVER where none counts; None where not asked for.
+    """
+
+    values: pl.DataFrame
+    statuses: pl.DataFrame = field(default_factory=pl.DataFrame)
+    known_at: I64 | None = None
 
 
-def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | None:
+@dataclass(frozen=True)
+class EventQuery:
+    """Events of a source.
+
+    keys, columns: the columns of the source to read.
+    reach: which events can matter; None is none: the answer has no rows, and the dtypes of keys and columns.
+    request_keys: frames with the columns `keys`, whose dtypes must fit the source's; events of other keys may be left out. None: all keys.
+    newest: of each key only when its last event was: the keys and TIME, a row a key. Rows that are dropped as duplicates may be counted.
+    """
+
+    source: Source
+    keys: Sequence[str]
+    columns: Sequence[str]
+    reach: Reach | None
+    request_keys: Sequence[pl.DataFrame] = ()
+    newest: bool = False
+
+
+@dataclass(frozen=True)
+class Head:
+    """T and K of one cut, int64 microseconds: an event counts iff it happened before T and was known by K."""
+
+    T: int
+    K: int
+
+
+States = TypeVar("States")
+
+
+@dataclass(frozen=True)
+class StateQuery(Generic[States]):
+    """The partial states of a view, of the events that count at one head and did not count at another.
+
+    name: of the view's states; work on disk is kept under it.
+    source, keys, columns: of the view.
+    head: an event is in the states iff it counts at it. before: and does not at this one; None: whether or not.
+    first: the time before which no window reaches; None without bound.
+    make: makes states of events that count, as many keys at a time as a commit should have. Each event that counts is given to it once,
+        with all others of its key, where the engine has them; states can be pickled.
+    """
+
+    name: str
+    source: Source
+    keys: Sequence[str]
+    columns: Sequence[str]
+    head: Head
+    before: Head | None
+    first: int | None
+    make: Callable[[pl.DataFrame], Iterable[States]]
+
+
+@dataclass(frozen=True)
+class StatePart(Generic[States]):
+    """The states of some keys, and how many events they hold."""
+
+    events: int
+    states: Iterable[States]
+
+
+@dataclass(frozen=True)
+class StateParts(Generic[States]):
+    """States in parts, each of keys of its own, made when it is called for.
+
+    layout: how keys were dealt into parts. Two calls for the same states with one layout give the same parts.
+    """
+
+    layout: str
+    parts: Sequence[Callable[[], StatePart[States]]]
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """What one call of an engine may use, and where it reports.
+
+    notes: where rows that are left out are counted. threads: None is every core. memory: how much the process may hold, in bytes; None: no
+    limit. on_progress: called with the number of rows answered, from any thread. reading: called, while a history is split, with rows read
+    and rows to read.
+    """
+
+    notes: Notes = field(default_factory=Notes)
+    threads: int | None = None
+    memory: int | None = None
+    on_progress: Callable[[int], None] | None = None
+    reading: Callable[[int, int], None] | None = None
+
+
+class Engine(Protocol):
+    """Reads the tables of sources and computes features from them: on this machine (`engine.local`), or elsewhere.
+
+    `EngineRun.notes` counts the rows that are left out, for every query: rows without a time, duplicates, and images of nothing.
+    """
+
+    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+        """The features of each request set at each of its freshnesses.
+
+        Raises:
+            DataError: the source cannot be read, or has columns or keys of a type that the features cannot be made of.
+        """
+        ...
+
+    def events(self, query: EventQuery, run: EngineRun) -> pl.DataFrame:
+        """Events in any order, without duplicates; where the source has `changes`, one row for each version of an event. Versions that do
+        not differ in the columns that are read may be one.
+
+        Columns: the keys and columns that are asked for; TIME, the time that windows see; KNOWN, where a column of the source says when
+        it was known; IDENT, where the source has ids; and GONE, when a version was taken back, where it has `changes`. Times are int64
+        microseconds.
+
+        Raises:
+            DataError: the source cannot be read.
+        """
+        ...
+
+    def states(self, query: StateQuery[States], run: EngineRun) -> AbstractContextManager[StateParts[States]]:
+        """The partial states of a view between two heads; the parts can be called within the context.
+
+        Raises:
+            DataError: the source cannot be read.
+        """
+        ...
+
+
+def reach_of(requests: Sequence[RequestSet], windows: Sequence[Window]) -> Reach | None:
     """Which event times any row can count, or None where no event can count."""
-    times = [(r.T[r.T > NEVER], r.K[r.T > NEVER]) for r in requests]
+    times = [(a.T[a.T > NEVER], a.K[a.T > NEVER]) for r in requests for a in r.as_of]
     live = [T for T, _ in times if len(T)]
     if not live:
         return None
@@ -81,51 +220,3 @@ def reach_of(requests: Sequence[Request], windows: Sequence[Window]) -> Reach | 
     reaches = [w.reach for w in windows]
     far = None if None in reaches else max(r for r in reaches if r is not None)
     return Reach(None if far is None else min(int(T.min()) for T in live) - far, max(int(T.max()) for T in live), known)
-
-
-Finish = Callable[[list[Answers], I64], list[Answers]]
-"""The kernel's columns, and K of the asks -> one column for each series of `compute`."""
-
-
-def wanted_by(query: Query) -> tuple[list[FeatureSpec], Finish]:
-    """The features to ask of the kernel, and the function that turns its columns into features, statuses and known times.
-
-    A ttl asks for the age of the last event of each feature too, statuses for counts.
-    """
-    features = query.features
-    values = [wanted_of(f) for f in features]
-    limit = query.expires_after
-    ages = [] if limit is None else [FeatureSpec("since_last", value_statuses.counted(f), f.window) for f in features]
-    counts = value_statuses.counts(features, query.retained) if query.retained else []
-    known = list(value_statuses.last_known(features)) if query.known else []
-
-    def finish(columns: list[Answers], K: I64) -> list[Answers]:
-        rest = iter(columns)
-        raw_values, last, counted, latest = ([next(rest) for _ in wanted] for wanted in (values, ages, counts, known))
-        within = [
-            value_statuses.finite(v) if TABLE[f.aggregation.function].adds else (v, None) for v, f in zip(raw_values, features, strict=True)
-        ]
-        kept, overflown = [value for value, _ in within], [over for _, over in within]
-        old = [None] * len(raw_values) if limit is None else [_old(age, limit) for age in last]
-        final_values = [value if gone is None else _without(value, gone) for value, gone in zip(kept, old, strict=True)]
-        status_columns = value_statuses.statuses(features, kept, counted, old, overflown) if counts else []
-        return [*final_values, *status_columns, *([value_statuses.latest(features, latest, K)] if known else [])]
-
-    return [*values, *ages, *counts, *known], finish
-
-
-def wanted_of(feature: Feature) -> FeatureSpec:
-    """The kernel's form of a feature."""
-    a = feature.aggregation
-    by = None if a.secondary is None else GroupBy(value_statuses.counted(feature), a.secondary.max_keys)
-    return FeatureSpec(a.function, Use(feature.columns, a.where), feature.window, a.params, feature.column, by)
-
-
-def _old(age: Answers, limit: int) -> Bool:
-    assert isinstance(age, Column)
-    old = np.rint(age.values * SECOND) > limit
-    return old if age.valid is None else old & age.valid
-
-
-def _without(value: Answers, gone: Bool) -> Answers:
-    return replace(value, valid=~gone if value.valid is None else value.valid & ~gone)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from headwater import settings
+from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, fingerprint, served, stored
 from headwater.definitions.source import Source
@@ -24,6 +25,7 @@ from headwater.erasure.erase_datasets import mark_manifests
 from headwater.erasure.erase_logs import (
     SERVING_LOG,
     THIRD_PARTIES,
+    converted,
     erase_answers,
     erase_outcomes,
     erase_served,
@@ -39,21 +41,20 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import streamed
 from headwater.ingestion.validate import Acceptance
 from headwater.monitoring.orphans import spelt
-from headwater.online_stores import OnlineStore, keyspace, open_store
+from headwater.online_stores import OnlineStore, ingest_lease, keyspace, open_store
 from headwater.online_stores.ownership import opened_for, placed
-from headwater.state.prediction_codec import SLOTS, read_scores
+from headwater.state.prediction_codec import SLOTS, place, read_precomputed
 from headwater.state.view_state import read_state, read_stream
 from headwater.training.feature_cache import Cache
 
-_INGEST: Final = "ingest"
 
-
+@renamed("data_dir", "folder")
 def erase(
     project: Project,
     key: Mapping[str, object],
     *,
     store: OnlineStore | str | None = None,
-    folder: str | PathLike[str] | None = None,
+    data_dir: str | PathLike[str] | None = None,
     dry_run: bool = False,
     wait: float = 10.0,
 ) -> Receipt:
@@ -69,7 +70,7 @@ def erase(
         project: whose data.
         key: the columns of the key, as views name them, and their values: `{"user": 7}`. A view by more columns loses every key with these.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        folder: where archive and logs are; None is headwater's home.
+        data_dir: where archive and logs are; None is headwater's home.
         dry_run: only count; nothing is changed and no receipt is written.
         wait: seconds to wait for a process that writes the same views.
 
@@ -85,11 +86,11 @@ def erase(
     >>> project = visiting(hw.batch("1h"))
     >>> with temporary_store() as store, tempfile.TemporaryDirectory() as folder:
     ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
-    ...     receipt = hw.erase(project, {"user": 1}, store=store, folder=folder)
+    ...     receipt = hw.operations.erase(project, {"user": 1}, store=store, data_dir=folder)
     ...     receipt.rows["online records of user"], hw.status(project, store=store).views[0].keys
     (1, 1)
     """
-    home = settings.home() if folder is None else Path(folder)
+    home = settings.home() if data_dir is None else Path(data_dir)
     url = settings.store() if store is None else store
     if isinstance(url, str):
         open_store(url, readonly=True).close()  # no receipt of a store that is not there
@@ -141,8 +142,7 @@ class _Erasure:
         with ExitStack() as stack:
             stack.enter_context(self.store.lease("erase", wait=self.wait))
             try:
-                if not self.store.partitioned:
-                    stack.enter_context(self.store.lease(_INGEST, wait=self.wait))
+                stack.enter_context(ingest_lease(self.store, wait=self.wait))
             except StoreError as error:
                 raise StoreError(
                     f"{error}. Ingestion runs: stop `headwater ingest` (or `serve --ingest`), erase, and start it again"
@@ -152,6 +152,7 @@ class _Erasure:
     # ------------------------------------------------------------ logs
 
     def _outcomes(self) -> Mapping[str, int]:
+        converted(self.folder, dry_run=self.journal.dry_run)
         requests = self.journal.keep_pending("requests", erased_requests(self.folder, self.requests))
         return {**erase_outcomes(self.folder, self.requests, requests, self.journal), "outcomes": self.journal.rows_in_files("outcomes")}
 
@@ -179,32 +180,34 @@ class _Erasure:
                 )
             return {}
         with self.store.lease(f"materialize-{view.tiles_fingerprint}", wait=self.wait):
-            gone = self._by_key(keyspace.records(view.tiles_fingerprint), view.keys, state.dtypes, 2)
+            self._mend(keyspace.state(view.tiles_fingerprint))
+            gone = self._by_key(keyspace.records(view.record_group), view.keys, state.dtypes, 2)
             self._drop(gone)
         return {f"online records of {stored_view.name}": len({record_key[:-2] for record_key in gone})}
 
     def _scores(self) -> Mapping[str, int]:
         """Drop precomputed predictions of the key."""
         rows: Counter[str] = Counter()
-        for arm in served(self.project):
-            if arm.scoring is None:
+        for variant in served(self.project):
+            if variant.precomputed is None:
                 continue
-            stored_scores = read_scores(self.store, fingerprint(arm))
-            if stored_scores is None:
+            stored_predictions = read_precomputed(self.store, fingerprint(variant))
+            if stored_predictions is None:
                 continue
-            dtypes = stored_scores.dtypes
-            if not all(cut.names for cut in stored_scores.cuts):
+            dtypes = stored_predictions.dtypes
+            if not all(cut.names for cut in stored_predictions.cuts):
                 self.journal.not_searched(
-                    f"lists of {arm.model.name}", "lists of other keys may hold it as an item until the next cut is made"
+                    f"lists of {variant.model.name}", "lists of other keys may hold it as an item until the next cut is made"
                 )
-            with self.store.lease(f"score-{fingerprint(arm)}", wait=self.wait):
+            with self.store.lease(f"score-{fingerprint(variant)}", wait=self.wait):
+                self._mend(place(fingerprint(variant)))
                 for key in self.requests:
                     if key.columns <= set(dtypes):
-                        gone = self._by_key(keyspace.records(fingerprint(arm)), list(dtypes), dtypes, len(SLOTS[0]), key)
+                        gone = self._by_key(keyspace.records(fingerprint(variant)), list(dtypes), dtypes, len(SLOTS[0]), key)
                         self._drop(gone)
-                        rows[f"predictions of {arm.model.name}"] += len({record_key[: -len(SLOTS[0])] for record_key in gone})
+                        rows[f"predictions of {variant.model.name}"] += len({record_key[: -len(SLOTS[0])] for record_key in gone})
             self.journal.not_searched(
-                f"tables that predictions of {arm.model.name} are published to", "remove the rows there, if there are such tables"
+                f"tables that predictions of {variant.model.name} are published to", "remove the rows there, if there are such tables"
             )
         return rows
 
@@ -219,6 +222,11 @@ class _Erasure:
             return [record_key for record_key, record in zip(record_keys, self.store.get(record_keys), strict=True) if record is not None]
         own = {name: dtypes[name] for name in columns}
         return [record_key for record_key, _ in self.store.scan(begin) if key.is_row(spelt(record_key[len(begin) : -slot], own), own)]
+
+    def _mend(self, state_key: bytes) -> None:
+        """Finish what a killed run of a job has decided, so that it writes no erased record later."""
+        if not self.journal.dry_run:
+            self.store.mend(state_key)
 
     def _drop(self, places: list[bytes]) -> None:
         if places and not self.journal.dry_run:
@@ -238,7 +246,7 @@ class _Erasure:
             if not self.journal.dry_run:
                 for roller in rollers.values():
                     if parts or roller.place.is_dir():
-                        stack.enter_context(roller.alone())
+                        stack.enter_context(roller.archive.alone())
             for partition in parts:
                 name = source.name if partition is None else f"{source.name}, partition {partition}"
                 self._step(f"stream {name}", lambda partition=partition: self._partition(acceptance, partition, rollers[keyspace.ARCHIVE]))  # type: ignore[misc]
@@ -267,7 +275,7 @@ class _Erasure:
     def _files(self, acceptance: Acceptance, rollers: Mapping[bytes, Roller]) -> Mapping[str, int]:
         source = acceptance.source
         tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
-        partition = next(iter(partitions(self.store, source.name)), "0" if self.store.partitioned else None)
+        partition = next(iter(partitions(self.store, source.name)), self.store.capabilities.writer_of("0"))
         state = StreamState(PartitionWriter(acceptance, self.store, partition), self.key, None, tokens)
         for space, roller in rollers.items():
             for path in sorted(roller.place.glob("headwater_date=*/*.parquet")):
@@ -338,7 +346,9 @@ def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) ->
         raise UsageError("no key is given; give the columns of a view's key and their values, such as user=7")
     erased = ErasedKey({name: as_text(value) for name, value in key.items()})
     views = [placed(store, stored_view.view) for stored_view in stored(project)]
-    known = {name for view in views for name in view.keys} | {name for arm in served(project) if arm.scoring for name in arm.scoring.keys}
+    known = {name for view in views for name in view.keys} | {
+        name for variant in served(project) if variant.precomputed for name in variant.precomputed.keys
+    }
     for name, value in key.items():
         if name not in known:
             raise UsageError(f"no feature view of project {project.name!r} has the key {name!r}; {nearest(name, known)}")

@@ -20,7 +20,8 @@ from headwater.erasure.key_match import ErasedKey, any_matches
 from headwater.erasure.receipt import ErasureJournal
 from headwater.errors import StoreError
 from headwater.logs.outcome_journal import JOURNAL, OUTCOMES, rolled
-from headwater.logs.serving_log_files import SERVED
+from headwater.logs.serving_log_conversion import convert
+from headwater.logs.serving_log_files import SERVED, raw_segments, read
 from headwater.logs.serving_log_rows import PREFIX, REQUEST
 
 SERVING_LOG: Final = "serving log"
@@ -32,7 +33,7 @@ _WAIT: Final = 30.0  # seconds
 
 def request_keys(project: Project, key: ErasedKey) -> list[ErasedKey]:
     """The key as requests name it: by each alias of a view that fills its columns from columns of the request, and as it is."""
-    views = [view for arm in served(project) for service in arm.services for view in service.views]
+    views = [view for variant in served(project) for service in variant.services for view in service.views]
     keys = [key]
     for view in views:
         names = {name: column for name in view.keys if isinstance(column := view.request_key(name), str)}
@@ -41,12 +42,30 @@ def request_keys(project: Project, key: ErasedKey) -> list[ErasedKey]:
     return list({tuple(sorted(named_key.texts.items())): named_key for named_key in keys}.values())
 
 
+def converted(folder: Path, *, dry_run: bool) -> None:
+    """Convert all segments of the serving log, so that files which can be rewritten have every row; a dry run reads the segments.
+
+    Raises:
+        StoreError: a segment is of another version, or its process does not close it.
+    """
+    left = [] if dry_run else convert(folder, wait=_WAIT, close=True)
+    if left:
+        raise StoreError(
+            f"the process that writes {left[0]} has not closed it for {_WAIT:.0f} seconds; end it, and run the same command again"
+        )
+
+
 def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> None:
-    """Rewrite the files of the serving log without the rows of the key."""
-    for path in sorted((folder / SERVED).rglob("*.parquet")):
+    """Rewrite the files of the serving log without the rows of the key.
+
+    Raises:
+        StoreError: as `converted`; a file cannot be written.
+    """
+    converted(folder, dry_run=journal.dry_run)
+    for path in _served_files(folder):
         if not any_matches(keys, _columns(path, keys)).any():
             continue
-        rows = pl.read_parquet(path, hive_partitioning=False)
+        rows = read([path]).collect()
         mask = any_matches(keys, rows)
         journal.rewrite(path, SERVING_LOG, int(mask.sum()), rows.filter(pl.Series(~mask)))
 
@@ -64,7 +83,7 @@ def erased_requests(folder: Path, keys: Sequence[ErasedKey]) -> set[str]:
     """The ids of the requests in the serving log whose rows all have the key: an outcome may name its request by the id alone."""
     gone: set[str] = set()
     stay: set[str] = set()
-    for path in sorted((folder / SERVED).rglob("*.parquet")):
+    for path in _served_files(folder):
         rows = _columns(path, keys)
         mask = any_matches(keys, rows)
         if mask.any():
@@ -116,10 +135,14 @@ def _is_of(identity: str, keys: Sequence[ErasedKey], requests: set[str]) -> bool
     return any(key.is_in(row) for key in keys) or (request in requests and not row)
 
 
+def _served_files(folder: Path) -> list[Path]:
+    return [*sorted((folder / SERVED).rglob("*.parquet")), *raw_segments(folder / SERVED)]
+
+
 def _columns(path: Path, keys: Sequence[ErasedKey]) -> pl.DataFrame:
     """The request ids of a file, and its columns that a key may stand in."""
     wanted = {REQUEST, *(name for key in keys for own in key.texts for name in (own, f"{PREFIX}given_{own}"))}
-    rows = pl.scan_parquet(path, hive_partitioning=False)
+    rows = read([path])
     return rows.select(name for name in rows.collect_schema().names() if name in wanted).collect()
 
 

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from headwater.definitions.feature_view import FeatureView
 from headwater.erasure.key_match import ErasedKey, StreamRows
 from headwater.errors import FencedError, LostError
 from headwater.events.selection import IDENT, ROW, TIME
@@ -33,7 +34,8 @@ from headwater.monitoring.orphans import spelt
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import change_codec as kept
 from headwater.state import frame_codec
-from headwater.state.view_state import StreamStart, read_progress, read_state
+from headwater.state.key_record import section, stored_sections, with_section
+from headwater.state.view_state import StreamStart, read_part
 from headwater.state.view_tiles import ViewTiles
 
 _ROWS = 200_000
@@ -70,10 +72,11 @@ class StreamState:
         rows: Counter[str] = Counter()
         changes: dict[bytes, bytes | None] = {}
         if self.writer.corrections is None:
-            for tiles in self.acceptance.tiles:
-                record_changes = self._records(tiles)
-                changes |= record_changes
-                rows[f"online records of {tiles.view.name}"] += sum(value is None for value in record_changes.values())
+            by_view = {tiles.view: self._sections(tiles) for tiles in self.acceptance.tiles}
+            by_key = {record_key for view, parts in by_view.items() if self.key.columns <= set(view.keys) for record_key in parts}
+            changes |= {**self._records(by_view), **dict.fromkeys(by_key)}  # whole, with what earlier definitions left there
+            for view, parts in by_view.items():
+                rows[f"online records of {view.name}"] += sum(not part for part in parts.values())
         else:
             found_images = self._images()
             changes |= found_images
@@ -116,29 +119,41 @@ class StreamState:
         """Write the changes in their order, some at a time, each time with the progress, so that other writers are fenced."""
         writer, pairs = self.writer, iter(matches.changes.items())
         progress, erased = writer.progress, sum(int(mask.sum()) for _, mask in self.archived)
+        encoded = writer.state.encoded
         while batch := dict(_until(pairs, _BYTES)):
-            stored_progress = self.store.get([writer.place])[0]
-            if read_progress(stored_progress) != progress:
-                raise FencedError("another process has written meanwhile")
-            expect: dict[bytes, bytes | None] = {writer.place: stored_progress}
+            expect: dict[bytes, bytes | None] = {writer.place: encoded}
             if writer.partition is not None:
-                end = writer.ends.get(writer.partition)
-                expect[keyspace.offset(writer.source.name, writer.partition)] = None if end is None else keyspace.number(end)
+                expect[keyspace.offset(writer.source.name, writer.partition)] = writer.positions.get(writer.partition)
+            records = [key for key in batch if key.startswith(keyspace.RECORD)]
+            expect |= zip(
+                records, self.store.get(records), strict=True
+            )  # keys with an expected value are overwritten, and no older version is kept
             counts = dict(Counter(progress.counts) + Counter({"erased": erased, "erasures": 1}))
             progress, erased = msgspec.structs.replace(progress, counts=counts), 0
-            self.store.commit({**batch, writer.place: msgspec.msgpack.encode(progress)}, expect)
+            written = msgspec.msgpack.encode(progress)
+            self.store.commit({**batch, writer.place: written}, expect)
+            encoded = written
         if matches.changes:
             writer.load()
 
     # ------------------------------------------------------------ records
 
-    def _records(self, tiles: ViewTiles) -> dict[bytes, bytes | None]:
-        """The records of a view without the key: dropped, or computed again."""
+    def _records(self, by_view: Mapping[FeatureView, Mapping[bytes, bytes]]) -> dict[bytes, bytes | None]:
+        """The records with the sections that views are to have."""
+        places = sorted({key for parts in by_view.values() for key in parts})
+        records = dict(zip(places, self.store.get(places), strict=True)) if places else {}
+        for view, parts in by_view.items():
+            for key, new_section in parts.items():
+                records[key] = with_section(records[key], view.tiles_fingerprint, new_section) or None
+        return records
+
+    def _sections(self, tiles: ViewTiles) -> dict[bytes, bytes]:
+        """A view's sections without the key, by the place of the record: computed again, or empty."""
         view = tiles.view
-        if read_state(self.store, view.tiles_fingerprint, self.writer.partition) is None:
+        if read_part(self.store, view.tiles_fingerprint, self.writer.partition) is None:
             return {}
         if self.key.columns <= set(view.keys):
-            return dict.fromkeys(self._places_by_key(tiles))
+            return dict.fromkeys(self._places_by_key(tiles), b"")
         wanted = self._keys_of_erased(tiles)
         if not wanted:
             return {}
@@ -153,7 +168,7 @@ class StreamState:
             mine = keyed.filter(pl.Series([key in wanted for key in keys], dtype=pl.Boolean))
             for batch in mine.iter_slices(_ROWS) if mine.height else ():
                 records.update(tiles.update(batch, self.writer.progress.at, self._through, fetch))
-        return {self._record_key(tiles, key): record or None for key, record in records.items()}
+        return {self._record_key(tiles, key): record for key, record in records.items()}
 
     def _places_by_key(self, tiles: ViewTiles) -> list[bytes]:
         """Where the records of a view stand whose keys have the erased one."""
@@ -161,10 +176,10 @@ class StreamState:
         exact = self.key.bytes_of(view.keys, dtypes)
         if set(view.keys) == self.key.columns:
             record_key = None if exact is None else self._record_key(tiles, exact)
-            return [record_key] if record_key is not None and self.store.get([record_key])[0] is not None else []
-        begin = keyspace.records(view.tiles_fingerprint)
+            return [record_key] if record_key and section(self.store.get([record_key])[0], view.tiles_fingerprint) else []
+        begin = keyspace.records(view.record_group)
         end = b"" if self.writer.partition is None else b"\0" + self.writer.partition.encode()
-        scanned = [record_key for record_key, _ in self.store.scan(begin) if record_key.endswith(end)]
+        scanned = [record_key for record_key, _ in stored_sections(self.store, view) if record_key.endswith(end)]
         by_values = {p for p in scanned if self.key.is_row(spelt(p[len(begin) : len(p) - len(end)], dtypes), dtypes)}
         exactly = {self._record_key(tiles, key) for key in self._keys_of_erased(tiles)}  # also those that are too long to be read
         return sorted(by_values | (exactly & set(scanned)))
@@ -174,13 +189,11 @@ class StreamState:
         return {key for events, mask in self._past(tiles) if mask.any() for key in self._keyed(tiles, events.filter(pl.Series(mask)))[1]}
 
     def _record_key(self, tiles: ViewTiles, key: bytes) -> bytes:
-        return keyspace.record(tiles.view.tiles_fingerprint, key, self.writer.partition)
+        return keyspace.record(tiles.view.record_group, key, self.writer.partition)
 
     @property
     def _through(self) -> int:
-        if self.writer.partition is None:
-            return keyspace.as_number(self.store.get([keyspace.SEQUENCE])[0])
-        return self.writer.ends.get(self.writer.partition, 0)
+        return self.writer.progress.sequence
 
     def _past(self, tiles: ViewTiles) -> Iterator[tuple[pl.DataFrame, Bool]]:
         """The events that a view's records may hold, from the archive and the history before the stream; and which of them have the key."""
@@ -254,6 +267,7 @@ class StreamState:
             return {}
         entries = {token: entry for token, entry in self._entries() if token in self.tokens}
         changes: dict[bytes, bytes | None] = {}
+        by_view: dict[FeatureView, dict[bytes, bytes]] = {}
         for due_key, value in self.store.scan(keyspace.DUE + keyspace.name(self.writer.name)):
             left = [t for n in range(0, len(value), kept.TOKEN) if (t := value[n : n + kept.TOKEN]) not in self.tokens]
             if len(left) * kept.TOKEN < len(value):
@@ -264,11 +278,12 @@ class StreamState:
             changes |= dict.fromkeys(corrections.places(tiles, gone, list(holding)))
             wanted = set(self._keyed(tiles, gone.filter(pl.col(TIME).is_not_null()))[1])
             if wanted:
-                changes |= self._standing(tiles, wanted)
+                by_view[tiles.view] = self._standing(tiles, wanted)
+        changes |= self._records(by_view)
         return {**changes, **dict.fromkeys(corrections.image + token for token in entries)}
 
-    def _standing(self, tiles: ViewTiles, wanted: set[bytes]) -> dict[bytes, bytes | None]:
-        """The records of some keys, from the images that stay."""
+    def _standing(self, tiles: ViewTiles, wanted: set[bytes]) -> dict[bytes, bytes]:
+        """A view's sections of some keys, by the place of the record, from the images that stay."""
         corrections = self.writer.corrections
         assert corrections is not None
         records = dict.fromkeys(sorted(wanted), b"")
@@ -283,7 +298,7 @@ class StreamState:
             mine = keyed.filter(pl.Series([key in wanted for key in keys], dtype=pl.Boolean))
             if mine.height:
                 records.update(tiles.update(mine, self.writer.progress.at, self._through, fetch))
-        return {self._record_key(tiles, key): record or None for key, record in records.items()}
+        return {self._record_key(tiles, key): record for key, record in records.items()}
 
     # ------------------------------------------------------------ held events, ids, rows that wait for files
 

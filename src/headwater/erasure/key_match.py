@@ -20,7 +20,7 @@ from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import Bool
 from headwater.logs.serving_log_rows import PREFIX
 from headwater.monitoring.explain import typed
-from headwater.state.view_tiles import key_bytes
+from headwater.state.key_codec import key_bytes
 
 
 @dataclass(frozen=True)

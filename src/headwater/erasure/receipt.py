@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headwater import clock, permissions, settings
+from headwater.disk import sync
 from headwater.errors import StoreError
-from headwater.ingestion.archive import sync_folder
 
 if TYPE_CHECKING:
     import polars as pl
@@ -143,7 +143,7 @@ class ErasureJournal:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path)
-            sync_folder(self.path.parent)
+            sync(self.path.parent)
         except OSError as error:
             raise StoreError(
                 f"the receipt {self.path} cannot be written: {error.strerror}; make room, and run the same command again"
@@ -203,7 +203,7 @@ class ErasureJournal:
             noted.after = digest_of_file(draft)
             self.save()
             draft.replace(path)
-            sync_folder(path.parent)
+            sync(path.parent)
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}; make room, and run the same command again") from error
 

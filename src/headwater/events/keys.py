@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 
 from headwater.errors import DataError
+from headwater.events.string_views import string_views
 from headwater.kernel.arrays import I64
+from headwater.kernel.string_codes import code_strings
 
 CODE = "__code"
 _INT64 = 2**63 - 1
@@ -18,14 +20,17 @@ _FEW = 0.8  # of events that are asked for: the others are dropped
 
 
 def code_keys(
-    events: pl.DataFrame, keys: Sequence[str], request_keys: Sequence[pl.DataFrame], subject: str
+    events: pl.DataFrame, keys: Sequence[str], request_keys: Sequence[pl.DataFrame], subject: str, threads: int = 1
 ) -> tuple[pl.DataFrame, list[I64], int]:
     """The events of keys that are asked for, with CODE; the code of each request, for each frame of requests; how many codes.
 
     A request whose key is null or has no code gets a code which no event has; a few events may have one that no request has.
 
     Args:
-        events: with the columns `keys`. asked: frames with the same columns. what: names the source in errors.
+        events: with the columns `keys`.
+        request_keys: frames with the same columns.
+        subject: names the source in errors.
+        threads: how many to use; the codes do not depend on it.
 
     Raises:
         DataError: keys of different types on the two sides, or floats.
@@ -38,20 +43,33 @@ def code_keys(
         if done is not None:
             return done
     events = events.with_columns(shared)
-    alike = [a.select(shared) for a in request_keys]
-    table = (
-        pl.concat([a.unique() for a in alike], how="vertical")
-        .unique()
-        .drop_nulls()
-        .with_row_index(CODE)
-        .with_columns(pl.col(CODE).cast(pl.Int64))
-    )
-    last = table.height
-    code, *codes = (side.select(keys).join(table, on=list(keys), how="left", maintain_order="left")[CODE] for side in (events, *alike))
-    coded = events.with_columns(code)
-    if code.null_count():
-        coded = coded.filter(code.is_not_null())
-    return coded, [c.fill_null(last).to_numpy() for c in codes], last + 1
+    alike = [requests.select(shared) for requests in request_keys]
+    if len(keys) == 1 and events.schema[keys[0]] == pl.String:
+        code, codes, count = _of_strings(events[keys[0]], [requests[keys[0]] for requests in alike], threads)
+    else:
+        code, codes, count = _of_rows(events.select(keys), alike)
+    coded, unwanted = events.with_columns(pl.Series(CODE, code)), int(np.count_nonzero(code == count))
+    if unwanted > (1 - _FEW) * len(code):
+        return coded.filter(pl.Series(code < count)), codes, count + 1
+    if not unwanted:
+        return coded, codes, count + 1
+    return coded, [np.where(requests == count, count + 1, requests) for requests in codes], count + 2
+
+
+def _of_strings(events: pl.Series, requests: Sequence[pl.Series], threads: int) -> tuple[I64, list[I64], int]:
+    """The codes of the events, and of the requests; `count` of them, which is also the code of what has none."""
+    sides = [string_views(strings) for strings in (events, *requests)]
+    mine, *others = ((side.views, side.buffers, side.valid) for side in sides)
+    codes, code, count = code_strings(others, mine, threads)
+    return code, codes, count
+
+
+def _of_rows(events: pl.DataFrame, requests: Sequence[pl.DataFrame]) -> tuple[I64, list[I64], int]:
+    """As `_of_strings`, of rows of any types."""
+    table = pl.concat([side.unique() for side in requests]).unique().drop_nulls().with_row_index(CODE).cast({CODE: pl.Int64})
+    joined = (side.join(table, on=events.columns, how="left", maintain_order="left")[CODE] for side in (events, *requests))
+    code, *codes = (side.fill_null(table.height).to_numpy() for side in joined)
+    return code, codes, table.height
 
 
 def compared_as(events: pl.Schema, keys: Sequence[str], request_keys: Sequence[pl.DataFrame], subject: str) -> dict[str, pl.DataType]:
@@ -104,7 +122,7 @@ def check_types(name: str, mine: pl.DataType, theirs: pl.DataType, subject: str)
 
 def _shared(dtypes: Sequence[pl.DataType]) -> pl.DataType:
     """The type that all sides compare in; a side of nothing but nulls says nothing."""
-    if pl.UInt64 in dtypes:  # such as 64 bits of a hash
+    if any(dtype in (pl.UInt64, pl.Int128, pl.UInt128) for dtype in dtypes):  # such as 64 bits of a hash
         return pl.Int128()
     return next((_common(dtype) for dtype in dtypes if dtype != pl.Null), pl.Int64())
 
@@ -112,4 +130,8 @@ def _shared(dtypes: Sequence[pl.DataType]) -> pl.DataType:
 def _common(dtype: pl.DataType) -> pl.DataType:
     if dtype.is_integer():
         return pl.Int64()
+    if isinstance(dtype, pl.Datetime):  # one instant, whatever its zone is called
+        return pl.Datetime("us", None if dtype.time_zone is None else "UTC")
+    if isinstance(dtype, pl.Decimal):
+        return pl.Decimal(38, dtype.scale)
     return pl.String() if dtype in (pl.Categorical, pl.Enum) else dtype

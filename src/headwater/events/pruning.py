@@ -44,7 +44,7 @@ def key_range(keys: Sequence[str], schema: pl.Schema, request_keys: Sequence[pl.
     return pl.col(keys[0]).is_between(min(e[0] for e in ends), max(e[1] for e in ends))  # type: ignore[type-var]
 
 
-def _in_unit(moment: int, dtype: pl.Datetime, beyond: int) -> pl.Expr:
+def _in_unit(timestamp: int, dtype: pl.Datetime, beyond: int) -> pl.Expr:
     """A time as a literal of this type, moved by the least step of a coarser unit."""
-    number = moment // 1000 + beyond if dtype.time_unit == "ms" else (moment + beyond) * (1000 if dtype.time_unit == "ns" else 1)
+    number = timestamp // 1000 + beyond if dtype.time_unit == "ms" else (timestamp + beyond) * (1000 if dtype.time_unit == "ns" else 1)
     return pl.lit(max(-_MOST, min(number, _MOST)), dtype=pl.Int64).cast(dtype)

@@ -24,7 +24,7 @@ BEFORE = "__before"
 GONE = "__gone"
 
 
-_DUPLICATES = ("copies of an event", "of these, copies that differ from the first")
+_DUPLICATES = ("duplicate events", "of these, duplicates that differ from the first")
 _NO_CHANGES = ("retractions of nothing", "images that change nothing")
 
 
@@ -154,13 +154,13 @@ def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | Non
     at = source.known_at_field if by_known and source.known_at_field is not None else source.timestamp_field
     late = source.delay if by_known else 0
     own = [c for c in (source.timestamp_field, source.known_at_field) if c is not None]
-    pruned = about(at, _moment_type(schema, at), None if reach.first is None else reach.first - late, reach.last - late)
+    pruned = about(at, _timestamp_type(schema, at), None if reach.first is None else reach.first - late, reach.last - late)
     if source.known_at_field is not None:
-        pruned &= about(source.known_at_field, _moment_type(schema, source.known_at_field), None, reach.known)
+        pruned &= about(source.known_at_field, _timestamp_type(schema, source.known_at_field), None, reach.known)
     return pruned if near is None else pruned & pl.any_horizontal(near, *(pl.col(c).is_null() for c in own))
 
 
-def _moment_type(schema: pl.Schema, name: str) -> pl.Datetime | pl.Date:
+def _timestamp_type(schema: pl.Schema, name: str) -> pl.Datetime | pl.Date:
     dtype = schema[name]
     assert isinstance(dtype, pl.Datetime | pl.Date)  # `timestamp_micros` has refused the others
     return dtype

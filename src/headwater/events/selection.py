@@ -78,7 +78,8 @@ def timestamp_micros(
     select, where = ("rows.with_columns(...)", "in this call") if from_call else ("select", "where it is defined")
     if dtype == pl.String:
         raise DataError(
-            f"{described} is text; parse it in {select}, such as pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S', time_zone='UTC')"
+            f"{described} is text; parse it in {select}, such as pl.col({name!r}).str.to_datetime('%Y-%m-%d %H:%M:%S'), and give timezone= "
+            f"{where}, the zone of the clock that it was read from. A local time declared as UTC lets the future leak"
         )
     if dtype.is_integer() or dtype.is_float():
         raise DataError(
@@ -86,13 +87,14 @@ def timestamp_micros(
         )
     if dtype == pl.Date and not days:
         raise DataError(
-            f"{described} is a date without a time of day, and features differ within a day; say which time in {select}, such as the day's beginning: "
-            f"pl.col({name!r}).cast(pl.Datetime('us')).dt.replace_time_zone('UTC')"
+            f"{described} is a date without a time of day, and features differ within a day; say in {select} at which time of that day the "
+            f"prediction was asked for, such as at 9:00: pl.col({name!r}).dt.combine(pl.time(9)). An event on a date needs no time of day: a source "
+            "takes the date as it is, known at the end of its day"
         )
     if dtype == pl.Date and timezone is None:
         raise DataError(
-            f"{described} is a date, known at the end of that day, and nothing says in which zone; give timezone='UTC' (or the zone whose days they "
-            f"are) {where}"
+            f"{described} is a date, known at the end of that day, and nothing says in which zone; give timezone= {where}, "
+            "the zone whose days they are, such as 'Europe/Oslo' or 'UTC'"
         )
     if dtype == pl.Date and timezone is not None:
         return _end_of_day(name, timezone)
@@ -101,7 +103,10 @@ def timestamp_micros(
     timestamp = pl.col(name).dt.cast_time_unit("us")
     if dtype.time_zone is None:
         if timezone is None:
-            raise DataError(f"{described} has no time zone; give timezone='UTC' (or the zone it is in) {where}")
+            raise DataError(
+                f"{described} has no time zone; give timezone= {where}, the zone of the clock that it was read from, such as 'Europe/Oslo' "
+                "or 'UTC'. A local time declared as UTC lets the future leak"
+            )
         timestamp = timestamp.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
     return timestamp.dt.convert_time_zone("UTC").dt.epoch("us")
 

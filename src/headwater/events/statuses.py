@@ -12,7 +12,6 @@ import polars as pl
 from headwater.aggregations.base import Answers
 from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE
-from headwater.definitions.durations import Window
 from headwater.definitions.feature_view import Feature
 from headwater.events.selection import KNOWN
 from headwater.kernel.arrays import I64, Bool, Column, Events, ListColumn, Values
@@ -40,11 +39,6 @@ def counted(feature: Feature) -> Use:
     return Use((*secondary, *(feature.columns if a.skips_null else ())), a.where)
 
 
-def counts(features: Sequence[Feature], windows: Sequence[Window]) -> list[FeatureSpec]:
-    """The inputs of statuses: how many events each feature counts, then how many there are in each window."""
-    return [FeatureSpec("count", counted(f), f.window) for f in features] + [FeatureSpec("count", Use(), w) for w in windows]
-
-
 def finite(value: Answers) -> tuple[Answers, Bool | None]:
     """A float that has left float64 as null; and which have, bool (l), None where none has. Values of maps are made null too."""
     if isinstance(value, ListColumn):
@@ -61,7 +55,8 @@ def finite(value: Answers) -> tuple[Answers, Bool | None]:
 def statuses(
     features: Sequence[Feature],
     values: Sequence[Answers],
-    count_answers: Sequence[Answers],
+    counts: Sequence[I64],
+    retained: Sequence[I64],
     old: Sequence[Bool | None],
     overflown: Sequence[Bool | None],
 ) -> list[Column]:
@@ -70,13 +65,12 @@ def statuses(
     Args:
         features: of one view.
         values: theirs, int64 or float64 (l) or lists.
-        count_answers: the answers to `counts`.
+        counts: how many events each feature counts, int64 (l). retained: how many there are in each window of the view, int64 (l).
         old: which values are expired. overflown: which have left float64.
     """
-    numbers = [answers.values for answers in count_answers if isinstance(answers, Column)]
-    any_event = np.logical_or.reduce([n > 0 for n in numbers[len(features) :]])
+    any_event = np.logical_or.reduce([n > 0 for n in retained])
     columns = []
-    for feature, value, n, expired, over in zip(features, values, numbers, old, overflown, strict=False):
+    for feature, value, n, expired, over in zip(features, values, counts, old, overflown, strict=True):
         code = np.where(n > 0, PRESENT, np.where(any_event, EMPTY, MISSING))
         word = TABLE[feature.aggregation.function].null
         if word != "present" and isinstance(value, Column) and value.valid is not None:
@@ -99,7 +93,7 @@ def last_known(features: Sequence[Feature]) -> Iterator[FeatureSpec]:
         yield FeatureSpec("max", Use((KNOWN, *use.columns), use.where), feature.window)
 
 
-def latest(features: Sequence[Feature], known_answers: Sequence[Answers], K: I64) -> Column:
+def latest(features: Sequence[Feature], known_answers: Sequence[Answers], K: I64) -> I64:
     """When the last of all inputs became known: int64 (l), NEVER where nothing is counted.
 
     For a queue it is K: an end that was known by K, or the lack of one, is an input too.
@@ -109,4 +103,4 @@ def latest(features: Sequence[Feature], known_answers: Sequence[Answers], K: I64
         assert isinstance(answers, Column)
         known = K if feature.aggregation.facts.queue else answers.values
         last = np.where(True if answers.valid is None else answers.valid, np.maximum(last, known), last)
-    return Column(last)
+    return last

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from headwater.definitions.base import canonical
+from headwater.definitions.definition import fingerprint_of
 from headwater.ingestion.archive import KNOWN_AT, SEQUENCE
 from headwater.ingestion.serde.record_schema import needed_columns
 from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance
@@ -28,7 +27,7 @@ def rules_of(acceptance: Acceptance) -> dict[str, str]:
         "filter": source.filter,
         "ids": [source.id_field, source.id_horizon if source.id_field else None],
     }
-    digests = {name: hashlib.sha256(json.dumps(canonical(rule), sort_keys=True).encode()).hexdigest()[:16] for name, rule in parts.items()}
+    digests = {name: fingerprint_of(rule) for name, rule in parts.items()}
     return {**digests, "keys": json.dumps(sorted({tuple(view.keys) for view in acceptance.views}))}
 
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, count
+from itertools import chain
 from types import MappingProxyType
 
 import msgspec
@@ -22,8 +22,10 @@ import polars as pl
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
+from headwater.engine.engines import open_engine
+from headwater.engine.query import EngineRun, EventQuery
 from headwater.errors import DefinitionError, FencedError, LostError, StoreError
-from headwater.events.read_events import Notes, Reach, read_events
+from headwater.events.read_events import Reach
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME
 from headwater.ingestion import revalidate as rejudging
 from headwater.ingestion.archive import Roller
@@ -34,12 +36,14 @@ from headwater.ingestion.revalidate import Accepted, First, Logs, rejudge
 from headwater.ingestion.validate import Acceptance
 from headwater.online_stores import Changes, OnlineStore, keyspace
 from headwater.online_stores.ownership import has_moved
-from headwater.state.view_state import State, StreamStart, encoded, read_state, schema_bytes
+from headwater.state.key_record import KeyRecords, stored_sections, with_section
+from headwater.state.view_state import State, StreamStart, encoded, read_part, schema_bytes
 from headwater.state.view_tiles import ViewTiles
 from headwater.state.window_reach import out_of_reach, reach
 
 _LOG = logging.getLogger(__name__)
 _EVENTS = 100_000  # with their images
+_RECORDS = 10_000  # of one commit
 
 
 def new_views(writer: PartitionWriter) -> list[ViewTiles]:
@@ -49,7 +53,7 @@ def new_views(writer: PartitionWriter) -> list[ViewTiles]:
 
 def _is_kept(writer: PartitionWriter, tiles: ViewTiles) -> bool:
     name = tiles.view.tiles_fingerprint
-    state = read_state(writer.store, name, writer.partition)
+    state = read_part(writer.store, name, writer.partition)
     return state is not None and writer.progress.covers(name, state) and tiles.reads_alike(state.dtypes)
 
 
@@ -95,7 +99,7 @@ def seed(writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = Fals
     counts, past = {}, _ViewHistory(writer, logs, _begun(writer, archive, T), T, replayed=replayed)
     for tiles in fresh:
         name = tiles.view.tiles_fingerprint
-        state_key = keyspace.state(name, writer.partition)
+        state_key = keyspace.stream_state(name, writer.partition)
         writer.store.commit({state_key: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(writer))
         _clear(writer, tiles)
         counts[tiles.view.name] = past.fill(tiles) if writer.corrections is None else past.fill_with_images(tiles, writer.corrections)
@@ -111,7 +115,7 @@ def _keep(writer: PartitionWriter, kept: Sequence[ViewTiles]) -> None:
     """Have only these views count as maintained, before anything of the others is touched."""
     names = [tiles.view.tiles_fingerprint for tiles in kept]
     if not writer.progress.sequence:
-        states = {name: read_state(writer.store, name, writer.partition) for name in names}
+        states = {name: read_part(writer.store, name, writer.partition) for name in names}
         views = {name: state.coverage for name, state in states.items() if state is not None}
     else:
         views = writer.progress.maintained(names)
@@ -156,21 +160,14 @@ class _ViewHistory:
 
     def fill(self, tiles: ViewTiles) -> int:
         """Add the past to the records of a view; how many events."""
-        history = self._history(tiles)
-        most = len(history) + -(-self._count // rejudging.ROWS) - 1
-        chunks = chain((rows() for rows in history), self._archived())
-        return sum(
-            _add(self.writer, tiles, rows, self.T, self._through - left) for left, rows in zip(count(most, -1), chunks, strict=False)
-        )
+        chunks = chain((rows() for rows in self._history(tiles)), self._archived())
+        return sum(_add(self.writer, tiles, rows, self.T) for rows in chunks)
 
     def fill_with_images(self, tiles: ViewTiles, corrections: ChangeState) -> int:
         """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
         images = pl.concat([corrections.none, *self._images(corrections), *(archived.drop(ROW) for archived in self._archived())])
         past = ChangeHistory(corrections, images, self.T)
-        return sum(
-            _add(self.writer, tiles, events, self.T, self._through - left, changes)
-            for left, (events, changes) in zip(count(len(past) // _EVENTS, -1), past.parts(tiles, _EVENTS), strict=False)
-        )
+        return sum(_add(self.writer, tiles, events, self.T, changes) for events, changes in past.parts(tiles, _EVENTS))
 
     def _images(self, corrections: ChangeState) -> list[pl.DataFrame]:
         """Those of the history that were known when the stream began.
@@ -188,11 +185,6 @@ class _ViewHistory:
                 "begin with all events that there are; or ingest into lmdb:"
             )
         return [images.select(pl.col(name).cast(dtype) for name, dtype in corrections.schema.items())]
-
-    @property
-    def _through(self) -> int:
-        """What records are complete through: in a partition, one makes way only for one that is complete through more."""
-        return self.writer.progress.sequence if self.writer.partition is None else self.writer.ends.get(self.writer.partition, 0)
 
     def state(self, tiles: ViewTiles) -> State:
         """The state of a view whose records are whole now."""
@@ -242,7 +234,7 @@ def history_before(view: FeatureView, first: int | None, until: int, also: froze
 
 
 def _known_by(source: Source, keys: Sequence[str], columns: Sequence[str], first: int | None, until: int) -> pl.DataFrame:
-    events = read_events(source, keys, columns, Reach(first, until, until), [], Notes())
+    events = open_engine().events(EventQuery(source, keys, columns, Reach(first, until, until)), EngineRun())
     late = source.delay if KNOWN not in events.columns and source.window_on == "timestamp" else 0
     return events.filter(pl.col(TIME) + late <= until)
 
@@ -262,25 +254,29 @@ def overlap(source: Source, now: int) -> tuple[int, pl.Series] | None:
     return last - horizon, events.filter(pl.col(TIME) >= last - 2 * horizon)[IDENT]
 
 
-def _add(
-    writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int, through: int, also: Changes = MappingProxyType({})
-) -> int:
+def _add(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int, also: Changes = MappingProxyType({})) -> int:
     events = events.filter(pl.col(TIME) < T)
     if not events.height and not also:
         return 0
-    key_of = partial(keyspace.record, tiles.view.tiles_fingerprint, partition=writer.partition)
-    store = writer.store
-    records = tiles.update(events, T, through, lambda keys: [stored or b"" for stored in store.get([key_of(key) for key in keys])])
-    store.commit({**{key_of(key): record or None for key, record in records.items()}, **also}, _unmoved(writer))
+    view, sequence = tiles.view, writer.progress.sequence
+    records = KeyRecords(writer.store.get, view.record_group, writer.partition)
+    records.put(view.tiles_fingerprint, tiles.update(events, T, sequence, records.fetcher(view.tiles_fingerprint)))
+    writer.store.commit({**records.changes(sequence), **also}, _unmoved(writer))
     return events.height
 
 
 def _clear(writer: PartitionWriter, tiles: ViewTiles) -> None:
-    end = b"" if writer.partition is None else b"\0" + writer.partition.encode()
-    keys = [key for key, _ in writer.store.scan(keyspace.records(tiles.view.tiles_fingerprint)) if key.endswith(end)]
-    keys += [key for key, _ in writer.store.scan(keyspace.events(tiles.view.tiles_fingerprint, writer.partition))]
-    for first in range(0, len(keys), 10_000):
-        writer.store.commit(dict.fromkeys(keys[first : first + 10_000]), _unmoved(writer))
+    """Remove the sections of a view that a killed run, or a definition of old, has left; other views keep theirs."""
+    view, end = tiles.view, b"" if writer.partition is None else b"\0" + writer.partition.encode()
+    places = [key for key, _ in stored_sections(writer.store, view) if key.endswith(end)]
+    for first in range(0, len(places), _RECORDS):
+        batch = places[first : first + _RECORDS]
+        records = zip(batch, writer.store.get(batch), strict=True)
+        changes = {key: with_section(record, view.tiles_fingerprint, b"") or None for key, record in records}
+        writer.store.commit(changes, _unmoved(writer))
+    keys = [key for key, _ in writer.store.scan(keyspace.events(view.tiles_fingerprint, writer.partition))]
+    for first in range(0, len(keys), _RECORDS):
+        writer.store.commit(dict.fromkeys(keys[first : first + _RECORDS]), _unmoved(writer))
 
 
 def _unmoved(writer: PartitionWriter) -> Changes:
@@ -292,6 +288,5 @@ def _unmoved(writer: PartitionWriter) -> Changes:
     writer.check_mine()
     if writer.partition is None:
         return {}
-    end = writer.ends.get(writer.partition)
     token = {keyspace.filling(writer.source.name, writer.partition): writer.filling} if writer.filling else {}
-    return {keyspace.offset(writer.source.name, writer.partition): None if end is None else keyspace.number(end), **token}
+    return {keyspace.offset(writer.source.name, writer.partition): writer.positions.get(writer.partition), **token}

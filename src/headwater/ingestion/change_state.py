@@ -10,8 +10,8 @@ from __future__ import annotations
 import bisect
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -24,11 +24,13 @@ from headwater.events.selection import IDENT, KNOWN, ROW, TIME
 from headwater.ingestion import record_outcomes
 from headwater.ingestion.dedup_index import words
 from headwater.ingestion.sources.stream_reader import RecordBatch
+from headwater.ingestion.stored_values import StoredValues
 from headwater.ingestion.validate import COPY, Acceptance, Arrived, copies
 from headwater.kernel.arrays import I64, Bool
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores import keyspace
 from headwater.state import change_codec as kept
-from headwater.state.view_tiles import RecordFetcher, Stretch, ViewTiles
+from headwater.state.key_record import GroupedRecords
+from headwater.state.view_tiles import Stretch, ViewTiles
 
 OLDER = "a change that a later one of the same event came before"
 PASSED = "a change that a later one in the same commit replaced"
@@ -60,23 +62,35 @@ class MergedChanges:
     changes: dict[bytes, bytes | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
 class ChangeState:
-    """The events of a writer that can be taken back.
+    """The events of a writer that can be retracted, an immutable value; the images stand in the store.
 
-    name: of the writer. schema: the columns of an image.
+    name: of the writer. none: no images, with the columns of an image. due: the keys of the blocks of events that expire, rising.
     """
 
-    def __init__(self, acceptance: Acceptance, store: OnlineStore, name: str, partition: str | None) -> None:
-        self.acceptance, self.store, self.name, self.partition = acceptance, store, name, partition
-        none = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
-        self.schema = {column: dtype for column, dtype in none.schema.items() if column != ROW}
-        self.none = none.drop(ROW)
-        self.image = keyspace.IMAGE + keyspace.name(name)
-        self.load()
+    acceptance: Acceptance
+    name: str
+    partition: str | None
+    none: pl.DataFrame
+    due: tuple[bytes, ...]
 
-    def load(self) -> None:
-        """Read which blocks of events expire, and when."""
-        self.due = sorted(key for key, _ in self.store.scan(keyspace.DUE + keyspace.name(self.name)))
+    @classmethod
+    def load(cls, acceptance: Acceptance, stored: StoredValues, name: str, partition: str | None) -> ChangeState:
+        """As the store has it."""
+        none = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).drop(ROW)
+        due = sorted(key for key, _ in stored.scan(keyspace.DUE + keyspace.name(name)))
+        return cls(acceptance, name, partition, none, tuple(due))
+
+    @property
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """The columns of an image."""
+        return self.none.schema
+
+    @property
+    def image(self) -> bytes:
+        """The prefix of the keys of the writer's events."""
+        return keyspace.IMAGE + keyspace.name(self.name)
 
     def places(self, tiles: ViewTiles, events: pl.DataFrame, tokens: Sequence[bytes]) -> list[bytes]:
         """Where events stand in a view, those that have its keys and a time."""
@@ -107,16 +121,16 @@ class ChangeState:
         """Whether events may have expired."""
         return bool(self.due) and self.lasting is not None and _due_of(self.due[0]) <= now
 
-    def expired(self, now: int, but: Mapping[bytes, object], number: int) -> dict[bytes, bytes | None]:
+    def expired(self, stored: StoredValues, now: int, but: Mapping[bytes, object], number: int) -> dict[bytes, bytes | None]:
         """What to drop of events that no window reaches any more; `but` those."""
         lasting = self.lasting
         if lasting is None:
             return {}
         blocks = [key for key in self.due[:_LET_GO] if _due_of(key) <= now]
         changes: dict[bytes, bytes | None] = dict.fromkeys(blocks)
-        for n, block in enumerate(self.store.get(blocks)):
+        for n, block in enumerate(stored.get(blocks)):
             tokens = [token for token in _cut(block or b"") if token not in but]
-            entries = self.entries(tokens)
+            entries = self.entries(stored, tokens)
             gone = {token: entry for token, entry in entries.items() if entry.latest + lasting <= now}
             holding = {token: entry.images[entry.holds] for token, entry in gone.items() if entry.holds >= 0}
             events = kept.frame_of(list(holding.values()), self.schema)
@@ -128,20 +142,21 @@ class ChangeState:
                 changes |= self.schedule_expiry(list(left), max(left.values()), number + n)
         return changes
 
-    def committed(self, changes: Mapping[bytes, bytes | None]) -> None:
-        """Take note of the blocks that a commit wrote and dropped."""
+    def after(self, changes: Mapping[bytes, bytes | None]) -> ChangeState:
+        """The state after a commit of these changes."""
         begin = keyspace.DUE + keyspace.name(self.name)
-        for key, value in changes.items():
-            if key.startswith(begin):
-                if value is None:
-                    self.due.remove(key)
-                elif key not in self.due:
-                    bisect.insort(self.due, key)
+        written = {key: value is not None for key, value in changes.items() if key.startswith(begin)}
+        if not written:
+            return self
+        due = [key for key in self.due if key not in written]
+        for key in (key for key, is_kept in written.items() if is_kept):
+            bisect.insort(due, key)
+        return replace(self, due=tuple(due))
 
-    def entries(self, tokens: Sequence[bytes]) -> dict[bytes, kept.EventImages]:
+    def entries(self, stored: StoredValues, tokens: Sequence[bytes]) -> dict[bytes, kept.EventImages]:
         """The stored entry of each event that has one."""
-        stored = self.store.get([self.image + token for token in tokens])
-        return {token: kept.decoded(value) for token, value in zip(tokens, stored, strict=True) if value is not None}
+        values = stored.get([self.image + token for token in tokens])
+        return {token: kept.decoded(value) for token, value in zip(tokens, values, strict=True) if value is not None}
 
     def _block(self, due: int, number: int) -> bytes:
         return keyspace.DUE + keyspace.name(self.name) + struct.pack(">QQ", due, number)
@@ -150,11 +165,11 @@ class ChangeState:
 class ImageMerge:
     """The images of one commit, at `now`, merged with the stored ones; later ones are held `until` their time."""
 
-    def __init__(self, corrections: ChangeState, brought: Sequence[ImageBatch], now: int, until: int) -> None:
-        self.kept, self.brought, self.now, self.until = corrections, brought, now, max(now, until)
-        self.came = pl.concat([corrections.none, *(batch.arrived.events.select(corrections.none.columns) for batch in brought)])
+    def __init__(self, corrections: ChangeState, values: StoredValues, images: Sequence[ImageBatch], now: int, until: int) -> None:
+        self.kept, self.values, self.images, self.now, self.until = corrections, values, images, now, max(now, until)
+        self.came = pl.concat([corrections.none, *(batch.arrived.events.select(corrections.none.columns) for batch in images)])
         tokens = tokens_of(self.came[IDENT])
-        self.stored = corrections.entries(list(dict.fromkeys(tokens)))
+        self.stored = corrections.entries(values, list(dict.fromkeys(tokens)))
         rows = [(token, image, n == entry.holds) for token, entry in self.stored.items() for n, image in enumerate(entry.images)]
         self.held = kept.frame_of([image for _, image, _ in rows], corrections.schema)
         self.both = pl.concat([self.held, self.came])
@@ -179,21 +194,24 @@ class ImageMerge:
         self._settle_records(outcome)
         written = self._written()
         most = max((entry.latest for entry in written.values()), default=0)
-        outcome.changes |= self.kept.expired(self.now, written, number << 8)
+        outcome.changes |= self.kept.expired(self.values, self.now, written, number << 8)
         outcome.changes |= self.kept.entry(written.items())
         outcome.changes |= self.kept.schedule_expiry(list(written), most, number << 8 | 255)
         for moved in self.moved.values():
             outcome.changes |= moved
         return outcome
 
-    def renewed(self, outcome: MergedChanges, sequence: int) -> dict[bytes, bytes | None]:
-        """The records of every view, complete through `sequence`, with what comes and without what goes."""
-        changes: dict[bytes, bytes | None] = {}
+    def renewed(self, outcome: MergedChanges, sequence: int, views: Collection[str]) -> dict[bytes, bytes | None]:
+        """The records of every view, complete through `sequence`, with what comes and without what goes.
+
+        views: as of `WriterState.views`.
+        """
+        grouped = GroupedRecords(self.values.get, self.kept.partition)
         for tiles in self.kept.acceptance.tiles:
-            fetch = RecordFetcher(self.kept.store, tiles.view, self.kept.partition)
-            records = tiles.renew(outcome.come, outcome.gone, self.now, sequence, fetch, partial(self.standing, tiles))
-            changes.update(zip(fetch.places, [record or None for record in records.values()], strict=True))
-        return changes
+            name, of_view = tiles.view.tiles_fingerprint, grouped.of(tiles.view)
+            fetch = of_view.fetcher(name)
+            of_view.put(name, tiles.renew(outcome.come, outcome.gone, self.now, sequence, fetch, partial(self.standing, tiles)))
+        return grouped.changes(sequence, views)
 
     def standing(self, tiles: ViewTiles, stretches: Sequence[Stretch]) -> pl.DataFrame:
         """What stands in stretches of a view's events once this is committed."""
@@ -203,11 +221,11 @@ class ImageMerge:
         there: list[bytes] = []
         for stretch in stretches:
             prefix, begin, end = kept.stretch(stem, *stretch)
-            stood = [key for key, _ in self.kept.store.scan(prefix) if begin <= key < end]
+            stood = [key for key, _ in self.values.scan(prefix) if begin <= key < end]
             there += [key for key in stood if key not in moved] + put[bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)]
         tokens = [key[-kept.TOKEN :] for key in there]
         mine = np.array([self.folded.after[self.event_of[token]] for token in tokens if token in self.event_of], np.int64)
-        others = self.kept.entries([token for token in tokens if token not in self.event_of])
+        others = self.kept.entries(self.values, [token for token in tokens if token not in self.event_of])
         rest = kept.frame_of([entry.images[entry.holds] for entry in others.values()], self.kept.schema)
         return pl.concat([self.both[mine], rest])
 
@@ -222,7 +240,7 @@ class ImageMerge:
         merged, held = self.folded, self.held.height
         archived, again, older, passed = (mask[held:] for mask in _classified(merged, self.both[BEFORE].to_numpy(), held))
         first_row = 0
-        for batch in self.brought:
+        for batch in self.images:
             rows = batch.arrived.events[ROW].to_numpy()
             mine = slice(first_row, first_row := first_row + len(rows))
             batch.record_outcomes[batch.arrived.kept[rows]] = np.where(

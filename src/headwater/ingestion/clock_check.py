@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from headwater import clock
 from headwater.definitions.durations import text
-from headwater.errors import ClockError
+from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.errors import ClockError, UsageError
 
 LIMIT = 300_000_000
 """Default tolerance for a clock difference, microseconds."""
 _SERVER = 10.0  # seconds between two looks at the server's clock
 _INGEST = "If the clock is right, the store is ahead of it: `headwater store repair-clock`"
-_JOB = f"{_INGEST} mends its streams, and `headwater materialize VIEW --full-refresh` a batch view. With `--at TIME` (`at=`) a job does not ask the clock"
+_JOB = f"{_INGEST} mends its streams, and `headwater materialize VIEW --full-refresh` a batch view. A job with a past `--at TIME` (`at=`) asks no clock"
 
 
 Shown = tuple[int, tuple[int, ...]]
@@ -39,7 +42,7 @@ PROCESS = Anchor()
 
 
 class ClockCheck:
-    """Refuses commits while the wall clock cannot be right.
+    """Refuses commits while the wall clock cannot be right; several threads may ask.
 
     A pause of the process or of the machine is none of the clock's faults: the wall clock then moves as far as one of the steady clocks,
     those that count while a machine sleeps and those that do not. Old records (a backlog, a replay) say nothing about the clock.
@@ -68,12 +71,17 @@ class ClockCheck:
         self._asked = -_SERVER
         self._ahead: int | None = None  # how far the wall clock is ahead of the server's, as of the last look
         self._refused = False
+        self._lock = threading.Lock()
 
     def refusal(self, committed: int, received: int = 0) -> str | None:
         """Why nothing may be committed now; None where something may.
 
         committed: the time of the store's last commit. received: when a broker took in a record by its own clock; microseconds, 0 for none.
         """
+        with self._lock:
+            return self._refusal(committed, received)
+
+    def _refusal(self, committed: int, received: int) -> str | None:
         wall, steady = clock.now_micros(), clock.steady_micros()
         since = self._moved(wall, steady)
         self._look(wall, moved=since)
@@ -113,7 +121,7 @@ class ClockCheck:
 
     def _message(self, problem: str, remedy: str) -> str:
         return (
-            f"the wall clock, {clock.moment(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, {problem}; at most {text(self.limit)} is allowed (max_clock_jump). "
+            f"the wall clock, {clock.timestamp(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, {problem}; at most {text(self.limit)} is allowed (max_clock_jump). "
             f"Nothing was committed, and nothing is lost. Set the clock right{'. ' + remedy if remedy else ''}"
         )
 
@@ -128,19 +136,29 @@ def moved(was: Shown, wall: int, steady: tuple[int, ...]) -> int:
     return min((wall - before - (now - at) for now, at in zip(steady, then, strict=True)), key=abs)
 
 
-def present(server_time: Callable[[], int | None], committed: int) -> int:
-    """The present in microseconds, for a scheduled job.
+def job_time(at: datetime | str | None, server_time: Callable[[], int | None], committed: int) -> int:
+    """The time of a scheduled job in microseconds: `at`, or the present.
 
-    server_time: the time of the online store's server, where there is one. committed: when the store was last written to, microseconds; 0
-    where it was not.
+    at: tz-aware, or ISO 8601 with an offset; None is the present. server_time: the time of the online store's server, where there is one.
+    committed: when the store was last written to, microseconds; 0 where it was not.
 
     Raises:
-        ClockError: the wall clock differs from the server's by more than 5 minutes, or is as much behind the last commit.
+        UsageError: `at` is no time, or has not come: a cut of the future would be served without the events that come until then.
+        ClockError: without `at`, the wall clock differs from the server's by more than 5 minutes, or is as much behind the last commit.
     """
-    why = ClockCheck(LIMIT, server_time, Anchor(), remedy=_JOB).refusal(committed)
-    if why is not None:
-        raise ClockError(why)
-    return clock.now_micros()
+    if at is None:
+        why = ClockCheck(LIMIT, server_time, Anchor(), remedy=_JOB).refusal(committed)
+        if why is not None:
+            raise ClockError(why)
+        return clock.now_micros()
+    t = parse_timestamp(at, "at")
+    now = max(clock.now_micros(), server_time() or 0)
+    if t - now > LIMIT:
+        raise UsageError(
+            f"at={timestamp_text(t)} has not come: it is {timestamp_text(now)}. A job at a later time would publish a cut without the events that "
+            "come until then; give a time that is past, or leave `at` out"
+        )
+    return t
 
 
 def _far(micros: int) -> str:

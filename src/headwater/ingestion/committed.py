@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Committed:
-    """A commit: its sequence, the moment T of its tiles in microseconds, how many records were what, and those that were refused.
+    """A commit: its sequence in its partition, the time T of its tiles in microseconds, record counts by outcome, and the rejected records.
 
     known: all that was received by then is readable, microseconds. seconds: that it took.
-    record_outcomes: of each of the `Records` committed, what became of its records, int8 (n).
+    record_outcomes: of each `RecordBatch` committed, the outcome of its records, int8 (n).
+    misplaced: partitions of records that were left out, since they do not follow the stored position: the stream is to be reopened there.
     """
 
     sequence: int
@@ -28,3 +29,4 @@ class Committed:
     known: int = 0
     seconds: float = 0.0
     record_outcomes: Sequence[NDArray[np.int8]] = ()
+    misplaced: frozenset[str] = frozenset()

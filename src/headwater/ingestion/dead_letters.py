@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from headwater import clock, settings
+from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.durations import micros
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -23,12 +23,13 @@ from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, Roller
 from headwater.ingestion.change_state import OLDER, PASSED
+from headwater.ingestion.committed import Committed
 from headwater.ingestion.record_outcomes import ACCEPTED, FILTERED, HELD, REFUSED
 from headwater.ingestion.record_outcomes import COPY as DUPLICATE
-from headwater.ingestion.source_ingestor import LEASE, IngestLimits, SourceIngestor, streamed
+from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import COPY, DEAD_SCHEMA, OFFSET, PARTITION, Acceptance
-from headwater.online_stores import OnlineStore, keyspace, opened
+from headwater.online_stores import OnlineStore, ingest_lease, keyspace, opened
 from headwater.state import frame_codec
 
 AGAIN = "replayed "
@@ -81,13 +82,14 @@ class DeadLetterFilter(Readable):
         return selected.filter(pl.col(OFFSET).is_in(list(self.offsets))) if self.offsets else selected
 
 
+@renamed("data_dir", "folder")
 def dead_letters(
     project: Project,
     source: str,
     which: DeadLetterFilter | None = None,
     *,
     store: OnlineStore | str | None = None,
-    folder: Path | None = None,
+    data_dir: Path | None = None,
 ) -> pl.DataFrame:
     """The refused records of a source, the latest first, with `replayed`: whether a replay has taken them in.
 
@@ -96,12 +98,12 @@ def dead_letters(
         source: its name.
         which: only some of them; None is all.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        folder: where ingestion keeps refused records; None is headwater's home.
+        data_dir: where ingestion keeps refused records; None is headwater's home.
 
     Raises:
         UsageError: the project has no such source.
     """
-    home = settings.home() if folder is None else folder
+    home = settings.home() if data_dir is None else data_dir
     with opened(store, readonly=True) as mine:
         _source(project, source)
         chosen = which or DeadLetterFilter()
@@ -110,13 +112,14 @@ def dead_letters(
     return pl.concat([none, *frames]).sort(KNOWN_AT, OFFSET, descending=True)
 
 
+@renamed("data_dir", "folder")
 def replay_dead_letters(
     project: Project,
     source: str,
     which: DeadLetterFilter | None = None,
     *,
     store: OnlineStore | str | None = None,
-    folder: Path | None = None,
+    data_dir: Path | None = None,
     dry_run: bool = False,
     limits: IngestLimits | None = None,
 ) -> Replayed:
@@ -127,7 +130,7 @@ def replay_dead_letters(
     ingestion has to be stopped; with Redis it goes on.
 
     Args:
-        project, source, which, store, folder: as for `dead_letters`.
+        project, source, which, store, data_dir: as for `dead_letters`.
         dry_run: only say what would be accepted; duplicates are then counted as accepted.
         limits: as for ingestion.
 
@@ -135,7 +138,7 @@ def replay_dead_letters(
         UsageError: the project has no such source, or nothing streams it.
         StoreError: the store cannot be written, or another process ingests into it.
     """
-    home, limits = settings.home() if folder is None else folder, limits or IngestLimits()
+    home, limits = settings.home() if data_dir is None else data_dir, limits or IngestLimits()
     views = {
         stored_view.name: (stored_view, views)
         for stored_view, views in streamed([stored_view.view for stored_view in stored(project)]).items()
@@ -144,9 +147,9 @@ def replay_dead_letters(
     if source not in views:
         raise UsageError(f"source {source!r} has no streaming view, so nothing would take its records in")
     chosen = which or DeadLetterFilter()
-    with opened(store, readonly=dry_run) as mine, nullcontext() if mine.partitioned or dry_run else mine.lease(LEASE, wait=limits.wait):
+    with opened(store, readonly=dry_run) as mine, nullcontext() if dry_run else ingest_lease(mine, wait=limits.wait):
         ingestor = None if dry_run else SourceIngestor(origin, views[source][1], mine, home, limits)
-        acceptance = Acceptance(origin, tuple(views[source][1]), micros(limits.future, "future"))
+        acceptance = Acceptance(origin, tuple(views[source][1]), micros(limits.max_future_skew, "max_future_skew"))
         total = Replayed(source, 0, 0)
         for partition in _partitions(mine, source):
             rows = chosen.of(_of_writer(mine, source, partition, home)).filter(~pl.col("reason").is_in(_KEPT_ASIDE))
@@ -181,8 +184,9 @@ def _replayed_batch(ingestor: SourceIngestor, partition: str | None, rows: pl.Da
     own = rows.select(pl.col(PARTITION).str.strip_prefix(AGAIN).alias("_own"), OFFSET)
     writer = ingestor.writer(partition)
 
-    def marks(record_outcomes: Sequence[NDArray[np.int8]]) -> dict[bytes, bytes | None]:
-        taken = own.filter(pl.Series(record_outcomes[0] != REFUSED)) if record_outcomes else own.clear()
+    def marks(committed: Committed) -> dict[bytes, bytes | None]:
+        outcomes = committed.record_outcomes
+        taken = own.filter(pl.Series(outcomes[0] != REFUSED)) if outcomes else own.clear()
         key = keyspace.replayed(writer.name) + keyspace.block(b"", "", writer.progress.sequence + 1)
         return {key: frame_codec.encoded(taken)} if taken.height else {}
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import dropwhile
 
 import numpy as np
 
 from headwater.ingestion.dedup_index import WIDTH
 
+Read = Callable[[Sequence[bytes]], Sequence[bytes | None]]
 _MERGED = 32  # neighbours of one level that become one of the next
 _LARGEST = 1 << 20  # bytes that a merge makes at most
 _SPANS = 24  # of the horizon: a merged block holds ids of one of these parts of it at most (an hour of a day)
@@ -34,58 +34,62 @@ class _IdBlock:
         return level
 
 
+@dataclass(frozen=True)
 class IdBlocks:
-    """The stored ids of one partition writer, oldest first. Each id is copied O(log n) times, a commit costs O(1) amortised.
+    """The stored ids of one partition writer, oldest first; an immutable value.
 
-    Args:
-        horizon: how long ids are kept, microseconds. read: the values of keys of the store.
+    Each id is copied O(log n) times, a commit costs O(1) amortised.
+
+    horizon: how long ids are kept, microseconds. copied: how many blocks have been read again to be merged so far: the work done.
 
     >>> rows = lambda at: np.array([[1, 2, at, 3]], np.int64).tobytes()
-    >>> blocks = IdBlocks(100, lambda keys: [rows(0) for _ in keys])
-    >>> sorted(blocks.put(b"a", rows(0), 0)), sorted(blocks.put(b"b", rows(60), 60))
-    ([b'a'], [b'b'])
-    >>> blocks.put(b"c", b"", 100)
-    {b'a': None}
+    >>> read = lambda keys: [rows(0) for _ in keys]
+    >>> first, blocks = IdBlocks(100).put(b"a", rows(0), 0, read)
+    >>> second, blocks = blocks.put(b"b", rows(60), 60, read)
+    >>> sorted(first), sorted(second), blocks.put(b"c", b"", 100, read)[0]
+    ([b'a'], [b'b'], {b'a': None})
     """
 
-    def __init__(self, horizon: int, read: Callable[[Sequence[bytes]], Sequence[bytes | None]]) -> None:
-        self.horizon, self.read = horizon, read
-        self.copied = 0
-        """How many blocks have been read again to be merged so far: the work done."""
-        self._blocks: deque[_IdBlock] = deque()
+    horizon: int
+    copied: int = 0
+    _blocks: tuple[_IdBlock, ...] = ()
 
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def load(self, key: bytes, value: bytes) -> None:
-        """Take up a block that the store holds; blocks come in the order of their commits."""
+    def load(self, key: bytes, value: bytes) -> IdBlocks:
+        """With a block that the store holds; blocks come in the order of their commits."""
         known = _times(value)
-        self._blocks.append(_IdBlock(key, int(known.min()), int(known.max()), len(value), len(np.unique(known))))
+        block = _IdBlock(key, int(known.min()), int(known.max()), len(value), len(np.unique(known)))
+        return replace(self, _blocks=(*self._blocks, block))
 
-    def put(self, key: bytes, value: bytes, now: int) -> dict[bytes, bytes | None]:
-        """Store the ids of a commit at `now` under a new key, and drop blocks of ids that are older than the horizon; the changes."""
-        changes: dict[bytes, bytes | None] = {}
-        while self._blocks and self._blocks[0].last <= now - self.horizon:
-            changes[self._blocks.popleft().key] = None
+    def put(self, key: bytes, value: bytes, now: int, read: Read) -> tuple[dict[bytes, bytes | None], IdBlocks]:
+        """Store the ids of a commit at `now` under a new key, and drop blocks of ids that are older than the horizon.
+
+        read: the values of keys of the store.
+
+        Returns:
+            The changes of the store, and the blocks that it holds with them.
+        """
+        kept = list(dropwhile(lambda block: block.last <= now - self.horizon, self._blocks))
+        changes: dict[bytes, bytes | None] = {block.key: None for block in self._blocks[: len(self._blocks) - len(kept)]}
         if not value:
-            return changes
-        block = _IdBlock(key, now, now, len(value), 1)
-        while others := self._to_merge(block):
-            stored = self.read([other.key for other in others])
+            return changes, replace(self, _blocks=tuple(kept)) if changes else self
+        block, copied = _IdBlock(key, now, now, len(value), 1), self.copied
+        while others := self._to_merge(kept, block):
+            stored = read([other.key for other in others])
             value = b"".join([*(ids or b"" for ids in stored), value])
             changes |= dict.fromkeys(other.key for other in others)
-            for _ in others:
-                self._blocks.pop()
+            del kept[-len(others) :]
             block = _IdBlock(key, others[0].first, now, len(value), block.commits + sum(other.commits for other in others))
-            self.copied += len(others)
-        self._blocks.append(block)
-        return {**changes, key: value}
+            copied += len(others)
+        return {**changes, key: value}, IdBlocks(self.horizon, copied, (*kept, block))
 
-    def _to_merge(self, block: _IdBlock) -> list[_IdBlock]:
+    def _to_merge(self, blocks: list[_IdBlock], block: _IdBlock) -> list[_IdBlock]:
         """The last blocks, if with a new one they become one; the oldest first."""
-        if len(self._blocks) < _MERGED - 1 or self._blocks[1 - _MERGED].level != block.level:
+        if len(blocks) < _MERGED - 1 or blocks[1 - _MERGED].level != block.level:
             return []
-        others = list(islice(reversed(self._blocks), _MERGED - 1))[::-1]
+        others = blocks[1 - _MERGED :]
         fits = sum(other.size for other in others) + block.size <= _LARGEST and block.last - others[0].first <= self.horizon // _SPANS
         return others if fits and all(other.level == block.level for other in others) else []
 

@@ -19,8 +19,8 @@ from headwater.ingestion.validate import Arrived, content_of, copies
 class Deduplication:
     """The duplicates of one commit at `now`, microseconds.
 
-    ids: those accepted so far; None where nothing tells duplicates apart. counts: of duplicates, conflicts, and records refused again.
-    blocks: the ids that the commit is to store.
+    ids: those accepted so far, in earlier commits and in this one; None where events have no ids. counts: of duplicates, conflicts, and
+    records refused again. blocks: the ids that the commit is to store.
     """
 
     ids: DedupIndex | None
@@ -40,6 +40,7 @@ class Deduplication:
             return events, []
         known = idents.is_not_null().to_numpy()
         checked = ids.accept(idents.filter(known), content_of(events)[known], self.now)
+        self.ids = checked.index
         accepted = ~known
         accepted[known] = checked.accepted
         self.blocks.append(checked.block)
@@ -57,6 +58,7 @@ class Deduplication:
         idents = records.ids.gather(arrived.refused).fill_null("")
         names = [f"refused\0{key}\0{sha256(payload or b'').hexdigest()}" for key, payload in zip(idents, dead["payload"], strict=True)]
         checked = self.ids.accept(pl.Series(names, dtype=pl.String), np.zeros(len(names), np.int64), self.now)
+        self.ids = checked.index
         self.blocks.append(checked.block)
         self.counts["refused_again"] += len(names) - int(checked.accepted.sum())
         return dead.filter(checked.accepted)

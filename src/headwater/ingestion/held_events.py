@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -18,7 +17,7 @@ _MERGED = 16  # blocks of one level that become one of the next
 _LARGEST = 1 << 16  # rows of a block that is merged no more
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _HeldBlock:
     """The rows of one key of the store, rising by DUE; those before `start` have been released."""
 
@@ -26,6 +25,11 @@ class _HeldBlock:
     rows: pl.DataFrame
     due: I64
     start: int = 0
+
+    @property
+    def first(self) -> int:
+        """When the next of its events is due."""
+        return int(self.due[self.start])
 
     @property
     def left(self) -> pl.DataFrame:
@@ -40,102 +44,91 @@ class _HeldBlock:
         return level
 
 
+@dataclass(frozen=True, eq=False)
 class HeldEvents:
-    """The held events of one partition writer.
+    """The held events of one partition writer, an immutable value.
 
     A block stays in the store as it is until its last event is released: an event is released by the first commit whose time is later
     than its own, so the time of the last commit says which events of a block still wait. Blocks of similar size are merged, so `n` events
     held by `n` commits lie in O(log n) blocks.
 
-    Args:
-        blocks: the values of the store by key, as `put` made them. at: the time of the last commit, microseconds.
+    spent: keys whose events have all been released; the next commit deletes them.
+    looked_at: how many events have been read or moved so far: the work done.
 
-    >>> held = HeldEvents({}, at=0)
-    >>> changes = held.put(b"a", pl.DataFrame({"n": [1, 2], DUE: [50, 10]}))
+    >>> changes, held = HeldEvents().put(b"a", pl.DataFrame({"n": [1, 2], DUE: [50, 10]}))
     >>> held.due, held.latest
     (10, 50)
-    >>> [rows["n"].to_list() for rows in held.release(20)], held.due
+    >>> released, held = held.release(20)
+    >>> [rows["n"].to_list() for rows in released], held.due
     ([[2]], 50)
     """
 
-    def __init__(self, blocks: Mapping[bytes, bytes], at: int) -> None:
-        self.looked_at = 0
-        """How many events have been read or moved so far: the work done."""
-        self.latest = 0
-        """No event is due later, microseconds."""
-        self._order = count()
-        self._blocks: dict[bytes, _HeldBlock] = {}
-        self._heap: list[tuple[int, int, _HeldBlock]] = []
-        self._spent: list[bytes] = []  # keys whose events have all been released; dropped by the next commit
-        for key, value in blocks.items():
-            block = _sorted(key, frame_codec.decoded(value))
-            block.start = int(np.searchsorted(block.due, at))
-            self._keep(block)
+    _blocks: tuple[_HeldBlock, ...] = ()
+    spent: tuple[bytes, ...] = ()
+    looked_at: int = 0
+
+    @staticmethod
+    def load(blocks: Mapping[bytes, bytes], at: int) -> HeldEvents:
+        """Those in the values of the store by key, as `put` made them; at: the time of the last commit, microseconds."""
+        found = [_sorted(key, frame_codec.decoded(value)) for key, value in blocks.items()]
+        return _held([replace(block, start=int(np.searchsorted(block.due, at))) for block in found])
 
     def __len__(self) -> int:
-        return sum(len(block.due) - block.start for block in self._blocks.values())
+        return sum(len(block.due) - block.start for block in self._blocks)
 
-    @property
+    @cached_property
     def due(self) -> int | None:
         """When the first event happens, microseconds; None where none is held."""
-        while self._heap and self._stale(*self._heap[0]):
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        return min((block.first for block in self._blocks), default=None)
+
+    @property
+    def latest(self) -> int:
+        """When the last event happens, microseconds; 0 where none is held."""
+        return max((int(block.due[-1]) for block in self._blocks), default=0)
 
     @property
     def blocks(self) -> int:
         """How many keys of the store hold them."""
         return len(self._blocks)
 
-    def release(self, now: int) -> list[pl.DataFrame]:
-        """Take out the events whose time is before `now`; one frame for each schema, without DUE."""
-        come: list[pl.DataFrame] = []
-        while (due := self.due) is not None and due < now:
-            _, _, block = heapq.heappop(self._heap)
+    def release(self, now: int) -> tuple[list[pl.DataFrame], HeldEvents]:
+        """The events whose time is before `now`, one frame for each schema, without DUE; and those that are left."""
+        if self.due is None or self.due >= now:
+            return [], self
+        released, blocks = [], []
+        for block in sorted(self._blocks, key=lambda block: block.first):
             stop = int(np.searchsorted(block.due, now))
-            come.append(block.rows.slice(block.start, stop - block.start).drop(DUE))
-            block.start = stop
-            self.looked_at += come[-1].height
-            self._keep(block)
-        return list(_alike(come))
+            if stop > block.start:
+                released.append(block.rows.slice(block.start, stop - block.start).drop(DUE))
+            blocks.append(replace(block, start=stop) if stop > block.start else block)
+        return list(_alike(released)), _held(blocks, self.spent, self.looked_at + sum(rows.height for rows in released))
 
-    def put(self, key: bytes, rows: pl.DataFrame | None) -> dict[bytes, bytes | None]:
-        """Hold more rows under a new key; the changes of the store, those of earlier releases too."""
-        changes: dict[bytes, bytes | None] = dict.fromkeys(self._spent)
-        self._spent = []
+    def put(self, key: bytes, rows: pl.DataFrame | None) -> tuple[dict[bytes, bytes | None], HeldEvents]:
+        """Hold more rows under a new key; the changes of the store, including those of earlier releases, and the new held events."""
+        changes: dict[bytes, bytes | None] = dict.fromkeys(self.spent)
         if rows is None:
-            return changes
-        block = _sorted(key, rows)
-        while others := self._to_merge(block):
+            return changes, replace(self, spent=()) if self.spent else self
+        block, blocks, moved = _sorted(key, rows), list(self._blocks), 0
+        while others := _to_merge(blocks, block):
             changes |= dict.fromkeys(other.key for other in others)
-            for other in others:
-                del self._blocks[other.key]
+            blocks = [other for other in blocks if not any(other is merged for merged in others)]
             block = _sorted(key, pl.concat([*(other.left for other in others), block.rows]))
-            self.looked_at += block.rows.height
-        self._keep(block)
-        return {**changes, key: frame_codec.encoded(block.rows)}
+            moved += block.rows.height
+        return {**changes, key: frame_codec.encoded(block.rows)}, _held([*blocks, block], (), self.looked_at + moved)
 
-    def _to_merge(self, block: _HeldBlock) -> list[_HeldBlock]:
-        """The blocks that are of the level and schema of a new one, if they are so many that they become one."""
-        if block.rows.height >= _LARGEST:
-            return []
-        alike = [other for other in self._blocks.values() if other.level == block.level and other.rows.schema == block.rows.schema]
-        return alike if len(alike) >= _MERGED - 1 else []
 
-    def _keep(self, block: _HeldBlock) -> None:
-        if block.start == len(block.due):
-            self._blocks.pop(block.key, None)
-            self._spent.append(block.key)
-            if not self._blocks:
-                self.latest = 0
-            return
-        self._blocks[block.key] = block
-        self.latest = max(self.latest, int(block.due[-1]))
-        heapq.heappush(self._heap, (int(block.due[block.start]), next(self._order), block))
+def _held(blocks: Sequence[_HeldBlock], spent: Iterable[bytes] = (), looked_at: int = 0) -> HeldEvents:
+    """The held events of these blocks; those whose events have all been released are added to the spent ones."""
+    done = (block.key for block in blocks if block.start == len(block.due))
+    return HeldEvents(tuple(block for block in blocks if block.start < len(block.due)), (*spent, *done), looked_at)
 
-    def _stale(self, due: int, _: int, block: _HeldBlock) -> bool:
-        """Whether a block was merged into another one after this entry of the heap was made."""
-        return self._blocks.get(block.key) is not block or int(block.due[block.start]) != due
+
+def _to_merge(blocks: Sequence[_HeldBlock], block: _HeldBlock) -> list[_HeldBlock]:
+    """The blocks that are of the level and schema of a new one, if they are so many that they become one."""
+    if block.rows.height >= _LARGEST:
+        return []
+    alike = [other for other in blocks if other.level == block.level and other.rows.schema == block.rows.schema]
+    return alike if len(alike) >= _MERGED - 1 else []
 
 
 def waiting(value: bytes, at: int) -> pl.DataFrame:

@@ -1,181 +1,39 @@
-"""Ingestion: streams are read and decoded, each by a thread of its own, and one thread commits what they bring in micro-batches."""
+"""Ingestion: each source has a thread that reads and decodes its stream, and a thread that commits what it brings in micro-batches."""
 
 from __future__ import annotations
 
-import logging
-import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-
-from headwater import clock
 from headwater.definitions.durations import micros
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
-from headwater.definitions.source import Source
-from headwater.definitions.streams import KafkaTopic, Pushed
-from headwater.errors import ClockError, FencedError, RecreatedError, RetentionError, UsageError
+from headwater.definitions.streams import Pushed
+from headwater.errors import UsageError
 from headwater.ingestion.broker_clock import BrokerClocks
 from headwater.ingestion.clock_check import ClockCheck
-from headwater.ingestion.committed import Committed
-from headwater.ingestion.source_ingestor import LEASE, IngestLimits, SourceIngestor, Turns, streamed
+from headwater.ingestion.commit_source import OnCommit, commit_all
+from headwater.ingestion.read_source import SourceReader
+from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
 from headwater.ingestion.sources.http_inbox import Inbox
-from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
-from headwater.online_stores import OnlineStore
+from headwater.online_stores import OnlineStore, ingest_lease
 from headwater.online_stores.ownership import scoped
 
-_LOG = logging.getLogger(__name__)
-_GATHER = 0.02  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
-_IDLE = 1.0  # seconds without records after which an empty commit is made
-_JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
-_GHOSTS = 60.0  # seconds in which it takes them from a member that was killed; those of the living are theirs to read to the end
-_REMIND = 60.0  # seconds after which it is said again that the clock is wrong
 _PUSHED = "pushed"
-
-OnCommit = Callable[[Source, Committed, Mapping[str, int]], None]
-"""Called after each commit, with what the feed still has to read by partition."""
 
 Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[Mapping[bytes, bytes]]]
 """Serves inboxes while its context lasts; what the store keeps of it, for the processes that forward events."""
 """Receives events for inboxes, by the names of their sources, while the context lasts; gives the address at which it does."""
 
 
-@dataclass
-class _SourceReader:
-    """A thread that reads one source, and what it has brought."""
-
-    ingestor: SourceIngestor
-    work: _CommitQueue
-    stop: threading.Event
-    go: threading.Event  # clear while the wall clock is wrong, or not looked at yet: records would be given wrong times
-    once: bool = False
-    generation: int = 0  # incremented to reopen the stream at the stored offsets
-    lag: Mapping[str, int] = field(default_factory=dict)
-    thread: threading.Thread | None = None
-    skipped: threading.Event = field(default_factory=threading.Event)
-    ended: bool = False  # all that there was when it was read has been committed
-    rolled: threading.Event = field(default_factory=threading.Event)  # partitions may go to others: our remaining blocks are in files
-
-    def start(self) -> None:
-        self.thread = threading.Thread(target=self._run, name=f"read {self.ingestor.source.name}", daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            while not self.stop.is_set():
-                if not self.go.wait(_IDLE):
-                    continue
-                try:
-                    self._read(self.generation)
-                except (RetentionError, RecreatedError) as error:
-                    if not self.ingestor.limits.accept_loss:
-                        raise
-                    self._lose(error)
-                except FencedError as error:
-                    if not self.ingestor.store.partitioned:
-                        raise
-                    _LOG.warning("%s; reopening the stream", error)  # a view was being filled with its past
-        except BaseException as error:  # noqa: BLE001 (raised by the thread that commits)
-            self.work.put(_PolledBatch(self, self.generation, error=error))
-
-    def _read(self, generation: int) -> None:
-        """Read until stopped or reopened."""
-        since, idle = clock.stopwatch(), 0.0
-        feed = self.ingestor.open()
-        try:
-            while not self.stop.is_set() and generation == self.generation:
-                if not self.go.is_set():
-                    self.go.wait(_IDLE)
-                    continue
-                if self.work.qsize() and self.ingestor.inbox is None:  # who pushes waits for an answer
-                    time.sleep(_GATHER)
-                records, at = feed.poll(self.ingestor.limits.batch, self.ingestor.limits.linger), clock.now_micros()
-                self.lag = feed.lag()
-                if records is not None:
-                    turns, known = self.ingestor.turns, self._known(records, at)
-                    self.work.put(_PolledBatch(self, generation, self.ingestor.decoded(records), known, turns))
-                    self._acknowledge(feed)
-                elif self._at_end(feed, clock.stopwatch() - since) and (self.once or clock.stopwatch() - idle > _IDLE):
-                    idle = clock.stopwatch()
-                    self.work.put(_PolledBatch(self, generation, None, at))
-                    if self.once:
-                        self.stop.wait()
-            if self.stop.is_set():
-                self.rolled.wait()
-        finally:
-            feed.close()
-
-    def _at_end(self, feed: Feed, seconds: float) -> bool:
-        """Whether nothing is left to read; `seconds` ago the stream was opened."""
-        if self.once and seconds < _GHOSTS and feed.elsewhere():
-            return False
-        assigned = self.lag or not isinstance(self.ingestor.source.stream, KafkaTopic) or seconds > _JOINING
-        return bool(assigned) and not any(self.lag.values())
-
-    def _known(self, records: RecordBatch, at: int) -> int:
-        """What was received by then has been read, with these records."""
-        behind = [n for n, name in enumerate(records.partitions) if self.lag.get(name, 0)]
-        if not any(self.lag.values()) or not len(records.at):
-            return at if not any(self.lag.values()) else 0
-        mine = records.at[np.isin(records.partition, behind)] if behind else records.at
-        return int(mine.max()) if len(mine) else 0
-
-    def _acknowledge(self, feed: Feed) -> None:
-        ends = {name: end for writer in self.ingestor.writers for name, end in writer.ends.items() if name in self.lag}
-        if ends:
-            feed.acknowledge(ends)
-
-    def _lose(self, error: RetentionError | RecreatedError) -> None:
-        """Have the expired records counted as lost, and wait for that commit."""
-        self.skipped.clear()
-        self.work.put(_PolledBatch(self, self.generation, error=error))
-        while not self.stop.is_set() and not self.skipped.wait(0.1):
-            pass
-
-
-@dataclass(frozen=True)
-class _PolledBatch:
-    """The records of one poll; `turns` are those of the partitions then; `known` as of `PartitionWriter.apply`. Or none; or an error."""
-
-    reading: _SourceReader
-    generation: int
-    records: RecordBatch | None = None
-    known: int = 0
-    turns: Turns = field(default_factory=dict)
-    error: BaseException | None = None
-
-
-class _CommitQueue(queue.Queue[_PolledBatch]):
-    """What waits for its commit, bounded by its records: many small polls may wait for a slow commit, and all go into the next one."""
-
-    def _init(self, maxsize: int) -> None:
-        super()._init(maxsize)
-        self._waiting = 0
-
-    def _qsize(self) -> int:
-        return self._waiting
-
-    def _put(self, item: _PolledBatch) -> None:
-        super()._put(item)
-        self._waiting += max(_events(item), 1)
-
-    def _get(self) -> _PolledBatch:
-        item: _PolledBatch = super()._get()
-        self._waiting -= max(_events(item), 1)
-        return item
-
-
 def ingest(
     project: Project,
     store: OnlineStore,
     *,
-    folder: Path | None,
+    data_dir: Path | None,
     limits: IngestLimits | None = None,
     receive: Receive | None = None,
     once: bool = False,
@@ -187,7 +45,7 @@ def ingest(
     Args:
         project: its streaming views are kept up to date.
         store: where to.
-        folder: where accepted events are archived, and refused records kept; None keeps neither.
+        data_dir: where accepted events are archived, and refused records kept; None keeps neither.
         limits: how records become commits.
         receive: what receives pushed events; without it, sources with `stream=hw.push()` are left out.
         once: end when everything that the streams hold has been committed.
@@ -211,27 +69,25 @@ def ingest(
         raise UsageError(f"every stream of project {project.name!r} is pushed, and nothing receives; give an address, as --listen does")
     store = scoped(store, project.name, write=True)
     with ExitStack() as stack:
-        if not store.partitioned:
-            stack.enter_context(store.lease(LEASE, wait=limits.wait))
-        elif pushed and receive is not None:
+        stack.enter_context(ingest_lease(store, wait=limits.wait))
+        if pushed and receive is not None:
             stack.enter_context(store.lease(_PUSHED + store.namespace, wait=limits.wait))
         brokers = stack.enter_context(BrokerClocks(store, list(sources), wanted=limits.broker_clock))
         check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time, brokers=brokers)
         left = [] if receive is not None else pushed  # others receive for them; their views are filled here all the same
-        ingestors = [SourceIngestor(source, views, store, folder, limits, filled=source in left) for source, views in sources.items()]
+        ingestors = [SourceIngestor(source, views, store, data_dir, limits, filled=source in left) for source, views in sources.items()]
         for ingestor in ingestors:
             stack.callback(ingestor.close)
-        work = _CommitQueue(limits.batch)
         if receive is not None and pushed:
             stack.enter_context(_receiving(receive, [ingestor for ingestor in ingestors if ingestor.source in pushed], store))
-        read, go = [ingestor for ingestor in ingestors if ingestor.source not in left], threading.Event()
-        readings = stack.enter_context(_reading([_SourceReader(ingestor, work, stop, go, once) for ingestor in read], work, stop))
+        read = [ingestor for ingestor in ingestors if ingestor.source not in left]
+        readers = stack.enter_context(_reading([SourceReader(ingestor, stop, once) for ingestor in read], stop))
         brokers.wait()
-        _commits(readings, work, stop, on_commit, check)
+        commit_all(readers, check, stop, on_commit)
         for ingestor in ingestors:
             ingestor.roll(least=1)
-        for reading in readings:
-            reading.rolled.set()
+        for reader in readers:
+            reader.rolled.set()
 
 
 @contextmanager
@@ -252,146 +108,18 @@ def _receiving(receive: Receive, ingestors: Sequence[SourceIngestor], store: Onl
 
 
 @contextmanager
-def _reading(readings: list[_SourceReader], work: _CommitQueue, stop: threading.Event) -> Iterator[list[_SourceReader]]:
+def _reading(readers: list[SourceReader], stop: threading.Event) -> Iterator[list[SourceReader]]:
     """Threads that read; all have ended when the context does."""
-    for reading in readings:
-        reading.start()
+    for reader in readers:
+        reader.start()
     try:
-        yield readings
+        yield readers
     finally:
         stop.set()
-        for reading in readings:
-            reading.rolled.set()
-            reading.ingestor.close()
-            thread = cast("threading.Thread", reading.thread)
+        for reader in readers:
+            reader.rolled.set()
+            reader.ingestor.close()
+            thread = cast("threading.Thread", reader.thread)
             while thread.is_alive():
-                _drain(work)
+                reader.work.drain()
                 thread.join(0.05)
-
-
-def _drain(work: _CommitQueue) -> list[_PolledBatch]:
-    """Empty the queue, so that no reader blocks on it."""
-    batches = []
-    try:
-        while True:
-            batches.append(work.get_nowait())
-    except queue.Empty:
-        return batches
-
-
-def _commits(
-    readings: Sequence[_SourceReader], work: _CommitQueue, stop: threading.Event, on_commit: OnCommit | None, check: ClockCheck
-) -> None:
-    if readings:
-        why = _refusal(check, readings, [])
-        if why is not None:
-            _wait_for_clock(check, readings, work, stop, [], why)
-        readings[0].go.set()  # of all
-    while not stop.is_set() and not all(reading.ended for reading in readings):
-        brought = _next(work, readings)
-        why = _refusal(check, readings, brought)
-        if why is not None:
-            _wait_for_clock(check, readings, work, stop, brought, why)
-            continue
-        for reading in readings:
-            mine = [batch for batch in brought if batch.reading is reading]
-            due = reading.ingestor.due()
-            if mine or (due is not None and due < clock.now_micros()):
-                _take(reading, mine, on_commit)
-
-
-def _refusal(check: ClockCheck, readings: Sequence[_SourceReader], brought: Sequence[_PolledBatch]) -> str | None:
-    received = max((batch.records.received for batch in brought if batch.records is not None), default=0)
-    return check.refusal(max(reading.ingestor.committed() for reading in readings), received)
-
-
-def _wait_for_clock(
-    check: ClockCheck,
-    readings: Sequence[_SourceReader],
-    work: _CommitQueue,
-    stop: threading.Event,
-    brought: Sequence[_PolledBatch],
-    why: str,
-) -> None:
-    """Commit nothing until the wall clock is right. Then everything is read again from the stored offsets, and stamped by the right clock.
-
-    Raises:
-        ClockError: where ingestion is to end by itself, it does not wait.
-    """
-    if any(reading.once for reading in readings):
-        raise ClockError(why)
-    wrong: str | None = why
-    left, last_logged = list(brought), -_REMIND
-    for reading in readings:
-        reading.go.clear()
-        reading.generation += 1
-    try:
-        while wrong is not None and not stop.is_set():
-            if clock.stopwatch() - last_logged >= _REMIND:
-                _LOG.error("%s", wrong)
-                last_logged = clock.stopwatch()
-            for batch in [*left, *_drain(work)]:
-                if isinstance(batch.error, RetentionError | RecreatedError):
-                    batch.reading.skipped.set()  # it is met again
-                elif batch.error is not None:
-                    raise batch.error
-            left = []
-            for reading in readings:
-                if reading.ingestor.inbox is not None:
-                    reading.ingestor.inbox.give_up(close=False, waiting=True)
-            stop.wait(_IDLE)
-            wrong = _refusal(check, readings, [])
-    finally:
-        for reading in readings:
-            reading.go.set()
-
-
-def _take(reading: _SourceReader, brought: Sequence[_PolledBatch], on_commit: OnCommit | None) -> None:
-    """Commit what one source has brought."""
-    fresh = [batch for batch in brought if batch.error is None and batch.generation == reading.generation]
-    if fresh or not brought:
-        records = [(batch.records, batch.turns) for batch in fresh if batch.records is not None]
-        _commit(reading, records, max((batch.known for batch in fresh), default=0), on_commit)
-    for batch in brought:
-        if isinstance(batch.error, RetentionError | RecreatedError) and reading.ingestor.limits.accept_loss:
-            _LOG.warning("%s; going on without what was lost", batch.error)
-            reading.ingestor.skip(batch.error, clock.now_micros())
-            reading.skipped.set()
-        elif batch.error is not None:
-            raise batch.error
-    reading.ended |= reading.once and any(batch.records is None for batch in fresh)
-
-
-def _commit(reading: _SourceReader, records: Sequence[tuple[RecordBatch, Turns]], known: int, on_commit: OnCommit | None) -> None:
-    ingestor = reading.ingestor
-    try:
-        commits = ingestor.commit(records, clock.now_micros(), known)
-    except FencedError as error:
-        if not ingestor.store.partitioned:
-            raise
-        _LOG.warning("%s; reading on from what the store holds", error)
-        reading.generation += 1
-        ingestor.forget([writer.partition for writer in ingestor.writers if writer.partition is not None])
-        return
-    for committed in commits:
-        if on_commit is not None:
-            on_commit(ingestor.source, committed, reading.lag)
-    ingestor.roll(least=ingestor.limits.roll, background=True)
-
-
-def _next(work: _CommitQueue, readings: Sequence[_SourceReader]) -> list[_PolledBatch]:
-    """What was brought, in order, as much as goes into a commit; nothing where a held event's time comes first."""
-    now = clock.now_micros()
-    dues = [due - now for reading in readings if (due := reading.ingestor.due()) is not None]
-    brought: list[_PolledBatch] = []
-    try:
-        brought.append(work.get(timeout=min([_IDLE / 2, *(max(due, 0) / 1e6 + 1e-6 for due in dues)])))
-        while sum(_events(batch) for batch in brought) < brought[0].reading.ingestor.limits.batch:
-            brought.append(work.get_nowait())
-    except queue.Empty:
-        pass
-    return brought
-
-
-def _events(brought: _PolledBatch) -> int:
-    return 0 if brought.records is None else len(brought.records.offset)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,13 +19,13 @@ from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.definitions.source import Source
 from headwater.events.selection import IDENT, ROW, TIME
-from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller, durable
+from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
+from headwater.ingestion.archive_files import durable
 from headwater.ingestion.dedup_index import WIDTH, words
 from headwater.ingestion.held_events import DUE, waiting
-from headwater.ingestion.source_ingestor import LEASE
 from headwater.ingestion.validate import OFFSET, PARTITION, Acceptance, content_of
 from headwater.kernel.arrays import I64
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores import OnlineStore, ingest_lease, keyspace
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.state import frame_codec
 from headwater.state.view_state import Progress, StreamStart
@@ -49,7 +48,7 @@ class Repaired:
 
 
 def repair_clock(
-    project: Project, *, store: OnlineStore | str | None = None, folder: Path | None = None, now: int | None = None
+    project: Project, *, store: OnlineStore | str | None = None, data_dir: Path | None = None, now: int | None = None
 ) -> list[Repaired]:
     """Set the streams of a project that are ahead of the clock back to the present. Ingestion must not run.
 
@@ -61,16 +60,16 @@ def repair_clock(
     Args:
         project: whose streams.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        folder: where ingestion keeps the archive; None is headwater's home.
+        data_dir: where ingestion keeps the archive; None is headwater's home.
         now: microseconds; None is the present.
 
     Raises:
         StoreError: the store cannot be written, or a process ingests into it.
     """
     t = clock.now_micros() if now is None else now
-    home = settings.home() if folder is None else folder
+    home = settings.home() if data_dir is None else data_dir
     streaming = [stored_view.view for stored_view in stored(project) if stored_view.view.freshness.streamed]
-    with opened_for(project.name, store) as mine, nullcontext() if mine.partitioned else mine.lease(LEASE, wait=0.0):
+    with opened_for(project.name, store) as mine, ingest_lease(mine, wait=0.0):
         views = {view.tiles_fingerprint: view for view in (placed(mine, view) for view in streaming)}
         repaired = []
         for source in dict.fromkeys(view.source for view in views.values()):
@@ -102,7 +101,7 @@ class _Repair:
         for batch in self._in_parts(self._blocks(acceptance)):
             self.store.commit(batch, {self.key: self.value})
         for space, name in FOLDERS.items():
-            for path in Roller(self.store, space, self.folder / name, self.source, self.partition).files():
+            for path in Roller(self.store, space, self.folder / name, self.source, self.partition).archive.files():
                 rows = pl.read_parquet(path)
                 if self._is_ahead(rows):
                     durable(self._clipped(rows, acceptance if space == keyspace.ARCHIVE else None), path)
@@ -130,8 +129,8 @@ class _Repair:
         if begun is not None:
             old = msgspec.msgpack.decode(begun, type=StreamStart)
             changes[keyspace.begun(self.source)] = msgspec.msgpack.encode(StreamStart(min(old.until, now), old.partition))
-        there = {tiles: self.store.get([keyspace.state(tiles, self.partition)])[0] for tiles in views}
-        changes |= {keyspace.state(tiles, self.partition): None for tiles in there if whole}
+        there = {tiles: self.store.get([keyspace.stream_state(tiles, self.partition)])[0] for tiles in views}
+        changes |= {keyspace.stream_state(tiles, self.partition): None for tiles in there if whole}
         self.store.commit(changes, {self.key: self.value})
         names = [views[tiles].name for tiles, state in there.items() if state is not None]
         return Repaired(self.source, self.partition, (at - now) / 1e6, names if whole else [], [] if whole else names)
@@ -162,7 +161,7 @@ class _Repair:
         rows = self._archive.rows() if self.origin.changes is None and self.origin.id_field is not None else None
         if rows is None:
             return {}
-        first = clock.moment(self.now - micros(self.origin.id_horizon, "id_horizon"))
+        first = clock.timestamp(self.now - micros(self.origin.id_horizon, "id_horizon"))
         accepted = rows.filter(pl.col(KNOWN_AT) > first).collect()
         events = acceptance.events_of(accepted.select(list(acceptance.schema)))
         known = accepted[KNOWN_AT].dt.epoch("us")[events[ROW]].to_numpy()
@@ -183,13 +182,13 @@ class _Repair:
 
     def _is_ahead(self, rows: pl.DataFrame) -> bool:
         last = rows[KNOWN_AT].max()
-        return isinstance(last, datetime) and last > clock.moment(self.now)
+        return isinstance(last, datetime) and last > clock.timestamp(self.now)
 
     def _clipped(self, rows: pl.DataFrame, acceptance: Acceptance | None) -> pl.DataFrame:
         """Rows known now at the latest; of the archive, without those whose time has not come."""
         if acceptance is not None:
             rows = rows[np.setdiff1d(np.arange(rows.height), self._early(rows, acceptance))]
-        return rows.with_columns(pl.min_horizontal(KNOWN_AT, pl.lit(clock.moment(self.now))).cast(rows.schema[KNOWN_AT]))
+        return rows.with_columns(pl.min_horizontal(KNOWN_AT, pl.lit(clock.timestamp(self.now))).cast(rows.schema[KNOWN_AT]))
 
     def _early(self, rows: pl.DataFrame, acceptance: Acceptance) -> I64:
         """Which rows of the archive are events whose time has not come, int64: the commit in the future has released them."""
@@ -204,7 +203,7 @@ class _Repair:
         there = self.store.get([self._held])[0]
         frames = [] if there is None else [frame_codec.decoded(there)]
         if rows is not None and self.origin.changes is None:
-            ahead = rows.filter(pl.col(KNOWN_AT) > clock.moment(self.now)).collect()
+            ahead = rows.filter(pl.col(KNOWN_AT) > clock.timestamp(self.now)).collect()
             which = self._early(ahead, acceptance)
             times = acceptance.events_of(ahead.select(list(acceptance.schema))).filter(pl.col(TIME) >= self.now)[TIME]
             frames.append(ahead[which].drop(KNOWN_AT, SEQUENCE).with_columns(times.cast(pl.Int64).alias(DUE)))

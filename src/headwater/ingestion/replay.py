@@ -14,6 +14,7 @@ import polars as pl
 
 from headwater import clock
 from headwater.connectors import scan
+from headwater.definitions.deprecated_keywords import RenamedAttribute, renamed
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.readable import Readable
@@ -24,7 +25,7 @@ from headwater.events.read_events import arrived
 from headwater.events.selection import KNOWN, ROW, TIME, collect
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
-from headwater.ingestion.sources.stream_reader import RecordBatch
+from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.kernel.arrays import I64
 from headwater.online_stores import OnlineStore, opened
 
@@ -40,9 +41,11 @@ class ReplayStep(Readable):
     seconds: Sequence[float]
 
     @property
-    def moment(self) -> datetime:
+    def timestamp(self) -> datetime:
         """The clock's time."""
-        return clock.moment(self.now)
+        return clock.timestamp(self.now)
+
+    moment = RenamedAttribute("timestamp")
 
 
 @dataclass
@@ -63,12 +66,20 @@ class _Tape:
             offset = np.arange(first, last)
             frame = self.rows.slice(first, last - first)
             batches.append(
-                RecordBatch([_PARTITION], np.zeros(len(offset), np.int64), offset, self.known[first:last], {_PARTITION: last}, frame=frame)
+                RecordBatch(
+                    [_PARTITION],
+                    np.zeros(len(offset), np.int64),
+                    offset,
+                    self.known[first:last],
+                    {_PARTITION: between(first, last)},
+                    frame=frame,
+                )
             )
             self.next_row = last
         return batches
 
 
+@renamed("data_dir", "folder")
 def replay(
     views: Sequence[FeatureView],
     store: OnlineStore | str | None = None,
@@ -77,7 +88,7 @@ def replay(
     end: datetime | str,
     step: Duration | Sequence[datetime] = "1m",
     speed: float | None = None,
-    folder: str | Path | None = None,
+    data_dir: str | Path | None = None,
     limits: IngestLimits | None = None,
 ) -> Iterator[ReplayStep]:
     """Play the history of streaming views into a store, as ingestion would have seen it.
@@ -92,7 +103,7 @@ def replay(
         start, end: tz-aware, or ISO 8601 with an offset.
         step: how far the clock advances per step, or the timestamps at which it stops, ascending.
         speed: seconds of the replay in a second; None is as fast as it can.
-        folder: where the archive is kept; None keeps none.
+        data_dir: where the archive is kept; None keeps none.
         limits: how records become commits.
 
     Raises:
@@ -104,14 +115,14 @@ def replay(
     >>> view = visits(hw.streaming("2s"))
     >>> with temporary_store() as store:
     ...     for now in hw.replay([view], store, start="2024-05-01T10:00Z", end="2024-05-01T12:00Z", step="1h"):
-    ...         print(now.moment, hw.get_online_features(view, [{"user": 1}], store=store, at=now.moment)["user__count_1d"][0])
+    ...         print(now.timestamp, hw.get_online_features(view, [{"user": 1}], store=store, at=now.timestamp)["user__count_1d"][0])
     2024-05-01 11:00:00+00:00 5
     2024-05-01 12:00:00+00:00 6
     """
     first, last = parse_timestamp(start, "start"), parse_timestamp(end, "end")
     with opened(store) as mine:
         yield from replay_views(
-            views, mine, start=first, end=last, step=step, speed=speed, folder=None if folder is None else Path(folder), limits=limits
+            views, mine, start=first, end=last, step=step, speed=speed, folder=None if data_dir is None else Path(data_dir), limits=limits
         )
 
 
@@ -127,7 +138,7 @@ def span(text: str, subject: str) -> tuple[datetime, datetime]:
     start, dots, end = text.partition("..")
     if not dots:
         raise UsageError(f"{subject} is {text!r}; write two timestamps with two dots between, such as 2024-05-01T10:00Z..2024-05-01T12:00Z")
-    first, last = (clock.moment(parse_timestamp(at, subject)) for at in (start, end))
+    first, last = (clock.timestamp(parse_timestamp(at, subject)) for at in (start, end))
     return first, last
 
 
@@ -172,10 +183,10 @@ def _stops(start: int, end: int, step: Duration | Sequence[datetime]) -> Sequenc
     every = micros(step, "step") if isinstance(step, str | timedelta) else None
     stops = list(range(start + every, end, every)) if every else []
     if not isinstance(step, str | timedelta):
-        stops = [clock.micros(moment) for moment in step]
+        stops = [clock.micros(timestamp) for timestamp in step]
     if every == 0 or any(a >= b for a, b in itertools.pairwise([start, *stops, end])):
         how = f"in steps of {step}" if every is not None else f"with {len(stops)} stops, which must rise between them,"
-        raise UsageError(f"a replay from {clock.moment(start)} to {clock.moment(end)} {how} has no step")
+        raise UsageError(f"a replay from {clock.timestamp(start)} to {clock.timestamp(end)} {how} has no step")
     return [*stops, end]
 
 
@@ -195,7 +206,7 @@ def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
 def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: IngestLimits, start: int) -> _Tape:
     ingestor = SourceIngestor(source, views, store, folder, limits, replayed_from=start)
     writer = ingestor.writer(_PARTITION)
-    if writer.progress.at > start or writer.ends:
+    if writer.progress.at > start or writer.positions:
         raise UsageError(f"the stream of source {source.name!r} is in the online store already; replay into a new one")
     table = collect(scan(source.table).select(list(ingestor.acceptance.schema)), f"source {source.name!r}")
     events = collect(arrived(replace(_over(source, table), filter=None), [], [], [ROW], known=True), f"source {source.name!r}")

@@ -73,7 +73,8 @@ class Accepted:
         for rows in self._rows(self.archive):
             events, known = self._sound(rows)
             if self.ordered and events.height:
-                events = events.filter(pl.Series(ids.accept(events[IDENT], content_of(events), known).accepted))
+                checked = ids.accept(events[IDENT], content_of(events), known)
+                ids, events = checked.index, events.filter(pl.Series(checked.accepted))
             yield events, rows
 
     def verdicts(self, more: pl.DataFrame, T: int) -> tuple[Bool, bytes]:
@@ -84,7 +85,7 @@ class Accepted:
             fresh = np.ones(events.height, np.bool_)
             if self.ordered and events.height:
                 checked = ids.accept(events[IDENT], content_of(events), known)
-                fresh = checked.accepted
+                ids, fresh = checked.index, checked.accepted
                 block = np.frombuffer(checked.block, np.int64).reshape(-1, WIDTH)
                 blocks.append(block[known[fresh] > T - ids.horizon].tobytes())
             accepted[rows[_MORE].gather(events[ROW]).filter(pl.Series(fresh, dtype=pl.Boolean)).drop_nulls().to_numpy()] = True
@@ -100,7 +101,7 @@ class Accepted:
         ids = DedupIndex(micros(self.acceptance.source.id_horizon, "id_horizon"))
         if self.first is not None and self.ordered:
             first_idents, known = self.first
-            ids.accept(first_idents, np.zeros(len(first_idents), np.int64), known)
+            return ids.accept(first_idents, np.zeros(len(first_idents), np.int64), known).index
         return ids
 
     def _rows(self, frames: Sequence[pl.LazyFrame], *, sort: bool = False) -> Iterator[pl.DataFrame]:

@@ -9,20 +9,23 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from headwater import clock, permissions, settings
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
+from headwater.definitions.spelling import Spelled
 from headwater.errors import DefinitionError, RecreatedError, RetentionError
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.bootstrap import seed
+from headwater.ingestion.build_commit import Adopt, Skip
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.revalidate import Logs
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
-from headwater.ingestion.sources.stream_reader import Assigned, Feed, RecordBatch, Revoked, open_feed
+from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, RecordBatch, Revoked, open_feed
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import claim, placed, placed_source
@@ -30,26 +33,26 @@ from headwater.state.view_state import progresses
 
 _LOG = logging.getLogger(__name__)
 _HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
-LEASE = "ingest"
-"""What the process that ingests into a store of one writer holds."""
 
 
 @dataclass(frozen=True)
-class IngestLimits:
+class IngestLimits(metaclass=Spelled):
     """How records become commits.
 
-    batch: records in one poll at most. linger: seconds that a poll waits. future: how long after it was received an event may happen;
-    later ones are refused. roll: bytes of archive that make a file. wait: seconds to wait for the lease of the store. accept_loss: go on
-    where a stream no longer has the next record, and count the lost records. max_clock_jump: how far the wall clock may move by
-    itself, lie behind the last commit, or differ from a server's; nothing is committed beyond that. broker_clock: whether it is compared
-    with those of Kafka's brokers, for which a record a minute is written to the topic `__headwater_clock`. filtered: how long rows that a
-    source's filter leaves out are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long these are
-    kept; None keeps all.
+    batch: records in one poll at most. linger: seconds that a poll waits. max_future_skew: how long after it was received an event may
+    happen; later ones are refused. roll: bytes of archive that make a file. wait: seconds to wait for the lease of the store.
+    accept_loss: go on where a stream no longer has the next record, and count the lost records. max_clock_jump: how far the wall clock
+    may move by itself, lie behind the last commit, or differ from a server's; nothing is committed beyond that. broker_clock: whether it
+    is compared with those of Kafka's brokers, for which a record a minute is written to the topic `__headwater_clock`. filtered: how long
+    rows that a source's filter leaves out are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long
+    these are kept; None keeps all.
     """
+
+    former_names: ClassVar[Mapping[str, str]] = {"future": "max_future_skew"}
 
     batch: int = 50_000
     linger: float = 0.02
-    future: Duration = "1d"
+    max_future_skew: Duration = "1d"
     roll: int = 32_000_000
     wait: float = 60.0
     accept_loss: bool = False
@@ -108,7 +111,7 @@ class SourceIngestor:
         self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
         claim(store, source)
         placed_views = tuple(placed(store, view) for view in views)
-        self.acceptance = Acceptance(placed_source(store, source), placed_views, micros(limits.future, "future"))
+        self.acceptance = Acceptance(placed_source(store, source), placed_views, micros(limits.max_future_skew, "max_future_skew"))
         self.acceptance.warm()
         if folder is not None:
             for name in FOLDERS.values():
@@ -128,7 +131,7 @@ class SourceIngestor:
         self._filling: dict[str | None, PartitionWriter] = {}  # views are being filled with their past; nothing is committed meanwhile
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
-        if filled and not store.partitioned:
+        if filled and store.capabilities.one_writer:
             self.writer(None)
 
     @property
@@ -138,9 +141,9 @@ class SourceIngestor:
 
     def open(self) -> Feed:
         """Begin to read the stream, when views are filled with their past."""
-        if not self.store.partitioned:
+        if self.store.capabilities.one_writer:
             self.writer(None)
-        assigned: Assigned = self._ends
+        assigned: Assigned = self._positions
         revoked: Revoked = self.forget
         if self.inbox is not None:
             return PushedFeed(self.inbox, assigned, revoked)
@@ -152,7 +155,7 @@ class SourceIngestor:
 
     def forget(self, partitions: Sequence[str]) -> None:
         """Others write these partitions from now on."""
-        if not self.store.partitioned:
+        if self.store.capabilities.one_writer:
             return
         with self._lock:
             self._rolled()  # their remaining blocks are for the new owners to move
@@ -165,12 +168,12 @@ class SourceIngestor:
     def commit(self, records: Sequence[tuple[RecordBatch, Turns]], now: int, known: int | None = None) -> list[Committed]:
         """Commit records, each read when `turns` were as they say, one writer after the other."""
         with self._lock:
-            if not self.store.partitioned:
+            if self.store.capabilities.one_writer:
                 return [self._apply(self.writer(None), [poll for poll, _ in records], now, known)]
             if not records:
                 return [writer.apply([], now, known) for writer in self.writers]
             commits = []
-            for name in dict.fromkeys(p for poll, _ in records for p in poll.ends):
+            for name in dict.fromkeys(p for poll, _ in records for p in poll.positions):
                 mine = [own for poll, turns in records if turns.get(name) == self.turns.get(name) for own in poll.of(name)]
                 if mine and name in self._writers:
                     commits.append(self._apply(self._writers[name], mine, now, known))
@@ -180,8 +183,8 @@ class SourceIngestor:
         """Commit that the stream is read on behind what an error says is lost."""
         with self._lock:
             if isinstance(error, RetentionError):
-                return [self.writer(error.partition).skip(error.partition, error.first, now)]
-            return [self.writer(partition).adopt(partition, origin, now) for partition, origin in error.origins.items()]
+                return [self.writer(error.partition).skip(Skip(error.partition, error.position, error.lost), now)]
+            return [self.writer(partition).adopt(Adopt(partition, origin), now) for partition, origin in error.origins.items()]
 
     def committed(self) -> int:
         """When the last commit was made, microseconds."""
@@ -230,7 +233,7 @@ class SourceIngestor:
 
     def writer(self, partition: str | None) -> PartitionWriter:
         """The writer that a partition's records go to; its views are filled with their past before it is given."""
-        name = partition if self.store.partitioned else None
+        name = None if partition is None else self.store.capabilities.writer_of(partition)
         with self._lock:
             if name in self._writers:
                 return self._writers[name]
@@ -256,14 +259,14 @@ class SourceIngestor:
         for view, events in seed(writer, self._logs(writer.partition), now, replayed=replayed).items():
             _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
 
-    def _ends(self, partitions: Sequence[str]) -> dict[str, int]:
-        """The offsets to read on from, of those partitions that are known."""
-        ends = {name: self.writer(name).ends for name in partitions}
-        return {name: known[name] for name, known in ends.items() if name in known}
+    def _positions(self, partitions: Sequence[str]) -> dict[str, Position]:
+        """The positions to read on from, of those partitions that are known."""
+        positions = {name: self.writer(name).positions for name in partitions}
+        return {name: known[name] for name, known in positions.items() if name in known}
 
     def _origin_of(self, partition: str) -> str:
-        """What the offset of a partition counts in; "" where that is not known."""
-        writer = self._writers.get(partition if self.store.partitioned else None)
+        """What the position of a partition counts in; "" where that is not known."""
+        writer = self._writers.get(self.store.capabilities.writer_of(partition))
         return "" if writer is None else writer.origins.get(partition, "")
 
     def _apply(self, writer: PartitionWriter, records: Sequence[RecordBatch], now: int, known: int | None) -> Committed:

@@ -19,7 +19,7 @@ from headwater.events.read_events import BEFORE, arrived
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
 from headwater.events.ties import declared
 from headwater.ingestion.archive import KNOWN_AT
-from headwater.ingestion.serde.deserialize import Decoded, decoder
+from headwater.ingestion.serde.deserialize import FEW, Decoded, decoder
 from headwater.ingestion.serde.record_schema import stream_schema
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.kernel.arrays import I64, NOTHING
@@ -28,7 +28,7 @@ from headwater.state.view_tiles import ViewTiles
 PARTITION, OFFSET, AT = "headwater_partition", "headwater_offset", "headwater_received_at"
 UTC = pl.Datetime("us", "UTC")
 _EVER = 2**62
-COPY = "a copy of an event that was accepted before"
+COPY = "a duplicate of an accepted event"
 DEAD_SCHEMA: Mapping[str, pl.DataType] = {
     "reason": pl.String(),
     PARTITION: pl.String(),
@@ -85,7 +85,7 @@ class Acceptance:
 
     def warm(self) -> None:
         """Load what the first events would have to wait for: kernels are compiled once, and read from disk by each process."""
-        self.decode([b"{}"])  # a record or none: what reads the others is loaded
+        self.decode([b"{}"] * FEW)  # records or none: what reads the others is loaded
         none = self.events_of(pl.DataFrame(schema=self.schema))
         row = pl.DataFrame([pl.Series(name, [None], dtype) for name, dtype in none.schema.items()])
         required = [name for name in none.columns if name in {TIME, IDENT, *self._keys}]

@@ -14,10 +14,15 @@ import polars as pl
 from headwater.definitions.durations import DAY, HOUR, SECOND, micros
 from headwater.errors import DataError, UsageError, nearest
 from headwater.init.tables import TableProfile, TimeColumn, usable
+from headwater.init.times import EventTime, event_time, windows
 
 LABEL_NAME = re.compile(r"label|target|outcome|^y$|^(is|has|was)_|late|fraud|churn|convert|click", re.IGNORECASE)
 ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key|code|no|nr|number|user|customer|account|device|item|product|store|driver)$", re.IGNORECASE)
-WINDOWS = ("1h", "1d", "7d", "30d")
+CODE_NAME = re.compile(
+    r"(^|_)(zip|postal|postcode|phone|sku|mcc|iban|type|class|category|status|version|year|month|weekday|hour)(_|$)|[a-z]I[dD]$",
+    re.IGNORECASE,
+)
+AMOUNT_NAME = re.compile(r"amount|price|cost|qty|quantity|count|total|sum|age|score|value|size|seats|rate|num|len", re.IGNORECASE)
 JOINS, MANY, KEYS, NUMBERS, TEXTS = 0.05, 1000, 4, 6, 3
 REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be one
 
@@ -26,7 +31,7 @@ REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be o
 class InitAnswers:
     """Facts that only the user knows: the request time of a prediction and when its outcome is known; and other options."""
 
-    asked_at: str  # a column, or one with an offset: "scheduled_at-60m"
+    request_time: str  # a column, or one with an offset: "scheduled_at-60m"
     known_at: str | None = None
     known_after: str | None = None
     timezone: str | None = None
@@ -48,7 +53,7 @@ class Guess:
 class RequestTime:
     """A time column, and the offset of the request time from it, in microseconds."""
 
-    moment: TimeColumn
+    timestamp: TimeColumn
     offset: int
 
 
@@ -56,7 +61,7 @@ class RequestTime:
 class Guesses:
     """All guesses that the file is written from."""
 
-    time: Guess
+    time: EventTime
     keys: Sequence[Guess]
     label: Guess
     task: str
@@ -66,7 +71,9 @@ class Guesses:
     ident: Guess | None
     numbers: Sequence[str]
     texts: Sequence[str]
+    codes: Sequence[str]  # numbers that look like codes or identifiers, which have no mean
     windows: Sequence[str]
+    outcome_windows: Sequence[str]  # of past outcomes, longer than it takes until they are known; empty where none fits
     span: str
     request: Sequence[str]
     offered: Sequence[str]  # columns of the labels that may be known at request time; only the user knows
@@ -84,14 +91,17 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
     leaking = _label_made(labels, label.name) if same else []
     keys = _keys(events, labels, label.name, answers)
     names = [k.name for k in keys]
-    time = _event_time(events, answers)
+    given = None if answers.event_time is None else _timestamp(events, answers.event_time, "--event-time")
+    time = event_time(events, names, given, answers.timezone)
     ident = _ident(events, (*names, *events.time_columns))
     out = {*names, *leaking, *([ident.name] if ident else []), *([label.name] if same else [])}
-    numbers = [c for c in events.numbers() if c not in out and usable(c) and events.distinct[c] > 1][:NUMBERS]
+    varying = [c for c in events.numbers() if c not in out and usable(c) and events.distinct[c] > 1]
+    codes = [c for c in varying if is_code(events.frame[c], events.distinct[c])]
+    numbers = [c for c in varying if c not in codes][:NUMBERS]
     texts = [c for c in events.texts() if c not in out and usable(c) and 1 < events.distinct[c] <= MANY][:TEXTS]
-    span = _span(events.time_columns[time.name])
-    request_time = _asked(labels, answers.asked_at)
-    known = None if answers.known_at is None else _moment(labels, answers.known_at, "--known-at")
+    span = _span(time)
+    request_time = _asked(labels, answers.request_time)
+    known = None if answers.known_at is None else _timestamp(labels, answers.known_at, "--known-at")
     fields = [
         c
         for c in (*labels.numbers(), *labels.texts())
@@ -111,8 +121,10 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
         ident=ident,
         numbers=numbers,
         texts=texts,
-        windows=[w for w in WINDOWS if 4 * micros(w, "a window") <= span][-3:] or ["10m"],
-        span=_span_text(events.time_columns[time.name]),
+        codes=codes,
+        windows=windows(span, time.period),
+        outcome_windows=_outcome_windows(request_time, known, answers),
+        span=_span_text(time),
         request=list(answers.request),
         offered=[c for c in fields if c not in answers.request and labels.distinct.get(c, 0) > 1],
         leaking=leaking,
@@ -125,7 +137,7 @@ def _ident(events: TableProfile, others: Sequence[str]) -> Guess | None:
         if name in others or not ID_NAME.search(name) or events.frame[name].null_count():
             continue
         if distinct == events.rows:
-            return Guess(name, "another value in every row")
+            return Guess(name, "a different value in every row")
         repeats = events.rows - distinct
         if repeats <= REPEATS * events.rows and events.frame.n_unique() == distinct:
             return Guess(name, f"{repeats:,} rows are duplicates, and count once")
@@ -139,7 +151,8 @@ def remarks(events: TableProfile, guesses: Guesses) -> list[str]:
         notes.append(f"{copies:,} rows are duplicates, and each counts: give the source an id_field, or remove them")
     elif guesses.ident is not None and (copies := events.rows - events.distinct[guesses.ident.name]):
         notes.append(f"{copies:,} rows are duplicates by {guesses.ident.name}, and count once")
-    known = (*(key.name for key in guesses.keys), guesses.time.name, *([guesses.ident.name] if guesses.ident else []))
+    times = [column.name for column in guesses.time.columns] if not guesses.time.computed else []
+    known = (*(key.name for key in guesses.keys), *times, *([guesses.ident.name] if guesses.ident else []))
     for name, distinct in events.distinct.items():
         repeats = events.rows - frame[name].null_count() - distinct
         if name not in known and ID_NAME.search(name) and 0 < repeats <= REPEATS * events.rows:
@@ -152,12 +165,28 @@ def remarks(events: TableProfile, guesses: Guesses) -> list[str]:
     return [f"{events.path}: {remark}" for remark in notes]
 
 
+def label_remarks(labels: TableProfile, guesses: Guesses) -> list[str]:
+    """Remarks about the labels: several rows of one key at one request time, and ids that repeat."""
+    at = guesses.request_time.timestamp.values.alias("__at")
+    notes = []
+    copies = labels.rows - pl.DataFrame([at, *(labels.frame[key.name] for key in guesses.keys)]).n_unique()
+    whole = labels.rows - labels.frame.n_unique()
+    if whole:
+        notes.append(f"{whole:,} rows are duplicates, and each trains and is tested: remove them")
+    elif copies:
+        names = ", ".join(key.name for key in guesses.keys)
+        notes.append(
+            f"{copies:,} rows repeat {names} and the request time of another row; each trains and is tested as a request of its own"
+        )
+    return [f"{labels.path}: {note}" for note in notes]
+
+
 def same_table(events: TableProfile, labels: TableProfile) -> bool:
     """Whether both are the same table, so that an event's row has its own label."""
     return Path(events.path).resolve() == Path(labels.path).resolve() or events.frame.equals(labels.frame)
 
 
-def _moment(table: TableProfile, name: str, flag: str) -> TimeColumn:
+def _timestamp(table: TableProfile, name: str, flag: str) -> TimeColumn:
     if name not in table.time_columns:
         problem = "is not a time" if name in table.frame.columns else "is not a column"
         raise UsageError(f"{flag} {name}: {name!r} {problem} of {table.path}; times are: {', '.join(table.time_columns) or 'none'}")
@@ -173,23 +202,23 @@ def parse_asked(text: str, columns: Sequence[str]) -> tuple[str, int]:
     match = None if text in columns else re.fullmatch(r"(.+?)\s*([+-])\s*(\d+\s*[a-z]+)", text)
     if match is None:
         return text, 0
-    size = micros(match[3], "--asked-at")
+    size = micros(match[3], "--request-time")
     return match[1], size if match[2] == "+" else -size
 
 
 def _asked(labels: TableProfile, text: str) -> RequestTime:
     name, offset = parse_asked(text, labels.frame.columns)
-    return RequestTime(_moment(labels, name, "--asked-at"), offset)
+    return RequestTime(_timestamp(labels, name, "--request-time"), offset)
 
 
 def _known_evidence(request_time: RequestTime, known: TimeColumn | None) -> str:
     if known is None:
         return ""
-    if known.naive != request_time.moment.naive:
+    if known.naive != request_time.timestamp.naive:
         return "as answered"
-    after = (known.micros - request_time.moment.micros - request_time.offset).drop_nulls().to_numpy()
+    after = (known.micros - request_time.timestamp.micros - request_time.offset).drop_nulls().to_numpy()
     if not len(after):
-        raise DataError(f"--known-at {known.name}: no row has both this time and {request_time.moment.name}")
+        raise DataError(f"--known-at {known.name}: no row has both this time and {request_time.timestamp.name}")
     early = float((after < 0).mean())
     if early > 0.5:
         raise DataError(
@@ -198,19 +227,6 @@ def _known_evidence(request_time: RequestTime, known: TimeColumn | None) -> str:
         )
     middle = float(np.median(after)) / HOUR
     return f"as answered; {middle:.1f} hours after the request in the median{f', before it in {early:.1%} of rows' if early else ''}"
-
-
-def _event_time(events: TableProfile, answers: InitAnswers) -> Guess:
-    if answers.event_time is not None:
-        return Guess(answers.event_time, _moment(events, answers.event_time, "--event-time").evidence)
-    if not events.time_columns:
-        raise UsageError(f"{events.path} has no column of times; a source needs one that says when each event happened")
-    full = [m for m in events.time_columns.values() if m.values.null_count() < events.rows]
-    if not full:
-        raise DataError(f"{events.path}: no row has a time in {', '.join(events.time_columns)}")
-    last = max(full, key=lambda m: m.middle)
-    why = f"; the latest of {', '.join(events.time_columns)}: the whole row is known by then" if len(full) > 1 else ""
-    return Guess(last.name, last.evidence + why)
 
 
 def _label(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> tuple[Guess, str]:
@@ -254,11 +270,11 @@ def _keys(events: TableProfile, labels: TableProfile, label: str, answers: InitA
     for name in answers.keys:
         if name not in shared:
             raise UsageError(f"--keys {name}: not a column of both tables; {nearest(name, shared)}")
-    guesses, refused = [], []
+    guesses, refused, same = [], [], same_table(events, labels)
     for name in answers.keys or shared:
         mine, other = events.frame[name], labels.frame[name]
         alike = (mine.dtype == pl.String) == (other.dtype == pl.String) and not (mine.dtype.is_float() or mine.dtype == pl.Boolean)
-        identifies = mine.dtype == pl.String or ID_NAME.search(name) is not None
+        identifies = mine.dtype == pl.String or ID_NAME.search(name) is not None or (not same and _joins_every_row(mine, other, name))
         if not answers.keys and not (alike and identifies):
             continue
         share = float(other.cast(pl.String).is_in(mine.cast(pl.String).unique().implode()).fill_null(value=False).to_numpy().mean())
@@ -272,9 +288,44 @@ def _keys(events: TableProfile, labels: TableProfile, label: str, answers: InitA
         details = f": {'; '.join(refused)}" if refused else f": shared columns are {', '.join(shared) or 'none'}"
         raise UsageError(
             f"no column of {labels.path} identifies whose events in {events.path} belong to a row{details}. "
-            "Name them alike in both tables, or say which with --keys"
+            "Give them the same name in both tables, or name columns with --keys"
         )
     return sorted(guesses, key=lambda g: -events.distinct[g.name])[:KEYS]
+
+
+def _joins_every_row(mine: pl.Series, other: pl.Series, name: str) -> bool:
+    """Whether a column of integers is a key by its values: every row of the labels has one of the events', and it is no amount."""
+    if not (mine.dtype.is_integer() and other.dtype.is_integer()) or AMOUNT_NAME.search(name):
+        return False
+    return bool(other.is_in(mine.unique().implode()).fill_null(value=False).all())
+
+
+def is_code(series: pl.Series, distinct: int) -> bool:
+    """Whether numbers are codes or identifiers, by their name or as integers of four or more digits, all of one length.
+
+    >>> is_code(pl.Series("zip", [10115, 80331]), 2), is_code(pl.Series("cents", [99, 12050]), 2)
+    (True, False)
+    """
+    if ID_NAME.search(series.name) or CODE_NAME.search(series.name):
+        return True
+    if not series.dtype.is_integer() or AMOUNT_NAME.search(series.name):
+        return False
+    lengths = series.drop_nulls().cast(pl.String).str.len_chars().unique().to_list()
+    return distinct > 1 and len(lengths) == 1 and lengths[0] >= 4
+
+
+def _outcome_windows(request_time: RequestTime, known: TimeColumn | None, answers: InitAnswers) -> list[str]:
+    """Windows of past outcomes: at least twice as long as it takes until they are known."""
+    times = request_time.timestamp.micros.drop_nulls().to_numpy()
+    if not len(times):
+        return []
+    if known is None:
+        delay = micros(answers.known_after or "0s", "--known-after")
+    else:
+        after = (known.micros - request_time.timestamp.micros - request_time.offset).drop_nulls().to_numpy()
+        delay = int(np.median(after)) if len(after) else 0
+    span = int(times.max() - times.min())
+    return [w for w in ("1d", "7d", "30d", "90d") if 2 * delay < micros(w, "a window") <= span / 2]
 
 
 def _label_made(table: TableProfile, label: str) -> list[str]:
@@ -299,12 +350,12 @@ def _tells(rows: pl.DataFrame, column: str, label: str) -> bool:
     return bool(low.max() < high.min() or high.max() < low.min())  # type: ignore[operator]
 
 
-def _span(moment: TimeColumn) -> int:
-    times = moment.micros.drop_nulls().to_numpy()
+def _span(time: EventTime) -> int:
+    times = time.micros.drop_nulls().to_numpy()
     return int(times.max() - times.min()) if len(times) else 0
 
 
-def _span_text(moment: TimeColumn) -> str:
-    times = moment.micros.drop_nulls().to_numpy()
+def _span_text(time: EventTime) -> str:
+    times = time.micros.drop_nulls().to_numpy()
     first, last = (f"{datetime.fromtimestamp(float(t) / SECOND, UTC):%Y-%m-%d}" for t in (times.min(), times.max()))
-    return f"{_span(moment) / DAY:,.1f} days, {first} to {last}"
+    return f"{_span(time) / DAY:,.1f} days, {first} to {last}"

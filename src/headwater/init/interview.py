@@ -1,38 +1,44 @@
 """An interview before there is any data: which signals would you use for the prediction, and when is each known?
 
-Questions about the prediction come first, then about each signal: its key, events and windows, when an event is known, and how old a value
-may be and still help. Answers come from a terminal or from a TOML file.
+Questions about the prediction come first, with the three on network effects, then about each signal: its key, events and windows, when
+an event is known, and how old a value may be and still help. Answers come from a terminal or from a TOML file.
 """
 
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from headwater.assessing.network import KINDS
 from headwater.definitions.durations import micros
 from headwater.definitions.tasks import written
+from headwater.disk import read_toml, write_new
 from headwater.errors import DefinitionError, UsageError, nearest
 from headwater.init.tables import usable
+from headwater.results.assessment_parts import Effect
 
 TYPES = ("float", "int", "str", "bool", "datetime")
 _LOOK = "With all the time in the world, what would you look at to decide? One thing, in your words (an empty line: nothing more)"
 
-_QUESTIONS: Mapping[str, tuple[str, str]] = {
+_QUESTIONS: dict[str, tuple[str, str]] = {
     "name": ("What is the project called?", "card_fraud"),
     "predict": ("What is predicted? The name of the outcome's column", "is_fraud"),
-    "kind": (f"Of which kind is it: {', '.join(written())}?", "binary"),
-    "asked_at": ("Which column says when a prediction is asked for?", "asked_at"),
+    "kind": (f"Which task is it: {', '.join(written())}?", "binary"),
+    "asked_at": ("Which column has the time of the request?", "asked_at"),
     "known_after": ("How long after that is the outcome known?", "7d"),
-    "keys": ("Whom or what does a request name? Columns, with commas", "card_id, merchant_id"),
-    "fields": (f"What else is known then? Columns, each with its type after a colon ({', '.join(TYPES)})", "amount:float, country:str"),
+    "keys": ("Which keys does a request have? Columns, with commas", "card_id, merchant_id"),
+    "fields": (
+        f"What else is known at that time? Columns, each with its type after a colon ({', '.join(TYPES)})",
+        "amount:float, country:str",
+    ),
 }
+_EFFECTS: dict[str, tuple[str, str]] = {name: (f"{kind.question} yes or no; empty if it is not known", "") for name, kind in KINDS.items()}
 _OF_A_LOOK: Mapping[str, tuple[str, str]] = {
     "events": ("In which events would you see it? A name for them", "payments"),
-    "key": ("Of whom? One of the request's keys; empty for all together", "card_id"),
+    "key": ("By which key? One of the request's; empty for all events together", "card_id"),
     "values": ("Which numbers of such an event count? Columns, with commas; empty to count events alone", "amount"),
     "texts": ("Which strings of such an event count? Columns, with commas; empty for none", ""),
     "over": ("Over how long would you look? Windows, with commas", "1h, 7d"),
@@ -40,7 +46,7 @@ _OF_A_LOOK: Mapping[str, tuple[str, str]] = {
     "fresh": ("How old may the answer be and still help?", "1m"),
 }
 _LISTS = {"keys", "fields", "values", "texts", "over"}
-_EMPTY = {"fields", "key", "values", "texts"}
+_EMPTY = {"fields", "key", "values", "texts", *_EFFECTS}
 _HEAD = """\
 # Answers to `headwater assess interview`. Change each, and pass the file as --answers.
 # With all the time in the world, what would you look at to decide, and when is it known? One [[look]] for each signal.
@@ -65,7 +71,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Interview:
-    """All answers. fields: types of the request's columns that are features themselves."""
+    """All answers. fields: types of the request's columns that are features themselves. effects: of the network effects, those answered."""
 
     name: str
     predict: str
@@ -75,6 +81,7 @@ class Interview:
     keys: Sequence[str]
     fields: Mapping[str, str]
     looks: Sequence[Signal] = field(default_factory=list)
+    effects: Mapping[Effect, bool] = field(default_factory=dict)
 
 
 def asked(ask: Ask) -> Interview:
@@ -83,7 +90,7 @@ def asked(ask: Ask) -> Interview:
     Raises:
         UsageError: an invalid answer.
     """
-    task = {name: ask(_with(text, example)).strip() for name, (text, example) in _QUESTIONS.items()}
+    task = {name: ask(_with(text, example)).strip() for name, (text, example) in (_QUESTIONS | _EFFECTS).items()}
     looks = []
     while answer := ask(_LOOK).strip():
         looks.append({"at": answer, **{name: ask(_with(text, example)).strip() for name, (text, example) in _OF_A_LOOK.items()}})
@@ -96,12 +103,7 @@ def read(path: Path) -> Interview:
     Raises:
         UsageError: the file does not exist or is not TOML, or an answer is invalid.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no answers at {path}; write the questions with --write-questions {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+    content = read_toml(path, f"no answers at {path}; write the questions with --write-questions {path}")
     for name in content:
         if name not in {"task", "look"}:
             raise UsageError(f"{path} has an unknown key {name!r}; {nearest(name, ['task', 'look'])}")
@@ -117,14 +119,10 @@ def write_questions(path: Path) -> None:
     Raises:
         UsageError: the file exists, and may have answers.
     """
-    parts = [_HEAD, "[task]", *(_line(name, *_QUESTIONS[name]) for name in _QUESTIONS), "\n[[look]]"]
+    parts = [_HEAD, "[task]", *(_line(name, *question) for name, question in (_QUESTIONS | _EFFECTS).items()), "\n[[look]]"]
     parts += [f'# {_LOOK}\nat = "how much the card spent within the hour, against its usual"']
     parts += [_line(name, *_OF_A_LOOK[name]) for name in _OF_A_LOOK]
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write("\n".join(parts) + "\n")
-    except FileExistsError:
-        raise UsageError(f"{path} exists, and may have answers; name a new file") from None
+    write_new(path, "\n".join(parts) + "\n", "answers")
 
 
 def _with(text: str, example: str) -> str:
@@ -139,7 +137,7 @@ def _line(name: str, text: str, example: str) -> str:
 
 def _interview(task: Mapping[str, object], looks: Sequence[object], where: str) -> Interview:
     """Check all answers."""
-    of = _Reader(task, f"{where}: [task]", _QUESTIONS)
+    of = _Reader(task, f"{where}: [task]", _QUESTIONS | _EFFECTS)
     kind = of.word("kind")
     if kind not in written():
         raise UsageError(f"{where}: kind is {kind!r}; {nearest(kind, written())} (of {', '.join(written())})")
@@ -160,6 +158,7 @@ def _interview(task: Mapping[str, object], looks: Sequence[object], where: str) 
         keys=keys,
         fields=of.types("fields"),
         looks=parsed,
+        effects={name: answer == "yes" for name in KINDS if (answer := of.choice(name, ("yes", "no")))},
     )
 
 
@@ -196,6 +195,12 @@ class _Reader:
         for name in self.answers:
             if name not in self.known:
                 raise UsageError(f"{self.where}: unknown question {name!r}; {nearest(name, self.known)}")
+
+    def choice(self, name: str, allowed: Sequence[str]) -> str:
+        answer = self.word(name)
+        if answer and answer not in allowed:
+            raise UsageError(f"{self.where}: {name} is {answer!r}; give {' or '.join(allowed)}, or nothing if it is not known")
+        return answer
 
     def word(self, name: str) -> str:
         answer = self.answers.get(name, "")

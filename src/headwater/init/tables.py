@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ FORMATS = (  # of strings; those with an offset first, since %z fails without on
     "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M",
     "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%Y%m%d%H%M%S",
 )  # fmt: skip
+DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")
 PARSED = 0.9  # the share of strings that must be times, for a time column
 Unit = Literal["s", "ms", "us"]
 EPOCHS: tuple[tuple[Unit, float, float], ...] = (("s", 1e8, 4.2e9), ("ms", 1e11, 4.2e12), ("us", 1e14, 4.2e15))  # 1973 to 2103
@@ -35,7 +37,8 @@ class TimeColumn:
     code: str | None
     naive: bool
     evidence: str
-    values: pl.Series  # datetimes, with nulls
+    values: pl.Series  # datetimes, with nulls; of a date, the end of its day
+    is_date: bool = False
 
     @property
     def micros(self) -> pl.Series:
@@ -79,7 +82,7 @@ class TableProfile:
     @cached_property
     def time_columns(self) -> dict[str, TimeColumn]:
         """The time columns, by name."""
-        columns = (_moment(series) for series in self.frame.get_columns())
+        columns = (_timestamp(series) for series in self.frame.get_columns())
         return {m.name: m for m in columns if m is not None}
 
     @cached_property
@@ -111,7 +114,7 @@ def usable(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and "__" not in name and not name.endswith("_")
 
 
-def _moment(series: pl.Series) -> TimeColumn | None:
+def _timestamp(series: pl.Series) -> TimeColumn | None:
     dtype, name = series.dtype, series.name
     column = f"pl.col({quoted(name)})"
     if isinstance(dtype, pl.Datetime):
@@ -119,16 +122,11 @@ def _moment(series: pl.Series) -> TimeColumn | None:
             name, None, dtype.time_zone is None, f"times, {dtype.time_zone or 'without a time zone'}{_missing(series)}", series
         )
     if dtype == pl.Date:
-        values = series.cast(pl.Datetime("us"))
         return TimeColumn(
-            name,
-            f'{column}.cast(pl.Datetime("us")).alias({quoted(name)})',
-            naive=True,
-            evidence=f"dates, so midnight{_missing(series)}",
-            values=values,
+            name, None, naive=True, evidence=f"dates: the end of each day{_missing(series)}", values=_ends(series), is_date=True
         )
     if dtype == pl.String:
-        return _text_moment(series, column)
+        return _text_timestamps(series, column)
     if dtype.is_integer() and TIME_NAME.search(name) and series.len() > series.null_count():
         middle = float(series.median())  # type: ignore[arg-type]
         for unit, low, high in EPOCHS:
@@ -139,19 +137,30 @@ def _moment(series: pl.Series) -> TimeColumn | None:
     return None
 
 
-def _text_moment(series: pl.Series, column: str) -> TimeColumn | None:
+def _text_timestamps(series: pl.Series, column: str) -> TimeColumn | None:
     sample = series.drop_nulls().head(1000)
     if not len(sample) or not sample.str.contains(r"\d").all():
         return None
     shares = {form: 1 - _parsed(sample, form).null_count() / len(sample) for form in FORMATS}
+    shares |= {form: 1 - sample.str.to_date(form, strict=False).null_count() / len(sample) for form in DATES}
     best = max(shares, key=lambda form: shares[form])
     if shares[best] < PARSED:
         return None
+    if best in DATES:
+        days = series.str.to_date(best, strict=False)
+        code = f'{column}.str.to_date("{best}", strict=False).alias({quoted(series.name)})'
+        evidence = f"strings of dates: the end of each day{_missing(series)}"
+        return TimeColumn(series.name, code, naive=True, evidence=evidence, values=_ends(days), is_date=True)
     values = _parsed(series, best)
     share = (len(values) - values.null_count()) / max(len(series) - series.null_count(), 1)
     strict = "" if share == 1 else ", strict=False"
     code = f'{column}.str.to_datetime("{best}", time_unit="us"{strict}).alias({quoted(series.name)})'
     return TimeColumn(series.name, code, "z" not in best, f"strings, {share:.1%} of the format {best}{_missing(series)}", values)
+
+
+def _ends(days: pl.Series) -> pl.Series:
+    """The last microsecond of each day."""
+    return days.cast(pl.Datetime("us")) + timedelta(days=1, microseconds=-1)
 
 
 def _parsed(series: pl.Series, form: str) -> pl.Series:

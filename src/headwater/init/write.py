@@ -6,12 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headwater.definitions.durations import text
 from headwater.errors import UsageError
 from headwater.init.guess import Guesses, InitAnswers, same_table
 from headwater.init.tables import TableProfile, TimeColumn, quoted, usable
 
 _UNITS = (("days", 86_400_000_000), ("hours", 3_600_000_000), ("minutes", 60_000_000), ("seconds", 1_000_000), ("microseconds", 1))
 ASKED = "asked_at"
+PAST = "past_outcome"
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,9 @@ class _File:
     guesses: Guesses
     command: str
 
-    def text(self) -> str:
-        parts = [self._source(), self._views(), self._request(), self._labels(), self._model()]
-        body = "\n".join(parts)
+    def written(self) -> str:
+        parts = [self._source(), self._outcomes(), self._views(), self._request(), self._labels(), self._model()]
+        body = "\n".join(part for part in parts if part)
         imports = ["import polars as pl\n"] if "pl." in body else []
         zone = [f"local = ZoneInfo({quoted(self.answers.timezone)})"] if self.answers.timezone else []
         standard = ["from datetime import datetime", "from functools import partial", *(["from zoneinfo import ZoneInfo"] if zone else [])]
@@ -33,11 +35,11 @@ class _File:
 
     def _source(self) -> str:
         g = self.guesses
-        moment = self.events.time_columns[g.time.name]
+        naive = next((c for c in g.time.columns if c.naive), None)
         zone = (
-            [f"    timezone={quoted(self._zone(moment))},"] if moment.naive else []
+            [f"    timezone={quoted(self._zone(naive))},"] if naive else []
         )  # as an argument, since `select` does not apply it to a stream's records
-        time_code = [moment.code] if moment.code else []
+        time_code = self._latest() if g.time.computed else [c.code for c in g.time.columns if c.code]
         select = [*map(quoted, [*(k.name for k in g.keys), *g.numbers, *g.texts]), *time_code]
         same = same_table(self.events, self.labels)
         return "\n".join(
@@ -47,8 +49,11 @@ class _File:
                 f"    history={self.events.code},  # {self.events.rows:,} rows",
                 f"    # {g.time.evidence}",
                 f"    timestamp_field={quoted(g.time.name)},",
+                "    stream=hw.push(),  # events as they happen, over HTTP; or hw.kafka(topic)",
                 *zone,
+                *self._rounded(),
                 *([f"    id_field={quoted(g.ident.name)},  # {g.ident.evidence}"] if g.ident else []),
+                *([f"    # Not averaged, since these look like codes or identifiers: {', '.join(g.codes)}"] if g.codes else []),
                 f"    # Columns known at {quoted(g.time.name)}; remove those known only later.",
                 *([f"    # Left out, since it determines the label: {', '.join([g.label.name, *g.leaking])}"] if same else []),
                 f"    select=[{', '.join(select)}],",
@@ -56,22 +61,103 @@ class _File:
             ]
         )
 
+    def _latest(self) -> list[str]:
+        """The code of the latest time of each row."""
+        columns = self.guesses.time.columns
+        mixed = len({c.naive for c in columns}) > 1
+        codes = []
+        for column in columns:
+            made = self._made(column) if mixed and not column.is_date else [column.code] if column.code else []
+            code = re.sub(r"\.alias\([^()]*\)$", "", made[0]) if made else f"pl.col({quoted(column.name)})"
+            if column.is_date:
+                code = f'({code}.cast(pl.Datetime("us")) + pl.duration(days=1))'
+                code += f".dt.replace_time_zone({quoted(self._zone(column))})" if mixed else ""
+            codes.append(code)
+        return [f"pl.max_horizontal({', '.join(codes)}).alias({quoted(self.guesses.time.name)})"]
+
+    def _rounded(self) -> list[str]:
+        """When rounded times are known; a date says so by its type."""
+        time = self.guesses.time
+        if not time.period:
+            return []
+        if any(c.is_date for c in time.columns):
+            return [f"    # {time.period_evidence}"]
+        after = text(time.period)
+        return [f'    # {time.period_evidence}; "0s" if they are exact, more if rows arrive later', f"    known_after={quoted(after)},"]
+
+    def _outcomes(self) -> str:
+        """Past outcomes as a source: they are known when the label is."""
+        g = self.guesses
+        if not g.outcome_windows:
+            return ""
+        request_time, naive = g.request_time, g.request_time.timestamp.naive
+        known = self._known_rule()
+        select = [*(quoted(k.name) for k in g.keys), *self._asked_code(zoned=False), *self._known_code(zoned=False)]
+        select.append(f"pl.col({quoted(g.label.name)}).cast(pl.Float64).alias({quoted(PAST)})")
+        needs_zone = naive or (g.known is not None and g.known.naive)
+        return "\n".join(
+            [
+                "",
+                "# Past outcomes of the same keys, known when the label is. Often most of the lift is here.",
+                "outcomes = hw.Source(",
+                '    "outcomes",',
+                f"    history={self.labels.code},",
+                f"    timestamp_field={quoted(self._asked_field())},  # as answered: {self.answers.request_time}",
+                f"    {known}",
+                *([f"    timezone={quoted(self._zone(request_time.timestamp))},"] if needs_zone else []),
+                f"    filter=pl.col({quoted(g.label.name)}).is_not_null(),",
+                f"    select=[{', '.join(select)}],",
+                ")",
+            ]
+        )
+
+    def _known_rule(self) -> str:
+        g = self.guesses
+        if g.known:
+            return f"known_at_field={quoted(g.known.name)},  # {g.known_evidence}"
+        return f"known_after={quoted(str(self.answers.known_after))},  # after the request, as answered"
+
+    def _known_code(self, *, zoned: bool = True) -> list[str]:
+        known = self.guesses.known
+        if known is None or known.name == self.guesses.request_time.timestamp.name:
+            return []
+        if known.is_date:
+            return [known.code] if known.code else [quoted(known.name)]
+        return self._made(known, zoned=zoned) or [quoted(known.name)]
+
     def _views(self) -> str:
         g = self.guesses
         values = ["hw.count()"]
         values += [f"hw.mean({', '.join(map(quoted, g.numbers))})"] if g.numbers else []
         values += [f"hw.last({', '.join(map(quoted, g.texts))})"] if g.texts else []
         zone = f", timezone={quoted(self.answers.timezone)}" if self.answers.timezone else ""
+        half = (len(g.windows) + 1) // 2
         lines = [
             f'daily = hw.batch("1d"{zone}, delay="4h")  # how it could run today; a backtest tries fresher ones',
-            f"windows = [{', '.join(map(quoted, g.windows))}]  # the events span {g.span}",
-            "view = partial(hw.FeatureView, source=events, windows=windows, freshness=daily)",
+            'live = hw.streaming("2s")  # what `headwater ingest` keeps up to date; a backtest tries the same levels for all views',
+            f"short = [{', '.join(map(quoted, g.windows[:half]))}]  # the events span {g.span}",
+            *([f"long = [{', '.join(map(quoted, g.windows[half:]))}]"] if g.windows[half:] else []),
+            "view = partial(hw.FeatureView, source=events)",
             f"values = [{', '.join(values)}]",
             "views = [",
         ]
         for key in g.keys:
-            lines += [f"    # {key.evidence}", f"    view({quoted(plain(key.name))}, keys=[{quoted(key.name)}], features=values),"]
-        return "\n".join([*lines, "]"])
+            rest = f"keys=[{quoted(key.name)}], features=values"
+            lines += [f"    # {key.evidence}", f"    view({quoted(plain(key.name) + '_recent')}, {rest}, windows=short, freshness=live),"]
+            lines += [f"    view({quoted(plain(key.name))}, {rest}, windows=long, freshness=daily),"] if g.windows[half:] else []
+        lines.append("]")
+        if g.outcome_windows:
+            lines += [
+                "views += [",
+                "    hw.FeatureView(",
+                '        f"{name}_outcomes", source=outcomes, keys=[key], freshness=daily,',
+                f"        windows=[{', '.join(map(quoted, g.outcome_windows))}],",
+                f"        features=[hw.count(), hw.mean({quoted(PAST)})],",
+                "    )",
+                f"    for name, key in [{', '.join(f'({quoted(plain(k.name))}, {quoted(k.name)})' for k in g.keys)}]",
+                "]",
+            ]
+        return "\n".join(lines)
 
     def _request(self) -> str:
         field = self._asked_field()
@@ -98,23 +184,20 @@ class _File:
         names = list(dict.fromkeys([*(k.name for k in g.keys), *g.request]))
         label = quoted(g.label.name) if usable(g.label.name) else f'pl.col({quoted(g.label.name)}).alias("label")'
         select = [*map(quoted, names), *self._asked_code(), label]
-        if g.known is not None and g.known.name != g.request_time.moment.name:
-            select += self._made(g.known) or [quoted(g.known.name)]
-        known = (
-            f"known_at_field={quoted(g.known.name)},  # {g.known_evidence}"
-            if g.known
-            else f"known_after={quoted(str(self.answers.known_after))},  # after the request, as answered"
-        )
+        select += self._known_code()
+        known = self._known_rule()
+        zone = g.request_time.timestamp.naive or (g.known is not None and g.known.naive)
         return "\n".join(
             [
                 "labels = hw.Labels(",
                 f"    {quoted(plain(g.label.name) + '_labels')},",
                 f"    table={self.labels.code},  # {self.labels.rows:,} rows",
                 f"    select=[{', '.join(select)}],",
-                f"    timestamp_field={quoted(self._asked_field())},  # as answered: {self.answers.asked_at}",
+                f"    timestamp_field={quoted(self._asked_field())},  # as answered: {self.answers.request_time}",
                 f"    # {g.label.evidence}",
                 f"    label={quoted(self._label_name())},",
                 f"    {known}",
+                *([f"    timezone={quoted(self._zone(g.request_time.timestamp))},"] if zone else []),
                 ")",
             ]
         )
@@ -136,41 +219,47 @@ class _File:
     def _asked_field(self) -> str:
         """The column of the request time: the table's own, if its name can be a parameter."""
         request_time = self.guesses.request_time
-        return request_time.moment.name if not request_time.offset and usable(request_time.moment.name) else ASKED
+        return request_time.timestamp.name if not request_time.offset and usable(request_time.timestamp.name) else ASKED
 
-    def _asked_code(self) -> list[str]:
+    def _asked_code(self, *, zoned: bool = True) -> list[str]:
         request_time, field = self.guesses.request_time, self._asked_field()
-        time_code = self._made(request_time.moment)
-        if field == request_time.moment.name:
+        time_code = self._made(request_time.timestamp, zoned=zoned)
+        if field == request_time.timestamp.name:
             return time_code or [quoted(field)]
-        code = re.sub(r"\.alias\([^()]*\)$", "", time_code[0]) if time_code else f"pl.col({quoted(request_time.moment.name)})"
+        code = re.sub(r"\.alias\([^()]*\)$", "", time_code[0]) if time_code else f"pl.col({quoted(request_time.timestamp.name)})"
         if request_time.offset:
             unit, size = next((u, n) for u, n in _UNITS if request_time.offset % n == 0)
             code = f"({code} {'-' if request_time.offset < 0 else '+'} pl.duration({unit}={abs(request_time.offset) // size}))"
         return [f"{code}.alias({quoted(field)})"]
 
-    def _made(self, moment: TimeColumn) -> list[str]:
-        """The code that converts a column to a tz-aware time; empty where it is one."""
-        if not moment.naive:
-            return [] if moment.code is None else [moment.code]
-        alias = f".alias({quoted(moment.name)})"
-        code = f"pl.col({quoted(moment.name)})" if moment.code is None else moment.code.removesuffix(alias)
-        return [f'{code}.dt.replace_time_zone({quoted(self._zone(moment))}, ambiguous="earliest", non_existent="null"){alias}']
+    def _made(self, timestamp: TimeColumn, *, zoned: bool = True) -> list[str]:
+        """The code that converts a column to a time, in its zone where `zoned`; empty where it is one."""
+        if not timestamp.naive or not zoned:
+            return [] if timestamp.code is None else [timestamp.code]
+        alias = f".alias({quoted(timestamp.name)})"
+        if timestamp.is_date:  # a request on a date is at the day's beginning: features are those of the days before
+            code = f"pl.col({quoted(timestamp.name)})" if timestamp.code is None else timestamp.code.removesuffix(alias)
+            placed = f'.dt.replace_time_zone({quoted(self._zone(timestamp))}, ambiguous="earliest")' if zoned else ""
+            return [f'{code}.cast(pl.Datetime("us")){placed}{alias}']
+        code = f"pl.col({quoted(timestamp.name)})" if timestamp.code is None else timestamp.code.removesuffix(alias)
+        return [f'{code}.dt.replace_time_zone({quoted(self._zone(timestamp))}, ambiguous="earliest", non_existent="null"){alias}']
 
-    def _zone(self, moment: TimeColumn) -> str:
+    def _zone(self, timestamp: TimeColumn) -> str:
         if self.answers.timezone is None:
-            raise UsageError(f"the times in {moment.name!r} have no time zone; give it with --timezone, such as --timezone UTC")
+            raise UsageError(
+                f"the times in {timestamp.name!r} have no time zone; give it with --timezone: the zone of the clock that they were read from"
+            )
         return self.answers.timezone
 
 
 def project_file(events: TableProfile, labels: TableProfile, answers: InitAnswers, guesses: Guesses, command: str) -> str:
     """The text of features.py. command: the command line that wrote it."""
-    return _File(events, labels, answers, guesses, command).text()
+    return _File(events, labels, answers, guesses, command).written()
 
 
-def naive_columns(events: TableProfile, guesses: Guesses) -> Sequence[str]:
+def naive_columns(guesses: Guesses) -> Sequence[str]:
     """The time columns in use that have no time zone."""
-    used = [events.time_columns[guesses.time.name], guesses.request_time.moment, *([guesses.known] if guesses.known else [])]
+    used = [*guesses.time.columns, guesses.request_time.timestamp, *([guesses.known] if guesses.known else [])]
     return list(dict.fromkeys(m.name for m in used if m.naive))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,12 +13,13 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.errors import FencedError
-from headwater.online.feature_reader import OnlineView
 from headwater.online.read_versions import newest
+from headwater.online.view_reader import OnlineView
 from headwater.online_stores import Changes, OnlineStore, keyspace
 from headwater.online_stores.ownership import ScopedStore, opened_for, placed
-from headwater.state.compaction import Compaction, Size, compact, shrunk
-from headwater.state.view_state import Progress
+from headwater.state.compaction import Compaction, Size, compact, drop_sections, section_size, shrunk
+from headwater.state.key_record import fingerprints, section, through_of
+from headwater.state.view_state import Progress, progresses, read_parts
 
 _AT_ONCE = 1000
 
@@ -36,7 +38,7 @@ def compact_store(
     """Drop the keys of a project's views that no window reaches any more, and the tiles of the others that none does.
 
     Of a streaming view as of the last commit; of a batch view as of the cut before the last, which is read until the last one's delay is
-    over. No value changes.
+    over. No value changes. Sections of earlier definitions of a streaming view are dropped where no process maintains them any more.
 
     Args:
         project: whose views.
@@ -51,8 +53,9 @@ def compact_store(
     with opened_for(project.name, store, readonly=dry_run) as opened:
         mine = _Unwritten(opened) if dry_run else opened
         views = [(stored_view.name, placed(mine, stored_view.view)) for stored_view in stored(project)]
-        there = [(name, view) for name, view in views if any(True for _ in mine.scan(keyspace.state(view.tiles_fingerprint)))]
-        return [CompactedView(name, _compacted(mine, view, t)) for name, view in there]
+        there = [(name, view) for name, view in views if _is_stored(mine, view)]
+        compacted = [CompactedView(name, _compacted(mine, view, t)) for name, view in there]
+        return [*compacted, *_superseded(mine, [view for _, view in views])]
 
 
 class _Unwritten(ScopedStore):
@@ -60,10 +63,9 @@ class _Unwritten(ScopedStore):
 
     def __init__(self, store: OnlineStore) -> None:
         super().__init__(store, store.namespace)
-        self.commit = self._unwritten
 
-    def _unwritten(self, changes: Changes, expect: Changes) -> None:
-        """A commit that writes nothing."""
+    def commit(self, changes: Changes, expect: Changes) -> None:
+        """Write nothing."""
 
 
 def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:
@@ -73,7 +75,34 @@ def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:
         return _cuts(online, cuts[0].T) if cuts else Compaction(Size(), Size(), 0)
     entries = store.scan(keyspace.PROGRESS + keyspace.name(view.source.name))
     at = [msgspec.msgpack.decode(value, type=Progress).at for _, value in entries]
-    return compact(store, view.tiles_fingerprint, online.tiles.records, min([now, *at]))
+    return compact(store, online.view.root, online.tiles.records, min([now, *at]))
+
+
+def _superseded(store: OnlineStore, views: Sequence[FeatureView]) -> list[CompactedView]:
+    """Drop the sections and states of views that share records with a project's views, and that neither it nor a writer has any more."""
+    streaming = [view for view in views if not view.freshness.scheduled]
+    maintained = {tiles for view in streaming for done in progresses(store, view.source.name).values() for tiles in done.views}
+    known = maintained | {view.tiles_fingerprint for view in streaming}
+    sizes: dict[str, Size] = {}
+    places: dict[str, list[bytes]] = {}
+    for group in sorted({view.record_group for view in streaming}):
+        for key, record in store.scan(keyspace.records(group)):
+            for tiles in fingerprints(record):
+                if tiles not in known:
+                    sizes[tiles] = sizes.get(tiles, Size()) + section_size(key, section(record, tiles))
+                    places.setdefault(tiles, []).append(key)
+    dropped = []
+    for tiles, keys in places.items():
+        name = next((state.view for state in read_parts(store, tiles).values()), "")
+        store.commit(dict.fromkeys(key for key, _ in store.scan(keyspace.stream_state(tiles))), {})
+        busy = sum(drop_sections(store, keys[at : at + _AT_ONCE], tiles) for at in range(0, len(keys), _AT_ONCE))
+        dropped.append(CompactedView(f"{name} (earlier definition)".lstrip(), Compaction(sizes[tiles], Size(), busy)))
+    return sorted(dropped, key=lambda row: row.view)
+
+
+def _is_stored(store: OnlineStore, view: FeatureView) -> bool:
+    state_key = keyspace.state if view.freshness.scheduled else keyspace.stream_state
+    return any(True for _ in store.scan(state_key(view.tiles_fingerprint)))
 
 
 def _cuts(online: OnlineView, T: int) -> Compaction:
@@ -85,16 +114,17 @@ def _cuts(online: OnlineView, T: int) -> Compaction:
         records = store.get([stem + slot for stem in batch for slot in (b"0", b"1")])
         pairs = list(zip(records[::2], records[1::2], strict=True))
         read = [newest(pair, T) for pair in pairs]
-        later = [any(r is not None and _through(r) > T for r in pair) for pair in pairs]
-        empty = [not record for record in shrunk(online.tiles.records, [r or b"" for r in read], T)]
+        later = [any(r is not None and through_of(r) > T for r in pair) for pair in pairs]
+        empty = [not part for part in shrunk(online.tiles.records, [section(r, fingerprint) for r in read], T)]
         for stem, pair, gone, grown in zip(batch, pairs, empty, later, strict=True):
             mine = {stem + slot: record for slot, record in zip((b"0", b"1"), pair, strict=True) if record is not None}
-            before += _size(mine)
+            size = _size(mine, fingerprint)
+            before += size
             if gone and not grown and not _dropped(store, mine):
                 busy += len(mine)
             elif gone and not grown:
                 continue
-            after += _size(mine)
+            after += size
     return Compaction(before, after, busy)
 
 
@@ -106,10 +136,7 @@ def _dropped(store: OnlineStore, records: dict[bytes, bytes]) -> bool:
     return True
 
 
-def _through(record: bytes) -> int:
-    return int.from_bytes(record[8:16], "little", signed=True)
-
-
-def _size(records: dict[bytes, bytes]) -> Size:
-    tiles = sum(int.from_bytes(record[16:24], "little") for record in records.values())
-    return Size(len(records), sum(len(key) + len(record) for key, record in records.items()), tiles)
+def _size(records: dict[bytes, bytes], fingerprint: str) -> Size:
+    parts = {key: section(record, fingerprint) for key, record in records.items()}
+    tiles = sum(int.from_bytes(part[16:24], "little") for part in parts.values())
+    return Size(len(parts), sum(len(key) + len(part) for key, part in parts.items()), tiles)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import chosen, stored
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores import INGEST_LEASE, OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
+from headwater.state.compaction import drop_sections
+from headwater.state.key_record import stored_sections
 
 _AT_ONCE = 10_000
-_LEASE = "ingest"
 
 
 def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str | None = None) -> dict[str, int]:
@@ -34,7 +35,7 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
     >>> project = visiting(hw.batch("1h"))
     >>> with temporary_store() as store:
     ...     made = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
-    ...     removed = hw.forget(project, ["user"], store=store)
+    ...     removed = hw.operations.forget(project, ["user"], store=store)
     ...     again = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
     >>> removed, made[0].events, again[0].events
     ({'user': 2}, 12, 12)
@@ -46,13 +47,17 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
 
 def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> int:
     """As `forget`, for one view; wait up to `wait` seconds for its writer. The mark that the view is complete is deleted first."""
-    tiles = placed(store, view.root).tiles_fingerprint
-    with store.lease(f"materialize-{tiles}" if view.freshness.scheduled else _LEASE, wait=wait):
-        own = [keyspace.state(tiles), *(key for key, _ in store.scan(keyspace.state(tiles, "")))]
+    stored_view = placed(store, view.root)
+    tiles = stored_view.tiles_fingerprint
+    with store.lease(f"materialize-{tiles}" if view.freshness.scheduled else INGEST_LEASE, wait=wait):
+        if view.freshness.scheduled:
+            store.mend(keyspace.state(tiles))  # what a killed run has decided is not written later
+        own = [key for prefix in (keyspace.state(tiles), keyspace.stream_state(tiles)) for key, _ in store.scan(prefix)]
         store.commit(dict.fromkeys(own), {})
-        records = [key for key, _ in store.scan(keyspace.records(tiles))]
+        records = [key for key, _ in stored_sections(store, stored_view)]
+        for first in range(0, len(records), _AT_ONCE):
+            drop_sections(store, records[first : first + _AT_ONCE], tiles)
         stood = [key for key, _ in store.scan(keyspace.events(tiles))]  # the images themselves are their source's
-        for keys in (records, stood):
-            for first in range(0, len(keys), _AT_ONCE):
-                store.commit(dict.fromkeys(keys[first : first + _AT_ONCE]), {})
+        for first in range(0, len(stood), _AT_ONCE):
+            store.commit(dict.fromkeys(stood[first : first + _AT_ONCE]), {})
     return len(records)

@@ -11,12 +11,15 @@ import polars as pl
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
+from headwater.engine.engines import open_engine
+from headwater.engine.query import Engine, EngineRun, EventQuery
 from headwater.errors import DataError, UsageError
-from headwater.events.read_events import Notes, Reach, scan_events
-from headwater.events.selection import KNOWN, TIME, collect
+from headwater.events.read_events import Notes, Reach
+from headwater.events.selection import TIME
 from headwater.kernel.as_of import as_of
 from headwater.training.feature_frames import tables
 from headwater.training.precomputed_rows import keyed_views, reading
+from headwater.training.resources import Resources
 
 SEEN = "__seen"
 """When a key's last event happened, int64 microseconds."""
@@ -24,54 +27,50 @@ SEEN = "__seen"
 _MOST = 200_000_000  # pairs that are still scored without being listed
 
 
-def known_keys(model: Model, level: Level, t: int, listed: pl.DataFrame | None = None) -> pl.DataFrame:
+def known_keys(model: Model, level: Level, t: int, listed: pl.DataFrame | None = None, engine: Engine | str | None = None) -> pl.DataFrame:
     """The keys that a job scores whose cut is the one to be read at `t`: the columns of `precomputed(keys=)`, sorted, and SEEN.
 
-    A few more than `ahead_rows` knows of may be among them, where copies of an event name other keys; never fewer.
+    A few more than `precomputed_rows` knows of may be among them, where copies of an event name other keys; never fewer.
 
     Args:
         model: with precomputed scores at the level.
         level: the level.
         t: int64 microseconds.
+        engine: as of `open_engine`.
         listed: only these keys; SEEN is null for those that no event is known of.
 
     Raises:
         UsageError: no view tells which keys are known, or there are too many pairs of them.
         DataError: a history that cannot be read, or a list without one of the columns.
     """
-    scoring = level.scoring(model)
-    assert scoring is not None
-    by_key = keyed_views(model, scoring)
+    precomputed = level.precomputed(model)
+    assert precomputed is not None
+    by_key = keyed_views(model, precomputed)
     _, fresh, (cut,) = reading(model, level, np.array([t]))
     views = {v.name: v for key_frames in by_key.values() for v in key_frames}
-    seen = {name: _seen(view, fresh, int(cut)) for name, view in views.items()}
-    start = None if listed is None else _unique(listed, scoring)
+    seen = {name: _seen(view, fresh, int(cut), engine) for name, view in views.items()}
+    start = None if listed is None else _unique(listed, precomputed)
     ways = dict.fromkeys(frozenset(v.name for v in way) for way in itertools.product(*by_key.values()))
-    key_frames = [_together([seen[name] for name in way], start, scoring) for way in ways]
-    keys = list(scoring.keys)
+    key_frames = [_together([seen[name] for name in way], start, precomputed) for way in ways]
+    keys = list(precomputed.keys)
     every = pl.concat(key_frames, how="vertical_relaxed").group_by(keys).agg(pl.col(SEEN).max())
     if start is not None:
         every = start.join(every.with_columns(pl.col(key).cast(start.schema[key]) for key in keys), on=keys, how="left")
     return every.sort(keys)
 
 
-def _seen(view: FeatureView, level: Level, cut: int) -> pl.DataFrame:
+def _seen(view: FeatureView, level: Level, cut: int, engine: Engine | str | None) -> pl.DataFrame:
     """The keys of a view as the request names them, each once, and SEEN."""
     freshness = level.freshness(view)
     columns = {key: str(view.request_key(key)) for key in view.keys}
     (T,), (K,) = (times.tolist() for times in as_of(freshness, np.array([cut])))
     if not freshness.reads_events:
         T = K = 0  # nothing is known, and still the columns have types
-    enriched = tables(T, K, Notes())
+    enriched = tables(T, K, Notes(), Resources(engine=engine))
     enriched.read(level.source(view), set(view.keys), None)
     source = enriched.readable(level.source(view))
-    scan = scan_events(source, view.keys, [], Reach(None, T, K), [])
-    frame = scan.frame
-    known = pl.col(KNOWN) if KNOWN in frame.collect_schema() else pl.col(TIME) + (source.delay if source.window_on == "timestamp" else 0)
-    if not freshness.reads_events:
-        frame = frame.head(0)
-    frame = frame.filter(pl.col(TIME) < T, known <= K).drop_nulls(list(view.keys))
-    key_rows = collect(frame.group_by(view.keys).agg(pl.col(TIME).max().alias(SEEN)), scan.subject, streaming=True)
+    reach = Reach(None, T, K) if freshness.reads_events else None
+    key_rows = open_engine(engine).events(EventQuery(source, view.keys, [], reach, newest=True), EngineRun()).rename({TIME: SEEN})
     twice = [(a, b) for a, b in itertools.combinations(columns, 2) if columns[a] == columns[b]]  # two keys that one column fills
     key_rows = key_rows.filter(pl.col(a) == pl.col(b) for a, b in twice) if twice else key_rows
     return key_rows.select(
@@ -79,7 +78,7 @@ def _seen(view: FeatureView, level: Level, cut: int) -> pl.DataFrame:
     )
 
 
-def _together(frames: Sequence[pl.DataFrame], start: pl.DataFrame | None, scoring: Precomputed) -> pl.DataFrame:
+def _together(frames: Sequence[pl.DataFrame], start: pl.DataFrame | None, precomputed: Precomputed) -> pl.DataFrame:
     """The rows of keys that all of these views know, as far as they are listed; SEEN of the one that was seen least lately."""
     joined, ages = start, []
     for number, frame in enumerate(sorted(frames, key=len)):
@@ -91,20 +90,20 @@ def _together(frames: Sequence[pl.DataFrame], start: pl.DataFrame | None, scorin
         on = [name for name in frame.columns if name != SEEN and name in joined.columns]
         if not on and joined.height * mine.height > _MOST:
             raise UsageError(
-                f"precomputed(keys={list(scoring.keys)}) would make scores for {joined.height:,} x {mine.height:,} pairs of known keys; list "
+                f"precomputed(keys={list(precomputed.keys)}) would make scores for {joined.height:,} x {mine.height:,} pairs of known keys; list "
                 "those that are asked for with keys=, or give the model a view by all of these keys"
             )
         joined = (
             joined.join(mine.with_columns(pl.col(n).cast(joined.schema[n]) for n in on), on=on) if on else joined.join(mine, how="cross")
         )
     assert joined is not None
-    return joined.select(*scoring.keys, pl.min_horizontal(ages).alias(SEEN))
+    return joined.select(*precomputed.keys, pl.min_horizontal(ages).alias(SEEN))
 
 
-def _unique(listed: pl.DataFrame, scoring: Precomputed) -> pl.DataFrame:
-    lacking = [key for key in scoring.keys if key not in listed.columns]
+def _unique(listed: pl.DataFrame, precomputed: Precomputed) -> pl.DataFrame:
+    lacking = [key for key in precomputed.keys if key not in listed.columns]
     if lacking:
         raise DataError(
-            f"the list of keys has no column {lacking[0]!r}, which precomputed(keys={list(scoring.keys)}) names; it has {listed.columns}"
+            f"the list of keys has no column {lacking[0]!r}, which precomputed(keys={list(precomputed.keys)}) names; it has {listed.columns}"
         )
-    return listed.select(scoring.keys).drop_nulls().unique()
+    return listed.select(precomputed.keys).drop_nulls().unique()

@@ -1,13 +1,13 @@
-"""When the store was last written to for a project, by the clock of whoever wrote: a clock that is behind it cannot be right."""
+"""The time of a project's last commit by the writer's clock: a clock that is behind it is wrong."""
 
 from __future__ import annotations
 
-from headwater.definitions.arm import Arm
+from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import fingerprint, served, stored
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import placed, placed_source
-from headwater.state.prediction_codec import read_scores
+from headwater.state.prediction_codec import read_precomputed
 from headwater.state.view_state import progresses, read_state
 
 
@@ -21,11 +21,11 @@ def last_commit(project: Project, store: OnlineStore) -> int:
     views = [placed(store, stored_view.view.root) for stored_view in stored(project) if stored_view.view.freshness.scheduled]
     states = [read_state(store, view.tiles_fingerprint) for view in views]
     cuts = [state.cuts[-1].K for state in states if state is not None and state.cuts]
-    scores = [last_published(arm, store) for arm in served(project) if arm.scoring is not None]
+    scores = [last_published(variant, store) for variant in served(project) if variant.precomputed is not None]
     return max([*streams, *cuts, *scores], default=0)
 
 
-def last_published(arm: Arm, store: OnlineStore) -> int:
-    """When the last cut of an arm's predictions was published, microseconds; 0 where there is none."""
-    held = read_scores(store, fingerprint(arm, store.namespace))
+def last_published(variant: ModelVariant, store: OnlineStore) -> int:
+    """When the last cut of a variant's predictions was published, microseconds; 0 where there is none."""
+    held = read_precomputed(store, fingerprint(variant, store.namespace))
     return held.cuts[-1].published_at if held is not None and held.cuts else 0

@@ -9,45 +9,39 @@ more than one cut ahead of them, since a key has room for two records.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import groupby
-from pathlib import Path
-from typing import cast
 
 import msgspec
-import polars as pl
 
-from headwater.definitions.base import HeadwaterWarning, stack_level
+from headwater.definitions.definition import stack_level
+from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
 from headwater.definitions.served_views import StoredView, chosen, stored
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import parse_timestamp, timestamp_text
-from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
-from headwater.engine.local.partition import bucket_files, hash_of, split
-from headwater.errors import DataError, UsageError
-from headwater.events.read_events import GONE, Notes, Reach, Scan, arrived, scan_events, timeless
-from headwater.events.selection import IDENT, KNOWN, TIME, collect
-from headwater.ingestion.clock_check import present
+from headwater.definitions.timestamps import timestamp_text
+from headwater.engine.engines import open_engine
+from headwater.engine.query import EngineRun, Head, StateParts, StateQuery
+from headwater.errors import DataError, HeadwaterWarning, UsageError
+from headwater.events.read_events import Notes, arrived
+from headwater.ingestion.clock_check import job_time
 from headwater.jobs.last_commit import last_commit
-from headwater.kernel.arrays import LASTS
 from headwater.kernel.batch_cuts import computable, due_after
 from headwater.online.read_versions import SLOTS, newest
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores import Changes, OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
+from headwater.state.key_record import alone, section, through_of
 from headwater.state.view_state import Cut, CutInProgress, State, encoded, read_state, schema_bytes
-from headwater.state.view_tiles import ViewTiles
+from headwater.state.view_tiles import KeyStates, ViewTiles
 from headwater.training.feature_frames import tables
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
-_EVENT = 400  # bytes an event takes at most while its tiles are made
-_LEFT_OUT = "left_out.json"
 _KEYS = 50_000  # whose records are written in one commit
-
-Tick = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ def cuts_at(view: FeatureView, t: int) -> list[tuple[int, int]]:
 
 
 def materialize_view(
-    view: FeatureView, store: OnlineStore, t: int, *, memory: Size | None = None, tick: Tick | None = None, wait: float = 60.0
+    view: FeatureView, store: OnlineStore, t: int, *, wait: float = 60.0, resources: Resources = DEFAULT_RESOURCES
 ) -> Materialized:
     """Bring the records of a batch view to the cut that is to be read at `t`, microseconds, and to the one after it where that can be.
 
@@ -88,24 +82,25 @@ def materialize_view(
         view: which view; an alias shares the records of its view.
         store: where to.
         t: the time of the job.
-        memory: the limit for processing events, such as "4GB"; None is no limit.
-        tick: called with the current step, the amount done, and the total.
         wait: seconds to wait for another run of the same view.
+        resources: memory for processing events, and progress.
 
     Raises:
         UsageError: the view is not a batch view.
         DataError: its history cannot be read, or has columns of other types than at the cut before.
         StoreError: the store cannot be written, or another run of this view is under way.
+        LostError: the store holds records of cuts that its state has lost.
     """
     view = placed(store, view.root)
     cuts = cuts_at(view, t)
     with store.lease(f"materialize-{view.tiles_fingerprint}", wait=wait):
+        store.mend(keyspace.state(view.tiles_fingerprint))
         state = read_state(store, view.tiles_fingerprint)
         before = state.cuts[-1] if state is not None and state.cuts else None
         runs = [] if before is None else [Materialized(view.name, before, before, 0, 0, {})]
         for T, K in cuts:
             if before is None or T > before.T:
-                runs.append(_MaterializeRun(view, store, T, K, state, memory, tick).publish())
+                runs.append(_MaterializeRun(view, store, T, K, state, resources).publish())
                 state = read_state(store, view.tiles_fingerprint)
                 before = runs[-1].cut
     return _together(runs)
@@ -120,11 +115,8 @@ def _together(runs: Sequence[Materialized]) -> Materialized:
 class _MaterializeRun:
     """One cut of one view."""
 
-    def __init__(
-        self, view: FeatureView, store: OnlineStore, T: int, K: int, state: State | None, memory: Size | None, tick: Tick | None
-    ) -> None:
-        self.view, self.store, self.T, self.K, self.tick = view, store, T, K, tick
-        self.memory = None if memory is None else in_bytes(memory, "memory")
+    def __init__(self, view: FeatureView, store: OnlineStore, T: int, K: int, state: State | None, resources: Resources) -> None:
+        self.view, self.store, self.T, self.K, self.resources = view, store, T, K, resources
         windows = [f.window.reach for f in view.outputs]
         self.first = None if None in windows else T - max(w for w in windows if w is not None)
         self.full_refresh = view.source.changes is not None  # what was merged cannot be taken back: every cut is made of all events
@@ -134,41 +126,57 @@ class _MaterializeRun:
         self.tiles = ViewTiles(view, dict(schema))
         self.tiles.check()
         self.notes = Notes()
+        self.place = keyspace.state(view.tiles_fingerprint)
+        self.stored = store.get([self.place])[0]
         self.state = State(view.name, schema_bytes(self.tiles.schema)) if state is None else state
         self.before = self.state.cuts[-1] if self.state.cuts else None
         self._check_types()
 
     def publish(self) -> Materialized:
         """Add the events, then say that the cut is whole."""
-        if self.memory is None:
-            done = self._of(None)
-        else:
-            base = 0 if self.before is None else self.before.T
-            with workplace(f"materialize-{self.view.tiles_fingerprint}", f"{self.T}-{self.K}-{base}-{self.memory}") as folder:
-                done = self._of(folder)
+        before = None if self.before is None or self.full_refresh else Head(self.before.T, self.before.K)
+        query = StateQuery(
+            f"materialize-{self.view.tiles_fingerprint}",
+            self.source,
+            self.view.keys,
+            self.columns,
+            Head(self.T, self.K),
+            before,
+            self.first,
+            partial(self.tiles.states, T=self.T, most=_KEYS),
+        )
+        with open_engine(self.resources.engine).states(
+            query, EngineRun(self.notes, threads=self.resources.threads, memory=self.resources.bytes)
+        ) as states:
+            done = self._of(states)
         if self.full_refresh:
             self._bury()
         cut = Cut(self.T, self.K, done.events)
         self._say(cuts=[*self.state.cuts, cut][-2:], making=None)
         return Materialized(self.view.name, cut, self.before, done.events, done.keys, dict(self.notes.left_out))
 
-    def _of(self, folder: Path | None) -> CutInProgress:
+    def _of(self, states: StateParts[KeyStates]) -> CutInProgress:
         """Write the records of all parts, from the first that is not done."""
-        parts, dealt = self._parts(folder)
         was = self.state.making
-        done = was if was is not None and (was.T, was.dealt) == (self.T, dealt) else CutInProgress(self.T, dealt)
+        done = was if was is not None and (was.T, was.dealt) == (self.T, states.layout) else CutInProgress(self.T, states.layout)
         self._say(making=done)
-        for number in range(done.parts, len(parts)):
-            if self.tick is not None:
-                self.tick(self.view.name, number, len(parts))
-            events, keys = self._add(collect(parts[number], f"source {self.source.name!r}"))
-            done = CutInProgress(self.T, dealt, number + 1, done.events + events, done.keys + keys)
+        for number in range(done.parts, len(states.parts)):
+            self.resources.say(self.view.name, number, len(states.parts))
+            part = states.parts[number]()
+            keys = sum(map(self._write, part.states))
+            done = CutInProgress(self.T, states.layout, number + 1, done.events + part.events, done.keys + keys)
             self._say(making=done)
         return done
 
     def _say(self, **more: object) -> None:
         self.state = msgspec.structs.replace(self.state, **more)
-        self.store.commit({keyspace.state(self.view.tiles_fingerprint): encoded(self.state)}, {})
+        stated = encoded(self.state)
+        self._commit({self.place: stated})
+        self.stored = stated
+
+    def _commit(self, changes: Changes) -> None:
+        """Write as the writer of this view's state: expecting it makes a log of the records where the store is log first."""
+        self.store.commit(changes, {self.place: self.stored})
 
     def _check_types(self) -> None:
         """Refuse columns of other types than those that the records are made of."""
@@ -180,86 +188,12 @@ class _MaterializeRun:
                 )
 
     def _readable(self) -> Source:
-        enriched = tables(self.T, self.K, Notes())
+        enriched = tables(self.T, self.K, Notes(), Resources(engine=self.resources.engine))
         enriched.read(self.view.source, {*self.view.keys, *self.columns}, self.first)
         return enriched.readable(self.view.source)
 
-    def _parts(self, folder: Path | None) -> tuple[list[pl.LazyFrame], str]:
-        """The events to add in parts by keys, which fit into memory, and how they were dealt."""
-        scan = scan_events(self.source, self.view.keys, self.columns, Reach(self._since(), self.T, self.K), [])
-        count = 0 if self.memory is None else collect(scan.near.select(pl.len()), scan.subject, streaming=True).item()
-        buckets = 1 if self.memory is None else max(1, -(-count * _EVENT // self.memory))
-        if folder is None or buckets == 1:
-            rows = scan.counting(collect(scan.frame, scan.subject), self.notes)
-            return [self._fresh(rows.lazy())], "whole"
-        events_folder = folder / "events"
-        if not events_folder.exists():
-            with renamed(events_folder) as draft:
-                self._deal(scan, buckets, draft)
-                write_json(draft / _LEFT_OUT, dict(self.notes.left_out))
-        self.notes.left_out.update(cast("dict[str, int]", read_json(events_folder / _LEFT_OUT) or {}) if not self.notes.left_out else {})
-        files = [[file for of in sorted(events_folder.glob("part*")) for file in bucket_files([of], bucket)] for bucket in range(buckets)]
-        parts = [pl.scan_parquet(bucket_paths, hive_partitioning=False) for bucket_paths in files if bucket_paths]
-        return parts, f"{buckets} {len(parts)} {pl.__version__}"  # a hash is the same in one version of polars
-
-    def _deal(self, scan: Scan, buckets: int, draft: Path) -> None:
-        """Write the events that are to be added into folders, by a hash of their keys."""
-        bucket = hash_of({key: self.tiles.schema[key] for key in self.view.keys}) % buckets
-        if scan.source.id_field is None:
-            self._count_uncertain(scan)
-            split(self._fresh(scan.frame).filter(pl.col(TIME).is_not_null()), bucket, draft / "part0", scan.subject)
-            return
-        split(scan.frame, pl.col(IDENT).hash() % buckets, draft / "ids", scan.subject)
-        for of in range(buckets):
-            files = bucket_files([draft / "ids"], of)
-            if files:
-                notes = Notes()
-                rows = scan.counting(pl.read_parquet(files, hive_partitioning=False), notes)
-                self.notes.left_out.update(notes.left_out)
-                split(self._fresh(rows.lazy()), bucket, draft / f"part{of}", scan.subject)
-            for file in files:
-                file.unlink()
-
-    def _count_uncertain(self, scan: Scan) -> None:
-        """Count the rows without a time, as `Scan.counting` does of those that are in memory."""
-        reasons = {name: reason for name, reason in timeless(self.source).items() if name in scan.frame.collect_schema()}
-        names = list(reasons)
-        first = [pl.all_horizontal(pl.col(name).is_null(), *(pl.col(n).is_not_null() for n in names[:at])) for at, name in enumerate(names)]
-        counts = [rows.sum().alias(name) for name, rows in zip(names, first, strict=True)]
-        for reason, rows in zip(reasons.values(), collect(scan.frame.select(counts), scan.subject, streaming=True).row(0), strict=True):
-            if rows:
-                self.notes.leave_out(reason, rows)
-
-    def _since(self) -> int | None:
-        """Before which time no event can be new to this cut."""
-        if self.before is None or self.full_refresh or self.source.known_at_field is not None or self.source.id_field is not None:
-            return self.first
-        since = min(self.before.T, self.before.K - self.source.delay + 1)
-        return since if self.first is None else max(since, self.first)
-
-    def _fresh(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """Those of the events known by K that were not in the cut before."""
-        schema = rows.collect_schema()
-        known = pl.col(KNOWN) if KNOWN in schema else pl.col(TIME) + (self.source.delay if self.source.window_on == "timestamp" else 0)
-        rows = rows.filter(known <= self.K)
-        if GONE in schema:
-            rows = rows.filter(pl.col(GONE) > self.K, pl.col(GONE) <= LASTS)
-        if self.before is None or self.full_refresh:
-            return rows
-        return rows.filter((pl.col(TIME) >= self.before.T) | (known > self.before.K))
-
-    def _add(self, events: pl.DataFrame) -> tuple[int, int]:
-        """Write the records of all keys that have events among these; how many events and keys."""
-        if not events.height:
-            return 0, 0
-        keys = self.tiles.keyed(events)[2]
-        if len(keys) <= _KEYS:
-            return events.height, self._write(events)
-        shares = -(-len(keys) // _KEYS)
-        share = events.select(hash_of({key: self.tiles.schema[key] for key in self.view.keys}) // 65_537 % shares).to_series()
-        return events.height, sum(self._write(events.filter(share == n)) for n in range(shares))
-
-    def _write(self, events: pl.DataFrame) -> int:
+    def _write(self, states: KeyStates) -> int:
+        """Add the states of some keys to their records; how many keys."""
         slots: dict[bytes, bytes] = {}
 
         def fetch(keys: list[bytes]) -> list[bytes]:
@@ -268,39 +202,40 @@ class _MaterializeRun:
             for key, *pair in zip(keys, records[::2], records[1::2], strict=True):
                 record = (None if self.before is None else newest(pair, self.before.T)) or b""
                 slots[key] = self._record_key(key, "1" if record and record == pair[0] else "0")
-                base.append(b"" if self.full_refresh else record)
+                base.append(b"" if self.full_refresh else section(record, self.view.tiles_fingerprint))
             return base
 
-        updated = self.tiles.update(events, self.T, self.T, fetch)
-        self.store.commit({slots[key]: record or None for key, record in updated.items()}, {})
+        updated = self.tiles.add(states, self.T, self.T, fetch)
+        tiles = self.view.tiles_fingerprint
+        self._commit({slots[key]: alone(part, tiles) or None for key, part in updated.items()})
         return len(updated)
 
     def _bury(self) -> None:
         """On a full refresh, write empty records for keys that have no events any more, into the slot that is not being read."""
-        nothing, read = self.tiles.records.none(self.T), -1 if self.before is None else self.before.T
+        tiles, nothing, read = self.view.tiles_fingerprint, self.tiles.records.none(self.T), -1 if self.before is None else self.before.T
         buried: list[bytes] = []
-        for stem, entries in groupby(self.store.scan(keyspace.records(self.view.tiles_fingerprint)), key=lambda entry: entry[0][:-1]):
+        for stem, entries in groupby(self.store.scan(keyspace.records(self.view.record_group)), key=lambda entry: entry[0][:-1]):
             held = {key[-1:].decode(): record for key, record in entries}
             pair = [held.get(slot, b"") for slot in SLOTS]
             last, kept = newest(pair, self.T), newest(pair, read)
-            if last and last[8:16] != nothing[8:16] and last[16:] != nothing[16:]:
+            if last and through_of(last) != self.T and section(last, tiles)[16:] != nothing[16:]:
                 buried.append(stem + ("1" if kept and kept == pair[0] else "0").encode())
         for first in range(0, len(buried), _KEYS):
-            self.store.commit(dict.fromkeys(buried[first : first + _KEYS], nothing), {})
+            self._commit(dict.fromkeys(buried[first : first + _KEYS], alone(nothing, tiles)))
 
     def _record_key(self, key: bytes, slot: str) -> bytes:
-        return keyspace.record(self.view.tiles_fingerprint, key, slot)
+        return keyspace.record(self.view.record_group, key, slot)
 
 
+@moved_into("resources", Resources, "memory", tick="progress")
 def materialize(
     project: Project,
     views: Sequence[str] = (),
     *,
     store: OnlineStore | str | None = None,
     at: datetime | str | None = None,
-    memory: Size | None = None,
-    tick: Tick | None = None,
     shared: bool = False,
+    resources: Resources | None = None,
 ) -> list[Materialized]:
     """Bring the batch views of a project to the cut that is to be read now, and to the one after it where that can be computed.
 
@@ -313,15 +248,14 @@ def materialize(
             one level.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the time of the job, tz-aware, or ISO 8601 with an offset; None is now.
-        memory: the limit for processing the events of a view, such as "4GB"; None is no limit.
-        tick: called with the current step, the amount done, and the total.
         shared: keep the project's data in a store that belongs to another project, in addition to that one's; needed once.
+        resources: what the call may use: memory, progress.
 
     Warns:
         HeadwaterWarning: a view whose cut in the store is later than the one for `at`: a store does not go back.
 
     Raises:
-        UsageError: a name that no batch view has.
+        UsageError: a name that no batch view has, or `at` has not come.
         DataError: a history that cannot be read.
         StoreError: the store cannot be written, or another run of a view is under way.
         ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server, or is as much
@@ -338,11 +272,9 @@ def materialize(
     user 2 events added
     """
     wanted = batch_views(project, views)
-    with opened_for(project.name, store, write=True, shared=shared) as mine:
-        t = present(mine.server_time, last_commit(project, mine)) if at is None else parse_timestamp(at, "at")
-        runs = [
-            replace(materialize_view(stored_view.view, mine, t, memory=memory, tick=tick), view=stored_view.name) for stored_view in wanted
-        ]
+    with opened_for(project.name, store, write=True, shared=shared) as mine, (resources or DEFAULT_RESOURCES).shown() as used:
+        t = job_time(at, mine.server_time, last_commit(project, mine))
+        runs = [replace(materialize_view(stored_view.view, mine, t, resources=used), view=stored_view.name) for stored_view in wanted]
     _warn_later(wanted, runs, t)
     return runs
 

@@ -4,48 +4,60 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from headwater import settings
-from headwater.definitions.arm import AS_DEFINED, Arm
+from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.durations import Duration, micros
-from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
-from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.errors import UsageError
-from headwater.ingestion.clock_check import present
+from headwater.ingestion.clock_check import job_time
 from headwater.jobs.last_commit import last_published
-from headwater.jobs.precompute import KeySelection, Scored, ScoringJob, Sink
-from headwater.jobs.sinks import ScoreFiles, ScoreTable
+from headwater.jobs.precompute import ActiveKeys, KeySelection, PrecomputeJob, PrecomputeResult, Sink
+from headwater.jobs.sinks import PredictionFiles, PredictionTable
 from headwater.models.compatibility import check
 from headwater.models.fit import Fitted
 from headwater.models.registry import ModelRegistry
 from headwater.models.serving_model import ServedModel
 from headwater.online_stores import OnlineStore, opened
 from headwater.training.requests import as_frame
-from headwater.training.resources import Tick
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike
 
 
-def materialize_model(  # noqa: PLR0913 (all but the first have a default)
-    arm: Arm | Model,
+def _selected(_: object, given: Mapping[str, object]) -> object:
+    """The old active= and keys= as one value."""
+    if given.get("active") is not None and given.get("keys") is not None:
+        raise UsageError("give active= or keys=: a list of keys is scored whole")
+    return ActiveKeys(cast("Duration", given["active"])) if given.get("active") is not None else given.get("keys")
+
+
+def _sinks(_: object, given: Mapping[str, object]) -> object:
+    """The old table= and files= as a list."""
+    return [sink for sink in given.values() if sink is not None]
+
+
+@moved("keys", {"active": "active"}, "keys=ActiveKeys(...)", _selected)
+@moved("sinks", {"table": "table", "files": "files"}, "sinks=[...]", _sinks)
+@moved_into("resources", Resources, "threads", "memory", tick="progress")
+@renamed("variant", "arm")
+def materialize_model(
+    variant: ModelVariant | Model,
     fitted: Fitted | ServedModel | None = None,
     *,
     version: str | None = None,
     store: OnlineStore | str | None = None,
     at: datetime | str | None = None,
-    active: Duration | None = None,
-    keys: TableLike | None = None,
-    table: ScoreTable | None = None,
-    files: str | Path | None = None,
-    memory: Size | None = None,
-    threads: int | None = None,
-    tick: Tick | None = None,
-) -> Scored:
+    keys: TableLike | ActiveKeys | None = None,
+    sinks: Sequence[PredictionTable | str | Path] = (),
+    resources: Resources | None = None,
+) -> PrecomputeResult:
     """Score all keys known at the current cut, and publish the scores atomically.
 
     Also those of the cut after it, where that can be computed. To be called once for every cut, after its `wait`: from cron, Airflow, or
@@ -53,50 +65,52 @@ def materialize_model(  # noqa: PLR0913 (all but the first have a default)
     killed is gone on with. One run at a time.
 
     Args:
-        arm: which model, at which level; a model alone is as it is defined. Its predictions are `precomputed(...)`.
+        variant: which model, at which level; a model alone is as it is defined. Its predictions are `precomputed(...)`.
         fitted: what scores, trained at that level; None is the version that is served of the registry in headwater's home.
         version: what the fitted model is called; None is its number in the registry, or a name made of what it is.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the moment of the job, tz-aware, or ISO 8601 with an offset; None is now.
-        active: score only keys with an event in so long before the cut, such as "30d".
-        keys: score only these: a frame or files with the columns that `precomputed(keys=)` names.
-        table: besides, replace the rows of a PostgreSQL table.
-        files: besides, write parquet files into this folder.
-        memory: the limit for computing features, such as "4GB"; None is no limit.
-        threads: how many to use.
-        tick: called with the current step, the amount done, and the total.
+        keys: score only these: a frame or files with the columns that `precomputed(keys=)` names, or `ActiveKeys("30d")`: those with an
+            event in so long before the cut. None scores all.
+        sinks: where the predictions go besides the store: a `PredictionTable` of PostgreSQL, whose rows are replaced, or a folder of
+            parquet files.
+        resources: what the call may use: threads, memory, progress.
 
     Raises:
         ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server, or is as much
             behind what it holds.
-        UsageError: predictions on request, or that only a backtest can make.
+        UsageError: predictions on request, or that only a backtest can make; or `at` has not come.
         DataError: a history that cannot be read, no fitted model, or one that reads what a job does not know, or fresher features.
         StoreError: the store cannot be written, or another run is under way. ConnectError: the database cannot.
 
     >>> import headwater as hw
     >>> from headwater.definitions.timestamps import parse_timestamp
-    >>> from headwater.testing.examples import churn, scoring, temporary_store
-    >>> arm, fitted = scoring(churn(), hw.precomputed(hw.batch("1d", delay="4h"), keys=["user"]))
+    >>> from headwater.testing.examples import churn, precomputed_variant, temporary_store
+    >>> variant, fitted = precomputed_variant(churn(), hw.precomputed(hw.batch("1d", delay="4h"), keys=["user"]))
     >>> with temporary_store() as store:
-    ...     made = hw.materialize_model(arm, fitted, store=store, at="2024-05-10T04:00Z")
-    ...     found = hw.MadeAhead(arm, store).one({"user": 5}, parse_timestamp("2024-05-10T09:00Z", "at"))
+    ...     made = hw.operations.materialize_model(variant, fitted, store=store, at="2024-05-10T04:00Z")
+    ...     found = hw.PrecomputedReader(variant, store).one({"user": 5}, parse_timestamp("2024-05-10T09:00Z", "at"))
     >>> made.cut.keys, found.how, found.age / 3600
     (6, 'precomputed', 9.0)
     """
-    variant = Arm(AS_DEFINED, arm) if isinstance(arm, Model) else arm
-    if active is not None and keys is not None:
-        raise UsageError("give active= or keys=: a list of keys is scored whole")
-    which = KeySelection(None if active is None else micros(active, "active"), None if keys is None else as_frame(keys, "the list of keys"))
-    sinks: list[Sink] = [] if table is None else [table]
-    if files is not None:
-        sinks.append(ScoreFiles(settings.on_disk(files, "files=")))
+    variant = ModelVariant(AS_DEFINED, variant) if isinstance(variant, Model) else variant
+    targets: list[Sink] = [
+        sink if isinstance(sink, PredictionTable) else PredictionFiles(settings.on_disk(sink, "sinks=")) for sink in sinks
+    ]
     served = ModelRegistry().open(variant.model, variant.name) if fitted is None else fitted
     if isinstance(served, ServedModel):
         check(variant.model, variant.level, served)
         version, served = version or served.version, served.fitted
     with opened(store) as mine:
-        t = present(mine.server_time, last_published(variant, mine)) if at is None else parse_timestamp(at, "at")
-        return ScoringJob(variant, served, version or named(served), mine, which, tuple(sinks), memory, threads, tick).run(t)
+        t = job_time(at, mine.server_time, last_published(variant, mine))
+        with (resources or DEFAULT_RESOURCES).shown() as used:
+            return PrecomputeJob(variant, served, version or named(served), mine, _which(keys), tuple(targets), used).run(t)
+
+
+def _which(keys: TableLike | ActiveKeys | None) -> KeySelection:
+    if isinstance(keys, ActiveKeys):
+        return KeySelection(micros(keys.within, "ActiveKeys"), None)
+    return KeySelection(None, None if keys is None else as_frame(keys, "the list of keys"))
 
 
 def named(fitted: Fitted) -> str:
@@ -108,5 +122,5 @@ def named(fitted: Fitted) -> str:
     try:
         whole = pickle.dumps((fitted.estimator, fitted.encoding))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UsageError(f"{fitted.description} cannot be told from other models: {error}; name it with version=") from error
+        raise UsageError(f"{fitted.description} cannot be distinguished from other models: {error}; name it with version=") from error
     return hashlib.sha256(whole).hexdigest()[:12]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -20,12 +20,11 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, permissions
-from headwater.definitions.arm import Arm
-from headwater.definitions.durations import DAY
-from headwater.definitions.memory_sizes import Size, in_bytes
+from headwater.definitions.durations import DAY, Duration
 from headwater.definitions.model import Precomputed
+from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import fingerprint, scoring_of
+from headwater.definitions.served_views import fingerprint, precomputed_of
 from headwater.engine.checkpoint import renamed, workplace
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
@@ -34,12 +33,12 @@ from headwater.kernel.batch_cuts import computable
 from headwater.models.fit import Fitted
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import prediction_codec
-from headwater.state.prediction_codec import ScoredCut, Scores
+from headwater.state.key_codec import key_bytes
+from headwater.state.prediction_codec import PrecomputedCut, PrecomputedState
 from headwater.state.view_state import schema_bytes
-from headwater.state.view_tiles import key_bytes
-from headwater.training.precomputed_rows import ahead_lists, ahead_rows, known_rows
+from headwater.training.precomputed_rows import known_rows, precomputed_lists, precomputed_rows
 from headwater.training.requests import Requests
-from headwater.training.resources import Resources, Tick
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 ITEMS, SCORES = "items", "scores"
 """The columns of a ranking's lists."""
@@ -55,14 +54,14 @@ class Sink(Protocol):
     """A further destination of scores. Its contents are replaced atomically; a cut is visible as soon as it is written."""
 
     def check(self, columns: Sequence[str]) -> None:
-        """Raise an error where these columns and `SCORE_COLUMNS` do not fit, before anything is scored."""
+        """Raise an error where these columns and `CUT_COLUMNS` do not fit, before anything is scored."""
         ...
 
-    def holds(self, cut: ScoredCut) -> bool:
+    def holds(self, cut: PrecomputedCut) -> bool:
         """Whether that cut, of that version, is there."""
         ...
 
-    def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
+    def write(self, frames: Iterator[pl.DataFrame], cut: PrecomputedCut) -> None:
         """Put the scores of a cut there: of each frame the keys, then the scores or lists."""
         ...
 
@@ -76,7 +75,18 @@ class KeySelection:
 
 
 @dataclass(frozen=True)
-class Scored(Readable):
+class ActiveKeys(Readable):
+    """The keys with an event in so long before the cut, such as "30d": what `materialize_model(keys=)` takes besides a table.
+
+    >>> ActiveKeys("30d")
+    ActiveKeys('30d')
+    """
+
+    within: Duration
+
+
+@dataclass(frozen=True)
+class PrecomputeResult(Readable):
     """What a run did.
 
     model, level: their names. cut: the one that can be read now, with how many keys were scored. before: the last one before it. unknown:
@@ -86,8 +96,8 @@ class Scored(Readable):
 
     model: str
     level: str
-    cut: ScoredCut
-    before: ScoredCut | None
+    cut: PrecomputedCut
+    before: PrecomputedCut | None
     unknown: int = 0
     inactive: int = 0
     skipped: int = 0
@@ -102,23 +112,21 @@ class Scored(Readable):
 
 
 @dataclass(frozen=True)
-class ScoringJob:
-    """Scores of one arm by one fitted model, into one store.
+class PrecomputeJob:
+    """Scores of one variant by one fitted model, into one store.
 
-    sinks: where else the scores of each cut go. memory: the limit for computing features and parts; None is no limit.
+    sinks: where else the scores of each cut go. resources: for computing features, and parts of scores.
     """
 
-    arm: Arm
+    variant: ModelVariant
     fitted: Fitted
     version: str
     store: OnlineStore
     which: KeySelection = KeySelection()
     sinks: tuple[Sink, ...] = ()
-    memory: Size | None = None
-    threads: int | None = None
-    tick: Tick | None = None
+    resources: Resources = DEFAULT_RESOURCES
 
-    def run(self, t: int, *, wait: float = 60.0) -> Scored:
+    def run(self, t: int, *, wait: float = 60.0) -> PrecomputeResult:
         """Bring the scores to the cut that is to be read at `t`, microseconds, and to the one after it where that can be computed.
 
         A cut that was made is not made again, unless by another version of the model.
@@ -128,15 +136,16 @@ class ScoringJob:
             DataError: a history that cannot be read, or a model that reads what a job does not know.
             StoreError: the store cannot be written, or another run is under way.
         """
-        freshness = self.scoring.freshness.schedule
+        freshness = self.precomputed.freshness.schedule
         assert freshness is not None
         self._check_model()
         for sink in self.sinks:
-            sink.check([*self.scoring.keys, *(self.names or (ITEMS, SCORES))])
+            sink.check([*self.precomputed.keys, *(self.names or (ITEMS, SCORES))])
         with self.store.lease(f"score-{self.fingerprint}", wait=wait):
-            held = prediction_codec.read_scores(self.store, self.fingerprint)
+            self.store.mend(prediction_codec.place(self.fingerprint))
+            held = prediction_codec.read_precomputed(self.store, self.fingerprint)
             before = held.cuts[-1] if held is not None and held.cuts else None
-            done = None if before is None else Scored(self.arm.model.name, self.arm.name, before, before)
+            done = None if before is None else PrecomputeResult(self.variant.model.name, self.variant.name, before, before)
             for number, (T, K) in enumerate(computable(freshness, t)):
                 last = None if done is None else done.cut
                 again = number == 0 and last is not None and last.T == T and last.version != self.version
@@ -148,52 +157,52 @@ class ScoringJob:
             return done
 
     @cached_property
-    def scoring(self) -> Precomputed:
+    def precomputed(self) -> Precomputed:
         """How predictions are precomputed."""
-        return scoring_of(self.arm)
+        return precomputed_of(self.variant)
 
     @cached_property
     def fingerprint(self) -> str:
         """See `fingerprint`."""
-        return fingerprint(self.arm, self.store.namespace)
+        return fingerprint(self.variant, self.store.namespace)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns of the scores: one, one for each class, or none where they are lists."""
-        if self.fitted.task.lists and self.arm.model.task_type.lists:
+        if self.fitted.task.lists and self.variant.model.task_type.lists:
             return ()
         return tuple(f"score_{name}" for name in self.fitted.classes) if self.fitted.task.classes else ("score",)
 
     def _check_model(self) -> None:
-        known = self.arm.level.feature_names(self.arm.model)
+        known = self.variant.level.feature_names(self.variant.model)
         more = [name for name in self.fitted.encoding.columns if name not in known]
         if more:
             raise DataError(
-                f"model {self.arm.model.name!r} was trained on {', '.join(more[:5])}, which a job that scores ahead for {list(self.scoring.keys)} "
-                f"does not know; train it at this level: headwater train --level {self.arm.name!r}"
+                f"model {self.variant.model.name!r} was trained on {', '.join(more[:5])}, which a job that precomputes for {list(self.precomputed.keys)} "
+                f"does not know; train it at this level: headwater train --level {self.variant.name!r}"
             )
-        clash = {*self.names, ITEMS, SCORES, SEEN, *prediction_codec.SCORE_COLUMNS} & {*self.scoring.keys}
+        clash = {*self.names, ITEMS, SCORES, SEEN, *prediction_codec.CUT_COLUMNS} & {*self.precomputed.keys}
         if clash:
             raise UsageError(
-                f"precomputed(keys={list(self.scoring.keys)}): {min(clash)!r} is also the name of a column that is written with the keys; rename it"
+                f"precomputed(keys={list(self.precomputed.keys)}): {min(clash)!r} is also the name of a column that is written with the keys; rename it"
             )
 
 
 class _ScoringRun:
     """One cut."""
 
-    def __init__(self, job: ScoringJob, T: int, K: int) -> None:
-        schedule = job.scoring.freshness.schedule
+    def __init__(self, job: PrecomputeJob, T: int, K: int) -> None:
+        schedule = job.precomputed.freshness.schedule
         assert schedule is not None
         self.job, self.T, self.K = job, T, K
         self.t = T + schedule.delay
         self.notes = Notes()
-        self.model, self.level = job.arm.model, job.arm.level
+        self.model, self.level = job.variant.model, job.variant.level
         self.window = _RECENT if job.which.active is None else job.which.active
 
-    def publish(self, before: ScoredCut | None, held: ScoredCut | None) -> Scored:
+    def publish(self, before: PrecomputedCut | None, held: PrecomputedCut | None) -> PrecomputeResult:
         """Score the missing keys, and publish all; to the sinks alone where the store has the cut already."""
-        every = known_keys(self.model, self.level, self.t, self.job.which.listed)
+        every = known_keys(self.model, self.level, self.t, self.job.which.listed, self.job.resources.engine)
         keys, active = every, (every[SEEN] >= self.T - self.window).fill_null(value=False)
         if self.job.which.active is not None:
             keys = every.filter(active)
@@ -208,9 +217,9 @@ class _ScoringRun:
             for sink in self.job.sinks:
                 if not sink.holds(cut):
                     sink.write((frame.drop(SEEN) for frame in _frames(files, _KEYS)), cut)
-        return Scored(
+        return PrecomputeResult(
             model=self.model.name,
-            level=self.job.arm.name,
+            level=self.job.variant.name,
             cut=cut,
             before=before,
             unknown=keys.height - count,
@@ -223,10 +232,11 @@ class _ScoringRun:
 
     def _size(self) -> int:
         """Keys in a part."""
-        if self.job.memory is None:
+        memory = self.job.resources.bytes
+        if memory is None:
             return _ROWS
         row = _ROW * (len(self.model.features.feature_names) + 8) * (1 if self.job.names else _LISTED)
-        return min(_ROWS, max(1000, in_bytes(self.job.memory, "memory") // 4 // row))
+        return min(_ROWS, max(1000, memory // 4 // row))
 
     def _parts(self, keys: pl.DataFrame, size: int, folder: Path) -> tuple[list[Path], int]:
         """The files of all parts, and how many were made now."""
@@ -246,20 +256,20 @@ class _ScoringRun:
     def _scores(self, keys: pl.DataFrame) -> pl.DataFrame:
         """The keys that have a score, SEEN, and their scores or lists."""
         requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
-        resources = Resources(self.job.threads, self.job.memory)
+        resources = replace(self.job.resources, progress=False)
         if not self.job.names:
             return self._lists(keys.filter(pl.Series(known_rows(self.model, requests, self.level, self.notes, resources))), resources)
-        rows = ahead_rows(self.model, requests, self.level, self.notes, resources)
+        rows = precomputed_rows(self.model, requests, self.level, self.notes, resources)
         known = pl.Series(rows.known)
         scores = self.job.fitted.score(self._input(rows.frame.filter(known))).reshape(int(known.sum()), len(self.job.names))
         return keys.filter(known).with_columns(pl.Series(name, scores[:, i]) for i, name in enumerate(self.job.names))
 
     def _lists(self, keys: pl.DataFrame, resources: Resources) -> pl.DataFrame:
         requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
-        lists_ahead = ahead_lists(self.model, requests, self.level, self.notes, resources)
-        score = self.job.fitted.score(self._input(lists_ahead.frame))
-        order = np.lexsort((np.arange(len(score)), -score, lists_ahead.row))
-        every = pl.DataFrame({"row": lists_ahead.row[order], ITEMS: lists_ahead.item[order], SCORES: score[order]})
+        rows = precomputed_lists(self.model, requests, self.level, self.notes, resources)
+        score = self.job.fitted.score(self._input(rows.frame))
+        order = np.lexsort((np.arange(len(score)), -score, rows.row))
+        every = pl.DataFrame({"row": rows.row[order], ITEMS: rows.item[order], SCORES: score[order]})
         lists = every.group_by("row", maintain_order=True).agg(ITEMS, SCORES)
         numbered = keys.with_columns(pl.int_range(keys.height, dtype=pl.Int64, eager=True).alias("row"))
         return numbered.join(lists, on="row", how="inner", maintain_order="left").drop("row")
@@ -269,26 +279,27 @@ class _ScoringRun:
         lacking = [name for name in self.job.fitted.encoding.columns if name not in frame.columns]
         return frame.with_columns(pl.lit(None).alias(name) for name in lacking)
 
-    def _store(self, files: Sequence[Path], keys: pl.DataFrame, count: int) -> ScoredCut:
+    def _store(self, files: Sequence[Path], keys: pl.DataFrame, count: int) -> PrecomputedCut:
         """Write the records into the slot that is not being read, and mark them complete."""
         store, fp = self.job.store, self.job.fingerprint
-        held = prediction_codec.read_scores(store, fp)
-        fresh = Scores(self.model.name, self.job.arm.name, schema_bytes(dict(keys.schema)))
+        held = prediction_codec.read_precomputed(store, fp)
+        fresh = PrecomputedState(self.model.name, self.job.variant.name, schema_bytes(dict(keys.schema)))
         now = fresh if held is None else msgspec.structs.replace(fresh, cuts=held.cuts, making=held.making)
         number = _next(now)
         begun = msgspec.structs.replace(now, making=number)
         self._say_state(begun, held)
+        mine = {prediction_codec.place(fp): prediction_codec.encoded(begun)}  # expected, so that a log first store has a log of the records
         begin, end = keyspace.records(fp), prediction_codec.slot(number)
         written = 0
         for frame in _frames(files, _KEYS if self.job.names else max(1, _KEYS // 50)):
             record_keys = [begin + key + end for key in keyspace.shortened(key_bytes(frame.select(keys.columns)))]
-            store.commit(dict(zip(record_keys, self._records(frame, number), strict=True)), {})
+            store.commit(dict(zip(record_keys, self._records(frame, number), strict=True)), mine)
             written += frame.height
             self._say("writing", written, count)
-        cut = ScoredCut(number, self.T, self.K, clock.now_micros(), self.job.version, count, list(self.job.names))
+        cut = PrecomputedCut(number, self.T, self.K, clock.now_micros(), self.job.version, count, list(self.job.names))
         done = msgspec.structs.replace(begun, cuts=[*now.cuts, cut][-2:], making=None)
         self._say_state(done, begun)
-        _sweep(store, fp, {kept.number for kept in done.cuts})
+        _sweep(store, fp, done)
         return cut
 
     def _records(self, frame: pl.DataFrame, number: int) -> list[bytes]:
@@ -296,16 +307,15 @@ class _ScoringRun:
             return prediction_codec.packed(frame.select(self.job.names).to_numpy(), number)
         return prediction_codec.packed_lists(list(zip(frame[ITEMS].to_list(), frame[SCORES].to_list(), strict=True)), number)
 
-    def _say_state(self, new: Scores, old: Scores | None) -> None:
+    def _say_state(self, new: PrecomputedState, old: PrecomputedState | None) -> None:
         key = prediction_codec.place(self.job.fingerprint)
         self.job.store.commit({key: prediction_codec.encoded(new)}, {key: None if old is None else prediction_codec.encoded(old)})
 
     def _say(self, step: str, done: int, total: int) -> None:
-        if self.job.tick is not None:
-            self.job.tick(f"{step} {self.model.name}", done, total)
+        self.job.resources.say(f"{step} {self.model.name}", done, total)
 
 
-def _next(held: Scores) -> int:
+def _next(held: PrecomputedState) -> int:
     """The number of a run: greater than any before, also after a store lost data, and of the slot that is not being read."""
     last = held.cuts[-1].number if held.cuts else 0
     number = max(clock.now_micros(), last + 1, (held.making or 0) + 1)
@@ -317,8 +327,9 @@ def _frames(files: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
         yield from pl.read_parquet(path).iter_slices(rows)
 
 
-def _sweep(store: OnlineStore, fp: str, live: set[int]) -> None:
+def _sweep(store: OnlineStore, fp: str, state: PrecomputedState) -> None:
     """Drop the records of keys that no cut which can be read has."""
+    live, mine = {cut.number for cut in state.cuts}, {prediction_codec.place(fp): prediction_codec.encoded(state)}
     gone = [key for key, record in store.scan(keyspace.records(fp)) if prediction_codec.number_of(record) not in live]
     for first in range(0, len(gone), _KEYS):
-        store.commit(dict.fromkeys(gone[first : first + _KEYS]), {})
+        store.commit(dict.fromkeys(gone[first : first + _KEYS]), mine)

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Final
 
 from headwater import clock
-from headwater.definitions.arm import Arm
 from headwater.definitions.freshness import Batch
-from headwater.definitions.memory_sizes import Size
+from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, served
 from headwater.errors import UsageError
-from headwater.ingestion.clock_check import present
+from headwater.ingestion.clock_check import job_time
 from headwater.jobs.last_commit import last_commit
 from headwater.jobs.materialize import Materialized, batch_views, materialize_view
 from headwater.jobs.materialize_model import materialize_model
-from headwater.jobs.precompute import Scored
+from headwater.jobs.precompute import PrecomputeResult
 from headwater.kernel.batch_cuts import due_after
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import scoped
+from headwater.training.resources import QUIET, Resources
 
 _FIRST: Final = 5.0  # seconds before what failed is tried again
 _LONGEST: Final = 300.0
@@ -35,7 +35,7 @@ class JobResult:
     """What a job made of a view or of a model's predictions; or why it failed, and in how many seconds it is tried again."""
 
     name: str
-    outcome: Materialized | Scored | None = None
+    outcome: Materialized | PrecomputeResult | None = None
     error: Exception | None = None
     again: float = 0.0
 
@@ -43,7 +43,7 @@ class JobResult:
 class _ScheduledJob:
     """Something to make at every cut of a freshness."""
 
-    def __init__(self, name: str, batch: Batch, make: Callable[[], Materialized | Scored]) -> None:
+    def __init__(self, name: str, batch: Batch, make: Callable[[], Materialized | PrecomputeResult]) -> None:
         self.name, self._batch, self._make = name, batch, make
         self.due = 0
         self._wait = _FIRST
@@ -65,8 +65,8 @@ def schedule(
     store: OnlineStore,
     *,
     models: str | Path | None = None,
-    memory: Size | None = None,
-    trust: bool = False,
+    resources: Resources = QUIET,
+    allow_pickle: bool = False,
     stop: threading.Event,
 ) -> Iterator[JobResult]:
     """Make everything that is due, views before the predictions that may read them, and wait for the next; until `stop` is set.
@@ -78,8 +78,8 @@ def schedule(
         project: its batch views, and the models with precomputed predictions, at each level that can be served.
         store: an online store.
         models: the folder of fitted models; None is `models` in headwater's home.
-        memory: as for `materialize`.
-        trust: as for `materialize_model`.
+        resources: as for `materialize`.
+        allow_pickle: as for `hw.operations.Service`.
         stop: ends it after the job under way.
 
     Raises:
@@ -88,11 +88,15 @@ def schedule(
     store = scoped(store, project.name, write=True)
 
     def now() -> int:
-        return present(store.server_time, last_commit(project, store))
+        return job_time(None, store.server_time, last_commit(project, store))
 
-    jobs = [_of_view(stored_view, store, memory, now) for stored_view in _views(project)]
+    jobs = [_of_view(stored_view, store, resources, now) for stored_view in _views(project)]
     registry = ModelRegistry(models)
-    jobs += [_of_model(arm, store, registry, memory, now, trust=trust) for arm in served(project) if arm.scoring is not None]
+    jobs += [
+        _of_model(variant, store, registry, resources, now, allow_pickle=allow_pickle)
+        for variant in served(project)
+        if variant.precomputed is not None
+    ]
     if not jobs:
         raise UsageError(
             f"project {project.name!r} has no batch view, and no model with precomputed predictions: there is nothing to schedule"
@@ -112,21 +116,21 @@ def _views(project: Project) -> list[StoredView]:
         return []
 
 
-def _of_view(stored_view: StoredView, store: OnlineStore, memory: Size | None, now: Callable[[], int]) -> _ScheduledJob:
+def _of_view(stored_view: StoredView, store: OnlineStore, resources: Resources, now: Callable[[], int]) -> _ScheduledJob:
     schedule = stored_view.view.freshness.schedule
     assert schedule is not None
-    return _ScheduledJob(stored_view.name, schedule, lambda: materialize_view(stored_view.view, store, now(), memory=memory))
+    return _ScheduledJob(stored_view.name, schedule, lambda: materialize_view(stored_view.view, store, now(), resources=resources))
 
 
 def _of_model(
-    arm: Arm, store: OnlineStore, registry: ModelRegistry, memory: Size | None, now: Callable[[], int], *, trust: bool
+    variant: ModelVariant, store: OnlineStore, registry: ModelRegistry, resources: Resources, now: Callable[[], int], *, allow_pickle: bool
 ) -> _ScheduledJob:
-    assert arm.scoring is not None
-    assert arm.scoring.freshness.schedule is not None
+    assert variant.precomputed is not None
+    assert variant.precomputed.freshness.schedule is not None
 
-    def make() -> Scored:
+    def make() -> PrecomputeResult:
         now()
-        fitted = registry.open(arm.model, arm.name, trust=trust)
-        return materialize_model(arm, fitted, store=store, memory=memory)
+        fitted = registry.open(variant.model, variant.name, allow_pickle=allow_pickle)
+        return materialize_model(variant, fitted, store=store, resources=resources)
 
-    return _ScheduledJob(f"{arm.model.name} at {arm.name}", arm.scoring.freshness.schedule, make)
+    return _ScheduledJob(f"{variant.model.name} at {variant.name}", variant.precomputed.freshness.schedule, make)

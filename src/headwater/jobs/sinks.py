@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from headwater import clock
-from headwater.connectors import postgres
+from headwater.connectors import postgres_tables
 from headwater.definitions.readable import Readable
 from headwater.engine.checkpoint import renamed
 from headwater.errors import ConnectError, DataError
-from headwater.state.prediction_codec import SCORE_COLUMNS, ScoredCut
+from headwater.state.prediction_codec import CUT_COLUMNS, PrecomputedCut
 
-_ABOUT = dict(zip(SCORE_COLUMNS, ("TIMESTAMPTZ", "TIMESTAMPTZ", "TIMESTAMPTZ", "TEXT"), strict=True))
+_ABOUT = dict(zip(CUT_COLUMNS, ("TIMESTAMPTZ", "TIMESTAMPTZ", "TIMESTAMPTZ", "TEXT"), strict=True))
 
 _TYPES: Mapping[type[pl.DataType], str] = {
     pl.String: "TEXT",
@@ -36,8 +36,8 @@ _TYPES: Mapping[type[pl.DataType], str] = {
 
 
 @dataclass(frozen=True)
-class ScoreTable(Readable):
-    """A table in PostgreSQL: a row for each key, with its scores (of a ranking two arrays) and `SCORE_COLUMNS`.
+class PredictionTable(Readable):
+    """A table in PostgreSQL: a row for each key, with its scores (of a ranking two arrays) and `CUT_COLUMNS`.
 
     One transaction replaces the rows, so a reader sees those of the cut before until all of the next are there, and never waits.
     The table is created where it does not exist; objects that depend on it (views, grants, indexes) stay.
@@ -56,10 +56,10 @@ class ScoreTable(Readable):
 
     @cached_property
     def _engine(self) -> sa.Engine:
-        return postgres.engine(self.url)
+        return postgres_tables.engine(self.url)
 
     def __str__(self) -> str:
-        return f"{self.table} in {postgres.shown(self._engine.url)}"
+        return f"{self.table} in {postgres_tables.shown(self._engine.url)}"
 
     def check(self, columns: Sequence[str]) -> None:
         """See `Sink`.
@@ -70,23 +70,23 @@ class ScoreTable(Readable):
         """
         with self._named_errors(), self._engine.connect() as connection:
             have = self._columns(connection)
-        if have and have != {*columns, *SCORE_COLUMNS}:
+        if have and have != {*columns, *CUT_COLUMNS}:
             raise DataError(
-                f"the table {self} has the columns {sorted(have)}, and scores need {[*columns, *SCORE_COLUMNS]}; name another table with "
+                f"the table {self} has the columns {sorted(have)}, and scores need {[*columns, *CUT_COLUMNS]}; name another table with "
                 "--table, or drop this one"
             )
 
-    def holds(self, cut: ScoredCut) -> bool:
+    def holds(self, cut: PrecomputedCut) -> bool:
         """See `Sink`."""
         with self._named_errors(), self._engine.connect() as connection:
             if not self._columns(connection):
                 return False
             row = connection.exec_driver_sql(f"SELECT cut, model_version FROM {self._name} LIMIT 1").first()  # noqa: S608 (quoted)
-            return row is not None and (row.cut, row.model_version) == (clock.moment(cut.T), cut.version)
+            return row is not None and (row.cut, row.model_version) == (clock.timestamp(cut.T), cut.version)
 
-    def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
+    def write(self, frames: Iterator[pl.DataFrame], cut: PrecomputedCut) -> None:
         """See `Sink`."""
-        about = (clock.moment(cut.T), clock.moment(cut.K), clock.moment(cut.published_at), cut.version)
+        about = (clock.timestamp(cut.T), clock.timestamp(cut.K), clock.timestamp(cut.published_at), cut.version)
         with self._named_errors(), self._engine.begin() as connection:
             columns: Sequence[str] = ()
             for frame in frames:
@@ -108,7 +108,7 @@ class ScoreTable(Readable):
 
     def _copy(self, connection: sa.Connection, columns: Sequence[str], frame: pl.DataFrame, about: tuple[object, ...]) -> None:
         named = ", ".join(map(_quoted, columns))
-        postgres.copy(connection, f"COPY {self._name} ({named}) FROM STDIN", ((*row, *about) for row in frame.iter_rows()))
+        postgres_tables.copy(connection, f"COPY {self._name} ({named}) FROM STDIN", ((*row, *about) for row in frame.iter_rows()))
 
     def _columns(self, connection: sa.Connection) -> set[str]:
         """The columns of the table; an empty set where it does not exist."""
@@ -135,7 +135,7 @@ class ScoreTable(Readable):
 
 
 @dataclass(frozen=True)
-class ScoreFiles:
+class PredictionFiles:
     """A folder of parquet files: for each cut a folder such as 20240501T000000Z, which appears when it is whole. Older cuts stay there."""
 
     folder: Path
@@ -146,25 +146,25 @@ class ScoreFiles:
     def check(self, columns: Sequence[str]) -> None:
         """See `Sink`; any columns go into files."""
 
-    def holds(self, cut: ScoredCut) -> bool:
+    def holds(self, cut: PrecomputedCut) -> bool:
         """See `Sink`."""
         files = sorted(self._cut_folder(cut).glob("*.parquet"))
         return bool(files) and pl.scan_parquet(files[0]).select("model_version").head(1).collect().rows() in ([], [(cut.version,)])
 
-    def write(self, frames: Iterator[pl.DataFrame], cut: ScoredCut) -> None:
+    def write(self, frames: Iterator[pl.DataFrame], cut: PrecomputedCut) -> None:
         """See `Sink`."""
         path = self._cut_folder(cut)
         path.parent.mkdir(parents=True, exist_ok=True)
         with renamed(path) as draft:
             draft.mkdir()
             for number, frame in enumerate(frames):
-                moments = [pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in (cut.T, cut.K, cut.published_at)]
-                about = [value.alias(name) for value, name in zip([*moments, pl.lit(cut.version)], SCORE_COLUMNS, strict=True)]
+                timestamps = [pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in (cut.T, cut.K, cut.published_at)]
+                about = [value.alias(name) for value, name in zip([*timestamps, pl.lit(cut.version)], CUT_COLUMNS, strict=True)]
                 frame.with_columns(about).write_parquet(draft / f"part{number:06}.parquet")
             shutil.rmtree(path, ignore_errors=True)  # the same cut, by another version of the model
 
-    def _cut_folder(self, cut: ScoredCut) -> Path:
-        return self.folder / f"{clock.moment(cut.T):%Y%m%dT%H%M%SZ}"
+    def _cut_folder(self, cut: PrecomputedCut) -> Path:
+        return self.folder / f"{clock.timestamp(cut.T):%Y%m%dT%H%M%SZ}"
 
 
 def _type(dtype: pl.DataType) -> str:

@@ -1,1 +1,7 @@
 """Pure functions over numpy arrays: T and K, bounds, late events, folds, sorting; hot loops in numba."""
+
+from pathlib import Path
+
+from headwater.kernel.compile_cache import drop_stale_kernels
+
+drop_stale_kernels(Path(__file__).parents[1])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
+U8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 Values = NDArray[np.int64] | NDArray[np.float64]
 

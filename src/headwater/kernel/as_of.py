@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
+from headwater import clock
 from headwater.definitions.durations import DAY
 from headwater.definitions.freshness import Batch, Freshness, Measured, Never, OnRequest, Streaming
 from headwater.kernel.arrays import I64
 
 NEVER = -(2**61)  # a T before every event; far enough from the ends of int64 for windows to be subtracted
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def as_of(freshness: Freshness, t: I64) -> tuple[I64, I64]:
@@ -91,7 +91,7 @@ def _local_cuts(batch: Batch, first: int, last: int) -> I64:
 def _after_gap(local: int, zone: ZoneInfo) -> int:
     """The first instant after the gap that a local time falls into, by bisection between the offsets before and after."""
     wall = datetime(1970, 1, 1) + timedelta(microseconds=local)  # noqa: DTZ001 (a wall-clock time has no zone yet)
-    ends = (round((wall.replace(tzinfo=zone, fold=f) - _EPOCH) / timedelta(microseconds=1)) for f in (0, 1))
+    ends = (clock.micros(wall.replace(tzinfo=zone, fold=f)) for f in (0, 1))
     low, high = sorted(ends)
     before = _offset(low, zone)
     while high - low > 1:
@@ -101,7 +101,7 @@ def _after_gap(local: int, zone: ZoneInfo) -> int:
 
 
 def _offset(utc: int, zone: ZoneInfo) -> timedelta | None:
-    return (_EPOCH + timedelta(microseconds=utc)).astimezone(zone).utcoffset()
+    return clock.timestamp(utc).astimezone(zone).utcoffset()
 
 
 def _measured(freshness: Measured, t: I64) -> tuple[I64, I64]:

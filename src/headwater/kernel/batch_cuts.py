@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,24 +33,29 @@ def due_after(batch: Batch, t: int) -> int:
 
 @dataclass
 class CutLookup:
-    """The cut to read at a time, T in microseconds; fast for many times that seldom cross a cut."""
+    """The cut to read at a time, T in microseconds; fast for many times that seldom cross a cut. Threads may share it: see `lookup`."""
 
     batch: Batch
-    _T: int = 0
-    _from: int = 0
-    _until: int = 0
+    _known: tuple[int, int, int] = (0, 0, 0)  # T, and the times in [since, until) at which it is the one
 
     def at(self, t: int) -> int:
         """T of the cut that is to be read at t."""
-        if not self._from <= t < self._until:
-            self._T = _last(self.batch, t)[0]
+        T, since, until = self._known
+        if not since <= t < until:
+            T = _last(self.batch, t)[0]
             low, high = t, t + _longest(self.batch)
             while high - low > 1:
                 samples = np.unique(np.linspace(low, high, 1000).astype(np.int64))
-                later = int(np.argmax(as_of(self.batch, samples)[0] > self._T))
+                later = int(np.argmax(as_of(self.batch, samples)[0] > T))
                 low, high = int(samples[later - 1]), int(samples[later])
-            self._from, self._until = self._T + self.batch.delay, high
-        return self._T
+            self._known = T, T + self.batch.delay, high
+        return T
+
+
+@lru_cache(maxsize=256)
+def lookup(batch: Batch) -> CutLookup:
+    """The one lookup of a schedule: views of one freshness share it, so that a cut is searched for once."""
+    return CutLookup(batch)
 
 
 def _longest(batch: Batch) -> int:

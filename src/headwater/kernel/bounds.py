@@ -51,6 +51,18 @@ def blocks(events: Events, window: Window) -> I64:
 
 
 @nb.njit(nogil=True, cache=True)
+def first_at(x: I64, low: int, high: int, bound: int) -> int:
+    """The first position in low:high whose (rising) x is not below bound, by bisection; high where there is none."""
+    while low < high:
+        middle = (low + high) >> 1
+        if x[middle] < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@nb.njit(nogil=True, cache=True)
 def seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
     """The first position in first:end whose (rising) x is not below bound, galloping either way from p."""
     step = 1
@@ -66,13 +78,7 @@ def seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
             high -= step
             step *= 2
         low = max(high - step, first)
-    while low < high:
-        middle = (low + high) >> 1
-        if x[middle] < bound:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    return first_at(x, low, high, bound)
 
 
 @nb.njit(nogil=True, cache=True)

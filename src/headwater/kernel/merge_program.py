@@ -2,7 +2,7 @@
 
 A row is int64 words; a float64 stands in its word bit by bit. How each column is merged is a program: int64 (k, 3), rows of
 (operation, column, whether float64). SOME, LESS and MORE columns of one state follow a row (PICK, their first column, how many): of two
-states one is taken whole, the one that is there and goes before by the columns in turn.
+states one is taken whole, the one that is there and goes before by the columns in turn. DECAY has its half-life in place of the last.
 """
 
 from __future__ import annotations
@@ -22,24 +22,30 @@ SOME, LESS, MORE = 4, 5, 6
 """Operations of a state that is taken whole: presence; a column whose lesser, or greater, value wins."""
 PICK = 7
 """Goes before the columns of such a state."""
+DECAY = 8
+"""Four columns: n, the time of the last value, and the sum and the weights as of that time, which halve with every half-life."""
 
 
-def program(states: Sequence[Sequence[tuple[int, bool, int]]]) -> I64:
-    """The program for some states: of each its numbers, as an operation, whether it is int64, and its column.
+def program(states: Sequence[Sequence[tuple[int, bool, int, int]]]) -> I64:
+    """The program for some states: of each its numbers, as an operation, whether it is int64, its column, and its parameter.
 
     Numbers that several states share are merged once.
 
-    >>> program([[(ADD, True, 0), (GREATEST, False, 1)], [(ADD, True, 0)]]).tolist()
+    >>> program([[(ADD, True, 0, 0), (GREATEST, False, 1, 0)], [(ADD, True, 0, 0)]]).tolist()
     [[0, 0, 0], [2, 1, 1]]
     """
     steps: list[tuple[int, int, int]] = []
     known: set[int] = set()
     for numbers in states:
-        if any(op == SOME for op, _, _ in numbers):
-            steps.append((PICK, numbers[0][2], len(numbers)))
-        own = numbers[:1] if numbers[0][0] == MOMENTS else numbers
-        steps += [(op, column, int(not whole)) for op, whole, column in own if column not in known]
-        known |= {column for _, _, column in numbers}
+        op, _, first, parameter = numbers[0]
+        if any(number[0] == SOME for number in numbers):
+            steps.append((PICK, first, len(numbers)))
+        if op == DECAY:
+            steps.append((DECAY, first, parameter))
+        else:
+            own = numbers[:1] if op == MOMENTS else numbers
+            steps += [(op, column, int(not whole)) for op, whole, column, _ in own if column not in known]
+        known |= {number[2] for number in numbers}
     return np.array(steps, np.int64).reshape(-1, 3)
 
 
@@ -53,7 +59,7 @@ def merged(how, rows, floats, first, last):  # type: ignore[no-untyped-def]  # n
         count = last - first
         for pair in range(count // 2):
             a, b = first + 2 * pair, first + 2 * pair + 1
-            _join(how, rows, floats, a, b)
+            joined(how, rows, floats, a, b)
             if pair:
                 rows[first + pair] = rows[a]
         if count % 2:
@@ -80,7 +86,7 @@ def paired(op, numbers, count):  # type: ignore[no-untyped-def]  # noqa: ANN201 
 
 
 @nb.njit(nogil=True, cache=True)
-def _join(how, rows, floats, a, b):  # type: ignore[no-untyped-def]
+def joined(how, rows, floats, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """Row b into row a."""
     i = 0
     while i < len(how):
@@ -92,6 +98,12 @@ def _join(how, rows, floats, a, b):  # type: ignore[no-untyped-def]
             i += real
         elif op == MOMENTS:
             _moments(rows, floats, a, b, c)
+        elif op == DECAY:
+            rows[a, c], rows[a, c + 1], floats[a, c + 2], floats[a, c + 3] = decayed(
+                *(rows[a, c], rows[a, c + 1], floats[a, c + 2], floats[a, c + 3]),
+                *(rows[b, c], rows[b, c + 1], floats[b, c + 2], floats[b, c + 3]),
+                real,
+            )
         elif real:
             x, y = floats[a, c], floats[b, c]
             if op == ADD:
@@ -145,3 +157,17 @@ def _moments(rows, floats, a, b, c):  # type: ignore[no-untyped-def]
     rows[a, c] = n + k
     floats[a, c + 1] = mean
     floats[a, c + 2] = floats[a, c + 2] + floats[b, c + 2] + apart * apart * (n * k / total)
+
+
+@nb.njit(nogil=True, cache=True)
+def decayed(n, t, total, weight, k, u, more, heavier, half_life):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+    """Two states of DECAY as one, as of the later of their last values."""
+    last = u if n == 0 else t if k == 0 else max(t, u)
+    a, b = remaining(t, last, n, half_life), remaining(u, last, k, half_life)
+    return n + k, last, total * a + more * b, weight * a + heavier * b
+
+
+@nb.njit(nogil=True, cache=True)
+def remaining(since, until, n, half_life):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+    """The share of a weight that is left after some time; all of it where there are no values (n is 0)."""
+    return np.exp2(-(until - since) / half_life) if n > 0 else 1.0

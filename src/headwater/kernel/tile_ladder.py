@@ -70,7 +70,7 @@ class TileLadder:
         """
         start, cuts = self.tile_start(t, T), self.cuts(T)
         size = np.full(len(t), self.steps[0] if self.steps else 1)
-        for step, cut in zip(self.steps[1:], cuts[1:], strict=False):
+        for step, cut in zip(self.steps[1:], cuts[1 : len(self.steps)], strict=True):
             size[t // step * step + step <= cut] = step
         whole = start == ALL
         everything = cuts[-2] // self.steps[-1] * self.steps[-1] if self.steps else _NEVER

@@ -57,11 +57,11 @@ class Rules:
             return f"it has {unknown[0]!r}; {nearest(str(unknown[0]), [*_FIELDS, *self.keys])}"
         try:
             identity, request_time = self._identity(row)
-            known = _moment(row.get("known_at"), "known_at")
+            known = _timestamp(row.get("known_at"), "known_at")
             if known is not None and known > now + _AHEAD:
                 raise DataError("its known_at lies in the future")
             if known is not None and request_time is not None and known < request_time:
-                raise DataError("its known_at is before its timestamp, when the request asked")
+                raise DataError("its known_at is before its timestamp, the request time")
             return CheckedOutcome(identity, self._outcome(row.get("outcome")), known)
         except HeadwaterError as error:
             return str(error)
@@ -87,8 +87,8 @@ class Rules:
         keys = [(name, self._key(name, row[name])) for name in self.keys if row.get(name) is not None]
         if request is None and (len(keys) < len(self.keys) or not keys):
             lacking = [name for name in self.keys if row.get(name) is None]
-            raise DataError(f"it has no request_id{f' and no {lacking[0]!r}' if lacking else ''}, so nothing says which request it is of")
-        request_time = _moment(row.get("timestamp"), "timestamp")
+            raise DataError(f"it has no request_id{f' and no {lacking[0]!r}' if lacking else ''}, so its request is not known")
+        request_time = _timestamp(row.get("timestamp"), "timestamp")
         return json.dumps([request, request_time, keys]), request_time
 
     def _key(self, name: str, value: object) -> object:
@@ -136,7 +136,7 @@ def rules(labels: Labels, keys: Sequence[str]) -> Rules:
     return Rules(tuple(keys), schema, labels.label_name)
 
 
-def _moment(value: object, name: str) -> int | None:
+def _timestamp(value: object, name: str) -> int | None:
     if value is None:
         return None
     if not isinstance(value, str | datetime):

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +14,7 @@ from polars.exceptions import PolarsError
 
 from headwater import clock
 from headwater.definitions.durations import Duration, micros
-from headwater.definitions.timestamps import EPOCH
-from headwater.ingestion.archive import expire_files
+from headwater.ingestion.archive_files import expire_files
 from headwater.logs.outcome_journal import JOURNAL, OUTCOMES, rolled
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +36,7 @@ def expire_outcomes(folder: str | Path, keep: Duration, now: int) -> int:
     limit = now - micros(keep, "outcomes: keep")
     gone = 0
     for path in (Path(folder) / OUTCOMES).glob(f"*/{JOURNAL}"):
-        gone += expire_files(rolled(path.parent), (EPOCH + timedelta(microseconds=limit)).date())
+        gone += expire_files(rolled(path.parent), clock.timestamp(limit).date())
         with closing(sqlite3.connect(path, timeout=_WAIT)) as journal, journal:
             gone += journal.execute("DELETE FROM outcomes WHERE at < ?", (limit,)).rowcount
     return gone

@@ -1,9 +1,11 @@
-"""The served log: what was answered, written by a thread that no request waits for.
+"""The serving log: entries of answered requests go from a worker to segment files. No request waits for a disk.
 
-A request leaves an entry and goes on. The thread turns entries into columns and columns into files, each file complete when its name
-appears. Held entries never take more than `memory`: where the disk is slower than the requests, or full, entries are dropped, and
-counted by reason.
+The worker encodes an entry as soon as its request is answered (`serving_log_segment`). Each batch of entries goes into a pipe with one
+write that never blocks, and a small process on the other end (`segment_writer`) appends it to a segment file. Entries in the pipe survive a
+killed worker. Where the disk is slower than the requests, or full, the pipe fills and entries are held in memory up to a bound; beyond it
+they are dropped, and counted by reason. A process of low priority converts complete segments to parquet (`serving_log_conversion`).
 
+    FOLDER/served/segments/model=churn/PROCESS-000001.segment
     FOLDER/served/headwater_date=2024-05-01/model=churn/1714521600000000-PROCESS-000001.parquet
 """
 
@@ -14,45 +16,43 @@ import secrets
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-
-import polars as pl
-from polars.exceptions import PolarsError
 
 from headwater import clock, permissions
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.definitions.readable import cut
-from headwater.errors import UsageError
-from headwater.ingestion.archive import durable
-from headwater.logs import serving_log_rows as made_of
-from headwater.logs.serving_log_files import SERVED, day_folder, prune
-from headwater.logs.serving_log_rows import AT, BatchEntry, Entry, EntryContext
+from headwater.errors import HeadwaterError, UsageError
+from headwater.logs.segment_pipe import EntryBatch, SegmentPipe
+from headwater.logs.segment_writer import FLUSH, RECORDS
+from headwater.logs.serving_log_conversion import command, convert
+from headwater.logs.serving_log_files import SEGMENTS, SERVED, prune
+from headwater.logs.serving_log_rows import Entry, EntryContext, RowEntry
+from headwater.logs.serving_log_segment import SegmentEncoder
+from headwater.state.answer_words import WordLayout
 
 FULL: Final = "the disk is slower than the requests"
 UNWRITABLE: Final = "no file could be written"
 MALFORMED: Final = "not what an entry is"
 CLOSED: Final = "it came after the log was closed"
+LOST: Final = "the process that writes the log ended"
 
-_PAUSE = 1.0  # seconds between two looks at what waits: many entries together cost a fifth of what few cost, each
-_LEAST = 0.01  # the same, however often files are asked for
-_AGAIN = 5.0  # seconds from a file that could not be written to the next one that is tried
-_HOUR = 3600.0  # seconds between two looks for days to delete
-_WHOLE = 2**32
-_EPOCH = date(1970, 1, 1)
+BATCH: Final = 64  # entries that are written together
+_CONVERSION: Final = 2.0  # seconds that a log which is closed waits for another conversion to end
+_WHOLE: Final = 2**32
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the entries of a log so far, and what it holds.
+    """Counts of a log's entries by outcome, and its memory.
 
     taken: entries that were put and are in the sample. written: those in files. waiting: those that are not yet. dropped: those that
-    never will be, by reason. memory: bytes that are held, about. error: why the last file could not be written; None where it could.
+    never will be, by reason. memory: bytes that are held. error: why the last write failed; None where it did not.
     """
 
     taken: int
@@ -63,35 +63,36 @@ class Counts:
     error: str | None
 
 
-@dataclass
-class _Segment:
-    """Rows of one layout and one day that are not in a file yet: frames, whose they are, how many entries and bytes."""
+class _Channel:
+    """The encoder of one context, and its entries that are not in a batch yet."""
 
-    about: EntryContext
-    frames: list[pl.DataFrame] = field(default_factory=list)
-    entries: int = 0
-    size: int = 0
+    def __init__(self, number: int, about: EntryContext, layout: WordLayout | None) -> None:
+        encoder = SegmentEncoder(about, layout)
+        self.number, self.layout, self.row, self.rows = number, layout, encoder.row, encoder.rows
+        self.header = about.folder.encode() + b"\n" + encoder.header
+        self.records: list[bytes] = []
 
 
 class ServedLog:
-    """The served log of one process. Any thread may put; each process of a server makes its own after it was forked, over the same folder.
+    """The serving log of one process. Any thread may put; each process of a server makes its own after it was forked, over the same folder.
 
     Args:
         folder: the log stands in its subfolder `served`; other processes may write there too.
         sample: the share of requests that is kept, by a hash of their ids: the same ones in every process.
         keep: how long; days that are older are deleted. None keeps all.
-        memory: upper limit of held bytes, approximate.
-        segment: how many bytes of rows make a file.
-        every: the time after which held rows are written to a file, however few.
+        memory: upper limit of held bytes.
+        segment: how many bytes make a segment.
+        every: the time after which a segment is complete, however small.
 
     Raises:
         UsageError: a sample outside 0 to 1.
+        OSError: the process that writes cannot be started.
 
     >>> import tempfile
     >>> about = EntryContext("features", "shop", service="user_v1", features=("visits",), request=("user",))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with ServedLog(folder) as log:
-    ...         log.put(made_of.RowEntry(about, "r1", 1714521600000000, {"user": 7}, [3], bytes([0]), []))
+    ...         log.put(RowEntry(about, "r1", 1714521600000000, {"user": 7}, [3], bytes([0]), []))
     ...     print(log.counts().written, len(list(Path(folder).rglob("*.parquet"))))
     1 1
     """
@@ -107,27 +108,25 @@ class ServedLog:
         every: Duration = "1m",
     ) -> None:
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
-            raise UsageError(f"the served log: sample is {sample!r}; give the share of requests to keep, from 0 to 1")
+            raise UsageError(f"the serving log: sample is {sample!r}; give the share of requests to keep, from 0 to 1")
         self.folder = Path(folder) / SERVED
         permissions.own_if_there(self.folder)
         self._limit = round(sample * _WHOLE)
-        self._keep = None if keep is None else micros(keep, "the served log: keep")
-        self._memory, self._most = in_bytes(memory, "memory"), in_bytes(segment, "segment")
-        self._every = micros(every, "the served log: every") / 1e6
-        self._lock = threading.Lock()
-        self._settled = threading.Condition(self._lock)
-        self._asked = self._done = 0
-        self._waiting: list[tuple[Entry, int]] = []
-        self._held = self._taken = self._written = self._number = 0
+        self._memory, most = in_bytes(memory, "memory"), in_bytes(segment, "segment")
+        seconds = micros(every, "the serving log: every") / 1e6
+        kept = None if keep is None else micros(keep, "the serving log: keep")
+        self._lock = threading.RLock()
+        self._token = f"{os.getpid():x}-{secrets.token_hex(4)}"
+        self._channels: dict[tuple[EntryContext, WordLayout | None], _Channel] = {}
+        self._headers: dict[bytes, _Channel] = {}
+        self._waiting = self._size = 0  # entries that are in no batch, and their bytes
+        self._taken = self._asked = 0
         self._dropped: Counter[str] = Counter()
-        self._error: str | None = None
-        self._failed = 0.0
-        self._segments: dict[tuple[date, object], _Segment] = {}
-        self._token = f"{os.getpid():x}{secrets.token_hex(4)}"
         self._closed = False
-        self._wanted = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="headwater served log", daemon=True)
-        self._thread.start()
+        if kept is not None:
+            prune(self.folder, kept, clock.now_micros())
+        arguments = [str(self.folder / SEGMENTS), self._token, str(most), str(seconds), *command(Path(folder), kept)]
+        self._pipe = SegmentPipe(arguments)
 
     def __repr__(self) -> str:
         return f"ServedLog({cut(str(self.folder), 80)!r})"
@@ -142,139 +141,126 @@ class ServedLog:
         """Whether a request of this id is in the sample."""
         return self._limit == _WHOLE or zlib.crc32(id.encode()) * 0x9E3779B1 % _WHOLE < self._limit
 
-    def put(self, entry: Entry, size: int = 0) -> None:
-        """Leave an entry and go on. It never waits for the disk, and never fails.
-
-        Args:
-            entry: what was answered; it must not be changed any more.
-            size: how many bytes the request had, where they are known: long strings count towards `memory`.
-        """
-        if self._limit != _WHOLE and not self.wants(entry.id):
-            return
-        size += entry.about.weight * (entry.height if type(entry) is BatchEntry else 1)
+    def put(self, entry: Entry) -> None:
+        """Add an entry; every 64 are written. It never waits for the disk, and never fails."""
         with self._lock:
-            self._taken += 1
-            if self._closed:
-                self._dropped[CLOSED] += 1
-            elif self._held + size > self._memory:
-                self._dropped[FULL] += 1
-            else:
-                self._held += size
-                self._waiting.append((entry, size))
-                if len(self._waiting) == made_of.SLICE or self._held > self._memory // 2:
-                    self._wanted.set()
+            self._add((entry,))
+            if self._waiting >= BATCH:
+                self._write()
+
+    def write(self, entries: Iterable[Entry] = ()) -> None:
+        """Add entries, and write them with all that were put, as far as that is possible without waiting."""
+        with self._lock:
+            self._add(entries)
+            self._write()
 
     def counts(self) -> Counts:
-        """What became of the entries so far."""
+        """The counts of all entries so far."""
         with self._lock:
+            if not self._closed:
+                self._pipe.hear()
             gone = dict(self._dropped)
-            waiting = self._taken - self._written - sum(gone.values())
-            return Counts(self._taken, self._written, waiting, gone, self._held, self._error)
+            if self._pipe.lost:
+                gone[LOST] = self._pipe.lost
+            waiting = self._taken - self._pipe.written - sum(gone.values())
+            return Counts(self._taken, self._pipe.written, waiting, gone, self._pipe.held + self._size, self._pipe.error)
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Have all that was put until now written; whether it was, within `timeout` seconds."""
-        with self._settled:
+        """Write all entries so far to segments; True once they are there, False after `timeout` seconds or as soon as a write fails."""
+        with self._lock:
+            self._gather()
+            self._pipe.add(EntryBatch(FLUSH, 0, 0, b""))
             self._asked += 1
             mine = self._asked
-            self._wanted.set()
-            done = self._settled.wait_for(lambda: self._done >= mine, timeout)
-            return done and self._error is None
+        return self._until(lambda: self._pipe.flushed >= mine, clock.stopwatch() + timeout)
 
     def close(self, timeout: float = 30.0) -> None:
-        """Write all held entries and accept no more; entries not written after `timeout` seconds are counted as dropped."""
+        """Write all held entries, convert them, and accept no more; entries not written after `timeout` seconds are counted as dropped."""
+        until = clock.stopwatch() + timeout
         with self._lock:
-            self._closed = True
-        self._wanted.set()
-        self._thread.join(timeout)
-        with self._lock:
-            left = self._taken - self._written - sum(self._dropped.values())
-            if left > 0:
-                self._dropped[UNWRITABLE if self._error else FULL] += left
-
-    # ------------------------------------------------------------ the thread that writes
-
-    def _run(self) -> None:
-        written, pruned = clock.stopwatch(), -_HOUR
-        while True:
-            self._wanted.wait(min(_PAUSE, max(self._every, _LEAST)))
-            self._wanted.clear()
-            with self._lock:
-                flushes, closing = self._asked, self._closed
-                batch, self._waiting = self._waiting, []
-            self._take(batch)
-            now = clock.stopwatch()
-            due = flushes > self._done or closing or now - written > self._every
-            if due or self._error is None or now - self._failed > _AGAIN:
-                for segment_key, segment in list(self._segments.items()):
-                    if due or segment.size >= self._most:
-                        self._write(segment_key, segment)
-            written = now if due else written
-            with self._settled:
-                self._done = flushes
-                self._settled.notify_all()
-            if closing:
+            if self._closed:
                 return
-            if self._keep is not None and now - pruned > _HOUR:
-                prune(self.folder, self._keep, clock.now_micros())
-                pruned = now
+            self._closed = True
+            self._gather()
+        self._until(lambda: self._pipe.sent, until)
+        with self._lock:
+            ended = self._pipe.close(max(0.0, until - clock.stopwatch()))
+            left = self.counts().waiting
+            if left > 0:
+                self._dropped[self._why] += left
+        if ended:
+            with suppress(HeadwaterError, OSError):  # the segments are complete, and another process will convert them
+                convert(self.folder.parent, only=self._token, wait=max(0.0, min(_CONVERSION, until - clock.stopwatch())))
 
-    def _take(self, batch: list[tuple[Entry, int]]) -> None:
-        """Make columns of the entries; one that is malformed costs no other one its place."""
-        if not batch:
+    @property
+    def _why(self) -> str:
+        """The reason why entries that do not fit into memory are dropped."""
+        return FULL if self._pipe.error is None else UNWRITABLE
+
+    def _add(self, entries: Iterable[Entry]) -> None:
+        """Encode entries."""
+        room = before = self._memory - self._pipe.held - self._size
+        dropped, everything = self._dropped, self._limit == _WHOLE
+        taken = added = 0
+        channel, last = None, None  # of the entry before, and its context
+        for entry in entries:
+            if not everything and not self.wants(entry.id):
+                continue
+            taken += 1
+            if self._closed:
+                dropped[CLOSED] += 1
+                continue
+            about, words = entry.about, entry.words
+            layout = None if words is None else words[0]
+            try:
+                if channel is None or about is not last or layout is not channel.layout:
+                    channel = self._channel(about, layout)
+                    last = about
+                record = channel.row(entry) if type(entry) is RowEntry else channel.rows(entry)  # type: ignore[arg-type]
+            except Exception:  # noqa: BLE001 (one bad entry must not stop the log)
+                dropped[MALFORMED] += 1
+                continue
+            size = len(record)
+            if size > room:
+                dropped[self._why] += 1
+                continue
+            channel.records.append(record)
+            room -= size
+            added += 1
+        self._taken += taken
+        self._waiting += added
+        self._size += before - room
+
+    def _channel(self, about: EntryContext, layout: WordLayout | None) -> _Channel:
+        """The channel of a context; equal ones share their segments."""
+        known = self._channels.get((about, layout))
+        if known is None:
+            new = _Channel(len(self._headers), about, layout)
+            known = self._channels[about, layout] = self._headers.setdefault(new.header, new)
+        return known
+
+    def _write(self) -> None:
+        self._gather()
+        self._pipe.send()
+
+    def _gather(self) -> None:
+        """Put the waiting entries into batches."""
+        if not self._waiting:
             return
-        try:
-            self._hold([entry for entry, _ in batch])
-        except Exception:  # noqa: BLE001 (one bad entry must not stop the log)
-            for entry, _ in batch:
-                try:
-                    self._hold([entry])
-                except Exception:  # noqa: BLE001
-                    self._count(MALFORMED)
-        self._free(sum(size for _, size in batch))
+        for channel in self._headers.values():
+            if channel.records:
+                self._pipe.add(EntryBatch(RECORDS, channel.number, len(channel.records), b"".join(channel.records), channel.header))
+                channel.records.clear()
+        self._waiting = self._size = 0
 
-    def _hold(self, batch: list[Entry]) -> None:
-        for about, day, frame, entries in list(made_of.frames(batch)):
-            segment = self._segments.setdefault((_EPOCH + timedelta(days=day), about.layout), _Segment(about))
-            segment.frames.append(frame)
-            segment.entries += entries
-            size = int(frame.estimated_size())
-            segment.size += size
-            self._free(-size)
-
-    def _write(self, segment_key: tuple[date, object], segment: _Segment) -> None:
-        """A file of a segment; where it cannot be written, the segment stays for the next time."""
-        try:
-            frame = made_of.readable(_joined(segment.frames), segment.about)
-            first = frame.select(pl.col(AT).dt.epoch("us").min()).item()
-            path = day_folder(self.folder, segment_key[0]) / segment.about.folder / f"{first}-{self._token}-{self._number:06d}.parquet"
-            permissions.own_folder(self.folder)
-            permissions.make_folder(path.parent)
-            durable(frame, path)
-        except (OSError, PolarsError) as error:
-            self._error, self._failed = f"{type(error).__name__}: {error}", clock.stopwatch()
-            return
-        self._number += 1
-        del self._segments[segment_key]
-        with self._lock:
-            self._error = None
-            self._written += segment.entries
-            self._held -= segment.size
-
-    def _free(self, size: int) -> None:
-        with self._lock:
-            self._held -= size
-
-    def _count(self, reason: str) -> None:
-        with self._lock:
-            self._dropped[reason] += 1
-
-
-def _joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """One frame; a column that is of several types becomes text where no type holds them all."""
-    try:
-        return pl.concat(frames, how="vertical_relaxed")
-    except PolarsError:
-        pass
-    kinds = {name: {frame.schema[name] for frame in frames} - {pl.Null()} for name in frames[0].columns}
-    mixed = [name for name, dtypes in kinds.items() if len(dtypes) > 1 and pl.String() in dtypes]
-    return pl.concat([frame.with_columns(pl.col(mixed).cast(pl.String)) for frame in frames], how="vertical_relaxed")
+    def _until(self, done: Callable[[], bool], until: float) -> bool:
+        """Send, and wait until it is done, no longer where a write has failed. Other threads go on meanwhile."""
+        while True:
+            with self._lock:
+                self._pipe.send()
+                if done():
+                    return True
+                left = until - clock.stopwatch()
+                if left <= 0 or self._pipe.error is not None:
+                    return False
+            self._pipe.wait(min(left, 0.05))

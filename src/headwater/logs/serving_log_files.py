@@ -1,4 +1,8 @@
-"""The files of the served log: where they lie, what they say together, and when they go."""
+"""The files of the serving log: their paths, reading them as one log, and their retention.
+
+Requests are in segments first (`segment_writer`), and in parquet files once these are converted (`serving_log_conversion`). `segments`
+lists both, `read` reads both, and each request is returned exactly once, also while segments are converted.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,15 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater import settings
-from headwater.definitions.timestamps import EPOCH, parse_timestamp
+from headwater import clock, settings
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, nearest
+from headwater.logs.segment_writer import CLOSED, OPEN
+from headwater.logs.serving_log_frames import rows_of
 from headwater.logs.serving_log_rows import AT
 
-SERVED = "served"
+SERVED, SEGMENTS = "served", "segments"
+_EPOCH = date(1970, 1, 1)
 _DAY = re.compile(r"headwater_date=(\d{4}-\d{2}-\d{2})")
 
 
@@ -52,8 +59,8 @@ def served(
     files = segments(folder, model=model, service=service, since=since, until=until)
     frame = read(files)
     if since is not None:
-        frame = frame.filter(pl.col(AT) >= _moment(since, "since"))
-    return frame if until is None else frame.filter(pl.col(AT) < _moment(until, "until"))
+        frame = frame.filter(pl.col(AT) >= _timestamp(since, "since"))
+    return frame if until is None else frame.filter(pl.col(AT) < _timestamp(until, "until"))
 
 
 def segments(
@@ -64,29 +71,77 @@ def segments(
     since: datetime | str | None = None,
     until: datetime | str | None = None,
 ) -> list[Path]:
-    """The files of the log that may hold such rows, sorted; see `served`."""
+    """The files of the log that may hold such rows, sorted, segments last; see `served`."""
     root = (settings.home() if folder is None else Path(folder)) / SERVED
     wanted = [f"{kind}={name}" for kind, name in (("model", model), ("service", service)) if name is not None]
-    first = date.min if since is None else _moment(since, "since").date()
-    last = date.max if until is None else _moment(until, "until").date()
+    first = date.min if since is None else _timestamp(since, "since").date()
+    last = date.max if until is None else _timestamp(until, "until").date()
     day_paths = [day_path for day, day_path in _days(root) if first <= day <= last]
+    raw = [path for path in raw_segments(root) if not wanted or path.parent.name in wanted]
+    if since is not None or until is not None:
+        raw = [path for path in raw if any(first <= day <= last for day in _raw_days(path))]
     files = sorted(path for day_path in day_paths for name in wanted or ("*",) for path in day_path.glob(f"{name}/*.parquet"))
-    if files:
-        return files
-    known = {day_path.name.partition("=")[2] for _, day in _days(root) for day_path in day.iterdir()}
+    if files or raw:  # in this order: a segment that was converted in between is a file by now
+        return files + raw
+    folders = [*(day_path for _, day in _days(root) for day_path in day.iterdir()), *(path.parent for path in raw_segments(root))]
+    known = {folder.name.partition("=")[2] for folder in folders}
     if not known:
-        raise DataError(f"no served log at {root}; `headwater serve` writes one, and its options say where")
+        raise DataError(f"no serving log at {root}; `headwater serve` writes one in its --data-dir")
     selection = " and ".join(name.replace("=", " ") for name in wanted)
     if wanted and not known & {name for name in (model, service) if name is not None}:
-        raise DataError(f"the served log at {root} has nothing of {selection}; {nearest(str(model or service), known)}")
+        raise DataError(f"the serving log at {root} has no rows of {selection}; {nearest(str(model or service), known)}")
     raise DataError(
-        f"the served log at {root} has nothing{f' of {selection}' if selection else ''} from {first} to {last}; take other days"
+        f"the serving log at {root} has no rows{f' of {selection}' if selection else ''} from {first} to {last}; take other days"
     )
 
 
 def read(files: Sequence[Path]) -> pl.LazyFrame:
-    """The rows of some files; a column that is not in all of them is null in the others."""
-    return pl.concat([pl.scan_parquet(path, hive_partitioning=False) for path in files], how="diagonal_relaxed")
+    """The rows of some files; a column that is not in all of them is null in the others.
+
+    Raises:
+        DataError: there is no whole request in them.
+        StoreError: a segment of another version.
+    """
+    own = list(files)
+    frames: list[pl.LazyFrame] = []
+    for path in files:
+        if path.suffix not in (OPEN, CLOSED):
+            continue
+        own.remove(path)
+        days = _raw_rows(path)
+        converted = {file.parent.parent.name for file in own if file.stem.endswith(f"-{path.stem}")}
+        if days is None:  # it has been converted since it was listed
+            own += [file for file in _converted(path) if file.parent.parent.name not in converted]
+        else:
+            frames += [rows.lazy() for day, rows in days.items() if day_folder(path, day).name not in converted]
+    if not own and not frames:
+        raise DataError("no whole request has been written to the serving log yet; read it again after some requests")
+    return pl.concat([*(pl.scan_parquet(path, hive_partitioning=False) for path in own), *frames], how="diagonal_relaxed")
+
+
+def raw_segments(root: Path) -> list[Path]:
+    """The segments that are not converted, sorted by name; `root`: of the serving log."""
+    paths = (path for suffix in (OPEN, CLOSED) for path in (root / SEGMENTS).glob(f"*/*{suffix}"))
+    return sorted({path.stem: path for path in paths}.values())
+
+
+def _raw_rows(path: Path) -> dict[date, pl.DataFrame] | None:
+    """The rows of a segment by day; None where it is gone. It may be closed since it was listed."""
+    for at in (path, path.with_suffix(CLOSED)):
+        with suppress(FileNotFoundError):
+            return {_EPOCH + timedelta(days=day): rows for day, rows in rows_of(at.read_bytes(), str(at)).days.items()}
+    return None
+
+
+def _raw_days(path: Path) -> list[date]:
+    """The days of a segment's requests."""
+    days = _raw_rows(path)
+    return list(days) if days is not None else [date.fromisoformat(file.parent.parent.name.partition("=")[2]) for file in _converted(path)]
+
+
+def _converted(path: Path) -> list[Path]:
+    """The files that a segment was converted to."""
+    return sorted(path.parents[2].glob(f"headwater_date=*/{path.parent.name}/*-{path.stem}.parquet"))
 
 
 def day_folder(root: Path, day: date) -> Path:
@@ -100,7 +155,11 @@ def prune(root: Path, keep: int, now: int) -> list[Path]:
     The second matters where requests ask as of a time long past, as a replay of history does.
     """
     limit = now - keep
-    end = (EPOCH + timedelta(microseconds=limit)).date()
+    end = clock.timestamp(limit).date()
+    for path in (root / SEGMENTS).glob("*/*"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime_ns // 1000 < limit:
+                path.unlink()
     old = [day_path for day, day_path in _days(root) if day < end and _written(day_path) < limit]
     for day_path in old:
         shutil.rmtree(day_path, ignore_errors=True)  # another process may be at it
@@ -121,5 +180,5 @@ def _days(root: Path) -> list[tuple[date, Path]]:
     return [(date.fromisoformat(match[1]), day_path) for match, day_path in matches]
 
 
-def _moment(moment: datetime | str, option: str) -> datetime:
-    return EPOCH + timedelta(microseconds=parse_timestamp(moment, option))
+def _timestamp(timestamp: datetime | str, option: str) -> datetime:
+    return clock.timestamp(parse_timestamp(timestamp, option))

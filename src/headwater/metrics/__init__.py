@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
+from headwater.definitions.evaluation import NamedMetric
 from headwater.definitions.tasks import TASKS
 from headwater.errors import UsageError, nearest
-from headwater.metrics.base import Beside, Blocks, Family, Metric, Scored
 from headwater.metrics.curves import curves
+from headwater.metrics.metric import Blocks, Family, Metric, RowContext, ScoredRows
 from headwater.metrics.threshold import operating_threshold
 from headwater.plugins import Rows
 
@@ -28,10 +29,10 @@ FAMILIES: Rows[Family] = Rows(
     }
 )
 
-__all__ = ["FAMILIES", "Beside", "Blocks", "Family", "Metric", "Scored", "curves", "operating_threshold", "resolve"]
+__all__ = ["FAMILIES", "Blocks", "Family", "Metric", "RowContext", "ScoredRows", "curves", "operating_threshold", "resolve"]
 
 
-def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
+def resolve(names: Sequence[str | NamedMetric] | None, task: str) -> list[Metric]:
     """The metrics that `names` ask for, in that order; None: all of the task's default ones.
 
     "precision@P%" and "recall@P%" are read for any P above 0 and up to 100,
@@ -63,10 +64,15 @@ def resolve(names: Sequence[str | Metric] | None, task: str) -> list[Metric]:
     return chosen
 
 
-def _named(name: str | Metric, task: str) -> Metric:
+_SPOKEN = {"average precision": "average_precision", "ap": "average_precision", "pr auc": "average_precision", "roc auc": "auc"}
+"""How people say some names."""
+
+
+def _named(name: str | NamedMetric, task: str) -> Metric:
     if isinstance(name, Metric):
         matching: list[Metric] = [name]
     elif isinstance(name, str):
+        name = _SPOKEN.get(name.strip().lower(), name)
         read = [parsed for family in FAMILIES.values() if (parsed := family.parse(name))]
         matching = [m for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.name == name] or read
     else:

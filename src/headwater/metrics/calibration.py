@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.metrics.base import Family, Floats, Metric, Scored, ratio
+from headwater.metrics.metric import Family, Floats, Metric, ScoredRows, ratio
 from headwater.metrics.score_order import ranked
 
 BINS = 10
 
 
-def bins(rows: Scored) -> tuple[Floats, Floats]:
+def bins(rows: ScoredRows) -> tuple[Floats, Floats]:
     """Summed score and positives of each equal-mass bin, highest scores first; each float64 (10, 1 + resamples).
 
-    >>> from headwater.metrics.base import Blocks
+    >>> from headwater.metrics.metric import Blocks
     >>> y, score = np.tile([1.0, 0.0], 10), np.tile([0.75, 0.25], 10)
-    >>> predicted, observed = bins(Scored("a", y, score, Blocks.whole(20)))
+    >>> predicted, observed = bins(ScoredRows("a", y, score, Blocks.whole(20)))
     >>> predicted[:, 0].round(2).tolist()
     [1.5, 1.5, 1.5, 1.5, 1.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     >>> observed[:, 0].round(2).tolist()
@@ -35,7 +35,7 @@ def bins(rows: Scored) -> tuple[Floats, Floats]:
     return np.diff(scores, axis=0, prepend=0), np.diff(positives, axis=0, prepend=0)
 
 
-def _calibration(rows: Scored) -> Floats:
+def _calibration(rows: ScoredRows) -> Floats:
     count = rows.total(np.ones_like(rows.probability))  # `probability` refuses scores outside 0 to 1
     predicted, observed = bins(rows)
     return ratio(np.abs(predicted - observed).sum(axis=0), count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from headwater.errors import UsageError
-from headwater.metrics.base import Column, Floats, Metric, Scored, ratio
+from headwater.metrics.metric import Column, Floats, Metric, ScoredRows, ratio
 
 
 def card_precision(k: int = 100, *, card: str, drop_caught: bool = True) -> Metric:
@@ -33,17 +33,17 @@ def card_precision(k: int = 100, *, card: str, drop_caught: bool = True) -> Metr
     if not isinstance(k, int) or isinstance(k, bool) or k < 1:
         raise UsageError(f"card_precision({k!r}): give an integer number of cards a day, at least 1")
 
-    def compute(rows: Scored) -> Floats:
-        values = np.array(_per_day(rows, rows.beside.columns[card], k, drop_caught=drop_caught))
+    def compute(rows: ScoredRows) -> Floats:
+        values = np.array(_per_day(rows, rows.context.columns[card], k, drop_caught=drop_caught))
         days = np.unique(rows.blocks.index)
         weights = rows.blocks.weights[days]
         drawn = weights.sum(axis=0)
         return ratio(values @ weights, drawn)
 
-    return Metric(f"card_precision@{k}", "binary", compute, columns=(card,))
+    return Metric(f"card_precision@{k}", "binary", compute, columns=(card,), by_day=True)
 
 
-def _per_day(rows: Scored, cards: Column, k: int, *, drop_caught: bool) -> list[float]:
+def _per_day(rows: ScoredRows, cards: Column, k: int, *, drop_caught: bool) -> list[float]:
     """The precision of each day, in the order of days; of cards with equal scores the one that sorts first."""
     names, code = np.unique(cards, return_inverse=True)
     caught = np.zeros(len(names), np.bool_)

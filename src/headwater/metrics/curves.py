@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from headwater.metrics.base import Blocks, Floats, Scored
 from headwater.metrics.calibration import BINS, bins
+from headwater.metrics.metric import Blocks, Floats, ScoredRows
 from headwater.metrics.score_order import ranked
 from headwater.results.backtest_result import Curves
 
@@ -28,7 +28,7 @@ def curves(y: Floats, score: Floats) -> Curves:
     y, score = np.asarray(y, dtype=np.float64), np.asarray(score, dtype=np.float64)
     if not y.size:
         return Curves([], [], [], [])
-    rows = Scored("", y, score, Blocks.whole(len(y)))
+    rows = ScoredRows("", y, score, Blocks.whole(len(y)))
     recall, precision = _precision_recall(rows)
     predicted, observed = bins(rows)
     mass = len(y) / BINS
@@ -40,7 +40,7 @@ def curves(y: Floats, score: Floats) -> Curves:
     )
 
 
-def _precision_recall(rows: Scored) -> tuple[Floats, Floats]:
+def _precision_recall(rows: ScoredRows) -> tuple[Floats, Floats]:
     ends = np.flatnonzero(ranked(rows).last)
     hits = np.cumsum(ranked(rows).positive)[ends].astype(np.float64)
     if hits[-1] == 0:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwater.errors import DataError, UsageError
-from headwater.metrics.base import Floats, Metric, Scored, ratio
+from headwater.metrics.metric import Floats, Metric, ScoredRows, ratio
 
 Function = Callable[..., float | NDArray[np.float64]]
 
@@ -43,8 +43,8 @@ def metric(
         UsageError: an empty name, an invalid function, or an invalid min_lift.
 
     >>> squared = metric("squared", lambda y, score: (y - score) ** 2, higher_is_better=False)
-    >>> from headwater.metrics.base import Blocks
-    >>> squared.compute(Scored("daily", np.array([1.0, 0.0]), np.array([0.5, 0.0]), Blocks.whole(2)))
+    >>> from headwater.metrics.metric import Blocks
+    >>> squared.compute(ScoredRows("daily", np.array([1.0, 0.0]), np.array([0.5, 0.0]), Blocks.whole(2)))
     array([0.125])
     """
     if not isinstance(name, str) or not name:
@@ -56,7 +56,7 @@ def metric(
     if isinstance(columns, str):
         raise UsageError(f"metric({name!r}): columns is the text {columns!r}; give a list, such as [{columns!r}]")
 
-    def compute(rows: Scored) -> Floats:
+    def compute(rows: ScoredRows) -> Floats:
         values = _values(name, function, rows, np.arange(len(rows.y)), columns)
         if values.ndim:
             return ratio(rows.total(values), rows.total(np.ones(len(values))))
@@ -67,8 +67,8 @@ def metric(
     return Metric(name, None, compute, higher_is_better, float(min_lift), relative, tuple(columns), span=(-math.inf, math.inf))
 
 
-def _values(name: str, function: Function, rows: Scored, drawn: NDArray[np.int64], columns: Sequence[str]) -> Floats:
-    arrays = [rows.beside.columns[column][drawn] for column in columns]
+def _values(name: str, function: Function, rows: ScoredRows, drawn: NDArray[np.int64], columns: Sequence[str]) -> Floats:
+    arrays = [rows.context.columns[column][drawn] for column in columns]
     values = np.asarray(function(rows.y[drawn], rows.score[drawn], *arrays), np.float64)
     if values.ndim and values.shape != drawn.shape:
         raise DataError(f"metric {name!r} gave an array of shape {values.shape} for {len(drawn)} rows; give one number, or one a row")

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headwater.definitions.base import is_expr
+from headwater.definitions.definition import is_expr
 from headwater.errors import DataError, UsageError, nearest
-from headwater.metrics.base import Column, Floats, Ints, Metric, Scored, ratio
+from headwater.metrics.metric import Column, Floats, Ints, Metric, ScoredRows, ratio
 
 if TYPE_CHECKING:
     import polars as pl
@@ -120,9 +120,9 @@ def cost_metric() -> Metric:
     )
 
 
-def _cost(rows: Scored) -> Floats:
+def _cost(rows: ScoredRows) -> Floats:
     if rows.cheapest is None:
         raise UsageError(f"the cost needs a threshold, and level {rows.level!r} has none")
-    flagged, passed = (rows.beside.columns[name].astype(np.float64) for name in (_FLAGGED, _PASSED))
+    flagged, passed = (rows.context.columns[name].astype(np.float64) for name in (_FLAGGED, _PASSED))
     paid = np.where(rows.score >= rows.cheapest, flagged, passed)
     return 1000 * ratio(rows.total(paid), rows.total(np.ones(len(paid))))

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar, cast
 import numba
 import numpy as np
 
-from headwater.metrics.base import Bools, Floats, Ints
+from headwater.metrics.metric import Bools, Floats, Ints
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -13,21 +13,25 @@ import math
 
 import numpy as np
 
-from headwater.metrics.base import Family, Floats, Metric, Scored, ratio
+from headwater.metrics.metric import Family, Floats, Metric, ScoredRows, ratio
 from headwater.metrics.probability import EPSILON
 from headwater.metrics.score_order import ranked
 
 
-def _log_loss(rows: Scored) -> Floats:
-    own = rows.probability[np.arange(len(rows.y)), rows.y.astype(np.int64)]
-    return ratio(rows.total(-np.log(np.clip(own, EPSILON, 1))), rows.total(np.ones(len(own))))
+def _log_loss(rows: ScoredRows) -> Floats:
+    """Rows of a class that the model does not know (NaN) are left out."""
+    known = ~np.isnan(rows.y)
+    own = rows.probability[np.flatnonzero(known), rows.y[known].astype(np.int64)]
+    losses = np.zeros(len(known))
+    losses[known] = -np.log(np.clip(own, EPSILON, 1))
+    return ratio(rows.total(losses), rows.total(known))
 
 
-def _accuracy(rows: Scored) -> Floats:
+def _accuracy(rows: ScoredRows) -> Floats:
     return ratio(rows.total(rows.score.argmax(axis=1) == rows.y), rows.total(np.ones(len(rows.y))))
 
 
-def _macro_f1(rows: Scored) -> Floats:
+def _macro_f1(rows: ScoredRows) -> Floats:
     predicted = rows.score.argmax(axis=1)
     each = []
     for c in range(rows.score.shape[1]):
@@ -36,15 +40,15 @@ def _macro_f1(rows: Scored) -> Floats:
     return _mean_of_known(np.array(each))
 
 
-def _auc(rows: Scored) -> Floats:
+def _auc(rows: ScoredRows) -> Floats:
     """The mean over classes of the AUC of that class against all others.
 
-    >>> from headwater.metrics.base import Blocks
+    >>> from headwater.metrics.metric import Blocks
     >>> score = np.array([[0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.4, 0.3, 0.3], [0.1, 0.2, 0.7]])
-    >>> _auc(Scored("a", np.array([0.0, 1, 1, 2]), score, Blocks.whole(4))).round(3)
+    >>> _auc(ScoredRows("a", np.array([0.0, 1, 1, 2]), score, Blocks.whole(4))).round(3)
     array([1.])
     """
-    each = [ranked(Scored(rows.level, (rows.y == c) * 1.0, rows.score[:, c], rows.blocks)).areas[0] for c in range(rows.score.shape[1])]
+    each = [ranked(ScoredRows(rows.level, (rows.y == c) * 1.0, rows.score[:, c], rows.blocks)).areas[0] for c in range(rows.score.shape[1])]
     return _mean_of_known(np.array(each))
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headwater.errors import UsageError
-from headwater.metrics.base import Family, Floats, Ints, Metric, Scored, ratio
+from headwater.metrics.metric import Family, Floats, Ints, Metric, ScoredRows, ratio
 
 _NAME = re.compile(r"(hit_rate|recall|ndcg|mrr)@(\d+)")
 
@@ -32,16 +32,16 @@ class _Groups:
     relevant: Floats  # rows with relevance above 0, by group
 
 
-def _groups(rows: Scored) -> _Groups:
-    group_of = rows.beside.groups
+def _groups(rows: ScoredRows) -> _Groups:
+    group_of = rows.context.groups
     if group_of is None:
-        raise UsageError(f"level {rows.level!r}: metrics of lists need the group of each row; pass Beside(groups=...)")
+        raise UsageError(f"level {rows.level!r}: metrics of lists need the group of each row; pass RowContext(groups=...)")
     _, first, of = np.unique(group_of, return_index=True, return_inverse=True)
     relevant = np.bincount(of, weights=rows.y > 0, minlength=len(first)).astype(np.float64)
     return _Groups(of.astype(np.int64), first.astype(np.int64), relevant)
 
 
-def _mean(rows: Scored, each: Callable[[_Groups], Floats]) -> Floats:
+def _mean(rows: ScoredRows, each: Callable[[_Groups], Floats]) -> Floats:
     """The mean over the groups that have a relevant item of what `each` says of every group: float64 (groups)."""
     groups = rows.once(_groups)
     counts = groups.relevant > 0
@@ -51,22 +51,22 @@ def _mean(rows: Scored, each: Callable[[_Groups], Floats]) -> Floats:
     return ratio(*sums)
 
 
-def _hit_rate(rows: Scored, k: int) -> Floats:
+def _hit_rate(rows: ScoredRows, k: int) -> Floats:
     hits = (rows.y > 0) & (rows.score <= k)
     return _mean(rows, lambda g: (np.bincount(g.of, weights=hits, minlength=len(g.first)) > 0).astype(np.float64))
 
 
-def _recall(rows: Scored, k: int) -> Floats:
+def _recall(rows: ScoredRows, k: int) -> Floats:
     hits = (rows.y > 0) & (rows.score <= k)
     return _mean(rows, lambda g: np.bincount(g.of, weights=hits, minlength=len(g.first)) / np.maximum(g.relevant, 1))
 
 
-def _ndcg(rows: Scored, k: int) -> Floats:
+def _ndcg(rows: ScoredRows, k: int) -> Floats:
     """The discounted gain of the first k, over that of the best order of all that is relevant.
 
-    >>> from headwater.metrics.base import Beside, Blocks
-    >>> beside = Beside(groups=np.array([0, 0, 0, 1]))
-    >>> rows = Scored("a", np.array([1.0, 0, 1, 1]), np.array([1.0, 2, np.inf, 2]), Blocks.whole(4), beside=beside)
+    >>> from headwater.metrics.metric import RowContext, Blocks
+    >>> context = RowContext(groups=np.array([0, 0, 0, 1]))
+    >>> rows = ScoredRows("a", np.array([1.0, 0, 1, 1]), np.array([1.0, 2, np.inf, 2]), Blocks.whole(4), context=context)
     >>> _ndcg(rows, 10).round(3), _recall(rows, 10)
     (array([0.622]), array([0.75]))
     """
@@ -84,7 +84,7 @@ def _ndcg(rows: Scored, k: int) -> Floats:
     return _mean(rows, each)
 
 
-def _mrr(rows: Scored, k: int) -> Floats:
+def _mrr(rows: ScoredRows, k: int) -> Floats:
     def each(g: _Groups) -> Floats:
         first = np.full(len(g.first), np.inf)
         np.minimum.at(first, g.of, np.where(rows.y > 0, rows.score, np.inf))

@@ -15,32 +15,32 @@ import re
 import numpy as np
 
 from headwater.errors import UsageError
-from headwater.metrics.base import Family, Floats, Metric, Scored, ratio
+from headwater.metrics.metric import Family, Floats, Metric, ScoredRows, ratio
 
 _ERROR = (0.0, math.inf)
 _PINBALL = re.compile(r"pinball@(0?\.\d+|[01](?:\.0*)?)")
 
 
-def _mae(rows: Scored) -> Floats:
+def _mae(rows: ScoredRows) -> Floats:
     return ratio(rows.total(np.abs(rows.score - rows.y)), rows.total(np.ones(len(rows.y))))
 
 
-def _rmse(rows: Scored) -> Floats:
+def _rmse(rows: ScoredRows) -> Floats:
     return np.sqrt(ratio(rows.total((rows.score - rows.y) ** 2), rows.total(np.ones(len(rows.y)))))
 
 
-def _wape(rows: Scored) -> Floats:
+def _wape(rows: ScoredRows) -> Floats:
     return ratio(rows.total(np.abs(rows.score - rows.y)), rows.total(np.abs(rows.y)))
 
 
-def _mape(rows: Scored) -> Floats:
+def _mape(rows: ScoredRows) -> Floats:
     """Rows whose outcome is 0 have no percentage, and are left out."""
     nonzero = rows.y != 0
     shares = np.divide(np.abs(rows.score - rows.y), np.abs(rows.y), out=np.zeros(len(rows.y)), where=nonzero)
     return ratio(rows.total(shares), rows.total(nonzero))
 
 
-def _pinball(rows: Scored, q: float) -> Floats:
+def _pinball(rows: ScoredRows, q: float) -> Floats:
     over = rows.y - rows.score
     return ratio(rows.total(np.maximum(q * over, (q - 1) * over)), rows.total(np.ones(len(rows.y))))
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from headwater.metrics.base import Family, Floats, Metric, Scored
+from headwater.metrics.metric import Family, Floats, Metric, ScoredRows
 from headwater.metrics.score_order import ranked
 
 
-def _auc(rows: Scored) -> Floats:
+def _auc(rows: ScoredRows) -> Floats:
     return ranked(rows).areas[0]
 
 
-def _average_precision(rows: Scored) -> Floats:
+def _average_precision(rows: ScoredRows) -> Floats:
     return ranked(rows).areas[1]
 
 

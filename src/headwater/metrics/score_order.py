@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater.metrics.base import Scored
+from headwater.metrics.metric import ScoredRows
 
 if TYPE_CHECKING:
-    from headwater.metrics.sorted_scores import Ranked
+    from headwater.metrics.sorted_scores import RankedScores
 
 
-def ranked(rows: Scored) -> Ranked:
+def ranked(rows: ScoredRows) -> RankedScores:
     """The rows by falling score."""
-    from headwater.metrics.sorted_scores import Ranked  # it compiles with numba; regression never needs it
+    from headwater.metrics.sorted_scores import RankedScores  # it compiles with numba; regression never needs it
 
-    return rows.once(Ranked.of)
+    return rows.once(RankedScores.of)

@@ -8,22 +8,22 @@ from functools import cached_property
 
 import numpy as np
 
-from headwater.metrics.base import Bools, Floats, Ints, Scored, ratio
 from headwater.metrics.kernels import cut, walk
+from headwater.metrics.metric import Bools, Floats, Ints, ScoredRows, ratio
 
 _SEGMENTS = 512  # at most so many checkpoints along the sort; a cut then walks rows / 512, at least 256
 
 
 @dataclass(frozen=True, eq=False)
-class Ranked:
+class RankedScores:
     """The rows of one level by falling score; rows of equal score form one tie.
 
     Arrays of shape (rows,): `block` int64, `positive` bool, `score` float64,
     `last` bool (the row ends its tie).
 
-    >>> from headwater.metrics.base import Blocks
-    >>> rows = Scored("a", np.array([1.0, 0, 1, 0]), np.array([0.8, 0.8, 0.3, 0.1]), Blocks.whole(4))
-    >>> Ranked.of(rows).areas
+    >>> from headwater.metrics.metric import Blocks
+    >>> rows = ScoredRows("a", np.array([1.0, 0, 1, 0]), np.array([0.8, 0.8, 0.3, 0.1]), Blocks.whole(4))
+    >>> RankedScores.of(rows).areas
     (array([0.625]), array([0.58333333]))
     """
 
@@ -34,7 +34,7 @@ class Ranked:
     weights: Floats  # (blocks, 1 + resamples)
 
     @classmethod
-    def of(cls, rows: Scored) -> Ranked:
+    def of(cls, rows: ScoredRows) -> RankedScores:
         """Sort the rows of a level."""
         order = np.argsort(-rows.score, kind="stable")
         score = rows.score[order]

@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from headwater.metrics.base import Family, Floats, Metric, Scored, ratio
+from headwater.metrics.metric import Family, Floats, Metric, ScoredRows, ratio
 
 
-def _precision(rows: Scored) -> Floats:
+def _precision(rows: ScoredRows) -> Floats:
     return ratio(rows.total(rows.y * rows.flagged), rows.total(rows.flagged))
 
 
-def _recall(rows: Scored) -> Floats:
+def _recall(rows: ScoredRows) -> Floats:
     return ratio(rows.total(rows.y * rows.flagged), rows.total(rows.y))
 
 

@@ -11,18 +11,18 @@ import re
 import numpy as np
 
 from headwater.errors import UsageError
-from headwater.metrics.base import Family, Floats, Metric, Scored, ratio
+from headwater.metrics.metric import Family, Floats, Metric, ScoredRows, ratio
 from headwater.metrics.score_order import ranked
 
 _NAME = re.compile(r"(precision|recall)@(\d+(?:\.\d*)?|\.\d+)%")
 
 
-def _precision(rows: Scored, share: float) -> Floats:
+def _precision(rows: ScoredRows, share: float) -> Floats:
     positives, _ = ranked(rows).at([share])
     return ratio(positives[0], share * rows.total(np.ones(len(rows.y))))
 
 
-def _recall(rows: Scored, share: float) -> Floats:
+def _recall(rows: ScoredRows, share: float) -> Floats:
     positives, _ = ranked(rows).at([share])
     return ratio(positives[0], rows.total(rows.y))
 

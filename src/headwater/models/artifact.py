@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from headwater import clock
 from headwater.definitions.model import Estimator, Model
 from headwater.errors import DataError
 from headwater.models.feature_encoding import Encoding, Kind
 from headwater.models.fit import Fitted
-from headwater.models.formats import FORMATS, check_trust, format_named, format_of
-from headwater.models.formats.base import Fixed, digest_of
-from headwater.models.manifest import Example, Kept, Manifest, library_versions, manifest_text, plain, read_manifest, trained_features
+from headwater.models.formats import FORMATS, check_allowed, format_named, format_of
+from headwater.models.formats.model_format import Fixed, digest_of
+from headwater.models.manifest import (
+    EstimatorFile,
+    Example,
+    Manifest,
+    library_versions,
+    manifest_text,
+    plain,
+    read_manifest,
+    trained_features,
+)
 from headwater.models.serving_model import ServedModel, said
 
 MANIFEST = "manifest.json"
@@ -41,7 +51,7 @@ def save(fitted: Fitted, folder: Path, about: Mapping[str, Any], examples: pl.Da
     _clear(folder)
     form = format_of(fitted.estimator)
     more = form.write(fitted.estimator, folder)
-    kept = Kept(
+    kept = EstimatorFile(
         format=form.name,
         file=form.file,
         digest=digest_of(folder / form.file),
@@ -71,18 +81,18 @@ def save(fitted: Fitted, folder: Path, about: Mapping[str, Any], examples: pl.Da
     return path
 
 
-def load(folder: Path, model: Model, *, trust: bool = False) -> Fitted:
+def load(folder: Path, model: Model, *, allow_pickle: bool = False) -> Fitted:
     """The fitted model in `folder`, as `open_model`; besides, its features must be those of `model`."""
-    return open_model(folder, model, trust=trust).fitted
+    return open_model(folder, model, allow_pickle=allow_pickle).fitted
 
 
-def open_model(folder: Path, model: Model | None = None, *, trust: bool = False, version: str = "") -> ServedModel:
+def open_model(folder: Path, model: Model | None = None, *, allow_pickle: bool = False, version: str = "") -> ServedModel:
     """The model in `folder`, ready for requests.
 
     Args:
         folder: what `save` wrote.
         model: the definition whose features it must have, in order.
-        trust: allow a format that runs code when it is loaded (pickle, joblib, MLflow).
+        allow_pickle: allow a format that runs code when it is loaded (pickle, joblib, MLflow).
         version: what it is called in answers and logs.
 
     Raises:
@@ -96,7 +106,7 @@ def open_model(folder: Path, model: Model | None = None, *, trust: bool = False,
         _check_features(manifest, model, folder)
     kept = manifest.kept
     form = format_named(kept.format)
-    check_trust(form, str(folder), trust=trust)
+    check_allowed(form, str(folder), allow_pickle=allow_pickle)
     path = folder / form.file  # the file that is loaded, independent of the manifest
     if kept.file != form.file:
         raise DataError(
@@ -175,7 +185,7 @@ def _examples(fitted: Fitted, rows: pl.DataFrame) -> list[Example]:
     columns = rows.select(fitted.encoding.columns)
     score = fitted.score(columns)
     if not np.isfinite(score).all():
-        raise DataError(f"{fitted.description} gives scores that are no numbers, such as {score[~np.isfinite(score)][0]}")
+        raise DataError(f"{fitted.description} returns scores that are not finite numbers, such as {score[~np.isfinite(score)][0]}")
     return [Example([plain(value) for value in row], prediction) for row, prediction in zip(columns.iter_rows(), said(score), strict=True)]
 
 
@@ -213,5 +223,5 @@ def _value(value: object, kind: Kind) -> object:
     if not isinstance(value, int) or kind not in ("time", "date", "duration"):
         return value
     if kind == "time":
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
+        return clock.timestamp(value)
     return timedelta(microseconds=value) if kind == "duration" else date(1970, 1, 1) + timedelta(days=value)

@@ -42,18 +42,18 @@ def check(model: Model, level: Level, served: ServedModel, *, dtypes: Mapping[st
         return []
     views = views_of(model, level)
     differences = [*_features(manifest, model, level), *_definitions(manifest, model, views), *_types(manifest, dtypes or {})]
-    what = f"the fitted model of {model.name!r}" + (f", version {served.version}," if served.version else "")
+    context = f"the fitted model of {model.name!r}" + (f", version {served.version}," if served.version else "")
     if differences:
         raise DataError(
-            f"{what} was trained on other features than are served: {'; '.join(differences)}. Train it again (headwater train --model "
+            f"{context} was trained on other features than are served: {'; '.join(differences)}. Train it again (headwater train --model "
             f"{model.name}), or go back to the definitions that it was trained with"
         )
-    ahead = _ahead(manifest, model, level)
+    stale_predictions = _precomputed(manifest, model, level)
     stale, fresh = _ages(manifest, views)
-    if stale or ahead:
+    if stale or stale_predictions:
         raise DataError(
-            f"{what} would be served staler features than it was trained on: {'; '.join([*stale, *ahead])}. Train it at the level that is served "
-            f"(headwater train --model {model.name} --level NAME), or serve these views as fresh as in training"
+            f"{context} would be served staler features than it was trained on: {'; '.join([*stale, *stale_predictions])}. Train it at the "
+            f"level that is served (headwater train --model {model.name} --level NAME), or serve these views as fresh as in training"
         )
     return fresh
 
@@ -66,21 +66,21 @@ def _features(manifest: Manifest, model: Model, level: Level) -> list[str]:
     if gone or more or known == served:
         return [*gone, *more]
     at = next(i for i, (mine, theirs) in enumerate(zip(known, served, strict=True)) if mine != theirs)
-    return [f"the features stand in another order: number {at + 1} was {known[at]!r}, and is {served[at]!r}"]
+    return [f"the order of features differs: number {at + 1} was {known[at]!r}, and is {served[at]!r}"]
 
 
 def _definitions(manifest: Manifest, model: Model, views: Mapping[str, View]) -> list[str]:
     """Views, request features and fields that are not what they were; those that came or went, their features say."""
     changed = [
-        f"view {name!r} is defined otherwise"
+        f"view {name!r} is defined differently"
         for name, view in views.items()
         if name in manifest.views and manifest.views[name].values != view.values
     ]
     now = request_fingerprints(model)
-    parties = {http.name: http.fingerprint for http in model.features.in_training.http_features}
+    third_parties = {http.name: http.fingerprint for http in model.features.in_training.http_features}
     changed += [
-        f"what {name!r} asks a third party is defined otherwise"
-        for name, fingerprint in parties.items()
+        f"the request of third party {name!r} is defined differently"
+        for name, fingerprint in third_parties.items()
         if manifest.third_party.get(name, fingerprint) != fingerprint
     ]
     changed += [
@@ -118,16 +118,16 @@ def _ages(manifest: Manifest, views: Mapping[str, View]) -> tuple[list[str], lis
     return stale, fresh
 
 
-def _ahead(manifest: Manifest, model: Model, level: Level) -> list[str]:
+def _precomputed(manifest: Manifest, model: Model, level: Level) -> list[str]:
     """Precomputed predictions of a model that was trained on features at the request time."""
-    scoring = level.scoring(model)
+    precomputed = level.precomputed(model)
     then = manifest.level.get("predictions") if manifest.level else None
-    if scoring is None:
+    if precomputed is None:
         return []
     if then is None:
-        return [f"predictions are precomputed, {scoring.freshness}, but it was trained on features at the request time"]
-    difference = staler(from_data(then["freshness"]), scoring.freshness)
-    return [f"predictions were made {then['says']} in training, and are made {scoring.freshness} ({difference})"] if difference else []
+        return [f"predictions are precomputed, {precomputed.freshness}, but it was trained on features at the request time"]
+    difference = staler(from_data(then["freshness"]), precomputed.freshness)
+    return [f"predictions were made {then['says']} in training, and are made {precomputed.freshness} ({difference})"] if difference else []
 
 
 def staler(trained: Freshness, served: Freshness) -> str:

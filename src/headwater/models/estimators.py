@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from headwater.definitions.model import Estimator, Model
@@ -54,8 +54,12 @@ def default_estimator(task: TaskType, encoding: Encoding, *, graded: bool = Fals
     return cast("Estimator", estimator), f"LightGBM {lightgbm.__version__}, 80 trees{each} of 48 leaves"
 
 
-class _Settable(Protocol):
-    def set_params(self, **params: object) -> object: ...
+class Settable(Protocol):
+    """An estimator whose parameters can be read and set, as scikit-learn's."""
+
+    def get_params(self) -> Mapping[str, object]: ...
+
+    def set_params(self, **params: object) -> Estimator: ...
 
 
 def fresh_copy(estimator: Estimator, encoding: Encoding, *, seed: int) -> Estimator:
@@ -79,7 +83,7 @@ def fresh_copy(estimator: Estimator, encoding: Encoding, *, seed: int) -> Estima
             open_["categorical_features"] = [_position(name, encoding) for name in chosen]
     if parameters.get("enable_categorical") and parameters.get("feature_types", 0) is None and encoding.categorical:
         open_["feature_types"] = ["c" if i in encoding.categorical else "q" for i in range(len(encoding.inputs))]
-    return cast("Estimator", cast("_Settable", copied).set_params(**open_)) if open_ else copied
+    return cast("Settable", copied).set_params(**open_) if open_ else copied
 
 
 def _position(name: str, encoding: Encoding) -> int:

@@ -17,7 +17,7 @@ from headwater.errors import DataError
 from headwater.kernel.arrays import F64, I64
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, weight_parameter
 from headwater.models.feature_encoding import Encoding, fit_encoding
-from headwater.models.formats.base import Fixed
+from headwater.models.formats.model_format import Fixed
 from headwater.models.named import Frames, frames_for, is_catboost, named, parameter
 from headwater.models.outcomes import ClassName
 from headwater.models.scoring import in_units_of_label, scores_of
@@ -121,9 +121,9 @@ def fit(
     Raises:
         DataError: labels of one class, or an estimator that refuses the data.
     """
-    what = f"model {model.name!r}, training rows"
+    context = f"model {model.name!r}, training rows"
     if model.task_type.positives:
-        check_classes(label, what)
+        check_classes(label, context)
     encoding = fit_encoding(frame)
     if model.estimator is not None and is_fitted(model.estimator):
         frames = frames_for(model.estimator, encoding)
@@ -132,9 +132,9 @@ def fit(
         return Fitted(model.estimator, encoding, model.task_kind, described, replayed=True, classes=tuple(classes), frames=frames)
     known = None
     if model.task_type.classes:
-        label, known = _seen(label, classes, what)
+        label, known = _seen(label, classes, context)
     if model.task_type.lists:
-        groups = check_lists(label, groups, what)
+        groups = check_lists(label, groups, context)
     fitted = _unfitted(model, encoding, label, seed, threads)
     y = label if model.task_type.values or (label % 1).any() else label.astype(np.int64)
     order = np.arange(len(y))
@@ -148,7 +148,7 @@ def fit(
         order = np.argsort(groups, kind="stable")  # a list's candidates stand together
         more["group"] = np.bincount(groups)[np.unique(groups)]
         if fitted.estimator.__class__.__name__ == "LGBMRanker":
-            _check_ranker(label, np.asarray(more["group"]), what)
+            _check_ranker(label, np.asarray(more["group"]), context)
     elif groups is not None and model.estimator is not None:
         fitted = replace(fitted, description=f"{fitted.description}, each candidate by itself")
     if weight is not None:
@@ -189,74 +189,78 @@ def first_line(error: Exception) -> str:
 
 def _check_given(model: Model, encoding: Encoding, *, named: bool) -> None:
     """Refuse to replay an estimator that was fitted on other columns, or on strings whose category numbers are not known."""
-    what = f"model {model.name!r}: {type(model.estimator).__name__} was given fitted, and is not trained again"
+    context = f"model {model.name!r}: {type(model.estimator).__name__} was given fitted, and is not trained again"
     raw = isinstance(model.estimator, Fixed) and getattr(model.estimator, "takes_frames", False)
     unknown = [*encoding.categories, *encoding.words]
     if unknown and not (raw or named):
         raise DataError(
-            f"{what}; the category numbers of {', '.join(map(repr, unknown))} in its training are not known. Give it "
+            f"{context}; the category numbers of {', '.join(map(repr, unknown))} in its training are not known. Give it "
             "unfitted, or make numbers of these columns in a source's select or a request feature"
         )
     width = getattr(model.estimator, "n_features_in_", None)
     if width is not None and width != len(encoding.columns):
-        raise DataError(f"{what}; it takes {width} columns, and the features are {len(encoding.columns)}: {', '.join(encoding.columns)}")
+        raise DataError(f"{context}; it takes {width} columns, and the features are {len(encoding.columns)}: {', '.join(encoding.columns)}")
     names = [str(n) for n in getattr(model.estimator, "feature_names_in_", ())]
     if raw and set(names) - set(encoding.columns):
-        raise DataError(f"{what}; it takes the columns {names}, and the features are {list(encoding.columns)}")
+        raise DataError(f"{context}; it takes the columns {names}, and the features are {list(encoding.columns)}")
     if not raw and set(names) & set(encoding.columns) and names != list(encoding.columns):
-        raise DataError(f"{what}; it takes the columns {names}, and the features are {list(encoding.columns)}: give the service that order")
+        raise DataError(
+            f"{context}; it takes the columns {names}, and the features are {list(encoding.columns)}: give the service that order"
+        )
 
 
-def check_classes(label: F64, what: str) -> None:
+def check_classes(label: F64, context: str) -> None:
     """Refuse labels that are not 0 and 1, or only one of them."""
     classes = np.unique(label)
     strange = [c for c in classes.tolist() if c not in (0.0, 1.0)]
     if strange:
         raise DataError(
-            f"{what}: a binary label is 0 or 1, and {strange[0]:g} is among them; make one in the labels' select, or set task='regression'"
+            f"{context}: a binary label is 0 or 1, and {strange[0]:g} is among them; make one in the labels' select, or set task='regression'"
         )
     if len(classes) < 2:
         held = f"all {len(label)} labels are {classes[0]:g}" if len(classes) else "there are no labels"
-        raise DataError(f"{what}: {held}; both outcomes are needed. Check the label, the filter and the split")
+        raise DataError(f"{context}: {held}; both outcomes are needed. Check the label, the filter and the split")
 
 
-def _seen(label: F64, classes: Sequence[ClassName], what: str) -> tuple[F64, tuple[int, ...]]:
+def _seen(label: F64, classes: Sequence[ClassName], context: str) -> tuple[F64, tuple[int, ...]]:
     """The labels as positions among the classes that some row has, and the positions of these."""
     positions = np.unique(label)
     if np.isnan(positions).any():
-        raise DataError(f"{what}: {int(np.isnan(label).sum())} labels are no class of {', '.join(map(str, classes[:12]))}")
+        raise DataError(f"{context}: {int(np.isnan(label).sum())} labels are no class of {', '.join(map(str, classes[:12]))}")
     if len(positions) < 2:
         held = f"all {len(label)} labels are {classes[int(positions[0])]!r}" if len(positions) else "there are no labels"
-        raise DataError(f"{what}: {held}; at least two classes are needed. Check the label, the filter and the split")
+        raise DataError(f"{context}: {held}; at least two classes are needed. Check the label, the filter and the split")
     return np.searchsorted(positions, label).astype(np.float64), tuple(int(c) for c in positions)
 
 
-def check_lists(label: F64, groups: I64 | None, what: str) -> I64:
+def check_lists(label: F64, groups: I64 | None, context: str) -> I64:
     """Refuse a ranking in which no list has one candidate that is more relevant than another; else its groups."""
     if groups is None:
-        raise DataError(f"{what}: a ranking needs groups; headwater.models.outcomes makes them of the labels")
+        raise DataError(f"{context}: a ranking needs groups; headwater.models.outcomes makes them of the labels")
     if len(label) and float(label.min()) < 0:
-        raise DataError(f"{what}: the label of a ranking says how relevant a candidate was, 0 or more, and {label.min():g} is among them")
+        raise DataError(
+            f"{context}: the label of a ranking says how relevant a candidate was, 0 or more, and {label.min():g} is among them"
+        )
     order = np.argsort(groups, kind="stable")
     first = np.flatnonzero(np.diff(groups[order], prepend=-1))
     if not len(label) or (np.maximum.reduceat(label[order], first) == np.minimum.reduceat(label[order], first)).all():
         raise DataError(
-            f"{what}: in none of the {len(first)} lists one candidate is more relevant than another, so no order can be learned. Check the "
+            f"{context}: in none of the {len(first)} lists one candidate is more relevant than another, so no order can be learned. Check the "
             "label and the group"
         )
     return groups
 
 
-def _check_ranker(label: F64, sizes: I64, what: str) -> None:
+def _check_ranker(label: F64, sizes: I64, context: str) -> None:
     """What LightGBM would refuse in words of its own."""
     if sizes.max() > _LONGEST:
         raise DataError(
-            f"{what}: a list has {sizes.max():,} candidates, and LightGBM ranks at most {_LONGEST:,}; name a finer group, or give an "
+            f"{context}: a list has {sizes.max():,} candidates, and LightGBM ranks at most {_LONGEST:,}; name a finer group, or give an "
             "estimator that judges each candidate by itself"
         )
     if (label % 1).any() or label.max() >= _GRADES:
         strange = label[(label % 1 != 0) | (label >= _GRADES)][0]
         raise DataError(
-            f"{what}: LightGBM ranks by grades that are integers from 0 to {_GRADES - 1}, and {strange:g} is among them; make grades in "
+            f"{context}: LightGBM ranks by grades that are integers from 0 to {_GRADES - 1}, and {strange:g} is among them; make grades in "
             "the labels' select, or give an estimator that judges each candidate by itself"
         )

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from headwater.definitions.arm import AS_DEFINED
 from headwater.definitions.model import Model
+from headwater.definitions.model_variant import AS_DEFINED
 from headwater.kernel.arrays import F64
 from headwater.models.registry import ModelRegistry, Stamp
 from headwater.models.serving_model import Score, ServedModel
@@ -29,7 +29,7 @@ class Reloading:
         registry: where versions are.
         model: the definition that each has to agree with.
         level: whose versions.
-        trust: allow formats that run code when they are loaded.
+        allow_pickle: allow formats that run code when they are loaded.
         check: called with each version before it is served; what it raises keeps the version from being served.
 
     Raises:
@@ -37,9 +37,9 @@ class Reloading:
     """
 
     def __init__(
-        self, registry: ModelRegistry, model: Model, level: str = AS_DEFINED, *, trust: bool = False, check: Check | None = None
+        self, registry: ModelRegistry, model: Model, level: str = AS_DEFINED, *, allow_pickle: bool = False, check: Check | None = None
     ) -> None:
-        self._registry, self._model, self._level, self._trust, self._check = registry, model, level, trust, check
+        self._registry, self._model, self._level, self._allow_pickle, self._check = registry, model, level, allow_pickle, check
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
         self.served: ServedModel = self._load()
@@ -79,7 +79,7 @@ class Reloading:
 
     def _load(self) -> ServedModel:
         self._stamp = self._registry.stamp(self._model.name, self._level)  # before it is read: what moves meanwhile is seen the next time
-        served = self._registry.open(self._model, self._level, trust=self._trust)
+        served = self._registry.open(self._model, self._level, allow_pickle=self._allow_pickle)
         if self._check is not None:
             self._check(served)
         return served

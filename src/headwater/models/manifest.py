@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -13,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from headwater.definitions.base import canonical
+from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.freshness import from_data
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
@@ -27,7 +25,7 @@ FORMAT = 2
 _LIBRARIES = ("headwater", "polars", "numpy", "numba", "scikit-learn", "lightgbm", "onnxruntime", "mlflow-skinny")
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class EstimatorFile(msgspec.Struct, frozen=True, kw_only=True):
     """How the estimator is kept. digest: the SHA-256 of its file or folder. tolerance: see `formats.base.Format`."""
 
     format: str
@@ -76,7 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     estimator: str
     replayed: bool = False
-    kept: Kept
+    kept: EstimatorFile
     features: list[str]
     dtypes: list[str] = []
     kinds: list[Kind]
@@ -142,18 +140,18 @@ def definitions_of(model: Model, level: Level, level_name: str) -> dict[str, Any
             "name": level_name,
             "describe": level.describe(model),
             "fingerprint": level.fingerprint,
-            "predictions": _ahead(level.scoring(model)),
+            "predictions": _precomputed(level.precomputed(model)),
         },
         "not_in_training": list(service.not_in_training),
         "third_party": {http.name: http.fingerprint for http in service.http_features},
     }
 
 
-def _ahead(scoring: Precomputed | None) -> dict[str, Any] | None:
-    if scoring is None:
+def _precomputed(precomputed: Precomputed | None) -> dict[str, Any] | None:
+    if precomputed is None:
         return None
-    freshness = {"says": str(scoring.freshness), "freshness": scoring.freshness.to_data()}
-    return {**freshness, "keys": list(scoring.keys), "otherwise": scoring.otherwise}
+    freshness = {"says": str(precomputed.freshness), "freshness": precomputed.freshness.to_data()}
+    return {**freshness, "keys": list(precomputed.keys), "otherwise": precomputed.otherwise}
 
 
 def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
@@ -163,11 +161,11 @@ def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
         model: the definition.
         level: as a manifest says it.
     """
-    known, ahead = model.features.in_training, level.get("predictions")
-    if ahead is None:
+    known, then = model.features.in_training, level.get("predictions")
+    if then is None:
         return known.feature_names
-    scoring = Precomputed(from_data(ahead["freshness"]), tuple(ahead["keys"]), ahead["otherwise"])
-    return Level(predictions=scoring).feature_names(replace(model, features=known))
+    precomputed = Precomputed(from_data(then["freshness"]), tuple(then["keys"]), then["otherwise"])
+    return Level(predictions=precomputed).feature_names(replace(model, features=known))
 
 
 def views_of(model: Model, level: Level) -> dict[str, View]:
@@ -189,9 +187,7 @@ def request_fingerprints(model: Model) -> dict[str, str]:
     contents: dict[str, object] = {field.name: ("field", field.dtype) for field in service.request_fields}
     for feature in service.request_features:
         contents[feature.name] = (feature.function, feature.fields, {name: ref.name for name, ref in feature.inputs.items()}, feature.dtype)
-    return {
-        name: hashlib.sha256(json.dumps(canonical(content), sort_keys=True).encode()).hexdigest()[:16] for name, content in contents.items()
-    }
+    return {name: fingerprint_of(content) for name, content in contents.items()}
 
 
 def plain(value: object) -> object:

@@ -14,7 +14,7 @@ import polars as pl
 from headwater.definitions.model import Estimator
 from headwater.errors import MissingExtraError
 from headwater.models.feature_encoding import Encoding
-from headwater.models.formats.base import Fixed
+from headwater.models.formats.model_format import Fixed
 
 if TYPE_CHECKING:
     import pandas as pd

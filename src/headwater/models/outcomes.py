@@ -19,7 +19,7 @@ _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class LabelValues:
     """What became of each request.
 
     y: float64 (rows). Of a multiclass task the position in `classes`, NaN for a class that is not among them; else the label itself: 0 or
@@ -34,13 +34,13 @@ class Outcomes:
     groups: I64 | None = None
     weight: F64 | None = None
 
-    def take(self, rows: I64) -> Outcomes:
+    def take(self, rows: I64) -> LabelValues:
         """Those of these rows."""
         groups = None if self.groups is None else self.groups[rows]
-        return Outcomes(self.y[rows], self.classes, groups, None if self.weight is None else self.weight[rows])
+        return LabelValues(self.y[rows], self.classes, groups, None if self.weight is None else self.weight[rows])
 
 
-def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Sequence[ClassName] | None = None) -> Outcomes:
+def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Sequence[ClassName] | None = None) -> LabelValues:
     """The labels of a model's requests as numbers.
 
     Args:
@@ -52,21 +52,21 @@ def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Se
     Raises:
         DataError: NaN or infinite labels, a class that is neither a string nor an integer, a ranking without its columns.
     """
-    what = f"labels {model.labels.name!r}"
+    context = f"labels {model.labels.name!r}"
     weighted = model.labels.weight in requests.columns
     weight = requests[str(model.labels.weight)].cast(pl.Float64).to_numpy() if weighted else None
     if model.task_type.classes:
-        named = _named(label, what)
+        named = _named(label, context)
         chosen = tuple(classes if classes is not None else _taught(model) or sorted(set(named.drop_nulls().to_list())))
-        return Outcomes(_positions(named, chosen), chosen, weight=weight)
+        return LabelValues(_positions(named, chosen), chosen, weight=weight)
     y = label.cast(pl.Float64).to_numpy()
     bad = int((~np.isfinite(y)).sum())
     if bad:
-        raise DataError(f"{what}: {bad} labels are NaN or infinite; filter those rows out")
-    return Outcomes(y, groups=None if model.ranking is None else _groups(model.ranking, requests, what), weight=weight)
+        raise DataError(f"{context}: {bad} labels are NaN or infinite; filter those rows out")
+    return LabelValues(y, groups=None if model.ranking is None else _groups(model.ranking, requests, context), weight=weight)
 
 
-def _named(label: pl.Series, what: str) -> pl.Series:
+def _named(label: pl.Series, context: str) -> pl.Series:
     """The class of each row, a string or an integer."""
     if label.dtype in _TEXTS:
         return label.cast(pl.String)
@@ -74,7 +74,7 @@ def _named(label: pl.Series, what: str) -> pl.Series:
     strange = label.filter((whole.cast(pl.Float64) != label.cast(pl.Float64)).fill_null(value=True))
     if len(strange):
         raise DataError(
-            f"{what}: a class is a string or an integer, and {strange[0]} is among them; make one in the labels' select, or set task='regression'"
+            f"{context}: a class is a string or an integer, and {strange[0]} is among them; make one in the labels' select, or set task='regression'"
         )
     return whole
 
@@ -97,12 +97,12 @@ def _positions(named: pl.Series, classes: Sequence[ClassName]) -> F64:
     return named.replace_strict(known, at, default=None, return_dtype=pl.Float64).fill_null(np.nan).to_numpy()
 
 
-def _groups(ranking: Ranking, requests: pl.DataFrame, what: str) -> I64:
+def _groups(ranking: Ranking, requests: pl.DataFrame, context: str) -> I64:
     for role, name in (("group", ranking.group), ("item", ranking.item)):
         if name not in requests.columns:
-            raise DataError(f"{what}: column {name!r} is missing, the {role} of the ranking; {nearest(name, requests.columns)}")
+            raise DataError(f"{context}: column {name!r} is missing, the {role} of the ranking; {nearest(name, requests.columns)}")
     group = requests[ranking.group]
     if group.null_count():
-        raise DataError(f"{what}: {group.null_count()} rows have no {ranking.group!r}, the group of the ranking; filter them out")
+        raise DataError(f"{context}: {group.null_count()} rows have no {ranking.group!r}, the group of the ranking; filter them out")
     first = pl.DataFrame({"group": group}).with_row_index("row").select(pl.col("row").min().over("group"))["row"]
     return (first.rank("dense").cast(pl.Int64) - 1).to_numpy()

@@ -23,9 +23,11 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from headwater import clock, permissions, settings
-from headwater.definitions.arm import AS_DEFINED
+from headwater.definitions.deprecated_keywords import RenamedAttribute, renamed
 from headwater.definitions.model import Model
+from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.readable import Readable, cut
+from headwater.disk import sync
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.artifact import manifest_in, open_model
 from headwater.models.manifest import Manifest
@@ -106,7 +108,7 @@ class ModelRegistry:
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
-            _sync_folder(folder)
+            sync(folder)
         except OSError as error:
             raise DataError(f"the model registry at {self.folder} cannot be written: {error}") from error
         with self._locked(folder):
@@ -191,12 +193,14 @@ class ModelRegistry:
             )
         return before
 
-    def arms(self) -> list[tuple[str, str]]:
+    def variants(self) -> list[tuple[str, str]]:
         """Every model and level that has a version, by name."""
         if not self.folder.is_dir():
             return []
         names = [(unquote(m.name), unquote(p.name)) for m in self.folder.iterdir() if m.is_dir() for p in m.iterdir() if p.is_dir()]
         return sorted(pair for pair in names if self.versions(*pair))
+
+    arms = RenamedAttribute("variants")
 
     def stamp(self, model: str, level: str = AS_DEFINED) -> Stamp | None:
         """What changes whenever another version is made current; None where none is. It costs one look at a file, and reads nothing."""
@@ -206,10 +210,11 @@ class ModelRegistry:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
 
-    def open(self, model: Model, level: str = AS_DEFINED, *, version: int | None = None, trust: bool = False) -> ServedModel:
+    @renamed("allow_pickle", "trust")
+    def open(self, model: Model, level: str = AS_DEFINED, *, version: int | None = None, allow_pickle: bool = False) -> ServedModel:
         """A version, ready for requests; the current one where None. As `models.artifact.open_model`, which says what it refuses."""
         chosen = self.current(model.name, level) if version is None else self.version(version, model.name, level)
-        return open_model(chosen.folder, model, trust=trust, version=str(chosen.number))
+        return open_model(chosen.folder, model, allow_pickle=allow_pickle, version=str(chosen.number))
 
     def _place(self, model: str, level: str) -> Path:
         return self.folder / _file_name(model) / _file_name(level)
@@ -243,7 +248,7 @@ class ModelRegistry:
             os.fsync(file.fileno())
         permissions.share_like(temporary, self.folder)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync(path.parent)
 
     def _point(self, folder: Path, number: int) -> None:
         pointer = _pointer(folder)
@@ -260,8 +265,8 @@ class ModelRegistry:
             yield
 
     def _none(self, model: str, level: str) -> DataError:
-        others = [name for of, name in self.arms() if of == model]
-        hint = f"it has one at {', '.join(map(repr, others))}" if others else nearest(model, {of for of, _ in self.arms()})
+        others = [name for of, name in self.variants() if of == model]
+        hint = f"it has one at {', '.join(map(repr, others))}" if others else nearest(model, {of for of, _ in self.variants()})
         chosen = "" if level == AS_DEFINED else f" --level {level!r}"
         return DataError(f"{self.folder} holds no version of {model} at {level!r}; {hint}. Run: headwater train --model {model}{chosen}")
 
@@ -290,17 +295,8 @@ def _listed(versions: Sequence[Version]) -> str:
 
 def _sync(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync_folder(path)
-    _sync_folder(folder)
-
-
-def _sync_folder(path: Path) -> None:
-    """Have a file or folder on disk before going on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
+    sync(folder)
 
 
 def _take_away_abandoned(folder: Path) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 
+from headwater.clock import EPOCH
 from headwater.errors import DataError
 from headwater.models.feature_encoding import Encoding, Kind
 
 _NAN = float("nan")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_ZERO = date(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -118,7 +118,7 @@ def _seconds_of_time(value: object) -> float:
         return _NAN
     if not isinstance(value, datetime):
         raise TypeError
-    since = (value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _EPOCH
+    since = (value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - EPOCH
     return since // _MICROSECOND / 1e6
 
 

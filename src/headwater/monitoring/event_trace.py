@@ -16,8 +16,10 @@ from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
+from headwater.engine.engines import open_engine
+from headwater.engine.query import EngineRun, EventQuery
 from headwater.events.change_images import ANOTHER, followed, versions_of
-from headwater.events.read_events import BEFORE, GONE, Notes, Reach, arrived, read_events
+from headwater.events.read_events import BEFORE, GONE, Notes, Reach, arrived
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.ingestion.archive_columns import as_today
@@ -28,7 +30,7 @@ from headwater.ingestion.dedup_index import DedupIndex
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import COPY, Acceptance
 from headwater.kernel.arrays import LASTS
-from headwater.online.feature_reader import OnlineView, ViewValues
+from headwater.online.view_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.training.feature_frames import tables
 
@@ -85,7 +87,7 @@ class EventTrace:
         source, mine = _numbered(enriched.readable(self.view.source), keys), _mine(keys)
         every = collect(arrived(replace(source, filter=None), self.view.keys, columns, [ROW], known=True).filter(mine), source.name)
         passing = collect(arrived(source, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name)[ROW]
-        kept = read_events(source, self.view.keys, [*columns, ROW], Reach(None, FAR, FAR), [], Notes())
+        kept = open_engine().events(EventQuery(source, self.view.keys, [*columns, ROW], Reach(None, FAR, FAR)), EngineRun())
         kept = followed(kept) if GONE in kept.columns else kept
         why = (
             pl.when(~pl.col(ROW).is_in(passing.implode()))
@@ -135,7 +137,7 @@ class EventTrace:
         ids = DedupIndex(micros(source.id_horizon, "id_horizon"))
         history = first_ids(self.store, source)
         if history is not None:
-            ids.accept(history[0], np.zeros(len(history[0]), np.int64), history[1])
+            ids = ids.accept(history[0], np.zeros(len(history[0]), np.int64), history[1]).index
         first = ids.accept(judged[IDENT], np.zeros(judged.height, np.int64), judged[KNOWN].to_numpy()).accepted
         copies = judged["__n"].filter(pl.Series(~first, dtype=pl.Boolean))
         copy = pl.Series(np.isin(np.arange(events.height), copies.to_numpy()))
@@ -161,7 +163,7 @@ class EventTrace:
         return frames
 
     def _acceptance(self, source: Source) -> Acceptance:
-        return Acceptance(source, (self.view,), micros(IngestLimits().future, "future"))
+        return Acceptance(source, (self.view,), micros(IngestLimits().max_future_skew, "max_future_skew"))
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         assert self.store is not None
@@ -169,10 +171,9 @@ class EventTrace:
 
     def _partitions(self) -> list[str | None]:
         assert self.store is not None
-        if not self.store.partitioned:
-            return [None]
         name = keyspace.PROGRESS + keyspace.name(self.view.source.name)
-        return [key[len(name) : -1].decode() for key, _ in self.store.scan(name)]
+        partitions = [key[len(name) : -1].decode() or None for key, _ in self.store.scan(name)]
+        return partitions or [None] * self.store.capabilities.one_writer
 
 
 def _mine(keys: Mapping[str, object]) -> pl.Expr:

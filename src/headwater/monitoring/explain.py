@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from msgspec.structs import replace
 
 from headwater import clock, settings
+from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError, nearest
 from headwater.events.change_images import ANOTHER
@@ -27,63 +27,46 @@ from headwater.kernel.as_of import as_of
 from headwater.kernel.tile_ladder import ALL
 from headwater.monitoring.event_trace import EventTrace
 from headwater.monitoring.parity import OfflineRequests, answer
-from headwater.online.feature_reader import OnlineView, ViewValues
 from headwater.online.read_versions import ReadVersion, newest
+from headwater.online.view_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for, placed
-from headwater.state.view_tiles import key_bytes
+from headwater.results.result import Result
+from headwater.state.key_codec import key_bytes
+from headwater.state.key_record import section
 from headwater.training.feature_frames import tables
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = 2**60
 WHY = "why"
 COUNTS = "counts"
 
 
-@dataclass(frozen=True)
-class Explanation(Readable):
+class Explanation(Result, frozen=True, rename={"notes": "not_known"}):
     """A value and what it is made of.
 
-    T, K, at: microseconds. online, offline: the value served (None for a time other than now) and the recomputed value.
+    at, T, K: as timestamps in UTC. age: seconds from K to `at`.
+    online, offline: the value served (None for a time other than now) and the recomputed value.
     events: of the key, those that count first, then those nearest to T: `timestamp`, `known_at`, what they say, `why` and `counts`.
     tiles: `start`, and how many `events`. notes: values of the archive that cannot be told as the stream is now, by reason.
     """
 
     feature: str
-    keys: Mapping[str, object]
-    at: int
-    T: int
-    K: int
+    keys: Mapping[str, Any]
+    at: datetime
+    T: datetime
+    K: datetime
+    age: float
     status: str
-    online: object
-    offline: object
+    online: Any
+    offline: Any
     served: bool
     events: pl.DataFrame
     tiles: pl.DataFrame
-    notes: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, int] = {}
 
-    def to_dict(self, events: int) -> dict[str, object]:
-        """The value and its latest events, as JSON can say it."""
-        value_fields = {
-            "feature": self.feature,
-            "keys": dict(self.keys),
-            "status": self.status,
-            "online": self.online,
-            "offline": self.offline,
-        }
-        moments = {name: clock.moment(at).isoformat() for name, at in (("at", self.at), ("T", self.T), ("K", self.K))}
-        tables = {"events": self.events.head(events).to_dicts(), "tiles": self.tiles.to_dicts()}
-        if self.notes:
-            value_fields["not_known"] = dict(self.notes)
-        document: dict[str, object] = json.loads(
-            json.dumps({**value_fields, **moments, "age": self.age, "served": self.served, **tables}, default=str)
-        )
-        return document
-
-    @property
-    def age(self) -> float:
-        """Seconds from K to the moment of asking."""
-        return (self.at - self.K) / 1e6
+    def first(self, events: int) -> Explanation:
+        """The explanation with so many events."""
+        return replace(self, events=self.events.head(events))
 
 
 def explain_feature(
@@ -121,23 +104,36 @@ def explain_feature(
     rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
     recomputed = answer(view, view.outputs, rows, OfflineRequests.at(frame, served, view))
     index = [f.name for f in view.outputs].index(chosen.name)
-    offline, status = recomputed[index][0], str(recomputed[len(view.outputs) + index][0])
+    offline, status = recomputed.values[chosen.name][0], str(recomputed.statuses[chosen.name][0])
     mine = served.features[index][0] if served.features else None
     tiles = _tiles(view, online, keys, T) if online is not None and at is None else _NO_TILES
     near = (pl.col("timestamp").dt.epoch("us") - T).abs()
     shown = judged.sort(~pl.col(COUNTS), near, ROW, nulls_last=True).drop(ROW)
     return Explanation(
-        f"{view.name}__{chosen.name}", keys, t, T, K, status, mine, offline, bool(served.features), shown, tiles, evidence.notes
+        f"{view.name}__{chosen.name}",
+        keys,
+        clock.timestamp(t),
+        clock.timestamp(T),
+        clock.timestamp(K),
+        age=(t - K) / 1e6,
+        status=status,
+        online=mine,
+        offline=offline,
+        served=bool(served.features),
+        events=shown,
+        tiles=tiles,
+        notes=evidence.notes,
     )
 
 
+@renamed("data_dir", "folder")
 def explain(
     project: Project,
     feature: str,
     keys: Mapping[str, object],
     *,
     store: OnlineStore | str | None = None,
-    folder: str | Path | None = None,
+    data_dir: str | Path | None = None,
     at: datetime | str | None = None,
 ) -> Explanation:
     """Why a feature has the value that it has, or had at another moment.
@@ -147,7 +143,7 @@ def explain(
         feature: its full name, such as `card__mean_amount_30d`.
         keys: the keys of its view.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        folder: where ingestion keeps the archive; None is headwater's home.
+        data_dir: where ingestion keeps the archive; None is headwater's home.
         at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now, and reads the online value too.
 
     Raises:
@@ -166,7 +162,7 @@ def explain(
     'outside: it happened at or after 2024-05-01 11:00:00.000000, where the window ends'
     """
     view = _view_of(project, feature)
-    home = settings.home() if folder is None else Path(folder)
+    home = settings.home() if data_dir is None else Path(data_dir)
     with opened_for(project.name, store, readonly=True) as mine:
         return explain_feature(view, feature, keys, mine, home, at=None if at is None else parse_timestamp(at, "at"))
 
@@ -205,8 +201,8 @@ def typed(text: str, dtype: pl.DataType) -> object:
             case pl.Date():
                 return date.fromisoformat(text)
             case pl.Datetime(time_zone=zone):
-                moment = datetime.fromisoformat(text)
-                return moment if (moment.tzinfo is None) == (zone is None) else None
+                timestamp = datetime.fromisoformat(text)
+                return timestamp if (timestamp.tzinfo is None) == (zone is None) else None
             case _:
                 return pl.Series([text]).cast(dtype, strict=False)[0]
     except ValueError:
@@ -241,14 +237,16 @@ def _explained_events(view: FeatureView, feature: Feature, events: pl.DataFrame,
     end = T if not window.offset else (T - window.offset) // window.hop * window.hop
     a = feature.aggregation
     checks: list[tuple[pl.Expr, str]] = [
-        (pl.col(TIME) >= end, f"outside: it happened at or after {_moment(end):%Y-%m-%d %H:%M:%S.%f}, where the window ends"),
-        (pl.col("__late"), f"late: it became known after {_moment(K):%Y-%m-%d %H:%M:%S.%f}, which is K"),
+        (pl.col(TIME) >= end, f"outside: it happened at or after {clock.timestamp(end):%Y-%m-%d %H:%M:%S.%f}, where the window ends"),
+        (pl.col("__late"), f"late: it became known after {clock.timestamp(K):%Y-%m-%d %H:%M:%S.%f}, which is K"),
     ]
     if GONE in events.columns:
         checks.append(((pl.col(GONE) <= K) & pl.col(ANOTHER), "corrected: K knows a later version of it"))
         checks.append((pl.col(GONE) <= K, "deleted, as K knows"))
     if begin is not None:
-        checks.append((pl.col(TIME) < begin, f"outside: it happened before {_moment(begin):%Y-%m-%d %H:%M:%S.%f}, where the window begins"))
+        checks.append(
+            (pl.col(TIME) < begin, f"outside: it happened before {clock.timestamp(begin):%Y-%m-%d %H:%M:%S.%f}, where the window begins")
+        )
     if a.where is not None:
         checks.append((~pl.col(a.where).fill_null(value=False), f"filtered: where={a.where!r} is not true"))
     if a.facts.queue:
@@ -260,11 +258,11 @@ def _explained_events(view: FeatureView, feature: Feature, events: pl.DataFrame,
         checks.append((missing, f"filtered: {name} is null"))
     why = pl.coalesce(pl.col("__why"), *(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in checks))
     shown = [c for c in dict.fromkeys(feature.reads) if c not in view.keys]
-    moments = [
+    timestamps = [
         pl.col(TIME).cast(pl.Datetime("us", "UTC")).alias("timestamp"),
         pl.col(KNOWN).cast(pl.Datetime("us", "UTC")).alias("known_at"),
     ]
-    judged = events.select(ROW, *moments, *shown, why.alias(WHY)).with_columns(pl.col(WHY).is_null().alias(COUNTS))
+    judged = events.select(ROW, *timestamps, *shown, why.alias(WHY)).with_columns(pl.col(WHY).is_null().alias(COUNTS))
     return judged.with_columns(pl.col(WHY).fill_null("it counts"))
 
 
@@ -274,12 +272,9 @@ def _tiles(view: FeatureView, online: OnlineView, keys: Mapping[str, object], T:
     typed = frame.select(pl.col(name).cast(online.state.dtypes[name]) for name in view.keys)
     key = key_bytes(typed)[0] if view.keys else b""
     stored = online.store.get(online.places([key], online.version_reader.look()[1]))
-    records = [(record or b"") for record in ([newest(stored, T)] if view.freshness.scheduled else stored)]
+    read = [newest(stored, T)] if view.freshness.scheduled else stored
+    records = [section(record, online.view.tiles_fingerprint) for record in read]
     tiles, _, _ = online.tiles.records.load(records)
     counted = next(i for i, slot in enumerate(online.tiles.records.stored.slots) if not slot.use.columns and slot.use.where is None)
-    starts = [None if s == ALL else _moment(s) for s in tiles.start.tolist()]
+    starts = [None if s == ALL else clock.timestamp(s) for s in tiles.start.tolist()]
     return pl.DataFrame({"start": starts, "events": tiles.states[counted][0]}, schema=_NO_TILES.schema).sort("start", nulls_last=False)
-
-
-def _moment(micros_: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros_)

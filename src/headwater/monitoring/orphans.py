@@ -7,10 +7,11 @@ from itertools import groupby, islice
 
 import polars as pl
 
-from headwater.online.feature_reader import OnlineView
 from headwater.online.read_versions import SLOTS, newest
+from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
-from headwater.state.view_tiles import key_bytes
+from headwater.state.key_codec import decoded, key_bytes
+from headwater.state.key_record import section, stored_sections
 
 OrphanedRecord = tuple[Mapping[str, object], list[bytes]]
 """A key, and its records as they are read."""
@@ -29,25 +30,24 @@ def orphaned_records(online: OnlineView, named: pl.DataFrame, T: int, most: int)
     names = list(view.keys)
     typed = named.select(pl.col(name).cast(online.state.dtypes[name]) for name in names)
     keys = key_bytes(typed) if names else [b""]
-    known = {keyspace.record(view.tiles_fingerprint, key) for key in keys}
+    known = {keyspace.record(view.record_group, key) for key in keys}
     orphans = ((stem, records) for stem, records in _stored(online, T) if stem not in known)
     dtypes = {name: online.state.dtypes[name] for name in names}
-    begin = len(keyspace.records(view.tiles_fingerprint))
+    begin = len(keyspace.records(view.record_group))
     return [(spelt(stem[begin:], dtypes), records) for stem, records in islice(orphans, most)]
 
 
 def _stored(online: OnlineView, T: int) -> Iterator[tuple[bytes, list[bytes]]]:
     """Where the records of each key stand, without slots and partitions, and those that are read."""
-    view, prefix = online.view.root, keyspace.records(online.view.root.tiles_fingerprint)
+    view = online.view.root
+    prefix = keyspace.records(view.record_group)
     if view.freshness.scheduled:
         for stem, entries in groupby(online.store.scan(prefix), key=lambda entry: entry[0][:-2]):
             held = {key[-1:].decode(): record for key, record in entries}
-            yield stem, [newest([held.get(slot) for slot in SLOTS], T) or b""]
-    elif not online.store.partitioned:
-        yield from ((key, [record]) for key, record in online.store.scan(prefix))
+            yield stem, [section(newest([held.get(slot) for slot in SLOTS], T), view.tiles_fingerprint)]
     else:
-        ends = online.version_reader.look()[1]
-        for stem, entries in groupby(online.store.scan(prefix), key=lambda entry: _without(entry[0], ends)):
+        ends = [end for end in online.version_reader.look()[1] if end]
+        for stem, entries in groupby(stored_sections(online.store, view), key=lambda entry: _without(entry[0], ends)):
             yield stem, [record for _, record in entries]
 
 
@@ -61,14 +61,5 @@ def spelt(key: bytes, dtypes: Mapping[str, pl.DataType]) -> dict[str, object]:
     for index, (name, dtype) in enumerate(dtypes.items()):
         size = len(key) if index == len(dtypes) - 1 else 4 + int.from_bytes(key[:4], "big")
         encoded, key = key[:size] if size == len(key) else key[4:size], key[size:]
-        values[name] = _value(encoded, dtype)
+        values[name] = decoded(encoded, dtype)
     return values
-
-
-def _value(encoded: bytes, dtype: pl.DataType) -> object:
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
-        return encoded.decode(errors="replace")
-    if len(encoded) == 9:
-        return int.from_bytes(encoded[1:], "big")
-    whole = int.from_bytes(encoded, "big", signed=True)
-    return whole if dtype.is_integer() else pl.Series([whole]).cast(dtype, strict=False)[0]

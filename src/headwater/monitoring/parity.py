@@ -7,31 +7,31 @@ the size of what was added up.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from msgspec import structs
 
 from headwater import clock, settings
 from headwater.aggregations.table import TABLE
 from headwater.definitions import aggregation as make
+from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
 from headwater.definitions.served_views import StoredView, chosen, stored
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.engine.local import compute
-from headwater.engine.query import Query, Request
+from headwater.engine.engines import open_engine
+from headwater.engine.query import AsOf, EngineRun, EventQuery, FeatureValues, Query, RequestSet
 from headwater.events.change_images import ended, in_force
-from headwater.events.read_events import Notes, Reach, read_events
+from headwater.events.read_events import Notes, Reach
 from headwater.events.selection import KNOWN, ROW
 from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller
 from headwater.ingestion.archive_columns import as_today, broken_files_named
@@ -40,39 +40,34 @@ from headwater.ingestion.change_bootstrap import images_before
 from headwater.ingestion.revalidate import Accepted
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import Acceptance
-from headwater.kernel.arrays import F64, I64, Bool
+from headwater.kernel.arrays import F64, I64
 from headwater.kernel.as_of import NEVER
+from headwater.monitoring.agreement import agree
 from headwater.monitoring.orphans import OrphanedRecord, orphaned_records
-from headwater.online.feature_reader import OnlineView, ViewValues
+from headwater.online.view_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
+from headwater.results.result import Result
 from headwater.training.feature_frames import tables
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _ABS = "__abs_"
-_TOLERANCE = 1e-9
 _ROWS = 1_000
 AHEAD = "the store is ahead of the clock; see `headwater store repair-clock`"
 _INCOMPLETE = "the view is incomplete: its records lack events that were received; see `headwater status`"
 
 
-def _json(value: object) -> object:
-    """A value as JSON can say it."""
-    return json.loads(json.dumps(value, default=str))
-
-
-@dataclass(frozen=True)
-class Mismatch:
+class Mismatch(Result, frozen=True):
     """A value that differs: the feature, the row's keys, both values, and why."""
 
     feature: str
-    keys: Mapping[str, object]
-    online: object
-    offline: object
+    keys: Mapping[str, Any]
+    online: Any
+    offline: Any
     reason: str
 
 
-@dataclass(frozen=True)
-class Parity(Readable):
+class Parity(Result, frozen=True, rename={"rows": "keys", "notes": "not_compared"}):
     """The values of one view compared: how many rows and values, as of T and K, of how many events, and those that differ.
 
     notes: what was not compared, by reason.
@@ -81,33 +76,28 @@ class Parity(Readable):
     view: str
     rows: int
     values: int
-    T: int
-    K: int
+    T: datetime
+    K: datetime
     events: int
-    mismatches: list[Mismatch] = field(default_factory=list)
-    notes: Mapping[str, int] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, object]:
-        """What was compared, as JSON can say it."""
-        differ = [_json(dataclasses.asdict(m)) for m in self.mismatches]
-        moments = {"T": clock.moment(self.T).isoformat(), "K": clock.moment(self.K).isoformat()}
-        document = {"view": self.view, "keys": self.rows, "values": self.values, "events": self.events, **moments, "mismatches": differ}
-        return document | ({"not_compared": dict(self.notes)} if self.notes else {})
+    mismatches: Sequence[Mismatch] = ()
+    notes: Mapping[str, int] = {}
 
     def __str__(self) -> str:
         word = "mismatch" if len(self.mismatches) == 1 else "mismatches"
         return f"{self.view}: {len(self.mismatches)} {word} in {self.values:,} values of {self.rows:,} keys, made of {self.events:,} events"
 
 
+@renamed("data_dir", "folder")
 def parity(
     project: Project,
     views: Sequence[str] = (),
     *,
     store: OnlineStore | str | None = None,
-    folder: str | Path | None = None,
+    data_dir: str | Path | None = None,
     rows: int = _ROWS,
     at: datetime | str | None = None,
     seed: int = 0,
+    resources: Resources | None = None,
 ) -> list[Parity]:
     """Compare what the online store serves now with what training computes of the same events, for every view that is in it.
 
@@ -115,10 +105,11 @@ def parity(
         project: whose views.
         views: names of views; none is all batch and streaming ones.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        folder: where ingestion keeps the archive; None is headwater's home.
+        data_dir: where ingestion keeps the archive; None is headwater's home.
         rows: how many keys of each view at most.
         at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now.
         seed: of the draw of keys.
+        resources: what the call may use: threads, progress.
 
     Raises:
         UsageError: a name that no view has.
@@ -136,19 +127,22 @@ def parity(
     there = [stored_view for stored_view in stored(project) if stored_view.view.freshness.stored]
     wanted = chosen(there, views, lambda name: f"project {project.name!r} has no batch or streaming view {name!r}")
     t = None if at is None else parse_timestamp(at, "at")
-    home = settings.home() if folder is None else Path(folder)
-    with opened_for(project.name, store, readonly=True) as mine:
+    home = settings.home() if data_dir is None else Path(data_dir)
+    with opened_for(project.name, store, readonly=True) as mine, (resources or DEFAULT_RESOURCES).shown() as used:
         comparisons = []
-        for stored_view in wanted:
+        for number, stored_view in enumerate(wanted):
+            used.say("comparing", number, len(wanted))
             with broken_files_named(home, stored_view.view.source.name):
-                comparisons.append(_told_if_ahead(check_view(stored_view.view, mine, home, rows=rows, at=t, seed=seed), stored_view, t))
+                comparison = check_view(stored_view.view, mine, home, rows=rows, at=t, seed=seed, resources=used)
+                comparisons.append(_told_if_ahead(comparison, stored_view, t))
         return comparisons
 
 
 def _told_if_ahead(comparison: Parity, stored_view: StoredView, at: int | None) -> Parity:
     """With the view's name; and a note where the store is ahead of the clock, so that values are of a time that has not come."""
-    ahead = comparison.K - (clock.now_micros() if at is None else at) > getattr(stored_view.view.freshness, "lag", 0)
-    return dataclasses.replace(comparison, view=stored_view.name, notes={**comparison.notes, **({AHEAD: comparison.rows} if ahead else {})})
+    now = clock.now_micros() if at is None else at
+    ahead = clock.micros(comparison.K) - now > getattr(stored_view.view.freshness, "lag", 0)
+    return structs.replace(comparison, view=stored_view.name, notes={**comparison.notes, **({AHEAD: comparison.rows} if ahead else {})})
 
 
 @dataclass
@@ -161,6 +155,7 @@ class Offline:
     view: FeatureView
     store: OnlineStore
     folder: Path | None
+    resources: Resources = DEFAULT_RESOURCES
     notes: Counter[str] = field(default_factory=Counter)
 
     @cached_property
@@ -179,16 +174,17 @@ class Offline:
         """The events of history that any T from first to last can count, and that were known by `known`: microseconds all."""
         reaches = [f.window.reach for f in self.view.outputs]
         begin = None if None in reaches else first - max(r for r in reaches if r is not None)
-        enriched = tables(last, known, Notes())
+        enriched = tables(last, known, Notes(), Resources(engine=self.resources.engine))
         enriched.read(self.view.source, {*self.view.keys, *self.columns}, begin)
-        return read_events(enriched.readable(self.view.source), self.view.keys, self.columns, Reach(begin, last, known), [], Notes())
+        query = EventQuery(enriched.readable(self.view.source), self.view.keys, self.columns, Reach(begin, last, known))
+        return open_engine(self.resources.engine).events(query, EngineRun())
 
     def committed(self, commits: Mapping[str | None, tuple[int, pl.Expr]]) -> pl.DataFrame:
         """The events of the archive, and of the history that the view began with, where it did: known at NEVER.
 
         commits: by partition, the last commit that counts, and what says when an event of the archive was known.
         """
-        acceptance = Acceptance(self.view.source, (self.view,), micros(IngestLimits().future, "future"))
+        acceptance = Acceptance(self.view.source, (self.view,), micros(IngestLimits().max_future_skew, "max_future_skew"))
         nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
         columns = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
         self.notes.clear()
@@ -228,20 +224,34 @@ class OfflineRequests:
     @staticmethod
     def at(keys: pl.DataFrame, served: ViewValues, view: FeatureView) -> OfflineRequests:
         """Rows that ask as of one read version; every event that a stream had stored was known."""
-        moment = served.read_version
-        T, K = (np.full(keys.height, time) for time in (moment.T, view.freshness.known_by(moment.T, moment.K)))
+        read_version = served.read_version
+        T, K = (np.full(keys.height, time) for time in (read_version.T, view.freshness.known_by(read_version.T, read_version.K)))
         return OfflineRequests(keys, T, K)
 
 
-def answer(view: FeatureView, features: Sequence[Feature], events: pl.DataFrame, requests: OfflineRequests) -> list[pl.Series]:
-    """Features of a view, then their statuses, recomputed from its events."""
+def answer(
+    view: FeatureView,
+    features: Sequence[Feature],
+    events: pl.DataFrame,
+    requests: OfflineRequests,
+    resources: Resources = DEFAULT_RESOURCES,
+) -> FeatureValues:
+    """Features of a view and their statuses, recomputed from its events."""
     windows = tuple(dict.fromkeys(f.window for f in view.outputs))
-    query = Query(view.source, view.keys, features, view.expires_after, retained=windows)
-    return compute.answer(query, events, [Request(requests.keys, requests.T, requests.T, requests.K)])[0]
+    query = Query(view.source, view.keys, features, view.expires_after, retained=windows, events=events)
+    request_set = RequestSet(requests.keys, requests.T, (AsOf(requests.T, requests.K),))
+    return open_engine(resources.engine).features(query, [request_set], EngineRun(threads=resources.threads))[0][0]
 
 
 def check_view(
-    view: FeatureView, store: OnlineStore, folder: Path | None, *, rows: int = _ROWS, at: int | None = None, seed: int = 0
+    view: FeatureView,
+    store: OnlineStore,
+    folder: Path | None,
+    *,
+    rows: int = _ROWS,
+    at: int | None = None,
+    seed: int = 0,
+    resources: Resources = DEFAULT_RESOURCES,
 ) -> Parity:
     """Compare the values of a view for some keys, drawn from its events, and for one that has none.
 
@@ -252,27 +262,27 @@ def check_view(
         rows: how many keys at most.
         at: the moment of asking, microseconds; None is now.
         seed: of the draw.
+        resources: threads, and the engine that recomputes.
 
     Raises:
         StoreError: the view is not in the store.
         DataError: its history or archive cannot be read.
     """
-    offline, online = Offline(placed(store, view.root), store, folder), OnlineView(view.root, store)
+    offline, online = Offline(placed(store, view.root), store, folder, resources), OnlineView(view.root, store)
     t = clock.now_micros() if at is None else at
     if online.read_version(t).incomplete:
-        return Parity(view.name, 0, 0, t, t, 0, [], {_INCOMPLETE: 1})
+        return Parity(view.name, 0, 0, clock.timestamp(t), clock.timestamp(t), 0, [], {_INCOMPLETE: 1})
     every, nobody = _keys(offline, online, t)
     drawn = _drawn(every, nobody, rows, seed)
     served = online.read(drawn, t)
     events = offline.events(served)
     requests = OfflineRequests.at(drawn, served, offline.view)
-    recomputed = answer(offline.view, view.outputs, events, requests)
-    values, statuses = recomputed[: len(view.outputs)], recomputed[len(view.outputs) : 2 * len(view.outputs)]
+    recomputed = answer(offline.view, view.outputs, events, requests, resources)
     mismatches: list[Mismatch] = []
     for feature, mine, theirs, online_statuses, offline_statuses in zip(
-        view.outputs, served.features, values, served.statuses, statuses, strict=True
+        view.outputs, served.features, recomputed.values, served.statuses, recomputed.statuses, strict=True
     ):
-        alike = agree(feature, mine, theirs, lambda f=feature: sizes(offline.view, f, events, requests))  # type: ignore[misc]
+        alike = agree(feature, mine, theirs, lambda f=feature: sizes(offline.view, f, events, requests, resources))  # type: ignore[misc]
         same = online_statuses.cast(pl.String) == offline_statuses.cast(pl.String)
         for row in np.flatnonzero(~(alike & same.to_numpy())).tolist():
             reason = "the value differs" if not alike[row] else f"the status is {online_statuses[row]}, and offline {offline_statuses[row]}"
@@ -281,9 +291,8 @@ def check_view(
     orphaned = _orphans(offline, online, every, served.read_version.T, rows)
     mismatches += _orphan_mismatches(online, orphaned, recomputed, served) if orphaned else []
     count = drawn.height * len(view.outputs)
-    return Parity(
-        view.name, drawn.height, count, served.read_version.T, served.read_version.K, events.height, mismatches, dict(offline.notes)
-    )
+    T, K = (clock.timestamp(of) for of in (served.read_version.T, served.read_version.K))
+    return Parity(view.name, drawn.height, count, T, K, events.height, mismatches, dict(offline.notes))
 
 
 def _keys(offline: Offline, online: OnlineView, t: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -312,7 +321,7 @@ def _orphans(offline: Offline, online: OnlineView, every: pl.DataFrame, T: int, 
 
 
 def _orphan_mismatches(
-    online: OnlineView, orphaned: Sequence[OrphanedRecord], recomputed: Sequence[pl.Series], served: ViewValues
+    online: OnlineView, orphaned: Sequence[OrphanedRecord], recomputed: FeatureValues, served: ViewValues
 ) -> list[Mismatch]:
     """Their values that are not those of the null key, the last of `recomputed`."""
     view = online.view.root
@@ -322,7 +331,7 @@ def _orphan_mismatches(
     )
     mismatches = []
     for index, feature in enumerate(view.outputs):
-        nothing, missing = recomputed[index][-1], recomputed[len(view.outputs) + index][-1]
+        nothing, missing = recomputed.values[feature.name][-1], recomputed.statuses[feature.name][-1]
         for (keys, _), value, status in zip(orphaned, values[index].to_list(), statuses[index].to_list(), strict=True):
             if status != missing:
                 reason = "the store has a record of a key that no event names"
@@ -330,54 +339,12 @@ def _orphan_mismatches(
     return mismatches
 
 
-def agree(feature: Feature, online: pl.Series, offline: pl.Series, size_of: Callable[[], F64]) -> Bool:
-    """Whether each pair of values is equal, or close enough for floats that are added up."""
-    equal = same_values(online, offline) if online.dtype.is_nested() else np.asarray(online.eq_missing(offline).to_numpy(), np.bool_)
-    adds = TABLE[feature.aggregation.function].adds
-    if equal.all() or adds is None or not online.dtype.is_float():
-        return equal if feature.aggregation.secondary is None else equal | _close_maps(online, offline)
-    a, b, size = online.fill_null(np.nan).to_numpy(), offline.fill_null(np.nan).to_numpy(), size_of()
-    if adds == "deviation":
-        a, b, size = a**2, b**2, size**2 + b**2
-    elif adds == "variance":
-        size = size**2 + np.abs(b)
-    close: Bool = np.abs(a - b) <= _TOLERANCE * size  # NaN is close to nothing
-    return equal | close
-
-
-def same_values(online: pl.Series, offline: pl.Series) -> Bool:
-    """Whether each pair of values is equal, lists and maps too."""
-    return np.array([bool(a == b) for a, b in zip(online.to_list(), offline.to_list(), strict=True)], np.bool_)
-
-
-def _close_maps(online: pl.Series, offline: pl.Series) -> Bool:
-    """Maps of floats that were added up: the same keys in the same order, values within 1e-9 of the largest."""
-
-    def close(a: object, b: object) -> bool:
-        mine, theirs = _items(a), _items(b)
-        if mine is None or theirs is None or [k for k, _ in mine] != [k for k, _ in theirs]:
-            return False
-        size = max((abs(v) for _, v in theirs if isinstance(v, float)), default=0.0)
-        return all(
-            x == y or (isinstance(x, float) and isinstance(y, float) and abs(x - y) <= _TOLERANCE * max(size, 1.0))
-            for (_, x), (_, y) in zip(mine, theirs, strict=True)
-        )
-
-    return np.array([close(a, b) for a, b in zip(online.to_list(), offline.to_list(), strict=True)], np.bool_)
-
-
-def _items(value: object) -> list[tuple[object, object]] | None:
-    if isinstance(value, dict):
-        return list(value.items())
-    if isinstance(value, list):
-        return [(v["key"], v["value"]) for v in value]
-    return None
-
-
-def sizes(view: FeatureView, feature: Feature, events: pl.DataFrame, requests: OfflineRequests) -> F64:
+def sizes(
+    view: FeatureView, feature: Feature, events: pl.DataFrame, requests: OfflineRequests, resources: Resources = DEFAULT_RESOURCES
+) -> F64:
     """The scale of rounding errors: the sum of the sizes of the added values; of a mean or variance their mean."""
     a, column = feature.aggregation, feature.columns[0]
     larger = events.with_columns(pl.col(column).cast(pl.Float64).abs().alias(_ABS + column))
     kind = make.sum if TABLE[a.function].adds == "sum" else make.mean
     size = Feature("size", kind(_ABS + column, where=a.where), (_ABS + column,), feature.window)
-    return np.asarray(answer(view, [size], larger, requests)[0].fill_null(0).to_numpy(), np.float64)
+    return np.asarray(answer(view, [size], larger, requests, resources).values["size"].fill_null(0).to_numpy(), np.float64)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from msgspec.structs import replace
 
-from headwater import settings
+from headwater import clock, settings
+from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.model import Model
@@ -28,26 +30,30 @@ from headwater.ingestion.archive import SEQUENCE
 from headwater.kernel.arrays import I64, Bool
 from headwater.logs.serving_log_files import served
 from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
-from headwater.monitoring.parity import Mismatch, Offline, OfflineRequests, Parity, agree, answer, same_values, sizes
-from headwater.online.feature_reader import OnlineView
+from headwater.monitoring.agreement import agree, same_values
+from headwater.monitoring.parity import Mismatch, Offline, OfflineRequests, Parity, answer, sizes
+from headwater.online.view_reader import OnlineView
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.training.request_features import request_feature
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 MADE = "made of the request"
 _ROWS = 10_000
 _LATER = 2**61  # known after every commit that a row was read at
 
 
+@renamed("data_dir", "folder")
 def served_parity(
     project: Project,
     views: Sequence[str] = (),
     *,
     store: OnlineStore | str | None = None,
-    folder: str | Path | None = None,
+    data_dir: str | Path | None = None,
     rows: int = _ROWS,
     since: datetime | str | None = None,
     seed: int = 0,
+    resources: Resources | None = None,
 ) -> list[Parity]:
     """Compare what was served with what training computes of the same events, for every view of every model.
 
@@ -55,10 +61,11 @@ def served_parity(
         project: whose models.
         views: names of views; none is all of them, and request-time features.
         store: the online store that was read, or its URL; None is that of the settings. Its archive's last rows are still in it.
-        folder: where the served log and the archive of streams lie; None is headwater's home.
+        data_dir: where the serving log and the archive of streams lie; None is headwater's home.
         rows: how many rows of each model at most, all as likely.
         since: rows that asked from then on.
         seed: of the draw of rows.
+        resources: what the call may use: threads, progress.
 
     Raises:
         UsageError: a name that no view has.
@@ -68,18 +75,19 @@ def served_parity(
     for name in views:
         if name not in names:
             raise UsageError(f"project {project.name!r} has no view {name!r}; {nearest(name, names)}")
-    home = settings.home() if folder is None else Path(folder)
+    home = settings.home() if data_dir is None else Path(data_dir)
     by_view: dict[str, Parity] = {}
     nothing: list[DataError] = []
-    with opened_for(project.name, store, readonly=True) as mine:
-        for model in project.models:
+    with opened_for(project.name, store, readonly=True) as mine, (resources or DEFAULT_RESOURCES).shown() as used:
+        for number, model in enumerate(project.models):
+            used.say("comparing", number, len(project.models))
             try:
                 frame = _rows(model, home, rows, since, seed)
             except DataError as error:
                 nothing.append(error)
                 continue
             for level, level_rows in _by_level(frame):
-                for comparison in _compared(project, model, level, level_rows, views, mine, home):
+                for comparison in _compared(project, model, level, level_rows, views, _Place(mine, home, used)):
                     by_view[comparison.view] = _added(by_view[comparison.view], comparison) if comparison.view in by_view else comparison
     if len(nothing) == len(project.models):
         raise nothing[0]
@@ -101,25 +109,32 @@ def _by_level(frame: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
     return [(level, frame.filter(pl.col(LEVEL).eq_missing(level))) for level in levels]
 
 
-def _compared(
-    project: Project, model: Model, level: str | None, rows: pl.DataFrame, views: Sequence[str], store: OnlineStore, folder: Path
-) -> list[Parity]:
+def _compared(project: Project, model: Model, level: str | None, rows: pl.DataFrame, views: Sequence[str], place: _Place) -> list[Parity]:
     """What was served at a level; the names of its views end with it, as those that are stored for it do."""
     end = "" if level is None else f"@{level}"
     try:
-        service = project.arm(model.name, level).service
+        service = project.variant(model.name, level).service
     except UsageError:
-        at = rows.select(pl.col(AT).dt.epoch("us").max()).item()
+        at = clock.timestamp(rows.select(pl.col(AT).dt.epoch("us").max()).item())
         return [
             Parity(f"{model.name}{end}", rows.height, 0, at, at, 0, [], {"rows of a level that the project does not have": rows.height})
         ]
-    return [replace(comparison, view=f"{comparison.view}{end}") for comparison in _Served(service, rows, store, folder).compared(views)]
+    return [replace(comparison, view=f"{comparison.view}{end}") for comparison in _Served(service, rows, place).compared(views)]
 
 
 def _added(a: Parity, b: Parity) -> Parity:
     notes = Counter(a.notes) + Counter(b.notes)
     events = max(a.events, b.events)
-    return Parity(a.view, a.rows + b.rows, a.values + b.values, max(a.T, b.T), max(a.K, b.K), events, a.mismatches + b.mismatches, notes)
+    return Parity(a.view, a.rows + b.rows, a.values + b.values, max(a.T, b.T), max(a.K, b.K), events, [*a.mismatches, *b.mismatches], notes)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The store that was read, the folder of the archive, and what the comparison may use."""
+
+    store: OnlineStore
+    folder: Path
+    resources: Resources
 
 
 @dataclass
@@ -128,8 +143,7 @@ class _Served:
 
     service: FeatureService
     frame: pl.DataFrame
-    store: OnlineStore
-    folder: Path
+    place: _Place
     recomputed_values: dict[str, pl.Series] = field(default_factory=dict)
 
     def compared(self, names: Sequence[str]) -> Iterator[Parity]:
@@ -151,28 +165,29 @@ class _Served:
         notes["rows of another definition of the view"] += int((~same).sum())
         rows = rows.filter(same)
         if any(isinstance(f, FeatureRef) and not self._known(f.name) for f in map(view.request_key, view.keys)):
-            notes["rows whose key a third party said, which was not logged"] += rows.height
+            notes["rows whose key came from a third-party response that was not logged"] += rows.height
             rows = rows.clear()
         if stream:
             notes["rows without a commit"] += rows[f"{view.name}__sequence"].null_count()
             rows = rows.filter(pl.col(f"{view.name}__sequence").is_not_null())
         T, K = (rows[f"{view.name}__{name}"].dt.epoch("us").to_numpy() for name in "TK")
-        comparison = Parity(view.name, rows.height, 0, int(T.max(initial=0)), int(K.max(initial=0)), 0, [], notes)
+        last_T, last_K = (clock.timestamp(int(times.max(initial=0))) for times in (T, K))
+        comparison = Parity(view.name, rows.height, 0, last_T, last_K, 0, [], notes)
         for chain in _chains(rows[f"{view.name}__sequence"]) if stream else [_Chain(np.arange(rows.height), {}, K)]:
             if len(chain.rows):
                 comparison = _added(comparison, self._compare_chain(view, rows[chain.rows], T[chain.rows], chain))
         return replace(comparison, notes=+Counter(comparison.notes))
 
     def _compare_chain(self, view: FeatureView, rows: pl.DataFrame, T: I64, chain: _Chain) -> Parity:
-        offline = Offline(placed(self.store, view.root), self.store, self.folder)
+        offline = Offline(placed(self.place.store, view.root), self.place.store, self.place.folder, self.place.resources)
         events = offline.committed(chain.known) if chain.known else offline.history(int(T.min()), int(T.max()), int(chain.K.max()))
         requests = OfflineRequests(self._keys(view, rows), T, chain.K)
         features = self.service.needed[view.name]
-        recomputed = answer(view.root, features, events, requests)
+        recomputed = answer(view.root, features, events, requests, self.place.resources)
         mismatches: list[Mismatch] = []
         values = fallbacks = 0
-        for number, feature in enumerate(features):
-            name, theirs, offline_statuses = f"{view.name}__{feature.name}", recomputed[number], recomputed[len(features) + number]
+        for feature, theirs, offline_statuses in zip(features, recomputed.values, recomputed.statuses, strict=True):
+            name = f"{view.name}__{feature.name}"
             self._keep(name, rows, theirs)
             if status_name(name) not in rows.columns:
                 continue  # it only feeds another feature
@@ -181,7 +196,7 @@ class _Served:
             fallbacks += int((logged_statuses == "fallback").sum())
             values += int(there.sum())
             mine = _typed(rows[name], theirs)
-            alike = agree(feature, mine, theirs, lambda f=feature: sizes(view.root, f, events, requests))  # type: ignore[misc]
+            alike = agree(feature, mine, theirs, lambda f=feature: sizes(view.root, f, events, requests, self.place.resources))  # type: ignore[misc]
             same = (logged_statuses == offline_statuses.cast(pl.String)).fill_null(value=False).to_numpy()
             for row in np.flatnonzero(there & ~(alike & same)).tolist():
                 reason = (
@@ -190,7 +205,7 @@ class _Served:
                 keys = {**(requests.keys.row(row, named=True) if view.keys else {}), REQUEST: rows[REQUEST][row]}
                 mismatches.append(Mismatch(name, keys, mine[row], theirs[row], reason))
         notes = {"values that fell back": fallbacks} if fallbacks else {}
-        return Parity(view.name, 0, values, 0, 0, events.height, mismatches, notes)
+        return Parity(view.name, 0, values, clock.EPOCH, clock.EPOCH, events.height, mismatches, notes)
 
     def _keep(self, name: str, rows: pl.DataFrame, values: pl.Series) -> None:
         """Recomputed values, at their rows of the whole frame."""
@@ -205,7 +220,7 @@ class _Served:
         """The view's keys of each row, as the store takes them."""
         if not view.keys:
             return pl.DataFrame({"": pl.repeat(0, rows.height, eager=True)})
-        dtypes = OnlineView(view.root, self.store).state.dtypes
+        dtypes = OnlineView(view.root, self.place.store).state.dtypes
         key_columns = []
         for key in view.keys:
             filled = view.request_key(key)
@@ -240,11 +255,11 @@ class _Served:
         others = [ref.name for ref in self.service.refs if ref.view.third_party is not None and ref.name in self.frame.columns]
         notes = {
             "values of third parties, taken from the log": len(others) * self.frame.height,
-            "values made of what a third party said, which was not logged": (len(every) - len(functions)) * self.frame.height,
+            "values computed from a third-party response that was not logged": (len(every) - len(functions)) * self.frame.height,
         }
         if not every and not others:
             return None
-        at = self.frame.select(pl.col(AT).dt.epoch("us").max()).item()
+        at = clock.timestamp(self.frame.select(pl.col(AT).dt.epoch("us").max()).item())
         return Parity(MADE, self.frame.height, values, at, at, 0, mismatches, +Counter(notes))
 
     def _known(self, name: str) -> bool:
@@ -258,7 +273,7 @@ class _Served:
 
 @dataclass(frozen=True)
 class _Chain:
-    """Rows that were read at a chain of commits, each of which includes the one before: their positions, and K as places of commits.
+    """Rows that were read at successive commits: their positions, and K as positions of commits.
 
     known: for each partition the last commit of the last row, and the place of the first of the chain's commits that has an event.
     """

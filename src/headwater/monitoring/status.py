@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +14,12 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, settings
-from headwater.definitions.arm import Arm
+from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import StoredView, backtest_only, fingerprint, scoring_of, served, stored
+from headwater.definitions.served_views import StoredView, backtest_only, fingerprint, precomputed_of, served, stored
 from headwater.definitions.source import Source
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError, nearest
@@ -27,7 +29,8 @@ from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET
 from headwater.kernel.as_of import as_of
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed, placed_source, scoped
-from headwater.state.prediction_codec import read_scores
+from headwater.state.key_record import stored_sections
+from headwater.state.prediction_codec import read_precomputed
 from headwater.state.view_state import Progress, merged, misses, progresses, read_parts, read_state
 from headwater.state.window_reach import out_of_reach
 
@@ -57,21 +60,31 @@ class StreamStatus(Readable):
         return (now - self.known) / 1e6
 
 
+def _renamed(state: str) -> str:
+    warnings.warn("`stands` of a status is now `state`, and will be removed in the next release", DeprecationWarning, stacklevel=3)
+    return state
+
+
 @dataclass(frozen=True)
 class ViewStatus(Readable):
-    """A view: its freshness, how it stands, how old its values are.
+    """A view: its freshness, its state, how old its values are.
 
-    stands: "current", "stale", "ahead" of the clock, "incomplete", "filling", "absent", "approximate" or "not stored".
+    state: "current", "stale", "ahead" of the clock, "incomplete", "filling", "absent", "approximate" or "not stored".
     age: seconds, None where there is nothing. T: of a batch view the cut that is read, microseconds. keys, bytes: stored.
     """
 
     view: str
     freshness: str
-    stands: str
+    state: str
     age: float | None
     T: int | None
     keys: int
     bytes: int
+
+    @property
+    def stands(self) -> str:
+        """Deprecated: use `state`. It will be removed in the next release."""
+        return _renamed(self.state)
 
 
 @dataclass(frozen=True)
@@ -87,12 +100,17 @@ class PredictionStatus(Readable):
     by: list[str]
     freshness: str
     otherwise: str
-    stands: str
+    state: str
     age: float | None
     T: int | None
     published_at: int | None
     keys: int
     version: str
+
+    @property
+    def stands(self) -> str:
+        """Deprecated: use `state`. It will be removed in the next release."""
+        return _renamed(self.state)
 
 
 @dataclass(frozen=True)
@@ -110,15 +128,16 @@ class Status(Readable):
         return cast("dict[str, object]", msgspec.to_builtins(self))
 
 
+@renamed("data_dir", "folder")
 def status(
-    project: Project, *, store: OnlineStore | str | None = None, folder: str | Path | None = None, at: datetime | str | None = None
+    project: Project, *, store: OnlineStore | str | None = None, data_dir: str | Path | None = None, at: datetime | str | None = None
 ) -> Status:
     """How the streams and views of a project stand in its online store.
 
     Args:
         project: whose.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        folder: where ingestion keeps the archive; None is headwater's home.
+        data_dir: where ingestion keeps the archive; None is headwater's home.
         at: the moment to judge ages by, tz-aware, or ISO 8601 with an offset; None is now.
 
     Raises:
@@ -131,16 +150,20 @@ def status(
     ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
     ...     for at in ("2024-05-01T12:30Z", "2024-05-01T13:30Z"):
     ...         (view,) = hw.status(project, store=store, at=at).views
-    ...         print(view.view, view.stands, view.age, view.keys)
+    ...         print(view.view, view.state, view.age, view.keys)
     user current 1800.0 2
     user stale 5400.0 2
     """
     t = clock.now_micros() if at is None else parse_timestamp(at, "at")
-    home = settings.home() if folder is None else Path(folder)
+    home = settings.home() if data_dir is None else Path(data_dir)
     with opened_for(project.name, store, readonly=True) as mine:
         streams = [s for source in project.sources for s in _streams(mine, source, home)]
-        ahead = [_predictions(mine, arm, t) for arm in served(project) if arm.scoring is not None and backtest_only(arm) is None]
-        return Status(t, mine.size(), streams, [_view(mine, stored_view, t) for stored_view in stored(project)], ahead)
+        predictions = [
+            _predictions(mine, variant, t)
+            for variant in served(project)
+            if variant.precomputed is not None and backtest_only(variant) is None
+        ]
+        return Status(t, mine.size(), streams, [_view(mine, stored_view, t) for stored_view in stored(project)], predictions)
 
 
 def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:
@@ -168,23 +191,23 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
 def _view(store: OnlineStore, stored_view: StoredView, t: int) -> ViewStatus:
     view = placed(store, stored_view.view)
     keys, size, last = 0, 0, b""
-    for record_key, record in store.scan(keyspace.records(view.tiles_fingerprint)):
+    for record_key, record in stored_sections(store, view):
         key = record_key[:-1] if view.freshness.scheduled else record_key  # a batch view has up to two records a key
         keys, size, last = keys + (key != last), size + len(record), key
-    stands, age, T = _standing(store, view, t)
-    return ViewStatus(stored_view.name, str(view.freshness), stands, age, T, keys, size)
+    state, age, T = _standing(store, view, t)
+    return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size)
 
 
-def _predictions(store: OnlineStore, arm: Arm, t: int) -> PredictionStatus:
-    scoring = scoring_of(arm)
-    held = read_scores(store, fingerprint(arm, store.namespace))
-    (due,), (_,) = as_of(scoring.freshness, np.array([t]))
+def _predictions(store: OnlineStore, variant: ModelVariant, t: int) -> PredictionStatus:
+    precomputed = precomputed_of(variant)
+    held = read_precomputed(store, fingerprint(variant, store.namespace))
+    (due,), (_,) = as_of(precomputed.freshness, np.array([t]))
     cut = None if held is None else held.cut(int(due))
-    description = (arm.model.name, arm.name, list(scoring.keys), str(scoring.freshness), scoring.otherwise)
+    description = (variant.model.name, variant.name, list(precomputed.keys), str(precomputed.freshness), precomputed.otherwise)
     if cut is None:
         return PredictionStatus(*description, "absent", None, None, None, 0, "")
-    stands = "ahead" if due < cut.T else "stale" if due > cut.T else "current"
-    return PredictionStatus(*description, stands, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version)
+    state = "ahead" if due < cut.T else "stale" if due > cut.T else "current"
+    return PredictionStatus(*description, state, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version)
 
 
 def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:

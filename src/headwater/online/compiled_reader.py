@@ -1,394 +1,352 @@
-"""Reads of a feature service without frames: plain values in, plain values out, made by compiled loops in one call for all views."""
+"""The one read of an online store: the features of several views for one key or many, in one call of the store.
+
+A feature is computed by compiled loops over the words of its records (`state.read_kernels`); that of a plugin's function without a `read`
+in `aggregations.table`, by the general evaluation of records (`ViewTiles.values`). Keys that rows share are read once.
+"""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from headwater import clock
-from headwater.definitions.feature_view import FeatureRef, FeatureView
-from headwater.errors import DataError, StoreError, nearest
-from headwater.events.keys import check_types
 from headwater.kernel.arrays import I64
-from headwater.online.read_versions import FALLBACK, REFRESH, ReadVersion, VersionReader, falls_back
-from headwater.online_stores import OnlineStore, keyspace
-from headwater.state import read_plan, tile_kernels
+from headwater.online.read_layout import ReadLayout, Records, ViewPart
+from headwater.online.read_versions import FALLBACK, REFRESH, ReadVersion, falls_back
+from headwater.online_stores import OnlineStore
+from headwater.online_stores.formats import check_still
+from headwater.state import key_record, read_plan
+from headwater.state.answer_words import AnswerWords, WordLayout, by_key
 from headwater.state.read_kernels import answer, answer_one
-from headwater.state.view_tiles import ViewTiles, key_bytes
+from headwater.state.read_values import items_of
+from headwater.state.record_layout import string_at
 
-Encode = Callable[[Sequence[object]], Sequence[bytes | None]]
 U8 = NDArray[np.uint8]
+Evaluated = tuple[int, list[object], bytes]
+"""A feature that no loop computes: its place among the reader's names, values and statuses."""
+_Answer = tuple[read_plan.ReadPlan, bytearray, I64, int, list[Evaluated], list[ReadVersion]]
+_WORD = np.dtype(np.int64)
+_NEW_TUPLE = tuple.__new__
+_NO_BYTES = bytearray()  # what it joins can be written to
+_NONE_EQUAL = np.empty((0, 0), np.int64)
+_FEW = 6  # requests up to which it takes less to compute each by itself
+_PATTERNS = 1000  # of nulls that are kept
+_REPEATED = 0.8  # keys are read once each where so many are distinct, or fewer
 
 
-class UnusualKeyError(Exception):
-    """A key that only the general way knows what to do with."""
+class _MadeOfWords:
+    words: AnswerWords | None = None
+
+    def of(self, words: AnswerWords | None) -> Self:
+        """The same, made of some words."""
+        self.words = words
+        return self
 
 
-class FeatureVectors(NamedTuple):
-    """Features of n keys.
-
-    values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, indices into
-    `events.statuses.STATUSES`. read_versions: the read version of each view's values.
-    """
-
+class _ManyFeatures(NamedTuple):
     values: list[list[object]]
     statuses: list[bytes]
     read_versions: list[ReadVersion]
 
 
-class FeatureVector(NamedTuple):
-    """Features of one key: as `FeatureVectors`, without the lists."""
-
+class _OneFeatures(NamedTuple):
     values: list[object]
     statuses: bytes
     read_versions: list[ReadVersion]
 
 
-@dataclass(frozen=True)
-class CompiledView:
-    """A view that the compiled loops can read: its versions, record layout, requested features, and key encoding."""
+class FeatureVectors(_MadeOfWords, _ManyFeatures):
+    """Features of n keys: a tuple of `values`, `statuses` and `read_versions`.
 
-    view: FeatureView
-    version_reader: VersionReader
-    tiles: ViewTiles
-    features: tuple[read_plan.CompiledFeature, ...]
-    encode: tuple[Encode, ...]
-
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the request that hold its keys."""
-        return tuple(str(self.view.request_key(key)) for key in self.view.keys)
-
-    def keys(self, request: Mapping[str, Sequence[object]], count: int) -> Sequence[bytes | None]:
-        """The bytes of each key, as `state.view_tiles.key_bytes`; None for one that is null.
-
-        Raises:
-            UnusualKeyError: a key of another type than the view's.
-        """
-        if len(self.encode) == 1:
-            return self.encode[0](request[self.columns[0]])
-        columns = [encode(request[name]) for encode, name in zip(self.encode, self.columns, strict=True)]
-        return [_joined(values) for values in zip(*columns, strict=True)] if columns else [b""] * count
-
-
-def part_of(view: FeatureView, version_reader: VersionReader, tiles: ViewTiles, names: Sequence[str]) -> CompiledView | None:
-    """The view as loops read it, its features of these names; None where only the general way can."""
-    compiled = read_plan.made_of(tiles, names)
-    encode = [_ENCODE.get(tiles.schema[key]) for key in view.keys]
-    if compiled is None or None in encode or any(isinstance(view.request_key(key), FeatureRef) for key in view.keys):
-        return None
-    return CompiledView(view, version_reader, tiles, compiled, tuple(encode))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where a read finds each key; valid until partitions are looked up again.
-
-    version_keys: all keys of versions to read. groups: of views that share these, their reader and the positions of their keys.
-    group: of each view. begins, ends: what its records' keys begin with, and end with. keys: of each view with one column of
-    keys, what goes before, how a value becomes bytes, and the column.
+    values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, indices into
+    `events.statuses.STATUSES`. read_versions: the read version of each view's values. words: what the loops computed, for the serving log;
+    None where that was reordered since.
     """
 
-    version_keys: list[bytes]
-    groups: list[tuple[VersionReader, int, int]]
-    group: list[int]
-    begins: list[bytes]
-    ends: list[Sequence[bytes]]
-    keys: list[tuple[bytes, Callable[[object], bytes], str]]
 
-    @cached_property
-    def plain(self) -> bool:
-        """Whether every key has one record in each view, without an ending."""
-        return all(list(ends) == [b""] for ends in self.ends)
-
-    @cached_property
-    def single(self) -> bool:
-        """Whether besides it is of one column."""
-        return self.plain and len(self.keys) == len(self.begins)
-
-    def regroup(self, views: Sequence[VersionReader]) -> None:
-        """Recompute the groups: read versions may have come to differ between views that read the same keys."""
-        spans = [self.groups[group][1:] for group in self.group]
-        known: dict[object, int] = {}
-        self.groups.clear()
-        for view, (version_reader, span) in enumerate(zip(views, spans, strict=True)):
-            self.group[view] = known.setdefault((version_reader.like, span), len(known))
-            if self.group[view] == len(self.groups):
-                self.groups.append((version_reader, *span))
+class FeatureVector(_MadeOfWords, _OneFeatures):
+    """Features of one key: as `FeatureVectors`, without the lists."""
 
 
 class CompiledReader:
     """Views that are read together, in one call; made once for many reads. `names`: of all features, in the order of the answers."""
 
-    def __init__(self, store: OnlineStore, views: Sequence[CompiledView], names: Sequence[str]) -> None:
-        self.store, self.views, self.names = store, views, names
-        at = {
-            f"{compiled_view.view.name}__{compiled.feature.name}": (v, n)
-            for v, compiled_view in enumerate(views)
-            for n, compiled in enumerate(compiled_view.features)
-        }
-        self._order = [at[name] for name in names]
-        self._plans: dict[tuple[int, ...], read_plan.ReadPlan] = {}
-        self._may_fall_back = any(compiled_view.view.on_stale != "previous" for compiled_view in views)
-        self._known: tuple[float, _Layout] | None = None
-        self._lacking: tuple[list[bytes | None], list[bool]] = [], []
+    def __init__(self, store: OnlineStore, parts: Sequence[ViewPart], names: Sequence[str]) -> None:
+        self.store, self.parts, self.names = store, parts, tuple(names)
+        at = {f"{part.view.name}__{part.view.outputs[n].name}": (v, n) for v, part in enumerate(parts) for n in part.wanted}
+        places = [at[name] for name in names]
+        self._loops = [v for v, part in enumerate(parts) if part.compiled or not part.wanted]
+        self._compiled = [position for position, (v, n) in enumerate(places) if n in parts[v].compiled]
+        self._order = [places[position] for position in self._compiled]
+        self._general = [
+            (v, others)
+            for v, part in enumerate(parts)
+            if (others := [(position, n) for position, (w, n) in enumerate(places) if w == v and n not in part.compiled])
+        ]
+        alike = [tuple((key.column, key.dtype) for key in part.keys.columns) for part in parts]
+        self._groups = [alike.index(own) for own in alike]  # of each view the first one that is looked up by the same keys
+        self._encoders = [parts[v].keys for v in sorted(set(self._groups))]
+        self._encode = [keys.of_request for keys in self._encoders]
+        self._groups = [sorted(set(self._groups)).index(v) for v in self._groups]
+        where = [(part.tiles.view.record_group, group) for part, group in zip(parts, self._groups, strict=True)]
+        self._places = [list(dict.fromkeys(where)).index(own) for own in where]  # of each view, where its records are
+        self._plans: dict[tuple[tuple[int, ...], tuple[int, ...]], read_plan.ReadPlan] = {}
+        self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
+        self._known: ReadLayout | None = None
+        self._until = 0.0  # when partitions are to be looked up again
+        self._null_places: dict[bytes, list[int]] = {}  # positions of nulls by null bytes: requests mostly have the same nulls
 
-    def read(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> FeatureVectors:
+    @cached_property
+    def columns(self) -> Sequence[str]:
+        """The columns of a request that hold keys."""
+        return list(dict.fromkeys(column.column for part in self.parts for column in part.keys.columns))
+
+    def read(self, request: Mapping[str, Sequence[object] | pl.Series], count: int, t: int) -> FeatureVectors:
         """The features of `count` keys, asked for at t.
 
         Raises:
-            UnusualKeyError: a key of another type than a view's.
-            StoreError: a view that is not whole in the store.
+            DataError: a key of another type than a view's.
+            StoreError: a view that is not whole in the store, or a store that a newer version migrates.
+            StaleError, IncompleteError: see `read_versions.falls_back`.
         """
-        if not self.views:
+        if not self.parts:
             return FeatureVectors([], [], [])
-        plan, out, nulls, read_versions = self._answer(*self._fetch(request, count), count, t)
-        words, status_codes, gone = _cut(plan, out, count)
-        floats = words.view(np.float64)
-        columns: list[list[object]] = [(floats if real else words)[index].tolist() for index, real in enumerate(plan.reals)]
-        for index, meant in plan.meant:
-            columns[index] = [v if null else meant(v) for v, null in zip(columns[index], gone[index].tolist(), strict=True)]
-        if nulls:
-            places, rows = np.nonzero(gone)
-            for index, row in zip(places.tolist(), rows.tolist(), strict=True):
-                columns[index][row] = None
-        return FeatureVectors(columns, [row.tobytes() for row in status_codes], read_versions)
+        keys = [keys.many(request, count) for keys in self._encoders]
+        if count > 1 and any(len(set(own)) <= _REPEATED * count for own in keys):
+            numbers: list[dict[bytes | None, int]] = [{} for _ in keys]
+            equal = [[number.setdefault(key, len(number)) for key in own] for number, own in zip(numbers, keys, strict=True)]
+            return self._lists([list(number) for number in numbers], count, np.array(equal), t)
+        return self._lists(keys, count, _NONE_EQUAL, t)
 
     def one(self, request: Mapping[str, object], t: int) -> FeatureVector:
-        """As `read`, of one key, which is not null."""
-        if not self.views:
+        """As `read`, of one key; a column that the request lacks is a KeyError."""
+        if not self.parts:
             return FeatureVector([], b"", [])
         layout = self._layout()
-        if layout.single:
-            stored = self.store.get(layout.version_keys + [begin + encode(request[name]) for begin, encode, name in layout.keys])
-        else:
-            layout, stored = self._fetch({name: (value,) for name, value in request.items()}, 1)
-        plan, out, nulls, read_versions = self._answer(layout, stored, 1, t)
-        *values, statuses, gone = plan.unpack(out)
-        null = cast("bytes", gone)
-        for index, meant in plan.meant:
-            if not null[index]:
-                values[index] = meant(values[index])
-        index = -1
-        for _ in range(nulls):
-            index = null.index(1, index + 1)
-            values[index] = None
-        return FeatureVector(values, cast("bytes", statuses), read_versions)
+        return self._of_one(layout, self.store.get(layout.wanted_of_one([encode(request) for encode in self._encode])), t)
 
-    def _fetch(self, request: Mapping[str, Sequence[object]], count: int) -> tuple[_Layout, list[bytes | None]]:
-        """What the store holds for some keys, and where it is."""
-        layout = self._layout()
-        wanted = layout.version_keys.copy()
-        for compiled_view, begin, ends in zip(self.views, layout.begins, layout.ends, strict=True):
-            keys = compiled_view.keys(request, count)
-            if None in keys or not layout.plain:
-                wanted += [keyspace.NOWHERE if key is None else begin + key + end for key in keys for end in ends]
-            else:
-                wanted += [begin + key for key in keys]  # type: ignore[operator]
-        return layout, self.store.get(wanted)
-
-    def _answer(
-        self, layout: _Layout, stored: Sequence[bytes | None], count: int, t: int
-    ) -> tuple[read_plan.ReadPlan, I64, int, list[ReadVersion]]:
-        """The words of the answers (see `answer`), and how many are null."""
-        if stored[: len(layout.version_keys)] != self._lacking[0]:
-            self._lacking = self._lacks(layout, stored)
-        lacking = self._lacking[1]
-        grouped = [version_reader.read_version(stored[a:b], t) for version_reader, a, b in layout.groups]
-        read_versions = [grouped[group] for group in layout.group]
-        if lacking:
-            pairs = zip(read_versions, lacking, strict=True)
-            read_versions = [version._replace(incomplete=version.incomplete or lacks) for version, lacks in pairs]
-        if layout.plain:
-            records, plan = stored[len(layout.version_keys) :], self._plain
-        else:
-            records, plan = self._chosen(stored, layout, read_versions, count)
+    def _of_one(self, layout: ReadLayout, stored: Records, t: int) -> FeatureVector:
+        """The features of one key, of what the store holds of it: as `_answer`, in few calls, which take as long as the loops."""
+        if self._general:
+            return self._first(self._vectors(self._answer(layout, stored, 1, _NONE_EQUAL, t), 1))
+        read_versions, grouped, times = layout.read_versions(stored, t)
+        plan, records = layout.plan or self._planned(layout), stored[layout.heads :]
         if None in records:
-            records = [record or tile_kernels.NONE for record in records]
-        data = b"".join([plan.times(*[read_version[0] for read_version in read_versions]), *records])  # type: ignore[list-item]
-        out = np.empty(plan.room(count), np.int64)
-        words = np.frombuffer(data, np.int64)
-        nulls = answer_one(words, plan.words, out) if count == 1 else answer(words, plan.words, count, out)
+            records = [record or key_record.EMPTY for record in records]
+        data = _NO_BYTES.join((plan.times(*times), plan.before, *records))  # type: ignore[arg-type]
+        out = np.empty(plan.one or plan.room(1, len(data) // 8), _WORD)
+        nulls = answer_one(np.frombuffer(data, _WORD), plan.words, out, plan.variable)
         if nulls < 0:
-            raise StoreError(f"the store holds a record of a format that this version does not read; it reads {tile_kernels.FORMAT}")
-        if lacking or any(read_version[4] or (read_version[3] and self._may_fall_back) for read_version in grouped):
+            raise key_record.other_format()
+        if layout.lacking or self._falls_back(grouped):
+            nulls = self._fall_back(plan, out, 1, read_versions)
+        *values, statuses, null = plan.unpack(out)
+        if plan.converted:
+            self._convert(plan, data, out, values, null)
+        if nulls:
+            for position in self._null_places.get(null) or self._places_of(null):
+                values[position] = None
+        vector = _NEW_TUPLE(FeatureVector, (values, statuses, read_versions))  # half as long as `FeatureVector(...)`
+        vector.words = self._word_layout, out
+        return vector
+
+    def _falls_back(self, grouped: Sequence[ReadVersion]) -> bool:
+        """Whether `_fall_back` has anything to look at."""
+        for version in grouped:  # noqa: SIM110 (a generator takes longer)
+            if version[4] or (version[3] and self._may_fall_back):
+                return True
+        return False
+
+    def _places_of(self, null: bytes) -> list[int]:
+        """The positions of nulls, kept for the next read."""
+        if len(self._null_places) >= _PATTERNS:
+            self._null_places = {}
+        positions = self._null_places[null] = [position for position, is_null in enumerate(null) if is_null]
+        return positions
+
+    @staticmethod
+    def _convert(plan: read_plan.ReadPlan, data: bytearray, out: I64, values: list[object], null: bytes) -> None:
+        """Replace the words of one key's values that are no numbers by the user's values."""
+        for position, meant in plan.meant:
+            if not null[position]:
+                values[position] = meant(values[position])
+        for position in plan.texts:
+            if not null[position]:
+                values[position] = string_at(data, values[position])  # type: ignore[arg-type]
+        present = [(position, listed) for position, listed in plan.lists if not null[position]]
+        if present:
+            items = items_of(out[plan.items_at(1) :], [cast("int", values[position]) for position, _ in present], data)
+            for position, listed in present:
+                values[position] = listed(items, cast("int", values[position]))
+
+    def each(self, requests: Sequence[Mapping[str, object]], t: int) -> Sequence[FeatureVector]:
+        """As `one`, of several requests."""
+        count = len(requests)
+        if 0 < count <= _FEW and self.parts:
+            layout = self._layout()
+            first, *others = [layout.wanted_of_one([encode(request) for encode in self._encode]) for request in requests]
+            heads, each = len(layout.version_keys), len(first) - len(layout.version_keys)
+            stored = self.store.get([*first, *(key for keys in others for key in keys[heads:])])
+            versions = stored[:heads]
+            return [self._of_one(layout, versions + stored[at : at + each], t) for at in range(heads, heads + count * each, each)]
+        read = self.read({name: [request[name] for request in requests] for name in self.columns}, count, t)
+        if not self.names:
+            return [FeatureVector([], b"", read.read_versions)] * count
+        width = len(self.names)
+        codes = np.frombuffer(b"".join(read.statuses), np.uint8).reshape(width, count).T.tobytes()
+        words = by_key(read.words, count)
+        return [
+            FeatureVector(list(row), codes[n * width : (n + 1) * width], read.read_versions).of(own)
+            for n, (row, own) in enumerate(zip(zip(*read.values, strict=True), words, strict=True))
+        ]
+
+    @staticmethod
+    def _first(read: FeatureVectors) -> FeatureVector:
+        """The features of the first key."""
+        return FeatureVector([column[0] for column in read.values], b"".join(codes[:1] for codes in read.statuses), read.read_versions).of(
+            read.words
+        )
+
+    def _lists(self, keys: Sequence[Sequence[bytes | None]], count: int, equal: I64, t: int) -> FeatureVectors:
+        layout = self._layout()
+        return self._vectors(self._answer(layout, self.store.get(layout.wanted(keys)), count, equal, t), count)
+
+    def _vectors(self, answer: _Answer, count: int) -> FeatureVectors:
+        """The words of an answer as values."""
+        plan, data, out, nulls, general, read_versions = answer
+        words, status_codes, gone = _cut(plan, out, count)
+        flat = cast("list[object]", words.view(np.float64).ravel().tolist())
+        for index, column in zip(plan.others, words[plan.others].tolist(), strict=True):
+            flat[index * count : (index + 1) * count] = column
+        if nulls:
+            for place in np.flatnonzero(gone).tolist():
+                flat[place] = None
+        columns: list[list[object]] = [flat[index * count : (index + 1) * count] for index in range(len(plan.kinds))]
+        for index, meant in plan.meant:
+            columns[index] = [v if null else meant(v) for v, null in zip(columns[index], gone[index].tolist(), strict=True)]
+        for index in plan.texts:
+            pairs = zip(columns[index], gone[index].tolist(), strict=True)
+            columns[index] = [None if null else string_at(data, span) for span, null in pairs]  # type: ignore[arg-type]
+        spans = words[[index for index, _ in plan.lists]][gone[[index for index, _ in plan.lists]] == 0].tolist() if plan.lists else []
+        items = items_of(out[plan.items_at(count) :], spans, data)
+        for index, listed in plan.lists:
+            pairs = zip(columns[index], gone[index].tolist(), strict=True)
+            columns[index] = [None if null else listed(items, cast("int", span)) for span, null in pairs]
+        codes_of = status_codes.tobytes()
+        statuses = [codes_of[index * count : (index + 1) * count] for index in range(len(plan.kinds))]
+        if not general:
+            return FeatureVectors(columns, statuses, read_versions).of((self._word_layout, out))
+        every = dict(zip(self._compiled, zip(columns, statuses, strict=True), strict=True))
+        every |= {position: (column, codes) for position, column, codes in general}
+        in_order = [every[position] for position in range(len(self.names))]
+        return FeatureVectors([column for column, _ in in_order], [codes for _, codes in in_order], read_versions).of(
+            (self._word_layout, out)
+        )
+
+    def _answer(self, layout: ReadLayout, stored: Records, count: int, equal: I64, t: int) -> _Answer:
+        """The bytes of the records; the words of what loops computed (see `state.read_kernels.answer`), how many are null; the other
+        features; the read versions.
+        """
+        read_versions, grouped, times = layout.read_versions(stored, t)
+        records = stored[layout.heads :]
+        general: list[Evaluated] = []
+        if self._general:
+            by_place = layout.by_place(
+                records, [int(own.max(initial=-1)) + 1 for own in equal] if len(equal) else [count] * len(self._encoders)
+            )
+            read = dict.fromkeys(self._places[view] for view in self._loops)
+            records = [record for place in read for record in by_place[place]]
+            general = self._evaluated(by_place, read_versions, count, equal)
+        plan = layout.plan or self._planned(layout)
+        if None in records:
+            records = [record or key_record.EMPTY for record in records]
+        data = _NO_BYTES.join((plan.times(*times), plan.before, *records))  # type: ignore[arg-type]
+        out = np.empty(plan.room(count, len(data) // 8), _WORD)
+        nulls = answer(np.frombuffer(data, _WORD), plan.words, count, equal, out, plan.variable)
+        if nulls < 0:
+            raise key_record.other_format()
+        if layout.lacking or self._falls_back(grouped):
             nulls = self._fall_back(plan, out, count, read_versions)
-        return plan, out, nulls, read_versions
+        return plan, data, out, nulls, general, read_versions
 
-    def _lacks(self, layout: _Layout, stored: Sequence[bytes | None]) -> tuple[list[bytes | None], list[bool]]:
-        """The values of the version keys, and which views miss a commit by them; empty where none does."""
-        spans = [layout.groups[group][1:] for group in layout.group]
-        lacking = [compiled_view.version_reader.lacks(stored[a:b]) for compiled_view, (a, b) in zip(self.views, spans, strict=True)]
-        layout.regroup([compiled_view.version_reader for compiled_view in self.views])
-        return list(stored[: len(layout.version_keys)]), lacking if any(lacking) else []
-
-    def _chosen(
-        self, stored: Sequence[bytes | None], layout: _Layout, read_versions: Sequence[ReadVersion], count: int
-    ) -> tuple[Sequence[bytes | None], read_plan.ReadPlan]:
-        """The records that count, where that is to be chosen, and the plan for as many of each key."""
-        at = len(layout.version_keys)
-        records: list[bytes | None] = []
-        sizes = []
-        for compiled_view, ends, read_version in zip(self.views, layout.ends, read_versions, strict=True):
-            chosen = compiled_view.version_reader.chosen(stored[at : at + count * len(ends)], read_version)
-            at += count * len(ends)
-            records += chosen
-            sizes.append(len(chosen) // max(count, 1))
-        return records, self._planned(tuple(sizes))
+    def _evaluated(self, by_place: Sequence[Records], read_versions: Sequence[ReadVersion], count: int, equal: I64) -> list[Evaluated]:
+        """The features that no loop computes, by place: values and statuses."""
+        general = []
+        for view, others in self._general:
+            part, read_version = self.parts[view], read_versions[view]
+            if falls_back(part.view, read_version) or not count:
+                general += [(position, cast("list[object]", [None] * count), bytes([FALLBACK]) * count) for position, _ in others]
+                continue
+            rows = equal[self._groups[view]].tolist() if len(equal) else list(range(count))
+            keys = max(rows) + 1
+            chosen = part.version_reader.chosen(by_place[self._places[view]], read_version)
+            records = key_record.sections([record or b"" for record in chosen], part.tiles.view.tiles_fingerprint)
+            each = len(records) // keys
+            split = [records[at : at + each] for at in range(0, len(records), each)] if each else [[]] * keys
+            known = part.view.freshness.known_by(read_version.T, read_version.K)
+            values, statuses = part.tiles.values(split, np.full(keys, read_version.T), np.full(keys, known))
+            for position, n in others:
+                codes = statuses[n].to_physical().cast(pl.UInt8).to_numpy()[rows].tobytes()
+                general.append((position, values[n].gather(rows).to_list(), codes))
+        return general
 
     def _fall_back(self, plan: read_plan.ReadPlan, out: I64, count: int, read_versions: Sequence[ReadVersion]) -> int:
         """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
         _, status_codes, gone = _cut(plan, out, count)
-        old = [
-            (read_version.stale or read_version.incomplete) and falls_back(compiled_view.view, read_version)
-            for compiled_view, read_version in zip(self.views, read_versions, strict=True)
-        ]
+        old = [falls_back(part.view, read_version) for part, read_version in zip(self.parts, read_versions, strict=True)]
         places = [old[view] for view, _ in self._order]
         status_codes[places], gone[places] = FALLBACK, 1
         return int(gone.sum())
 
-    def _layout(self) -> _Layout:
-        now = clock.stopwatch()
-        if self._known is not None and now - self._known[0] < REFRESH:
-            return self._known[1]
-        layout = _Layout([], [], [], [], [], [])
-        self._lacking = [], []
-        known: dict[object, int] = {}
-        for compiled_view in self.views:
-            version_keys, ends = compiled_view.version_reader.look()
-            if compiled_view.version_reader.like not in known:
-                known[compiled_view.version_reader.like] = len(layout.groups)
-                layout.groups.append((compiled_view.version_reader, len(layout.version_keys), len(layout.version_keys) + len(version_keys)))
-                layout.version_keys.extend(version_keys)
-            layout.group.append(known[compiled_view.version_reader.like])
-            layout.begins.append(keyspace.records(compiled_view.view.tiles_fingerprint))
-            layout.ends.append(ends)
-            if len(compiled_view.columns) == 1:
-                layout.keys.append((layout.begins[-1], _ENCODE_ONE[compiled_view.encode[0]], compiled_view.columns[0]))
-        self._known = now, layout
-        return layout
+    def _layout(self) -> ReadLayout:
+        """The layout of a read, which is looked up again every REFRESH seconds.
+
+        Raises:
+            StoreError: a newer version has migrated the store; within REFRESH seconds of that.
+        """
+        if clock.stopwatch() >= self._until or self._known is None:
+            check_still(self.store)
+            self._known = ReadLayout(self.parts, self._groups, self._places)
+            self._until = clock.stopwatch() + REFRESH
+        return self._known
 
     @cached_property
-    def _plain(self) -> read_plan.ReadPlan:
-        """The plan for one record of each key in each view."""
-        return self._planned((1,) * len(self.views))
+    def _word_layout(self) -> WordLayout:
+        """The words of every answer."""
+        features = [self.parts[v].compiled[n] for v, n in self._order]
+        return WordLayout([self.names[position] for position in self._compiled], [feature.meaning for feature in features])
 
-    def _planned(self, sizes: tuple[int, ...]) -> read_plan.ReadPlan:
-        known = self._plans.get(sizes)
-        if known is None:
-            known = read_plan.plan(
-                [(compiled_view.tiles, compiled_view.features, n) for compiled_view, n in zip(self.views, sizes, strict=True)], self._order
-            )
-            self._plans[sizes] = known
-        return known
+    def _planned(self, layout: ReadLayout) -> read_plan.ReadPlan:
+        """The plan for a layout, which keeps it."""
+        like = layout.sizes, layout.versions
+        if like not in self._plans:
+            places = [self._places[v] for v in self._loops]
+            views = [
+                read_plan.PlannedView(
+                    part.tiles,
+                    part.compiled,
+                    layout.sizes[place],
+                    part.view.freshness.scheduled,
+                    self._groups[v],
+                    layout.versions[v],
+                    places.index(place),
+                )
+                for v, part, place in ((v, self.parts[v], self._places[v]) for v in self._loops)
+            ]
+            self._plans[like] = read_plan.plan(views, len(layout.cuts), [(self._loops.index(v), n) for v, n in self._order])
+        layout.plan = self._plans[like]
+        return layout.plan
 
 
 def _cut(plan: read_plan.ReadPlan, out: I64, count: int) -> tuple[I64, U8, U8]:
     """The answers' values, statuses, and which are null; all (features, keys)."""
-    size = len(plan.reals) * count
+    shape = len(plan.kinds), count
+    size = shape[0] * count
     tail = out[size:].view(np.uint8)
     words, status_codes, gone = out[:size], tail[:size], tail[size : 2 * size]
-    return words.reshape(-1, count), status_codes.reshape(-1, count), gone.reshape(-1, count)
-
-
-def _joined(values: Sequence[bytes | None]) -> bytes | None:
-    """One key of several columns."""
-    if None in values:
-        return None
-    columns = cast("Sequence[bytes]", values)
-    return b"".join([*(len(column).to_bytes(4, "big") + column for column in columns[:-1]), columns[-1]])
-
-
-def _whole(values: Sequence[object]) -> Sequence[bytes | None]:
-    try:
-        kinds = set(map(type, values))
-        if kinds == {int}:
-            data = struct.pack(f">{len(values)}q", *values)
-            return [data[i : i + 8] for i in range(0, len(data), 8)]
-        if kinds <= {int, type(None)}:
-            return [None if value is None else _PACK(value) for value in values]
-    except struct.error as error:
-        raise UnusualKeyError from error
-    raise UnusualKeyError
-
-
-def _text(values: Sequence[object]) -> Sequence[bytes | None]:
-    if not set(map(type, values)) <= {str, type(None)}:
-        raise UnusualKeyError
-    keys = [None if value is None else cast("str", value).encode() for value in values]
-    if max((len(key) for key in keys if key is not None), default=0) > _LONG:
-        raise UnusualKeyError
-    return keys
-
-
-def _one_whole(value: object) -> bytes:
-    if type(value) is not int:
-        raise UnusualKeyError
-    try:
-        return _PACK(value)
-    except struct.error as error:
-        raise UnusualKeyError from error
-
-
-def _one_text(value: object) -> bytes:
-    if type(value) is not str or len(value) > _LONG // 4:
-        raise UnusualKeyError
-    return value.encode()
-
-
-_PACK = struct.Struct(">q").pack
-_LONG = 100  # bytes of a text; longer keys stand in the store by their hash
-_ENCODE: Mapping[pl.DataType, Encode] = {pl.Int64(): _whole, pl.String(): _text}
-_ENCODE_ONE: Mapping[Encode, Callable[[object], bytes]] = {_whole: _one_whole, _text: _one_text}
-
-
-class KeyEncoder:
-    """Key columns encoded as record keys: integers and strings directly, other types by frames.
-
-    Raises:
-        DataError: keys of a type that cannot be those.
-    """
-
-    def __init__(self, dtypes: Mapping[str, pl.DataType], owner: str) -> None:
-        self._dtypes, self._owner = dtypes, owner
-        encode = [_ENCODE.get(dtype) for dtype in dtypes.values()]
-        self._encode = None if None in encode else cast("list[Encode]", encode)
-        self._encode_one = _ENCODE_ONE[self._encode[0]] if self._encode is not None and len(self._encode) == 1 else None
-        self._name = next(iter(dtypes))
-
-    def one(self, request: Mapping[str, object]) -> bytes | None:
-        """The key of one request; None where a part of it is null."""
-        if self._encode_one is not None:
-            try:
-                return self._encode_one(request[self._name])
-            except (KeyError, UnusualKeyError):
-                pass  # the general way knows what to say
-        return self.many({name: [value] for name, value in request.items()}, 1)[0]
-
-    def many(self, columns: Mapping[str, Sequence[object]], count: int) -> Sequence[bytes | None]:
-        """As `one`, of requests whose keys stand in columns."""
-        for name in self._dtypes:
-            if name not in columns:
-                raise DataError(f"the request has no {name!r}, which {self._owner} is looked up by; {nearest(name, columns)}")
-        if self._encode is not None:
-            try:
-                encoded_columns = [encode(columns[name]) for encode, name in zip(self._encode, self._dtypes, strict=True)]
-                return (
-                    encoded_columns[0] if len(encoded_columns) == 1 else [_joined(values) for values in zip(*encoded_columns, strict=True)]
-                )
-            except UnusualKeyError:
-                pass
-        frame = pl.DataFrame({name: pl.Series(name, columns[name], strict=False) for name in self._dtypes})
-        for name, dtype in self._dtypes.items():
-            check_types(name, dtype, frame.schema[name], self._owner)
-        frame = frame.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in self._dtypes.items())
-        whole = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
-        encoded = iter(keyspace.shortened(key_bytes(frame.filter(whole))))
-        return [next(encoded) if is_whole else None for is_whole in whole.to_list()[:count]]
+    return words.reshape(shape), status_codes.reshape(shape), gone.reshape(shape)

@@ -1,138 +1,36 @@
-"""Features as they are now: records of the online store, read and finished as of the moment of asking."""
+"""Features as they are now: the one read of a feature service, for frames and for plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from headwater import clock
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.errors import DataError, RebuiltError, StaleError, StoreError
-from headwater.events import statuses as asides
-from headwater.events.keys import check_types
-from headwater.kernel.arrays import I64
-from headwater.online.compiled_reader import CompiledReader, FeatureVector, FeatureVectors, UnusualKeyError, part_of
-from headwater.online.read_versions import FALLBACK, ReadVersion, VersionReader, falls_back, heads_of
-from headwater.online.request_evaluator import RequestFeatureEvaluator, UnusualValueError
-from headwater.online.value_details import ValueDetails, details_of, warn_stale
-from headwater.online_stores import OnlineStore, keyspace, opened
-from headwater.online_stores.ownership import opened_for, placed
-from headwater.state.view_state import State, read_state, read_stream
-from headwater.state.view_tiles import ViewTiles, key_bytes
-from headwater.training.feature_frames import as_service, check_mappings, check_request
-from headwater.training.request_features import fetched, plain_column, request_feature, request_field
+from headwater.errors import DataError, IncompleteError, RebuiltError, StaleError
+from headwater.online.compiled_reader import CompiledReader, FeatureVector, FeatureVectors
+from headwater.online.read_versions import ReadVersion
+from headwater.online.request_evaluator import RequestFeatureEvaluator
+from headwater.online.row_schema import RowSchema, answers_of
+from headwater.online.value_details import details_of, warn_stale
+from headwater.online.view_reader import OnlineView
+from headwater.online_stores import OnlineStore, opened
+from headwater.online_stores.ownership import opened_for
+from headwater.training.feature_frames import as_service, check_request
+from headwater.training.request_features import POLARS, check_declared
 from headwater.training.requests import as_frame
 
 if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike
 
-
-@dataclass(frozen=True)
-class ViewValues:
-    """The values of a view for n rows, at one read version: features and their statuses."""
-
-    features: list[pl.Series]
-    statuses: list[pl.Series]
-    read_version: ReadVersion
-
-
-@dataclass
-class OnlineView:
-    """A view as a store holds it; made for many reads.
-
-    Raises:
-        StoreError: nothing is stored of the view.
-    """
-
-    view: FeatureView
-    store: OnlineStore
-
-    def __post_init__(self) -> None:
-        self.view = placed(self.store, self.view)
-
-    @cached_property
-    def state(self) -> State:
-        """What the store said of the view when it was first asked."""
-        tiles = self.view.tiles_fingerprint
-        batch = self.view.freshness.scheduled
-        stored = read_state(self.store, tiles) if batch else read_stream(self.store, tiles, self.view.source.name)
-        if stored is None:
-            raise StoreError(
-                f"feature view {self.view.name!r} is not in the online store, or its definition has changed since; "
-                f"run `headwater {self.view.freshness.command}`"
-            )
-        return stored
-
-    @cached_property
-    def tiles(self) -> ViewTiles:
-        """How its records are read."""
-        return ViewTiles(self.view.root, self.state.dtypes)
-
-    @cached_property
-    def version_reader(self) -> VersionReader:
-        """As of when its records are."""
-        return heads_of(self.view, self.store)
-
-    def read_version(self, t: int) -> ReadVersion:
-        """As of when values that are asked for at `t` are; raises what `read` does."""
-        return self._read_version(self.store.get(self.version_reader.look()[0]), t)
-
-    def _read_version(self, stored: Sequence[bytes | None], t: int) -> ReadVersion:
-        lacks = self.version_reader.lacks(stored)
-        read_version = self.version_reader.read_version(stored, t)
-        return read_version._replace(incomplete=True) if lacks else read_version
-
-    def read(self, keys: pl.DataFrame, t: int) -> ViewValues:
-        """The values for rows with these keys, asked for at `t`, microseconds.
-
-        Raises:
-            DataError: keys of other types than the view's.
-            StaleError: the values are older than promised, and the view says on_stale="refuse".
-        """
-        distinct, nulls, index = self._coded(keys)
-        version_keys, ends = self.version_reader.look()
-        places = [*self.places(distinct, ends), *[keyspace.NOWHERE] * (len(ends) * nulls)]
-        stored = self.store.get([*version_keys, *places])
-        read_version = self._read_version(stored[: len(version_keys)], t)
-        chosen = [record or b"" for record in self.version_reader.chosen(stored[len(version_keys) :], read_version)]
-        count = len(distinct) + nulls
-        each = len(chosen) // max(count, 1)
-        known = self.view.freshness.known_by(read_version.T, read_version.K)
-        grouped = [chosen[i * each : (i + 1) * each] for i in range(count)]
-        features, statuses = self.tiles.values(grouped, np.full(count, read_version.T), np.full(count, known))
-        rows = pl.Series(index)
-        served = ViewValues([s.gather(rows) for s in features], [s.gather(rows) for s in statuses], read_version)
-        if not falls_back(self.view, read_version):
-            return served
-        fallback = asides.status_series("", np.full(keys.height, FALLBACK))
-        return ViewValues([s.clear(keys.height) for s in served.features], [fallback.alias(s.name) for s in served.statuses], read_version)
-
-    def places(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bytes]:
-        """Where the records of some keys stand, key after key; `ends` as `VersionReader.look` gives them."""
-        begin = keyspace.records(self.view.tiles_fingerprint)
-        return [begin + key + end for key in keyspace.shortened(keys) for end in ends]
-
-    def _coded(self, keys: pl.DataFrame) -> tuple[list[bytes], int, I64]:
-        """The distinct keys, how many null ones there are to stand behind them (1 or none), and which each row has."""
-        names = list(self.view.keys)
-        if not names:
-            return [b""], 0, np.zeros(keys.height, np.int64)
-        owner = f"feature view {self.view.name!r}"
-        for name in names:
-            check_types(name, self.state.dtypes[name], keys.schema[name], owner)
-        frame = keys.select(pl.col(name).cast(self.state.dtypes[name], strict=False) for name in names)
-        whole = frame.drop_nulls().unique(maintain_order=True).with_row_index("__number")
-        number = frame.join(whole, on=names, how="left", maintain_order="left")["__number"]
-        return key_bytes(whole.select(names)), 1, number.fill_null(whole.height).cast(pl.Int64).to_numpy()
+Columns = Mapping[str, Sequence[object] | pl.Series]
 
 
 def get_online_features(
@@ -182,7 +80,8 @@ def get_online_features(
 
 
 class OnlineFeatures:
-    """A feature service over an online store; made once for many reads, by one thread at a time (`hw.Service` may be shared by threads).
+    """A feature service over an online store; made once for many reads, by one thread at a time.
+    Threads may share an `hw.operations.Service`.
 
     `read` takes and gives frames; `row` and `rows` plain values, many times quicker for few keys. `names` are those of the features, in
     order; `of` says for each the index of its read version in the answers, -1 for request-time features.
@@ -195,205 +94,261 @@ class OnlineFeatures:
         owners = {name: index for index, view in enumerate(service.views) for name in view.feature_names}
         self.of = tuple(owners.get(name, -1) for name in self.names)
         self._asks = frozenset(service.needed_by())
+        self._fallback = {
+            name: http.fallback[c] for http in service.http_features for name, c in zip(http.feature_names, http.columns, strict=True)
+        }
 
     def __repr__(self) -> str:
         return f"OnlineFeatures({self.service.name}, {len(self.names)} features)"
 
-    def warm(self) -> None:
-        """Compile all code of a read, so that the first one takes no longer than the next; reads keys that do not exist.
+    @cached_property
+    def schema(self) -> RowSchema:
+        """The struct of a request's rows.
 
         Raises:
             StoreError: a view that is not in the store.
         """
-        keys = {name: "" if self.views[v.name].state.dtypes[k] == pl.String else 0 for v in self.service.views for k, name in _requested(v)}
+        refs = {f.name for v in self.service.views for k in v.keys if isinstance(f := v.request_key(k), FeatureRef)}
+        keys = {name: [column for column in view.key_columns if column.column not in refs] for name, view in self.views.items()}
+        return RowSchema.of(self.service, keys)
+
+    def warm(self) -> None:
+        """Compile all code of a read, so that the first one takes no longer than the next; reads keys that are null.
+
+        Raises:
+            StoreError: a view that is not in the store.
+        """
         now = clock.now_micros()
-        with suppress(StaleError, UnusualKeyError):
-            pairs: dict[str, Sequence[object]] = {name: [value, None] for name, value in keys.items()}
-            self._compiled.read(pairs, 2, now)
-            self._compiled.one(keys, now)
+        with suppress(StaleError, IncompleteError):
+            for reader in self._readers:
+                reader.read({column: [None, None] for column in reader.columns}, 2, now)
+                reader.one(dict.fromkeys(reader.columns), now)
 
     def read(
         self, rows: TableLike | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
     ) -> pl.DataFrame:
         """As `get_online_features`."""
+        t = clock.now_micros() if at is None else parse_timestamp(at, "at")
         if isinstance(rows, Mapping):
             rows = [rows]
         if isinstance(rows, list | tuple):
-            check_mappings(self.service, rows)
-            frame = pl.DataFrame(rows)
+            columns, count = self._from_mappings(rows), len(rows)
         else:
             frame = as_frame(rows, "rows")
-        check_request(self.service, frame.columns)
-        t = clock.now_micros() if at is None else parse_timestamp(at, "at")
-        values: dict[str, pl.Series] = {}
-        beside: dict[str, ValueDetails] = {}
-        read_versions: dict[str, tuple[FeatureView, ReadVersion]] = {}
-        self._add_fetched(frame, values, beside)
-        for view in self.service.views:
-            served = self._read(view, _keys(view, frame, values), t)
-            read_versions[view.name] = view, served.read_version
-            for name, series, status in zip(view.feature_names, served.features, served.statuses, strict=True):
-                values[name] = series
-                beside[name] = status, t - served.read_version.K, served.read_version.stale, served.read_version.incomplete
-        self._add_request(frame, values)
-        columns = [values[name].alias(name) for name in self.names]
-        if details:
-            columns += [column for series in columns for column in details_of(series, beside.get(series.name))]
-        else:
-            warn_stale(read_versions, t)
-        return pl.DataFrame(columns)
+            columns, count = {name: frame[name] for name in frame.columns}, frame.height
+        features = self._rows(columns, count, t)
+        frame = pl.DataFrame(
+            [pl.Series(name, values, self._dtypes[name]) for name, values in zip(self.names, features.values, strict=True)]
+        )
+        if not details:
+            warn_stale(dict(zip(self.service.views, features.read_versions, strict=True)), t)
+            return frame
+        return pl.DataFrame([*frame, *details_of(self.names, features.statuses, features.read_versions, self.of, t)])
 
-    def row(self, request: Mapping[str, object], *, t: int | None = None, said: Mapping[str, bytes] | None = None) -> FeatureVector:
+    def row(
+        self,
+        request: Mapping[str, object],
+        *,
+        t: int | None = None,
+        third_party_statuses: Mapping[str, bytes] | None = None,
+        typed: bool = False,
+    ) -> FeatureVector:
         """The features of one request, asked for at t (microseconds, None is now); raises what `get_online_features` does.
 
-        `said` has the statuses of third-party values, by feature name, where the caller knows them.
+        `third_party_statuses` are those of third-party values, by feature name, where the caller knows them. typed: the request's own
+        values are as `schema` decodes them.
         """
-        t = clock.now_micros() if t is None else t
-        if said:
-            read = self.row(request, t=t)
-            codes = [said.get(name, read.statuses[n : n + 1]) for n, name in enumerate(self.names)]
-            return read._replace(statuses=b"".join(codes))
-        if self._evaluator is not None:
-            try:
-                answer = self._compiled.one(request, t)
-                if self._alone:
-                    return answer
-                return FeatureVector(*self._evaluator.one(request, answer.values, answer.statuses), answer.read_versions)
-            except RebuiltError:
-                self._reopen()
-                return self.row(request, t=t)
-            except (KeyError, UnusualKeyError, UnusualValueError):
-                pass  # the general way knows what to say
-        values, statuses, read_versions = self._rows({name: [value] for name, value in request.items()}, 1, t)
-        return FeatureVector([column[0] for column in values], b"".join(statuses), read_versions)
+        now = clock.now_micros() if t is None else t
+        try:
+            only = self._only
+            answer = only.one(request, now) if only is not None else self._row(request, now, typed=typed)
+        except RebuiltError:
+            self._reopen()
+            answer = self._row(request, now, typed=typed)
+        except KeyError:
+            check_request(self.service, list(request))
+            raise
+        if third_party_statuses:
+            codes = [third_party_statuses.get(name, answer.statuses[n : n + 1]) for n, name in enumerate(self.names)]
+            return answer._replace(statuses=b"".join(codes))
+        return answer
 
     def rows(
-        self, request: Mapping[str, Sequence[object]], *, t: int | None = None, said: Mapping[str, bytes] | None = None
+        self, request: Mapping[str, Sequence[object]], *, t: int | None = None, third_party_statuses: Mapping[str, bytes] | None = None
     ) -> FeatureVectors:
         """As `row`, of requests whose keys and fields stand in columns."""
-        if said:
-            answers = self.rows(request, t=t)
-            return answers._replace(statuses=[said.get(name, codes) for name, codes in zip(self.names, answers.statuses, strict=True)])
         sizes = {len(column) for column in request.values()}
         if len(sizes) != 1:
             raise DataError(f"the columns of a request hold {sorted(sizes)} values; give each one value a row")
-        return self._rows(request, sizes.pop(), clock.now_micros() if t is None else t)
+        now = clock.now_micros() if t is None else t
+        answers = self._rows(request, sizes.pop(), now)
+        if third_party_statuses:
+            return answers._replace(
+                statuses=[third_party_statuses.get(name, codes) for name, codes in zip(self.names, answers.statuses, strict=True)]
+            )
+        return answers
 
-    def _rows(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> FeatureVectors:
+    def each(self, requests: Sequence[Mapping[str, object]], t: int) -> Sequence[FeatureVector | None]:
+        """As `row`, of several requests that are read in one call; None where `row` is to be asked, which then raises an error.
+
+        Args:
+            requests: rows as `schema` decodes them.
+            t: the request time of all.
+        """
+        if self._fallback or len(self._readers) > 1:
+            return [None] * len(requests)
         try:
-            return self._answered(request, count, t)
+            read = self._readers[0].each(requests, t)
         except RebuiltError:
             self._reopen()
-            return self._answered(request, count, t)
+            return self.each(requests, t)
+        return read if self._alone else [self._completed(request, found) for request, found in zip(requests, read, strict=True)]
 
-    def _answered(self, request: Mapping[str, Sequence[object]], count: int, t: int) -> FeatureVectors:
-        quick = self._compiled
+    def _completed(self, request: Mapping[str, object], read: FeatureVector) -> FeatureVector | None:
+        """The features of a request with those of the request itself; None where one raises."""
         try:
-            got = quick.read(request, count, t)
-        except (KeyError, UnusualKeyError):
-            check_request(self.service, list(request))
-            got, quick = FeatureVectors([], [], []), CompiledReader(self.store, [], [])
-        if self._evaluator is not None and quick is self._compiled:
-            if self._alone:
-                return got
-            try:
-                return FeatureVectors(*self._evaluator.many(request, got.values, got.statuses, count), got.read_versions)
-            except KeyError:
-                check_request(self.service, list(request))
-            except UnusualValueError:
-                pass  # the general way knows what to say
-        elif not request.keys() >= self._asks:
-            check_request(self.service, list(request))
-        columns = dict(zip(quick.names, zip(got.values, got.statuses, strict=True), strict=True))
-        read_versions = {compiled.view.name: version for compiled, version in zip(quick.views, got.read_versions, strict=True)}
-        frame = pl.DataFrame([plain_column(name, column) for name, column in request.items()])
-        series = {name: pl.Series(name, values, strict=False) for name, (values, _) in columns.items()}
-        columns |= self._fetched(frame, series)
-        for view in self.service.views:
-            if view.name not in read_versions:
-                served = self.views[view.name].read(_keys(view, frame, series), t)
-                read_versions[view.name] = served.read_version
-                for name, feature_values, status in zip(view.feature_names, served.features, served.statuses, strict=True):
-                    series[name] = feature_values
-                    columns[name] = feature_values.to_list(), status.to_physical().cast(pl.UInt8).to_numpy().tobytes()
-        self._add_request(frame, series)
-        for name in self.names:
-            if name not in columns:
-                columns[name] = series[name].to_list(), series[name].is_null().cast(pl.UInt8).to_numpy().tobytes()
-        values, statuses = zip(*(columns[name] for name in self.names), strict=True)
-        return FeatureVectors(list(values), list(statuses), [read_versions[view.name] for view in self.service.views])
+            return FeatureVector(*self._evaluator.one(request, read.values, read.statuses), read.read_versions).of(read.words)
+        except DataError:
+            return None
 
-    def _read(self, view: FeatureView, keys: pl.DataFrame, t: int) -> ViewValues:
+    def _row(self, request: Mapping[str, object], t: int, *, typed: bool) -> FeatureVector:
+        if self._alone:
+            return self._read_row(request, t)
+        own = request if typed and not self._fallback else self._typed(request)
+        read = self._read_row({**self._fallback, **own} if self._fallback else own, t)
+        return FeatureVector(*self._evaluator.one(own, read.values, read.statuses), read.read_versions).of(read.words)
+
+    def _read_row(self, request: Mapping[str, object], t: int) -> FeatureVector:
+        """Read the views in rounds: features of earlier rounds are keys of later ones."""
+        first, *others = self._readers
+        read = first.one(request, t)
+        if not others:
+            return read
+        known, values, statuses = dict(request) | dict(zip(first.names, read.values, strict=True)), read.values, read.statuses
+        read_versions = dict(zip((part.view.name for part in first.parts), read.read_versions, strict=True))
+        for reader in others:
+            read = reader.one(known, t)
+            known |= zip(reader.names, read.values, strict=True)
+            values, statuses = values + read.values, statuses + read.statuses
+            read_versions |= zip((part.view.name for part in reader.parts), read.read_versions, strict=True)
+        return FeatureVector(values, statuses, [read_versions[view.name] for view in self.service.views])
+
+    def _rows(self, request: Columns, count: int, t: int) -> FeatureVectors:
+        if not request.keys() >= self._asks:
+            check_request(self.service, list(request))
         try:
-            return self.views[view.name].read(keys, t)
+            return self._read_rows(request, count, t)
         except RebuiltError:
             self._reopen()
-            return self.views[view.name].read(keys, t)
+            return self._read_rows(request, count, t)
+
+    def _read_rows(self, request: Columns, count: int, t: int) -> FeatureVectors:
+        if self._alone and len(self._readers) == 1:
+            return self._readers[0].read(request, count, t)
+        columns = request if self._alone else self._typed_columns(request)
+        fallback = {name: [value] * count for name, value in self._fallback.items()}
+        known: dict[str, Sequence[object] | pl.Series] = {**fallback, **columns}
+        values, statuses, read_versions = list[list[object]](), list[bytes](), dict[str, ReadVersion]()
+        words = None
+        for reader in self._readers:
+            read = reader.read(known, count, t)
+            words = read.words if len(self._readers) == 1 else None
+            known |= zip(reader.names, read.values, strict=True)
+            values += read.values
+            statuses += read.statuses
+            read_versions |= zip((part.view.name for part in reader.parts), read.read_versions, strict=True)
+        in_order = [read_versions[view.name] for view in self.service.views]
+        if self._alone:
+            return FeatureVectors(values, statuses, in_order).of(words)
+        fields = {
+            name: column.to_list() if isinstance(column, pl.Series) else column for name, column in columns.items() if name in self._own
+        }
+        return FeatureVectors(*self._evaluator.many(fields, values, statuses, count), in_order).of(words)
+
+    def _typed(self, request: Mapping[str, object]) -> Mapping[str, object]:
+        """A request's own fields, and what third parties have answered, in their declared types."""
+        typed = self.schema.from_row(request if request.keys() == self._asks else {name: request[name] for name in self._asks})
+        if not self._fallback:
+            return typed
+        answered = {name: request[name] for name in self._fallback if name in request}
+        return typed | self._answers.from_row(answered) if answered else typed
+
+    def _typed_columns(self, request: Columns) -> Columns:
+        """As `_typed`, of columns; those of frames are checked by their dtype, and stay."""
+        frame = {name: column for name, column in request.items() if isinstance(column, pl.Series)}
+        for schema in (self.schema, self._answers):
+            for name, field in schema.fields.items():
+                for declared in field.declared if name in frame else ():
+                    check_declared(frame[name].dtype, declared.dtype, declared.context)
+        plain = {name: column for name, column in request.items() if not isinstance(column, pl.Series)}
+        if not plain:
+            return frame
+        answered = {name: plain[name] for name in self._fallback if name in plain}
+        return {**self.schema.from_columns({name: plain[name] for name in self._asks}), **self._answers.from_columns(answered)}
+
+    def _from_mappings(self, rows: Sequence[Mapping[str, object]]) -> Columns:
+        """Rows of plain values, which may have third-party answers, as columns."""
+        if not rows:
+            check_request(self.service, [])
+            return {}
+        return self._mapped.from_rows(rows)
 
     def _reopen(self) -> None:
-        """Read the views as they were rebuilt."""
+        """Open the views again, which were rebuilt with columns of other types."""
         self.views = {name: OnlineView(online.view, online.store) for name, online in self.views.items()}
-        for name in ("_compiled", "_evaluator", "_alone"):
+        for name in ("_readers", "_evaluator", "_alone", "_only", "_dtypes", "_mapped", "schema"):
             self.__dict__.pop(name, None)
 
-    def _fetched(self, frame: pl.DataFrame, series: dict[str, pl.Series]) -> dict[str, tuple[list[object], bytes]]:
-        """What third parties have answered and its statuses; added to `series`."""
-        beside: dict[str, ValueDetails] = {}
-        self._add_fetched(frame, series, beside)
-        codes_of = {name: status.to_physical().cast(pl.UInt8).to_numpy().tobytes() for name, (status, *_) in beside.items()}
-        return {name: (series[name].to_list(), codes) for name, codes in codes_of.items()}
-
-    def _add_fetched(self, frame: pl.DataFrame, values: dict[str, pl.Series], beside: dict[str, ValueDetails]) -> None:
-        """Add what third parties have answered, and the statuses."""
-        for http in self.service.http_features:
-            for name, series in fetched(http, frame):
-                values[name] = series
-                codes = (
-                    np.where(series.is_null(), asides.MISSING, asides.PRESENT) if name in frame.columns else np.full(frame.height, FALLBACK)
-                )
-                beside[name] = asides.status_series(name, codes), 0, False, False
-
-    def _add_request(self, frame: pl.DataFrame, values: dict[str, pl.Series]) -> None:
-        """Add the features that are computed from the request itself."""
-        for member in self.service.request_fields:
-            values[member.name] = request_field(member, frame)
-        for function in self.service.request_features:
-            if function.inputs or function.name not in values:
-                inputs = {p: values[ref.name] for p, ref in function.inputs.items()}
-                values[function.name] = request_feature(function, frame, inputs)
-
     @cached_property
-    def _compiled(self) -> CompiledReader:
-        """The views that loops can read."""
-        views = []
+    def _readers(self) -> list[CompiledReader]:
+        """The views, read in rounds: those whose keys are features follow those of the features; mostly there is one round."""
+        rounds: dict[int, list[FeatureView]] = {0: []}
+        of: dict[str, int] = {}
         for view in self.service.views:
-            online, names = self.views[view.name], [feature.name for feature in self.service.needed[view.name]]
-            compiled = part_of(online.view, online.version_reader, online.tiles, names)
-            views += [] if compiled is None else [compiled]
-        read_names = [f"{compiled.view.name}__{planned.feature.name}" for compiled in views for planned in compiled.features]
-        inputs = [name for name in read_names if name not in self.names]
-        return CompiledReader(self.store, views, [*(name for name in self.names if name in read_names), *inputs])
+            filled = [view.request_key(key) for key in view.keys]
+            of[view.name] = max((of[f.view.name] + 1 for f in filled if isinstance(f, FeatureRef) and f.view.name in self.views), default=0)
+            rounds.setdefault(of[view.name], []).append(view)
+        return [self._reader(views) for _, views in sorted(rounds.items())]
+
+    def _reader(self, views: Sequence[FeatureView]) -> CompiledReader:
+        parts = [self.views[view.name].part([feature.name for feature in self.service.needed[view.name]]) for view in views]
+        read = [f"{part.view.name}__{part.view.outputs[n].name}" for part in parts for n in part.wanted]
+        return CompiledReader(
+            self.store, parts, [*(name for name in self.names if name in read), *(n for n in read if n not in self.names)]
+        )
 
     @cached_property
-    def _evaluator(self) -> RequestFeatureEvaluator | None:
-        """The evaluator of request features, where compiled loops read all views."""
-        return RequestFeatureEvaluator(self.service, self._compiled.names) if len(self._compiled.views) == len(self.service.views) else None
+    def _evaluator(self) -> RequestFeatureEvaluator:
+        return RequestFeatureEvaluator(self.service, [name for reader in self._readers for name in reader.names], self.schema.whole)
+
+    @cached_property
+    def _answers(self) -> RowSchema:
+        return answers_of(self.service)
+
+    @cached_property
+    def _mapped(self) -> RowSchema:
+        """The struct of rows that may have third-party answers too."""
+        return RowSchema(self.service.name, {**self.schema.fields, **self._answers.fields}, self.schema.required)
+
+    @cached_property
+    def _own(self) -> frozenset[str]:
+        """The columns of a request that request features or fallbacks need, in addition to keys."""
+        return frozenset(name for name, field in self.schema.fields.items() if field.declared) | self._fallback.keys()
 
     @cached_property
     def _alone(self) -> bool:
-        """Whether there is nothing but these."""
-        return tuple(self._compiled.names) == tuple(self.names)
+        """Whether all features are read from views."""
+        return tuple(name for reader in self._readers for name in reader.names) == tuple(self.names)
 
+    @cached_property
+    def _only(self) -> CompiledReader | None:
+        """The reader that gives the whole answer, if one does."""
+        return self._readers[0] if self._alone and len(self._readers) == 1 else None
 
-def _requested(view: FeatureView) -> Iterator[tuple[str, str]]:
-    """The keys of a view that columns of the request fill, with these."""
-    for key in view.keys:
-        filled = view.request_key(key)
-        if isinstance(filled, str):
-            yield key, filled
-
-
-def _keys(view: FeatureView, frame: pl.DataFrame, values: Mapping[str, pl.Series]) -> pl.DataFrame:
-    filled = [(key, view.request_key(key)) for key in view.keys]
-    columns = [(values[f.name] if isinstance(f, FeatureRef) else frame[f]).alias(key) for key, f in filled]
-    return pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, frame.height, eager=True)})
+    @cached_property
+    def _dtypes(self) -> Mapping[str, pl.DataType]:
+        """The dtype of each feature in a frame."""
+        dtypes = {name: dtype for view in self.views.values() for name, dtype in view.dtypes.items()}
+        dtypes |= {name: POLARS[field.declared[0].dtype] for name, field in self._answers.fields.items()}
+        dtypes |= {field.name: POLARS[field.dtype] for field in self.service.request_fields}
+        return dtypes | {feature.name: POLARS[feature.dtype] for feature in self.service.request_features}

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from headwater import clock
-from headwater.definitions.arm import Arm
+from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.prediction_types import How
-from headwater.definitions.served_views import fingerprint, scoring_of
+from headwater.definitions.served_views import fingerprint, precomputed_of
 from headwater.errors import StaleError, StoreError
-from headwater.kernel.batch_cuts import CutLookup
-from headwater.online.compiled_reader import KeyEncoder
+from headwater.kernel.batch_cuts import lookup
+from headwater.online.key_encoder import KeyColumn, KeyEncoder
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import prediction_codec
-from headwater.state.prediction_codec import Items, ScoredCut, Scores
+from headwater.state.prediction_codec import Items, PrecomputedCut, PrecomputedState
 
 Value = float | tuple[float, ...] | Items
 """A score, one for each class, or a list in order with the score of each item."""
@@ -30,7 +30,7 @@ class PrecomputedPrediction(NamedTuple):
 
     value: Value | None
     how: How
-    cut: ScoredCut | None
+    cut: PrecomputedCut | None
     age: float
     stale: bool
 
@@ -40,45 +40,45 @@ class PrecomputedPredictions(NamedTuple):
 
     values: list[Value | None]
     how: list[How]
-    cut: ScoredCut | None
+    cut: PrecomputedCut | None
     age: float
     stale: bool
 
 
-class MadeAhead:
-    """The scores of an arm in an online store; made once for many reads.
+class PrecomputedReader:
+    """Reader of the precomputed predictions of a variant in an online store; made once for many reads.
 
-    `scoring` says how they are made.
+    `definition` says how they are made.
 
     Raises:
-        UsageError: the arm is predicted on request.
+        UsageError: the variant is predicted on request.
     """
 
-    def __init__(self, arm: Arm, store: OnlineStore) -> None:
-        self.arm, self.store, self.scoring = arm, store, scoring_of(arm)
-        schedule = self.scoring.freshness.schedule
+    def __init__(self, variant: ModelVariant, store: OnlineStore) -> None:
+        self.variant, self.store, self.definition = variant, store, precomputed_of(variant)
+        schedule = self.definition.freshness.schedule
         assert schedule is not None
-        self._fingerprint = fingerprint(arm, store.namespace)
+        self._fingerprint = fingerprint(variant, store.namespace)
         self._head, self._begin = prediction_codec.place(self._fingerprint), keyspace.records(self._fingerprint)
-        self._due = CutLookup(schedule)
+        self._due = lookup(schedule)
         self._head_bytes: bytes | None = None
-        self._held: Scores | None = None
+        self._held: PrecomputedState | None = None
         self._keys: KeyEncoder | None = None
 
     def __repr__(self) -> str:
-        return f"MadeAhead({self.arm}, {self.scoring.freshness})"
+        return f"PrecomputedReader({self.variant}, {self.definition.freshness})"
 
     def one(self, request: Mapping[str, object], t: int | None = None) -> PrecomputedPrediction:
         """The precomputed prediction of one request at t: microseconds, None is now.
 
         Raises:
             DataError: the request lacks a key, or has one of another type.
-            StaleError: the scores are older than promised, and on_stale="refuse".
-            StoreError: no scores were made yet, and no prediction on request stands in.
+            StaleError: the predictions are older than promised, and on_stale="refuse".
+            StoreError: no predictions were made yet, and no prediction on request stands in.
         """
         t = clock.now_micros() if t is None else t
         if self._keys is None:
-            self._hear(self.store.get([self._head])[0])
+            self._take_up(self.store.get([self._head])[0])
         keys = self._keys
         key = None if keys is None else keys.one(request)
         if key is None:
@@ -86,58 +86,59 @@ class MadeAhead:
         else:
             stem = self._begin + key
             head, *pair = self.store.get([self._head, stem + prediction_codec.SLOTS[0], stem + prediction_codec.SLOTS[1]])
-        if head != self._head_bytes and not self._hear(head):
+        if head != self._head_bytes and not self._take_up(head):
             return self.one(request, t)  # keys are of other types now
         cut, stale = self._read_version(t)
         if cut is None:
-            return PrecomputedPrediction(None, self.scoring.otherwise, None, 0.0, stale)
-        value = None if stale and self.scoring.on_stale == "null" else _value(pair[cut.number % 2], cut)
-        return PrecomputedPrediction(value, self.scoring.otherwise if value is None else "precomputed", cut, (t - cut.K) / 1e6, stale)
+            return PrecomputedPrediction(None, self.definition.otherwise, None, 0.0, stale)
+        value = None if stale and self.definition.on_stale == "null" else _value(pair[cut.number % 2], cut)
+        return PrecomputedPrediction(value, self.definition.otherwise if value is None else "precomputed", cut, (t - cut.K) / 1e6, stale)
 
     def many(self, requests: Mapping[str, Sequence[object]], count: int, t: int | None = None) -> PrecomputedPredictions:
         """As `one`, of `count` requests whose keys stand in columns."""
         t = clock.now_micros() if t is None else t
         if self._keys is None:
-            self._hear(self.store.get([self._head])[0])
+            self._take_up(self.store.get([self._head])[0])
         keys: Sequence[bytes | None] = [None] * count if self._keys is None else self._keys.many(requests, count)
         places = [keyspace.NOWHERE if key is None else self._begin + key + slot for key in keys for slot in prediction_codec.SLOTS]
         head, *records = self.store.get([self._head, *places])
-        if head != self._head_bytes and not self._hear(head):
+        if head != self._head_bytes and not self._take_up(head):
             return self.many(requests, count, t)
         cut, stale = self._read_version(t)
         if cut is None:
-            return PrecomputedPredictions([None] * count, [self.scoring.otherwise] * count, None, 0.0, stale)
-        none = stale and self.scoring.on_stale == "null"
+            return PrecomputedPredictions([None] * count, [self.definition.otherwise] * count, None, 0.0, stale)
+        none = stale and self.definition.on_stale == "null"
         values = [None if none else _value(record, cut) for record in records[cut.number % 2 :: 2]]
-        how: list[How] = [self.scoring.otherwise if value is None else "precomputed" for value in values]
+        how: list[How] = [self.definition.otherwise if value is None else "precomputed" for value in values]
         return PrecomputedPredictions(values, how, cut, (t - cut.K) / 1e6, stale)
 
-    def _hear(self, head: bytes | None) -> bool:
-        """Take up what the store says of the scores; whether keys are looked up as before."""
+    def _take_up(self, head: bytes | None) -> bool:
+        """Keep the stored state of the predictions. False if the types of the keys changed."""
         before, self._head_bytes, self._held = self._held, head, prediction_codec.decoded(head)
         if self._held is None or (before is not None and before.schema == self._held.schema):
             return True
-        self._keys = KeyEncoder(self._held.dtypes, f"the prediction of model {self.arm.model.name!r}")
+        columns = [KeyColumn(name, name, dtype) for name, dtype in self._held.dtypes.items()]
+        self._keys = KeyEncoder(columns, f"the prediction of model {self.variant.model.name!r}")
         return False
 
-    def _read_version(self, t: int) -> tuple[ScoredCut | None, bool]:
+    def _read_version(self, t: int) -> tuple[PrecomputedCut | None, bool]:
         """The cut that is read at t, and whether another one was promised: a later one, or it is of a time that has not come."""
         due = self._due.at(t)
         cut = None if self._held is None else self._held.cut(due)
         if cut is None:
-            if not self.scoring.on_request:
-                model, level = self.arm.model.name, self.arm.name
+            if not self.definition.on_request:
+                model, level = self.variant.model.name, self.variant.name
                 raise StoreError(f"no predictions of model {model!r} at level {level!r} were made yet; run `headwater materialize {model}`")
             return None, True
-        if due != cut.T and self.scoring.on_stale == "refuse":
+        if due != cut.T and self.definition.on_stale == "refuse":
             raise StaleError(
-                f"the predictions of model {self.arm.model.name!r} are older than promised ({self.scoring.freshness}), and say "
+                f"the predictions of model {self.variant.model.name!r} are older than promised ({self.definition.freshness}), and have "
                 "on_stale='refuse'; see `headwater status`"
             )
         return cut, due != cut.T
 
 
-def _value(record: bytes | None, cut: ScoredCut) -> Value | None:
+def _value(record: bytes | None, cut: PrecomputedCut) -> Value | None:
     """What a record says, if it is of this cut."""
     if record is None or prediction_codec.number_of(record) != cut.number:
         return None

@@ -17,7 +17,7 @@ from headwater.online.compiled_reader import FeatureVector, FeatureVectors
 from headwater.online.feature_reader import OnlineFeatures
 
 if TYPE_CHECKING:
-    from headwater.online.precomputed import MadeAhead, Value
+    from headwater.online.precomputed import PrecomputedReader, Value
 
 _FEW = 16  # rows that are scored one by one sooner than as a frame
 
@@ -98,12 +98,12 @@ class Predictor:
         model: what it is.
         features: those that it reads, at the level.
         scorer: the trained model; None where nothing is predicted on request.
-        ahead: precomputed predictions; None where there are none.
+        precomputed: precomputed predictions; None where there are none.
     """
 
-    def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer | None, ahead: MadeAhead | None = None) -> None:
+    def __init__(self, model: Model, features: OnlineFeatures, scorer: Scorer | None, precomputed: PrecomputedReader | None = None) -> None:
         self.model, self.features, self.scorer = model, features, scorer
-        self.ahead = None if model.ranking is not None else ahead  # of a ranking these are lists; see `rank`
+        self.precomputed = None if model.ranking is not None else precomputed  # of a ranking these are lists; see `rank`
         trained = set(model.features.in_training.feature_names)
         self._names = [name for name in features.names if name in trained]
         places = [index for index, name in enumerate(features.names) if name in trained]
@@ -115,7 +115,7 @@ class Predictor:
         Precomputed, if there is one; else on request, where that is the fallback; else the model's default.
 
         Args:
-            request: its keys and fields.
+            request: its keys and fields, as `RowSchema` decodes them.
             t: the request time.
             third_party: third-party values.
 
@@ -126,47 +126,49 @@ class Predictor:
             UsageError: the model is a precomputed ranking, which has lists only.
         """
         t = clock.now_micros() if t is None else t
-        if self.ahead is None:
+        if self.precomputed is None:
             return self._now(request, t, third_party, {})
         begin = clock.stopwatch()
         try:
-            precomputed = self.ahead.one(request, t)
+            looked_up = self.precomputed.one(request, t)
         except StaleError:
             return RequestPrediction(self._default(), None, {"look up": clock.stopwatch() - begin}, "")
         stages = {"look up": clock.stopwatch() - begin}
-        if precomputed.value is not None and precomputed.cut is not None:
+        if looked_up.value is not None and looked_up.cut is not None:
+            return RequestPrediction(Predicted(_plain(looked_up.value), "precomputed", looked_up.age), None, stages, looked_up.cut.version)
+        if looked_up.how == "default":
             return RequestPrediction(
-                Predicted(_plain(precomputed.value), "precomputed", precomputed.age), None, stages, precomputed.cut.version
-            )
-        if precomputed.how == "default":
-            return RequestPrediction(
-                Predicted(self._cold(), "default", 0.0), None, stages, "" if precomputed.cut is None else precomputed.cut.version
+                Predicted(self._cold(), "default", 0.0), None, stages, "" if looked_up.cut is None else looked_up.cut.version
             )
         return self._now(request, t, third_party, stages)
+
+    def scored(self, features: FeatureVector, *, t: int, seconds: float) -> RequestPrediction:
+        """As `one`, of features that were read at t for this and other requests, where none is precomputed; `seconds`: its share."""
+        return self._of(self._scorer(), features, t, None, {"read": seconds})
 
     def many(
         self, requests: Mapping[str, Sequence[object]], *, t: int | None = None, third_party: ThirdPartyValues | None = None
     ) -> BatchPrediction:
         """As `prediction`, of requests whose keys and fields stand in columns."""
         t = clock.now_micros() if t is None else t
-        if self.ahead is None:
+        if self.precomputed is None:
             return self._many_now(requests, t, third_party, {})
         count = len(next(iter(requests.values())))
         begin = clock.stopwatch()
         try:
-            precomputed = self.ahead.many(requests, count, t)
+            looked_up = self.precomputed.many(requests, count, t)
         except StaleError:
             return BatchPrediction([self._default()] * count, None, {"look up": clock.stopwatch() - begin}, "")
         stages = {"look up": clock.stopwatch() - begin}
         predictions = [
-            Predicted(_plain(value), "precomputed", precomputed.age)
+            Predicted(_plain(value), "precomputed", looked_up.age)
             if value is not None
             else None
             if how == "on_request"
             else Predicted(self._cold(), "default", 0.0)
-            for value, how in zip(precomputed.values, precomputed.how, strict=True)
+            for value, how in zip(looked_up.values, looked_up.how, strict=True)
         ]
-        version = "" if precomputed.cut is None else precomputed.cut.version
+        version = "" if looked_up.cut is None else looked_up.cut.version
         rows = [n for n, prediction in enumerate(predictions) if prediction is None]
         if not rows:
             return BatchPrediction([prediction for prediction in predictions if prediction is not None], None, stages, version)
@@ -191,12 +193,19 @@ class Predictor:
             answer = read_one(self.features, request, t, third_party)
         except StaleError:
             return RequestPrediction(self._default(), None, {**stages, "read": clock.stopwatch() - begin}, scorer.version)
-        read = clock.stopwatch()
-        value = scorer.one(answer.values if self._places is None else [answer.values[index] for index in self._places])
-        took = {**stages, "read": read - begin, "score": clock.stopwatch() - read}
+        took = {**stages, "read": clock.stopwatch() - begin}
         if third_party is not None:
             took["third party"] = third_party.seconds
-        return RequestPrediction(Predicted(value, "on_request", _age(answer, t, third_party)), answer, took, scorer.version)
+        return self._of(scorer, answer, t, third_party, took)
+
+    def _of(
+        self, scorer: Scorer, answer: FeatureVector, t: int, third_party: ThirdPartyValues | None, stages: dict[str, float]
+    ) -> RequestPrediction:
+        """The prediction of a row of features; adds the time to `stages`."""
+        begin = clock.stopwatch()
+        value = scorer.one(answer.values if self._places is None else [answer.values[index] for index in self._places])
+        stages["score"] = clock.stopwatch() - begin
+        return RequestPrediction(Predicted(value, "on_request", _age(answer, t, third_party)), answer, stages, scorer.version)
 
     def _many_now(
         self, requests: Mapping[str, Sequence[object]], t: int, third_party: ThirdPartyValues | None, stages: Mapping[str, float]
@@ -258,11 +267,11 @@ class Predictor:
 
 
 def read_one(features: OnlineFeatures, request: Mapping[str, object], t: int, third_party: ThirdPartyValues | None) -> FeatureVector:
-    """The features of one request, with what third parties have answered."""
+    """The features of one request, as `RowSchema` decodes it, with what third parties have answered."""
     if third_party is None:
-        return features.row(request, t=t)
+        return features.row(request, t=t, typed=True)
     answered = {name: values[0] for name, values in third_party.values.items()}
-    return features.row({**request, **answered}, t=t, said=third_party.statuses)
+    return features.row({**request, **answered}, t=t, third_party_statuses=third_party.statuses)
 
 
 def read_many(
@@ -272,7 +281,7 @@ def read_many(
     return (
         features.rows(requests, t=t)
         if third_party is None
-        else features.rows({**requests, **third_party.values}, t=t, said=third_party.statuses)
+        else features.rows({**requests, **third_party.values}, t=t, third_party_statuses=third_party.statuses)
     )
 
 
@@ -281,5 +290,5 @@ def _plain(value: Value) -> Score:
 
 
 def _age(answer: FeatureVector | FeatureVectors, t: int, third_party: ThirdPartyValues | None) -> float:
-    own = max((t - read_version.K for read_version in answer.read_versions), default=0) / 1e6
+    own = max((read_version.age(t) for read_version in answer.read_versions), default=0) / 1e6
     return own if third_party is None else max(own, *third_party.ages.values(), 0.0)

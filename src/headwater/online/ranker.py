@@ -10,7 +10,7 @@ from headwater.definitions.prediction_types import How
 from headwater.errors import DataError
 from headwater.online.compiled_reader import FeatureVectors
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online.precomputed import MadeAhead
+from headwater.online.precomputed import PrecomputedReader
 from headwater.online.predictor import BatchPrediction, Predicted, Predictor, ThirdPartyValues
 from headwater.state.prediction_codec import Items
 
@@ -38,7 +38,7 @@ class Order(NamedTuple):
 class Proposed(NamedTuple):
     """A request's candidates in columns, `height` of them, with all that is known of each; and the seconds it took to find them.
 
-    order: of candidates that were put in order ahead: nothing is left to do.
+    order: of candidates that were put in order before the request: nothing is left to do.
     """
 
     columns: Mapping[str, list[object]]
@@ -53,14 +53,14 @@ class Ranker:
     Args:
         predictor: scores candidates.
         retrieval: the features that propose them; None where each request brings its own.
-        ahead: precomputed lists; None where there are none.
+        precomputed: precomputed lists; None where there are none.
 
     `asks` are fields that a request may have for the sake of the list, in addition to the inputs of features.
     """
 
-    def __init__(self, predictor: Predictor, retrieval: OnlineFeatures | None, ahead: MadeAhead | None = None) -> None:
+    def __init__(self, predictor: Predictor, retrieval: OnlineFeatures | None, precomputed: PrecomputedReader | None = None) -> None:
         assert predictor.model.ranking is not None
-        self.predictor, self.retrieval, self.item, self.ahead = predictor, retrieval, predictor.model.ranking.item, ahead
+        self.predictor, self.retrieval, self.item, self.precomputed = predictor, retrieval, predictor.model.ranking.item, precomputed
         self.asks = frozenset([predictor.model.ranking.group, *(() if retrieval is None else retrieval.service.needed_by())])
 
     def propose(self, request: Mapping[str, object], candidates: Sequence[object] | None, *, t: int) -> Proposed:
@@ -76,8 +76,8 @@ class Ranker:
             StoreError, StaleError: the features that propose cannot be read.
         """
         begin = clock.stopwatch()
-        if self.ahead is not None:
-            ready_list = self._looked_up(self.ahead, request, candidates, t)
+        if self.precomputed is not None:
+            ready_list = self._looked_up(self.precomputed, request, candidates, t)
             if ready_list is not None:
                 order = ready_list._replace(stages={"look up": clock.stopwatch() - begin})
                 columns = {name: [value] * len(order.items) for name, value in request.items()}
@@ -100,22 +100,24 @@ class Ranker:
         order = [(items[n], scored.predicted[n]) for n in best]
         return Order(order, best, _features_of(scored, best), proposed.height, stages, scored.version, first.how, first.age)
 
-    def _looked_up(self, ahead: MadeAhead, request: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Order | None:
+    def _looked_up(
+        self, precomputed: PrecomputedReader, request: Mapping[str, object], candidates: Sequence[object] | None, t: int
+    ) -> Order | None:
         """The precomputed list of the requested candidates; None where the candidates are scored on request."""
-        precomputed = ahead.one(request, t)
-        if precomputed.value is None and precomputed.how == "on_request":
+        looked_up = precomputed.one(request, t)
+        if looked_up.value is None and looked_up.how == "on_request":
             return None
-        version = "" if precomputed.cut is None else precomputed.cut.version
-        if precomputed.value is None:
+        version = "" if looked_up.cut is None else looked_up.cut.version
+        if looked_up.value is None:
             return Order([], [], None, 0, {}, version, "default")
-        items, scores = cast("Items", precomputed.value)
+        items, scores = cast("Items", looked_up.value)
         wanted = None if candidates is None else set(self._columns_of(candidates)[self.item])
         listed: list[tuple[object, Predicted]] = [
-            (item, Predicted(score, "precomputed", precomputed.age))
+            (item, Predicted(score, "precomputed", looked_up.age))
             for item, score in zip(items, scores, strict=True)
             if wanted is None or item in wanted
         ]
-        return Order(listed, range(len(listed)), None, len(listed), {}, version, "precomputed", precomputed.age)
+        return Order(listed, range(len(listed)), None, len(listed), {}, version, "precomputed", looked_up.age)
 
     def _columns_of(self, candidates: Sequence[object]) -> dict[str, list[object]]:
         """Columns of what candidates say of themselves."""

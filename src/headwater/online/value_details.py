@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
-from headwater.definitions.base import StaleWarning, stack_level
+from headwater.definitions.definition import stack_level
 from headwater.definitions.durations import rounded
 from headwater.definitions.feature_view import FeatureView
-from headwater.events import statuses
+from headwater.errors import StaleWarning
+from headwater.events.statuses import status_name, status_series
 from headwater.online.read_versions import ReadVersion
 
-ValueDetails = tuple[pl.Series, int, bool, bool]
-"""Details of a feature: its statuses, its age in microseconds, whether it is stale, and whether it is incomplete."""
+
+def details_of(
+    names: Sequence[str], statuses: Sequence[bytes], read_versions: Sequence[ReadVersion], of: Sequence[int], t: int
+) -> list[pl.Series]:
+    """The columns of details of all features; `of`: for each feature the index of its read version, -1 where it has none."""
+    count = len(statuses[0]) if statuses else 0
+    words = status_series("", np.frombuffer(b"".join(statuses), np.uint8).astype(np.int64))
+    alike = [_constants(version.age(t), count, stale=version.stale, incomplete=version.incomplete) for version in read_versions]
+    alike.append(_constants(0, count, stale=False, incomplete=False))
+    columns = []
+    for index, (name, version) in enumerate(zip(names, of, strict=True)):
+        columns.append(words.slice(index * count, count).alias(status_name(name)))
+        columns += [series.alias(f"{name}__{series.name}") for series in alike[version]]
+    return columns
 
 
-def details_of(series: pl.Series, details: ValueDetails | None) -> list[pl.Series]:
-    """The columns of details of one feature."""
-    name = series.name
-    nothing = statuses.status_series("", series.is_null().cast(pl.Int64).to_numpy()), 0, False, False
-    status, age, stale, incomplete = details or nothing
-    return [
-        status.alias(statuses.status_name(name)),
-        pl.Series(f"{name}__age", np.full(len(series), age / 1e6)),
-        pl.Series(f"{name}__stale", np.full(len(series), stale)),
-        pl.Series(f"{name}__incomplete", np.full(len(series), incomplete)),
-    ]
+def _constants(age: int, count: int, *, stale: bool, incomplete: bool) -> list[pl.Series]:
+    values = {"age": np.full(count, age / 1e6), "stale": np.full(count, stale), "incomplete": np.full(count, incomplete)}
+    return [pl.Series(name, column) for name, column in values.items()]
 
 
-def warn_stale(served: Mapping[str, tuple[FeatureView, ReadVersion]], t: int) -> None:
+def warn_stale(served: Mapping[FeatureView, ReadVersion], t: int) -> None:
     """Warn once of all views whose values, asked for at t, are older than promised and served all the same.
 
     Warns:
         StaleWarning: there is such a view.
     """
     old = {
-        name: (view, t - read_version.K)
-        for name, (view, read_version) in served.items()
+        view.name: (view, read_version.age(t))
+        for view, read_version in served.items()
         if read_version.stale and view.on_stale == "previous"
     }
     if not old:

@@ -7,36 +7,118 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from types import MappingProxyType
+from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from headwater import settings
 from headwater.errors import UsageError
+from headwater.plugins import Rows
 
-_STORES: Mapping[str, str] = {
-    "lmdb": "headwater.online_stores.lmdb",
-    "redis": "headwater.online_stores.redis.redis_client",
-    "rediss": "headwater.online_stores.redis.redis_client",
-    "unix": "headwater.online_stores.redis.redis_client",
-}
+STORES: Final = Rows(
+    {
+        "lmdb": "headwater.online_stores.lmdb",
+        "redis": "headwater.online_stores.redis.redis_client",
+        "rediss": "headwater.online_stores.redis.redis_client",
+        "unix": "headwater.online_stores.redis.redis_client",
+        "postgresql": "headwater.online_stores.postgres",
+    }
+)
+"""By the scheme of a URL, the module whose `open_store` opens the store."""
 
 Changes = Mapping[bytes, bytes | None]
 """The values of keys; None for no value."""
+Marks = Mapping[bytes, int]
+"""By shard of a feature table, how many writes it had confirmed; a shard that has confirmed fewer has lost some."""
+NO_MARKS: Marks = MappingProxyType({})
 
 
-class OnlineStore(Protocol):
-    """A sorted map from bytes (at most 500) to bytes, changed by atomic commits. Safe to use from several threads.
+INGEST_LEASE = "ingest"
+"""The lease of the process that ingests into a store with one writer."""
 
-    `partitioned`: whether several processes write, each for its own partitions of a stream. There, a view's record is one of a key and a
-    partition, holds the offset through which it is complete, and only ever makes way for one that is complete through a greater one; so
-    the records of a commit may become visible before the rest of it. After a crash between the two, `mend` takes them back.
-    `namespace`: what the names of sources begin with in it; see `ownership`.
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a kind of store can do.
+
+    atomic: records and the state of ingestion change in one transaction; otherwise the store is log first (`log_first`): records may become
+        visible before the rest of their commit, and `mend` finishes a commit that a crash cut short.
+    one_writer: one process writes all streams, under a lease. Otherwise each partition of a stream has a writer: a view's record is one of
+        a key and a partition, holds the partition's commit sequence through which it is complete, and is only replaced by one that is
+        complete through as much or more.
+    remote: a server answers, which may take long; requests read it in a thread.
+
+    >>> Capabilities(atomic=True, one_writer=False, remote=True).writer_of("3")
+    '3'
     """
 
-    partitioned: bool
-    namespace: str
+    atomic: bool
+    one_writer: bool
+    remote: bool
+
+    def writer_of(self, partition: str) -> str | None:
+        """The partition whose writer takes the records of `partition`; None is the one writer of the whole stream."""
+        return None if self.one_writer else partition
+
+
+class FeatureTable(Protocol):
+    """Records, by the keys of `keyspace.RECORD`: read by many, and only ever moved forward. Safe to use from several threads.
+
+    It may have shards; each shard changes atomically. outrun: how many records were not written because the stored ones were complete
+    through more.
+    """
+
+    outrun: int
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of some keys."""
+        ...
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every record whose key begins with `prefix`, each once, in any order."""
+        ...
+
+    def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
+        """Write the records of a writer's commit n; what a shard holds of n or of a later commit stays. It may be repeated.
+
+        Raises:
+            FencedError: a later turn was fenced; some shards may have been written.
+            LostError: a shard has lost commits.
+        """
+        ...
+
+    def fence(self, writer: bytes, turn: int) -> int | None:
+        """Accept no more commits of earlier turns of a writer.
+
+        Returns the greatest n of its commits, or None if that turn, or a later one, is there.
+        """
+        ...
+
+    def replace(self, records: Changes, expect: Changes) -> Marks:
+        """Write records that belong to no writer's commit, in each shard if it holds the expected values.
+
+        Raises:
+            FencedError: some shard holds something else; others may have been written.
+        """
+        ...
+
+    def size(self) -> int:
+        """Bytes taken."""
+        ...
+
+    def close(self) -> None:
+        """Close files and connections."""
+        ...
+
+
+class IngestState(Protocol):
+    """All but the records: a sorted map from bytes (at most 500) to bytes, changed by atomic commits. Safe to use from several threads.
+
+    For each partition of a stream it holds offsets, ids, held events, progress, and the blocks that are to be archived.
+    """
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of some keys, all of one moment."""
@@ -54,22 +136,18 @@ class OnlineStore(Protocol):
         """As `scan`, with the bytes of each value instead of the value, which is not read."""
         ...
 
-    def commit(self, changes: Changes, expect: Changes) -> None:
+    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
+        """All keys with their values, as of one time."""
+        ...
+
+    def commit(self, changes: Changes, expect: Changes, marks: Marks = NO_MARKS) -> None:
         """Make all changes atomically and durably, if the keys of `expect` hold the expected values.
+
+        marks: kept where they are greater than those that are kept; see `Marks`.
 
         Raises:
             FencedError: they hold something else; nothing was changed.
             StoreError: the disk is full, or the store cannot be written; nothing was changed.
-        """
-        ...
-
-    def mend(self, offset: bytes) -> None:
-        """Undo what half of a commit left, of those that expect this key of an offset; call it before reading what to go on from.
-
-        From here on the partition is this writer's: of others that mended it before, no commit with records is made.
-
-        Raises:
-            StoreError: the store cannot be written.
         """
         ...
 
@@ -89,6 +167,62 @@ class OnlineStore(Protocol):
         """Bytes taken."""
         ...
 
+    def close(self) -> None:
+        """Close files and connections."""
+        ...
+
+
+class OnlineStore(Protocol):
+    """A sorted map from bytes (at most 500) to bytes, changed by commits of records and state together. Safe to use from several threads.
+
+    An atomic store makes a commit in one transaction. Of a feature table and a state that lie in different places, `log_first` makes one.
+    `namespace`: what the names of sources begin with in it; see `ownership`.
+    """
+
+    capabilities: Capabilities
+    namespace: str
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of some keys; all of one moment where the store is atomic."""
+        ...
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """As `IngestState.scan`; records may come in any order."""
+        ...
+
+    def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
+        """As `IngestState.sizes`."""
+        ...
+
+    def commit(self, changes: Changes, expect: Changes) -> None:
+        """As `IngestState.commit`."""
+        ...
+
+    def mend(self, offset: bytes) -> None:
+        """Finish the last commit of those that expect this key: of an offset, of progress, or of a job's cuts. Call it before reading what
+        to go on from.
+
+        Where the store is log first, the partition or job is this writer's from here on: of others that mended it before, no commit with
+        records is made. An atomic store has nothing to finish.
+
+        Raises:
+            StoreError: the store cannot be written.
+            LostError: records are ahead of the state.
+        """
+        ...
+
+    def lease(self, name: str, *, wait: float) -> AbstractContextManager[None]:
+        """As `IngestState.lease`."""
+        ...
+
+    def server_time(self) -> int | None:
+        """As `IngestState.server_time`."""
+        ...
+
+    def size(self) -> int:
+        """Bytes taken."""
+        ...
+
     def backup(self, to: Path) -> None:
         """Write all of one moment into a new folder, which is an LMDB store; see `backups.restore`."""
         ...
@@ -96,6 +230,15 @@ class OnlineStore(Protocol):
     def close(self) -> None:
         """Close files and connections."""
         ...
+
+
+def ingest_lease(store: OnlineStore, *, wait: float) -> AbstractContextManager[None]:
+    """Keep other writers of streams out of a store that has one writer; seconds to wait for it at most.
+
+    Raises:
+        StoreError: another process writes.
+    """
+    return store.lease(INGEST_LEASE, wait=wait) if store.capabilities.one_writer else nullcontext()
 
 
 @contextmanager
@@ -116,7 +259,7 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
 
     Args:
         url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`, `rediss://`,
-            `unix://`, `redis+cluster://host:port`.
+            `unix://`, `redis+cluster://host:port`, or `postgresql://host:port/database?prefix=`.
         readonly: refuse to write; fails where no store exists yet.
         for_requests: give up what a server does not answer within the URL's `read_timeout`, since a request waits for it.
 
@@ -125,6 +268,8 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
         StoreError: the store is of a format that this version does not read, or cannot be opened.
     """
     scheme = urlsplit(url).scheme.partition("+")[0]
-    if scheme not in _STORES:
-        raise UsageError(f"the online store {url!r} is not known; give lmdb:FOLDER or redis://HOST:PORT/DB")
-    return cast("OnlineStore", importlib.import_module(_STORES[scheme]).open_store(url, readonly=readonly, for_requests=for_requests))
+    if scheme not in STORES:
+        raise UsageError(
+            f"the online store {url!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB or postgresql://HOST:PORT/DATABASE"
+        )
+    return cast("OnlineStore", importlib.import_module(STORES[scheme]).open_store(url, readonly=readonly, for_requests=for_requests))

@@ -22,9 +22,9 @@ def back_up(store: OnlineStore, to: Path, pairs: Iterable[tuple[bytes, bytes]] |
     """
     if to.exists():
         raise StoreError(f"{to} is there already; give a folder that is not")
-    target = open_store(f"lmdb:{to}")
+    target = open_store(f"lmdb:{to}?runs=off")  # an older version may restore it
     try:
-        target.commit({_PARTITIONED: b"1"} if store.partitioned else {}, {})
+        target.commit({} if store.capabilities.one_writer else {_PARTITIONED: b"1"}, {})
         _write(store.scan(b"") if pairs is None else pairs, target)
     except HeadwaterError:
         shutil.rmtree(to, ignore_errors=True)
@@ -86,11 +86,11 @@ def _check(backup: Path, source: OnlineStore, target: OnlineStore) -> None:
     held = next((key for key, _ in target.scan(b"") if key != FORMAT_KEY), None)
     if held is not None:
         raise StoreError(f"the store to restore {backup} into is not empty (it holds {held[:40]!r}); give an empty one")
-    if (source.get([_PARTITIONED])[0] is not None) != target.partitioned:
-        kinds = ("LMDB", "Redis") if target.partitioned else ("Redis", "LMDB")
-        raise StoreError(
-            f"{backup} is a backup of {kinds[0]}, whose records are other than those of {kinds[1]}; restore it into {kinds[0]}"
-        )
+    one_writer = source.get([_PARTITIONED])[0] is None
+    if one_writer != target.capabilities.one_writer:
+        kinds = ("LMDB", "Redis or PostgreSQL")
+        own, other = kinds if one_writer else kinds[::-1]
+        raise StoreError(f"{backup} is a backup of {own}, whose records are other than those of {other}; restore it into {own}")
 
 
 def _write(pairs: Iterable[tuple[bytes, bytes]], target: OnlineStore) -> None:

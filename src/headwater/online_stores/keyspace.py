@@ -7,12 +7,10 @@ import struct
 from collections.abc import Sequence
 
 FORMAT_KEY = b"mformat"
-FORMAT, OLDER = b"2", b"1"
-"""The format that this version writes, and an older one that it reads: there no view is known to be whole, so ingestion fills each."""
+FORMAT, OLDER = b"3", (b"1", b"2")
+"""The format of this version, and the older ones that it migrates. In format 1 no view is known as complete: ingestion backfills each."""
 OWNER, SHARED, STREAM = b"mowner", b"mshared", b"mstream"
 """The project that the store belongs to; other projects that keep data in it; by source, where its first stream came from."""
-SEQUENCE = b"msequence"
-"""How many commits have been made."""
 RECEIVER = b"mreceiver"
 """The address at which the process that ingests receives pushed events."""
 RECEIVER_SECRET = b"mreceiver secret"
@@ -22,7 +20,12 @@ NOWHERE = b"n"
 """A key that never holds anything."""
 
 RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"f", b"p", b"b"
+STATE_OF_SOURCE = STATE + b"source"
+STREAM_STATE = b"s"
+"""The states of streaming views. In format 2 they stood in STATE, and each view had records of its own under its tiles fingerprint."""
 ORIGIN, FILLING, REPLAYED = b"y", b"z", b"r"
+LOG, REDO = b"w", b"x"
+"""In a store that is log first, by writer: its last commit, and what of it is not applied yet."""
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
 """For events that can be retracted: their last images by id, their keys in a view by key and time, and when they are dropped."""
 _LONGEST = 400
@@ -33,14 +36,14 @@ def name(text: str) -> bytes:
     return text.encode() + b"\0"
 
 
-def record(tiles: str, key: bytes, partition: str | None = None) -> bytes:
-    """The store's key of the record of a view's key; `tiles` is the view's tiles fingerprint."""
-    return places(tiles, [key], partition)[0]
+def record(group: str, key: bytes, partition: str | None = None) -> bytes:
+    """The store's key of the record of a key; `group` is the `FeatureView.record_group` of the views that have a section there."""
+    return places(group, [key], partition)[0]
 
 
-def places(tiles: str, keys: Sequence[bytes], partition: str | None = None) -> list[bytes]:
+def places(group: str, keys: Sequence[bytes], partition: str | None = None) -> list[bytes]:
     """The store's keys of the records of some keys."""
-    begin, end = records(tiles), b"" if partition is None else b"\0" + partition.encode()
+    begin, end = records(group), b"" if partition is None else b"\0" + partition.encode()
     keys = shortened(keys)
     return [begin + key + end for key in keys] if end else [begin + key for key in keys]
 
@@ -52,19 +55,24 @@ def shortened(keys: Sequence[bytes]) -> Sequence[bytes]:
     return [key if len(key) <= _LONGEST else key[:64] + b"\0" + hashlib.sha256(key).digest() for key in keys]
 
 
-def records(tiles: str) -> bytes:
-    """The prefix of the keys of all records of a view."""
-    return RECORD + bytes.fromhex(tiles)
+def records(group: str) -> bytes:
+    """The prefix of the keys of all records of a group."""
+    return RECORD + bytes.fromhex(group)
 
 
-def state(tiles: str, partition: str | None = None) -> bytes:
-    """The key of a view's stored state; in a store of several writers, of a partition's part of it."""
-    return STATE + bytes.fromhex(tiles) + (b"" if partition is None else b"\0" + partition.encode())
+def state(tiles: str) -> bytes:
+    """The key of a batch view's stored state."""
+    return STATE + bytes.fromhex(tiles)
+
+
+def stream_state(tiles: str, partition: str | None = None) -> bytes:
+    """The key of a streaming view's stored state; in a store of several writers, of a partition's part of it."""
+    return STREAM_STATE + bytes.fromhex(tiles) + (b"" if partition is None else b"\0" + partition.encode())
 
 
 def begun(source: str) -> bytes:
     """The key of the start of a source's stream."""
-    return STATE + b"source" + name(source)
+    return STATE_OF_SOURCE + name(source)
 
 
 def broker_clock(source: str) -> bytes:
@@ -73,12 +81,12 @@ def broker_clock(source: str) -> bytes:
 
 
 def offset(source: str, partition: str) -> bytes:
-    """The key of the offset from which a partition is read on."""
+    """The key of the position from which a partition is read on."""
     return OFFSET + name(source) + partition.encode()
 
 
 def origin(source: str, partition: str) -> bytes:
-    """The key of the identity of what a partition's offset counts in (Kafka: the topic's id); see `Records.origins`."""
+    """The key of the identity of what a partition's position counts in (Kafka: the topic's id); see `RecordBatch.origins`."""
     return ORIGIN + name(source) + partition.encode()
 
 
@@ -100,6 +108,12 @@ def events(tiles: str, partition: str | None = None) -> bytes:
 def block(space: bytes, source: str, sequence: int) -> bytes:
     """The key of a commit's block in `space`."""
     return space + name(source) + struct.pack(">Q", sequence)
+
+
+def end_of(prefix: bytes) -> bytes | None:
+    """The least key that is above all that begin with a prefix; None where there is none."""
+    short = prefix.rstrip(b"\xff")
+    return short[:-1] + bytes([short[-1] + 1]) if short else None
 
 
 def sequence_of(key: bytes) -> int:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -18,8 +19,10 @@ from headwater import clock, permissions
 from headwater.definitions.memory_sizes import in_bytes
 from headwater.definitions.readable import cut
 from headwater.errors import FencedError, StoreError
-from headwater.online_stores import Changes
-from headwater.online_stores.keyspace import FORMAT, FORMAT_KEY, OLDER
+from headwater.online_stores import Capabilities, Changes
+from headwater.online_stores.formats import check_format
+from headwater.online_stores.keyspace import RECORD
+from headwater.online_stores.sorted_runs import SortedRuns, pairs
 
 _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 _LEASE_POLL = 0.05
@@ -28,10 +31,13 @@ _T = TypeVar("_T")
 
 
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> LmdbStore:  # noqa: ARG001 (no server is waited for)
-    """The store in the folder that `lmdb:FOLDER?size=` names."""
+    """The store in the folder that `lmdb:FOLDER?size=` names; with `runs=off`, it appends no sorted runs, which is for comparison."""
     parts = urlsplit(url)
-    size = parse_qs(parts.query).get("size", [""])[0]
-    return LmdbStore(Path(parts.netloc + parts.path), size=in_bytes(size, "size") if size else _SIZE, readonly=readonly)
+    options = parse_qs(parts.query)
+    size = options.get("size", [""])[0]
+    store = LmdbStore(Path(parts.netloc + parts.path), size=in_bytes(size, "size") if size else _SIZE, readonly=readonly)
+    store.appends_runs = options.get("runs") != ["off"]
+    return store
 
 
 class LmdbStore:
@@ -41,13 +47,15 @@ class LmdbStore:
     where the disk keeps what it was told to; it was not tested here.
     """
 
-    partitioned = False
+    capabilities = Capabilities(atomic=True, one_writer=True, remote=False)
     namespace = ""
 
     def __init__(self, folder: Path, *, size: int = _SIZE, readonly: bool = False) -> None:
         self.folder = folder
+        self.appends_runs = True
+        self._runs = SortedRuns()
         if readonly and not (folder / "data.mdb").exists():
-            raise StoreError(f"there is no online store in {folder}; `headwater ingest` and `headwater materialize` make one")
+            raise StoreError(f"there is no online store in {folder}; `headwater ingest` and `headwater materialize` create one")
         try:
             if not readonly:
                 permissions.own_folder(folder)
@@ -58,17 +66,24 @@ class LmdbStore:
             self._env.reader_check()  # lets go of the pages that processes which were killed were reading
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"the online store in {folder} cannot be opened: {error}. {_remedy(error)}") from error
-        self._check_format(readonly=readonly)
+        try:
+            check_format(self, str(folder), readonly=readonly)
+        except StoreError:
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         return f"LmdbStore({cut(str(self.folder), 80)!r})"
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        values = None
         try:  # not `_reading`: a generator costs as much as a get
-            with self._env.begin() as transaction:
-                return list(map(transaction.get, keys))
+            while values is None:
+                with self._env.begin() as transaction:
+                    values = self._runs.get(transaction, keys)
         except lmdb.Error as error:
             raise self._unreadable(error) from error
+        return values
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See `OnlineStore`; an open transaction would keep the pages that commits replace, and the file would grow."""
@@ -90,12 +105,7 @@ class LmdbStore:
         taken = 0
         try:
             with self._env.begin(buffers=True) as transaction, transaction.cursor() as cursor:
-                if not cursor.set_range(begin):
-                    return page, None
-                for raw_key, value in iter(cursor):
-                    key = bytes(raw_key)
-                    if not key.startswith(prefix):
-                        return page, None
+                for key, value in pairs(transaction, cursor, prefix, begin):
                     if len(page) >= _PAGE or taken > _PAGE_BYTES:
                         return page, key
                     page.append((key, decode(value)))
@@ -107,21 +117,35 @@ class LmdbStore:
     def commit(self, changes: Changes, expect: Changes) -> None:
         try:
             with self._env.begin(write=True) as transaction:
-                for key, value in expect.items():
-                    if transaction.get(key) != value:
+                for key, stored in zip(expect, self._runs.get(transaction, list(expect)) or (), strict=True):
+                    if stored != expect[key]:
                         raise FencedError(
                             f"the online store in {self.folder} was written by another process meanwhile ({key[:40]!r}); nothing was written. "
                             "Only one process may ingest into a store"
                         )
-                with transaction.cursor() as cursor:
-                    cursor.putmulti(sorted((key, value) for key, value in changes.items() if value is not None))
-                for key, value in changes.items():
-                    if value is None:
-                        transaction.delete(key)
+                self._write(transaction, changes, expect)
         except (lmdb.Error, OSError) as error:
             raise StoreError(
                 f"the online store in {self.folder} cannot be written: {error}. Nothing was written. {_remedy(error)}"
             ) from error
+
+    def _write(self, transaction: lmdb.Transaction[bytes], changes: Changes, expect: Changes) -> None:
+        pages = self._env.stat()["leaf_pages"] if self.appends_runs else -1
+        recent = self._runs.chosen(transaction, changes, expect, pages)
+        if recent:
+            appended = {key for key, _ in recent}
+            changes = {key: value for key, value in changes.items() if key not in appended}
+        self._runs.remove(transaction, (key for key in changes if key.startswith(RECORD)))
+        put = [(key, value) for key, value in changes.items() if value is not None]
+        put.sort(key=itemgetter(0))
+        with transaction.cursor() as cursor:
+            cursor.putmulti(put)
+        if len(put) < len(changes):
+            for key, value in changes.items():
+                if value is None:
+                    transaction.delete(key)
+        if recent:
+            self._runs.append(transaction, recent, pages)
 
     def mend(self, offset: bytes) -> None:
         """See `OnlineStore`; there is never half of a commit."""
@@ -163,6 +187,18 @@ class LmdbStore:
             shutil.rmtree(to, ignore_errors=True)
             raise StoreError(f"the online store in {self.folder} cannot be copied to {to}: {error}") from error
 
+    def other_processes(self) -> list[int]:
+        """The numbers of other processes that have the store open; empty where that is not known.
+
+        An open store holds a lock on LMDB's lock file. /proc/locks lists them (Linux); opening the file would end our own lock.
+        """
+        try:
+            locks = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+        except OSError:
+            return []
+        inode = str((self.folder / "lock.mdb").stat().st_ino)
+        return sorted({int(lock[4]) for lock in locks if len(lock) > 5 and lock[5].rpartition(":")[2] == inode} - {os.getpid()})
+
     def close(self) -> None:
         self._env.close()
 
@@ -182,17 +218,6 @@ class LmdbStore:
         except (OSError, UnicodeDecodeError):
             return ""
         return f": process {number}" if number.isdecimal() else ""
-
-    def _check_format(self, *, readonly: bool) -> None:
-        stored_format = self.get([FORMAT_KEY])[0]
-        if stored_format in (None, OLDER) and not readonly:
-            self.commit({FORMAT_KEY: FORMAT}, {})
-        elif stored_format not in (None, OLDER, FORMAT):
-            self.close()
-            raise StoreError(
-                f"the online store in {self.folder} has format {stored_format!r}, and this version of headwater reads {FORMAT!r}; use the version that "
-                "wrote it, or rebuild it from the archive (see `headwater materialize` and the page on operations)"
-            )
 
 
 def _remedy(error: Exception) -> str:

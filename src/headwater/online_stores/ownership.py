@@ -12,19 +12,34 @@ from contextlib import contextmanager
 
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
-from headwater.definitions.streams import AppendedFiles, KafkaTopic, Stream
 from headwater.errors import FencedError, StoreError
-from headwater.online_stores import OnlineStore, keyspace, opened
+from headwater.online_stores import Changes, OnlineStore, keyspace, opened
+from headwater.online_stores.formats import check_still
 
 
 class ScopedStore:
-    """A store as one project sees it; `namespace` is what the names of its sources begin with there."""
+    """A store as one project sees it; `namespace` is what the names of its sources begin with there.
+
+    A commit is made only while the store has this version's format.
+    """
 
     def __init__(self, store: OnlineStore, namespace: str) -> None:
-        self.store, self.namespace, self.partitioned = store, namespace, store.partitioned
-        self.get, self.scan, self.commit, self.mend = store.get, store.scan, store.commit, store.mend
+        self.store, self.namespace, self.capabilities = store, namespace, store.capabilities
+        self.get, self.scan, self.mend = store.get, store.scan, store.mend
         self.lease, self.size, self.backup, self.close = store.lease, store.size, store.backup, store.close
         self.server_time, self.sizes = store.server_time, store.sizes
+
+    def commit(self, changes: Changes, expect: Changes) -> None:
+        """See `OnlineStore`.
+
+        Raises:
+            StoreError: also where a newer version has migrated the store since it was opened, or is doing it; nothing was written.
+        """
+        try:
+            self.store.commit(changes, {**expect, keyspace.FORMAT_KEY: keyspace.FORMAT})
+        except FencedError:
+            check_still(self.store)
+            raise
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
@@ -88,7 +103,7 @@ def opened_for(
 
 def claim(store: OnlineStore, source: Source) -> None:
     """Note where the stream of a source comes from, if no earlier one is noted."""
-    address_key, address = _place(store, source), _address(source.stream)
+    address_key, address = _place(store, source), None if source.stream is None else source.stream.address
     if address is not None and store.get([address_key])[0] is None:
         try:
             store.commit({address_key: address.encode()}, {address_key: None})
@@ -98,7 +113,7 @@ def claim(store: OnlineStore, source: Source) -> None:
 
 def placed_source(store: OnlineStore, source: Source) -> Source:
     """The source, renamed to its name in the store; itself where the names are equal."""
-    name, address = store.namespace + source.name, _address(source.stream)
+    name, address = store.namespace + source.name, None if source.stream is None else source.stream.address
     first = None if address is None else store.get([_place(store, source)])[0]
     if address is not None and first is not None and first != address.encode():
         name += "@" + hashlib.sha256(address.encode()).hexdigest()[:8]
@@ -125,12 +140,3 @@ def has_moved(source: Source) -> bool:
 
 def _place(store: OnlineStore, source: Source) -> bytes:
     return keyspace.STREAM + keyspace.name(store.namespace + source.name)
-
-
-def _address(stream: Stream | None) -> str | None:
-    """The address of a stream, from its definition."""
-    if stream is None:
-        return None
-    if isinstance(stream, KafkaTopic):
-        return f"kafka {stream.topic}"
-    return f"appended {stream.path}" if isinstance(stream, AppendedFiles) else "push"

@@ -5,32 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from headwater.reports.document import Block, Bullets, Part, Table, Text
-from headwater.results.assessment_parts import TABLE, AtRequest, listed
+from headwater.reports import audit_words, resolution_words, wording
+from headwater.reports.document import Block, Bullets, Section, Table, Text
+from headwater.results.assessment_parts import AtRequest
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.decision_result import shown
 from headwater.results.measurement import Missing, Number, Reading, duration
 
 _RULES = {
-    "leak": "No verdict while there is a leak",
+    "leak": "No verdict while the audit suspects a leak",
     "unknown": "No verdict without a backtest",
-    "lift": "Only a LIFT counts",
-    "money": "The gain must exceed the cost",
+    "recommendation": "Recommendation",
     "views": "Which views",
     "readiness": "What blocks it",
 }
 
 
 def headline(assessment: AssessmentResult) -> str:
-    """The verdict as a heading."""
-    decision = assessment.decision
-    names = listed(decision.views) if 0 < len(decision.views) <= 4 else f"{len(decision.views)} views"
-    return {
-        "not decided": "Not decided yet",
-        "stay batch": "Stay batch",
-        "go hourly": f"Go hourly: {names}",
-        "stream these views": f"Stream {names}",
-    }.get(decision.action, f"Compute {names} at request time")
+    """The recommendation: the first line of the page."""
+    return assessment.decision.first_line
+
+
+def details(assessment: AssessmentResult) -> str:
+    """The verdict without its first line: the gain, the views, the blockers and the money."""
+    return assessment.verdict.removeprefix(assessment.decision.first_line).strip()
 
 
 def why(assessment: AssessmentResult) -> Sequence[str]:
@@ -38,7 +36,7 @@ def why(assessment: AssessmentResult) -> Sequence[str]:
     return [f"{_RULES.get(rule, rule)}: {outcome.rstrip('.')}." for rule, outcome in assessment.decision.rules]
 
 
-def plan(assessment: AssessmentResult) -> Part:
+def plan(assessment: AssessmentResult) -> Section:
     """The staged plan."""
     rows = [
         [f"{n}. {stage.name}", str(stage.transition), stage.does, stage.gives, money(stage.costs), stage.state, stage.blocker, stage.remedy]
@@ -53,73 +51,79 @@ def plan(assessment: AssessmentResult) -> Part:
     blocks.append(Text(assessment.plan.note))
     if assessment.plan.stay:
         blocks.append(Text(f"Can stay as they are: {', '.join(assessment.plan.stay)}."))
-    return Part("plan", "The plan", blocks)
+    return Section("plan", "The plan", blocks)
 
 
-def changes(assessment: AssessmentResult) -> Part:
+def changes(assessment: AssessmentResult) -> Section:
     """What would change the verdict."""
     rows = [[change.input, change.now, change.threshold, change.then] for change in assessment.changes]
-    return Part(
+    return Section(
         "changes",
         "What would change the verdict",
         [Table("Inputs that the verdict depends on", ("input", "now", "threshold", "then"), rows)],
     )
 
 
-def risks(assessment: AssessmentResult) -> Part:
+def risks(assessment: AssessmentResult) -> Section:
     """The risks that remain."""
-    return Part("risks", "Risks", [Bullets(assessment.risks)] if assessment.risks else [Text("None found.")])
+    blocks: list[Block] = [Bullets(assessment.risks)] if assessment.risks else [Text("None found.")]
+    if not isinstance(assessment.lift, Missing):
+        blocks += [Text(f"Audit of the backtest: {line}.") for line in audit_words.checks(assessment.lift.backtest.audit)]
+    return Section("risks", "Risks", blocks)
 
 
-def lift(assessment: AssessmentResult) -> Part:
+def lift(assessment: AssessmentResult) -> Section:
     """The levels and steps of the backtest."""
     heading = "Lift: your own figures"
     if isinstance(assessment.lift, Missing):
-        return Part("lift", heading, [Text(f"Not known: {assessment.lift.reason}")])
+        return Section("lift", heading, [Text(f"Not known: {assessment.lift.reason}")])
     levels = [
-        [level.name, level.describes, level.mode, f"{level.value:.4g}" if math.isfinite(level.value) else "not known"]
+        [level.name, level.describes, level.mode, f"{value:.4g}" if math.isfinite(value) else "not known"]
         for level in assessment.lift.levels
+        for value in [level.metrics[assessment.lift.headline].value]
     ]
-    steps = [*assessment.lift.steps, *([assessment.lift.whole] if assessment.lift.whole else []), *assessment.lift.money]
-    return Part(
+    steps = wording.shown_steps(assessment.lift.backtest)
+    return Section(
         "lift",
         heading,
         [
+            *([Bullets(blind)] if (blind := resolution_words.lines(assessment.lift.backtest)) else []),
             Table("Levels, from stale to fresh", ("level", "features", "computed by", assessment.lift.headline), levels),
             Table(
-                "Steps between levels (+ is a gain)",
-                ("step", "lift", "verdict", "in words"),
-                [[f"{s.from_} to {s.to}", shown(s), s.verdict, s.sentence] for s in steps],
+                "Differences between levels (+ is a gain); those with the baseline are judged",
+                ("difference", "gain", "verdict"),
+                [[f"{s.from_} to {s.to}", shown(s), wording.verdict_word(assessment.lift.backtest, s)] for s in steps],
             ),
         ],
     )
 
 
-def earned(assessment: AssessmentResult) -> Part:
+def earned(assessment: AssessmentResult) -> Section:
     """Which views earn from freshness, in short."""
     heading = "Which views earn from freshness"
     if isinstance(assessment.lift, Missing) or assessment.lift.earned is None:
         reason = assessment.attribution.reason if isinstance(assessment.attribution, Missing) else "not attributed"
-        return Part("attribution", heading, [Text(f"Not known: {reason}.")])
+        return Section("attribution", heading, [Text(f"Not known: {reason}.")])
     attribution = assessment.lift.earned
+    fresh = attribution.views_of(attribution.chosen)
     rows = [
         [
             name,
             shown(step),
-            step.verdict,
-            "make fresh" if name in attribution.chosen else "can stay" if attribution.chosen else "not certain",
+            step.verdict_words,
+            "make fresh" if name in fresh else "can stay" if fresh else "not certain",
         ]
         for name, step in attribution.alone.items()
     ]
     heads = ("view", f"{attribution.fresh} alone over {attribution.stale}", "verdict", "plan")
-    return Part("attribution", heading, [Text(attribution.plan), Table("One at a time", heads, rows)])
+    return Section("attribution", heading, [Text(attribution.plan), Table("One at a time", heads, rows)])
 
 
-def request_time(assessment: AssessmentResult) -> Part:
+def request_time(assessment: AssessmentResult) -> Section:
     """Latency of responses, and of each feature that is computed at request time."""
     summary = Text(f"p99 latency of responses: {_latency(assessment.latency)}. Allowed: {_latency(assessment.budget)}.")
     if not assessment.at_request:
-        return Part(
+        return Section(
             "latency",
             "Latency, and features at request time",
             [summary, Text("The model has no feature that is computed at request time.")],
@@ -127,7 +131,7 @@ def request_time(assessment: AssessmentResult) -> Part:
     rows = [
         [feature.name, feature.kind, _latency(feature.p50), _latency(feature.p99), feature.fallback] for feature in assessment.at_request
     ]
-    return Part(
+    return Section(
         "latency",
         "Latency, and features at request time",
         [
@@ -144,69 +148,56 @@ def _timed_out(every: Sequence[AtRequest]) -> list[Block]:
         if isinstance(feature.timed_out, Missing):
             blocks.append(Text(f"{feature.name}: the lift when calls time out is not known: {feature.timed_out.reason.rstrip('.')}."))
             continue
-        rows = [[f"{100 * t.share:g} %", shown(t.lift), t.lift.verdict] for t in feature.timed_out]
+        rows = [[f"{100 * t.share:g} %", shown(t.lift)] for t in feature.timed_out]
         over = feature.timed_out[0].lift.from_
-        blocks.append(Table(f"{feature.name}: lift over {over} when a share of its calls time out", ("calls", "lift", "verdict"), rows))
+        blocks.append(Table(f"{feature.name}: lift over {over} when a share of its calls time out", ("calls", "lift"), rows))
     return blocks
 
 
-def cost(assessment: AssessmentResult) -> Part:
+def cost(assessment: AssessmentResult) -> Section:
     """The cost a day of each way to serve."""
     if isinstance(assessment.cost, Missing):
-        return Part("cost", "Cost", [Text(f"Not known: {assessment.cost.reason}")])
+        return Section("cost", "Cost", [Text(f"Not known: {assessment.cost.reason}")])
     rows = [[way.name, money(way.total)] for way in assessment.cost.ways]
     facts = [
         f"break-even: {assessment.cost.break_even}",
         f"share of precomputed predictions that are never requested: {assessment.cost.waste}",
     ]
-    return Part("cost", "Cost", [Text(assessment.cost.sentence), Table("Cost a day", ("way to serve", "total"), rows), Bullets(facts)])
+    return Section("cost", "Cost", [Text(assessment.cost.sentence), Table("Cost a day", ("way to serve", "total"), rows), Bullets(facts)])
 
 
-def readiness(assessment: AssessmentResult) -> Part:
+def readiness(assessment: AssessmentResult) -> Section:
     """How fresh each view can be, and its next blocker."""
     if isinstance(assessment.readiness, Missing):
-        return Part("readiness", "Readiness", [Text(f"Not known: {assessment.readiness.reason}")])
+        return Section("readiness", "Readiness", [Text(f"Not known: {assessment.readiness.reason}")])
     rows = [
         [v.view, v.reachable, v.possible, "none" if v.blocker is None else v.blocker.what, "" if v.blocker is None else v.blocker.remedy]
         for v in assessment.readiness.views
     ]
     counts = ", ".join(f"{count} {state}" for state, count in assessment.readiness.counts().items())
     heads = ("view", "reachable now", "at best", "next blocker", "remedy")
-    return Part("readiness", "Readiness", [Table("How fresh each view can be", heads, rows), Text(f"Checks: {counts}.")])
+    return Section("readiness", "Readiness", [Table("How fresh each view can be", heads, rows), Text(f"Checks: {counts}.")])
 
 
-def network(assessment: AssessmentResult) -> Part:
+def network(assessment: AssessmentResult) -> Section:
     """Network effects, and the experiment that would measure them."""
     effects = assessment.network
     blocks: list[Block] = []
     if effects.effects:
-        rows = [[effect.effect, f"{effect.known}: {effect.sign}", effect.why, effect.experiment] for effect in effects.effects]
-        blocks.append(
-            Table("People may react to the model, which no backtest can see", ("effect", "known from", "why", "experiment"), rows)
-        )
-    else:
-        blocks.append(Text("None, as you answered." if effects.answered else "The definition suggests none."))
-    blocks.append(Text(f"Recommended experiment: {effects.experiment}. Why: {effects.tells}. Run in shadow mode first in any case."))
-    if effects.questions:
+        rows = [[effect.effect, effect.why, effect.experiment] for effect in effects.effects]
+        blocks.append(Table("By your answers: effects that no backtest can see", ("effect", "why", "experiment"), rows))
+    elif not effects.unanswered:
+        blocks.append(Text("None, as you answered."))
+    reason = f" Why: {effects.tells}." if effects.tells else ""
+    blocks.append(Text(f"Recommended experiment: {effects.experiment}.{reason} Run in shadow mode first in any case."))
+    if effects.unanswered:
         blocks += [
-            Text("Questions that settle it (answer with --network adversaries,feedback,supply, or none):"),
-            Bullets(effects.questions),
+            Text(
+                "Not answered; a yes may call for another experiment. `headwater assess readiness --write-questions` writes the questions:"
+            ),
+            Bullets(effects.unanswered),
         ]
-    return Part("network", "Network effects, and the right experiment", blocks)
-
-
-def others(assessment: AssessmentResult) -> Part:
-    """Lifts that others have published, separate from everything measured here."""
-    heading = "Published comparisons: not your data"
-    if not assessment.published:
-        uses = ", ".join(dict.fromkeys(item.use for item in TABLE))
-        return Part("others", heading, [Text(f"The use case of this model is not known ({uses}), so no published figures are shown.")])
-    rows = [
-        [item.who, str(item.year), item.fresher, item.gave, "; ".join(filter(None, (item.confounded, item.through))), item.source]
-        for item in assessment.published
-    ]
-    note = Text("Published by others, for their data and models. The verdict above does not use them.")
-    return Part("others", heading, [note, Table("Published lifts", ("who", "year", "what was fresher", "lift", "caution", "source"), rows)])
+    return Section("network", "Network effects, and the right experiment", blocks)
 
 
 def money(reading: Reading) -> str:

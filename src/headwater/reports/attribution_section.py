@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 
 from headwater.reports import wording
-from headwater.reports.markup import EMPTY, Html, bullets, esc, grid, paragraph, section
+from headwater.reports.document import Block, Bullets, Section, Table, Text
 from headwater.reports.terminal import Shown, ShownTable
 from headwater.results.attribution_result import AttributionResult, Efficient, PathStep, SliceLift, UnitLift
-from headwater.results.estimate import Paired
-
-_TITLE = "Which views earn from freshness"
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """A table of strings, for HTML and the terminal."""
-
-    caption: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
+from headwater.results.estimate import Comparison
 
 
 def to_table(attribution: AttributionResult) -> RenderableType:
     """The attribution as rich prints it: the plan, then the views one at a time, the path, and what it costs."""
     parts: list[RenderableType] = [Shown(attribution.plan, "bold")]
-    for table_grid in _grids(attribution):
-        parts += [Shown(""), ShownTable(table_grid.caption, table_grid.headings, table_grid.rows)]
+    for table in _tables(attribution):
+        parts += [Shown(""), ShownTable(table.caption, table.headings, table.rows)]
     return Group(*parts, Shown(""), *(Shown(line, "dim") for line in attribution.notes))
 
 
-def to_section(attribution: AttributionResult | None) -> Html:
-    """The attribution as a section of the page; empty if none was requested."""
+def to_section(attribution: AttributionResult | None) -> Section | None:
+    """The attribution as a section of the page; None if none was requested."""
     if attribution is None:
-        return EMPTY
-    grids = [
-        grid(table_grid.caption, [esc(text) for text in table_grid.headings], [[esc(cell) for cell in row] for row in table_grid.rows])
-        for table_grid in _grids(attribution)
-    ]
-    return section("attribution", _TITLE, paragraph(attribution.plan, "lead"), *grids, bullets(attribution.notes))
+        return None
+    blocks: list[Block] = [Text(attribution.plan, "lead"), *_tables(attribution), Bullets(attribution.notes)]
+    return Section("attribution", "Which views earn from freshness", blocks)
 
 
-def _grids(attribution: AttributionResult) -> list[_Grid]:
+def _tables(attribution: AttributionResult) -> list[Table]:
     places = wording.places_of(value.value for value in attribution.values.values())
     label, step = wording.metric_label(attribution.metric), f"{attribution.stale} {wording.ARROW} {attribution.fresh}"
     priced = attribution.cost_of_all is not None
     money = ("money a day",) if priced else ()
-    grids = [
-        _Grid(
+    tables = [
+        Table(
             f"One at a time: {label}, {step} (+ is a gain)",
             ("view", f"{attribution.fresh} alone", "verdict", f"loss with only this {attribution.stale}", "verdict", *money),
             [_unit(unit, places) for unit in attribution.units],
@@ -66,8 +50,8 @@ def _grids(attribution: AttributionResult) -> list[_Grid]:
             "verdict",
             *money,
         )
-        grids.append(
-            _Grid(
+        tables.append(
+            Table(
                 f"Together: {label}, on days that were not used to choose the order",
                 headings,
                 [_step(row, places) for row in attribution.path],
@@ -75,15 +59,15 @@ def _grids(attribution: AttributionResult) -> list[_Grid]:
         )
     if attribution.efficient:
         headings = ("money a day", "views", f"lift over {attribution.stale}", "verdict", "money a day for each 1 of lift")
-        grids.append(
-            _Grid("Best sets for their cost, among those tried", headings, [_efficient(row, places) for row in attribution.efficient])
+        tables.append(
+            Table("Best sets for their cost, among those tried", headings, [_efficient(row, places) for row in attribution.efficient])
         )
     if attribution.slices:
         headings = ("slice", "rows", step, "verdict", "the plan", "verdict")
-        grids.append(
-            _Grid(f"Slices: {label} (intervals widened for all of them)", headings, [_slice(row, places) for row in attribution.slices])
+        tables.append(
+            Table(f"Slices: {label} (intervals widened for all of them)", headings, [_slice(row, places) for row in attribution.slices])
         )
-    return grids
+    return tables
 
 
 def _unit(unit: UnitLift, places: int) -> list[str]:
@@ -105,8 +89,8 @@ def _slice(slice_lift: SliceLift, places: int) -> list[str]:
     return [slice_lift.name, wording.count(slice_lift.rows), *_judged(slice_lift.whole, places), *_judged(slice_lift.lift, places)]
 
 
-def _judged(step: Paired | None, places: int) -> list[str]:
-    return [wording.NO_VALUE, ""] if step is None else [wording.gain(step, places), step.verdict]
+def _judged(step: Comparison | None, places: int) -> list[str]:
+    return [wording.NO_VALUE, ""] if step is None else [wording.gain(step, places), step.verdict_words]
 
 
 def _money(cost: float | None) -> list[str]:

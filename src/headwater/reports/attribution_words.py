@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from headwater.reports import wording
 from headwater.results.attribution_result import AttributionResult, SliceLift
-from headwater.results.estimate import Estimate, Paired
+from headwater.results.estimate import Comparison, Estimate
 
 
 def plan(attribution: AttributionResult, kind: str) -> str:
     """The plan in a sentence or two: views to make fresh and views that can stay; `kind` is that of the fresh level, batch or real-time."""
     metric = wording.metric_label(attribution.metric)
     where = f"in {metric} of {attribution.fresh} over {attribution.stale}"
-    leaks = [finding for finding in attribution.leak_audit if finding.severity == "leak"]
-    if leaks:
-        return f"No plan: the data has a leak. Fix it first; no lift can be trusted before. {leaks[0].message}"
+    if blocking := attribution.audit.blocking:
+        return f"No plan: {blocking[0].severity} in {blocking[0].subject}; no lift can be trusted before it is fixed. {blocking[0].message}"
     if attribution.lift is None or attribution.rest is None:
         return f"Keep all views {attribution.stale}: on the days used to choose, none of them adds anything when it is {attribution.fresh}."
-    tried = listed(list(attribution.path[-1].units))
+    tried = wording.listed(list(attribution.path[-1].units))
     if math.isnan(attribution.lift.low):
         return (
             f"No plan: {tried} had {_gain(attribution, attribution.lift)} of {_gain(attribution, attribution.whole)} {where}, "
@@ -30,7 +28,7 @@ def plan(attribution: AttributionResult, kind: str) -> str:
     verb = "Stream" if kind == "real-time" else f"Make {attribution.fresh}:"
     rest = "" if not attribution.stay else f"; {_others(attribution)} may stay {attribution.stale}"
     share = f"{_share(attribution.share)} of the lift {where}" if math.isfinite(attribution.share.value) else f"a lift {where}"
-    sentence = f"{verb} {listed(attribution.chosen)}: {share} ({_gain(attribution, attribution.lift)}){rest}."
+    sentence = f"{verb} {wording.listed(attribution.chosen)}: {share} ({_gain(attribution, attribution.lift)}){rest}."
     if not attribution.worth:
         small = wording.number(attribution.min_lift, decimals(attribution))
         return f"{sentence} It is a lift, though it may be smaller than the smallest one worth having, {small}."
@@ -40,14 +38,14 @@ def plan(attribution: AttributionResult, kind: str) -> str:
 def notes(attribution: AttributionResult) -> list[str]:
     """Notes on the plan: the data behind it, and slices where it does not hold."""
     sentences = [
-        f"All views {attribution.fresh}: {attribution.whole.sentence}, on all test days.",
+        f"All views {attribution.fresh}: {_gain(attribution, attribution.whole)}, on all test days.",
         *(
-            [f"Making the others {attribution.fresh} too: {attribution.rest.sentence}."]
+            [f"Making the others {attribution.fresh} too: {_gain(attribution, attribution.rest)}."]
             if attribution.rest is not None and attribution.chosen and attribution.stay
             else []
         ),
         *(sentences for slice_lift in attribution.slices if (sentences := _slice(attribution, slice_lift))),
-        *(f"{finding.severity}: {finding.message}" for finding in attribution.leak_audit if finding.severity != "ok"),
+        *(f"{finding.severity}: {finding.message}" for finding in attribution.audit.findings),
         *attribution.joined,
         (
             f"The path was chosen on {attribution.choosing_days} test days, every other one; its lifts are measured on the {attribution.reporting_days} days "
@@ -63,24 +61,15 @@ def decimals(attribution: AttributionResult) -> int:
     return wording.places_of(value.value for value in attribution.values.values())
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names as a list in a sentence.
-
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def _others(attribution: AttributionResult) -> str:
-    return f"the other {len(attribution.stay)}" if len(attribution.stay) > 2 else listed(attribution.stay)
+    return f"the other {len(attribution.stay)}" if len(attribution.stay) > 2 else wording.listed(attribution.stay)
 
 
-def _of_set(names: str, lift: Paired) -> str:
+def _of_set(names: str, lift: Comparison) -> str:
     return f"The best set found, {names}, is {lift.sentence}"
 
 
-def _gain(attribution: AttributionResult, step: Paired) -> str:
+def _gain(attribution: AttributionResult, step: Comparison) -> str:
     return wording.gain(step, decimals(attribution))
 
 

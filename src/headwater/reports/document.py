@@ -1,19 +1,22 @@
-"""A page as sections of plain text; HTML and Markdown are written from the same sections."""
+"""A page as sections of data: text, lists, tables, figures and cards. Templates write them as HTML; Markdown is written here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from headwater.reports.markup import Html, bullets, esc, grid, paragraph, section
+from headwater.reports.static_curve import Drawing
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph. kind: "" or a class of the style sheet, such as "lead" or "quiet"."""
+    """A paragraph. kind: "" or a class of the style sheet, such as "lead" or "quiet". chip: a label before it, with its class."""
 
     text: str
     kind: str = ""
+    chip: tuple[str, str] | None = None
+    shape: ClassVar = "text"
 
 
 @dataclass(frozen=True)
@@ -21,22 +24,89 @@ class Bullets:
     """A list of sentences."""
 
     lines: Sequence[str]
+    shape: ClassVar = "bullets"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: a text, a smaller one below it, and the class of a coloured label."""
+
+    text: str
+    small: str = ""
+    chip: str = ""
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of strings."""
+    """A table; the first cell of a row is its heading."""
 
     caption: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-Block = Text | Bullets | Table
+    headings: Sequence[str | Cell]
+    rows: Sequence[Sequence[str | Cell]]
+    shape: ClassVar = "table"
 
 
 @dataclass(frozen=True)
-class Part:
+class Figure:
+    """A plotly figure. says: the alternative text. instead: shown until scripts have run, or where they are disabled."""
+
+    name: str
+    plot: Mapping[str, object]
+    says: str
+    caption: str
+    instead: Drawing | None = None
+    shape: ClassVar = "figure"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms, each with a value."""
+
+    rows: Sequence[tuple[str, str]]
+    shape: ClassVar = "terms"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Preformatted text."""
+
+    text: str
+    shape: ClassVar = "code"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A small box with its own heading."""
+
+    heading: str
+    blocks: Sequence[Text | Terms]
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards side by side."""
+
+    cards: Sequence[Card]
+    shape: ClassVar = "cards"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures side by side."""
+
+    figures: Sequence[Figure]
+    shape: ClassVar = "figures"
+
+
+Block = Text | Bullets | Table | Figure | Terms | Code | Cards | Figures
+
+
+@dataclass(frozen=True)
+class Section:
     """A section of a page under its heading. `name` is its id."""
 
     name: str
@@ -44,24 +114,10 @@ class Part:
     blocks: Sequence[Block]
 
 
-def to_html(page_section: Part) -> Html:
-    """The section as HTML."""
-    return section(page_section.name, page_section.heading, *(_html(block) for block in page_section.blocks))
-
-
-def _html(block: Block) -> Html:
-    match block:
-        case Text(text, kind):
-            return paragraph(text, kind)
-        case Bullets(lines):
-            return bullets(lines)
-        case Table(caption, headings, rows):
-            return grid(caption, [esc(text) for text in headings], [[esc(cell) for cell in row] for row in rows])
-
-
-def to_markdown(page_section: Part) -> str:
-    """The section as Markdown."""
-    return "\n\n".join([f"## {_plain(page_section.heading)}", *(_markdown(block) for block in page_section.blocks if not _empty(block))])
+def to_markdown(section: Section) -> str:
+    """The paragraphs, lists and tables of a section as Markdown."""
+    blocks = [text for block in section.blocks if (text := _markdown(block))]
+    return "\n\n".join([f"## {_plain(section.heading)}", *blocks])
 
 
 def _markdown(block: Block) -> str:
@@ -70,17 +126,14 @@ def _markdown(block: Block) -> str:
             return _plain(text)
         case Bullets(lines):
             return "\n".join(f"- {_plain(line)}" for line in lines)
-        case Table(caption, headings, rows):
-            lines = [_row(headings), _row(["---"] * len(headings)), *(_row([_plain(cell) for cell in row]) for row in rows)]
-            return f"{_plain(caption)}:\n\n" + "\n".join(lines)
+        case Table(caption, headings, rows) if rows:
+            heads = [_row([str(heading) for heading in headings]), _row(["---"] * len(headings))]
+            return f"{_plain(caption)}:\n\n" + "\n".join([*heads, *(_row([_plain(str(cell)) for cell in row]) for row in rows)])
+    return ""
 
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _empty(block: Block) -> bool:
-    return not (block.lines if isinstance(block, Bullets) else block.text if isinstance(block, Text) else block.rows)
 
 
 def _plain(text: str) -> str:

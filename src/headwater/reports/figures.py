@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from html import escape as esc
 
 from headwater.reports import axis, wording
-from headwater.reports.markup import esc
+from headwater.results.age_curve_result import AgeCurve
 from headwater.results.backtest_result import BacktestResult, Curves, LevelResult
-from headwater.results.estimate import Estimate, Paired
+from headwater.results.estimate import Comparison, Estimate
 
 Json = dict[str, object]
 
@@ -63,14 +64,34 @@ def lift_curve(result: BacktestResult) -> Json | None:
     return {"data": [line], "layout": layout, "narrow": {"yaxis": upright, "annotations": [*notes, *_upright_names(points, places)]}}
 
 
-def slice_gains(result: BacktestResult, step: Paired) -> Json:
+def lift_by_age(curves: Sequence[AgeCurve], label: str) -> Json:
+    """The lift of each view over its age, with a band; older to the right."""
+    data: list[Json] = []
+    for n, curve in enumerate(curves):
+        colour, x = f"var(--series-{1 + n % (_SERIES - 1)})", [1 + point.age_seconds for point in curve.points]
+        lows, highs = ([getattr(point.lift, end) for point in curve.points] for end in ("low", "high"))
+        if all(map(math.isfinite, [*lows, *highs])):
+            band: Json = {"x": [*x, *reversed(x)], "y": [*highs, *reversed(lows)], "fill": "toself", "mode": "none", "opacity": 0.2}
+            data.append({"type": "scatter", **band, "fillcolor": colour, "hoverinfo": "skip", "showlegend": False})
+        hover = [wording.duration(point.age_seconds) for point in curve.points]
+        line: Json = {"x": x, "y": [point.lift.value for point in curve.points], "mode": "lines+markers", "name": curve.view, "text": hover}
+        template = "%{text}: %{y:+.4f}<extra>%{fullData.name}</extra>"
+        data.append({"type": "scatter", **line, "line": {"color": colour, "width": 2.5}, "hovertemplate": template})
+    ticks, layout = [point.age_seconds for point in curves[0].points], _layout(height=420, top=16)
+    names = [wording.duration(age) for age in ticks]
+    layout["xaxis"] = _axis("age of the view's features", type="log", tickvals=[1 + age for age in ticks], ticktext=names)
+    layout["yaxis"] = _axis(f"lift in {label}")
+    layout["showlegend"], layout["legend"] = len(curves) > 1, _legend()
+    return {"data": data, "layout": layout}
+
+
+def slice_gains(result: BacktestResult, step: Comparison) -> Json:
     """One step's gain on all rows and on every slice; gains below the smallest worth having are shaded."""
-    rows: list[tuple[str, Paired]] = [("all rows", step)]
+    rows: list[tuple[str, Comparison]] = [("all rows", step)]
     for slice_result in result.slices:
-        known = wording.steps(slice_result.levels, slice_result.paired, step.metric)
-        rows += [(slice_result.name, gain) for gain in known if (gain.from_, gain.to) == (step.from_, step.to)]
+        rows += [(slice_result.name, gain) for gain in wording.like(slice_result.comparisons, step)]
     heights = list(range(len(rows), 0, -1))
-    places, least = wording.places(result, step.metric), result.min_lift.get(step.metric, 0.0)
+    least = result.min_lift.get(step.metric, 0.0)
     dots: Json = {
         "type": "scatter",
         "mode": "markers",
@@ -78,7 +99,7 @@ def slice_gains(result: BacktestResult, step: Paired) -> Json:
         "y": heights,
         "error_x": _error([Estimate(gain.delta, gain.low, gain.high) for _, gain in rows]),
         "marker": {"size": 10, "color": "var(--series-2)", "symbol": ["diamond", *["circle"] * (len(rows) - 1)]},
-        "text": [f"<b>{esc(name)}</b><br>{esc(wording.judged(gain, places))}" for name, gain in rows],
+        "text": [f"<b>{esc(name)}</b><br>{esc(wording.judged_gain(result, gain))}" for name, gain in rows],
         "hovertemplate": "%{text}<extra></extra>",
     }
     layout = _layout(height=70 + 56 * len(rows), top=6)
@@ -87,7 +108,7 @@ def slice_gains(result: BacktestResult, step: Paired) -> Json:
         "",
         range=[0.4, len(rows) + 0.6],
         tickvals=heights,
-        ticktext=[f"<b>{_folded(name)}</b><br>{esc(gain.verdict)}" for name, gain in rows],
+        ticktext=[f"<b>{_folded(name)}</b><br>{esc(wording.verdict_word(result, gain))}" for name, gain in rows],
         showgrid=False,
         ticks="outside",
         ticklen=8,

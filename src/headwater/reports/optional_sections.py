@@ -5,91 +5,95 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from headwater.reports import figures, wording
-from headwater.reports.markup import EMPTY, Html, esc, figure, grid, paragraph, section, value_cell
+from headwater.reports import figures, resolution_words, wording
+from headwater.reports.document import Bullets, Cell, Figure, Section, Table, Text
+from headwater.reports.sections import estimate_cell, gain_cell, step_name
 from headwater.results.backtest_result import BacktestResult, Transition
-from headwater.results.estimate import Paired
+from headwater.results.estimate import Comparison
 
 _NEW = "new keys"
 _COST = "cost"
 _SAYS = {1: "1: on request, features as old as before", 2: "2: fresher features"}
 
 
-def transitions(result: BacktestResult) -> Html:
+def transitions(result: BacktestResult) -> Section | None:
     """The two transitions, to predictions on request and to fresher features, for all keys and for new ones."""
     if not result.transitions:
-        return EMPTY
+        return None
     label = wording.metric_label(result.headline)
     headings = ("transition", "step", "covered", "new keys covered", f"{label} gain", "of new keys")
     rows = [_transition(result, step) for step in result.transitions]
-    table = grid("A key is new if it has no precomputed prediction at its request.", [esc(text) for text in headings], rows)
-    return section("transitions", "From precomputed predictions to real time", paragraph(wording.new_keys(result)), table)
+    table = Table("A key is new if it has no precomputed prediction at its request.", headings, rows)
+    return Section("transitions", "From precomputed predictions to real time", [Text(wording.new_keys(result)), table])
 
 
-def _transition(result: BacktestResult, step: Transition) -> list[Html]:
+def _transition(result: BacktestResult, step: Transition) -> list[str | Cell]:
     arrow = f" {wording.ARROW} "
-    fresh = next((slice_result.paired for slice_result in result.slices if slice_result.name == _NEW), [])
-    covered = [esc(arrow.join(map(wording.share, ends))) for ends in (step.coverage, step.coverage_of_new)]
-    gains = [_gain(result, _found(result.paired, step, result.headline)), _gain(result, _found(fresh, step, result.headline))]
-    return [esc(_SAYS[step.number]), esc(f"{step.from_}{arrow}{step.to}"), *covered, *gains]
+    fresh = next((slice_result.comparisons for slice_result in result.slices if slice_result.name == _NEW), [])
+    covered = [arrow.join(map(wording.share, ends)) for ends in (step.coverage, step.coverage_of_new)]
+    gains = [gain_cell(result, _found(result.comparisons, step, result.headline)), gain_cell(result, _found(fresh, step, result.headline))]
+    return [_SAYS[step.number], f"{step.from_}{arrow}{step.to}", *covered, *gains]
 
 
-def _found(paired: Sequence[Paired], step: Transition, metric: str) -> Paired | None:
+def _found(comparisons: Sequence[Comparison], step: Transition, metric: str) -> Comparison | None:
     return next(
-        (difference for difference in paired if (difference.from_, difference.to, difference.metric) == (step.from_, step.to, metric)), None
+        (difference for difference in comparisons if (difference.from_, difference.to, difference.metric) == (step.from_, step.to, metric)),
+        None,
     )
 
 
-def _gain(result: BacktestResult, step: Paired | None) -> Html:
-    if step is None:
-        return esc(wording.NO_VALUE)
-    places = wording.places(result, step.metric)
-    return value_cell(wording.number(step.delta, places, signed=True), wording.interval(step.low, step.high, places))
+def timestamps(result: BacktestResult) -> Section | None:
+    """The resolution of each source's timestamps, what they cannot show, and the questions that are open."""
+    if not result.resolutions:
+        return None
+    rows: list[list[str | Cell]] = [
+        [
+            source.source,
+            source.column,
+            resolution_words.periods(source),
+            "by a column" if source.known_after_seconds is None else f"{wording.duration(source.known_after_seconds)} after it",
+        ]
+        for source in result.resolutions
+    ]
+    table = Table("The resolution of each source's timestamps, by period.", ("source", "timestamp", "resolution", "known"), rows)
+    found = resolution_words.lines(result)
+    return Section("timestamps", "What the timestamps can show", [*([Bullets(found)] if found else []), table])
 
 
-def money(result: BacktestResult) -> Html:
+def money(result: BacktestResult) -> Section | None:
     """The cost of errors at each level, and the saving of each step."""
     if result.money is None:
-        return EMPTY
-    places = wording.places(result, _COST)
-    levels = [
-        [esc(level.name), value_cell(wording.number(metric.value, places), wording.interval(metric.low, metric.high, places))]
-        for level in result.levels
-        if (metric := level.metrics.get(_COST))
-    ]
-    saved = [
-        [esc(f"{step.from_} {wording.ARROW} {step.to}"), _gain(result, step), esc(step.verdict)]
-        for step in result.paired
-        if step.metric == _COST
-    ]
-    parts = [grid("Cost per 1,000 requests.", [esc("level"), esc("cost")], levels)]
+        return None
+    levels = [[level.name, estimate_cell(result, level, _COST)] for level in result.levels if _COST in level.metrics]
+    today = result.compared_with
+    saved = [[step_name(step), gain_cell(result, step)] for step in result.comparisons if (step.from_, step.metric) == (today, _COST)]
+    tables = [Table("Cost per 1,000 requests.", ("level", "cost"), levels)]
     if saved:
-        parts.append(grid("Saved per 1,000 requests by each step.", [esc(text) for text in ("step", "saved", "verdict")], saved))
-    text = f"{wording.money(result)} {wording.metric_meaning(_COST)}"
-    return section("money", "Cost of errors", paragraph(text), *parts)
+        tables.append(Table("Saved per 1,000 requests by each level.", ("step", "saved"), saved))
+    return Section("money", "Cost of errors", [Text(f"{wording.money(result)} {wording.metric_meaning(_COST)}"), *tables])
 
 
-def folds(result: BacktestResult) -> Html:
+def folds(result: BacktestResult) -> Section | None:
     """The folds of a rolling origin, one by one."""
     if not result.folds:
-        return EMPTY
+        return None
     label, places = wording.metric_label(result.headline), wording.places(result, result.headline)
     names = [level.name for level in result.levels]
     rows = [
         [
-            esc(fold.split[:10]),
-            esc(wording.count(fold.train_rows)),
-            esc(wording.count(fold.test_rows)),
-            *(esc(wording.number(fold.values[name].get(result.headline, math.nan), places)) for name in names),
+            fold.split[:10],
+            wording.count(fold.train_rows),
+            wording.count(fold.test_rows),
+            *(wording.number(fold.values[name].get(result.headline, math.nan), places) for name in names),
         ]
         for fold in result.folds
     ]
-    headings = [esc(text) for text in ("split", "training rows", "test rows", *names)]
     says = "; ".join(
         f"{name}: " + ", ".join(wording.number(fold.values[name][result.headline], places) for fold in result.folds) for name in names
     )
-    picture = figure(
+    picture = Figure(
         "folds", figures.folds(result), f"{label} of each fold. {says}", "Each fold was trained separately, on the data known at its split."
     )
     text = "All other numbers on this page use the test rows of all folds together; values of a single fold have no interval."
-    return section("folds", f"{label} of each fold", paragraph(text), picture, grid(f"{label} of each fold.", headings, rows))
+    table = Table(f"{label} of each fold.", ("split", "training rows", "test rows", *names), rows)
+    return Section("folds", f"{label} of each fold", [Text(text), picture, table])

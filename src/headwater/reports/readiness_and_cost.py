@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from headwater.reports.markup import EMPTY, Html, bullets, esc, figure, grid, join, paragraph, section
+from html import escape as esc
+
+from headwater.reports.document import Block, Bullets, Figure, Section, Table, Text
 from headwater.results.cost_result import Cost, Swing
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.readiness_result import Readiness
@@ -13,15 +15,15 @@ _MOST = 6  # inputs in a picture
 _COLORS = ("var(--series-2)", "var(--series-1)")
 
 
-def readiness_section(result: Readiness) -> Html:
+def readiness_section(result: Readiness) -> Section:
     """The level of each view with its next blocker, the two ladders, and every check."""
     views = [
         [
-            esc(view.view),
-            esc(view.reachable),
-            esc(view.possible),
-            esc("nothing" if view.blocker is None else f"{view.blocker.check}, for {view.blocker.level}: {view.blocker.what}"),
-            esc("" if view.blocker is None else view.blocker.remedy),
+            view.view,
+            view.reachable,
+            view.possible,
+            "nothing" if view.blocker is None else f"{view.blocker.check}, for {view.blocker.level}: {view.blocker.what}",
+            "" if view.blocker is None else view.blocker.remedy,
         ]
         for view in result.views
     ]
@@ -29,46 +31,34 @@ def readiness_section(result: Readiness) -> Html:
         f"{ladder.name}: {ladder.rungs[ladder.reached]}; at best {ladder.rungs[ladder.possible]}"
         for ladder in (result.online, result.learning)
     ]
-    checks = [
-        [esc(f.check), esc(f.state), esc(f.title), esc(f.about), esc(f.said), esc(_origin(f.reading)), esc(f.green), esc(f.red)]
-        for f in result.findings
-    ]
+    checks = [[f.check, f.state, f.title, f.about, f.said, _origin(f.reading), f.green, f.red] for f in result.findings]
     counts = ", ".join(f"{count} {state}" for state, count in result.counts().items())
-    return section(
-        "readiness",
-        "Readiness",
-        grid("How fresh each view can be", _heads("view", "reachable now", "at best", "next blocker", "remedy"), views),
-        bullets([*ladders, f"checks: {counts}"]),
-        grid("The scorecard", _heads("check", "state", "what", "about", "found", "origin", "green", "red"), checks),
-    )
+    heads = ("check", "state", "what", "about", "found", "origin", "green", "red")
+    blocks: list[Block] = [
+        Table("How fresh each view can be", ("view", "reachable now", "at best", "next blocker", "remedy"), views),
+        Bullets([*ladders, f"checks: {counts}"]),
+        Table("The scorecard", heads, checks),
+    ]
+    return Section("readiness", "Readiness", blocks)
 
 
-def cost_section(result: Cost) -> Html:
+def cost_section(result: Cost) -> Section:
     """The cost a day of each way to serve, its parts, its sensitivity to each input, and the origin of each number."""
     parts = [
-        [esc(way.name), esc(component.name), esc(f"{component.amount.value:,.4g}"), esc(component.arithmetic)]
-        for way in result.ways
-        for component in way.parts
+        [way.name, component.name, f"{component.amount.value:,.4g}", component.arithmetic] for way in result.ways for component in way.parts
     ]
-    totals = [[esc(way.name), esc(_shown(way.total))] for way in result.ways]
-    points = [
-        [esc(f"{p.from_} to {p.to}"), esc(f"{p.lift:+.4f} {p.metric}"), esc(_shown(p.extra)), esc(_shown(p.per_point))]
-        for p in result.points
+    levels = [[each.level, _runs(each.runs_a_day), _shown(each.a_day), each.arithmetic] for each in result.levels]
+    inputs = [[name, _shown(r), _origin(r), r.source if isinstance(r, Number) else r.reason] for name, r in result.inputs.items()]
+    pictures = [picture for way in result.ways if (picture := _picture(way.name, [s for s in result.swings if s.way == way.name]))]
+    blocks: list[Block] = [
+        Text(result.sentence),
+        Table(f"{result.currency} a day", ("way", "total"), [[way.name, _shown(way.total)] for way in result.ways]),
+        *([Table("Parts of the totals", ("way to serve", "part", result.currency, "formula"), parts)] if parts else []),
+        *pictures,
+        *([Table("What each level costs a day", ("level", "runs a day", "cost", "formula"), levels)] if levels else []),
+        Table("Every input", ("symbol", "value", "origin", "source"), inputs),
     ]
-    inputs = [
-        [esc(name), esc(_shown(r)), esc(_origin(r)), esc(r.source if isinstance(r, Number) else r.reason)]
-        for name, r in result.inputs.items()
-    ]
-    return section(
-        "cost",
-        "Cost",
-        paragraph(result.sentence),
-        grid(f"{result.currency} a day", _heads("way", "total"), totals),
-        grid("Parts of the totals", _heads("way to serve", "part", result.currency, "formula"), parts) if parts else EMPTY,
-        join(_picture(way.name, [s for s in result.swings if s.way == way.name]) for way in result.ways),
-        grid("Cost of a point of lift", _heads("step", "lift", "extra a day", "a day for 0.01"), points) if points else EMPTY,
-        grid("Every input", _heads("symbol", "value", "origin", "source"), inputs),
-    )
+    return Section("cost", "Cost", blocks)
 
 
 def sensitivity(swings: list[Swing]) -> Json:
@@ -104,18 +94,18 @@ def sensitivity(swings: list[Swing]) -> Json:
     return {"data": bars, "layout": layout}
 
 
-def _picture(name: str, swings: list[Swing]) -> Html:
+def _picture(name: str, swings: list[Swing]) -> Figure | None:
     moving = [s for s in swings if s.cost_low != s.cost_high]
     if not moving:
-        return EMPTY
+        return None
     most = moving[0]
     says = f"{name}: {most.input} matters most: the cost goes from {most.cost_low:,.4g} at {most.low:,.4g} to {most.cost_high:,.4g} at {most.high:,.4g}"
     caption = f"{name}: cost a day if one input is halved or doubled and the others stay; orange: the cost falls as the input rises"
-    return figure(f"cost-{name.replace(' ', '-')}", sensitivity(swings), says, caption)
+    return Figure(f"cost-{name.replace(' ', '-')}", sensitivity(swings), says, caption)
 
 
-def _heads(*names: str) -> list[Html]:
-    return [esc(name) for name in names]
+def _runs(runs: float | None) -> str:
+    return f"{runs:,.4g}" if runs else ""
 
 
 def _shown(reading: Reading) -> str:

@@ -11,9 +11,11 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from headwater.reports import attribution_section, wording
+from headwater.reports import attribution_section, audit_words, resolution_words, wording
 from headwater.reports.terminal import VERDICT_STYLES, Printed, empty_table, plain
+from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult
+from headwater.results.estimate import Comparison
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +24,7 @@ _WIDE = 100
 
 
 def to_table(result: BacktestResult) -> RenderableType:
-    """The result as rich prints it: the verdict, then levels, steps, slices, rows left out and the leak audit.
+    """The result as rich prints it: the verdict, then levels, steps, slices, rows left out and the audit.
 
     It fits 100 columns; below that it drops the third metric. Where the console cannot write UTF-8
     everything is ASCII, and other characters in names are written as escapes.
@@ -51,7 +53,7 @@ class _Writer:
     def report(self) -> Group:
         parts: list[RenderableType] = [*self._verdict(), Text(), self._levels()]
         if any(level.replayed for level in self.result.levels):
-            parts.append(self._note("Replayed: the freshest level's model on this level's features. It overstates the lift."))
+            parts.append(self._note("Replayed: the freshest level's model, not retrained, on this level's features."))
         for table in (self._steps(), self._transitions(), self._folds(), self._slices()):
             if table is not None:
                 parts += [Text(), table]
@@ -64,12 +66,11 @@ class _Writer:
         return plain(text, style, ascii_only=self.ascii_only)
 
     def _verdict(self) -> list[RenderableType]:
-        lines: list[RenderableType] = [self.text(wording.verdict(self.result), "bold")]
+        audit = self.result.audit
+        lines: list[RenderableType] = [self.text(wording.verdict(self.result), "bold red" if audit.blocking else "bold")]
         lines += [
-            self.text(f"LEAK: do not trust these numbers until it is fixed. {message}", "bold red")
-            for message in wording.leaks(self.result)
+            self.text(line) for line in (wording.rest(self.result), *wording.limits(self.result), acknowledgement_note(audit)) if line
         ]
-        lines += [self.text(line) for line in (wording.rest(self.result), wording.in_practice(self.result)) if line]
         lines += [Padding(self.text(f"{where}: {what}", "yellow"), (0, 0, 0, 2)) for where, what in wording.exceptions(self.result)]
         return lines
 
@@ -85,7 +86,7 @@ class _Writer:
             table.add_column(self.text(wording.metric_label(metric)), overflow="fold", max_width=18)
         table.add_column("covered", overflow="fold", justify="right")
         if replayed:
-            table.add_column("replayed\n(overstates)", overflow="fold", justify="right")
+            table.add_column("replayed", overflow="fold", justify="right")
         for level in self.result.levels:
             age = "" if level.age_seconds is None else f", {wording.duration(level.age_seconds)}"
             cells = [
@@ -117,20 +118,23 @@ class _Writer:
 
     def _steps(self) -> Table | None:
         metric = self.result.headline
-        whole = wording.whole_way(self.result, metric)
-        known = wording.steps(self.result.levels, self.result.paired, metric) + ([whole] if whole else [])
+        known = wording.shown_steps(self.result)
         if not known:
             return None
-        table = self._table(f"Steps in {wording.metric_label(metric)} (+ is a gain)")
+        table = self._table(f"Differences in {wording.metric_label(metric)} (+ is a gain)")
         for heading in ("step", "gain", "verdict"):
             table.add_column(heading, overflow="fold")
         for step in known:
             table.add_row(
                 self.text(f"{step.from_} {wording.ARROW} {step.to}"),
                 self.text(wording.gain(step, wording.places(self.result, metric))),
-                self.text(step.verdict, VERDICT_STYLES[step.verdict]),
+                self._word(step),
             )
         return table
+
+    def _word(self, step: Comparison) -> Text:
+        word = wording.verdict_word(self.result, step)
+        return self.text(word, VERDICT_STYLES.get(word, ""))
 
     def _transitions(self) -> Table | None:
         if not self.result.transitions:
@@ -170,29 +174,43 @@ class _Writer:
         for heading in ("slice", "rows", "gain", "verdict"):
             table.add_column(heading, overflow="fold", justify="right" if heading == "rows" else "left")
         for slice_result in self.result.slices:
-            level_of = [
-                step
-                for step in wording.steps(slice_result.levels, slice_result.paired, main.metric)
-                if (step.from_, step.to) == (main.from_, main.to)
-            ]
+            level_of = wording.like(slice_result.comparisons, main)
             gain = wording.gain(level_of[0], decimals) if level_of else wording.NO_VALUE
-            judged = self.text(level_of[0].verdict, VERDICT_STYLES[level_of[0].verdict]) if level_of else self.text(slice_result.note)
-            table.add_row(self.text(slice_result.name), self.text(wording.count(slice_result.rows)), self.text(gain), judged)
+            judged = self._word(level_of[0]) if level_of else self.text(slice_result.note)
+            named = self._two_lines(slice_result.name, slice_result.describes)
+            table.add_row(named, self.text(wording.count(slice_result.rows)), self.text(gain), judged)
         return table
 
     def _foot(self) -> Sequence[RenderableType]:
         split = self.result.split
         out = ", ".join(f"{wording.count(rows)} {reason}" for reason, rows in split.left_out.items() if rows)
-        doubtful = any(finding.severity != "ok" for finding in self.result.leak_audit)
         total = self.result.seconds.get("total")
         took = f"; took {wording.duration(total)}" if total is not None else ""
         return [
             self.text(f"rows: {wording.count(split.train_rows)} train, {wording.count(split.test_rows)} test{took}"),
             self.text(f"left out: {out or 'none'}"),
             *(self.text(line, "yellow") for line in wording.not_in_training(self.result)),
-            self.text(f"leak audit: {wording.audit_line(self.result)}", "bold red" if doubtful else ""),
-            *(self.text(line) for line in (wording.new_keys(self.result), wording.money(self.result)) if line),
+            *(self.text(line, "yellow") for line in resolution_words.lines(self.result)),
+            *self._audit(),
+            *(
+                self.text(line)
+                for line in (wording.survivors(self.result), wording.new_keys(self.result), wording.money(self.result))
+                if line
+            ),
             *(self._note(line) for line in (wording.together(self.result), f"Brackets are {wording.intervals(self.result)}") if line),
+        ]
+
+    def _audit(self) -> Sequence[RenderableType]:
+        """The audit: the findings stand out, the checks do not."""
+        audit = self.result.audit
+        styles = {"LEAK": "bold red", "SUSPECT": "red", "question": "yellow"}
+        return [
+            self.text(f"audit: {audit_words.summary(audit)}", "bold red" if audit.blocking else ""),
+            *(
+                Padding(self.text(f"{finding.severity}: {audit_words.finding_line(finding)}", styles[finding.severity]), (0, 0, 0, 2))
+                for finding in audit.findings
+            ),
+            *(Padding(self._note(line), (0, 0, 0, 2)) for line in audit_words.checks(audit)),
         ]
 
     def _note(self, line: str) -> Text:

@@ -4,167 +4,159 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from headwater.reports import axis, figures, static_curve, wording
-from headwater.reports.markup import (
-    EMPTY,
-    Html,
-    bullets,
-    card,
-    esc,
-    figure,
-    grid,
-    join,
-    pairs,
-    paragraph,
-    section,
-    value_cell,
-)
+from headwater.reports import audit_words, axis, figures, fixed_models, static_curve, wording
+from headwater.reports.document import Block, Bullets, Card, Cards, Cell, Code, Figure, Figures, Section, Table, Terms, Text
+from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult, SliceResult
-from headwater.results.estimate import LeakFinding, Paired
+from headwater.results.estimate import Comparison
 
 _CHIPS = {"LIFT": "chip lift", "harm": "chip harm"}
 
 
-def verdict(result: BacktestResult) -> Html:
-    """The verdict section: the lift of fresher features, and its conditions."""
-    leaks = bullets(wording.leaks(result))
-    warning = f'<div class="note leak"><h3>Leak found: do not trust these numbers until it is fixed</h3>{leaks}</div>' if leaks else ""
-    lead = " ".join(line for line in (wording.rest(result), wording.in_practice(result)) if line)
-    return Html(
-        f'<section id="verdict" aria-labelledby="verdict-title">\n{warning}'
-        f'<p class="eyebrow">Feature freshness backtest of <strong>{esc(result.model)}</strong>{esc(_tested(result))}</p>\n'
-        f'<h1 id="verdict-title">{_headline(result)}</h1>\n'
-        f"{paragraph(lead, 'lead')}{_conditions(result)}\n</section>"
+@dataclass(frozen=True)
+class Verdict:
+    """The head of the page. differing: slices with another verdict, and theirs."""
+
+    findings: Sequence[str]
+    model: str
+    tested: str
+    sentence: str
+    lead: str
+    limits: Sequence[str]
+    differing: Sequence[tuple[str, str]]
+    note: str
+
+
+def verdict(result: BacktestResult) -> Verdict:
+    """The verdict: the lift of fresher features, and its conditions."""
+    split = result.split
+    differing = wording.exceptions(result) if len(result.levels) > 1 else []
+    held = "Every slice has the same verdict." if result.slices else "This holds on average over all test rows; no slices were tested."
+    return Verdict(
+        findings=[f"{finding.severity}: {audit_words.finding_line(finding)}" for finding in result.audit.blocking],
+        model=result.model,
+        tested=f", tested on {wording.count(split.test_rows)} rows from {_day(split.split)} to {_day(split.test_end)}",
+        sentence=wording.verdict(result),
+        lead=" ".join(line for line in (wording.rest(result), acknowledgement_note(result.audit)) if line),
+        limits=wording.limits(result),
+        differing=differing,
+        note=held if len(result.levels) > 1 else "",
     )
 
 
-def _tested(result: BacktestResult) -> str:
-    split = result.split
-    return f", tested on {wording.count(split.test_rows)} rows from {_day(split.split)} to {_day(split.test_end)}"
-
-
-def _headline(result: BacktestResult) -> Html:
-    """The verdict, with its interval in a lighter style than the number."""
-    text, end = esc(wording.verdict(result)), "]."
-    if not text.endswith(end):
-        return text
-    sentence, _, bounds = text.removesuffix(".").rpartition(" [")
-    return Html(f'{sentence} <span class="bounds">[{bounds}</span>')
-
-
-def _conditions(result: BacktestResult) -> Html:
-    if len(result.levels) < 2:
-        return EMPTY
-    if not result.slices:
-        return Html(f'<div class="note">{paragraph("This holds on average over all test rows; no slices were tested.")}</div>')
-    differing = wording.exceptions(result)
-    if not differing:
-        return Html(f'<div class="note">{paragraph("Every slice has the same verdict.")}</div>')
-    items = "".join(f"<li><strong>{esc(where)}</strong>: {esc(what)}</li>" for where, what in differing)
-    return Html(f'<div class="note warn"><h3>Where the verdict differs</h3><ul>{items}</ul></div>')
-
-
-def curve(result: BacktestResult) -> Html:
+def curve(result: BacktestResult) -> Section:
     """The headline metric over feature age."""
     label = wording.metric_label(result.headline)
     plot = figures.lift_curve(result)
-    meaning = paragraph(wording.metric_meaning(result.headline), "meaning")
+    meaning = Text(wording.metric_meaning(result.headline), "meaning")
     if plot is None:
-        return section("curve", f"{label} by feature age", paragraph("No level reads history, so there is no curve."), meaning)
+        return Section("curve", f"{label} by feature age", [Text("No level reads history, so there is no curve."), meaning])
     base = axis.reference(result)
     line = f" The dashed line is {base.name}, which reads no history." if base else ""
     caption = f"Bars are 95 % intervals. A filled dot is computed in real time, a hollow one in batch.{line}"
-    picture = figure("curve", plot, axis.summary(result), caption, static_curve.lift_curve(result))
-    return section("curve", f"{label} by feature age", picture, meaning)
+    picture = Figure("curve", plot, axis.summary(result), caption, static_curve.lift_curve(result))
+    return Section("curve", f"{label} by feature age", [picture, meaning])
 
 
-def levels(result: BacktestResult) -> Html:
+def levels(result: BacktestResult) -> Section:
     """The tables of levels and steps."""
     metrics = list(result.levels[0].metrics) if result.levels else []
     replayed = any(level.replayed for level in result.levels)
-    headings = [esc(text) for text in ("level", "kind, mean age", *map(wording.metric_label, metrics), "covered")]
+    headings: list[str | Cell] = ["level", "kind, mean age", *map(wording.metric_label, metrics), "covered"]
     rows = [_level_row(result, level, metrics, replayed=replayed) for level in result.levels]
     if replayed:
-        headings.append(Html(f"{esc(wording.metric_label(result.headline))} replayed<small>overstates the lift</small>"))
+        headings.append(Cell(f"{wording.metric_label(result.headline)} replayed", "not retrained"))
     note = (
-        "Replayed: the freshest level's model, not retrained, on this level's features. It overstates the lift, "
-        "because that model was not trained on older features."
+        "Replayed: the freshest level's model, not retrained, on this level's features. Its distance to the column before it is what "
+        "training at this level changes."
     )
-    table = grid(f"Levels. Brackets are {wording.intervals(result)}", headings, rows)
-    return section("levels", "Levels and steps", table, paragraph(note if replayed else "", "quiet"), _steps(result, metrics))
+    table = Table(f"Levels. Brackets are {wording.intervals(result)}", headings, rows)
+    fixed = fixed_models.to_table(result)
+    blocks = [table, Text(note if replayed else "", "quiet"), *_steps(result, metrics), *([fixed] if fixed else [])]
+    return Section("levels", "Levels and steps", blocks)
 
 
-def _level_row(result: BacktestResult, level: LevelResult, metrics: Sequence[str], *, replayed: bool) -> list[Html]:
+def _level_row(result: BacktestResult, level: LevelResult, metrics: Sequence[str], *, replayed: bool) -> list[str | Cell]:
     trained = f"{wording.count(level.train_rows)} training rows" if level.train_rows != result.levels[-1].train_rows else ""
-    about = "; ".join(text for text in (level.describes, level.note, trained) if text)
-    cells = [
-        Html(f"{esc(level.name)}<small>{esc(about)}</small>"),
-        value_cell(level.kind, "" if level.age_seconds is None else wording.duration(level.age_seconds)),
-        *(_estimate(result, level, metric) for metric in metrics),
-        esc(wording.share(level.coverage)),
+    cells: list[str | Cell] = [
+        Cell(level.name, "; ".join(text for text in (level.describes, level.note, trained) if text)),
+        Cell(level.kind, "" if level.age_seconds is None else wording.duration(level.age_seconds)),
+        *(estimate_cell(result, level, metric) for metric in metrics),
+        wording.share(level.coverage),
     ]
     if replayed:
         value = level.replayed.get(result.headline, math.nan)
-        cells.append(esc(wording.number(value, wording.places(result, result.headline))) if math.isfinite(value) else EMPTY)
+        cells.append(wording.number(value, wording.places(result, result.headline)) if math.isfinite(value) else "")
     return cells
 
 
-def _estimate(result: BacktestResult, level: LevelResult, metric: str) -> Html:
+def estimate_cell(result: BacktestResult, level: LevelResult, metric: str) -> str | Cell:
+    """A level's value of a metric, with its interval below it."""
     if metric not in level.metrics:
-        return esc(wording.NO_VALUE)
+        return wording.NO_VALUE
     value, places = level.metrics[metric], wording.places(result, metric)
-    return value_cell(wording.number(value.value, places), wording.interval(value.low, value.high, places))
+    return Cell(wording.number(value.value, places), wording.interval(value.low, value.high, places))
 
 
-def _steps(result: BacktestResult, metrics: Sequence[str]) -> Html:
-    whole = wording.whole_way(result, result.headline)
-    known = wording.steps(result.levels, result.paired, result.headline) + ([whole] if whole else [])
+def _steps(result: BacktestResult, metrics: Sequence[str]) -> list[Block]:
+    known = wording.shown_steps(result)
     if not known:
-        return EMPTY
-    others = {(step.from_, step.to, step.metric): step for step in result.paired}
+        return []
+    others = {(step.from_, step.to, step.metric): step for step in result.comparisons}
     names = [result.headline, *(metric for metric in metrics if metric != result.headline)]
     label = wording.metric_label(result.headline)
-    headings = [esc(text) for text in ("step", f"verdict on {label}", *(f"{wording.metric_label(name)} gain" for name in names))]
-    rows = [[_arrow(step), _chip(step), *(_gain(result, others.get((step.from_, step.to, name))) for name in names)] for step in known]
+    headings = ["step", f"verdict on {label}", *(f"{wording.metric_label(name)} gain" for name in names)]
+    rows = [
+        [
+            step_name(step),
+            _chip(result, step),
+            *(gain_cell(result, others.get((step.from_, step.to, name))) for name in names),
+        ]
+        for step in known
+    ]
     least = result.min_lift.get(result.headline)
     worth = (
         f" A lift in {label} below {wording.number(least, wording.places(result, result.headline))} is not worth having." if least else ""
     )
     lower = [wording.metric_label(name) for name in names if not result.higher_is_better.get(name, True)]
     signs = f" A fall of {' and '.join(lower)} counts as a gain." if lower else ""
-    table = grid(f"Steps. A gain is positive: the level on the right is better.{signs}{worth}", headings, rows)
-    return join([table, paragraph(wording.together(result), "quiet")])
+    table = Table(f"Differences. A gain is positive: the level on the right is better.{signs}{worth}", headings, rows)
+    return [table, Text(wording.together(result), "quiet")]
 
 
-def _arrow(step: Paired) -> Html:
-    return Html(f"{esc(step.from_)} {wording.ARROW} {esc(step.to)}")
+def _chip(result: BacktestResult, step: Comparison) -> str | Cell:
+    word = wording.verdict_word(result, step)
+    return Cell(word, chip=_CHIPS.get(step.verdict, "chip")) if word else ""
 
 
-def _chip(step: Paired) -> Html:
-    return Html(f'<span class="{_CHIPS.get(step.verdict, "chip")}">{esc(step.verdict)}</span>')
+def step_name(step: Comparison) -> str:
+    """The two levels of a step."""
+    return f"{step.from_} {wording.ARROW} {step.to}"
 
 
-def _gain(result: BacktestResult, step: Paired | None) -> Html:
+def gain_cell(result: BacktestResult, step: Comparison | None) -> str | Cell:
+    """The gain of a step, with its interval below it."""
     if step is None:
-        return esc(wording.NO_VALUE)
+        return wording.NO_VALUE
     places = wording.places(result, step.metric)
-    return value_cell(wording.number(step.delta, places, signed=True), wording.interval(step.low, step.high, places))
+    return Cell(wording.number(step.delta, places, signed=True), wording.interval(step.low, step.high, places))
 
 
-def trust(result: BacktestResult) -> Html:
-    """The trust section: split, label maturity, rows left out, leak audit and power."""
+def trust(result: BacktestResult) -> Section:
+    """The trust section: split, label maturity, rows left out, audit and power."""
     split, plot = result.split, figures.rows_per_day(result)
     says = (
         f"Rows a day: training from {_day(split.train_start)} to {_day(split.split)} with {wording.count(split.train_rows)} rows, "
         f"test from then to {_day(split.test_end)} with {wording.count(split.test_rows)} rows."
     )
-    cards = join([_split_card(result), _labels_card(result), _left_out_card(result), _audit_card(result), _power_card(result)])
-    picture = figure("days", plot, says, "Rows of each day by their use.") if plot else EMPTY
-    return section("trust", "Can these numbers be trusted?", picture, Html(f'<div class="cards">{cards}</div>'))
+    cards = Cards([_split_card(result), _labels_card(result), _left_out_card(result), audit_words.card(result.audit), _power_card(result)])
+    picture = [Figure("days", plot, says, "Rows of each day by their use.")] if plot else []
+    return Section("trust", "Can these numbers be trusted?", [*picture, cards])
 
 
-def _split_card(result: BacktestResult) -> Html:
+def _split_card(result: BacktestResult) -> Card:
     split = result.split
     rows = [
         ("training from", _day(split.train_start)),
@@ -174,64 +166,47 @@ def _split_card(result: BacktestResult) -> Html:
         ("test until", _day(split.test_end)),
     ]
     rate = result.positive_rate
-    return card("Split by time", pairs([*rows, *([("positive rate", wording.share(rate))] if rate is not None else [])]))
+    return Card("Split by time", [Terms([*rows, *([("positive rate", wording.share(rate))] if rate is not None else [])])])
 
 
-def _labels_card(result: BacktestResult) -> Html:
+def _labels_card(result: BacktestResult) -> Card:
     names = {"p50": "50 % known within", "p90": "90 % known within", "p99": "99 % known within", "max": "slowest"}
     delays = [(names.get(name, name), wording.duration(delay)) for name, delay in result.split.label_delay_seconds.items()]
-    text = "A row trains only if its label was known at the split."
-    return card("Label maturity", paragraph(text), pairs(delays))
+    return Card("Label maturity", [Text("A row trains only if its label was known at the split."), Terms(delays)])
 
 
-def _left_out_card(result: BacktestResult) -> Html:
+def _left_out_card(result: BacktestResult) -> Card:
     reasons = [(reason, wording.count(rows)) for reason, rows in result.split.left_out.items() if rows]
-    return card("Rows left out", pairs(reasons) if reasons else paragraph("None."))
+    return Card("Rows left out", [Terms(reasons) if reasons else Text("None.")])
 
 
-def _audit_card(result: BacktestResult) -> Html:
-    if not result.leak_audit:
-        return card("Leak audit", paragraph("Not run."), wide=True)
-    text = "Checks for features that read the label's own row, and for single features that predict implausibly well."
-    return card("Leak audit", paragraph(text), *(_finding(finding) for finding in result.leak_audit), wide=True)
-
-
-def _finding(finding: LeakFinding) -> Html:
-    kind = {"ok": "chip lift", "leak": "chip harm"}.get(finding.severity, "chip")
-    name = {"ok": "clean"}.get(finding.severity, finding.severity)
-    columns = f" ({', '.join(finding.columns)})" if finding.columns else ""
-    where = "" if finding.severity == "ok" else f"{finding.subject}{columns}, {wording.share(finding.share)} of rows: "
-    return Html(f'<p><span class="{kind}">{esc(name)}</span> {esc(where + finding.message)}</p>')
-
-
-def _power_card(result: BacktestResult) -> Html:
+def _power_card(result: BacktestResult) -> Card:
     places = wording.places(result, result.headline)
-    known = wording.steps(result.levels, result.paired, result.headline)
-    rows = [
-        (f"{step.from_} {wording.ARROW} {step.to}", wording.number(step.detectable, places, signed=True))
-        for step in known
-        if math.isfinite(step.detectable)
-    ]
+    known = wording.judged(result)
+    rows = [(step_name(step), wording.number(step.mde, places, signed=True)) for step in known if math.isfinite(step.mde)]
     text = f"The lift in {wording.metric_label(result.headline)} that this test would detect in 80 % of cases:"
-    return card("Power", paragraph(text), pairs(rows)) if rows else card("Power", paragraph("Not known: no step has an interval."))
+    return Card("Power", [Text(text), Terms(rows)] if rows else [Text("Not known: no step has an interval.")])
 
 
-def slices(result: BacktestResult) -> Html:
+def slices(result: BacktestResult) -> Section:
     """The slices section: coverage, and the step on each slice."""
     step = wording.main_step(result)
-    plot, label = EMPTY, wording.metric_label(result.headline)
-    if step is not None and result.slices:
+    label, blocks = wording.metric_label(result.headline), [Text(_coverage(result))]
+    if not result.slices:
+        none = "No slices were requested. Cold starts, segments and hours of the day are worth testing: an average can hide large differences there."
+        return Section("slices", "Cold start, coverage and slices", [*blocks, Text(none)])
+    pictures = []
+    if step is not None:
         says = "; ".join(
-            f"{slice_result.name}: {wording.judged(difference, wording.places(result, step.metric))}"
+            f"{slice_result.name}: {wording.judged_gain(result, difference)}"
             for slice_result in result.slices
-            for difference in wording.steps(slice_result.levels, slice_result.paired, step.metric)
-            if (difference.from_, difference.to) == (step.from_, step.to)
+            for difference in wording.like(slice_result.comparisons, step)
         )
-        caption = f"The step from {step.from_} to {step.to} on each slice. Grey: too small to be worth having."
-        plot = figure("slices", figures.slice_gains(result, step), f"Gain in {label}. {says}", caption)
-    none = "No slices were requested. Cold starts, segments and hours of the day are worth testing: an average can hide large differences there."
-    table = _slice_table(result) if result.slices else paragraph(none)
-    return section("slices", "Cold start, coverage and slices", paragraph(_coverage(result)), plot, table)
+        caption = f"The gain of {step.to} over {step.from_} on each slice. Grey: too small to be worth having."
+        pictures = [Figure("slices", figures.slice_gains(result, step), f"Gain in {label}. {says}", caption)]
+    return Section(
+        "slices", "Cold start, coverage and slices", [*blocks, *pictures, _slice_table(result), Text(wording.survivors(result), "quiet")]
+    )
 
 
 def _coverage(result: BacktestResult) -> str:
@@ -240,72 +215,61 @@ def _coverage(result: BacktestResult) -> str:
     return "Share of requests answered: " + ", ".join(f"{level.name} {wording.share(level.coverage)}" for level in result.levels) + "."
 
 
-def _slice_table(result: BacktestResult) -> Html:
+def _slice_table(result: BacktestResult) -> Table:
     label, names = wording.metric_label(result.headline), [level.name for level in result.levels]
-    rows = [
-        [
-            esc("all rows"),
-            esc(wording.count(result.split.test_rows)),
-            *(_estimate(result, level, result.headline) for level in result.levels),
-        ]
-    ]
-    rows += [_slice_row(result, slice_result, names) for slice_result in result.slices]
-    return grid(f"{label} of each level on each slice.", [esc(text) for text in ("slice", "rows", *names)], rows)
+    every = [estimate_cell(result, level, result.headline) for level in result.levels]
+    rows = [["all rows", wording.count(result.split.test_rows), *every], *(_slice_row(result, part, names) for part in result.slices)]
+    return Table(f"{label} of each level on each slice.", ["slice", "rows", *names], rows)
 
 
-def _slice_row(result: BacktestResult, slice_result: SliceResult, names: Sequence[str]) -> list[Html]:
+def _slice_row(result: BacktestResult, slice_result: SliceResult, names: Sequence[str]) -> list[str | Cell]:
     about = "; ".join(text for text in (slice_result.describes, slice_result.note) if text)
     level_of = {level.name: level for level in slice_result.levels}
-    values = [_estimate(result, level_of[name], result.headline) if name in level_of else esc(wording.NO_VALUE) for name in names]
-    return [Html(f"{esc(slice_result.name)}<small>{esc(about)}</small>"), esc(wording.count(slice_result.rows)), *values]
+    values = [estimate_cell(result, level_of[name], result.headline) if name in level_of else wording.NO_VALUE for name in names]
+    return [Cell(slice_result.name, about), wording.count(slice_result.rows), *values]
 
 
-def curves(result: BacktestResult) -> Html:
-    """The curves section: precision over recall, and calibration; empty if no level has curves, as in a regression."""
+def curves(result: BacktestResult) -> Section | None:
+    """The curves section: precision over recall, and calibration; None if no level has curves, as in a regression."""
     ranking, calibrated = figures.precision_recall(result), figures.calibration(result)
     if ranking is None or calibrated is None:
-        return EMPTY
+        return None
     names = ", ".join(level.name for level in result.levels if level.curves)
-    left = figure("recall", ranking, f"Precision over recall for {names}.", "Higher and further right is better.")
-    right = figure(
-        "calibration",
-        calibrated,
-        f"Observed rate over predicted score for {names}.",
-        "On the dotted line, a score of 0.3 is right in 3 of 10 cases.",
-    )
-    return section("curves", "Precision, recall and calibration", Html(f'<div class="two">{left}{right}</div>'))
+    both = [
+        Figure("recall", ranking, f"Precision over recall for {names}.", "Higher and further right is better."),
+        Figure(
+            "calibration",
+            calibrated,
+            f"Observed rate over predicted score for {names}.",
+            "On the dotted line, a score of 0.3 is right in 3 of 10 cases.",
+        ),
+    ]
+    return Section("curves", "Precision, recall and calibration", [Figures(both)])
 
 
-def assumptions(result: BacktestResult) -> Html:
+def assumptions(result: BacktestResult) -> Section:
     """The assumptions section: what a backtest cannot measure."""
     text = "A backtest replays the past. Its numbers hold in production only if the world does not react to the model:"
     end = "An experiment in production measures what this page cannot."
-    return section(
+    return Section(
         "world",
         "If the world does not react",
-        paragraph(text),
-        bullets([*result.assumptions, *wording.not_in_training(result)]),
-        paragraph(end),
+        [Text(text), Bullets([*result.assumptions, *wording.not_in_training(result)]), Text(end)],
     )
 
 
-def definitions(result: BacktestResult) -> Html:
+def definitions(result: BacktestResult) -> Section:
     """The definitions section: definitions, fingerprint and versions of the run."""
     seen = [(f"{column} (categories seen in training)", wording.count(kinds)) for column, kinds in result.encoded.items()]
     took = [(phase, wording.duration(seconds)) for phase, seconds in result.seconds.items()]
     cards = [
-        card("Estimator", paragraph(result.estimator), pairs(seen)),
-        card("Time taken", pairs(took)),
-        card("Versions", pairs(list(result.versions.items()))),
+        Card("Estimator", [Text(result.estimator), Terms(seen)]),
+        Card("Time taken", [Terms(took)]),
+        Card("Versions", [Terms(list(result.versions.items()))]),
     ]
-    return section(
-        "definitions",
-        "Definitions, fingerprint and versions",
-        Html(f'<pre tabindex="0">{esc(result.definitions)}</pre>'),
-        Html(f"<p>Fingerprint <code>{esc(result.fingerprint)}</code></p>"),
-        Html(f'<div class="cards">{join(cards)}</div>'),
-    )
+    blocks: list[Block] = [Code(result.definitions), Text(f"Fingerprint {result.fingerprint}", "mono"), Cards(cards)]
+    return Section("definitions", "Definitions, fingerprint and versions", blocks)
 
 
-def _day(moment: str) -> str:
-    return moment[:10]
+def _day(timestamp: str) -> str:
+    return timestamp[:10]

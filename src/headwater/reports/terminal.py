@@ -17,7 +17,13 @@ from headwater.reports import wording
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
 
-VERDICT_STYLES = {"LIFT": "bold green", "harm": "bold red", "no lift worth having": "yellow", "not shown": "yellow"}
+VERDICT_STYLES = {
+    "LIFT": "bold green",
+    "harm": "bold red",
+    "no lift worth having": "yellow",
+    "not proven": "yellow",
+    "cannot be measured": "yellow",
+}
 _PLAIN = str.maketrans(
     {
         wording.MINUS: "-",
@@ -84,13 +90,13 @@ class ShownTable:
     """A table that is reduced to the console's character set when it is printed; verdicts are coloured."""
 
     title: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    headings: Sequence[object]
+    rows: Sequence[Sequence[object]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         table = empty_table(self.title, ascii_only=options.ascii_only)
         for heading in self.headings:
-            table.add_column(plain(heading, ascii_only=options.ascii_only), overflow="fold")
+            table.add_column(plain(str(heading), ascii_only=options.ascii_only), overflow="fold")
         for row in self.rows:
-            table.add_row(*(plain(cell, VERDICT_STYLES.get(cell, ""), ascii_only=options.ascii_only) for cell in row))
+            table.add_row(*(plain(cell, VERDICT_STYLES.get(cell, ""), ascii_only=options.ascii_only) for cell in map(str, row)))
         yield table

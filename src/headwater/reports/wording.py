@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
 
 from headwater.results.backtest_result import BacktestResult, LevelResult, SliceResult
-from headwater.results.estimate import Estimate, Paired
+from headwater.results.estimate import Comparison, Estimate
 
 MINUS = "\N{MINUS SIGN}"
 ARROW = "\N{RIGHTWARDS ARROW}"
@@ -57,7 +57,9 @@ _AGES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"
 def not_in_training(result: BacktestResult) -> list[str]:
     """A sentence about the features that no level reads; empty if there are none."""
     names = result.not_in_training
-    sentence = f"not in training, since a third party without history= says {'it' if len(names) == 1 else 'them'}: {', '.join(names)}"
+    sentence = (
+        f"not in training, because {'it comes' if len(names) == 1 else 'they come'} from a third party without history=: {', '.join(names)}"
+    )
     return [sentence] if names else []
 
 
@@ -77,11 +79,7 @@ def metric_meaning(metric: str) -> str:
 
 
 def places(result: BacktestResult, metric: str) -> int:
-    """How many decimals show a metric of this size to about four digits, the same for every level and step.
-
-    The size is the largest value at any level, so that a column lines up: 3 decimals for an AUC, 2 for
-    an error of 21.4 minutes, none for one of 12,345.
-    """
+    """How many decimals show a metric to about four digits, the same for every level and step, so that a column lines up."""
     return places_of(level.metrics[metric].value for level in result.levels if metric in level.metrics)
 
 
@@ -127,7 +125,7 @@ def estimate(value: Estimate, decimals: int) -> str:
     return f"{number(value.value, decimals)} {interval(value.low, value.high, decimals)}".rstrip()
 
 
-def gain(step: Paired, decimals: int) -> str:
+def gain(step: Comparison, decimals: int) -> str:
     """A step's gain and its interval on one line."""
     return f"{number(step.delta, decimals, signed=True)} {interval(step.low, step.high, decimals)}".rstrip()
 
@@ -167,86 +165,92 @@ def share(fraction: float) -> str:
     return f"{100 * fraction:.1f}".removesuffix(".0") + " %"
 
 
-def steps(levels: Sequence[LevelResult], paired: Sequence[Paired], metric: str) -> list[Paired]:
+def listed(names: Sequence[str], word: str = "and") -> str:
+    """Names as a list in a sentence.
+
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed([])
+    ('a', 'a, b and c', '')
+    """
+    return f" {word} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def steps(levels: Sequence[LevelResult], comparisons: Sequence[Comparison], metric: str) -> list[Comparison]:
     """The steps from each level to the next in one metric, without the jump from first to last."""
     names = [level.name for level in levels]
-    by_ends = {(step.from_, step.to): step for step in paired if step.metric == metric}
+    by_ends = {(step.from_, step.to): step for step in comparisons if step.metric == metric}
     return [by_ends[pair] for pair in pairwise(names) if pair in by_ends]
 
 
-def whole_way(result: BacktestResult, metric: str) -> Paired | None:
-    """The difference between first and last level; None if that is a single step."""
-    if len(result.levels) < 3:
-        return None
-    ends = (result.levels[0].name, result.levels[-1].name)
-    return next((step for step in result.paired if step.metric == metric and (step.from_, step.to) == ends), None)
+def shown_steps(result: BacktestResult) -> list[Comparison]:
+    """The headline rows of a table: each level that is fresher than the baseline against it, which is judged; then the other neighbours."""
+    known = judged(result)
+    ends = {(step.from_, step.to) for step in known}
+    return [*known, *(step for step in steps(result.levels, result.comparisons, result.headline) if (step.from_, step.to) not in ends)]
 
 
-def main_step(result: BacktestResult) -> Paired | None:
-    """The step that the verdict names first: the largest lift, else the largest difference."""
-    known = steps(result.levels, result.paired, result.headline)
-    lifts = [step for step in known if step.verdict == "LIFT"]
-    return max(lifts or known, key=lambda step: (math.isfinite(step.delta), step.delta), default=None)
+def like(comparisons: Sequence[Comparison], step: Comparison) -> list[Comparison]:
+    """The difference of the same two levels in the same metric among others, such as those of a slice; empty if they have none."""
+    return [other for other in comparisons if (other.from_, other.to, other.metric) == (step.from_, step.to, step.metric)]
+
+
+def judged(result: BacktestResult, comparisons: Sequence[Comparison] | None = None) -> list[Comparison]:
+    """The differences that are judged, of all rows or of a slice's `comparisons`: each level that is fresher than the baseline against
+    it, in the headline metric.
+    """
+    known = result.comparisons if comparisons is None else comparisons
+    names = [level.name for level in result.levels]
+    fresher = names[names.index(result.compared_with) + 1 :] if result.compared_with in names else []
+    return [step for step in known if (step.from_, step.metric) == (result.compared_with, result.headline) and step.to in fresher]
+
+
+def verdict_word(result: BacktestResult, step: Comparison) -> str:
+    """A verdict as a table writes it; none where the numbers cannot be trusted."""
+    withheld = result.recommendation is not None and result.recommendation.withheld
+    return "" if withheld else step.verdict_words
+
+
+def main_step(result: BacktestResult) -> Comparison | None:
+    """The difference that slices are shown in: the recommended level against the baseline, else the freshest level against it."""
+    known = judged(result)
+    level = "" if result.recommendation is None else result.recommendation.level
+    return next((step for step in known if step.to == level), known[-1] if known else None)
 
 
 def verdict(result: BacktestResult) -> str:
-    """The verdict in one sentence.
-
-    A gain in a metric where lower is better is written as a fall: "lowers MAE by 1.98".
-    """
-    step, metric = main_step(result), metric_label(result.headline)
-    if step is None:
-        return _nothing_compared(result)
-    if step.verdict == "LIFT":
-        return f"Going from {step.from_} to {step.to} features {_moves(result, step, metric)}."
-    if all(step.verdict == "harm" for step in steps(result.levels, result.paired, result.headline)):
-        return f"Fresher features make {metric} worse: going from {step.from_} to {step.to} {_moves(result, step, metric)}."
-    return f"This backtest shows no lift in {metric} from fresher features."
+    """The first line of every rendering: the one recommendation."""
+    if result.recommendation is None:
+        return "No recommendation: the result was made by an earlier release. Run the backtest again."
+    return result.recommendation.first_line
 
 
 def rest(result: BacktestResult) -> str:
-    """The other steps in a sentence or two; empty if there are none."""
-    known, main = steps(result.levels, result.paired, result.headline), main_step(result)
-    if main is None:
+    """The evidence in a sentence or two: each fresher level against the baseline; empty if nothing is judged or may be trusted."""
+    known = judged(result)
+    if not known or (result.recommendation is not None and result.recommendation.withheld):
         return ""
-    if main.verdict != "LIFT":
-        return f"{_sentence('', _adds(result, known))} {power(result)}".strip()
-    at = known.index(main)
-    after = _sentence(f"Beyond {main.to}, ", _adds(result, known[at + 1 :]))
-    before = _sentence(f"Before {main.from_}: " if at > 1 else "", _adds(result, known[:at], over=True))
-    return f"{after} {before}".strip()
+    lifts = [step for step in known if step.lifts]
+    over = f"In {metric_label(result.headline)}, compared with {known[0].from_}, "
+    detected = "" if lifts else power(result)
+    return f"{_sentence(over, _adds(result, known))} {detected}".strip()
 
 
-def in_practice(result: BacktestResult) -> str:
-    """The main lift as a precision among the top scores; empty if no `precision@n%` was measured."""
-    step = main_step(result)
-    metric = next((name for name in result.levels[0].metrics if name.startswith("precision@")), None) if result.levels else None
-    if step is None or metric is None or step.verdict != "LIFT":
-        return ""
-    values = {level.name: level.metrics[metric].value for level in result.levels if metric in level.metrics}
-    before, after = values.get(step.from_, math.nan), values.get(step.to, math.nan)
-    if not (math.isfinite(before) and math.isfinite(after)):
-        return ""
-    top = metric.removeprefix("precision@").replace("%", " %")
-    return f"Of the {top} of requests with the highest scores, {share(after)} are positive instead of {share(before)}."
+def limits(result: BacktestResult) -> list[str]:
+    """What the recommendation does not cover, in sentences."""
+    return [] if result.recommendation is None else list(result.recommendation.limits)
 
 
-def called_differently(result: BacktestResult, slice_result: SliceResult) -> list[Paired]:
-    """The headline steps whose verdict on this slice is a lift or a harm and on all rows is not, or the other way round.
+def called_differently(result: BacktestResult, slice_result: SliceResult) -> list[Comparison]:
+    """The differences whose verdict on this slice is a lift or a harm and on all rows is not, or the other way round.
 
-    "Not shown" against "no lift worth having" is not a difference: the action is the same, only the number of rows differs.
+    "Not proven" against "no lift worth having" is not a difference: the action is the same, only the number of rows differs.
     """
-    overall = {(step.from_, step.to): step for step in steps(result.levels, result.paired, result.headline)}
-    return [
-        step
-        for step in steps(slice_result.levels, slice_result.paired, result.headline)
-        if _effect(step) != _effect(overall.get((step.from_, step.to), step))
-    ]
+    overall = {(step.from_, step.to): step for step in judged(result)}
+    return [step for step in judged(result, slice_result.comparisons) if _effect(step) != _effect(overall.get((step.from_, step.to), step))]
 
 
 def exceptions(result: BacktestResult) -> list[tuple[str, str]]:
     """Slices whose verdict differs: (slice and its rows, its verdicts, the main step first)."""
-    decimals, main = places(result, result.headline), main_step(result)
+    main = main_step(result)
     ends = (main.from_, main.to) if main else None
     differing = [
         (slice_result, sorted(called_differently(result, slice_result), key=lambda step: (step.from_, step.to) != ends))
@@ -255,40 +259,57 @@ def exceptions(result: BacktestResult) -> list[tuple[str, str]]:
     return [
         (
             f"{slice_result.name} ({count(slice_result.rows)} rows)",
-            "; ".join(f"{step.from_} {ARROW} {step.to}: {judged(step, decimals)}" for step in different),
+            "; ".join(f"{step.from_} {ARROW} {step.to}: {judged_gain(result, step)}" for step in different),
         )
         for slice_result, different in differing
-        if different
+        if different and verdict_word(result, different[0])
     ]
 
 
-def judged(step: Paired, decimals: int) -> str:
-    """A step's verdict with its number."""
+def judged_gain(result: BacktestResult, step: Comparison) -> str:
+    """A difference's verdict with its number; the number alone where it is not judged."""
+    decimals = places(result, step.metric)
+    if not verdict_word(result, step):
+        return gain(step, decimals)
     if step.verdict in ("LIFT", "harm"):
         return f"{step.verdict} of {gain(step, decimals)}"
-    return step.verdict + at_most(step, decimals)
+    return step.verdict_words + at_most(step, decimals)
+
+
+_COLD = ("cold start", "new item", "first event", "new keys")
+
+
+def survivors(result: BacktestResult) -> str:
+    """What figures on cold starts leave out; empty if the result has none."""
+    cold = [part.name for part in result.slices if part.rows and part.name.startswith(_COLD)]
+    if not cold:
+        return ""
+    return f"{listed(cold)}: logs hold only people who stayed. Those who left at once never asked again, so these figures are kinder than a first visit."
 
 
 def power(result: BacktestResult) -> str:
     """The minimum detectable effect in one sentence; empty if it is not known."""
-    sizes = [step.detectable for step in steps(result.levels, result.paired, result.headline) if math.isfinite(step.detectable)]
+    sizes = [step.mde for step in judged(result) if math.isfinite(step.mde)]
     if not sizes:
         return ""
     decimals = places(result, result.headline)
     low, high = number(min(sizes), decimals, signed=True), number(max(sizes), decimals, signed=True)
-    size = low if low == high else f"{low} to {high}, depending on the step,"
+    size = low if low == high else f"{low} to {high}, depending on the level,"
     return f"A lift of {size} would have been detected in 80 % of cases."
 
 
 def together(result: BacktestResult) -> str:
-    """A sentence on the joint test of the steps, and on steps whose own verdict would differ; empty for a single step."""
-    known = [step for step in result.paired if step.metric == result.headline]
+    """A sentence on the joint test of the levels, and on those whose own verdict would differ; empty for a single one."""
+    known = judged(result)
     family = max((step.family for step in known), default=1)
     if family < 2:
         return ""
-    alone = [f"{step.from_} {ARROW} {step.to}" for step in known if step.verdict == "not shown" and (step.low > 0 or step.high < 0)]
-    by_itself = f" The interval of {_listed(alone)} excludes 0 by itself, but is not significant among them." if alone else ""
-    return f"Verdicts hold together for the {family} steps in a metric (Holm); each interval is 95 % by itself.{by_itself}"
+    alone = [f"{step.from_} {ARROW} {step.to}" for step in known if step.verdict == "inconclusive" and (step.low > 0 or step.high < 0)]
+    by_itself = f" The interval of {listed(alone)} excludes 0 by itself, but is not significant among them." if alone else ""
+    return (
+        f"Verdicts are of the {family} levels against {known[0].from_} in {metric_label(result.headline)} alone, and hold together "
+        f"(Holm); other differences have an interval, 95 % by itself, and no verdict.{by_itself}"
+    )
 
 
 def intervals(result: BacktestResult) -> str:
@@ -316,80 +337,51 @@ def money(result: BacktestResult) -> str:
     return f"Costs: {stated}. Per 1,000 requests {ends}."
 
 
-def leaks(result: BacktestResult) -> list[str]:
-    """The messages of the leaks, which make every number unreliable."""
-    return [f"{finding.subject}: {finding.message}" for finding in result.leak_audit if finding.severity == "leak"]
-
-
-def audit_line(result: BacktestResult) -> str:
-    """The leak audit in one line."""
-    if not result.leak_audit:
-        return "not run"
-    bad = [finding for finding in result.leak_audit if finding.severity != "ok"]
-    if not bad:
-        return "clean: " + "; ".join(finding.message for finding in result.leak_audit)
-    return "; ".join(f"{finding.severity} in {finding.subject} ({share(finding.share)} of rows): {finding.message}" for finding in bad)
-
-
-def at_most(step: Paired, decimals: int) -> str:
+def at_most(step: Comparison, decimals: int) -> str:
     """In brackets, the largest lift within the interval, or why there is no interval."""
-    if math.isfinite(step.high):
+    if math.isfinite(step.high) and step.verdict != "not measurable":
         return f" (at most {number(step.high, decimals, signed=True)})"
-    reason = step.sentence.removeprefix(f"{step.verdict}:").strip()
+    reason = step.sentence.partition(": ")[2]
     return f" ({reason})" if reason else ""
 
 
-def _effect(step: Paired) -> str:
+def _effect(step: Comparison) -> str:
     return step.verdict if step.verdict in ("LIFT", "harm") else ""
 
 
-def _nothing_compared(result: BacktestResult) -> str:
-    level = result.levels[0] if len(result.levels) == 1 else None
-    if level is None or result.headline not in level.metrics:
-        return "No two levels were compared, so the effect of fresher features is not known."
-    value = estimate(level.metrics[result.headline], places(result, result.headline))
-    return f"Only one level was tested: {level.name}, with {metric_label(result.headline)} {value}. There is no comparison."
-
-
-def _moves(result: BacktestResult, step: Paired, what: str) -> str:
-    """The effect of a step on a metric; a gain where lower is better is written as a fall."""
+def _moves(result: BacktestResult, step: Comparison, what: str) -> str:
+    """The effect of a step on a metric where lower is better: a gain is written as a fall."""
     decimals = places(result, step.metric)
-    if result.higher_is_better.get(step.metric, True):
-        return f"{'lifts' if step.delta >= 0 else 'changes'} {what} by {gain(step, decimals)}"
     low, high = sorted((abs(step.low), abs(step.high)))
     size = f"{number(abs(step.delta), decimals)} {interval(low, high, decimals)}".rstrip()
     return f"{'lowers' if step.delta >= 0 else 'raises'} {what} by {size}"
 
 
-def _adds(result: BacktestResult, known: Sequence[Paired], *, over: bool = False) -> list[str]:
-    """One phrase for each step, in order; adjacent steps with the same null verdict share one."""
+def _adds(result: BacktestResult, known: Sequence[Comparison]) -> list[str]:
+    """One phrase for each level, in order; adjacent levels with the same null verdict share one."""
     phrases = []
     for judged_as, group in groupby(known, key=lambda step: step.verdict):
         equal_steps = list(group)
-        names = [f"{step.to} over {step.from_}" if over else step.to for step in equal_steps]
+        names = [step.to for step in equal_steps]
         widest = max(equal_steps, key=lambda step: (math.isfinite(step.high), step.high))
         limit = at_most(widest, places(result, widest.metric))
-        if judged_as == "no lift worth having":
-            phrases.append(f"{_listed(names)} {'adds' if len(names) == 1 else 'add'} no lift worth having{limit}")
-        elif judged_as == "not shown":
-            phrases.append(f"a lift from {_listed(names, 'or')} is not shown{limit}")
+        if judged_as == "negligible":
+            phrases.append(f"{listed(names)} {'adds' if len(names) == 1 else 'add'} no lift worth having{limit}")
+        elif judged_as in ("inconclusive", "not measurable"):
+            phrases.append(f"a lift from {listed(names, 'or')} {'is ' * (judged_as == 'inconclusive')}{widest.verdict_words}{limit}")
         else:
             phrases += [f"{name} {_changes(result, step)}" for name, step in zip(names, equal_steps, strict=True)]
     return phrases
 
 
-def _changes(result: BacktestResult, step: Paired) -> str:
+def _changes(result: BacktestResult, step: Comparison) -> str:
     if step.verdict == "LIFT" and not result.higher_is_better.get(step.metric, True):
         return _moves(result, step, "it")
     return f"{'adds' if step.verdict == 'LIFT' else 'costs'} {gain(step, places(result, step.metric))}"
 
 
-def _listed(names: Sequence[str], word: str = "and") -> str:
-    return f"{', '.join(names[:-1])} {word} {names[-1]}" if len(names) > 1 else names[0]
-
-
 def _sentence(start: str, parts: Sequence[str]) -> str:
     if not parts:
         return ""
-    text = start + _listed(parts)
+    text = start + listed(parts)
     return text[0].upper() + text[1:] + "."

@@ -1,1 +1,1 @@
-"""Results as plain frozen dataclasses."""
+"""Results as plain frozen values."""

@@ -1,18 +1,15 @@
-"""The result of an attribution as plain frozen dataclasses; every rendering reads them."""
+"""The result of an attribution as plain frozen values; every rendering reads them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
 
-from headwater.definitions.level import Level
-from headwater.definitions.readable import Readable
-from headwater.results.estimate import Estimate, LeakFinding, Paired
+from headwater.results.audit_result import AuditResult
+from headwater.results.estimate import Comparison, Estimate
+from headwater.results.result import Result
 
 
-@dataclass(frozen=True)
-class UnitLift(Readable):
+class UnitLift(Result, frozen=True):
     """The lift of one view, or one group of views, by itself, on all test days.
 
     `added`: it alone is made fresh, all else stale. `removed`: the loss if it alone is stale, all else fresh. Two views with the
@@ -23,13 +20,12 @@ class UnitLift(Readable):
     name: str  # of the view, the group, or the source if views are grouped by source
     views: Sequence[str]
     sources: Sequence[str]
-    added: Paired
-    removed: Paired
+    added: Comparison
+    removed: Comparison
     cost: float | None = None  # money a day, if costs were given
 
 
-@dataclass(frozen=True)
-class PathStep(Readable):
+class PathStep(Result, frozen=True):
     """One step of the greedy path: the unit that became fresh, and the lift of the set so far on days that were not used to choose it.
 
     `lift` is the set over the stale level, `gain` this step alone; each kind is judged together over the path (Holm). `share` is the
@@ -38,24 +34,22 @@ class PathStep(Readable):
 
     name: str
     units: Sequence[str]  # fresh after this step
-    lift: Paired
-    gain: Paired
+    lift: Comparison
+    gain: Comparison
     share: Estimate
     cost: float | None = None  # of the set, money a day
 
 
-@dataclass(frozen=True)
-class Efficient(Readable):
+class Efficient(Result, frozen=True):
     """A set of units that is best for its cost among those tried, by the choosing days; its lift is that of the other days."""
 
     units: Sequence[str]
     cost: float
-    lift: Paired
+    lift: Comparison
     per_unit: float  # money a day for each 1 of the metric; NaN if there is no gain
 
 
-@dataclass(frozen=True)
-class SliceLift(Readable):
+class SliceLift(Result, frozen=True):
     """One slice of the test rows: the fresh level over the stale one on all days, and the plan over the stale one on reporting days.
 
     Intervals are widened, so that those of all slices hold together.
@@ -64,12 +58,11 @@ class SliceLift(Readable):
     name: str
     describes: str
     rows: int
-    whole: Paired | None  # None if the slice has no rows
-    lift: Paired | None
+    whole: Comparison | None  # None if the slice has no rows
+    lift: Comparison | None
 
 
-@dataclass(frozen=True)
-class AttributionResult(Readable):
+class AttributionResult(Result, frozen=True, tag="attribution"):
     """The data of an `Attribution`."""
 
     model: str
@@ -86,44 +79,39 @@ class AttributionResult(Readable):
     chosen: Sequence[str]
     stay: Sequence[str]
     worth: bool  # the plan's lift is significantly above the smallest one worth having
-    whole: Paired
-    lift: Paired | None  # of the path's last set over the stale level; None if the path is empty
-    rest: Paired | None  # the fresh level over that set: the gain of making the others fresh too
+    whole: Comparison
+    lift: Comparison | None  # of the path's last set over the stale level; None if the path is empty
+    rest: Comparison | None  # the fresh level over that set: the gain of making the others fresh too
     share: Estimate
     slices: Sequence[SliceLift]
     efficient: Sequence[Efficient]  # from cheap to dear; empty without costs
     cost: float | None  # of the plan, money a day
     cost_of_all: float | None
-    level: Level
     plan: str
     notes: Sequence[str]  # limits of the plan: slices without a lift, leaks, uncertainty
-    leak_audit: Sequence[LeakFinding]
+    audit: AuditResult
     choosing_days: int
     reporting_days: int
     sets: int  # how many sets of fresh views were trained
     seconds: float
     intervals: str = ""
     joined: Sequence[str] = ()  # why some views are one unit
+    fresh_views: Sequence[str] = ()  # that the plan makes fresh
 
-    def to_dict(self) -> dict[str, object]:
-        """The attribution as JSON data: all fields except `level`, whose fresh views `fresh_views` names; NaN becomes None."""
-        values = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "level"}
-        return values | {"fresh_views": list(self.fresh_views)}
+    def views_of(self, units: Sequence[str]) -> Sequence[str]:
+        """The views of these units, in order; a name that is no unit stands for itself."""
+        views = {unit.name: unit.views for unit in self.units}
+        return [view for name in units for view in views.get(name, [name])]
 
     @property
-    def fresh_views(self) -> Sequence[str]:
-        """The views that the plan makes fresh."""
-        return tuple(view for unit in self.units if unit.name in self.chosen for view in unit.views)
+    def gains(self) -> Mapping[str, Comparison]:
+        """By view, the gain of its step of the path, in order; views that became fresh together share one."""
+        return {view: step.gain for step in self.path for view in self.views_of([step.name])}
+
+    @property
+    def alone(self) -> Mapping[str, Comparison]:
+        """By view, the lift of its unit alone."""
+        return {view: unit.added for unit in self.units for view in unit.views}
 
     def __str__(self) -> str:
         return self.plan
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name.rstrip("_"): _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, Sequence) and not isinstance(value, str) else value

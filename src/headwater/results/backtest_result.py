@@ -1,20 +1,27 @@
-"""The result of a backtest as plain frozen dataclasses; every rendering reads them."""
+"""The result of a backtest as plain frozen values; every rendering reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
-from headwater.definitions.readable import Readable
-from headwater.results.estimate import Estimate, Kind, LeakFinding, Paired
+from headwater.results.age_curve_result import AgeCurve
+from headwater.results.attribution_result import AttributionResult
+from headwater.results.audit_result import AuditResult
+from headwater.results.blocks_result import BlocksResult
+from headwater.results.estimate import Comparison, Estimate, Kind
+from headwater.results.recommendation_result import Recommendation
+from headwater.results.resolution_result import LevelMeasurable, SourceResolution
+from headwater.results.result import Result
 
-if TYPE_CHECKING:
-    from headwater.results.attribution_result import AttributionResult
+Mode = Literal["no history", "batch", "hourly", "streaming", "at request time"]
+MODES: Sequence[Mode] = ("no history", "batch", "hourly", "streaming", "at request time")
+
+_HOURLY = 7_200.0  # seconds: a batch cut every hour, delay included, is younger on average
+_INSTANT = 0.001
 
 
-@dataclass(frozen=True)
-class Curves(Readable):
+class Curves(Result, frozen=True):
     """The points of the two curves of one level (each at most 200 points)."""
 
     recall: Sequence[float]
@@ -23,8 +30,7 @@ class Curves(Readable):
     observed: Sequence[float]  # outcome rate of that bin
 
 
-@dataclass(frozen=True)
-class LevelResult(Readable):
+class LevelResult(Result, frozen=True):
     """One level on one set of rows."""
 
     name: str
@@ -33,14 +39,36 @@ class LevelResult(Readable):
     age_seconds: float | None  # mean age (t - K) of the features at request time; None: no history is read
     metrics: Mapping[str, Estimate]  # headline metrics first
     coverage: float  # share of requests answered
-    replayed: Mapping[str, float] = field(default_factory=dict)  # the freshest level's model on this level's features
+    replayed: Mapping[str, float] = {}  # the freshest level's model on this level's features
     note: str = ""
     curves: Curves | None = None
     train_rows: int = 0  # it was trained on, at the last fold
+    runs_a_day: float | None = None  # of the job that keeps its features; None where no job does
+
+    @property
+    def mode(self) -> Mode:
+        """How the features of the level are computed, by their age."""
+        return mode_of(self.kind, self.age_seconds)
 
 
-@dataclass(frozen=True)
-class FoldResult(Readable):
+def mode_of(kind: str, age: float | None) -> Mode:
+    """How features of a level are computed, by their age.
+
+    Args:
+        kind: "batch" or "real-time", by the one-hour rule.
+        age: their mean age at request time in seconds; None where no history is read.
+
+    >>> mode_of("batch", 57_600.0), mode_of("batch", 2_700.0), mode_of("real-time", 60.0), mode_of("real-time", 0.0), mode_of("batch", None)
+    ('batch', 'hourly', 'streaming', 'at request time', 'no history')
+    """
+    if age is None:
+        return "no history"
+    if kind == "batch":
+        return "hourly" if age <= _HOURLY else "batch"
+    return "at request time" if age < _INSTANT else "streaming"
+
+
+class FoldResult(Result, frozen=True):
     """One fold of a rolling origin: when, how many rows, and each metric of each level on its test rows alone, without intervals."""
 
     split: str  # ISO 8601, UTC
@@ -50,8 +78,7 @@ class FoldResult(Readable):
     values: Mapping[str, Mapping[str, float]]  # level -> metric -> value
 
 
-@dataclass(frozen=True)
-class Money(Readable):
+class Money(Result, frozen=True):
     """The cost of each kind of answer, in words, and the cost per 1,000 requests of flagging nothing and of flagging everything."""
 
     describes: Mapping[str, str]
@@ -59,8 +86,20 @@ class Money(Readable):
     everything: float
 
 
-@dataclass(frozen=True)
-class NewKeys(Readable):
+class Value(Result, frozen=True):
+    """The worth of a decision, as given: predictions a day, the share acted on, money for a hit and a false alarm, the share that is late
+    at a fresher level, and what each level costs a day.
+    """
+
+    volume: float
+    acted_on: float
+    hit: float
+    false_alarm: float
+    late: float = 0.0
+    costs: Mapping[str, float] = {}
+
+
+class NewKeys(Result, frozen=True):
     """Keys without a precomputed prediction: their names, how many a day, their requests, and the share of all requests."""
 
     keys: Sequence[str]
@@ -69,8 +108,7 @@ class NewKeys(Readable):
     share: float
 
 
-@dataclass(frozen=True)
-class Transition(Readable):
+class Transition(Result, frozen=True, rename={"from_": "from"}):
     """A step of one of the two transitions: 1, from precomputed predictions to predictions on request; 2, to fresher features.
 
     Coverage is the share of requests that are answered, of all and of those of new keys, before and after the step.
@@ -83,20 +121,20 @@ class Transition(Readable):
     coverage_of_new: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class SliceResult(Readable):
+class SliceResult(Result, frozen=True):
     """The levels and steps on one slice of the test rows."""
+
+    former_names: ClassVar[Mapping[str, str]] = {"paired": "comparisons"}
 
     name: str
     describes: str
     rows: int
     levels: Sequence[LevelResult]
-    paired: Sequence[Paired]
+    comparisons: Sequence[Comparison]
     note: str = ""
 
 
-@dataclass(frozen=True)
-class TimeSplit(Readable):
+class TimeSplit(Result, frozen=True):
     """The times of the split (ISO 8601, UTC), and the maturity of labels."""
 
     train_start: str
@@ -109,9 +147,15 @@ class TimeSplit(Readable):
     rows_per_day: Sequence[tuple[str, int, str]]  # (date, rows, "train" | "test" | "left out")
 
 
-@dataclass(frozen=True)
-class BacktestResult(Readable):
+FORMAT = 4
+"""The version of a backtest's JSON. 1 was written by hand, with other keys for the split; 2 has former names, which are read as today's;
+3 has no recommendation, and compares neighbouring levels only."""
+
+
+class BacktestResult(Result, frozen=True, tag="backtest"):
     """All data of a report."""
+
+    former_names: ClassVar[Mapping[str, str]] = {"paired": "comparisons", "leak_audit": "audit"}
 
     model: str
     task: str  # "binary" | "multiclass" | "regression" | "ranking"
@@ -120,9 +164,9 @@ class BacktestResult(Readable):
     min_lift: Mapping[str, float]
     positive_rate: float | None
     levels: Sequence[LevelResult]
-    paired: Sequence[Paired]  # each step to the next level, every metric; then first to last
+    comparisons: Sequence[Comparison]  # each level with every fresher one, in every metric; judged: those with the baseline in the headline
     slices: Sequence[SliceResult]
-    leak_audit: Sequence[LeakFinding]
+    audit: AuditResult
     split: TimeSplit
     seconds: Mapping[str, float]  # "features", "training", "total"
     definitions: str  # readable text
@@ -138,3 +182,20 @@ class BacktestResult(Readable):
     transitions: Sequence[Transition] = ()
     not_in_training: Sequence[str] = ()  # features that no history supplies; no level reads them
     attribution: AttributionResult | None = None  # if requested: which views earn from freshness
+    baseline: str = ""  # the level that serves today; empty if that was not said, and the stalest level takes its place
+    labels: str = ""  # the name of the labels
+    label: str = ""  # the column with the outcome
+    value: Value | None = None  # if the worth of a decision was given
+    recommendation: Recommendation | None = None
+    verdict: str = ""  # the first line of the recommendation
+    resolutions: Sequence[SourceResolution] = []  # of the timestamps of each source
+    measurable: Sequence[LevelMeasurable] = []  # each level against the one before it, from the second on
+    blocks: BlocksResult | None = None  # that intervals resample, and whether they cover other periods
+    fixed_models: tuple[Comparison, ...] = ()  # steps in the headline of these very models; `comparisons` are of the training procedure
+    curves_of_age: tuple[AgeCurve, ...] = ()  # if ages were requested
+    format: int = FORMAT
+
+    @property
+    def compared_with(self) -> str:
+        """The level that fresher ones are judged against."""
+        return self.baseline or (self.levels[0].name if self.levels else "")

@@ -1,4 +1,4 @@
-"""The evidence and the verdict as plain frozen dataclasses; every rendering reads them."""
+"""The evidence and the verdict as plain frozen values; every rendering reads them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Literal
 
 from headwater.definitions.readable import Readable
 from headwater.results.cost_result import Cost
-from headwater.results.lift_result import Lift, Step
+from headwater.results.estimate import Comparison
+from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Reading
 from headwater.results.readiness_result import Blocker, Reach, Readiness
+from headwater.results.result import Result
 
 Action = Literal["not decided", "stay batch", "go hourly", "stream these views", "compute these at request time"]
 
@@ -30,7 +32,7 @@ POINT = 0.01
 class Evidence(Readable):
     """The results that the verdict is based on; a result that could not be computed is Missing, with the reason.
 
-    views: all that the model reads. worth: the value a day of 0.01 of the headline metric, if given.
+    views: all that the model reads. worth: the value a day of 0.01 of the headline metric, if given (deprecated).
     """
 
     views: Sequence[str]
@@ -40,8 +42,7 @@ class Evidence(Readable):
     worth: float | None = None
 
 
-@dataclass(frozen=True)
-class Barred(Readable):
+class Barred(Result, frozen=True):
     """A view that cannot yet be as fresh as the verdict requires, and its first blocker."""
 
     view: str
@@ -68,13 +69,13 @@ def alike(barred: Sequence[Barred]) -> list[tuple[list[str], Barred]]:
     return list(groups.values())
 
 
-@dataclass(frozen=True)
-class Decision(Readable):
+class Decision(Result, frozen=True, rename={"attributed": "views_attributed", "base": "from", "level": "to", "until": "until_then"}):
     """The verdict.
 
     action: what to do. views: to make fresh, in the order of the attribution. base, level: the levels that the gain lies between. gain:
-    in the headline metric. until: what pays and is possible while the action is blocked. earns, extra: money a day. per_point: money
-    a day for 0.01 of the metric. barred: views that cannot be so fresh yet. rules: outcomes of rules. sentence: the verdict in words.
+    in the headline metric. until: what pays and is possible while the action is blocked. earns, extra: money a day that the level
+    brings and costs, over the base. barred: views that cannot be so fresh yet. rules: outcomes of rules. sentence: the verdict in
+    words. first_line: its beginning, the recommendation.
     """
 
     action: Action
@@ -85,35 +86,17 @@ class Decision(Readable):
     until: Action
     earns: Reading
     extra: Reading
-    per_point: Reading
     barred: Sequence[Barred]
     rules: Sequence[tuple[str, str]]
     sentence: str
+    first_line: str = ""
     attributed: bool = False
 
-    def to_dict(self) -> dict[str, object]:
-        """The value as JSON data."""
-        return {
-            "action": self.action,
-            "sentence": self.sentence,
-            "views": list(self.views),
-            "views_attributed": self.attributed,
-            "from": self.base,
-            "to": self.level,
-            "gain": self.gain if math.isfinite(self.gain) else None,
-            "until_then": self.until,
-            "earns": self.earns.to_dict(),
-            "extra": self.extra.to_dict(),
-            "per_point": self.per_point.to_dict(),
-            "barred": [{"view": b.view, "reachable": b.reachable, "blocker": b.blocker.to_dict()} for b in self.barred],
-            "rules": [{"rule": rule, "said": outcome} for rule, outcome in self.rules],
-        }
 
-
-def shown(step: Step) -> str:
+def shown(step: Comparison) -> str:
     """A step's gain with its interval, in the metric's own unit.
 
-    >>> shown(Step("daily", "minute", "auc", 0.0123, 0.004, 0.021, 0.01, "LIFT", ""))
+    >>> shown(Comparison("daily", "minute", "auc", 0.0123, 0.004, 0.021, 0.01, "LIFT", ""))
     '+0.0123 auc [+0.004, +0.021]'
     """
     interval = f" [{step.low:+.3g}, {step.high:+.3g}]" if math.isfinite(step.low) else ""

@@ -1,90 +1,49 @@
-"""The lift of a backtest, as input of an assessment."""
+"""The lift of a backtest, as an assessment reads it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Mode = Literal["no history", "batch", "hourly", "streaming", "at request time"]
-
-
-MODES: Sequence[Mode] = ("no history", "batch", "hourly", "streaming", "at request time")
-
-
-@dataclass(frozen=True)
-class Stand:
-    """A level of the backtest: its freshness in words, how its features are computed, and its headline metric (NaN if unknown)."""
-
-    name: str
-    describes: str
-    kind: str
-    mode: Mode
-    value: float
+from headwater.definitions.readable import Readable
+from headwater.results.attribution_result import AttributionResult
+from headwater.results.backtest_result import BacktestResult, LevelResult
+from headwater.results.estimate import Comparison
 
 
 @dataclass(frozen=True)
-class Step:
-    """A step between two levels in one metric, so signed that a rise is a gain; `low` and `high` are NaN without an interval."""
+class Lift(Readable):
+    """The steps of a backtest in its headline metric, and its leaks. earned: which views earn from freshness, if that is known."""
 
-    from_: str
-    to: str
-    metric: str
-    delta: float
-    low: float
-    high: float
-    detectable: float
-    verdict: str
-    sentence: str
+    backtest: BacktestResult
+    earned: AttributionResult | None = None
 
     @property
-    def lifts(self) -> bool:
-        """Whether it is a LIFT: nothing else counts as a gain."""
-        return self.verdict == "LIFT"
+    def model(self) -> str:
+        """The model's name."""
+        return self.backtest.model
 
-    def to_dict(self) -> dict[str, object]:
-        """The value as JSON data."""
-        numbers = {"delta": self.delta, "low": self.low, "high": self.high, "detectable": self.detectable}
-        plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        return {"from": self.from_, "to": self.to, "metric": self.metric, **plain, "verdict": self.verdict, "sentence": self.sentence}
+    @property
+    def headline(self) -> str:
+        """The metric of the verdicts."""
+        return self.backtest.headline
 
+    @property
+    def levels(self) -> Sequence[LevelResult]:
+        """The levels, from stale to fresh."""
+        return self.backtest.levels
 
-@dataclass(frozen=True)
-class Earned:
-    """Which views earn from freshness: the attribution's plan.
+    @property
+    def steps(self) -> Sequence[Comparison]:
+        """What is judged: each level that is fresher than the baseline against it, in the headline metric."""
+        today = (self.backtest.compared_with, self.headline)
+        return [step for step in self.backtest.comparisons if (step.from_, step.metric) == today]
 
-    gains: by view, in the order of the path; views that were made fresh together share one.
-    """
+    @property
+    def leaks(self) -> Sequence[str]:
+        """Findings that make every number unreliable."""
+        return [f"{finding.subject}: {finding.message}" for finding in self.backtest.audit.blocking]
 
-    stale: str
-    fresh: str
-    plan: str
-    chosen: Sequence[str]
-    stay: Sequence[str]
-    gains: Mapping[str, Step]
-    alone: Mapping[str, Step]
-
-
-@dataclass(frozen=True)
-class Lift:
-    """The lift found by a backtest.
-
-    steps: from each level to the next, in the headline metric. whole: from the first level to the last; None for two. money: the steps of
-    the metric "cost", if costs were given. leaks: findings that make every number unreliable. earned: of an attribution, if there is one.
-    source_json: the whole backtest as JSON data.
-    """
-
-    model: str
-    headline: str
-    levels: Sequence[Stand]
-    steps: Sequence[Step]
-    whole: Step | None
-    money: Sequence[Step]
-    leaks: Sequence[str]
-    earned: Earned | None
-    source_json: Mapping[str, object]
-
-    def level(self, name: str) -> Stand:
+    def level(self, name: str) -> LevelResult:
         """The level of that name."""
         return next(level for level in self.levels if level.name == name)

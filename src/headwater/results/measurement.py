@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
+
+from headwater.results.result import Result
 
 Origin = Literal["measured", "given", "default", "computed"]
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(Result, frozen=True, tag="number"):
     """A value, its unit and its origin.
 
     origin: "measured" here, "given" by the user, a "default" of headwater's, or "computed" from others. source: what was measured or
@@ -25,24 +25,15 @@ class Number:
     origin: Origin
     source: str
 
-    def to_dict(self) -> dict[str, object]:
-        """The value as JSON data; None if it is not finite."""
-        value = self.value if math.isfinite(self.value) else None
-        return {"value": value, "unit": self.unit, "origin": self.origin, "source": self.source}
-
     def __str__(self) -> str:
         return f"{self.value:,.6g}{f' {self.unit}' if self.unit else ''} ({self.origin})"
 
 
-@dataclass(frozen=True)
-class Missing:
-    """A number that could not be measured, and why."""
+class Missing(Result, frozen=True, tag="missing", rename={"reason": "not_measured"}):
+    """A number or a part that could not be measured, and why. `value` is always None, as the value of a Number in JSON."""
 
     reason: str
-
-    def to_dict(self) -> dict[str, object]:
-        """The value as JSON data."""
-        return {"value": None, "not_measured": self.reason}
+    value: None = None
 
     def __str__(self) -> str:
         return f"not measured: {self.reason}"

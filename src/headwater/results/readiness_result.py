@@ -1,14 +1,13 @@
-"""The result of a readiness assessment as plain frozen dataclasses; every rendering reads them."""
+"""The result of a readiness assessment as plain frozen values; every rendering reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from headwater.definitions.readable import Readable
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.measurement import duration as _duration
+from headwater.results.result import Result
 
 State = Literal["green", "amber", "red", "unknown"]
 Gate = Literal["O1", "O3", "C1", "C3"]
@@ -24,14 +23,15 @@ ONLINE = (
 LEARNING = ("C0 manual retrain", "C1 scheduled retrain", "C2 stateful/incremental", "C3 triggered + tested in production")
 
 
-@dataclass(frozen=True)
-class Finding(Readable):
+class Finding(Result, frozen=True):
     """One check of one subject.
 
     check: its id in the scorecard, such as "E3". gate: the rung that it gates. about: such as "view card" or "model fraud". state:
-    unknown if nothing was measured and nothing answered. reading: the number that was judged, or why there is none; beside: further
+    unknown if nothing was measured and nothing answered. reading: the number that was judged, or why there is none; further: other
     numbers by name. green, red: the thresholds in words, with their values. remedy: what to do if it is not green.
     """
+
+    former_names: ClassVar[Mapping[str, str]] = {"beside": "further"}
 
     check: str
     gate: Gate
@@ -42,7 +42,7 @@ class Finding(Readable):
     green: str
     red: str
     remedy: str
-    beside: Mapping[str, Reading]
+    further: Mapping[str, Reading]
 
     @property
     def said(self) -> str:
@@ -61,25 +61,8 @@ class Finding(Readable):
             case Number():
                 return f"{self.reading.value:.3g} {self.reading.unit}, {self.reading.source}"
 
-    def to_dict(self) -> dict[str, object]:
-        """The value as JSON data."""
-        return {
-            "check": self.check,
-            "gate": self.gate,
-            "about": self.about,
-            "title": self.title,
-            "state": self.state,
-            "reading": self.reading.to_dict(),
-            "said": self.said,
-            "green": self.green,
-            "red": self.red,
-            "remedy": self.remedy,
-            "beside": {name: reading.to_dict() for name, reading in self.beside.items()},
-        }
 
-
-@dataclass(frozen=True)
-class Blocker(Readable):
+class Blocker(Result, frozen=True):
     """What blocks a view from a level: "red" if a check failed, "unknown" if it was neither measured nor answered."""
 
     level: Reach
@@ -88,13 +71,8 @@ class Blocker(Readable):
     what: str
     remedy: str
 
-    def to_dict(self) -> dict[str, object]:
-        """The value as JSON data."""
-        return {"level": self.level, "state": self.state, "check": self.check, "what": self.what, "remedy": self.remedy}
 
-
-@dataclass(frozen=True)
-class ViewReadiness(Readable):
+class ViewReadiness(Result, frozen=True):
     """How fresh a view can be.
 
     defined: the freshness of its definition, in words. reachable: the highest level now, with all gates known and none red.
@@ -109,20 +87,8 @@ class ViewReadiness(Readable):
     blocker: Blocker | None
     blockers: Sequence[Blocker]
 
-    def to_dict(self) -> dict[str, object]:
-        """The value as JSON data."""
-        return {
-            "view": self.view,
-            "defined": self.defined,
-            "reachable": self.reachable,
-            "possible": self.possible,
-            "blocker": None if self.blocker is None else self.blocker.to_dict(),
-            "blockers": [blocker.to_dict() for blocker in self.blockers],
-        }
 
-
-@dataclass(frozen=True)
-class Ladder(Readable):
+class Ladder(Result, frozen=True):
     """A ladder of the scorecard: its rungs, the rung reached with all gates known and none red, and the blockers of the next."""
 
     name: Literal["online", "learning"]
@@ -131,19 +97,8 @@ class Ladder(Readable):
     possible: int
     bars: Sequence[str]
 
-    def to_dict(self) -> dict[str, object]:
-        """The value as JSON data."""
-        return {
-            "name": self.name,
-            "rungs": list(self.rungs),
-            "reached": self.rungs[self.reached],
-            "possible": self.rungs[self.possible],
-            "bars": list(self.bars),
-        }
 
-
-@dataclass(frozen=True)
-class Readiness(Readable):
+class Readiness(Result, frozen=True, tag="readiness"):
     """How ready a project is. assumed: the limits of the checks, by name (F, W, B, T), each with its origin."""
 
     project: str
@@ -158,16 +113,3 @@ class Readiness(Readable):
         """The number of findings in each state."""
         states = [finding.state for finding in self.findings]
         return {state: states.count(state) for state in ("green", "amber", "red", "unknown")}
-
-    def to_dict(self) -> dict[str, object]:
-        """The value as JSON data."""
-        return {
-            "project": self.project,
-            "at": self.at,
-            "views": [view.to_dict() for view in self.views],
-            "online": self.online.to_dict(),
-            "learning": self.learning.to_dict(),
-            "counts": dict(self.counts()),
-            "findings": [finding.to_dict() for finding in self.findings],
-            "assumed": {name: reading.to_dict() for name, reading in self.assumed.items()},
-        }

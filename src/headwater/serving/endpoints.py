@@ -1,78 +1,174 @@
-"""Feature services and models at a freshness level, prepared for requests; and feature values as in-process results."""
+"""Feature services and models at a freshness level, prepared for requests: readers, predictors, row schemas and encoders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-from headwater import clock
-from headwater.errors import UsageError
-from headwater.events.statuses import STATUSES
-from headwater.online.compiled_reader import FeatureVectors
+from headwater.definitions.model import Model
+from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.definitions.project import Project
+from headwater.definitions.ranking import Ranking
+from headwater.definitions.served_views import backtest_only, fingerprint
+from headwater.errors import UsageError, nearest
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online.precomputed import MadeAhead
-from headwater.online.predictor import Predictor, ThirdPartyValues
+from headwater.online.key_encoder import KeyColumn
+from headwater.online.precomputed import PrecomputedReader
+from headwater.online.predictor import Predictor, Scorer
 from headwater.online.ranker import Proposed, Ranker
-from headwater.serving.http.request_schema import Reader, Row
+from headwater.online.row_schema import RowField, RowSchema
+from headwater.online_stores import OnlineStore
 from headwater.serving.http.response_encoder import ResponseEncoder
-from headwater.serving.http.response_schema import FeatureValue
-
-Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
-"""One row, or several."""
+from headwater.serving.http.row_decoder import RowDecoder
+from headwater.serving.loaded_models import Key
+from headwater.serving.serving_result import FeatureShape
+from headwater.state.prediction_codec import read_precomputed
 
 
 class FeatureEndpoint(NamedTuple):
-    """A feature service at a level: its online reader, request parser and response encoder."""
+    """A feature service at a level: its online reader, row decoder and response encoder."""
 
     features: OnlineFeatures
-    reader: Reader
-    writer: ResponseEncoder
+    rows: RowDecoder
+    encoder: ResponseEncoder
 
 
-class ModelVariant(NamedTuple):
-    """A model at a level: predictor, precomputed predictions, request parser and response encoder."""
+class ModelEndpoint(NamedTuple):
+    """A model at a level: predictor, precomputed predictions, row decoder and response encoder."""
 
     predictor: Predictor
-    ahead: MadeAhead | None
-    reader: Reader
-    writer: ResponseEncoder
+    precomputed: PrecomputedReader | None
+    rows: RowDecoder
+    encoder: ResponseEncoder
 
 
-def feature_values(
-    writer: ResponseEncoder, answers: FeatureVectors, third_party: ThirdPartyValues | None, t: int
-) -> list[dict[str, FeatureValue]]:
-    """Feature values of each row, by feature name."""
-    read_versions = writer.read_versions(answers.read_versions, third_party, t)
-    ends = [(m.stale, (t - m.K) / 1e6, clock.moment(m.T), clock.moment(m.K), m.incomplete) for m in read_versions]
-    ends.append((False, 0.0, clock.moment(t), clock.moment(t), False))
-    rows = []
-    for values, codes in zip(zip(*answers.values, strict=True), zip(*answers.statuses, strict=True), strict=True):
-        row = zip(writer.names, values, codes, writer.of, strict=True)
-        rows.append({name: FeatureValue(value, STATUSES[code], *ends[of]) for name, value, code, of in row})
-    return rows
+class RankingEndpoint(NamedTuple):
+    """A ranking model at a level; decoders of the row that all candidates share, and of candidates."""
+
+    ranker: Ranker
+    shared: RowDecoder
+    candidates: RowDecoder
+    encoder: ResponseEncoder
+
+    def propose(self, row: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Proposed:
+        """The candidates of a request of plain values.
+
+        Raises:
+            DataError: as `RowSchema.from_row`, and as `Ranker.propose`.
+        """
+        if candidates is not None:
+            schema = self.candidates.schema
+            candidates = [schema.from_row(candidate) if isinstance(candidate, Mapping) else candidate for candidate in candidates]
+        return self.ranker.propose(self.shared.schema.from_row(row), candidates, t=t)
 
 
-def columns_of(reader: Reader, rows: Rows) -> Mapping[str, Sequence[object]]:
-    """Rows as columns, validated as those of an HTTP request.
+class Endpoints(threading.local):
+    """The endpoints of a project, made when they are first used. Each thread has its own: readers and predictors cache their last read.
 
-    Raises:
-        UsageError: no rows.
-        DataError: an unknown or missing field; see `Reader`.
+    Args:
+        project, store: as for `hw.operations.Service`.
+        scorer: finds the fitted model of a model at a level.
     """
-    if isinstance(rows, Mapping):
-        return {name: [value] for name, value in reader.row(cast("Row", dict(rows))).items()}
-    every = [cast("Row", dict(row)) for row in rows]
-    if not every:
-        raise UsageError("no row was given; give one row, or a list of at least one")
-    return reader.rows(every)
+
+    def __init__(self, project: Project, store: OnlineStore, scorer: Callable[[Model, str | None], Scorer]) -> None:
+        self._project, self._store, self._scorer = project, store, scorer
+        self._services = {model.features.name: model for model in project.models}
+        self._open: dict[Key, FeatureEndpoint] = {}
+        self._models: dict[Key, ModelEndpoint] = {}
+        self._rankings: dict[Key, RankingEndpoint] = {}
+
+    def features(self, service: str, level: str | None) -> FeatureEndpoint:
+        """A feature service at a level.
+
+        Raises:
+            UsageError: an unknown service or level, or one for backtests only.
+            StoreError: a view that is not in the online store.
+        """
+        known = self._open.get((service, level))
+        if known is None:
+            features = self._features(service, level)
+            known = FeatureEndpoint(features, RowDecoder(features.schema), ResponseEncoder(FeatureShape(features)))
+            self._open[service, level] = known
+        return known
+
+    def model(self, model: str, level: str | None) -> ModelEndpoint:
+        """A model at a level.
+
+        Raises:
+            UsageError: an unknown model or level, or one for backtests only.
+            ModelError: a fitted model that is missing or incompatible.
+            StoreError: a required view that is not in the online store.
+        """
+        known = self._models.get((model, level))
+        if known is None:
+            known = self._models[model, level] = self._model(self.variant(model, level), level)
+        return known
+
+    def ranking(self, model: str, level: str | None) -> RankingEndpoint:
+        """A ranking model at a level; raises as `model`, and UsageError for another model."""
+        known = self._rankings.get((model, level))
+        if known is None:
+            endpoint, variant = self.model(model, level), self.variant(model, level)
+            if variant.model.ranking is None:
+                raise UsageError(f"model {model!r} is not a ranking model: its task is {variant.model.task!r}; allowed: hw.Ranking")
+            definition = variant.level.retrieval(variant.model)
+            retrieval = None if definition is None else OnlineFeatures(definition, self._store)
+            retrieval_fields = {} if retrieval is None else dict(retrieval.schema.fields)
+            shared, candidate = ranking_schemas(endpoint.rows.schema, retrieval_fields, variant.model.ranking)
+            known = RankingEndpoint(
+                Ranker(endpoint.predictor, retrieval, endpoint.precomputed), RowDecoder(shared), RowDecoder(candidate), endpoint.encoder
+            )
+            self._rankings[model, level] = known
+        return known
+
+    def variant(self, model: str, level: str | None) -> ModelVariant:
+        """A model at a level, which can be served.
+
+        Raises:
+            UsageError: an unknown model or level, or one for backtests only.
+        """
+        variant = self._project.variant(model, level)
+        why = backtest_only(variant)
+        if why is not None:
+            raise UsageError(f"model {model!r} at level {variant.name!r} cannot be served: {why}")
+        return variant
+
+    def _model(self, variant: ModelVariant, level: str | None) -> ModelEndpoint:
+        precomputed, service = variant.precomputed, variant.model.features.name
+        if precomputed is None:
+            opened = self.features(service, level)
+            return ModelEndpoint(self._predictor(variant, opened.features, None), None, opened.rows, opened.encoder)
+        reader = PrecomputedReader(variant, self._store)
+        if precomputed.on_request:
+            opened = self.features(service, level)
+            features, encoder, fields = opened.features, opened.encoder, dict(opened.features.schema.fields)
+        else:
+            features, fields = self._features(service, level), {}
+            encoder = ResponseEncoder(FeatureShape(features))
+        held = read_precomputed(self._store, fingerprint(variant, self._store.namespace))
+        subject = f"the prediction of model {variant.model.name!r}"
+        keys = {
+            name: RowField(["the precomputed prediction"], [] if held is None else [(subject, KeyColumn(name, name, held.dtypes[name]))])
+            for name in precomputed.keys
+        }
+        known = {name: field._replace(needed_by=keys[name].needed_by) if name in keys else field for name, field in fields.items()}
+        schema = RowSchema(variant.model.name, {**keys, **known}, precomputed.keys)
+        return ModelEndpoint(self._predictor(variant, features, reader), reader, RowDecoder(schema), encoder)
+
+    def _predictor(self, variant: ModelVariant, features: OnlineFeatures, precomputed: PrecomputedReader | None) -> Predictor:
+        needed = precomputed is None or precomputed.definition.on_request
+        level = None if variant.name == AS_DEFINED else variant.name
+        return Predictor(variant.model, features, self._scorer(variant.model, level) if needed else None, precomputed)
+
+    def _features(self, service: str, level: str | None) -> OnlineFeatures:
+        if service not in self._services:
+            raise UsageError(f"project {self._project.name!r} has no feature service {service!r}; {nearest(service, self._services)}")
+        return OnlineFeatures(self.variant(self._services[service].name, level).service, self._store)
 
 
-def propose(ranker: Ranker, reader: Reader, row: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Proposed:
-    """The candidates of a ranking request; raises as `columns_of`."""
-    if candidates is not None:
-        rows = [
-            reader.shared(cast("Row", dict(candidate)), (ranker.item,)) if isinstance(candidate, Mapping) else candidate
-            for candidate in candidates
-        ]
-        candidates = rows
-    return ranker.propose(reader.shared(cast("Row", dict(row)), ranker.asks), candidates, t=t)
+def ranking_schemas(schema: RowSchema, retrieval_fields: Mapping[str, RowField], ranking: Ranking) -> tuple[RowSchema, RowSchema]:
+    """The schemas of the row that all candidates share, and of a candidate; `retrieval_fields`: those of a request for candidates."""
+    who = ["the ranking"]
+    shared = schema.optional({ranking.group: RowField(who), **retrieval_fields}, "_shared")
+    return shared, schema.optional({ranking.item: RowField(who)}, "_candidate")

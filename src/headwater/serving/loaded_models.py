@@ -7,7 +7,7 @@ import threading
 from typing import Final
 
 from headwater import clock
-from headwater.definitions.arm import Arm
+from headwater.definitions.model_variant import ModelVariant
 from headwater.errors import DataError, MissingExtraError, ModelError, UsageError
 from headwater.models.hot_reload import Reloading
 from headwater.online.predictor import Scorer
@@ -38,7 +38,7 @@ class LoadedModels:
         self._failed: dict[Key, tuple[float, str]] = {}
         self.refused: dict[Key, str] = {}
 
-    def scorer(self, arm: Arm, key: Key) -> Scorer:
+    def scorer(self, variant: ModelVariant, key: Key) -> Scorer:
         """The fitted model of a model at a level.
 
         Raises:
@@ -52,7 +52,7 @@ class LoadedModels:
         with lock:
             known = self._loaded.get(key)
             if known is None:
-                known = self._loaded[key] = self._load(arm, key)
+                known = self._loaded[key] = self._load(variant, key)
         return known
 
     def refresh(self) -> None:
@@ -67,18 +67,18 @@ class LoadedModels:
             except Exception as error:  # noqa: BLE001 (any failure keeps the previous version)
                 self.refused[key] = str(error) or type(error).__name__
 
-    def _load(self, arm: Arm, key: Key) -> Scorer:
+    def _load(self, variant: ModelVariant, key: Key) -> Scorer:
         until, message = self._failed.get(key, (0.0, ""))
         if clock.stopwatch() < until:
             raise ModelError(message)
         try:
-            return self._scorers(arm)
+            return self._scorers(variant)
         except (DataError, UsageError, MissingExtraError) as error:
             raise self._failure(key, str(error)) from error
         except Exception as error:
-            _LOG.exception("model %r cannot be loaded", arm.model.name)
+            _LOG.exception("model %r cannot be loaded", variant.model.name)
             raise self._failure(
-                key, f"model {arm.model.name!r} cannot be loaded: {type(error).__name__}; the service's log has details"
+                key, f"model {variant.model.name!r} cannot be loaded: {type(error).__name__}; the service's log has details"
             ) from error
 
     def _failure(self, key: Key, message: str) -> ModelError:

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from headwater.definitions.arm import Arm
-from headwater.definitions.base import HeadwaterWarning
-from headwater.errors import DataError
+from headwater.definitions.model_variant import ModelVariant
+from headwater.errors import DataError, HeadwaterWarning
 from headwater.models.artifact import MANIFEST, open_model
 from headwater.models.compatibility import check
 from headwater.models.hot_reload import Reloading
@@ -23,30 +22,30 @@ from headwater.training.train import Trained
 class Scorers(Protocol):
     """A source of fitted models."""
 
-    def __call__(self, arm: Arm) -> Scorer:
+    def __call__(self, variant: ModelVariant) -> Scorer:
         """The fitted model of a model at a level.
 
         Raises:
             DataError: it is missing, or incompatible with the definitions.
-            UsageError: its format runs code, and `trust` is false.
+            UsageError: its format runs code, and `allow_pickle` is false.
         """
         ...
 
 
-def in_folder(folder: Path, *, trust: bool = False) -> Scorers:
+def in_folder(folder: Path, *, allow_pickle: bool = False) -> Scorers:
     """The current versions in the registry `folder` of `headwater train`, or a folder of each model's name as written with --output."""
     registry = ModelRegistry(folder)
 
-    def find(arm: Arm) -> Scorer:
+    def find(variant: ModelVariant) -> Scorer:
         def checked(served: ServedModel) -> None:
-            for warning in check(arm.model, arm.level, served):
-                warnings.warn(f"model {arm.model.name!r}: {warning}", HeadwaterWarning, stacklevel=2)
+            for warning in check(variant.model, variant.level, served):
+                warnings.warn(f"model {variant.model.name!r}: {warning}", HeadwaterWarning, stacklevel=2)
 
-        model_folder = folder / arm.model.name
+        model_folder = folder / variant.model.name
         if not (model_folder / MANIFEST).is_file():
-            return Reloading(registry, arm.model, arm.name, trust=trust, check=checked)
+            return Reloading(registry, variant.model, variant.name, allow_pickle=allow_pickle, check=checked)
         version = hashlib.sha256((model_folder / MANIFEST).read_bytes()).hexdigest()[:12]
-        served = open_model(model_folder, arm.model, trust=trust, version=version)
+        served = open_model(model_folder, variant.model, allow_pickle=allow_pickle, version=version)
         checked(served)
         return served
 
@@ -56,8 +55,8 @@ def in_folder(folder: Path, *, trust: bool = False) -> Scorers:
 def in_memory(scorers: Mapping[str, Scorer | Trained]) -> Scorers:
     """Fitted models in memory, by the names of their models."""
 
-    def find(arm: Arm) -> Scorer:
-        name = arm.model.name
+    def find(variant: ModelVariant) -> Scorer:
+        name = variant.model.name
         if name not in scorers:
             raise DataError(f"model {name!r} has no fitted model to serve; run `headwater train --model {name}`")
         scorer = scorers[name]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import ClassVar, Final, TextIO
 
 from headwater import clock, settings
+from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
+from headwater.definitions.spelling import Spelled
 from headwater.logs.serving_log import ServedLog
 from headwater.online.predictor import Scorer
 from headwater.online_stores import OnlineStore
@@ -28,39 +32,65 @@ HTTP = "127.0.0.1:8320"
 _DRAIN: Final = 1.0  # seconds in which a stopping worker closes its connections
 
 
+@dataclass(frozen=True)
+class ServeOptions(Readable, metaclass=Spelled):
+    """What an operator may set of a service, besides what is served and where.
+
+    Args:
+        forward_to: hosts besides this machine that pushed events may be forwarded to; the online store has the address of ingestion.
+        log: the access log, one JSON line a request.
+        log_sample: the share of responses below status 400 that are logged; all others are.
+        serving_log: the log of features, predictions, statuses and ages.
+        on_third_party: called with each response of a third party, such as `AnswerLog.add`; it must not block.
+        now: the clock of request times, microseconds since 1970 UTC; for replays.
+        allow_pickle: as for `hw.operations.Service`.
+        supervised: for a worker of `headwater serve --workers`, its link to the supervisor.
+
+    >>> ServeOptions(log_sample=0.1)
+    ServeOptions(log_sample=0.1)
+    """
+
+    former_names: ClassVar[Mapping[str, str]] = {
+        "sample": "log_sample",
+        "served": "serving_log",
+        "on_answer": "on_third_party",
+        "trust": "allow_pickle",
+    }
+
+    forward_to: Sequence[str] = ()
+    log: TextIO | None = None
+    log_sample: float = 1.0
+    serving_log: ServedLog | None = None
+    on_third_party: OnAnswer | None = None
+    now: Callable[[], int] = clock.now_micros
+    allow_pickle: bool = False
+    supervised: SupervisorLink | None = None
+
+
+@moved_into("options", ServeOptions, "forward_to", "log", "now", "supervised", **ServeOptions.former_names)
 @contextmanager
-def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
+@renamed("data_dir", "folder")
+@renamed("listen", "http")
+def serve(
     project: Project,
     store: OnlineStore | str | None = None,
     *,
-    http: str = HTTP,
+    listen: str = HTTP,
     models: str | Path | Mapping[str, Scorer | Trained] | None = None,
     levels: Sequence[str] = (),
     tokens: str | Path | None = None,
-    forward_to: Sequence[str] = (),
-    log: TextIO | None = None,
-    sample: float = 1.0,
-    served: ServedLog | None = None,
-    on_answer: OnAnswer | None = None,
-    now: Callable[[], int] = clock.now_micros,
-    folder: str | Path | None = None,
-    trust: bool = False,
-    supervised: SupervisorLink | None = None,
+    data_dir: str | Path | None = None,
+    options: ServeOptions | None = None,
 ) -> Iterator[str]:
     """Serve a project over HTTP while the context lasts, as `headwater serve` does; yields the URL.
 
     Args:
         project: its feature services and models are served.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        http: HOST:PORT to listen on.
-        models, levels, folder, trust: as for `hw.Service`.
+        listen: HOST:PORT to listen on.
+        models, levels, data_dir: as for `hw.operations.Service`.
         tokens: the file of tokens; None is `tokens.json` in headwater's home, and without that file, only this machine is served.
-        forward_to: hosts besides this machine that pushed events may be forwarded to; the online store has the address of ingestion.
-        supervised: for a worker of `headwater serve --workers`, its link to the supervisor.
-        log: the access log, one JSON line a request. sample: the share of responses below status 400 that are logged; all others are.
-        served: the serving log of features, predictions, statuses and ages.
-        on_answer: called with each response of a third party, such as `AnswerLog.add`; it must not block.
-        now: the clock of request times, microseconds since 1970 UTC; for replays.
+        options: logs, the clock of requests, hosts that events are forwarded to.
 
     Raises:
         UsageError: the address is in use, or not a loopback one while there are no tokens; an unknown level.
@@ -71,20 +101,28 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
     >>> project = visiting(hw.batch("1h"))
     >>> with temporary_store() as store:
     ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
-    ...     with hw.serve(project, store, http="127.0.0.1:8329", models={}) as url:
+    ...     with hw.serve(project, store, listen="127.0.0.1:8329", models={}) as url:
     ...         answer = httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1}}).json()
     >>> answer["features"]["user__count_1d"]["status"]
     'present'
     """
-    host, port = address(http)
+    host, port = address(listen)
+    how = options or ServeOptions()
     home = settings.home() / "tokens.json"
     known = Path(tokens) if tokens is not None else home if home.exists() else None
     check_bind(host, known)
-    with Service(project, store, models=models, levels=levels, folder=folder, trust=trust) as service:
+    with Service(project, store, models=models, levels=levels, data_dir=data_dir, allow_pickle=how.allow_pickle) as service:
         service.unready()  # compiles and loads before the first request
         app = App(
-            service, tokens=known, log=RequestLog(log, sample=sample), served=served, on_answer=on_answer, now=now, forward_to=forward_to
+            service,
+            tokens=known,
+            log=RequestLog(how.log, sample=how.log_sample),
+            served=how.serving_log,
+            on_answer=how.on_third_party,
+            now=how.now,
+            forward_to=how.forward_to,
         )
+        supervised = how.supervised
         if supervised is None:
             with serving(app, host, port, closing=app.close) as url:
                 yield url
@@ -92,9 +130,13 @@ def serve(  # noqa: PLR0913 (each is a keyword that an operator may need)
         app.others = supervised.others
         shared = MultiprocessMetrics(supervised, app.numbers.collect)
         app.metrics, app.beat = shared.text, shared.beat
-        options = ServerOptions(
-            supervised.listener, drain=min(_DRAIN, supervised.grace / 2), grace=supervised.grace / 2, begun=supervised.answer_pings
+        limits = ServerOptions(
+            supervised.listener,
+            shared=lambda: not supervised.others(),  # unless the whole service is stopping
+            drain=min(_DRAIN, supervised.grace / 2),
+            grace=supervised.grace / 2,
+            begun=supervised.answer_pings,
         )
-        with serving(app, host, port, closing=app.close, options=options) as url:
+        with serving(app, host, port, closing=app.close, options=limits) as url:
             supervised.watch(app.readiness.reasons)
             yield url

@@ -1,4 +1,4 @@
-"""`hw.Service`: features, predictions, rankings, outcomes and explanations of a project over an online store."""
+"""`hw.operations.Service`: features, predictions, rankings, outcomes and explanations of a project over an online store."""
 
 from __future__ import annotations
 
@@ -10,42 +10,33 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 from headwater import clock, settings
-from headwater.definitions.arm import AS_DEFINED, Arm
+from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
-from headwater.definitions.served_views import backtest_only, fingerprint
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.errors import HeadwaterError, UsageError, nearest
+from headwater.errors import HeadwaterError, UsageError
 from headwater.logs.outcome_journal import Added, Outcomes
 from headwater.monitoring.explain import Explanation, explain
-from headwater.online.feature_reader import OnlineFeatures
-from headwater.online.precomputed import MadeAhead
-from headwater.online.predictor import Predictor, Scorer, ThirdPartyValues, read_many
-from headwater.online.ranker import Ranker
+from headwater.online.precomputed import PrecomputedReader
+from headwater.online.predictor import Scorer, ThirdPartyValues
+from headwater.online.row_schema import RowSchema
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for
 from headwater.online_stores.redis.commands import UnansweredError
-from headwater.serving.endpoints import FeatureEndpoint, ModelVariant, Rows, columns_of, feature_values, propose
-from headwater.serving.http.request_schema import Reader, key_types, moments_of
-from headwater.serving.http.response_encoder import ResponseEncoder
-from headwater.serving.http.response_schema import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem
+from headwater.serving import answers, python_encoder
+from headwater.serving.endpoints import Endpoints
+from headwater.serving.http.response_schema import Features, Predictions, Ranked
+from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.loaded_models import Key, LoadedModels
 from headwater.serving.model_loader import in_folder, in_memory
 from headwater.serving.third_party.third_party_clients import BlockingThirdPartyClients
-from headwater.state.prediction_codec import read_scores
 from headwater.training.train import Trained
 
-
-class _ThreadState(threading.local):
-    """State of one thread: readers and predictors cache their last read, and are not shared between threads."""
-
-    def __init__(self) -> None:
-        self.open: dict[Key, FeatureEndpoint] = {}
-        self.variants: dict[Key, ModelVariant] = {}
-        self.rankers: dict[Key, Ranker] = {}
+Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
+"""One row, or several."""
 
 
 class Service:
@@ -60,14 +51,16 @@ class Service:
             `read_timeout` of the URL (200ms).
         models: the folder of fitted models of `headwater train`, or results of `hw.train`, by model; None is `models` in headwater's home.
         levels: the project's levels that must be ready besides each view's own freshness; requests may use any level.
-        folder: the folder of ingestion's archive, for `explain`; None is headwater's home.
-        trust: load models in formats that run code when they are loaded.
+        data_dir: the folder of ingestion's archive, for `explain`; None is headwater's home.
+        allow_pickle: load models in formats that run code when they are loaded.
 
     Raises:
         UsageError: an unknown level.
         StoreError: the store cannot be opened.
     """
 
+    @renamed("data_dir", "folder")
+    @renamed("allow_pickle", "trust")
     def __init__(
         self,
         project: Project,
@@ -75,25 +68,25 @@ class Service:
         *,
         models: str | Path | Mapping[str, Scorer | Trained] | None = None,
         levels: Sequence[str] = (),
-        folder: str | Path | None = None,
-        trust: bool = False,
+        data_dir: str | Path | None = None,
+        allow_pickle: bool = False,
     ) -> None:
         self.project = project
-        self._folder = settings.home() if folder is None else Path(folder)
+        self._folder = settings.home() if data_dir is None else Path(data_dir)
         kept = settings.home() / "models" if models is None else models
-        scorers = in_memory(kept) if isinstance(kept, Mapping) else in_folder(Path(kept), trust=trust)
+        scorers = in_memory(kept) if isinstance(kept, Mapping) else in_folder(Path(kept), allow_pickle=allow_pickle)
         self._loads, self._fit = LoadedModels(scorers), set[Key]()
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)
         for name in levels:
-            project.arm(project.models[0].name, name)
+            project.variant(project.models[0].name, name)
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened_for(project.name, store, readonly=True, for_requests=True))
         self._warm: set[Key] = set()
         self._lock = threading.Lock()
         self._outcomes: dict[str, Outcomes] = {}
         self._asking: BlockingThirdPartyClients | None = None
-        self._state = _ThreadState()
+        self.endpoints = Endpoints(project, self.store, self.scorer)
 
     def __enter__(self) -> Self:
         return self
@@ -121,11 +114,10 @@ class Service:
             DataError: a missing or unknown field, or one of another type; rows with different fields.
             StoreError: a view that is not in the online store. StaleError: one older than its freshness, with on_stale="refuse".
         """
-        (online, reader, writer), t = self.open(service, level), _read_version(at)
-        columns = columns_of(reader, rows)
-        third_party = self._asked(service, columns, t, None)
-        answers = read_many(online, columns, t, third_party)
-        return Features(service, level, clock.moment(t), feature_values(writer, answers, third_party, t))
+        endpoint, t = self.endpoints.features(service, level), _request_time(at)
+        request = _parsed(endpoint.rows.schema, rows)
+        result = answers.features(endpoint, level, t, request, self._asked(service, request.as_columns(), t, None))
+        return python_encoder.features(endpoint.encoder.shape, result)
 
     def predict(
         self, model: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None, features: bool = False
@@ -135,19 +127,11 @@ class Service:
         Raises:
             ModelError: a fitted model that is missing, or has other features.
         """
-        variant, t = self.variant(model, level), _read_version(at)
-        columns = columns_of(variant.reader, rows)
-        third_party = self._asked(variant.predictor.model.features.name, columns, t, model)
-        predictions = variant.predictor.many(columns, t=t, third_party=third_party)
-        features_by_row: list[dict[str, FeatureValue] | None] = [None] * len(predictions.predicted)
-        if features and predictions.features is not None:
-            own = third_party if third_party is None or predictions.rows is None else third_party.take(predictions.rows)
-            indices = range(len(features_by_row)) if predictions.rows is None else predictions.rows
-            for n, values in zip(indices, feature_values(variant.writer, predictions.features, own, t), strict=True):
-                features_by_row[n] = values
-        pairs = zip(predictions.predicted, features_by_row, strict=True)
-        results = [Prediction(score.value, score.how, score.age, values) for score, values in pairs]
-        return Predictions(model, predictions.version, level, clock.moment(t), results, _milliseconds(predictions.stages))
+        endpoint, t = self.endpoints.model(model, level), _request_time(at)
+        request = _parsed(endpoint.rows.schema, rows)
+        third_party = self._asked(endpoint.predictor.model.features.name, request.as_columns(), t, model)
+        result = answers.predictions(endpoint, level, t, request, third_party)
+        return python_encoder.predictions(endpoint.encoder.shape, result, with_features=features)
 
     def rank(
         self,
@@ -172,21 +156,13 @@ class Service:
         Raises:
             UsageError: not a ranking model. DataError, StoreError: as for `predict`.
         """
-        ranker, t = self.ranker(model, level), _read_version(at)
-        service = ranker.predictor.model.features.name
-        proposed = propose(ranker, self.variant(model, level).reader, row, candidates, t)
+        endpoint, t = self.endpoints.ranking(model, level), _request_time(at)
+        proposed = endpoint.propose(row, candidates, t)
+        service = endpoint.ranker.predictor.model.features.name
         third_party = self._asked(service, proposed.columns, t, model) if proposed.height else None
-        order = ranker.order(proposed, k, t=t, third_party=third_party)
-        features_by_item: Sequence[dict[str, FeatureValue] | None] = [None] * len(order.items)
-        if features and order.features is not None:
-            features_by_item = feature_values(self.variant(model, level).writer, order.features, third_party, t)
-        items = [
-            RankedItem(item, cast("float", predicted.value), of)
-            for (item, predicted), of in zip(order.items, features_by_item, strict=True)
-        ]
-        return Ranked(
-            model, order.version, level, clock.moment(t), order.how, order.age, order.candidates, items, _milliseconds(order.stages)
-        )
+        request = ParsedRequest(None, proposed.columns, proposed.height, service, proposed)
+        result = answers.ranking(endpoint, level, t, request, k, third_party)
+        return python_encoder.ranked(endpoint.encoder.shape, result, with_features=features)
 
     def outcomes(self, labels: str, rows: Sequence[Mapping[str, object]]) -> Added:
         """Add outcomes of requests; accepted ones are on disk when this returns.
@@ -208,7 +184,7 @@ class Service:
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Explain a feature value; as `hw.explain`."""
-        return explain(self.project, feature, keys, store=self.store, folder=self._folder, at=at)
+        return explain(self.project, feature, keys, store=self.store, data_dir=self._folder, at=at)
 
     def unready(self) -> list[str]:
         """Reasons why the service is not ready, in sentences; empty when it is.
@@ -220,96 +196,20 @@ class Service:
             for level in self.levels:
                 for model in self.project.models:
                     reasons += _failures(
-                        partial(self._check, model, level), partial(self._fitted, model, level), partial(self.variant, model.name, level)
+                        partial(self._check, model, level),
+                        partial(self._fitted, model, level),
+                        partial(self.endpoints.model, model.name, level),
                     )
                     if model.ranking is not None:
-                        reasons += _failures(partial(self.ranker, model.name, level))
+                        reasons += _failures(partial(self.endpoints.ranking, model.name, level))
         except UnansweredError as error:  # further checks would time out too
             reasons.append(str(error))
         return list(dict.fromkeys(reasons))
 
-    def open(self, service: str, level: str | None) -> FeatureEndpoint:
-        """A feature service at a level, cached for this thread.
-
-        Raises:
-            UsageError: an unknown service or level, or one for backtests only.
-            StoreError: a view that is not in the online store.
-        """
-        known = self._state.open.get((service, level))
-        if known is None:
-            features = self._features(service, level)
-            known = self._state.open[service, level] = FeatureEndpoint(features, Reader.of(features), ResponseEncoder(features, level))
-        return known
-
-    def variant(self, model: str, level: str | None) -> ModelVariant:
-        """A model at a level, cached for this thread.
-
-        Raises:
-            UsageError: an unknown model or level, or one for backtests only.
-            ModelError: a fitted model that is missing or incompatible.
-            StoreError: a required view that is not in the online store.
-        """
-        known = self._state.variants.get((model, level))
-        if known is None:
-            known = self._state.variants[model, level] = self._variant(model, level)
-        return known
-
-    def _variant(self, model: str, level: str | None) -> ModelVariant:
-        arm = self._arm(model, level)
-        scoring, service = arm.scoring, arm.model.features.name
-        if scoring is None:
-            opened = self.open(service, level)
-            return ModelVariant(self._predictor(arm, opened.features, None), None, opened.reader, opened.writer)
-        precomputed = MadeAhead(arm, self.store)
-        if scoring.on_request:
-            opened = self.open(service, level)
-            features, writer, known = opened.features, opened.writer, arm.model.features.needed_by()
-            dtypes = key_types(features)
-        else:
-            features, known = self._features(service, level), {}
-            held = read_scores(self.store, fingerprint(arm, self.store.namespace))
-            writer, dtypes = ResponseEncoder(features, level), {} if held is None else held.dtypes
-        known = {**known, **{key: ["the precomputed prediction"] for key in scoring.keys}}
-        return ModelVariant(
-            self._predictor(arm, features, precomputed),
-            precomputed,
-            Reader(model, known, scoring.keys, dtypes, moments_of(features)),
-            writer,
-        )
-
-    def _predictor(self, arm: Arm, features: OnlineFeatures, ahead: MadeAhead | None) -> Predictor:
-        needed = ahead is None or ahead.scoring.on_request
-        level = None if arm.name == AS_DEFINED else arm.name
-        return Predictor(arm.model, features, self.scorer(arm.model, level) if needed else None, ahead)
-
-    def _features(self, service: str, level: str | None) -> OnlineFeatures:
-        if service not in self.services:
-            raise UsageError(f"project {self.project.name!r} has no feature service {service!r}; {nearest(service, self.services)}")
-        return OnlineFeatures(self._arm(self.services[service].name, level).service, self.store)
-
-    def _arm(self, model: str, level: str | None) -> Arm:
-        arm = self.project.arm(model, level)
-        why = backtest_only(arm)
-        if why is not None:
-            raise UsageError(f"model {model!r} at level {arm.name!r} cannot be served: {why}")
-        return arm
-
-    def ranker(self, model: str, level: str | None) -> Ranker:
-        """A ranking model at a level, cached for this thread."""
-        known = self._state.rankers.get((model, level))
-        if known is None:
-            variant, arm = self.variant(model, level), self._arm(model, level)
-            if arm.model.ranking is None:
-                raise UsageError(f"model {model!r} is not a ranking model: its task is {arm.model.task!r}; allowed: hw.Ranking")
-            retrieval = arm.level.retrieval(arm.model)
-            known = Ranker(variant.predictor, None if retrieval is None else OnlineFeatures(retrieval, self.store), variant.ahead)
-            self._state.rankers[model, level] = known
-        return known
-
     def lane(self) -> Service:
         """A copy of the service for another thread: it shares the store and loaded models, and has its own readers."""
         service = copy.copy(self)
-        service.__dict__ |= {"_stack": ExitStack(), "_state": _ThreadState(), "_asking": None}
+        service.__dict__ |= {"_stack": ExitStack(), "endpoints": Endpoints(self.project, self.store, self.scorer), "_asking": None}
         return service
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
@@ -318,7 +218,7 @@ class Service:
         Raises:
             ModelError: it is missing or incompatible.
         """
-        return self._loads.scorer(self._arm(model.name, level), (model.name, level))
+        return self._loads.scorer(self.endpoints.variant(model.name, level), (model.name, level))
 
     def load(self, model: str, level: str | None) -> None:
         """Load the fitted model of a level, if its requests need one.
@@ -354,8 +254,8 @@ class Service:
 
     def _fitted(self, model: Model, level: str | None) -> None:
         """Load the fitted model, if the model predicts on request."""
-        scoring = self._arm(model.name, level).scoring
-        if scoring is None or scoring.on_request:
+        precomputed = self.endpoints.variant(model.name, level).precomputed
+        if precomputed is None or precomputed.on_request:
             self.scorer(model, level)
         self._fit.add((model.name, level))
 
@@ -365,12 +265,12 @@ class Service:
         Raises:
             HeadwaterError: it is missing or unreadable.
         """
-        arm, service = self._arm(model.name, level), model.features.name
-        if arm.scoring is not None:
-            MadeAhead(arm, self.store).one(dict.fromkeys(arm.scoring.keys))
-        if arm.scoring is not None and not arm.scoring.on_request:
+        variant, service = self.endpoints.variant(model.name, level), model.features.name
+        if variant.precomputed is not None:
+            PrecomputedReader(variant, self.store).one(dict.fromkeys(variant.precomputed.keys))
+        if variant.precomputed is not None and not variant.precomputed.on_request:
             return
-        online = self.open(service, level).features
+        online = self.endpoints.features(service, level).features
         for view in online.views.values():
             version_keys, _ = view.version_reader.look()
             view.version_reader.read_version(self.store.get(version_keys), clock.now_micros())
@@ -379,12 +279,22 @@ class Service:
             self._warm.add((service, level))
 
 
-def _read_version(at: datetime | str | None) -> int:
+def _request_time(at: datetime | str | None) -> int:
     return clock.now_micros() if at is None else parse_timestamp(at, "at")
 
 
-def _milliseconds(stages: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(seconds * 1000, 4) for name, seconds in stages.items()}
+def _parsed(schema: RowSchema, rows: Rows) -> ParsedRequest:
+    """Rows of plain values, checked as those of an HTTP request.
+
+    Raises:
+        UsageError: no rows.
+        DataError: as `RowSchema.from_rows`.
+    """
+    if isinstance(rows, Mapping):
+        return ParsedRequest(schema.from_row(rows), {}, 1)
+    if not rows:
+        raise UsageError("no row was given; give one row, or a list of at least one")
+    return ParsedRequest(None, schema.from_rows(rows), len(rows))
 
 
 def _failures(*works: Callable[[], object]) -> list[str]:

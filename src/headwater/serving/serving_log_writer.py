@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -10,14 +11,17 @@ from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_rows import BatchEntry, Entry, EntryContext, Kind, RowEntry
 from headwater.online.compiled_reader import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
-from headwater.serving.http.handlers import HandlerResult, ParsedRequest
+from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.service import Service
+from headwater.serving.serving_result import ServingResult
 
 _STAGES: Mapping[Kind, tuple[str, ...]] = {
     "features": ("third party", "read", "write"),
     "predict": ("third party", "look up", "read", "score"),
     "rank": ("third party", "retrieve", "look up", "read", "score"),
 }
+_UNSCORED: Final = None, None, None
+_new: Final = tuple.__new__  # without the arguments' names, which take half of the time
 
 
 class ServingLogWriter:
@@ -28,6 +32,7 @@ class ServingLogWriter:
 
     def __init__(self, log: ServedLog, service: Service) -> None:
         self.log, self._service = log, service
+        self._entries: list[Entry] = []
         self._about: dict[tuple[Kind, str, str | None, str | None], EntryContext] = {}
 
     def collect(self) -> Iterator[Metric]:
@@ -41,81 +46,81 @@ class ServingLogWriter:
         yield entries
         yield GaugeMetricFamily("headwater_served_log_bytes", "bytes queued to be written", counts.memory)
 
-    def put(
-        self,
-        kind: Kind,
-        name: str,
-        level: str | None,
-        request_id: str,
-        t: int,
-        ready: ParsedRequest,
-        result: HandlerResult,
-        seconds: float,
-    ) -> None:
-        """Add a result."""
-        about = self._of(kind, name, level, result.version)
-        for entry in _entries(about, request_id, t, ready, result, seconds):
-            self.log.put(entry, len(result.body))
+    def put(self, kind: Kind, request_id: str, ready: ParsedRequest, result: ServingResult, seconds: float) -> None:
+        """Add a result; `write` writes it."""
+        key = kind, result.name, result.level, None if kind == "features" else result.version
+        about = self._about.get(key) or self._of(*key)
+        features = result.features
+        if type(features) is not FeatureVector or result.order is not None:
+            self._entries += _entries(about, request_id, result.t, ready, result, seconds)
+            return
+        assert ready.row is not None
+        value, how, age = result.predicted[0] if result.predicted else _UNSCORED
+        values, statuses, read_versions = features
+        entry = (
+            about,
+            request_id,
+            result.t,
+            ready.row,
+            values,
+            statuses,
+            read_versions,
+            value,
+            how,
+            age,
+            seconds,
+            result.stages,
+            features.words,
+        )
+        self._entries.append(_new(RowEntry, entry))
+
+    def write(self) -> None:
+        """Write what was added, without waiting for the disk."""
+        if self._entries:
+            self.log.write(self._entries)
+            self._entries.clear()
 
     def _of(self, kind: Kind, name: str, level: str | None, version: str | None) -> EntryContext:
-        known = self._about.get((kind, name, level, version))
-        if known is None:
-            model = next(
-                candidate
-                for candidate in self._service.project.models
-                if name == (candidate.features.name if kind == "features" else candidate.name)
-            )
-            service = self._service.project.arm(model.name, level).service
-            known = EntryContext.of(
-                kind,
-                self._service.project.name,
-                service,
-                model=None if kind == "features" else name,
-                version=version,
-                level=level,
-                stages=_STAGES[kind],
-            )
-            self._about[kind, name, level, version] = known
-        return known
+        """The context of the entries of a model's version, or of a feature service; kept."""
+        model = next(
+            candidate
+            for candidate in self._service.project.models
+            if name == (candidate.features.name if kind == "features" else candidate.name)
+        )
+        service = self._service.project.variant(model.name, level).service
+        about = self._about[kind, name, level, version] = EntryContext.of(
+            kind,
+            self._service.project.name,
+            service,
+            model=None if kind == "features" else name,
+            version=version,
+            level=level,
+            stages=_STAGES[kind],
+        )
+        return about
 
 
-def _entries(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: HandlerResult, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
+def _entries(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: ServingResult, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
     if result.order is not None:
         return _ranked(about, id, t, ready, result, seconds)
     features = result.features
     if ready.row is not None:
-        value, how, age = result.predicted[0] if result.predicted else (None, None, None)
-        if isinstance(features, FeatureVector):
-            return [
-                RowEntry(
-                    about,
-                    id,
-                    t,
-                    ready.row,
-                    features.values,
-                    features.statuses,
-                    features.read_versions,
-                    value,
-                    how,
-                    age,
-                    seconds,
-                    result.stages,
-                )
-            ]
+        value, how, age = result.predicted[0] if result.predicted else _UNSCORED
         return [RowEntry(about.bare, id, t, ready.row, (), b"", (), value, how, age, seconds, result.stages)]
     every = range(ready.height)
     if not isinstance(features, FeatureVectors):
         return [_many(about.bare, id, t, ready.columns, None, result.predicted, every, seconds, result.stages)]
     if result.of is None:
         return [_many(about, id, t, ready.columns, features, result.predicted, every, seconds, result.stages)]
-    ahead = [n for n in every if n not in set(result.of)]
-    return [
-        _many(about, id, t, ready.columns, features, result.predicted, result.of, seconds, result.stages),
-        _many(about.bare, id, t, ready.columns, None, result.predicted, ahead, seconds, result.stages),
-    ]
+    read = set(result.of)
+    looked_up = [n for n in every if n not in read]
+    entries: list[Entry] = [_many(about, id, t, ready.columns, features, result.predicted, result.of, seconds, result.stages)]
+    if looked_up:
+        entries.append(_many(about.bare, id, t, ready.columns, None, result.predicted, looked_up, seconds, result.stages))
+    return entries
 
 
-def _ranked(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: HandlerResult, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
+def _ranked(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: ServingResult, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
     """The entry of a ranking: the returned items with their features."""
     order, proposed = result.order, ready.proposed
     assert order is not None
@@ -153,12 +158,13 @@ def _many(  # noqa: PLR0913, PLR0917 (as `BatchEntry`)
 ) -> BatchEntry:
     """The entry of some rows of a request, with the features of those rows."""
     chosen = [predicted[n] for n in rows] if predicted else None
+    whole = rows == range(len(rows))
     values, statuses, read_versions = ([], [], []) if features is None else features
     return BatchEntry(
         about,
         id,
         t,
-        {name: [column[n] for n in rows] for name, column in columns.items()},
+        {name: list(column) if whole else [column[n] for n in rows] for name, column in columns.items()},
         values,
         statuses,
         read_versions,
@@ -168,4 +174,5 @@ def _many(  # noqa: PLR0913, PLR0917 (as `BatchEntry`)
         None if chosen is None else [prediction.age for prediction in chosen],
         seconds,
         stages,
+        None if features is None else features.words,
     )

@@ -1,4 +1,4 @@
-"""Records that nothing will ask for any more, dropped; and how large those of a view are."""
+"""Sections of records that nothing will ask for any more, dropped; and how large those of a view are."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from headwater.definitions.feature_view import FeatureView
 from headwater.errors import FencedError
 from headwater.kernel.arrays import NOTHING
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores import OnlineStore
+from headwater.state.key_record import sections, stored_sections, with_section
 from headwater.state.partial_state import Tiles
 from headwater.state.tile_codec import Records
 
@@ -18,7 +20,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Size:
-    """The size of some records; in a partitioned store a key has one for each partition.
+    """The size of a view's sections of some records; where each partition has a writer, a key has a record for each partition.
 
     >>> Size(records=4, bytes=1000, tiles=10)
     Size(records=4, bytes=1000, tiles=10)
@@ -32,7 +34,7 @@ class Size:
 
     @property
     def mean_bytes(self) -> float:
-        """Bytes a record, its key included."""
+        """Bytes of a section, the record's key included."""
         return self.bytes / max(self.records, 1)
 
     @property
@@ -53,40 +55,49 @@ class Compaction:
     busy: int
 
 
-def size_of(store: OnlineStore, tiles: str) -> Size:
-    """The size of the records of a view, by its tiles fingerprint."""
-    return _size(store.scan(keyspace.records(tiles)))
+def size_of(store: OnlineStore, view: FeatureView) -> Size:
+    """The size of a view's sections."""
+    return _size(stored_sections(store, view))
 
 
-def compact(store: OnlineStore, tiles: str, records: Records, T: int) -> Compaction:
-    """Drop the records of a stream's view without a live tile as of T, and write the others with their live tiles.
+def compact(store: OnlineStore, view: FeatureView, records: Records, T: int) -> Compaction:
+    """Drop a streaming view's sections without a live tile as of T, and write the others with their live tiles.
 
     Safe while events are ingested: a record changes only if it is as it was read, and one that is written meanwhile is left alone. Values
     as of T or later stay as they are. The keys of all records are held in memory.
 
     Args:
         store: where they are.
-        tiles: the view's tiles fingerprint.
+        view: the view, as it is placed in the store.
         records: how it is written.
         T: int64 microseconds; nothing is asked for, or ingested, as of an earlier time afterwards.
     """
     before, after, busy = Size(), Size(), 0
-    keys = iter([key for key, _ in store.scan(keyspace.records(tiles))])
+    tiles = view.tiles_fingerprint
+    keys = iter([key for key, _ in stored_sections(store, view)])
     while batch := list(itertools.islice(keys, _AT_ONCE)):
-        old = {key: value for key, value in zip(batch, store.get(batch), strict=True) if value is not None}
+        stored = {key: value for key, value in zip(batch, store.get(batch), strict=True) if value is not None}
+        old = dict(zip(stored, sections(list(stored.values()), tiles), strict=True))
         new = dict(zip(old, shrunk(records, list(old.values()), T), strict=True))
         before += _size(old.items())
-        left = _replace(store, old, {key: value or None for key, value in new.items() if len(value) < len(old[key])})
+        shorter = [key for key in old if len(new[key]) < len(old[key])]
+        left = _replace(store, stored, {key: with_section(stored[key], tiles, new[key]) or None for key in shorter})
         busy += len(left)
         after += _size((key, old[key] if key in left or len(new[key]) >= len(old[key]) else new[key]) for key in old)
     return Compaction(before, after, busy)
 
 
 def shrunk(records: Records, old: Sequence[bytes], T: int) -> list[bytes]:
-    """The records as of T; empty where nothing is left."""
+    """The sections as of T; empty where nothing is left."""
     held, through, words = records.load(old)
     nothing = Tiles(NOTHING, NOTHING, tuple(tuple(array[:0] for array in state) for state in held.states))
-    return records.dump(records.stored.merge(held, nothing, T), through, words)
+    return list(records.dump(records.stored.merge(held, nothing, T), through, words))
+
+
+def drop_sections(store: OnlineStore, places: Sequence[bytes], tiles: str) -> int:
+    """Drop a view's section from some records. Records that another process writes meanwhile keep it; returns their number."""
+    stored = {key: value for key, value in zip(places, store.get(places), strict=True) if value is not None}
+    return len(_replace(store, stored, {key: with_section(value, tiles, b"") or None for key, value in stored.items()}))
 
 
 def _replace(store: OnlineStore, old: dict[bytes, bytes], changes: dict[bytes, bytes | None]) -> set[bytes]:
@@ -107,9 +118,10 @@ def _replace(store: OnlineStore, old: dict[bytes, bytes], changes: dict[bytes, b
     return busy
 
 
+def section_size(key: bytes, section: bytes) -> Size:
+    """The size of one section, by the key of its record."""
+    return Size(1, len(key) + len(section), struct.unpack_from("<q", section, 16)[0])
+
+
 def _size(pairs: Iterable[tuple[bytes, bytes]]) -> Size:
-    total = Size()
-    for key, value in pairs:
-        if value:
-            total += Size(1, len(key) + len(value), struct.unpack_from("<q", value, 16)[0])
-    return total
+    return sum((section_size(key, section) for key, section in pairs if section), Size())

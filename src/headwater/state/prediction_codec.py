@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SLOTS = (b"\0000", b"\0001")
 """The suffixes of the store's keys of a key's two records."""
 
-SCORE_COLUMNS = ("cut", "known_until", "published_at", "model_version")
+CUT_COLUMNS = ("cut", "known_until", "published_at", "model_version")
 """The columns that a table of scores has besides the keys and the scores."""
 
 Items = tuple[list[str | int], list[float]]
@@ -38,7 +38,7 @@ _VALUES = [struct.Struct(f"<{count}d") for count in range(9)]
 _LISTS = msgspec.msgpack.Decoder(Items)
 
 
-class ScoredCut(msgspec.Struct, frozen=True):
+class PrecomputedCut(msgspec.Struct, frozen=True):
     """A cut whose records are whole.
 
     number: of the run that wrote them. T, K, published_at: microseconds. version: of the model. keys: how many have a record. names: of the
@@ -54,7 +54,7 @@ class ScoredCut(msgspec.Struct, frozen=True):
     names: list[str]
 
 
-class Scores(msgspec.Struct, frozen=True):
+class PrecomputedState(msgspec.Struct, frozen=True):
     """The predictions of a model at a level.
 
     schema: the key columns, as an empty Arrow stream.
@@ -64,10 +64,10 @@ class Scores(msgspec.Struct, frozen=True):
     model: str
     level: str
     schema: bytes
-    cuts: list[ScoredCut] = []
+    cuts: list[PrecomputedCut] = []
     making: int | None = None
 
-    def cut(self, due: int) -> ScoredCut | None:
+    def cut(self, due: int) -> PrecomputedCut | None:
         """The cut to read where that of `due` should be: the last whole one that is not later; None where none is.
 
         A run that is writing takes the room of the cut before last, which is not due to be read any more. A reader whose clock
@@ -90,17 +90,17 @@ def place(fingerprint: str) -> bytes:
     return keyspace.STATE + b"scores" + bytes.fromhex(fingerprint)
 
 
-def read_scores(store: OnlineStore, fingerprint: str) -> Scores | None:
+def read_precomputed(store: OnlineStore, fingerprint: str) -> PrecomputedState | None:
     """The stored state of predictions; None where there is none."""
     return decoded(store.get([place(fingerprint)])[0])
 
 
-def decoded(value: bytes | None) -> Scores | None:
+def decoded(value: bytes | None) -> PrecomputedState | None:
     """Decode the bytes of `encoded`."""
-    return None if value is None else msgspec.msgpack.decode(value, type=Scores)
+    return None if value is None else msgspec.msgpack.decode(value, type=PrecomputedState)
 
 
-def encoded(scores: Scores) -> bytes:
+def encoded(scores: PrecomputedState) -> bytes:
     """The same as the value of its key."""
     return msgspec.msgpack.encode(scores)
 

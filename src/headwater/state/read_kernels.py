@@ -1,68 +1,181 @@
-"""Loops that make values of the words of records, where all that a view's features are made of are rows of numbers.
+"""Compiled loops that compute feature values from the words of records. Strings are ordinals in a record.
 
-The views of a request are answered in one call, by a plan: int64 words. How many views, and where the section of each begins; a section
-is SECTION words (what they are, `state.read_plan.Plan` says), the windows (length, hop, offset; length -1 of a lifetime), the program of
-`kernel.merge_program`, the state of no event, and WIDTH words for each feature.
+The views of a request are answered in one call, by a plan: int64 words. How many views, where the section of each begins, how many words
+the times take, and how many the room before the records; a section is SECTION words (what they are, `state.read_plan.plan` says), the
+windows (length, hop, offset; length -1 of a lifetime), the program of `kernel.merge_program`, the state of no event, the kind of each
+array (`state.record_layout`), and WIDTH words for each feature.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numba as nb
 import numpy as np
 
-from headwater.aggregations.reads import DEVIATION, FRACTION, KEPT, LATEST, MEAN, RATE, REAL, SINCE, SUM, VARIANCE, WHOLE
+from headwater.aggregations.reads import OPEN_COUNT
 from headwater.definitions.durations import SECOND
-from headwater.kernel.merge_program import ADD, GREATEST, LEAST, PICK, merged, paired
+from headwater.kernel.addresses import borrowed
+from headwater.kernel.bounds import first_at
+from headwater.kernel.merge_program import ADD, DECAY, GREATEST, LEAST, PICK, merged, paired
 from headwater.kernel.tile_ladder import ALL
-from headwater.state.tile_kernels import FORMAT, HEAD
+from headwater.state.record_kernels import section_at, size_of
+from headwater.state.record_layout import FLOAT, TEXT, located, merge_strings, spelt
+from headwater.state.tile_kernels import HEAD
+from headwater.state.value_kernels import WIDTH, finished
+from headwater.state.variable_kernels import variable_features
 
-SECTION, WIDTH = 8, 12
-_FAR = 2.0**62
+SECTION = 14
+_BENCH = 128  # tiles of a key up to which no memory is taken for a column of them
 PRESENT, EMPTY, MISSING, EXPIRED, _, OVERFLOW = range(6)
 
 
+def scratch_words(views: Sequence[tuple[int, int, int]]) -> int:
+    """The words of the room that a plan for these views leaves before the records: of each its arrays, windows, and records of a key."""
+    arrays, windows, records = (max(sizes) for sizes in zip(*views, strict=True)) if views else (0, 0, 0)
+    states = max((arrays * windows for arrays, windows, _ in views), default=0)
+    begins = len(views) + sum(records for _, _, records in views)
+    return states + 2 * windows + records * (arrays + 2) + 2 * windows * records + _BENCH + begins
+
+
 @nb.njit(nogil=True, cache=True)
-def answer(words, plan, keys, out):  # type: ignore[no-untyped-def]
+def answer(words, plan, keys, equal, out, variable):  # type: ignore[no-untyped-def]
     """The features of some views for `keys` keys; how many are null, or -1 where a record is of another format.
 
-    words: T of each view; then the records, view after view, key after key, as many for each as the view's section says. out: the
-    values, int64 (features, keys), float64 bit by bit where a feature is one; then a byte each, its status; and one, 1 where it is null.
+    words: T of each read version, and by when a thing must be known in each; a section of no tiles; room for what the loops keep of one
+    key (`scratch_words`); then the records, key after key, as many for each as the view's section says, of each view that is the first to
+    read from its place. A record says where each view's section begins (`key_record`); where a key has several records, their ordinals
+    are changed. equal: int64 (groups of views that are read by the same keys, keys), the number of each key among the distinct ones, in
+    the order in which these come, which alone have records; empty where all keys are distinct. out: the values, int64 (features, keys),
+    float64 bit by bit where a feature is one, else as `record_layout` says; a byte each, its status; and one, 1 where it is null; then
+    the items of lists and maps. variable: None where no feature's state has entries: then the loops of `variable_kernels` are not
+    compiled either.
     """
-    p, nulls, size, room, most, windows = plan[0], 0, 0, 0, 0, 0
+    words, plan, out = borrowed(words), borrowed(plan), borrowed(out)
+    nulls, size, room, most, windows, arrays = 0, 0, 0, 0, 0, 0
+    used = np.int64(0)  # not a literal: a literal has a type of its own, and numba would compile every function below once more
     for view in range(plan[0]):
         at = plan[1 + view]
         size += plan[at + 3]
         room, most, windows = max(room, plan[at] * plan[at + 1]), max(most, plan[at + 4]), max(windows, plan[at + 1])
+        arrays = max(arrays, plan[at])
+    a = plan[1 + plan[0]] + HEAD
+    b, c, d, e = a + room, a + room + 2 * windows, a + room + 2 * windows + most, a + room + 2 * windows + most * (arrays + 2)
+    f, g = e + 2 * windows * most, e + 2 * windows * most + _BENCH
+    states, edges, starts, bench = words[a:b], words[b:c], words[c:d], words[f:g].view(np.float64)
+    places, tiles, strings = words[d:e].reshape(most, arrays + 1), words[e:f].reshape(windows, most, 2), words[:0]
+    begins, first_record = _begins(words, plan, keys, equal, words[g : a + plan[2 + plan[0]]])
+    if len(first_record) == 0 and plan[0] > 0:
+        return -1
     values = out[: size * keys]
-    tail = out[size * keys :].view(np.uint8)
+    tail, items = out[size * keys :].view(np.uint8), out[size * keys + (2 * size * keys + 7) // 8 :]
     statuses, gone = tail[: size * keys], tail[size * keys : 2 * size * keys]
     reals, floats = words.view(np.float64), values.view(np.float64)
-    states, edges, spans, bench = np.empty(room, np.int64), np.empty(2 * windows, np.int64), np.empty(4 * most, np.int64), np.empty(128)
-    numbers = states.view(np.float64)
+    numbers, first_of = states.view(np.float64), np.empty(keys, np.int64) if len(equal) > 0 else words[:0]
     for view in range(plan[0]):
-        at, T = plan[1 + view], words[view]
-        columns, records = plan[at], plan[at + 4]
+        at, distinct = plan[1 + view], 0
+        columns, group, T, known = plan[at], plan[at + 8], words[plan[at + 10]], words[plan[at + 11]]
+        first = _kinds(plan, at) + columns
+        kinds = plan[first - columns : first]
         _edges(plan, at, T, edges)
+        p = first_record[view]
         for key in range(keys):
-            begin, tiles = p, 0
-            for _ in range(records):
-                if words[p] != FORMAT:
-                    return -1
-                tiles += words[p + 2]
-                p += HEAD + words[p + 2] * (1 + columns)
-            if tiles >= len(bench):
-                bench = np.empty(2 * (tiles + 1))
-            any_event = _windows(words, reals, begin, plan, at, edges, spans, bench, states, numbers)
+            if len(equal) > 0:
+                if equal[group, key] < distinct:
+                    nulls += _copied(plan, at, first, first_of[equal[group, key]], key, keys, values, statuses, gone)
+                    continue
+                first_of[distinct] = key
+                distinct += 1
+            records, count, held = _sections(words, begins[p : p + plan[at + 4]], plan, at, T, kinds, starts, places)
+            if records < 0:
+                return -1
+            p += plan[at + 4]
+            if count >= len(bench):
+                bench = np.empty(2 * (count + 1))
+            if records > 1 and held > 0:
+                strings = np.empty(held, np.int64)
+                merge_strings(words, starts[:records], places[:records, : columns + 1], kinds, strings, np.empty(held, np.int64))
+            any_event = _windows(words, reals, plan, at, edges, starts[:records], places, tiles, bench, states, numbers)
+            spelling = places[0, columns] if records == 1 else -1, held, strings
+            if variable is not None:  # noqa: SIM102 (numba drops the branch only if None is tested alone)
+                if plan[at + 7]:
+                    read, out_of = (words, reals, places[:records], tiles[:, :records]), (values, gone, items, used)
+                    used = variable_features(plan, at, first, read, spelling, (T, known), (key, keys), out_of)
             nulls += _features(plan, at, states, numbers, T, any_event, key, keys, values, floats, statuses, gone)
+            if held > 0:
+                _spelt(plan, at, words, spelling, key, keys, values, gone)
     return nulls
 
 
+@nb.njit(nogil=True, cache=True)
+def _begins(words, plan, keys, equal, room):  # type: ignore[no-untyped-def]
+    """The word at which each record begins; and the number of each view's first record, none where a record is of another format.
+
+    room: words for both, at least those of one key.
+    """
+    distinct = np.empty(len(equal), np.int64) if len(equal) > 0 else room[:0]
+    for group in range(len(equal)):
+        distinct[group] = equal[group].max() + 1 if keys else 0
+    total, first = 0, room[: plan[0]]
+    for view in range(plan[0]):
+        at = plan[1 + view]
+        if plan[at + 13] < view:  # another view has read them
+            first[view] = first[plan[at + 13]]
+        else:
+            first[view], total = total, total + plan[at + 4] * (distinct[plan[at + 8]] if len(equal) > 0 else keys)
+    begins = room[plan[0] : plan[0] + total] if plan[0] + total <= len(room) else np.empty(total, np.int64)
+    p = plan[1 + plan[0]] + HEAD + plan[2 + plan[0]]
+    for r in range(total):
+        size = size_of(words[p])
+        if size < 0:
+            return begins, first[:0]
+        begins[r], p = p, p + size
+    return begins, first
+
+
+@nb.njit(nogil=True, cache=True)
+def _sections(words, begins, plan, view, T, kinds, starts, places):  # type: ignore[no-untyped-def]
+    """Find a view's sections of the records of a key; how many are read, -1 where one is of another format; how many tiles and strings they
+    have. Of the records of cuts only that of the last cut until T is read.
+    """
+    records, tiles, strings, cut = 0, 0, 0, np.int64(0)
+    for r in range(len(begins)):
+        begin = section_at(words, begins[r], plan[view + 12])
+        if begin < 0:
+            begin = plan[1 + plan[0]]  # a section of no tiles
+        if plan[view + 9]:
+            if words[begins[r] + 1] > T or (records > 0 and words[begins[r] + 1] <= cut):
+                continue
+            records, tiles, strings, cut = 0, 0, 0, words[begins[r] + 1]
+        if located(words, begin, kinds, places[records]) < 0:
+            return -1, 0, 0
+        starts[records] = begin
+        records, tiles, strings = records + 1, tiles + words[begin + 2], strings + words[begin + 3]
+    return records, tiles, strings
+
+
+@nb.njit(nogil=True, cache=True)
+def _copied(plan, view, features, first, key, keys, values, statuses, gone):  # type: ignore[no-untyped-def]
+    """Copy the features of a view, which stand at word `features` of the plan, of an equal key; how many are null."""
+    nulls = 0
+    for f in range(features, features + WIDTH * plan[view + 3], WIDTH):
+        cell = plan[f + 8] * keys
+        values[cell + key], statuses[cell + key], gone[cell + key] = values[cell + first], statuses[cell + first], gone[cell + first]
+        nulls += gone[cell + key]
+    return nulls
+
+
+@nb.njit(nogil=True, cache=True)
+def _kinds(plan, view):  # type: ignore[no-untyped-def]
+    """Where the kinds of a view's arrays stand in the plan; view: where its section begins."""
+    return view + SECTION + 3 * plan[view + 1] + 3 * plan[view + 2] + plan[view]
+
+
 @nb.njit(cache=True)
-def answer_one(words, plan, out):  # type: ignore[no-untyped-def]
-    """As `answer`, for one key, and without letting others have the interpreter: to get it back takes longer than this does."""
-    return answer(words, plan, 1, out)
+def answer_one(words, plan, out, variable):  # type: ignore[no-untyped-def]
+    """As `answer`, for one key. It keeps the interpreter's lock: releasing and taking it again would take longer than the loop."""
+    return answer(words, plan, np.int64(1), words[:0].reshape(0, 0), out, variable)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -76,55 +189,51 @@ def _edges(plan, view, T, edges):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _windows(words, reals, begin, plan, view, edges, spans, bench, states, numbers):  # type: ignore[no-untyped-def]
+def _windows(words, reals, plan, view, edges, starts, places, tiles, bench, states, numbers):  # type: ignore[no-untyped-def]
     """The states of a view's windows for one key, into `states`: each of the tiles that begin between its edges.
 
-    view: where its section begins. spans, to be filled: of each record where its columns begin, how many tiles it has, and the first and
-    the end of those that count. bench: room for a column of all tiles. Whether there is any event.
+    view: where its section of the plan begins. starts: where that of each record begins. places: where each of its arrays begins. tiles, to
+    be filled: (windows, records, 2), the first and the end of the tiles that count. bench: room for a column of all tiles. Whether there is
+    any event.
     """
-    columns, count, steps, records, everything = plan[view], plan[view + 1], plan[view + 2], plan[view + 4], plan[view + 6]
+    columns, count, steps, records, everything = plan[view], plan[view + 1], plan[view + 2], len(starts), plan[view + 6]
     how = view + SECTION + 3 * count
     neutral, any_event = how + 3 * steps, False
     for w in range(count):
-        first, last, p, used = edges[2 * w], edges[2 * w + 1], begin, 1
+        used, spans = 1, tiles[w]
         for r in range(records):
-            n = words[p + 2]
-            p += HEAD
-            low = 0
-            while low < n and words[p + low] < first:
-                low += 1
-            high = low
-            while high < n and words[p + high] < last:
-                high += 1
-            spans[4 * r], spans[4 * r + 1], spans[4 * r + 2], spans[4 * r + 3] = p + n, n, low, high
-            used += high - low
-            p += n * (1 + columns)
+            p, n = starts[r] + HEAD, words[starts[r] + 2]
+            spans[r, 0] = first_at(words, p, p + n, edges[2 * w]) - p
+            spans[r, 1] = first_at(words, p + spans[r, 0], p + n, edges[2 * w + 1]) - p
+            used += spans[r, 1] - spans[r, 0]
         i, mine = 0, w * columns
+        if used == 1:
+            for c in range(columns):
+                states[mine + c] = plan[neutral + c]
+            continue
         while i < steps:
             op, c, real = plan[how + 3 * i], plan[how + 3 * i + 1], plan[how + 3 * i + 2]
             if op > GREATEST:
-                extra = real if op == PICK else 0
+                extra, width = (real, real) if op == PICK else (0, 4 if op == DECAY else 3)
                 rows = np.empty((used, columns), np.int64)
-                _gathered(words, spans, records, plan[neutral : neutral + columns], rows)
+                _gathered(words, spans, places, records, plan, neutral, c, width, rows)
                 program = plan[how + 3 * i : how + 3 * (i + 1 + extra)].reshape(1 + extra, 3)
                 merged(program, rows, rows.view(np.float64), 0, used)
-                for k in range(c, c + (real if op == PICK else 3)):
+                for k in range(c, c + width):
                     states[mine + k] = rows[0, k]
                 i += extra
             elif real:
                 states[mine + c] = plan[neutral + c]
                 bench[0], k = numbers[mine + c], 1
                 for r in range(records):
-                    q = spans[4 * r] + c * spans[4 * r + 1]
-                    for j in range(q + spans[4 * r + 2], q + spans[4 * r + 3]):
+                    for j in range(places[r, c] + spans[r, 0], places[r, c] + spans[r, 1]):
                         bench[k] = reals[j]
                         k += 1
                 numbers[mine + c] = paired(op, bench, used)
             else:
                 v = plan[neutral + c]
                 for r in range(records):
-                    q = spans[4 * r] + c * spans[4 * r + 1]
-                    for j in range(q + spans[4 * r + 2], q + spans[4 * r + 3]):
+                    for j in range(places[r, c] + spans[r, 0], places[r, c] + spans[r, 1]):
                         x = words[j]
                         if op == ADD:
                             v += x
@@ -137,54 +246,39 @@ def _windows(words, reals, begin, plan, view, edges, spans, bench, states, numbe
 
 
 @nb.njit(nogil=True, cache=True)
-def _gathered(words, spans, records, neutral, rows):  # type: ignore[no-untyped-def]
-    """The state of no event, and those of the tiles that count, as rows."""
-    rows[0] = neutral
-    columns, k = len(neutral), 1
-    for r in range(records):
-        for i in range(spans[4 * r + 2], spans[4 * r + 3]):
-            for c in range(columns):
-                rows[k, c] = words[spans[4 * r] + c * spans[4 * r + 1] + i]
-            k += 1
+def _gathered(words, spans, places, records, plan, neutral, first, width, rows):  # type: ignore[no-untyped-def]
+    """The state of no event, and those of the tiles that count, as rows; of `width` columns from `first` on."""
+    for c in range(first, first + width):
+        rows[0, c] = plan[neutral + c]
+        k = 1
+        for r in range(records):
+            for i in range(places[r, c] + spans[r, 0], places[r, c] + spans[r, 1]):
+                rows[k, c] = words[i]
+                k += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def _spelt(plan, view, words, strings, key, keys, values, gone):  # type: ignore[no-untyped-def]
+    """Replace the ordinals among a view's values by the spans of their strings; strings: as of `record_layout.spelt`."""
+    first = _kinds(plan, view) + plan[view]
+    for f in range(first, first + WIDTH * plan[view + 3], WIDTH):
+        cell = plan[f + 8] * keys + key
+        if plan[f + 6] == TEXT and not gone[cell]:
+            values[cell] = spelt(words, strings, values[cell])
 
 
 @nb.njit(nogil=True, cache=True)
 def _features(plan, view, states, reals, T, any_event, key, keys, values, floats, statuses, gone):  # type: ignore[no-untyped-def]
     """Finish every feature of a view for one key, as its family does; how many are null. view: where its section begins."""
     columns, limit, nulls = plan[view], plan[view + 5], 0
-    first = view + SECTION + 3 * plan[view + 1] + 3 * plan[view + 2] + columns
+    first = _kinds(plan, view) + columns
     for f in range(first, first + WIDTH * plan[view + 3], WIDTH):
-        kind, at, b, d = plan[f], plan[f + 1] * columns, plan[f + 3], plan[f + 5]
-        real, counted, cell, word = plan[f + 6], plan[f + 7], plan[f + 8] * keys + key, plan[f + 9]
-        valid, x, v, a, c = True, 0.0, 0, at + plan[f + 2], plan[f + 4]
-        if kind == WHOLE:
-            v = states[a]
-        elif kind == REAL:
-            x = reals[a]
-        elif kind == SUM:
-            v, valid = states[a], abs(reals[at + b] - states[a]) < _FAR
-        elif kind == MEAN:
-            x, valid = _total(states, reals, at, b, c) / max(states[a], 1), states[a] > 0
-        elif kind in (KEPT, LATEST):
-            v, x, valid = states[a], reals[a], states[at + b] > 0
-            if kind == LATEST:
-                valid = valid and states[at + c] > 0
-        elif kind in (DEVIATION, VARIANCE):
-            freedom = states[a] - c
-            x, valid = reals[at + b] / max(freedom, 1), freedom > 0
-            if kind == DEVIATION:
-                x = math.sqrt(x)
-        elif kind == SINCE:
-            valid = states[at + b] > 0
-            x = (T - states[a] if valid else 0) / SECOND
-        elif kind == RATE:
-            x = (states[a] if b == -2 else _total(states, reals, at, a - at, b)) / (c / SECOND)
-        elif kind == FRACTION:
-            x, valid = states[at + b] / max(states[a], 1), states[a] > 0
+        kind, at = plan[f], plan[f + 1] * columns
+        real, counted, cell, word = plan[f + 6] == FLOAT, plan[f + 7], plan[f + 8] * keys + key, plan[f + 9]
+        if kind < OPEN_COUNT:
+            v, x, valid = finished(kind, states, reals, T, at, plan[f + 2], plan[f + 3], plan[f + 4], plan[f + 5])
         else:
-            below = _total(states, reals, at, c, d)
-            valid = below != 0
-            x = _total(states, reals, at, a - at, b) / (below if valid else 1.0)
+            v, x, valid = values[cell], floats[cell], not gone[cell]
         status = PRESENT if states[at + counted] > 0 else (EMPTY if any_event else MISSING)
         if word >= 0 and not valid and states[at + counted] > 0:
             status = word
@@ -201,11 +295,3 @@ def _features(plan, view, states, reals, T, any_event, key, keys, values, floats
             values[cell] = v
         nulls += not valid
     return nulls
-
-
-@nb.njit(nogil=True, cache=True)
-def _total(states, reals, at, a, rough):  # type: ignore[no-untyped-def]
-    """A sum as float64: that of floats, or an integer one, which `rough` holds where it has left int64; `at`: where the state begins."""
-    if rough < 0:
-        return reals[at + a]
-    return np.float64(states[at + a]) if abs(reals[at + rough] - states[at + a]) < _FAR else reals[at + rough]

@@ -1,141 +1,254 @@
-"""Views that compiled loops alone can read, and the plan that the loops follow."""
+"""Which features compiled loops compute, and the plan that the loops follow."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-import polars as pl
 
-from headwater.aggregations.base import AggregateFunction
-from headwater.aggregations.reads import StoredColumns
+from headwater.aggregations.base import AggregateFunction, GroupBy, StateField
+from headwater.aggregations.grouped import GROUP
+from headwater.aggregations.reads import MAP, OPEN_COUNT, StoredColumns
 from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE, stored_family
+from headwater.definitions.durations import Window
 from headwater.definitions.feature_view import Feature
-from headwater.engine.query import wanted_of
+from headwater.engine.feature_plan import wanted_of
 from headwater.events import statuses
-from headwater.events.column_encoding import decode
-from headwater.kernel.arrays import I64, Column
+from headwater.kernel import merge_program
+from headwater.kernel.arrays import I64
 from headwater.kernel.layer import Use
+from headwater.state import tile_kernels
+from headwater.state.answer_words import Meaning
+from headwater.state.key_record import number_of
+from headwater.state.partial_state import Slot
+from headwater.state.read_kernels import scratch_words
+from headwater.state.read_values import FromItems, FromWord, from_word, lists, maps
+from headwater.state.record_layout import FLOAT, INTEGER, LIST, TEXT
+from headwater.state.value_kernels import WIDTH
 from headwater.state.view_tiles import ViewTiles
 
 
 @dataclass(frozen=True)
 class CompiledFeature:
-    """A feature for compiled loops: how, from which columns; whether it is a float; and the conversion to the user's value, if any."""
+    """A feature for compiled loops.
+
+    how: an opcode of `aggregations.reads` and its operands. word: what its word is, as of `state.record_layout`.
+    meant: the conversion of an integer to the user's value, if any; listed: that of a list's or a map's word.
+    most: how many items a list takes at most. inner: of a map, the plan of a category's state (`state.map_kernels`).
+    """
 
     feature: Feature
-    how: tuple[int, int, int, int, int]
-    real: bool
-    meant: Callable[[object], object] | None
+    how: tuple[int, ...]
+    word: int
+    meant: FromWord | None = None
+    listed: FromItems | None = None
+    most: int = 0
+    inner: tuple[int, ...] = ()
+
+    @property
+    def meaning(self) -> Meaning:
+        """The type of the values, where the word is the value."""
+        if self.meant is not None:
+            return "bool" if self.meant is bool else ""
+        return "float" if self.word == FLOAT else "int" if self.word == INTEGER else ""
 
 
-def made_of(tiles: ViewTiles, names: Collection[str]) -> tuple[CompiledFeature, ...] | None:
-    """How the features of these names of a view are made by loops, in the view's order; None where that takes more than loops."""
-    if tiles.records.how is None:
-        return None
-    readings = [_made(tiles, feature) for feature in tiles.view.outputs if feature.name in names]
-    return None if None in readings else tuple(cast("list[CompiledFeature]", readings))
-
-
-def _made(tiles: ViewTiles, feature: Feature) -> CompiledFeature | None:
-    wanted = wanted_of(feature)
-    if wanted.by is not None:
-        return None
-    columns, kinds = _columns(tiles, wanted), tiles.records.stored.kinds
-    of = kinds.get(wanted.use.columns[feature.column], True) if wanted.use.columns else True
+def compiled(tiles: ViewTiles, feature: Feature) -> CompiledFeature | None:
+    """How loops compute a feature of a view; None where its function has no compiled read, or its state is merged in another way."""
+    wanted, name = wanted_of(feature), feature.columns[feature.column] if feature.columns else None
     entry = TABLE[wanted.function]
-    if entry.read is None:
+    slot, columns = _slots(tiles)[stored_family(wanted.function, dict(wanted.params), wanted.by), wanted.use]
+    fields = slot.fields if wanted.by is None else slot.fields[GROUP:]
+    by_entries = wanted.by is None and any(field.entry for field in fields)
+    if entry.read is None or not (by_entries or all(field.op is not None for field in fields)):
         return None
-    read = entry.read(StoredColumns(columns, of, wanted.use, dict(wanted.params), wanted.window, wanted.output))
+    whole = tiles.records.stored.kinds.get(name, True) if name is not None else True
+    own = columns if wanted.by is None else tuple(range(len(fields)))
+    read = entry.read(
+        StoredColumns(own, whole, wanted.use, dict(wanted.params), wanted.window, wanted.output, tiles.records.stored.ended_after)
+    )
     how = (*read.words, *(-1,) * (5 - len(read.words)))
-    return CompiledFeature(feature, how, read.real, _meant(tiles, feature) if entry.definition.gives == "same" else None)  # type: ignore[arg-type]
+    word, meant = FLOAT if read.real else INTEGER, None
+    if name is not None and entry.definition.gives in {"same", "list"}:
+        word, meant = _of_column(tiles, name, word)
+    if wanted.by is not None:
+        return _map(tiles, feature, wanted.by, (columns[0], how, word, meant), fields)
+    if not by_entries:
+        return CompiledFeature(feature, how, word, meant)
+    how = (*how[:4], word)
+    return (
+        CompiledFeature(feature, how, LIST, listed=lists(word, meant), most=read.most)
+        if read.most
+        else CompiledFeature(feature, how, word, meant)
+    )
 
 
-def _meant(tiles: ViewTiles, feature: Feature) -> Callable[[object], object] | None:
-    """The conversion of a number to the user's value; None where they are equal."""
-    dtype = tiles.schema[feature.columns[feature.column]]
-    if dtype.is_numeric() or dtype == pl.Null:
-        return None
-    if dtype == pl.Boolean:
-        return bool
-    coded = tiles.coded(feature.columns[feature.column])
-    function = feature.aggregation.function
-    return lambda value: decode(Column(np.array([value], np.int64)), function, coded, "").item()
+def _map(
+    tiles: ViewTiles, feature: Feature, by: GroupBy, read: tuple[int, tuple[int, ...], int, FromWord | None], fields: Sequence[StateField]
+) -> CompiledFeature:
+    """A map, of the record's first column of its state, and the read of each category's."""
+    first, how, word, meant = read
+    kind, category = _of_column(tiles, by.use.columns[0], INTEGER)
+    steps = merge_program.program([[(cast("int", field.op), field.whole, c, field.parameter) for c, field in enumerate(fields)]])
+    inner = (len(fields), len(steps), *how, word, *steps.ravel().tolist())
+    listed = maps((kind, category), (word, meant))
+    return CompiledFeature(feature, (MAP, first, by.max_keys, 0, kind), LIST, listed=listed, most=3 * by.max_keys, inner=inner)
+
+
+def _of_column(tiles: ViewTiles, name: str, word: int) -> tuple[int, FromWord | None]:
+    """What the word of a value of a column is, and its conversion; `word`: what it is where the column holds no strings."""
+    if name in tiles.records.strings:
+        return TEXT, None
+    return word, from_word(tiles.schema[name]) if word == INTEGER else None
 
 
 def _columns(tiles: ViewTiles, wanted: FeatureSpec) -> tuple[int, ...]:
     """The columns of a record that hold the state which `wanted` is made of."""
-    return _column_map(tiles)[stored_family(wanted.function, dict(wanted.params), wanted.by), wanted.use]
+    return _slots(tiles)[stored_family(wanted.function, dict(wanted.params), wanted.by), wanted.use][1]
 
 
-def _column_map(tiles: ViewTiles) -> dict[tuple[AggregateFunction, Use], tuple[int, ...]]:
+def _slots(tiles: ViewTiles) -> dict[tuple[AggregateFunction, Use], tuple[Slot, tuple[int, ...]]]:
+    """The slots of a record and their columns, by family and use."""
     slots = tiles.records.stored.slots
-    return {(slot.family, slot.use): columns for slot, columns in zip(slots, tiles.records.columns, strict=True)}
+    return {(slot.family, slot.use): (slot, columns) for slot, columns in zip(slots, tiles.records.columns, strict=True)}
 
 
 @dataclass(frozen=True)
 class ReadPlan:
     """The plan that `state.read_kernels.answer` follows, for some views with so many records a key.
 
-    words: the plan. reals: of each feature, whether it is a float. meant: by place, what makes the user's value of a number.
+    words: the plan. kinds: of each feature, what its word is, as of `state.record_layout`. By position among the features: texts, the
+    strings; meant, what makes the user's value of a number; lists, what makes lists and maps of items. items: how many of these a key has
+    at most.
     """
 
     words: I64
-    reals: tuple[bool, ...]
-    meant: tuple[tuple[int, Callable[[object], object]], ...]
+    kinds: tuple[int, ...]
+    meant: tuple[tuple[int, FromWord], ...]
+    texts: tuple[int, ...]
+    lists: tuple[tuple[int, FromItems], ...] = ()
+    items: tuple[int, ...] = ()
 
-    def room(self, keys: int) -> int:
-        """How many words the answers of so many keys take."""
-        places = len(self.reals) * keys
+    def room(self, keys: int, words: int) -> int:
+        """How many words the answers of so many keys take, from so many words of records; see `items_at`."""
+        return self.items_at(keys) + sum(min(most * keys, 3 * words) for most in self.items) + 1  # a mode passes through
+
+    def items_at(self, keys: int) -> int:
+        """Where the items of lists begin in the answer's words."""
+        places = len(self.kinds) * keys
         return places + (2 * places + 7) // 8
 
     @cached_property
-    def times(self) -> Callable[..., bytes]:
-        """Packs the T of each view as the words before the records."""
-        return struct.Struct(f"={self.words[0]}q").pack
+    def variable(self) -> I64 | None:
+        """None where the state of no feature has entries; else anything else, as `state.read_kernels.answer` takes it."""
+        sections = self.words[1 : 1 + self.words[0]]
+        return self.words if self.words[sections + 7].any() else None
 
     @cached_property
-    def unpack(self) -> Callable[..., tuple[object, ...]]:
-        """Unpacks the answer's words of one key: the values, the bytes of their statuses, and the bytes of which are null."""
-        size = len(self.reals)
-        return struct.Struct(f"={''.join('d' if real else 'q' for real in self.reals)}{size}s{size}s").unpack_from
+    def converted(self) -> bool:
+        """Whether any value is more than a number."""
+        return bool(self.meant or self.texts or self.lists)
+
+    @cached_property
+    def one(self) -> int:
+        """The room of one key's answer; 0 where it depends on the records."""
+        return 0 if self.items else self.items_at(1) + 1
+
+    @cached_property
+    def others(self) -> list[int]:
+        """The positions of the features whose words are no floats."""
+        return [index for index, kind in enumerate(self.kinds) if kind != FLOAT]
+
+    @cached_property
+    def times(self) -> Callable[..., bytes]:
+        """Packs the T of each read version, and then by when a thing must be known in each, as the words before the records."""
+        return struct.Struct(f"={self.words[1 + self.words[0]]}q").pack
+
+    @cached_property
+    def before(self) -> bytes:
+        """The words between the times and the records: a section of no tiles, and room for the loops."""
+        return tile_kernels.NONE + bytes(8 * int(self.words[2 + self.words[0]]))
+
+    @cached_property
+    def unpack(self) -> Callable[..., tuple[Any, ...]]:
+        """Unpacks the answer's words of one key: the values, a status byte each, and a null byte each."""
+        size = len(self.kinds)
+        return struct.Struct(f"={''.join('d' if kind == FLOAT else 'q' for kind in self.kinds)}{size}s{size}s").unpack_from
 
 
-def plan(views: Sequence[tuple[ViewTiles, Sequence[CompiledFeature], int]], order: Sequence[tuple[int, int]]) -> ReadPlan:
-    """The plan for views, how their features are made, and how many records a key has in each; `order`: (view, feature) of each place."""
+class PlannedView(NamedTuple):
+    """A view in a plan.
+
+    features: by their indices among the view's outputs. records: how many a key has; cuts: whether they are of cuts; the last cut
+    until T is read. group: views of one group are read by the same keys. version: the index of its read version. opener: the index of the
+    first view that reads the same records.
+    """
+
+    tiles: ViewTiles
+    features: Mapping[int, CompiledFeature]
+    records: int
+    cuts: bool
+    group: int
+    version: int
+    opener: int
+
+
+def plan(views: Sequence[PlannedView], versions: int, order: Sequence[tuple[int, int]]) -> ReadPlan:
+    """The plan for some views of so many read versions; `order`: (view, feature) of each place, a feature as in `PlannedView`."""
     places = {at: cell for cell, at in enumerate(order)}
-    words: list[int] = [len(views), *(0 for _ in views)]
-    for view, (tiles, features, records) in enumerate(views):
-        words[1 + view] = len(words)
-        words += _section(tiles, features, records, [places[view, n] for n in range(len(features))])
-    readings = [views[view][1][n] for view, n in order]
+    room = scratch_words([(len(_nothing(view.tiles)), len(_windows(view.tiles)), view.records) for view in views])
+    words: list[int] = [len(views), *(0 for _ in views), 2 * versions, room]
+    for index, view in enumerate(views):
+        words[1 + index] = len(words)
+        words += _section(view, versions, [places[index, n] for n in view.features])
+    readings = [views[view].features[n] for view, n in order]
     meant = tuple((cell, reading.meant) for cell, reading in enumerate(readings) if reading.meant is not None)
-    return ReadPlan(np.array(words, np.int64), tuple(reading.real for reading in readings), meant)
+    texts = tuple(cell for cell, reading in enumerate(readings) if reading.word == TEXT)
+    lists = tuple((cell, reading.listed) for cell, reading in enumerate(readings) if reading.listed is not None)
+    items = tuple(reading.most for reading in readings if reading.most)
+    return ReadPlan(np.array(words, np.int64), tuple(reading.word for reading in readings), meant, texts, lists, items)
 
 
-def _section(tiles: ViewTiles, features: Sequence[CompiledFeature], records: int, places: Sequence[int]) -> list[int]:
-    how = tiles.records.how
-    assert how is not None
-    windows = list(dict.fromkeys(feature.window for feature in tiles.view.outputs))  # all of them say whether there is any event
+def _windows(tiles: ViewTiles) -> list[Window]:
+    """All of a view: each says whether there is any event."""
+    return list(dict.fromkeys(feature.window for feature in tiles.view.outputs))
+
+
+def _nothing(tiles: ViewTiles) -> dict[int, int]:
+    """The words of the state of no event, by column."""
     nothing: dict[int, int] = {}
     for state, columns in zip(tiles.records.stored.nothing, tiles.records.columns, strict=True):
-        nothing |= {column: int(array.view(np.int64)[0]) for array, column in zip(state, columns, strict=True)}
+        nothing |= {column: int(array.view(np.int64)[0]) if len(array) else 0 for array, column in zip(state, columns, strict=True)}
+    return nothing
+
+
+def _section(view: PlannedView, versions: int, places: Sequence[int]) -> list[int]:
+    tiles, features = view.tiles, list(view.features.values())
+    how, kinds = tiles.records.merges, tiles.records.kinds
+    windows, nothing = _windows(tiles), _nothing(tiles)
     limit = -1 if tiles.view.expires_after is None else tiles.view.expires_after
     everything = _columns(tiles, FeatureSpec("count", Use(), windows[0]))[0]
-    section = [len(nothing), len(windows), len(how), len(features), records, limit, everything, 0]
+    entries = any(reading.how[0] >= OPEN_COUNT for reading in features)
+    section = [len(nothing), len(windows), len(how), len(features), view.records, limit, everything]
+    section += [int(entries), view.group, int(view.cuts), view.version, versions + view.version]
+    section += [number_of(tiles.view.tiles_fingerprint), view.opener]
     section += [n for w in windows for n in (-1 if w.length is None else w.length, w.hop, w.offset)]
-    section += [*how.ravel().tolist(), *(nothing[c] for c in range(len(nothing)))]
+    section += [*how.ravel().tolist(), *(nothing[c] for c in range(len(nothing))), *kinds]
+    inner_at, inner = len(section) + WIDTH * len(features), list[int]()
     for reading, cell in zip(features, places, strict=True):
         use, window = statuses.counted(reading.feature), reading.feature.window
         age = _columns(tiles, FeatureSpec("since_last", use, window)) if limit >= 0 else (0, 0)
         word = TABLE[reading.feature.aggregation.function].null
         kind, *operands = reading.how
+        if reading.inner:
+            operands[2] = inner_at + len(inner)
+            inner += reading.inner
         counted = _columns(tiles, FeatureSpec("count", use, window))[0]
         null = -1 if word == "present" else statuses.STATUSES.index(word)
-        section += [kind, windows.index(window), *operands, int(reading.real), counted, cell, null, age[0], age[-1]]
-    return section
+        section += [kind, windows.index(window), *operands, reading.word, counted, cell, null, age[0], age[-1]]
+    return section + inner

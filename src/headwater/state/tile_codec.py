@@ -5,7 +5,7 @@ arrays of the slots' states, in order, those that several slots share once: n nu
 each string ends (p); and the strings in UTF-8, padded to a whole word. Arrays hold a string as its position among the
 record's own sorted strings.
 
-`through` says which events the record is complete through: the sequence of a commit, or an offset of a partition.
+`through` says which events the record is complete through: the commit sequence of its partition, or T of a cut.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from headwater.errors import StoreError
 from headwater.kernel import merge_program
 from headwater.kernel.arrays import I64, NOTHING
 from headwater.kernel.layer import Use
-from headwater.state import tile_kernels
+from headwater.state import record_layout, tile_kernels
+from headwater.state.packed_records import PackedRecords
 from headwater.state.partial_state import TileAggregator, Tiles
 
 _NONE = pl.Series(dtype=pl.String)
@@ -66,37 +67,50 @@ class Records:
         return np.array(layout, np.int64).reshape(-1, 3)
 
     @cached_property
+    def kinds(self) -> tuple[int, ...]:
+        """The kind of each array of a record, as of `state.record_layout`."""
+        return tuple(
+            (record_layout.ENTRIES if entry else record_layout.SIZES if sizes else record_layout.NUMBERS)
+            + (record_layout.STRINGS if text else 0)
+            for entry, text, sizes in self._layout.tolist()
+        )
+
+    @cached_property
+    def merges(self) -> I64:
+        """The program (see `kernel.merge_program`) that merges the rows of one key's states, of those slots that loops can merge."""
+        return merge_program.program(
+            [
+                [(cast("int", field.op), field.whole, column, field.parameter) for field, column in zip(slot.fields, columns, strict=True)]
+                for slot, columns in zip(self.stored.slots, self.columns, strict=True)
+                if all(field.op is not None for field in slot.fields)
+            ]
+        )
+
+    @cached_property
     def how(self) -> I64 | None:
-        """The program (see `kernel.merge_program`) that merges rows of these states; None where that takes more than loops over
-        numbers.
-        """
-        if self._layout[:, :2].any() or any(field.op is None for slot in self.stored.slots for field in slot.fields):
-            return None
-        states = [
-            [(cast("int", field.op), field.whole, column) for field, column in zip(slot.fields, columns, strict=True)]
-            for slot, columns in zip(self.stored.slots, self.columns, strict=True)
-        ]
-        return merge_program.program(states)
+        """As `merges`, where it merges all states of all keys; None where some hold strings, or take more than loops over numbers."""
+        every = all(field.op is not None for slot in self.stored.slots for field in slot.fields)
+        return self.merges if every and not self._layout[:, :2].any() else None
 
     @cached_property
     def idents(self) -> bool:
         """Whether states hold ids."""
         return any(field.ident for slot in self.stored.slots for field in slot.fields)
 
-    def add(self, records: Sequence[bytes], new: Tiles, T: int, through: int) -> list[bytes]:
+    def add(self, records: Sequence[bytes] | PackedRecords, new: Tiles, T: int, through: int) -> PackedRecords:
         """`load`, `TileAggregator.merge` and `dump` of records and new tiles, to the bit, in one pass; only where `how` is not None."""
         assert self.how is not None
         ladder, count = self.stored.ladder, len(records)
-        words, at = _joined(records)
+        old = _packed(records)
         new_at = np.searchsorted(new.key, np.arange(count + 1))
         flat = np.array(self._arrays(new.states))
-        out = np.empty(len(words) + tile_kernels.HEAD * count + (1 + len(flat)) * len(new.key), np.int64)
+        out = np.empty(int((old.last - old.first).sum()) + tile_kernels.HEAD * count + (1 + len(flat)) * len(new.key), np.int64)
         out_at = np.empty(count + 1, np.int64)
         steps = np.array(ladder.steps, np.int64)
-        tile_kernels.add(words, at, new_at, new.start, flat, through, steps, ladder.cuts(T), self.how, out, out_at)
-        return _cut(out[: out_at[-1]], out_at)
+        tile_kernels.add(old.words, old.first, old.last, new_at, new.start, flat, through, steps, ladder.cuts(T), self.how, out, out_at)
+        return PackedRecords.between(out[: out_at[-1]], out_at)
 
-    def load(self, records: Sequence[bytes], also: pl.Series = _NONE) -> tuple[Tiles, I64, pl.Series]:
+    def load(self, records: Sequence[bytes] | PackedRecords, also: pl.Series = _NONE) -> tuple[Tiles, I64, pl.Series]:
         """The tiles of records, keyed by their positions; what each is complete through, int64; and the strings.
 
         Tiles hold a string as its position among the sorted distinct ones of all records, and of `also`. Empty bytes hold no tiles.
@@ -104,18 +118,19 @@ class Records:
         Raises:
             StoreError: a record of another format.
         """
-        words, at = _joined(records)
+        packed = _packed(records)
+        words, first, last = packed.words, packed.first, packed.last
         through = np.full(len(records), -1)
-        nonempty = np.flatnonzero(at[1:] > at[:-1])
-        through[nonempty] = words[at[nonempty] + 1]
+        nonempty = np.flatnonzero(last > first)
+        through[nonempty] = words[first[nonempty] + 1]
         layout, counts = self._layout, np.zeros(len(self._layout), np.int64)
-        count = tile_kernels.measure(words, at, layout, counts)
+        count = tile_kernels.measure(words, first, last, layout, counts)
         base = np.concatenate([[0], np.cumsum(counts)])
         key, start, flat = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(base[-1], np.int64)
         texts_at = np.zeros(len(records), np.int64)
-        tile_kernels.load(words, at, layout, base[:-1].copy(), key, start, flat, texts_at)
+        tile_kernels.load(words, first, last, layout, base[:-1].copy(), key, start, flat, texts_at)
         arrays = [flat[a:b] for a, b in itertools.pairwise(base)]
-        known = self._strings(words, at, texts_at) if layout[:, 1].any() else _StringPool(_NONE, np.zeros(len(records) + 1, np.int64))
+        known = self._strings(packed, texts_at) if layout[:, 1].any() else _StringPool(_NONE, np.zeros(len(records) + 1, np.int64))
         sorted_words = pl.concat([known.strings, also]).unique().sort()
         if layout[:, 1].any() and len(known.strings):
             rank = known.strings.cast(pl.Enum(sorted_words)).to_physical().cast(pl.Int64).to_numpy()
@@ -123,7 +138,7 @@ class Records:
                 tile_kernels.translate(arrays[column], of, known.begins, rank)
         return Tiles(key, start, self._states(arrays)), through, sorted_words
 
-    def dump(self, tiles: Tiles, through: I64, words: pl.Series) -> list[bytes]:
+    def dump(self, tiles: Tiles, through: I64, words: pl.Series) -> PackedRecords:
         """A record for each of `through`, of the tiles whose key is its position; empty bytes where there are none."""
         arrays = self._arrays(tiles.states)
         count, layout = len(through), self._layout
@@ -143,7 +158,18 @@ class Records:
         out = np.zeros(at[-1], np.int64)
         spelling = np.frombuffer(b"".join(spelt), np.uint8)
         tile_kernels.dump(tiles.start, bounds, layout, base, flat, ends, through, pool_at, text_ends, spelling, at, out, out.view(np.uint8))
-        return _cut(out, at)
+        return PackedRecords.between(out, at)
+
+    def recoded(self, tiles: Tiles, words: pl.Series, into: pl.Series) -> Tiles:
+        """Tiles that hold strings as positions among `words`, as tiles that hold them as positions among `into`, which has all of them."""
+        if len(words) == len(into) or not len(words):
+            return tiles
+        rank = words.cast(pl.Enum(into)).to_physical().cast(pl.Int64).to_numpy()
+        arrays, pool = self._arrays(tiles.states), np.array([0, len(words)])
+        for column, of in self._text_arrays(arrays, tiles.key):
+            arrays[column] = arrays[column].copy()
+            tile_kernels.translate(arrays[column], np.zeros_like(of), pool, rank)
+        return Tiles(tiles.key, tiles.start, self._states(arrays))
 
     @staticmethod
     def none(through: int) -> bytes:
@@ -183,10 +209,10 @@ class Records:
                 ends[column, 1:] = sizes
         return ends
 
-    def _strings(self, words: I64, at: I64, texts_at: I64) -> _StringPool:
+    def _strings(self, packed: PackedRecords, texts_at: I64) -> _StringPool:
         """The strings of all records one after the other, and where each record's begin."""
-        data, strings, begins = words.tobytes(), [], [0]
-        for start, stop, first in zip(at[:-1].tolist(), at[1:].tolist(), texts_at.tolist(), strict=True):
+        words, data, strings, begins = packed.words, packed.words.tobytes(), [], [0]
+        for start, stop, first in zip(packed.first.tolist(), packed.last.tolist(), texts_at.tolist(), strict=True):
             if stop > start:
                 count = int(words[start + 3])
                 begin = (first + count) * 8
@@ -197,24 +223,16 @@ class Records:
         return _StringPool(pl.Series(strings, dtype=pl.String), np.array(begins))
 
 
-def _joined(records: Sequence[bytes]) -> tuple[I64, I64]:
-    """The words of records, and where each begins: int64 (records + 1).
+def _packed(records: Sequence[bytes] | PackedRecords) -> PackedRecords:
+    """Records one after the other.
 
     Raises:
         StoreError: a record of another format.
     """
-    words = np.frombuffer(b"".join(records), np.int64)
-    at = np.zeros(len(records) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, records), np.int64, len(records)) >> 3, out=at[1:])
-    if not (words[at[:-1][at[1:] > at[:-1]]] == tile_kernels.FORMAT).all():
+    packed = records if isinstance(records, PackedRecords) else PackedRecords.of(records)
+    if not (packed.heads == tile_kernels.FORMAT).all():
         raise StoreError(f"the store holds a record of a format that this version does not read; it reads {tile_kernels.FORMAT}")
-    return words, at
-
-
-def _cut(words: I64, at: I64) -> list[bytes]:
-    """Records, of their words and where each begins."""
-    data, places = words.tobytes(), (at * 8).tolist()
-    return [data[a:b] for a, b in itertools.pairwise(places)]
+    return packed
 
 
 @dataclass(frozen=True)

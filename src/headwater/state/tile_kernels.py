@@ -1,4 +1,4 @@
-"""Loops over the words of records."""
+"""Compiled loops over the words of sections: they copy the arrays of tiles, and add new tiles."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ NONE = np.array([FORMAT, -1, 0, 0], np.int64).tobytes()
 
 
 @nb.njit(nogil=True, cache=True)
-def measure(words, at, layout, counts):  # type: ignore[no-untyped-def]
-    """How many rows, and how many values in each array."""
+def measure(words, first, last, layout, counts):  # type: ignore[no-untyped-def]
+    """How many rows, and how many values in each array. first, last: where each record begins and ends; equal where there is none."""
     rows = 0
-    for r in range(len(at) - 1):
-        if at[r + 1] == at[r]:
+    for r in range(len(first)):
+        if last[r] == first[r]:
             continue
-        n = words[at[r] + 2]
+        n = words[first[r] + 2]
         rows += n
-        p = at[r] + HEAD + n
+        p = first[r] + HEAD + n
         entries = 0
         for a in range(len(layout)):
             if layout[a, 2]:
@@ -37,14 +37,14 @@ def measure(words, at, layout, counts):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def load(words, at, layout, next_at, key, start, flat, texts_at):  # type: ignore[no-untyped-def]
-    """Copy every array behind those of the records before; `next_at`: where each array goes on."""
+def load(words, first, last, layout, next_at, key, start, flat, texts_at):  # type: ignore[no-untyped-def]
+    """Append the arrays of each record to those of earlier records; `next_at`: the next position in each array."""
     row = 0
-    for r in range(len(at) - 1):
-        if at[r + 1] == at[r]:
+    for r in range(len(first)):
+        if last[r] == first[r]:
             continue
-        n = words[at[r] + 2]
-        p = at[r] + HEAD
+        n = words[first[r] + 2]
+        p = first[r] + HEAD
         for i in range(n):
             key[row + i] = r
             start[row + i] = words[p + i]
@@ -66,7 +66,7 @@ def load(words, at, layout, next_at, key, start, flat, texts_at):  # type: ignor
 
 @nb.njit(nogil=True, cache=True)
 def translate(codes, of, begins, rank):  # type: ignore[no-untyped-def]
-    """Positions among a record's own strings as positions among all."""
+    """Replace positions among a record's own strings by positions among all strings."""
     for i in range(len(codes)):
         r = of[i]
         if 0 <= codes[i] < begins[r + 1] - begins[r]:
@@ -115,28 +115,28 @@ def dump(start, bounds, layout, base, flat, ends, through, pool_at, text_ends, s
 
 
 @nb.njit(nogil=True, cache=True)
-def add(words, at, new_at, new_start, new, through, steps, cuts, how, out, out_at):  # type: ignore[no-untyped-def]
+def add(words, first, last, new_at, new_start, new, through, steps, cuts, how, out, out_at):  # type: ignore[no-untyped-def]
     """Records with new tiles added, as of the cuts of a ladder: what `load`, `Stored.merge` and `dump` do, in one walk.
 
-    at: where each old record begins. new_at: where the new tiles of each key begin. new: int64 (columns, tiles). how: a program of
-    `kernel.merge_program`. out has room for all; out_at is where each record begins.
+    first, last: where each old record begins and ends. new_at: where the new tiles of each key begin. new: int64 (columns, tiles). how: a
+    program of `kernel.merge_program`. out has room for all; out_at is where each record begins.
     """
     columns = len(new)
     rows, starts = np.empty((256, columns), np.int64), np.empty(256, np.int64)
     floats = rows.view(np.float64)
     q = 0
-    for r in range(len(at) - 1):
+    for r in range(len(first)):
         out_at[r] = q
-        old = words[at[r] + 2] if at[r + 1] > at[r] else 0
-        first, last = new_at[r], new_at[r + 1]
-        if old + last - first > len(rows):
-            rows, starts = np.empty((2 * (old + last - first), columns), np.int64), np.empty(2 * (old + last - first), np.int64)
+        old = words[first[r] + 2] if last[r] > first[r] else 0
+        low, high = new_at[r], new_at[r + 1]
+        if old + high - low > len(rows):
+            rows, starts = np.empty((2 * (old + high - low), columns), np.int64), np.empty(2 * (old + high - low), np.int64)
             floats = rows.view(np.float64)
-        begin = at[r] + HEAD
-        used, run, i, j = 0, 0, 0, first
+        begin = first[r] + HEAD
+        used, run, i, j = 0, 0, 0, low
         next_old = placed(words[begin], steps, cuts) if old else 0
-        while i < old or j < last:
-            mine = j == last or (i < old and next_old <= new_start[j])
+        while i < old or j < high:
+            mine = j == high or (i < old and next_old <= new_start[j])
             start = next_old if mine else new_start[j]
             if used > 0 and start != starts[used - 1] and start != GONE:
                 merged(how, rows, floats, run, used)
@@ -169,4 +169,4 @@ def add(words, at, new_at, new_start, new, through, steps, cuts, how, out, out_a
             for i in range(n):
                 out[q + i] = rows[i, c]
             q += n
-    out_at[len(at) - 1] = q
+    out_at[len(first)] = q

@@ -88,13 +88,18 @@ class StreamStart(msgspec.Struct, frozen=True):
     partition: str | None = None
 
 
-def read_state(store: OnlineStore, tiles: str, partition: str | None = None) -> State | None:
-    """The stored state of a view, or of a partition's part of it; None where there is none."""
-    return decoded(store.get([keyspace.state(tiles, partition)])[0])
+def read_state(store: OnlineStore, tiles: str) -> State | None:
+    """The stored state of a batch view; None where there is none."""
+    return decoded(store.get([keyspace.state(tiles)])[0])
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """How far a source's stream has been read.
+def read_part(store: OnlineStore, tiles: str, partition: str | None) -> State | None:
+    """The stored state of a streaming view, or of a partition's part of it; None where there is none."""
+    return decoded(store.get([keyspace.stream_state(tiles, partition)])[0])
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """How far a source's stream has been read; stored as an array, while formats 1 and 2 had a map, which versions of those expect.
 
     sequence: of the last commit. at: its moment. received: when the last record read was received.
     counts: since the beginning, by what became of records.
@@ -102,6 +107,8 @@ class Progress(msgspec.Struct, frozen=True):
     not maintain, so a view that missed a commit is missing here. rules: digests of what decides which records become events, by part.
     lost: when records were last given up that these rules would accept, microseconds; 0 where none were.
     gap: by when events have happened that were lost before they were read, microseconds; 0 where none were. Every view lacks them.
+    by_sequence: whether records say which `sequence` they are complete through; earlier versions wrote an offset in stores with several
+    writers.
     """
 
     sequence: int = 0
@@ -115,6 +122,7 @@ class Progress(msgspec.Struct, frozen=True):
     rules: dict[str, str] = msgspec.field(default_factory=dict)
     lost: int = 0
     gap: int = 0
+    by_sequence: bool = False
 
     def maintained(self, names: Iterable[str]) -> dict[str, str]:
         """The entries of `views` for some views."""
@@ -133,11 +141,8 @@ def read_progress(value: bytes | None) -> Progress:
 
 def read_parts(store: OnlineStore, tiles: str) -> dict[bytes, State]:
     """The stored state of each partition's part of a streaming view; by b"" where there is one writer."""
-    if not store.partitioned:
-        state = read_state(store, tiles)
-        return {} if state is None else {b"": state}
-    prefix = keyspace.state(tiles, "")
-    return {key[len(prefix) :]: msgspec.msgpack.decode(value, type=State) for key, value in store.scan(prefix)}
+    prefix = keyspace.stream_state(tiles)
+    return {key[len(prefix) + 1 :]: msgspec.msgpack.decode(value, type=State) for key, value in store.scan(prefix)}
 
 
 def progresses(store: OnlineStore, source: str) -> dict[bytes, Progress]:
@@ -158,7 +163,7 @@ def read_stream(store: OnlineStore, tiles: str, source: str) -> State | None:
 
 def merged(store: OnlineStore, parts: Mapping[bytes, State], source: str) -> State | None:
     """The parts of a streaming view as one state."""
-    if not store.partitioned or not parts:
+    if not parts or b"" in parts:
         return parts.get(b"")
     name = keyspace.PROGRESS + keyspace.name(source)
     begun = {key[len(name) : -1] for key, _ in store.scan(name)}

@@ -1,8 +1,8 @@
-"""Tiles of a view on one machine: events become records, and records become values."""
+"""Tiles of a view on one machine: events become its sections of records, and these become values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,21 +10,22 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.feature_view import FeatureView
-from headwater.engine.query import Query, hashed_columns, wanted_by
-from headwater.errors import DataError
+from headwater.engine.feature_plan import FeaturePlan, hashed_columns
+from headwater.engine.query import Query
 from headwater.events import statuses as value_statuses
 from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_secondary, decode, encode, to_kernel
 from headwater.events.selection import IDENT, TIME
-from headwater.kernel.arrays import I64, NOTHING, Column, Events
+from headwater.kernel.arrays import I64, NOTHING, Events
 from headwater.kernel.hashes import hashes_of_strings
 from headwater.kernel.sorting import numbered, order_of, tied
 from headwater.kernel.tile_ladder import GONE, among
-from headwater.online_stores import OnlineStore, keyspace
-from headwater.state.partial_state import TileAggregator
+from headwater.state.key_codec import key_bytes
+from headwater.state.packed_records import KeyedRecords, PackedRecords
+from headwater.state.partial_state import TileAggregator, Tiles
 from headwater.state.tile_codec import Records
 
-Fetch = Callable[[list[bytes]], list[bytes]]
-"""Keys -> the record of each, empty where there is none."""
+Fetch = Callable[[list[bytes]], Sequence[bytes] | PackedRecords]
+"""Keys -> the view's section of each one's record, empty where there is none."""
 
 Stretch = tuple[bytes, int, int]
 """The events of a key at times in [first, last)."""
@@ -35,17 +36,13 @@ _NO_WORDS = pl.Series(dtype=pl.String)
 _FEW = 2_000  # events up to which a loop codes strings as fast as polars does; and it wakes up no other thread
 
 
-class RecordFetcher:
-    """Reads the records of a view's keys, and remembers where they stand."""
+@dataclass(frozen=True)
+class KeyStates:
+    """Partial states of keys: tiles by the position of their key, which hold strings as positions among `words`, sorted and distinct."""
 
-    def __init__(self, store: OnlineStore, view: FeatureView, partition: str | None) -> None:
-        self._store, self._tiles, self._partition = store, view.tiles_fingerprint, partition
-        self.places: list[bytes] = []
-
-    def __call__(self, keys: list[bytes]) -> list[bytes]:
-        """As `Fetch`."""
-        self.places = keyspace.places(self._tiles, keys, self._partition)
-        return [record or b"" for record in self._store.get(self.places)]
+    keys: list[bytes]
+    tiles: Tiles
+    words: pl.Series
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class ViewTiles:
         coded = {name: encode(pl.Series(dtype=self.schema[name])) for name in self.query.columns}
         kinds = {name: values.dtype == pl.Int64 for name, (values, _) in coded.items()}
         strings = frozenset(name for name, (_, how) in coded.items() if how.words is not None)
-        stored = TileAggregator(tuple(wanted_by(self.query)[0]), kinds, self.view.source.delay)
+        stored = TileAggregator(FeaturePlan(self.query).specs, kinds, self.view.source.delay)
         return Records(stored, strings, IDENT in self.schema and not self.schema[IDENT].is_integer())
 
     def reads_alike(self, dtypes: Mapping[str, pl.DataType]) -> bool:
@@ -100,7 +97,7 @@ class ViewTiles:
         names = list(self.view.keys)
         null = any(events[name].null_count() for name in names)
         whole = events.filter(pl.all_horizontal(pl.col(names).is_not_null())) if null else events
-        if len(names) == 1 and whole.schema[names[0]].is_signed_integer():
+        if len(names) == 1 and whole.schema[names[0]].is_signed_integer() and whole.schema[names[0]] != pl.Int128:
             number, values = numbered(whole[names[0]].cast(pl.Int64).to_numpy())
             return whole, number, key_bytes(pl.DataFrame({names[0]: values}))
         if len(names) == 1 and whole.schema[names[0]] == pl.String:  # as below, without queries, whose start counts where events are few
@@ -114,7 +111,7 @@ class ViewTiles:
         codes = whole.select(names).join(distinct, on=names, how="left", maintain_order="left")["__number"]
         return whole, codes.cast(pl.Int64).to_numpy(), key_bytes(distinct.select(names))
 
-    def update(self, events: pl.DataFrame, T: int, through: int, fetch: Fetch) -> dict[bytes, bytes]:
+    def update(self, events: pl.DataFrame, T: int, through: int, fetch: Fetch) -> KeyedRecords:
         """The records of every key that has events among these, as of T: what `fetch` gives with the events added.
 
         Args:
@@ -126,20 +123,37 @@ class ViewTiles:
         Returns:
             By key, the new record; empty where nothing is left of it.
         """
-        events, number, keys = self.keyed(events)
-        if not keys:
-            return {}
-        if self.records.how is not None:
-            new = self.records.stored.of_events(self._arrays(events, number, len(keys), _NO_WORDS), T)
-            return dict(zip(keys, self.records.add(fetch(keys), new, T, through), strict=True))
-        strings = self._strings(events)
-        old, _, words = self.records.load(fetch(keys), strings)
-        new = self.records.stored.of_events(self._arrays(events, number, len(keys), words), T)
-        tiles = self.records.stored.merge(old, new, T)
-        records = self.records.dump(tiles, np.full(len(keys), through), words)
-        return dict(zip(keys, records, strict=True))
+        keyed, number, keys = self.keyed(events)
+        return self.add(self._states(keyed, number, keys, T), T, through, fetch) if keys else KeyedRecords([], PackedRecords.of([]))
 
-    def renew(self, come: pl.DataFrame, gone: pl.DataFrame, T: int, through: int, fetch: Fetch, standing: Standing) -> dict[bytes, bytes]:
+    def states(self, events: pl.DataFrame, T: int, most: int) -> Iterator[KeyStates]:
+        """The states of these events alone, of at most so many keys at a time.
+
+        Args:
+            events, T: as of `update`.
+            most: keys.
+        """
+        keyed, number, keys = self.keyed(events)
+        for first in range(0, len(keys), most):
+            mine = (number >= first) & (number < first + most)
+            rows = keyed if len(keys) <= most else keyed.filter(pl.Series(mine))
+            yield self._states(rows, number[mine] - first, keys[first : first + most], T)
+
+    def add(self, states: KeyStates, T: int, through: int, fetch: Fetch) -> KeyedRecords:
+        """As `update`, with the events that states as of T were made of."""
+        keys, records = states.keys, self.records
+        if records.how is not None:
+            return KeyedRecords(keys, records.add(fetch(keys), states.tiles, T, through))
+        old, _, words = records.load(fetch(keys), states.words)
+        new = records.recoded(states.tiles, states.words, words)
+        merged = records.stored.merge(old, new, T)
+        return KeyedRecords(keys, records.dump(merged, np.full(len(keys), through), words))
+
+    def _states(self, events: pl.DataFrame, number: I64, keys: list[bytes], T: int) -> KeyStates:
+        words = _NO_WORDS if self.records.how is not None else self._strings(events).unique().sort()
+        return KeyStates(keys, self.records.stored.of_events(self._arrays(events, number, len(keys), words), T), words)
+
+    def renew(self, come: pl.DataFrame, gone: pl.DataFrame, T: int, through: int, fetch: Fetch, standing: Standing) -> KeyedRecords:
         """As `update` with the events `come`, and without those `gone`: tiles that hold a gone event are recomputed from their events.
 
         Nothing is taken out of a state: of most none can be, and cents would not be left of what a billion is taken from.
@@ -168,8 +182,7 @@ class ViewTiles:
         old, _, words = self.records.load(fetch(keys), self._strings(events))
         new = self.records.stored.of_events(self._arrays(events, number[counted], len(keys), words), T)
         tiles = self.records.stored.merge(self.records.stored.without(old, *torn, T), new, T)
-        records = self.records.dump(tiles, np.full(len(keys), through), words)
-        return dict(zip(keys, records, strict=True))
+        return KeyedRecords(keys, self.records.dump(tiles, np.full(len(keys), through), words))
 
     def values(self, records: Sequence[Sequence[bytes]], T: I64, K: I64) -> tuple[list[pl.Series], list[pl.Series]]:
         """Features and their statuses for each key as of its T and K, int64 (keys), of its records, one for each partition that has one."""
@@ -177,19 +190,18 @@ class ViewTiles:
         of = np.repeat(np.arange(len(records)), [len(parts) for parts in records])
         tiles, _, words = self.records.load(flat)
         tiles = replace(tiles, key=of[tiles.key])
-        _, finish = wanted_by(self.query)
-        answers = finish(self.records.stored.answers(tiles, len(records), T, K), K)
+        plan = FeaturePlan(self.query)
+        final = plan.finalize(dict(zip(plan.specs, self.records.stored.answers(tiles, len(records), T, K), strict=True)), K)
         coded = {name: self.coded(name, words) for name in self.query.columns}
         features = []
-        for feature, answer in zip(self.view.outputs, answers, strict=False):
+        for feature, answer in zip(self.view.outputs, final.values, strict=True):
             a = feature.aggregation
             own = coded.get(feature.columns[feature.column]) if feature.columns else None
             split = None if a.secondary is None else coded[a.secondary.column]
             features.append(decode(answer, a.function, own, feature.name, split))
-        status_codes = [answer.values for answer in answers[len(features) :] if isinstance(answer, Column)]
         statuses = [
-            value_statuses.status_series(value_statuses.status_name(f.name), code)
-            for f, code in zip(self.view.outputs, status_codes, strict=True)
+            value_statuses.status_series(value_statuses.status_name(f.name), column.values)
+            for f, column in zip(self.view.outputs, final.statuses, strict=True)
         ]
         return features, statuses
 
@@ -231,28 +243,3 @@ class ViewTiles:
             if name in self.records.strings and hashes is not None:
                 columns[name] = replace(columns[name], hashes=hashes)
         return Events(starts, t, NOTHING, 0, ident, columns, ended_after=self.view.source.delay)
-
-
-def key_bytes(keys: pl.DataFrame) -> list[bytes]:
-    """Keys, none of them null, as bytes that are equal where the keys are: each value whole, with its length before it but for the last.
-
-    Raises:
-        DataError: a key that is a float.
-    """
-    parts = []
-    for series in keys:
-        dtype = series.dtype
-        if dtype.is_float():
-            raise DataError(f"the key {series.name!r} is a float; floats that look equal may differ, so cast it to integers or strings")
-        if dtype in (pl.String, pl.Categorical, pl.Enum):
-            parts.append([text.encode() for text in series.cast(pl.String).to_list()])
-        elif dtype == pl.UInt64:
-            parts.append([b"u" + value.to_bytes(8, "big") if value >> 63 else value.to_bytes(8, "big") for value in series.to_list()])
-        else:
-            whole = series.cast(pl.Int64) if dtype.is_integer() or dtype == pl.Boolean else encode(series)[0]
-            data = whole.to_numpy().astype(">i8").tobytes()
-            parts.append([data[i : i + 8] for i in range(0, len(data), 8)])
-    if len(parts) == 1:
-        return parts[0]
-    heads = [[len(value).to_bytes(4, "big") + value for value in encoded] for encoded in parts[:-1]]
-    return [b"".join(values) for values in zip(*heads, parts[-1], strict=True)]

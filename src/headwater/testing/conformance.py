@@ -24,9 +24,9 @@ from headwater.aggregations.base import AggregateFunction, Answers, FinalizeCont
 from headwater.aggregations.table import TABLE, family
 from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.base import NoEventsWarning, RowsLeftOutWarning
 from headwater.definitions.feature_view import Feature
-from headwater.engine.query import wanted_of
+from headwater.engine.feature_plan import wanted_of
+from headwater.errors import NoEventsWarning, RowsLeftOutWarning
 from headwater.events.column_encoding import encode, hashed, to_kernel
 from headwater.kernel.arrays import I64, LASTS, NOTHING, Events, ListColumn, RequestTimes
 from headwater.kernel.late_events import layers
@@ -37,6 +37,7 @@ from headwater.testing.naive_time import as_micros
 from headwater.testing.online import online_is_offline
 from headwater.testing.references import REFERENCES, Reference, Value, in_order
 from headwater.training.historical import get_historical_features
+from headwater.training.resources import Resources
 
 Law = Callable[[Aggregation, Random], None]
 
@@ -58,7 +59,7 @@ def compare(drawn: Case, references: Mapping[str, Reference] = REFERENCES, *, th
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RowsLeftOutWarning)  # some events have no time on purpose
         warnings.simplefilter("ignore", NoEventsWarning)  # and some rows ask before any event
-        features = get_historical_features(view, drawn.asked, threads=threads, statuses=True)
+        features = get_historical_features(view, drawn.asked, statuses=True, resources=Resources(threads=threads, progress=False))
     answers = evaluate(drawn.view, drawn.events, drawn.rows, references=references)
     assert features.height == len(drawn.rows), f"{len(drawn.rows)} rows in, {features.height} rows out"
     for feature, name in zip(view.outputs, view.feature_names, strict=True):
@@ -83,59 +84,67 @@ def shuffles_change_nothing(aggregation: Aggregation, random: Random) -> None:
 
 def merge_is_associative(aggregation: Aggregation, random: Random) -> None:
     """(a + b) + c is a + (b + c)."""
-    for feature, whole, asks, parts in _splits(aggregation, random, 3):
-        a, b, c = (_state(feature, split, asks) for split in parts)
+    for feature, whole, request_times, parts in _splits(aggregation, random, 3):
+        a, b, c = (_state(feature, split, request_times) for split in parts)
         join = _family(feature).merge
         left, right = join(join(_copy(a), _copy(b)), _copy(c)), join(_copy(a), join(_copy(b), _copy(c)))
-        _same(feature, _finish(feature, left, whole, asks), _finish(feature, right, whole, asks), whole, "merge is not associative")
+        _same(
+            feature,
+            _finish(feature, left, whole, request_times),
+            _finish(feature, right, whole, request_times),
+            whole,
+            "merge is not associative",
+        )
 
 
 def merging_parts_makes_the_whole(aggregation: Aggregation, random: Random) -> None:
     """Events split in two by any mask, each part on its own, then merged: the value of all."""
-    for feature, whole, asks, (a, b) in _splits(aggregation, random, 2):
-        merged = _family(feature).merge(_state(feature, a, asks), _state(feature, b, asks))
-        expected = _finish(feature, _state(feature, whole, asks), whole, asks)
-        _same(feature, _finish(feature, merged, whole, asks), expected, whole, "parts do not merge into the whole")
+    for feature, whole, request_times, (a, b) in _splits(aggregation, random, 2):
+        merged = _family(feature).merge(_state(feature, a, request_times), _state(feature, b, request_times))
+        expected = _finish(feature, _state(feature, whole, request_times), whole, request_times)
+        _same(feature, _finish(feature, merged, whole, request_times), expected, whole, "parts do not merge into the whole")
 
 
 def nothing_is_neutral(aggregation: Aggregation, random: Random) -> None:
     """The state of no event changes nothing, on either side; and its value is the declared empty one."""
-    for feature, whole, asks, _ in _splits(aggregation, random, 1):
-        whole_state, none = _state(feature, whole, asks), _state(feature, _taken(whole, NOTHING), asks)
-        expected = _finish(feature, whole_state, whole, asks)
+    for feature, whole, request_times, _ in _splits(aggregation, random, 1):
+        whole_state, none = _state(feature, whole, request_times), _state(feature, _taken(whole, NOTHING), request_times)
+        expected = _finish(feature, whole_state, whole, request_times)
         join = _family(feature).merge
         _same(
             feature,
-            _finish(feature, join(_copy(whole_state), _copy(none)), whole, asks),
+            _finish(feature, join(_copy(whole_state), _copy(none)), whole, request_times),
             expected,
             whole,
             "nothing on the right changes a state",
         )
         _same(
             feature,
-            _finish(feature, join(_copy(none), _copy(whole_state)), whole, asks),
+            _finish(feature, join(_copy(none), _copy(whole_state)), whole, request_times),
             expected,
             whole,
             "nothing on the left changes a state",
         )
         empty = TABLE[aggregation.function].empty if aggregation.secondary is None else ()
-        assert set(_values(_finish(feature, none, whole, asks))) <= {empty}, f"{aggregation.function}() of nothing is not {empty!r}"
+        assert set(_values(_finish(feature, none, whole, request_times))) <= {empty}, (
+            f"{aggregation.function}() of nothing is not {empty!r}"
+        )
 
 
 def sweeping_is_merging(aggregation: Aggregation, random: Random) -> None:
     """Of late events in layers, a sweep gives the very bits that the layers' states merge into."""
     drawn = case(random, [aggregation], late=True)
-    events, asks = _late(drawn, random)
+    events, request_times = _late(drawn, random)
     for feature in drawn.view.outputs:
         made_by, use = _family(feature), wanted_of(feature).use
         if not isinstance(made_by, SweepingFunction):
             continue
         parts = [Layer(layer) for layer in layers(events)]
-        state = made_by.partial(use, spans(parts[0], asks, feature.window))
+        state = made_by.partial(use, spans(parts[0], request_times, feature.window))
         for layer in parts[1:]:
-            state = made_by.merge(state, made_by.partial(use, spans(layer, asks, feature.window)))
-        how = _how(feature, events, asks)
-        ((_, _, sight),) = visible_ranges(Layer(events), parts, [asks], feature.window)
+            state = made_by.merge(state, made_by.partial(use, spans(layer, request_times, feature.window)))
+        how = _how(feature, events, request_times)
+        ((_, _, sight),) = visible_ranges(Layer(events), parts, [request_times], feature.window)
         swept, merged = _values(made_by.sweep(use, sight, how)), _values(made_by.finalize(state, how))
         assert repr(swept) == repr(merged), f"{feature.name} swept is {swept}, and merged {merged}; {drawn}"
 
@@ -169,9 +178,9 @@ def _splits(aggregation: Aggregation, random: Random, parts: int) -> list[tuple[
     drawn = replace(drawn, view=replace(drawn.view, source=replace(drawn.view.source, id_field=random.choice([None, "id"]))))
     whole = _events(drawn)
     T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in drawn.rows], np.int64))  # type: ignore[arg-type]
-    asks = RequestTimes(np.array([0, len(T)]), T, T)
+    request_times = RequestTimes(np.array([0, len(T)]), T, T)
     dealt = np.array([random.randrange(parts) for _ in range(len(whole.t))], np.int64)
-    return [(f, whole, asks, [_taken(whole, np.flatnonzero(dealt == p)) for p in range(parts)]) for f in drawn.view.outputs]
+    return [(f, whole, request_times, [_taken(whole, np.flatnonzero(dealt == p)) for p in range(parts)]) for f in drawn.view.outputs]
 
 
 def _events(drawn: Case) -> Events:
@@ -208,21 +217,21 @@ def _family(feature: Feature) -> AggregateFunction:
     return family(wanted.function, dict(wanted.params), wanted.by)
 
 
-def _state(feature: Feature, events: Events, asks: RequestTimes) -> State:
-    return _family(feature).partial(wanted_of(feature).use, spans(Layer(events), asks, feature.window))
+def _state(feature: Feature, events: Events, request_times: RequestTimes) -> State:
+    return _family(feature).partial(wanted_of(feature).use, spans(Layer(events), request_times, feature.window))
 
 
 def _copy(state: State) -> State:
     return tuple(array.copy() for array in state)
 
 
-def _finish(feature: Feature, state: State, events: Events, asks: RequestTimes) -> Answers:
-    return _family(feature).finalize(state, _how(feature, events, asks))
+def _finish(feature: Feature, state: State, events: Events, request_times: RequestTimes) -> Answers:
+    return _family(feature).finalize(state, _how(feature, events, request_times))
 
 
-def _how(feature: Feature, events: Events, asks: RequestTimes) -> FinalizeContext:
+def _how(feature: Feature, events: Events, request_times: RequestTimes) -> FinalizeContext:
     wanted = wanted_of(feature)
-    return FinalizeContext(wanted.function, dict(wanted.params), asks.T, events, wanted.use, feature.window, feature.column)
+    return FinalizeContext(wanted.function, dict(wanted.params), request_times.T, events, wanted.use, feature.window, feature.column)
 
 
 def _values(column: Answers) -> list[Value | tuple[Value, ...]]:

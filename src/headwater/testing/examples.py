@@ -11,7 +11,6 @@ import polars as pl
 
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.aggregation import count, mean
-from headwater.definitions.arm import Arm
 from headwater.definitions.durations import Duration, Window
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
@@ -19,6 +18,7 @@ from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.events.read_events import Notes
@@ -74,14 +74,14 @@ def temporary_store() -> Iterator[OnlineStore]:
         yield store
 
 
-def scoring(model: Model, predictions: Precomputed, features: Freshness | None = None) -> tuple[Arm, Fitted]:
+def precomputed_variant(model: Model, predictions: Precomputed, features: Freshness | None = None) -> tuple[ModelVariant, Fitted]:
     """A variant of the model with precomputed predictions, and the model fitted on labels as such a job would know them."""
-    arm = Arm("ahead", model, Level(features, predictions))
+    variant = ModelVariant("ahead", model, Level(features, predictions))
     requests = read_labels(model.labels)
     assert requests.label is not None
-    rows = rows_of(model, requests, arm.level, Notes())
+    rows = rows_of(model, requests, variant.level, Notes())
     learnable = rows.known | predictions.on_request
-    return arm, fit(model, rows.frame.filter(pl.Series(learnable)), requests.label.to_numpy().astype("float64")[learnable])
+    return variant, fit(model, rows.frame.filter(pl.Series(learnable)), requests.label.to_numpy().astype("float64")[learnable])
 
 
 def churn(events: int = 300, users: int = 10, freshness: Freshness | None = None) -> Model:

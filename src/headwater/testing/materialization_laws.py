@@ -18,17 +18,18 @@ import polars as pl
 
 from headwater.aggregations.table import TABLE
 from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.base import NoEventsWarning, RowsLeftOutWarning
 from headwater.definitions.freshness import Batch, batch
 from headwater.definitions.memory_sizes import Size
+from headwater.errors import NoEventsWarning, RowsLeftOutWarning
 from headwater.jobs.materialize import materialize_view
-from headwater.online.feature_reader import OnlineView
+from headwater.online.view_reader import OnlineView
 from headwater.online_stores import OnlineStore
 from headwater.testing.cases import Case, case
 from headwater.testing.naive import agree, evaluate
 from headwater.testing.naive_time import as_micros, as_of
 from headwater.testing.references import REFERENCES, Reference
 from headwater.training.historical import get_historical_features
+from headwater.training.resources import Resources
 
 FRESHNESSES: Sequence[Batch] = (
     batch("1h", delay="15m", wait="5m"),
@@ -77,7 +78,7 @@ def cuts_are_naive(
         t = as_micros(renamed.rows[row]["timestamp"])  # type: ignore[arg-type]
         T, K = cast("tuple[int, int]", as_of(freshness, t))
         for moment in [random.choice([K - 1, K - 3_600_000_000]), random.choice([K, (K + t) // 2, t]), t][random.randrange(2) :]:
-            materialize_view(online.view, store, moment, memory=random.choice(memories))
+            materialize_view(online.view, store, moment, resources=Resources(memory=random.choice(memories)))
         keys = pl.DataFrame({"key": [renamed.rows[row]["key"]]}, schema={"key": pl.Int64})
         served = online.read(keys, t)
         assert (served.read_version.T, served.read_version.K, served.read_version.stale) == (T, K, False), (

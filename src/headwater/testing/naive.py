@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from fractions import Fraction
 
@@ -17,9 +19,9 @@ from headwater.definitions.freshness import Freshness
 from headwater.definitions.secondary_key import SecondaryKey
 from headwater.definitions.source import Source
 from headwater.testing.naive_time import as_micros, as_of, end_of_day
-from headwater.testing.references import EMPTY, REFERENCES, Answer, Asked, Event, Reference, Row, Value, Values, in_order
+from headwater.testing.references import EMPTY, REFERENCES, Answer, AskedRow, Event, Reference, Row, Value, Values, in_order
 
-__all__ = ["Answer", "accepted", "agree", "evaluate", "visible"]
+__all__ = ["Answer", "NaiveFeatures", "accepted", "accepted_events", "agree", "evaluate", "visible"]
 
 
 def evaluate(
@@ -60,7 +62,13 @@ def evaluate(
     source = view.source if source is None else source
     freshness = view.freshness if freshness is None else freshness
     known = accepted(view, source, events)
-    return [_row(view, known, row, as_of(freshness, as_micros(_moment(row[timestamp_field]))), source, references) for row in rows]
+    question = NaiveFeatures(view.keys, view.outputs, [f.window for f in view.outputs], view.expires_after, source, references)
+    answers_by_row = []
+    for row in rows:
+        times = as_of(freshness, as_micros(_timestamp(row[timestamp_field])))
+        answers = question.answers(known, [row[str(view.request_key(key))] for key in view.keys], times)
+        answers_by_row.append({f"{view.name}__{f.name}": answer for f, answer in zip(view.outputs, answers, strict=True)})
+    return answers_by_row
 
 
 def visible(event: Event, window: Window, T: int, K: int) -> bool:
@@ -75,20 +83,24 @@ def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[E
 
     Which of several copies or images known at one time counts is decided by the event time, then by every column that the source declares.
     """
+    return accepted_events(source, {*view.keys, *(c for f in view.outputs for c in (*f.columns, *f.aggregation.extra_columns))}, events)
+
+
+def accepted_events(source: Source, read: AbstractSet[str], events: Sequence[Row]) -> list[Event]:
+    """As `accepted`, where these columns are read."""
     own = {source.timestamp_field, source.known_at_field, source.id_field, source.changes}
     names = sorted(({name for row in events for name in row} if source.columns is None else source.columns) - own)
-    beside = {*view.keys, *(c for f in view.outputs for c in (*f.columns, *f.aggregation.extra_columns))} - {*names}
-    names += sorted(beside)  # such as the `until` of a queue, which need not be selected
+    names += sorted(read - {*names})  # such as the `until` of a queue, which need not be selected
     if source.changes is not None:
         idents = dict.fromkeys(row[str(source.id_field)] for row in events)
         return [v for i in idents for v in _versions(source, [row for row in events if row[str(source.id_field)] == i], names)]
-    read = [_event(source, row) for row in events if row[source.timestamp_field] is not None]
-    read = [event for event in read if event.known != math.inf]
+    timed = [_event(source, row) for row in events if row[source.timestamp_field] is not None]
+    timed = [event for event in timed if event.known != math.inf]
     if source.id_field is None:
-        return read
+        return timed
 
     kept: list[Event] = []
-    for event in sorted(read, key=lambda e: (e.known, [in_order(e.row[n]) for n in (source.timestamp_field, *names)])):
+    for event in sorted(timed, key=lambda e: (e.known, [in_order(e.row[n]) for n in (source.timestamp_field, *names)])):
         horizon = event.known - micros(source.id_horizon, "id_horizon")
         if not any(copy.ident == event.ident and copy.known > horizon for copy in kept):
             kept.append(event)
@@ -105,16 +117,16 @@ def _versions(source: Source, images: Sequence[Row], names: Sequence[str]) -> li
     held: Row | None = None
     since = -math.inf
     known = [(_instant(at, source), row) for row in images if (at := row[str(source.known_at_field)]) is not None]
-    for moment in sorted({at for at, _ in known}):
-        now = [row for at, row in known if at == moment]
+    for known_at in sorted({at for at, _ in known}):
+        now = [row for at, row in known if at == known_at]
         before = [says(row) for row in now if row[str(source.changes)]]
         after = [row for row in now if not row[str(source.changes)]]
         fresh = [row for row in after if says(row) not in before]
         holds = max(fresh or after, key=says) if after else None  # type: ignore[arg-type]
         if says(holds) != says(held):
             if held is not None:
-                versions.append(_event(source, held)._replace(known=since, gone=moment))
-            held, since = holds, moment
+                versions.append(_event(source, held)._replace(known=since, gone=known_at))
+            held, since = holds, known_at
     if held is not None:
         versions.append(_event(source, held)._replace(known=since))
     return [version for version in versions if not math.isnan(version.time)]
@@ -136,41 +148,66 @@ def agree(answer: Answer, value: Value | list[Value] | dict[Value, Value], *, sq
     return answer.value == value and isinstance(answer.value, bool) == isinstance(value, bool)
 
 
-def _row(
-    view: FeatureView, events: list[Event], row: Row, times: tuple[int, int] | None, source: Source, references: Mapping[str, Reference]
-) -> dict[str, Answer]:
-    if times is None:
-        return {f"{view.name}__{f.name}": Answer(_empty(f), "missing") for f in view.outputs}
-    wanted = [row[str(view.request_key(key))] for key in view.keys]
-    mine = [e for e in events if None not in wanted and [e.row[key] for key in view.keys] == wanted]
-    counted = {f.name: [e for e in mine if visible(e, f.window, *times)] for f in view.outputs}
-    request = Asked(*times, source, retained=any(counted.values()))
-    return {f"{view.name}__{f.name}": _feature(view, f, counted[f.name], request, references) for f in view.outputs}
+@dataclass(frozen=True)
+class NaiveFeatures:
+    """Features of the events of one key at a time. retained: the windows of the view; if none holds an event, all features are missing."""
+
+    keys: Sequence[str]
+    features: Sequence[Feature]
+    retained: Sequence[Window]
+    expires_after: int | None
+    source: Source
+    references: Mapping[str, Reference] = field(default_factory=lambda: REFERENCES)
+
+    def answers(self, events: Sequence[Event], key: Sequence[Value], times: tuple[int, int] | None) -> list[Answer]:
+        """The answer of each feature for one request, which is of a key and has T and K: None where nothing counts."""
+        if times is None:
+            return [Answer(_empty(f), "missing") for f in self.features]
+        mine = self._of(events, key)
+        retained = any(visible(e, window, *times) for e in mine for window in self.retained)
+        request = AskedRow(*times, self.source, retained=retained)
+        return [self._answer(f, counted(f, mine, *times), request) for f in self.features]
+
+    def known_at(self, events: Sequence[Event], key: Sequence[Value], times: tuple[int, int] | None) -> float:
+        """When the last event that any feature counts became known, -inf where none counts; for a queue it is K."""
+        latest = [-math.inf]
+        for f in self.features if times is not None else []:
+            assert times is not None
+            known = [e.known for e in counted(f, self._of(events, key), *times)]
+            if known:
+                latest.append(times[1] if f.aggregation.facts.queue else max(known))
+        return max(latest)
+
+    def _of(self, events: Sequence[Event], key: Sequence[Value]) -> list[Event]:
+        return [e for e in events if None not in key and [e.row[name] for name in self.keys] == list(key)]
+
+    def _answer(self, feature: Feature, events: list[Event], request: AskedRow) -> Answer:
+        if not events:
+            return Answer(_empty(feature), "empty" if request.retained else "missing")
+        if self.expires_after is not None and request.T - events[-1].time > self.expires_after:
+            return Answer(None, "expired")
+        reference = _within(self.references[feature.aggregation.function])
+        if feature.aggregation.secondary is not None:
+            return _map(feature, events, request, reference, feature.aggregation.secondary)
+        return reference(feature, events, _values(feature, events), request)
 
 
-def _feature(view: FeatureView, feature: Feature, events: list[Event], request: Asked, references: Mapping[str, Reference]) -> Answer:
-    aggregation = feature.aggregation
+def counted(feature: Feature, events: Sequence[Event], T: int, K: int) -> list[Event]:
+    """Those of one key's events that a feature counts, in their order."""
+    aggregation, kept = feature.aggregation, [e for e in events if visible(e, feature.window, T, K)]
     if aggregation.where is not None:
-        events = [e for e in events if e.row[aggregation.where] is True]
+        kept = [e for e in kept if e.row[aggregation.where] is True]
     if aggregation.skips_null:
-        events = [e for e in events if None not in [_value(e, c) for c in feature.columns]]
+        kept = [e for e in kept if None not in [_value(e, c) for c in feature.columns]]
     if aggregation.secondary is not None:
-        events = [e for e in events if e.row[aggregation.secondary.column] is not None]
-    events = sorted(events, key=lambda e: (e.time, in_order(e.ident), [in_order(_value(e, c)) for c in feature.columns]))
-    if not events:
-        return Answer(_empty(feature), "empty" if request.retained else "missing")
-    if view.expires_after is not None and request.T - events[-1].time > view.expires_after:
-        return Answer(None, "expired")
-    reference = _within(references[aggregation.function])
-    if aggregation.secondary is not None:
-        return _map(feature, events, request, reference, aggregation.secondary)
-    return reference(feature, events, _values(feature, events), request)
+        kept = [e for e in kept if e.row[aggregation.secondary.column] is not None]
+    return sorted(kept, key=lambda e: (e.time, in_order(e.ident), [in_order(_value(e, c)) for c in feature.columns]))
 
 
 def _within(reference: Reference) -> Reference:
     """The reference; a float that has left float64 is null, with the status overflow."""
 
-    def answer(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:
+    def answer(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:
         try:
             return reference(feature, events, values, request)
         except OverflowError:
@@ -179,7 +216,7 @@ def _within(reference: Reference) -> Reference:
     return answer
 
 
-def _map(feature: Feature, events: list[Event], request: Asked, reference: Reference, by: SecondaryKey) -> Answer:
+def _map(feature: Feature, events: list[Event], request: AskedRow, reference: Reference, by: SecondaryKey) -> Answer:
     """The reference's answer over the events of each category: those whose latest event, by (time, id, category), is latest."""
     groups: dict[Value, list[Event]] = {}
     for event in events:
@@ -218,10 +255,10 @@ def _instant(value: Value, source: Source) -> int:
     """A time of the source in microseconds; a date is the last microsecond of its day."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return end_of_day(value, str(source.timezone))
-    return as_micros(_moment(value))
+    return as_micros(_timestamp(value))
 
 
-def _moment(value: Value) -> datetime:
+def _timestamp(value: Value) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError(f"{value!r} is not a tz-aware moment")
     return value

@@ -13,13 +13,13 @@ _MICROSECOND = timedelta(microseconds=1)
 _DAY = 86_400_000_000
 
 
-def as_micros(moment: datetime) -> int:
+def as_micros(timestamp: datetime) -> int:
     """A tz-aware moment as microseconds since 1970 UTC.
 
     >>> as_micros(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
     1000000
     """
-    return (moment - EPOCH) // _MICROSECOND
+    return (timestamp - EPOCH) // _MICROSECOND
 
 
 def as_of(freshness: Freshness, t: int) -> tuple[int, int] | None:

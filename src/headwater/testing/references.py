@@ -40,7 +40,7 @@ class Event(NamedTuple):
     gone: float = math.inf
 
 
-class Asked(NamedTuple):
+class AskedRow(NamedTuple):
     """The two times of a request, the source's rules, and whether any event of the key is known within the view's windows."""
 
     T: int
@@ -50,7 +50,7 @@ class Asked(NamedTuple):
 
 
 Values = list[list[Value]]
-Reference = Callable[[Feature, list[Event], Values, Asked], Answer]
+Reference = Callable[[Feature, list[Event], Values, AskedRow], Answer]
 """(feature, the events that count in order and never none, the values of each of its columns, the request) -> the answer."""
 
 EMPTY: dict[str, Value | list[Value]] = {
@@ -74,11 +74,11 @@ def in_order(value: Value) -> tuple[int, Value]:
     return 1, as_micros(value) if isinstance(value, datetime) else value
 
 
-def _count(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001 (as below: one signature for all)
+def _count(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001 (as below: one signature for all)
     return Answer(len(events), "present")
 
 
-def _sum(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _sum(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     numbers = _numbers(values[0])
     total = sum(numbers)
     if all(isinstance(v, int) for v in values[0]):
@@ -86,13 +86,13 @@ def _sum(feature: Feature, events: list[Event], values: Values, request: Asked) 
     return Answer(float(total), "present", _size(sum(map(abs, numbers), Fraction(0))))
 
 
-def _mean(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _mean(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     numbers = _numbers(values[0])
     float(sum(numbers))  # OverflowError where the sum has left float64, though the mean has not
     return Answer(float(sum(numbers) / len(numbers)), "present", _size(sum(map(abs, numbers), Fraction(0)) / len(numbers)))
 
 
-def _std(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _std(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     numbers, ddof = _numbers(values[0]), int(dict(feature.aggregation.params)["ddof"])
     mean = sum(numbers) / len(numbers)
     squares = sum((x - mean) ** 2 for x in numbers)
@@ -103,7 +103,7 @@ def _std(feature: Feature, events: list[Event], values: Values, request: Asked) 
     return Answer(math.sqrt(variance), "present", _size(variance + mean**2))
 
 
-def _var(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _var(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     numbers, ddof = _numbers(values[0]), int(dict(feature.aggregation.params)["ddof"])
     mean = sum(numbers) / len(numbers)
     if len(numbers) <= ddof:
@@ -112,36 +112,36 @@ def _var(feature: Feature, events: list[Event], values: Values, request: Asked) 
     return Answer(float(variance), "present", _size(variance + mean**2))
 
 
-def _min(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _min(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(min(values[0], key=in_order), "present")
 
 
-def _max(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _max(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(max(values[0], key=in_order), "present")
 
 
-def _first(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _first(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(values[0][0], "present")
 
 
-def _last(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _last(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(values[0][-1], "present")
 
 
-def _latest(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _latest(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(values[feature.column][-1], "present")
 
 
-def _since_last(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _since_last(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     seconds = Fraction(request.T - int(events[-1].time), _SECOND)
     return Answer(float(seconds), "present", float(abs(seconds)) / 1e6)
 
 
-def _open_count(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _open_count(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(len(_open(events, values[0], request)), "present")
 
 
-def _open_age(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _open_age(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     ages = [Fraction(request.T - int(e.time), _SECOND) for e in _open(events, values[0], request)]
     if not ages:
         return Answer(None, "empty")
@@ -149,7 +149,7 @@ def _open_age(feature: Feature, events: list[Event], values: Values, request: As
     return Answer(float(mean), "present", float(mean))
 
 
-def _open(events: list[Event], until: list[Value], request: Asked) -> list[Event]:
+def _open(events: list[Event], until: list[Value], request: AskedRow) -> list[Event]:
     """Those that have not ended before T, or whose end was not known by K: it is known at `until` plus the source's delay."""
     still = []
     for event, end in zip(events, until, strict=True):
@@ -162,34 +162,34 @@ def _open(events: list[Event], until: list[Value], request: Asked) -> list[Event
     return still
 
 
-def _first_n(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _first_n(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     params = dict(feature.aggregation.params)
     listed = list(dict.fromkeys(values[0])) if params["distinct"] else values[0]
     return Answer(listed[: int(params["k"])], "present")
 
 
-def _last_n(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _last_n(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     params = dict(feature.aggregation.params)
     listed = values[0][::-1]
     listed = list(dict.fromkeys(listed)) if params["distinct"] else listed
     return Answer(listed[: int(params["k"])][::-1], "present")
 
 
-def _count_distinct(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _count_distinct(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(len(set(values[0])), "present")
 
 
-def _approx_percentile(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _approx_percentile(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     numbers, q = sorted(_numbers(values[0])), Fraction(str(dict(feature.aggregation.params)["q"]))
     value = next(x for rank, x in enumerate(numbers, 1) if rank >= q * len(numbers))
     return Answer(float(value), "present", float(abs(value)) / 128 * 1e9)  # a sketch: within 2^-7 of the value
 
 
-def _mode(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _mode(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(_frequent(values[0])[0], "present")
 
 
-def _top_k(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _top_k(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(_frequent(values[0])[: int(dict(feature.aggregation.params)["k"])], "present")
 
 
@@ -198,27 +198,27 @@ def _frequent(values: list[Value]) -> list[Value]:
     return sorted(counts, key=lambda value: (-counts[value], in_order(value)))
 
 
-def _collect_set(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _collect_set(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     return Answer(sorted(set(values[0]), key=in_order)[: int(dict(feature.aggregation.params)["max_size"])], "present")
 
 
-def _min_by(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _min_by(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     least = min(values[1], key=in_order)
     return Answer([value for value, by in zip(*values, strict=True) if by == least][-1], "present")
 
 
-def _max_by(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _max_by(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     greatest = max(values[1], key=in_order)
     return Answer([value for value, by in zip(*values, strict=True) if by == greatest][-1], "present")
 
 
-def _decayed_sum(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:
+def _decayed_sum(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:
     weights = _weights(feature, events, request.T)
     numbers = [x * Fraction(w) for x, w in zip(_numbers(values[0]), weights, strict=True)]
     return Answer(float(sum(numbers)), "present", _size(sum(map(abs, numbers))))
 
 
-def _decayed_mean(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _decayed_mean(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     weights = [Fraction(w) for w in _weights(feature, events, int(events[-1].time))]  # as of the last event: not all can vanish
     numbers = _numbers(values[0])
     total = sum((x * w for x, w in zip(numbers, weights, strict=True)), Fraction(0))
@@ -232,7 +232,7 @@ def _weights(feature: Feature, events: list[Event], T: int) -> list[float]:
     return [2.0 ** -((T - int(e.time)) / half_life) if (T - e.time) / half_life < 1074 else 0.0 for e in events]
 
 
-def _rate(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _rate(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     assert feature.window.length is not None
     seconds = Fraction(feature.window.length, _SECOND)
     numbers = _numbers(values[0]) if values else [Fraction(1)] * len(events)
@@ -240,12 +240,12 @@ def _rate(feature: Feature, events: list[Event], values: Values, request: Asked)
     return Answer(float(sum(numbers) / seconds), "present", _size(sum(map(abs, numbers), Fraction(0)) / seconds))
 
 
-def _fraction(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _fraction(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     share = Fraction(sum(value is True for value in values[0]), len(events))
     return Answer(float(share), "present", float(share))
 
 
-def _ratio(feature: Feature, events: list[Event], values: Values, request: Asked) -> Answer:  # noqa: ARG001
+def _ratio(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     above, below = (_numbers(column) for column in values)
     over = sum(below)
     float(sum(above)), float(over)  # as of mean

@@ -4,11 +4,11 @@
     def test_my_store(law, tmp_path):
         stores.LAWS[law](functools.partial(open_store, f"mine:{tmp_path}"), Random(0))
 
-`open_it` opens one store, which is empty at first and keeps what is written. It is called again and again, in other processes too, so
+`open_it` opens one store, which is empty at first and durable. It is called again and again, in other processes too, so
 it must be picklable; what it returned before is closed by then, in the same process. A law raises AssertionError.
 
-Keys of records (`spaces.RECORD`) are tried with values that look like records: those of a partitioned store make way only for such as are
-complete through more.
+Keys of records (`keyspace.RECORD`) are tried with values that look like records. Where each partition has a writer, a record is replaced
+only by one that is complete through the same commit or a later one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from typing import Any
 from headwater.errors import FencedError, StoreError
 from headwater.online_stores import Changes, OnlineStore
 from headwater.online_stores.backup import back_up, restore_into
-from headwater.online_stores.keyspace import FORMAT_KEY, OFFSET, RECORD, SEQUENCE, as_number, number
+from headwater.online_stores.keyspace import FORMAT_KEY, OFFSET, PROGRESS, RECORD, as_number, number
 from headwater.testing.processes import PATIENCE, Process
 
 Open = Callable[[], OnlineStore]
 Law = Callable[[Open, Random], None]
 
+_PLACE = PROGRESS + b"source\0p\0"
 _SPACES = (b"a", b"o", b"s\xff", b"v")
+COUNTER = b"mcounter"
 
 
 def record(through: int, text: bytes = b"") -> bytes:
@@ -68,6 +70,7 @@ def records_are_kept_too(make: Open, _: Random) -> None:
         assert dict(records) == {key: record(7, key) for key in keys[300:600]}
         assert len(list(store.scan(RECORD + b"*"))) == 300, "a prefix is not a pattern"
         assert len(list(store.scan(RECORD))) == 900
+        assert sorted(key for key, _ in store.scan(b"") if key != FORMAT_KEY) == sorted([*keys, OFFSET + b"p"])
         store.commit(dict.fromkeys(keys[:600]), {})
         assert sorted(key for key, _ in store.scan(RECORD)) == sorted(keys[600:])
 
@@ -132,7 +135,7 @@ def one_of_two_threads_wins(make: Open, _: Random) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert as_number(store.get([SEQUENCE])[0]) == sum(counts) == 100
+        assert as_number(store.get([COUNTER])[0]) == sum(counts) == 100
 
 
 def one_of_two_processes_wins(make: Open, _: Random) -> None:
@@ -140,7 +143,7 @@ def one_of_two_processes_wins(make: Open, _: Random) -> None:
     processes = [Process(_race, make, 25) for _ in range(3)]
     assert [process.answer() for process in processes] == [25] * 3
     with _opened(make) as store:
-        assert as_number(store.get([SEQUENCE])[0]) == 75
+        assert as_number(store.get([COUNTER])[0]) == 75
 
 
 def reopening_keeps_all(make: Open, _: Random) -> None:
@@ -188,18 +191,20 @@ def the_lease_has_one_holder(make: Open, _: Random) -> None:
 def killed_commits_are_whole(make: Open, random: Random, kills: int = 3) -> None:
     """After SIGKILL amid commits, the last one that is there is there as a whole, and none that was answered is missing."""
     with _opened(make) as store:
-        store.commit({b"o": number(0)}, {})
+        store.mend(_PLACE)
+        store.commit({_PLACE: number(0)}, {_PLACE: None})
     for _ in range(kills):
         writer = Process(_write_on, make)
         writer.wait()
         time.sleep(random.random() * 0.2)
         answered = writer.kill()
         with _opened(make) as store:
-            store.mend(b"o")
-            step = as_number(store.get([b"o"])[0])
+            store.mend(_PLACE)
+            step = as_number(store.get([_PLACE])[0])
             assert step >= answered, f"commit {answered} was answered, and the store is at {step}"
             assert {as_number(value) for _, value in store.scan(b"a")} <= {step}, "half of a commit"
-            assert {as_number(value[8:16]) for _, value in store.scan(RECORD)} <= {step}, "records of another commit"
+            records = [as_number(value[8:16]) for _, value in store.scan(RECORD)]
+            assert records == [step] * (40 if step else 0), "records of another commit, or not all"
 
 
 def a_backup_is_equal(make: Open, _: Random) -> None:
@@ -242,10 +247,10 @@ def many_keys_fit_in_a_commit(make: Open, _: Random) -> None:
 
 
 def records_never_go_back(make: Open, _: Random) -> None:
-    """In a partitioned store a record makes way only for one that is complete through as much or more, in any commit."""
+    """Where each partition has a writer, a record makes way only for one that is complete through as much or more, in any commit."""
     key = RECORD + b"k"
     with _opened(make) as store:
-        if not store.partitioned:
+        if store.capabilities.one_writer:
             return
         at = None
         for step, through in enumerate((5, 4, 5, 2**31, 2**32, 2**32 - 1, 2**53 + 1, 2**53, 2**62 + 1, 2**62, 0, -1)):
@@ -331,9 +336,9 @@ def _count_up(store: OnlineStore, times: int) -> int:
     """Add 1 to the sequence so many times, each from what it was when it was read."""
     commits = 0
     while commits < times:
-        (current,) = store.get([SEQUENCE])
+        (current,) = store.get([COUNTER])
         try:
-            store.commit({SEQUENCE: number(as_number(current) + 1)}, {SEQUENCE: current})
+            store.commit({COUNTER: number(as_number(current) + 1)}, {COUNTER: current})
         except FencedError:
             continue
         commits += 1
@@ -380,8 +385,8 @@ def _hold_lease(pipe: Any, make: Open) -> None:  # noqa: ANN401
 def _write_on(pipe: Any, make: Open) -> None:  # noqa: ANN401
     """Commits without end, each of 40 keys and 40 records; says which are made."""
     with _opened(make) as store:
-        store.mend(b"o")
-        for step in itertools.count(as_number(store.get([b"o"])[0]) + 1):
-            state = {b"a%d" % i: number(step) for i in range(40)} | {b"o": number(step)}
-            store.commit(state | {RECORD + b"%d" % i: record(step) for i in range(40)}, {b"o": number(step - 1)})
+        store.mend(_PLACE)
+        for step in itertools.count(as_number(store.get([_PLACE])[0]) + 1):
+            state = {b"a%d" % i: number(step) for i in range(40)} | {_PLACE: number(step)}
+            store.commit(state | {RECORD + b"%d" % i: record(step) for i in range(40)}, {_PLACE: number(step - 1)})
             pipe.send(step)

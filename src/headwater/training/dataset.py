@@ -6,8 +6,8 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,27 +15,26 @@ from polars.exceptions import PolarsError
 
 from headwater import clock, settings
 from headwater.connectors.table_fingerprint import contents
+from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level
-from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
 from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
-from headwater.definitions.timestamps import EPOCH, parse_timestamp
+from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.training.dataset_manifests import erasure_of, remember_manifest
-from headwater.training.feature_cache import Cache
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog
-from headwater.training.resources import Tick
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 from headwater.training.train import TrainingSet, training_set
 
 if TYPE_CHECKING:
     import polars as pl
 
 ENDINGS = (".parquet", ".csv")
-LOG = "served log"
+LOG = "serving log"
 _AS_SERVED = {"describe": "as it was served", "fingerprint": ""}
 _VERSION = 1
 
@@ -59,21 +58,20 @@ def manifest_path(path: Path) -> Path:
     return path.with_suffix(".manifest.json")
 
 
-def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two have a default)
+@moved_into("resources", Resources, "cache", "threads", "memory", tick="progress")
+@renamed("as_of", "until")
+def dataset(
     model: Model,
     output: str | Path,
     *,
     level: Level | None = None,
-    until: str | datetime | None = None,
-    cache: bool | Cache = True,
-    threads: int | None = None,
-    memory: Size | None = None,
-    tick: Tick | None = None,
+    as_of: str | datetime | None = None,
     from_log: str | Path | None = None,
+    resources: Resources | None = None,
 ) -> Dataset:
     """Write the model's training set, point-in-time correct, with a manifest next to it.
 
-    The manifest holds the fingerprints of the model's views, features and labels, the level, the time by which outcomes were known,
+    The manifest holds the fingerprints of the model's views, features and labels, the level, the latest known time of outcomes,
     a SHA-256 of every file that was read, how many events each source gave, rows left out by reason, versions, and a digest of the rows:
     `reproduce` makes them again from it.
 
@@ -81,14 +79,11 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
         model: whose labels and features to write.
         output: a file; its ending says the format, `.parquet` or `.csv`. It is replaced atomically, when all is written.
         level: how fresh the features are; as defined where None.
-        until: rows whose outcome was known by then; now where None.
-        cache: features that are unchanged since an earlier run are read back instead of computed: from headwater's own folder
-            (HEADWATER_HOME), from another `Cache`, or with False not at all.
-        threads: how many to use; the values do not depend on it.
-        memory: what the process may hold, such as "4GB" (see `get_historical_features`).
-        tick: called with a view's name, rows done and rows to do.
-        from_log: a folder with a served log: the rows that were served instead of those of the labels' table, with features and statuses as
-            they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
+        as_of: rows whose outcome was known by then; now where None.
+        from_log: a folder with a serving log: the rows that were served instead of those of the labels' table, with features and statuses
+            as they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
+        resources: what the call may use: threads, memory, progress, and the cache from which unchanged features are read back; headwater's
+            own unless it says otherwise.
 
     Raises:
         UsageError: another ending, or lists in a CSV file.
@@ -98,18 +93,19 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
     >>> import headwater as hw, tempfile
     >>> from headwater.testing.examples import churn
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     made = hw.dataset(churn(), f"{folder}/rows.parquet", until="2024-07-01T00:00+00:00", cache=False)
+    ...     made = hw.dataset(churn(), f"{folder}/rows.parquet", as_of="2024-07-01T00:00+00:00")
     ...     again = hw.reproduce(churn(), made.manifest_path, f"{folder}/again.parquet")
     >>> made.manifest["digest"] == again.manifest["digest"]
     True
     """
     path = _checked(settings.on_disk(output, "the output"))
-    limit = EPOCH + timedelta(microseconds=parse_timestamp(until or clock.now(), "until"))
-    kept = Cache.usual() if cache is True else cache or None
+    limit = clock.timestamp(parse_timestamp(as_of or clock.now(), "as_of"))
+    resources = _cached(resources)
     log = None if from_log is None else FromLog.of(from_log, model)
-    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, cache=kept, from_log=log)
-    if kept is not None:
-        kept.prune()
+    with resources.shown() as mine:
+        rows = training_set(model, level=level, as_of=limit, from_log=log, resources=mine)
+    if (cache := resources.feature_cache) is not None:
+        cache.prune()
     frame = rows.frame
     manifest = {
         "format": _VERSION,
@@ -131,15 +127,20 @@ def dataset(  # noqa: PLR0913 (each is a question that a user asks; all but two 
     return Dataset(path, manifest, rows)
 
 
+def _cached(resources: Resources | None) -> Resources:
+    """The resources with headwater's own cache unless they say otherwise."""
+    given = resources or DEFAULT_RESOURCES
+    return replace(given, cache=True) if given.cache is None else given
+
+
+@moved_into("resources", Resources, "threads", "memory", tick="progress")
 def reproduce(
     model: Model,
     manifest: str | Path,
     output: str | Path,
     *,
     level: Level | None = None,
-    threads: int | None = None,
-    memory: Size | None = None,
-    tick: Tick | None = None,
+    resources: Resources | None = None,
 ) -> Dataset:
     """Write the training set that a manifest describes once more, from the tables; nothing comes from a cache.
 
@@ -147,9 +148,7 @@ def reproduce(
         model, level: what the training set was made with.
         manifest: the manifest that `dataset` wrote next to it.
         output: a file, as in `dataset`.
-        threads: how many to use; the values do not depend on it.
-        memory: what the process may hold, such as "4GB" (see `get_historical_features`).
-        tick: called with a view's name, rows done and rows to do.
+        resources: what the call may use: threads, memory, progress.
 
     Raises:
         DataError: a definition or a table is not what it was, naming it; or the rows differ, in which case nothing is written.
@@ -166,7 +165,8 @@ def reproduce(
     changed = [*_changed_definitions(recorded, _definitions(model, level, log)), *_changed_tables(recorded, now)]
     if changed:
         raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
-    rows = training_set(model, level=level, until=str(recorded["until"]), threads=threads, memory=memory, tick=tick, from_log=log)
+    with replace(resources or DEFAULT_RESOURCES, cache=False).shown() as used:
+        rows = training_set(model, level=level, as_of=str(recorded["until"]), from_log=log, resources=used)
     frame = rows.frame
     if digest(frame) != recorded["digest"]:
         mine, theirs = library_versions(), recorded["versions"]
@@ -243,7 +243,7 @@ def _changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, obje
         then, now = recorded[kind], mine[kind]
         assert isinstance(then, dict)
         assert isinstance(now, dict)
-        differences += [f"the {word} {name!r} is defined otherwise" for name in then if name in now and now[name] != then[name]]
+        differences += [f"the {word} {name!r} is defined differently" for name in then if name in now and now[name] != then[name]]
         differences += [f"there is no {word} {name!r}; {nearest(name, now)}" for name in then if name not in now]
         if differences and kind == "views":
             return differences  # the service differs because they do
@@ -274,7 +274,7 @@ def _changed_tables(recorded: Mapping[str, object], mine: Mapping[str, object]) 
 
 def _checked(path: Path) -> Path:
     if path.suffix not in ENDINGS:
-        raise UsageError(f"the output {path}: {nearest(path.suffix, ENDINGS)}; the ending says the format")
+        raise UsageError(f"the output {path}: {nearest(path.suffix, ENDINGS)}; the ending determines the format")
     return path
 
 

@@ -23,11 +23,12 @@ from headwater.definitions.feature_view import Feature, FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.source import Source
-from headwater.engine.query import Request, reach_of
+from headwater.engine.query import AsOf, Engine, EngineRun, EventQuery, RequestSet, reach_of
 from headwater.errors import DataError, nearest
-from headwater.events.read_events import Notes, Reach, no_events, read_events
+from headwater.events.read_events import Notes, Reach
 from headwater.events.selection import KNOWN, selected, timestamp_micros
 from headwater.kernel.as_of import as_of, earliest
+from headwater.training.identity_map import IdentityMap
 from headwater.training.requests import Requests
 
 Frames = Callable[[FeatureService, Requests, "Tables", bool], pl.DataFrame]
@@ -49,30 +50,32 @@ class Tables:
 
     Args:
         frames: computes features, and gets the tables that it needs for them from this object in turn.
+        engine: reads the events.
         last, known: no row of the call counts an event of this time or a later one, or one known later; microseconds UTC.
         notes: where rows that are left out are counted.
     """
 
-    def __init__(self, frames: Frames, last: int, known: int, notes: Notes) -> None:
-        self._frames, self._last, self._known, self._notes = frames, last, known, notes
-        self._at: dict[tuple[int, int], Source] = {}
+    def __init__(self, frames: Frames, engine: Engine, last: int, known: int, notes: Notes) -> None:
+        self._frames, self._engine, self._last, self._known, self._notes = frames, engine, last, known, notes
+        self._at: IdentityMap[Level, IdentityMap[Source, Source]] = IdentityMap()
         self._same: dict[str, Source] = {}
-        self._reads: dict[int, _Read] = {}
-        self._enriched_sources: dict[int, Source] = {}
+        self._reads: IdentityMap[Source, _Read] = IdentityMap()
+        self._enriched_sources: IdentityMap[Source, Source] = IdentityMap()
 
     def at(self, level: Level, view: FeatureView) -> Source:
         """The source of a view at a level: one object for all views and levels that have the same."""
         if not level.known_after:
             return view.source
-        cache_key = id(level), id(view.source)
-        if cache_key not in self._at:
+
+        def source_at() -> Source:
             source = level.source(view)
-            self._at[cache_key] = source if source is view.source else self._same.setdefault(source.fingerprint, source)
-        return self._at[cache_key]
+            return source if source is view.source else self._same.setdefault(source.fingerprint, source)
+
+        return self._at.setdefault(level, IdentityMap).setdefault(view.source, source_at)
 
     def read(self, source: Source, names: Collection[str], first: int | None) -> None:
         """Note that these columns, and the columns that they are derived from, are read of events from the time `first` on."""
-        read = self._reads.setdefault(id(source), _Read())
+        read = self._reads.setdefault(source, _Read)
         earliest = None if None in (first, read.first) else min(first, read.first)  # type: ignore[type-var]
         if read.names.issuperset(names) and read.first == earliest:
             return
@@ -87,11 +90,10 @@ class Tables:
 
     def readable(self, source: Source) -> Source:
         """A source that the engine can read: a plain one is, an enriched one is over its table."""
-        if not isinstance(source.history, Enriched):
-            return source
-        if id(source) not in self._enriched_sources:
-            self._enriched_sources[id(source)] = self._enriched(source, source.history)
-        return self._enriched_sources[id(source)]
+        history = source.history
+        return (
+            self._enriched_sources.setdefault(source, lambda: self._enriched(source, history)) if isinstance(history, Enriched) else source
+        )
 
     def asking(self, source: Source) -> Requests:
         """The events of an enriched source as rows that ask for all of its features."""
@@ -102,7 +104,7 @@ class Tables:
         return self._events(self.readable(enriched.base), columns, start)[0]
 
     def _enriched(self, source: Source, enriched: Enriched) -> Source:
-        read, base = self._reads[id(source)], self.readable(enriched.base)
+        read, base = self._reads[source], self.readable(enriched.base)
         columns, service, start = _below(source, read)
         if base.history is None and start == NOTHING:
             return dataclasses.replace(source, history=None)
@@ -125,10 +127,8 @@ class Tables:
 
     def _events(self, base: Source, columns: Sequence[str], start: int | None) -> tuple[Requests, pl.Series | None]:
         """The events as rows that ask at their event time, and when they were known, where a column says."""
-        if start == NOTHING:
-            events = no_events(base, columns, [], pl.Schema(dict.fromkeys(columns, pl.Null())))
-        else:
-            events = read_events(base, columns, [], Reach(start, self._last, self._known), [], self._notes)
+        reach = None if start == NOTHING else Reach(start, self._last, self._known)
+        events = self._engine.events(EventQuery(base, columns, [], reach), EngineRun(self._notes))
         context = f"source {base.name!r}"
         t = events.select(timestamp_micros(base.timestamp_field, events.schema, base.timezone, context, days=True)).to_series()
         if t.null_count():  # only where windows go by when events are known
@@ -140,8 +140,7 @@ class Tables:
 
 def first_read(freshness: Freshness, requests: Requests, windows: Sequence[Window]) -> int | None:
     """The first event time that a row can count in these windows; None where that is any, NOTHING where it is none."""
-    T, K = as_of(freshness, requests.t)
-    reach = reach_of([Request(pl.DataFrame(), requests.t, T, K)], windows)
+    reach = reach_of([RequestSet(pl.DataFrame(), requests.t, (AsOf(*as_of(freshness, requests.t)),))], windows)
     return NOTHING if reach is None else reach.first
 
 

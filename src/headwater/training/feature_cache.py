@@ -16,14 +16,15 @@ from polars.exceptions import PolarsError
 
 from headwater import permissions, settings
 from headwater.connectors.table_fingerprint import state
-from headwater.definitions.base import canonical
+from headwater.definitions.definition import canonical
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.readable import Readable
-from headwater.engine.query import Query, Request, reach_of
+from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.events.read_events import Notes
 from headwater.training.frame_digest import digest
 
-Compute = Callable[[Query, Sequence[Request], Notes], list[list[pl.Series]]]
+Compute = Callable[[Query, Sequence[RequestSet], EngineRun], list[list[FeatureValues]]]
+"""As `Engine.features`."""
 
 _CODE = Path(__file__).resolve().parents[1]
 
@@ -48,7 +49,7 @@ class Cache(Readable):
         """The cache in headwater's own folder (HEADWATER_HOME)."""
         return Cache(settings.home() / "cache")
 
-    def answers(self, query: Query, requests: Sequence[Request], notes: Notes, compute: Compute) -> list[list[pl.Series]]:
+    def answers(self, query: Query, requests: Sequence[RequestSet], run: EngineRun, compute: Compute) -> list[list[FeatureValues]]:
         """What `compute` gives for the query and the requests; only what the folder lacks is computed.
 
         A table by URL is not cached: there is no way to detect changes.
@@ -56,26 +57,32 @@ class Cache(Readable):
         Where events can be late, the order in which they are added up depends on all that is read: then it is all or nothing.
         """
         if query.source.table.is_remote:  # whether it has changed would take as long to say as to compute
-            return compute(query, requests, notes)
+            return compute(query, requests, run)
         permissions.own_if_there(self.folder)
         files, reach = self._files(query, requests)
-        columns_of = [[_read(path, f.name) for path, f in zip(row, query.features, strict=True)] for row in files]
-        lacking = [any(row[i] is None for row in columns_of) for i in range(len(query.features))]
-        counts_file = self.folder / f"{files[0][0].parent.name}-{reach}.json"
-        if not any(lacking) and _restore_counts(counts_file, notes):
-            return columns_of  # type: ignore[return-value]  # none lacks
-        late = query.source.known_at_field is not None
-        missing = [i for i, lacks in enumerate(lacking) if lacks or late] or [0]
-        mine = Notes()
-        computed = compute(replace(query, features=[query.features[i] for i in missing], also=query.columns), requests, mine)
-        for row, paths, columns in zip(columns_of, files, computed, strict=True):
-            for i, series in zip(missing, columns, strict=True):
-                row[i] = series
-                _write(paths[i], series.to_frame().write_parquet)
-        text = json.dumps({"left_out": dict(mine.left_out), "events": dict(mine.events)})
-        _write(counts_file, partial(_write_text, text))
-        _restore_counts(counts_file, notes)
-        return columns_of  # type: ignore[return-value]  # what lacked was made
+        kept = {position: [_read(path, f.name) for path, f in zip(row, query.features, strict=True)] for position, row in files.items()}
+        lacking = [any(columns[i] is None for columns in kept.values()) for i in range(len(query.features))]
+        counts_file = self.folder / f"{files[0, 0][0].parent.name}-{reach}.json"
+        if any(lacking) or not _restore_counts(counts_file, run.notes):
+            late = query.source.known_at_field is not None
+            missing = [i for i, lacks in enumerate(lacking) if lacks or late] or [0]
+            mine = replace(run, notes=Notes())
+            lesser = replace(query, features=[query.features[i] for i in missing], also=query.columns)
+            computed = compute(lesser, requests, mine)
+            for (r, time), columns in kept.items():
+                for i, series in zip(missing, computed[r][time].values, strict=True):
+                    columns[i] = series
+                    _write(files[r, time][i], series.to_frame().write_parquet)
+            text = json.dumps({"left_out": dict(mine.notes.left_out), "events": dict(mine.notes.events)})
+            _write(counts_file, partial(_write_text, text))
+            _restore_counts(counts_file, run.notes)
+        columns_of = {
+            position: [series for series in columns if series is not None] for position, columns in kept.items()
+        }  # none lacks now
+        return [
+            [FeatureValues(pl.DataFrame(columns_of[r, time])) for time in range(len(request_set.as_of))]
+            for r, request_set in enumerate(requests)
+        ]
 
     def prune(self) -> None:
         """Delete the files that were not used for longest, until the rest take no more than `limit` bytes."""
@@ -90,8 +97,8 @@ class Cache(Readable):
         """Delete every file."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _files(self, query: Query, requests: Sequence[Request]) -> tuple[list[list[Path]], str]:
-        """A file for each feature of each set of requests; and a hash of which events any of them reaches."""
+    def _files(self, query: Query, requests: Sequence[RequestSet]) -> tuple[dict[tuple[int, int], list[Path]], str]:
+        """A file for each feature, by the indices of a request set and of its freshness; and a hash of the events within reach."""
         source = query.source
         reach = reach_of(requests, query.windows)
         far = None if reach is None else [reach.first, reach.last, reach.known]
@@ -104,12 +111,13 @@ class Cache(Readable):
             query.expires_after,
             far if source.known_at_field is not None else None,
         ]
-        rows: list[list[Path]] = []
-        for request in requests:
-            request_digest = digest(request.keys.with_columns(pl.Series("__T", request.T), pl.Series("__K", request.K)))
-            folder = self.folder / _hash([about, request_digest])
-            rows.append([folder / f"{_hash(_meaning(f))}.parquet" for f in query.features])
-        return rows, _hash(far)
+        files: dict[tuple[int, int], list[Path]] = {}
+        for r, request_set in enumerate(requests):
+            for time, as_of in enumerate(request_set.as_of):
+                request_digest = digest(request_set.keys.with_columns(pl.Series("__T", as_of.T), pl.Series("__K", as_of.K)))
+                folder = self.folder / _hash([about, request_digest])
+                files[r, time] = [folder / f"{_hash(_meaning(f))}.parquet" for f in query.features]
+        return files, _hash(far)
 
 
 def _meaning(feature: Feature) -> object:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -14,17 +13,16 @@ from headwater.definitions.durations import Window
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.level import Level
-from headwater.definitions.memory_sizes import in_bytes
 from headwater.definitions.source import Source
-from headwater.engine.local.spill import compute
-from headwater.engine.query import Query, Request
+from headwater.engine.engines import open_engine
+from headwater.engine.query import AsOf, EngineRun, Query, RequestSet
 from headwater.errors import DataError, UsageError, listed, nearest
 from headwater.events.read_events import Notes
 from headwater.events.selection import KNOWN
 from headwater.events.statuses import status_name, status_series
-from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.training.enrichment import NOTHING, Tables, first_read
+from headwater.training.identity_map import IdentityMap
 from headwater.training.request_features import request_feature, request_field, third_party
 from headwater.training.requests import Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
@@ -82,7 +80,7 @@ def tables(last: int, known: int, notes: Notes, resources: Resources = DEFAULT_R
     def frames(service: FeatureService, events: Requests, mine: Tables, known: bool) -> pl.DataFrame:  # noqa: FBT001 (as Frames says)
         return _frames(service, events, {"": Level()}, _Call(mine, notes, resources, known=known))[""]
 
-    return Tables(frames, last, known, notes)
+    return Tables(frames, open_engine(resources.engine), last, known, notes)
 
 
 @dataclass(frozen=True)
@@ -136,29 +134,10 @@ def _status(feature: pl.Series, values: Mapping[str, pl.Series]) -> pl.Series:
 def check_request(service: FeatureService, columns: Sequence[str]) -> None:
     """Refuse rows that lack a column, naming who needs it."""
     if not columns and service.needed_by():
-        raise DataError(f"the rows are none, and have no columns; features of {service.name!r} need: {listed(service.needed_by())}")
+        raise DataError(f"rows is empty and has no columns; features of {service.name!r} need: {listed(service.needed_by())}")
     for column, who in service.needed_by().items():
         if column not in columns:
             raise DataError(f"the rows have no column {column!r}, which {', '.join(who)} needs; {nearest(column, columns)}")
-
-
-def check_mappings(service: FeatureService, rows: Sequence[Mapping[str, object]]) -> None:
-    """Refuse rows with a field that nothing reads, or that others lack, as the service does over HTTP.
-
-    Raises:
-        DataError: there is such a row.
-    """
-    known = {*service.needed_by(), *(name for http in service.http_features for name in http.feature_names)}
-    for row_number, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise DataError(f"row {row_number} is {type(row).__name__}; give each row as a mapping from names to values, or give a frame")
-        for name in row:
-            if name not in known:
-                raise DataError(
-                    f"row {row_number}: there is a field {name!r}, which {service.name!r} does not read; {nearest(name, known)}"
-                )
-        for name in rows[0].keys() ^ row.keys():
-            raise DataError(f"row {row_number} and row 0 have different fields: only one has {name!r}; give it in all rows, or in none")
 
 
 @dataclass(frozen=True)
@@ -172,62 +151,73 @@ class _FeatureRun:
 
     def compute(self, views: Sequence[FeatureView], features: Sequence[Feature]) -> None:
         """Compute `features` for views of one source and one set of keys (a view and its aliases), at all levels."""
-        frames: dict[object, pl.DataFrame] = {}
-        times: dict[str, tuple[I64, I64]] = {}
-        by_source: dict[int, tuple[Source, dict[tuple[int, str], tuple[Request, list[tuple[str, str]]]]]] = {}
-        for view in views:
-            for name, level in self.levels.items():
-                keys = self._keys(view, name, frames)
-                freshness, source = level.freshness(view), self.call.tables.at(level, view)
-                if freshness.fingerprint not in times:
-                    times[freshness.fingerprint] = as_of(freshness, self.requests.t)
-                _, by_request = by_source.setdefault(id(source), (source, {}))
-                request = Request(keys, self.requests.t, *times[freshness.fingerprint])
-                by_request.setdefault((id(keys), freshness.fingerprint), (request, []))[1].append((view.name, name))
-        windows = retained(views[0]) if self.call.statuses else ()
-        for source, by_request in by_source.values():
+        times: dict[str, AsOf] = {}
+        asked: IdentityMap[Source, dict[_KeyColumns, _AskingViews]] = IdentityMap()
+        for view, (name, level) in itertools.product(views, self.levels.items()):
+            freshness, key_columns = level.freshness(view), self._key_columns(view, name)
+            if freshness.fingerprint not in times:
+                times[freshness.fingerprint] = AsOf(*as_of(freshness, self.requests.t))
+            by_keys = asked.setdefault(self.call.tables.at(level, view), dict)
+            if key_columns not in by_keys:
+                by_keys[key_columns] = _AskingViews(self._keys(view, name))
+            by_keys[key_columns].at.setdefault(freshness.fingerprint, []).append((view.name, name))
+        first = views[0]
+        windows = retained(first) if self.call.statuses else ()
+        for source, by_keys in asked:
             readable = self.call.tables.readable(source)
-            view = views[0]
-            query = Query(readable, view.keys, features, view.expires_after, retained=windows, known=self.call.known)
-            self._run(query, list(by_request.values()))
+            query = Query(readable, first.keys, features, first.expires_after, retained=windows, known=self.call.known)
+            self._run(query, list(by_keys.values()), times)
 
-    def _run(self, query: Query, runs: Sequence[tuple[Request, list[tuple[str, str]]]]) -> None:
+    def _run(self, query: Query, asking: Sequence[_AskingViews], times: Mapping[str, AsOf]) -> None:
         resources = self.call.resources
-        views = ", ".join(dict.fromkeys(v for _, to in runs for v, _ in to))
-        total, done = len(self.requests.t) * len(runs), 0
+        requests = [RequestSet(each.keys, self.requests.t, tuple(times[freshness] for freshness in each.at)) for each in asking]
+        views = ", ".join(dict.fromkeys(view for each in asking for to in each.at.values() for view, _ in to))
+        total, done = len(self.requests.t) * sum(len(r.as_of) for r in requests), 0
 
-        def tick(rows: int) -> None:
+        def on_progress(rows: int) -> None:
             nonlocal done
             done += rows
-            if resources.tick is not None:
-                resources.tick(views, done, total)
+            resources.say(views, done, total)
 
         def reading(rows: int, of: int) -> None:
-            if resources.tick is not None:
-                resources.tick(f"reading {query.source.name}", rows, of)
+            resources.say(f"reading {query.source.name}", rows, of)
 
-        memory = None if resources.memory is None else in_bytes(resources.memory, "memory")
-        run = partial(compute, memory=memory, threads=resources.threads, tick=tick, reading=reading)
-        requests = [request for request, _ in runs]
-        kept = None if query.retained or query.known else resources.cache  # the cache holds values only, no statuses
-        columns = run(query, requests, self.call.notes) if kept is None else kept.answers(query, requests, self.call.notes, run)
-        for (_, to), series in zip(runs, columns, strict=True):
-            for view, level in to:
-                self.values_by_level[level] |= {f"{view}__{s.name}": s for s in series}
+        run = EngineRun(self.call.notes, resources.threads, resources.bytes, on_progress, reading)
+        kept = None if query.retained or query.known else resources.feature_cache  # the cache holds values only, no statuses
+        compute = open_engine(resources.engine).features
+        answers = compute(query, requests, run) if kept is None else kept.answers(query, requests, run, compute)
+        for each, by_time in zip(asking, answers, strict=True):
+            for to, computed in zip(each.at.values(), by_time, strict=True):
+                for view, level in to:
+                    values = self.values_by_level[level]
+                    values |= {f"{view}__{s.name}": s for s in computed.values}
+                    values |= {status_name(f"{view}__{s.name}"): s for s in computed.statuses}
+                    if computed.known_at is not None:
+                        values[f"{view}__{KNOWN}"] = pl.Series(computed.known_at)
 
-    def _keys(self, view: FeatureView, level: str, frames: dict[object, pl.DataFrame]) -> pl.DataFrame:
-        """The view's keys of each row; one frame for all levels where no key is a feature."""
+    def _key_columns(self, view: FeatureView, level: str) -> _KeyColumns:
+        """The columns that fill the view's keys; equal at all levels where no key is a feature."""
         filled = [view.request_key(key) for key in view.keys]
         by_level = any(isinstance(f, FeatureRef) for f in filled)
-        frame_key = (tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None)
-        if frame_key not in frames:
-            values = self.values_by_level[level]
-            columns = [
-                (self.requests.frame[f] if isinstance(f, str) else values[f.name]).alias(key)
-                for key, f in zip(view.keys, filled, strict=True)
-            ]
-            frames[frame_key] = pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)})
-        return frames[frame_key]
+        return tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None
+
+    def _keys(self, view: FeatureView, level: str) -> pl.DataFrame:
+        """The view's keys of each row."""
+        values = self.values_by_level[level]
+        filled = [(key, view.request_key(key)) for key in view.keys]
+        columns = [(self.requests.frame[f] if isinstance(f, str) else values[f.name]).alias(key) for key, f in filled]
+        return pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)})
+
+
+_KeyColumns = tuple[tuple[str, ...], str | None]
+
+
+@dataclass
+class _AskingViews:
+    """Views and levels that ask with the same keys: by the fingerprint of their freshness, (view, level) pairs that get its values."""
+
+    keys: pl.DataFrame
+    at: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
 
 def _ready(view: FeatureView, values_by_level: Mapping[str, Mapping[str, pl.Series]]) -> bool:

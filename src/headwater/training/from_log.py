@@ -1,11 +1,11 @@
-"""Training rows that are what was served: features, statuses and times of the served log, with the outcomes that were posted."""
+"""Training rows that are what was served: features, statuses and times of the serving log, with the outcomes that were posted."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from headwater import settings
 from headwater.connectors.table_fingerprint import digests
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.level import Level
-from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
@@ -24,18 +23,22 @@ from headwater.events.statuses import status_name
 from headwater.kernel.arrays import I64
 from headwater.logs.outcome_journal import OUTCOMES, Outcomes, outcomes, rolled
 from headwater.logs.outcome_rows import KNOWN_AT, OUTCOME, OWN, SEQUENCE, TIMESTAMP
+from headwater.logs.segment_writer import OPEN
+from headwater.logs.serving_log_conversion import convert
 from headwater.logs.serving_log_files import SERVED, read, segments
 from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, ROW, VERSION, VIEWS
 from headwater.training.label_rows import observed
 from headwater.training.requests import Requests
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
+_CONVERSION = 10.0  # seconds to wait for another conversion, and for processes to close their segments
 NO_OUTCOME = "no outcome known by then"
-TOO_LATE = "asked after its outcome was known"
+TOO_LATE = "requested after its outcome was known"
 
 
 @dataclass(frozen=True)
 class FromLog:
-    """Which files of a folder training rows are made of: segments of the served log, and files of outcomes."""
+    """Which files of a folder training rows are made of: segments of the serving log, and files of outcomes."""
 
     folder: Path
     served: Sequence[Path]
@@ -43,21 +46,28 @@ class FromLog:
 
     @staticmethod
     def of(folder: str | Path | None, model: Model) -> FromLog:
-        """All that is there now of a model: its predictions, or where it has none what its service served. The journal is rolled first.
+        """All that is there now of a model: its predictions, or where it has none what its service served.
+
+        The journal is rolled first, and segments of the serving log are converted: both are files that stay as they are. What a segment
+        gets while its process cannot close it, since its disk is stuck, is left out.
 
         Raises:
             DataError: nothing was served, or no outcome was posted.
         """
         home = settings.home() if folder is None else Path(folder)
+        left: list[Path] = []
+        with suppress(OSError):  # segments are read as they are from a folder that cannot be written
+            left = convert(home, wait=_CONVERSION, close=True)
         try:
             files = segments(home, model=model.name)
         except DataError:
             files = segments(home, service=model.features.name)
+        files = [path for path in files if path.suffix != OPEN and path not in left]
         if isinstance(model.labels.label, Outcome):
             return FromLog(home, files, ())
         mine = home / OUTCOMES / model.labels.name
         if not mine.is_dir():
-            outcomes(home, model.labels)  # raises an error that names what is missing
+            outcomes(home, model.labels)  # raises an error that names the missing folder
         with closing(Outcomes(home, model.labels)) as posted:
             while posted.roll() is not None:
                 pass
@@ -88,10 +98,10 @@ class Logged:
     versions: Mapping[str, int]
 
 
-def logged(model: Model, files: FromLog, until: int, level: Level | None = None, memory: Size | None = None) -> Logged:
+def logged(model: Model, files: FromLog, until: int, level: Level | None = None, resources: Resources = DEFAULT_RESOURCES) -> Logged:
     """The rows that were served for a model and whose outcome was known by `until` (microseconds), as they were served.
 
-    `level`: only those whose views were kept as they are at this level; None is all, whatever they were served at.
+    `level`: only rows whose views were as fresh as at this level; None takes all rows.
 
     The frame has the request's columns, `headwater_request`, `headwater_row`, `headwater_version`, `headwater_level`, and the features with
     their statuses; rows that were served without one of today's features are left out, and counted by version and missing feature.
@@ -103,7 +113,7 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
     left_out: Counter[str] = Counter()
     rows = _complete(model, every if level is None else _at(level, model, every, left_out), left_out).sort(AT, REQUEST, ROW)
     if isinstance(model.labels.label, Outcome):
-        rows, label, known = _from_events(model, rows, memory)
+        rows, label, known = _from_events(model, rows, resources)
     else:
         rows, label, known = _from_outcomes(model.labels, rows, outcomes(files.folder, model.labels, files=files.outcomes), until, left_out)
     if not model.task_type.classes:
@@ -152,11 +162,11 @@ def _complete(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.Da
     return rows.filter(lacking["of"].list.len() == 0)
 
 
-def _from_events(model: Model, rows: pl.DataFrame, memory: Size | None) -> tuple[pl.DataFrame, pl.Series, I64]:
+def _from_events(model: Model, rows: pl.DataFrame, resources: Resources) -> tuple[pl.DataFrame, pl.Series, I64]:
     """The outcome that the events after each request make, and when it is known."""
     t = rows[AT].dt.epoch("us").to_numpy()
     assert model.labels.maturity is not None
-    label = observed(model.labels, Requests(rows, t), memory, strings=model.task_type.classes)
+    label = observed(model.labels, Requests(rows, t), resources, strings=model.task_type.classes)
     return rows, label, t + model.labels.maturity
 
 

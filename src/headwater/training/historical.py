@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from headwater.definitions.base import HeadwaterWarning, NoEventsWarning, RowsLeftOutWarning, stack_level
+from headwater.definitions.definition import stack_level
+from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
-from headwater.definitions.memory_sizes import Size
 from headwater.definitions.timestamps import timestamp_text
-from headwater.errors import DataError
+from headwater.errors import DataError, HeadwaterWarning, NoEventsWarning, RowsLeftOutWarning
 from headwater.events.read_events import Notes
 from headwater.events.statuses import status_name
 from headwater.training.feature_frames import as_service, feature_frames
 from headwater.training.label_rows import read_labels
 from headwater.training.requests import Requests, read_rows
-from headwater.training.resources import Resources
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike
 
 
+@moved_into("resources", Resources, "threads", "memory")
 def get_historical_features(
     features: FeatureService | Member | Sequence[Member],
     rows: TableLike | Labels,
@@ -35,8 +36,7 @@ def get_historical_features(
     level: Level | None = None,
     timezone: str | None = None,
     statuses: bool = False,
-    threads: int | None = None,
-    memory: Size | None = None,
+    resources: Resources | None = None,
 ) -> pl.DataFrame:
     """The rows with every feature as of each row's own time: one row out for each row in, in order.
 
@@ -50,9 +50,7 @@ def get_historical_features(
         statuses: add the status of each feature's value, in a column `<feature>__status`: present, empty (no event of the window
             counts), missing (no event of the key in any window of the view), expired (older than the view's ttl), fallback, or
             overflow (a sum left int64, or a float float64).
-        threads: how many to use; the values do not depend on it.
-        memory: what the process may hold, such as "4GB": where the history does not fit next to the rows, it is processed
-            in buckets of keys on disk, under headwater's home. A run that was stopped goes on where it was. None: all in memory.
+        resources: what the call may use: threads, memory, a cache, progress.
 
     Features of a third party without `history=` are left out, with a warning that names them.
 
@@ -84,17 +82,19 @@ def get_historical_features(
     service = requested.in_training
     if service is not requested:
         warnings.warn(
-            f"not in training, since a third party without history= says them: {', '.join(requested.not_in_training)}",
+            f"not in training, because they come from a third party without history=: {', '.join(requested.not_in_training)}",
             HeadwaterWarning,
             stacklevel=2,
         )
-    requests = read_labels(rows, memory, strings=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    resources = resources or DEFAULT_RESOURCES
+    requests = read_labels(rows, resources, strings=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
     names = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
     clash = sorted(names & set(requests.frame.columns) - {f.name for f in service.request_fields})
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
     notes = Notes(Counter(requests.left_out))
-    values = feature_frames(service, requests, {"": level or Level()}, notes, Resources(threads, memory), statuses=statuses)[""]
+    with resources.shown() as mine:
+        values = feature_frames(service, requests, {"": level or Level()}, notes, mine, statuses=statuses)[""]
     if notes.unusable:
         reasons = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
         warnings.warn(RowsLeftOutWarning(f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out), stacklevel=2)
@@ -114,6 +114,6 @@ def _warn_empty(requests: Requests, notes: Notes) -> None:
         times = " to ".join(timestamp_text(int(t)) for t in dict.fromkeys((requests.t.min(), requests.t.max())))
         message = (
             f"no event of source {', '.join(map(repr, empty))} is known before any of the {len(requests.t):,} rows within a window, so its features "
-            f"are empty. The rows ask at {times}: compare their times and keys with those of the events"
+            f"are empty. The request times are {times}: compare their times and keys with those of the events"
         )
         warnings.warn(NoEventsWarning(message), stacklevel=stack_level())

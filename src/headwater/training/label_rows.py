@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from headwater.definitions.feature_view import Feature
 from headwater.definitions.labels import Labels, Outcome
-from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.definitions.source import Source
-from headwater.engine.local.spill import compute
-from headwater.engine.query import Query, Request, reach_of
+from headwater.engine.engines import open_engine
+from headwater.engine.query import AsOf, EngineRun, Query, RequestSet, reach_of
 from headwater.errors import DataError
 from headwater.events.read_events import Notes
 from headwater.events.selection import collect, column, selected, timestamp_micros
+from headwater.training.feature_frames import tables
 from headwater.training.requests import ASKED_AT, Requests
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 LABEL = "__label"
 
@@ -30,10 +32,11 @@ _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 _OR_TEXT = ", or of a multiclass task a text"
 
 
-def read_labels(labels: Labels, memory: Size | None = None, *, strings: bool = False) -> Requests:
+def read_labels(labels: Labels, resources: Resources = DEFAULT_RESOURCES, *, strings: bool = False) -> Requests:
     """The labelled requests; rows without a time, an outcome or a time at which it was known are left out and counted.
 
-    `memory` is for the history that an `outcome(...)` reads. `strings`: the outcome may be a string, as the classes of a multiclass task.
+    `resources` are for the history that an `outcome(...)` reads. `strings`: the outcome may be a string, as the classes of a multiclass
+    task.
 
     Raises:
         DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
@@ -76,7 +79,7 @@ def read_labels(labels: Labels, memory: Size | None = None, *, strings: bool = F
     requests = Requests(
         frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
     )
-    label = frame[LABEL] if LABEL in frame.columns else observed(labels, requests, memory, strings=strings)
+    label = frame[LABEL] if LABEL in frame.columns else observed(labels, requests, resources, strings=strings)
     return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
 
 
@@ -119,7 +122,7 @@ def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], context: s
     return frame
 
 
-def observed(labels: Labels, requests: Requests, memory: Size | None, *, strings: bool) -> pl.Series:
+def observed(labels: Labels, requests: Requests, resources: Resources, *, strings: bool) -> pl.Series:
     """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon."""
     outcome = labels.label
     assert isinstance(outcome, Outcome)
@@ -128,10 +131,11 @@ def observed(labels: Labels, requests: Requests, memory: Size | None, *, strings
     feature = Feature(labels.label_name, each, each.columns[:1] if each.each else each.columns, outcome.window)
     for name in outcome.keys:
         column(name, requests.frame.schema, f"labels {labels.name!r}: outcome")
-    ask = Request(requests.frame.select(outcome.keys), requests.t, end, end + outcome.source.delay)
-    limit, notes = None if memory is None else in_bytes(memory, "memory"), Notes()
-    series = compute(Query(_readable(outcome, feature, ask), outcome.keys, [feature]), [ask], notes, memory=limit)[0][0]
-    requests.left_out.update(notes.left_out)
+    ask = RequestSet(requests.frame.select(outcome.keys), requests.t, (AsOf(end, end + outcome.source.delay),))
+    run = EngineRun(threads=resources.threads, memory=resources.bytes)
+    query = Query(_readable(outcome, feature, ask, resources), outcome.keys, [feature])
+    series = open_engine(resources.engine).features(query, [ask], run)[0][0].values[feature.name]
+    requests.left_out.update(run.notes.left_out)
     if strings and series.dtype in _TEXTS:
         return series.cast(pl.String)
     if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
@@ -143,14 +147,12 @@ def observed(labels: Labels, requests: Requests, memory: Size | None, *, strings
     return series.cast(pl.Float64)
 
 
-def _readable(outcome: Outcome, feature: Feature, ask: Request) -> Source:
+def _readable(outcome: Outcome, feature: Feature, ask: RequestSet, resources: Resources) -> Source:
     """The outcome's source; where its events are enriched, over a table of them."""
-    from headwater.training.feature_frames import tables  # its features are made there, of rows that are read here
-
     reach = reach_of([ask], [outcome.window])
     if reach is None:
         return outcome.source
-    enriched = tables(reach.last, reach.known, Notes())
+    enriched = tables(reach.last, reach.known, Notes(), replace(resources, progress=False, cache=None))
     enriched.read(outcome.source, {*outcome.keys, *feature.reads}, reach.first)
     return enriched.readable(outcome.source)
 

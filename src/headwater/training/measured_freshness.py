@@ -25,12 +25,12 @@ _SEQUENCE = "__sequence"
 
 
 def ages(log: str | Path | pl.LazyFrame | pl.DataFrame, *, absent: Sequence[str] = ("fallback",)) -> pl.DataFrame:
-    """How old each view's values were in each request of a served log: a table that `measured_level` takes.
+    """How old each view's values were in each request of a serving log: a table that `measured_level` takes.
 
     Columns: request, row, at (when it asked), view, age (t - K) and cut (t - T), durations; both null where the values were not there.
 
     Args:
-        log: the folder of a served log, or what `served` gave.
+        log: the folder of a serving log, or what `served` gave.
         absent: where all of a view's features have one of these statuses, its values count as not there. A status "missing" is the same
             offline (no event of the key was known), so it is excluded here unless the store evicts.
 
@@ -52,11 +52,11 @@ def ages(log: str | Path | pl.LazyFrame | pl.DataFrame, *, absent: Sequence[str]
                 pl.col(ROW).alias("row"),
                 pl.col(AT).alias("at"),
                 pl.lit(view).alias("view"),
-                *(pl.when(there).then(_positive(pl.col(AT) - moment)).alias(name) for name, moment in (("age", K), ("cut", T))),
+                *(pl.when(there).then(_positive(pl.col(AT) - timestamp)).alias(name) for name, timestamp in (("age", K), ("cut", T))),
             )
         )
     if not frames:
-        raise DataError("the served log has no view in it: no feature of a view was served; give a log of requests that read some")
+        raise DataError("the serving log has no features of a view; give a log of requests that read some")
     return pl.concat(frames).sort("at", "request", "row", "view").collect()
 
 
@@ -68,13 +68,13 @@ def measured_level(
     seed: int = 0,
     most: int = 10_000,
 ) -> Level:
-    """A level at which each view is as old as it was in a served log: `measured(ages)` for each, drawn a whole request at a time.
+    """A level at which each view is as old as it was in a serving log: `measured(ages)` for each, drawn a whole request at a time.
 
     So views that were late together are late together in the backtest too. Views that are not in the log stay as they are defined.
 
     Args:
         model: whose views; of a folder, what was served for it is read.
-        log: the folder of a served log, what `served` or `ages` gave, or any table of ages: columns view and age (a duration, or seconds;
+        log: the folder of a serving log, what `served` or `ages` gave, or any table of ages: columns view and age (a duration, or seconds;
             null or infinite where the value was not there), and perhaps cut, at, and request, which says whose ages belong together.
         level: of a folder, what was served at the level of that name; None is as each view defines.
         seed: of the draw.

@@ -15,7 +15,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
-from headwater.definitions.precomputed_members import made_ahead, members_ahead, views_ahead
+from headwater.definitions.precomputed_members import precomputable, precomputed_members, precomputed_views
 from headwater.errors import UsageError, nearest
 from headwater.events.read_events import Notes
 from headwater.kernel.arrays import I64, Bool
@@ -50,57 +50,59 @@ def reading(model: Model, level: Level, t: I64) -> tuple[Sequence[FeatureView], 
     job publishes its scores `delay` after the cut, and until then can wait for features of the same cut to be published:
     batch features whose delay is no longer than its own are those of the cut itself, not of the one before.
     """
-    scoring = level.scoring(model)
-    if scoring is None:
+    precomputed = level.precomputed(model)
+    if precomputed is None:
         return model.features.views_in_history, level, t
-    views = views_ahead(model, scoring)
-    T, K = as_of(scoring.freshness, t)
-    fresh = {v: _by_the_cut(level.freshness(v), scoring.freshness) for v in views}
+    views = precomputed_views(model, precomputed)
+    T, K = as_of(precomputed.freshness, t)
+    fresh = {v: _by_the_cut(level.freshness(v), precomputed.freshness) for v in views}
     return views, Level(fresh, known_after=level.known_after), np.minimum(T, K)
 
 
-def _by_the_cut(freshness: Freshness, scoring: Freshness) -> Freshness:
-    view, job = freshness.schedule, scoring.schedule
+def _by_the_cut(freshness: Freshness, precomputed: Freshness) -> Freshness:
+    view, job = freshness.schedule, precomputed.schedule
     if view is None or job is None:
         return freshness
     delay = max(view.delay - job.delay, 0)
     return dataclasses.replace(view, delay=delay, wait=min(view.wait, delay))
 
 
-def keyed_views(model: Model, scoring: Precomputed) -> Mapping[str, Sequence[FeatureView]]:
+def keyed_views(model: Model, precomputed: Precomputed) -> Mapping[str, Sequence[FeatureView]]:
     """By key, the views that tell which are known: those of the keys alone that have it. A key is known if one of them had an event of it.
 
     Raises:
         UsageError: a key that none has, or scores that are never made.
     """
-    if not scoring.freshness.reads_events:
+    if not precomputed.freshness.reads_events:
         raise UsageError(f"model {model.name!r}: precomputed(never()) makes no predictions; give the batch(...) that makes them")
-    views = [v for v in views_ahead(model, scoring) if all(v.request_key(key) in scoring.keys for key in v.keys)]
-    by_key = {key: [v for v in views if key in map(v.request_key, v.keys)] for key in scoring.keys}
+    views = [v for v in precomputed_views(model, precomputed) if all(v.request_key(key) in precomputed.keys for key in v.keys)]
+    by_key = {key: [v for v in views if key in map(v.request_key, v.keys)] for key in precomputed.keys}
     for key, views_of_key in by_key.items():
         if not views_of_key:
             columns = {c for v in model.features.views for c in map(v.request_key, v.keys) if isinstance(c, str)}
             raise UsageError(
-                f"model {model.name!r}: predictions are precomputed for {list(scoring.keys)}, and no view of these keys alone has the key "
-                f"{key!r}, so nothing says which are known; {nearest(key, columns)}"
+                f"model {model.name!r}: predictions are precomputed for {list(precomputed.keys)}, and no view of these keys alone has the key "
+                f"{key!r}, so the known keys cannot be listed; {nearest(key, columns)}"
             )
     return by_key
 
 
-def ahead_rows(model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> PrecomputedRows:
+def precomputed_rows(
+    model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES
+) -> PrecomputedRows:
     """What a job sees of these requests at the cut that each would be answered from; keys without an event by then have no score."""
-    return _with_known(model, members_ahead(model, _scoring(model, level)), requests, level, notes, resources)
+    return _with_known(model, precomputed_members(model, _precomputed_at(model, level)), requests, level, notes, resources)
 
 
 def known_rows(model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> Bool:
-    """Which of these requests a job has a score for: bool (rows), as `ahead_rows` says."""
+    """Which of these requests a job has a score for: bool (rows), as `precomputed_rows` says."""
     return _with_known(model, [], requests, level, notes, resources).known
 
 
 def _with_known(
     model: Model, members: Sequence[Member], requests: Requests, level: Level, notes: Notes, resources: Resources
 ) -> PrecomputedRows:
-    by_key = keyed_views(model, _scoring(model, level))
+    by_key = keyed_views(model, _precomputed_at(model, level))
     views, fresh, cut = reading(model, level, requests.t)
     keyed = {v.name: v for views_of_key in by_key.values() for v in views_of_key}
     seen = {name: f"seen_by_cut_{i}" for i, name in enumerate(keyed)}
@@ -127,8 +129,8 @@ def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, resour
     A request with a score: what the job saw. One without: nothing, or, where it is predicted on request, all features as of its own time;
     then the features that a job does not know are null where there is a score.
     """
-    job_rows = ahead_rows(model, requests, level, notes, resources)
-    if not _scoring(model, level).on_request:
+    job_rows = precomputed_rows(model, requests, level, notes, resources)
+    if not _precomputed_at(model, level).on_request:
         return job_rows
     on_request_level = dataclasses.replace(level, predictions=on_request())
     now = feature_frames(model.features.in_training, requests, {"": on_request_level}, notes, resources)[""]
@@ -142,15 +144,17 @@ def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, resour
     return PrecomputedRows(pl.DataFrame(columns), job_rows.known)
 
 
-def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> PrecomputedLists:
+def precomputed_lists(
+    model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES
+) -> PrecomputedLists:
     """The lists that a job puts in order, one for each request: candidates found as of the cut, each once, where it first stands.
 
     Raises:
         UsageError: no candidates are known by the job's keys alone.
     """
-    task, views, (_, fresh, cut) = model.ranking, views_ahead(model, _scoring(model, level)), reading(model, level, requests.t)
+    task, views, (_, fresh, cut) = model.ranking, precomputed_views(model, _precomputed_at(model, level)), reading(model, level, requests.t)
     assert task is not None
-    known = [ref for ref in task.candidates if made_ahead(ref, views)]
+    known = [ref for ref in task.candidates if precomputable(ref, views)]
     if not known:
         raise UsageError(
             f"model {model.name!r}: lists are precomputed, and none of the candidates {[ref.name for ref in task.candidates]} is known by "
@@ -160,7 +164,7 @@ def ahead_lists(model: Model, requests: Requests, level: Level, notes: Notes, re
     pairs = in_turn(lists)
     row = pairs["row"].to_numpy()
     pair_requests = Requests(requests.frame[row].with_columns(pairs["item"].alias(task.item)), cut[row])
-    members = members_ahead(model, _scoring(model, level))
+    members = precomputed_members(model, _precomputed_at(model, level))
     frame = feature_frames(FeatureService("precomputed", members), pair_requests, {"": fresh}, notes, resources)[""]
     return PrecomputedLists(row, pairs["item"], frame)
 
@@ -182,13 +186,13 @@ def in_turn(lists_frame: pl.DataFrame) -> pl.DataFrame:
     return every.unique(["row", "item"], keep="first", maintain_order=True).select("row", "item")
 
 
-def left_out(model: Model, scoring: Precomputed) -> list[str]:
+def left_out(model: Model, precomputed: Precomputed) -> list[str]:
     """The names of features that a job does not know."""
-    known = {name for member in members_ahead(model, scoring) for name in names_of(member)}
+    known = {name for member in precomputed_members(model, precomputed) for name in names_of(member)}
     return [name for name in model.features.feature_names if name not in known]
 
 
-def _scoring(model: Model, level: Level) -> Precomputed:
-    scoring = level.scoring(model)
-    assert scoring is not None, "predictions are made on request"
-    return scoring
+def _precomputed_at(model: Model, level: Level) -> Precomputed:
+    precomputed = level.precomputed(model)
+    assert precomputed is not None, "predictions are made on request"
+    return precomputed

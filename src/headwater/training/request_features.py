@@ -12,13 +12,14 @@ from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import RequestFeature, RequestField
 from headwater.errors import DataError
 
-_POLARS: Mapping[type, pl.DataType] = {
+POLARS: Mapping[type, pl.DataType] = {
     float: pl.Float64(),
     int: pl.Int64(),
     str: pl.String(),
     bool: pl.Boolean(),
     datetime: pl.Datetime("us", "UTC"),
 }
+"""The dtype of columns that a request feature, a request field or a third party declares."""
 
 
 def request_field(field: RequestField, frame: pl.DataFrame) -> pl.Series:
@@ -39,24 +40,28 @@ def request_feature(feature: RequestFeature, frame: pl.DataFrame, inputs: Mappin
     context = f"request feature {feature.name!r}"
     columns = {name: _typed(frame[name], dtype, f"{context}: the field {name!r}") for name, dtype in feature.fields.items()}
     columns |= dict(inputs)
-    ordered = [columns[name].to_list() for name in feature.parameters]
-    values: list[object] = []
-    function = feature.function
+    return returned(feature, call_rows(feature, [columns[name].to_list() for name in feature.parameters], frame.height))
+
+
+def call_rows(feature: RequestFeature, columns: Sequence[Sequence[object]], count: int) -> list[object]:
+    """The function's value on each of `count` rows; `columns`: the arguments, by position.
+
+    Raises:
+        DataError: the function raises; the message has the row and its values.
+    """
+    rows = zip(*columns, strict=True) if columns else ((),) * count
+    return [call_row(feature, row, number) for number, row in enumerate(rows)]
+
+
+def call_row(feature: RequestFeature, args: Sequence[object], number: int = 0) -> object:
+    """The function's value on the row of a number. Raises as `call_rows`."""
     try:
-        if ordered:
-            for row in zip(*ordered, strict=True):
-                values.append(function(*row))  # noqa: PERF401 (the rows done so far say which one failed)
-        else:
-            values = [function() for _ in range(frame.height)]
+        return feature.function(*args)
     except Exception as error:
-        raise failed(feature, len(values), [column[len(values)] for column in ordered], error) from error
-    return returned(feature, values)
-
-
-def failed(feature: RequestFeature, row: int, args: Sequence[object], error: Exception) -> DataError:
-    """What to say of a function that raised."""
-    listed = ", ".join(f"{name}={value!r}" for name, value in zip(feature.parameters, args, strict=True))
-    return DataError(f"request feature {feature.name!r} failed on row {row} with {listed}: {type(error).__name__}: {error}")
+        listed = ", ".join(f"{name}={value!r}" for name, value in zip(feature.parameters, args, strict=True))
+        raise DataError(
+            f"request feature {feature.name!r} failed on row {number} with {listed}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def returned(feature: RequestFeature, values: Sequence[object]) -> pl.Series:
@@ -66,7 +71,7 @@ def returned(feature: RequestFeature, values: Sequence[object]) -> pl.Series:
         DataError: it is of another kind.
     """
     try:
-        return pl.Series(feature.name, values, _POLARS[feature.dtype], strict=True)
+        return pl.Series(feature.name, values, POLARS[feature.dtype], strict=True)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         raise DataError(
             f"request feature {feature.name!r} is annotated to return {DTYPES[feature.dtype]}, and returned something else: {error}"
@@ -85,38 +90,13 @@ def third_party(http: HttpFeatures, values: Mapping[str, pl.Series]) -> Iterator
             yield name, _typed(values[name], dtype, f"third-party features {http.name!r}: {column!r} of their history")
 
 
-def plain_column(name: str, values: Sequence[object]) -> pl.Series:
-    """Plain values as a column.
-
-    Raises:
-        DataError: an integer of more than 64 bits.
-    """
-    for value in values:
-        if type(value) is int and not -(2**63) <= value < 2**64:
-            raise DataError(f"the field {name!r} holds an integer of {value.bit_length()} bits; integers have 64")
-    return pl.Series(name, values, strict=False)
-
-
-def fetched(http: HttpFeatures, frame: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:
-    """What a third party has answered online, by name: the columns of the rows that are named like the features; else its fallback values.
-
-    Raises:
-        DataError: a column is of another kind.
-    """
-    for name, (column, (_, dtype)) in zip(http.feature_names, http.columns.items(), strict=True):
-        if name in frame.columns:
-            yield name, _typed(frame[name], dtype, f"third-party features {http.name!r}: {name!r} of the rows")
-        else:
-            yield name, pl.Series(name, [http.fallback[column]], _POLARS[dtype]).new_from_index(0, frame.height)
-
-
 def _typed(series: pl.Series, dtype: type, context: str) -> pl.Series:
     mine = series.dtype
     check_declared(mine, dtype, context)
     if dtype is datetime:
-        return series.dt.cast_time_unit("us") if isinstance(mine, pl.Datetime) else series.cast(_POLARS[dtype])
+        return series.dt.cast_time_unit("us") if isinstance(mine, pl.Datetime) else series.cast(POLARS[dtype])
     try:
-        return series.cast(_POLARS[dtype])
+        return series.cast(POLARS[dtype])
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{context} is declared {DTYPES[dtype]}, and a value of it is too large: {error}") from error
 

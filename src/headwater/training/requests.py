@@ -69,12 +69,12 @@ def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None
         times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
         near = difflib.get_close_matches(timestamp_field, times, n=1, cutoff=0) or frame.columns[:1] or ["asked_at"]
         raise DataError(
-            f"rows: there is no column {timestamp_field!r} with the time each row asks at; {nearest(timestamp_field, frame.columns)}. Say which "
-            f"it is, such as timestamp_field={near[0]!r}"
+            f"rows: there is no column {timestamp_field!r} with the request times; {nearest(timestamp_field, frame.columns)}. Name it, "
+            f"such as timestamp_field={near[0]!r}"
         )
     t = frame.lazy().select(timestamp_micros(timestamp_field, frame.schema, timezone, "rows", from_call=True).alias("t")).collect()["t"]
     if t.null_count():
         raise DataError(
-            f"rows: {t.null_count()} of {len(t)} rows have no {timestamp_field!r}; every row needs the time it asks at. Filter them out first"
+            f"rows: {t.null_count()} of {len(t)} rows have no {timestamp_field!r}; every row needs its request time. Filter them out first"
         )
     return Requests(frame, t.to_numpy())

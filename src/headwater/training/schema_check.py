@@ -25,6 +25,7 @@ from headwater.events.selection import timestamp_micros
 from headwater.ingestion.serde.record_schema import declared
 from headwater.models.estimators import misfit
 from headwater.models.feature_encoding import kind_of
+from headwater.training.identity_map import IdentityMap
 from headwater.training.label_rows import outcome_column, weight_column
 from headwater.training.request_features import check_declared
 from headwater.training.selected_columns import Columns, Problem, Problems, named
@@ -69,16 +70,14 @@ class _Check:
 
     def __init__(self) -> None:
         self.problems = Problems()
-        self._sources: dict[int, tuple[Source, list[Columns]]] = {}
-        self._views: dict[int, FeatureView] = {}
+        self._sources: IdentityMap[Source, list[Columns]] = IdentityMap()
+        self._views: IdentityMap[FeatureView, None] = IdentityMap()
 
     # ---------------------------------------------------------------- sources
 
     def source(self, source: Source) -> list[Columns]:
         """The columns of its history and of its stream's own schema, as far as there are any and they can be read."""
-        if id(source) not in self._sources:
-            self._sources[id(source)] = source, list(self._tables(source))
-        return self._sources[id(source)][1]
+        return self._sources.setdefault(source, lambda: list(self._tables(source)))
 
     def _tables(self, source: Source) -> Iterator[Columns]:
         context = called(source)
@@ -128,9 +127,9 @@ class _Check:
     def view(self, view: FeatureView) -> None:
         """The keys and features of a view, in every table of its source."""
         root = view.root
-        if id(root) in self._views:
+        if root in self._views:
             return
-        self._views[id(root)] = root
+        self._views.setdefault(root, lambda: None)
         context = named("feature view", root, root.name)
         for columns in self.source(root.source):
             for key in root.keys:

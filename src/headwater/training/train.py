@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.arm import AS_DEFINED
+from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.level import Level
-from headwater.definitions.memory_sizes import Size
 from headwater.definitions.model import Model
+from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.readable import Readable
-from headwater.definitions.timestamps import EPOCH, parse_timestamp, timestamp_text
+from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
 from headwater.kernel.arrays import I64, Bool
@@ -25,9 +25,8 @@ from headwater.models.artifact import save
 from headwater.models.fit import Fitted, fit
 from headwater.models.holdout_metrics import measure
 from headwater.models.manifest import definitions_of
-from headwater.models.outcomes import Outcomes, outcomes
+from headwater.models.outcomes import LabelValues, outcomes
 from headwater.models.registry import ModelRegistry, Version
-from headwater.training.feature_cache import Cache
 from headwater.training.feature_frames import feature_frames
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog, logged
@@ -35,7 +34,7 @@ from headwater.training.label_rows import read_labels
 from headwater.training.leak_checks import refuse_label_columns
 from headwater.training.precomputed_rows import rows_of
 from headwater.training.requests import Requests
-from headwater.training.resources import Resources, Tick
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
 from headwater.training.schema_check import check_model
 
 
@@ -43,7 +42,7 @@ from headwater.training.schema_check import check_model
 class TrainingSet(Readable):
     """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source.
 
-    served_by: of rows from a served log, how many each version of the model answered.
+    served_by: of rows from a serving log, how many each version of the model answered.
     not_in_training: the model's features that no history supplies; they are no column.
     """
 
@@ -65,7 +64,7 @@ class TrainingSet(Readable):
 
 @dataclass(frozen=True)
 class Trained(Readable):
-    """A model fitted on the rows whose outcome was known by `until`.
+    """A model fitted on the rows whose outcome was known by `until`, the `as_of` of the training.
 
     level_name: the name that it is served under. left_out: rows by reason. metrics: `training`, and `holdout` where rows were held out.
     data: the training set as a manifest says it. examples: rows of it that a loaded model has to score alike.
@@ -105,14 +104,11 @@ def training_set(
     model: Model,
     *,
     level: Level | None = None,
-    until: str | datetime | None = None,
-    threads: int | None = None,
-    memory: Size | None = None,
-    tick: Tick | None = None,
-    cache: Cache | None = None,
+    as_of: str | datetime | None = None,
     from_log: FromLog | None = None,
+    resources: Resources = DEFAULT_RESOURCES,
 ) -> TrainingSet:
-    """The rows of the model's labels whose outcome was known by `until` (default: now), with their features.
+    """The rows of the model's labels whose outcome was known by `as_of` (default: now), with their features.
 
     At a level with precomputed predictions, a row has the job's features. A row without a score is left out, unless
     it is predicted on request: then it has all features, and the others have none that a job does not know.
@@ -120,21 +116,18 @@ def training_set(
     `from_log`: the rows that were served instead, with the features as they were then and the outcomes that were posted; with a level,
     those that were served at it.
 
-    `memory` is what the process may hold, such as "4GB"; the history may be larger (see `get_historical_features`). `cache` keeps the
-    features, and gives those that it kept.
-
     Raises:
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
     """
     if from_log is not None:
-        rows_of_log = logged(model, from_log, parse_timestamp(until or clock.now(), "until"), level, memory)
+        rows_of_log = logged(model, from_log, parse_timestamp(as_of or clock.now(), "as_of"), level, resources)
         return TrainingSet(rows_of_log.requests, rows_of_log.features, rows_of_log.left_out, {}, served_by=rows_of_log.versions)
     check_model(model)
     refuse_label_columns(model)
-    requests = read_labels(model.labels, memory, strings=model.task_type.classes)
+    requests = read_labels(model.labels, resources, strings=model.task_type.classes)
     assert requests.known_at is not None
-    limit = parse_timestamp(until or clock.now(), "until")
+    limit = parse_timestamp(as_of or clock.now(), "as_of")
     known = requests.known_at <= limit
     left_out = Counter(requests.left_out)
     if not known.all():
@@ -142,66 +135,66 @@ def training_set(
         requests = requests.take(np.flatnonzero(known))
     if not known.any():
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {timestamp_text(limit)}; take a later time")
-    notes = Notes()
-    resources, at = Resources(threads, memory, tick, cache), level or Level()
-    scoring = at.scoring(model)
-    if scoring is None:
+    notes, at = Notes(), level or Level()
+    precomputed = at.precomputed(model)
+    if precomputed is None:
         features = feature_frames(model.features.in_training, requests, {"": at}, notes, resources)[""]
     else:
         rows = rows_of(model, requests, at, notes, resources)
-        scored_rows = np.flatnonzero(rows.known | scoring.on_request)
+        scored_rows = np.flatnonzero(rows.known | precomputed.on_request)
         if not len(scored_rows):
             raise DataError(
-                f"model {model.name!r}: no event of the keys {list(scoring.keys)} was known when scores would have been made for its labels; check "
+                f"model {model.name!r}: no event of the keys {list(precomputed.keys)} was known when scores would have been made for its labels; check "
                 "the keys of precomputed(), and that the sources' history begins before the labels"
             )
-        left_out["no score was made ahead"] += len(requests.t) - len(scored_rows)
+        left_out["no prediction was precomputed"] += len(requests.t) - len(scored_rows)
         features, requests = rows.frame[scored_rows], requests.take(scored_rows)
     return TrainingSet(requests, features, left_out | notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training)
 
 
-def train(  # noqa: PLR0913 (all but the model have a default)
+@moved_into("resources", Resources, "threads", "memory", tick="progress")
+@renamed("as_of", "until")
+def train(
     model: Model,
     *,
     level: Level | None = None,
     level_name: str | None = None,
-    until: str | datetime | None = None,
+    as_of: str | datetime | None = None,
     holdout: str | datetime | None = None,
     seed: int = 0,
-    threads: int | None = None,
-    memory: Size | None = None,
-    tick: Tick | None = None,
     from_log: str | Path | None = None,
+    resources: Resources | None = None,
 ) -> Trained:
-    """Fit the model on everything known by `until` (default: now), its features at `level` (default: as defined).
+    """Fit the model on everything known by `as_of` (default: now), its features at `level` (default: as defined).
 
     Args:
         model: what to fit; a fitted estimator is taken as it is.
         level: how fresh the features are.
         level_name: the name that it is served under; where None, "as defined" without a level, else the level in words.
-        until: rows train whose outcome was known by then.
+        as_of: rows train whose outcome was known by then.
         holdout: besides, a model of the rows that were known by then is measured on those that asked from then on. The final model is
             trained on all.
         seed: of the estimator.
-        threads: how many to use.
-        memory: what the process may hold while features are computed, as in `get_historical_features`; the estimator takes what it takes.
-        tick: called with a view's name, rows done and rows to do.
-        from_log: a folder with a served log: train on exactly what was served (with a level: at it), and the outcomes that were posted.
+        from_log: a folder with a serving log: train on exactly what was served (with a level: at it), and the outcomes that were posted.
+        resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
         DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
         LeakError: a source would let the future into training data.
     """
-    limit = EPOCH + timedelta(microseconds=parse_timestamp(until or clock.now(), "until"))
+    limit = clock.timestamp(parse_timestamp(as_of or clock.now(), "as_of"))
     log = None if from_log is None else FromLog.of(from_log, model)
     if log is None:
         check_model(model, fitted=True)
     elif model.labels.weight is not None:
         raise UsageError(
-            f"model {model.name!r}: a served log has no column {model.labels.weight!r}, the weight of labels {model.labels.name!r}; train from the "
+            f"model {model.name!r}: a serving log has no column {model.labels.weight!r}, the weight of labels {model.labels.name!r}; train from the "
             "labels' table, or give labels without weight="
         )
-    rows = training_set(model, level=level, until=limit, threads=threads, memory=memory, tick=tick, from_log=log)
+    resources = resources or DEFAULT_RESOURCES
+    threads = resources.threads
+    with resources.shown() as mine:
+        rows = training_set(model, level=level, as_of=limit, from_log=log, resources=mine)
     assert rows.requests.label is not None
     order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
     known = outcomes(model, rows.requests.label, rows.requests.frame)
@@ -214,22 +207,22 @@ def train(  # noqa: PLR0913 (all but the model have a default)
     return Trained(model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples)
 
 
-def _fitted(model: Model, rows: TrainingSet, known: Outcomes, order: I64, seed: int, threads: int | None) -> Fitted:
+def _fitted(model: Model, rows: TrainingSet, known: LabelValues, order: I64, seed: int, threads: int | None) -> Fitted:
     mine = known.take(order)
     return fit(
         model, rows.features[order], mine.y, classes=mine.classes, groups=mine.groups, weight=mine.weight, seed=seed, threads=threads
     )
 
 
-def _held_out(model: Model, rows: TrainingSet, known: Outcomes, start: int, seed: int, threads: int | None) -> Mapping[str, float]:
+def _held_out(model: Model, rows: TrainingSet, known: LabelValues, start: int, seed: int, threads: int | None) -> Mapping[str, float]:
     """The metrics on rows that asked from `start` on, of a model of those that asked, and whose outcome was known, before."""
     assert rows.requests.known_at is not None
     early = (rows.requests.t < start) & (rows.requests.known_at <= start)
     late = np.flatnonzero(rows.requests.t >= start)
     if not early.any() or not len(late):
         raise DataError(
-            f"model {model.name!r}: {timestamp_text(start)} leaves {int(early.sum())} rows to train on and {len(late)} to measure on; the rows ask "
-            f"from {timestamp_text(int(rows.requests.t.min()))} to {timestamp_text(int(rows.requests.t.max()))}"
+            f"model {model.name!r}: {timestamp_text(start)} leaves {int(early.sum())} rows to train on and {len(late)} to measure on; the request times "
+            f"are from {timestamp_text(int(rows.requests.t.min()))} to {timestamp_text(int(rows.requests.t.max()))}"
         )
     fitted = _fitted(model, rows, known, in_time_order(rows.requests, early), seed, threads)
     return measure(fitted, known.take(late), fitted.score(rows.features[late]))

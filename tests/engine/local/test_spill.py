@@ -16,21 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.definitions.base import HeadwaterWarning
 from headwater.engine.local import compute, spill
-from headwater.engine.local.memory import BucketPlan, resident
-from headwater.errors import DataError, UsageError
+from headwater.engine.local.memory import BucketPlan
+from headwater.errors import DataError, HeadwaterWarning, UsageError
 from headwater.events.read_events import Notes
 from headwater.testing import cases, conformance
 from headwater.training.feature_frames import as_service, feature_frames
 from headwater.training.requests import read_rows
-from headwater.training.resources import Resources
+from tests.effort import tries
 
 RANDOM = st.randoms(use_true_random=False)
 AGGREGATIONS = cases.aggregations()
 AMPLE = "100GB"
 
-pytestmark = pytest.mark.filterwarnings("ignore::headwater.definitions.base.HeadwaterWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +54,9 @@ def _both(view, rows, **more):
     found = []
     for memory in (None, AMPLE):
         notes = Notes()
-        frames = feature_frames(as_service(view), read_rows(rows, "timestamp"), {"": hw.Level()}, notes, Resources(memory=memory, **more))
+        frames = feature_frames(
+            as_service(view), read_rows(rows, "timestamp"), {"": hw.Level()}, notes, hw.Resources(memory=memory, **more)
+        )
         found.append((conformance.bits(frames[""]), notes.left_out))
     return found
 
@@ -63,7 +64,7 @@ def _both(view, rows, **more):
 # ---------------------------------------------------------------- the same bits
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @given(random=RANDOM, late=st.booleans())
 def test_random_cases(random, late):
     case = cases.case(random, late=late)
@@ -75,6 +76,7 @@ def test_random_cases(random, late):
         assert parts == whole, case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True], ids=["in order", "late"])
 def test_every_aggregation(split, late):
     split(3, 4)
@@ -126,6 +128,7 @@ def _view(history, keys=("who", "place"), windows=("1d", "7d"), freshness=None, 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [("who", "place"), ("who",), ("place",), ()], ids=str)
 @pytest.mark.parametrize("rules", [{}, {"known_at_field": "known"}, {"known_at_field": "known", "window_on": "known_at"}], ids=str)
 @pytest.mark.parametrize("ids", [False, True], ids=["", "ids"])
@@ -138,6 +141,7 @@ def test_keys_of_every_kind(split, keys, rules, ids):
         assert whole[1], "nothing was left out: the test says less than it should"
 
 
+@pytest.mark.slow
 def test_levels_and_aliases_share_a_split(split):
     table, asked, _ = _world(2)
     view = _view(table, known_after="1h")
@@ -147,7 +151,7 @@ def test_levels_and_aliases_share_a_split(split):
     split(4, 300)
     found = []
     for memory in (None, AMPLE):
-        frames = feature_frames(service, read_rows(asked, "timestamp"), levels, Notes(), Resources(memory=memory))
+        frames = feature_frames(service, read_rows(asked, "timestamp"), levels, Notes(), hw.Resources(memory=memory))
         found.append({name: conformance.bits(frame) for name, frame in frames.items()})
     assert found[0] == found[1]
     assert len({str(bits) for bits in found[0].values()}) == 3
@@ -159,7 +163,9 @@ def test_any_order_buckets_and_threads(split):
     for seed, count, capacity, threads in [(1, 2, 10**6, 1), (2, 9, 100, 2), (3, 30, 10**6, 4)]:
         split(count, capacity)
         mixed = table.sample(fraction=1, shuffle=True, seed=seed)
-        found = hw.get_historical_features(_view(mixed, known_at_field="known"), asked, memory=AMPLE, threads=threads)
+        found = hw.get_historical_features(
+            _view(mixed, known_at_field="known"), asked, resources=hw.Resources(memory=AMPLE, threads=threads)
+        )
         seen.append(conformance.bits(found))
     assert seen[0] == seen[1] == seen[2]
 
@@ -239,12 +245,12 @@ def test_files_out_of_reach_are_not_read(tmp_path, split, memory, zone, unit, ru
     ]
     for day in (0, 1, 2, 8, 9):
         _spoil(folder / f"date={day:02}" / "part.parquet")
-    assert conformance.bits(hw.get_historical_features(view, asked, memory=memory)) == before
+    assert conformance.bits(hw.get_historical_features(view, asked, resources=hw.Resources(memory=memory))) == before
     assert before[2] == expected
     assert min(expected) > 0
     _spoil(folder / "date=05" / "part.parquet")
     with pytest.raises(DataError, match="cannot be read"):
-        hw.get_historical_features(view, asked, memory=memory)
+        hw.get_historical_features(view, asked, resources=hw.Resources(memory=memory))
 
 
 @pytest.mark.parametrize("memory", [None, AMPLE])
@@ -255,7 +261,7 @@ def test_files_without_a_key_asked_for_are_not_read(tmp_path, split, memory):
     view = _view(hw.parquet(folder), ["place"], ["30d"])
     for day in (0, 4, 6, 9):
         _spoil(folder / f"date={day:02}" / "part.parquet")
-    found = hw.get_historical_features(view, asked, memory=memory)
+    found = hw.get_historical_features(view, asked, resources=hw.Resources(memory=memory))
     assert found["view__count_30d"].to_list() == [1, 1, 0]
 
 
@@ -266,7 +272,7 @@ def test_events_of_keys_that_nobody_asks_for_are_not_written(tmp_path, split, mo
     original = compute.answer
     monkeypatch.setattr(compute, "answer", lambda *a, **k: written.append(a[1].height) or original(*a, **k))
     split(3)
-    hw.get_historical_features(_view(hw.parquet(folder), ["who"], ["30d"]), asked, memory=AMPLE)
+    hw.get_historical_features(_view(hw.parquet(folder), ["who"], ["30d"]), asked, resources=hw.Resources(memory=AMPLE))
     theirs = pl.read_parquet(folder / "**/*.parquet").filter((pl.col("who") == "w3") & (pl.col("at") < asked["timestamp"][0])).height
     assert written == [0, theirs]  # the check of types, and one bucket
 
@@ -307,26 +313,35 @@ def test_sizes(given_, bytes_):
 def test_what_is_no_size_is_refused(bad):
     table, asked, _ = _world(0, 10, 10)
     with pytest.raises(UsageError, match="memory is"):
-        hw.get_historical_features(_view(table), asked, memory=bad)
+        hw.get_historical_features(_view(table), asked, resources=hw.Resources(memory=bad))
 
 
 def test_a_history_that_fits_is_not_split(home):
     table, asked, _ = _world(0)
-    hw.get_historical_features(_view(table), asked, memory=AMPLE)
+    hw.get_historical_features(_view(table), asked, resources=hw.Resources(memory=AMPLE))
     assert not home.exists()
 
 
 def test_rows_and_answers_that_do_not_fit_are_said():
     table, asked, _ = _world(0)
     with pytest.warns(HeadwaterWarning, match="memory=50MB may not be held"):
-        found = hw.get_historical_features(_view(table), asked, memory="50MB")
+        found = hw.get_historical_features(_view(table), asked, resources=hw.Resources(memory="50MB"))
     assert conformance.bits(found) == conformance.bits(hw.get_historical_features(_view(table), asked))
 
 
+HELD = """
+import numpy as np
+from headwater.engine.local.memory import resident
+before = resident()
+block = np.ones(30_000_000)
+print((resident() - before) / block.nbytes)
+"""
+
+
 def test_resident_is_about_what_a_process_holds():
-    before = resident()
-    block = np.ones(30_000_000)
-    assert block.nbytes * 0.9 < resident() - before < block.nbytes * 1.5
+    """In a process of its own: one that ran other tests may hold free memory that the block is put into."""
+    done = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True, text=True)
+    assert 0.9 < float(done.stdout) < 1.5
 
 
 PEAK = """
@@ -351,6 +366,7 @@ print(peak() - base)
 """
 
 
+@pytest.mark.slow
 def test_the_peak_is_what_was_allowed(tmp_path):
     random = np.random.default_rng(1)
     folder = tmp_path / "events"
@@ -428,7 +444,7 @@ def _again(counted, monkeypatch):
     original = compute.answer
     monkeypatch.setattr(compute, "answer", lambda *a, **k: counted.append(1) or original(*a, **k))
     view = _view(hw.parquet("events.parquet"), known_at_field="known")
-    found = hw.get_historical_features(view, hw.parquet("asked.parquet"), memory=AMPLE)
+    found = hw.get_historical_features(view, hw.parquet("asked.parquet"), resources=hw.Resources(memory=AMPLE))
     monkeypatch.setattr(compute, "answer", original)
     return conformance.bits(found), conformance.bits(hw.get_historical_features(view, hw.parquet("asked.parquet")))
 
@@ -448,7 +464,9 @@ def test_progress_of_a_run_that_goes_on_counts_what_is_done(stopped):
     stopped("bucket", 4)
     view = _view(hw.parquet("events.parquet"), known_at_field="known")
     requests, seen = read_rows(hw.parquet("asked.parquet"), "timestamp"), []
-    feature_frames(as_service(view), requests, {"": hw.Level()}, Notes(), Resources(memory=AMPLE, tick=lambda *step: seen.append(step)))
+    feature_frames(
+        as_service(view), requests, {"": hw.Level()}, Notes(), hw.Resources(memory=AMPLE, progress=lambda *step: seen.append(step))
+    )
     assert seen[-1] == ("view", len(requests.t), len(requests.t))
 
 
@@ -491,7 +509,7 @@ def test_files_that_change_while_they_are_read_are_refused(split, monkeypatch, h
     states = iter([["before"], ["after"]])
     monkeypatch.setattr(spill, "state", lambda _: next(states))
     with pytest.raises(DataError, match="changed while they were read"):
-        hw.get_historical_features(_view(table), asked, memory=AMPLE)
+        hw.get_historical_features(_view(table), asked, resources=hw.Resources(memory=AMPLE))
     assert list((home / "work").iterdir()) == []
 
 
@@ -530,7 +548,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_a_refused_one_does_not(split,
 
         monkeypatch.setattr(spill, "split", split_)
         with pytest.raises(type(error)):
-            hw.get_historical_features(_view(table), asked, memory=AMPLE)
+            hw.get_historical_features(_view(table), asked, resources=hw.Resources(memory=AMPLE))
         return list(home.glob("work/*"))
 
     assert fails(KeyboardInterrupt()) != []
@@ -553,7 +571,7 @@ def test_a_work_folder_that_cannot_be_written(split, monkeypatch, home, error, s
 
     monkeypatch.setattr(pl.LazyFrame, "sink_parquet", split_)
     with pytest.raises(UsageError, match=f"cannot be written: {said}.*HEADWATER_HOME"):
-        hw.get_historical_features(_view(table), asked, memory=AMPLE)
+        hw.get_historical_features(_view(table), asked, resources=hw.Resources(memory=AMPLE))
 
 
 def test_a_home_that_is_a_file(split, home):
@@ -561,7 +579,7 @@ def test_a_home_that_is_a_file(split, home):
     home.write_text("", encoding="utf-8")
     split(3)
     with pytest.raises(UsageError, match="cannot be written"):
-        hw.get_historical_features(_view(table), asked, memory=AMPLE)
+        hw.get_historical_features(_view(table), asked, resources=hw.Resources(memory=AMPLE))
 
 
 def test_progress(split):
@@ -573,7 +591,7 @@ def test_progress(split):
         read_rows(asked, "timestamp"),
         {"": hw.Level()},
         Notes(),
-        Resources(memory=AMPLE, tick=lambda what, done, total: seen.setdefault(what, []).append((done, total))),
+        hw.Resources(memory=AMPLE, progress=lambda what, done, total: seen.setdefault(what, []).append((done, total))),
     )
     assert list(seen) == ["reading events", "view"]
     for steps in seen.values():

@@ -88,6 +88,18 @@ class Broker:
         return hw.Source("events", timestamp_field="at", stream=hw.kafka(topic, **given))
 
 
+@pytest.fixture(params=["batches", "objects"])
+def fetching(request, monkeypatch):
+    """How records are taken from the consumer: in batches by the C API, or by an object for each, as where that API cannot be called."""
+    pytest.importorskip("confluent_kafka")
+    from headwater.ingestion.sources import kafka_batches
+
+    assert not isinstance(kafka_batches.loaded(), str), "the C API cannot be called here"
+    if request.param == "objects":
+        monkeypatch.setattr(kafka_batches, "loaded", lambda: "not in this test")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A broker; skips where something that it needs is missing."""

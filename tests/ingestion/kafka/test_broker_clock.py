@@ -44,7 +44,7 @@ def wall(monkeypatch):
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
-    with closing(hw.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
         yield made
 
 
@@ -116,19 +116,21 @@ def events(broker, topic, numbers):
 
 
 def standing(view, store, folder):
-    (stream,) = hw.status(project_of(view), store=store, folder=folder).streams
+    (stream,) = hw.status(project_of(view), store=store, data_dir=folder).streams
     return stream.clock, stream.counts.get("accepted", 0)
 
 
 # ---------------------------------------------------------------- a look at the clock
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", [0, 6, -6, 60 * 24 * 365])
 def test_how_far_the_wall_clock_is_from_the_broker(off, broker, wall):
     wall.off = off * MINUTE
     assert probe(broker.source("any").stream).ahead == pytest.approx(off * MINUTE, abs=5_000_000)
 
 
+@pytest.mark.slow
 def test_the_topic_is_made_once_by_whoever_comes_first(fresh):
     stream = fresh.source("any").stream
     with ThreadPoolExecutor(4) as pool:
@@ -154,6 +156,7 @@ def test_a_topic_that_its_writers_stamp_says_nothing(fresh):
         probe(fresh.source("any").stream)
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_down_is_waited_for_briefly(broker):
     began = time.monotonic()
     with pytest.raises(ConnectError, match="answers"):
@@ -169,6 +172,7 @@ def test_options_of_a_consumer_are_no_hindrance(broker):
 # ---------------------------------------------------------------- ingestion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", [6, -6, 60 * 24 * 365], ids=["6m ahead", "6m behind", "a year ahead"])
 @pytest.mark.parametrize("stamped", ["CreateTime", "LogAppendTime"])
 def test_a_run_by_a_wrong_clock_commits_nothing(off, stamped, broker, store, tmp_path, wall):
@@ -177,28 +181,30 @@ def test_a_run_by_a_wrong_clock_commits_nothing(off, stamped, broker, store, tmp
     events(broker, topic, range(10))
     wall.off = off * MINUTE
     with pytest.raises(ClockError, match=r"differs from the clock of the Kafka broker at '127.*max_clock_jump.*Nothing was committed"):
-        ingest(project_of(view), store, folder=tmp_path, once=True)
+        ingest(project_of(view), store, data_dir=tmp_path, once=True)
     wall.off = 4 * MINUTE
-    ingest(project_of(view), store, folder=tmp_path, once=True)
+    ingest(project_of(view), store, data_dir=tmp_path, once=True)
     assert standing(view, store, tmp_path) == ("compared", 10)
     assert not list((tmp_path / "dead_letters").rglob("*.parquet"))
 
 
+@pytest.mark.slow
 def test_it_can_be_turned_off(fresh, store, tmp_path, wall):
     topic = fresh.topic()
     view = view_of(fresh.source(topic))
     events(fresh, topic, range(10))
     wall.off = 6 * MINUTE
-    ingest(project_of(view), store, folder=tmp_path, once=True, limits=IngestLimits(broker_clock=False))
+    ingest(project_of(view), store, data_dir=tmp_path, once=True, limits=IngestLimits(broker_clock=False))
     assert standing(view, store, tmp_path) == ("not compared: it is turned off", 10)
     assert TOPIC not in fresh.admin().list_topics(timeout=5).topics
 
 
+@pytest.mark.slow
 def test_without_permission_ingestion_goes_on_and_says_so(guarded, store, tmp_path, wall, caplog):
     broker, topic = guarded
     view = view_of(broker.source(topic))
     events(broker, topic, range(10))
-    ingest(project_of(view), store, folder=tmp_path, once=True)
+    ingest(project_of(view), store, data_dir=tmp_path, once=True)
     said, accepted = standing(view, store, tmp_path)
     assert accepted == 10
     assert said.startswith(f"not compared: the topic {TOPIC} does not exist, and may not be created: ")
@@ -207,6 +213,7 @@ def test_without_permission_ingestion_goes_on_and_says_so(guarded, store, tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_a_topic_that_may_not_be_written_to(guarded):
     """An administrator lets the topic be created, and forgets to let headwater write to it."""
     from confluent_kafka.admin import AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
@@ -230,6 +237,7 @@ def test_a_topic_that_may_not_be_written_to(guarded):
     assert "answers: Broker: Topic authorization failed" in said[-1]
 
 
+@pytest.mark.slow
 def test_a_running_ingestion_waits_while_the_broker_contradicts(broker, store, tmp_path, wall, caplog):
     """The clock moves between two looks: what it has moved by is known without a third."""
     topic = broker.topic()
@@ -237,7 +245,7 @@ def test_a_running_ingestion_waits_while_the_broker_contradicts(broker, store, t
 
     def run():
         try:
-            ingest(project_of(view), store, folder=tmp_path, stop=stop, on_commit=lambda _, made, __: seen.append(made))
+            ingest(project_of(view), store, data_dir=tmp_path, stop=stop, on_commit=lambda _, made, __: seen.append(made))
         except BaseException as error:  # noqa: BLE001 (raised below)
             failed.append(error)
 

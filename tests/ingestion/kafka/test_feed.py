@@ -9,6 +9,9 @@ import pytest
 import headwater as hw
 from headwater.errors import ConnectError, DataError, DefinitionError, RetentionError, UsageError
 from headwater.ingestion.sources import stream_reader
+from headwater.ingestion.sources.stream_reader import integer_position, offset_at
+
+pytestmark = pytest.mark.usefixtures("fetching")
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +34,7 @@ class Reader:
     def _assigned(self, partitions):
         self.mine |= set(partitions)
         self.taken.append(sorted(partitions))
-        return {p: self.store[p] for p in partitions if p in self.store}
+        return {p: integer_position(self.store[p]) for p in partitions if p in self.store}
 
     def _revoked(self, partitions):
         self.mine -= set(partitions)
@@ -41,13 +44,14 @@ class Reader:
         records = self.feed.poll(most, timeout)
         if records is None:
             return 0
-        assert set(records.ends) <= self.mine, "records of a partition that another reader has now"
+        assert set(records.positions) <= self.mine, "records of a partition that another reader has now"
         assert len(records.partition) == len(records.offset) == len(records.at) == len(records.payloads) <= most
         for p, offset, payload in zip(records.partition.tolist(), records.offset.tolist(), records.payloads, strict=True):
             name = records.partitions[p]
-            assert self.store.get(name, 0) <= offset < records.ends[name]
+            first, end = map(offset_at, records.positions[name])
+            assert self.store.get(name, first) == first <= offset < end
             self.read[name].append((offset, payload))
-        self.store.update(records.ends)
+        self.store.update({name: offset_at(end) for name, (_, end) in records.positions.items()})
         self.origins.update(records.origins)
         return len(records.payloads)
 
@@ -82,6 +86,7 @@ def numbers(begin, end):
 # ---------------------------------------------------------------- where it begins
 
 
+@pytest.mark.slow
 def test_it_reads_on_from_the_offsets_that_it_is_given(broker, reader):
     topic = broker.topic(2)
     broker.produce(topic, numbers(0, 10), 0)
@@ -94,6 +99,7 @@ def test_it_reads_on_from_the_offsets_that_it_is_given(broker, reader):
     one.until(lambda: one.read["1"] == [(10, b"20")])
 
 
+@pytest.mark.slow
 def test_a_topic_that_nothing_is_known_of_begins_where_start_says(broker, reader):
     topic = broker.topic()
     broker.produce(topic, numbers(0, 3))
@@ -104,6 +110,7 @@ def test_a_topic_that_nothing_is_known_of_begins_where_start_says(broker, reader
     late.until(lambda: late.values == numbers(3, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["earliest", "latest"])
 def test_partitions_that_a_topic_grows_are_read_from_their_beginning(broker, reader, start):
     topic = broker.topic()
@@ -114,6 +121,7 @@ def test_partitions_that_a_topic_grows_are_read_from_their_beginning(broker, rea
     one.until(lambda: one.read["1"] == [(0, b"0"), (1, b"1"), (2, b"2")])
 
 
+@pytest.mark.slow
 def test_records_say_when_the_broker_had_them_and_a_tombstone_is_none(broker, reader):
     topic = broker.topic(**{"message.timestamp.type": "LogAppendTime"})
     before = time.time()
@@ -139,6 +147,7 @@ def test_most_bounds_a_poll_and_lag_says_what_is_left(broker, reader):
     assert one.feed.lag() == {"0": 100 - len(one.values)}
 
 
+@pytest.mark.slow
 def test_acknowledged_offsets_are_seen_by_who_watches_the_group(broker, reader):
     from confluent_kafka import Consumer, TopicPartition
 
@@ -146,7 +155,7 @@ def test_acknowledged_offsets_are_seen_by_who_watches_the_group(broker, reader):
     broker.produce(topic, numbers(0, 5))
     one = reader(broker.source(topic, group="watched"))
     one.until(lambda: len(one.values) == 5)
-    one.feed.acknowledge({"0": 4, "7": 9})
+    one.feed.acknowledge({"0": integer_position(4), "7": integer_position(9)})
     one.feed.close()
     watch = Consumer({"bootstrap.servers": broker.servers, "group.id": "watched"})
     assert watch.committed([TopicPartition(topic, 0)], timeout=5)[0].offset == 4
@@ -158,6 +167,7 @@ def test_acknowledged_offsets_are_seen_by_who_watches_the_group(broker, reader):
 # ---------------------------------------------------------------- several readers
 
 
+@pytest.mark.slow
 def test_partitions_that_others_hold_are_elsewhere(broker, reader):
     topic = broker.topic(3)
     options = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "300"}
@@ -171,6 +181,7 @@ def test_partitions_that_others_hold_are_elsewhere(broker, reader):
     assert one.feed.elsewhere() + two.feed.elsewhere() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
 def test_readers_that_join_and_leave_share_the_partitions_and_read_each_record_once(broker, reader, strategy):
     topic = broker.topic(4)
@@ -208,6 +219,7 @@ def test_readers_that_join_and_leave_share_the_partitions_and_read_each_record_o
     assert store == dict.fromkeys("0123", 75)
 
 
+@pytest.mark.slow
 def test_a_reader_that_was_away_for_too_long_gives_nothing_of_what_others_have_read(broker, reader):
     topic, store = broker.topic(2), {}
     away = {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000", "heartbeat.interval.ms": "300"}
@@ -228,29 +240,31 @@ def test_a_reader_that_was_away_for_too_long_gives_nothing_of_what_others_have_r
     assert one.values == []
 
 
-class LosingConsumer:
-    """A consumer that loses, or is given anew, its partition while it fetches records."""
+class LosingFetcher:
+    """Takes records while the feed loses their partition, or gets it back where another reader left it."""
 
-    def __init__(self, feed, consumer, then):
-        self.feed, self.consumer, self.then = feed, consumer, then
+    def __init__(self, reader, then):
+        self.feed, self.fetcher, self.store, self.then = reader.feed, reader.feed._fetcher, reader.store, then
 
-    def consume(self, *given):
-        found = self.consumer.consume(*given)
-        if found:
+    def fetch(self, *given):
+        found = self.fetcher.fetch(*given)
+        if len(found.offset):
             self.feed._ends.clear()
             self.feed._ends.update(self.then)
+            self.store.update({str(p): end for p, end in self.then.items()})
         return found
 
     def __getattr__(self, name):
-        return getattr(self.consumer, name)
+        return getattr(self.fetcher, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("then", "read"), [({}, []), ({0: 7}, [7, 8, 9])])
 def test_records_of_a_partition_that_is_lost_while_they_are_fetched_are_not_given(broker, reader, then, read):
     topic = broker.topic()
     one = reader(broker.source(topic))
     one.until(lambda: one.store == {"0": 0})
-    one.feed._consumer = LosingConsumer(one.feed, one.feed._consumer, then)
+    one.feed._fetcher = LosingFetcher(one, then)
     broker.produce(topic, numbers(0, 10))
     for _ in range(5):
         one.poll()
@@ -260,6 +274,7 @@ def test_records_of_a_partition_that_is_lost_while_they_are_fetched_are_not_give
 # ---------------------------------------------------------------- what goes wrong
 
 
+@pytest.mark.slow
 def test_a_broker_that_restarts_is_waited_for_and_said_once(broker, reader, caplog):
     topic = broker.topic()
     broker.produce(topic, numbers(0, 10))
@@ -277,6 +292,7 @@ def test_a_broker_that_restarts_is_waited_for_and_said_once(broker, reader, capl
     assert len(said) == 1
 
 
+@pytest.mark.slow
 def test_aborted_transactions_are_never_read_and_passed(broker, reader):
     from confluent_kafka import Producer
 
@@ -299,6 +315,7 @@ def test_aborted_transactions_are_never_read_and_passed(broker, reader):
     again.poll()  # nothing was lost: what is gone had been passed
 
 
+@pytest.mark.slow
 def test_an_open_transaction_waits(broker, reader):
     from confluent_kafka import Producer
 
@@ -346,6 +363,7 @@ def test_retention_that_overtakes_a_slow_reader_is_an_error(broker, reader):
     assert one.values == large[: len(one.values)]
 
 
+@pytest.mark.slow
 def test_an_offset_beyond_the_end_is_an_error(broker, reader):
     topic = broker.topic()
     broker.produce(topic, numbers(0, 5))
@@ -372,6 +390,7 @@ def test_security_settings_are_passed_on_and_what_does_not_fit_is_said_soon(brok
         stream_reader.open_feed(broker.source(broker.topic(), options=options), dict, list)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [

@@ -4,17 +4,20 @@ import random
 import signal
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
 
+import headwater as hw
 from headwater.ingestion.partition_writer import Progress
-from headwater.online_stores import keyspace, open_store
+from headwater.online_stores import keyspace
 from tests.figures import figure
 from tests.ingestion.world import LONG, World, said, wait_until
 from tests.online_stores.servers import serving
 
 PARTITIONS = 3
+ONE_BY_ONE = Path(__file__).with_name("one_by_one.py")
 KILLS = 30 if LONG else 3  # each takes until the group has noticed
 
 
@@ -39,10 +42,11 @@ def topic(broker):
 
 
 @pytest.fixture
-def make(broker, topic, tmp_path):
+def make(broker, topic, tmp_path, fetching):
     def world(url):
         options = '{"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}'
-        return World(tmp_path, url, f'hw.kafka("{topic}", servers="{broker.servers}", schema=schema, group="{topic}", options={options})')
+        stream = f'hw.kafka("{topic}", servers="{broker.servers}", schema=schema, group="{topic}", options={options})'
+        return World(tmp_path, url, stream, script=ONE_BY_ONE if fetching == "objects" else None)
 
     return world
 
@@ -83,7 +87,7 @@ class Stream(threading.Thread):
 
 
 def progress(url):
-    store = open_store(url, readonly=True)
+    store = hw.operations.open_store(url, readonly=True)
     try:
         found = [msgspec.msgpack.decode(value, type=Progress) for _, value in store.scan(keyspace.PROGRESS)]
     finally:
@@ -96,6 +100,7 @@ def end(process):
     assert process.wait(60) == 0, process.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_broker_that_restarts(url, make, broker, topic):
     here = make(url)
     process = here.start()
@@ -113,6 +118,7 @@ def test_a_broker_that_restarts(url, make, broker, topic):
     figure(f"a broker restarted, one partition of {PARTITIONS} hot: {len(here.good):,} events exact")
 
 
+@pytest.mark.slow
 def test_killed_processes(url, make, broker, topic):
     here = make(url)
     with Stream(here, broker, topic):
@@ -122,6 +128,7 @@ def test_killed_processes(url, make, broker, topic):
     figure(f"{KILLS} kills: {len(here.good):,} events exact")
 
 
+@pytest.mark.slow
 def test_processes_that_come_and_go(redis_url, make, broker, topic):
     here = make(redis_url)
     with Stream(here, broker, topic):
@@ -142,6 +149,7 @@ def test_processes_that_come_and_go(redis_url, make, broker, topic):
     figure(f"two processes, one joined, one left, one killed: {len(here.good):,} events exact")
 
 
+@pytest.mark.slow
 def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topic):
     here = make(redis_url)
     with Stream(here, broker, topic):
@@ -154,7 +162,7 @@ def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topi
         sleeper.send_signal(signal.SIGCONT)
         time.sleep(3)
     assert sleeper.poll() is None, sleeper.log.read_text()
-    fenced = said(sleeper, "reading on from what the store holds")
+    fenced = said(sleeper, "continuing from the offsets in the store")
     end(sleeper)
     end(other)
     here.once()
@@ -162,6 +170,7 @@ def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topi
     figure(f"one of two stopped for 9 s and resumed, {'fenced' if fenced else 'told before it wrote'}: {len(here.good):,} events exact")
 
 
+@pytest.mark.slow
 def test_aborted_transactions_never_count(url, make, broker, topic):
     from confluent_kafka import Producer
 
@@ -184,6 +193,7 @@ def test_aborted_transactions_never_count(url, make, broker, topic):
     assert len(here.good) + here.refused == 1500
 
 
+@pytest.mark.slow
 def test_records_that_were_deleted_before_they_were_read(url, make, broker, topic):
     here = make(url)
 
@@ -208,6 +218,7 @@ def test_records_that_were_deleted_before_they_were_read(url, make, broker, topi
     here.once()  # what was lost is behind it
 
 
+@pytest.mark.slow
 def test_a_topic_that_was_created_again(url, make, broker, topic):
     """With fewer records than the old one had, and with more."""
     here, more = make(url), 10 if url.startswith("lmdb") else 2000

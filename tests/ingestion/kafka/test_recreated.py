@@ -7,7 +7,10 @@ import pytest
 
 from headwater.errors import DataError, RecreatedError
 from headwater.ingestion.sources import stream_reader
+from headwater.ingestion.sources.stream_reader import integer_position
 from tests.ingestion.kafka.test_feed import Reader, numbers, reader  # noqa: F401 (a fixture)
+
+pytestmark = pytest.mark.usefixtures("fetching")
 
 
 def until_failure(one):
@@ -16,6 +19,7 @@ def until_failure(one):
     return caught.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 3, 7, 500], ids=lambda n: f"{n} records")
 def test_offsets_of_a_deleted_topic_are_refused(broker, reader, size):
     """Whether the new topic has fewer, as many, or more records than were read of the old one."""
@@ -46,7 +50,7 @@ def test_offsets_of_a_deleted_topic_are_refused(broker, reader, size):
     third.origins = dict(error.origins)
     third.until(lambda: {len(third.read[p]) for p in "01"} == {size} and third.feed.lag() == {"0": 0, "1": 0})
     assert third.read["0"] == [(7 + n, b"%d" % (100 + n)) for n in range(size)]
-    third.feed.acknowledge(dict(third.store))
+    third.feed.acknowledge({p: integer_position(end) for p, end in third.store.items()})
     third.feed.close()
     fourth = reader(broker.source(topic), third.store)
     fourth.origins = third.origins
@@ -54,6 +58,7 @@ def test_offsets_of_a_deleted_topic_are_refused(broker, reader, size):
     fourth.until(lambda: fourth.values == [b"last"])
 
 
+@pytest.mark.slow
 def test_a_topic_created_again_while_it_is_read_is_noticed(broker, reader):
     topic = broker.topic()
     broker.produce(topic, numbers(0, 5))
@@ -65,6 +70,7 @@ def test_a_topic_created_again_while_it_is_read_is_noticed(broker, reader):
     assert (one.values, list(error.origins)) == (numbers(0, 5), ["0"])
 
 
+@pytest.mark.slow
 def test_a_topic_whose_id_was_never_stored_is_read_on(broker, reader):
     """Offsets that an earlier version stored; what lies beyond the end is refused in any case."""
     topic = broker.topic()
@@ -83,6 +89,7 @@ def test_a_topic_whose_id_was_never_stored_is_read_on(broker, reader):
 AWAY = {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000", "heartbeat.interval.ms": "300"}
 
 
+@pytest.mark.slow
 def test_a_partition_that_takes_long_to_take_up_holds_nobody_up(broker):
     """Longer than a member of the group may be silent: it stays a member, is asked once, and reads every record."""
     topic = broker.topic(2)
@@ -111,6 +118,7 @@ def test_a_partition_that_takes_long_to_take_up_holds_nobody_up(broker):
     feed.close()
 
 
+@pytest.mark.slow
 def test_a_partition_that_is_taken_away_meanwhile_goes_to_the_other(broker):
     topic = broker.topic(2)
     for p in (0, 1):

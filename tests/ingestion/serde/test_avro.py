@@ -16,24 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.errors import ConnectError, DataError
+from headwater.errors import ConnectError, DataError, DefinitionError
 from headwater.ingestion.serde.avro_sizes import check_of
 from headwater.ingestion.serde.deserialize import decoder
-from tests.connectors.conftest import registry  # noqa: F401 (fixtures)
+from tests.connectors.conftest import PAYMENT, registry, secure_registry  # noqa: F401 (fixtures)
 
 fastavro = pytest.importorskip("fastavro", reason="needs fastavro: pip install 'headwater[avro]'")
 
 AT = datetime(2024, 5, 1, 10, 0, 0, 250_000, tzinfo=UTC)
-WRITTEN = {
-    "type": "record",
-    "name": "Payment",
-    "fields": [
-        {"name": "card", "type": "string"},
-        {"name": "amount", "type": ["null", "double"], "default": None},
-        {"name": "n", "type": "long"},
-        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
-    ],
-}
+WRITTEN = PAYMENT
 SCHEMA = {"card": str, "amount": float, "n": int, "at": datetime}
 RECORD = {"card": "a", "amount": 1.5, "n": 7, "at": AT}
 
@@ -115,12 +106,12 @@ def test_what_does_not_name_a_schema_is_refused(registry):
 def test_a_registry_that_does_not_answer_stops_instead_of_refusing_records(registry):
     made = decoder(source(registry=registry.url))
     registry.broken = True
-    with pytest.raises(ConnectError, match=r"the schema registry .* refuses /schemas/ids/1 with 500"):
+    with pytest.raises(ConnectError, match=r"the schema registry .* refuses schema 1 with 500"):
         made([encoded(RECORD, WRITTEN, 1)])
     registry.broken = False
     registry.put(1, schema=json.dumps(WRITTEN))
     assert made([encoded(RECORD, WRITTEN, 1)]).frame.height == 1
-    with pytest.raises(ConnectError, match=r"127.0.0.1:1'? does not answer"):
+    with pytest.raises(ConnectError, match=r"127.0.0.1:1'? does not answer for schema 1"):
         decoder(source(registry="http://127.0.0.1:1"))([encoded(RECORD, WRITTEN, 1)])
 
 
@@ -135,6 +126,68 @@ def test_a_registry_that_asks_who_it_is(registry, monkeypatch, also, header):
     assert decoder(source(registry=hw.Registry(registry.url, **also)))([encoded(RECORD, WRITTEN, 1)]).frame.height == 1
     with pytest.raises(ConnectError, match="401"):
         decoder(source(registry=registry.url))([encoded(RECORD, WRITTEN, 1)])
+
+
+def secured(at, **options):
+    """The settings for a client certificate and OAuth."""
+    oauth = {
+        "bearer.auth.credentials.source": "OAUTHBEARER",
+        "bearer.auth.issuer.endpoint.url": f"{at['tokens']}/token",
+        "bearer.auth.client.id": "app",
+        "bearer.auth.client.secret": hw.env("CLIENT_SECRET"),
+        "bearer.auth.scope": "registry",
+    }
+    tls = {
+        "ssl.ca.location": str(at["folder"] / "ca.pem"),
+        "ssl.certificate.location": str(at["folder"] / "client.pem"),
+        "ssl.key.location": str(at["folder"] / "client.key"),
+        "ssl.key.password": hw.env("CLIENT_SECRET"),
+    }
+    chosen = {"max.retries": 0, **oauth, **tls, **options}
+    return hw.Registry(at["url"], options={name: value for name, value in chosen.items() if value is not None})
+
+
+@pytest.mark.slow
+def test_a_registry_with_client_certificates_and_oauth(secure_registry, monkeypatch):
+    """A token that has expired is replaced by a new one."""
+    monkeypatch.setenv("CLIENT_SECRET", "hunter2")
+    decode = decoder(source(registry=secured(secure_registry)))
+    assert decode([encoded(RECORD, WRITTEN, 1)]).frame.to_dicts() == [RECORD]
+    time.sleep(4.2)  # the life of a token
+    assert "no schema 2" in decode([encoded(RECORD, WRITTEN, 2)]).refused[0][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "secret", "words"),
+    [
+        ({"ssl.certificate.location": None, "ssl.key.location": None, "ssl.key.password": None}, "hunter2", "does not answer for schema 1"),
+        ({"ssl.certificate.location": "stranger.pem", "ssl.key.location": None, "ssl.key.password": None}, "hunter2", "does not answer"),
+        ({"ssl.ca.location": None}, "hunter2", "CERTIFICATE_VERIFY_FAILED"),
+        ({"bearer.auth.client.id": "other"}, "hunter2", "does not answer for schema 1: Failed to retrieve token"),
+    ],
+    ids=["no certificate", "another authority's", "an unknown server", "another client"],
+)
+def test_a_registry_that_refuses(secure_registry, monkeypatch, options, secret, words):
+    monkeypatch.setenv("CLIENT_SECRET", secret)
+    monkeypatch.chdir(secure_registry["folder"])
+    with pytest.raises(ConnectError, match=words) as raised:
+        decoder(source(registry=secured(secure_registry, **options)))([encoded(RECORD, WRITTEN, 1)])
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ssl.key.password": "wrong"}, "the options of the schema registry .* are wrong"),
+        ({"ssl.certificate.location": "gone.pem"}, "No such file"),
+        ({"sasl.mechanism": "PLAIN"}, "Unrecognized properties: sasl.mechanism"),
+        ({"bearer.auth.scope": None}, "Missing required OAuth"),
+    ],
+)
+def test_options_that_cannot_be_used(secure_registry, monkeypatch, options, words):
+    monkeypatch.setenv("CLIENT_SECRET", "hunter2")
+    with pytest.raises(DefinitionError, match=words):
+        decoder(source(registry=secured(secure_registry, **options)))([encoded(RECORD, WRITTEN, 1)])
 
 
 def test_schemas_that_refer_to_others(registry):

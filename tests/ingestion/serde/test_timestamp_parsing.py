@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.definitions.timestamps import EPOCH
+from headwater.clock import EPOCH
 from headwater.ingestion.serde.iso8601 import parse_iso
 from headwater.ingestion.serde.timestamp_parsing import micros_of
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from starlette.responses import JSONResponse
 
+import headwater as hw
 from headwater.cli import main
 from headwater.errors import UsageError
+from headwater.serving.http.admin_handlers import PageResponse
 from headwater.serving.http.app import App
 from headwater.serving.http.auth import SCOPES, Access, Denied, TokenFile, check_bind
 from headwater.serving.http.body import BodyTimeouts
 from headwater.serving.http.route import Route
 from headwater.serving.http.routes import ROUTES
 from headwater.serving.process.uvicorn_server import serving
-from headwater.serving.service import Service
 from tests.ingestion.world import wait_until
 from tests.serving.world import MODELS, PROJECT, asking, free_port
 
@@ -32,10 +32,10 @@ LARGE = b'{"row": "' + b"x" * 10_000_001 + b'"}'
 
 
 async def secret(request):
-    return JSONResponse({"secret": True})
+    return PageResponse(b'{"secret": true}')
 
 
-ADDED = Route("GET", "/v1/secret", "admin", "A route that was added", page=secret)
+ADDED = Route("secret", "GET", "/v1/secret", "admin", "A route that was added", page=secret)
 TABLE = (*ROUTES, ADDED)
 
 
@@ -44,7 +44,7 @@ def guarded(store, tmp_path_factory):
     """The shop with tokens, one for each scope, and a route more."""
     file = tmp_path_factory.mktemp("tokens") / "tokens.json"
     tokens = {scope: TokenFile(file).add(scope, [scope]) for scope in SCOPES}
-    with Service(PROJECT, store, models=MODELS) as service:
+    with hw.operations.Service(PROJECT, store, models=MODELS) as service:
         app = App(service, tokens=file, routes=TABLE)
         with (
             serving(app, "127.0.0.1", free_port(), closing=app.close) as url,
@@ -55,7 +55,7 @@ def guarded(store, tmp_path_factory):
 
 
 def paths(service, route):
-    return [route.begin + name for name in route.names(service)] if route.names is not None else [route.path]
+    return [route.begin + name for name in route.names(service.project)] if route.names is not None else [route.path]
 
 
 def ask(client, route, path, token=None, body=b"{}"):
@@ -333,7 +333,7 @@ def test_tokens_on_the_command_line(tmp_path, capsys):
 
 
 def test_a_slow_body_is_ended(store):
-    with Service(PROJECT, store, models=MODELS) as service:
+    with hw.operations.Service(PROJECT, store, models=MODELS) as service:
         app = App(service)
         app._reading = BodyTimeouts(0.3)
         with serving(app, "127.0.0.1", port := free_port(), closing=app.close), socket.create_connection(("127.0.0.1", port)) as slow:

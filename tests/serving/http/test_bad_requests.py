@@ -5,16 +5,15 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
 
 import headwater as hw
 from headwater.errors import StoreError
-from headwater.online_stores import open_store
 from headwater.serving.http.app import App
 from headwater.serving.process.uvicorn_server import serving
-from headwater.serving.service import Service
 from tests.serving.world import MODELS, PROJECT, ROW, Lines, asking, free_port, user
 
 FEATURES, PREDICT, RANK = "/v1/features/churn_v1", "/v1/predict/churn", "/v1/rank/feed"
@@ -30,10 +29,10 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         (FEATURES, b'{"row": {"user": 1}', 400, "not JSON"),
         (FEATURES, b'{"row": {"user": NaN}}', 400, "not JSON"),
         (FEATURES, b"\xff\xfe", 400, "not JSON"),
-        (FEATURES, b'{"row": {"user": "\xff"}}', 400, "not JSON"),
+        (FEATURES, b'{"row": {"country": "\xff"}}', 400, "not JSON"),
         (FEATURES, b'{"row": {"user": "\\ud800"}}', 400, "not JSON"),
         (FEATURES, b"[" * 100_000, 422, "Expected `object`, got `array`"),
-        (FEATURES, b'{"row":' * 50_000, 422, "got `object` - at `$.row[...]`"),
+        (FEATURES, b'{"row":' * 50_000, 400, "maximum recursion depth"),
         (RANK, b'{"row": {}, "candidates": ' + b"[" * 40 + b"]" * 40 + b"}", 422, "got `array` - at `$.candidates[0]`"),
         # another shape
         (FEATURES, [], 422, "Expected `object`, got `array`"),
@@ -43,8 +42,9 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         (FEATURES, {"row": {**ROW, "user": {"deep": 1}}}, 422, "got `object`"),
         (FEATURES, {"rows": []}, 422, "0 rows; give 1 to 10,000"),
         (FEATURES, {"rows": [ROW] * 10_001}, 422, "10,001 rows; give 1 to 10,000"),
-        (FEATURES, {"columns": {}}, 422, "0 rows; give 1 to 10,000"),
-        (FEATURES, {"columns": {**{name: [1] for name in ROW}, "user": [1, 2]}}, 422, "the columns of the request hold [1, 2] values"),
+        (FEATURES, {"columns": {}}, 422, "no field 'user', which view 'user' needs"),
+        (FEATURES, {"columns": {name: [] for name in ROW}}, 422, "0 rows; give 1 to 10,000"),
+        (FEATURES, {"columns": {**{name: [value] for name, value in ROW.items()}, "user": [1, 2]}}, 422, "the columns of the request hold [1, 2] values"),
         (FEATURES, {"row": ROW, "compact": "yes"}, 422, "Expected `bool`"),
         (FEATURES, {"row": ROW, "level": 3}, 422, "Expected `str | null`"),
         (RANK, {"row": {"user": 1}, "k": 0}, 422, "`int` >= 1"),
@@ -92,7 +92,7 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         ("/v1/predict/plain", {"row": {**PLAIN, "amount": 0}}, 422, "request feature 'brittle' failed on row 0"),
         (PREDICT, {"row": {**ROW, "user": 2**70}}, 422, "the field 'user' holds an integer of 71 bits"),
         (PREDICT, {"rows": [{**ROW, "user": 2**70}]}, 422, "the field 'user' holds an integer of 71 bits"),
-        (PREDICT, {"row": {**ROW, "amount": 10**400}}, 422, "the field 'amount' holds an integer of"),
+        (PREDICT, {"row": {**ROW, "amount": 10**400}}, 422, "the field 'amount': Number out of range"),
         (PREDICT, b'{"row": {"amount": 1e400}}', 422, "Number out of range"),
     ],
 )  # fmt: skip
@@ -131,7 +131,7 @@ class Down:
     """A store that can be told to fail, as one whose server is gone does."""
 
     def __init__(self, store):
-        self.store, self.error, self.partitioned = store, None, store.partitioned
+        self.store, self.error, self.capabilities = store, None, store.capabilities
 
     def get(self, keys):
         if self.error is not None:
@@ -161,7 +161,7 @@ def test_a_store_that_is_down_is_said_and_comes_back(store):
 
 def test_a_fault_of_the_service_shows_nothing_of_it(store):
     down, lines = Down(store), Lines()
-    with asking(down, log=lines, sample=0) as client:
+    with asking(down, log=lines, log_sample=0) as client:
         down.error = ZeroDivisionError("a secret of the code")
         answer = client.post(FEATURES, json={"row": ROW}, headers={"X-Request-Id": "find-me"})
     assert answer.status_code == 500
@@ -175,14 +175,12 @@ def test_a_fault_of_the_service_shows_nothing_of_it(store):
 def test_a_store_across_the_network_is_read_beside_the_event_loop(store):
     """One request waits for the store, and another is answered meanwhile."""
     slow = Down(store)
-    slow.partitioned = False
     with asking(slow) as client:
         client.post(FEATURES, json={"row": ROW})
     far, waiting, go = Down(store), threading.Event(), threading.Event()
-    far.partitioned = False
-    with Service(PROJECT, far, models=MODELS) as service:
+    with hw.operations.Service(PROJECT, far, models=MODELS) as service:
         service.features("churn_v1", {**ROW, "asked": hw.clock.now()})
-        service.store.partitioned = True  # as a server's is; the records of batch views are written as those of one writer
+        service.store.capabilities = replace(store.capabilities, remote=True)
         app = App(service)
 
         def get(keys):
@@ -214,6 +212,7 @@ def connections(port, count):
             one.close()
 
 
+@pytest.mark.slow
 def test_a_thousand_connections_are_answered(store):
     body = json.dumps({"row": ROW, "compact": True}).encode()
     request = b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -224,7 +223,7 @@ def test_a_thousand_connections_are_answered(store):
 
 
 def test_a_view_that_is_not_there_is_told_from_one_that_is(tmp_path):
-    made = open_store(f"lmdb:{tmp_path / 'online'}?size=1GB")
+    made = hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB")
     with asking(made, hw.Project("shop", [PROJECT.model("churn")])) as client:
         answer = client.post(FEATURES, json={"row": ROW})
         assert answer.status_code == 503

@@ -7,6 +7,8 @@ import inspect
 import json
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -17,12 +19,14 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.server import ServerState
 
 from headwater.errors import UsageError
-from headwater.serving.http.connection import Connection, ConnectionLimits
+from headwater.serving.http.connection import Connection
+from headwater.serving.http.connection_limits import ConnectionLimits
 from headwater.serving.process.uvicorn_server import ServerOptions, serving
 from tests.serving.world import free_port
 
 HOST = b"Host: here\r\n"
 GET = b"GET / HTTP/1.1\r\n" + HOST + b"\r\n"
+POST = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc"
 CHUNKED = b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n"
 QUICK = ConnectionLimits(header_seconds=0.5, idle_seconds=0.5, write_seconds=0.5)
 
@@ -57,16 +61,37 @@ async def echo(scope, read, send):
     await send({"type": "http.response.body", "body": answer})
 
 
+class Taking:
+    """Answers as `echo` does, but takes each POST that has arrived whole, which it answers in the next turn of the event loop."""
+
+    async def __call__(self, scope, read, send):
+        await echo(scope, read, send)
+
+    def take(self, target, headers, body, respond):
+        if target == b"/declined":
+            return False
+        told = {"path": target.decode(), "headers": {k.decode(): v.decode("latin-1") for k, v in headers.items()}, "body": len(body)}
+        said = json.dumps({**told, "taken": True}).encode()
+        asyncio.get_running_loop().call_later(0.5 if target == b"/late" else 0, self.respond, respond, said)
+        return True
+
+    def respond(self, respond, said):
+        respond(200, b"content-length: %d\r\n" % len(said), said)
+
+
+APPS = [echo, Taking()]
+
+
 @contextlib.contextmanager
-def server(limits=None, **options):
+def server(limits=None, app=echo, **options):
     port = free_port()
-    with serving(echo, "127.0.0.1", port, options=ServerOptions(limits=limits or ConnectionLimits(), **options)):
+    with serving(app, "127.0.0.1", port, options=ServerOptions(limits=limits or ConnectionLimits(), **options)):
         yield port
 
 
-@pytest.fixture(scope="module")
-def usual():
-    with server() as port:
+@pytest.fixture(scope="module", params=APPS, ids=["ASGI", "whole requests taken"])
+def usual(request):
+    with server(app=request.param) as port:
         yield port
 
 
@@ -216,12 +241,13 @@ def test_a_client_is_invited_to_send_a_body_that_is_read(usual):
 # ---------------------------------------------------------------- clients that hold connections open
 
 
-@pytest.fixture(scope="module")
-def quick():
-    with server(QUICK) as port:
+@pytest.fixture(scope="module", params=APPS, ids=["ASGI", "whole requests taken"])
+def quick(request):
+    with server(QUICK, request.param) as port:
         yield port
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "drip"),
     [
@@ -259,6 +285,7 @@ def test_it_is_ended_in_time(quick, first, drip):
     assert answered(quick)
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_its_answer_is_ended(quick):
     with connect(quick) as one:
         one.sendall(b"GET /large HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -310,7 +337,8 @@ def test_requests_at_once_are_limited():
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_no_request_is_lost_when_a_server_ends(kept):
+@pytest.mark.parametrize(("app", "request_bytes"), [(echo, GET), (APPS[1], POST)], ids=["ASGI", "whole requests taken"])
+def test_no_request_is_lost_when_a_server_ends(kept, app, request_bytes):
     port, done, lost, count = free_port(), threading.Event(), [], [0]
 
     def hammer():
@@ -320,7 +348,7 @@ def test_no_request_is_lost_when_a_server_ends(kept):
                     last = False
                     while not last and not done.is_set():
                         try:
-                            one.sendall(GET)
+                            one.sendall(request_bytes)
                             said = answer(one)
                         except OSError as error:
                             said = repr(error).encode()
@@ -331,7 +359,7 @@ def test_no_request_is_lost_when_a_server_ends(kept):
                         last = not kept or b"connection: close" in said
 
     threads = [threading.Thread(target=hammer) for _ in range(4)]
-    with serving(echo, "127.0.0.1", port, options=ServerOptions(drain=0.3)):
+    with serving(app, "127.0.0.1", port, options=ServerOptions(drain=0.3)):
         for one in threads:
             one.start()
         time.sleep(0.5)
@@ -375,7 +403,7 @@ def test_uvicorn_is_the_version_that_is_built_upon():
     theirs = httptools_impl.HttpToolsProtocol
     assert list(inspect.signature(theirs).parameters) == ["config", "server_state", "app_state", "_loop"]
     own = {name for name, value in vars(Connection).items() if inspect.isfunction(value) and not name.startswith("__")}
-    new = {"may_go_on", "end", "_check", "_begin", "_wait", "_unread", "_stop", "_refuse"}
+    new = {"may_go_on", "end", "_check", "_taken", "_answered", "_begin", "_wait", "_unread", "_stop", "_refuse"}
     assert own - new <= {name for one in theirs.__mro__ for name in vars(one)}
     assert not new & {name for one in theirs.__mro__ for name in vars(one)}
     source = inspect.getsource(httptools_impl)
@@ -386,3 +414,16 @@ def test_uvicorn_is_the_version_that_is_built_upon():
     assert {"keep_alive", "message_event"} <= set(cycle)
     assert "self.disconnected" in source
     assert "self.response_started" in source
+
+
+@pytest.mark.parametrize(("soft", "hard", "connections"), [(256, 4096, 1000), (256, 512, 384), (64, 64, 128)])
+def test_the_soft_limit_of_open_files_is_raised_to_what_connections_need(soft, hard, connections):
+    code = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+from headwater.serving.http.connection import Connections
+from headwater.serving.http.connection_limits import ConnectionLimits
+print(Connections(ConnectionLimits(connections=1000)).most, resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert shown == f"{connections} {(min(hard, 1128), hard)}"

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 import headwater as hw
-from headwater.online_stores import keyspace, open_store
+from headwater.online_stores import Capabilities, keyspace
+from headwater.online_stores.lmdb import LmdbStore
 from headwater.serving.http.asgi import Refused
 from headwater.serving.http.auth import TokenFile
 from headwater.serving.http.event_proxy import Forwarder
@@ -50,9 +51,9 @@ FORWARDED = {
 @pytest.mark.parametrize("name", FORWARDED)
 def test_events_that_cannot_be_forwarded(here, tmp_path, name):
     kept, hosts, says = FORWARDED[name]
-    empty = open_store(f"lmdb:{tmp_path / 'empty'}?size=1GB")
+    empty = hw.operations.open_store(f"lmdb:{tmp_path / 'empty'}?size=1GB")
     empty.commit({key: value.replace(b"{port}", b"%d" % free_port()) for key, value in kept.items()}, {})
-    with hw.serve(PROJECT, empty, http=f"127.0.0.1:{(port := free_port())}", models={}, forward_to=hosts):
+    with hw.serve(PROJECT, empty, listen=f"127.0.0.1:{(port := free_port())}", models={}, options=hw.ServeOptions(forward_to=hosts)):
         status, answer, headers = here.post("plain", b"{}", port=port, **{"Idempotency-Key": "k"})
         assert (status, says in answer["error"]) == (503, True), answer
         assert headers["retry-after"] in "15"
@@ -130,7 +131,7 @@ def test_who_may_push_where_there_are_tokens(guarded, headers, status):
 
 def test_a_service_with_tokens_forwards_with_the_secret_that_the_store_holds(guarded):
     port = free_port()
-    with hw.serve(PROJECT, guarded.store, http=f"127.0.0.1:{port}", models={}, tokens=guarded.folder / "tokens.json"):
+    with hw.serve(PROJECT, guarded.store, listen=f"127.0.0.1:{port}", models={}, tokens=guarded.folder / "tokens.json"):
         given = {"Authorization": f"Bearer {guarded.tokens['write']}"}
         assert guarded.post("loose", event(), port=port, **given)[0] == 200
         assert guarded.post("loose", event(), port=port)[0] == 401
@@ -149,7 +150,7 @@ def test_at_an_address_that_others_reach_only_the_secret_or_a_token_admits(tmp_p
 @pytest.mark.parametrize("name", ["Idempotency-Key", "Content-Type"])
 @pytest.mark.parametrize("direct", [True, False], ids=["to ingestion", "through the service"])
 def test_a_header_that_is_not_ascii_is_refused(here, name, direct):
-    with hw.serve(PROJECT, here.store, http=f"127.0.0.1:{(port := free_port())}", models={}):
+    with hw.serve(PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}):
         status, answer, _ = here.post("plain", event(), port=here.port if direct else port, **{"Idempotency-Key": "k", name: "k\xe9"})
     assert status == (200 if direct and name == "Content-Type" else 400)  # ingestion itself passes no header on
     assert status == 200 or (name in answer["error"] and answer["request_id"])
@@ -158,7 +159,7 @@ def test_a_header_that_is_not_ascii_is_refused(here, name, direct):
 class Remote:
     """A store that looks as if it were across the network, and notes which threads read where events go."""
 
-    partitioned, namespace = True, ""
+    capabilities, namespace = Capabilities(atomic=True, one_writer=False, remote=True), ""
 
     def __init__(self, store):
         self.store, self.readers = store, []
@@ -185,6 +186,7 @@ def test_where_events_go_is_looked_up_once_a_second_and_not_on_the_event_loop(he
     assert all(name.startswith("receiver-lookup") for name in readers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 422, 500])
 @pytest.mark.parametrize("body", [b"oops", b'{"error": "no id"}', b'{"refused": 3}', b"", b"[" * 10_000])
 def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
@@ -203,7 +205,9 @@ def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
 
     async def run(port):
         kept = {keyspace.RECEIVER: b"http://127.0.0.1:%d" % port, keyspace.RECEIVER_SECRET: b"s"}
-        forwarder = Forwarder(SimpleNamespace(partitioned=False, namespace="", get=lambda keys: [kept[key] for key in keys]))
+        forwarder = Forwarder(
+            SimpleNamespace(capabilities=LmdbStore.capabilities, namespace="", get=lambda keys: [kept[key] for key in keys])
+        )
         try:
             await forwarder.forward("loose", b"{}", {}, b"id")
         finally:

@@ -14,8 +14,8 @@ import pytest
 import headwater as hw
 from headwater.errors import UsageError
 from headwater.ingestion.validate import COPY
-from headwater.online.feature_reader import OnlineView
-from headwater.online_stores import keyspace, open_store
+from headwater.online.view_reader import OnlineView
+from headwater.online_stores import keyspace
 from tests.ingestion.world import free_port, wait_until
 
 SCHEMA = {"user": str, "n": int, "at": datetime}
@@ -58,7 +58,7 @@ class Receiving:
     def __init__(self, folder, host="127.0.0.1", tokens=None):
         self.host, self.tokens_file = host, tokens
         self.port, self.folder, self.commits = free_port(), folder, 0
-        self.store = open_store(f"lmdb:{folder / 'online'}?size=1GB")
+        self.store = hw.operations.open_store(f"lmdb:{folder / 'online'}?size=1GB")
         self.stop, self.hold = threading.Event(), threading.Event()
         self.hold.set()
         self.error = None
@@ -68,12 +68,10 @@ class Receiving:
             hw.ingest(
                 PROJECT,
                 self.store,
-                folder=self.folder,
-                http=f"{self.host}:{self.port}",
-                tokens=self.tokens_file,
-                allow_unapplied=True,
+                data_dir=self.folder,
+                listen=f"{self.host}:{self.port}",
                 stop=self.stop,
-                on_commit=self.committed,
+                options=hw.IngestOptions(tokens=self.tokens_file, allow_unapplied=True, on_commit=self.committed),
             )
         except BaseException as error:  # noqa: BLE001 (shown by the test)
             self.error = error
@@ -241,7 +239,7 @@ def test_when_too_many_wait_senders_are_told_to_come_again(here):
 
 
 def test_a_process_that_does_not_ingest_passes_events_on(here):
-    with hw.serve(PROJECT, here.store, http=f"127.0.0.1:{(port := free_port())}", models={}):
+    with hw.serve(PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}):
         assert here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[:1] == (200,)
         assert counts(here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[1]) == [0, 1, 0, 0, 0]
         assert here.post("nothing", b"{}", port=port)[0] == 404
@@ -249,9 +247,9 @@ def test_a_process_that_does_not_ingest_passes_events_on(here):
 
 
 def test_a_taken_port_is_an_error(here, tmp_path):
-    store = open_store(f"lmdb:{tmp_path / 'other'}?size=1GB")
+    store = hw.operations.open_store(f"lmdb:{tmp_path / 'other'}?size=1GB")
     with pytest.raises(UsageError, match="cannot listen on 127"):
-        hw.ingest(PROJECT, store, folder=tmp_path, http=f"127.0.0.1:{here.port}", allow_unapplied=True)
+        hw.ingest(PROJECT, store, data_dir=tmp_path, listen=f"127.0.0.1:{here.port}", options=hw.IngestOptions(allow_unapplied=True))
     store.close()
 
 

@@ -36,6 +36,7 @@ def apart(store):
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.parametrize("name", BODIES)
 def test_a_hostile_body_is_answered_quickly_and_health_meanwhile(apart, name):
@@ -61,6 +62,7 @@ def test_a_hostile_body_is_answered_quickly_and_health_meanwhile(apart, name):
     assert apart.peak() - before < 500
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_bodies_that_are_never_finished_take_bounded_memory(apart):
     """Half-sent bodies, 300 MB of them: beyond the limit they are refused, and later requests are answered."""

@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 import headwater as hw
 from headwater import clock
-from headwater.online_stores import keyspace, open_store
+from headwater.online_stores import keyspace
 from tests.ingestion.world import wait_until
 from tests.serving.world import PROJECT, asking, filled, free_port, watched
 
@@ -34,12 +34,12 @@ ASKED = ["/v1/explain", "/healthz", "/readyz", "/metrics", "/openapi.json", "/do
 def described(tmp_path_factory):
     """The description of a service, beside a process that takes the events which it forwards."""
     folder = tmp_path_factory.mktemp("described")
-    made, stop = filled(open_store(f"lmdb:{folder / 'online'}?size=1GB")), threading.Event()
-    options = {"folder": folder, "http": f"127.0.0.1:{free_port()}", "allow_unapplied": True, "stop": stop}
+    made, stop = filled(hw.operations.open_store(f"lmdb:{folder / 'online'}?size=1GB")), threading.Event()
+    options = {"data_dir": folder, "listen": f"127.0.0.1:{free_port()}", "options": hw.IngestOptions(allow_unapplied=True), "stop": stop}
     ingesting = threading.Thread(target=lambda: hw.ingest(SHOP, made, **options))
     ingesting.start()
     try:
-        with asking(made, SHOP, folder=folder, now=clock.now_micros) as client:
+        with asking(made, SHOP, data_dir=folder, now=clock.now_micros) as client:
             wait_until(lambda: made.get([keyspace.RECEIVER])[0] and client.get("/readyz").status_code == 200, "readiness")
             yield schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
     finally:
@@ -64,6 +64,7 @@ def answers(described, path, mode, configured):
     return set(seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 @pytest.mark.parametrize("path", [*POSTED, "/v1/explain"])
 def test_made_up_requests_find_no_fault(described, path, mode):
@@ -80,6 +81,7 @@ def test_made_up_requests_find_no_fault(described, path, mode):
         assert 200 in seen, seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 @pytest.mark.parametrize("path", EACH_KIND)
 def test_other_requests_in_each_run_find_no_fault(described, path, mode):

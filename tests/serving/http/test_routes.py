@@ -14,9 +14,8 @@ import headwater as hw
 from headwater import clock
 from headwater.errors import UsageError
 from headwater.jobs.materialize import materialize_view
-from headwater.online_stores import keyspace, open_store
+from headwater.online_stores import keyspace
 from headwater.serving.http.response_schema import FeatureValue
-from headwater.serving.service import Service
 from tests.ingestion.world import wait_until
 from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, ROW, Lines, Sum, asking, churn, clicks, filled, free_port, watched
 
@@ -209,8 +208,8 @@ def test_equal_scores_stay_in_the_order_of_the_candidates(client):
 
 
 def test_a_level_is_served_beside_what_is_defined(store, tmp_path):
-    made = filled(open_store(f"lmdb:{tmp_path / 'online'}?size=1GB"))
-    for view in PROJECT.arm("churn", "nightly").service.views:
+    made = filled(hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB"))
+    for view in PROJECT.variant("churn", "nightly").service.views:
         filled(made, view)
     with asking(made, levels=["nightly"]) as client:
         as_defined = good(client.post("/v1/features/churn_v1", json={"row": ROW}))
@@ -229,11 +228,13 @@ def test_a_level_is_served_beside_what_is_defined(store, tmp_path):
 
 
 def test_events_reach_the_process_that_ingests(tmp_path):
-    made = open_store(f"lmdb:{tmp_path / 'online'}?size=1GB")
+    made = hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB")
     project = hw.Project("clicked", [watched])
     stop, port = threading.Event(), free_port()
     ingesting = threading.Thread(
-        target=lambda: hw.ingest(project, made, folder=tmp_path, http=f"127.0.0.1:{port}", allow_unapplied=True, stop=stop)
+        target=lambda: hw.ingest(
+            project, made, data_dir=tmp_path, listen=f"127.0.0.1:{port}", stop=stop, options=hw.IngestOptions(allow_unapplied=True)
+        )
     )
     with asking(made, project, now=clock.now_micros) as client:
         early = client.post("/v1/events/clicks", json={"user": 1, "at": NOW.isoformat()})
@@ -293,7 +294,7 @@ def test_explain_refuses(client, asked, says):
 def test_health_is_not_readiness(client, tmp_path):
     assert good(client.get("/healthz")) == {"status": "ok"}
     assert good(client.get("/readyz")) == {"status": "ready"}
-    empty = open_store(f"lmdb:{tmp_path / 'empty'}?size=1GB")
+    empty = hw.operations.open_store(f"lmdb:{tmp_path / 'empty'}?size=1GB")
     with asking(empty, models={}) as unready:
         assert unready.get("/healthz").status_code == 200
         answer = unready.get("/readyz")
@@ -332,7 +333,7 @@ def test_numbers_say_what_was_answered(store):
 
 def test_a_line_a_request_and_none_of_what_was_asked(store):
     lines = Lines()
-    with asking(store, log=lines, sample=0.5) as client:
+    with asking(store, log=lines, log_sample=0.5) as client:
         for n in range(4):
             client.post("/v1/features/churn_v1", json={"row": ROW}, headers={"X-Request-Id": f"mine-{n}"})
         bad = client.post("/v1/features/churn_v1", json={"row": {**ROW, "user": "secret-key"}}, headers={"X-Request-Id": "no way"})
@@ -368,20 +369,22 @@ def test_the_description_names_what_can_be_asked(client):
     assert {"/v1/features/churn_v1", "/v1/features/feed_v1", "/v1/predict/churn", "/v1/rank/feed", "/healthz"} <= said["paths"].keys()
     assert "/v1/rank/churn" not in said["paths"]
     body = said["paths"]["/v1/features/churn_v1"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    row = body["oneOf"][0]["properties"]["row"]
+    one, row = (said["components"]["schemas"][name] for name in ("FeaturesRequest_churn_v1_row", "churn_v1"))
+    assert body["oneOf"][0]["$ref"].endswith("/FeaturesRequest_churn_v1_row")
+    assert (one["required"], one["properties"]["row"]["$ref"].rpartition("/")[2]) == (["row"], "churn_v1")
     assert sorted(row["required"]) == sorted(ROW)
-    assert row["properties"]["user"]["type"] == ["integer", "null"]
-    assert row["properties"]["asked"] == {"type": ["string", "null"], "format": "date-time"}
+    assert [kind["type"] for kind in row["properties"]["user"]["anyOf"]] == ["integer", "null"]
+    assert row["properties"]["asked"]["anyOf"] == [{"type": "string", "format": "date-time"}, {"type": "null"}]
 
 
 # ---------------------------------------------------------------- a model that was trained
 
 
 def test_a_trained_model_is_served_from_its_folder(store, tmp_path):
-    hw.train(churn, until=datetime.now(UTC)).save(tmp_path / "churn")
+    hw.train(churn, as_of=datetime.now(UTC)).save(tmp_path / "churn")
     with asking(store, hw.Project("shop", [churn]), models=tmp_path) as client:
         said = good(client.post("/v1/predict/churn", json={"row": ROW, "features": True}))
-        fitted = Service(PROJECT, store, models=tmp_path).scorer(churn, None)
+        fitted = hw.operations.Service(PROJECT, store, models=tmp_path).scorer(churn, None)
         frame = pl.DataFrame({name: [f["value"]] for name, f in said["prediction"]["features"].items()})
         assert said["prediction"]["value"] == pytest.approx(float(fitted.score(frame)[0]), abs=1e-9)
         assert said["version"] == fitted.version
@@ -390,5 +393,5 @@ def test_a_trained_model_is_served_from_its_folder(store, tmp_path):
 
 def test_a_taken_address_is_an_error(client, store):
     port = httpx.URL(client.base_url).port
-    with pytest.raises(UsageError, match="cannot listen"), hw.serve(PROJECT, store, http=f"127.0.0.1:{port}", models=MODELS):
+    with pytest.raises(UsageError, match="cannot listen"), hw.serve(PROJECT, store, listen=f"127.0.0.1:{port}", models=MODELS):
         pass

@@ -15,11 +15,10 @@ import pytest
 import headwater as hw
 from headwater import clock
 from headwater.errors import DataError, StoreError
-from headwater.online_stores import open_store
+from headwater.online_stores import Capabilities
 from headwater.online_stores.redis.commands import UnansweredError
 from headwater.serving.http.asgi import Refused
 from headwater.serving.http.worker_pool import WorkerPool
-from headwater.serving.service import Service
 from tests.ingestion.world import wait_until
 from tests.online_stores.servers import serving as redis_serving
 from tests.serving.world import ASKED_AT, MODELS, PROJECT, ROW, Sum, asking, filled, free_port
@@ -32,7 +31,7 @@ PREDICT, FEATURES = "/v1/predict/churn", "/v1/features/churn_v1"
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory):
     with redis_serving(tmp_path_factory.mktemp("redis")) as server:
-        made = filled(open_store(server.url))
+        made = filled(hw.operations.open_store(server.url))
         made.close()
         yield server
 
@@ -49,9 +48,10 @@ def many(url, count, path=FEATURES):
         return sorted(pool.map(one, range(count)), key=lambda pair: pair[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 40])
 def test_a_store_that_hangs_is_given_up_and_comes_back(redis_server, count):
-    with hw.serve(PROJECT, redis_server.url, http=f"127.0.0.1:{free_port()}", models=MODELS) as url:
+    with hw.serve(PROJECT, redis_server.url, listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
         assert {answer.status_code for _, answer in many(url, 8)} == {200}
         os.kill(redis_server.process.pid, signal.SIGSTOP)
         try:
@@ -112,6 +112,7 @@ def proxied(server):
         proxy.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("delay", "options", "expected", "within"),
     [
@@ -125,7 +126,7 @@ def proxied(server):
 def test_a_store_that_answers_slowly(redis_server, delay, options, expected, within):
     with proxied(redis_server) as proxy:
         project = hw.Project("shop", PROJECT.models)
-        with hw.serve(project, f"redis://127.0.0.1:{proxy.port}/0{options}", http=f"127.0.0.1:{free_port()}", models=MODELS) as url:
+        with hw.serve(project, f"redis://127.0.0.1:{proxy.port}/0{options}", listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
             assert {answer.status_code for _, answer in many(url, 2)} == {200}
             proxy.delay = delay
             answers = many(url, 12)
@@ -134,13 +135,14 @@ def test_a_store_that_answers_slowly(redis_server, delay, options, expected, wit
     assert answers[-1][0] < within
 
 
+@pytest.mark.slow
 def test_a_latency_budget_is_the_deadline(redis_server):
     churn = hw.Model(
         "churn", task="binary", features=PROJECT.model("churn").features, labels=PROJECT.model("churn").labels, latency_budget="1s"
     )
     with proxied(redis_server) as proxy:
         store = f"redis://127.0.0.1:{proxy.port}/0?read_timeout=30s&timeout=30s"
-        with hw.serve(hw.Project("shop", [churn]), store, http=f"127.0.0.1:{free_port()}", models=MODELS) as url:
+        with hw.serve(hw.Project("shop", [churn]), store, listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
             assert {answer.status_code for _, answer in many(url, 2, PREDICT)} == {200}
             proxy.delay = 3.0
             ((seconds, answer),) = many(url, 1, PREDICT)
@@ -155,9 +157,9 @@ def test_a_latency_budget_is_the_deadline(redis_server):
 class Far:
     """What a WorkerPool needs of a service whose store is across the network, or not."""
 
-    def __init__(self, partitioned=True):
+    def __init__(self, remote=True):
         self.store = self
-        self.partitioned = partitioned
+        self.capabilities = Capabilities(atomic=True, one_writer=not remote, remote=remote)
 
 
 async def outcome(waiting):
@@ -217,7 +219,7 @@ def test_a_deadline_passes_while_a_request_waits_or_is_under_way():
 
 def test_work_of_a_store_on_this_machine_is_waited_for():
     async def run():
-        lanes = WorkerPool(Far(partitioned=False), lanes=1)
+        lanes = WorkerPool(Far(remote=False), lanes=1)
         found = await lanes.run(lambda _: time.sleep(0.3) or "all", until=soon(0.1))
         lanes.close()
         return found
@@ -225,6 +227,7 @@ def test_work_of_a_store_on_this_machine_is_waited_for():
     assert asyncio.run(run()) == "all"
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_is_left_alone_for_a_while():
     asked = []
 
@@ -263,7 +266,7 @@ class Loader:
     def __init__(self):
         self.calls, self.begun, self.go, self.error = 0, threading.Event(), threading.Event(), None
 
-    def __call__(self, arm):
+    def __call__(self, variant):
         self.calls += 1
         self.begun.set()
         self.go.wait(30)
@@ -277,7 +280,7 @@ def loading(store, monkeypatch):
     """A service whose models are not loaded yet."""
     loader = Loader()
     monkeypatch.setattr("headwater.serving.service.in_memory", lambda _: loader)
-    monkeypatch.setattr(Service, "unready", lambda _: [])
+    monkeypatch.setattr(hw.operations.Service, "unready", lambda _: [])
     with asking(store) as client:
         yield loader, client
 
@@ -305,6 +308,7 @@ def test_a_model_is_loaded_once_and_nobody_else_waits(loading):
     assert loader.calls == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "says"),
     [(DataError("the file is cut"), "the file is cut"), (OSError("/secret/place is gone"), "model 'churn' cannot be loaded: OSError")],
@@ -349,7 +353,7 @@ def test_threads_share_a_service_and_load_a_model_once(store, monkeypatch):
     monkeypatch.setattr("headwater.serving.service.in_memory", lambda _: loader)
     threading.Timer(0.3, loader.go.set).start()
     row = {**ROW, "asked": clock.now()}
-    with Service(PROJECT, store, models={}) as service, ThreadPoolExecutor(8) as pool:
+    with hw.operations.Service(PROJECT, store, models={}) as service, ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: service.predict("churn", row, at=ASKED_AT), range(200)))
         assert len({one.predictions[0].value for one in found}) == 1
     assert loader.calls == 1

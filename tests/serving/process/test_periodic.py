@@ -9,12 +9,12 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+import headwater as hw
 from headwater.serving.http.app import App
 from headwater.serving.http.readiness_probe import ReadinessProbe
 from headwater.serving.process import periodic
 from headwater.serving.process.periodic import PeriodicTasks
 from headwater.serving.process.uvicorn_server import serving
-from headwater.serving.service import Service
 from tests.serving.world import MODELS, PROJECT, free_port
 
 
@@ -48,7 +48,7 @@ def test_a_loop_goes_on_after_errors_and_waits_longer_after_each(monkeypatch, ca
 
 def test_models_are_taken_up_though_metrics_cannot_be_sent(store, monkeypatch):
     refreshed = threading.Semaphore(0)
-    with Service(PROJECT, store, models=MODELS) as service:
+    with hw.operations.Service(PROJECT, store, models=MODELS) as service:
         monkeypatch.setattr(service, "refresh", refreshed.release)
         app = App(service)
 
@@ -64,7 +64,7 @@ def test_models_are_taken_up_though_metrics_cannot_be_sent(store, monkeypatch):
 
 
 def test_readiness_is_looked_at_once_a_second_in_one_lane(store, monkeypatch):
-    with Service(PROJECT, store, models=MODELS) as service:
+    with hw.operations.Service(PROJECT, store, models=MODELS) as service:
         lanes, looks, real = [], [], service.lane
 
         def lane():
@@ -91,7 +91,7 @@ def test_readiness_is_looked_at_once_a_second_in_one_lane(store, monkeypatch):
 
 @pytest.mark.parametrize("path", ["/readyz", "/healthz"])
 def test_health_needs_no_token_and_little_time(store, path):
-    with Service(PROJECT, store, models=MODELS) as service:
+    with hw.operations.Service(PROJECT, store, models=MODELS) as service:
         app = App(service)
         with serving(app, "127.0.0.1", port := free_port(), closing=app.close), httpx.Client(trust_env=False, timeout=30) as client:
             assert all(client.get(f"http://127.0.0.1:{port}{path}").status_code == 200 for _ in range(200))

@@ -88,6 +88,7 @@ def test_a_worker_that_is_stopped_is_replaced(tmp_path):
         assert watched.number('headwater_process_deaths_total{process="worker-0"}') == 1
 
 
+@pytest.mark.slow
 def test_a_worker_whose_event_loop_is_blocked_is_replaced_though_its_threads_live(tmp_path):
     with Watched(tmp_path) as watched:
         watched.be("blocked")
@@ -123,6 +124,7 @@ def test_a_worker_that_is_not_ready_for_a_reason_is_let_be(tmp_path):
         assert watched.workers()[0].process.pid == pid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["never", "mute", "dies"])
 def test_a_replacement_that_never_gets_ready_ends_the_roll_and_the_next_one_works(tmp_path, mode):
     with Watched(tmp_path, workers=2) as watched:

@@ -208,7 +208,7 @@ def test_what_nobody_waits_for_and_nobody_keeps_is_ended(party, ip):
     async def steps(third, get):
         await get("a", seconds=0.02)
         await until(lambda: third.counts["ip"].calls["cut off"] == 1)
-        return third._parties[0].flights, third.counts["ip"].rows
+        return third._third_parties[0].flights, third.counts["ip"].rows
 
     flights, rows = run(ip(timeout="60s"), steps)
     assert flights == {}

@@ -143,6 +143,7 @@ def requests(features, count, *, limit, work):
     return asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_an_answer_comes_in_time_although_a_third_party_hangs(party, ip):
     party.behaviour = hangs
     limit = LatencyLimit("80ms")

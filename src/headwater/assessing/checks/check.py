@@ -116,7 +116,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Check:
-    """A line of the scorecard. The state is the worst of its rules; `asks` is the question if nothing is measured."""
+    """A line of the scorecard. The state is the worst of its rules; `question` is the question if nothing is measured."""
 
     id: str
     gate: Gate
@@ -124,8 +124,8 @@ class Check:
     title: str
     rules: Sequence[Rule]
     remedy: str
-    asks: Question | None = None
-    beside: Sequence[str] = ()
+    question: Question | None = None
+    further: Sequence[str] = ()
 
     def judge(self, about: str, readings: Mapping[str, Reading], limits: Limits) -> Finding:
         """The finding for the readings of a subject."""
@@ -137,9 +137,9 @@ class Check:
             unknown = [name for name in ("F", "W", "B", "T", "L") if math.isnan(limits.get(name, math.nan))]
             reading = Missing(f"it is {reading}, and its threshold needs {', '.join(unknown)}, which is not known")
         thresholds = [r.said(limits, seconds=_timed(r) or (not isinstance(v, Missing) and v.unit == "s")) for r, v in parts]
-        beside = {r.reading: v for n, (r, v) in enumerate(parts) if n != worst} | {n: readings[n] for n in self.beside if n in readings}
+        further = {r.reading: v for n, (r, v) in enumerate(parts) if n != worst} | {n: readings[n] for n in self.further if n in readings}
         green, red = "; ".join(words[0] for words in thresholds), "; or ".join(words[1] for words in thresholds)
-        return Finding(self.id, self.gate, about, self.title, states[worst], reading, green, red, self.remedy, beside)
+        return Finding(self.id, self.gate, about, self.title, states[worst], reading, green, red, self.remedy, further)
 
     def at(self, **limits: str) -> Check:
         """The check with one limit replaced by another: `E3.at(F="B")`."""

@@ -14,7 +14,7 @@ CHECKS = (
         "records that parse and have their key",
         [at_least("keyed", 0.999, 0.99)],
         "make producers fill the key and validate records before they send; `headwater store refused SOURCE` shows such records",
-        beside=["record_keys"],
+        further=["record_keys"],
     ),
     Check(
         "E2",

@@ -26,7 +26,7 @@ CHECKS = (
             "absent, rows are appended",
             "updated in place",
         ),
-        beside=["known_delay"],
+        further=["known_delay"],
     ),
     Check(
         "D2",

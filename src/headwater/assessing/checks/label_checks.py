@@ -16,7 +16,7 @@ CHECKS = (
         "label delay p95, and share of predictions ever labelled",
         [at_most("label_p95", 7 * _DAY, 60 * _DAY), at_least("labelled", 0.90, 0.50)],
         "look for an earlier outcome as a proxy for the late one, or buy labels for a sample",
-        beside=["label_p50"],
+        further=["label_p50"],
     ),
     Check(
         "L2",

@@ -21,7 +21,7 @@ CHECKS = (
         [at_most("peak_latency", of((0.8, "B")), of("B"))],
         "test with twice the rate of your peak hour, and answer the question; more workers, fewer features or a smaller model make it faster",
         Question("Which end-to-end p99 latency do responses have at twice the rate of the peak hour?", "seconds", "", ""),
-        beside=["latency"],
+        further=["latency"],
     ),
     Check(
         "S3",
@@ -30,7 +30,7 @@ CHECKS = (
         "served age p95 / the age that training assumes",
         [at_most("age_ratio", 1.2, 2.0)],
         "train at measured ages (hw.level_from_log), or make the job that publishes the values as fast as its definition says",
-        beside=["served_age"],
+        further=["served_age"],
     ),
     Check(
         "S4",

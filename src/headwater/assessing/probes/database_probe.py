@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from headwater.connectors.postgres import read_only
+from headwater.connectors.postgres_tables import read_only
 from headwater.errors import HeadwaterError
 from headwater.results.measurement import Missing, Reading, measured
 

@@ -63,7 +63,7 @@ def of_log(model: Model, folder: Path) -> tuple[dict[str, Reading], pl.DataFrame
     except HeadwaterError as error:
         none = Missing(str(error))
         return {"latency": none, "joined": measured(0.0, "", f"no prediction log: {error}"), "age_ratio": none}, None
-    readings: dict[str, Reading] = {"latency": Missing("the served log has no latency"), "joined": _joined(model, folder, rows)}
+    readings: dict[str, Reading] = {"latency": Missing("the serving log has no latency"), "joined": _joined(model, folder, rows)}
     times = rows[LATENCY].drop_nulls() if LATENCY in rows.columns else pl.Series(dtype=pl.Int64)
     if len(times):
         readings["latency"] = measured(quantile_seconds(times, 0.99), "s", f"p99 of {len(times):,} rows served, at the rate of the log")
@@ -74,7 +74,7 @@ def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
     """The age of the view's served values relative to the age that training assumes, and the share of requests without a value."""
     name = f"{view.name}__age"
     if rows is None or name not in rows.columns:
-        return {"age_ratio": Missing(f"the served log has no ages of view {view.name!r}")}
+        return {"age_ratio": Missing(f"the serving log has no ages of view {view.name!r}")}
     there = rows.filter(pl.col(name).is_not_null())
     if not there.height:
         return {"age_ratio": Missing(f"no value of view {view.name!r} was served")}

@@ -15,9 +15,10 @@ from headwater.definitions.served_views import stored
 from headwater.errors import HeadwaterError
 from headwater.monitoring.parity import Parity, parity
 from headwater.monitoring.served_parity import served_parity
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.results.measurement import Missing, Reading, measured
+from headwater.state.key_record import stored_sections
 
 KEYS, ROUNDS, SECONDS = 50, 500, 2.0
 _ROWS = 1_000
@@ -27,7 +28,8 @@ _ROWS = 1_000
 class StoreSeen:
     """The readings of a store.
 
-    reads: p99 of a read of many keys. size: bytes taken. By view, row_bytes: of a key's record; keys: stored; differs: the share of values.
+    reads: p99 of a read of many keys. size: bytes taken. By view, row_bytes: of a key's section of its record; keys: stored; differs: the
+    share of values.
     """
 
     reads: Reading
@@ -43,7 +45,7 @@ def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *,
         with opened_for(project.name, store, readonly=True) as mine:
             sizes, counts, places, features = {}, {}, [], 0
             for kept_view in stored(project):
-                first = list(itertools.islice(mine.scan(keyspace.records(placed(mine, kept_view.view).tiles_fingerprint)), 10_000))
+                first = list(itertools.islice(stored_sections(mine, placed(mine, kept_view.view)), 10_000))
                 if not first:
                     continue
                 mean = float(np.mean([len(record) for _, record in first]))
@@ -81,13 +83,13 @@ def _differs(project: Project, store: OnlineStore, folder: Path, *, logged: bool
     failed: dict[str, Reading] = {}
     if logged:
         try:
-            parities = served_parity(project, store=store, folder=folder, rows=_ROWS)
+            parities = served_parity(project, store=store, data_dir=folder, rows=_ROWS)
         except HeadwaterError as error:
             return {view.name: Missing(str(error)) for view in project.views}
     else:
         for compared in stored(project):
             try:
-                parities += parity(project, [compared.name], store=store, folder=folder, rows=_ROWS)
+                parities += parity(project, [compared.name], store=store, data_dir=folder, rows=_ROWS)
             except HeadwaterError as error:
                 failed[compared.view.name] = Missing(str(error))
     what = "values served" if logged else "current values of the store"

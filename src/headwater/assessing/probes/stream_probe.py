@@ -17,7 +17,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.errors import HeadwaterError
 from headwater.events.selection import ROW, TIME
-from headwater.ingestion.serde.schema_registry import asked
+from headwater.ingestion.serde.schema_registry import RegistryClient
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import OFFSET, PARTITION, Acceptance
 from headwater.results.measurement import Missing, Number, Reading, measured
@@ -71,9 +71,9 @@ def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: f
         pl.Series("__came", came[decoded.rows]),
     )
     events = acceptance.events_of(rows)
-    beside = rows.select(PARTITION, OFFSET, "__came")[events[ROW].to_numpy()]
+    positions = rows.select(PARTITION, OFFSET, "__came")[events[ROW].to_numpy()]
     filtered = rows.height - events.height
-    return Tail(pl.concat([events.drop(ROW), beside], how="horizontal"), len(seen.offset) - filtered, seen)
+    return Tail(pl.concat([events.drop(ROW), positions], how="horizontal"), len(seen.offset) - filtered, seen)
 
 
 def of_source(source: Source, live: Tail) -> dict[str, Reading]:
@@ -129,12 +129,12 @@ def schema(spec: KafkaTopic) -> Reading:
         return Number(0.5 if own else 0.0, "", "measured", reason)
     subject = f"{spec.topic}-value"
     try:
-        if asked(spec.registry, f"/subjects/{subject}/versions/latest") is None:
+        registry = RegistryClient(spec.registry)
+        if registry.version(subject, "latest") is None:
             return measured(0.0, "", f"the registry has no subject {subject!r}")
-        config = asked(spec.registry, f"/config/{subject}") or asked(spec.registry, "/config") or {}
+        level = registry.compatibility(subject)
     except HeadwaterError as error:
         return Missing(str(error))
-    level = str(config.get("compatibilityLevel", "NONE"))
     return measured(1.0 if level in _STRICT else 0.5, "", f"the registry has {subject!r}, with compatibility {level}")
 
 

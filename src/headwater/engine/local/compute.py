@@ -2,120 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import polars as pl
 
 from headwater import settings
 from headwater.aggregations.base import Answers
-from headwater.aggregations.run import aggregate
+from headwater.aggregations.run import FeatureSpec, aggregate
 from headwater.definitions.feature_view import Feature
+from headwater.engine.feature_plan import FeaturePlan, hashed_columns
 from headwater.engine.local.sorted_events import sort_events, sorted_columns, under_value_names, value_name
-from headwater.engine.query import Query, Request, hashed_columns, reach_of, wanted_by
+from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.events import statuses as value_statuses
 from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_secondary, check_values, check_where, decode
 from headwater.events.keys import code_keys
-from headwater.events.read_events import Notes, called, no_events, read_events
-from headwater.events.selection import KNOWN
-from headwater.kernel.arrays import I64, Column, RequestTimes
+from headwater.events.read_events import called, no_events, read_events
+from headwater.kernel.arrays import I64, RequestTimes
 from headwater.kernel.sorting import each, order_of, take
 
 _COLUMNS = 16  # of the source, whose arrays are in memory together
 
 
 @dataclass(frozen=True)
-class _Role:
-    """Requests that share keys and times, sorted once: order (rows), where each key begins, and where each row went (rows)."""
+class _SortedRequests:
+    """A request set sorted by key and time, once for all its freshnesses: the row of each request, int64 (n), and T and K so sorted."""
 
-    order: I64
-    starts: I64
-    back: I64
-
-
-def _role(order: I64, starts: I64) -> _Role:
-    back = np.empty_like(order)
-    back[order] = np.arange(len(back))
-    return _Role(order, starts, back)
+    rows: I64
+    times: list[RequestTimes]
 
 
-def compute(
-    query: Query, requests: Sequence[Request], notes: Notes, *, threads: int | None = None, tick: Callable[[int], None] | None = None
-) -> list[list[pl.Series]]:
-    """The features of `query` for each set of requests, in row order.
+def compute(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+    """The features of `query` for each request set, at each of its freshnesses.
 
     Rows that ask with T = NEVER count no event; where no row asks otherwise, only the schema is read.
 
-    Returns:
-        For each set of requests, one series (rows) for each feature; then, where asked for, the status of each, and KNOWN: int64
-        microseconds, NEVER where nothing counts.
+    Raises:
+        DataError: the source cannot be read, or has columns or keys of a type that the features cannot be made of.
     """
-    return answer(query, _events(query, requests, notes), requests, threads=threads, tick=tick)
+    return answer(query, _events(query, requests, run), requests, run)
 
 
-def answer(
-    query: Query,
-    events: pl.DataFrame,
-    requests: Sequence[Request],
-    *,
-    threads: int | None = None,
-    tick: Callable[[int], None] | None = None,
-) -> list[list[pl.Series]]:
-    """The features of `query` for each set of requests, in row order, of the events that count (see `events.read_events`).
-
-    Returns:
-        As `compute`.
+def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+    """As `compute`, of the events that count (see `events.read_events`).
 
     Raises:
         DataError: columns or keys of a type that the features cannot be made of.
     """
-    cores = threads or settings.threads()
+    cores = run.threads or settings.threads()
     table = under_value_names(events, query.keys, query.columns)
     del events  # memory that is not needed any more is freed, here and below: this is the largest part of it
     if query.source.history is not None:  # else nothing says of what type its columns are
         _check_columns(query, table)
-    key_frames = list({id(r.keys): r.keys for r in requests}.values())
-    table, numbers, keys = code_keys(table, query.keys, key_frames, f"source {query.source.name!r}")
-    number_of = {id(frame): number for frame, number in zip(key_frames, numbers, strict=True)}
-    roles: dict[tuple[int, int], _Role] = {}
-    for r in requests:
-        at = (id(r.keys), id(r.t))
-        if at not in roles:
-            roles[at] = _role(*order_of(number_of[id(r.keys)], r.t, keys, cores))
-    chosen = [roles[id(r.keys), id(r.t)] for r in requests]
-    request_times = [
-        RequestTimes(role.starts, take(r.T, role.order, cores), take(r.K, role.order, cores))
-        for r, role in zip(requests, chosen, strict=True)
-    ]
+    table, codes, keys = code_keys(table, query.keys, [r.keys for r in requests], f"source {query.source.name!r}", cores)
+    sorted_requests = [_sorted(r, code, keys, cores) for r, code in zip(requests, codes, strict=True)]
+    del codes
     ordered, order = sort_events(table, keys, query.source, cores)
-    parts: list[list[_FeatureGroup]] = []
-    groups = _groups(query.features)
-    for number, features in enumerate(groups):
-        group_query, last = replace(query, features=features, also=()), number == len(groups) - 1
-        columns, codes = sorted_columns(table, group_query.columns, hashed_columns(features), order, cores)
+    places = [(r, time) for r, each_set in enumerate(sorted_requests) for time in range(len(each_set.times))]
+    groups: list[dict[tuple[int, int], FeatureValues]] = []
+    feature_groups = _groups(query.features)
+    for number, features in enumerate(feature_groups):
+        plan, last = FeaturePlan(replace(query, features=features, also=())), number == len(feature_groups) - 1
+        columns, encodings = sorted_columns(table, plan.query.columns, hashed_columns(features), order, cores)
         if last:
             del table
         events_of = replace(ordered, columns=columns)
-        wanted, finish = wanted_by(group_query)
+        specs = list(dict.fromkeys(plan.specs))
         answers = aggregate(
             value_statuses.with_known(events_of) if query.known else events_of,
-            request_times,
-            wanted,
-            [r.back for r in chosen],
+            [sorted_requests[r].times[time] for r, time in places],
+            specs,
+            [sorted_requests[r].rows for r, _ in places],
             cores,
-            tick if last else None,
+            run.on_progress if last else None,
         )
-        parts.append([_part(finish(of, r.K), group_query, codes, cores) for of, r in zip(answers, requests, strict=True)])
-    return [_whole([group_query[of] for group_query in parts]) for of in range(len(requests))]
+        values = [
+            _decoded(plan, dict(zip(specs, of, strict=True)), requests[r].as_of[time].K, encodings, cores)
+            for (r, time), of in zip(places, answers, strict=True)
+        ]
+        groups.append(dict(zip(places, values, strict=True)))
+    return [[_whole([group[r, time] for group in groups]) for time in range(len(each_set.as_of))] for r, each_set in enumerate(requests)]
 
 
-def _events(query: Query, requests: Sequence[Request], notes: Notes) -> pl.DataFrame:
+def _sorted(requests: RequestSet, codes: I64, keys: int, threads: int) -> _SortedRequests:
+    order, starts = order_of(codes, requests.t, keys, threads)
+    return _SortedRequests(order, [RequestTimes(starts, take(a.T, order, threads), take(a.K, order, threads)) for a in requests.as_of])
+
+
+def _events(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> pl.DataFrame:
+    if query.events is not None:
+        return query.events
     reach = reach_of(requests, query.windows)
     if reach is None:
         return no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
-    return read_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests], notes)
+    return read_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests], run.notes)
 
 
 def _check_columns(query: Query, table: pl.DataFrame) -> None:
@@ -147,30 +128,30 @@ def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
     return groups
 
 
-@dataclass(frozen=True)
-class _FeatureGroup:
-    """Some features of one set of requests; their statuses, and when the last event that counts became known, where asked for."""
+def _decoded(
+    plan: FeaturePlan, answers: Mapping[FeatureSpec, Answers], K: I64, encodings: Mapping[str, ColumnEncoding], threads: int
+) -> FeatureValues:
+    """The kernel's answers to some rows as users see them."""
+    final = plan.finalize(answers, K)
 
-    features: list[pl.Series]
-    statuses: list[pl.Series]
-    known: I64 | None
-
-
-def _part(columns: Sequence[Answers], query: Query, codes: Mapping[str, ColumnEncoding], threads: int) -> _FeatureGroup:
     def series_of(of: tuple[Feature, Answers]) -> pl.Series:
         feature, column = of
-        coded = codes.get(feature.columns[feature.column]) if feature.columns else None
+        coded = encodings.get(feature.columns[feature.column]) if feature.columns else None
         split = feature.aggregation.secondary
-        return decode(column, feature.aggregation.function, coded, feature.name, None if split is None else codes[split.column])
+        return decode(column, feature.aggregation.function, coded, feature.name, None if split is None else encodings[split.column])
 
-    series = each(series_of, list(zip(query.features, columns, strict=False)), threads)
-    detail_columns = [column.values for column in columns[len(series) :] if isinstance(column, Column)]
-    coded_statuses = zip(query.features, detail_columns, strict=False) if query.retained else ()
-    statuses = [value_statuses.status_series(value_statuses.status_name(f.name), code) for f, code in coded_statuses]
-    return _FeatureGroup(series, statuses, cast("I64", detail_columns[-1]) if query.known else None)
+    features = plan.query.features
+    values = each(series_of, list(zip(features, final.values, strict=True)), threads)
+    status_of = zip(features, final.statuses, strict=True) if plan.query.retained else ()
+    statuses = [value_statuses.status_series(feature.name, column.values) for feature, column in status_of]
+    return FeatureValues(pl.DataFrame(values), pl.DataFrame(statuses), final.known_at)
 
 
-def _whole(parts: Sequence[_FeatureGroup]) -> list[pl.Series]:
-    known = [part.known for part in parts if part.known is not None]
-    latest = [pl.Series(KNOWN, np.maximum.reduce(known))] if known else []
-    return [*(s for part in parts for s in part.features), *(s for part in parts for s in part.statuses), *latest]
+def _whole(groups: Sequence[FeatureValues]) -> FeatureValues:
+    """The values of all groups of features."""
+    known = [group.known_at for group in groups if group.known_at is not None]
+    return FeatureValues(
+        pl.DataFrame([series for group in groups for series in group.values]),
+        pl.DataFrame([series for group in groups for series in group.statuses]),
+        np.maximum.reduce(known) if known else None,
+    )

@@ -28,15 +28,15 @@ def hash_of(columns: Mapping[str, pl.DataType]) -> pl.Expr:
     return combined
 
 
-def split(frame: pl.LazyFrame, bucket: pl.Expr, folder: Path, subject: str, tick: Callable[[int], None] | None = None) -> None:
-    """Write the rows of each bucket into files of its own under `folder`, in their order; `tick` gets the number of rows of each batch.
+def split(frame: pl.LazyFrame, bucket: pl.Expr, folder: Path, subject: str, on_progress: Callable[[int], None] | None = None) -> None:
+    """Write the rows of each bucket into files of its own under `folder`, in their order; `on_progress` gets each batch's number of rows.
 
     Raises:
         DataError: the rows cannot be read; `subject` names them.
         OSError: the disk is full.
     """
-    if tick is not None:
-        frame = frame.map_batches(_counted(tick), streamable=True)
+    if on_progress is not None:
+        frame = frame.map_batches(_counted(on_progress), streamable=True)
     permissions.make_folder(folder)
     parts = pl.PartitionBy(folder, key=BUCKET, include_key=False, approximate_bytes_per_file=None)
     dealt = frame.with_columns(bucket.cast(pl.UInt32).alias(BUCKET))
@@ -58,12 +58,12 @@ def bucket_files(folders: Sequence[Path], bucket: int) -> list[Path]:
     return [file for folder in folders for file in sorted((folder / f"{BUCKET}={bucket}").glob("*"))]
 
 
-def _counted(tick: Callable[[int], None]) -> Callable[[pl.DataFrame], pl.DataFrame]:
+def _counted(on_progress: Callable[[int], None]) -> Callable[[pl.DataFrame], pl.DataFrame]:
     lock = threading.Lock()
 
     def passed(batch: pl.DataFrame) -> pl.DataFrame:
         with lock:
-            tick(batch.height)
+            on_progress(batch.height)
         return batch
 
     return passed

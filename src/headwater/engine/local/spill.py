@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import uuid
 import warnings
 from collections import Counter
@@ -22,51 +21,37 @@ import polars as pl
 
 from headwater import permissions
 from headwater.connectors.table_fingerprint import state
-from headwater.definitions.base import HeadwaterWarning, canonical
+from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.memory_sizes import size_text
 from headwater.engine.checkpoint import read_json, renamed, workplace, write_json
 from headwater.engine.local import compute as local
 from headwater.engine.local.memory import BucketPlan, bytes_an_event, planned, resident
 from headwater.engine.local.partition import BUCKET, bucket_files, hash_of, split
 from headwater.engine.local.time_slices import sliced
-from headwater.engine.query import Query, Request, reach_of
-from headwater.errors import DataError
+from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of
+from headwater.errors import DataError, HeadwaterWarning
 from headwater.events.keys import compared_as
 from headwater.events.read_events import Notes, Reach, Scan, no_events, scan_events, uncertain
 from headwater.events.selection import IDENT, KNOWN, TIME, collect
-from headwater.kernel.arrays import I64
+from headwater.kernel.arrays import I64, NOTHING
 
 _SAMPLE = 10_000  # rows at the beginning that tell how long strings are, and whether most keys are asked for
 _LEAST = 300_000_000  # bytes that a split of any size takes: rows on their way from files to files
 _MOST = 0.7  # of keys asked for: looking each up costs more than it saves
 
 
-def compute(
-    query: Query,
-    requests: Sequence[Request],
-    notes: Notes,
-    *,
-    memory: int | None = None,
-    threads: int | None = None,
-    tick: Callable[[int], None] | None = None,
-    reading: Callable[[int, int], None] | None = None,
-) -> list[list[pl.Series]]:
-    """`local.compute` within `memory` bytes: in one piece where that fits, else in buckets of keys.
+def compute(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+    """`local.compute` within `run.memory` bytes: in one piece where that fits, else in buckets of keys.
 
     The requests and their answers are in memory with the events; where they alone need more, a warning says so.
-
-    Args:
-        memory: how much the process may hold, in bytes; None: no limit.
-        reading: called, while the history is split, with rows read and rows to read.
-        query, requests, notes, threads, tick: see `local.compute`.
 
     Raises:
         DataError: the data do not fit the definitions, or changed while they were read.
         UsageError: the work folder cannot be written, or another process is at the same work.
     """
-    reach = reach_of(requests, query.windows)
-    if memory is None or reach is None:
-        return local.compute(query, requests, notes, threads=threads, tick=tick)
+    reach, memory = reach_of(requests, query.windows), run.memory
+    if memory is None or reach is None or query.events is not None:
+        return local.compute(query, requests, run)
     before = state(query.source.table) or [
         uuid.uuid4().hex
     ]  # of a URL nothing says that it has not changed, so no run goes on with another's
@@ -83,26 +68,25 @@ def compute(
             stacklevel=2,
         )
     if plan.buckets == 1:
-        return local.compute(query, requests, notes, threads=threads, tick=tick)
+        return local.compute(query, requests, run)
     nothing = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
-    local.answer(query, nothing, [Request(r.keys.clear(), r.t[:0], r.T[:0], r.K[:0]) for r in requests])  # refuse now what must be
-    with workplace(_query_print(query, requests), _print([before, memory, _versions()])) as folder:
-        work = _SpillJob(query, requests, scan, sample, folder, plan, threads).split(events, before, notes, reading)
-        return work.answers(notes, tick)
+    local.answer(query, nothing, [r.take(NOTHING) for r in requests], EngineRun())  # refuse now what must be
+    with workplace(_query_print(query, requests), fingerprint_of([before, memory, _versions()])) as folder:
+        return _SpillJob(query, requests, scan, sample, folder, plan, run).split(events, before).answers()
 
 
-def _beside(query: Query, requests: Sequence[Request]) -> int:
+def _beside(query: Query, requests: Sequence[RequestSet]) -> int:
     """The bytes that answers and the orders of requests take, without the events.
 
     Every answer once, and those of one set of requests twice, as they are put into row order.
     """
-    rows = sum(len(r.t) for r in requests)
+    rows = sum(len(r.t) * len(r.as_of) for r in requests)
     return 9 * len(query.features) * (rows + max(len(r.t) for r in requests)) + 40 * rows
 
 
 @dataclass(frozen=True)
 class _WorkUnit:
-    """Some keys' requests, or those of one slice of time: which rows of each set of requests, and what they reach."""
+    """Some keys' requests, or those of one slice of time: which rows of each request set, and what they reach."""
 
     name: str
     bucket: int
@@ -113,43 +97,43 @@ class _WorkUnit:
 @dataclass(frozen=True)
 class _SpillJob:
     query: Query
-    requests: Sequence[Request]
+    requests: Sequence[RequestSet]
     scan: Scan
     sample: pl.DataFrame
     folder: Path
     plan: BucketPlan
-    threads: int | None
+    run: EngineRun
 
-    def split(self, events: int, before: object, notes: Notes, reading: Callable[[int, int], None] | None) -> _SpillJob:
+    def split(self, events: int, before: object) -> _SpillJob:
         """Deal the events into buckets, unless that is done, and then by the plan it was done by; note what was left out."""
         done = read_json(self.folder / "split.json")
         if done is None:
             with renamed(self.folder / "split") as draft:
-                left_out = self._write(draft, _up_to(events, reading))
+                left_out = self._write(draft, _up_to(events, self.run.reading))
                 if state(self.query.source.table) not in (None, before):
                     raise DataError(f"{self.scan.subject}: its files changed while they were read; run again")
             done = {"left_out": left_out, "buckets": self.plan.buckets, "capacity": self.plan.capacity}
             write_json(self.folder / "split.json", done)
         for reason, rows in cast("dict[str, int]", done["left_out"]).items():
-            notes.leave_out(reason, rows)
+            self.run.notes.leave_out(reason, rows)
         return replace(self, plan=BucketPlan(cast("int", done["buckets"]), cast("int", done["capacity"])))
 
-    def answers(self, notes: Notes, tick: Callable[[int], None] | None) -> list[list[pl.Series]]:
+    def answers(self) -> list[list[FeatureValues]]:
         """The features of every request, part by part; parts that are done are not done again."""
         done: list[_WorkUnit] = []
         for unit in self._parts():
             folder = self.folder / "answers" / unit.name
             if not folder.exists():
-                self._answer(unit, folder, notes, tick)
-            elif tick is not None:
-                tick(sum(map(len, unit.rows)))
+                self._answer(unit, folder)
+            elif self.run.on_progress is not None:
+                self.run.on_progress(sum(len(rows) * len(r.as_of) for rows, r in zip(unit.rows, self.requests, strict=True)))
             done.append(unit)
-        return [self._in_row_order(done, of) for of in range(len(self.requests))]
+        return [[self._in_row_order(done, of, time) for time in range(len(r.as_of))] for of, r in enumerate(self.requests)]
 
     def _write(self, draft: Path, passed: Callable[[int], None] | None) -> Counter[str]:
         """Into a folder a bucket; one more holds the rows that are left out."""
         key, within = self._hash(), self.plan.buckets
-        request_hashes = pl.concat([r.keys.select(key.alias("hash")) for r in self._asking()]).unique()["hash"]
+        request_hashes = pl.concat([r.keys.select(key.alias("hash")) for r in self.requests]).unique()["hash"]
         wanted = uncertain(self.scan.source) | key.is_in(request_hashes.implode())
         if self.sample.filter(wanted).height > _MOST * self.sample.height:
             wanted = pl.lit(True)  # noqa: FBT003 (a literal)
@@ -180,22 +164,18 @@ class _SpillJob:
             compared_as(self.scan.frame.collect_schema(), self.query.keys, request_keys, self.scan.subject) if self.query.keys else {}
         )
 
-    def _asking(self) -> list[Request]:
-        return list({id(r.keys): r for r in self.requests}.values())
-
     def _parts(self) -> Iterator[_WorkUnit]:
         """The buckets with requests. A bucket with too many events for memory is split into slices of time, where windows are bounded."""
         bucket = self._hash() % self.plan.buckets
-        dealt: dict[int, list[I64]] = {}
-        for r in self._asking():
+        dealt = []
+        for r in self.requests:
             of = r.keys.with_columns(bucket.alias(BUCKET))[BUCKET].to_numpy()
             order = np.argsort(of, kind="stable")
-            dealt[id(r.keys)] = np.split(order, np.searchsorted(of[order], np.arange(1, self.plan.buckets)))
-        for number in range(self.plan.buckets):
-            rows = tuple(dealt[id(r.keys)][number] for r in self.requests)
+            dealt.append(np.split(order, np.searchsorted(of[order], np.arange(1, self.plan.buckets))))
+        for number, rows in enumerate(zip(*dealt, strict=True)):
             if not any(map(len, rows)):
                 continue
-            bucket_requests = taken(self.requests, rows)
+            bucket_requests = [r.take(mine) for r, mine in zip(self.requests, rows, strict=True)]
             whole = _WorkUnit(str(number), number, rows)
             files = self._files(number)
             slices = sliced(self.query, bucket_requests, files, self.plan.capacity)
@@ -203,43 +183,59 @@ class _SpillJob:
                 yield whole
                 continue
             for i, time_slice in enumerate(slices):
-                yield _WorkUnit(f"{number}.{i}", number, _both(rows, time_slice.rows), time_slice.reach)
+                chosen = tuple(mine[picked] for mine, picked in zip(rows, time_slice.rows, strict=True))
+                yield _WorkUnit(f"{number}.{i}", number, chosen, time_slice.reach)
 
     def _files(self, bucket: int) -> list[Path]:
         places = sorted((p for p in (self.folder / "split").iterdir() if p.name != "ids"), key=lambda p: int(p.name))
         return bucket_files(places, bucket)
 
-    def _events(self, unit: _WorkUnit, notes: Notes) -> pl.DataFrame:
+    def _events(self, unit: _WorkUnit) -> pl.DataFrame:
         events = _read(self._files(unit.bucket), None, unit.reach)
         if events is None:
             return self.scan.frame.collect_schema().to_frame()
-        notes.events[self.query.source.name] += events.height
+        self.run.notes.events[self.query.source.name] += events.height
         return events
 
-    def _answer(self, unit: _WorkUnit, folder: Path, notes: Notes, tick: Callable[[int], None] | None) -> None:
-        unit_requests = taken(self.requests, unit.rows)
-        answers = local.answer(self.query, self._events(unit, notes), unit_requests, threads=self.threads, tick=tick)
+    def _answer(self, unit: _WorkUnit, folder: Path) -> None:
+        unit_requests = [r.take(rows) for r, rows in zip(self.requests, unit.rows, strict=True)]
+        answers = local.answer(self.query, self._events(unit), unit_requests, self.run)
         permissions.make_folder(folder.parent)
         with renamed(folder) as draft:
-            permissions.make_folder(draft)
-            for of, series in enumerate(answers):
-                pl.DataFrame(series).write_ipc(permissions.create(draft / f"{of}.arrow"))
+            for of, by_time in enumerate(answers):
+                for time, values in enumerate(by_time):
+                    _write_values(values, draft / f"{of}.{time}")
 
-    def _in_row_order(self, units: Sequence[_WorkUnit], of: int) -> list[pl.Series]:
+    def _in_row_order(self, units: Sequence[_WorkUnit], of: int, time: int) -> FeatureValues:
         rows = np.concatenate([unit.rows[of] for unit in units])
         back = np.empty_like(rows)
         back[rows] = np.arange(len(rows))
-        files = [self.folder / "answers" / unit.name / f"{of}.arrow" for unit in units]
-        joined = pl.concat([pl.read_ipc(file) for file in files])
-        return [series.gather(back) for series in joined]
+        parts = [_read_values(self.folder / "answers" / unit.name / f"{of}.{time}") for unit in units]
+        known = [part.known_at for part in parts if part.known_at is not None]
+        return FeatureValues(
+            _gathered([part.values for part in parts], back),
+            _gathered([part.statuses for part in parts], back),
+            np.concatenate(known)[back] if known else None,
+        )
 
 
-def _both(rows: Sequence[I64], chosen: Sequence[I64]) -> tuple[I64, ...]:
-    """Positions of positions; sets that share both share the result."""
-    combined: dict[tuple[int, int], I64] = {}
-    for mine, picked in zip(rows, chosen, strict=True):
-        combined.setdefault((id(mine), id(picked)), mine[picked])
-    return tuple(combined[id(mine), id(picked)] for mine, picked in zip(rows, chosen, strict=True))
+def _write_values(values: FeatureValues, folder: Path) -> None:
+    """A file for each field."""
+    permissions.make_folder(folder)
+    known = pl.DataFrame() if values.known_at is None else pl.DataFrame({KNOWN: values.known_at})
+    for name, frame in (("values", values.values), ("statuses", values.statuses), ("known_at", known)):
+        frame.write_ipc(permissions.create(folder / f"{name}.arrow"))
+
+
+def _read_values(folder: Path) -> FeatureValues:
+    """What `_write_values` wrote."""
+    values, statuses, known = (pl.read_ipc(folder / f"{name}.arrow") for name in ("values", "statuses", "known_at"))
+    return FeatureValues(values, statuses, known[KNOWN].to_numpy() if known.width else None)
+
+
+def _gathered(parts: Sequence[pl.DataFrame], rows: I64) -> pl.DataFrame:
+    """The rows at these positions of frames one after the other, column by column."""
+    return pl.DataFrame([series.gather(rows) for series in pl.concat(parts)])
 
 
 def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach | None = None) -> pl.DataFrame | None:
@@ -267,50 +263,17 @@ def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[i
     return passed
 
 
-def _query_print(query: Query, requests: Sequence[Request]) -> str:
+def _query_print(query: Query, requests: Sequence[RequestSet]) -> str:
     """A fingerprint of the definitions and every request."""
     digest = hashlib.sha256()
-    seen: dict[int, int] = {}
     for r in requests:
-        for value in (r.keys, r.t, r.T, r.K):
-            if id(value) not in seen:
-                seen[id(value)] = len(seen)
-                digest.update(value.hash_rows(seed=0).to_numpy().tobytes() if isinstance(value, pl.DataFrame) else value.tobytes())
-    places = [[seen[id(v)] for v in (r.keys, r.t, r.T, r.K)] for r in requests]
-    schemas = [repr(r.keys.schema) for r in requests]
-    return _print(
-        [
-            query.source,
-            query.keys,
-            query.features,
-            query.expires_after,
-            query.also,
-            query.retained,
-            query.known,
-            places,
-            schemas,
-            digest.hexdigest(),
-        ]
-    )
+        digest.update(r.keys.hash_rows(seed=0).to_numpy().tobytes())
+        for times in (r.t, *(array for a in r.as_of for array in (a.T, a.K))):
+            digest.update(times.tobytes())
+    shapes = [[repr(r.keys.schema), len(r.t), len(r.as_of)] for r in requests]
+    definition = [query.source, query.keys, query.features, query.expires_after, query.also, query.retained, query.known]
+    return fingerprint_of([*definition, shapes, digest.hexdigest()])
 
 
 def _versions() -> list[str]:
     return [importlib.metadata.version("headwater"), pl.__version__]
-
-
-def _print(identity: object) -> str:
-    """16 hexadecimal digits of a hash of `identity`."""
-    return hashlib.sha256(json.dumps(canonical(identity), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def taken(requests: Sequence[Request], rows: Sequence[I64]) -> list[Request]:
-    """The requests at these positions of each set; sets that share keys or times still do."""
-    shared: dict[tuple[int, int], object] = {}
-
-    def once(value: pl.DataFrame | I64, at: I64) -> object:
-        pair = (id(value), id(at))
-        if pair not in shared:
-            shared[pair] = value[at]
-        return shared[pair]
-
-    return [replace(r, **{f: once(getattr(r, f), at) for f in ("keys", "t", "T", "K")}) for r, at in zip(requests, rows, strict=True)]  # type: ignore[arg-type]

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from headwater.definitions.base import HeadwaterWarning
-from headwater.engine.query import Query, Request, reach_of
+from headwater.engine.query import Query, RequestSet, reach_of
+from headwater.errors import HeadwaterWarning
 from headwater.events.read_events import Reach
 from headwater.events.selection import TIME, collect
 from headwater.kernel.arrays import I64
@@ -33,7 +33,7 @@ class TimeSlice:
     reach: Reach | None
 
 
-def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacity: int) -> list[TimeSlice]:
+def sliced(query: Query, requests: Sequence[RequestSet], files: list[Path], capacity: int) -> list[TimeSlice]:
     """The requests of a bucket in the fewest slices of equal time whose events fit, or that come near; none where one piece does.
 
     Args:
@@ -66,19 +66,17 @@ def sliced(query: Query, requests: Sequence[Request], files: list[Path], capacit
     return best
 
 
-def _cut(query: Query, requests: Sequence[Request], cuts: int) -> list[TimeSlice]:
-    """Slices of equal length of the request times; sets that share times share their cuts."""
-    times = {id(r.t): r.t for r in requests}
-    low = min(int(t.min()) for t in times.values() if len(t))
-    high = max(int(t.max()) for t in times.values() if len(t)) + 1
+def _cut(query: Query, requests: Sequence[RequestSet], cuts: int) -> list[TimeSlice]:
+    """Slices of equal length of the request times."""
+    low = min(int(r.t.min()) for r in requests if len(r.t))
+    high = max(int(r.t.max()) for r in requests if len(r.t)) + 1
     edges = low + (high - low) * np.arange(1, cuts) // cuts
-    of = {at: np.searchsorted(edges, t, side="right") for at, t in times.items()}
+    slice_of = [np.searchsorted(edges, r.t, side="right") for r in requests]
     slices = []
     for number in range(cuts):
-        rows = {at: np.flatnonzero(mine == number) for at, mine in of.items()}
-        chosen = tuple(rows[id(r.t)] for r in requests)
+        chosen = tuple(np.flatnonzero(mine == number) for mine in slice_of)
         if any(map(len, chosen)):
-            within = [Request(r.keys, r.t[c], r.T[c], r.K[c]) for r, c in zip(requests, chosen, strict=True)]
+            within = [r.take(rows) for r, rows in zip(requests, chosen, strict=True)]
             slices.append(TimeSlice(chosen, reach_of(within, query.windows)))
     return slices
 

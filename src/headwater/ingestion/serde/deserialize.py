@@ -1,8 +1,8 @@
 """Records to rows: each payload becomes a row of the schema, or is refused with a reason; none moves another.
 
-A payload is read on its own, never joined to others: so what becomes of it does not depend on its neighbours, and a replay in other
-batches decides alike. Polars would read joined lines in parallel, but it turns numbers and objects into strings, and keeps the first of two
-equal names where others keep the last; to see that it had not cost as much as reading one by one.
+What becomes of a payload does not depend on its neighbours, so a replay in other batches decides alike. Flat JSON is read by compiled
+loops, and each record that these are not certain of by msgspec, to the same row. Polars would read joined lines in parallel, but it turns
+numbers and objects into strings, and keeps the first of two equal names where others keep the last.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from headwater.definitions.enriched import bottom_of
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Stream
 from headwater.errors import HeadwaterError
+from headwater.ingestion.serde.compiled_json import compiled_reader
+from headwater.ingestion.serde.payloads import Payloads, taken
 from headwater.ingestion.serde.record_schema import stream_schema
 from headwater.ingestion.serde.row_struct import row_type
-from headwater.ingestion.serde.timestamp_parsing import micros_of
+from headwater.ingestion.serde.timestamp_parsing import in_schema, micros_of
 from headwater.kernel.arrays import I64
 
 Read = Callable[[bytes], msgspec.Struct]
@@ -35,6 +37,8 @@ _READERS: Final[Mapping[str, str]] = {
     "protobuf": "headwater.ingestion.serde.protobuf",
 }
 _CHUNK: Final = 16_384  # records whose objects stay in the processor's cache
+FEW: Final = 1_000
+"""Fewer records than this are decoded one by one: for these the compiled reader takes as long."""
 _TYPED: Final = frozenset({"avro", "protobuf"})  # these have timestamp types
 
 
@@ -94,7 +98,7 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
             columns.append(column.alias(name))
             if (nulls := column.null_count()) and nulls != values.count(None):
                 lost = (n for n in column.is_null().arg_true() if values[n] is not None)
-                unfit |= {n: f"{_shown(values[n])} is no {_called(dtype, stream, source)} - at `$.{name}`" for n in lost}
+                unfit |= {n: f"{_shown(values[n])} is not {_called(dtype, stream, source)} - at `$.{name}`" for n in lost}
         frame = pl.DataFrame(columns)
         if unfit:
             keep = np.ones(len(structs), dtype=np.bool_)
@@ -103,11 +107,32 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
             frame, kept = frame.filter(keep), kept[keep]
         return Decoded(frame, kept, refused)
 
-    def decode(payloads: Sequence[bytes | None]) -> Decoded:
+    def decode_each(payloads: Sequence[bytes | None]) -> Decoded:
         pieces = [payloads[n : n + _CHUNK] for n in range(0, max(len(payloads), 1), _CHUNK)]
         return in_one([(decode_some(piece), len(piece)) for piece in pieces])
 
+    compiled = compiled_reader(schema, stream, source.timezone)
+    if compiled is None:
+        return decode_each
+
+    def decode(payloads: Sequence[bytes | None]) -> Decoded:
+        if len(payloads) < FEW:
+            return decode_each(payloads)
+        frame, sure = compiled(Payloads.of(payloads))
+        if sure.all():
+            return Decoded(frame, np.arange(len(payloads)), [])
+        rest = np.flatnonzero(~sure)
+        return _merged(frame.filter(sure), np.flatnonzero(sure), decode_each(list(taken(payloads, rest))), rest)
+
     return decode
+
+
+def _merged(frame: pl.DataFrame, rows: I64, others: Decoded, places: I64) -> Decoded:
+    """Rows at `rows`, and what the payloads at `places` hold, in order."""
+    refused = [(int(places[n]), why) for n, why in others.refused]
+    rows = np.concatenate([rows, places[others.rows]])
+    order = np.argsort(rows, kind="stable")
+    return Decoded(pl.concat([frame, others.frame], rechunk=True)[order], rows[order], refused)
 
 
 def in_one(chunks: Sequence[tuple[Decoded, int]]) -> Decoded:
@@ -153,7 +178,7 @@ def _rows(payloads: Sequence[bytes | None], read: Read) -> tuple[list[msgspec.St
 def reason(error: Exception) -> str:
     """Why a record was refused, in one line."""
     if isinstance(error, UnicodeDecodeError):
-        return "a text that is not UTF-8"
+        return "not UTF-8"
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return (str(error) if isinstance(error, msgspec.MsgspecError) else f"{type(error).__name__}: {error}")[:300]
@@ -162,9 +187,7 @@ def reason(error: Exception) -> str:
 def _column(values: Sequence[object], dtype: pl.DataType, stream: Stream, timezone: str | None) -> pl.Series:
     """The values as a column of the dtype; null where one does not fit."""
     if isinstance(dtype, pl.Datetime):
-        utc = micros_of(values, stream.timestamps, timezone).cast(pl.Datetime("us", "UTC"))
-        local = utc.dt.convert_time_zone(dtype.time_zone or timezone or "UTC")
-        return (local if dtype.time_zone else local.dt.replace_time_zone(None)).dt.cast_time_unit(dtype.time_unit)
+        return in_schema(micros_of(values, stream.timestamps, timezone), dtype, timezone)
     if dtype == pl.Float32:
         wide = pl.Series(values, dtype=pl.Float64)
         narrow = wide.cast(pl.Float32)
@@ -178,11 +201,11 @@ def _column(values: Sequence[object], dtype: pl.DataType, stream: Stream, timezo
 def _called(dtype: pl.DataType, stream: Stream, source: Source) -> str:
     """How a reason names what a value should have been."""
     if not isinstance(dtype, pl.Datetime):
-        return str(dtype)
+        return f"of type {dtype}"
     if stream.timestamps != "iso":
-        return f"moment in {stream.timestamps} since 1970"
+        return f"a timestamp in {stream.timestamps} since 1970"
     zone = "" if source.timezone is None else f", or in {source.timezone} without one"
-    return f"moment in ISO 8601 with its offset{zone}"
+    return f"a timestamp in ISO 8601 with an offset{zone}"
 
 
 def _shown(value: object) -> str:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from headwater.clock import EPOCH
 from headwater.definitions.streams import KafkaTopic, ProtobufMessage, Stream
-from headwater.definitions.timestamps import EPOCH
 from headwater.errors import DataError, MissingExtraError, nearest
 from headwater.ingestion.serde.schema_registry import Schemas, split
 from headwater.settings import in_project

@@ -69,7 +69,7 @@ def declared(stream: Stream) -> dict[str, pl.DataType] | None:
 def _history(source: Source, also: Collection[str]) -> dict[str, pl.DataType]:
     subject = f"source {source.name!r}"
     if source.history is None:
-        raise DefinitionError(f"{subject}: nothing says which columns {source.stream} has; give it a schema=, or the source a history")
+        raise DefinitionError(f"{subject}: the columns of {source.stream} are not known; give it a schema=, or the source a history")
     try:
         schema = scan(as_table(source.history, subject)).collect_schema()
     except DataError as error:

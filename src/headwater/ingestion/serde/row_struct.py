@@ -1,4 +1,4 @@
-"""Python types by which msgspec checks the fields of each record, derived from the schema that it is decoded to."""
+"""Python types for msgspec to check the fields of each record, derived from the polars schema of the records."""
 
 from __future__ import annotations
 

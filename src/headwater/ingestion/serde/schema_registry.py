@@ -1,33 +1,31 @@
-"""A schema registry of the Confluent kind: records begin with the number of their schema, which it gives over HTTP."""
+"""A schema registry of the Confluent kind: records begin with the id of their schema, which the registry gives over HTTP."""
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 import struct
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from functools import cached_property
+from typing import Any, Final, Generic, TypeVar
 
 from headwater import clock, settings
 from headwater.definitions.streams import Env, Registry
 from headwater.errors import ConnectError, DefinitionError
+from headwater.settings import in_project
 
 T = TypeVar("T")
 
-_SECONDS: Final = 10.0
-_MISSING: Final = 5.0  # seconds after which a registry is asked again for a schema that it did not have
-_WAIT, _PAUSE, _REST = 3.0, 0.5, 60.0  # seconds to wait for one, between two questions, and after it did not come
+_CLIENT: Final = {"timeout": 10.0, "max.retries": 2, "retries.wait.ms": 200}  # options may set others
+_PATHS: Final = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
+_MISSING: Final = 5.0  # seconds after which a missing schema is requested again
+_WAIT, _PAUSE, _REST = 3.0, 0.5, 60.0  # seconds to wait for one, between two requests, and after it did not come
 _HEAD: Final = struct.Struct(">bI")
-_BYTES: Final = 16_000_000  # more than any schema has
 
 
 def split(payload: bytes) -> tuple[int, bytes]:
-    """The number of a record's schema, and the rest.
+    """The id of a record's schema, and the rest.
 
     Raises:
         ValueError: the record does not begin as one with a registered schema does.
@@ -36,29 +34,90 @@ def split(payload: bytes) -> tuple[int, bytes]:
     (7, b'rest')
     """
     if len(payload) < _HEAD.size or payload[0] != 0:
-        raise ValueError(f"does not begin with a zero byte and the number of a schema, but {bytes(payload[:5])!r}")
+        raise ValueError(f"does not begin with a zero byte and the id of a schema, but {bytes(payload[:5])!r}")
     return _HEAD.unpack_from(payload)[1], payload[_HEAD.size :]
 
 
 @dataclass(frozen=True)
 class _None:
-    """Why a number stands for no schema; and when, on the stopwatch, the registry is to be asked again."""
+    """Why there is no schema with an id; and when, on the stopwatch, it may be requested again."""
 
     why: str
     until: float
 
 
+class RegistryClient:
+    """Requests to a schema registry, through the client of confluent-kafka: its authentication, TLS and retries."""
+
+    def __init__(self, registry: Registry) -> None:
+        from headwater.ingestion.sources.kafka_client import registry_library
+
+        self._registry = registry
+        library = registry_library()
+        self._refusal: type[Exception] = library.error.SchemaRegistryError
+        url = _resolved(registry.url)
+        if not url.startswith(("http://", "https://")):
+            raise DefinitionError(f"registry= is {registry.url!r}; give a URL that begins with http:// or https://")
+        try:
+            self._client = library.SchemaRegistryClient({"url": url, **_CLIENT, **_settings(registry)})
+        except (OSError, TypeError, ValueError) as error:  # a certificate that cannot be read is an OSError
+            raise DefinitionError(f"the options of the schema registry {registry.url!r} are wrong: {error}") from error
+
+    def schema(self, number: int, form: str | None) -> Any:  # noqa: ANN401 (the library's Schema)
+        """The schema with an id; None where there is none. form: the format of its text.
+
+        Raises:
+            ConnectError: the registry does not answer, or refuses.
+        """
+        return self._answer(f"schema {number}", lambda: self._client.get_schema(number, fmt=form))
+
+    def version(self, subject: str, version: int | str, form: str | None = None) -> Any:  # noqa: ANN401 (the library's Schema)
+        """A version of a subject, also a deleted one, or the "latest"; None where there is none. Raises as `schema`."""
+        deleted = version != "latest"  # records that were written with it may still be in the topic
+        schema = self._answer(
+            f"version {version} of {subject!r}", lambda: self._client.get_version(subject, version, deleted=deleted, fmt=form)
+        )
+        return None if schema is None else schema.schema
+
+    def compatibility(self, subject: str) -> str:
+        """The compatibility level that is enforced for a subject; "NONE" where none is set. Raises as `schema`."""
+        setting = f"the compatibility of {subject!r}"
+        return str(
+            self._answer(setting, lambda: self._client.get_compatibility(subject))
+            or self._answer(setting, self._client.get_compatibility)
+            or "NONE"
+        )
+
+    def _answer(self, subject: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401
+        try:
+            return call()
+        except self._refusal as error:
+            status = getattr(error, "http_status_code", None)
+            if status == 404:
+                return None
+            raise ConnectError(f"the schema registry {self._registry.url!r} refuses {subject} with {status}: {error}") from error
+        except Exception as error:  # the errors of several libraries: HTTP, OAuth, JSON
+            raise ConnectError(f"the schema registry {self._registry.url!r} does not answer for {subject}: {error}") from error
+
+
 class Schemas(Generic[T]):
-    """The schemas of a registry by number, each made into what `made` makes of its text and those it refers to, and kept."""
+    """The schemas of a registry by id, compiled and cached.
+
+    compile_schema: takes a schema as a string, and the schemas that it refers to by name.
+    """
 
     def __init__(self, registry: Registry, kind: str, compile_schema: Callable[[str, Mapping[str, str]], T]) -> None:
         self._registry, self._kind, self._compile = registry, kind, compile_schema
-        self._form = "?format=serialized" if kind == "PROTOBUF" else ""  # descriptors, where the text would need a compiler
+        self._form = "serialized" if kind == "PROTOBUF" else None  # descriptors, where the text would need a compiler
         self._known: dict[int, T | _None] = {}
         self._waited = -_REST
 
+    @cached_property
+    def _client(self) -> RegistryClient:
+        return RegistryClient(self._registry)
+
     def __getitem__(self, number: int) -> T:
-        """The schema of that number.
+        """The schema with that id.
 
         Raises:
             ValueError: the registry has none, or it is of another kind.
@@ -72,71 +131,51 @@ class Schemas(Generic[T]):
         return schema
 
     def _patiently(self, number: int) -> T | _None:
-        """Ask once more after a while where a schema is missing: a replica of the registry may lag behind the writer of the record.
+        """Request it again for a while where it is missing: a replica of the registry may lag behind the writer of the record.
 
         A record with an unknown schema must not hold up all others, so a failed lookup is not repeated for a minute.
         """
-        schema = self._asked(number)
+        schema = self._requested(number)
         since = clock.stopwatch()
         while isinstance(schema, _None) and schema.until < math.inf and since - self._waited > _REST:
             if clock.stopwatch() - since > _WAIT:
                 self._waited = clock.stopwatch()
                 break
             time.sleep(_PAUSE)
-            schema = self._asked(number)
+            schema = self._requested(number)
         return schema
 
-    def _asked(self, number: int) -> T | _None:
-        answer = asked(self._registry, f"/schemas/ids/{number}{self._form}")
-        if answer is None:
+    def _requested(self, number: int) -> T | _None:
+        schema = self._client.schema(number, self._form)
+        if schema is None:
             return _None(f"the registry has no schema {number}", clock.stopwatch() + _MISSING)
-        kind = answer.get("schemaType", "AVRO")
-        if kind != self._kind:
-            return _None(f"schema {number} of the registry is {kind}, not {self._kind}", math.inf)
-        return self._compile(str(answer["schema"]), self._references(answer))
+        if schema.schema_type != self._kind:
+            return _None(f"schema {number} of the registry is {schema.schema_type}, not {self._kind}", math.inf)
+        return self._compile(schema.schema_str, self._references(schema))
 
-    def _references(self, answer: Mapping[str, object]) -> dict[str, str]:
+    def _references(self, schema: Any) -> dict[str, str]:  # noqa: ANN401
         """The text of every schema that this one refers to, directly or not, by name; dependencies come first."""
         texts: dict[str, str] = {}
-        references = answer.get("references", [])
-        for reference in references if isinstance(references, list) else []:
-            below = asked(self._registry, f"/subjects/{reference['subject']}/versions/{reference['version']}{self._form}")
+        for reference in schema.references or []:
+            below = self._client.version(reference.subject, reference.version, self._form)
             if below is not None:
                 texts |= self._references(below)
-                texts[str(reference["name"])] = str(below["schema"])
+                texts[reference.name] = below.schema_str
         return texts
 
 
-def asked(registry: Registry, path: str) -> dict[str, object] | None:
-    """What a registry says; None where it has no such thing.
-
-    Raises:
-        ConnectError: it does not answer, or refuses.
-        DefinitionError: its URL is none.
-    """
-    url = f"{_resolved(registry.url).rstrip('/')}{path}"
-    if not url.startswith(("http://", "https://")):
-        raise DefinitionError(f"registry= is {registry.url!r}; give a URL that begins with http:// or https://")
-    request = urllib.request.Request(url, headers=_headers(registry))  # noqa: S310 (the scheme is checked above)
-    try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as response:  # noqa: S310
-            answer: dict[str, object] = json.loads(response.read(_BYTES))
-            return answer
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise ConnectError(f"the schema registry {registry.url!r} refuses {path} with {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
-        raise ConnectError(f"the schema registry {registry.url!r} does not answer {path}: {error}") from error
-
-
-def _headers(registry: Registry) -> dict[str, str]:
-    own = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+def _settings(registry: Registry) -> dict[str, object]:
+    """The settings of the client for authentication, and the options; secrets are read here."""
+    own: dict[str, object] = {}
     if registry.token is not None:
-        return own | {"Authorization": f"Bearer {_resolved(registry.token)}"}
-    if registry.user is not None:
-        both = f"{_resolved(registry.user)}:{_resolved(registry.password or '')}"
-        return own | {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+        own = {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.token": _resolved(registry.token)}
+    elif registry.user is not None:
+        own = {"basic.auth.user.info": f"{_resolved(registry.user)}:{_resolved(registry.password or '')}"}
+    for name, value in registry.options.items():
+        text = _resolved(value) if isinstance(value, str | Env) else None
+        own[name] = value if text is None else str(in_project(text)) if name in _PATHS else text
+    if "bearer.auth.credentials.source" in own:
+        own.setdefault("bearer.auth.logical.cluster", "")  # the client insists on it; only Confluent Cloud has one
     return own
 
 

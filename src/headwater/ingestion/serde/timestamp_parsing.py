@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from headwater import clock
 from headwater.definitions.streams import Timestamps
-from headwater.definitions.timestamps import EPOCH
 from headwater.ingestion.serde.iso8601 import parse_iso
 
-_MICROS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_EARLIEST: Final = -62_135_596_800_000_000  # the years that Python knows, 1 to 9999
-_LATEST: Final = 253_402_300_799_999_999
+UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
+EARLIEST: Final = -62_135_596_800_000_000  # the years that Python knows, 1 to 9999
+LATEST: Final = 253_402_300_799_999_999
 _SHAPE: Final = re.compile(  # what every version of Python reads alike
     r"[0-9]{4}(-[0-9]{2}-[0-9]{2}|[0-9]{4})"
     r"([T ]([01][0-9]|2[0-3])(:?[0-5][0-9](:?[0-5][0-9]([.,][0-9]+)?)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
@@ -33,12 +33,19 @@ def micros_of(values: Sequence[object], timestamps: Timestamps, timezone: str | 
     [1714557600000000, 1714557600000000, None]
     """
     try:
-        quick = _parse_strings(values) if timestamps == "iso" else _numbers(values, _MICROS[timestamps])
+        quick = _parse_strings(values) if timestamps == "iso" else _numbers(values, UNITS[timestamps])
     except (TypeError, OverflowError, pl.exceptions.PolarsError):  # of several types
         quick = pl.Series([None] * len(values), dtype=pl.Int64)
-    quick = quick.set(~quick.is_between(_EARLIEST, _LATEST), None)
+    quick = quick.set(~quick.is_between(EARLIEST, LATEST), None)
     open_ = [n for n in quick.is_null().arg_true() if values[n] is not None]
     return quick.scatter(open_, [_parse_one(values[n], timestamps, timezone) for n in open_]) if open_ else quick
+
+
+def in_schema(micros: pl.Series, dtype: pl.Datetime, timezone: str | None) -> pl.Series:
+    """Microseconds UTC as a column of a schema's type: without a time zone it is local time in `timezone`."""
+    utc = micros.cast(pl.Datetime("us", "UTC"))
+    local = utc.dt.convert_time_zone(dtype.time_zone or timezone or "UTC")
+    return (local if dtype.time_zone else local.dt.replace_time_zone(None)).dt.cast_time_unit(dtype.time_unit)
 
 
 def _parse_strings(values: Sequence[object]) -> pl.Series:
@@ -59,7 +66,7 @@ def _numbers(values: Sequence[object], unit: int) -> pl.Series:
     if not set(map(type, values)) <= {int, type(None)}:
         raise TypeError("numbers mixed with other types")
     numbers = pl.Series(values, dtype=pl.Int64)
-    return numbers.set(~numbers.is_between(_EARLIEST // unit, _LATEST // unit), None) * unit
+    return numbers.set(~numbers.is_between(EARLIEST // unit, LATEST // unit), None) * unit
 
 
 def _parse_one(value: object, timestamps: Timestamps, timezone: str | None) -> int | None:
@@ -68,8 +75,8 @@ def _parse_one(value: object, timestamps: Timestamps, timezone: str | None) -> i
         return _micros(when, timezone)
     if timestamps != "iso":
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18
-        micros = round(value * _MICROS[timestamps]) if is_number else None  # type: ignore[operator]
-        return micros if micros is not None and _EARLIEST <= micros <= _LATEST else None
+        micros = round(value * UNITS[timestamps]) if is_number else None  # type: ignore[operator]
+        return micros if micros is not None and EARLIEST <= micros <= LATEST else None
     if not isinstance(value, str) or not _SHAPE.fullmatch(value):
         return None
     try:
@@ -86,5 +93,5 @@ def _micros(when: datetime, timezone: str | None) -> int | None:
         if local.astimezone(UTC).astimezone(local.tzinfo).replace(tzinfo=None) != when:
             return None  # the clock leaps over it
         when = local
-    micros = (when - EPOCH) // timedelta(microseconds=1)
-    return micros if _EARLIEST <= micros <= _LATEST else None
+    micros = clock.micros(when)
+    return micros if EARLIEST <= micros <= LATEST else None

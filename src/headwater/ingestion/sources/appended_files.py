@@ -15,7 +15,7 @@ from headwater.connectors.files import named
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
 from headwater.errors import DataError
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, RecordBatch, Revoked
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Position, RecordBatch, Revoked, between, offset_at
 from headwater.settings import in_project
 
 _LOG = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class FileFeed:
         """See `Feed`; files are read by one process."""
         return 0
 
-    def acknowledge(self, ends: Mapping[str, int]) -> None:
+    def acknowledge(self, positions: Mapping[str, Position]) -> None:
         """See `Feed`; does nothing for files."""
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class FileFeed:
             return
         known = self._assigned(new)
         for path in new:
-            self._ends[path] = known.get(path, 0)
+            self._ends[path] = offset_at(known[path]) if path in known else 0
             self._check_beginning(path, self._ends[path])
 
     def _read(self, most: int) -> RecordBatch | None:
@@ -101,10 +101,11 @@ class FileFeed:
             lines, starts, end = self._lines(path, most)
             if end > self._ends[path]:
                 self._turn = (self._turn + n + 1) % len(paths)
+                positions = {path: between(self._ends[path], end)}
                 self._ends[path] = end
                 at = round(clock.now().timestamp() * 1e6)
                 nought = np.zeros(len(lines), np.int64)
-                return RecordBatch([path], nought, np.array(starts, dtype=np.int64), nought + at, {path: end}, lines)
+                return RecordBatch([path], nought, np.array(starts, dtype=np.int64), nought + at, positions, lines)
         return None
 
     def _lines(self, path: str, most: int) -> tuple[list[bytes | None], list[int], int]:

@@ -21,7 +21,7 @@ from headwater import clock
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
 from headwater.errors import BusyError, UsageError
-from headwater.ingestion.sources.stream_reader import Assigned, RecordBatch, Revoked
+from headwater.ingestion.sources.stream_reader import Assigned, Position, RecordBatch, Revoked, between, offset_at
 
 PARTITION: Final = "pushed"
 _WAITING: Final = 100_000  # events
@@ -156,7 +156,8 @@ class PushedFeed:
 
     def __init__(self, inbox: Inbox, assigned: Assigned, revoked: Revoked) -> None:
         self._inbox, self._revoked = inbox, revoked
-        self._next = assigned([PARTITION]).get(PARTITION, 0)
+        known = assigned([PARTITION])
+        self._next = offset_at(known[PARTITION]) if PARTITION in known else 0
 
     def poll(self, most: int, timeout: float) -> RecordBatch | None:
         """See `Feed`."""
@@ -171,7 +172,7 @@ class PushedFeed:
             np.zeros(len(payloads), np.int64),
             np.arange(first, self._next),
             np.repeat(np.array([batch.at for batch in batches], np.int64), sizes),
-            {PARTITION: self._next},
+            {PARTITION: between(first, self._next)},
             payloads,
             ids=pl.concat([_ids(batch) for batch in batches]),
         )
@@ -184,7 +185,7 @@ class PushedFeed:
         """See `Feed`; there is one partition."""
         return 0
 
-    def acknowledge(self, ends: Mapping[str, int]) -> None:
+    def acknowledge(self, positions: Mapping[str, Position]) -> None:
         """See `Feed`; senders are answered by `Inbox.settle`."""
 
     def close(self) -> None:

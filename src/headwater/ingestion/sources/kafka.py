@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -22,8 +20,9 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.errors import ConnectError, DataError, DefinitionError, FencedError, HeadwaterError, RecreatedError, RetentionError, nearest
 from headwater.ingestion.sources.kafka_assignment import Lookup, origin, parts_of
+from headwater.ingestion.sources.kafka_batches import Fault, Fetched, fetcher
 from headwater.ingestion.sources.kafka_client import ALL_DOWN, DEFAULTS, FIXED, HOPELESS, PASSING, PATIENCE, TopicIds, ck, settings_of
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, RecordBatch, Revoked
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Position, RecordBatch, Revoked, between, offset_at
 from headwater.kernel.arrays import I64
 
 _LOG = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ class KafkaFeed:
         self._origins: dict[int, str] = {}  # of the partitions that are read
         self._shift: dict[int, int] = {}
         self._checked = -_IDENTITY  # when the topic was last asked for its id
-        self._unconfirmed: list[ck.Message] = []  # consumed, topic id not confirmed yet
+        self._unconfirmed: Fetched | None = None  # fetched, topic id not confirmed yet
         self._ends: dict[int, int] = {}  # of the partitions that are assigned: the offset to read on from
         self._highs: dict[int, int] = {}  # where each ended when it was assigned
         self._moved: set[int] = set()  # partitions whose end has not been reported yet
@@ -81,6 +80,7 @@ class KafkaFeed:
             self._first_partitions = self._partitions()
             self._ids = TopicIds(spec)
             self._consumer.subscribe([spec.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+            self._fetcher = fetcher(self._consumer, str(options["client.id"]))
         except BaseException:
             self._consumer.close()
             raise
@@ -88,25 +88,19 @@ class KafkaFeed:
     def poll(self, most: int, timeout: float) -> RecordBatch | None:
         """See `Feed`."""
         self._take_up(timeout)
-        messages, self._unconfirmed = self._unconfirmed or self._consumer.consume(most, 0), []
-        if not messages and not self._failure and not self._moved:
-            messages = self._consumer.consume(1, timeout)
-            if messages and most > 1:
-                messages += self._consumer.consume(most - 1, 0)
-        if not self._confirmed(_CONFIRMED if messages else _IDENTITY, timeout if messages else 0.0) and messages and not self._failure:
-            self._unconfirmed = messages
+        fetched, self._unconfirmed = self._unconfirmed or self._fetcher.fetch(most, 0.0), None
+        if not fetched and not self._failure and not self._moved:
+            fetched = self._fetcher.fetch(most, timeout)
+        if not self._confirmed(_CONFIRMED if fetched else _IDENTITY, timeout if fetched else 0.0) and fetched and not self._failure:
+            self._unconfirmed = fetched
             return None
-        stamps = _stamps(messages)
-        if not stamps[:, 0].all():  # no time is given for errors, nor for records of before 2016
-            messages = self._told_of_errors(messages)
-            stamps = _stamps(messages)
+        self._note(fetched.faults)
         if self._failure:
             raise self._failure
-        if not messages and not self._moved and not self._reached:
+        if not len(fetched.offset) and not self._moved and not self._reached:
             return None
-        by_broker = stamps[:, 0] == ck.TIMESTAMP_LOG_APPEND_TIME
-        records = replace(self._records(messages, stamps[:, 1] * 1000), received=int(stamps[by_broker, 1].max(initial=0)) * 1000)
-        return records if records.ends else None
+        records = self._records(fetched)
+        return records if records.positions else None
 
     def lag(self) -> Mapping[str, int]:
         """See `Feed`; of a partition that is not read yet at least one record."""
@@ -116,30 +110,30 @@ class KafkaFeed:
         """See `Feed`; a member that was killed keeps its partitions until its session ends."""
         return len(set(self._first_partitions) - self._ends.keys() - self._pending.keys())
 
-    def acknowledge(self, ends: Mapping[str, int]) -> None:
+    def acknowledge(self, positions: Mapping[str, Position]) -> None:
         """See `Feed`."""
-        mine = [ck.TopicPartition(self._spec.topic, p, end - self._shift[p]) for n, end in ends.items() if (p := int(n)) in self._ends]
+        ends = {int(name): offset_at(position) for name, position in positions.items()}
+        mine = [ck.TopicPartition(self._spec.topic, p, end - self._shift[p]) for p, end in ends.items() if p in self._ends]
         if mine:
             self._consumer.commit(offsets=mine, asynchronous=True)
 
     def close(self) -> None:
         """See `Feed`."""
         self._closing = True
+        self._fetcher.close()
         self._consumer.close()
         if self._lookup is not None:
             self._lookup[1].join()  # its partitions were revoked, so it ends soon
 
     # ---- records
 
-    def _records(self, messages: Sequence[ck.Message], at: I64) -> RecordBatch:
-        n = len(messages)
-        number = np.fromiter(map(ck.Message.partition, messages), np.int64, n)
-        offset = np.fromiter(map(ck.Message.offset, messages), np.int64, n)
-        payloads = list(map(ck.Message.value, messages))
-        fresh = self._not_yet(number, offset)
+    def _records(self, fetched: Fetched) -> RecordBatch:
+        n, before = len(fetched.offset), dict(self._ends)
+        received = int(fetched.stamp[fetched.by_broker].max(initial=0)) * 1000
+        fresh = self._not_yet(fetched.partition, fetched.offset)
         if not fresh.all():
-            number, offset, at = number[fresh], offset[fresh], at[fresh]
-            payloads = [payload for payload, is_fresh in zip(payloads, fresh.tolist(), strict=True) if is_fresh]
+            fetched = fetched.take(np.flatnonzero(fresh))
+        number, offset, at = fetched.partition, fetched.offset, fetched.stamp * 1000
         if (at < 0).any():  # a record that says no time
             at = np.where(at < 0, round(clock.now().timestamp() * 1e6), at)
         self._down = self._down and not n
@@ -159,9 +153,11 @@ class KafkaFeed:
         self._moved.clear()
         if any(self._shift.values()):
             offset = offset + np.array([self._shift[p] for p in here.tolist()], np.int64)[index]
-        ends = {str(p): self._ends[p] + self._shift[p] for p in moved}
+        positions = {str(p): between(before[p] + self._shift[p], self._ends[p] + self._shift[p]) for p in moved}
         origins = {str(p): self._origins[p] for p in moved if self._origins[p]}
-        return RecordBatch([str(p) for p in here.tolist()], index, offset, at, ends, payloads, origins=origins)
+        return RecordBatch(
+            [str(p) for p in here.tolist()], index, offset, at, positions, fetched.payloads, origins=origins, received=received
+        )
 
     def _not_yet(self, number: I64, offset: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Which records are to be read: not those of a partition that was lost while they were fetched, nor those that came before."""
@@ -172,15 +168,11 @@ class KafkaFeed:
                 wanted[p] = end
         return np.asarray(offset >= wanted[number])
 
-    def _told_of_errors(self, messages: Iterable[ck.Message]) -> list[ck.Message]:
-        """The messages that are records; the others say that an end was reached, or that something is wrong."""
-        records = []
-        for message in messages:
-            error, p = message.error(), message.partition() or 0
-            if error is None:
-                records.append(message)
-            elif error.code() == _EOF:
-                self._reached[p] = message.offset() or 0
+    def _note(self, faults: Iterable[Fault]) -> None:
+        """Faults say that an end was reached, or that something is wrong."""
+        for error, p, offset in faults:
+            if error.code() == _EOF:
+                self._reached[p] = offset
             elif error.code() == _RESET:
                 if p in self._ends:  # else it is not being read yet
                     self._failure = self._failure or self._gone(p, self._ends[p], *self._watermarks(p))
@@ -191,7 +183,6 @@ class KafkaFeed:
                 _LOG.warning("%s: %s", self._spec, error.str())
             else:
                 self._failure = self._failure or ConnectError(f"{self._spec}: {error.str()} ({error.name()})")
-        return records
 
     # ---- partitions
 
@@ -240,6 +231,7 @@ class KafkaFeed:
             self._origins[p] = origins[p] or topic_id
             start = self._start(p, known[p] - self._shift[p] if p in known else None)
             where = ck.TopicPartition(self._spec.topic, p, start)
+            self._fetcher.forward(self._spec.topic, p)  # before the seek: what came earlier is dropped by it
             self._consumer.seek(where)
             self._consumer.resume([where])
             self._ends[p] = start
@@ -317,7 +309,9 @@ class KafkaFeed:
                 return another
         shift = self._shift[partition]
         if wanted < low:
-            return RetentionError(str(self._spec), str(partition), wanted=wanted + shift, first=low + shift)
+            wanted, first = wanted + shift, low + shift
+            position = between(wanted, first)[1]
+            return RetentionError(str(self._spec), str(partition), wanted=wanted, first=first, position=position, lost=first - wanted)
         return DataError(
             f"{self._spec}, partition {partition}: offset {wanted} is to be read next, and it ends at {high}: the topic was recreated, or its brokers "
             "lost records. What was read of it no longer fits; rebuild the view from its archive or history, or name the new topic otherwise"
@@ -380,11 +374,6 @@ class KafkaFeed:
             _LOG.warning("%s: %s; trying again until a broker answers", self._spec, error.str())
         if error.code() != ALL_DOWN:  # which says less than what comes before it
             self._complaint = error
-
-
-def _stamps(messages: Sequence[ck.Message]) -> I64:
-    """int64 (n, 2): what kind of time each message gives, 0 for none, and the time in milliseconds."""
-    return np.fromiter(chain.from_iterable(map(ck.Message.timestamp, messages)), np.int64, 2 * len(messages)).reshape(-1, 2)
 
 
 def _committed(error: ck.KafkaError | None, partitions: Sequence[ck.TopicPartition]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from headwater.errors import HeadwaterError
 from headwater.ingestion.sources.kafka_client import TopicIds
-from headwater.ingestion.sources.stream_reader import Assigned
+from headwater.ingestion.sources.stream_reader import Assigned, offset_at
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Lookup:
     def _run(self) -> None:
         try:
             self.topic_id = self.ids.now()
-            self.known = {int(name): end for name, end in self.assigned([str(p) for p in self.number]).items()}
+            self.known = {int(name): offset_at(position) for name, position in self.assigned([str(p) for p in self.number]).items()}
         except HeadwaterError as error:  # `poll` raises it
             self.failure = error
         except Exception as error:  # noqa: BLE001 (likewise; a thread would end without a word)

@@ -1,4 +1,4 @@
-"""Kafka clients: connection settings, and topic metadata requests. The only module that imports the library."""
+"""Kafka clients: connection settings, topic metadata requests, the schema registry's client. The only module that imports the library."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from headwater import clock, settings
@@ -32,6 +33,7 @@ __all__ = [
     "ck",
     "configured",
     "place",
+    "registry_library",
     "settings_of",
     "there_or_made",
 ]
@@ -148,6 +150,19 @@ def there_or_made(options: Mapping[str, object], topic: str, config: Mapping[str
     except ck.KafkaException as error:
         if error.args[0].code() != ck.KafkaError.TOPIC_ALREADY_EXISTS:  # another process was first
             raise ConnectError(f"the topic {topic} does not exist, and may not be created: {error.args[0].str()}") from error
+
+
+def registry_library() -> ModuleType:
+    """The schema registry client of the library.
+
+    Raises:
+        MissingExtraError: the library was installed without what that client needs.
+    """
+    try:
+        import confluent_kafka.schema_registry
+    except ImportError as error:
+        raise MissingExtraError("confluent-kafka[schemaregistry]", "kafka") from error
+    return confluent_kafka.schema_registry
 
 
 class TopicIds:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import TimeoutError as NoAnswer
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
+
+import numpy as np
 
 from headwater import clock
 from headwater.definitions.streams import KafkaTopic
 from headwater.errors import ConnectError
 from headwater.ingestion.sources.kafka_client import DEFAULTS, ck, settings_of, there_or_made
+from headwater.kernel.arrays import I64
 
 TOPIC: Final = "__headwater_clock"
 _HOUR: Final = "3600000"  # milliseconds
@@ -69,3 +74,8 @@ def _written(options: dict[str, object]) -> int:
             f"the records of the topic {TOPIC} carry the time of who writes them; set its message.timestamp.type=LogAppendTime"
         )
     return stamp * 1000
+
+
+def stamps_of(messages: Sequence[ck.Message]) -> I64:
+    """int64 (n, 2): what kind of time each message gives, 0 for none, and the time in milliseconds."""
+    return np.fromiter(chain.from_iterable(map(ck.Message.timestamp, messages)), np.int64, 2 * len(messages)).reshape(-1, 2)

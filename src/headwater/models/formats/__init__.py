@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.formats import lightgbm, mlflow, onnx, pickled
-from headwater.models.formats.base import Format
+from headwater.models.formats.model_format import Format
 
 FORMATS: dict[str, Format] = {
     form.name: form
@@ -37,7 +38,8 @@ def format_named(name: str) -> Format:
     return FORMATS[name]
 
 
-def load_model(place: str | Path, *, trust: bool = False) -> Estimator:
+@renamed("allow_pickle", "trust")
+def load_model(place: str | Path, *, allow_pickle: bool = False) -> Estimator:
     """A model that was trained elsewhere, as an estimator: `Model(estimator=load_model("churn.onnx"))`.
 
     It is replayed and never trained: `backtest` scores it at each level, `train` checks it and keeps it for serving.
@@ -45,7 +47,7 @@ def load_model(place: str | Path, *, trust: bool = False) -> Estimator:
     Args:
         place: a file of LightGBM (.txt), ONNX (.onnx), pickle (.pkl, .pickle) or joblib (.joblib); a folder of MLflow, or its URI, such
             as models:/churn/3.
-        trust: allow formats that run code when they are loaded: pickle, joblib and MLflow.
+        allow_pickle: allow formats that run code when they are loaded: pickle, joblib and MLflow.
 
     Raises:
         UsageError: a format that runs code and is not trusted, or one that is not known.
@@ -56,18 +58,18 @@ def load_model(place: str | Path, *, trust: bool = False) -> Estimator:
     form = next((form for form in FORMATS.values() if form.opens(text)), None)
     if form is None:
         raise UsageError(
-            f"load_model({text!r}): its name says no format that is known. Known are .txt (LightGBM), .onnx, .pkl, .pickle, .joblib, folders of "
+            f"load_model({text!r}): unknown format; known: .txt (LightGBM), .onnx, .pkl, .pickle, .joblib, folders of "
             "MLflow and its URIs, such as models:/churn/3"
         )
-    check_trust(form, text, trust=trust)
+    check_allowed(form, text, allow_pickle=allow_pickle)
     return form.open(text)
 
 
-def check_trust(form: Format, location: str, *, trust: bool) -> None:
+def check_allowed(form: Format, location: str, *, allow_pickle: bool) -> None:
     """Refuse a format that runs code when it is loaded, unless it is trusted."""
-    if form.runs_code and not trust:
+    if form.runs_code and not allow_pickle:
         kept = {"pickle": "pickled", "joblib": "kept by joblib"}.get(form.name, f"kept by {form.name}")
         raise UsageError(
-            f"the model at {location} is {kept}, and loading {'a pickle' if form.name == 'pickle' else 'it'} runs code; pass trust=True if you "
+            f"the model at {location} is {kept}, and loading {'a pickle' if form.name == 'pickle' else 'it'} runs code; pass allow_pickle=True if you "
             "trust where it comes from"
         )

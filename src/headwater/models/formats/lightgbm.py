@@ -14,8 +14,8 @@ import numpy as np
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64
-from headwater.models.formats.base import Fixed, Format, file_at
 from headwater.models.formats.lightgbm_text import checked
+from headwater.models.formats.model_format import Fixed, Format, file_at
 
 if TYPE_CHECKING:
     from lightgbm import Booster

@@ -52,8 +52,8 @@ def checked(data: bytes, where: object) -> Checked:
     headwater.errors.DataError: model.txt is not a readable LightGBM model: it has no line 'end of trees'; save it again with ...
     """
 
-    def refuse(what: str) -> DataError:
-        return DataError(f"{where} is not a readable LightGBM model: {what}; save it again with Booster.save_model")
+    def refuse(problem: str) -> DataError:
+        return DataError(f"{where} is not a readable LightGBM model: {problem}; save it again with Booster.save_model")
 
     try:
         text = data.decode()

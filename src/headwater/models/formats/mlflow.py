@@ -15,7 +15,7 @@ import polars as pl
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError, MissingExtraError
 from headwater.kernel.arrays import F64
-from headwater.models.formats.base import Fixed, Format, digest_of
+from headwater.models.formats.model_format import Fixed, Format, digest_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ import polars as pl
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError, MissingExtraError
 from headwater.kernel.arrays import F64
-from headwater.models.formats.base import Fixed, Format, file_at
+from headwater.models.formats.model_format import Fixed, Format, file_at
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -9,7 +9,7 @@ from typing import cast
 
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError
-from headwater.models.formats.base import Format, file_at
+from headwater.models.formats.model_format import Format, file_at
 
 
 def _write(estimator: Estimator, folder: Path) -> Mapping[str, object]:
@@ -26,7 +26,7 @@ def _write(estimator: Estimator, folder: Path) -> Mapping[str, object]:
 
 def _unpickled(path: Path) -> Estimator:
     try:
-        return cast("Estimator", pickle.loads(path.read_bytes()))  # noqa: S301 (the caller passed trust=True)
+        return cast("Estimator", pickle.loads(path.read_bytes()))  # noqa: S301 (the caller passed allow_pickle=True)
     except (pickle.UnpicklingError, AttributeError, ImportError, EOFError) as error:
         raise DataError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
 

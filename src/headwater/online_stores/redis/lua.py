@@ -5,11 +5,11 @@ With P the store's prefix, the server holds
     {P}:meta                  epoch, the server's identity in it, and n, how many commits have been made
     {P}:epochs                every epoch and the n with which it began
     {P}:writer:ID             the last commit that a writer tried, and its n; for a day
+    {P}:redo:...              on a cluster: the redo record of a commit that is decided
     {P}:lease:NAME            who holds it, until it expires
     {P:00}... to {P:ff}...    records, in 256 groups by a checksum of the key without its partition, each group in one slot
-    {P:00}:meta, {P}:marks    on a cluster: how many commits a group has seen, and how many it must have seen
-    {P}:turns, {P}:done       on a cluster, by partition: the last turn to commit that was given, 'N ID', and the N of the last one used
-    {P:00}:undo               on a cluster, by partition: the turn of the last commit here, the N before, and what its records were then
+    {P:00}:meta, {P}:marks    on a cluster: how many writes a group has seen, and how many it must have seen
+    {P:00}:applied            on a cluster, by writer: its turn, and the n of its last commit here (see `log_first`)
 The part between braces decides the slot.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from headwater.online_stores import Changes
+from headwater.online_stores import NO_MARKS, Changes, Marks
 from headwater.online_stores.keyspace import RECORD
 
 GROUPS = 256
@@ -49,10 +49,10 @@ class GroupCommit:
     put: list[bytes] = field(default_factory=list)
     drop: list[bytes] = field(default_factory=list)
 
-    def packed(self, marks: Mapping[bytes, int] | None = None, turn: Sequence[bytes] = ()) -> bytes:
-        """Keys and values in turn; behind them the marks of a cluster's groups, and a partition with its turn."""
-        flat = [item for tag, mark in (marks or {}).items() for item in (tag, b"%d" % mark)]
-        return b"\x96" + b"".join(_array(items) for items in (self.held, self.absent, self.put, self.drop, flat, turn))
+    def packed(self, marks: Marks = NO_MARKS) -> bytes:
+        """Keys and values in turn; behind them the marks of a cluster's groups."""
+        flat = [item for tag, mark in marks.items() for item in (tag, b"%d" % mark)]
+        return b"\x95" + b"".join(_array(items) for items in (self.held, self.absent, self.put, self.drop, flat))
 
 
 def _array(items: Sequence[bytes]) -> bytes:
@@ -142,10 +142,10 @@ local function apply(part)
   for i = 1, #part[4] do redis.call('DEL', part[4][i]) end
   return outrun
 end
-local function number(turn) return tonumber(string.match(turn or '', '^%d+') or '0') end
-local function last(undo, partition)
-  local kept = redis.call('HGET', undo, partition)
-  return kept and cmsgpack.unpack(kept) or {'0'}
+-- The turn of a writer in a group, the n of its last commit here, and who fenced it.
+local function applied(base, writer)
+  local turn, n, by = string.match(redis.call('HGET', base .. ':applied', writer) or '0 0 ', '(%d+) (%d+) (%w*)')
+  return tonumber(turn), tonumber(n), by
 end
 """
 
@@ -166,11 +166,6 @@ for i = 5, #ARGV do
   other = other or differs(records[i], record)
 end
 if other then return {'held', other} end
-local turn = state[6]
-if #turn > 0 then
-  if redis.call('HGET', base .. ':turns', turn[1]) ~= turn[2] then return {'held', turn[1]} end
-  redis.call('HSET', base .. ':done', turn[1], number(turn[2]))
-end
 local outrun = 0
 for i = 5, #ARGV do outrun = outrun + apply(records[i]) end
 for i = 1, #state[3], 2 do
@@ -200,89 +195,38 @@ redis.call('SET', writer, ARGV[2] .. ' 0', 'EX', 86400)
 return {'not'}
 """)
 
-BEGIN = Script(
-    _COMMON
-    + """
--- Whether a commit has a chance, and its turn. KEYS: {P}. ARGV: epoch, the state's part, then of a partition's commit, what it expects to
--- be the partition's last turn ('' if that is not known), and its own ID. No turn is given while another is not used: records of that
--- commit may be there. Answers ok with the turn and the number of the last that was used.
-local found = redis.call('HMGET', KEYS[1] .. ':meta', 'epoch', 'server')
-if found[1] ~= ARGV[1] or found[2] ~= identity() then return {'epoch'} end
-local other = differs(cmsgpack.unpack(ARGV[2]), function(key) return redis.call('HGET', KEYS[1] .. ':state', key) end)
-if other then return {'held', other} end
-if not ARGV[3] then return {'ok'} end
-local turn, done = redis.call('HGET', KEYS[1] .. ':turns', ARGV[3]) or '', redis.call('HGET', KEYS[1] .. ':done', ARGV[3]) or '0'
-if string.match(turn, ' (.*)') == ARGV[5] then return {'ok', turn, done} end
-if number(turn) ~= tonumber(done) or (ARGV[4] ~= '' and ARGV[4] ~= turn) then return {'held', ARGV[3]} end
-turn = (tonumber(done) + 1) .. ' ' .. ARGV[5]
-redis.call('HSET', KEYS[1] .. ':turns', ARGV[3], turn)
-return {'ok', turn, done}
-"""
-)
-
 GROUP = Script(
     _COMMON
     + """
--- A cluster's commit of one group. KEYS: {P:00}. ARGV: its part, then of a partition's commit, its turn and the last that was used.
--- What records were before is kept until the partition's next commit here; made a second time, it keeps what they were at first.
-local meta, undo = KEYS[1] .. ':meta', KEYS[1] .. ':undo'
+-- Write a cluster's records of one group. KEYS: {P:00}. ARGV: the part, then of a writer's commit, the writer, its turn, and n.
+-- A commit that was applied here is not applied again; a writer of an earlier turn writes no more.
+local meta = KEYS[1] .. ':meta'
 if redis.call('HGET', meta, 'server') ~= identity() then return {'epoch'} end
-local part = cmsgpack.unpack(ARGV[1])
-local kept = ARGV[2] and last(undo, ARGV[2])
-if kept and kept[1] ~= ARGV[3] then
-  if number(kept[1]) > tonumber(ARGV[4]) then return {'ahead', ARGV[2]} end
-  kept = {ARGV[3], ARGV[4]}
-  for i = 1, #part[3], 2 do
-    kept[#kept + 1] = part[3][i]
-    kept[#kept + 1] = record(part[3][i])
-  end
-  for i = 1, #part[4] do
-    kept[#kept + 1] = part[4][i]
-    kept[#kept + 1] = record(part[4][i])
-  end
-else
-  kept = nil
+local part, mine = cmsgpack.unpack(ARGV[1]), nil
+if ARGV[2] then
+  local turn, n, by = applied(KEYS[1], ARGV[2])
+  if turn > tonumber(ARGV[3]) then return {'held', ARGV[2]} end
+  if n >= tonumber(ARGV[4]) then return {'ok', tonumber(redis.call('HGET', meta, 'n') or '0'), 0} end
+  mine = ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. by
 end
 local other = differs(part, record)
 if other then return {'held', other} end
-if kept then redis.call('HSET', undo, ARGV[2], cmsgpack.pack(kept)) end
 local outrun = apply(part)
+if mine then redis.call('HSET', KEYS[1] .. ':applied', ARGV[2], mine) end
 return {'ok', redis.call('HINCRBY', meta, 'n', 1), outrun}
 """
 )
 
-TURN = Script(
+FENCE = Script(
     _COMMON
     + """
--- Take a partition over from its last writer. KEYS: {P}. ARGV: epoch, partition, ID. Returns ok, a turn, and the number of the last turn that was
--- used: records of later ones may be there.
-local found = redis.call('HMGET', KEYS[1] .. ':meta', 'epoch', 'server')
-if found[1] ~= ARGV[1] or found[2] ~= identity() then return {'epoch'} end
-local turn, done = redis.call('HGET', KEYS[1] .. ':turns', ARGV[2]) or '', redis.call('HGET', KEYS[1] .. ':done', ARGV[2]) or '0'
-turn = (number(turn) + 1) .. ' ' .. ARGV[3]
-redis.call('HSET', KEYS[1] .. ':turns', ARGV[2], turn)
-return {'ok', turn, done}
-"""
-)
-
-UNDO = Script(
-    _COMMON
-    + """
--- Make the records of one group what they were before a commit that was never made. KEYS: {P:00}. ARGV: partition, and what TURN answered.
--- A writer with another turn writes no more here. A last commit here that began after an unknown commit cannot be undone.
-local meta, undo = KEYS[1] .. ':meta', KEYS[1] .. ':undo'
-if redis.call('HGET', meta, 'server') ~= identity() then return {'epoch'} end
-local kept = last(undo, ARGV[1])
-if kept[1] ~= ARGV[2] then
-  if number(kept[1]) > tonumber(ARGV[3]) then
-    if tonumber(kept[2]) > tonumber(ARGV[3]) then return {'ahead', ARGV[1]} end
-    for i = 3, #kept, 2 do
-      if kept[i + 1] then redis.call('SET', kept[i], kept[i + 1]) else redis.call('DEL', kept[i]) end
-    end
-  end
-  redis.call('HSET', undo, ARGV[1], cmsgpack.pack({ARGV[2], ARGV[3]}))
-end
-return {'ok', redis.call('HINCRBY', meta, 'n', 1)}
+-- Give a writer of one group its next turn. KEYS: {P:00}. ARGV: the writer, the turn, the name of this call, which may come twice. Returns ok
+-- and the n of its last commit here; ahead where that turn, or a later one, is there of another call.
+if redis.call('HGET', KEYS[1] .. ':meta', 'server') ~= identity() then return {'epoch'} end
+local turn, n, by = applied(KEYS[1], ARGV[1])
+if turn > tonumber(ARGV[2]) or (turn == tonumber(ARGV[2]) and by ~= ARGV[3]) then return {'ahead'} end
+redis.call('HSET', KEYS[1] .. ':applied', ARGV[1], ARGV[2] .. ' ' .. n .. ' ' .. ARGV[3])
+return {'ok', n}
 """
 )
 

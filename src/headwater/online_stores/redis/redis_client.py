@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from headwater import clock
-from headwater.definitions.durations import micros
-from headwater.errors import MissingExtraError, StoreError, UsageError, nearest
+from headwater.errors import MissingExtraError, StoreError, UsageError
+from headwater.online_stores.log_first import LogFirstStore
 from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers, UnansweredError
 from headwater.online_stores.redis.lua import Script
 from headwater.online_stores.redis.redis_store import RedisStore
+from headwater.online_stores.server_url import parse
 
 try:
     import redis
@@ -29,57 +29,38 @@ except ImportError as error:
 _T = TypeVar("_T")
 _PAUSE = 0.05
 _AT_ONCE = 10_000
-_OWN = ("prefix", "replicas", "timeout", "read_timeout")
 _PASSED_ON = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "max_connections", "client_name", "db")
 _AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterError, redis.exceptions.RedisClusterException)
 _NO_USE = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
 _REDIRECTED = (redis.exceptions.AskError, redis.exceptions.TryAgainError, redis.exceptions.ClusterDownError)
 
 
-def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> RedisStore:
+def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> RedisStore | LogFirstStore:
     """The store that `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `rediss+cluster://` names.
 
     Behind a `?`: `prefix=` (what all keys begin with; headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=`
     (the same, where requests wait for the answer; 200ms), `replicas=` (how
     many must have a commit before it counts as made; 0), and the client's own `ssl_ca_certs=` and the like.
     """
-    url_options = dict(parse_qsl(urlsplit(url).query))
-    for name in url_options:
-        if name not in (*_OWN, *_PASSED_ON):
-            raise UsageError(f"the option {name!r} of {shown(url)} is not known; {nearest(name, (*_OWN, *_PASSED_ON))}")
-    options, passed = _options(url_options, shown(url)), {name: url_options[name] for name in url_options if name in _PASSED_ON}
-    store = RedisStore(_connect(url, passed, options), options, readonly=readonly)
-    if not for_requests:
-        return store
-    store.close()  # a server that is starting was waited for
-    options = replace(options, timeout=_seconds(url_options, "read_timeout", "200ms"))
-    return RedisStore(_connect(url, passed, options), options, readonly=readonly)
-
-
-def shown(url: str) -> str:
-    """The URL without its password and options."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _options(url_options: Mapping[str, str], where: str) -> RedisOptions:
-    prefix, replicas = url_options.get("prefix", "headwater"), url_options.get("replicas", "0")
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", prefix):
-        raise UsageError(f"prefix={prefix!r} of {where}: use letters, digits, '.', '_' and '-'")
+    at = parse(url, ("replicas", *_PASSED_ON))
+    passed = {name: value for name, value in at.options.items() if name in _PASSED_ON}
+    replicas = at.options.get("replicas", "0")
     if not replicas.isdecimal():
-        raise UsageError(f"replicas={replicas!r} of {where}: give an integer")
-    return RedisOptions(where, prefix.encode(), int(replicas), _seconds(url_options, "timeout", "10s"))
-
-
-def _seconds(url_options: Mapping[str, str], name: str, otherwise: str) -> float:
-    return micros(url_options.get(name, otherwise), name) / 1e6
+        raise UsageError(f"replicas={replicas!r} of {at.where}: give an integer")
+    options = RedisOptions(at.where, at.prefix.encode(), int(replicas), at.timeout)
+    state = RedisStore(_connect(url, passed, options), options, readonly=readonly)
+    if for_requests:
+        state.close()  # a server that is starting was waited for
+        options = replace(options, timeout=at.read_timeout)
+        state = RedisStore(_connect(url, passed, options), options, readonly=readonly)
+    return LogFirstStore(state.table, state) if "+cluster" in urlsplit(url).scheme else state
 
 
 def _connect(url: str, more: Mapping[str, str], options: RedisOptions) -> Servers:
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
     if kind not in ("", "cluster") or (kind and scheme == "unix"):
-        raise UsageError(f"{shown(url)}: the scheme is redis, rediss, unix, redis+cluster or rediss+cluster")
+        raise UsageError(f"{options.where}: the scheme is redis, rediss, unix, redis+cluster or rediss+cluster")
     plain = f"{scheme}://{parts.netloc}{parts.path}?{urlencode(more)}"
     how = {"socket_timeout": options.timeout, "socket_connect_timeout": options.timeout, "retry": Retry(NoBackoff(), 0)}
     try:
@@ -87,7 +68,7 @@ def _connect(url: str, more: Mapping[str, str], options: RedisOptions) -> Server
             return _Cluster(lambda: RedisCluster.from_url(plain, protocol=2, **how), options)
         return _Standalone(redis.Redis.from_url(plain, protocol=2, **how), options)
     except ValueError as error:
-        raise UsageError(f"{shown(url)} cannot be used: {error}") from error
+        raise UsageError(f"{options.where} cannot be used: {error}") from error
 
 
 class _Standalone:

@@ -1,30 +1,22 @@
 """The online store for several machines: Redis or Valkey. The owner of a partition writes that partition's records.
 
 Guaranteed
-- On a standalone server a commit is one script: all of it or nothing, also when memory is full, also with concurrent writers.
-- On a cluster a commit first writes the records, each group atomically, then the rest in one script. A crash between the two leaves
-  records that are ahead of the offsets. Each group therefore keeps the values that its records had before the partition's last commit.
-  `mend` restores them if the commit was not completed, so nothing counts twice, however the events are split into commits afterwards.
-  A partition's commits take turns: a commit begins only when the one before is completed or undone, and only by the writer that mended
-  last. So no writer adds to half of a commit, and a fenced writer cannot write another half later.
+- On a standalone server a commit is one script: all of it or nothing, also when memory is full, also with concurrent writers. On a cluster
+  this is the state of a store that is log first (`log_first`), and `redis_table` has its records.
 - A commit without a response is looked up, and made once.
 - A writer learns of each of its commits that a server lost. Every commit belongs to an *epoch*: a time during which no server was
   restarted or replaced (which its replication id shows). The first writer to find another server begins a new epoch and notes how many
   commits are left. Every other writer is refused until it has compared that with its last commit. If a commit is missing, it raises
   `LostError`; otherwise it continues, and the refused commit is made.
 - On a standalone server a loss leaves the state after an earlier commit, so opening the store again and continuing from its offsets is
-  exact. On a cluster one master may have lost commits that another one depends on. Each group of records counts its commits, and the
-  rest holds how many it must have; fewer is a `LostError` for every writer, until the store is rebuilt.
+  exact. On a cluster one master may have lost commits that another one depends on. Each group of records counts its writes, and the
+  state holds how many it must have; fewer is a `LostError` for every writer, until the store is rebuilt. So are records ahead of the state.
 
 Not guaranteed
 - A commit is as durable as the server's configuration: `appendfsync always` outlives a power failure, `everysec` may lose a second,
   and replicas lag, unless `replicas=` waits for them. Such a loss is found, as above, not prevented.
 - A server that restarted empty before a writer was restarted looks like a store that was never made.
 - Reads see a commit immediately, but on a cluster not all of it at the same time; `scan` of records has no order.
-- On a cluster a record is dropped without regard to what it is complete through; a commit that drops records should expect their values.
-- On a cluster only a commit that expects one offset is undone: that of a partition's writer. Half of any other stays until it is made
-  again.
-- The values of records before a partition's last commit are kept until its next commit in that group: one commit of each partition.
 """
 
 from __future__ import annotations
@@ -42,41 +34,41 @@ from typing import Any
 
 from headwater import clock
 from headwater.errors import FencedError, LostError, StoreError
-from headwater.online_stores import Changes
+from headwater.online_stores import NO_MARKS, Capabilities, Changes, Marks
 from headwater.online_stores.backup import back_up
-from headwater.online_stores.keyspace import FORMAT, FORMAT_KEY, OFFSET, OLDER, RECORD
+from headwater.online_stores.formats import check_format
+from headwater.online_stores.keyspace import RECORD, REDO, end_of
+from headwater.online_stores.log_first import REBUILD
 from headwater.online_stores.redis import lua as scripts
 from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers, UnansweredError
-from headwater.online_stores.redis.lua import GroupCommit
+from headwater.online_stores.redis.redis_table import RedisTable
 
 _LEASE = 5.0
 _LEASE_POLL = 0.05
 _LARGEST = 1 << 29
 _ATTEMPTS = 5
-_SAMPLE = 1000
 _AT_ONCE = 1000
 _PAGE_BYTES = 16_000_000  # of a scan in one answer, but for its last value
 
 
 class RedisStore:
-    """See `OnlineStore`, and above. outrun: how many records were not written because the store's were complete through more."""
+    """See `OnlineStore`, `IngestState`, and above."""
 
-    partitioned = True
+    capabilities = Capabilities(atomic=True, one_writer=False, remote=True)
     namespace = ""
 
     def __init__(self, servers: Servers, options: RedisOptions, *, readonly: bool = False) -> None:
-        self.outrun = 0
+        self.table = RedisTable(servers, options, self.check)
         self._servers, self._options, self._readonly = servers, options, readonly
         self._base = b"{%b}" % options.prefix
         self._writer, self._count = secrets.token_hex(8), 0
         self._epoch, self._n = b"", 0
-        self._turns: dict[bytes, bytes] = {}
         self._lock = threading.RLock()
         try:
             if not readonly:
                 self._check_server()
             self.check()
-            self._check_format()
+            check_format(self, options.where, readonly=readonly)
         except StoreError:
             self.close()
             raise
@@ -84,22 +76,24 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"RedisStore({self._options.prefix.decode(errors='replace')!r})"
 
+    @property
+    def outrun(self) -> int:
+        """How many records were not written because the stored ones were complete through more."""
+        return self.table.outrun
+
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See `OnlineStore`; one round trip to each server; on a cluster, of one time for each."""
+        """See `OnlineStore`; one round trip."""
         if not keys:
             return []
-        names = [key for key in keys if not key.startswith(RECORD)]
-        records: dict[bytes, list[bytes]] = {}
-        for key in keys:
-            if key.startswith(RECORD):
-                records.setdefault(self._group(key) if self._servers.cluster else b"", []).append(key)
-        calls = [RedisCall(tag, ("MGET", *(self._group(key) + key for key in group_keys))) for tag, group_keys in records.items()]
-        if names:
-            calls.append(RedisCall(self._base, ("HMGET", self._base + b":state", *names)))
-        answers = self._servers.run(calls, atomic=not self._servers.cluster)
+        groups = list(self.table.groups([key for key in keys if key.startswith(RECORD)]).items())
+        reads = [(read_keys, call) for (_, read_keys), call in zip(groups, self.table.calls(dict(groups)), strict=True)]
+        logs = [key for key in keys if key.startswith(REDO)]
+        names = [key for key in keys if not key.startswith((RECORD, REDO))]
+        reads += [(logs, RedisCall(self._base, ("MGET", *map(self._log, logs))))] if logs else []
+        reads += [(names, RedisCall(self._base, ("HMGET", self._base + b":state", *names)))] if names else []
         values_by_key: dict[bytes, bytes | None] = {}
-        for group_keys, values in zip([*records.values(), names], answers, strict=False):
-            values_by_key.update(zip(group_keys, values, strict=True))
+        for (read_keys, _), values in zip(reads, self._servers.run([call for _, call in reads], atomic=True), strict=True):
+            values_by_key.update(zip(read_keys, values, strict=True))
         return [values_by_key[key] for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -107,7 +101,11 @@ class RedisStore:
         if not prefix.startswith(RECORD):
             yield from self._paged(prefix, b"values")
         if RECORD.startswith(prefix) or prefix.startswith(RECORD):
-            yield from self._records(prefix or RECORD)
+            yield from self.table.scan(prefix or RECORD)
+
+    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
+        """See `IngestState`; all but records."""
+        return self._paged(b"", b"values", whole=True)
 
     def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
         """See `OnlineStore`; not of records."""
@@ -123,7 +121,7 @@ class RedisStore:
                 return
             first = b"(" + flat[-2]
 
-    def commit(self, changes: Changes, expect: Changes) -> None:
+    def commit(self, changes: Changes, expect: Changes, marks: Marks = NO_MARKS) -> None:
         """See `OnlineStore`; when a server was replaced, first checks that it holds every commit of this writer.
 
         Raises:
@@ -131,53 +129,28 @@ class RedisStore:
         """
         if self._readonly:
             raise StoreError(f"{self._options.where} was opened to be read only; open it for writing")
-        state, records = scripts.parted(self._options.prefix, changes, expect)
+        logs = {key: value for key, value in changes.items() if key.startswith(REDO)}
+        state, records = scripts.parted(self._options.prefix, {key: changes[key] for key in changes.keys() - logs.keys()}, expect)
         if sum(len(key) + len(value or b"") for key, value in changes.items()) > _LARGEST:
             raise StoreError(f"a commit of more than {_LARGEST >> 20} MB is more than {self._options.where} takes; make smaller commits")
         with self._lock:
-            name = secrets.token_hex(8).encode()
+            for key, value in logs.items():
+                if value is not None:  # in a key of its own, which no script copies; it counts only if the commit is made
+                    self._servers.run([RedisCall(self._base, ("SET", self._log(key), value))])
             for _ in range(_ATTEMPTS):
-                answer = (
-                    self._spread(state, records, expect, name)
-                    if self._servers.cluster
-                    else self._final(state, list(scripts.blobs(records)))
-                )
+                answer = self._run_commit(state.packed(marks), list(scripts.blobs(records)))
                 if answer[0] == b"ok":
+                    self._drop([self._log(key) for key, value in logs.items() if value is None])
                     return
                 if answer[0] == b"held":
+                    self._drop([self._log(key) for key, value in logs.items() if value is not None])
                     raise self._fenced(answer[1])
                 if answer[0] == b"epoch":
                     self.check()
         raise StoreError(f"{self._options.where} was replaced, or fell silent, {_ATTEMPTS} times during one commit; nothing was written")
 
     def mend(self, offset: bytes) -> None:
-        """See `OnlineStore`; only a cluster may hold half of a commit.
-
-        Raises:
-            LostError: records count upon offsets that a master lost.
-        """
-        if self._readonly or not self._servers.cluster:
-            return
-        with self._lock:
-            name = secrets.token_hex(8).encode()
-            for _ in range(_ATTEMPTS):
-                (reply,) = self._servers.run([RedisCall(self._base, scripts.TURN, (self._epoch, offset, name))])
-                if reply[0] == b"ok":
-                    _, turn, done = reply
-                    tags = scripts.groups(self._options.prefix)
-                    answers = self._servers.run([RedisCall(tag, scripts.UNDO, (offset, turn, done)) for tag in tags], durable=True)
-                    if any(answer[0] == b"ahead" for answer in answers):
-                        self._lost_offsets(offset, turn)
-                        continue
-                    if all(answer[0] == b"ok" for answer in answers):
-                        marks = {tag: answer[1] for tag, answer in zip(tags, answers, strict=True)}
-                        reply = self._final(GroupCommit(), [], marks, (offset, turn))
-                        if reply[0] == b"ok":
-                            self._turns[offset] = turn
-                            return
-                if reply[0] != b"held":
-                    self.check()
-        raise StoreError(f"{self._options.where} was replaced, or written by others, {_ATTEMPTS} times while half of a commit was undone")
+        """See `OnlineStore`; one script leaves nothing to finish."""
 
     def check(self) -> None:
         """Go on with the servers as they are, if they hold every commit that this client made.
@@ -186,21 +159,21 @@ class RedisStore:
             LostError: they do not.
         """
         with self._lock:
-            moved = self._servers.cluster and not self._readonly and self._moved()
+            moved = self._servers.cluster and not self._readonly and self.table.has_moved()
             mode = "read" if self._readonly else "write"
             args: tuple[Argument, ...] = (secrets.token_hex(8), self._epoch, self._n, mode, int(moved))
             (answer,) = self._servers.run([RedisCall(self._base, scripts.ENTER, args)])
             if answer[0] == b"none":
                 raise StoreError(f"there is no online store in {self._options.where} under the prefix {self._options.prefix.decode()!r}")
             if answer[0] == b"emptied":
-                raise LostError(f"{self._options.where} was restarted empty: all {self._n} commits are lost. {_REBUILD}")
+                raise LostError(f"{self._options.where} was restarted empty: all {self._n} commits are lost. {REBUILD}")
             if answer[0] == b"lost":
                 left = "an earlier state" if answer[1] < 0 else f"{answer[1]} commits"
                 raise LostError(
                     f"{self._options.where} was replaced by a server that holds {left}; this process had made commit {self._n}. {_REOPEN}"
                 )
             if moved:
-                self._accept()
+                self.table.accept(self._marks())
             self._epoch = answer[1]
 
     @contextmanager
@@ -233,88 +206,39 @@ class RedisStore:
         return int(seconds_and_micros[0]) * 1_000_000 + int(seconds_and_micros[1])
 
     def size(self) -> int:
-        """Bytes of memory: of records, the mean of a sample times their number; of all other keys, the server's estimate."""
-        names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks", b":turns", b":done")]
-        total = sum(used or 0 for used in self._servers.run([RedisCall(name, ("MEMORY", "USAGE", name)) for name in names]))
-        sample: list[bytes] = []
-        seen = 0
-        for keys in self._servers.scan(self._pattern(RECORD)):
-            seen += len(keys)
-            sample += keys[: max(0, _SAMPLE - len(sample))]
-        used = [n for n in self._servers.run([RedisCall(key, ("MEMORY", "USAGE", key)) for key in sample]) if n] if sample else []
-        return total + (sum(used) * seen // len(used) if used else 0)
+        """Bytes of memory, as the server estimates them."""
+        names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks")]
+        used = sum(used or 0 for used in self._servers.run([RedisCall(name, ("MEMORY", "USAGE", name)) for name in names]))
+        return used if self._servers.cluster else used + self.table.size()
 
     def backup(self, to: Path) -> None:
         """See `OnlineStore`; the state is of one time; records are of that time or complete through more.
 
         So going on from the offsets of a backup is exact if nothing was committed while it was made.
         """
-        back_up(self, to, chain(self._paged(b"", b"values", whole=True), self._records(RECORD)))
+        back_up(self, to, chain(self.snapshot(), self.table.scan(RECORD)))
 
     def close(self) -> None:
         """See `OnlineStore`."""
         self._servers.close()
 
-    def _group(self, key: bytes) -> bytes:
-        return scripts.group(self._options.prefix, key)
+    def _log(self, key: bytes) -> bytes:
+        return self._base + b":redo:" + key[1:]
 
-    def _pattern(self, prefix: bytes) -> bytes:
-        escaped = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\" else bytes([c]) for c in prefix)
-        return b"{" + self._options.prefix + b":[0-9a-f][0-9a-f]}" + escaped + b"*"
+    def _drop(self, logs: Sequence[bytes]) -> None:
+        """Remove logs that are of no more use; what stays takes memory, and is never read."""
+        if logs:
+            self._quietly(RedisCall(self._base, ("UNLINK", *logs)))
 
-    def _records(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        seen: set[bytes] = set()
-        for names in self._servers.scan(self._pattern(prefix)):
-            fresh = {name.partition(b"}")[2] for name in names} - seen
-            seen |= fresh
-            keys = sorted(fresh)
-            for start in range(0, len(keys), _AT_ONCE):
-                batch = keys[start : start + _AT_ONCE]
-                yield from ((key, value) for key, value in zip(batch, self.get(batch), strict=True) if value is not None)
+    def _marks(self) -> Marks:
+        (flat,) = self._servers.run([RedisCall(self._base, ("HGETALL", self._base + b":marks"))])
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        return {tag: int(mark) for tag, mark in pairs}
 
-    def _spread(self, state: GroupCommit, records: dict[bytes, GroupCommit], expect: Changes, name: bytes) -> list[Any]:
-        """A commit on a cluster. Expected values are checked before anything is written, and again in each script."""
-        offsets = [key for key in expect if key.startswith(OFFSET)]
-        own = offsets[0] if len(offsets) == 1 else None
-        last = b"" if own is None else self._turns.get(own, b"")
-        if not records:
-            return self._final(state, [], turn=(own, last) if own is not None and last else ())
-        known = [key for key in expect if key.startswith(RECORD)]
-        for key, value in zip(known, self.get(known), strict=True):
-            if value != expect[key]:
-                return [b"held", key]
-        mine = () if own is None else (own, last, name)
-        (begun,) = self._servers.run([RedisCall(self._base, scripts.BEGIN, (self._epoch, state.packed(), *mine))])
-        if begun[0] != b"ok":
-            return list(begun)
-        turn: tuple[bytes, ...] = () if own is None else (own, begun[1])
-        calls = [RedisCall(tag, scripts.GROUP, (group_commit.packed(), *turn, *begun[2:])) for tag, group_commit in records.items()]
-        answers = self._servers.run(calls, durable=True)
-        if own is not None and any(answer[0] == b"ahead" for answer in answers):
-            self._lost_offsets(own, begun[1])
-            return [b"held", own]
-        for kind in (b"epoch", b"held"):
-            if other := next((answer for answer in answers if answer[0] == kind), None):
-                return list(other)
-        self.outrun += sum(answer[2] for answer in answers)
-        marks = {tag: answer[1] for tag, answer in zip(records, answers, strict=True)}
-        reply = self._final(state, [], marks, turn)
-        if own is not None and reply[0] == b"ok":
-            self._turns[own] = begun[1]
-        return reply
-
-    def _lost_offsets(self, offset: bytes, turn: bytes) -> None:
-        """Handle records of a later turn than this one: another writer may have had that turn; otherwise a server has lost it."""
-        (now,) = self._servers.run([RedisCall(self._base, ("HGET", self._base + b":turns", offset))])
-        if now == turn:
-            raise LostError(f"{self._options.where} has lost offsets that records depend on. {_REBUILD}")
-
-    def _final(
-        self, state: GroupCommit, records: list[bytes], marks: dict[bytes, int] | None = None, turn: tuple[bytes, ...] = ()
-    ) -> list[Any]:
+    def _run_commit(self, state: bytes, records: list[bytes]) -> list[Any]:
         """Run the commit script; if no answer comes, look up whether the commit was made."""
         self._count += 1
-        args: tuple[Argument, ...] = (self._epoch, self._writer, self._count, state.packed(marks, turn), *records)
+        args: tuple[Argument, ...] = (self._epoch, self._writer, self._count, state, *records)
         try:
             (answer,) = self._servers.run([RedisCall(self._base, scripts.COMMIT, args)], once=True, durable=True)
         except UnansweredError:
@@ -326,7 +250,7 @@ class RedisStore:
                 ) from error
         if answer[0] == b"ok":
             self._n = answer[1]
-            self.outrun += answer[2]
+            self.table.outrun += answer[2]
         return list(answer)
 
     def _fenced(self, key: bytes) -> FencedError:
@@ -334,22 +258,6 @@ class RedisStore:
             f"{self._options.where} was written by another process meanwhile ({key.rpartition(b'}')[2][:40]!r}); nothing was written. "
             "A partition has one process that ingests it; read the offsets again, and go on from them"
         )
-
-    def _moved(self) -> bool:
-        """Whether a group of records is on another server than it was, or a new one."""
-        return not all(self._servers.run([RedisCall(tag, scripts.SAME) for tag in scripts.groups(self._options.prefix)]))
-
-    def _accept(self) -> None:
-        """Continue with groups on other servers. The new epoch has begun, so writers of older ones cannot mark lost commits as present."""
-        (flat,) = self._servers.run([RedisCall(self._base, ("HGETALL", self._base + b":marks"))])
-        marks = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
-        tags = scripts.groups(self._options.prefix)
-        left = self._servers.run([RedisCall(tag, scripts.ACCEPT, (marks.get(tag, 0),)) for tag in tags])
-        short = [tag for tag, n in zip(tags, left, strict=True) if n >= 0]
-        if short:
-            raise LostError(
-                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of records that offsets depend on. {_REBUILD}"
-            )
 
     def _renew(self, key: bytes, token: str, stop: threading.Event) -> None:
         while not stop.wait(_LEASE / 3):
@@ -374,25 +282,11 @@ class RedisStore:
             if info.get("role") == "slave":
                 raise StoreError(f"{self._options.where} is a replica, which cannot be written; give the address of the primary")
 
-    def _check_format(self) -> None:
-        (stored_format,) = self.get([FORMAT_KEY])
-        if stored_format in (None, OLDER) and not self._readonly:
-            self.commit({FORMAT_KEY: FORMAT}, {})
-        elif stored_format not in (None, OLDER, FORMAT):
-            raise StoreError(
-                f"the online store in {self._options.where} has format {stored_format!r}, and this version of headwater reads {FORMAT!r}; use the version "
-                "that wrote it, or rebuild it from the archive (see `headwater materialize` and the page on operations)"
-            )
-
 
 _REOPEN = "Nothing was written. Open the store again, and go on from the offsets that it holds"
-_REBUILD = (
-    "Nothing was written. Give the store an empty database or another prefix=, and rebuild it from the archive "
-    "(see `headwater materialize` and the page on operations)"
-)
 
 
 def _bounds(prefix: bytes) -> tuple[bytes, bytes]:
     """As ZRANGEBYLEX takes them: from the prefix to the least key that is above all that begin with it."""
-    short = prefix.rstrip(b"\xff")
-    return (b"[" + prefix if prefix else b"-", b"(" + short[:-1] + bytes([short[-1] + 1]) if short else b"+")
+    end = end_of(prefix)
+    return b"[" + prefix if prefix else b"-", b"+" if end is None else b"(" + end

@@ -1,13 +1,10 @@
-"""Encode requests and decode responses, without I/O: `Client` and `AsyncClient` share this code."""
+"""Requests, responses and errors of the clients, without I/O: when a request is sent again, and what its response means."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final, Generic, NamedTuple, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -25,22 +22,8 @@ from headwater.errors import (
     StoreError,
     UsageError,
 )
-from headwater.serving.http.response_schema import (
-    Explained,
-    Features,
-    FeatureValue,
-    Health,
-    Posted,
-    Prediction,
-    Predictions,
-    Ranked,
-    Taken,
-)
 
 T = TypeVar("T")
-A = TypeVar("A")
-
-Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
 
 _WAIT: Final = 0.05  # seconds before the first repetition; each further one waits twice as long
 _LONGEST: Final = 2.0
@@ -146,100 +129,10 @@ def failure(reply: Reply) -> HeadwaterError:
     return error
 
 
-def features(service: str, rows: Rows, level: str | None, request_id: str | None) -> Call[Features]:
-    """`POST /v1/features/{service}`."""
-
-    def read(reply: Reply) -> Features:
-        if not isinstance(rows, Mapping):
-            return msgspec.json.decode(reply.body, type=Features)
-        body = msgspec.json.decode(reply.body, type=_OneRow)
-        return Features(body.service, body.level, body.at, [body.features])
-
-    return Call("POST", f"/v1/features/{quote(service, safe='')}", read, _body(**_rows(rows), level=level), headers=_named(request_id))
-
-
-def predict(model: str, rows: Rows, level: str | None, request_id: str | None, *, with_features: bool, timing: bool) -> Call[Predictions]:
-    """`POST /v1/predict/{model}`."""
-
-    def read(reply: Reply) -> Predictions:
-        if not isinstance(rows, Mapping):
-            return msgspec.json.decode(reply.body, type=Predictions)
-        content = msgspec.json.decode(reply.body, type=_OnePrediction)
-        return Predictions(content.model, content.version, content.level, content.at, [content.prediction], content.timing)
-
-    body = _body(**_rows(rows), level=level, features=with_features, timing=timing)
-    return Call("POST", f"/v1/predict/{quote(model, safe='')}", read, body, headers=_named(request_id))
-
-
-def rank(
-    model: str,
-    row: Mapping[str, object],
-    candidates: Sequence[object] | None,
-    k: int,
-    level: str | None,
-    request_id: str | None,
-    *,
-    with_features: bool,
-    timing: bool,
-) -> Call[Ranked]:
-    """`POST /v1/rank/{model}`."""
-    candidate_list = None if candidates is None else list(candidates)
-    body = _body(row=row, candidates=candidate_list, k=k, level=level, features=with_features, timing=timing)
-    return Call("POST", f"/v1/rank/{quote(model, safe='')}", _as(Ranked), body, headers=_named(request_id))
-
-
-def events(source: str, rows: Rows, key: str | None) -> Call[Taken]:
-    """`POST /v1/events/{source}`. Status 422 is a result too: every event was refused."""
-    body = _encode(rows if isinstance(rows, Mapping) else list(rows))
-    return Call("POST", f"/v1/events/{quote(source, safe='')}", _or_refused(Taken), body, headers=_once(key), good=(200, 422))
-
-
-def outcomes(labels: str, rows: Rows) -> Call[Posted]:
-    """`POST /v1/outcomes/{labels}`: known outcomes are duplicates. Status 422 is a result too: every outcome was refused."""
-    body = _encode(rows if isinstance(rows, Mapping) else list(rows))
-    return Call("POST", f"/v1/outcomes/{quote(labels, safe='')}", _or_refused(Posted), body, good=(200, 422))
-
-
-def explain(feature: str, keys: Mapping[str, object], at: datetime | str | None, shown: int) -> Call[Explained]:
-    """`GET /v1/explain`."""
-    query = {name: _text(value) for name, value in keys.items()} | {"feature": feature, "events": str(shown)}
-    return Call("GET", "/v1/explain", _as(Explained), query=query if at is None else query | {"at": _text(at)})
-
-
-def health() -> Call[Health]:
-    """`GET /readyz`."""
-
-    def read(reply: Reply) -> Health:
-        return Health(reply.status == 200, msgspec.json.decode(reply.body, type=_Ready).reasons)
-
-    return Call("GET", "/readyz", read, good=(200, 503))
-
-
 class _ErrorBody(msgspec.Struct):
     error: str
     request_id: str | None = None
     kind: str | None = None
-
-
-class _OneRow(msgspec.Struct):
-    service: str
-    level: str | None
-    at: datetime
-    features: dict[str, FeatureValue]
-
-
-class _OnePrediction(msgspec.Struct):
-    model: str
-    version: str
-    level: str | None
-    at: datetime
-    prediction: Prediction
-    timing: Mapping[str, float] | None = None
-
-
-class _Ready(msgspec.Struct):
-    status: str
-    reasons: list[str] = []
 
 
 def _read(call: Call[T], reply: Reply) -> T:
@@ -249,59 +142,3 @@ def _read(call: Call[T], reply: Reply) -> T:
         raise ConnectError(
             f"the response to {call.method} {call.path} is not headwater's: {error}; check the URL of the service"
         ) from error
-
-
-def _as(kind: type[A]) -> Callable[[Reply], A]:
-    return lambda reply: msgspec.json.decode(reply.body, type=kind)
-
-
-def _or_refused(kind: type[A]) -> Callable[[Reply], A]:
-    """A response of status 422 either refuses each row, or is an error."""
-
-    def read(reply: Reply) -> A:
-        try:
-            return msgspec.json.decode(reply.body, type=kind)
-        except msgspec.ValidationError:
-            if reply.status == 422:
-                raise failure(reply) from None
-            raise
-
-    return read
-
-
-def _rows(rows: Rows) -> dict[str, object]:
-    return {"row": rows} if isinstance(rows, Mapping) else {"rows": list(rows)}
-
-
-def _body(**fields: object) -> bytes:
-    return _encode({name: value for name, value in fields.items() if value is not None and value is not False})
-
-
-def _encode(value: object) -> bytes:
-    try:
-        return msgspec.json.encode(value, enc_hook=_plain)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"the request cannot be encoded as JSON: {error}; give numbers, strings, timestamps, and lists and mappings of them"
-        ) from error
-
-
-def _plain(value: object) -> object:
-    """A numpy scalar as a Python number."""
-    item = getattr(value, "item", None)
-    if callable(item):
-        return item()
-    raise TypeError(f"{value!r} is {type(value).__name__}")
-
-
-def _text(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _named(request_id: str | None) -> dict[str, str]:
-    return {} if request_id is None else {"x-request-id": request_id}
-
-
-def _once(key: str | None) -> dict[str, str]:
-    """The Idempotency-Key header."""
-    return {"idempotency-key": secrets.token_hex(16) if key is None else key}

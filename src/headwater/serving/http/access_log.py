@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TextIO
 
 import msgspec
 
-from headwater.serving.http.response_encoder import moment_text
+from headwater.serving.http.response_encoder import iso_timestamp
 
 _EVERY: Final = 0.2  # seconds between two writes
 _AT_ONCE: Final = 4096  # bytes; all but names are ASCII
@@ -41,6 +41,7 @@ class RequestLog:
         self._out, self._step, self._owed = out, sample, 0.0
         self._lines: deque[AccessLine] = deque()
         self.dropped = 0
+        self.on = out is not None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="request log", daemon=True)
         if out is not None:
@@ -48,7 +49,7 @@ class RequestLog:
 
     def put(self, line: AccessLine) -> None:
         """Add a line, unless the sample leaves it out."""
-        if self._out is None:
+        if not self.on:
             return
         if self._step < 1 and line.status < 400:
             self._owed += self._step
@@ -100,6 +101,6 @@ def _text(line: AccessLine) -> str:
     name = f',"name":"{line.name}"' if line.name else ""
     failed = f',"failed":{msgspec.json.encode(line.failed).decode()}' if line.failed else ""
     return (
-        f'{{"at":"{moment_text(line.at)}","id":"{line.id}","route":"{line.route}"{name},"status":{line.status},"ms":{line.seconds * 1000:.3f},'
+        f'{{"at":"{iso_timestamp(line.at)}","id":"{line.id}","route":"{line.route}"{name},"status":{line.status},"ms":{line.seconds * 1000:.3f},'
         f'"rows":{line.rows}{failed}}}\n'
     )

@@ -1,20 +1,17 @@
-"""Handlers of the operational routes: health, metrics, explain, OpenAPI and docs."""
+"""Handlers of the operational routes: health, metrics, explain and OpenAPI."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse, Response
 
 from headwater.errors import DataError
 from headwater.monitoring.explain import typed_keys
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
     from headwater.serving.http.auth import Access
     from headwater.serving.http.readiness_probe import ReadinessProbe
     from headwater.serving.http.route import Route
@@ -39,65 +36,74 @@ class ServiceApp(Protocol):
     def may_read(self, authorization: str | None) -> bool: ...
 
 
-async def healthz(request: Request) -> Response:  # noqa: ARG001 (as Starlette calls it)
+class PageRequest(NamedTuple):
+    """A request for a page: the app, the parameters of the query (of several of one name the last), and the header Authorization."""
+
+    app: ServiceApp
+    query: Mapping[str, str]
+    authorization: str | None
+
+
+class PageResponse(NamedTuple):
+    """The response of a page."""
+
+    body: bytes
+    status: int = 200
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    media: bytes = b"application/json"
+
+
+Page = Callable[[PageRequest], Awaitable[PageResponse]]
+
+
+async def healthz(request: PageRequest) -> PageResponse:  # noqa: ARG001 (as `Page`)
     """Liveness of the process."""
     return _json({"status": "ok"})
 
 
-async def readyz(request: Request) -> Response:
+async def readyz(request: PageRequest) -> PageResponse:
     """Readiness of this process, at most a second old; clients that may read also get the reasons."""
-    app = _app(request)
+    app = request.app
     cached = app.readiness.fresh()
-    reasons = (await run_in_threadpool(app.readiness.reasons) if cached is None else cached) + app.others()
+    reasons = (await asyncio.to_thread(app.readiness.reasons) if cached is None else cached) + app.others()
     body: dict[str, object] = {"status": "unready" if reasons else "ready"}
-    if app.service.refused and app.may_read(request.headers.get("authorization")):
+    if app.service.refused and app.may_read(request.authorization):
         body["warnings"] = [f"the previous version stays in use: {why}" for why in app.service.refused.values()]
-    if reasons and app.may_read(request.headers.get("authorization")):
+    if reasons and app.may_read(request.authorization):
         body["reasons"] = reasons
-    return _json(body, 503 if reasons else 200, {"retry-after": "5"} if reasons else {})
+    return _json(body, 503 if reasons else 200, ((b"retry-after", b"5"),) if reasons else ())
 
 
-async def metrics(request: Request) -> Response:
+async def metrics(request: PageRequest) -> PageResponse:
     """The metrics of this process, or of all processes of the service where there are several."""
-    return Response(await _app(request).metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return PageResponse(await request.app.metrics(), media=b"text/plain; version=0.0.4; charset=utf-8")
 
 
-async def explain(request: Request) -> Response:
+async def explain(request: PageRequest) -> PageResponse:
     """Explain a feature value: `?feature=view__feature&key=value...`, and `at=` and `events=`."""
-    parameters = dict(request.query_params)
+    parameters = dict(request.query)
     feature = parameters.pop("feature", None)
     if feature is None:
         raise DataError("name a feature: /v1/explain?feature=user__count_1h&user=1")
     at, shown = parameters.pop("at", None), parameters.pop("events", str(_EVENTS))
     if not shown.isascii() or not shown.isdigit() or int(shown) > _MOST:
         raise DataError(f"events is {shown[:20]!r}; give an integer from 0 to {_MOST:,}")
-    service = _app(request).service
+    service = request.app.service
 
     def work() -> dict[str, object]:
         keys = typed_keys(service.project, feature, parameters)
-        return service.explain(feature, keys, at=at).to_dict(int(shown))
+        return service.explain(feature, keys, at=at).first(int(shown)).to_dict()
 
-    return _json(await run_in_threadpool(work))
+    return _json(await asyncio.to_thread(work))
 
 
-async def openapi(request: Request) -> Response:
+async def openapi(request: PageRequest) -> PageResponse:
     """The OpenAPI 3.1 document of this service."""
     from headwater.serving.http.openapi import document
 
-    app = _app(request)
-    return _json(await run_in_threadpool(document, app.service.lane(), app.routes, tokens=not app.access.open))
+    app = request.app
+    return _json(await asyncio.to_thread(document, app.service.lane(), app.routes, tokens=not app.access.open))
 
 
-async def docs(request: Request) -> Response:  # noqa: ARG001 (as Starlette calls it)
-    """A page that shows the routes of /openapi.json and sends requests; it loads no external resources."""
-    from headwater.serving.http.docs_page import PAGE, POLICY
-
-    return HTMLResponse(PAGE, headers={"content-security-policy": POLICY})
-
-
-def _app(request: Request) -> ServiceApp:
-    return cast("ServiceApp", request.scope["headwater"])
-
-
-def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(body), status, headers, "application/json")
+def _json(body: object, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> PageResponse:
+    return PageResponse(msgspec.json.encode(body), status, headers)

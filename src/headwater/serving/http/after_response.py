@@ -8,9 +8,10 @@ from typing import Final
 from headwater import clock
 from headwater.logs.serving_log_rows import Kind
 from headwater.serving.http.access_log import AccessLine, RequestLog
-from headwater.serving.http.handlers import HandlerResult, ParsedRequest
+from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.metrics.request_metrics import RequestMetrics, RouteMetrics
 from headwater.serving.serving_log_writer import ServingLogWriter
+from headwater.serving.serving_result import ServingResult
 
 _MOST: Final = 64  # requests in a batch
 _LATEST: Final = 0.05  # seconds until an incomplete batch is processed
@@ -20,7 +21,8 @@ class RequestContext:
     """The state of one request, from its arrival to its records in metrics and logs.
 
     id: X-Request-Id, or generated. route, name: empty where there is none. numbers: the metrics of its route. failed: class and code
-    location of an unexpected error. ended: time of the response on the monotonic clock. Of prediction routes: request time `t` and level.
+    location of an unexpected error. ended: time of the response on the monotonic clock. size: bytes of the response. Of prediction routes:
+    the request and its result.
     """
 
     __slots__ = (
@@ -28,7 +30,6 @@ class RequestContext:
         "failed",
         "id",
         "kind",
-        "level",
         "name",
         "numbers",
         "request",
@@ -36,18 +37,18 @@ class RequestContext:
         "route",
         "rows",
         "seconds",
+        "size",
         "status",
-        "t",
     )
 
     def __init__(self, number: bytes, numbers: RouteMetrics) -> None:
         self.id, self.numbers = number, numbers
         self.route = self.name = self.failed = ""
-        self.status, self.rows, self.t = 200, 0, 0
+        self.status, self.rows = 200, 0
         self.kind: Kind = "features"
-        self.level: str | None = None
         self.request: ParsedRequest | None = None
-        self.result: HandlerResult | None = None
+        self.result: ServingResult | None = None
+        self.size = 0
         self.seconds = self.ended = 0.0
 
 
@@ -80,10 +81,14 @@ class PostResponseQueue:
             if result is not None:
                 call.numbers.answer(result)
                 if self._recorder is not None and call.request is not None:
-                    self._recorder.put(call.kind, call.name, call.level, number, call.t, call.request, result, call.seconds)
+                    self._recorder.put(call.kind, number, call.request, result, call.seconds)
+            call.numbers.rows += call.rows
             call.numbers.request(call.status, call.seconds)
-            at = now - round((ended - call.ended) * 1e6)
-            self._log.put(AccessLine(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
+            if self._log.on:
+                at = now - round((ended - call.ended) * 1e6)
+                self._log.put(AccessLine(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
+        if self._recorder is not None:
+            self._recorder.write()
 
     def close(self) -> None:
         """Record all that wait, and write the log."""

@@ -6,30 +6,32 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
-
-from starlette.routing import request_response
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
 
 from headwater import clock
 from headwater.errors import nearest
 from headwater.logs.serving_log import ServedLog
-from headwater.logs.serving_log_rows import Kind
-from headwater.serving.http import handlers
 from headwater.serving.http.access_log import RequestLog
+from headwater.serving.http.admin_handlers import Page, PageRequest
 from headwater.serving.http.after_response import PostResponseQueue, RequestContext
-from headwater.serving.http.asgi import JSON, Message, Read, Refused, RequestIds, Scope, Send
+from headwater.serving.http.asgi import JSON, Message, Read, Refused, RequestIds, Respond, Scope, Send
 from headwater.serving.http.asgi import App as Asgi
 from headwater.serving.http.auth import Access, Denied
 from headwater.serving.http.body import BodyBudget, BodyTimeouts, read_body
+from headwater.serving.http.bound_route import BoundRoute, bound_routes
 from headwater.serving.http.error_responses import CLIENT_GONE, error_response
 from headwater.serving.http.event_proxy import Forwarder
-from headwater.serving.http.handlers import HandlerResult, ParsedRequest
+from headwater.serving.http.handlers import HandlerResult
+from headwater.serving.http.micro_batches import MOST
 from headwater.serving.http.readiness_probe import ReadinessProbe
-from headwater.serving.http.request_schema import parser
+from headwater.serving.http.remote_batches import RemoteBatches
 from headwater.serving.http.route import Route
 from headwater.serving.http.routes import ROUTES
+from headwater.serving.http.row_decoder import ParsedRequest, estimated_rows, is_one_row
+from headwater.serving.http.whole_requests import WholeRequests
 from headwater.serving.http.worker_pool import DEADLINE, ModelLoads, WorkerPool
-from headwater.serving.metrics.request_metrics import RequestMetrics, RouteMetrics
+from headwater.serving.metrics.request_metrics import RequestMetrics
 from headwater.serving.process.periodic import PeriodicTasks
 from headwater.serving.service import Service
 from headwater.serving.serving_log_writer import ServingLogWriter
@@ -39,21 +41,7 @@ from headwater.serving.third_party.third_party_clients import ThirdPartyClients,
 
 T = TypeVar("T")
 
-_INLINE: Final = 64  # rows; larger requests run in a worker thread
-_KINDS: Final[Mapping[str, Kind]] = {"/v1/features/": "features", "/v1/predict/": "predict", "/v1/rank/": "rank"}
 _REFRESH: Final = 0.5  # seconds between two checks for new versions of models
-
-
-class _Bound(NamedTuple):
-    """A route for one name (service, model, source or labels), with the decoder of its body or its page."""
-
-    route: Route
-    name: str
-    decode: Callable[[bytes], Any]
-    page: Asgi | None
-    numbers: RouteMetrics
-    waits: bool  # calls third parties, or a store across the network
-    kind: Kind
 
 
 class App:
@@ -98,13 +86,15 @@ class App:
             self.numbers.also(recorder.collect)
         self._now = now
         self._post_response = PostResponseQueue(self.numbers, log or RequestLog(None), recorder)
-        self._paths = _bound(service, routes, self.numbers)
+        self._paths = bound_routes(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
         self._lanes, self._loads = WorkerPool(service), ModelLoads(service)
         self._reading, self._bodies = BodyTimeouts(), BodyBudget()
         self._refreshing: list[asyncio.Task[None]] | None = None
         self._forwarder = Forwarder(service.store, forward_to)
         self._ids = RequestIds()
+        self._remote_batches = RemoteBatches(service, self._lanes, now)
+        self._whole = WholeRequests(service, self._paths, self.access, self._ids, self._bodies, self._post_response, now)
 
     async def __call__(self, scope: Scope, read: Read, send: Send) -> None:
         """Answer one request."""
@@ -122,11 +112,13 @@ class App:
         data = b""
         try:
             bound = self._allowed(scope, headers, call)
-            if bound.page is not None:
-                call.status = await self._page(bound.page, scope, read, send, number)
+            if bound.handlers.app is not None:
+                call.status = await self._starlette(bound.handlers.app, scope, read, send, number)
+            elif bound.handlers.page is not None:
+                call.status = await self._page(bound.handlers.page, scope, headers, send, number)
             else:
                 data = await read_body(read, headers, self._reading, self._bodies)
-                if bound.route.forwards:
+                if bound.route.via == "ingestion":
                     result = await self._forwarded(bound, data, headers, number)
                 else:
                     body = bound.decode(data)
@@ -137,7 +129,7 @@ class App:
                     more.append((b"retry-after", b"%d" % result.again))
                 await send({"type": "http.response.start", "status": result.status, "headers": more})
                 await send({"type": "http.response.body", "body": result.body})
-                call.result = result
+                call.result, call.size = result.result, len(result.body)
         except Exception as error:  # noqa: BLE001 (every error becomes a response)
             await self._refuse(send, error, call)
         finally:
@@ -145,6 +137,10 @@ class App:
         call.ended = clock.stopwatch()
         call.seconds = call.ended - begin
         self._post_response.put(call)
+
+    def take(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, respond: Respond) -> bool:
+        """As `asgi.Take`: answer a request that has arrived whole; False leaves it to `__call__`."""
+        return self._refreshing is not None and self._whole.take(target, headers, body, respond)
 
     def may_read(self, authorization: str | None) -> bool:
         """Whether the sender of a request may see details such as reasons."""
@@ -174,7 +170,7 @@ class App:
     async def _own_metrics(self) -> bytes:
         return self.numbers.text()
 
-    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: RequestContext) -> _Bound:
+    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: RequestContext) -> BoundRoute:
         """The route of a request, after the check of its token.
 
         Raises:
@@ -184,46 +180,41 @@ class App:
         bound = self._paths.get((scope["method"], scope["path"]))
         if bound is not None:
             call.route, call.name, call.numbers, call.kind = bound.route.path, bound.name, bound.numbers, bound.kind
-        needed = None if bound is None else bound.route.scope
-        if self.access.open:
-            self.access.check_page(headers, writes=needed == "write")
-        elif bound is None or needed is not None:
-            scopes = self.access.scopes(headers.get(b"authorization"))
-            if needed is not None:
-                self.access.check(scopes, needed)
-        if bound is None:
-            raise self._lost(scope["method"], scope["path"])
-        return bound
+            self.access.allow(headers, bound.route.scope)
+            return bound
+        self.access.allow(headers, "any")
+        raise self._lost(scope["method"], scope["path"])
 
-    def _near(self, bound: _Bound, body: Any, call: RequestContext) -> HandlerResult | None:  # noqa: ANN401 (as the route says)
+    def _near(self, bound: BoundRoute, body: Any, call: RequestContext) -> HandlerResult | None:  # noqa: ANN401 (as the route says)
         """The result computed on the event loop; None where it needs a thread, the network or a model load."""
-        route = bound.route
-        if bound.waits or route.read is None or route.answer is None or handlers.size(body) > _INLINE:
+        read, answer = bound.handlers.read, bound.handlers.answer
+        if bound.waits or read is None or answer is None or estimated_rows(body) > MOST:
             return None
         if bound.kind != "features" and not self.service.is_loaded(bound.name, body.level):
             return None
-        t = call.t = self._now()
-        call.level = body.level
-        ready = call.request = route.read(self.service, bound.name, body, t)
-        return route.answer(self.service, bound.name, body, t, ready, None)
+        t = self._now()
+        ready = call.request = read(self.service, bound.name, body, t)
+        return answer(self.service, bound.name, body, t, ready, None)
 
-    async def _far(self, bound: _Bound, body: Any, call: RequestContext, begin: float) -> HandlerResult:  # noqa: ANN401 (as the route says)
+    async def _far(self, bound: BoundRoute, body: Any, call: RequestContext, begin: float) -> HandlerResult:  # noqa: ANN401 (as the route says)
         """The result computed in worker threads, with calls of third parties."""
-        route, name = bound.route, bound.name
-        if route.takes is not None:
-            takes = route.takes
-            return await self._lanes.run(lambda service: takes(service, name, body), until=begin + DEADLINE)
-        reads, answers = route.read, route.answer
+        name, (reads, answers, take, *_) = bound.name, bound.handlers
+        if take is not None:
+            return await self._lanes.run(lambda service: take(service, name, body), until=begin + DEADLINE)
         assert reads is not None
         assert answers is not None
-        t = call.t = self._now()
-        call.level = body.level
+        t = self._now()
         limit = self.third_parties.limits.get(name)
         due = Deadline(started=begin) if limit is None else limit.start(begin)
         until = begin + (DEADLINE if due.budget is None else due.budget)
         if bound.kind != "features" and not self.service.is_loaded(name, body.level):
             await self._loads.wait(name, body.level, until=begin + DEADLINE)
-        far = handlers.size(body) > _INLINE or self.service.store.partitioned
+        if bound.remote and is_one_row(body) and self._remote_batches.shares(bound, body.level):
+            request = await self._remote_batches.answer(bound, body, until)
+            call.request = request.parsed
+            assert request.result is not None
+            return request.result
+        far = estimated_rows(body) > MOST or bound.remote
         run = partial(self._lanes.run, until=until) if far else self._here
 
         def begun(service: Service) -> tuple[ParsedRequest, HandlerResult | None]:
@@ -247,15 +238,29 @@ class App:
     async def _here(self, work: Callable[[Service], T]) -> T:
         return work(self.service)
 
-    async def _forwarded(self, bound: _Bound, data: bytes, headers: Mapping[bytes, bytes], number: bytes) -> HandlerResult:
+    async def _forwarded(self, bound: BoundRoute, data: bytes, headers: Mapping[bytes, bytes], number: bytes) -> HandlerResult:
         """The response of the ingestion process."""
         status, body, again = await self._forwarder.forward(bound.name, data, headers, number)
         return HandlerResult(body, 0, status=status, again=again)
 
-    async def _page(self, page: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
-        """Run a page's handler; the status of its response."""
+    async def _page(self, page: Page, scope: Scope, headers: Mapping[bytes, bytes], send: Send, number: bytes) -> int:
+        """Send the response of a page; its status."""
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        authorization = headers.get(b"authorization")
+        response = await page(PageRequest(self, query, None if authorization is None else authorization.decode("latin-1")))
+        own = [
+            (b"content-type", response.media),
+            (b"content-length", b"%d" % len(response.body)),
+            (b"x-request-id", number),
+            *response.headers,
+        ]
+        await send({"type": "http.response.start", "status": response.status, "headers": own})
+        await send({"type": "http.response.body", "body": response.body})
+        return response.status
+
+    async def _starlette(self, app: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
+        """Run an app of Starlette; the status of its response."""
         status = 500
-        scope["headwater"] = self
 
         async def sent(message: Message) -> None:
             nonlocal status
@@ -264,7 +269,7 @@ class App:
                 message["headers"] = [*message["headers"], (b"x-request-id", number)]
             await send(message)
 
-        await page(scope, read, sent)
+        await app(scope, read, sent)
         return status
 
     async def _refuse(self, send: Send, error: Exception, call: RequestContext) -> None:
@@ -283,32 +288,10 @@ class App:
             return Refused(405, f"{method} not allowed on {path}; allowed: {', '.join(methods)}", allow=", ".join(methods))
         for route in self.routes:
             if route.names is not None and path.startswith(route.begin):
-                names, name = list(route.names(self.service)), path[len(route.begin) :]
+                names, name = list(route.names(self.service.project)), path[len(route.begin) :]
                 return Refused(404, f"there is no {route.parameter} {name[:100]!r}; {nearest(name[:100], names)}")
         return Refused(404, f"unknown path {path[:100]}; {nearest(path[:100], [route.path for route in self.routes])}")
 
 
 def _nothing() -> None:
     """The periodic hook of a service with one process."""
-
-
-def _bound(service: Service, routes: tuple[Route, ...], numbers: RequestMetrics) -> dict[tuple[str, str], _Bound]:
-    """Routes by method and path."""
-    with_third_parties = {
-        name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)
-    }
-    routes_by_path: dict[tuple[str, str], _Bound] = {}
-    for route in routes:
-        decode = parser(Any if route.body is None else route.body)
-        page = None if route.page is None else request_response(route.page)
-        for name in [""] if route.names is None else route.names(service):
-            routes_by_path[route.method, route.begin + name] = _Bound(
-                route,
-                name,
-                decode,
-                page,
-                numbers.route(route.path),
-                name in with_third_parties or service.store.partitioned,
-                _KINDS.get(route.begin, "features"),
-            )
-    return routes_by_path

@@ -16,6 +16,14 @@ Read = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Read, Send], Awaitable[None]]
 
+Respond = Callable[[int, bytes, bytes], None]
+"""Sends a response: its status, its header lines with a Content-Length, and its body."""
+Take = Callable[[bytes, Mapping[bytes, bytes], bytes, Respond], bool]
+"""An optional attribute `take` of an ASGI app: answers a POST whose body is complete in a later callback of the loop, without a task.
+
+It gets the target, the headers by lower-case name, the body, and how to respond; False leaves the request to ASGI.
+"""
+
 LARGEST: Final = 10_000_000  # bytes of a body
 JSON: Final = b"application/json"
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")

@@ -7,77 +7,52 @@ import logging
 import math
 import secrets
 import select
-import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from headwater.serving.http.connection_limits import OTHER_FILES, ConnectionLimits, open_files
+from headwater.serving.http.response_cycle import ResponseCycle, WholeResponse
+
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent
     from uvicorn.config import Config
+
+    from headwater.serving.http.asgi import Take
 
 _LOG: Final = logging.getLogger("headwater.http")
 _LOG.setLevel(logging.ERROR)  # client errors are answered, not logged
-_OTHER_FILES: Final = 128  # open files and sockets besides client connections
 _VERSIONS: Final = frozenset(("1.0", "1.1"))
 _PIPELINED: Final = 64  # queued requests of one connection
 _LINGER: Final = 2.0  # seconds in which a refused client may still send, so that it receives the response
 _SETTLE: Final = 0.25  # seconds for the first request of a new connection, during shutdown
 _SINGLE: Final = frozenset((b"host", b"content-length", b"authorization", b"content-type", b"idempotency-key"))
-_EMPTY: Final = frozenset((204, 304))
-_FRAMING: Final = frozenset((b"connection", b"transfer-encoding"))
 _UNUSUAL: Final = frozenset((b"transfer-encoding", b"upgrade"))
 _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"} | {
     503: b"Service Unavailable"
 }
 
 
-def _open_files() -> int:
-    """The limit of open files and sockets of this process."""
-    if sys.platform == "win32":
-        return 8192
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """Limits of client connections and request headers.
-
-    connections: open ones, at most the process's limit of open files; beyond it, those idle for longest are closed.
-    requests: in progress concurrently.
-    header_seconds: from the first byte of a request, or from opening the connection, to the end of its header.
-    idle_seconds: between two requests of a connection; longer than proxies use, so that the proxy closes first.
-    write_seconds: until a client must read more of a response.
-    header_bytes, headers: of one request; a URL may take half of the bytes.
-    """
-
-    connections: int = 10_000
-    requests: int = 4096
-    header_seconds: float = 5.0
-    idle_seconds: float = 75.0
-    write_seconds: float = 30.0
-    header_bytes: int = 32_768
-    headers: int = 100
-
-
 class Connections(ServerState):
     """All connections of one server.
 
-    waiting: those without a request in progress, idle for longest first. leaving: each response closes its connection.
+    waiting: those without a request in progress, idle for longest first. leaving: each response closes its connection. taken: number of
+    whole requests in progress; `tasks` has the others. dated: the Date header, as a line.
+
+    Args:
+        limits: of the connections.
+        take: answers whole requests; None leaves all to the ASGI app.
     """
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, take: Take | None = None) -> None:
         super().__init__()
-        self.limits, self.leaving = limits, False
-        self.most = min(limits.connections, max(_open_files() - _OTHER_FILES, _OTHER_FILES))
+        self.limits, self.take, self.leaving = limits, take, False
+        self.taken, self.dated = 0, b""
+        files = open_files(limits.connections + OTHER_FILES)
+        self.most = min(limits.connections, max(files - OTHER_FILES, OTHER_FILES))
         self.waiting: dict[Connection, None] = {}
 
     def shed(self) -> None:
@@ -98,52 +73,6 @@ class Connections(ServerState):
             connection.shutdown()
 
 
-class _ResponseCycle(RequestResponseCycle):
-    """The response to a request; header and body are written together where the body is one message."""
-
-    _start: ASGISendEvent | None = None
-
-    async def send(self, message: ASGISendEvent) -> None:
-        """Send a message of the response."""
-        if message["type"] == "http.response.start" and not self.response_started:
-            self._start = message
-            return
-        start, self._start = self._start, None
-        if start is not None and not self._written(start, message):
-            await super().send(start)
-        if not self.response_complete or start is None:
-            await super().send(message)
-
-    def _written(self, start: Any, message: Any) -> bool:  # noqa: ANN401 (a type for each message)
-        """Write header and body together; False where that is not possible."""
-        status, body = start["status"], message.get("body", b"")
-        if self.flow.write_paused or self.disconnected or message.get("more_body") or self.scope["method"] == "HEAD" or status in _EMPTY:
-            return False
-        headers, sized = [*self.default_headers, *start["headers"]], False
-        for name, value in headers:
-            if name == b"content-length":
-                sized = value == b"%d" % len(body)
-                if not sized:
-                    return False
-            elif name in _FRAMING:
-                return False
-        if not sized:
-            headers.append((b"content-length", b"%d" % len(body)))
-        if not self.keep_alive:
-            headers.append((b"connection", b"close"))
-        head = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if head.count(b"\n") != len(headers) or head.count(b"\r") != len(headers):  # line breaks in a header (response splitting)
-            return False
-        self.transport.write(b"".join((STATUS_LINE[status], head, b"\r\n", body)))
-        self.response_started = self.response_complete = True
-        self.waiting_for_100_continue = False
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
-        return True
-
-
 class Connection(HttpToolsProtocol):
     """A connection with limits; the names of its methods are those of asyncio, httptools and uvicorn.
 
@@ -162,6 +91,9 @@ class Connection(HttpToolsProtocol):
         self._size, self._chunk = 0, 0  # bytes of the header before this chunk, and of this chunk
         self._in_header = self._in_message = self._deaf = False
         self._refused: tuple[int, str] | None = None
+        self._names: dict[bytes, bytes] = {}  # the headers
+        self._keep_alive = True
+        self._held: bytes | None = None  # the body of a request that no app has yet, so far
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client has connected."""
@@ -181,6 +113,8 @@ class Connection(HttpToolsProtocol):
             return
         self._chunk = len(data)
         super().data_received(data)
+        if self._held is not None and not self._deaf:  # the rest of its body comes later
+            self._begin()
         if self._in_header and not self._deaf:
             self._size += len(data)
             if self._size > self._limits.header_bytes:
@@ -193,7 +127,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._size, self._in_header, self._in_message = 0, True, True
         if self.due != math.inf:
             self.due = min(self.due, self.loop.time() + self._limits.header_seconds)
@@ -220,36 +154,79 @@ class Connection(HttpToolsProtocol):
         """The header is complete: check it, and start the response."""
         names = dict(self.headers)
         if (
-            names.keys() & _UNUSUAL
+            not _UNUSUAL.isdisjoint(names)
             or b"host" not in names
             or len(names) < len(self.headers)
             or len(names) > self._limits.headers
             or self._size + self._chunk > self._limits.header_bytes
         ):
             self._check(names)
-        if self.parser.get_http_version() not in _VERSIONS:
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
             self._stop(400, "only HTTP/1.1 is supported")
-        if len(self.tasks) >= self._limits.requests:
-            self._stop(503, f"{len(self.tasks):,} requests are in progress, which is the limit; try again in a second")
+        progress = len(self.tasks) + self.server_state.taken
+        if progress >= self._limits.requests:
+            self._stop(503, f"{progress:,} requests are in progress, which is the limit; try again in a second")
         if len(self.pipeline) >= _PIPELINED:
             self._stop(400, f"{len(self.pipeline)} requests of this connection are queued, which is the limit; read responses first")
         self._in_header, self._size = False, 0
         self.server_state.waiting.pop(self, None)
         self.due = math.inf
-        self._begin(keep_alive=not self.server_state.leaving and b"upgrade" not in names)
+        self._names = names
+        self._keep_alive = (
+            not self.server_state.leaving and b"upgrade" not in names and version != "1.0" and self.parser.should_keep_alive()
+        )
+        free = self.cycle is None or self.cycle.response_complete
+        if free and self.server_state.take is not None and not self.expect_100_continue and self.parser.get_method() == b"POST":
+            self._held = b""
+        else:
+            self._begin()
 
-    def _begin(self, *, keep_alive: bool) -> None:
-        """Start the app after the earlier requests of the connection; as uvicorn does, but with `_ResponseCycle`."""
-        parser, scope = self.parser, self.scope
-        version = parser.get_http_version()
-        url = httptools.parse_url(self.url)
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held += body
+
+    def _taken(self) -> bool:
+        """Whether a request that has arrived whole is answered without a task of its own."""
+        assert self.server_state.take is not None
+        assert self._held is not None
+        response = WholeResponse(self.transport, self.server_state.dated, keep_alive=self._keep_alive, on_response=self._answered)
+        if self.flow.write_paused or not self.server_state.take(self.url, self._names, self._held, response.send):
+            return False
+        self._held, self.cycle = None, response  # type: ignore[assignment]  # it has what uvicorn reads of one
+        self.server_state.taken += 1
+        return True
+
+    def _answered(self) -> None:
+        """The response to a whole request is written."""
+        self.server_state.taken -= 1
+        self.on_response_complete()
+
+    def _begin(self) -> None:
+        """Start the app after the earlier requests of the connection; as uvicorn does, but with `ResponseCycle`."""
+        parser, url = self.parser, httptools.parse_url(self.url)
         path = url.path.decode("ascii")
-        scope["method"], scope["raw_path"], scope["query_string"] = parser.get_method().decode("ascii"), url.path, url.query or b""
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["http_version"] = version
-        before = self.cycle
-        self.cycle = _ResponseCycle(
-            scope=scope,
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": parser.get_http_version(),
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "method": parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+        }
+        before, held, self._held = self.cycle, self._held, None
+        self.cycle = ResponseCycle(
+            scope=self.scope,
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,
@@ -258,7 +235,7 @@ class Connection(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=keep_alive and version != "1.0" and parser.should_keep_alive(),
+            keep_alive=self._keep_alive,
             on_response=self.on_response_complete,
         )
         if before is None or before.response_complete:
@@ -266,6 +243,8 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+        if held:
+            super().on_body(held)
 
     def _check(self, names: dict[bytes, bytes]) -> None:
         """Stop the parser at a header that is too large or ambiguous (request smuggling)."""
@@ -289,6 +268,10 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._in_message = False
+        if self._held is not None:
+            if self._taken():
+                return
+            self._begin()
         super().on_message_complete()
         if self.cycle.response_complete:
             self._wait()
@@ -358,7 +341,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, reason: str) -> None:
         """Respond with an HTTP error, and close the connection."""
-        self._deaf = True
+        self._deaf, self._held = True, None
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:

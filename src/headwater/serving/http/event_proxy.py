@@ -106,7 +106,7 @@ class Forwarder:
 
     async def _look(self) -> _Receiver:
         keys = [key + self._store.namespace.encode() for key in (keyspace.RECEIVER, keyspace.RECEIVER_SECRET)]
-        if self._store.partitioned:
+        if self._store.capabilities.remote:
             address, secret = await asyncio.get_running_loop().run_in_executor(self._threads, self._store.get, keys)
         else:
             address, secret = self._store.get(keys)

@@ -1,32 +1,35 @@
-"""Responses as JSON: features with status, age, T and K, and predictions. Names are encoded once; the rest by msgspec."""
+"""Results as JSON, field by field as `response_schema` has them. Names are encoded once, and what features of a view share once a view."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
+from headwater.clock import EPOCH
 from headwater.events.statuses import STATUSES
-from headwater.online.compiled_reader import FeatureVector, FeatureVectors
-from headwater.online.feature_reader import OnlineFeatures
-from headwater.online.predictor import Predicted, ThirdPartyValues
+from headwater.online.compiled_reader import FeatureVector
 from headwater.online.read_versions import ReadVersion
+from headwater.serving.http.response_schema import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem, fields_of
+from headwater.serving.serving_result import FeatureShape, ServingResult
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_BOOL: Final = (b"false", b"true")
+T = TypeVar("T")
+
 _MANY: Final = 4096  # status patterns that are cached
 _WORDS: Final = tuple(f'"{word}"'.encode() for word in STATUSES)
 
 encode: Final = msgspec.json.Encoder().encode
+_STATUS: Final = tuple(b',"status":%b,' % word for word in _WORDS)
+_BOOL: Final = (b"false", b"true")
 
 
-def moment_text(micros: int) -> str:
+def iso_timestamp(micros: int) -> str:
     """Microseconds since 1970 as ISO 8601 in UTC.
 
-    >>> moment_text(1_714_564_800_000_000)
+    >>> iso_timestamp(1_714_564_800_000_000)
     '2024-05-01T12:00:00.000000Z'
     """
     second, rest = divmod(micros, 1_000_000)
@@ -35,100 +38,126 @@ def moment_text(micros: int) -> str:
 
 @functools.lru_cache(1024)
 def _second(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+    return (EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class ResponseEncoder:
-    """Encodes the features of one service at one level.
+    """Encodes the results of one feature service, or of a model over it.
 
-    In full form, each feature is an object: value, status, stale, incomplete, age in seconds, T and K in ISO 8601. In compact form, names,
-    values and statuses are arrays, and T and K, in microseconds, are given once a view. Third parties count as views: results use the
-    read versions that `read_versions` returns.
+    In full form, each feature is an object: value, status, and the computed fields of `FeatureValue`. In compact form, names, values and
+    statuses are arrays, the computed fields are given once a view, and timestamps are microseconds. Requests that shared a read share its
+    read versions, and the fields that depend only on these are encoded once.
     """
 
-    def __init__(self, features: OnlineFeatures, level: str | None) -> None:
-        self.names = features.names
-        service = features.service
-        self._parties = [http.name for http in service.http_features]
-        owners = {name: len(service.views) + n for n, http in enumerate(service.http_features) for name in http.feature_names}
-        self.of = tuple(owners.get(name, of) for name, of in zip(features.names, features.of, strict=True))
-        self._keys = [encode(name) + b':{"value":' for name in features.names]
-        self._head = b'{"service":%b,"level":%b,"at":' % (encode(features.service.name), encode(level))
-        self._compact = (
-            self._head
-            + b"%d,"
-            + b'"names":'
-            + encode(list(features.names)).replace(b"%", b"%%")
-            + b',"statuses":%b,"views":{%b},"values":%b}'
-        )
-        self._views = [encode(name) + b":" for name in (*(view.name for view in service.views), *self._parties)]
+    def __init__(self, shape: FeatureShape) -> None:
+        self.shape = shape
+        self._keys = [encode(name) + b':{"value":' for name in shape.names]
+        self._names = encode(list(shape.names))
+        self._views = [encode(name) + b":" for name in shape.views]
         self._words: dict[bytes, bytes] = {}
+        self._once: dict[str, tuple[list[ReadVersion], int, Any]] = {}
+        self._head: tuple[tuple[object, ...], bytes] = (), b""
 
-    def read_versions(self, read_versions: Sequence[ReadVersion], third_party: ThirdPartyValues | None, t: int) -> list[ReadVersion]:
-        """The read version of each view, then of each third party; the request time where a third party has no values."""
-        ages = {} if third_party is None else third_party.ages
-        return [*read_versions, *(ReadVersion(t, t - round(ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._parties)]
+    def features(self, result: ServingResult, *, compact: bool = False, columns: bool = False) -> bytes:
+        """Features. columns: of several rows, each feature has the values and statuses of all."""
+        if compact:
+            return self._compact(result)
+        head = _FEATURES(result)
+        if isinstance(result.features, FeatureVector):
+            return _closed(head, self._rows(result)[0])
+        if columns:
+            return b'%b,"features":%b}' % (head, self._columns(result))
+        return b'%b,"rows":[%b]}' % (head, b",".join(self._rows(result)))  # type: ignore[arg-type]
 
-    def one(self, answer: FeatureVector, t: int) -> bytes:
-        """The features of one row, in full form."""
-        return b'%b"%b","features":%b}' % (
-            self._head,
-            moment_text(t).encode(),
-            self.features(answer.values, answer.statuses, answer.read_versions, t),
-        )
+    def predictions(self, result: ServingResult, *, one: bool, without: tuple[str, ...]) -> bytes:
+        """Predictions; `one` row, or several. without: of `features` and `timing` those that were not asked for."""
+        head = self._prediction_head(result, without)
+        rows = [None] * len(result.predicted) if "features" in without else self._rows(result)
+        each = [_closed(_PREDICTION(prediction), row) for prediction, row in zip(result.predicted, rows, strict=True)]
+        return b'%b,"prediction":%b}' % (head, each[0]) if one else b'%b,"predictions":[%b]}' % (head, b",".join(each))
 
-    def features(self, values: Sequence[object], statuses: bytes, read_versions: Sequence[ReadVersion], t: int) -> bytes:
-        """A JSON object with an object a feature."""
-        ends = [*self._ends(read_versions, t), _end(ReadVersion(t, t, {}, stale=False), t)]
-        parts = [
-            b"%b%b,%b" % (key, encode(value), ends[of][status])
-            for key, value, status, of in zip(self._keys, values, statuses, self.of, strict=True)
+    def ranked(self, result: ServingResult, *, without: tuple[str, ...]) -> bytes:
+        """A ranking; `without` as of `predictions`."""
+        assert result.order is not None
+        head = _object(Ranked, without)(result)
+        rows = [None] * len(result.order.items) if "features" in without else self._rows(result)
+        items = [
+            _closed(b'{"item":%b,%b' % (encode(item), _ITEM(prediction)[1:]), row)
+            for (item, prediction), row in zip(result.order.items, rows, strict=True)
         ]
+        return b'%b,"items":[%b]}' % (head, b",".join(items))
+
+    def _rows(self, result: ServingResult) -> list[bytes | None]:
+        """The features of each row as an object; None for rows without."""
+        rows: list[bytes | None] = [None] * (len(result.predicted) or result.rows)
+        ends: list[bytes] = [] if result.features is None else self._shared(result, "ends", self._ends)
+        for n, values, statuses in result.feature_rows():
+            parts = [
+                b"%b%b%b%b" % (key, encode(value), _STATUS[status], ends[of])
+                for key, value, status, of in zip(self._keys, values, statuses, self.shape.of, strict=True)
+            ]
+            rows[n] = b"{" + b",".join(parts) + b"}"
+        return rows
+
+    def _columns(self, result: ServingResult) -> bytes:
+        """Each feature with the values and statuses of all rows."""
+        assert result.features is not None
+        ends = [_FEATURE(version, result.t)[1:] for version in self.shape.versions(result)]
+        parts = []
+        for name, values, codes, of in zip(self.shape.names, result.features.values, result.features.statuses, self.shape.of, strict=True):
+            parts.append(b'%b:{"values":%b,"statuses":%b,%b}' % (encode(name), encode(values), self._statuses(codes), ends[of]))  # type: ignore[arg-type]
         return b"{" + b",".join(parts) + b"}"
 
-    def rows(self, answers: FeatureVectors, t: int) -> bytes:
-        """The features of several rows, in full form, row by row."""
-        pairs = zip(zip(*answers.values, strict=True), map(bytes, zip(*answers.statuses, strict=True)), strict=True)
-        rows = b",".join(self.features(values, statuses, answers.read_versions, t) for values, statuses in pairs)
-        return b'%b"%b","rows":[%b]}' % (self._head, moment_text(t).encode(), rows)
+    def _compact(self, result: ServingResult) -> bytes:
+        features = result.features
+        assert features is not None
+        if isinstance(features, FeatureVector):
+            statuses = self._statuses(features.statuses)
+        else:
+            statuses = b"[" + b",".join([self._statuses(codes) for codes in features.statuses]) + b"]"
+        begin, end = self._shared(result, "compact", self._around)
+        return b"%b%b%b%b}" % (begin, statuses, end, encode(features.values))
 
-    def columns(self, answers: FeatureVectors, t: int) -> bytes:
-        """The features of several rows, in full form, each with the values and statuses of all rows."""
-        parts = []
-        ends = [*answers.read_versions, ReadVersion(t, t, {}, stale=False)]
-        for name, values, statuses, of in zip(self.names, answers.values, answers.statuses, self.of, strict=True):
-            T, K, _, stale, incomplete = ends[of]
-            shared = {"stale": stale, "incomplete": incomplete, "age": (t - K) / 1e6, "T": moment_text(T), "K": moment_text(K)}
-            parts.append(encode(name) + b":" + encode({"values": values, "statuses": [STATUSES[code] for code in statuses], **shared}))
-        return b'%b"%b","features":{%b}}' % (self._head, moment_text(t).encode(), b",".join(parts))
+    def _around(self, result: ServingResult) -> tuple[bytes, bytes]:
+        """What stands before the statuses of a compact answer, and between them and the values."""
+        views, last, text = [], None, b""
+        for name, version in zip(self._views, self.shape.versions(result), strict=False):  # the last is of no view
+            if version is not last:  # views of one source mostly share a version
+                last, text = version, _COMPACT_VIEW(version, result.t) + b"}"
+            views.append(name + text)
+        return b'%b,"names":%b,"statuses":' % (_COMPACT_HEAD(result), self._names), b',"views":{%b},"values":' % b",".join(views)
 
-    def compact(self, answer: FeatureVector, t: int) -> bytes:
-        """The features of one row, in compact form."""
-        statuses = self._words.get(answer.statuses)
-        return self._compact % (
-            t,
-            statuses or self._encode_statuses(answer.statuses),
-            self._shared(answer.read_versions, t),
-            encode(answer.values),
-        )
+    def _ends(self, result: ServingResult) -> list[bytes]:
+        """What follows the status of a feature, by view."""
+        ends, last, end = [], None, b""
+        for version in self.shape.versions(result):
+            if version is not last:
+                last, end = version, _FEATURE(version, result.t)[1:] + b"}"
+            ends.append(end)
+        return ends
 
-    def compact_many(self, answers: FeatureVectors, t: int) -> bytes:
-        """The features of several rows, in compact form: `values` and `statuses` have an array a feature."""
-        statuses = b"[" + b",".join(self._encode_statuses(codes) for codes in answers.statuses) + b"]"
-        return self._compact % (t, statuses, self._shared(answers.read_versions, t), encode(answers.values))
+    def _shared(self, result: ServingResult, name: str, make: Callable[[ServingResult], T]) -> T:
+        """What `make` gives for a result, made once for all that have the same read versions."""
+        assert result.features is not None
+        read_versions = result.features.read_versions
+        known = self._once.get(name)
+        if known is not None and known[0] is read_versions and known[1] == result.t and not result.ages:
+            return cast("T", known[2])
+        value = make(result)
+        if not result.ages:
+            self._once[name] = read_versions, result.t, value
+        return value
 
-    def _shared(self, read_versions: Sequence[ReadVersion], t: int) -> bytes:
-        """The fields given once a view; views of one source mostly share a read version."""
-        parts, last, text = [], None, b""
-        for name, read_version in zip(self._views, read_versions, strict=True):
-            if read_version is not last:
-                last = read_version
-                T, K, _, stale, incomplete = read_version
-                text = b'{"T":%d,"K":%d,"age":%.6f,"stale":%b,"incomplete":%b}' % (T, K, (t - K) / 1e6, _BOOL[stale], _BOOL[incomplete])
-            parts.append(name + text)
-        return b",".join(parts)
+    def _prediction_head(self, result: ServingResult, without: tuple[str, ...]) -> bytes:
+        """The fields of an answer before its predictions."""
+        if "timing" not in without:
+            return _object(Predictions, without)(result)
+        of = result.name, result.version, result.level, result.t, without
+        if self._head[0] != of:
+            self._head = of, _object(Predictions, without)(result)
+        return self._head[1]
 
-    def _encode_statuses(self, statuses: bytes) -> bytes:
+    def _statuses(self, statuses: bytes) -> bytes:
         """Statuses as an array of names; frequent patterns are cached."""
         words = self._words.get(statuses)
         if words is None:
@@ -137,34 +166,38 @@ class ResponseEncoder:
                 self._words[statuses] = words
         return words
 
-    def _ends(self, read_versions: Sequence[ReadVersion], t: int) -> list[list[bytes]]:
-        """For each view, the fields after a value, by its status."""
-        known: dict[tuple[int, int, bool, bool], list[bytes]] = {}
-        ends = []
-        for read_version in read_versions:
-            key = (read_version.T, read_version.K, read_version.stale, read_version.incomplete)
-            if key not in known:
-                known[key] = _end(read_version, t)
-            ends.append(known[key])
-        return ends
+
+@functools.cache
+def _object(kind: type[msgspec.Struct], without: tuple[str, ...] = (), *, micros: bool = False) -> Callable[..., bytes]:
+    """Encodes the computed fields of a struct as a JSON object, without its closing brace. micros: timestamps as integers."""
+    fields = [(field, *_form(field.kind, micros=micros)) for field in fields_of(kind) if field.name not in without]
+    template = b"{" + b",".join(b'"%b":%b' % (field.name.encode(), form) for field, form, _ in fields)
+    pairs = [(field.of, convert) for field, _, convert in fields]
+
+    def encoded(*of: object) -> bytes:
+        return template % tuple([convert(compute(*of)) for compute, convert in pairs])
+
+    return encoded
 
 
-def predicted(prediction: Predicted) -> bytes:
-    """One prediction, without its closing brace."""
-    return b'{"value":%b,"how":"%b","age":%.6f' % (encode(prediction.value), prediction.how.encode(), prediction.age)
+def _closed(text: bytes, features: bytes | None) -> bytes:
+    return text + b"}" if features is None else b'%b,"features":%b}' % (text, features)
 
 
-def timing(stages: Mapping[str, float]) -> bytes:
-    """The milliseconds of each stage."""
-    return encode({name: round(seconds * 1000, 4) for name, seconds in stages.items()})
+def _form(kind: Any, *, micros: bool) -> tuple[bytes, Callable[[Any], object]]:  # noqa: ANN401 (of a field)
+    """How a field stands in a template of bytes, and what its value is converted by."""
+    if kind is bool:
+        return b"%b", _BOOL.__getitem__
+    if kind is float:
+        return b"%.6f", float
+    if kind is datetime and micros:
+        return b"%d", int
+    return (b"%b", encode) if kind is not datetime else (b'"%b"', _timestamp)
 
 
-def _end(read_version: ReadVersion, t: int) -> list[bytes]:
-    end = b',"stale":%b,"incomplete":%b,"age":%.6f,"T":"%b","K":"%b"}' % (
-        _BOOL[read_version.stale],
-        _BOOL[read_version.incomplete],
-        (t - read_version.K) / 1e6,
-        moment_text(read_version.T).encode(),
-        moment_text(read_version.K).encode(),
-    )
-    return [b'"status":' + word + end for word in _WORDS]
+def _timestamp(micros: int) -> bytes:
+    return iso_timestamp(micros).encode()
+
+
+_FEATURES, _FEATURE, _PREDICTION, _ITEM = _object(Features), _object(FeatureValue), _object(Prediction), _object(RankedItem)
+_COMPACT_HEAD, _COMPACT_VIEW = _object(Features, micros=True), _object(FeatureValue, micros=True)

@@ -1,13 +1,63 @@
-"""The results of a service, the same in process and over HTTP."""
+"""The answers of a service, the same in process, over HTTP, in the OpenAPI document and for clients.
+
+A field is one line of its struct: name, type, and `Of` the function that computes it. The encoders for Python and JSON
+(`serving.python_encoder`, `serving.http.response_encoder`), the OpenAPI document and the clients follow the structs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from typing import Annotated, Any, NamedTuple, Protocol, get_args, get_type_hints
 
 import msgspec
 
 from headwater.definitions.prediction_types import How, Score
+
+_NUMBER = msgspec.Meta(extra_json_schema={"type": ["number", "null"]})
+_SCORE = msgspec.Meta(extra_json_schema={"anyOf": [{"type": ["number", "null"]}, {"type": "array", "items": {"type": ["number", "null"]}}]})
+
+
+class Of(NamedTuple):
+    """How a field is computed: of a feature, from its read version and the request time; of a prediction, from `Predicted`; of an answer,
+    from its `Result`. Timestamps are microseconds.
+    """
+
+    function: Callable[..., Any]
+
+
+class Field(NamedTuple):
+    """A computed field of an answer. kind: bool, float, datetime, or another that JSON has."""
+
+    name: str
+    kind: Any
+    of: Callable[..., Any]
+
+
+def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
+    """The computed fields of a struct, in order."""
+    hints = get_type_hints(struct, include_extras=True)
+    return tuple(
+        Field(name, get_args(hints[name])[0], own.function)
+        for name in struct.__struct_fields__
+        for own in getattr(hints[name], "__metadata__", ())
+        if isinstance(own, Of)
+    )
+
+
+class _ServedVersion(Protocol):
+    """What a feature's fields are computed from: `online.read_versions.ReadVersion`."""
+
+    T: int
+    K: int
+    stale: bool
+    incomplete: bool
+
+    def age(self, t: int) -> int: ...
+
+
+def _age(version: _ServedVersion, t: int) -> float:
+    return version.age(t) / 1e6
 
 
 class FeatureValue(msgspec.Struct, frozen=True):
@@ -19,62 +69,84 @@ class FeatureValue(msgspec.Struct, frozen=True):
 
     value: object
     status: str
-    stale: bool
-    age: float
-    T: datetime
-    K: datetime
-    incomplete: bool = False
+    stale: Annotated[bool, Of(lambda version, _: version.stale)]
+    age: Annotated[float, Of(_age)]
+    T: Annotated[datetime, Of(lambda version, _: version.T)]
+    K: Annotated[datetime, Of(lambda version, _: version.K)]
+    incomplete: Annotated[bool, Of(lambda version, _: version.incomplete)] = False
+
+
+def changed(kind: type[msgspec.Struct], name: str, drop: Collection[str] = (), **fields: tuple[Any, Any]) -> type[msgspec.Struct]:
+    """A struct with some fields dropped, changed or added: their type and default; the default `...` makes a field required."""
+    kept: list[Any] = []
+    for field in msgspec.structs.fields(kind):
+        if field.name not in drop:
+            of, default = fields.pop(field.name, (field.type, ... if field.required else field.default))
+            kept.append((field.name, of) if default is ... else (field.name, of, default))
+    kept += [(added, of) if default is ... else (added, of, default) for added, (of, default) in fields.items()]
+    return msgspec.defstruct(name, kept, kw_only=True)
+
+
+def one_of(kind: type[msgspec.Struct], name: str, several: str, single: str, of: Any) -> type[msgspec.Struct]:  # noqa: ANN401 (a type)
+    """An answer for one row: instead of the field `several` it has `one`, of type `of`."""
+    return changed(kind, name, (several,), **{single: (of, ...)})
+
+
+FeatureColumn = changed(FeatureValue, "FeatureColumn", ("value", "status"), values=(list[Any], ...), statuses=(list[str], ...))
+"""A feature of several rows: values and statuses, and the fields that they share."""
+ViewVersion = changed(FeatureValue, "ViewVersion", ("value", "status"), T=(int, ...), K=(int, ...))
+"""What the features of a view share, in the compact form: timestamps in microseconds."""
 
 
 class Features(msgspec.Struct, frozen=True):
     """The features of rows at request time `at`; `level` None is each view's own freshness."""
 
-    service: str
-    level: str | None
-    at: datetime
+    service: Annotated[str, Of(lambda result: result.name)]
+    level: Annotated[str | None, Of(lambda result: result.level)]
+    at: Annotated[datetime, Of(lambda result: result.t)]
     rows: list[dict[str, FeatureValue]]
 
 
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """A prediction: its value, how it was computed, and the age of its oldest feature, in seconds."""
 
-    value: Score
-    how: How
-    age: float
+    value: Annotated[Score, _SCORE, Of(lambda predicted: predicted.value)]
+    how: Annotated[How, Of(lambda predicted: predicted.how)]
+    age: Annotated[float, Of(lambda predicted: predicted.age)]
     features: Mapping[str, FeatureValue] | None = None
 
 
 class Predictions(msgspec.Struct, frozen=True, omit_defaults=True):
     """Predictions of a model version for rows. timing: milliseconds by stage."""
 
-    model: str
-    version: str
-    level: str | None
-    at: datetime
+    model: Annotated[str, Of(lambda result: result.name)]
+    version: Annotated[str, Of(lambda result: result.version)]
+    level: Annotated[str | None, Of(lambda result: result.level)]
+    at: Annotated[datetime, Of(lambda result: result.t)]
     predictions: list[Prediction]
-    timing: Mapping[str, float] | None = None
+    timing: Annotated[Mapping[str, float] | None, Of(lambda result: result.timing)] = None
 
 
 class RankedItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """A candidate and its score."""
 
     item: object
-    score: float
+    score: Annotated[float, _NUMBER, Of(lambda predicted: predicted.value)]
     features: Mapping[str, FeatureValue] | None = None
 
 
 class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
     """The best candidates of a request, the best first. candidates: number of candidates."""
 
-    model: str
-    version: str
-    level: str | None
-    at: datetime
-    how: How
-    age: float
-    candidates: int
+    model: Annotated[str, Of(lambda result: result.name)]
+    version: Annotated[str, Of(lambda result: result.version)]
+    level: Annotated[str | None, Of(lambda result: result.level)]
+    at: Annotated[datetime, Of(lambda result: result.t)]
+    how: Annotated[How, Of(lambda result: result.order.how)]
+    age: Annotated[float, Of(lambda result: result.order.age)]
+    candidates: Annotated[int, Of(lambda result: result.order.candidates)]
     items: list[RankedItem]
-    timing: Mapping[str, float] | None = None
+    timing: Annotated[Mapping[str, float] | None, Of(lambda result: result.timing)] = None
 
 
 class RefusedRow(msgspec.Struct, frozen=True):
@@ -130,3 +202,13 @@ class Health(msgspec.Struct, frozen=True):
 
     ready: bool
     reasons: list[str] = []
+
+
+class _Ready(msgspec.Struct):
+    status: str
+    reasons: list[str] = []
+
+
+def health(status: int, body: bytes) -> Health:
+    """The readiness that a response of `GET /readyz` reports."""
+    return Health(status == 200, msgspec.json.decode(body, type=_Ready).reasons)

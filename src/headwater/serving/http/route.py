@@ -1,51 +1,44 @@
-"""A route: its method, path, scope and handlers."""
+"""A route: its method, path, scope, request and response. Clients load this file, so it imports nothing that computes."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-from starlette.requests import Request
-from starlette.responses import Response
-
-from headwater.online.predictor import ThirdPartyValues
+from headwater.definitions.project import Project
 from headwater.serving.http.auth import Scope
-from headwater.serving.http.handlers import HandlerResult, ParsedRequest
-from headwater.serving.service import Service
+from headwater.serving.http.client_method import Argument, ClientMethod
 
-Read: TypeAlias = Callable[[Service, str, Any, int], ParsedRequest]
-
-
-Answer: TypeAlias = Callable[[Service, str, Any, int, ParsedRequest, ThirdPartyValues | None], HandlerResult]
-
-
-Take: TypeAlias = Callable[[Service, str, Any], HandlerResult]
-
-
-Page: TypeAlias = Callable[[Request], Awaitable[Response]]
+Via = Literal["rows", "body", "ingestion", "page", "starlette"]
+"""How a request is answered: its rows are parsed, and answered with the values of third parties; a function takes the body; the ingestion
+process answers; a function takes the query; or a page of Starlette.
+"""
 
 
 @dataclass(frozen=True)
 class Route:
-    """A route.
+    """A route: the app, the OpenAPI document and the clients are made of it.
 
-    method, path: the path has at most one `{name}`, at its end. scope: required of a token; None needs no token. summary: for OpenAPI.
-    names: the values of `{name}`. body: the type of the request body. read, answer: handlers of prediction routes. takes: handler of
-    outcomes. page: handler of Starlette's request, for other routes. forwards: events, which the ingestion process receives.
+    name: of its row in `route_handlers.HANDLERS`. method, path: at most one `{name}`, at the end of the path. scope: required of a token;
+    None needs no token. summary: for OpenAPI. names: the values of `{name}`. request, response: the structs of the bodies; None has none,
+    or any object. statuses: those of a response. media: its type. client: the method of the clients; None has none. page: its handler, of a
+    route that is not in `ROUTES`.
     """
 
+    name: str
     method: Literal["GET", "POST"]
     path: str
     scope: Scope | None
     summary: str
-    names: Callable[[Service], Iterable[str]] | None = None
-    body: Any = None
-    read: Read | None = None
-    answer: Answer | None = None
-    page: Page | None = None
-    takes: Take | None = None
-    forwards: bool = False
+    via: Via = "page"
+    names: Callable[[Project], Iterable[str]] | None = None
+    request: Any = None
+    response: Any = None
+    statuses: tuple[int, ...] = (200,)
+    media: str = "application/json"
+    client: ClientMethod | None = None
+    page: Callable[[Any], Awaitable[Any]] | None = None
 
     @property
     def parameter(self) -> str:
@@ -56,3 +49,9 @@ class Route:
     def begin(self) -> str:
         """The path before the name."""
         return self.path.partition("{")[0]
+
+    @property
+    def arguments(self) -> tuple[Argument, ...]:
+        """The arguments of the clients' method."""
+        of_path = (Argument(self.parameter, "str", "path"),) if self.parameter else ()
+        return of_path if self.client is None else of_path + self.client.arguments

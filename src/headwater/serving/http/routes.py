@@ -1,79 +1,129 @@
-"""The table of routes, from which the app, the OpenAPI document and the tests of access are built."""
+"""The table of routes, from which the app, the OpenAPI document, the clients and the tests of access are built."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from typing import Final
 
+from headwater.definitions.project import Project
 from headwater.definitions.streams import Pushed
-from headwater.serving.http import admin_handlers, handlers
+from headwater.serving.http.client_method import Argument, ClientMethod, options
 from headwater.serving.http.request_schema import FeaturesRequest, PredictionRequest, RankingRequest, Rows
+from headwater.serving.http.response_schema import Explained, Features, Posted, Predictions, Ranked, Taken, health
 from headwater.serving.http.route import Route
-from headwater.serving.service import Service
 
 
-def services(service: Service) -> Iterable[str]:
+def services(project: Project) -> Iterable[str]:
     """The names of feature services."""
-    return service.services
+    return dict.fromkeys(model.features.name for model in project.models)
 
 
-def models(service: Service) -> Iterable[str]:
+def models(project: Project) -> Iterable[str]:
     """The names of models."""
-    return [model.name for model in service.project.models]
+    return [model.name for model in project.models]
 
 
-def rankings(service: Service) -> Iterable[str]:
+def rankings(project: Project) -> Iterable[str]:
     """The names of ranking models."""
-    return [model.name for model in service.project.models if model.ranking is not None]
+    return [model.name for model in project.models if model.ranking is not None]
 
 
-def labels(service: Service) -> Iterable[str]:
+def labels(project: Project) -> Iterable[str]:
     """The names of labels."""
-    return dict.fromkeys(model.labels.name for model in service.project.models)
+    return dict.fromkeys(model.labels.name for model in project.models)
 
 
-def pushed(service: Service) -> Iterable[str]:
+def pushed(project: Project) -> Iterable[str]:
     """The names of sources with pushed events."""
-    return [source.name for source in service.project.sources if isinstance(source.stream, Pushed)]
+    return [source.name for source in project.sources if isinstance(source.stream, Pushed)]
 
+
+_ROWS: Final = Argument("rows", "Rows", "rows")
+_REQUEST_ID: Final = Argument("request_id", "str | None", "header", None, wire="x-request-id")
 
 ROUTES: Final = (
     Route(
-        "POST",
-        "/v1/features/{service}",
-        "read",
-        "Features of one row or several",
-        services,
-        FeaturesRequest,
-        handlers.read_features,
-        handlers.features,
+        "features", "POST", "/v1/features/{service}", "read", "Features of one row or several", "rows", services, FeaturesRequest, Features,
+        client=ClientMethod(
+            "features",
+            "The current features of one row or several; as `hw.operations.Service.features`.",
+            (_ROWS, *options(FeaturesRequest, but=("compact",)), _REQUEST_ID),
+            one_row=("rows", "features"),
+        ),
     ),
     Route(
-        "POST",
-        "/v1/predict/{model}",
-        "predict",
-        "Predictions for one row or several",
-        models,
-        PredictionRequest,
-        handlers.read_prediction,
-        handlers.predict,
+        "predict", "POST", "/v1/predict/{model}", "predict", "Predictions for one row or several", "rows",
+        models, PredictionRequest, Predictions,
+        client=ClientMethod(
+            "predict",
+            """The predictions for one row or several; as `hw.operations.Service.predict`.
+
+            timing: return the milliseconds of each stage. request_id: the id of the request in the serving log and in `outcomes`.
+            """,
+            (_ROWS, *options(PredictionRequest), _REQUEST_ID),
+            one_row=("predictions", "prediction"),
+        ),
     ),
     Route(
-        "POST",
-        "/v1/rank/{model}",
-        "predict",
-        "The best candidates of a request",
-        rankings,
-        RankingRequest,
-        handlers.read_ranking,
-        handlers.rank,
+        "rank", "POST", "/v1/rank/{model}", "predict", "The best candidates of a request", "rows", rankings, RankingRequest, Ranked,
+        client=ClientMethod(
+            "rank",
+            "The best candidates of one request, the best first; as `hw.operations.Service.rank`.",
+            (
+                Argument("row", "Mapping[str, object]", "field"),
+                Argument("candidates", "Sequence[object] | None", "list", None),
+                *options(RankingRequest),
+                _REQUEST_ID,
+            ),
+        ),
     ),
-    Route("POST", "/v1/events/{source}", "write", "Push events to the ingestion process", pushed, forwards=True),
-    Route("POST", "/v1/outcomes/{labels}", "write", "Post outcomes of requests", labels, Rows, takes=handlers.outcomes),
-    Route("GET", "/v1/explain", "read", "Explain a feature value", page=admin_handlers.explain),
-    Route("GET", "/healthz", None, "Liveness of the process", page=admin_handlers.healthz),
-    Route("GET", "/readyz", None, "Readiness of the service", page=admin_handlers.readyz),
-    Route("GET", "/metrics", "read", "Metrics for Prometheus", page=admin_handlers.metrics),
-    Route("GET", "/openapi.json", "read", "The OpenAPI 3.1 document of this service", page=admin_handlers.openapi),
-    Route("GET", "/docs", None, "A page to try the routes", page=admin_handlers.docs),
-)
+    Route(
+        "events", "POST", "/v1/events/{source}", "write", "Push events to the ingestion process", "ingestion",
+        pushed, response=Taken, statuses=(200, 422),
+        client=ClientMethod(
+            "events",
+            """Push one event or several, and wait until they are durable. If every event is refused, the result says so.
+
+            Args:
+                source: the name of a source whose stream is `hw.push(...)`.
+                events: mappings; timestamps as datetimes or ISO 8601.
+                key: the Idempotency-Key of the request; None makes one, so that events that this client sends again count once.
+            """,
+            (
+                Argument("events", "Rows", "body"),
+                Argument("key", "str | None", "header", None, wire="idempotency-key", otherwise=lambda: secrets.token_hex(16)),
+            ),
+        ),
+    ),
+    Route(
+        "outcomes", "POST", "/v1/outcomes/{labels}", "write", "Post outcomes of requests", "body",
+        labels, Rows, Posted, statuses=(200, 422),
+        client=ClientMethod(
+            "outcomes",
+            "Post the outcomes of one request or several, and wait until they are durable; rows as for `hw.operations.Service.outcomes`.",
+            (Argument("outcomes", "Rows", "body"),),
+        ),
+    ),
+    Route(
+        "explain", "GET", "/v1/explain", "read", "Explain a feature value", response=Explained,
+        client=ClientMethod(
+            "explain",
+            "Explain the value of a feature by its latest `events`; as `hw.explain`.",
+            (
+                Argument("feature", "str", "parameter"),
+                Argument("keys", "Mapping[str, object]", "parameters"),
+                Argument("at", "datetime | str | None", "parameter", None),
+                Argument("events", "int", "parameter", 20),
+            ),
+        ),
+    ),
+    Route("healthz", "GET", "/healthz", None, "Liveness of the process"),
+    Route(
+        "readyz", "GET", "/readyz", None, "Readiness of the service", statuses=(200, 503),
+        client=ClientMethod("health", "The readiness of the service.", decode=health),
+    ),
+    Route("metrics", "GET", "/metrics", "read", "Metrics for Prometheus", media="text/plain"),
+    Route("openapi", "GET", "/openapi.json", "read", "The OpenAPI 3.1 document of this service"),
+    Route("docs", "GET", "/docs", None, "A page to try the routes", "starlette", media="text/html"),
+)  # fmt: skip

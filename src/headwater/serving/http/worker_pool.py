@@ -37,19 +37,20 @@ class WorkerPool:
     """
 
     def __init__(self, service: Service, *, lanes: int = _LANES, waiting: int = WAITING) -> None:
-        self._service, self._remote = service, service.store.partitioned
+        self._service, self._remote = service, service.store.capabilities.remote
         self._idle = lanes
-        self._most, self._waiters = waiting, deque[asyncio.Future[None]]()
+        self._most, self._queued, self._waiters = waiting, 0, deque[asyncio.Future[None]]()
         self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
         self._breaker = CircuitBreaker(_PAUSE if self._remote else None)
 
-    async def run(self, work: Callable[[Service], T], *, until: float) -> T:
+    async def run(self, work: Callable[[Service], T], *, until: float, requests: int = 1) -> T:
         """Run `work` with the service in a thread, and return its result.
 
         Args:
             work: the function to run. With a store across the network, it is abandoned at the deadline; otherwise work that has begun is
                 awaited.
             until: the deadline, by `clock.stopwatch`.
+            requests: how many the work answers.
 
         Raises:
             Refused: 503, the queue is full, or the deadline has passed.
@@ -57,7 +58,7 @@ class WorkerPool:
         """
         if self._breaker.state == "open":
             raise _silent()
-        await self._turn(until)
+        await self._turn(until, requests)
         if not self._breaker.allows():
             self._give_back()
             raise _silent()
@@ -96,7 +97,7 @@ class WorkerPool:
                 self._breaker.record(succeeded=answered)
         return result
 
-    async def _turn(self, until: float) -> None:
+    async def _turn(self, until: float, requests: int) -> None:
         """Wait until a thread is idle.
 
         Raises:
@@ -105,10 +106,11 @@ class WorkerPool:
         if self._idle:
             self._idle -= 1
             return
-        if len(self._waiters) >= self._most:
-            raise Refused(503, f"{len(self._waiters):,} requests are queued, which is the limit; send the same request again", again=1)
+        if self._queued + requests > self._most:
+            raise Refused(503, f"{self._queued:,} requests are queued, which is the limit; send the same request again", again=1)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self._queued += requests
         try:
             async with asyncio.timeout(max(until - clock.stopwatch(), 0.0)):
                 await waiter
@@ -120,6 +122,8 @@ class WorkerPool:
             if isinstance(error, TimeoutError):
                 raise Refused(503, "the request was queued until its deadline; send the same request again", again=1) from None
             raise
+        finally:
+            self._queued -= requests
 
     def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called in the thread whose work has ended."""

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from headwater.events.statuses import STATUSES
 from headwater.kernel.arrays import I64
 from headwater.online.compiled_reader import FeatureVector
-from headwater.serving.http.handlers import HandlerResult
+from headwater.serving.serving_result import ServingResult
 
 _BOUNDS: Final = (
     0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
@@ -67,9 +67,8 @@ class RouteMetrics:
         if self.requests[status] % _FOLD == 0:
             self.fold()
 
-    def answer(self, result: HandlerResult) -> None:
-        """Count a handler's result."""
-        self.rows += result.rows
+    def answer(self, result: ServingResult) -> None:
+        """Count a result."""
         features = result.features
         if type(features) is FeatureVector:
             self._patterns[features.statuses] += 1

@@ -6,18 +6,22 @@ import threading
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import settings
+from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.definitions.served_views import stored
 from headwater.definitions.source import Source
+from headwater.definitions.spelling import Spelled
 from headwater.definitions.streams import Pushed
 from headwater.errors import UsageError
+from headwater.ingestion.commit_source import OnCommit
 from headwater.ingestion.committed import Committed
-from headwater.ingestion.ingest import OnCommit
 from headwater.ingestion.ingest import ingest as run
 from headwater.ingestion.source_ingestor import IngestLimits, streamed
 from headwater.online_stores import OnlineStore, open_store
@@ -34,41 +38,58 @@ class UnappliedWarning(UserWarning):
     """The project was never applied to a catalog."""
 
 
-def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
+@dataclass(frozen=True)
+class IngestOptions(Readable, metaclass=Spelled):
+    """What an operator may set of ingestion, besides what is ingested and where.
+
+    Args:
+        tokens: the file of tokens for senders of events, as for `headwater serve`; None is `tokens.json` in headwater's home. Without a
+            file, only this machine may push here; others push through `headwater serve`.
+        metrics_port: port of 127.0.0.1 for Prometheus; None serves no metrics.
+        catalog: as for `plan`.
+        allow_unapplied: run definitions that differ from the catalog.
+        on_commit: called after each commit with the source, the commit, and the lag by partition.
+        supervised: for a child of `headwater serve --ingest`, its link to the supervisor, which adds its metrics to /metrics.
+        shared: add this project to a store that another project uses; needed once.
+
+    >>> IngestOptions(metrics_port=9000)
+    IngestOptions(metrics_port=9000)
+    """
+
+    tokens: str | PathLike[str] | None = None
+    metrics_port: int | None = None
+    catalog: CatalogLike | None = None
+    allow_unapplied: bool = False
+    on_commit: OnCommit | None = None
+    supervised: SupervisorLink | None = None
+    shared: bool = False
+
+
+@moved_into("options", IngestOptions, "tokens", "metrics_port", "catalog", "allow_unapplied", "on_commit", "supervised", "shared")
+@renamed("data_dir", "folder")
+@renamed("listen", "http")
+def ingest(
     project: Project,
     store: OnlineStore | str | None = None,
     *,
-    folder: str | PathLike[str] | None = None,
+    data_dir: str | PathLike[str] | None = None,
     limits: IngestLimits | None = None,
-    http: str | None = HTTP,
-    tokens: str | PathLike[str] | None = None,
-    metrics_port: int | None = None,
+    listen: str | None = HTTP,
     once: bool = False,
-    catalog: CatalogLike | None = None,
-    allow_unapplied: bool = False,
     stop: threading.Event | None = None,
-    on_commit: OnCommit | None = None,
-    supervised: SupervisorLink | None = None,
-    shared: bool = False,
+    options: IngestOptions | None = None,
 ) -> None:
     """Read the streams of a project into its online store: what `headwater ingest` does, until `stop` is set.
 
     Args:
         project: its streaming views are updated.
         store: an online store, or its URL; None takes HEADWATER_STORE, else LMDB in headwater's home.
-        folder: holds accepted events (`archive`) and refused records (`dead_letters`); None is headwater's home.
+        data_dir: holds accepted events (`archive`) and refused records (`dead_letters`); None is headwater's home.
         limits: sizes and times of commits.
-        http: HOST:PORT that receives events of sources with `hw.push()`; None leaves those sources to another process.
-        tokens: the file of tokens for senders of events, as for `headwater serve`; None is `tokens.json` in headwater's home. Without a
-            file, only this machine may push here; others push through `headwater serve`.
-        metrics_port: port of 127.0.0.1 for Prometheus; None serves no metrics.
+        listen: HOST:PORT that receives events of sources with `hw.push()`; None leaves those sources to another process.
         once: end when all records of the streams have been committed; sources with `hw.push()` have none.
-        catalog: as for `plan`.
-        allow_unapplied: run definitions that differ from the catalog.
         stop: ends ingestion after the current commit.
-        shared: add this project to a store that another project uses; needed once.
-        on_commit: called after each commit with the source, the commit, and the lag by partition.
-        supervised: for a child of `headwater serve --ingest`, its link to the supervisor, which adds its metrics to /metrics.
+        options: tokens, metrics, the catalog, and a call after each commit.
 
     Raises:
         UsageError: no view is streaming, the catalog has other definitions, or an address is in use.
@@ -77,37 +98,38 @@ def ingest(  # noqa: PLR0913 (each is a keyword that an operator may need)
         RetentionError: a stream no longer has the next record; `IngestLimits(accept_loss=True)` skips it.
         ConnectError: a stream does not respond.
     """
-    if not allow_unapplied:
-        check_applied(project, catalog)
+    how = options or IngestOptions()
+    if not how.allow_unapplied:
+        check_applied(project, how.catalog)
     pushed = any(isinstance(source.stream, Pushed) for source in streamed([stored_view.view for stored_view in stored(project)]))
     with ExitStack() as stack:
-        callbacks = [on_commit] if on_commit is not None else []
-        if metrics_port is not None or supervised is not None:
+        callbacks = [how.on_commit] if how.on_commit is not None else []
+        if how.metrics_port is not None or how.supervised is not None:
             from headwater.serving.metrics.ingest_metrics import IngestMetrics
             from headwater.serving.metrics.process_metrics import families
 
             metrics = IngestMetrics()
             callbacks.append(metrics.committed)
-            if metrics_port is not None:
-                stack.enter_context(metrics.served(metrics_port))
-            if supervised is not None:
-                supervised.report(lambda: families(metrics.registry.collect()))
-                stack.callback(supervised.let_go)
+            if how.metrics_port is not None:
+                stack.enter_context(metrics.served(how.metrics_port))
+            if how.supervised is not None:
+                how.supervised.report(lambda: families(metrics.registry.collect()))
+                stack.callback(how.supervised.let_go)
         receive = None
-        if pushed and http is not None and not once:
+        if pushed and listen is not None and not once:
             from headwater.serving.http.event_receiver import receiver
 
             home = settings.home() / "tokens.json"
-            known = Path(tokens) if tokens is not None else home if home.exists() else None
-            receive = receiver(*address(http), known)
+            known = Path(how.tokens) if how.tokens is not None else home if home.exists() else None
+            receive = receiver(*address(listen), known)
         url = settings.store() if store is None else store
         opened = open_store(url) if isinstance(url, str) else url
         if isinstance(url, str):
             stack.callback(opened.close)
         run(
             project,
-            scoped(opened, project.name, write=True, shared=shared),
-            folder=Path(folder) if folder is not None else settings.home(),
+            scoped(opened, project.name, write=True, shared=how.shared),
+            data_dir=Path(data_dir) if data_dir is not None else settings.home(),
             limits=limits,
             receive=receive,
             once=once,

@@ -18,9 +18,10 @@ from uvicorn.config import Config
 from headwater import clock
 from headwater.errors import UsageError
 from headwater.serving.http.asgi import App
-from headwater.serving.http.connection import Connection, ConnectionLimits, Connections
+from headwater.serving.http.connection import Connection, Connections
+from headwater.serving.http.connection_limits import ConnectionLimits
+from headwater.serving.process.listening_socket import BACKLOG, open_listener, stop_new_connections
 
-_BACKLOG: Final = 2048
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 _SWEEP: Final = 0.5  # seconds between two checks for connections whose time is over
 _LOOK: Final = 0.02  # seconds between two checks during shutdown
@@ -32,12 +33,14 @@ Closing = Callable[[], Awaitable[None]]
 class ServerOptions:
     """Startup and shutdown of a server.
 
-    fd: a shared listening socket; None opens one. drain: seconds before shutdown in which every response has `Connection: close`, so
+    fd: a shared listening socket; None opens one. shared: whether other processes go on to accept its connections after this server has
+    stopped. drain: seconds before shutdown in which every response has `Connection: close`, so
     that clients reconnect elsewhere. grace: seconds that responses in progress may then take. limits: of client connections. begun:
     called with the event loop once it serves.
     """
 
     fd: int | None = None
+    shared: Callable[[], bool] = lambda: False
     drain: float = 0.0
     grace: float = 2.0
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
@@ -61,18 +64,6 @@ def serving(app: App, host: str, port: int, *, closing: Closing | None = None, o
         yield f"http://{socket.gethostname() if host in _EVERYWHERE else f'[{host}]' if ':' in host else host}:{port}"
     finally:
         thread.end()
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """Open a listening socket.
-
-    Raises:
-        UsageError: the address is in use, or not one of this machine.
-    """
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; give another address with --listen") from error
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -125,13 +116,13 @@ class _ServerThread(threading.Thread):
             server_header=False,
         )
         config.load()
-        state = Connections(self._options.limits)
+        state = Connections(self._options.limits, getattr(self._app, "take", None))
 
         def connection() -> Connection:
             return Connection(config, state, {}, loop)
 
         self._listener.settimeout(0)
-        server = await loop.create_server(connection, sock=self._listener.dup(), backlog=_BACKLOG)
+        server = await loop.create_server(connection, sock=self._listener.dup(), backlog=BACKLOG)
         sweeping = loop.create_task(_sweep(state))
         if self._options.begun is not None:
             self._options.begun(loop)
@@ -139,6 +130,8 @@ class _ServerThread(threading.Thread):
         await self._leave.wait()
         state.leaving = True
         await asyncio.sleep(self._options.drain)  # requests are answered as before, with Connection: close
+        if not self._options.shared():
+            stop_new_connections(self._listener)
         server.close()
         await self._accept_rest(connection)
         await self._finish(state)
@@ -178,6 +171,7 @@ async def _sweep(state: Connections) -> None:
     """Update the Date header, and close connections whose time is over."""
     loop = asyncio.get_running_loop()
     while True:
-        state.default_headers = [(b"date", formatdate(clock.now_micros() / 1e6, usegmt=True).encode())]
+        date = formatdate(clock.now_micros() / 1e6, usegmt=True).encode()
+        state.default_headers, state.dated = [(b"date", date)], b"date: %b\r\n" % date
         state.sweep(loop.time())
         await asyncio.sleep(_SWEEP)

@@ -52,10 +52,10 @@ class ThirdPartyFetcher:
         definitions = list(features)
         self._now = now
         verify = httpx.create_ssl_context(trust_env=False)
-        self._parties = [
+        self._third_parties = [
             _PartyClient(http, ThirdPartyCaller(http), PartyConnections(http.concurrency, verify), on_answer, now) for http in definitions
         ]
-        self.counts = {party.http.name: party.counts for party in self._parties}
+        self.counts = {party.http.name: party.counts for party in self._third_parties}
 
     async def get(
         self, request: Mapping[str, Sequence[object]], count: int, *, seconds: float | None = None, t: int | None = None
@@ -72,7 +72,7 @@ class ThirdPartyFetcher:
             DataError: a field is missing, or of a type other than defined.
         """
         start, at = self._now(), clock.now_micros() if t is None else t
-        looks = [party.look(request, count) for party in self._parties]
+        looks = [party.look(request, count) for party in self._third_parties]
         try:
             if seconds is None or seconds > 0:
                 for look in looks:
@@ -91,11 +91,11 @@ class ThirdPartyFetcher:
 
     def states(self) -> dict[str, str]:
         """The state of each circuit breaker: closed, open or half-open."""
-        return {party.http.name: party.breaker.state for party in self._parties}
+        return {party.http.name: party.breaker.state for party in self._third_parties}
 
     async def close(self) -> None:
         """Cancel all calls and close connections."""
-        for party in self._parties:
+        for party in self._third_parties:
             await party.close()
 
 

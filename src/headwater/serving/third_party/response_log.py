@@ -42,7 +42,7 @@ class AnswerLog:
     def __init__(self, folder: Path, *, most: int = MOST) -> None:
         self._folder, self._most = folder, most
         self._rows: defaultdict[str, list[tuple[object, ...]]] = defaultdict(list)
-        self._parties: dict[str, HttpFeatures] = {}
+        self._third_parties: dict[str, HttpFeatures] = {}
         self._lock = threading.Lock()
         self._waiting = self._number = 0
         self.written = self.dropped = 0
@@ -55,7 +55,7 @@ class AnswerLog:
                 self.dropped += 1
                 return
             self._waiting += 1
-            self._parties[http.name] = http
+            self._third_parties[http.name] = http
             self._rows[http.name].append((*fields, *columns, t - 1))
 
     def write(self) -> list[Path]:
@@ -70,7 +70,7 @@ class AnswerLog:
             draft = path.with_suffix(".draft")
             try:
                 permissions.own_folder(folder)
-                _frame(self._parties[name], responses).write_parquet(permissions.create(draft))
+                _frame(self._third_parties[name], responses).write_parquet(permissions.create(draft))
                 draft.replace(path)
             except (OSError, PolarsError) as error:
                 self.failed = str(error)
@@ -107,6 +107,6 @@ class AnswerLog:
 
 def _frame(http: HttpFeatures, rows: list[tuple[object, ...]]) -> pl.DataFrame:
     types = {**http.request, **{name: dtype for name, (_, dtype) in http.columns.items()}}
-    moment = pl.Datetime("us", "UTC")
-    schema = {name: moment if dtype is datetime else dtype for name, dtype in types.items()}
-    return pl.DataFrame(rows, schema={**schema, FETCHED_AT: pl.Int64}, orient="row").with_columns(pl.col(FETCHED_AT).cast(moment))
+    timestamp = pl.Datetime("us", "UTC")
+    schema = {name: timestamp if dtype is datetime else dtype for name, dtype in types.items()}
+    return pl.DataFrame(rows, schema={**schema, FETCHED_AT: pl.Int64}, orient="row").with_columns(pl.col(FETCHED_AT).cast(timestamp))

@@ -93,22 +93,22 @@ class BlockingThirdPartyClients:
     """Blocking clients of third parties: their event loop runs in a thread."""
 
     def __init__(self, project: Project) -> None:
-        self._parties = ThirdPartyClients(project)
+        self._third_parties = ThirdPartyClients(project)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="third parties", daemon=True)
         self._thread.start()
 
     def ask(self, service: str, request: Mapping[str, Sequence[object]], count: int, *, t: int, model: str | None) -> ThirdPartyValues:
         """The third-party values of `count` rows, within the latency budget of a model."""
-        limit = None if model is None else self._parties.limits.get(model)
+        limit = None if model is None else self._third_parties.limits.get(model)
         due = Deadline() if limit is None else limit.start()
-        waiting = self._parties.ask(service, request, count, t=t, limit=limit, due=due)
+        waiting = self._third_parties.ask(service, request, count, t=t, limit=limit, due=due)
         called = asyncio.run_coroutine_threadsafe(waiting, self._loop).result()
         return third_party_values(called, due.spent())
 
     def close(self) -> None:
         """Cancel all calls, and end the thread."""
-        asyncio.run_coroutine_threadsafe(self._parties.close(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._third_parties.close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -1,0 +1,68 @@
+"""The audit of a backtest: checks that look for what was not known at the request, in the definitions and in the data.
+
+A check is one file of this folder, a function of AuditInputs, and one line in `CHECKS`. A package adds its own by `CHECKS.add(name, check)`
+in its entry point `headwater.plugins`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from headwater import clock
+from headwater.backtesting.audit import (
+    label_times,
+    odd_results,
+    own_label_rows,
+    own_outcome,
+    request_columns,
+    static_tables,
+    strong_features,
+    twin_table,
+)
+from headwater.backtesting.audit.inputs import AuditCheck, AuditedLevels, AuditInputs, NotRun
+from headwater.definitions.acknowledged import Acknowledgement
+from headwater.plugins import Rows
+from headwater.results.audit_result import AcknowledgedBy, AuditFinding, AuditResult, CheckNotRun
+
+CHECKS: Rows[AuditCheck] = Rows(
+    {
+        "label rows": own_label_rows.check,
+        own_outcome.NAME: own_outcome.check,
+        twin_table.NAME: twin_table.check,
+        request_columns.NAME: request_columns.check,
+        label_times.NAME: label_times.check,
+        static_tables.NAME: static_tables.check,
+        "strong feature": strong_features.check,
+        odd_results.NAME: odd_results.check,
+    }
+)
+"""By name, in the order in which they run."""
+
+__all__ = ["CHECKS", "AuditCheck", "AuditInputs", "AuditedLevels", "NotRun", "run_audit"]
+
+
+def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ()) -> AuditResult:
+    """Run every check on the freshest level. Shares are those of at most 20,000 rows, evenly spaced."""
+    started = clock.stopwatch()
+    findings: list[AuditFinding] = []
+    ran: list[str] = []
+    not_run: list[CheckNotRun] = []
+    for name, check in CHECKS.items():
+        found = check(inputs)
+        if isinstance(found, NotRun):
+            not_run.append(CheckNotRun(name, found.reason))
+        else:
+            ran.append(name)
+            findings += found
+    not_run += [CheckNotRun(subject, reason) for subject, reason in inputs.skipped.items()]
+    return AuditResult([_with(finding, acknowledged) for finding in findings], ran, not_run, seconds=clock.stopwatch() - started)
+
+
+def _with(finding: AuditFinding, acknowledged: Sequence[Acknowledgement]) -> AuditFinding:
+    """The finding with its acknowledgement, if it is a suspicion that somebody acknowledged."""
+    own = [known for known in acknowledged if (known.check, known.subject) == (finding.check, finding.subject)]
+    if not own or finding.severity != "SUSPECT":
+        return finding
+    return structs.replace(finding, acknowledged=AcknowledgedBy(own[-1].reason, own[-1].author))

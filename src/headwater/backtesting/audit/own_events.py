@@ -1,0 +1,274 @@
+"""The events of a source beside the label rows with the same keys: which of them are the row's own?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import polars as pl
+
+from headwater.backtesting.audit import thresholds
+from headwater.backtesting.audit.inputs import AuditInputs, spread
+from headwater.backtesting.audit.own_label_rows import furthest, value_columns
+from headwater.connectors import scan
+from headwater.definitions.enriched import bottom_of
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.level import Level
+from headwater.definitions.source import Source
+from headwater.events.selection import collect, selected, timestamp_micros
+from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.as_of import as_of
+
+HOUR = 3_600_000_000
+STAMP = "__stamp "  # before the name of a timestamp of the events' table
+_TEXTS = (pl.String, pl.Categorical, pl.Enum)
+_MISSING = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Spike:
+    """Label rows that count an event of their own keys at a constant offset from one of their own timestamps.
+
+    offsets: one, or two that are an hour apart. event: int64 (rows looked at), the position of that event, -1 without. grid: the share
+    that other offsets reach.
+    """
+
+    column: str
+    offsets: Sequence[int]
+    share: float
+    event: I64
+    grid: float
+
+
+@dataclass(frozen=True)
+class OwnEvents:
+    """The events of one source, and the label rows that are looked at.
+
+    table: the events with their columns, sorted by key and time. rows: the label rows (all columns of their table), position: int64, their
+    places among the requests. code and row_code: int64, the key of each event and row, -1 for a key without events. time, known: int64 of
+    events; asked, T, K: int64 of rows, reach: of the longest window, None for a lifetime.
+    """
+
+    view: FeatureView
+    keys: Sequence[tuple[str, str]]
+    table: pl.DataFrame
+    rows: pl.DataFrame
+    position: I64
+    code: I64
+    row_code: I64
+    time: I64
+    known: I64
+    asked: I64
+    T: I64
+    K: I64
+    reach: int | None
+
+    @property
+    def subject(self) -> str:
+        """The source's name."""
+        return self.view.source.name
+
+    @cached_property
+    def timestamps(self) -> Mapping[str, I64]:
+        """The timestamps of the label rows, by column, int64 microseconds; each series of values once."""
+        found: dict[str, I64] = {"the request time": self.asked}
+        for series in self.rows.get_columns():
+            if isinstance(series.dtype, pl.Datetime):
+                stamps = series.dt.epoch("us").fill_null(_MISSING).to_numpy()
+                if not any(np.array_equal(stamps, known) for known in found.values()):
+                    found[series.name] = stamps
+        return found
+
+    def counted(self, event: I64, row: I64) -> Bool:
+        """Whether rows count events: positions of both, int64 (pairs)."""
+        time = self.time[event]
+        early = np.ones(len(event), np.bool_) if self.reach is None else time >= self.T[row] - self.reach
+        return early & (time < self.T[row]) & (self.known[event] <= self.K[row])
+
+    def at(self, stamps: I64) -> I64:
+        """The position of the event of each row's keys at exactly this time, if the row counts it; -1 without."""
+        wanted = pl.DataFrame({"code": self.row_code, "time": stamps})
+        found = wanted.join(self._by_time, on=["code", "time"], how="left", maintain_order="left")["event"].fill_null(-1).to_numpy()
+        ok = found >= 0
+        ok[ok] = self.counted(found[ok], np.flatnonzero(ok))
+        return np.where(ok, found, -1)
+
+    @cached_property
+    def _by_time(self) -> pl.DataFrame:
+        events = pl.DataFrame({"code": self.code, "time": self.time, "event": np.arange(len(self.time))})
+        return events.unique(["code", "time"], keep="last", maintain_order=True)
+
+    @cached_property
+    def spike(self) -> Spike | None:
+        """The offset at which most rows count an event, above the level of other offsets; None where none stands out."""
+        spikes = [spike for column, stamps in self.timestamps.items() if (spike := self._spike(column, stamps)) is not None]
+        return max(spikes, key=lambda spike: spike.share - spike.grid, default=None)
+
+    def _spike(self, column: str, stamps: I64) -> Spike | None:
+        offsets = self.offsets(stamps)
+        if not offsets:
+            return None
+        there = stamps != _MISSING
+        matches = {offset: self.at(np.where(there, stamps + offset, _MISSING)) for offset in offsets}
+        shares = {offset: float((event >= 0).mean()) for offset, event in matches.items()}
+        best = max(shares, key=lambda offset: shares[offset])
+        partners = {
+            offset: float(((matches[best] < 0) & (matches[offset] >= 0)).mean()) for offset in offsets if abs(offset - best) == HOUR
+        }
+        chosen, event = [best], matches[best]
+        partner = max(partners, key=lambda offset: partners[offset], default=best)
+        if partners.get(partner, 0.0) >= thresholds.OWN_SHARE:
+            chosen, event = [best, partner], np.where(event >= 0, event, matches[partner])
+        others = sorted((share for offset, share in shares.items() if offset not in chosen), reverse=True)
+        grid = others[2] if len(others) > 2 else 0.0
+        return Spike(column, chosen, float((event >= 0).mean()), event, grid)
+
+    def offsets(self, stamps: I64) -> list[int]:
+        """The offsets that most of `PAIRED` rows have to an event that they count, at most `OFFSETS`."""
+        row, event = self._pairs
+        known = stamps[row] != _MISSING
+        pairs = pl.DataFrame({"row": row[known], "offset": self.time[event[known]] - stamps[row[known]]})
+        counts = pairs.group_by("offset").agg(pl.len().alias("rows")).sort("rows", "offset", descending=True)
+        least = max(2, int(0.5 * thresholds.OWN_SHARE * thresholds.PAIRED))
+        return counts.filter(pl.col("rows") >= least).head(thresholds.OFFSETS)["offset"].to_list()
+
+    @cached_property
+    def _pairs(self) -> tuple[I64, I64]:
+        """Rows and the events that they count: positions, int64 (pairs), of `PAIRED` rows and their newest events."""
+        rows, events = [], []
+        for row in spread(np.flatnonzero(self.row_code >= 0), thresholds.PAIRED):
+            first, last = np.searchsorted(self.code, [self.row_code[row], self.row_code[row] + 1])
+            end = first + int(np.searchsorted(self.time[first:last], self.T[row]))
+            begin = first if self.reach is None else first + int(np.searchsorted(self.time[first:last], self.T[row] - self.reach))
+            near = np.arange(max(begin, end - thresholds.NEWEST), end)
+            near = near[self.counted(near, np.full(len(near), row))]
+            rows.append(np.full(len(near), row))
+            events.append(near)
+        return np.concatenate([np.empty(0, np.int64), *rows]), np.concatenate([np.empty(0, np.int64), *events])
+
+    def other(self, own: I64) -> I64:
+        """For each row, the newest counted event of its keys that is not its own; -1 without."""
+        found = np.full(len(own), -1)
+        for row in np.flatnonzero(own >= 0):
+            first, last = np.searchsorted(self.code, [self.row_code[row], self.row_code[row] + 1])
+            end = first + int(np.searchsorted(self.time[first:last], self.T[row]))
+            near = np.arange(max(first, end - 3), end)
+            near = near[self.counted(near, np.full(len(near), row)) & (near != own[row])]
+            found[row] = near[-1] if len(near) else -1
+        return found
+
+    def same_time(self, stamp: str, wanted: I64) -> I64:
+        """The position of the event of each row's keys of which a timestamp is this one, counted or not; -1 without."""
+        events = pl.DataFrame({"code": self.code, "time": self.table[stamp], "event": np.arange(len(self.time))}).drop_nulls()
+        rows = pl.DataFrame({"code": self.row_code, "time": wanted})
+        joined = rows.join(events.unique(["code", "time"], keep="last"), on=["code", "time"], how="left", maintain_order="left")
+        return joined["event"].fill_null(-1).to_numpy()
+
+    def values(self, column: str, event: I64) -> pl.Series:
+        """A column of the events at these positions; those of -1 are left out."""
+        return self.table[column].gather(event[event >= 0])
+
+
+_KNOWN: WeakKeyDictionary[AuditInputs, list[OwnEvents]] = WeakKeyDictionary()
+
+
+def own_events(inputs: AuditInputs) -> list[OwnEvents]:
+    """The events of each source that the level reads, beside sampled label rows; read once for all checks."""
+    if inputs not in _KNOWN:
+        _KNOWN[inputs] = _read(inputs)
+    return _KNOWN[inputs]
+
+
+def _read(inputs: AuditInputs) -> list[OwnEvents]:
+    views, level, _ = inputs.sampled
+    found = []
+    for view in furthest(views, level):
+        beside = _beside(inputs, view, level)
+        if beside is None:
+            inputs.skipped[f"own outcome of {view.source.name}"] = "the labels do not have its keys, or it has no events"
+        else:
+            found.append(beside)
+    return found
+
+
+def _beside(inputs: AuditInputs, view: FeatureView, level: Level) -> OwnEvents | None:
+    source = bottom_of(view.source)
+    place = np.linspace(0, len(inputs.sample) - 1, min(len(inputs.sample), thresholds.LOOKED)).astype(np.int64)
+    position, reads = inputs.sample[place], inputs.sampled[2].t[place]
+    rows = inputs.label_rows[position]
+    what = f"source {source.name!r}"
+    own = [c for c in (source.timestamp_field, source.known_at_field) if c]
+    chosen = selected(source.table, source.select, source.filter, own, what)
+    keys = _shared(inputs, view, chosen.schema, rows.schema)
+    if not keys and view.keys:
+        return None
+    time = timestamp_micros(source.timestamp_field, chosen.schema, source.timezone, what, days=True)
+    known = (
+        timestamp_micros(source.known_at_field or source.timestamp_field, chosen.schema, source.timezone, what, days=True) + source.delay
+    )
+    stamps = [name for name, dtype in chosen.raw.items() if isinstance(dtype, pl.Datetime)]
+    values = [c for v in inputs.model.features.views if v.source.name == view.source.name for c in value_columns(v) if c in chosen.schema]
+    columns = list(dict.fromkeys([*(mine for mine, _ in keys), *values]))
+    times = [time.alias("__time"), known.alias("__known")]
+    chosen_rows = collect(chosen.frame.select(*columns, *times), what)
+    raw = (
+        collect(_filtered(source).select(pl.col(name).dt.epoch("us").alias(f"{STAMP}{name}") for name in stamps), what) if stamps else None
+    )
+    table = chosen_rows if raw is None or raw.height != chosen_rows.height else chosen_rows.hstack(raw)
+    table = table.drop_nulls(["__time", "__known"])
+    if not table.height:
+        return None
+    if source.window_on == "known_at":
+        table = table.with_columns(pl.col("__known").alias("__time"))
+    table, row_code = _coded(table, rows, keys)
+    T, K = as_of(level.freshness(view), reads)
+    reaches = [feature.window.reach for feature in view.outputs]
+    return OwnEvents(
+        view, keys, table, rows, position, table["__code"].to_numpy(), row_code, table["__time"].to_numpy(), table["__known"].to_numpy(),
+        inputs.requests.t[position], T, K, None if None in reaches else max((reach or 0 for reach in reaches), default=0),
+    )  # fmt: skip
+
+
+def _filtered(source: Source) -> pl.LazyFrame:
+    frame = scan(source.table)
+    return frame if source.filter is None else frame.filter(source.filter)
+
+
+def _shared(inputs: AuditInputs, view: FeatureView, events: pl.Schema, rows: pl.Schema) -> list[tuple[str, str]]:
+    """Key columns of the events and of the labels: those of the view, and those that are keys of any view under one name."""
+    mapped = [(key, asked) for key in view.keys if isinstance(asked := view.request_key(key), str) and key in events and asked in rows]
+    pairs = dict(mapped)
+    if all(mine == asked for mine, asked in mapped):
+        keys = {key for v in inputs.model.features.views for key in v.keys}
+        keys |= {
+            name
+            for name, dtype in inputs.requests.frame.schema.items()
+            if isinstance(dtype, _TEXTS) and name != inputs.model.labels.label_name
+        }
+        pairs |= {key: key for key in sorted(keys) if key in events and key in rows}
+    return [(mine, asked) for mine, asked in pairs.items() if _alike(events[mine], rows[asked])]
+
+
+def _alike(mine: pl.DataType, other: pl.DataType) -> bool:
+    return (mine.is_integer() and other.is_integer()) or (isinstance(mine, _TEXTS) and isinstance(other, _TEXTS)) or mine == other
+
+
+def _coded(table: pl.DataFrame, rows: pl.DataFrame, keys: Sequence[tuple[str, str]]) -> tuple[pl.DataFrame, I64]:
+    """The events with `__code`, an integer for each key, sorted by it and the time; and the code of each row, -1 without events."""
+    if not keys:
+        return table.with_columns(pl.lit(0, pl.Int64).alias("__code")).sort("__time"), np.zeros(rows.height, np.int64)
+    mine = table.select(_as_key(table.schema[a], a).alias(f"__{i}") for i, (a, _) in enumerate(keys))
+    theirs = rows.select(_as_key(rows.schema[b], b).alias(f"__{i}") for i, (_, b) in enumerate(keys))
+    distinct = theirs.unique().drop_nulls().with_row_index("__code").cast({"__code": pl.Int64})
+    on = [f"__{i}" for i in range(len(keys))]
+    code = mine.join(distinct, on=on, how="left", maintain_order="left")["__code"]
+    row_code = theirs.join(distinct, on=on, how="left", maintain_order="left")["__code"].fill_null(-1).to_numpy()
+    kept = table.with_columns(code).drop_nulls("__code").sort("__code", "__time")
+    return kept, np.where(np.isin(row_code, kept["__code"].unique().to_numpy()), row_code, -1)
+
+
+def _as_key(dtype: pl.DataType, name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Int64) if dtype.is_integer() else pl.col(name).cast(pl.String) if dtype != pl.Boolean else pl.col(name)

@@ -1,0 +1,90 @@
+"""Every threshold of the audit, with its reason. They were fixed before the worlds that measure detection were generated."""
+
+from __future__ import annotations
+
+SAMPLE = 20_000
+"""Requests that a check looks at: a share of 1 % then has a standard error of 0.07 %."""
+
+FEWEST = 100
+"""Rows that a measure of association needs: below, an AUC of 0.9 is not rare by chance."""
+
+SAME_TABLE = 0.9
+"""Share of the labels' rows that must be in a source's table, equal in all shared columns, for it to be the labels' own table."""
+
+ALONE = 0.95
+"""An AUC or rank correlation that honest features hardly reach by themselves: the strongest of the examples reaches 0.93."""
+
+LOOKED = 5_000
+"""Label rows whose own events are looked for: a share of 3 % then has a standard error of 0.24 %."""
+
+PAIRED = 200
+"""Label rows that propose offsets, of which the shares are then measured on `LOOKED` rows."""
+
+NEWEST = 2_000
+"""Counted events of a row that propose offsets, the newest: 400,000 pairs, a tenth of a second for each timestamp."""
+
+OFFSETS = 12
+"""Offsets of one timestamp whose shares are measured; the third of the others is the level that data on a grid reach."""
+
+OWN_SHARE = 0.03
+"""Share of rows at one offset, above that level, that is a spike. Honest flights have 0.002; a leak of 3 % of rows adds under 0.02."""
+
+AFTER = 0.5
+"""Share of matched rows whose timestamp is later than the request for it to be one that is known only afterwards."""
+
+DERIVED = 0.95
+"""Share of rows with one difference to the request time for a timestamp to derive from it."""
+
+PREDICTS = 0.2
+"""Strength (2 AUC - 1, or rank correlation) from which values say something about the outcome: an AUC of 0.6."""
+
+EXCESS = 0.1
+"""How much stronger a row's own event is than the key's other events: values that last say the same from both."""
+
+ERRORS = 4.0
+"""Standard errors that a difference of two strengths exceeds: one false alarm in 30,000 comparisons."""
+
+ON_GRID = 0.98
+"""Strength of values on a fixed grid that are the outcome itself; the strongest honest neighbour of the examples has 0.92."""
+
+GRID_GAP = 0.05
+"""How much weaker all other offsets of a grid are then."""
+
+TWIN = 0.3
+"""Share of label rows that another table has, by keys and a timestamp, for it to contain them; half of that at shifted times is chance."""
+
+SHIFTED = 0.5
+"""Share of that, at times that are shifted by an hour and a day, from which equal times are chance: data on a grid."""
+
+OUTCOME_ITSELF = 0.9
+"""Strength of values that are the outcome or a part of it: an AUC of 0.95."""
+
+SAME = 0.999
+"""Rank correlation of a request field and a span between timestamps for the field to be computed from it; rounding to minutes keeps it."""
+
+LATER = 0.05
+"""Share of label rows with a timestamp after `known_at` from which the audit asks what happens then."""
+
+CHANGED = 0.01
+"""Share of requests that the labels have twice with another outcome, known at another time."""
+
+CLASS_DELAY = 0.4
+"""Strength by which the label delay says the outcome from which the audit asks: an AUC of 0.7."""
+
+STATIC = 0.9
+"""Share of keys with one row, known before the first requests, for a table to be a dimension that is known forever."""
+
+WHOLE_PERIOD = 0.98
+"""Rank correlation of a dimension's values with its keys' mean outcome over all rows: it then is that mean."""
+
+HIGH = 0.97
+"""A headline AUC that calls for a question."""
+
+FAR_ABOVE = 0.2
+"""How far the AUC of a single feature is above the model without history for the audit to ask."""
+
+SECONDS = 120.0
+"""Age below which events are of the last moments before the request."""
+
+LAST_SHARE = 0.5
+"""Share of the whole lift that those events bring for the audit to ask."""

@@ -1,0 +1,182 @@
+"""Levels evaluated on rows: metrics, steps and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from headwater.backtesting import levels as of_levels
+from headwater.backtesting.fold_training import LevelScores, Run
+from headwater.backtesting.intervals import ResampledMetrics, evaluate, pooled
+from headwater.backtesting.row_blocks import RowBlocks
+from headwater.backtesting.slices import Slice
+from headwater.backtesting.split import Split
+from headwater.backtesting.verdicts import compare_levels, min_lifts
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.timestamps import timestamp_text
+from headwater.kernel.arrays import F64, I64, Bool
+from headwater.metrics import Blocks, Metric, RowContext, curves
+from headwater.results.backtest_result import FoldResult, LevelResult, SliceResult
+from headwater.results.estimate import Comparison
+
+
+@dataclass(frozen=True)
+class JudgedLevels:
+    """Levels and steps on one set of rows; `caution` says why there are no intervals."""
+
+    levels: Sequence[LevelResult]
+    comparisons: Sequence[Comparison]
+    min_lift: Mapping[str, float]
+    caution: str
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Every level's scores of the test rows, and all that metrics read: arrays of (test rows)."""
+
+    model: Model
+    levels: Mapping[str, Level]
+    metrics: Sequence[Metric]
+    worth: Mapping[str, float] | None
+    scores: Mapping[str, LevelScores]
+    t: I64
+    y: F64
+    context: RowContext
+    blocks: Blocks
+    row_blocks: RowBlocks
+    headline: str
+    baseline: str
+
+    def everything(self) -> JudgedLevels:
+        """The verdict over all test rows."""
+        return self._judge(np.ones(len(self.y), np.bool_), drawn=True)
+
+    def fixed_models(self) -> tuple[Comparison, ...]:
+        """The differences in the headline between the very models that were fitted first, without the variance of training again."""
+        once = {name: replace(of, seeds=of.seeds[:1], days=[]) for name, of in self.scores.items()}
+        metrics = [metric for metric in self.metrics if metric.name == self.headline]
+        alone = replace(self, scores=once, metrics=metrics or self.metrics)
+        everywhere = np.ones(len(self.y), np.bool_)
+        evaluation = alone.evaluation(everywhere, self.blocks)
+        worth = (
+            None if self.worth is None else {name: value for name, value in self.worth.items() if name in {m.name for m in alone.metrics}}
+        )
+        return tuple(compare_levels(evaluation, min_lifts(evaluation, worth), headline=self.headline, baseline=self.baseline))
+
+    def slice(self, row_slice: Slice, looks: int) -> SliceResult:
+        """The same on a part of them; `looks` steps on slices are read together."""
+        rows = int(row_slice.mask.sum())
+        if rows == 0:
+            return SliceResult(row_slice.name, row_slice.describes, 0, [], [], "no test row is in this slice")
+        judged = self._judge(row_slice.mask, looks)
+        together = f"steps: {100 - 5 / looks:.2f} % intervals, so that all {looks} steps on slices hold together" if looks > 1 else ""
+        return SliceResult(row_slice.name, row_slice.describes, rows, judged.levels, judged.comparisons, judged.caution or together)
+
+    def folds(self, split: Split) -> list[FoldResult]:
+        """Each fold by itself, without intervals; none of a single split."""
+        if len(split.folds) < 2:
+            return []
+        freshest, results = list(self.levels)[-1], []
+        for number, fold in enumerate(split.folds):
+            mask = fold.test[split.test]
+            values = self.evaluation(mask, Blocks(self.blocks.index[mask], self.blocks.weights[:, :1]))
+            results.append(
+                FoldResult(
+                    split=timestamp_text(fold.at),
+                    until=timestamp_text(int(self.t[mask].max())),
+                    train_rows=self.scores[freshest].trained[number],
+                    test_rows=int(mask.sum()),
+                    values={
+                        name: {metric.name: float(values.values[at, m]) for m, metric in enumerate(self.metrics)}
+                        for at, name in enumerate(values.levels)
+                    },
+                )
+            )
+        return results
+
+    def _judge(self, mask: Bool, looks: int = 1, *, drawn: bool = False) -> JudgedLevels:
+        evaluation = self.evaluation(mask, self.blocks.select(mask))
+        replays = self._replays(mask)
+        results = []
+        for name, level in self.levels.items():
+            of, answered = self.scores[name], self.scores[name].answered[mask]
+            results.append(
+                LevelResult(
+                    name=name,
+                    kind=of_levels.kind(level, self.model),
+                    describes=level.describe(self.model),
+                    age_seconds=of_levels.mean_age(self.model, level, self.t[mask]),
+                    metrics=evaluation.estimates(name),
+                    coverage=float(answered.mean()) if len(answered) else float("nan"),
+                    replayed={k: e.value for k, e in replays.estimates(name).items()} if replays and name in replays.levels else {},
+                    note=self._note(of, answered, mask),
+                    curves=curves(self.y[mask], of.seeds[0].score[mask]) if drawn and self.model.task_type.positives else None,
+                    train_rows=of.trained[-1],
+                    runs_a_day=of_levels.runs_a_day(self.model, level),
+                )
+            )
+        lifts = min_lifts(evaluation, self.worth)
+        return JudgedLevels(results, self._compared(evaluation, lifts, looks), lifts, evaluation.caution)
+
+    def _compared(self, evaluation: ResampledMetrics, lifts: Mapping[str, float], looks: int) -> list[Comparison]:
+        return compare_levels(evaluation, lifts, looks=looks, headline=self.headline, baseline=self.baseline)
+
+    def evaluation(self, mask: Bool, blocks: Blocks) -> ResampledMetrics:
+        """Every metric of every level on these rows, over all refits."""
+        seeds = [self._of({name: of.seeds[i] for name, of in self.scores.items()}, mask, blocks) for i in range(self._refits[0])]
+        days = [self._of({name: of.days[i] for name, of in self.scores.items()}, mask, blocks) for i in range(self._refits[1])]
+        return replace(pooled(seeds, days), on=self.row_blocks.on(mask), unit=self.row_blocks.result.describes)
+
+    def difference(self, metric: Metric, blocks: Blocks) -> F64:
+        """The last level minus the first in a metric, of the first fit of each: a value for each column of the blocks' weights."""
+        everywhere = np.ones(len(self.y), np.bool_)
+        found = self._of({name: of.seeds[0] for name, of in self.scores.items()}, everywhere, blocks)
+        m = [of.name for of in self.metrics].index(metric.name)
+        values: F64 = np.concatenate([found.values[:, m, None], found.replicates[:, m]], axis=1)
+        difference: F64 = values[-1] - values[0] if len(values) > 1 else values[0]
+        return difference
+
+    @property
+    def _refits(self) -> tuple[int, int]:
+        any_level = next(iter(self.scores.values()))
+        return len(any_level.seeds), len(any_level.days)
+
+    def _of(self, runs: Mapping[str, Run], mask: Bool, blocks: Blocks) -> ResampledMetrics:
+        scores = {name: run.score[mask] for name, run in runs.items()}
+        thresholds = {name: run.threshold[mask] for name, run in runs.items()}
+        cheapest = {name: run.cheapest[mask] for name, run in runs.items()}
+        return evaluate(self.metrics, self.y[mask], scores, blocks, thresholds, cheapest=cheapest, context=self.context.select(mask))
+
+    def _replays(self, mask: Bool) -> ResampledMetrics | None:
+        again = {name: of.replayed[mask] for name, of in self.scores.items() if of.replayed is not None}
+        if not again:
+            return None
+        freshest = self.scores[list(self.scores)[-1]].seeds[0]
+        thresholds, cheapest = (dict.fromkeys(again, cut[mask]) for cut in (freshest.threshold, freshest.cheapest))
+        whole = Blocks(self.blocks.index[mask], self.blocks.weights[:, :1])  # metrics by day need the days
+        return evaluate(self.metrics, self.y[mask], again, whole, thresholds, cheapest=cheapest, context=self.context.select(mask))
+
+    def _note(self, scores: LevelScores, answered: Bool, mask: Bool) -> str:
+        notes = [scores.note] if scores.note else []
+        if scores.fitted is not None and scores.fitted.replayed:
+            notes.append("the estimator was given fitted: replayed, not trained at this level")
+        if not answered.all():
+            unanswered = f"{self._asked(~answered, mask)} are not answered"
+            notes.append(f"{unanswered}; {self._stand_in(scores)}")
+        return "; ".join(notes)
+
+    def _asked(self, rows: Bool, mask: Bool) -> str:
+        """How many requests these rows are: a list is one."""
+        groups = self.context.groups
+        return f"{int(rows.sum())} requests" if groups is None else f"{len(np.unique(groups[mask][rows]))} lists"
+
+    def _stand_in(self, scores: LevelScores) -> str:
+        if self.model.task_type.lists:
+            return "what they would have shown counts as missed"
+        if scores.default is None:
+            return "the share of each class among the training rows stands in for them"
+        what = "default" if self.model.default is not None else "mean of the training rows"
+        return f"the {what}, {scores.default:.4g}, stands in for them"

@@ -1,0 +1,122 @@
+"""Which levels the timestamps of the data can tell from the staler one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+
+from headwater.definitions.durations import micros
+from headwater.definitions.enriched import bottom_of
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.source import Source
+from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.as_of import NEVER, as_of
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.estimate import VERDICT_WORDS, Comparison
+from headwater.results.resolution_result import LevelMeasurable, SourceResolution, ViewMeasurable
+from headwater.training.precomputed_rows import reading
+from headwater.training.timestamp_resolution import measured
+
+
+@dataclass(frozen=True)
+class _Knowledge:
+    """What a view can know at a level: K, and the step of the source's timestamps that is the last known by it; int64 (requests) each."""
+
+    K: I64
+    cell: I64
+
+
+class Measurability:
+    """The resolution of every source that a model reads, and what it means for pairs of levels.
+
+    Args:
+        model: with the views that the levels read.
+        levels: from stale to fresh.
+        t: int64 (requests), when the predictions are requested.
+        test: bool (requests), those that the levels are judged on; the others train.
+    """
+
+    def __init__(self, model: Model, levels: Mapping[str, Level], t: I64, test: Bool) -> None:
+        self._test = test
+        views = [v for v in model.features.views_in_history if v.source.history is not None]
+        reads = any(level.reads_history(model) for level in levels.values())
+        bottoms = {bottom_of(view.source).name: bottom_of(view.source) for view in views} if reads else {}
+        self._sources = {name: measured(source) for name, source in bottoms.items()}
+        self._known = {name: self._of_level(model, level, t) for name, level in levels.items()}
+        self._views = {view.name: view for view in views}
+
+    def resolutions(self) -> list[SourceResolution]:
+        """What was measured of each source, with the questions that are open."""
+        return [source.result() for source in self._sources.values()]
+
+    def _of_level(self, model: Model, level: Level, t: I64) -> dict[str, _Knowledge]:
+        views, fresh, asked = reading(model, level, t)
+        known = {}
+        for view in views:
+            source = self._sources.get(bottom_of(view.source).name)
+            if source is not None and view.source.history is not None:
+                K = as_of(fresh.freshness(view), asked)[1]
+                known[view.name] = _Knowledge(K, source.cell(K, self._delay(level, source.source)))
+        return known
+
+    def _delay(self, level: Level, source: Source) -> int:
+        """How long after its timestamp an event of the source is known at this level."""
+        given = next((after for of, after in level.known_after.items() if of == source), None)
+        return source.delay if given is None else micros(given, "known_after")
+
+    def between(self, staler: str, level: str) -> LevelMeasurable | None:
+        """Whether the data can tell `level` from `staler`; None where no view is fresher."""
+        judged = [found for name in self._known[level] if (found := self._view(name, staler, level)) is not None]
+        if not judged:
+            return None
+        views = [view for view in judged if view.measurable]
+        others = [view for view in judged if not view.measurable]
+        state = "measurable" if not others else "partly measurable" if views else "not measurable"
+        return LevelMeasurable(level, staler, state, views, others, self._reason(others))  # type: ignore[arg-type]
+
+    def _view(self, name: str, staler: str, level: str) -> ViewMeasurable | None:
+        new, old = self._known[level][name], self._known[staler].get(name)
+        old_K = np.full_like(new.K, NEVER) if old is None else old.K
+        fresher = old_K < new.K
+        if not fresher.any():
+            return None
+        apart = fresher if old is None else fresher & ((new.cell > old.cell) | (old_K <= NEVER))
+        shares = [float(apart[rows & fresher].mean()) for rows in (self._test, ~self._test) if (rows & fresher).any()]
+        return ViewMeasurable(name, bottom_of(self._views[name].source).name, min(shares))
+
+    def _reason(self, views: Sequence[ViewMeasurable]) -> str:
+        reasons = []
+        for source in dict.fromkeys(view.source for view in views):
+            result = self._sources[source].result()
+            reasons.append(f"the timestamps {result.column!r} of source {source!r} have a resolution of one {result.coarsest}")
+        return "; ".join(reasons)
+
+
+def with_measurability(result: BacktestResult, measurability: Measurability) -> BacktestResult:
+    """The result with the resolution of its sources, and without a verdict on steps that the timestamps cannot show."""
+    pairs = {(c.from_, c.to) for c in result.comparisons}
+    states = {pair: measurability.between(*pair) for pair in pairs}
+
+    def judged(comparisons: Sequence[Comparison]) -> list[Comparison]:
+        return [_unjudged(c, states.get((c.from_, c.to))) for c in comparisons]
+
+    steps = pairwise(level.name for level in result.levels)
+    return msgspec.structs.replace(
+        result,
+        comparisons=judged(result.comparisons),
+        slices=[msgspec.structs.replace(s, comparisons=judged(s.comparisons)) for s in result.slices],
+        resolutions=measurability.resolutions(),
+        measurable=[state for step in steps if (state := measurability.between(*step)) is not None],
+    )
+
+
+def _unjudged(comparison: Comparison, state: LevelMeasurable | None) -> Comparison:
+    if state is None or state.state != "not measurable":
+        return comparison
+    sentence = f"{VERDICT_WORDS['not measurable']}: {state.reason}"
+    return msgspec.structs.replace(comparison, verdict="not measurable", sentence=sentence)

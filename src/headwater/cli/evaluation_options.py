@@ -1,0 +1,139 @@
+"""Options on how a model is judged, which backtest and assess share; those that are given take precedence over the project's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from headwater.cli.command import Arguments, option, section
+from headwater.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headwater.definitions.decision_value import DecisionValue
+    from headwater.definitions.evaluation import Evaluation
+    from headwater.definitions.project import Project
+
+_VALUE = ("volume", "acted_on", "hit", "false_alarm", "late")
+_COSTS = ("true_positive", "false_positive", "true_negative", "false_negative")
+
+FLAGS = section(
+    "How it is judged",
+    [
+        option(
+            "--baseline",
+            metavar="LEVEL",
+            help="the level that serves today, against which fresher ones are judged; `nothing` if none does (default: the project's, "
+            "else nothing: the stalest level)",
+        ),
+        option(
+            "--metrics",
+            metavar="NAMES",
+            help="metrics, with commas, such as average_precision,precision@1%,auc (default: the project's, else the task's)",
+        ),
+        option("--headline", metavar="METRIC", help="the metric of the recommendation, such as average_precision"),
+        option(
+            "--value",
+            metavar="NUMBERS",
+            help="what a prediction is worth: volume=10000,acted_on=0.02,hit=100,false_alarm=5 (a day, share, money, money)",
+        ),
+        option(
+            "--costs",
+            metavar="COSTS",
+            help="what errors cost, in money or columns of the labels: false_positive=5,false_negative=amount",
+        ),
+        option("--tune", metavar="N", type=int, help="try N settings of the estimator at each level"),
+        option(
+            "--blocks", metavar="BLOCKS", help="what is resampled for intervals: a length of time such as 7d, or a column of the labels"
+        ),
+        option("--cold-start", metavar="N", type=int, help="a request is cold if its key had fewer than N events in 30 days (default: 10)"),
+    ],
+)
+
+
+def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
+    """The evaluation with the options that were given.
+
+    Raises:
+        UsageError: an option has a value that cannot be.
+    """
+    fields: dict[str, object] = {
+        "split": args.split,
+        "min_lift": args.min_lift,
+        "refits": args.seeds,
+        "seed": args.seed,
+        "metrics": None if args.metrics is None else [name.strip() for name in args.metrics.split(",")],
+        "headline": args.headline,
+        "value": None if args.value is None else parse_value(args.value),
+        "costs": None if args.costs is None else parse_costs(args.costs),
+        "tune": args.tune,
+        "blocks": args.blocks,
+        "cold_start": args.cold_start,
+        "baseline": args.baseline if args.baseline != "nothing" else None,
+    }
+    given = replace(evaluation, **{name: value for name, value in fields.items() if value is not None})  # type: ignore[arg-type]
+    return replace(given, baseline=None) if args.baseline == "nothing" else given
+
+
+def evaluation(args: Arguments, project: Project | None) -> Evaluation:
+    """How the project's models are judged, or the defaults without a project; options that were given take precedence."""
+    from headwater.definitions.evaluation import Evaluation
+
+    return with_options((project.evaluation if project is not None else None) or Evaluation(), args)
+
+
+def parse_value(text: str) -> DecisionValue:
+    """The worth of a decision, as an option gives it.
+
+    Raises:
+        UsageError: a name or a number that cannot be, or a number that is lacking.
+
+    >>> parse_value("volume=10000, acted_on=0.02, hit=100").metric
+    'precision@2%'
+    """
+    from headwater.definitions.decision_value import DecisionValue
+
+    numbers = {name: _number(name, value) for name, value in _pairs(text, "--value", _VALUE).items()}
+    for name in ("volume", "acted_on", "hit"):
+        if name not in numbers:
+            raise UsageError(
+                f"--value {text}: {name} is lacking; give volume=, acted_on= and hit=, such as volume=10000,acted_on=0.02,hit=100"
+            )
+    volume, acted_on, hit = (numbers[name] for name in ("volume", "acted_on", "hit"))
+    return DecisionValue(volume, acted_on, hit, numbers.get("false_alarm", 0.0), numbers.get("late", 0.0))
+
+
+def parse_costs(text: str) -> Mapping[str, float | str]:
+    """The costs of errors, as an option gives them: numbers, or columns of the labels.
+
+    >>> parse_costs("false_positive=5,false_negative=amount")
+    {'false_positive': 5.0, 'false_negative': 'amount'}
+    """
+    return {name: _number_or_name(value) for name, value in _pairs(text, "--costs", _COSTS).items()}
+
+
+def _pairs(text: str, flag: str, known: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for pair in text.split(","):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not value:
+            raise UsageError(f"{flag} {text}: {pair.strip()!r} is not NAME=VALUE; names are {', '.join(known)}")
+        if name not in known:
+            raise UsageError(f"{flag} {text}: {nearest(name, known)}")
+        pairs[name] = value
+    return pairs
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--value: {name} is {text!r}; give a number") from None
+
+
+def _number_or_name(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

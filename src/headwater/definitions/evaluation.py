@@ -1,0 +1,155 @@
+"""How a model is judged: written once, in the project, and read by backtest, attribution and assess."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from headwater.definitions.acknowledged import Acknowledgement
+from headwater.definitions.decision_value import DecisionValue
+from headwater.definitions.definition import Definition
+from headwater.definitions.durations import Duration, micros
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.fit_options import Refits, Tuning, as_refits, as_tuning
+from headwater.definitions.rolling import Rolling
+from headwater.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class NamedMetric(Protocol):
+    """A metric of a project's own, as `hw.metric(name, function)` makes it."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Its direction."""
+        ...
+
+
+BLOCK_LENGTHS: Mapping[str, str] = {"auto": "1d", "hour": "1h", "day": "1d", "week": "7d"}
+"""Lengths of blocks by name; "auto" begins with the length that is tried first."""
+
+
+def is_column(blocks: object) -> bool:
+    """Whether `Evaluation(blocks=)` names a column of the labels, and no length of time.
+
+    >>> is_column("user"), is_column("7d"), is_column("day")
+    (True, False, False)
+    """
+    return isinstance(blocks, str) and blocks not in BLOCK_LENGTHS and re.fullmatch(r"\s*\d+\s*[a-z]+\s*", blocks) is None
+
+
+def block_length(blocks: Duration) -> int:
+    """The length of blocks of time in microseconds."""
+    named = BLOCK_LENGTHS.get(blocks, blocks) if isinstance(blocks, str) else blocks
+    return micros(named, "Evaluation(blocks=)")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(Definition):
+    """How a model is judged: one value for `backtest`, `attribution` and `assess`, or for the project and thereby for the command line.
+
+    Args:
+        split: rows train if they asked, and their outcome was known, before it (ISO 8601 with an offset, or a tz-aware datetime).
+            `rolling(start, every=, folds=)` splits several times, and retrains each time. None: three quarters of the requests train.
+        slices: parts of the test rows, by name: polars expressions over the labels' columns.
+        metrics: names such as "auc", "precision@1%" or "ndcg@10", and metrics of your own (`metric(name, function)`); the task's usual
+            ones where None. The headline metric is the task's, or the first where that is not among them.
+        costs: of a binary task, what a "false_positive" and a "false_negative" cost ("true_positive" and "true_negative" too, if they
+            do): numbers, columns of the labels, or polars expressions over them. Adds the metric "cost", per 1,000 requests.
+        min_lift: the least lift worth having, of the headline metric or by metric. `value` replaces it where the cost is known.
+        headline: the metric that the recommendation is made on, such as "average_precision"; it is evaluated whether `metrics` names it
+            or not. None: that of `value` if given, else the task's, or the first of `metrics` where that is not among them.
+        baseline: the name of the level that serves today. Each fresher level is judged against it. None: nothing serves, and the
+            stalest level takes its place.
+        value: what a prediction is worth to those who act on it, of a binary task. Its metric, the precision among the share that is
+            acted on, becomes the headline.
+        refits: how many seeds each level is trained with, or `Refits(seeds=, days=)`; intervals then hold for a retrained model too.
+        tune: how many settings are tried at each level, or `Tuning(trials=, space=)`; the same trials for every level.
+        cold_start: a request is cold if its key had fewer than so many events in the 30 days before it. The key is that of the
+            view with the most keys; (view, n) names another.
+        blocks: what is resampled for intervals, since rows of one block depend on one another: "day", "hour", "week", another length
+            such as "3d", or a column of the labels, such as a session or a user. "auto" takes days, or longer blocks where
+            differences between levels are correlated from day to day; hours where there are fewer than 8 days. With fewer than 8 days
+            (or longer blocks) of test rows, whatever is resampled, an interval holds on these days only, and no step is a LIFT.
+        ages: ages of each view's features at which its lift is evaluated, such as ("1m", "1h", "1d"); a model is trained at each and one
+            without the view. Empty: no curves.
+        resamples: block-bootstrap resamples behind each interval.
+        seed: of the resamples, the estimator and the trials.
+        timeouts: shares of calls at which an assessment lets each feature of the request time out; empty leaves it out.
+        attribute: whether an assessment finds out which views earn, if a step is a LIFT.
+        acknowledged: SUSPECT findings of the audit that somebody has looked at, each an `Acknowledgement`.
+
+    Operating thresholds (of "precision", "recall" and "cost") are chosen on training rows that a model did not learn from: one more
+    fit a level, on the earlier three quarters of them.
+
+    Raises:
+        UsageError: a value that cannot be.
+
+    >>> Evaluation(split="2024-05-01T00:00Z", metrics=["auc", "precision@1%"], refits=3)
+    Evaluation('2024-05-01T00:00Z', metrics=['auc', 'precision@1%'], refits=3)
+    """
+
+    split: str | datetime | Rolling | None = None
+    slices: Mapping[str, pl.Expr] | None = None
+    metrics: Sequence[str | NamedMetric] | None = None
+    costs: Mapping[str, float | str | pl.Expr] | None = None
+    min_lift: Mapping[str, float] | float | None = None
+    headline: str | None = None
+    baseline: str | None = None
+    value: DecisionValue | None = None
+    refits: int | Refits = 1
+    tune: int | Tuning | None = None
+    cold_start: int | tuple[FeatureView, int] = 10
+    blocks: Duration = "auto"
+    ages: Sequence[Duration] = ()
+    resamples: int = 2000
+    seed: int = 0
+    timeouts: Sequence[float] = (0.0, 0.01, 0.05, 0.2)
+    attribute: bool = True
+    acknowledged: Sequence[Acknowledgement] = field(default=(), metadata={"fingerprint": "given"})
+
+    def __post_init__(self) -> None:
+        as_refits(self.refits)
+        if self.baseline is not None and not (isinstance(self.baseline, str) and self.baseline):
+            raise UsageError(f"Evaluation(baseline={self.baseline!r}): give the name of the level that serves today, such as 'daily'")
+        if self.value is not None and not isinstance(self.value, DecisionValue):
+            raise UsageError(f"Evaluation(value={self.value!r}): give hw.DecisionValue(volume=, acted_on=, hit=, false_alarm=)")
+        as_tuning(self.tune)
+        _check_cold_start(self.cold_start)
+        if isinstance(self.ages, str) or not isinstance(self.ages, Sequence):
+            raise UsageError(f"Evaluation(ages={self.ages!r}): give a list of ages, such as ['1m', '1h', '1d']")
+        for age in self.ages:
+            micros(age, "Evaluation(ages=)")
+        if self.blocks != "auto" and not is_column(self.blocks) and not block_length(self.blocks):
+            raise UsageError(
+                f"Evaluation(blocks={self.blocks!r}): a block lasts some time; give 'day', 'hour', '7d' or a column of the labels"
+            )
+        if self.metrics is not None and (isinstance(self.metrics, str) or not isinstance(self.metrics, Sequence)):
+            raise UsageError(f"Evaluation(metrics={self.metrics!r}): give a list of names, such as ['auc']")
+        for name, value in (("resamples", self.resamples), ("seed", self.seed)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise UsageError(f"Evaluation({name}={value!r}): give an integer of at least 0")
+        if isinstance(self.acknowledged, str) or not all(isinstance(known, Acknowledgement) for known in self.acknowledged):
+            raise UsageError(
+                f"Evaluation(acknowledged={self.acknowledged!r}): give a list of hw.Acknowledgement(check, subject, reason, author)"
+            )
+        for share in self.timeouts:
+            if not (isinstance(share, int | float) and 0 <= share <= 1):
+                raise UsageError(f"Evaluation(timeouts=) holds {share!r}; give shares of calls from 0 to 1, such as 0.05")
+
+
+def _check_cold_start(cold_start: object) -> None:
+    """Refuse a value that is neither a number of events nor a view with one."""
+    view, fewer = cold_start if isinstance(cold_start, tuple) and len(cold_start) == 2 else (None, cold_start)
+    if not (view is None or isinstance(view, FeatureView)) or not isinstance(fewer, int) or isinstance(fewer, bool) or fewer < 0:
+        raise UsageError(f"cold_start is {cold_start!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")

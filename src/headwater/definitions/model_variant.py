@@ -1,0 +1,67 @@
+"""A variant: a model at a level, under a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from headwater.definitions.definition import Definition
+from headwater.definitions.deprecated_keywords import RenamedAttribute
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model, Precomputed
+from headwater.errors import DefinitionError
+
+AS_DEFINED = "as defined"
+"""The name of the variant that is a model as it was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelVariant(Definition):
+    """A model at a level: a served variant, or one side of an experiment.
+
+    Args:
+        name: any string that is not blank, such as "live".
+        model: which model.
+        level: how fresh its features and predictions are; as defined where it is left out.
+
+    Raises:
+        DefinitionError: no name, no model, or no level.
+
+    >>> from headwater.definitions.freshness import streaming
+    >>> from headwater.testing.examples import churn
+    >>> print(ModelVariant("live", churn(), Level(streaming("2s"))))
+    churn at live: streaming, 2s behind
+    """
+
+    name: str
+    model: Model
+    level: Level = field(default_factory=Level)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise DefinitionError(f"a variant is named {self.name!r}; give it a string, such as 'live'")
+        if not isinstance(self.model, Model):
+            raise DefinitionError(f"variant {self.name!r}: model is {self.model!r}; give a Model")
+        if not isinstance(self.level, Level):
+            raise DefinitionError(f"variant {self.name!r}: level is {self.level!r}; wrap a freshness in hw.Level(...)")
+
+    @property
+    def service(self) -> FeatureService:
+        """The model's feature service as fresh as the level says; raises as `Level.service`."""
+        return self.level.service(self.model)
+
+    @property
+    def services(self) -> tuple[FeatureService, ...]:
+        """The services read to answer a request, at the level's freshness: the retrieval of candidates, if any, and the features."""
+        retrieval = self.level.retrieval(self.model)
+        return (self.service,) if retrieval is None else (retrieval, self.service)
+
+    @property
+    def precomputed(self) -> Precomputed | None:
+        """How predictions are precomputed; None where they are computed on request."""
+        return self.level.precomputed(self.model)
+
+    scoring = RenamedAttribute("precomputed")
+
+    def __str__(self) -> str:
+        return f"{self.model.name} at {self.name}: {self.level.describe(self.model)}"

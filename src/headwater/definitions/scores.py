@@ -1,0 +1,55 @@
+"""Predictions that were made elsewhere, as `backtest(scores=)` judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwater.definitions.definition import Definition
+from headwater.definitions.model import Task
+from headwater.errors import UsageError
+
+if TYPE_CHECKING:
+    from headwater.definitions.connectors import TableLike
+
+
+@dataclass(frozen=True, eq=False)
+class Scores(Definition):
+    """A table with a row for each request: its identity, its time, its label, and the score that each level gave it.
+
+    Args:
+        table: a frame, or the path of a parquet or csv file. All rows are judged: give test rows only, which no level
+            was trained on.
+        id: the column, or columns, that identify a request; each occurs once.
+        time: the column with the request time, a timestamp with a time zone.
+        label: the column with the outcome: numbers or booleans.
+        levels: the columns of scores, from stale to fresh; every other float column, in the table's order, where None.
+        task: "binary", "regression" or `Ranking(group, item)`; None: binary where labels are 0 and 1, else a regression.
+
+    Further columns can be sliced by, and named by `Evaluation(blocks=)`.
+
+    >>> import polars as pl
+    >>> Scores(pl.DataFrame({"id": [1], "time": [0], "label": [1], "daily": [0.4], "hourly": [0.8]})).time
+    'time'
+    """
+
+    table: TableLike | str | Path
+    id: str | Sequence[str] = "id"
+    time: str = "time"
+    label: str = "label"
+    levels: Sequence[str] | None = None
+    task: Task | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("time", "label"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"Scores({name}={getattr(self, name)!r}): give the name of a column")
+        if self.levels is not None and (isinstance(self.levels, str) or not self.levels):
+            raise UsageError(f"Scores(levels={self.levels!r}): give a list of at least one column of scores, from stale to fresh")
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that identify a request."""
+        return (self.id,) if isinstance(self.id, str) else tuple(self.id)

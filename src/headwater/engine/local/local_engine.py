@@ -1,0 +1,51 @@
+"""The engine of this machine: polars reads, numba computes, and what does not fit into memory is split on disk by key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import polars as pl
+
+from headwater.engine.local import spill
+from headwater.engine.local.states import states_between
+from headwater.engine.query import EngineRun, EventQuery, FeatureValues, Query, RequestSet, StateParts, StateQuery, States
+from headwater.events.read_events import Reach, no_events, read_events, scan_events
+from headwater.events.selection import KNOWN, TIME, collect
+
+
+class LocalEngine:
+    """As `Engine`, on this machine."""
+
+    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+        """As `Engine`; within `run.memory`."""
+        return spill.compute(query, requests, run)
+
+    def events(self, query: EventQuery, run: EngineRun) -> pl.DataFrame:
+        """As `Engine`."""
+        source, keys, columns = query.source, query.keys, query.columns
+        if query.newest:
+            return _newest(query)
+        if query.reach is None:
+            schema = query.request_keys[0].schema if query.request_keys else pl.Schema(dict.fromkeys(keys, pl.Null()))
+            return no_events(source, keys, columns, schema)
+        return read_events(source, keys, columns, query.reach, query.request_keys, run.notes)
+
+    def states(self, query: StateQuery[States], run: EngineRun) -> AbstractContextManager[StateParts[States]]:
+        """As `Engine`; within `run.memory`, and where it is given, a run that was stopped goes on from the events that are split."""
+        return states_between(query, run)
+
+
+def _newest(query: EventQuery) -> pl.DataFrame:
+    """Of each key when its last event was, in one pass that holds the keys alone."""
+    source, reach = query.source, query.reach
+    if reach is None:
+        scan = scan_events(source, query.keys, [], Reach(None, 0, 0), query.request_keys)
+        frame = scan.frame.head(0)
+    else:
+        scan = scan_events(source, query.keys, [], reach, query.request_keys)
+        frame = scan.frame
+        delay = source.delay if source.window_on == "timestamp" else 0
+        known = pl.col(KNOWN) if KNOWN in frame.collect_schema() else pl.col(TIME) + delay
+        frame = frame.filter(pl.col(TIME) < reach.last, known <= reach.known).drop_nulls(list(query.keys))
+    return collect(frame.group_by(query.keys).agg(pl.col(TIME).max()), scan.subject, streaming=True)

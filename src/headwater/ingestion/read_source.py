@@ -1,0 +1,166 @@
+"""A thread for each source that reads its stream and decodes records, into a queue that its committer empties."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from headwater import clock
+from headwater.definitions.streams import KafkaTopic
+from headwater.errors import FencedError, RecreatedError, RetentionError
+from headwater.ingestion.source_ingestor import SourceIngestor, Turns
+from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
+
+_LOG = logging.getLogger(__name__)
+_GATHER = 0.02  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
+IDLE = 1.0
+"""Seconds without records after which an empty commit is made."""
+_JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
+_GHOSTS = 60.0  # seconds in which it takes them from a member that was killed; those of the living are theirs to read to the end
+
+
+@dataclass(frozen=True)
+class PolledBatch:
+    """The records of one poll; `turns` are those of the partitions then; `known` as of `PartitionWriter.apply`. Or none; or an error."""
+
+    epoch: int
+    records: RecordBatch | None = None
+    known: int = 0
+    turns: Turns = field(default_factory=dict)
+    error: BaseException | None = None
+
+    @property
+    def events(self) -> int:
+        """How many records it has."""
+        return 0 if self.records is None else len(self.records.offset)
+
+
+class CommitQueue(queue.Queue[PolledBatch]):
+    """What waits for its commit, bounded by its records: many small polls may wait for a slow commit, and all go into the next one."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._waiting = 0
+
+    def _qsize(self) -> int:
+        return self._waiting
+
+    def _put(self, item: PolledBatch) -> None:
+        super()._put(item)
+        self._waiting += max(item.events, 1)
+
+    def _get(self) -> PolledBatch:
+        item: PolledBatch = super()._get()
+        self._waiting -= max(item.events, 1)
+        return item
+
+    def drain(self) -> list[PolledBatch]:
+        """Take everything, so that no reader blocks."""
+        batches = []
+        try:
+            while True:
+                batches.append(self.get_nowait())
+        except queue.Empty:
+            return batches
+
+
+@dataclass
+class SourceReader:
+    """A thread that reads one source, and what it has brought."""
+
+    ingestor: SourceIngestor
+    stop: threading.Event
+    once: bool = False
+    work: CommitQueue = field(init=False)
+    go: threading.Event = field(default_factory=threading.Event)  # clear while the wall clock is wrong, or was not checked yet
+    epoch: int = 0  # incremented to reopen the stream at the stored offsets
+    lag: Mapping[str, int] = field(default_factory=dict)
+    thread: threading.Thread | None = None
+    skipped: threading.Event = field(default_factory=threading.Event)
+    ended: bool = False  # all that there was when it was read has been committed
+    rolled: threading.Event = field(default_factory=threading.Event)  # partitions may go to others: our remaining blocks are in files
+
+    def __post_init__(self) -> None:
+        self.work = CommitQueue(self.ingestor.limits.batch)
+
+    def start(self) -> None:
+        self.thread = threading.Thread(target=self._run, name=f"read {self.ingestor.source.name}", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self.stop.is_set():
+                if not self.go.wait(IDLE):
+                    continue
+                try:
+                    self._read(self.epoch)
+                except (RetentionError, RecreatedError) as error:
+                    if not self.ingestor.limits.accept_loss:
+                        raise
+                    self._lose(error)
+                except FencedError as error:
+                    if self.ingestor.store.capabilities.one_writer:
+                        raise
+                    _LOG.warning("%s; reopening the stream", error)  # a view was being filled with its past
+        except BaseException as error:  # noqa: BLE001 (raised by the thread that commits)
+            self.work.put(PolledBatch(self.epoch, error=error))
+
+    def _read(self, epoch: int) -> None:
+        """Read until stopped or reopened."""
+        since, idle = clock.stopwatch(), 0.0
+        feed = self.ingestor.open()
+        try:
+            while not self.stop.is_set() and epoch == self.epoch:
+                if not self.go.is_set():
+                    self.go.wait(IDLE)
+                    continue
+                if self.work.qsize() and self.ingestor.inbox is None:  # who pushes waits for an answer
+                    time.sleep(_GATHER)
+                records, at = feed.poll(self.ingestor.limits.batch, self.ingestor.limits.linger), clock.now_micros()
+                self.lag = feed.lag()
+                if records is not None:
+                    turns, known = self.ingestor.turns, self._known(records, at)
+                    self.work.put(PolledBatch(epoch, self.ingestor.decoded(records), known, turns))
+                    self._acknowledge(feed)
+                elif self._at_end(feed, clock.stopwatch() - since) and (self.once or clock.stopwatch() - idle > IDLE):
+                    idle = clock.stopwatch()
+                    self.work.put(PolledBatch(epoch, None, at))
+                    if self.once:
+                        self.stop.wait()
+            if self.stop.is_set():
+                self.rolled.wait()
+        finally:
+            feed.close()
+
+    def _at_end(self, feed: Feed, seconds: float) -> bool:
+        """Whether nothing is left to read; `seconds` ago the stream was opened."""
+        if self.once and seconds < _GHOSTS and feed.elsewhere():
+            return False
+        assigned = self.lag or not isinstance(self.ingestor.source.stream, KafkaTopic) or seconds > _JOINING
+        return bool(assigned) and not any(self.lag.values())
+
+    def _known(self, records: RecordBatch, at: int) -> int:
+        """What was received by then has been read, with these records."""
+        behind = [n for n, name in enumerate(records.partitions) if self.lag.get(name, 0)]
+        if not any(self.lag.values()) or not len(records.at):
+            return at if not any(self.lag.values()) else 0
+        mine = records.at[np.isin(records.partition, behind)] if behind else records.at
+        return int(mine.max()) if len(mine) else 0
+
+    def _acknowledge(self, feed: Feed) -> None:
+        positions = {name: position for writer in self.ingestor.writers for name, position in writer.positions.items() if name in self.lag}
+        if positions:
+            feed.acknowledge(positions)
+
+    def _lose(self, error: RetentionError | RecreatedError) -> None:
+        """Have the expired records counted as lost, and wait for that commit."""
+        self.skipped.clear()
+        self.work.put(PolledBatch(self.epoch, error=error))
+        while not self.stop.is_set() and not self.skipped.wait(0.1):
+            pass

@@ -1,0 +1,68 @@
+"""Names of a package that are loaded when they are first used, so that importing the package loads no heavy library."""
+
+from __future__ import annotations
+
+import importlib
+import opcode
+import operator
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+_IMPORT_FROM = opcode.opmap["IMPORT_FROM"]
+_EMPTY: Mapping[str, str] = {}
+
+
+def lazy_names(
+    package: str,
+    homes: Mapping[str, str],
+    *,
+    modules: Sequence[str] = (),
+    moved: Mapping[str, str] = _EMPTY,
+    renamed: Mapping[str, str] = _EMPTY,
+    others: Mapping[str, str] = _EMPTY,
+) -> tuple[Callable[[str], object], list[str]]:
+    """The `__getattr__` and the `__all__` of a package.
+
+    Args:
+        package: its name.
+        homes: by module, the names that it defines, separated by spaces.
+        modules: of its modules, those that are names of the package too.
+        moved: by module, the names that it has now; each works here for one more release, with a DeprecationWarning.
+        renamed: old names, and what each is called now, with a module of the package before it where it moved too; each works for one more
+            release, with a DeprecationWarning.
+        others: names that other libraries use, and what they are called here.
+    """
+    home, new_home = ({name: module for module, names in table.items() for name in names.split()} for table in (homes, moved))
+
+    def missing(name: str) -> object:
+        if name in home:
+            value: object = getattr(importlib.import_module(home[name]), name)
+            setattr(sys.modules[package], name, value)
+            return value
+        if name in modules:
+            return importlib.import_module(f"{package}.{name}")
+        if name in new_home:
+            new = f"{new_home[name]}.{name}"
+            warnings.warn(f"{package}.{name} is {new} now; the next release removes the old name", DeprecationWarning, stacklevel=2)
+            return getattr(importlib.import_module(new_home[name]), name)
+        if name in renamed:
+            warnings.warn(
+                f"{package}.{name} is {package}.{renamed[name]} now; the next release removes the old name",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            return operator.attrgetter(renamed[name])(sys.modules[package])
+        message = f"module {package!r} has no attribute {name!r}"
+        if not name.startswith("_"):
+            from headwater.errors import nearest
+
+            close = f"did you mean {others[name]!r}?" if name in others else nearest(name, [*home, *modules])
+            message += f"; {close if close.startswith('did') else f'dir({package}) lists all names'}"
+            caller = sys._getframe(1)  # noqa: SLF001 (an import would replace the message of an AttributeError by its own)
+            if caller.f_code.co_code[caller.f_lasti] == _IMPORT_FROM:
+                old = f"module {package!r} has no attribute"
+                raise ImportError(message.replace(old, f"cannot import from {package!r}:"), name=name)
+        raise AttributeError(message, name=name)
+
+    return missing, sorted(home)

@@ -1,0 +1,31 @@
+"""`python -m headwater.logs.convert_segments FOLDER KEEP`: one conversion of a serving log's segments, at the lowest priority there is."""
+
+import gc
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from headwater import settings
+from headwater.errors import HeadwaterError
+
+
+def run_idle() -> None:
+    """Run only while no other process wants the processor: SCHED_IDLE, or where there is none niceness 19."""
+    with suppress(OSError):
+        os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+if __name__ == "__main__":
+    run_idle()
+    settings.one_thread()
+    gc.disable()  # it makes no cycles, and the collector would take half of its time
+    from headwater.logs.serving_log_conversion import run
+
+    try:
+        run(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2] else None)
+    except (HeadwaterError, OSError) as error:
+        sys.exit(f"the serving log in {sys.argv[1]} is not converted: {error}; its segments stay, and are tried again")

@@ -1,0 +1,394 @@
+"""The online store on PostgreSQL: a commit is one transaction. The owner of a partition writes that partition's records.
+
+A prefix is a schema with two tables: `entries` holds keys, values, and what records are complete through; `commits` holds the last commit
+that each writer tried, so that a commit whose answer was lost is looked up, and made once.
+
+- A commit locks the rows that it expects, in the order of their keys. Where it expects none, it holds the place with a row without a
+  value until its end, so of two commits that expect the same, one waits, and is fenced.
+- A commit is as durable as the server's `synchronous_commit`. A standby that takes over without the last commits has an earlier state as
+  a whole: a writer is fenced by what it expects, and going on from the stored offsets is exact.
+- Leases are advisory locks of a session; a pooler must not share sessions (PgBouncer: `pool_mode = session`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from headwater import clock
+from headwater.errors import FencedError, MissingExtraError, StoreError
+from headwater.online_stores import Capabilities, Changes
+from headwater.online_stores.backup import back_up
+from headwater.online_stores.formats import check_format
+from headwater.online_stores.keyspace import RECORD, end_of
+from headwater.online_stores.server_url import ServerUrl, parse
+
+try:
+    import psycopg
+except ImportError as error:
+    raise MissingExtraError("psycopg", "postgres") from error
+
+_T = TypeVar("_T")
+_LEASE_POLL, _PAUSE = 0.05, 0.05
+_LARGEST = 1 << 29
+_ATTEMPTS = 20
+_PAGE, _PAGE_BYTES = 2_000, 16_000_000  # keys and bytes of one page of a scan, at most, except for the last value
+_PASSED_ON = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "target_session_attrs", "passfile", "service")
+_SESSION = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"  # the lease of a machine that vanished ends
+_AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_AWAY = (psycopg.errors.CannotConnectNow, psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.TooManyConnections)
+
+_TABLES = """
+SELECT pg_advisory_xact_lock(8033); -- two that create one schema would fail; several statements are one transaction
+CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE TABLE IF NOT EXISTS {schema}.entries (key bytea PRIMARY KEY, value bytea, through bigint) WITH (fillfactor = 70);
+ALTER TABLE {schema}.entries ALTER value SET STORAGE EXTERNAL;
+CREATE TABLE IF NOT EXISTS {schema}.commits (writer text PRIMARY KEY, count bigint NOT NULL, made boolean NOT NULL, at timestamptz NOT NULL);
+"""
+_BEGIN = """
+INSERT INTO {schema}.commits VALUES (%b, %b, %b, now()) ON CONFLICT (writer)
+DO UPDATE SET count = EXCLUDED.count, made = EXCLUDED.made, at = EXCLUDED.at WHERE commits.count < EXCLUDED.count RETURNING 1
+"""
+_MADE = "SELECT made FROM {schema}.commits WHERE writer = %b AND count = %b"
+_FORGET = "DELETE FROM {schema}.commits WHERE at < now() - interval '1 day'"
+_HOLD = "INSERT INTO {schema}.entries (key) SELECT unnest(%b::bytea[]) ON CONFLICT DO NOTHING"
+_ABSENT = "SELECT key, value IS NULL FROM {schema}.entries WHERE key = ANY(%b::bytea[]) ORDER BY key FOR UPDATE"
+_EQUAL = """
+SELECT entries.key, entries.value = expected.value
+FROM {schema}.entries JOIN unnest(%b::bytea[], %b::bytea[]) AS expected (key, value) ON entries.key = expected.key
+ORDER BY entries.key FOR UPDATE OF entries
+"""
+_STILL = _EQUAL.replace("FOR UPDATE", "FOR SHARE")  # of keys that many writers expect, and none of them changes
+_PUT = """
+INSERT INTO {schema}.entries SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::bigint[]) ON CONFLICT (key)
+DO UPDATE SET value = EXCLUDED.value, through = EXCLUDED.through WHERE entries.through IS NULL OR EXCLUDED.through >= entries.through
+"""
+_DROP = "DELETE FROM {schema}.entries WHERE key IN (SELECT key FROM {schema}.entries WHERE key = ANY(%b::bytea[]) ORDER BY key FOR UPDATE)"
+_RELEASE = "DELETE FROM {schema}.entries WHERE key = ANY(%b::bytea[]) AND value IS NULL"
+_GET = "SELECT key, value FROM {schema}.entries WHERE key = ANY(%b::bytea[]) AND value IS NOT NULL"
+_SCAN = """
+SELECT key, {shown} FROM (
+    SELECT key, value, sum(octet_length(value)) OVER (ORDER BY key ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before FROM (
+        SELECT key, value FROM {schema}.entries
+        WHERE key {after} %b AND (%b::bytea IS NULL OR key < %b) AND value IS NOT NULL ORDER BY key LIMIT {page}
+    ) AS page
+) AS sized WHERE before <= {bytes} ORDER BY key
+"""
+_ALL = "SELECT key, value FROM {schema}.entries WHERE value IS NOT NULL ORDER BY key"
+_SIZE = "SELECT pg_total_relation_size('{schema}.entries')"
+_HOLDER = """
+SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) | objid::bigint = %b AND objsubid = 1
+"""
+_REMEDIES = {
+    "does not exist": "Create the database, or give the name of one: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+    "authentication|no password supplied": "Give its user and password: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+    "pg_hba.conf": "Allow this host and user in the server's pg_hba.conf",
+    "permission denied": "Grant the user CREATE on the database, or USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on its tables",
+    "No space left|could not extend file": "Make room on the server's disk; ingestion goes on from the last commit",
+    "read-only transaction": "It is a standby: give the address of the primary, or target_session_attrs=read-write",
+    "SSL": "Give sslmode=, sslrootcert= and the like as the server wants them",
+}
+"""By what the server says, as a pattern."""
+
+
+def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> PostgresStore:
+    """The store that `postgresql://user:password@host:port/database` names.
+
+    Behind a `?`: `prefix=` (the schema; headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=` (the same, where
+    requests wait for the answer; 200ms, and 2s to connect), and libpq's own `sslmode=`, `sslrootcert=` and the like.
+    """
+    at, parts = parse(url, _PASSED_ON), urlsplit(url)
+    client = {"options": _SESSION, "application_name": f"headwater {os.getpid()} on {socket.gethostname()}", **at.options}
+    target = f"postgresql://{parts.netloc}{parts.path}?{urlencode(client).replace('+', '%20')}"
+    store = PostgresStore(target, at, readonly=readonly)
+    if for_requests:  # a server that is starting was waited for
+        store.timeout = at.read_timeout
+    return store
+
+
+class _LateError(psycopg.OperationalError):
+    """The server has not answered in time."""
+
+
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that is closed where an answer takes longer than `limit` seconds."""
+
+    limit = 10.0
+
+    def wait(self, gen: Generator[Any, Any, _T], *args: Any, **more: Any) -> _T:  # noqa: ANN401 (as the library's)
+        try:
+            return super().wait(_limited(gen, self.limit), *args, **more)
+        except _LateError:
+            self.pgconn.finish()
+            raise
+
+
+def _limited(gen: Generator[Any, Any, _T], limit: float) -> Generator[Any, Any, _T]:
+    """The same steps; the library resumes it, with or without an answer, several times a second."""
+    until = clock.stopwatch() + limit
+    try:
+        step = next(gen)
+        while True:
+            ready = yield step
+            if not ready and clock.stopwatch() > until:
+                raise _LateError("it has not answered in time")
+            step = gen.send(ready)
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+
+
+class PostgresStore:
+    """See `OnlineStore`, and above. outrun: how many records were not written because the store's were complete through more."""
+
+    capabilities = Capabilities(atomic=True, one_writer=False, remote=True)
+    namespace = ""
+
+    def __init__(self, target: str, url: ServerUrl, *, readonly: bool = False) -> None:
+        self.where, self.prefix, self.timeout, self._target, self._readonly = url.where, url.prefix, url.timeout, target, readonly
+        self.outrun = 0
+        self._idle: deque[_Connection] = deque()
+        self._writer, self._count, self._lock = secrets.token_hex(8), 0, threading.Lock()
+        try:
+            self._make()
+            check_format(self, url.where, readonly=readonly)
+        except StoreError:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({self.prefix!r})"
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `OnlineStore`; one statement, so all of one time."""
+        if not keys:
+            return []
+        values = dict(self._read(_GET, list(keys)))
+        return [values.get(key) for key in keys]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """See `OnlineStore`."""
+        return self._paged(prefix, "value")
+
+    def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
+        """See `OnlineStore`."""
+        return self._paged(prefix, "octet_length(value)")
+
+    def _paged(self, prefix: bytes, shown: str) -> Iterator[tuple[bytes, Any]]:
+        first, end, after = prefix, end_of(prefix), ">="
+        most = _PAGE_BYTES if shown == "value" else _LARGEST << 20
+        while True:
+            page = self._read(_SCAN, first, end, end, shown=shown, after=after, page=_PAGE, bytes=most)
+            if not page:
+                return
+            yield from page
+            first, after = page[-1][0], ">"
+
+    def commit(self, changes: Changes, expect: Changes) -> None:
+        """See `OnlineStore`."""
+        if self._readonly:
+            raise StoreError(f"{self.where} was opened to be read only; open it for writing")
+        if sum(len(key) + len(value or b"") for key, value in changes.items()) > _LARGEST:
+            raise StoreError(f"a commit of more than {_LARGEST >> 20} MB is more than {self.where} takes; make smaller commits")
+        with self._lock:
+            for _ in range(_ATTEMPTS):
+                self._count += 1
+                try:
+                    with self._connected() as connection, connection.transaction():
+                        self._write(connection, changes, expect)
+                    return
+                except _AGAIN:
+                    continue
+                except psycopg.Error as error:
+                    if not self._is_lost(error):
+                        raise self._error(error) from error
+                    if self._was_made():
+                        return
+        raise StoreError(f"{self.where} ended the connection, or a deadlock, {_ATTEMPTS} times during one commit; nothing was written")
+
+    def _write(self, connection: _Connection, changes: Changes, expect: Changes) -> None:
+        """One commit, within a transaction."""
+        if not connection.execute(self._sql(_BEGIN), (self._writer, self._count, True)).fetchall():
+            raise StoreError(f"commit {self._count} of {self.where} was given up")
+        absent = sorted(key for key, value in expect.items() if value is None)
+        held = sorted((key, value) for key, value in expect.items() if value is not None)
+        if absent:
+            connection.execute(self._sql(_HOLD), [absent])
+            self._check(self._rows(connection, _ABSENT, absent), absent)
+        for statement, mine in ((_EQUAL, True), (_STILL, False)):
+            keys = [key for key, _ in held if (key in changes) is mine]
+            if keys:
+                self._check(self._rows(connection, statement, keys, [expect[key] for key in keys]), keys)
+        puts = sorted((key, value) for key, value in changes.items() if value is not None)
+        if puts:
+            throughs = [_through(value) if key.startswith(RECORD) else None for key, value in puts]
+            columns = [key for key, _ in puts], [value for _, value in puts], throughs
+            self.outrun += len(puts) - connection.execute(self._sql(_PUT), columns).rowcount
+        dropped = [key for key, value in changes.items() if value is None]
+        if dropped:
+            connection.execute(self._sql(_DROP), [dropped])
+        if absent:
+            connection.execute(self._sql(_RELEASE), [absent])
+
+    def _check(self, rows: Sequence[tuple[bytes, bool]], keys: Sequence[bytes]) -> None:
+        """Raise FencedError unless every key has its expected value."""
+        equal = {key for key, is_equal in rows if is_equal}
+        other = next((key for key in keys if key not in equal), None)
+        if other is not None:
+            raise FencedError(
+                f"{self.where} was written by another process meanwhile ({other[:40]!r}); nothing was written. "
+                "A partition has one process that ingests it; read the offsets again, and go on from them"
+            )
+
+    def _was_made(self) -> bool:
+        """Whether the last commit, which has no answer, was made; if not, it never will be."""
+        try:
+            return self._persistently(self._look_up)
+        except StoreError as error:
+            raise StoreError(
+                f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them"
+            ) from error
+
+    def _look_up(self, connection: _Connection) -> bool:
+        if connection.execute(self._sql(_BEGIN), (self._writer, self._count, False)).fetchall():
+            return False
+        return connection.execute(self._sql(_MADE), (self._writer, self._count)).fetchall() == [(True,)]
+
+    def mend(self, offset: bytes) -> None:
+        """See `OnlineStore`; there is never half of a commit."""
+
+    @contextmanager
+    def lease(self, name: str, *, wait: float) -> Iterator[None]:
+        """See `OnlineStore`; an advisory lock, which ends with its connection. Safety rests on `expect`, not on it."""
+        digest = hashlib.sha256(f"{self.prefix}\0{name}".encode()).digest()
+        lock, until = struct.unpack("<q", digest[:8])[0], clock.stopwatch() + wait
+        connection = self._persistently(lambda _: self._connect())
+        try:
+            while not self._asked(connection, "SELECT pg_try_advisory_lock(%b::bigint)", lock):
+                if clock.stopwatch() >= until:
+                    who = self._asked(connection, _HOLDER, lock)
+                    holder = f": process {who.removeprefix('headwater ')}" if isinstance(who, str) and who.startswith("headwater ") else ""
+                    raise StoreError(f"another process holds the lease {name!r} of {self.where}{holder}; stop it, or wait longer")
+                time.sleep(_LEASE_POLL)
+            yield
+        finally:
+            connection.close()
+
+    def _asked(self, connection: _Connection, statement: str, lock: int) -> object:
+        try:
+            row = connection.execute(statement, [lock]).fetchone()
+        except psycopg.Error as error:
+            raise self._error(error) from error
+        return row and row[0]
+
+    def server_time(self) -> int | None:
+        """See `OnlineStore`; a server that does not answer says so at the next commit."""
+        try:
+            with self._connected() as connection:
+                row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
+        except (StoreError, psycopg.Error):
+            return None
+        return None if row is None else int(row[0])
+
+    def size(self) -> int:
+        """See `OnlineStore`; of the table, its index, and what vacuum has not freed yet."""
+        return int(self._read(_SIZE)[0][0])
+
+    def backup(self, to: Path) -> None:
+        """See `OnlineStore`; a snapshot, while others write."""
+        with self._connected() as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            try:
+                with connection.transaction(), connection.cursor("all", binary=True) as cursor:
+                    back_up(self, to, cursor.execute(self._sql(_ALL)))
+            except psycopg.Error as error:
+                raise self._error(error) from error
+            finally:
+                connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+
+    def close(self) -> None:
+        """See `OnlineStore`."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _sql(self, statement: str, **parts: object) -> bytes:
+        return statement.format(schema=f'"{self.prefix}"', **parts).encode()
+
+    def _rows(self, connection: _Connection, statement: str, *args: object, **parts: object) -> list[tuple[Any, ...]]:
+        return connection.cursor(binary=True).execute(self._sql(statement, **parts), args).fetchall()
+
+    def _read(self, statement: str, *args: object, **parts: object) -> list[tuple[Any, ...]]:
+        return self._persistently(lambda connection: self._rows(connection, statement, *args, **parts))
+
+    def _connect(self) -> _Connection:
+        connection = _Connection.connect(self._target, autocommit=True, connect_timeout=max(2, round(self.timeout)))  # 2 is libpq's least
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.read_only = self._readonly or None
+        return connection
+
+    @contextmanager
+    def _connected(self) -> Iterator[_Connection]:
+        """A connection for this thread; it is kept for the next where no fault closed it."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        connection.limit = self.timeout
+        try:
+            yield connection
+        except psycopg.OperationalError:
+            connection.close()
+            raise
+        finally:
+            if not connection.closed:
+                self._idle.append(connection)
+
+    def _persistently(self, use: Callable[[_Connection], _T]) -> _T:
+        """The result of `use`, retried until the timeout while the server cannot be reached."""
+        until = clock.stopwatch() + self.timeout
+        while True:
+            try:
+                with self._connected() as connection:
+                    return use(connection)
+            except psycopg.Error as error:
+                if not self._is_lost(error) or clock.stopwatch() >= until:
+                    raise self._error(error) from error
+            time.sleep(_PAUSE)
+
+    def _make(self) -> None:
+        """Create the tables, unless they are there."""
+        there = self._read("SELECT to_regclass('{schema}.commits') IS NOT NULL")[0][0]
+        if self._readonly and not there:
+            raise StoreError(f"there is no online store in {self.where} under the prefix {self.prefix!r}")
+        if not self._readonly:
+            self._persistently(lambda connection: connection.execute(self._sql(_FORGET if there else _TABLES)))
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Whether the connection broke, or was not made, so that another may do."""
+        refused = any(re.search(cause, str(error)) for cause in _REMEDIES)
+        return isinstance(error, _AWAY) or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None and not refused)
+
+    def _error(self, error: Exception) -> StoreError:
+        text = " ".join(str(error).split()).rstrip(".?")
+        if self._is_lost(error):
+            return StoreError(f"{self.where} does not answer: {text}. Start it, or correct its address")
+        remedy = next((remedy for cause, remedy in _REMEDIES.items() if re.search(cause, text)), "See the server's message above")
+        return StoreError(f"{self.where} refuses: {text}. Nothing was written. {remedy}")
+
+
+def _through(record: bytes) -> int:
+    """What a record is complete through: its second word."""
+    return int(struct.unpack_from("<q", record, 8)[0]) if len(record) >= 16 else -1

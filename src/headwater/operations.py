@@ -1,0 +1,55 @@
+"""For operators, in addition to the verbs: online stores, fitted models, dead letters, erasure, and result types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headwater.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from headwater.catalog.plan import Plan as Plan
+    from headwater.erasure.erase import erase as erase
+    from headwater.ingestion.dead_letters import DeadLetterFilter as DeadLetterFilter
+    from headwater.ingestion.dead_letters import dead_letters as dead_letters
+    from headwater.ingestion.dead_letters import replay_dead_letters as replay_dead_letters
+    from headwater.jobs.drop_view import forget as forget
+    from headwater.jobs.materialize import Materialized as Materialized
+    from headwater.jobs.materialize_model import materialize_model as materialize_model
+    from headwater.jobs.migrate_store import Migration as Migration
+    from headwater.jobs.migrate_store import migrate_store as migrate_store
+    from headwater.jobs.precompute import PrecomputeResult as PrecomputeResult
+    from headwater.jobs.sinks import PredictionTable as PredictionTable
+    from headwater.models.formats import load_model as load_model
+    from headwater.models.registry import ModelRegistry as ModelRegistry
+    from headwater.monitoring.explain import Explanation as Explanation
+    from headwater.monitoring.parity import Parity as Parity
+    from headwater.monitoring.served_parity import served_parity as served_parity
+    from headwater.monitoring.status import Status as Status
+    from headwater.online_stores import OnlineStore as OnlineStore
+    from headwater.online_stores import open_store as open_store
+    from headwater.serving.service import Service as Service
+
+_HOMES = {
+    "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
+    "headwater.erasure.erase": "erase",
+    "headwater.monitoring.explain": "Explanation",
+    "headwater.jobs.drop_view": "forget",
+    "headwater.jobs.materialize": "Materialized",
+    "headwater.jobs.migrate_store": "Migration migrate_store",
+    "headwater.jobs.materialize_model": "materialize_model",
+    "headwater.jobs.precompute": "PrecomputeResult",
+    "headwater.jobs.sinks": "PredictionTable",
+    "headwater.monitoring.parity": "Parity",
+    "headwater.monitoring.served_parity": "served_parity",
+    "headwater.monitoring.status": "Status",
+    "headwater.models.formats": "load_model",
+    "headwater.models.registry": "ModelRegistry",
+    "headwater.online_stores": "OnlineStore open_store",
+    "headwater.catalog.plan": "Plan",
+    "headwater.serving.service": "Service",
+}
+
+
+_RENAMED = {"ScoreTable": "PredictionTable", "Scored": "PrecomputeResult"}
+
+__getattr__, __all__ = lazy_names(__name__, _HOMES, renamed=_RENAMED)

@@ -1,0 +1,63 @@
+"""Templates to HTML. They escape every string, but for the style sheet and the scripts that this module gives them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+_TEMPLATES: Final = Path(__file__).with_name("templates")
+
+
+def render(template: str, **values: object) -> str:
+    """A template of the folder `templates` with these values; an unknown name in it is an error."""
+    return _environment().get_template(template).render(values)
+
+
+def render_page(template: str, **values: object) -> str:
+    """A self-contained page: with the style sheet, its script and plotly's JavaScript, which the content security policy allows by hash."""
+    from plotly.offline import get_plotlyjs  # imported here: a table in a terminal does not need plotly's bundle
+
+    return render(template, style=part("page.css"), scripts=[get_plotlyjs(), part("page.js")], **values)
+
+
+def render_plain(template: str, **values: object) -> str:
+    """A self-contained page with the style sheet and without scripts."""
+    return render(template, style=part("page.css"), scripts=[], **values)
+
+
+def write_page(path: str | Path, page: str) -> Path:
+    """Write a page, with the folders that it needs, and return its path."""
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(page, encoding="utf-8")
+    return file
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["sha256"] = sha256
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    return environment
+
+
+def sha256(text: str) -> str:
+    """The hash by which a content security policy allows an inline script or style sheet.
+
+    >>> sha256("")
+    '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
+    """
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def part(name: str) -> str:
+    """A style sheet or script of the folder `templates`."""
+    return (_TEMPLATES / name).read_text(encoding="utf-8")

@@ -1,0 +1,44 @@
+"""Sentences on what the timestamps of the data cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headwater.reports.wording import listed
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.resolution_result import LevelMeasurable, SourceResolution
+
+
+def lines(result: BacktestResult) -> list[str]:
+    """Levels that cannot be measured, those that can in part, then open questions; empty where timestamps are fine enough."""
+    return [*unmeasured(result.measurable), *questions(result)]
+
+
+def unmeasured(measurable: Sequence[LevelMeasurable]) -> list[str]:
+    """A sentence for each level that the data cannot tell from the staler one, or only by some views."""
+    sentences = []
+    for level in measurable:
+        if level.state == "not measurable":
+            sentences.append(f"not measurable: {level.level} cannot be told from {level.staler}, since {level.reason}")
+        elif level.state == "partly measurable":
+            told, blind = (listed([view.view for view in views]) for views in (level.views, level.other_views))
+            sentences.append(
+                f"partly measurable: {level.level} can be told from {level.staler} by {told} alone, and not by {blind}, since {level.reason}"
+            )
+    return sentences
+
+
+def questions(result: BacktestResult) -> list[str]:
+    """The open questions on timestamps."""
+    return [f"question: {source.question}" for source in result.resolutions if source.question]
+
+
+def periods(source: SourceResolution) -> str:
+    """The resolutions of a source by period.
+
+    >>> from headwater.results.resolution_result import ResolutionPeriod
+    >>> day = ResolutionPeriod("day", "2024-01-01T00:00:00+00:00", "2024-02-01T00:00:00+00:00", 1.0)
+    >>> periods(SourceResolution("sales", "on", [day], 0.0))
+    'day (2024-01-01 to 2024-02-01)'
+    """
+    return "; ".join(f"{p.resolution} ({p.start[:10]} to {p.end[:10]})" for p in source.periods) or "too few timestamps to tell"

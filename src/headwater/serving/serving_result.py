@@ -1,0 +1,78 @@
+"""The result of a request, before it is encoded for Python (`python_encoder`) or as JSON (`http.response_encoder`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from headwater.online.compiled_reader import FeatureVector, FeatureVectors
+from headwater.online.feature_reader import OnlineFeatures
+from headwater.online.predictor import Predicted, ThirdPartyValues
+from headwater.online.ranker import Order
+from headwater.online.read_versions import ReadVersion
+
+
+class ServingResult(NamedTuple):
+    """The result of one request.
+
+    name: of the feature service or model. t: request time, microseconds. rows: how many. version: of the model. features: of one row or
+    many; None where none were read. of: the rows with features, where the predictions of others were precomputed; None is all.
+    predicted: the predictions. order: of a ranking. stages: seconds by stage. ages: of the answers of each third party.
+    """
+
+    name: str
+    level: str | None
+    t: int
+    rows: int
+    stages: dict[str, float]
+    version: str = ""
+    features: FeatureVector | FeatureVectors | None = None
+    of: Sequence[int] | None = None
+    predicted: Sequence[Predicted] = ()
+    order: Order | None = None
+    ages: Mapping[str, float] = {}
+
+    @property
+    def timing(self) -> Mapping[str, float]:
+        """Milliseconds by stage."""
+        return {name: round(seconds * 1000, 4) for name, seconds in self.stages.items()}
+
+    def feature_rows(self) -> Iterator[tuple[int, Sequence[object], bytes]]:
+        """The number, values and statuses of each row with features."""
+        features = self.features
+        if isinstance(features, FeatureVector):
+            yield 0, features.values, features.statuses
+        elif features is not None:
+            of = range(len(features.statuses[0])) if self.of is None else self.of
+            codes = map(bytes, zip(*features.statuses, strict=True))
+            yield from zip(of, zip(*features.values, strict=True), codes, strict=True)
+
+
+def ages_of(third_party: ThirdPartyValues | None) -> Mapping[str, float]:
+    """The ages for `ServingResult`."""
+    return {} if third_party is None else third_party.ages
+
+
+class FeatureShape:
+    """The features of an answer: their names and read versions. Third parties count as views, after those of the service.
+
+    Attributes:
+        names: of the features. views: of the views and third parties. of: for each feature its index among these, -1 for neither.
+    """
+
+    def __init__(self, features: OnlineFeatures) -> None:
+        service = features.service
+        self._third_parties = [http.name for http in service.http_features]
+        owners = {name: len(service.views) + n for n, http in enumerate(service.http_features) for name in http.feature_names}
+        self.names = features.names
+        self.views = [*(view.name for view in service.views), *self._third_parties]
+        self.of = tuple(owners.get(name, of) for name, of in zip(features.names, features.of, strict=True))
+        self._all_read = not self._third_parties and -1 not in self.of
+
+    def versions(self, result: ServingResult) -> list[ReadVersion]:
+        """The version of each of `views`, then that of everything else: the request time, as for a third party without values."""
+        t, read = result.t, [] if result.features is None else result.features.read_versions
+        if self._all_read:
+            return read
+        third_parties = [ReadVersion(t, t - round(result.ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._third_parties]
+        return [*read, *third_parties, ReadVersion(t, t, {}, stale=False)]

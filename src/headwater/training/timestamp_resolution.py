@@ -1,0 +1,194 @@
+"""How fine the timestamps of a source are, measured from the data, for each period of time.
+
+A timestamp that was rounded down at resolution r lies before the time at which its event was known. It counts as known at the timestamp
+until the source says otherwise by `known_after`, so a coarse timestamp is a question to the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.durations import DAY, HOUR, SECOND, text
+from headwater.definitions.enriched import bottom_of
+from headwater.definitions.source import Source
+from headwater.definitions.timestamps import timestamp_text
+from headwater.events.read_events import called
+from headwater.events.selection import collect, selected, timestamp_micros
+from headwater.kernel.arrays import I64, Bool
+from headwater.results.resolution_result import Resolution, ResolutionPeriod, SourceResolution
+
+SIZES: dict[Resolution, int] = {"day": DAY, "hour": HOUR, "minute": 60 * SECOND, "second": SECOND, "finer": 0}
+"""Each resolution in microseconds."""
+ASKED: Sequence[Resolution] = ("day", "hour", "minute")
+"""Resolutions that are asked about: a second is shorter than any step between levels."""
+
+_SAMPLE = 200_000
+_CHUNKS = 64
+_FEWEST = 12  # different timestamps that a resolution can be told from
+_ON_GRID = 0.9
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A period whose timestamps have one resolution: `phase` is where they lie in a step of `size`; all in microseconds."""
+
+    resolution: Resolution
+    first: int
+    last: int
+    phase: int
+    share: float
+
+    @property
+    def size(self) -> int:
+        """The resolution in microseconds; 0 for finer than a second."""
+        return SIZES[self.resolution]
+
+
+@dataclass(frozen=True)
+class MeasuredSource:
+    """The grids of a source in order of time; none where there are too few timestamps. early: the share known before they happen."""
+
+    source: Source
+    column: str
+    grids: Sequence[Grid]
+    is_date: bool
+    early: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether the source says that its timestamps are exact."""
+        return self.source.known_at_field is None and self.source.known_after_declared and self.source.delay == 0
+
+    def cell(self, K: I64, delay: int) -> I64:
+        """Which step of the grid is the last one known by each K, at a delay of the events; int64 like K."""
+        if not self.grids or self.exact:
+            return K - delay
+        starts = np.array([grid.first for grid in self.grids[1:]], np.int64)
+        at = np.searchsorted(starts, K - delay, side="right")
+        sizes, phases = (np.array([getattr(grid, name) for grid in self.grids], np.int64)[at] for name in ("size", "phase"))
+        late = self.is_date or self.source.known_at_field is not None
+        delays = delay if late else np.maximum(delay, sizes)
+        steps = np.maximum(sizes, 1)
+        return ((K - delays - phases) // steps) * steps
+
+    def result(self) -> SourceResolution:
+        """What the measurement says, with the question that it leaves open."""
+        periods = [
+            ResolutionPeriod(grid.resolution, timestamp_text(grid.first), timestamp_text(grid.last), grid.share) for grid in self.grids
+        ]
+        by_field = self.source.known_at_field is not None
+        known = None if by_field else self.source.delay / SECOND
+        return SourceResolution(self.source.name, self.column, periods, known, self._question())
+
+    def _question(self) -> str:
+        coarse = next((grid for name in ASKED for grid in self.grids if grid.resolution == name), None)
+        if coarse is None or self.is_date or self.exact:
+            return ""
+        size = text(coarse.size)
+        stamps = f"the timestamps {self.column!r} of source {self.source.name!r} are whole {coarse.resolution}s{self._when(coarse)}"
+        if self.source.known_at_field is not None:
+            if self.early < 1 - _ON_GRID:
+                return ""
+            return (
+                f"{stamps}, and in {self.early:.0%} of rows they lie before the event itself. Were they rounded down? Then add {size} to them in "
+                "select=, so that no event counts before it was known"
+            )
+        if not self.source.known_after_declared:
+            return (
+                f'{stamps}. Were they rounded down, or are they totals of a {coarse.resolution}? Then give the source known_after="{size}", or '
+                f'more if the rows arrive later. If they are exact, give known_after="0s". Until then each event counts from its timestamp on'
+            )
+        if self.source.delay < coarse.size and coarse.phase % HOUR == 0:
+            return (
+                f"{stamps}, and known_after is {self.source.known_after}. If they were rounded down, an event of the end of the {coarse.resolution} "
+                f'counts before it happened; then give known_after="{size}" plus {self.source.known_after}'
+            )
+        return ""
+
+    def _when(self, coarse: Grid) -> str:
+        if len(self.grids) == 1:
+            return ""
+        return f" from {timestamp_text(coarse.first)[:10]} to {timestamp_text(coarse.last)[:10]}"
+
+
+def measured(source: Source) -> MeasuredSource:
+    """Measure the timestamps by which the events of a source are known.
+
+    At most 200,000 evenly spaced rows are looked at, in up to 64 chunks of time.
+
+    Raises:
+        DataError: the table or its timestamps cannot be read.
+    """
+    bottom = bottom_of(source)
+    name = bottom.known_at_field or bottom.timestamp_field
+    context = called(bottom)
+    chosen = selected(bottom.table, bottom.select, bottom.filter, [bottom.timestamp_field, name], context)
+    time, known = (
+        timestamp_micros(column, chosen.schema, bottom.timezone, context, days=True) for column in (bottom.timestamp_field, name)
+    )
+    rows = int(collect(chosen.frame.select(pl.len()), context, streaming=True).item())
+    every = max(1, rows // _SAMPLE)
+    table = collect(chosen.frame.select(time.alias("time"), known.alias("known")).gather_every(every), context).drop_nulls()
+    early = float((table["known"] < table["time"]).mean() or 0.0) if table.height else 0.0  # type: ignore[arg-type]
+    is_date = chosen.schema[name] == pl.Date
+    return MeasuredSource(bottom, name, grids(table["known"].to_numpy()), is_date, early)
+
+
+def grids(times: I64) -> list[Grid]:
+    """The periods of these timestamps, each with its resolution.
+
+    Args:
+        times: int64 microseconds UTC, in any order.
+
+    >>> day = 86_400_000_000
+    >>> coarse, fine = np.arange(100) * day, 100 * day + np.arange(5_000) * 997_000_000
+    >>> [(grid.resolution, grid.first // day) for grid in grids(np.concatenate([coarse, fine]))]
+    [('day', 0), ('second', 100)]
+    """
+    values, rows = np.unique(times, return_counts=True)
+    if len(values) < _FEWEST:
+        return []
+    chunks = min(_CHUNKS, max(1, len(values) // (2 * _FEWEST)))
+    found: list[Grid] = []
+    for chunk, weights in zip(np.array_split(values, chunks), np.array_split(rows, chunks), strict=True):
+        grid = _grid(chunk, weights)
+        if found and grid.size < found[-1].size and (on := _beginning_on(chunk, found[-1])):  # the change is within the chunk
+            found[-1], grid = replace(found[-1], last=int(chunk[on - 1])), replace(grid, first=int(chunk[on]))
+        if found and found[-1].resolution == grid.resolution:
+            found[-1] = Grid(grid.resolution, found[-1].first, grid.last, found[-1].phase, min(found[-1].share, grid.share))
+        else:
+            found.append(grid)
+    return found
+
+
+def _grid(chunk: I64, weights: I64) -> Grid:
+    """The coarsest grid that nearly all timestamps of a chunk lie on; weights: rows of each."""
+    first, last = int(chunk[0]), int(chunk[-1])
+    for name, size in SIZES.items():
+        if size == 0:
+            break
+        rest = chunk % size
+        values, place = np.unique(rest, return_inverse=True)
+        phase = int(values[np.bincount(place, weights).argmax()])
+        on = _of_day(rest, phase) if size == DAY else rest == phase
+        share = float(weights[on].sum() / weights.sum())
+        if share >= _ON_GRID:
+            return Grid(name, first, last, phase, share)
+    return Grid("finer", first, last, 0, 1.0)
+
+
+def _beginning_on(chunk: I64, grid: Grid) -> int:
+    """How many of the first timestamps of a chunk lie on a grid."""
+    rest = chunk % grid.size
+    off = ~(_of_day(rest, grid.phase) if grid.size == DAY else rest == grid.phase)
+    return int(off.argmax())
+
+
+def _of_day(rest: I64, phase: int) -> Bool:
+    """Whether these times of day are that of `phase`, or an hour from it on one side, as where the clocks are changed twice a year."""
+    after, before = (np.isin(rest, (phase, (phase + shift) % DAY)) for shift in (HOUR, -HOUR))
+    return after if after.sum() >= before.sum() else before

@@ -1,0 +1,147 @@
+"""Predictions as a frame, and predictions that were made elsewhere."""
+
+import datetime as dt
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.cli import main
+from headwater.errors import DataError, UsageError
+from tests.backtesting.world import STALE_AND_FRESH, day, model, step, world
+
+START = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
+
+
+def scored(n=600, days=20, seed=0):
+    """Requests with scores of two levels, the second better."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < 0.4).astype(int)
+    times = [START + dt.timedelta(seconds=float(s)) for s in np.sort(rng.random(n)) * days * 86400]
+    noise = rng.random(n)
+    return pl.DataFrame(
+        {
+            "id": np.arange(n),
+            "time": times,
+            "label": y,
+            "daily": 0.8 * noise + 0.1 * y,
+            "minute": 0.5 * noise + 0.4 * y,
+            "user": rng.integers(0, 30, n),
+        }
+    ).with_columns(pl.col("time").dt.convert_time_zone("UTC"))
+
+
+def test_predictions_have_the_request_the_label_and_a_score_of_each_level():
+    made = world()
+    found = hw.backtest(model(made), STALE_AND_FRESH, hw.Evaluation(split=day(18), metrics=["auc"], resamples=200, refits=1))
+    frame = found.predictions
+    assert frame.height == found.result.split.test_rows
+    assert frame.schema["daily"] == frame.schema["hourly"] == pl.Float64
+    assert {"row", "machine", "user", "asked", "bad"} <= set(frame.columns)
+    asked = made.rows.filter(pl.col("asked") >= day(18))
+    assert frame.sort("asked")["user"].to_list() == asked.sort("asked")["user"].to_list()
+    again = hw.backtest(
+        scores=hw.Scores(frame, id="row", time="asked", label="bad", levels=["daily", "hourly"]),
+        evaluation=hw.Evaluation(metrics=["auc"], resamples=200),
+    ).result
+    for name in ("delta", "low", "high", "verdict"):
+        assert getattr(step(again, "daily", "hourly"), name) == getattr(step(found.result, "daily", "hourly"), name)
+    assert again.blocks == found.result.blocks
+
+
+def test_several_classes_have_an_array_of_scores():
+    made = world(days=12)
+    named = model(made, estimator=None, task="multiclass", label="machine", members=[hw.RequestField("amount", float)])
+    frame = hw.backtest(named, STALE_AND_FRESH, hw.Evaluation(split=day(8), resamples=0, refits=1)).predictions
+    assert frame.schema["daily"] == pl.Array(pl.Float64, 3)
+    assert frame["machine"].dtype == pl.String
+    np.testing.assert_allclose(frame["daily"].to_numpy().sum(axis=1), 1)
+
+
+def test_a_frame_of_scores_is_judged_without_definitions(tmp_path):
+    rows = scored()
+    found = hw.backtest(scores=rows).result
+    assert [level.name for level in found.levels] == ["daily", "minute"]
+    assert (found.task, found.headline, found.split.test_rows, step(found, "daily", "minute").verdict) == ("binary", "auc", 600, "LIFT")
+    assert found.audit.checks_not_run[0].check == "all"
+    rows.write_parquet(tmp_path / "scores.parquet")
+    assert hw.backtest(scores=tmp_path / "scores.parquet").result.comparisons == found.comparisons
+    assert step(hw.backtest(scores=rows.sample(fraction=1, shuffle=True, seed=1)).result, "daily", "minute").verdict == "LIFT"
+    hw.backtest(scores=rows).write_html(tmp_path / "page.html")
+    assert "scores that were given" in (tmp_path / "page.html").read_text()
+    repr(hw.backtest(scores=rows))
+
+
+def test_levels_may_say_their_freshness():
+    found = hw.backtest(levels={"daily": hw.batch("1d"), "minute": hw.streaming("1m")}, scores=scored()).result
+    assert [level.kind for level in found.levels] == ["batch", "real-time"]
+    assert found.levels[1].age_seconds == 60
+    assert 0.3 * 86400 < found.levels[0].age_seconds < 0.7 * 86400
+
+
+def test_slices_blocks_and_other_tasks():
+    rows = scored().with_columns(label=pl.col("label") * 3.5)
+    found = hw.backtest(scores=rows, evaluation=hw.Evaluation(slices={"few": pl.col("user") < 5}, blocks="user")).result
+    assert (found.task, found.headline) == ("regression", "mae")
+    assert found.blocks.describes == "values of 'user'"
+    assert found.slices[0].rows == rows.filter(pl.col("user") < 5).height
+    lists = scored().with_columns(list=pl.col("id") // 5, item=pl.col("id") % 5)
+    ranked = hw.backtest(scores=hw.Scores(lists, task=hw.Ranking(group="list", item="item"))).result
+    assert ranked.comparisons[0].delta > 0.05
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"daily": pl.when(pl.col("id") != 7).then("daily")}, "1 of 600 rows have no finite 'daily', the first with id = 7"),
+        ({"label": pl.when(pl.col("id") > 2).then("label")}, "3 of 600 rows have no finite 'label'"),
+        ({"minute": pl.lit(float("nan"))}, "600 of 600 rows have no finite 'minute'"),
+        ({"id": pl.col("id") // 2}, "600 rows share their id with another"),
+        ({"time": pl.col("time").dt.replace_time_zone(None)}, "time"),
+        ({"time": pl.lit("2024-05-01 10:00:00")}, "600 times, such as '2024-05-01 10:00:00', have no offset"),
+        ({"label": pl.lit("yes")}, "the label 'label' is of type String"),
+        ({"label": pl.lit(1)}, "scores"),
+        ({"daily": pl.lit(1), "minute": pl.lit("high")}, "there is no column of scores"),
+    ],
+)
+def test_scores_are_refused_with_a_reason(change, words):
+    with pytest.raises(DataError, match=words):
+        hw.backtest(scores=scored().with_columns(**change))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        ({"scores": scored().drop("label")}, DataError, r"no column 'label', the label of each request.*hw.Scores\(table, label=...\)"),
+        ({"scores": hw.Scores(scored(), levels=["dayly"])}, UsageError, "level 'dayly' is no column of scores; did you mean 'daily'"),
+        (
+            {"scores": scored(), "evaluation": hw.Evaluation(split="2024-05-03T00:00Z")},
+            UsageError,
+            r"trains nothing, so Evaluation\(split=\)",
+        ),
+        ({"scores": scored(), "evaluation": hw.Evaluation(metrics=["precision"])}, UsageError, "needs a threshold chosen in training"),
+        ({"scores": scored(), "levels": {"daily": "1d"}}, UsageError, "give each level a freshness"),
+        ({"scores": scored(), "model": model(world(days=3))}, UsageError, "both a model and scores"),
+        ({}, UsageError, "takes a Model"),
+    ],
+)
+def test_calls_that_are_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        hw.backtest(**call)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_the_command_line_judges_a_file(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = scored().rename({"id": "request"})
+    rows.write_parquet("s.parquet") if kind == "parquet" else rows.with_columns(pl.col("time").dt.to_string("iso:strict")).write_csv(
+        "s.csv"
+    )
+    assert main(
+        ["backtest", "--scores", f"s.{kind}", "--id", "request", "--levels", "daily,minute", "--json", "--output", "page.html"]
+    ) in (0, None)
+    printed = json.loads(capsys.readouterr().out)
+    assert [found["verdict"] for found in printed["comparisons"] if found["metric"] == "auc"] == ["LIFT"]
+    assert (tmp_path / "page.html").exists()

@@ -1,0 +1,76 @@
+"""How a model is judged, from the command line: each option is a field of the project's evaluation."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import headwater as hw
+from headwater.backtesting.experiment import judged_by
+from headwater.cli.evaluation_options import FLAGS, parse_costs, parse_value, with_options
+from headwater.errors import UsageError
+from headwater.metrics import resolve
+from headwater.testing.examples import churn
+
+NAMES = ["split", "min_lift", "seeds", "seed", *(flag.name for flag in FLAGS)]
+
+
+def judged(evaluation=None, **given):
+    return with_options(evaluation or hw.Evaluation(), SimpleNamespace(**{**dict.fromkeys(NAMES), **given}))
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({"metrics": "average_precision, precision@1%"}, "metrics", ["average_precision", "precision@1%"]),
+        ({"headline": "average_precision"}, "headline", "average_precision"),
+        ({"costs": "false_positive=5,false_negative=amount"}, "costs", {"false_positive": 5.0, "false_negative": "amount"}),
+        ({"tune": 12}, "tune", 12),
+        ({"blocks": "7d"}, "blocks", "7d"),
+        ({"cold_start": 3}, "cold_start", 3),
+        ({"baseline": "daily"}, "baseline", "daily"),
+        ({"baseline": "nothing"}, "baseline", None),
+    ],
+)
+def test_each_option_is_a_field(given, field, value):
+    assert getattr(judged(hw.Evaluation(baseline="hourly"), **given), field) == value
+
+
+def test_the_project_is_kept_where_no_option_is_given():
+    own = hw.Evaluation(metrics=["auc"], blocks="2d", baseline="daily", tune=3, cold_start=2)
+    assert judged(own) == own
+
+
+def test_the_worth_of_a_decision_is_read():
+    value = parse_value("volume=10000,acted_on=0.02,hit=100,false_alarm=5,late=0.01")
+    assert (value.metric, round(value.of_gain(0.1))) == ("precision@2%", 2079)  # 200 acted on x 105 x 0.1 x 0.99
+    assert judged(value="volume=100,acted_on=0.1,hit=3").value == hw.DecisionValue(100.0, 0.1, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "words"),
+    [
+        (parse_value, "volume=100,hit=3", "acted_on is lacking"),
+        (parse_value, "volume=100,acted=3", "did you mean 'acted_on'"),
+        (parse_value, "volume=many,acted_on=0.1,hit=1", "give a number"),
+        (parse_value, "volume=100,acted_on=3,hit=1", "give a share above 0"),
+        (parse_value, "volume", "is not NAME=VALUE"),
+        (parse_costs, "false_postive=5", "did you mean 'false_positive'"),
+    ],
+)
+def test_what_cannot_be_is_refused(parse, text, words):
+    with pytest.raises(UsageError, match=words):
+        parse(text)
+
+
+@pytest.mark.parametrize("name", ["average_precision", "average precision", "AP"])
+def test_average_precision_goes_by_name(name):
+    assert resolve([name], "binary")[0].name == "average_precision"
+
+
+def test_the_headline_is_the_one_that_was_named():
+    model = churn()
+    assert judged_by(model, hw.Evaluation()).headline.name == "auc"
+    assert judged_by(model, hw.Evaluation(headline="average_precision")).headline.name == "average_precision"
+    assert judged_by(model, hw.Evaluation(metrics=["auc"], headline="AP")).metrics[0].name == "average_precision"
+    value = hw.DecisionValue(1_000, 0.05, 10)
+    assert judged_by(model, hw.Evaluation(value=value)).headline.name == "precision@5%"

@@ -1,0 +1,248 @@
+"""One recommendation: every rendering begins with it, and no verdict word contradicts it."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from headwater.backtesting.verdicts import holm, verdict_of
+from headwater.reports import to_html, to_notebook, to_table, to_text, wording
+from headwater.reports.recommending import recommend, with_recommendation
+from headwater.results.audit_result import AuditFinding, AuditResult
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.blocks_result import BlocksResult
+from headwater.results.estimate import Comparison
+from headwater.results.resolution_result import LevelMeasurable
+from tests.backtesting.sample_result import flights
+from tests.effort import tries
+
+NAN = math.nan
+LEAST = 0.005
+
+
+def result_of(values: dict[str, float], half: float, *, baseline: str = "", least: float = LEAST, leak: bool = False) -> BacktestResult:
+    """The flights levels with these values of AUC, each difference `half` wide on both sides; NaN: without intervals."""
+    base = flights()
+    levels = [level for level in base.levels if level.name in values]
+    names = [level.name for level in levels]
+    today = baseline or names[0]
+    gains = {(a, b): values[b] - values[a] for a, b in combinations(names, 2)}
+    primary = [pair for pair in gains if pair[0] == today]
+    p = [math.erfc(abs(gains[pair]) / half * 1.96 / math.sqrt(2)) if half > 0 else float(gains[pair] == 0) for pair in primary]
+    adjusted = dict(zip(primary, holm(p), strict=True))
+    comparisons = [_compared(pair, gain, half, least, adjusted.get(pair), len(primary)) for pair, gain in gains.items()]
+    findings = [AuditFinding("label rows", "LEAK", "source 'x'", "it holds the label", "leave it out")] if leak else []
+    return with_recommendation(
+        structs.replace(
+            base, levels=levels, comparisons=comparisons, slices=[], audit=AuditResult(findings), baseline=baseline, min_lift={"auc": least}
+        )
+    )
+
+
+def _compared(pair: tuple[str, str], gain: float, half: float, least: float, p: float | None, family: int) -> Comparison:
+    low, high = gain - half, gain + half
+    if p is None:
+        return Comparison(*pair, "auc", gain, low, high, NAN, "not judged", "")
+    verdict = verdict_of(low, high, least)
+    if verdict in ("LIFT", "harm") and p >= 0.05:
+        verdict = "inconclusive"
+    return Comparison(*pair, "auc", gain, low, high, NAN, verdict, "not proven: 5 days are too few", p, family)
+
+
+@pytest.mark.parametrize("half", [0.02, 0.001])
+def test_two_days_never_say_that_one_more_would_decide(half):
+    """Whatever the width of an interval, eight days are needed."""
+    blocks = BlocksResult("days", 2, 2, "on these 2 days", "")
+    result = structs.replace(result_of({"daily": 0.70, "hourly": 0.72}, half), blocks=blocks)
+    assert "at least 6 more days of test" in recommend(result).sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "half", "baseline", "sentence"),
+    [
+        # Daily loses 0.10 to hourly, and hourly at most 0.004 to instant, which is less than 0.005.
+        ({"daily": 0.66, "hourly": 0.76, "instant": 0.762}, 0.002, "daily", "Run it hourly; do not build a stream."),
+        ({"daily": 0.66, "instant": 0.662}, 0.002, "daily", "Stay with daily features; do not build a stream."),
+        (
+            {"daily": 0.66, "hourly": 0.662, "instant": 0.661},
+            0.002,
+            "daily",
+            "Stay with daily features; do not build an hourly job or a stream.",
+        ),
+        ({"daily": 0.66, "hourly": 0.67, "instant": 0.70}, 0.002, "daily", "Compute features at request time (instant)."),
+        ({"request only": 0.66, "daily": 0.76, "instant": 0.761}, 0.001, "", "Run it daily; do not build a stream."),
+        ({"request only": 0.76, "daily": 0.761}, 0.001, "daily", "Use the request alone; do not build features of history."),
+        # Fresher features that are worse: the best one is in the middle.
+        ({"daily": 0.66, "hourly": 0.76, "instant": 0.70}, 0.002, "daily", "Run it hourly; do not build a stream."),
+        # The gain of 0.02 is between -0.01 and 0.05: it needs half that width twice over, 0.015: four times the 122 days.
+        (
+            {"daily": 0.66, "hourly": 0.68},
+            0.03,
+            "daily",
+            "Cannot decide between daily and hourly: about 370 more days would. Until then stay with daily.",
+        ),
+        ({"daily": 0.66, "hourly": 0.68}, NAN, "daily", "Cannot decide: 5 days are too few."),
+        ({"daily": 0.66}, 0.01, "daily", "Cannot decide: only one level was tested, so there is no comparison."),
+    ],
+)
+def test_what_is_recommended(values: dict[str, float], half: float, baseline: str, sentence: str) -> None:
+    found = result_of(values, half, baseline=baseline).recommendation
+    assert found is not None
+    assert found.sentence == sentence
+
+
+def test_the_sentence_for_the_boss() -> None:
+    result = result_of({"daily": 0.66, "hourly": 0.76, "instant": 0.762}, 0.002, baseline="daily")
+    assert wording.verdict(result) == "Run it hourly; do not build a stream. Of 100 flights you flag, 63 are late instead of 35."
+    plain = structs.replace(result, labels="labels", label="y")
+    assert recommend(plain).in_practice == "Of 100 requests you flag, 63 are positive instead of 35."
+
+
+def test_of_scores_made_elsewhere_it_names_levels_and_builds_nothing() -> None:
+    result = result_of({"daily": 0.66, "hourly": 0.76, "instant": 0.762}, 0.002, baseline="daily")
+    given = structs.replace(result, levels=[structs.replace(level, kind="batch", age_seconds=None) for level in result.levels])
+    assert recommend(given).sentence == "Run it hourly; fresher predictions are not needed."
+
+
+def test_a_level_that_timestamps_cannot_tell_apart_is_not_recommended() -> None:
+    result = result_of({"daily": 0.66, "hourly": 0.76, "instant": 0.80}, 0.002, baseline="daily")
+    coarse = structs.replace(result, measurable=[LevelMeasurable("instant", "hourly", "not measurable", [], [], "whole hours")])
+    found = recommend(coarse)
+    assert (found.answer, found.level) == ("run", "hourly")
+    assert found.limits[0] == "Whether instant would help cannot be measured on these data: timestamps are too coarse."
+    only = structs.replace(
+        result, measurable=[LevelMeasurable(name, "daily", "not measurable", [], [], "") for name in ("hourly", "instant")]
+    )
+    assert recommend(only).sentence.startswith("Cannot decide: no fresher level can be told")
+
+
+def test_fewer_than_eight_days_recommend_nothing() -> None:
+    result = result_of({"daily": 0.66, "hourly": 0.76}, 0.002, baseline="daily")
+    few = structs.replace(result, blocks=BlocksResult("hours", 48, 2, "on these 2 days", "two days only"))
+    says = "Cannot decide: the intervals speak of these 2 days only; at least 6 more days of test would speak of others."
+    assert recommend(few).first_line == says
+
+
+def test_a_leak_withholds_it() -> None:
+    found = result_of({"daily": 0.66, "hourly": 0.76}, 0.002, leak=True).recommendation
+    assert found is not None
+    assert (found.answer, found.level) == ("withheld", "")
+    assert found.first_line == "No verdict: LEAK in source 'x'. Check first: it holds the label. leave it out."
+
+
+def test_a_break_even_of_money_changes_it() -> None:
+    """By hand: hourly gains 0.10 over daily and minute 0.02 more, each +-0.005; a stream that costs 0.05 of the metric does not pay."""
+    result = result_of({"daily": 0.66, "hourly": 0.76, "minute": 0.78}, 0.005, baseline="daily")
+    assert recommend(result).level == "minute"
+    assert recommend(result, {"daily": 0.0, "hourly": 0.01, "minute": 0.06}).level == "hourly"
+    assert recommend(result, {"daily": 0.0, "hourly": 0.2, "minute": 0.4}).level == "daily"
+
+
+@st.composite
+def results(draw: st.DrawFn) -> BacktestResult:
+    """Any levels, gains, widths, baseline and least lift."""
+    names = ["request only", "daily", "hourly", "minute", "instant"]
+    kept = [name for name in names if draw(st.booleans())]
+    kept = kept or ["daily", "hourly"]
+    values = {name: draw(st.floats(0.5, 0.9)) for name in kept} if draw(st.booleans()) else _rising(draw, kept)
+    half = draw(st.one_of(st.just(NAN), st.floats(0.0005, 0.1)))
+    return result_of(
+        values,
+        half,
+        baseline=draw(st.sampled_from(["", *kept])),
+        least=draw(st.sampled_from([0.0, 0.005, 0.03])),
+        leak=draw(st.integers(0, 9)) == 0,
+    )
+
+
+def _rising(draw: st.DrawFn, names: list[str]) -> dict[str, float]:
+    value, values = 0.6, {}
+    for name in names:
+        value += draw(st.sampled_from([0.0, 0.001, 0.004, 0.01, 0.03, 0.1]))
+        values[name] = value
+    return values
+
+
+def first_lines(result: BacktestResult) -> dict[str, str]:
+    """The first line of each rendering, as it is read."""
+    from rich.console import Console
+
+    console = Console(width=4_000, record=True, file=io.StringIO())
+    console.print(to_table(result))
+    page, fragment = to_html(result), to_notebook(result)
+    return {
+        "terminal": console.export_text().splitlines()[0].rstrip(),
+        "page": html.unescape(re.search(r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL)[1]),  # type: ignore[index]
+        "notebook": html.unescape(re.search(r"<p[^>]*>(.*?)</p>", fragment, re.DOTALL)[1]),  # type: ignore[index]
+        "json": str(result.to_dict()["verdict"]),
+    }
+
+
+@settings(max_examples=tries(12), deadline=None)
+@given(results())
+def test_every_rendering_begins_with_it(result: BacktestResult) -> None:
+    assert result.recommendation is not None
+    line = result.recommendation.first_line
+    assert line
+    assert set(first_lines(result).values()) == {line}
+    assert " ".join(to_text(result).split()).startswith(line[:200])
+
+
+@settings(max_examples=tries(200), deadline=None)
+@given(results())
+def test_no_verdict_word_contradicts_it(result: BacktestResult) -> None:
+    found = result.recommendation
+    assert found is not None
+    names = [level.name for level in result.levels]
+    words = {step.to: wording.verdict_word(result, step) for step in wording.judged(result)}
+    assert set(words) == set(names[names.index(found.baseline) + 1 :])
+    if found.withheld:
+        assert set(words.values()) <= {""}
+        assert not wording.rest(result)
+    if found.answer == "run" and names.index(found.level) <= names.index(found.baseline):
+        assert "LIFT" not in words.values()
+        assert "adds +" not in wording.rest(result)
+    if found.answer == "run" and names.index(found.level) > names.index(found.baseline):
+        assert words[found.level] == "LIFT"
+
+
+@settings(max_examples=tries(200), deadline=None)
+@given(results())
+def test_a_recommended_level_loses_less_than_break_even(result: BacktestResult) -> None:
+    """And no staler level does; of the freshest, all levels from the baseline on are shown to lose at least as much."""
+    found = result.recommendation
+    assert found is not None
+    if found.answer != "run":
+        return
+    names, least = [level.name for level in result.levels], result.min_lift["auc"]
+    gaps = {(step.from_, step.to): step for step in result.comparisons if step.metric == "auc"}
+    at = names.index(found.level)
+    assert all(gaps[found.level, fresher].high <= least for fresher in names[at + 1 :])
+    for stale in names[names.index(found.baseline) : at]:
+        assert any(gaps[stale, fresher].high > least for fresher in names[names.index(stale) + 1 :])
+    if at == len(names) - 1:
+        for stale in names[names.index(found.baseline) : at]:
+            assert any(gaps[stale, fresher].low >= least for fresher in names[names.index(stale) + 1 :])
+
+
+@settings(max_examples=tries(50), deadline=None)
+@given(st.floats(0.006, 0.1), st.floats(0.006, 0.2))
+def test_so_many_more_days_decide(gain: float, half: float) -> None:
+    """With the interval as narrow as that many days make it, there is a decision; a day earlier there is none."""
+    result = result_of({"daily": 0.6, "hourly": 0.6 + gain}, half, baseline="daily")
+    found = result.recommendation
+    assert found is not None
+    if found.answer != "cannot decide" or not math.isfinite(found.days):
+        return
+    tested = 122.04
+    narrow = result_of({"daily": 0.6, "hourly": 0.6 + gain}, half * math.sqrt(tested / (tested + found.days)), baseline="daily")
+    assert narrow.recommendation is not None
+    assert narrow.recommendation.answer == "run"

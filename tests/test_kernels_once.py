@@ -1,0 +1,52 @@
+"""Workers that need one kernel at the same time compile it once."""
+
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LOOPS = """
+import numba as nb
+
+@nb.njit(cache=True)
+def inner(n):
+    total = 0.0
+    for i in range(n):
+        total += i * 0.5
+    return total
+
+@nb.njit(cache=True)
+def outer(n):
+    return inner(n) + inner(n + 1)
+"""
+
+WORKER = """
+import sys, threading
+from pathlib import Path
+sys.path[:0] = [{root!r}, {folder!r}]
+from tests.kernels_once import share_compilation
+share_compilation(Path({folder!r}) / "locks")
+import loops
+input()
+threads = [threading.Thread(target=loop, args=(3,)) for loop in (loops.outer, loops.inner, loops.outer)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(60)
+print(loops.outer(3), sum(loops.outer.stats.cache_misses.values()), sum(loops.inner.stats.cache_misses.values()))
+"""
+
+
+def test_two_workers_compile_a_kernel_once(tmp_path):
+    (tmp_path / "loops.py").write_text(LOOPS, encoding="utf-8")
+    code = dedent(WORKER.format(root=str(ROOT), folder=str(tmp_path)))
+    command = [sys.executable, "-c", code]
+    workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for worker in workers:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    answers = [worker.communicate(timeout=120)[0].split() for worker in workers]
+    assert [value for value, *_ in answers] == ["4.5", "4.5"]
+    assert [sum(int(missed) for missed in column) for column in list(zip(*answers, strict=True))[1:]] == [1, 1]

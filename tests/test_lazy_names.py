@@ -1,0 +1,61 @@
+"""Public names of the package: loaded when first used, moved ones with a warning."""
+
+import ast
+import importlib
+import operator
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import headwater as hw
+
+
+def test_names_that_have_moved_work_and_say_where_they_are():
+    with pytest.warns(DeprecationWarning, match=r"^headwater\.open_store is headwater\.operations\.open_store now; the next release"):
+        assert hw.open_store is hw.operations.open_store
+    with pytest.warns(DeprecationWarning, match=r"headwater\.operations\.Service"):
+        exec("from headwater import Service", {})
+
+
+@pytest.mark.parametrize(
+    ("package", "old", "new"),
+    [
+        (hw, "Arm", "ModelVariant"),
+        (hw, "MadeAhead", "PrecomputedReader"),
+        (hw, "ScoreTable", "operations.PredictionTable"),
+        (hw.operations, "ScoreTable", "PredictionTable"),
+        (hw.operations, "Scored", "PrecomputeResult"),
+    ],
+)
+def test_renamed_names_work_and_say_the_new_one(package, old, new):
+    expected = rf"^{package.__name__}\.{old} is {package.__name__}\.{new} now; the next release removes the old name$"
+    with pytest.warns(DeprecationWarning, match=expected):
+        assert getattr(package, old) is operator.attrgetter(new)(package)
+    assert old not in package.__all__
+
+
+@pytest.mark.parametrize("package", ["headwater", "headwater.operations"])
+def test_each_name_is_the_one_that_type_checkers_see(package):
+    module = importlib.import_module(package)
+    (checked,) = (node for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in checked.body for alias in node.names if node.module != "headwater"}
+    assert module.__all__ == sorted(seen)
+    for name, home in seen.items():
+        assert getattr(module, name) is getattr(importlib.import_module(home), name)
+
+
+def test_no_name_is_in_both():
+    assert not set(hw.__all__) & set(hw.operations.__all__)
+
+
+@pytest.mark.parametrize("name", ["operations", "errors"])
+def test_modules_are_names_too(name):
+    code = f"import headwater as hw; print(hw.{name}.__name__)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == f"headwater.{name}\n"
+
+
+def test_a_misspelt_name_of_an_operator_gets_a_suggestion():
+    with pytest.raises(AttributeError, match=r"'headwater\.operations' has no attribute 'open_stor'; did you mean 'open_store'"):
+        _ = hw.operations.open_stor
