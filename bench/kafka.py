@@ -140,7 +140,7 @@ def ingested(servers: str, topic: str, events: int, *, archive: bool = False, se
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(kafka.KafkaFeed, "poll", told):
         store = open_store(f"lmdb:{folder}/store")
         with seldom_collected() if seldom else nullcontext():
-            ingest(project(servers, topic), store, folder=Path(folder) if archive else None, stop=stop, on_commit=committed)
+            ingest(project(servers, topic), store, data_dir=Path(folder) if archive else None, stop=stop, on_commit=committed)
         store.close()
     assert sum(counts) >= events, f"{sum(counts)} of {events} events were accepted"
     return last[0]

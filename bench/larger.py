@@ -24,7 +24,7 @@ def once(folder: str, rows: int, memory: int | None) -> dict:
 
     def work() -> None:
         source = hw.Source("payments", history=hw.parquet(folder), timestamp_field="at", select=["user", "amount"])
-        frames.append(hw.get_historical_features(over(source), requests, memory=memory))
+        frames.append(hw.get_historical_features(over(source), requests, resources=hw.Resources(memory=memory)))
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -24,7 +24,7 @@ PHASES = {
     "take": "put columns in that order",
     "_break_ties": "ties",
     "aggregate": "sweep windows and fold, answers back to row order",
-    "_part": "answers as columns",
+    "_decoded": "answers as columns",
 }
 
 

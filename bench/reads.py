@@ -11,9 +11,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import numba as nb
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _MANY = 100
+_Asked = TypeVar("_Asked")
 
 
 class Partitioned(LmdbStore):
@@ -40,7 +41,7 @@ class Partitioned(LmdbStore):
 
 
 def main(partitions: str, events: str, repeats: str) -> None:
-    """Microseconds a key: of both sides in turns, for one key and for a hundred."""
+    """Microseconds a key: of both sides in turns, for one key, for a hundred, and for a hundred rows of which all have the same user."""
     parts, count = int(partitions), int(events)
     users = 100_000 if parts == 1 else max(count // (16 * parts), 8)  # each has events in nearly every partition
     frame = payments(count, seed=2, hours=24, users=users)
@@ -48,18 +49,20 @@ def main(partitions: str, events: str, repeats: str) -> None:
     now = int(frame["ts"].dt.epoch("us").max()) + 1  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
         store = (LmdbStore if parts == 1 else Partitioned)(Path(ours))
-        features = _filled(store, frame, parts)
+        features = filled(store, frame, parts, views(*KEYS))
         peer = _Reader(Path(theirs), frame, users) if parts == 1 else None
         requests = [dict.fromkeys(KEYS, key) for key in user_ids]
         batches = [dict.fromkeys(KEYS, user_ids[at : at + _MANY]) for at in range(0, len(user_ids), _MANY)]
-        sides: dict[str, Callable[[], object]] = {
-            "one": lambda: [features.row(request, t=now) for request in requests],
-            "many": lambda: [features.rows(request, t=now) for request in batches],
+        shared = [{**request, "user_id": request["user_id"][:1] * len(request["user_id"])} for request in batches]
+        sides: dict[str, Callable[[], None]] = {
+            "one": lambda: _each(lambda request: features.row(request, t=now), requests),
+            "many": lambda: _each(lambda request: features.rows(request, t=now), batches),
+            "shared": lambda: _each(lambda request: features.rows(request, t=now), shared),
         }
         if peer is not None:
             sides |= {
-                "peer one": lambda: [peer.one(key) for key in user_ids],
-                "peer many": lambda: [peer.many(r["user_id"]) for r in batches],
+                "peer one": lambda: _each(peer.one, user_ids),
+                "peer many": lambda: _each(peer.many, [request["user_id"] for request in batches]),
             }
         times: dict[str, list[float]] = {side: [] for side in (*sides, *(f"{side} busy" for side in sides))}
         for turn in range(int(repeats) + 1):
@@ -72,8 +75,14 @@ def main(partitions: str, events: str, repeats: str) -> None:
         print(json.dumps({**times, "events": count, "bytes_a_record": _size(store), "peak_mb": peak_mb()}))
 
 
-def _filled(store: OnlineStore, frame: pl.DataFrame, partitions: int) -> OnlineFeatures:
-    of = views(*KEYS)
+def _each(read: Callable[[_Asked], object], asked: Sequence[_Asked]) -> None:
+    """Read, and drop each answer, as a server does once it is encoded."""
+    for one in asked:
+        read(one)
+
+
+def filled(store: OnlineStore, frame: pl.DataFrame, partitions: int, of: Sequence[hw.FeatureView]) -> OnlineFeatures:
+    """The features of views whose stream is written into a store, by one writer a partition."""
     rows = frame.height // partitions
     for number in range(partitions):
         writer = shard(of, store, None if partitions == 1 else str(number))
@@ -84,7 +93,7 @@ def _filled(store: OnlineStore, frame: pl.DataFrame, partitions: int) -> OnlineF
         values = {}
         for view, tiles in zip(of, writer.acceptance.tiles, strict=True):
             state = State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole")
-            values[keyspace.state(view.tiles_fingerprint, writer.partition)] = encoded(state)
+            values[keyspace.stream_state(view.tiles_fingerprint, writer.partition)] = encoded(state)
         views_of = {view.tiles_fingerprint: "whole" for view in of}
         writer.note(msgspec.structs.replace(writer.progress, views=views_of), values, {})
     return OnlineFeatures(hw.FeatureService("service", of), store)

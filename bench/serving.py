@@ -4,7 +4,8 @@
 an object a feature) or `predict` (27 features, one request feature, one request field, a LightGBM model). `python -m bench.serving feast
 PYTHON SECONDS REPEATS` has Feast's server as the other app, by an interpreter that has feast; it checks no token. `python -m bench.serving
 apart KIND SECONDS REPEATS` prints where the time of a request goes, in microseconds of a processor. `python -m bench.serving servers
-KIND SECONDS REPEATS` prints what a request costs on granian, on our server, and on a bare one that lacks every limit.
+KIND SECONDS REPEATS` prints what a request costs on granian, on our server, and on a bare one that lacks every limit. `python -m
+bench.serving workers SECONDS REPEATS` compares one worker with two on one socket, by the processor time of a request.
 
 The other app reads the same body, checks the same token, and answers with as many bytes of JSON; it has no routes, ids, limits or logs.
 Where there are several processors, each server has one to itself, and wrk another: else they would take turns on both, and the figure would
@@ -50,7 +51,7 @@ from headwater.models.serving_model import ServedModel
 from headwater.online_stores import keyspace, open_store
 from headwater.serving.http.asgi import App, Read, Scope, Send
 from headwater.serving.http.auth import TokenFile
-from headwater.serving.process.uvicorn_server import serving
+from headwater.serving.process.uvicorn_server import ServerOptions, serving
 from headwater.state.view_state import State, encoded, schema_bytes
 
 EVENTS, USERS = 300_000, 20_000
@@ -90,7 +91,7 @@ def fill(folder: Path) -> None:
         records, now = batch(frame[at : at + 100_000], at)
         writer.apply([records], now)
     rows = {
-        keyspace.state(view.tiles_fingerprint): encoded(State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole"))
+        keyspace.stream_state(view.tiles_fingerprint): encoded(State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole"))
         for view, tiles in zip(fresh(), writer.acceptance.tiles, strict=True)
     }
     whole = {view.tiles_fingerprint: "whole" for view in fresh()}
@@ -98,13 +99,16 @@ def fill(folder: Path) -> None:
     store.close()
 
 
-def serve(side: str, folder: str, port: str, length: str) -> None:
-    """One of the two apps, until the input ends; then the seconds that it has kept a processor busy."""
+def serve(side: str, folder: str, port: str, length: str, fd: str = "") -> None:
+    """One of the two apps, until the input ends; then the seconds that it has kept a processor busy. fd: of a socket to listen at."""
     data_dir = Path(folder)
-    _alone(first=True)
+    if not fd:
+        _alone(first=True)
     with seldom_collected(), ExitStack() as stack:
         app, _, server = side.partition(" on ")
         which = _SERVERS[server or ("granian" if app == "nothing" else "uvicorn")]
+        if fd:
+            which = partial(serving, options=ServerOptions(int(fd)))
         if app == "nothing":
             token = (data_dir / "token").read_text()
             stack.enter_context(which(_nothing(token, int(length)), "127.0.0.1", int(port)))
@@ -112,10 +116,11 @@ def serve(side: str, folder: str, port: str, length: str) -> None:
             hw_serve.serving = which
             definitions = project()
             log = None if side == "without logs" else stack.enter_context((data_dir / "log").open("w"))
-            served = stack.enter_context(ServedLog(data_dir / side.replace(" ", "-"))) if side.startswith("headwater") else None
+            logged = data_dir / side.replace(" ", "-") / fd
+            served = stack.enter_context(ServedLog(logged)) if side.startswith("headwater") else None
             models = {"fraud": _scorer(definitions.model("fraud"))}
-            service = {"tokens": data_dir / "tokens.json", "models": models, "log": log, "served": served}
-            stack.enter_context(hw.serve(definitions, f"lmdb:{data_dir / 'online'}", http=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
+            service = {"tokens": data_dir / "tokens.json", "models": models, "options": hw.ServeOptions(log=log, serving_log=served)}
+            stack.enter_context(hw.serve(definitions, f"lmdb:{data_dir / 'online'}", listen=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
         print("ready", flush=True)
         for line in sys.stdin:
             used = resource.getrusage(resource.RUSAGE_SELF)
@@ -176,26 +181,37 @@ def _scorer(model: hw.Model) -> ServedModel:
 
 
 class _Side:
-    """A server in a process of its own."""
+    """A server in a process of its own, or in several that share a socket."""
 
-    def __init__(self, command: Sequence[str], port: int, path: str) -> None:
+    def __init__(self, commands: Sequence[Sequence[str]], port: int, path: str, fds: Sequence[int] = ()) -> None:
         self.port, self.path = port, path
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "env": clean() | {"OMP_NUM_THREADS": "1"}}
-        self.process = subprocess.Popen(command, **pipes)  # type: ignore[call-overload]
-        if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"does not serve: {' '.join(command)}")
+        self.processes = [subprocess.Popen(command, pass_fds=fds, **pipes) for command in commands]  # type: ignore[call-overload]
+        for command, process in zip(commands, self.processes, strict=True):
+            if process.stdout.readline().strip() != "ready":
+                raise RuntimeError(f"does not serve: {' '.join(command)}")
 
     @staticmethod
     def app(side: str, folder: Path, length: int, path: str) -> _Side:
         """One of our two apps."""
         port = free_port()
-        return _Side([sys.executable, "-m", "bench.serving", "serve", side, str(folder), str(port), str(length)], port, path)
+        return _Side([[sys.executable, "-m", "bench.serving", "serve", side, str(folder), str(port), str(length)]], port, path)
+
+    @staticmethod
+    def workers(count: int, folder: Path, path: str) -> _Side:
+        """Workers of our app that share a socket, as `headwater serve --workers` has them."""
+        with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+            port, fd = listener.getsockname()[1], listener.fileno()
+            command = [sys.executable, "-m", "bench.serving", "serve", f"headwater {count}"]
+            commands = [[*command, str(folder), str(port), "0", str(fd)] for _ in range(count)]
+            return _Side(commands, port, path, [fd])
 
     def busy(self) -> float:
         """Seconds of a processor so far."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        for process in self.processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        return sum(float(process.stdout.readline()) for process in self.processes)
 
     def wrk(self, script: Path, seconds: float, *more: str) -> dict[str, float]:
         """Requests a second, latencies in milliseconds, and microseconds of a processor a request."""
@@ -214,8 +230,10 @@ class _Side:
         return figures | {"busy": (self.busy() - before) / figures["requests"] * 1e6}
 
     def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(30)
+        for process in self.processes:
+            process.stdin.close()
+        for process in self.processes:
+            process.wait(30)
 
 
 def free_port() -> int:
@@ -257,7 +275,7 @@ _PACED = "function delay() return math.floor(-math.log(1 - math.random()) * paus
 
 
 def measure(kind: str, seconds: str, repeats: str) -> None:
-    """Both sides in turns: the peak, then the tail at a share of each one's own peak."""
+    """Ours, and an app that makes nothing of a request on granian and on our server, in turns: peaks, then tails at a share of them."""
     path = "/v1/predict/fraud" if kind == "predict" else "/v1/features/plain_v1"
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
@@ -267,8 +285,10 @@ def measure(kind: str, seconds: str, repeats: str) -> None:
         ours = _Side.app("headwater", folder, 0, path)
         stack.callback(ours.close)
         length = round(statistics.mean(_length(ours, bodies[n], token) for n in range(50)))
-        sides = {"ours": ours, "peer": _Side.app("nothing", folder, length, path)}
-        stack.callback(sides["peer"].close)
+        sides = {"ours": ours}
+        for name, side in {"peer": "nothing", "nothing": "nothing on uvicorn"}.items():
+            sides[name] = _Side.app(side, folder, length, path)
+            stack.callback(sides[name].close)
         turns = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
         tails: dict[str, list[dict]] = {}
         for name, side in sides.items():
@@ -289,7 +309,7 @@ def feast(python: str, seconds: str, repeats: str) -> None:
         stack.callback(ours.close)
         port = free_port()
         command = [python, str(ROOT / "bench" / "feast_server.py"), str(folder / "feast"), str(port), str(USERS)]
-        theirs = _Side(command, port, "/get-online-features")
+        theirs = _Side([command], port, "/get-online-features")
         stack.callback(theirs.close)
         sides = {
             "ours": (ours, _scripts(folder, "ours", [_body("features", row) for row in _rows()], token)[0]),
@@ -300,7 +320,7 @@ def feast(python: str, seconds: str, repeats: str) -> None:
 
 
 def apart(kind: str, seconds: str, repeats: str) -> None:
-    """What a request costs as the app grows: one that makes nothing of it, ours without logs, with lines, with the served log too."""
+    """What a request costs as the app grows: one that makes nothing of it, ours without logs, with lines, with the serving log too."""
     path = "/v1/predict/fraud" if kind == "predict" else "/v1/features/plain_v1"
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
@@ -312,7 +332,7 @@ def apart(kind: str, seconds: str, repeats: str) -> None:
             sides[name] = _Side.app(name, folder, 0, path)
             stack.callback(sides[name].close)
         length = _length(sides["headwater"], bodies[0], token)
-        sides["nothing"] = _Side.app("nothing", folder, length, path)
+        sides["nothing"] = _Side.app("nothing on uvicorn", folder, length, path)
         stack.callback(sides["nothing"].close)
         by_side = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
         busy = {name: statistics.median(turn["busy"] for turn in turns) for name, turns in by_side.items()}
@@ -320,10 +340,10 @@ def apart(kind: str, seconds: str, repeats: str) -> None:
     rest = busy["without logs"] - busy["nothing"] - sum(stages.values())
     logs = {
         "a line of the request log": busy["with a line each"] - busy["without logs"],
-        "the served log": busy["headwater"] - busy["with a line each"],
+        "the serving log": busy["headwater"] - busy["with a line each"],
     }
     parts = {
-        "the server, and an app that does nothing": busy["nothing"],
+        "our server, and an app that does nothing": busy["nothing"],
         **stages,
         "route, token, limits, body, ids, numbers": rest,
         **logs,
@@ -351,6 +371,20 @@ def servers(kind: str, seconds: str, repeats: str) -> None:
     for turn in ("headwater", "nothing"):
         ratios = [a["busy"] / b["busy"] for a, b in zip(by_side[f"{turn} on uvicorn"], by_side[f"{turn} on bare"], strict=True)]
         print(f"{statistics.median(ratios):6.2f}     {turn}: uvicorn to bare")
+
+
+def workers(seconds: str, repeats: str) -> None:
+    """One worker and two, in turns: microseconds of their processors a request."""
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        token = _ready(folder)
+        peak, _ = _scripts(folder, "ours", [_body("features", row) for row in _rows()], token)
+        sides = {}
+        for count in (1, 2):
+            sides[str(count)] = _Side.workers(count, folder, "/v1/features/plain_v1")
+            stack.callback(sides[str(count)].close)
+        turns = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+    print(json.dumps({"peak": turns}))
 
 
 def _stages(side: _Side, token: str) -> dict[str, float]:
@@ -413,4 +447,4 @@ def _length(side: _Side, body: str, token: str) -> int:
 
 
 if __name__ == "__main__":
-    {"measure": measure, "feast": feast, "apart": apart, "servers": servers, "serve": serve}[sys.argv[1]](*sys.argv[2:])
+    {"measure": measure, "feast": feast, "apart": apart, "servers": servers, "workers": workers, "serve": serve}[sys.argv[1]](*sys.argv[2:])

@@ -15,7 +15,7 @@ import polars as pl
 
 import headwater as hw
 from headwater.ingestion.partition_writer import PartitionWriter
-from headwater.ingestion.sources.stream_reader import RecordBatch
+from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
 from headwater.online_stores import OnlineStore
 
@@ -44,9 +44,13 @@ def views(*keys: str, ids: bool = False, halved: bool = False) -> list[hw.Featur
     schema = {**dict.fromkeys(KEYS, int), "amount": float, "ts": pl.Datetime("us", "UTC"), "id": int}
     keep = pl.col("amount") > 20 if halved else None
     source = hw.Source("payments", stream=hw.push(schema=schema), timestamp_field="ts", id_field="id" if ids else None, filter=keep)
-    features = [hw.count(), hw.sum("amount"), hw.max("amount")]
+    return views_of(source, [hw.count(), hw.sum("amount"), hw.max("amount")], WINDOWS, keys)
+
+
+def views_of(source: hw.Source, features: Sequence[hw.Aggregation], windows: Sequence[str], keys: Sequence[str]) -> list[hw.FeatureView]:
+    """For each key, a streaming view of these features."""
     fresh = hw.streaming("2s")
-    return [hw.FeatureView(key[:-3], source=source, keys=[key], features=features, windows=WINDOWS, freshness=fresh) for key in keys]
+    return [hw.FeatureView(key[:-3], source=source, keys=[key], features=features, windows=windows, freshness=fresh) for key in keys]
 
 
 def shard(
@@ -61,7 +65,7 @@ def batch(frame: pl.DataFrame, first: int, partition: str = "0") -> tuple[Record
     at = frame["ts"].dt.epoch("us").to_numpy()
     count = frame.height
     records = RecordBatch(
-        [partition], np.zeros(count, np.int64), np.arange(first, first + count), at, {partition: first + count}, frame=frame
+        [partition], np.zeros(count, np.int64), np.arange(first, first + count), at, {partition: between(first, first + count)}, frame=frame
     )
     return records, int(at.max()) + 1
 

@@ -74,6 +74,7 @@ def _started(what: str, job: str) -> subprocess.Popen[str]:
 def ingest(job: Job) -> None:
     """As `headwater ingest` does it, at its usual limits."""
     from headwater.cli.ingest import seldom_collected
+    from headwater.serving.process.ingest_process import IngestOptions
     from headwater.serving.process.ingest_process import ingest as run
 
     stop = threading.Event()
@@ -82,7 +83,7 @@ def ingest(job: Job) -> None:
         print("{}", flush=True)
         definitions = project(job.servers, job.topic, probed=True, pushed=not job.rate)
         folder = Path(job.store.removeprefix("lmdb:")).parent
-        run(definitions, job.store, folder=folder, http=f"127.0.0.1:{job.port}", allow_unapplied=True, stop=stop)
+        run(definitions, job.store, data_dir=folder, listen=f"127.0.0.1:{job.port}", stop=stop, options=IngestOptions(allow_unapplied=True))
 
 
 def produce(job: Job) -> None:

@@ -1,0 +1,46 @@
+"""Run the validation, print its figures, and with --write make docs/validation.md of them.
+
+python -m bench.validation [--only coverage leaks] [--runs N] [--seeds held-out] [--write] [--kept]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bench.measure import ROOT
+from bench.validation.page import page
+from bench.validation.questions import GROUPS, RUNS, SEEDS, questions
+from bench.validation.runner import PROCESSES, answered, run
+
+PAGE = ROOT / "docs" / "validation.md"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Answer what has no answer yet; the page then has every group that was asked."""
+    parser = argparse.ArgumentParser("python -m bench.validation", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS), help="groups of questions")
+    parser.add_argument("--runs", type=int, help=f"of each world (default: {', '.join(f'{name} {n}' for name, n in RUNS.items())})")
+    parser.add_argument("--seeds", choices=list(SEEDS), default="held-out", help="tuning seeds are for choosing thresholds")
+    parser.add_argument("--processes", type=int, default=PROCESSES)
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}; needs every group, and held-out seeds")
+    parser.add_argument("--kept", action="store_true", help="no new runs: the answers so far, each figure with its number of runs")
+    options = parser.parse_args(arguments)
+    if options.write and (set(options.only) != set(GROUPS) or options.seeds != "held-out"):
+        parser.error("--write needs every group, and held-out seeds")
+    asked = [question for question in questions() if question.group in options.only]
+    runs = {group: options.runs or n for group, n in RUNS.items()}
+    if not options.kept:
+        run(asked, runs, options.seeds, options.processes)
+    answers = {question.name: answered(question, options.seeds, runs[question.group]) for question in asked}
+    text = page(asked, answers, options.seeds)
+    if options.write:
+        PAGE.write_text(text, encoding="utf-8")
+        print(f"wrote {PAGE.relative_to(ROOT)}", file=sys.stderr)
+    else:
+        print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

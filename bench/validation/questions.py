@@ -1,0 +1,115 @@
+"""What is asked of each world. An answer is one JSON object a run; `page` adds them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import headwater as hw
+from bench.validation import departures, predictions, readings
+from bench.validation.world import ENDS, LADDER, RESAMPLES, backtest, compared, headline, logistic, split_after
+from headwater.definitions.fit_options import Refits
+from headwater.results.estimate import Comparison
+from headwater.testing.planted_effects import Planted, planted
+from scripts.equal_levels import METRICS, claims
+
+Answer = Mapping[str, object]
+GROUPS = ("coverage", "verdicts", "leaks", "honest", "attribution", "equal")
+RUNS: Mapping[str, int] = {"coverage": 200, "verdicts": 100, "leaks": 20, "honest": 200, "attribution": 100, "equal": 300}
+SEEDS: Mapping[str, int] = {"tuning": 0, "held-out": 1_000_000}
+"""The first seed of each range; the second range is for figures alone."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: its group, its world, and how one run of it is answered."""
+
+    group: str
+    world: str
+    ask: Callable[[int], Answer]
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}: {self.world}"
+
+
+def questions() -> Iterator[Question]:
+    """Every question, in the order of the page."""
+    for name in predictions.WORLDS:
+        yield Question("coverage", name, partial(coverage, name))
+    for name in readings.WORLDS:
+        yield Question("verdicts", name, partial(verdict, name))
+    for name, kind in departures.LEAKS.items():
+        for strength in kind.strengths:
+            yield Question("leaks", f"{name}, {strength:g} {kind.unit}".rstrip(), partial(leak, name, strength))
+    yield Question("honest", "drawn at random", honest)
+    yield Question("attribution", "one view of six", attribution)
+    yield Question("equal", "two equal levels", equal)
+
+
+def coverage(name: str, seed: int) -> Answer:
+    """Intervals of predictions whose true lift is known, and of two that are equally good."""
+    frame, truth = predictions.WORLDS[name].frame(seed), predictions.true_lifts(name)
+    lift = {c.metric: _interval(c) | {"truth": truth[c.metric]} for c in predictions.judged(frame, ("stale", "fresh"), seed)}
+    null = {c.metric: _interval(c) | {"truth": 0.0} for c in predictions.judged(frame, ("fresh", "twin"), seed)}
+    return {"lift": lift, "null": null}
+
+
+def verdict(name: str, seed: int) -> Answer:
+    """A full run: training at each level, and the verdict on the freshest against the stalest."""
+    world = readings.WORLDS[name]
+    backtested = backtest(world.model(seed), seed, world.train_days)
+    return _interval(compared(backtested, "daily", "instant")) | found(backtested)
+
+
+def leak(name: str, strength: float, seed: int) -> Answer:
+    """A leak: what it adds to AUC, and whether it is refused or found. The honest twin counts as a false alarm if it is accused."""
+    leaking, twin = departures.LEAKS[name].worlds(seed, strength)
+    honest_one = backtest(twin, seed, departures.TRAIN_DAYS, ENDS)
+    answer: dict[str, object] = {"honest": headline(honest_one), "accused": found(honest_one)["found"]}
+    try:
+        leaking_one = backtest(leaking, seed, departures.TRAIN_DAYS, ENDS)
+    except hw.errors.LeakError:
+        return answer | {"found": ["refused"], "auc": None}
+    return answer | found(leaking_one) | {"auc": headline(leaking_one)}
+
+
+def honest(seed: int) -> Answer:
+    """An honest world: every LEAK or SUSPECT is a false alarm."""
+    backtested = backtest(departures.honest_world(seed), seed, departures.TRAIN_DAYS, ENDS)
+    return found(backtested) | {"auc": headline(backtested)}
+
+
+def attribution(seed: int) -> Answer:
+    """Of six views one decays within hours; it alone is to be streamed. Which one it is changes from run to run."""
+    names = ["airport", "carrier", "route", "line", "tail", "sky"]
+    wanted = names[seed % len(names)]
+    signals = [
+        Planted(name, 3.0, 1.0) if name == wanted else Planted(name, 5000.0, 0.4) if at % 2 else Planted(name, 3.0, 0.0)
+        for at, name in enumerate(names)
+    ]
+    attributed = hw.attribution(
+        planted(seed, signals, estimator=logistic()),
+        levels={name: LADDER[name] for name in ("daily", "instant")},
+        evaluation=hw.Evaluation(split=split_after(24), resamples=RESAMPLES, seed=seed),
+        resources=hw.Resources(threads=1),
+    )  # fmt: skip
+    return {"right": list(attributed.chosen) == [wanted], "named": wanted in attributed.chosen}
+
+
+def equal(seed: int) -> Answer:
+    """Two equal levels, five seeds each, of a model that draws at random: every claim is wrong."""
+    return dict(zip(METRICS, claims(seed, Refits(seeds=5)).values(), strict=True))
+
+
+def found(backtested: hw.Backtest) -> dict[str, object]:
+    """What stands in place of a verdict: findings that replace the headline, and levels that the timestamps cannot tell apart."""
+    result = backtested.result
+    blocking = {f"{finding.severity}: {finding.check}" for finding in result.audit.blocking}
+    blind = {"not measurable"} if any(c.verdict == "not measurable" for c in result.comparisons) else set()
+    return {"found": sorted(blocking | blind)}
+
+
+def _interval(comparison: Comparison) -> dict[str, object]:
+    return {"delta": comparison.delta, "low": comparison.low, "high": comparison.high, "verdict": comparison.verdict}

@@ -1,0 +1,54 @@
+"""The sentences of docs/validation.md."""
+
+BEFORE = """# Validation
+
+<!-- Written by `python -m bench.validation --write`; edit bench/validation/texts.py instead. -->
+
+A backtest gives verdicts and its audit gives findings. Their accuracy can be measured where the truth is known: in simulated worlds.
+
+```sh
+python -m bench.validation --write                    # all of it, by two processes; goes on where it was interrupted
+python -m bench.validation --only leaks --runs 10     # one group, fewer runs
+```
+
+Every run simulates a new world with its own seed."""
+
+TEXTS = {
+    "coverage": """## Coverage of 95 % intervals
+
+Predictions of three levels are drawn, and judged without training. Requests of a day share their rate of positives and how well each level
+sees, as stated for each world (`bench/validation/predictions.py`). Two of the levels are equally good. The true lift is that over two million requests.
+Coverage counts the intervals of both comparisons; the goal is 95 % ± 1.5 over the worlds with 20 days or more.""",
+    "verdicts": """## Verdicts on trained models
+
+Six machines have states, each a stationary first-order Gaussian process that is read every ten minutes; the outcome of a request depends on the state.
+A reading that is `h` hours old has the correlation `2 ** (-h / half_life)` with the current state
+(`headwater.testing.planted_effects`). 48 days, the first 24 for training, unless the name says otherwise; the estimator is a logistic
+regression. The verdict is that of the instant level over the daily one. The mean lift is that over all runs of the world: an interval that covers
+the training procedure contains it in 95 % of the runs.""",
+    "leaks": """## Leaks
+
+Twenty machines, 200 requests a day for 40 days; features are the mean and last severity of a machine's earlier outcomes
+(`bench/validation/departures.py`). Each leak is one mistake in that definition or in its data. What it adds is the AUC of the leaking model minus that of
+the honest one on the same rows. Found means: refused before training, a LEAK or SUSPECT of the audit, or levels that are called not measurable.""",
+    "honest": """## False alarms
+
+Honest worlds with drawn properties: 5 to 300 machines, half-lives from half an hour to three weeks, jobs from minutes to days, timestamps on a grid,
+near-perfect request fields, and one of: daily totals dated at the day's end; declared coarse timestamps; warnings seconds before
+the request; an informative dimension from before the period; a source over the labels' own table with the right `known_at`.""",
+    "attribution": """## Attribution
+
+Of six views one decays within hours, a different one in each run; the others have a half-life of months or carry no information. The plan is right if
+it contains only that view.""",
+    "equal": """## Two equal levels
+
+Two identical levels, five seeds each, of small boosted trees that draw at random: every claim of a lift or a harm is wrong. The nominal rate is 5 %
+for both signs together. `scripts/equal_levels.py --apart` shows the intervals without the variance between fits.""",
+}
+
+AFTER = """## Limits
+
+The worlds are small and their models simple. Verdicts have their nominal error rates under the assumptions: similar days. No world has
+a season or a shock that its test period does not contain. The leaks are those that we thought of.
+
+A short form of this validation runs with the tests (`tests/bench/test_validation.py`)."""
