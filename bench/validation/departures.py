@@ -61,6 +61,7 @@ class World:
     rows: pl.DataFrame
     features: Features
     known_at_field: str = "ended"
+    hidden: tuple[str, ...] = ()  # columns that the labels' table lacks
 
     def model(self) -> hw.Model:
         select = [
@@ -72,7 +73,7 @@ class World:
             *(f.name for f in self.features if isinstance(f, hw.RequestField)),
         ]
         select += ["request"] if any(isinstance(f, hw.FeatureView) and "request" in f.keys for f in self.features) else []
-        table = self.rows.select([*dict.fromkeys([*select, *self.rows.drop("state").columns])])
+        table = self.rows.select([*dict.fromkeys([*select, *self.rows.drop("state", *self.hidden).columns])])
         labels = hw.Labels(
             "outcomes", table=table, timestamp_field="asked", select=list(dict.fromkeys(select)), label="bad", known_at_field=self.known_at_field
         )  # fmt: skip
@@ -158,6 +159,19 @@ def late_request_field(rows: pl.DataFrame, random: np.random.Generator, strength
     return World(rows.with_columns(priority=pl.Series(priority)), [reports(ended_reports(rows)), hw.RequestField("priority", float)])
 
 
+def late_field_of_hidden_outcome(rows: pl.DataFrame, random: np.random.Generator, strength: float) -> World:
+    """The same where the labels' table has the binary label alone."""
+    leaking = late_request_field(rows, random, strength)
+    return World(leaking.rows, leaking.features, hidden=("severity",))
+
+
+def known_too_early_without_end(rows: pl.DataFrame, random: np.random.Generator, strength: float) -> World:
+    """The labels' table says that outcomes are known a minute after the request, and no table has the time at which the job ended."""
+    rows = rows.with_columns(said=pl.col("asked") + pl.duration(minutes=1))
+    events = rows.select("machine", "severity", at="asked", known="said")
+    return World(rows, [reports(events, known_at_field="known")], known_at_field="said", hidden=("ended",))
+
+
 def known_too_early(rows: pl.DataFrame, random: np.random.Generator, strength: float) -> World:
     """The labels' table says that outcomes are known a minute after the request; a source reads it so. The job ended later."""
     rows = rows.with_columns(said=pl.col("asked") + pl.duration(minutes=1))
@@ -189,6 +203,7 @@ class LeakKind:
     strengths: tuple[float, ...]
     unit: str
     jobs: Callable[[float], Jobs] = lambda strength: Jobs()
+    detectable: bool = True  # whether data can show it; `CANNOT_SEE` of the audit lists the kinds that they cannot
 
     def worlds(self, seed: int, strength: float) -> tuple[hw.Model, hw.Model]:
         """The leaking model and its honest twin, of the same rows."""
@@ -213,6 +228,12 @@ LEAKS: Mapping[str, LeakKind] = {
     "static dimension": LeakKind(
         static_dimension, (20, 400, 2000), "machines", lambda machines: Jobs(machines=int(machines), half_life=24)
     ),
+    "late request field, outcome without detail": LeakKind(
+        late_field_of_hidden_outcome, (0.5, 2), "of the outcome to noise", detectable=False
+    ),
+    "outcome known too early, no other time": LeakKind(
+        known_too_early_without_end, (8, 24), "hours", lambda hours: Jobs(machines=5, hours=hours, half_life=3), detectable=False
+    ),
 }  # fmt: skip
 
 
@@ -229,7 +250,16 @@ def honest_world(seed: int) -> hw.Model:
         grid_minutes=int(random.choice([0, 0, 5, 15, 60])),
     )
     rows = jobs.rows(random)
-    extras = [_none, _totals_at_end, _rounded_and_declared, _warnings_before, _known_profile, _own_table_known]
+    extras = [
+        _none,
+        _totals_at_end,
+        _rounded_and_declared,
+        _warnings_before,
+        _known_profile,
+        _own_table_known,
+        _triage,
+        _near_perfect_field,
+    ]
     return extras[int(random.integers(len(extras)))](rows, random).model()
 
 
@@ -278,3 +308,17 @@ def _own_table_known(rows: pl.DataFrame, random: np.random.Generator) -> World:
     source = hw.Source("past_outcomes", history=rows.drop("state"), timestamp_field="ended", select=["machine", "severity"])
     view = hw.FeatureView("past", source=source, keys=["machine"], windows=["6h", "2d"], freshness=DAILY, features=[hw.mean("severity")])
     return World(rows, [view])
+
+
+def _triage(rows: pl.DataFrame, random: np.random.Generator) -> World:
+    """A field that the request really carries and that knows the state, as an expert or another model does."""
+    guess = rows["state"].to_numpy() + float(random.choice([0.3, 1, 3])) * random.normal(size=rows.height)
+    return World(rows.with_columns(triage=pl.Series(guess)), [reports(ended_reports(rows)), hw.RequestField("triage", float)])
+
+
+def _near_perfect_field(rows: pl.DataFrame, random: np.random.Generator) -> World:
+    """A field from before the outcome that decides most of it: the outcome is the field, the state, and a little chance."""
+    size = random.normal(0, float(random.choice([4, 8])), rows.height)
+    severity = rows["severity"].to_numpy() + size
+    rows = rows.with_columns(severity=pl.Series(severity), bad=pl.Series(severity > 0), size=pl.Series(size))
+    return World(rows, [reports(ended_reports(rows)), hw.RequestField("size", float)])

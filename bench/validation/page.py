@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from bench.validation import predictions, readings
+from bench.validation import departures, predictions, readings
 from bench.validation.questions import SEEDS, Answer, Question
 from bench.validation.texts import AFTER, BEFORE, TEXTS
 from scripts.equal_levels import METRICS
@@ -80,23 +80,34 @@ def _leaks(answers: Answers) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     large: list[Answer] = []
     missed: Counter[str] = Counter()
+    hidden: list[str] = []
     for world, found in answers.items():
         inflations = [float(run["auc"]) - float(run["honest"]) for run in found if run["auc"] is not None]  # type: ignore[arg-type]
         adds = f"{statistics.fmean(inflations):+.3f}" if inflations else "never trained"
         named = Counter(str(name) for run in found for name in run["found"])  # type: ignore[attr-defined]
         ways = "; ".join(f"{name} ({count})" for name, count in named.most_common()) or "nothing"
         yield f"| {world} | {len(found)} | {adds} | {_share(sum(bool(run['found']) for run in found), len(found))} | {ways} |"
+        if not departures.LEAKS[_kind(world)].detectable:
+            hidden.append(world)
+            continue
         inflated = [run for run in found if run["auc"] is not None and float(run["auc"]) - float(run["honest"]) >= INFLATED]  # type: ignore[arg-type]
         large += inflated
-        missed[world.partition(",")[0]] += sum(not run["found"] for run in inflated)
+        missed[_kind(world)] += sum(not run["found"] for run in inflated)
     yield ""
     detected = sum(bool(run["found"]) for run in large)
-    yield f"Of {len(large)} leaks that add {INFLATED} or more, {_share(detected, len(large))} are found (goal: at least 90 %)."
+    yield f"Of {len(large)} detectable leaks that add {INFLATED} or more, {_share(detected, len(large))} are found (goal: at least 90 %)."
     if rest := ", ".join(f"{name} ({count})" for name, count in missed.most_common() if count):
         yield f"Missed: {rest}."
+    if hidden:
+        yield f"Not counted, since data cannot show them (the audit lists such kinds on every page): {'; '.join(hidden)}."
     everyone = [run for found in answers.values() for run in found]
     accused = sum(bool(run["accused"]) for run in everyone)
     yield f"Honest twins with a LEAK or SUSPECT: {accused} of {len(everyone)}."
+
+
+def _kind(world: str) -> str:
+    """The kind of leak of a world, whose name has the strength after it."""
+    return max((name for name in departures.LEAKS if world == name or world.startswith(f"{name}, ")), key=len)
 
 
 def _honest(answers: Answers) -> Iterator[str]:

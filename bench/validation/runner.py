@@ -99,7 +99,25 @@ _CODE: list[str] = []
 def code() -> str:
     """What answers depend on: a digest of the modules that judge and that make worlds. Answers of other code are not used."""
     if not _CODE:
-        folders = ["bench/validation", *(f"src/headwater/{name}" for name in ("backtesting", "metrics", "training", "testing"))]
-        files = sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.name not in ("page.py", "__main__.py"))
+        judging = (
+            "aggregations",
+            "backtesting",
+            "connectors",
+            "definitions",
+            "engine",
+            "events",
+            "kernel",
+            "metrics",
+            "models",
+            "reports",
+            "results",
+            "testing",
+            "training",
+        )
+        folders = ["bench/validation", *(f"src/headwater/{name}" for name in judging)]
+        files = [
+            file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.name not in ("page.py", "texts.py", "__main__.py")
+        ]
+        files = sorted([*files, ROOT / "scripts" / "equal_levels.py"])
         _CODE.append(hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12])
     return _CODE[0]

@@ -27,6 +27,7 @@ def judged(evaluation=None, **given):
         ({"tune": 12}, "tune", 12),
         ({"blocks": "7d"}, "blocks", "7d"),
         ({"cold_start": 3}, "cold_start", 3),
+        ({"acknowledge": ["a | b | c | d"]}, "acknowledged", [hw.Acknowledgement("a", "b", "c", "d")]),
         ({"baseline": "daily"}, "baseline", "daily"),
         ({"baseline": "nothing"}, "baseline", None),
     ],

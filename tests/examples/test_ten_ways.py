@@ -34,6 +34,7 @@ def test_the_code_of_the_page_runs_and_headwater_says_so():
         (1, "LEAK in reports"),
         (3, "SUSPECT in reports"),
         (4, "SUSPECT in priority"),
+        (5, "SUSPECT in machines"),
         (6, "no fresher level can be told from the staler one by the timestamps"),
         (7, "these 2 days only"),
         (8, " 0 are called a LIFT"),

@@ -231,13 +231,17 @@ def _cut_off(project: Project) -> Iterator[Finding]:
 
 def _coarse_timestamps(project: Project) -> Iterator[Finding]:
     from headwater.errors import ConnectError, DataError
-    from headwater.training.timestamp_resolution import measured
+    from headwater.training.timestamp_resolution import measured, request_times
 
     for source in dict.fromkeys(bottom_of(view.source) for view in _roots(project)):
         if source.history is None or isinstance(source.history, Enriched):
             continue
         try:
-            question = measured(source).result().question
+            found = measured(source)
+            question = found.result().question
+            models = [m for m in project.models if question and any(bottom_of(v.source) == source for v in m.features.views_in_history)]
+            if models and all(found.same_grid(request_times(model.labels)) for model in models):
+                continue
         except (ConnectError, DataError, OSError):
             continue  # the schema rule reports what cannot be read
         if question:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from headwater.cli import evaluation_options, options
-from headwater.cli.command import Arguments, Verb, option, optional, several
+from headwater.cli.command import Arguments, Verb, option, optional
 from headwater.cli.projects import LoadedProject, load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from headwater.backtesting.backtest import Backtest
-    from headwater.definitions.acknowledged import Acknowledgement
     from headwater.definitions.evaluation import Evaluation
     from headwater.definitions.level import Level
     from headwater.definitions.model import Model
@@ -93,16 +92,6 @@ def _attributed(
     return replace(result, result=msgspec.structs.replace(result.result, attribution=attributed.plain))
 
 
-def _acknowledgement(text: str) -> Acknowledgement:
-    """An acknowledgement as the option writes it."""
-    from headwater.definitions.acknowledged import Acknowledgement
-
-    parts = [part.strip() for part in text.split("|")]
-    if len(parts) != 4:
-        raise UsageError(f"--acknowledge {text!r}: give 'CHECK | SUBJECT | REASON | AUTHOR', as the audit prints check and subject")
-    return Acknowledgement(*parts)
-
-
 def _ends(loaded: LoadedProject, model: Model, compared: Mapping[str, Level], names: str) -> tuple[str, str]:
     """The names of the two levels between which views are attributed: those given, or the first and last compared level."""
     from headwater.backtesting.attribution import ends
@@ -123,8 +112,6 @@ def _evaluation(loaded: LoadedProject, args: Arguments) -> Evaluation:
     slices = _slices(loaded, args.slices)
     if slices is not None:
         evaluation = replace(evaluation, slices=slices)
-    if args.acknowledge:
-        evaluation = replace(evaluation, acknowledged=[*evaluation.acknowledged, *map(_acknowledgement, args.acknowledge)])
     if args.folds is None and args.every is None:
         return evaluation
     if not isinstance(evaluation.split, str | datetime):
@@ -209,11 +196,6 @@ COMMAND = Verb(
             help="with --attribution: make the views of one source fresh together",
         ),
         option("--seed", metavar="N", type=int, help="of the resamples and the estimator (default: the project's, else 0)"),
-        several(
-            "--acknowledge",
-            metavar="'CHECK | SUBJECT | REASON | AUTHOR'",
-            help="a SUSPECT finding of the audit that somebody has looked at, in addition to the project's; it restores the headline",
-        ),
         option("--output", metavar="FILE", default="report.html", help="where the report goes (default: {default})"),
         *options.memory(),
         *options.as_json(),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from headwater.cli.command import Arguments, option, section
+from headwater.cli.command import Arguments, option, section, several
 from headwater.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headwater.definitions.acknowledged import Acknowledgement
     from headwater.definitions.decision_value import DecisionValue
     from headwater.definitions.evaluation import Evaluation
     from headwater.definitions.project import Project
@@ -48,6 +49,11 @@ FLAGS = section(
             "--blocks", metavar="BLOCKS", help="what is resampled for intervals: a length of time such as 7d, or a column of the labels"
         ),
         option("--cold-start", metavar="N", type=int, help="a request is cold if its key had fewer than N events in 30 days (default: 10)"),
+        several(
+            "--acknowledge",
+            metavar="'CHECK | SUBJECT | REASON | AUTHOR'",
+            help="a SUSPECT finding of the audit that somebody has looked at, in addition to the project's; it restores the headline",
+        ),
     ],
 )
 
@@ -73,6 +79,8 @@ def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
         "baseline": args.baseline if args.baseline != "nothing" else None,
     }
     given = replace(evaluation, **{name: value for name, value in fields.items() if value is not None})  # type: ignore[arg-type]
+    if args.acknowledge:
+        given = replace(given, acknowledged=[*given.acknowledged, *map(parse_acknowledgement, args.acknowledge)])
     return replace(given, baseline=None) if args.baseline == "nothing" else given
 
 
@@ -81,6 +89,23 @@ def evaluation(args: Arguments, project: Project | None) -> Evaluation:
     from headwater.definitions.evaluation import Evaluation
 
     return with_options((project.evaluation if project is not None else None) or Evaluation(), args)
+
+
+def parse_acknowledgement(text: str) -> Acknowledgement:
+    """An acknowledgement, as an option gives it.
+
+    Raises:
+        UsageError: it has not four parts.
+
+    >>> parse_acknowledgement("own outcome | trips | booked before the trip | ana").author
+    'ana'
+    """
+    from headwater.definitions.acknowledged import Acknowledgement
+
+    parts = [part.strip() for part in text.split("|")]
+    if len(parts) != 4:
+        raise UsageError(f"--acknowledge {text!r}: give 'CHECK | SUBJECT | REASON | AUTHOR', as the audit prints check and subject")
+    return Acknowledgement(*parts)
 
 
 def parse_value(text: str) -> DecisionValue:

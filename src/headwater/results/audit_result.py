@@ -13,6 +13,10 @@ CANNOT_SEE: Sequence[str] = (
     "a timestamp that is early by a different amount in each row",
     "a column that was overwritten later, where the table keeps only its last value and no time of the change",
     "rows that were left out of a table because of what happened to them later",
+    "a request field filled in after the outcome, where it is text, follows no column of the labels' table, or no feature says the outcome",
+    "outcomes that are known later than the labels say, where no other timestamp of their rows shows it",
+    "timestamps that were rounded down, where the labels' table lacks the exact ones, or nearly every key has an event at each step",
+    "a static table that was computed over the test period alone, holds text, or has keys with hundreds of rows each",
     "features of a third party and values that were computed outside of headwater",
     "a leak that adds less than about 0.03 to the headline metric",
 )

@@ -14,6 +14,7 @@ import polars as pl
 
 from headwater.definitions.durations import DAY, HOUR, SECOND, text
 from headwater.definitions.enriched import bottom_of
+from headwater.definitions.labels import Labels
 from headwater.definitions.source import Source
 from headwater.definitions.timestamps import timestamp_text
 from headwater.events.read_events import called
@@ -74,6 +75,10 @@ class MeasuredSource:
         delays = delay if late else np.maximum(delay, sizes)
         steps = np.maximum(sizes, 1)
         return ((K - delays - phases) // steps) * steps
+
+    def same_grid(self, asked: I64) -> bool:
+        """Whether requests at these times (int64) lie on the grids too: a request counts no event of its own step, so none too early."""
+        return all(bool((asked % grid.size == grid.phase).all()) for grid in self.grids if grid.size)
 
     def result(self) -> SourceResolution:
         """What the measurement says, with the question that it leaves open."""
@@ -136,6 +141,19 @@ def measured(source: Source) -> MeasuredSource:
     early = float((table["known"] < table["time"]).mean() or 0.0) if table.height else 0.0  # type: ignore[arg-type]
     is_date = chosen.schema[name] == pl.Date
     return MeasuredSource(bottom, name, grids(table["known"].to_numpy()), is_date, early)
+
+
+def request_times(labels: Labels) -> I64:
+    """When the requests of the labels' table were made: int64, at most 200,000 evenly spaced rows.
+
+    Raises:
+        DataError: the table or its timestamps cannot be read.
+    """
+    context = f"labels {labels.name!r}"
+    chosen = selected(labels.data, labels.select, labels.filter, [labels.timestamp_field], context)
+    time = timestamp_micros(labels.timestamp_field, chosen.schema, labels.timezone, context)
+    times = collect(chosen.frame.select(time.alias("time")), context)["time"].drop_nulls()
+    return times.gather_every(max(1, len(times) // _SAMPLE)).to_numpy()
 
 
 def grids(times: I64) -> list[Grid]:

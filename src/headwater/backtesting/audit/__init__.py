@@ -12,7 +12,9 @@ from msgspec import structs
 
 from headwater import clock
 from headwater.backtesting.audit import (
+    coarse_timestamps,
     label_times,
+    late_fields,
     odd_results,
     own_label_rows,
     own_outcome,
@@ -30,15 +32,17 @@ CHECKS: Rows[AuditCheck] = Rows(
     {
         "label rows": own_label_rows.check,
         own_outcome.NAME: own_outcome.check,
+        coarse_timestamps.NAME: coarse_timestamps.check,
         twin_table.NAME: twin_table.check,
         request_columns.NAME: request_columns.check,
         label_times.NAME: label_times.check,
         static_tables.NAME: static_tables.check,
+        late_fields.NAME: late_fields.check,
         "strong feature": strong_features.check,
         odd_results.NAME: odd_results.check,
     }
 )
-"""By name, in the order in which they run."""
+"""By name, in the order in which they run: `late_fields` leaves out the features of sources that others accuse."""
 
 __all__ = ["CHECKS", "AuditCheck", "AuditInputs", "AuditedLevels", "NotRun", "run_audit"]
 
@@ -56,6 +60,7 @@ def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ())
         else:
             ran.append(name)
             findings += found
+            inputs.accused.update(finding.subject for finding in found if finding.severity != "question")
     not_run += [CheckNotRun(subject, reason) for subject, reason in inputs.skipped.items()]
     return AuditResult([_with(finding, acknowledged) for finding in findings], ran, not_run, seconds=clock.stopwatch() - started)
 

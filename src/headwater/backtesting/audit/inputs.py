@@ -62,6 +62,7 @@ class AuditInputs:
     resources: Resources
     judged: AuditedLevels | None = None
     skipped: dict[str, str] = field(default_factory=dict)  # subject -> why a check left it out
+    accused: set[str] = field(default_factory=set)  # subjects with a LEAK or SUSPECT of an earlier check
 
     @cached_property
     def sample(self) -> I64:

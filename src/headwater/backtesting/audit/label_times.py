@@ -8,21 +8,71 @@ import polars as pl
 from headwater.backtesting.audit import thresholds
 from headwater.backtesting.audit.association import strength
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
+from headwater.backtesting.audit.own_events import STAMP, OwnEvents, own_events
 from headwater.backtesting.audit.own_label_rows import carried
 from headwater.results.audit_result import AuditFinding
+from headwater.results.measurement import duration
 
 NAME = "label times"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """SUSPECT: what follows known_at says the outcome, or an outcome changed after it. A delay that differs by class is a question."""
+    """SUSPECT: requests count outcomes before their time, what follows known_at says the outcome, or an outcome changed after it.
+
+    A delay that differs by class is a question.
+    """
     if inputs.requests.known_at is None or len(inputs.sample) < thresholds.FEWEST:
         return NotRun(f"{len(inputs.sample)} labels are too few; it takes {thresholds.FEWEST}")
-    return [*_later(inputs), *_changed(inputs), *_by_class(inputs)]
+    return [*_early(inputs), *_later(inputs), *_changed(inputs), *_by_class(inputs)]
 
 
 def _subject(inputs: AuditInputs) -> str:
     return f"labels {inputs.model.labels.name}"
+
+
+def _early(inputs: AuditInputs) -> list[AuditFinding]:
+    """A known_at that is the request time plus a constant, while the rows have a later time, and outcomes count in between."""
+    assert inputs.requests.known_at is not None
+    delay = inputs.requests.known_at - inputs.requests.t
+    if not len(delay) or (delay == np.median(delay)).mean() < thresholds.DERIVED:
+        return []
+    known = carried(inputs.model) | {inputs.model.labels.known_at_field}
+    at_known = pl.Series(inputs.requests.known_at[inputs.sample])
+    for series in inputs.label_rows[inputs.sample].get_columns():
+        if not isinstance(series.dtype, pl.Datetime) or series.name in known:
+            continue
+        after = series.dt.epoch("us") - at_known
+        share = float((after > 0).fill_null(value=False).to_numpy().mean())
+        gaps = after.drop_nulls().to_numpy()
+        if share < thresholds.AFTER or (gaps == np.median(gaps)).mean() >= thresholds.DERIVED:
+            continue
+        read = [(own, used) for own in own_events(inputs) if (used := _counted_between(inputs, own, series.name))]
+        for own, (early, columns) in read:
+            evidence = (
+                f"Outcomes are said to be known {duration(float(np.median(delay)) / 1e6)} after every request, though {series.name} is later in {share:.1%} "
+                f"of rows; {early:.1%} of requests count outcomes ({', '.join(columns)} of source {own.subject!r}) from before their {series.name}"
+            )
+            remedy = f"If an outcome is decided at {series.name}, make it the known_at_field of the labels and of source {own.subject!r}"
+            return [AuditFinding(NAME, "SUSPECT", _subject(inputs), evidence, remedy, early, [series.name, *columns])]
+    return []
+
+
+def _counted_between(inputs: AuditInputs, own: OwnEvents, column: str) -> tuple[float, list[str]] | None:
+    """The share of requests that count outcomes of other rows before the time in `column`, and the columns that are the outcome."""
+    stamp = f"{STAMP}{column}"
+    if stamp not in own.table.columns or not own.keys:
+        return None
+    matches = {name: own.same_time(stamp, stamps) for name, stamps in own.timestamps.items() if name == column}
+    event = matches.get(column)
+    if event is None or (event >= 0).mean() < thresholds.TWIN:
+        return None
+    y = inputs.y[own.position][event >= 0]
+    names = [name for name in own.table.columns if not name.startswith("__") and name not in {mine for mine, _ in own.keys}]
+    columns = [name for name in names if strength(own.values(name, event), y, inputs.model.task_type) >= thresholds.OUTCOME_ITSELF]
+    row, counted = own.pairs
+    late = own.table[stamp].gather(counted).fill_null(np.iinfo(np.int64).max).to_numpy() > own.asked[row]
+    asked = len(np.unique(row[late])) / max(1, min(thresholds.PAIRED, int((own.row_code >= 0).sum())))
+    return (asked, columns) if columns and asked >= thresholds.OWN_SHARE else None
 
 
 def _later(inputs: AuditInputs) -> list[AuditFinding]:

@@ -120,15 +120,15 @@ class OwnEvents:
         }
         chosen, event = [best], matches[best]
         partner = max(partners, key=lambda offset: partners[offset], default=best)
-        if partners.get(partner, 0.0) >= thresholds.OWN_SHARE:
-            chosen, event = [best, partner], np.where(event >= 0, event, matches[partner])
-        others = sorted((share for offset, share in shares.items() if offset not in chosen), reverse=True)
+        others = sorted((share for offset, share in shares.items() if offset not in (best, partner)), reverse=True)
         grid = others[2] if len(others) > 2 else 0.0
-        return Spike(column, chosen, float((event >= 0).mean()), event, grid)
+        if partners.get(partner, 0.0) - grid >= thresholds.OWN_SHARE:
+            chosen, event = [best, partner], np.where(event >= 0, event, matches[partner])
+        return Spike(column, chosen, float((event >= 0).mean()), event, grid * len(chosen))
 
     def offsets(self, stamps: I64) -> list[int]:
         """The offsets that most of `PAIRED` rows have to an event that they count, at most `OFFSETS`."""
-        row, event = self._pairs
+        row, event = self.pairs
         known = stamps[row] != _MISSING
         pairs = pl.DataFrame({"row": row[known], "offset": self.time[event[known]] - stamps[row[known]]})
         counts = pairs.group_by("offset").agg(pl.len().alias("rows")).sort("rows", "offset", descending=True)
@@ -136,7 +136,7 @@ class OwnEvents:
         return counts.filter(pl.col("rows") >= least).head(thresholds.OFFSETS)["offset"].to_list()
 
     @cached_property
-    def _pairs(self) -> tuple[I64, I64]:
+    def pairs(self) -> tuple[I64, I64]:
         """Rows and the events that they count: positions, int64 (pairs), of `PAIRED` rows and their newest events."""
         rows, events = [], []
         for row in spread(np.flatnonzero(self.row_code >= 0), thresholds.PAIRED):
@@ -260,8 +260,8 @@ def _coded(table: pl.DataFrame, rows: pl.DataFrame, keys: Sequence[tuple[str, st
     """The events with `__code`, an integer for each key, sorted by it and the time; and the code of each row, -1 without events."""
     if not keys:
         return table.with_columns(pl.lit(0, pl.Int64).alias("__code")).sort("__time"), np.zeros(rows.height, np.int64)
-    mine = table.select(_as_key(table.schema[a], a).alias(f"__{i}") for i, (a, _) in enumerate(keys))
-    theirs = rows.select(_as_key(rows.schema[b], b).alias(f"__{i}") for i, (_, b) in enumerate(keys))
+    mine = table.select(as_key(table.schema[a], a).alias(f"__{i}") for i, (a, _) in enumerate(keys))
+    theirs = rows.select(as_key(rows.schema[b], b).alias(f"__{i}") for i, (_, b) in enumerate(keys))
     distinct = theirs.unique().drop_nulls().with_row_index("__code").cast({"__code": pl.Int64})
     on = [f"__{i}" for i in range(len(keys))]
     code = mine.join(distinct, on=on, how="left", maintain_order="left")["__code"]
@@ -270,5 +270,6 @@ def _coded(table: pl.DataFrame, rows: pl.DataFrame, keys: Sequence[tuple[str, st
     return kept, np.where(np.isin(row_code, kept["__code"].unique().to_numpy()), row_code, -1)
 
 
-def _as_key(dtype: pl.DataType, name: str) -> pl.Expr:
+def as_key(dtype: pl.DataType, name: str) -> pl.Expr:
+    """A key column as both tables compare it: integers of one size, strings, or booleans."""
     return pl.col(name).cast(pl.Int64) if dtype.is_integer() else pl.col(name).cast(pl.String) if dtype != pl.Boolean else pl.col(name)

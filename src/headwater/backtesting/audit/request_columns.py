@@ -18,7 +18,7 @@ NAME = "request fields"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """LEAK: made of a timestamp that comes later. SUSPECT: made of the label's columns, or predicts like the outcome."""
+    """LEAK: made of a timestamp that comes later. SUSPECT: made of the label's columns, or is the outcome itself but for 1 %."""
     names = [name for name in request_names(inputs) if name in inputs.frame.columns]
     if not names:
         return NotRun("the model has no request field")
@@ -68,9 +68,8 @@ def _finding(inputs: AuditInputs, name: str, later: Mapping[str, I64]) -> AuditF
     if reached < thresholds.ALONE:
         return None
     measure = "AUC" if task.separates else "rank correlation"
-    return AuditFinding(
-        NAME, "SUSPECT", name, f"The request field {name!r} reaches {measure} {reached:.3f} by itself, as an outcome does", remedy
-    )
+    evidence = f"The request field {name!r} reaches {measure} {reached:.3f} by itself, as an outcome does"
+    return AuditFinding(NAME, "SUSPECT" if reached >= thresholds.LIKE_AN_OUTCOME else "question", name, evidence, remedy)
 
 
 def _span(inputs: AuditInputs, name: str, later: Mapping[str, I64]) -> str:

@@ -1,4 +1,9 @@
-"""Check: a dimension that is said to be known forever, though its values were computed over the whole period."""
+"""Check: a dimension that is said to be known forever, though its values were computed over the whole period.
+
+Two halves of a period are independent, or alike, where what was known before them is given. Where their own sum is given, a key that had
+more in the first half has less in the second: conditioning on a common effect makes its causes dependent (Berkson, Biometrics Bulletin,
+1946).
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,16 @@ import polars as pl
 from headwater.backtesting.audit import thresholds
 from headwater.backtesting.audit.association import alone, as_numbers, strength, strength_error
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
-from headwater.backtesting.audit.own_events import STAMP, OwnEvents, own_events
+from headwater.backtesting.audit.own_events import STAMP, OwnEvents, as_key, own_events
 from headwater.definitions.tasks import TASKS
-from headwater.kernel.arrays import I64
+from headwater.kernel.arrays import F64, I64
 from headwater.results.audit_result import AuditFinding
 
 NAME = "static tables"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """SUSPECT: values predict better before their creation than after it, or are the mean outcome of their key over all rows."""
+    """SUSPECT: values predict better before their creation than after it, or contain outcomes of both halves of the period."""
     static = [own for own in own_events(inputs) if own.keys and _static(inputs, own)]
     if not static:
         return NotRun("no source has one row for each key, known before the first requests")
@@ -44,7 +49,7 @@ def _event(own: OwnEvents) -> I64:
 
 def _finding(inputs: AuditInputs, own: OwnEvents, column: str) -> AuditFinding | None:
     remedy = f"Compute {column!r} as of each request, by a source of dated rows, or give the table the time at which it was computed"
-    event, task = _event(own), inputs.model.task_type
+    event = _event(own)
     if (after := _by_creation(inputs, own, column, event)) is not None:
         before, later, created = after
         evidence = (
@@ -52,20 +57,29 @@ def _finding(inputs: AuditInputs, own: OwnEvents, column: str) -> AuditFinding |
             f"before {created} of its rows, and {later:.2f} after"
         )
         return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column])
+    said = f"{column!r} of source {own.subject!r}, said to be known before all requests,"
+    if _is_mean(inputs, own, column, event):
+        evidence = f"{said} is the mean outcome of its key over the whole period"
+        return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column])
+    if (errors := _by_halves(inputs, own, column)) is not None:
+        evidence = (
+            f"{said} contains outcomes of the period: of keys with equal {column!r}, those with more in the first half of it have less in the second "
+            f"({errors:.1f} standard errors)"
+        )
+        return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column])
+    return None
+
+
+def _is_mean(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> bool:
+    """Whether a column orders keys as their mean outcome does."""
     value = as_numbers(own.values(column, event), inputs.y[own.position][event >= 0])
-    if value is None or task.classes:
-        return None
+    if value is None or inputs.model.task_type.classes:
+        return False
     by_key = pl.DataFrame({"key": own.row_code[event >= 0], "value": value, "y": inputs.y[own.position][event >= 0]}).drop_nans()
     means = by_key.group_by("key").agg(pl.col("y").mean(), pl.col("value").first(), pl.len()).filter(pl.col("len") >= 2)
-    if (
-        means.height < thresholds.FEWEST
-        or alone(means["value"].to_numpy(), means["y"].to_numpy(), TASKS["regression"]) < thresholds.WHOLE_PERIOD
-    ):
-        return None
-    evidence = (
-        f"{column!r} of source {own.subject!r}, said to be known before all requests, is the mean outcome of its key over the whole period"
-    )
-    return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column])
+    if means.height < thresholds.FEWEST:
+        return False
+    return alone(means["value"].to_numpy(), means["y"].to_numpy(), TASKS["regression"]) >= thresholds.WHOLE_PERIOD
 
 
 def _by_creation(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> tuple[float, float, str] | None:
@@ -82,3 +96,51 @@ def _by_creation(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -
         if strengths[0] - strengths[1] >= max(thresholds.EXCESS, thresholds.ERRORS * error):
             return strengths[0], strengths[1], stamp.removeprefix(STAMP)
     return None
+
+
+def _by_halves(inputs: AuditInputs, own: OwnEvents, column: str) -> float | None:
+    """By how many standard errors the outcomes of a key's halves are opposed where the value is given; None where they are not clearly."""
+    if inputs.model.task_type.classes or not (own.table.schema[column].is_numeric() or own.table.schema[column] == pl.Boolean):
+        return None
+    pairs = dict(own.keys)
+    rows = inputs.label_rows.select(
+        *(as_key(inputs.label_rows.schema[theirs], theirs).alias(mine) for mine, theirs in pairs.items()),
+        pl.Series("__y", inputs.y),
+        pl.Series("__late", inputs.requests.t > np.median(inputs.requests.t)),
+    )
+    if rows.height > thresholds.KEYED_ROWS:
+        rows = rows.filter(pl.struct(*pairs).hash(seed=1) % (rows.height // thresholds.KEYED_ROWS + 1) == 0)
+    values = own.table.select(*(as_key(own.table.schema[mine], mine) for mine in pairs), pl.col(column).cast(pl.Float64).alias("__value"))
+    halves = pl.when("__late").then("__y"), pl.when(~pl.col("__late")).then("__y")
+    totals = [
+        part.alias(name)
+        for half, which in zip(halves, ("b", "a"), strict=True)
+        for name, part in ((which, half.sum()), (f"n{which}", half.count()))
+    ]
+    by_key = rows.group_by(list(pairs)).agg(*totals).filter((pl.col("na") > 0) & (pl.col("nb") > 0))
+    by_key = by_key.join(values.unique(list(pairs), keep="last"), on=list(pairs), how="inner").drop_nulls("__value").drop_nans("__value")
+    if by_key.height < thresholds.FEWEST or by_key["__value"].n_unique() < 3:
+        return None
+    value, rows_of = by_key["__value"].to_numpy(), [by_key[name].to_numpy() for name in ("na", "nb")]
+    totals_of = [by_key[name].to_numpy() for name in ("a", "b")]
+    first, second = (total - rows * (total.sum() / rows.sum()) for total, rows in zip(totals_of, rows_of, strict=True))
+    alike = _standard_errors(first * second)
+    opposed = _standard_errors(_given(first, rows_of[0], value) * _given(second, rows_of[1], value))
+    follows = float(first @ (value - value.mean())) * float(second @ (value - value.mean())) > 0
+    return -opposed if opposed <= -thresholds.ERRORS and alike >= -thresholds.ERRORS / 2 and follows else None
+
+
+def _given(total: F64, rows: I64, value: F64) -> F64:
+    """What keys with about the same value have more than the mean of these keys: float64 (keys)."""
+    groups = max(1, min(thresholds.SCREENED_BINS, len(value) // 20))
+    order: F64 = pl.Series(value).rank("average").to_numpy()
+    group = np.minimum((order / len(value) * groups).astype(np.int64), groups - 1)
+    means = np.bincount(group, total, groups) / np.maximum(np.bincount(group, rows, groups), 1)
+    rest: F64 = total - means[group] * rows
+    return rest
+
+
+def _standard_errors(products: F64) -> float:
+    """The mean over its standard error; 0 where there is none."""
+    error = float(products.std()) / np.sqrt(len(products))
+    return float(products.mean()) / error if error > 0 else 0.0

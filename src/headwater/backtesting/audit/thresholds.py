@@ -14,6 +14,9 @@ SAME_TABLE = 0.9
 ALONE = 0.95
 """An AUC or rank correlation that honest features hardly reach by themselves: the strongest of the examples reaches 0.93."""
 
+LIKE_AN_OUTCOME = 0.99
+"""AUC or rank correlation of a request field that is the outcome itself; honest fields that decide most of it reach 0.98."""
+
 LOOKED = 5_000
 """Label rows whose own events are looked for: a share of 3 % then has a standard error of 0.24 %."""
 
@@ -88,3 +91,36 @@ SECONDS = 120.0
 
 LAST_SHARE = 0.5
 """Share of the whole lift that those events bring for the audit to ask."""
+
+SCREENED_ROWS = 1_000
+"""Training rows that a test of conditional independence needs."""
+
+SCREENED_FEATURES = 24
+"""Features that such a test looks at, those that say most of the outcome."""
+
+SCREENED_BINS = 50
+"""Groups in which an outcome of many values is held fixed: within one its ranks vary by 2 %."""
+
+FINER_OUTCOMES = 3
+"""Columns of the labels' table that stand for the outcome in more detail, such as a delay for "late"."""
+
+SCREENED_SAYS = 0.15
+"""Partial correlation of a field and the outcome from which the field matters: below, it adds under 0.02 to an AUC."""
+
+SCREENED_CHANCE = 0.05
+"""Chance by which a consequence of the outcome is taken for a cause."""
+
+SCREENED_TIMES = 2.0
+"""How far the dependence on history exceeds chance for its absence, given the outcome, to mean something."""
+
+KEYED_ROWS = 200_000
+"""Label rows whose keys are compared between the halves of the period, all rows of a share of the keys."""
+
+ROUNDED = 0.3
+"""Share of label rows that have their own event at their rounded timestamp, of those without an event there by chance."""
+
+ROUNDED_CHANCE = 0.97
+"""Share of rows with an event by chance above which rounded timestamps tell nothing."""
+
+ON_STEP = 0.98
+"""Share of timestamps on a step from which they are rounded to it."""
