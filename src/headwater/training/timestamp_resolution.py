@@ -78,7 +78,7 @@ class MeasuredSource:
 
     def same_grid(self, asked: I64) -> bool:
         """Whether requests at these times (int64) lie on the grids too: a request counts no event of its own step, so none too early."""
-        return all(bool((asked % grid.size == grid.phase).all()) for grid in self.grids if grid.size)
+        return len(np.unique(asked)) >= _FEWEST and all(bool((asked % grid.size == grid.phase).all()) for grid in self.grids if grid.size)
 
     def result(self) -> SourceResolution:
         """What the measurement says, with the question that it leaves open."""
