@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from headwater.definitions.model import Model as Model
     from headwater.definitions.model import precomputed as precomputed
     from headwater.definitions.model_variant import ModelVariant as ModelVariant
+    from headwater.definitions.negative_sampling import NegativeSampling as NegativeSampling
     from headwater.definitions.project import Project as Project
     from headwater.definitions.ranking import Ranking as Ranking
     from headwater.definitions.request_feature import RequestField as RequestField
@@ -153,6 +154,7 @@ _HOMES = {
     "headwater.definitions.level": "Level ladder",
     "headwater.definitions.model": "Model precomputed",
     "headwater.definitions.project": "Project",
+    "headwater.definitions.negative_sampling": "NegativeSampling",
     "headwater.definitions.ranking": "Ranking",
     "headwater.definitions.request_feature": "RequestField request_feature",
     "headwater.definitions.rolling": "rolling",

@@ -342,7 +342,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_before_anything_is_trained(case, made, monkeypatch):
     make, given, error, says = BAD[case]
-    monkeypatch.setattr(fitting, "fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(fitting, "fit_outcomes", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(error, match=says):
         _backtest(make(made), **given)
 

@@ -52,8 +52,8 @@ def test_held_out_rows_are_the_later_ones(made, monkeypatch):
 
 def test_no_second_fit_where_no_threshold_is_needed(made, monkeypatch):
     fits = []
-    original = fitting.fit
-    monkeypatch.setattr(fitting, "fit", lambda *a, **k: fits.append(len(a[1])) or original(*a, **k))
+    original = fitting.fit_outcomes
+    monkeypatch.setattr(fitting, "fit_outcomes", lambda *a, **k: fits.append(len(a[1])) or original(*a, **k))
     given = {"levels": {"none": LEVELS["request only"]}, "split": SPLIT, "resamples": 0}
     for metrics, count in ((["auc"], 1), (["auc", "precision"], 2)):
         fits.clear()

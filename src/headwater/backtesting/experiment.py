@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from headwater.backtesting.audit import AuditedLevels, AuditInputs, run_audit
-from headwater.backtesting.candidates import lists
 from headwater.backtesting.fitting import Fitter
 from headwater.backtesting.fold_training import LevelScores, Trainer
 from headwater.backtesting.intervals import resample_weights
@@ -35,8 +34,10 @@ from headwater.metrics.metric import Column
 from headwater.models.fit import check_classes
 from headwater.models.outcomes import LabelValues, outcomes
 from headwater.results.audit_result import AuditResult
-from headwater.training.label_rows import read_labels
+from headwater.training.candidate_lists import Lists, candidate_lists, shown_lists
 from headwater.training.leak_checks import refuse_label_columns
+from headwater.training.negatives import Negatives, sample_negatives
+from headwater.training.positive_log import model_labels
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 from headwater.training.schema_check import check_model
@@ -176,10 +177,27 @@ class ExperimentRows:
         return Fitter(self.model, self.outcomes, self.judged.headline, cuts, self.columns, self.costs, tuning, seed)
 
     def trainer(self, levels: Mapping[str, Level], rows: Mapping[str, LevelRows], *, replays: bool = True) -> Trainer:
-        """What trains these levels at every fold; the lists of a ranking are found here."""
-        groups = self.outcomes.groups
-        ranked = None if groups is None else lists(self.model, self.requests, groups, levels, rows, self.test, self.resources)
-        return Trainer(self.fitter, self.requests, self.split, levels, rows, ranked, self.refits, self.resources, replays=replays)
+        """What trains these levels at every fold; the lists of a ranking and the negatives that it trains on are found here."""
+        ranked, negatives = self._lists(levels, rows), self._negatives(levels)
+        shared = (self.refits, self.resources)
+        return Trainer(self.fitter, self.requests, self.split, levels, rows, ranked, *shared, replays=replays, negatives=negatives)
+
+    def _lists(self, levels: Mapping[str, Level], rows: Mapping[str, LevelRows]) -> dict[str, Lists] | None:
+        """What each level has to put in order for the test; None unless the task is a ranking."""
+        groups, task = self.outcomes.groups, self.model.ranking
+        if groups is None or task is None:
+            return None
+        if not task.candidates:
+            return {name: shown_lists(groups[self.test], of.frame, of.answered, self.test) for name, of in rows.items()}
+        like = {name: of.frame for name, of in rows.items()}
+        return candidate_lists(self.model, self.requests, groups, levels, like, self.test, self.resources)
+
+    def _negatives(self, levels: Mapping[str, Level]) -> dict[str, Negatives] | None:
+        """The negatives of every level, where the labels are a log of positives."""
+        groups, task = self.outcomes.groups, self.model.ranking
+        if groups is None or task is None or task.negatives is None:
+            return None
+        return sample_negatives(self.model, self.requests, groups, levels, np.flatnonzero(self.split.train), self.resources)
 
     def judge(
         self, levels: Mapping[str, Level], scores: Mapping[str, LevelScores], blocks: Blocks, row_blocks: RowBlocks | None = None
@@ -213,10 +231,15 @@ def prepare(model: Model, levels: Mapping[str, Level], evaluation: Evaluation, r
         LeakError: a source that would let the future into training data.
     """
     judged = judged_by(model, evaluation)
+    if evaluation.tune is not None and model.ranking is not None and model.ranking.negatives is not None:
+        raise UsageError(
+            f"Evaluation(tune=) judges settings on training rows, and those of model {model.name!r} have sampled negatives, whose metrics are not those "
+            "of the full candidate set; leave tune out, and give the estimator its settings"
+        )
     if any(level.reads_history(model) for level in levels.values()):
         check_model(model, fitted=True)
     refuse_label_columns(model)
-    requests = read_labels(model.labels, resources, strings=model.task_type.classes)
+    requests = model_labels(model, resources)
     assert requests.label is not None
     labelled = outcomes(model, requests.label, requests.frame)
     listed = _by_list(requests, labelled)

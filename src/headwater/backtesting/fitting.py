@@ -19,7 +19,7 @@ from headwater.metrics.error_costs import Costs, cheapest_threshold
 from headwater.metrics.places import places
 from headwater.models.estimators import Settable, default_estimator, is_fitted
 from headwater.models.feature_encoding import fit_encoding
-from headwater.models.fit import Fitted, fit
+from headwater.models.fit import Fitted, fit_outcomes
 from headwater.models.outcomes import LabelValues
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Fitter:
     def _fit(self, model: Model, frame: pl.DataFrame, rows: I64, seed: int) -> Fitted:
         mine = self.outcomes.take(rows)
         groups = None if mine.groups is None else _apart(mine.groups, rows)
-        return fit(model, frame[rows], mine.y, classes=mine.classes, groups=groups, weight=mine.weight, seed=seed, threads=1)
+        return fit_outcomes(model, frame[rows], replace(mine, groups=groups), seed=seed, threads=1)
 
     def _held_out(self, train: I64) -> tuple[I64, I64]:
         """The earlier rows, and the later ones that settings and thresholds are judged on; all rows twice where these do not suffice."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from headwater import settings
 from headwater.backtesting import levels as of_levels
-from headwater.backtesting.candidates import Lists
 from headwater.backtesting.fitting import Fit, Fitter
 from headwater.backtesting.split import Fold, Split
 from headwater.definitions.durations import DAY
@@ -20,6 +19,8 @@ from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.models.fit import Fitted, check_classes
+from headwater.training.candidate_lists import Lists
+from headwater.training.negatives import Negatives
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 from headwater.training.train import in_time_order
@@ -56,7 +57,10 @@ class LevelScores:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What all levels share: the rows in time order, the split, and how often each is trained."""
+    """What all levels share: the rows in time order, the split, and how often each is trained.
+
+    lists: what a ranking ranks at each level. negatives: of each level, where the labels are a log of positives.
+    """
 
     fitter: Fitter
     requests: Requests
@@ -67,6 +71,7 @@ class Trainer:
     refits: Refits
     resources: Resources
     replays: bool = True
+    negatives: Mapping[str, Negatives] | None = None
 
     def scores(self) -> dict[str, LevelScores]:
         """The scores of every level; where the last one reads the same features as another, its models are replayed there too, if asked."""
@@ -107,15 +112,20 @@ class Trainer:
         level, level_index = self.rows[name], list(self.rows).index(name)
         known = of_levels.outcomes_known(self.fitter.model, self.levels[name], self.requests)
         fits, trained, defaults = [], [], []
+        fitter, frame, negatives = self.fitter, level.frame, None if self.negatives is None else self.negatives[name]
+        if negatives is not None:
+            fitter, frame = replace(fitter, outcomes=negatives.outcomes(fitter.outcomes)), negatives.features(frame)
         for number, fold in enumerate(self.split.folds):
             chosen = fold.train(known)
             train = order[chosen[order]]
             learnable = train[level.answered[train]]
+            if negatives is not None:
+                learnable = learnable[negatives.trains[learnable]]
             self._check(name, fold, len(train), learnable)
             if again >= self.refits.seeds:
                 learnable = self._other_days(fold, learnable, again, number)
             seed = self.refits.seed(self.fitter.seed, level_index, again, number)
-            fits.append(self.fitter.fit(level.frame, learnable, seed))
+            fits.append(fitter.fit(frame, learnable if negatives is None else negatives.rows(learnable), seed))
             trained.append(len(learnable))
             defaults.append(self._default(fits[-1].fitted, level, train, learnable))
         default = defaults[-1] if isinstance(defaults[-1], float) else None
@@ -158,8 +168,21 @@ class Trainer:
         note, model = self.rows[name].note, self.fitter.model
         if self.lists is None or not (model.ranking is not None and model.ranking.candidates):
             return note
-        retrieval = self.lists[name].says(self.fitter.outcomes.y[self.split.test])
-        return f"{note}; {retrieval}" if note else retrieval
+        says = [note, self.lists[name].says(self.fitter.outcomes.y[self.split.test]), self._drawn(name)]
+        return "; ".join(part for part in says if part)
+
+    def _drawn(self, name: str) -> str:
+        """What the level draws to train on, in words."""
+        if self.negatives is None:
+            return ""
+        negatives, answered = self.negatives[name], self.rows[name].answered & self.split.train
+        drawn = f"trained on {len(negatives.of):,} negatives sampled from the candidates, tested on all candidates"
+        unknown = int((answered & ~negatives.trains).sum())
+        return (
+            f"{drawn}; {unknown:,} of {int(answered.sum()):,} training positives are not among the candidates and left out"
+            if unknown
+            else drawn
+        )
 
     def _default(self, fitted: Fitted, level: of_levels.LevelRows, train: I64, learnable: I64) -> float | F64:
         """What stands in for a request that is not answered; of several classes, the share of each."""
@@ -174,6 +197,11 @@ class Trainer:
         where = f"level {name!r}" + (f", split {timestamp_text(fold.at)}" if len(self.split.folds) > 1 else "")
         if not train:
             raise DataError(f"{where}: no outcome is known by then, so nothing trains; give outcomes sooner, or split later")
+        if not len(learnable) and self.negatives is not None:
+            raise DataError(
+                f"{where}: none of the {train} training rows has its chosen item among the candidates that were known when it asked; check that "
+                "candidates hold items as the labels write them, and that their sources' history begins before the labels"
+            )
         if not len(learnable):
             raise DataError(
                 f"{where}: none of the {train} training rows is answered, since no event of their keys was known when the "

@@ -47,8 +47,8 @@ class Measurability:
         reads = any(level.reads_history(model) for level in levels.values())
         bottoms = {bottom_of(view.source).name: bottom_of(view.source) for view in views} if reads else {}
         self._sources = {name: measured(source) for name, source in bottoms.items()}
-        self._known = {name: self._of_level(model, level, t) for name, level in levels.items()}
         self._views = {view.name: view for view in views}
+        self._known = {name: self._of_level(model, level, t) for name, level in levels.items()}
 
     def resolutions(self) -> list[SourceResolution]:
         """What was measured of each source, with the questions that are open."""
@@ -59,7 +59,7 @@ class Measurability:
         known = {}
         for view in views:
             source = self._sources.get(bottom_of(view.source).name)
-            if source is not None and view.source.history is not None:
+            if source is not None and view.name in self._views:  # a job reads those of candidates too
                 K = as_of(fresh.freshness(view), asked)[1]
                 known[view.name] = _Knowledge(K, source.cell(K, self._delay(level, source.source)))
         return known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from headwater.definitions.definition import Definition
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.functions import FUNCTIONS
+from headwater.definitions.negative_sampling import NegativeSampling
 from headwater.errors import DefinitionError
 
 
@@ -23,9 +24,12 @@ class Ranking(Definition):
         item: the column of the request that names the candidate.
         candidates: features that are lists of items (`top_k`, `last_n`, `first_n`, `collect_set`), the best source first; [] where
             each request brings its own candidates.
+        negatives: where the labels are a log of positives (the item that each request chose, none that it did not): how negatives are
+            drawn from the candidates for training. None where the labels have rows of both kinds.
 
     Raises:
-        DefinitionError: no column names, one column for both, or a candidate that is not a list or is looked up by the item.
+        DefinitionError: no column names, one column for both, a candidate that is not a list or is looked up by the item, or negatives
+            without candidates.
 
     >>> import headwater as hw, polars as pl
     >>> clicks = hw.Source("clicks", history=pl.DataFrame({"item": ["a"], "at": [0]}), timestamp_field="at")
@@ -33,11 +37,16 @@ class Ranking(Definition):
     ...                          freshness=hw.batch("1d"))
     >>> print(hw.Ranking(group="request", item="item", candidates=[popular["top_k_item_1d"]]))
     ranking of 'item' within each 'request', candidates from popular__top_k_item_1d
+    >>> catalogue = hw.FeatureView("catalogue", source=clicks, keys=[], features=[hw.collect_set("item", max_size=10_000)],
+    ...                            freshness=hw.batch("1d"))
+    >>> print(hw.Ranking("request", "item", [catalogue["collect_set_item"]], hw.NegativeSampling(n=20)))
+    ranking of 'item' within each 'request', candidates from catalogue__collect_set_item; 20 negatives a positive uniformly, seed 0
     """
 
     group: str
     item: str
     candidates: Sequence[FeatureRef] = ()
+    negatives: NegativeSampling | None = field(default=None, metadata={"fingerprint": "given"})
 
     kind: ClassVar[str] = "ranking"
 
@@ -59,10 +68,17 @@ class Ranking(Definition):
         names = [ref.name for ref in self.candidates]
         if len(set(names)) < len(names):
             raise DefinitionError(f"Ranking: a feature is repeated among the candidates {names}")
+        if self.negatives is not None and not isinstance(self.negatives, NegativeSampling):
+            raise DefinitionError(f"Ranking: negatives is {self.negatives!r}; give hw.NegativeSampling(n=...)")
+        if self.negatives is not None and not self.candidates:
+            raise DefinitionError(
+                "Ranking: negatives are drawn from the candidates, and there are none; give candidates=[...], such as a collect_set() of all items"
+            )
 
     def __str__(self) -> str:
         among = f", candidates from {', '.join(ref.name for ref in self.candidates)}" if self.candidates else ""
-        return f"ranking of {self.item!r} within each {self.group!r}{among}"
+        drawn = f"; {self.negatives}" if self.negatives is not None else ""
+        return f"ranking of {self.item!r} within each {self.group!r}{among}{drawn}"
 
     @cached_property
     def retrieval(self) -> FeatureService | None:

@@ -19,13 +19,14 @@ from headwater.models.estimators import default_estimator, fresh_copy, is_fitted
 from headwater.models.feature_encoding import Encoding, fit_encoding
 from headwater.models.formats.model_format import Fixed
 from headwater.models.named import Frames, frames_for, is_catboost, named, parameter
-from headwater.models.outcomes import ClassName
+from headwater.models.outcomes import ClassName, LabelValues
 from headwater.models.scoring import in_units_of_label, scores_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 _LONGEST = 10_000  # candidates in a list, as LightGBM's ranking takes them
+_OFFSETS = ("init_score", "base_margin")  # of LightGBM and XGBoost
 _GRADES = 31  # of relevance that it knows: 0 to 30
 
 
@@ -121,6 +122,12 @@ def fit(
     Raises:
         DataError: labels of one class, or an estimator that refuses the data.
     """
+    return fit_outcomes(model, frame, LabelValues(label, tuple(classes), groups, weight), seed=seed, threads=threads)
+
+
+def fit_outcomes(model: Model, frame: pl.DataFrame, outcomes: LabelValues, *, seed: int = 0, threads: int | None = None) -> Fitted:
+    """As `fit`, of rows with all that is known of them. Where negatives are sampled, the draws are corrected for (see `_corrected`)."""
+    label, classes, groups, weight = outcomes.y, outcomes.classes, outcomes.groups, outcomes.weight
     context = f"model {model.name!r}, training rows"
     if model.task_type.positives:
         check_classes(label, context)
@@ -151,11 +158,41 @@ def fit(
             _check_ranker(label, np.asarray(more["group"]), context)
     elif groups is not None and model.estimator is not None:
         fitted = replace(fitted, description=f"{fitted.description}, each candidate by itself")
+    if outcomes.log_q is not None:
+        weight = _corrected(model, fitted.estimator, outcomes, order, more)
     if weight is not None:
         more[weight_parameter(fitted.estimator)] = weight[order]
     in_order = frame if np.array_equal(order, np.arange(len(y))) else frame[order]
     _fit(model, fitted, (fitted.inputs(in_order), y[order]), more)
     return replace(fitted, classes=tuple(classes), known=known)
+
+
+def _corrected(model: Model, estimator: Estimator, outcomes: LabelValues, order: I64, more: dict[str, object]) -> F64 | None:
+    """The weights of rows that correct for sampled negatives; an estimator of lists gets an offset of scores instead, in `more`.
+
+    A ranker compares the rows of a list, so each score gets the offset -log q while it is fitted. An estimator that judges each
+    row by itself counts a negative 1/q times, so that its probabilities are those of the full candidate set.
+    """
+    assert outcomes.log_q is not None
+    if "group" in more:
+        takes = inspect.signature(estimator.fit).parameters
+        offset = next((name for name in _OFFSETS if name in takes), None)
+        if offset is None:
+            raise DataError(
+                f"model {model.name!r}: {type(estimator).__name__}.fit takes none of {', '.join(_OFFSETS)}, so it cannot correct for sampled negatives; "
+                "give a LightGBM ranker, or an estimator that judges each candidate by itself with sample_weight"
+            )
+        more[offset] = -outcomes.log_q[order]
+        return outcomes.weight
+    try:
+        weight_parameter(estimator)
+    except DataError as error:
+        raise DataError(
+            f"model {model.name!r}: {type(estimator).__name__}.fit takes no sample_weight, so it cannot correct for sampled negatives; give another "
+            "estimator"
+        ) from error
+    drawn = np.where(outcomes.y > 0, 1.0, np.exp(-outcomes.log_q))
+    return drawn if outcomes.weight is None else drawn * outcomes.weight
 
 
 def _unfitted(model: Model, encoding: Encoding, label: F64, seed: int, threads: int | None) -> Fitted:

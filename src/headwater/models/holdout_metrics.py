@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from headwater.definitions.tasks import TaskType
 from headwater.kernel.arrays import F64
 from headwater.metrics import Blocks, RowContext, ScoredRows, resolve
 from headwater.metrics.places import places
@@ -11,7 +12,7 @@ from headwater.models.fit import Fitted
 from headwater.models.outcomes import LabelValues
 
 _MEASURED = {"auc", "average_precision", "accuracy", "log_loss", "mae", "rmse"}  # besides the task's headline metric
-_OF_PROBABILITIES = {"log_loss"}
+_OF_PROBABILITIES = frozenset({"log_loss"})
 
 
 def measure(fitted: Fitted, known: LabelValues, score: F64) -> Mapping[str, float]:
@@ -27,8 +28,16 @@ def measure(fitted: Fitted, known: LabelValues, score: F64) -> Mapping[str, floa
     """
     probable = fitted.in_units_of_label and (not score.size or (score.min() >= 0 and score.max() <= 1))
     if known.groups is not None:
-        score = places(known.groups, score)
+        return measure_places(fitted.task, known, places(known.groups, score))
+    return _measured(fitted.task, known, score, left_out=frozenset() if probable else _OF_PROBABILITIES)
+
+
+def measure_places(task: TaskType, known: LabelValues, place: F64) -> Mapping[str, float]:
+    """The same of a ranking, from the place of each row in its list: float64 (rows), 1 the first, infinity where it is not in it."""
+    return _measured(task, known, place, left_out=_OF_PROBABILITIES)
+
+
+def _measured(task: TaskType, known: LabelValues, score: F64, left_out: frozenset[str]) -> dict[str, float]:
     rows = ScoredRows("the held-out rows", known.y, score, Blocks.whole(len(known.y)), context=RowContext(known.groups))
-    task = fitted.task
     chosen = [m for m in resolve(None, task.name) if m.name in _MEASURED or m.name == task.headline]
-    return {m.name: float(m.compute(rows)[0]) for m in chosen if probable or m.name not in _OF_PROBABILITIES}
+    return {m.name: float(m.compute(rows)[0]) for m in chosen if m.name not in left_out}

@@ -27,17 +27,21 @@ class LabelValues:
     classes: in rising order; () unless the task is multiclass.
     groups: of a ranking, int64 (rows): rows of one number are candidates of one list. Numbered by first appearance.
     weight: float64 (rows), how much a row counts in training; None where all count alike.
+    log_q: float64 (rows), where negatives of a ranking are sampled the log of a row's expected draws over its draws; None where nothing is
+        sampled.
     """
 
     y: F64
     classes: tuple[ClassName, ...] = ()
     groups: I64 | None = None
     weight: F64 | None = None
+    log_q: F64 | None = None
 
     def take(self, rows: I64) -> LabelValues:
         """Those of these rows."""
         groups = None if self.groups is None else self.groups[rows]
-        return LabelValues(self.y[rows], self.classes, groups, None if self.weight is None else self.weight[rows])
+        weight, log_q = (None if values is None else values[rows] for values in (self.weight, self.log_q))
+        return LabelValues(self.y[rows], self.classes, groups, weight, log_q)
 
 
 def outcomes(model: Model, label: pl.Series, requests: pl.DataFrame, classes: Sequence[ClassName] | None = None) -> LabelValues:

@@ -211,8 +211,17 @@ def _definitions(model: Model, level: Level | None, log: FromLog | None) -> dict
         "feature_service": {service.name: service.fingerprint},
         "labels": {model.labels.name: model.labels.fingerprint},
         "views": {view.name: view.fingerprint for view in (service.views if log is not None else service.views_in_history)},
+        **_sampling(model, log),
         "level": _AS_SERVED if log is not None and level is None else _level_entry(level or Level(), model),
     }
+
+
+def _sampling(model: Model, log: FromLog | None) -> dict[str, object]:
+    """How negatives are drawn, and from what, where the labels are a log of positives."""
+    task = model.ranking
+    if log is not None or task is None or task.negatives is None or task.retrieval is None:
+        return {}
+    return {"negatives": {"describe": str(task), "fingerprint": task.fingerprint}}
 
 
 def _level_entry(level: Level, model: Model) -> dict[str, str]:
@@ -223,7 +232,10 @@ def _tables(model: Model) -> dict[str, object]:
     """What each table that is read holds; labels and sources by name."""
     labels = model.labels
     tables: dict[str, object] = {f"labels {labels.name}": contents(labels.data)}
-    sources: dict[Source, None] = dict.fromkeys(view.source for view in model.features.in_training.views_in_history)
+    services = [model.features.in_training]
+    if model.ranking is not None and model.ranking.negatives is not None and model.ranking.retrieval is not None:
+        services.append(model.ranking.retrieval)
+    sources: dict[Source, None] = dict.fromkeys(view.source for service in services for view in service.views_in_history)
     if isinstance(labels.label, Outcome):
         sources[labels.label.source] = None
     for source in sources:
@@ -239,6 +251,8 @@ def _changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, obje
         assert isinstance(then, dict)
         assert isinstance(now, dict)
         differences.append(f"it was made at another level ({then['describe']}; now {now['describe']})")
+    if recorded.get("negatives") != mine.get("negatives"):
+        differences.append("the sampling of negatives is defined differently")
     for kind, word in (("views", "view"), ("labels", "labels"), ("feature_service", "feature service")):
         then, now = recorded[kind], mine[kind]
         assert isinstance(then, dict)

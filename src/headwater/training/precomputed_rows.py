@@ -152,7 +152,22 @@ def precomputed_lists(
     Raises:
         UsageError: no candidates are known by the job's keys alone.
     """
-    task, views, (_, fresh, cut) = model.ranking, precomputed_views(model, _precomputed_at(model, level)), reading(model, level, requests.t)
+    service, fresh, cut = job_candidates(model, level, requests.t)
+    lists = feature_frames(service, Requests(requests.frame, cut), {"": fresh}, notes, resources)[""]
+    pairs = in_turn(lists)
+    row = pairs["row"].to_numpy()
+    assert model.ranking is not None
+    pair_requests = Requests(requests.frame[row].with_columns(pairs["item"].alias(model.ranking.item)), requests.t[row])
+    return PrecomputedLists(row, pairs["item"], job_features(model, pair_requests, level, notes, resources))
+
+
+def job_candidates(model: Model, level: Level, t: I64) -> tuple[FeatureService, Level, I64]:
+    """What proposes the candidates of a job, how fresh that is, and when each list is made: int64 (requests).
+
+    Raises:
+        UsageError: no candidates are known by the job's keys alone.
+    """
+    task, views, (_, fresh, cut) = model.ranking, precomputed_views(model, _precomputed_at(model, level)), reading(model, level, t)
     assert task is not None
     known = [ref for ref in task.candidates if precomputable(ref, views)]
     if not known:
@@ -160,13 +175,14 @@ def precomputed_lists(
             f"model {model.name!r}: lists are precomputed, and none of the candidates {[ref.name for ref in task.candidates]} is known by "
             "the keys of precomputed() alone; name one that is, or rank on request"
         )
-    lists = feature_frames(FeatureService("candidates", known), Requests(requests.frame, cut), {"": fresh}, notes, resources)[""]
-    pairs = in_turn(lists)
-    row = pairs["row"].to_numpy()
-    pair_requests = Requests(requests.frame[row].with_columns(pairs["item"].alias(task.item)), cut[row])
+    return FeatureService("candidates", known), fresh, cut
+
+
+def job_features(model: Model, pairs: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> pl.DataFrame:
+    """The features that a job knows of candidates, each a request with its item, as of the cut that answers it."""
+    _, fresh, cut = reading(model, level, pairs.t)
     members = precomputed_members(model, _precomputed_at(model, level))
-    frame = feature_frames(FeatureService("precomputed", members), pair_requests, {"": fresh}, notes, resources)[""]
-    return PrecomputedLists(row, pairs["item"], frame)
+    return feature_frames(FeatureService("precomputed", members), Requests(pairs.frame, cut), {"": fresh}, notes, resources)[""]
 
 
 def in_turn(lists_frame: pl.DataFrame) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,26 +16,31 @@ from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.ranking import Ranking
 from headwater.definitions.readable import Readable
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
-from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.arrays import F64, I64, Bool
 from headwater.models.artifact import save
-from headwater.models.fit import Fitted, fit
-from headwater.models.holdout_metrics import measure
+from headwater.models.fit import Fitted, fit_outcomes
+from headwater.models.holdout_metrics import measure, measure_places
 from headwater.models.manifest import definitions_of
 from headwater.models.outcomes import LabelValues, outcomes
 from headwater.models.registry import ModelRegistry, Version
+from headwater.training.candidate_lists import candidate_lists
 from headwater.training.feature_frames import feature_frames
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog, logged
-from headwater.training.label_rows import read_labels
 from headwater.training.leak_checks import refuse_label_columns
+from headwater.training.negatives import sample_negatives
+from headwater.training.positive_log import model_labels
 from headwater.training.precomputed_rows import rows_of
 from headwater.training.requests import Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 from headwater.training.schema_check import check_model
+
+LOG_Q = "log_q"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class TrainingSet(Readable):
 
     served_by: of rows from a serving log, how many each version of the model answered.
     not_in_training: the model's features that no history supplies; they are no column.
+    log_q: float64 (rows), where negatives are sampled: the log of a row's expected draws over its draws.
+        Each positive is followed by its negatives, which have the label 0, the request's columns, and null in columns that nothing reads.
     """
 
     requests: Requests
@@ -52,14 +59,16 @@ class TrainingSet(Readable):
     events: Mapping[str, int]
     served_by: Mapping[str, int] = field(default_factory=dict)
     not_in_training: tuple[str, ...] = ()
+    log_q: F64 | None = None
 
     @property
     def frame(self) -> pl.DataFrame:
-        """Request columns, then features, then the label."""
+        """Request columns, then features, then the label; where negatives are sampled, then `log_q`."""
         label = self.requests.label
         assert label is not None
         own = self.requests.frame.drop([*self.features.columns, label.name], strict=False)
-        return pl.concat([own, self.features, label.to_frame()], how="horizontal")
+        drawn = [] if self.log_q is None else [pl.DataFrame({LOG_Q: self.log_q})]
+        return pl.concat([own, self.features, label.to_frame(), *drawn], how="horizontal")
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def training_set(
         return TrainingSet(rows_of_log.requests, rows_of_log.features, rows_of_log.left_out, {}, served_by=rows_of_log.versions)
     check_model(model)
     refuse_label_columns(model)
-    requests = read_labels(model.labels, resources, strings=model.task_type.classes)
+    requests = model_labels(model, resources)
     assert requests.known_at is not None
     limit = parse_timestamp(as_of or clock.now(), "as_of")
     known = requests.known_at <= limit
@@ -149,7 +158,46 @@ def training_set(
             )
         left_out["no prediction was precomputed"] += len(requests.t) - len(scored_rows)
         features, requests = rows.frame[scored_rows], requests.take(scored_rows)
-    return TrainingSet(requests, features, left_out | notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training)
+    answered = TrainingSet(
+        requests, features, left_out | notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training
+    )
+    if model.ranking is None or model.ranking.negatives is None:
+        return answered
+    return _with_negatives(model, model.ranking, answered, at, resources)
+
+
+def _with_negatives(model: Model, task: Ranking, rows: TrainingSet, level: Level, resources: Resources) -> TrainingSet:
+    """The positives that are candidates at the level, each followed by the negatives that are drawn for it."""
+    requests, label = rows.requests, rows.requests.label
+    assert label is not None
+    assert requests.known_at is not None
+    if LOG_Q in requests.frame.columns or LOG_Q in rows.features.columns:
+        raise DataError(f"labels {model.labels.name!r}: the column {LOG_Q!r} is that of sampled negatives; rename yours")
+    known = outcomes(model, label, requests.frame)
+    assert known.groups is not None
+    every, trained = np.arange(len(requests.t)), replace(model, features=model.features.in_training)
+    negatives = sample_negatives(trained, requests, known.groups, {"": level}, every, resources)[""]
+    positives = every[negatives.trains]
+    if not len(positives):
+        raise DataError(
+            f"model {model.name!r}: the chosen item of none of the {len(every)} training rows is among the candidates that were known when it asked; "
+            "check that candidates hold items as the labels write them, and that their sources' history begins before the labels"
+        )
+    at, of = negatives.rows(positives), np.concatenate([every, negatives.of])
+    read = {task.group, task.item, model.labels.timestamp_field, model.labels.weight, *trained.features.needed_by()}
+    frame = requests.frame[negatives.of].with_columns(
+        negatives.item.alias(task.item), *(pl.lit(None, dtype).alias(c) for c, dtype in requests.frame.schema.items() if c not in read)
+    )
+    drawn = Requests(
+        pl.concat([requests.frame, frame])[at],
+        requests.t[of][at],
+        pl.Series(label.name, negatives.outcomes(known).y[at]),
+        requests.known_at[of][at],
+    )
+    left_out = Counter(rows.left_out)
+    left_out["chosen item not among the candidates"] += len(every) - len(positives)
+    log_q = np.append(negatives.positive_log_q, negatives.log_q)[at]
+    return replace(rows, requests=drawn, features=negatives.features(rows.features)[at], left_out=+left_out, log_q=log_q)
 
 
 @moved_into("resources", Resources, "threads", "memory", tick="progress")
@@ -197,25 +245,28 @@ def train(
         rows = training_set(model, level=level, as_of=limit, from_log=log, resources=mine)
     assert rows.requests.label is not None
     order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
-    known = outcomes(model, rows.requests.label, rows.requests.frame)
+    known = replace(outcomes(model, rows.requests.label, rows.requests.frame), log_q=rows.log_q)
     fitted = _fitted(model, rows, known, order, seed, threads)
-    metrics = {"training": measure(fitted, known, fitted.score(rows.features))}
+    # Metrics of sampled negatives are not those of the full candidate set (Krichene and Rendle, 2020), so there are none of training rows.
+    metrics = {"training": measure(fitted, known, fitted.score(rows.features))} if rows.log_q is None else {}
     if holdout is not None:
-        metrics["holdout"] = _held_out(model, rows, known, parse_timestamp(holdout, "holdout"), seed, threads)
+        with resources.shown() as mine:
+            metrics["holdout"] = _held_out(model, rows, known, parse_timestamp(holdout, "holdout"), (level or Level(), seed, mine))
     name = level_name or (AS_DEFINED if level is None else level.describe(model))
     examples = rows.features[_telling(rows.features)]
     return Trained(model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples)
 
 
 def _fitted(model: Model, rows: TrainingSet, known: LabelValues, order: I64, seed: int, threads: int | None) -> Fitted:
-    mine = known.take(order)
-    return fit(
-        model, rows.features[order], mine.y, classes=mine.classes, groups=mine.groups, weight=mine.weight, seed=seed, threads=threads
-    )
+    return fit_outcomes(model, rows.features[order], known.take(order), seed=seed, threads=threads)
 
 
-def _held_out(model: Model, rows: TrainingSet, known: LabelValues, start: int, seed: int, threads: int | None) -> Mapping[str, float]:
-    """The metrics on rows that asked from `start` on, of a model of those that asked, and whose outcome was known, before."""
+def _held_out(model: Model, rows: TrainingSet, known: LabelValues, start: int, how: tuple[Level, int, Resources]) -> Mapping[str, float]:
+    """The metrics on rows that asked from `start` on, of a model of those that asked, and whose outcome was known, before.
+
+    Where negatives are sampled, the full candidate set of each late request is ranked. how: the level, the seed and the resources.
+    """
+    level, seed, resources = how
     assert rows.requests.known_at is not None
     early = (rows.requests.t < start) & (rows.requests.known_at <= start)
     late = np.flatnonzero(rows.requests.t >= start)
@@ -224,8 +275,14 @@ def _held_out(model: Model, rows: TrainingSet, known: LabelValues, start: int, s
             f"model {model.name!r}: {timestamp_text(start)} leaves {int(early.sum())} rows to train on and {len(late)} to measure on; the request times "
             f"are from {timestamp_text(int(rows.requests.t.min()))} to {timestamp_text(int(rows.requests.t.max()))}"
         )
-    fitted = _fitted(model, rows, known, in_time_order(rows.requests, early), seed, threads)
-    return measure(fitted, known.take(late), fitted.score(rows.features[late]))
+    fitted = _fitted(model, rows, known, in_time_order(rows.requests, early), seed, resources.threads)
+    if rows.log_q is None:
+        return measure(fitted, known.take(late), fitted.score(rows.features[late]))
+    assert known.groups is not None
+    late = late[known.y[late] > 0]
+    trained = replace(model, features=model.features.in_training)
+    lists = candidate_lists(trained, rows.requests, known.groups, {"": level}, {"": rows.features}, late, resources)[""]
+    return measure_places(fitted.task, known.take(late), lists.places(fitted))
 
 
 def _data(rows: TrainingSet) -> dict[str, object]:

@@ -19,7 +19,7 @@ from headwater.logs.outcome_journal import outcomes
 from headwater.logs.serving_log_files import served
 from headwater.logs.serving_log_rows import AT, LATENCY, REQUEST
 from headwater.results.measurement import Missing, Number, Reading, measured
-from headwater.training.label_rows import read_labels
+from headwater.training.positive_log import model_labels
 from headwater.training.requests import Requests
 
 _ROWS = 200_000
@@ -28,7 +28,7 @@ _ROWS = 200_000
 def of_labels(model: Model) -> tuple[dict[str, Reading], Requests | None]:
     """Label delay, share labelled, and training span; and the labelled requests."""
     try:
-        requests = read_labels(model.labels, strings=model.task_type.classes)
+        requests = model_labels(model)
     except HeadwaterError as error:
         return dict.fromkeys(("label_p50", "label_p95", "labelled", "training_span"), Missing(str(error))), None
     labels, rows = model.labels, len(requests.t)

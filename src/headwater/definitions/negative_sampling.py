@@ -1,0 +1,54 @@
+"""Negatives of a ranking that is trained on a log of positives: how many candidates are drawn for each, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from headwater.definitions.definition import Definition
+from headwater.errors import DefinitionError, nearest
+
+SampledBy = Literal["uniform", "popularity"]
+
+
+@dataclass(frozen=True, eq=False)
+class NegativeSampling(Definition):
+    """Draw `n` candidates for each positive of a log as negatives of training. Evaluation always ranks every candidate.
+
+    A candidate is drawn from those that the level knows when the request asks (as of its T and K), with replacement; an item that the
+    request chose is never drawn. With fewer than `n` candidates, each is taken once.
+
+    Args:
+        n: draws for each positive, at least 1.
+        by: "uniform": each candidate is equally likely; "popularity": in proportion to 1 + the item's positives in the log that were known
+            when the UTC day of the request began.
+        seed: of the draws. They depend on the seed, the request, the chosen item and the candidates alone, so levels with the same
+            candidates draw the same negatives.
+
+    Training corrects for the draws: with q the expected number of draws of a candidate, rankers get the offset -log q, and estimators that
+    judge each candidate by itself the weight 1/q.
+
+    Raises:
+        DefinitionError: n below 1, another way to draw, or a seed that is not an integer of 0 or more.
+
+    Source: Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", 2019.
+
+    >>> print(NegativeSampling(n=20, by="popularity"))
+    20 negatives a positive by popularity, seed 0
+    """
+
+    n: int
+    by: SampledBy = "uniform"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n, bool) or not isinstance(self.n, int) or not 1 <= self.n <= 100_000:
+            raise DefinitionError(f"NegativeSampling(n={self.n!r}): give an integer from 1 to 100000")
+        if self.by not in get_args(SampledBy):
+            raise DefinitionError(f"NegativeSampling(by={self.by!r}): {nearest(str(self.by), get_args(SampledBy))}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise DefinitionError(f"NegativeSampling(seed={self.seed!r}): give an integer of 0 or more")
+
+    def __str__(self) -> str:
+        drawn = "uniformly" if self.by == "uniform" else "by popularity"
+        return f"{self.n} negatives a positive {drawn}, seed {self.seed}"
