@@ -135,7 +135,7 @@ class ScreenedOff:
     def says(self) -> float:
         """The partial correlation of the field and the outcome, the features given."""
         field, outcome = (_residual(_ranks(numbers), self.x) for numbers in (self.value, self.y))
-        return abs(float(field @ outcome)) / max(float(np.sqrt((field @ field) * (outcome @ outcome))), 1e-12)
+        return abs(_product(field, outcome)) / max(float(np.sqrt(_product(field, field) * _product(outcome, outcome))), 1e-12)
 
     @property
     def found(self) -> bool:
@@ -152,7 +152,7 @@ class ScreenedOff:
         given = np.empty((len(target), 0)) if rank is None else _within(rank[:, None], groups)
         target, x = _within(target[:, None], groups)[:, 0], _within(self.x, groups)
         without, both = _residual(target, given), _residual(target, np.column_stack([given, x]))
-        squares = [max(float(left @ left), 1e-12) for left in (without, both)]
+        squares = [max(_product(left, left), 1e-12) for left in (without, both)]
         return len(target) * float(np.log(squares[0] / squares[1]))
 
 
@@ -186,8 +186,13 @@ def _residual(target: F64, given: F64) -> F64:
     """What a linear model leaves; both are centred at 0: float64 (rows)."""
     if not given.shape[1]:
         return target
-    residual: F64 = target - given @ np.linalg.lstsq(given.T @ given, given.T @ target, rcond=None)[0]
+    gram, moment = np.einsum("ij,ik->jk", given, given), np.einsum("ij,i->j", given, target)  # BLAS would start threads
+    residual: F64 = target - np.einsum("ij,j->i", given, np.linalg.lstsq(gram, moment, rcond=None)[0])
     return residual
+
+
+def _product(left: F64, right: F64) -> float:
+    return float((left * right).sum())
 
 
 @dataclass(frozen=True)
