@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from headwater.definitions.aggregation import top_k as top_k
     from headwater.definitions.aggregation import var as var
     from headwater.definitions.connectors import csv as csv
+    from headwater.definitions.connectors import json_lines as json_lines
     from headwater.definitions.connectors import parquet as parquet
     from headwater.definitions.decision_value import DecisionValue as DecisionValue
     from headwater.definitions.durations import window as window
@@ -140,7 +141,7 @@ _HOMES = {
     "headwater.metrics.custom": "metric",
     "headwater.backtesting.backtest": "Backtest backtest",
     "headwater.backtesting.sweeps": "sweep_known_after transitions",
-    "headwater.definitions.connectors": "csv parquet",
+    "headwater.definitions.connectors": "csv json_lines parquet",
     "headwater.definitions.durations": "window",
     "headwater.definitions.enriched": "enrich",
     "headwater.definitions.acknowledged": "Acknowledgement",

@@ -135,14 +135,14 @@ def test_a_terminal_is_asked(folder):
     mine, theirs = pty.openpty()
     command = [sys.executable, "-m", "headwater.cli", "init", "events.parquet", "labels.parquet"]
     started = subprocess.Popen(command, cwd=folder, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    os.write(mine, b"ordered\nasked\nsoon\n\n2h\n")  # what is wrong is asked for again
+    os.write(mine, b"ordered\n\nsoon\n2h\n")  # what is wrong is asked for again, and Enter takes the proposal
     _, said = started.communicate(timeout=60)
     os.close(mine)
     os.close(theirs)
     assert started.returncode == 0, said
     assert said.count("When is a prediction requested?") == 2
     assert "'ordered' is not a column of labels.parquet" in said
-    assert said.count("When is its outcome known?") == 3
+    assert said.count("When is its outcome known?") == 2
     assert "--known-after is 'soon'" in said
     text = (folder / "features.py").read_text(encoding="utf-8")
     assert 'known_after="2h"' in text

@@ -13,7 +13,22 @@ import pytest
 from tests.cli.conftest import tables
 from tests.serving.world import free_port
 
-SHAPES = ["parquet", "csv", "uuid", "integer", "naive", "dates", "totals", "duplicates"]
+SHAPES = [
+    "parquet",
+    "csv",
+    "uuid",
+    "integer",
+    "naive",
+    "dates",
+    "totals",
+    "duplicates",
+    "jsonl",
+    "epoch_ms",
+    "names",
+    "words",
+    "keyless",
+    "spaces",
+]
 
 
 def shaped(shape, folder):
@@ -36,10 +51,25 @@ def shaped(shape, folder):
         events = events.group_by("user_id", day).agg(pl.col("amount").sum(), pl.len().alias("visits")).sort("day")
     if shape == "duplicates":
         events = pl.concat([events, events.head(40)])
-    ending = "csv" if shape in ("csv", "naive") else "parquet"
+    if shape == "epoch_ms":
+        events = events.with_columns(pl.col("at").dt.epoch("ms"))
+        labels = labels.with_columns(pl.col("asked", "settled").dt.epoch("ms"))
+    if shape == "names":
+        events, labels = events.rename({"user_id": "uid"}), labels.rename({"user_id": "customer"})
+    if shape == "words":
+        labels = labels.with_columns(pl.when(pl.col("churned") == 1).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("churned"))
+    if shape == "keyless":
+        events, labels = events.drop("user_id"), labels.drop("user_id")
+        arguments += ["--keys", "none"]
+    if shape == "spaces":
+        events = events.rename({"user_id": "Kunden Nr", "at": "Buchungs Zeit", "amount": "Betrag (€)", "country": "Größe"})
+        labels = labels.rename({"user_id": "Kunden Nr", "asked": "Anfrage Zeit", "settled": "Bezahlt am", "churned": "Gekündigt"})
+        arguments = ["--request-time", "Anfrage Zeit", "--known-at", "Bezahlt am", "--label", "Gekündigt"]
+    ending = {"csv": "csv", "naive": "csv", "spaces": "csv", "jsonl": "jsonl"}.get(shape, "parquet")
     for name, frame in (("events", events), ("labels", labels)):
         path = folder / f"{name}.{ending}"
-        frame.write_csv(path) if ending == "csv" else frame.write_parquet(path)
+        write = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[ending]
+        write(path)
     return [f"events.{ending}", f"labels.{ending}", *arguments]
 
 
@@ -86,3 +116,44 @@ def test_defaults_answer_every_question_that_has_one(tmp_path, run):
     assert done.returncode == 2
     assert "--known-after" in done.stderr  # nothing in the table says when the outcome is known
     assert "--timezone" in done.stderr  # local times next to times with a zone
+
+
+def test_dates_of_either_order_are_asked_about(tmp_path, run):
+    """Where no day is above 12, 03/04/2026 has two meanings; a wrong one moves events by months."""
+    at = pl.Series([f"{month:02}/{day:02}/2026 10:00:00" for month in (1, 2) for day in range(1, 13) for _ in range(30)])
+    frame = pl.DataFrame({"user_id": [f"u{i % 7}" for i in range(len(at))], "at": at, "late": [i % 3 == 0 for i in range(len(at))]})
+    frame.write_csv(tmp_path / "events.csv")
+    call = ["init", "events.csv", "--label", "late", "--request-time", "at", "--known-after", "1d", "--timezone", "UTC"]
+    done = run(*call)
+    assert (done.returncode, "such as 01/02/2026 10:00:00 in at, which may be both: --dates day-first" in done.stderr) == (2, True)
+    for order, last in (("month-first", "2026-01-01 to 2026-02-12"), ("day-first", "2026-01-01 to 2026-12-02")):
+        done = run(*call, "--dates", order, "--force")
+        assert done.returncode == 0, done.stderr
+        assert last in (tmp_path / "features.py").read_text(encoding="utf-8")
+
+
+def test_events_without_outcomes_give_sources_and_views(tmp_path, run):
+    events, _ = tables(rows=600, users=20)
+    events.drop("event_id").write_parquet(tmp_path / "events.parquet")
+    done = run("init", "events.parquet")
+    assert (done.returncode, "--label none for sources and views only" in done.stderr) == (2, True)
+    done = run("init", "events.parquet", "--label", "none")
+    assert done.returncode == 0, done.stderr
+    assert "next: headwater init events.parquet LABELS --force" in done.stderr
+    text = (tmp_path / "features.py").read_text(encoding="utf-8")
+    code = "import polars as pl\nfrom datetime import UTC, datetime\nimport headwater as hw\nfrom features import service\n"
+    code += "rows = pl.DataFrame({'user_id': ['u01'], 'country': ['no'], 'asked_at': [datetime(2024, 2, 1, tzinfo=UTC)]})\n"
+    code += "print(hw.get_historical_features(service, rows, timestamp_field='asked_at').height)"
+    assert "hw.Model" not in text
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == "1", ran.stderr
+
+
+def test_a_folder_of_several_tables_names_them(tmp_path, run):
+    events, labels = tables(rows=600, users=20)
+    events.head(300).write_parquet(tmp_path / "a.parquet")
+    events.tail(300).write_parquet(tmp_path / "b.parquet")
+    labels.write_parquet(tmp_path / "c.parquet")
+    done = run("init", ".")
+    assert done.returncode == 2
+    assert "a.parquet (event_id, user_id, amount, country, at); c.parquet (user_id, asked, settled, churned)" in done.stderr

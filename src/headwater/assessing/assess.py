@@ -116,12 +116,20 @@ def assess(
         warnings.warn(message, DeprecationWarning, stacklevel=stack_level())
     if worth is not None and not (isinstance(worth, int | float) and 0 <= worth < math.inf):
         raise UsageError(f"value_per_point is {worth!r}; give money a day, 0 or more, for 0.01 of the metric")
-    how = evaluation or project.evaluation or Evaluation()
-    run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES)
     checked_answers = (
         answers if isinstance(answers, Answers) else checked(answers or {})
     )  # invalid answers are refused before anything is run
+    how, checked_answers = _one_answer(evaluation or project.evaluation or Evaluation(), checked_answers)
+    run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES)
     return _joined(run, locations or Locations(), checked_answers, worth)
+
+
+def _one_answer(how: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]:
+    """The question on adversaries is in both, and answered once: an answer to either counts for the other."""
+    known = answers.effects.get("adversaries")
+    if known is None and how.adversaries is not None:
+        return how, Answers({**answers.by_id, "adversaries": "yes" if how.adversaries else "no"})
+    return (dataclasses.replace(how, adversaries=known) if how.adversaries is None and known is not None else how), answers
 
 
 def _joined(run: _AssessmentRun, locations: Locations, answers: Answers, worth: float | None) -> Assessment:

@@ -38,7 +38,7 @@ def _of_lift(lift: Lift) -> list[str]:
     left = result.not_in_training
     untrained = [f"Not in training, so not part of the lift: {', '.join(left)}."] if left else []
     cold = survivors(result)
-    return [*warned, *untrained, *([cold] if cold else []), *result.assumptions]
+    return [*warned, *result.answered, *untrained, *([cold] if cold else []), *result.assumptions]
 
 
 def _of_feature(feature: AtRequest, model: Model) -> list[str]:

@@ -14,6 +14,7 @@ import polars as pl
 from headwater import clock
 from headwater.backtesting import new_keys as newcomers
 from headwater.backtesting.age_curves import age_curves
+from headwater.backtesting.answers_before import answered
 from headwater.backtesting.audit import AuditedLevels
 from headwater.backtesting.break_even import recommended
 from headwater.backtesting.describe import assumptions, definitions_text, how_sure, value_of
@@ -246,6 +247,7 @@ class _BacktestRun:
             new_keys=new_keys,
             transitions=newcomers.steps(model, levels, everything.levels, sliced),
             baseline=experiment.evaluation.baseline or "",
+            answered=answered(experiment.evaluation, model.labels),
             labels=model.labels.name,
             label=model.labels.label if isinstance(model.labels.label, str) else "",
             value=value_of(experiment.evaluation),

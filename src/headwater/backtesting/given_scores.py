@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
+from headwater.backtesting.answers_before import answered
 from headwater.backtesting.describe import how_sure, value_of
 from headwater.backtesting.experiment import ExperimentRows, judged_by
 from headwater.backtesting.fold_training import LevelScores, Run
@@ -97,7 +98,7 @@ def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
             if name not in frame.columns:
                 raise DataError(
                     f"scores: there is no column {name!r}, the {role} of each request; {nearest(name, frame.columns)}. "
-                    f"Name it: hw.Scores(table, {role}=...)"
+                    f"Name it: --{role} COLUMN, or hw.Scores(table, {role}=...)"
                 )
     if frame[scores.time].dtype == pl.String:
         frame = _parsed(frame, scores.time)
@@ -202,6 +203,7 @@ def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> Back
         task=experiment.model.task_kind,
         headline=experiment.judged.headline.name,
         baseline=experiment.evaluation.baseline or "",
+        answered=answered(experiment.evaluation),
         label=rows.scores.label,
         value=value_of(experiment.evaluation),
         higher_is_better={m.name: m.higher_is_better for m in experiment.judged.metrics},

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli import assess_scratch, evaluation_options, options
+from headwater.cli import assess_scratch, evaluation_options, options, questions_before
 from headwater.cli.command import Arguments, option, section, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -37,6 +37,11 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     evaluation = evaluation_options.evaluation(args, loaded.project)
     if args.no_attribution:
         evaluation = replace(evaluation, attribute=False)
+    if args.backtest is None:
+        known = None if answers is None else answers.effects.get("adversaries")
+        if evaluation.adversaries is None:
+            evaluation = replace(evaluation, adversaries=known)
+        evaluation = questions_before.ask(args, evaluation, list(loaded.levels()))
     with screen.progress() as on_progress:
         assessment = assess(
             loaded.project,

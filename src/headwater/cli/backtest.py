@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from headwater.cli import evaluation_options, options
+from headwater.cli import evaluation_options, options, questions_before
 from headwater.cli.command import Arguments, Verb, option, optional
 from headwater.cli.projects import LoadedProject, load
 from headwater.cli.screen import Screen
@@ -35,6 +35,7 @@ def run(args: Arguments, screen: Screen) -> None:
     levels, evaluation = _levels(loaded, args.levels), _evaluation(loaded, args)
     ends = None if args.attribution is None else _ends(loaded, model, levels, args.attribution)
     report = options.output(args.output, "--output")
+    evaluation = questions_before.ask(args, evaluation, list(levels))
     from headwater.backtesting.backtest import backtest
 
     with screen.progress() as on_progress:
@@ -64,9 +65,10 @@ def _judge_scores(args: Arguments, screen: Screen) -> None:
     report = options.output(args.output, "--output")
     if "id" in names and "," in names["id"]:
         names["id"] = [name.strip() for name in names["id"].split(",")]
+    evaluation = questions_before.ask(args, evaluation_options.evaluation(args, None), levels or [])
     with screen.progress() as on_progress:
         found = backtest(
-            evaluation=evaluation_options.evaluation(args, None),
+            evaluation=evaluation,
             scores=Scores(args.scores, levels=levels, **names),
             resources=options.resources(args, on_progress),
         )

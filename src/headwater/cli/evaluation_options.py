@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from headwater.cli.command import Arguments, option, section, several
+from headwater.cli.command import Arguments, option, section, several, switch
 from headwater.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -48,6 +48,13 @@ FLAGS = section(
         option(
             "--blocks", metavar="BLOCKS", help="what is resampled for intervals: a length of time such as 7d, or a column of the labels"
         ),
+        option("--adversaries", metavar="yes|no", help="whether people change their behaviour because of the predictions, as attackers do"),
+        option(
+            "--delay-by-outcome",
+            metavar="yes|no",
+            help="whether one outcome becomes known later than the other, as a fraud does by a chargeback",
+        ),
+        switch("--yes", help="ask nothing before the backtest; a terminal is asked what serves today, for adversaries and for label delay"),
         option("--cold-start", metavar="N", type=int, help="a request is cold if its key had fewer than N events in 30 days (default: 10)"),
         several(
             "--acknowledge",
@@ -76,12 +83,20 @@ def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
         "tune": args.tune,
         "blocks": args.blocks,
         "cold_start": args.cold_start,
+        "adversaries": _yes(args.adversaries, "--adversaries"),
+        "delay_by_outcome": _yes(args.delay_by_outcome, "--delay-by-outcome"),
         "baseline": args.baseline if args.baseline != "nothing" else None,
     }
     given = replace(evaluation, **{name: value for name, value in fields.items() if value is not None})  # type: ignore[arg-type]
     if args.acknowledge:
         given = replace(given, acknowledged=[*given.acknowledged, *map(parse_acknowledgement, args.acknowledge)])
     return replace(given, baseline=None) if args.baseline == "nothing" else given
+
+
+def _yes(answer: str | None, flag: str) -> bool | None:
+    if answer not in ("yes", "no", None):
+        raise UsageError(f"{flag} {answer}: give yes or no")
+    return None if answer is None else answer == "yes"
 
 
 def evaluation(args: Arguments, project: Project | None) -> Evaluation:

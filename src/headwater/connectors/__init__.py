@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 _SCANS: Mapping[str, str] = {
     "ParquetFiles": "headwater.connectors.parquet",
     "CsvFiles": "headwater.connectors.csv",
+    "JsonLinesFiles": "headwater.connectors.json_lines",
     "Frame": "headwater.connectors.frame",
 }
+
+ENDINGS: Mapping[str, str] = {"ParquetFiles": ".parquet", "CsvFiles": ".csv", "JsonLinesFiles": ".jsonl"}  # of files in a folder
 
 
 def scan(table: Table) -> pl.LazyFrame:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from headwater.connectors import remote, with_file
+from headwater.connectors import ENDINGS, remote, with_file
 from headwater.connectors.files import found
-from headwater.definitions.connectors import Connector, CsvFiles, Frame, Table
+from headwater.definitions.connectors import Connector, Frame, Table
 from headwater.settings import in_project
 
 
@@ -57,7 +57,7 @@ def digests(root: Path, files: Sequence[Path]) -> dict[str, object]:
 
 def _files(table: Table) -> list[Path]:
     assert not isinstance(table, Frame | Connector)
-    return [Path(name) for name in found(table.path, ".csv" if isinstance(table, CsvFiles) else ".parquet")]
+    return [Path(name) for name in found(table.path, ENDINGS[type(table).__name__])]
 
 
 def _file(path: Path) -> dict[str, object]:

@@ -57,6 +57,11 @@ class CsvFiles(Files):
     """CSV files with a header line; ISO 8601 date-times are read as such."""
 
 
+@dataclass(frozen=True, eq=False)
+class JsonLinesFiles(Files):
+    """JSON lines: an object a line. Times are strings or numbers, which `select` converts."""
+
+
 class Frame(Definition):
     """A frame in memory; its fingerprint is that of its contents."""
 
@@ -110,7 +115,7 @@ class Connector(Definition):
         return [self.contents()]
 
 
-Table = ParquetFiles | CsvFiles | Frame | Connector
+Table = ParquetFiles | CsvFiles | JsonLinesFiles | Frame | Connector
 
 if TYPE_CHECKING:
     import polars as pl
@@ -148,6 +153,18 @@ def csv(path: str | PathLike[str], *, storage_options: Mapping[str, object] | No
     return CsvFiles(fspath(path), {} if storage_options is None else storage_options)
 
 
+@spelled
+def json_lines(path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None) -> JsonLinesFiles:
+    """JSON lines, an object a line: one file, a glob or a folder; `path` and `storage_options` as of `parquet`.
+
+    JSON has no times: convert strings and numbers in `select`, such as `pl.col("at").str.to_datetime("%+", time_unit="us")`.
+
+    >>> json_lines("clicks.jsonl")
+    JsonLinesFiles(clicks.jsonl)
+    """
+    return JsonLinesFiles(fspath(path), {} if storage_options is None else storage_options)
+
+
 def as_table(value: object, subject: str) -> Table:
     """The table that a user gave: a connector, a path or URL, or any frame with an Arrow interface.
 
@@ -157,11 +174,14 @@ def as_table(value: object, subject: str) -> Table:
         DefinitionError: it is none of these.
         DataError: a lazy frame that cannot be read.
     """
-    if isinstance(value, ParquetFiles | CsvFiles | Frame | Connector):
+    if isinstance(value, ParquetFiles | CsvFiles | JsonLinesFiles | Frame | Connector):
         return value
     if isinstance(value, str | PathLike):
         path = place(fspath(value))
-        return CsvFiles(path) if path.partition("?")[0].endswith(".csv") else ParquetFiles(path)
+        name = path.partition("?")[0]
+        if name.endswith((".jsonl", ".ndjson")):
+            return JsonLinesFiles(path)
+        return CsvFiles(path) if name.endswith(".csv") else ParquetFiles(path)
     if type(value).__name__ == "LazyFrame" and type(value).__module__.startswith("polars"):
         value = _collected(value, subject)
     if isinstance(value, ArrowFrame):

@@ -88,6 +88,9 @@ class Evaluation(Definition):
         timeouts: shares of calls at which an assessment lets each feature of the request time out; empty leaves it out.
         attribute: whether an assessment finds out which views earn, if a step is a LIFT.
         acknowledged: SUSPECT findings of the audit that somebody has looked at, each an `Acknowledgement`.
+        adversaries: whether people change their behaviour because of the predictions, as attackers do. None: not answered.
+        delay_by_outcome: whether one outcome becomes known later than the other, as a fraud does by a chargeback. None: not answered.
+            No backtest sees either of these; the answers are on every page, and an assessment plans the experiment by the first.
 
     Operating thresholds (of "precision", "recall" and "cost") are chosen on training rows that a model did not learn from: one more
     fit a level, on the earlier three quarters of them.
@@ -117,6 +120,8 @@ class Evaluation(Definition):
     timeouts: Sequence[float] = (0.0, 0.01, 0.05, 0.2)
     attribute: bool = True
     acknowledged: Sequence[Acknowledgement] = field(default=(), metadata={"fingerprint": "given"})
+    adversaries: bool | None = field(default=None, metadata={"fingerprint": "given"})
+    delay_by_outcome: bool | None = field(default=None, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         as_refits(self.refits)
@@ -139,6 +144,7 @@ class Evaluation(Definition):
         for name, value in (("resamples", self.resamples), ("seed", self.seed)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise UsageError(f"Evaluation({name}={value!r}): give an integer of at least 0")
+        _check_answers({"adversaries": self.adversaries, "delay_by_outcome": self.delay_by_outcome})
         if isinstance(self.acknowledged, str) or not all(isinstance(known, Acknowledgement) for known in self.acknowledged):
             raise UsageError(
                 f"Evaluation(acknowledged={self.acknowledged!r}): give a list of hw.Acknowledgement(check, subject, reason, author)"
@@ -146,6 +152,12 @@ class Evaluation(Definition):
         for share in self.timeouts:
             if not (isinstance(share, int | float) and 0 <= share <= 1):
                 raise UsageError(f"Evaluation(timeouts=) holds {share!r}; give shares of calls from 0 to 1, such as 0.05")
+
+
+def _check_answers(answers: Mapping[str, object]) -> None:
+    for name, answer in answers.items():
+        if answer is not None and not isinstance(answer, bool):
+            raise UsageError(f"Evaluation({name}={answer!r}): give True or False, or None if it is not known")
 
 
 def _check_cold_start(cold_start: object) -> None:

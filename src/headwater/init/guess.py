@@ -13,17 +13,17 @@ import polars as pl
 
 from headwater.definitions.durations import DAY, HOUR, SECOND, micros
 from headwater.errors import DataError, UsageError, nearest
-from headwater.init.tables import TableProfile, TimeColumn, usable
+from headwater.init.key_guess import ID_NAME, KeyGuess, guess_keys
+from headwater.init.label_guess import LabelGuess, determining, guess_label
+from headwater.init.tables import AMOUNT_NAME, TableProfile, TimeColumn, usable
 from headwater.init.times import EventTime, event_time, windows
 
-LABEL_NAME = re.compile(r"label|target|outcome|^y$|^(is|has|was)_|late|fraud|churn|convert|click", re.IGNORECASE)
-ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key|code|no|nr|number|user|customer|account|device|item|product|store|driver)$", re.IGNORECASE)
 CODE_NAME = re.compile(
     r"(^|_)(zip|postal|postcode|phone|sku|mcc|iban|type|class|category|status|version|year|month|weekday|hour)(_|$)|[a-z]I[dD]$",
     re.IGNORECASE,
 )
-AMOUNT_NAME = re.compile(r"amount|price|cost|qty|quantity|count|total|sum|age|score|value|size|seats|rate|num|len", re.IGNORECASE)
-JOINS, MANY, KEYS, NUMBERS, TEXTS = 0.05, 1000, 4, 6, 3
+NUMBERS, TEXTS = 6, 3
+MANY = 1000
 REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be one
 
 
@@ -31,7 +31,7 @@ REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be o
 class InitAnswers:
     """Facts that only the user knows: the request time of a prediction and when its outcome is known; and other options."""
 
-    request_time: str  # a column, or one with an offset: "scheduled_at-60m"
+    request_time: str = ""  # a column, or one with an offset: "scheduled_at-60m"
     known_at: str | None = None
     known_after: str | None = None
     timezone: str | None = None
@@ -39,14 +39,6 @@ class InitAnswers:
     event_time: str | None = None
     keys: Sequence[str] = ()
     request: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A guessed column, and the evidence for it."""
-
-    name: str
-    evidence: str
 
 
 @dataclass(frozen=True)
@@ -58,26 +50,61 @@ class RequestTime:
 
 
 @dataclass(frozen=True)
-class Guesses:
-    """All guesses that the file is written from."""
+class EventGuesses:
+    """What the source and the views are written from."""
 
     time: EventTime
-    keys: Sequence[Guess]
-    label: Guess
-    task: str
-    request_time: RequestTime
-    known: TimeColumn | None
-    known_evidence: str
-    ident: Guess | None
+    keys: Sequence[KeyGuess]  # () if features are over all events
+    ident: tuple[str, str] | None  # the column of the event id, and the evidence
     numbers: Sequence[str]
     texts: Sequence[str]
     codes: Sequence[str]  # numbers that look like codes or identifiers, which have no mean
     windows: Sequence[str]
-    outcome_windows: Sequence[str]  # of past outcomes, longer than it takes until they are known; empty where none fits
     span: str
+
+
+@dataclass(frozen=True)
+class Guesses(EventGuesses):
+    """All guesses that a project is written from."""
+
+    label: LabelGuess
+    request_time: RequestTime
+    known: TimeColumn | None
+    known_evidence: str
+    outcome_windows: Sequence[str]  # of past outcomes, longer than it takes until they are known; empty where none fits
     request: Sequence[str]
     offered: Sequence[str]  # columns of the labels that may be known at request time; only the user knows
     leaking: Sequence[str] = field(default=())  # columns that determine the label
+
+
+def guess_events(events: TableProfile, answers: InitAnswers) -> EventGuesses:
+    """Guess sources and views where there is no outcome.
+
+    Raises:
+        UsageError: an unknown column; no candidate for a key or a time.
+    """
+    return _of_events(events, guess_keys(events, events, "", answers.keys, same=True), (), answers)
+
+
+def _of_events(events: TableProfile, keys: Sequence[KeyGuess], left_out: Sequence[str], answers: InitAnswers) -> EventGuesses:
+    names = [k.column for k in keys]
+    given = None if answers.event_time is None else _timestamp(events, answers.event_time, "--event-time")
+    time = event_time(events, names, given, answers.timezone)
+    ident = _ident(events, (*names, *events.time_columns))
+    out = {*names, *left_out, *(ident or ())[:1]}
+    varying = [c for c in events.numbers() if c not in out and usable(c) and events.distinct[c] > 1]
+    codes = [c for c in varying if is_code(events.frame[c], events.distinct[c])]
+    texts = [c for c in events.texts() if c not in out and usable(c) and 1 < events.distinct[c] <= MANY][:TEXTS]
+    return EventGuesses(
+        time=time,
+        keys=keys,
+        ident=ident,
+        numbers=[c for c in varying if c not in codes][:NUMBERS],
+        texts=texts,
+        codes=codes,
+        windows=windows(_span(time), time.period),
+        span=_span_text(time),
+    )
 
 
 def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> Guesses:
@@ -86,73 +113,53 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
     Raises:
         UsageError: an unknown column; no candidate for a key, a time or a label.
     """
-    label, task = _label(events, labels, answers)
+    label = guess_label(events, labels, answers.label)
     same = same_table(events, labels)
-    leaking = _label_made(labels, label.name) if same else []
-    keys = _keys(events, labels, label.name, answers)
-    names = [k.name for k in keys]
-    given = None if answers.event_time is None else _timestamp(events, answers.event_time, "--event-time")
-    time = event_time(events, names, given, answers.timezone)
-    ident = _ident(events, (*names, *events.time_columns))
-    out = {*names, *leaking, *([ident.name] if ident else []), *([label.name] if same else [])}
-    varying = [c for c in events.numbers() if c not in out and usable(c) and events.distinct[c] > 1]
-    codes = [c for c in varying if is_code(events.frame[c], events.distinct[c])]
-    numbers = [c for c in varying if c not in codes][:NUMBERS]
-    texts = [c for c in events.texts() if c not in out and usable(c) and 1 < events.distinct[c] <= MANY][:TEXTS]
-    span = _span(time)
+    leaking = determining(labels, label) if same else []
+    keys = guess_keys(events, labels, label.name, answers.keys, same=same)
+    known_of_events = _of_events(events, keys, [*leaking, *([label.name] if same else [])], answers)
     request_time = _asked(labels, answers.request_time)
     known = None if answers.known_at is None else _timestamp(labels, answers.known_at, "--known-at")
-    fields = [
-        c
-        for c in (*labels.numbers(), *labels.texts())
-        if c not in (*names, *leaking, label.name, *([ident.name] if ident else [])) and usable(c)
-    ]
+    apart = {*(k.name for k in keys), *leaking, label.name, *(known_of_events.ident or ())[:1]}
+    fields = [c for c in (*labels.numbers(), *labels.texts()) if c not in apart and usable(c)]
     for name in answers.request:
         if name not in fields:
             raise UsageError(f"--request {name}: it cannot be a request field; {nearest(name, fields)}")
     return Guesses(
-        time=time,
-        keys=keys,
+        **vars(known_of_events),
         label=label,
-        task=task,
         request_time=request_time,
         known=known,
         known_evidence=_known_evidence(request_time, known),
-        ident=ident,
-        numbers=numbers,
-        texts=texts,
-        codes=codes,
-        windows=windows(span, time.period),
         outcome_windows=_outcome_windows(request_time, known, answers),
-        span=_span_text(time),
         request=list(answers.request),
         offered=[c for c in fields if c not in answers.request and labels.distinct.get(c, 0) > 1],
         leaking=leaking,
     )
 
 
-def _ident(events: TableProfile, others: Sequence[str]) -> Guess | None:
+def _ident(events: TableProfile, others: Sequence[str]) -> tuple[str, str] | None:
     """The event id: a column whose repeated values are in duplicate rows."""
     for name, distinct in events.distinct.items():
         if name in others or not ID_NAME.search(name) or events.frame[name].null_count():
             continue
         if distinct == events.rows:
-            return Guess(name, "a different value in every row")
+            return name, "a different value in every row"
         repeats = events.rows - distinct
         if repeats <= REPEATS * events.rows and events.frame.n_unique() == distinct:
-            return Guess(name, f"{repeats:,} rows are duplicates, and count once")
+            return name, f"{repeats:,} rows are duplicates, and count once"
     return None
 
 
-def remarks(events: TableProfile, guesses: Guesses) -> list[str]:
+def remarks(events: TableProfile, guesses: EventGuesses) -> list[str]:
     """Remarks about the events: duplicate rows, repeated ids, and nulls in keys and times."""
     frame, notes = events.frame, []
     if guesses.ident is None and (copies := events.rows - frame.n_unique()):
         notes.append(f"{copies:,} rows are duplicates, and each counts: give the source an id_field, or remove them")
-    elif guesses.ident is not None and (copies := events.rows - events.distinct[guesses.ident.name]):
-        notes.append(f"{copies:,} rows are duplicates by {guesses.ident.name}, and count once")
+    elif guesses.ident is not None and (copies := events.rows - events.distinct[guesses.ident[0]]):
+        notes.append(f"{copies:,} rows are duplicates by {guesses.ident[0]}, and count once")
     times = [column.name for column in guesses.time.columns] if not guesses.time.computed else []
-    known = (*(key.name for key in guesses.keys), *times, *([guesses.ident.name] if guesses.ident else []))
+    known = (*(key.column for key in guesses.keys), *times, *(guesses.ident or ())[:1])
     for name, distinct in events.distinct.items():
         repeats = events.rows - frame[name].null_count() - distinct
         if name not in known and ID_NAME.search(name) and 0 < repeats <= REPEATS * events.rows:
@@ -162,7 +169,8 @@ def remarks(events: TableProfile, guesses: Guesses) -> list[str]:
         for name in known
         if (nulls := frame[name].null_count())
     ]
-    return [f"{events.path}: {remark}" for remark in notes]
+    by_value = [f"{key.evidence}; if that is wrong, give --keys" for key in guesses.keys if key.column != key.name]
+    return by_value + [f"{events.path}: {remark}" for remark in notes]
 
 
 def label_remarks(labels: TableProfile, guesses: Guesses) -> list[str]:
@@ -174,16 +182,14 @@ def label_remarks(labels: TableProfile, guesses: Guesses) -> list[str]:
     if whole:
         notes.append(f"{whole:,} rows are duplicates, and each trains and is tested: remove them")
     elif copies:
-        names = ", ".join(key.name for key in guesses.keys)
-        notes.append(
-            f"{copies:,} rows repeat {names} and the request time of another row; each trains and is tested as a request of its own"
-        )
+        names = " and ".join([*(key.name for key in guesses.keys), "the request time"])
+        notes.append(f"{copies:,} rows repeat {names} of another row; each trains and is tested as a request of its own")
     return [f"{labels.path}: {note}" for note in notes]
 
 
 def same_table(events: TableProfile, labels: TableProfile) -> bool:
     """Whether both are the same table, so that an event's row has its own label."""
-    return Path(events.path).resolve() == Path(labels.path).resolve() or events.frame.equals(labels.frame)
+    return events is labels or Path(events.path).resolve() == Path(labels.path).resolve() or events.frame.equals(labels.frame)
 
 
 def _timestamp(table: TableProfile, name: str, flag: str) -> TimeColumn:
@@ -229,77 +235,6 @@ def _known_evidence(request_time: RequestTime, known: TimeColumn | None) -> str:
     return f"as answered; {middle:.1f} hours after the request in the median{f', before it in {early:.1%} of rows' if early else ''}"
 
 
-def _label(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> tuple[Guess, str]:
-    numbers = labels.numbers()
-    if answers.label is not None and answers.label not in numbers:
-        problem = (
-            "is not a number or a boolean" if answers.label in labels.frame.columns else f"is not there; {nearest(answers.label, numbers)}"
-        )
-        raise UsageError(f"--label {answers.label}: the column {problem}")
-    own = [c for c in numbers if not ID_NAME.search(c) and labels.distinct[c] > 1]
-    if not own and answers.label is None:
-        raise UsageError(
-            f"{labels.path} has no column that could be a label: one of numbers or booleans with more than one value; name one with --label"
-        )
-
-    def score(name: str) -> tuple[bool, bool, bool]:
-        return LABEL_NAME.search(name) is not None, _binary(labels, name), name not in events.frame.columns
-
-    best = answers.label or max(reversed(own), key=score)
-    values = labels.frame[best].drop_nulls().cast(pl.Float64).to_numpy()
-    missing = labels.frame[best].null_count()
-    blank = f"; {missing:,} rows have none and are left out" if missing else ""
-    others = [c for c in own if c != best and answers.label is None]
-    also = f"; it could also be {', '.join(others[:4])}: --label" if others else ""
-    if _binary(labels, best):
-        return Guess(best, f"0 or 1; {values.mean():.1%} are 1{blank}{also}"), "binary"
-    return Guess(best, f"numbers from {values.min():g} to {values.max():g}{blank}{also}"), "regression"
-
-
-def _binary(table: TableProfile, name: str) -> bool:
-    series = table.frame[name].drop_nulls()
-    return table.distinct[name] == 2 and set(series.unique().cast(pl.Float64).to_list()) == {0.0, 1.0}
-
-
-def _keys(events: TableProfile, labels: TableProfile, label: str, answers: InitAnswers) -> list[Guess]:
-    shared = [
-        c
-        for c in labels.frame.columns
-        if c in events.frame.columns and c not in labels.time_columns and c != label and c in events.distinct
-    ]
-    for name in answers.keys:
-        if name not in shared:
-            raise UsageError(f"--keys {name}: not a column of both tables; {nearest(name, shared)}")
-    guesses, refused, same = [], [], same_table(events, labels)
-    for name in answers.keys or shared:
-        mine, other = events.frame[name], labels.frame[name]
-        alike = (mine.dtype == pl.String) == (other.dtype == pl.String) and not (mine.dtype.is_float() or mine.dtype == pl.Boolean)
-        identifies = mine.dtype == pl.String or ID_NAME.search(name) is not None or (not same and _joins_every_row(mine, other, name))
-        if not answers.keys and not (alike and identifies):
-            continue
-        share = float(other.cast(pl.String).is_in(mine.cast(pl.String).unique().implode()).fill_null(value=False).to_numpy().mean())
-        each = events.rows / max(events.distinct[name], 1)
-        evidence = f"{name} joins {share:.1%} of labels; {events.distinct[name]:,} values with {each:.1f} events each"
-        if answers.keys or (share >= JOINS and each >= 1.05 and events.distinct[name] > 1):
-            guesses.append(Guess(name, evidence))
-        else:
-            refused.append(evidence)
-    if not guesses:
-        details = f": {'; '.join(refused)}" if refused else f": shared columns are {', '.join(shared) or 'none'}"
-        raise UsageError(
-            f"no column of {labels.path} identifies whose events in {events.path} belong to a row{details}. "
-            "Give them the same name in both tables, or name columns with --keys"
-        )
-    return sorted(guesses, key=lambda g: -events.distinct[g.name])[:KEYS]
-
-
-def _joins_every_row(mine: pl.Series, other: pl.Series, name: str) -> bool:
-    """Whether a column of integers is a key by its values: every row of the labels has one of the events', and it is no amount."""
-    if not (mine.dtype.is_integer() and other.dtype.is_integer()) or AMOUNT_NAME.search(name):
-        return False
-    return bool(other.is_in(mine.unique().implode()).fill_null(value=False).all())
-
-
 def is_code(series: pl.Series, distinct: int) -> bool:
     """Whether numbers are codes or identifiers, by their name or as integers of four or more digits, all of one length.
 
@@ -326,28 +261,6 @@ def _outcome_windows(request_time: RequestTime, known: TimeColumn | None, answer
         delay = int(np.median(after)) if len(after) else 0
     span = int(times.max() - times.min())
     return [w for w in ("1d", "7d", "30d", "90d") if 2 * delay < micros(w, "a window") <= span / 2]
-
-
-def _label_made(table: TableProfile, label: str) -> list[str]:
-    """Columns that determine the label: a threshold splits it, each value has one outcome, or it is a multiple."""
-    rows = table.frame.filter(pl.col(label).is_not_null()).with_columns(pl.col(label).cast(pl.Float64))
-    return [c for c in (*table.numbers(), *table.texts()) if c != label and _tells(rows.filter(pl.col(c).is_not_null()), c, label)]
-
-
-def _tells(rows: pl.DataFrame, column: str, label: str) -> bool:
-    outcomes = rows[label].n_unique()
-    if outcomes < 2:
-        return False
-    if outcomes > 2:
-        if not rows[column].dtype.is_numeric():
-            return False
-        same = rows.select(pl.corr(column, label)).item()
-        return same is not None and abs(same) > 0.999
-    if rows[column].dtype == pl.String or not rows[column].dtype.is_numeric():
-        values = rows[column].n_unique()
-        return values * 2 < rows.height and rows.select(column, label).n_unique() == values
-    (low, high) = (group[column] for group in rows.partition_by(label, maintain_order=True))
-    return bool(low.max() < high.min() or high.max() < low.min())  # type: ignore[operator]
 
 
 def _span(time: EventTime) -> int:

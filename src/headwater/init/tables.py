@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from headwater.connectors import scan
-from headwater.definitions.connectors import CsvFiles, ParquetFiles, csv, parquet
+from headwater.definitions.connectors import CsvFiles, JsonLinesFiles, ParquetFiles, csv, json_lines, parquet
 from headwater.definitions.urls import is_url
 from headwater.errors import DataError, UsageError, read_error
 
@@ -21,11 +22,17 @@ FORMATS = (  # of strings; those with an offset first, since %z fails without on
     "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z",
     "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M",
     "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%Y%m%d%H%M%S",
+    "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S",
 )  # fmt: skip
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")
+EITHER_ORDER = r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}"  # a date that names the day or the month first
 PARSED = 0.9  # the share of strings that must be times, for a time column
 Unit = Literal["s", "ms", "us"]
+LINES = (".jsonl", ".ndjson")
+SAMPLE = 1000
 EPOCHS: tuple[tuple[Unit, float, float], ...] = (("s", 1e8, 4.2e9), ("ms", 1e11, 4.2e12), ("us", 1e14, 4.2e15))  # 1973 to 2103
+AMOUNT_NAME = re.compile(r"amount|price|cost|qty|quantity|count|total|sum|age|score|value|size|seats|rate|num|len", re.IGNORECASE)
+NO_TIME = re.compile(r"(id|key|code|no|nr|number|phone|ean|upc|gtin|isbn|sku)$", re.IGNORECASE)
 TIME_NAME = re.compile(r"(^|_)(at|ts|time|timestamp|datetime|date|when|epoch)(_|$)|_at$|time$|date$", re.IGNORECASE)
 
 
@@ -52,16 +59,21 @@ class TimeColumn:
 
 
 class TableProfile:
-    """A table in memory with lazily computed statistics. `path` is as the user wrote it."""
+    """A table in memory with lazily computed statistics.
 
-    def __init__(self, path: str) -> None:
-        ending = Path(path.partition("?")[0] if is_url(path) else path).suffix.lower()
-        if ending not in (".parquet", ".csv") and not (path.endswith("/") if is_url(path) else Path(path).is_dir()):
-            raise UsageError(
-                f"{path} is neither .parquet nor .csv; convert it, or write features.py by hand: a source takes any frame with an Arrow interface"
-            )
-        self.path = path
-        self.table: ParquetFiles | CsvFiles = csv(path) if ending == ".csv" else parquet(path)
+    Args:
+        path: as the user wrote it: a file, a glob, a folder of files with the same columns, or a URL.
+        times: columns that the user names as times; numbers in them are times since 1970 whatever their name.
+        month_first: whether dates such as 03/04/2026 have the month first; matters for the `ambiguous` columns.
+
+    Raises:
+        UsageError: another format, or a folder of several tables.
+        DataError: it cannot be read, or has no rows.
+    """
+
+    def __init__(self, path: str, times: Collection[str] = (), *, month_first: bool = False) -> None:
+        self.path, self._times, self._month_first = path, frozenset(times), month_first
+        self.table = _table(path)
         try:
             self.frame = scan(self.table).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -72,7 +84,24 @@ class TableProfile:
     @property
     def code(self) -> str:
         """The code of the table in a project file."""
-        return f"hw.{'csv' if isinstance(self.table, CsvFiles) else 'parquet'}({quoted(self.path)})"
+        kinds = {"CsvFiles": "csv", "JsonLinesFiles": "json_lines"}
+        return f"hw.{kinds.get(type(self.table).__name__, 'parquet')}({quoted(self.path)})"
+
+    @cached_property
+    def ambiguous(self) -> dict[str, str]:
+        """Time columns whose dates may have the day or the month first, each with a value such as "03/04/2026"."""
+        texts = [s for s in self.frame.get_columns() if s.dtype == pl.String]
+        parsed = [s.name for s in self.frame.get_columns() if s.dtype.is_temporal()]
+        if isinstance(self.table, CsvFiles) and parsed and not self.table.is_remote:
+            texts += self._as_written(parsed)
+        return {s.name: example for s in texts if (example := _either_order(s)) is not None}
+
+    def _as_written(self, columns: Sequence[str]) -> list[pl.Series]:
+        """Columns of CSV files as strings: the reader takes the day first where both orders are possible."""
+        from headwater.connectors.files import found
+
+        names = found(self.table.path, ".csv")
+        return pl.scan_csv(names, infer_schema=False).select(columns).collect().get_columns()
 
     @property
     def rows(self) -> int:
@@ -82,8 +111,14 @@ class TableProfile:
     @cached_property
     def time_columns(self) -> dict[str, TimeColumn]:
         """The time columns, by name."""
-        columns = (_timestamp(series) for series in self.frame.get_columns())
+        columns = (self._timestamp(series) for series in self.frame.get_columns())
         return {m.name: m for m in columns if m is not None}
+
+    def _timestamp(self, series: pl.Series) -> TimeColumn | None:
+        """A column as times; None if it has none."""
+        time = _timestamp(series, named=series.name in self._times, month_first=self._month_first)
+        swapped = self._month_first and series.dtype.is_temporal() and series.name in self.ambiguous
+        return _month_first(time) if time is not None and swapped else time
 
     @cached_property
     def distinct(self) -> dict[str, int]:
@@ -114,9 +149,42 @@ def usable(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and "__" not in name and not name.endswith("_")
 
 
-def _timestamp(series: pl.Series) -> TimeColumn | None:
+def _table(path: str) -> ParquetFiles | CsvFiles | JsonLinesFiles:
+    """The files of a path, by their ending, or by those of a folder."""
+    ending = Path(path.partition("?")[0] if is_url(path) else path).suffix.lower()
+    if not is_url(path) and Path(path).is_dir():
+        ending = _ending_in(Path(path))
+    elif is_url(path) and path.endswith("/"):
+        ending = ".parquet"
+    if ending == ".csv":
+        return csv(path)
+    if ending in LINES:
+        return json_lines(path)
+    if ending == ".parquet":
+        return parquet(path)
+    raise UsageError(
+        f"{path} is not .parquet, .csv or .jsonl; convert it, or write features.py by hand: a source takes any frame with an Arrow interface"
+    )
+
+
+def _ending_in(folder: Path) -> str:
+    """The ending of the files of a folder, which are one table."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".parquet", ".csv", *LINES))
+    if not files:
+        raise UsageError(f"{folder} has no .parquet, .csv or .jsonl file; name a file, or a folder that has some")
+    columns = {p: tuple(scan(_table(str(p))).collect_schema().names()) for p in files if p.stat().st_size}
+    if len({p.suffix for p in files}) > 1 or len(set(columns.values())) > 1:
+        first = {names: p for p, names in reversed(columns.items())}  # a file of each table
+        several = "; ".join(f"{p} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" for names, p in [*first.items()][::-1][:5])
+        raise UsageError(
+            f"{folder} has several tables, with different columns: {several}. Name the one of events and the one of labels: headwater init "
+            "EVENTS LABELS; several files of one table are a folder of their own, or a glob"
+        )
+    return files[0].suffix.lower()
+
+
+def _timestamp(series: pl.Series, *, named: bool, month_first: bool) -> TimeColumn | None:
     dtype, name = series.dtype, series.name
-    column = f"pl.col({quoted(name)})"
     if isinstance(dtype, pl.Datetime):
         return TimeColumn(
             name, None, dtype.time_zone is None, f"times, {dtype.time_zone or 'without a time zone'}{_missing(series)}", series
@@ -126,36 +194,95 @@ def _timestamp(series: pl.Series) -> TimeColumn | None:
             name, None, naive=True, evidence=f"dates: the end of each day{_missing(series)}", values=_ends(series), is_date=True
         )
     if dtype == pl.String:
-        return _text_timestamps(series, column)
-    if dtype.is_integer() and TIME_NAME.search(name) and series.len() > series.null_count():
-        middle = float(series.median())  # type: ignore[arg-type]
-        for unit, low, high in EPOCHS:
-            if low <= middle <= high:
-                values = pl.from_epoch(series, time_unit=unit).dt.replace_time_zone("UTC")
-                code = f'pl.from_epoch({quoted(name)}, time_unit="{unit}").dt.replace_time_zone("UTC").alias({quoted(name)})'
-                return TimeColumn(name, code, naive=False, evidence=f"{unit} since 1970{_missing(series)}", values=values)
+        return _text_timestamps(series, month_first=month_first)
+    if dtype.is_numeric() and series.len() > series.null_count():
+        return _since_1970(series, named=named)
     return None
 
 
-def _text_timestamps(series: pl.Series, column: str) -> TimeColumn | None:
-    sample = series.drop_nulls().head(1000)
+def _since_1970(series: pl.Series, *, named: bool) -> TimeColumn | None:
+    """Numbers as times since 1970: of a column that is named as a time, or integers that all lie between 2000 and 2040."""
+    name, values = series.name, series.drop_nulls()
+    middle = float(values.cast(pl.Float64).median())  # type: ignore[arg-type]
+    unit = next((unit for unit, low, high in EPOCHS if low <= middle <= high), None)
+    if unit is None or not (named or TIME_NAME.search(name) or _all_recent(values, unit)):
+        return None
+    column = f"pl.col({quoted(name)})"
+    if not series.dtype.is_integer():
+        factor = {"s": 1_000_000, "ms": 1000, "us": 1}[unit]
+        series, column, unit = (series * factor).cast(pl.Int64), f"({column} * {factor}).cast(pl.Int64)", "us"
+    times = pl.from_epoch(series, time_unit=unit).dt.replace_time_zone("UTC").alias(name)
+    code = f'pl.from_epoch({column}, time_unit="{unit}").dt.replace_time_zone("UTC").alias({quoted(name)})'
+    return TimeColumn(name, code, naive=False, evidence=f"{unit} since 1970{_missing(series)}", values=times)
+
+
+def _all_recent(values: pl.Series, unit: Unit) -> bool:
+    """Whether integers of 13 or 16 digits are all times of 2000 to 2040, and no identifiers by their name."""
+    if unit == "s" or not values.dtype.is_integer() or NO_TIME.search(values.name):
+        return False
+    size = 1000 if unit == "ms" else 1_000_000
+    return bool(946_684_800 * size <= values.min() and values.max() <= 2_208_988_800 * size)  # type: ignore[operator]
+
+
+def _text_timestamps(series: pl.Series, *, month_first: bool) -> TimeColumn | None:
+    present = series.drop_nulls()
+    sample, column = present.head(SAMPLE), f"pl.col({quoted(series.name)})"
     if not len(sample) or not sample.str.contains(r"\d").all():
         return None
-    shares = {form: 1 - _parsed(sample, form).null_count() / len(sample) for form in FORMATS}
-    shares |= {form: 1 - sample.str.to_date(form, strict=False).null_count() / len(sample) for form in DATES}
-    best = max(shares, key=lambda form: shares[form])
-    if shares[best] < PARSED:
+    shares = {form: _share(sample, form) for form in (*FORMATS, *DATES)}
+    highest = max(shares.values())
+    if highest < PARSED:
         return None
+    best = _best([form for form, share in shares.items() if share == highest], present, month_first=month_first)
     if best in DATES:
         days = series.str.to_date(best, strict=False)
         code = f'{column}.str.to_date("{best}", strict=False).alias({quoted(series.name)})'
-        evidence = f"strings of dates: the end of each day{_missing(series)}"
+        evidence = f"strings of dates, {best}: the end of each day{_missing(series)}"
         return TimeColumn(series.name, code, naive=True, evidence=evidence, values=_ends(days), is_date=True)
     values = _parsed(series, best)
     share = (len(values) - values.null_count()) / max(len(series) - series.null_count(), 1)
     strict = "" if share == 1 else ", strict=False"
     code = f'{column}.str.to_datetime("{best}", time_unit="us"{strict}).alias({quoted(series.name)})'
     return TimeColumn(series.name, code, "z" not in best, f"strings, {share:.1%} of the format {best}{_missing(series)}", values)
+
+
+def _best(forms: Sequence[str], values: pl.Series, *, month_first: bool) -> str:
+    """Of formats that fit a sample, the one that fits most values; of equal ones, that with the wanted order of day and month."""
+
+    def score(form: str) -> tuple[float, bool]:
+        return _share(values, form), form.startswith("%m/") == month_first
+
+    return max(forms, key=score) if len(forms) > 1 else forms[0]
+
+
+def _share(values: pl.Series, form: str) -> float:
+    """The share of strings that have a format."""
+    parsed = values.str.to_date(form, strict=False) if form in DATES else _parsed(values, form)
+    return 1 - parsed.null_count() / len(values)
+
+
+def _either_order(series: pl.Series) -> str | None:
+    """A date that is another one with the month first, where all dates of a column can be read both ways; else None."""
+    values = series.drop_nulls()
+    if not len(values) or "." in str(values[0])[:6] or not values.head(SAMPLE).str.contains(EITHER_ORDER).all():
+        return None
+    parts = values.str.extract_groups(EITHER_ORDER).struct.unnest().cast(pl.Int32)
+    first, second = parts.get_columns()
+    differ = values.filter(first != second)
+    return str(differ[0]) if len(differ) and first.max() <= 12 and second.max() <= 12 else None  # type: ignore[operator]
+
+
+def _month_first(time: TimeColumn) -> TimeColumn:
+    """A column that was read with the day first, with the month first."""
+    code = f"pl.col({quoted(time.name)})"
+    if time.is_date:
+        days = time.values.dt.date().dt.strftime("%d/%m/%Y").str.to_date("%m/%d/%Y", strict=False)
+        code += f'.dt.strftime("%d/%m/%Y").str.to_date("%m/%d/%Y", strict=False).alias({quoted(time.name)})'
+        return replace(time, code=code, values=_ends(days), evidence=f"{time.evidence}; month first, as answered")
+    day, month = "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S"
+    values = time.values.dt.strftime(day).str.to_datetime(month, time_unit="us", strict=False)
+    code += f'.dt.strftime("{day}").str.to_datetime("{month}", time_unit="us", strict=False).alias({quoted(time.name)})'
+    return replace(time, code=code, values=values, evidence=f"{time.evidence}; month first, as answered")
 
 
 def _ends(days: pl.Series) -> pl.Series:

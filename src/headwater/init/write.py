@@ -5,31 +5,41 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from headwater.definitions.durations import text
 from headwater.errors import UsageError
-from headwater.init.guess import Guesses, InitAnswers, same_table
+from headwater.init.guess import EventGuesses, Guesses, InitAnswers, same_table
+from headwater.init.key_guess import KeyGuess
 from headwater.init.tables import TableProfile, TimeColumn, quoted, usable
 
 _UNITS = (("days", 86_400_000_000), ("hours", 3_600_000_000), ("minutes", 60_000_000), ("seconds", 1_000_000), ("microseconds", 1))
 ASKED = "asked_at"
 PAST = "past_outcome"
+OFFERED = 30
 
 
 @dataclass(frozen=True)
-class _File:
+class _SourcesFile:
+    """Sources and views, where there is no outcome yet."""
+
     events: TableProfile
-    labels: TableProfile
     answers: InitAnswers
-    guesses: Guesses
+    guesses: EventGuesses
     command: str
 
     def written(self) -> str:
-        parts = [self._source(), self._outcomes(), self._views(), self._request(), self._labels(), self._model()]
+        return self._joined([self._source(), self._views(), self._end()])
+
+    def _joined(self, parts: Sequence[str]) -> str:
         body = "\n".join(part for part in parts if part)
         imports = ["import polars as pl\n"] if "pl." in body else []
-        zone = [f"local = ZoneInfo({quoted(self.answers.timezone)})"] if self.answers.timezone else []
-        standard = ["from datetime import datetime", "from functools import partial", *(["from zoneinfo import ZoneInfo"] if zone else [])]
+        zone = [f"local = ZoneInfo({quoted(self.answers.timezone)})"] if self.answers.timezone and "(local)" in body else []
+        standard = [
+            *(["from datetime import datetime"] if "datetime)" in body else []),
+            "from functools import partial",
+            *(["from zoneinfo import ZoneInfo"] if zone else []),
+        ]
         opening = f'"""Written by `{self.command}`. Check each guess; the comments give its evidence."""'
         return "\n".join([opening, "", *standard, "", *imports, "import headwater as hw", "", *zone, body])
 
@@ -40,8 +50,7 @@ class _File:
             [f"    timezone={quoted(self._zone(naive))},"] if naive else []
         )  # as an argument, since `select` does not apply it to a stream's records
         time_code = self._latest() if g.time.computed else [c.code for c in g.time.columns if c.code]
-        select = [*map(quoted, [*(k.name for k in g.keys), *g.numbers, *g.texts]), *time_code]
-        same = same_table(self.events, self.labels)
+        select = [*map(_key_code, g.keys), *map(quoted, [*g.numbers, *g.texts]), *time_code]
         return "\n".join(
             [
                 "events = hw.Source(",
@@ -52,10 +61,10 @@ class _File:
                 "    stream=hw.push(),  # events as they happen, over HTTP; or hw.kafka(topic)",
                 *zone,
                 *self._rounded(),
-                *([f"    id_field={quoted(g.ident.name)},  # {g.ident.evidence}"] if g.ident else []),
+                *([f"    id_field={quoted(g.ident[0])},  # {g.ident[1]}"] if g.ident else []),
                 *([f"    # Not averaged, since these look like codes or identifiers: {', '.join(g.codes)}"] if g.codes else []),
                 f"    # Columns known at {quoted(g.time.name)}; remove those known only later.",
-                *([f"    # Left out, since it determines the label: {', '.join([g.label.name, *g.leaking])}"] if same else []),
+                *self._left_out(),
                 f"    select=[{', '.join(select)}],",
                 ")",
             ]
@@ -85,6 +94,106 @@ class _File:
         after = text(time.period)
         return [f'    # {time.period_evidence}; "0s" if they are exact, more if rows arrive later', f"    known_after={quoted(after)},"]
 
+    def _views(self) -> str:
+        g = self.guesses
+        values = ["hw.count()"]
+        values += [f"hw.mean({', '.join(map(quoted, g.numbers))})"] if g.numbers else []
+        values += [f"hw.last({', '.join(map(quoted, g.texts))})"] if g.texts else []
+        zone = f", timezone={quoted(self.answers.timezone)}" if self.answers.timezone else ""
+        half = (len(g.windows) + 1) // 2
+        lines = [
+            f'daily = hw.batch("1d"{zone}, delay="4h")  # how it could run today; a backtest tries fresher ones',
+            'live = hw.streaming("2s")  # what `headwater ingest` keeps up to date; a backtest tries the same levels for all views',
+            f"short = [{', '.join(map(quoted, g.windows[:half]))}]  # the events span {g.span}",
+            *([f"long = [{', '.join(map(quoted, g.windows[half:]))}]"] if g.windows[half:] else []),
+            "view = partial(hw.FeatureView, source=events)",
+            f"values = [{', '.join(values)}]",
+            "views = [",
+        ]
+        for name, keys, evidence in self._keyed():
+            rest = f"keys={keys}, features=values"
+            lines += [f"    # {evidence}", f"    view({quoted(name + '_recent')}, {rest}, windows=short, freshness=live),"]
+            lines += [f"    view({quoted(name)}, {rest}, windows=long, freshness=daily),"] if g.windows[half:] else []
+        lines.append("]")
+        lines += self._outcome_views()
+        return "\n".join(lines)
+
+    def _keyed(self) -> list[tuple[str, str, str]]:
+        """By key: the name of its views, the code of their keys, and the evidence; one of all events where there is no key."""
+        keys = self.guesses.keys
+        return [(plain(k.name), f"[{quoted(k.name)}]", k.evidence) for k in keys] or [("all", "[]", "over all events, as answered")]
+
+    def _left_out(self) -> list[str]:
+        """Columns of the events that are not read, with the reason."""
+        return []
+
+    def _outcome_views(self) -> list[str]:
+        """Views of past outcomes."""
+        return []
+
+    def _zone(self, timestamp: TimeColumn) -> str:
+        if self.answers.timezone is None:
+            raise UsageError(
+                f"the times in {timestamp.name!r} have no time zone; give it with --timezone: the zone of the clock that they were read from"
+            )
+        return self.answers.timezone
+
+    def _made(self, timestamp: TimeColumn, *, zoned: bool = True) -> list[str]:
+        """The code that converts a column to a time, in its zone where `zoned`; empty where it is one."""
+        if not timestamp.naive or not zoned:
+            return [] if timestamp.code is None else [timestamp.code]
+        alias = f".alias({quoted(timestamp.name)})"
+        if timestamp.is_date:  # a request on a date is at the day's beginning: features are those of the days before
+            code = f"pl.col({quoted(timestamp.name)})" if timestamp.code is None else timestamp.code.removesuffix(alias)
+            placed = f'.dt.replace_time_zone({quoted(self._zone(timestamp))}, ambiguous="earliest")' if zoned else ""
+            return [f'{code}.cast(pl.Datetime("us")){placed}{alias}']
+        code = f"pl.col({quoted(timestamp.name)})" if timestamp.code is None else timestamp.code.removesuffix(alias)
+        return [f'{code}.dt.replace_time_zone({quoted(self._zone(timestamp))}, ambiguous="earliest", non_existent="null"){alias}']
+
+    def _end(self) -> str:
+        name = plain(Path(self.events.path).stem)
+        return "\n".join(
+            [
+                f"service = hw.FeatureService({quoted(name + '_v1')}, views)",
+                "",
+                "# No model yet: none of the columns is an outcome. Features of rows with keys and times:",
+                '#     hw.get_historical_features(service, rows, timestamp_field="asked_at")',
+                "# With a table of past requests, when each was made and its outcome: headwater init EVENTS LABELS --force\n",
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class _ProjectFile(_SourcesFile):
+    """Sources, views, labels and a model."""
+
+    labels: TableProfile
+    guesses: Guesses
+
+    def written(self) -> str:
+        return self._joined([self._source(), self._outcomes(), self._views(), self._request(), self._labels(), self._model()])
+
+    def _left_out(self) -> list[str]:
+        g = self.guesses
+        if not same_table(self.events, self.labels):
+            return []
+        return [f"    # Left out, since it determines the label: {', '.join([g.label.name, *g.leaking])}"]
+
+    def _outcome_views(self) -> list[str]:
+        g, lines = self.guesses, list[str]()
+        if g.outcome_windows:
+            lines += [
+                "views += [",
+                "    hw.FeatureView(",
+                '        f"{name}_outcomes", source=outcomes, keys=keys, freshness=daily,',
+                f"        windows=[{', '.join(map(quoted, g.outcome_windows))}],",
+                f"        features=[hw.count(), hw.{'mean' if g.label.numeric else 'last'}({quoted(PAST)})],",
+                "    )",
+                f"    for name, keys in [{', '.join(f'({quoted(name)}, {keys})' for name, keys, _ in self._keyed())}]",
+                "]",
+            ]
+        return lines
+
     def _outcomes(self) -> str:
         """Past outcomes as a source: they are known when the label is."""
         g = self.guesses
@@ -93,7 +202,8 @@ class _File:
         request_time, naive = g.request_time, g.request_time.timestamp.naive
         known = self._known_rule()
         select = [*(quoted(k.name) for k in g.keys), *self._asked_code(zoned=False), *self._known_code(zoned=False)]
-        select.append(f"pl.col({quoted(g.label.name)}).cast(pl.Float64).alias({quoted(PAST)})")
+        number = ".cast(pl.Float64)" if g.label.numeric else ""
+        select.append(f"{g.label.code()}{number}.alias({quoted(PAST)})")
         needs_zone = naive or (g.known is not None and g.known.naive)
         return "\n".join(
             [
@@ -125,40 +235,6 @@ class _File:
             return [known.code] if known.code else [quoted(known.name)]
         return self._made(known, zoned=zoned) or [quoted(known.name)]
 
-    def _views(self) -> str:
-        g = self.guesses
-        values = ["hw.count()"]
-        values += [f"hw.mean({', '.join(map(quoted, g.numbers))})"] if g.numbers else []
-        values += [f"hw.last({', '.join(map(quoted, g.texts))})"] if g.texts else []
-        zone = f", timezone={quoted(self.answers.timezone)}" if self.answers.timezone else ""
-        half = (len(g.windows) + 1) // 2
-        lines = [
-            f'daily = hw.batch("1d"{zone}, delay="4h")  # how it could run today; a backtest tries fresher ones',
-            'live = hw.streaming("2s")  # what `headwater ingest` keeps up to date; a backtest tries the same levels for all views',
-            f"short = [{', '.join(map(quoted, g.windows[:half]))}]  # the events span {g.span}",
-            *([f"long = [{', '.join(map(quoted, g.windows[half:]))}]"] if g.windows[half:] else []),
-            "view = partial(hw.FeatureView, source=events)",
-            f"values = [{', '.join(values)}]",
-            "views = [",
-        ]
-        for key in g.keys:
-            rest = f"keys=[{quoted(key.name)}], features=values"
-            lines += [f"    # {key.evidence}", f"    view({quoted(plain(key.name) + '_recent')}, {rest}, windows=short, freshness=live),"]
-            lines += [f"    view({quoted(plain(key.name))}, {rest}, windows=long, freshness=daily),"] if g.windows[half:] else []
-        lines.append("]")
-        if g.outcome_windows:
-            lines += [
-                "views += [",
-                "    hw.FeatureView(",
-                '        f"{name}_outcomes", source=outcomes, keys=[key], freshness=daily,',
-                f"        windows=[{', '.join(map(quoted, g.outcome_windows))}],",
-                f"        features=[hw.count(), hw.mean({quoted(PAST)})],",
-                "    )",
-                f"    for name, key in [{', '.join(f'({quoted(plain(k.name))}, {quoted(k.name)})' for k in g.keys)}]",
-                "]",
-            ]
-        return "\n".join(lines)
-
     def _request(self) -> str:
         field = self._asked_field()
         local = f"{field}.astimezone(local)" if self.answers.timezone else field
@@ -172,8 +248,10 @@ class _File:
         lines += [f"    {self._field(name)}," for name in self.guesses.request]
         lines += [
             f"    # {self._field(name)},  # {self.labels.distinct[name]:,} values; if known at request time"
-            for name in self.guesses.offered
+            for name in self.guesses.offered[:OFFERED]
         ]
+        more = self.guesses.offered[OFFERED:]
+        lines += [f"    # and {len(more)} more columns of {self.labels.path}"] if more else []
         return "\n".join([*functions, "\n", *lines, "]"])
 
     def _field(self, name: str) -> str:
@@ -182,7 +260,9 @@ class _File:
     def _labels(self) -> str:
         g = self.guesses
         names = list(dict.fromkeys([*(k.name for k in g.keys), *g.request]))
-        label = quoted(g.label.name) if usable(g.label.name) else f'pl.col({quoted(g.label.name)}).alias("label")'
+        label = quoted(g.label.name)
+        if g.label.positive is not None or not usable(g.label.name):
+            label = f"{g.label.code()}.alias({quoted(self._label_name())})"
         select = [*map(quoted, names), *self._asked_code(), label]
         select += self._known_code()
         known = self._known_rule()
@@ -208,7 +288,7 @@ class _File:
         return "\n".join(
             [
                 f"service = hw.FeatureService({service}, [*views, hour, weekday, *fields])",
-                f'model = hw.Model({quoted(name + "_model")}, task="{self.guesses.task}", features=service, labels=labels)',
+                f'model = hw.Model({quoted(name + "_model")}, task="{self.guesses.label.task}", features=service, labels=labels)',
                 f"project = hw.Project({quoted(name)}, [model])\n",
             ]
         )
@@ -232,35 +312,28 @@ class _File:
             code = f"({code} {'-' if request_time.offset < 0 else '+'} pl.duration({unit}={abs(request_time.offset) // size}))"
         return [f"{code}.alias({quoted(field)})"]
 
-    def _made(self, timestamp: TimeColumn, *, zoned: bool = True) -> list[str]:
-        """The code that converts a column to a time, in its zone where `zoned`; empty where it is one."""
-        if not timestamp.naive or not zoned:
-            return [] if timestamp.code is None else [timestamp.code]
-        alias = f".alias({quoted(timestamp.name)})"
-        if timestamp.is_date:  # a request on a date is at the day's beginning: features are those of the days before
-            code = f"pl.col({quoted(timestamp.name)})" if timestamp.code is None else timestamp.code.removesuffix(alias)
-            placed = f'.dt.replace_time_zone({quoted(self._zone(timestamp))}, ambiguous="earliest")' if zoned else ""
-            return [f'{code}.cast(pl.Datetime("us")){placed}{alias}']
-        code = f"pl.col({quoted(timestamp.name)})" if timestamp.code is None else timestamp.code.removesuffix(alias)
-        return [f'{code}.dt.replace_time_zone({quoted(self._zone(timestamp))}, ambiguous="earliest", non_existent="null"){alias}']
-
-    def _zone(self, timestamp: TimeColumn) -> str:
-        if self.answers.timezone is None:
-            raise UsageError(
-                f"the times in {timestamp.name!r} have no time zone; give it with --timezone: the zone of the clock that they were read from"
-            )
-        return self.answers.timezone
-
 
 def project_file(events: TableProfile, labels: TableProfile, answers: InitAnswers, guesses: Guesses, command: str) -> str:
     """The text of features.py. command: the command line that wrote it."""
-    return _File(events, labels, answers, guesses, command).written()
+    return _ProjectFile(events, answers, guesses, command, labels).written()
 
 
-def naive_columns(guesses: Guesses) -> Sequence[str]:
+def sources_file(events: TableProfile, answers: InitAnswers, guesses: EventGuesses, command: str) -> str:
+    """The text of features.py where there is no outcome: sources and views, without a project."""
+    return _SourcesFile(events, answers, guesses, command).written()
+
+
+def naive_columns(guesses: EventGuesses) -> Sequence[str]:
     """The time columns in use that have no time zone."""
-    used = [*guesses.time.columns, guesses.request_time.timestamp, *([guesses.known] if guesses.known else [])]
+    used = list(guesses.time.columns)
+    if isinstance(guesses, Guesses):
+        used += [guesses.request_time.timestamp, *([guesses.known] if guesses.known else [])]
     return list(dict.fromkeys(m.name for m in used if m.naive))
+
+
+def _key_code(key: KeyGuess) -> str:
+    """The code of a key's column of the events, under the name that requests have."""
+    return quoted(key.name) if key.column == key.name else f"pl.col({quoted(key.column)}).alias({quoted(key.name)})"
 
 
 def plain(name: str) -> str:

@@ -192,6 +192,7 @@ class _Writer:
             *(self.text(line, "yellow") for line in wording.not_in_training(self.result)),
             *(self.text(line, "yellow") for line in resolution_words.lines(self.result)),
             *self._audit(),
+            *(self._note(line) for line in self.result.answered),
             *(
                 self.text(line)
                 for line in (wording.survivors(self.result), wording.new_keys(self.result), wording.money(self.result))

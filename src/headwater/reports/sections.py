@@ -151,7 +151,16 @@ def trust(result: BacktestResult) -> Section:
         f"Rows a day: training from {_day(split.train_start)} to {_day(split.split)} with {wording.count(split.train_rows)} rows, "
         f"test from then to {_day(split.test_end)} with {wording.count(split.test_rows)} rows."
     )
-    cards = Cards([_split_card(result), _labels_card(result), _left_out_card(result), audit_words.card(result.audit), _power_card(result)])
+    cards = Cards(
+        [
+            _split_card(result),
+            _labels_card(result),
+            *_answers_card(result),
+            _left_out_card(result),
+            audit_words.card(result.audit),
+            _power_card(result),
+        ]
+    )
     picture = [Figure("days", plot, says, "Rows of each day by their use.")] if plot else []
     return Section("trust", "Can these numbers be trusted?", [*picture, cards])
 
@@ -173,6 +182,11 @@ def _labels_card(result: BacktestResult) -> Card:
     names = {"p50": "50 % known within", "p90": "90 % known within", "p99": "99 % known within", "max": "slowest"}
     delays = [(names.get(name, name), wording.duration(delay)) for name, delay in result.split.label_delay_seconds.items()]
     return Card("Label maturity", [Text("A row trains only if its label was known at the split."), Terms(delays)])
+
+
+def _answers_card(result: BacktestResult) -> list[Card]:
+    """What was asked before the backtest; none for a result of an earlier release."""
+    return [Card("Asked before the backtest", [Text(line) for line in result.answered])] if result.answered else []
 
 
 def _left_out_card(result: BacktestResult) -> Card:

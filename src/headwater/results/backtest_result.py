@@ -193,6 +193,7 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     blocks: BlocksResult | None = None  # that intervals resample, and whether they cover other periods
     fixed_models: tuple[Comparison, ...] = ()  # steps in the headline of these very models; `comparisons` are of the training procedure
     curves_of_age: tuple[AgeCurve, ...] = ()  # if ages were requested
+    answered: Sequence[str] = []  # what was asked before the backtest, and its answers, in sentences
     format: int = FORMAT
 
     @property

@@ -1,0 +1,51 @@
+"""Questions of a terminal before a backtest: what serves today, adversaries, label delay. Scripts answer by options or the project."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from headwater.cli.command import Arguments
+from headwater.cli.screen import visible
+from headwater.errors import nearest
+
+if TYPE_CHECKING:
+    from headwater.definitions.evaluation import Evaluation
+
+_NOT_KNOWN = "not known"
+_YES_OR_NO = ("yes", "no", _NOT_KNOWN)
+_ADVERSARIES = "Do people change their behaviour because of the predictions, as attackers do once they are detected?"
+_DELAY = "Does one outcome become known later than the other, as a fraud does by a chargeback?"
+
+
+def ask(args: Arguments, evaluation: Evaluation, levels: Sequence[str]) -> Evaluation:
+    """The evaluation with the answers of the terminal; unchanged where there is none, or with --yes or --json.
+
+    levels: the names of the levels, from stale to fresh; one of them may serve today.
+    """
+    if args.yes or args.as_json or not sys.stdin.isatty():
+        return evaluation
+    if evaluation.baseline is None and args.baseline is None and len(levels) > 1:
+        serves = _answer("What serves today?", [*levels, "nothing"], "nothing")
+        evaluation = evaluation if serves == "nothing" else replace(evaluation, baseline=serves)
+    if evaluation.adversaries is None:
+        evaluation = replace(evaluation, adversaries=_yes(_answer(_ADVERSARIES, _YES_OR_NO, _NOT_KNOWN)))
+    if evaluation.delay_by_outcome is None:
+        evaluation = replace(evaluation, delay_by_outcome=_yes(_answer(_DELAY, _YES_OR_NO, _NOT_KNOWN)))
+    return evaluation
+
+
+def _yes(answer: str) -> bool | None:
+    return None if answer == _NOT_KNOWN else answer == "yes"
+
+
+def _answer(question: str, allowed: Sequence[str], proposal: str) -> str:
+    """One of the allowed answers; Enter, or the end of the input, takes the proposal."""
+    while True:
+        print(visible(f"{question} {', '.join(allowed)} [{proposal}]"), end="\n> ", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline().strip()
+        if not answer or answer in allowed:
+            return answer or proposal
+        print(visible(f"{answer!r} is not an answer; {nearest(answer, allowed)}"), file=sys.stderr)

@@ -1,0 +1,128 @@
+"""The keys: columns that say whose events belong to a row of the labels, by name or by the values that both tables share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from headwater.errors import DataError, UsageError, nearest
+from headwater.init.tables import AMOUNT_NAME, TableProfile
+
+ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key|code|no|nr|number|user|customer|account|device|item|product|store|driver)$", re.IGNORECASE)
+_WHOSE = re.compile(r"^[a-z]?id$|^uid$|" + ID_NAME.pattern + r"|client|member|card|merchant|person", re.IGNORECASE)
+JOINS, JOINS_BY_VALUE, KEYS = 0.05, 0.5, 4
+NOTHING = ("none",)  # --keys none: features over all events
+
+
+@dataclass(frozen=True)
+class KeyGuess:
+    """A key: its name in the labels and in requests, its column in the events, and the evidence."""
+
+    name: str
+    column: str
+    evidence: str
+
+
+def guess_keys(events: TableProfile, labels: TableProfile, label: str, given: Sequence[str], *, same: bool) -> list[KeyGuess]:
+    """The keys: those given (`name`, or `column of the labels=column of the events`), else columns of one name that identify whose
+    events a row has, else columns of different names that share most of their values.
+
+    Raises:
+        UsageError: an unknown column, or nothing that could be a key.
+        DataError: a column that is given has no value.
+    """
+    if tuple(given) == NOTHING:
+        return []
+    if given:
+        return [_given(events, labels, pair) for pair in given]
+    shared = [c for c in labels.frame.columns if c in events.distinct and c not in labels.time_columns and c != label]
+    accepted, refused = [], []
+    for name in shared:
+        mine, other = events.frame[name], labels.frame[name]
+        if not _alike(mine, other):
+            continue
+        if not (mine.dtype == pl.String or ID_NAME.search(name) or (not same and _joins_every_row(mine, other))):
+            continue
+        share, each = _joined(events, name, other)
+        guess = KeyGuess(name, name, f"{name} joins {share:.1%} of labels; {events.distinct[name]:,} values with {each:.1f} events each")
+        if share >= JOINS and each >= 1.05 and events.distinct[name] > 1:
+            accepted.append(guess)
+        else:
+            refused.append(f"{name} has no value in {events.path}" if not events.distinct[name] else guess.evidence)
+    if not accepted and not same:
+        accepted = _by_values(events, labels, label)
+    if not accepted:
+        both = f"columns of both are {', '.join(shared)}" if shared else "they have no column of one name"
+        details = "; ".join(refused) or f"{both}, and no two columns share their values"
+        raise UsageError(
+            f"no column of {labels.path} identifies whose events in {events.path} belong to a row: {details}. Name columns with --keys, such "
+            "as --keys user_id, or --keys customer=uid where labels say customer and events uid; --keys none takes features over all events"
+        )
+    return sorted(accepted, key=lambda guess: -events.distinct[guess.column])[:KEYS]
+
+
+def _given(events: TableProfile, labels: TableProfile, pair: str) -> KeyGuess:
+    name, _, column = (part.strip() for part in pair.partition("="))
+    column = column or name
+    for table, wanted in ((labels, name), (events, column)):
+        if wanted not in table.distinct:
+            raise UsageError(f"--keys {pair}: {wanted!r} is not a column of {table.path}; {nearest(wanted, table.distinct)}")
+        if not table.distinct[wanted]:
+            raise DataError(f"--keys {pair}: {wanted} has no value in {table.path}")
+    if (events.frame[column].dtype == pl.String) != (labels.frame[name].dtype == pl.String):
+        raise UsageError(
+            f"--keys {pair}: {name} is {labels.frame[name].dtype} in {labels.path}, and {column} is {events.frame[column].dtype} in "
+            f"{events.path}; write both with one type"
+        )
+    share, each = _joined(events, column, labels.frame[name])
+    is_in = "" if column == name else f" is {column} of the events, and"
+    return KeyGuess(
+        name, column, f"{name}{is_in} joins {share:.1%} of labels; {events.distinct[column]:,} values with {each:.1f} events each"
+    )
+
+
+def _by_values(events: TableProfile, labels: TableProfile, label: str) -> list[KeyGuess]:
+    """Columns of different names that hold the same values: of each column of the labels, the one that joins most of its rows.
+
+    Small integers are the same in any column, so of integers both names have to be those of an identifier.
+    """
+    found = []
+    for name in labels.distinct:
+        if name in labels.time_columns or name == label or labels.distinct[name] < 2:
+            continue
+        other = labels.frame[name]
+        pairs = [c for c in events.distinct if c not in events.time_columns and _alike(events.frame[c], other)]
+        if other.dtype != pl.String:
+            pairs = [c for c in pairs if _WHOSE.search(c) and _WHOSE.search(name)]
+        scored = [(*_joined(events, c, other), c) for c in pairs]
+        share, each, column = max(scored, default=(0.0, 0.0, ""))
+        if share >= JOINS_BY_VALUE and each >= 1.05 and events.distinct[column] > 1:
+            evidence = (
+                f"{name} of {labels.path} is {column} of {events.path}, by their values: it joins {share:.1%} of labels; "
+                f"{events.distinct[column]:,} values with {each:.1f} events each"
+            )
+            found.append(KeyGuess(name, column, evidence))
+    return found
+
+
+def _alike(mine: pl.Series, other: pl.Series) -> bool:
+    """Whether values of two columns can be equal, and neither is an amount or a flag."""
+    plain = not (mine.dtype.is_float() or mine.dtype == pl.Boolean or mine.dtype.is_nested() or other.dtype.is_float())
+    return plain and other.dtype != pl.Boolean and (mine.dtype == pl.String) == (other.dtype == pl.String)
+
+
+def _joined(events: TableProfile, column: str, other: pl.Series) -> tuple[float, float]:
+    """The share of the labels' rows that have an event, and the events of a value."""
+    values = events.frame[column].drop_nulls().cast(pl.String).unique()
+    share = float(other.cast(pl.String).is_in(values.implode()).fill_null(value=False).to_numpy().mean())
+    return share, events.rows / max(events.distinct[column], 1)
+
+
+def _joins_every_row(mine: pl.Series, other: pl.Series) -> bool:
+    """Whether a column of integers is a key by its values: every row of the labels has one of the events', and it is no amount."""
+    if not (mine.dtype.is_integer() and other.dtype.is_integer()) or AMOUNT_NAME.search(mine.name):
+        return False
+    return bool(other.is_in(mine.unique().implode()).fill_null(value=False).all())
