@@ -15,11 +15,12 @@ from msgspec import structs
 
 from headwater.backtesting.verdicts import holm, verdict_of
 from headwater.reports import to_html, to_notebook, to_table, to_text, wording
+from headwater.reports.recommendation_words import in_practice
 from headwater.reports.recommending import recommend, with_recommendation
 from headwater.results.audit_result import AuditFinding, AuditResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.blocks_result import BlocksResult
-from headwater.results.estimate import Comparison
+from headwater.results.estimate import Comparison, Estimate
 from headwater.results.resolution_result import LevelMeasurable
 from tests.backtesting.sample_result import flights
 from tests.effort import tries
@@ -246,3 +247,48 @@ def test_so_many_more_days_decide(gain: float, half: float) -> None:
     narrow = result_of({"daily": 0.6, "hourly": 0.6 + gain}, half * math.sqrt(tested / (tested + found.days)), baseline="daily")
     assert narrow.recommendation is not None
     assert narrow.recommendation.answer == "run"
+
+
+def test_until_days_decide_a_level_that_is_shown_to_be_better_is_run() -> None:
+    """Two levels that are far above the baseline, and close to each other: the baseline is not what to keep."""
+    result = result_of({"daily": 0.60, "hourly": 0.75, "minute": 0.757}, 0.01)
+    assert result.verdict.endswith("Until then run hourly, which is shown to be better than daily.")
+    near = result_of({"daily": 0.60, "hourly": 0.607}, 0.01)
+    assert near.verdict.endswith("Until then stay with daily.")
+
+
+def test_few_days_have_no_word_of_power_or_significance() -> None:
+    result = result_of({"daily": 0.60, "minute": 0.75}, 0.01)
+    two = BlocksResult("hours", 48, 2, "on these 2 days", "hours")
+    few = [structs.replace(step, verdict="inconclusive", mde=0.02) for step in result.comparisons]
+    result = with_recommendation(structs.replace(result, blocks=two, comparisons=few))
+    shown = repr(to_table(result))
+    assert "On these 2 days, the gain in AUC over daily: minute +0.150" in shown
+    assert "would have been detected" not in shown
+    assert "not significant among them" not in shown
+
+
+def test_a_step_between_neighbours_has_no_verdict_word() -> None:
+    result = result_of({"daily": 0.60, "hourly": 0.75, "minute": 0.757}, 0.01)
+    lost = [structs.replace(step, verdict="not measurable") for step in result.comparisons]
+    line = next(
+        line for line in repr(to_table(structs.replace(result, comparisons=lost))).splitlines() if line.startswith("hourly \u2192 minute")
+    )
+    assert "measured" not in line
+
+
+@pytest.mark.parametrize(
+    ("headline", "metrics", "sentence"),
+    [
+        ("log_loss", {"log_loss": (0.9, 0.7), "accuracy": (0.58, 0.67)}, "Of 100 flights, 67 get the right class instead of 58."),
+        ("auc", {"auc": (0.60, 0.75)}, "Of 100 pairs of flights with different outcomes, 75 are in the right order instead of 60."),
+        ("auc", {"auc": (0.6, 0.7), "precision@10%": (0.35, 0.63)}, "Of 100 flights you flag, 63 are late instead of 35."),
+    ],
+)
+def test_every_task_has_a_sentence_with_figures(headline: str, metrics: dict[str, tuple[float, float]], sentence: str) -> None:
+    result = flights()
+    stale, fresh = (
+        structs.replace(level, metrics={name: Estimate(values[at], NAN, NAN) for name, values in metrics.items()})
+        for at, level in enumerate(result.levels[1:3])
+    )
+    assert in_practice(structs.replace(result, headline=headline, levels=[stale, fresh]), fresh.name, stale.name) == sentence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from headwater.reports import audit_words, resolution_words, static_curve, wording
+from headwater.reports import audit_words, recommendation_words, resolution_words, static_curve, wording
 from headwater.reports.document import Cell, Table
 from headwater.reports.page import render
 from headwater.reports.sections import estimate_cell, step_name
@@ -31,7 +31,10 @@ def to_notebook(result: BacktestResult) -> str:
 
 
 def _levels(result: BacktestResult) -> Table:
-    metrics = sorted(result.levels[0].metrics if result.levels else [], key=lambda name: (name != result.headline, name != "cost"))[:3]
+    practical = recommendation_words.practical_metric(result)
+    metrics = sorted(
+        result.levels[0].metrics if result.levels else [], key=lambda name: (name != result.headline, name != practical, name != "cost")
+    )[:3]
     rows: list[list[str | Cell]] = [
         [
             level.name,

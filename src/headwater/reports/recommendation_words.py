@@ -22,6 +22,7 @@ _BUILD: Mapping[Mode, str] = {
     "streaming": "a stream",
     "at request time": "a stream",
 }
+_WORDED = ("precision@", "hit_rate@", "mae", "accuracy", "auc")  # metrics that have a sentence, the plainest first
 _OWN_NAMES = frozenset({"daily", "hourly", "nightly", "weekly"})
 _NO_OUTCOME = frozenset({"", "label", "target", "y", "outcome"})
 _BARE = frozenset({"", "labels", "rows", "examples"})
@@ -63,16 +64,16 @@ def _lead(level: str, mode: Mode, baseline: str) -> str:
     return f"{_RUN[mode]} ({level})"
 
 
-def not_decided(levels: Sequence[str], baseline: str, reason: str, days: float) -> str:
-    """That the data do not decide, between which levels, and what would.
+def not_decided(levels: Sequence[str], until: str, reason: str, days: float) -> str:
+    """That the data do not decide, between which levels, and what would. until: what to run meanwhile, in words.
 
-    >>> not_decided(["daily", "hourly"], "daily", "", 91.4)
+    >>> not_decided(["daily", "hourly"], "stay with daily", "", 91.4)
     'Cannot decide between daily and hourly: about 91 more days would. Until then stay with daily.'
     """
     if reason:
         return f"Cannot decide: {reason}."
     between = f" between {listed(levels)}" if len(levels) > 1 else ""
-    return f"Cannot decide{between}: {_more_days(days)}. Until then stay with {baseline}."
+    return f"Cannot decide{between}: {_more_days(days)}. Until then {until}."
 
 
 def _more_days(days: float) -> str:
@@ -94,13 +95,25 @@ def in_practice(result: BacktestResult, level: str, baseline: str) -> str:
         return ""
     before, after = (other, now) if level != baseline else (now, other)
     values = [{known.name: known.metrics for known in result.levels}[name] for name in (before, after)]
-    for name in (result.headline, *values[0]):
-        if name in values[1]:
-            was, becomes = values[0][name].value, values[1][name].value
-            sentence = _of_metric(result, name, was, becomes, after if level == baseline else "")
-            if sentence:
-                return sentence
-    return ""
+    name = practical_metric(result)
+    if name not in values[0] or name not in values[1]:
+        return ""
+    return _of_metric(result, name, values[0][name].value, values[1][name].value, after if level == baseline else "")
+
+
+def practical_metric(result: BacktestResult) -> str:
+    """The metric that the sentence for those who act on predictions is about: the headline where it has words, else one that has; or ""."""
+    names = [result.headline, *(result.levels[0].metrics if result.levels else ())]
+    worded = [name for name in names if _kind(name) in _WORDED]
+    if _kind(result.headline) in _WORDED and result.headline != "auc":
+        return result.headline
+    return min(worded, key=lambda name: _WORDED.index(_kind(name)), default="")
+
+
+def _kind(metric: str) -> str:
+    """A metric without what it is evaluated at: "precision@" of "precision@1%"."""
+    name, at, _ = metric.partition("@")
+    return name + at
 
 
 def _of_metric(result: BacktestResult, metric: str, was: float, becomes: float, could: str) -> str:
@@ -119,6 +132,14 @@ def _of_metric(result: BacktestResult, metric: str, was: float, becomes: float, 
         decimals = places(result, metric)
         size = f"A prediction is off by {number(was if could else becomes, decimals)} on average"
         return f"{size}; with {could} features by {number(becomes, decimals)}." if could else f"{size} instead of {number(was, decimals)}."
+    if metric == "accuracy":
+        right = f"Of 100 {requests(result)}, {round(100 * (was if could else becomes))} get the right class"
+        return f"{right}; with {could} features {_as_many(was, becomes)}." if could else f"{right} instead of {round(100 * was)}."
+    if metric == "auc":
+        pairs = (
+            f"Of 100 pairs of {requests(result)} with different outcomes, {round(100 * (was if could else becomes))} are in the right order"
+        )
+        return f"{pairs}; with {could} features {_as_many(was, becomes)}." if could else f"{pairs} instead of {round(100 * was)}."
     return ""
 
 

@@ -199,9 +199,23 @@ def recommend(result: BacktestResult, break_even: Mapping[str, float] | None = N
         words = recommendation_words.to_run(result, choice.level, baseline)
         return made("run", choice.level, words, recommendation_words.in_practice(result, choice.level, baseline), choice.open)
     reason = choice.reason if choice.reason not in ("lift", "open") else ""
+    until = _meanwhile(result, baseline, choice.open, pays)
+    doing = f"stay with {baseline}" if until == baseline else f"run {until}, which is shown to be better than {baseline}"
     return made(
-        "cannot decide", "", recommendation_words.not_decided(choice.open, baseline, reason, choice.days), "", choice.open, choice.days
+        "cannot decide", "", recommendation_words.not_decided(choice.open, doing, reason, choice.days), "", choice.open, choice.days
     )
+
+
+def _meanwhile(result: BacktestResult, baseline: str, undecided: Sequence[str], pays: BreakEven) -> str:
+    """What to run until more days decide: the stalest open level that is a LIFT over the baseline and pays, else the baseline.
+
+    The baseline itself may be one of them: then nothing is shown to be better.
+    """
+    if baseline in undecided:
+        return baseline
+    judged = {step.to: step for step in wording.judged(result)}
+    lifting = (name for name in undecided if name in judged and judged[name].lifts and judged[name].low >= pays(baseline, name))
+    return next(lifting, baseline)
 
 
 def _measurable(result: BacktestResult) -> Sequence[str]:

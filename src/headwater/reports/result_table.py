@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from headwater.reports import attribution_section, audit_words, resolution_words, wording
+from headwater.reports import attribution_section, audit_words, recommendation_words, resolution_words, wording
 from headwater.reports.terminal import VERDICT_STYLES, Printed, empty_table, plain
 from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult
@@ -102,7 +102,8 @@ class _Writer:
 
     def _metrics(self) -> list[str]:
         names = list(self.result.levels[0].metrics) if self.result.levels else []
-        names.sort(key=lambda name: (name != self.result.headline, name != "cost"))
+        practical = recommendation_words.practical_metric(self.result)  # the first line has its figures
+        names.sort(key=lambda name: (name != self.result.headline, name != practical, name != "cost"))
         return names[: 3 if self.wide else 2]
 
     def _value(self, level: LevelResult, metric: str) -> Text:

@@ -34,6 +34,7 @@ def verdict(result: BacktestResult) -> Verdict:
     split = result.split
     differing = wording.exceptions(result) if len(result.levels) > 1 else []
     held = "Every slice has the same verdict." if result.slices else "This holds on average over all test rows; no slices were tested."
+    decided = result.recommendation is not None and result.recommendation.answer == "run"
     return Verdict(
         findings=[f"{finding.severity}: {audit_words.finding_line(finding)}" for finding in result.audit.blocking],
         model=result.model,
@@ -42,7 +43,7 @@ def verdict(result: BacktestResult) -> Verdict:
         lead=" ".join(line for line in (wording.rest(result), acknowledgement_note(result.audit)) if line),
         limits=wording.limits(result),
         differing=differing,
-        note=held if len(result.levels) > 1 else "",
+        note=held if decided and len(result.levels) > 1 else "",
     )
 
 

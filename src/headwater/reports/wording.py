@@ -206,7 +206,7 @@ def judged(result: BacktestResult, comparisons: Sequence[Comparison] | None = No
 def verdict_word(result: BacktestResult, step: Comparison) -> str:
     """A verdict as a table writes it; none where the numbers cannot be trusted."""
     withheld = result.recommendation is not None and result.recommendation.withheld
-    return "" if withheld else step.verdict_words
+    return "" if withheld or step.from_ != result.compared_with else step.verdict_words
 
 
 def main_step(result: BacktestResult) -> Comparison | None:
@@ -228,9 +228,17 @@ def rest(result: BacktestResult) -> str:
     known = judged(result)
     if not known or (result.recommendation is not None and result.recommendation.withheld):
         return ""
+    if result.blocks is not None and result.blocks.on:  # a verdict of these days would be read as one of all days
+        seen = [f"{step.to} {gain(step, places(result, step.metric))}" for step in known if step.verdict != "not measurable"]
+        return (
+            f"{_upper(result.blocks.on)}, the gain in {metric_label(result.headline)} over {known[0].from_}: {listed(seen)}."
+            if seen
+            else ""
+        )
     lifts = [step for step in known if step.lifts]
     over = f"In {metric_label(result.headline)}, compared with {known[0].from_}, "
-    detected = "" if lifts else power(result)
+    lost = all(step.verdict == "not measurable" for step in known)
+    detected = "" if lifts or lost else power(result)
     return f"{_sentence(over, _adds(result, known))} {detected}".strip()
 
 
@@ -305,6 +313,7 @@ def together(result: BacktestResult) -> str:
     if family < 2:
         return ""
     alone = [f"{step.from_} {ARROW} {step.to}" for step in known if step.verdict == "inconclusive" and (step.low > 0 or step.high < 0)]
+    alone = [] if result.blocks is not None and result.blocks.on else alone  # there the days are too few, whatever is judged together
     by_itself = f" The interval of {listed(alone)} excludes 0 by itself, but is not significant among them." if alone else ""
     return (
         f"Verdicts are of the {family} levels against {known[0].from_} in {metric_label(result.headline)} alone, and hold together "
@@ -383,5 +392,8 @@ def _changes(result: BacktestResult, step: Comparison) -> str:
 def _sentence(start: str, parts: Sequence[str]) -> str:
     if not parts:
         return ""
-    text = start + listed(parts)
-    return text[0].upper() + text[1:] + "."
+    return _upper(start + listed(parts)) + "."
+
+
+def _upper(text: str) -> str:
+    return text[0].upper() + text[1:]
