@@ -41,7 +41,7 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
         known = None if answers is None else answers.effects.get("adversaries")
         if evaluation.adversaries is None:
             evaluation = replace(evaluation, adversaries=known)
-        evaluation = questions_before.ask(args, evaluation, list(loaded.levels()))
+        evaluation = questions_before.ask(args, screen, evaluation, list(loaded.levels()))
     with screen.progress() as on_progress:
         assessment = assess(
             loaded.project,

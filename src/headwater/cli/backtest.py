@@ -35,7 +35,7 @@ def run(args: Arguments, screen: Screen) -> None:
     levels, evaluation = _levels(loaded, args.levels), _evaluation(loaded, args)
     ends = None if args.attribution is None else _ends(loaded, model, levels, args.attribution)
     report = options.output(args.output, "--output")
-    evaluation = questions_before.ask(args, evaluation, list(levels))
+    evaluation = questions_before.ask(args, screen, evaluation, list(levels))
     from headwater.backtesting.backtest import backtest
 
     with screen.progress() as on_progress:
@@ -65,7 +65,7 @@ def _judge_scores(args: Arguments, screen: Screen) -> None:
     report = options.output(args.output, "--output")
     if "id" in names and "," in names["id"]:
         names["id"] = [name.strip() for name in names["id"].split(",")]
-    evaluation = questions_before.ask(args, evaluation_options.evaluation(args, None), levels or [])
+    evaluation = questions_before.ask(args, screen, evaluation_options.evaluation(args, None), levels or [])
     with screen.progress() as on_progress:
         found = backtest(
             evaluation=evaluation,

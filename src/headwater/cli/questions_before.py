@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headwater.cli.command import Arguments
-from headwater.cli.screen import visible
+from headwater.cli.screen import Screen, visible
 from headwater.errors import nearest
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ _ADVERSARIES = "Do people change their behaviour because of the predictions, as 
 _DELAY = "Does one outcome become known later than the other, as a fraud does by a chargeback?"
 
 
-def ask(args: Arguments, evaluation: Evaluation, levels: Sequence[str]) -> Evaluation:
+def ask(args: Arguments, screen: Screen, evaluation: Evaluation, levels: Sequence[str]) -> Evaluation:
     """The evaluation with the answers of the terminal; unchanged where there is none, or with --yes or --json.
 
     levels: the names of the levels, from stale to fresh; one of them may serve today.
     """
-    if args.yes or args.as_json or not sys.stdin.isatty():
+    if args.yes or screen.as_json or not sys.stdin.isatty():
         return evaluation
     if evaluation.baseline is None and args.baseline is None and len(levels) > 1:
         serves = _answer("What serves today?", [*levels, "nothing"], "nothing")
