@@ -97,8 +97,8 @@ def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
         for name in names:
             if name not in frame.columns:
                 raise DataError(
-                    f"scores: there is no column {name!r}, the {role} of each request; {nearest(name, frame.columns)}. "
-                    f"Name it: --{role} COLUMN, or hw.Scores(table, {role}=...)"
+                    f"scores: there is no column {name!r}, the {role} of each request. Name it with --{role} COLUMN, or "
+                    f"hw.Scores(table, {role}=...); {nearest(name, frame.columns)}"
                 )
     if frame[scores.time].dtype == pl.String:
         frame = _parsed(frame, scores.time)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.reports import document
+from headwater.reports import document, wording
 from headwater.reports.document import Block, Bullets, Section, Table, Text
 from headwater.reports.page import render_plain
 from headwater.results.scratch_result import ScratchResult
@@ -18,7 +18,11 @@ def to_sections(result: ScratchResult) -> list[Section]:
     if result.network.unanswered:
         experiment += [Text("Not answered; a yes may call for another experiment:"), Bullets(result.network.unanswered)]
     return [
-        Section("precompute", "Can it be precomputed?", [Text(f"{possible}: {result.reason}.")]),
+        Section(
+            "precompute",
+            "Can it be precomputed?",
+            [Text(f"{possible}: {result.reason}. An answer is due within {wording.duration(result.deadline_seconds)}.")],
+        ),
         Section("worth", "What a decision is worth", [Bullets(result.worth)]),
         Section("log", "What to log from today on", [Table("One row each, appended", ("log", "columns", "what for"), rows)]),
         Section("experiment", "The experiment", experiment),
