@@ -126,7 +126,7 @@ def every_verb(folder):
     run(folder, "assess", "readiness")
     run(folder, "assess", "cost")
     run(folder, "assess", "interview", "--write-questions", "interview.toml")
-    run(folder, "assess", "--no-attribution", "--seeds", "1", says="assess.html")
+    run(folder, "assess", "--no-attribution", "--refits", "0", says="assess.html")
     run(folder, "store", "compact", "--yes")
     run(folder, "store", "backup", "backup")
     run(folder, "token", "list")

@@ -31,6 +31,16 @@ def shared():
     return SHARED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_fit_a_level():
+    """Backtests of tests train each level once, unless they set refits; tests/backtesting/test_usual_refits.py has the usual number."""
+    from headwater.definitions import fit_options
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_options, "USUAL_REFITS", fit_options.Refits(0))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def forgotten_clock():
     """Each test may have a clock of its own: what the one before showed is no measure of it."""

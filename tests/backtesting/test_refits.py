@@ -129,12 +129,12 @@ def test_refits_make_means_and_wider_intervals(made):
     of = model(made, estimator=None)
     given = {"levels": STALE_AND_FRESH, "split": day(18), "metrics": ["auc"], "resamples": 200}
     once = judge(of, **given)
-    again = judge(of, **given, refits=4)
+    again = judge(of, **given, refits=hw.Refits(0, seeds=4))
     assert "trained once" in once.intervals
-    assert "4 refits with other seeds" in again.intervals
+    assert "4 fits with other seeds" in again.intervals
     assert step(again, "daily", "hourly").verdict == "LIFT"
     assert again.levels[0].metrics["auc"].value != once.levels[0].metrics["auc"].value
-    assert repr(again.comparisons) == repr(judge(of, **given, refits=hw.Refits(seeds=4), threads=1).comparisons)
+    assert repr(again.comparisons) == repr(judge(of, **given, refits=hw.Refits(0, seeds=4), threads=1).comparisons)
 
 
 def test_refits_on_other_training_days_leave_the_value_and_widen(made):
@@ -147,13 +147,13 @@ def test_refits_on_other_training_days_leave_the_value_and_widen(made):
     one, two = (level(found, "hourly").metrics["auc"] for found in (once, again))
     assert two.value == pytest.approx(one.value, abs=1e-12)
     assert two.high - two.low > one.high - one.low
-    assert "6 refits on resampled training days" in again.intervals
+    assert "6 refits on random halves of the training days" in again.intervals
 
 
 def test_equal_levels_get_seeds_of_their_own_and_the_same_training_days(made):
     twice = {"one": LEVELS["daily"], "other": LEVELS["daily"]}
     given = {"levels": twice, "split": day(18), "metrics": ["auc"], "resamples": 50}
-    random = judge(model(made, estimator=None), **given, refits=2)
+    random = judge(model(made, estimator=None), **given, refits=hw.Refits(0, seeds=2))
     assert random.levels[0].metrics["auc"].value != random.levels[1].metrics["auc"].value
     same = judge(model(made), **given, refits=hw.Refits(seeds=1, days=3))  # logistic: only its days could differ
     assert (same.comparisons[0].delta, same.comparisons[0].low, same.comparisons[0].high) == (0, 0, 0)
@@ -179,9 +179,9 @@ def script():
 @pytest.mark.slow
 def test_equal_levels_are_seldom_called_unequal(script):
     """Of 500 runs 4.6 % are with five seeds, and 22 % where each level is trained once; here 30."""
-    verdicts = [script.claims(seed, hw.Refits(seeds=5), resamples=200)["auc"] for seed in range(1000, 1030)]
+    verdicts = [script.claims(seed, hw.Refits(0, seeds=5), resamples=200)["auc"] for seed in range(1000, 1030)]
     assert sum(verdict in ("LIFT", "harm") for verdict in verdicts) <= 5  # more with a probability of 0.3 % at 5 %
-    naive = [script.claims(seed, script.Apart(seeds=1), resamples=200)["auc"] for seed in range(1000, 1030)]
+    naive = [script.claims(seed, script.Apart(0), resamples=200)["auc"] for seed in range(1000, 1030)]
     assert sum(verdict in ("LIFT", "harm") for verdict in naive) >= 2  # fewer with one of 0.6 % at 22 %
 
 

@@ -10,7 +10,7 @@ from headwater.errors import DefinitionError, UsageError
     ("given", "words"),
     [
         ({"metrics": "auc"}, r"metrics='auc'\): give a list of names"),
-        ({"refits": -1}, "refits is -1; give how often each level is trained"),
+        ({"refits": -1}, "refits is -1; give how often each level is trained again"),
         ({"refits": "3"}, "refits is '3'"),
         ({"tune": 0}, "tune is 0; give a number of trials"),
         ({"tune": "5"}, "tune is '5'"),

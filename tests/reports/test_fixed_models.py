@@ -14,8 +14,8 @@ def test_fixed_models_stand_next_to_the_procedure_where_they_differ():
     assert fixed_models.to_table(same) is None
     narrower = structs.replace(result, fixed_models=tuple(structs.replace(step, low=step.low + 0.01) for step in headline))
     table = fixed_models.to_table(narrower)
-    assert table.headings == ["step", "training procedure", "these very models"]
+    assert table.headings == ["step", "training procedure", "fitted models only"]
     assert len(table.rows) == len(headline)
     assert table.rows[0][1] != table.rows[0][2]
-    assert "these very models" in to_html(narrower)
-    assert "these very models" not in to_html(same)
+    assert "fitted models only" in to_html(narrower)
+    assert "fitted models only" not in to_html(same)

@@ -188,7 +188,7 @@ def _trial(job: Asked) -> _Trial:
     model, how = trained_model(definition), job.evaluation
     headline = model.task_type.headline
     least = how.min_lift.get(headline) if isinstance(how.min_lift, Mapping) else how.min_lift
-    plain = dataclasses.replace(how, metrics=[headline], costs=None, min_lift=least, tune=None, refits=1, resamples=_RESAMPLES)
+    plain = dataclasses.replace(how, metrics=[headline], costs=None, min_lift=least, tune=None, refits=0, resamples=_RESAMPLES)
     levels = {"stale": job.stale[1], "fresh": job.fresh[1]}
     with job.resources.shown() as used:
         experiment = prepare(model, levels, plain, used)

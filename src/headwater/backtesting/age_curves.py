@@ -45,7 +45,7 @@ def age_curves(
         ages: evaluated in addition to 0.
         row_blocks: those of the intervals.
     """
-    once = dataclasses.replace(experiment, evaluation=dataclasses.replace(experiment.evaluation, refits=1, tune=None))
+    once = dataclasses.replace(experiment, evaluation=dataclasses.replace(experiment.evaluation, refits=0, tune=None))
     seconds = sorted({0, *(micros(age, "Evaluation(ages=)") for age in ages)})
     views = [view for view in once.model.features.views if any(level.freshness(view).reads_events for level in levels.values())]
     return tuple(_CurveOfView(once, levels, others, seconds, row_blocks, view).result() for view in views)

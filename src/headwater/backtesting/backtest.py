@@ -220,6 +220,8 @@ class _BacktestRun:
         as_judged = AuditedLevels(judged.headline.name, everything.levels, everything.comparisons)
         for reason, count in experiment.notes.left_out.items():  # a source that labels are made of too is counted once
             split.left_out[reason] = max(split.left_out[reason], count)
+        audit, folds, fixed_models = experiment.audit(levels, rows, as_judged), judge.folds(split), judge.fixed_models()
+        seconds = self._seconds(features_done, training_done, sum(judge.refit_seconds))
         return BacktestResult(
             model=model.name,
             task=model.task_kind,
@@ -230,19 +232,19 @@ class _BacktestRun:
             levels=everything.levels,
             comparisons=everything.comparisons,
             slices=sliced,
-            audit=experiment.audit(levels, rows, as_judged),
+            audit=audit,
             split=describe(experiment.requests, split),
-            seconds=self._seconds(features_done, training_done),
+            seconds=seconds,
             definitions=definitions_text(model, levels),
             fingerprint=model.fingerprint,
             versions=library_versions(),
             assumptions=assumptions(model, experiment.refits),
             estimator=freshest.description,
             encoded={name: len(words) for name, words in freshest.encoding.categories.items()},
-            intervals=how_sure(experiment.evaluation, row_blocks.result),
+            intervals=how_sure(experiment.evaluation, row_blocks.result, experiment.refits, seconds),
             blocks=row_blocks.result,
-            fixed_models=judge.fixed_models(),
-            folds=judge.folds(split),
+            fixed_models=fixed_models,
+            folds=folds,
             money=self._money(),
             new_keys=new_keys,
             transitions=newcomers.steps(model, levels, everything.levels, sliced),
@@ -253,9 +255,13 @@ class _BacktestRun:
             value=value_of(experiment.evaluation),
         )
 
-    def _seconds(self, features_done: float, training_done: float) -> Mapping[str, float]:
-        total = clock.stopwatch() - self.started
-        return {"features": features_done - self.started, "training": training_done - features_done, "total": total}
+    def _seconds(self, features_done: float, training_done: float, judging_refits: float) -> Mapping[str, float]:
+        """How long each part took; refits are a part of training, by the share of their runs, and what judging them took."""
+        total, training = clock.stopwatch() - self.started, training_done - features_done
+        runs = np.array([of.seconds for of in self.scores.values()])
+        refits = training * float(runs[:, 1:].sum() / runs.sum()) + judging_refits
+        once = {"features": features_done - self.started, "training": training, "total": total}
+        return once if runs.shape[1] == 1 else {**once, "refits": refits}
 
     def _slices(self) -> list[Slice]:
         """The slices of the user, and the cold start where a level reads history."""

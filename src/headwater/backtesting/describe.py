@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.fit_options import Refits, as_refits
+from headwater.definitions.fit_options import Refits
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
@@ -81,15 +81,23 @@ season or a shock that the data do not contain.
     )
 
 
-def how_sure(evaluation: Evaluation, blocks: BlocksResult) -> str:
-    """How intervals were made and what they cover, in sentences.
+def how_sure(evaluation: Evaluation, blocks: BlocksResult, refits: Refits | None, seconds: Mapping[str, float] | None = None) -> str:
+    """How intervals were made, what they cover and what that cost, in sentences.
 
-    >>> how_sure(Evaluation(refits=1, resamples=500), BlocksResult("days", 30, 30, "", "as asked for"))
-    '95 % intervals from 500 resamples of 30 test days (as asked for); each level was trained once, so they hold for these very models.'
-    >>> how_sure(Evaluation(refits=1), BlocksResult("hours", 48, 2, "on these 2 days", "hours"))[-60:]
-    'd on these 2 days: no other day was seen, so none is a LIFT.'
+    Args:
+        evaluation: with the resamples.
+        blocks: that were resampled.
+        refits: of each level; None where nothing was trained.
+        seconds: "refits" and "total", where they were measured.
+
+    >>> days = BlocksResult("days", 30, 30, "", "as asked for")
+    >>> how_sure(Evaluation(resamples=500), days, Refits(0))
+    '95 % intervals from 500 resamples of 30 test days (as asked for). Each level was trained once: intervals cover the fitted models only.'
+    >>> how_sure(Evaluation(), days, Refits(5), {"refits": 12.0, "total": 40.0})[-57:]
+    'Each level was trained 6 times: refits took 12 s of 40 s.'
+    >>> how_sure(Evaluation(), BlocksResult("hours", 48, 2, "on these 2 days", "hours"), Refits(0))[-68:]
+    'They hold on these 2 days: no other day was seen, so none is a LIFT.'
     """
-    refits = as_refits(evaluation.refits)
     drawn = (
         f"{blocks.count:,} test {blocks.describes}"
         if blocks.describes in ("days", "hours")
@@ -97,13 +105,19 @@ def how_sure(evaluation: Evaluation, blocks: BlocksResult) -> str:
     )
     start = f"95 % intervals from {evaluation.resamples:,} resamples of {drawn} ({blocks.why})"
     end = f" They hold {blocks.on}: no other day was seen, so none is a LIFT." if blocks.on else ""
+    if refits is None:
+        return f"{start}. Nothing was trained here: intervals cover these scores only.{end}"
+    fits = refits.days + refits.seeds
+    took = f": refits took {seconds['refits']:.3g} s of {seconds['total']:.3g} s" if seconds and "refits" in seconds else ""
+    cost = f" Each level was trained {fits} times{took}."
     if refits.days:
         seeds = "" if refits.seeds == 1 else f"; values are means over {refits.seeds} seeds"
-        covers = "they cover the lift of the training procedure on later periods like these, for a model that is trained again"
-        return f"{start} and {refits.days} refits on resampled training days: {covers}{seeds}.{end}"
+        covers = "They cover the lift of the training procedure, trained again, on later periods like these"
+        return f"{start} and {refits.days} refits on random halves of the training days. {covers}{seeds}.{cost}{end}"
     if refits.seeds > 1:
-        return f"{start} and {refits.seeds} refits with other seeds, over which values are means; they hold for models retrained on the same rows.{end}"
-    return f"{start}; each level was trained once, so they hold for these very models.{end}"
+        covers = "They hold for models trained again on the same days"
+        return f"{start} and {refits.seeds} fits with other seeds, over which values are means. {covers}.{cost}{end}"
+    return f"{start}. Each level was trained once: intervals cover the fitted models only.{end}"
 
 
 def value_of(how: Evaluation) -> Value | None:

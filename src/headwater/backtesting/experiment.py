@@ -31,6 +31,7 @@ from headwater.kernel.arrays import I64, Bool
 from headwater.metrics import Blocks, Metric, RowContext, resolve
 from headwater.metrics.error_costs import Costs, check_costs, cost_metric, read_costs
 from headwater.metrics.metric import Column
+from headwater.models.estimators import is_fitted
 from headwater.models.fit import check_classes
 from headwater.models.outcomes import LabelValues, outcomes
 from headwater.results.audit_result import AuditResult
@@ -157,8 +158,9 @@ class ExperimentRows:
 
     @property
     def refits(self) -> Refits:
-        """How often each level is trained."""
-        return as_refits(self.evaluation.refits)
+        """How often each level is trained; once where the estimator was given fitted, since it is not trained again."""
+        estimator = self.model.estimator
+        return Refits(0) if estimator is not None and is_fitted(estimator) else as_refits(self.evaluation.refits)
 
     def resampled(self, mask: Bool | None = None) -> Blocks:
         """Resamples of the blocks of the test rows, or of a part of them: bool (test rows)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headwater import settings
+from headwater import clock, settings
 from headwater.backtesting import levels as of_levels
 from headwater.backtesting.fitting import Fit, Fitter
 from headwater.backtesting.split import Fold, Split
@@ -25,6 +25,8 @@ from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 from headwater.training.train import in_time_order
 
+_DRAWS = 1000  # of half of the training days, until one can be learned from
+
 
 @dataclass(frozen=True)
 class Run:
@@ -40,9 +42,10 @@ class LevelScores:
     """What a level says of every test row.
 
     fitted: the model of the last fold and the first seed; None of scores made elsewhere.
-    seeds: a run for each. days: a run for each draw of training days.
+    seeds: a run for each. days: a run for each half of the training days.
     answered: bool (test rows). default: what stands in for those that are not; None where it is more than a number. replayed: the
-    scores of the freshest level's models on this level's features. trained: rows that train, of each fold.
+    scores of the freshest level's models on this level's features. trained: rows that train, of each fold. seconds: that each run took,
+    seeds before days; runs of several levels take turns.
     """
 
     fitted: Fitted | None
@@ -53,6 +56,7 @@ class LevelScores:
     trained: Sequence[int]
     note: str
     replayed: F64 | None = None
+    seconds: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,10 @@ class Trainer:
     negatives: Mapping[str, Negatives] | None = None
 
     def scores(self) -> dict[str, LevelScores]:
-        """The scores of every level; where the last one reads the same features as another, its models are replayed there too, if asked."""
+        """The scores of every level; where the last one reads the same features as another, its models are replayed there too, if asked.
+
+        Only the first fit of each level is kept as a model: of refits, only scores are read.
+        """
         order = in_time_order(self.requests, np.ones(len(self.requests.t), np.bool_))
         jobs = [(name, again) for name in self.rows for again in range(self.refits.seeds + self.refits.days)]
         done = 0
@@ -104,12 +111,13 @@ class Trainer:
                 trained=first.trained,
                 note=self._note(name),
                 replayed=self._replayed(name, freshest) if self.replays else None,
+                seconds=[trained.seconds for trained in mine],
             )
         return scores
 
     def _run(self, name: str, again: int, order: I64) -> _Trained:
         """One level trained at every fold."""
-        level, level_index = self.rows[name], list(self.rows).index(name)
+        started, level, level_index = clock.stopwatch(), self.rows[name], list(self.rows).index(name)
         known = of_levels.outcomes_known(self.fitter.model, self.levels[name], self.requests)
         fits, trained, defaults = [], [], []
         fitter, frame, negatives = self.fitter, level.frame, None if self.negatives is None else self.negatives[name]
@@ -129,14 +137,28 @@ class Trainer:
             trained.append(len(learnable))
             defaults.append(self._default(fits[-1].fitted, level, train, learnable))
         default = defaults[-1] if isinstance(defaults[-1], float) else None
-        return _Trained(fits, self._scored(name, fits, defaults), trained, default, defaults)
+        run = self._scored(name, fits, defaults)
+        kept = fits if again == 0 else []  # a model of each refit would fill memory
+        return _Trained(kept, run, trained, default, defaults, clock.stopwatch() - started)
 
     def _other_days(self, fold: Fold, rows: I64, again: int, number: int) -> I64:
-        """The rows of as many training days as there are, drawn with replacement; every level gets the same days."""
+        """The rows of a random half of the training days, in order; every level gets the same days.
+
+        Between halves a metric varies as much as between training periods of full length, since (n - d) / d is 1 of a half: the
+        delete-d jackknife of Shao and Wu, "A general theory for jackknife variance estimation", 1989. A half that nothing can be learned
+        from, without rows or with one outcome, is drawn again.
+        """
         days, day = np.unique(self.requests.t[rows] // DAY, return_inverse=True)
         every = np.unique(self.requests.t[fold.before_split] // DAY)
-        drawn = np.random.default_rng([self.fitter.seed, again, number]).multinomial(len(every), np.full(len(every), 1 / len(every)))
-        return np.repeat(rows, drawn[np.searchsorted(every, days)][day])
+        draws, least = np.random.default_rng([self.fitter.seed, again, number]), 1 if self.fitter.model.task_type.values else 2
+        for _ in range(_DRAWS):
+            half = draws.choice(every, max(1, len(every) // 2), replace=False)
+            chosen = rows[np.isin(days, half)[day]]
+            if len(np.unique(self.fitter.outcomes.y[chosen])) >= least:
+                return chosen
+        raise DataError(
+            f"refits: of {_DRAWS} random halves of the {len(every)} training days, none has two outcomes; train on more days, or set refits=0"
+        )
 
     def _scored(self, name: str, fits: Sequence[Fit], defaults: Sequence[float | F64]) -> Run:
         """What the model of each fold says of the fold's test rows."""
@@ -213,8 +235,11 @@ class Trainer:
 
 @dataclass(frozen=True)
 class _Trained:
+    """fits: of each fold; of the first run only."""
+
     fits: Sequence[Fit]
     run: Run
     trained: Sequence[int]
     default: float | None
     defaults: Sequence[float | F64]
+    seconds: float

@@ -129,7 +129,7 @@ OPTIONS = section(
     [
         option("--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: run one here)"),
         option("--split", metavar="TIME", help="of a backtest that is run here: train before it, test after it"),
-        option("--seeds", metavar="N", type=int, help="of a backtest that is run here: train each level N times"),
+        option("--seeds", metavar="N", type=int, help="of a backtest that is run here: train each level with N seeds"),
         option("--seed", metavar="N", type=int, help="of a backtest that is run here (default: the project's, else 0)"),
         *options.memory(),
         option("--min-lift", metavar="GAIN", type=float, help="the least gain in the headline metric that is worth having"),

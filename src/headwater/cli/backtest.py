@@ -54,7 +54,14 @@ def _judge_scores(args: Arguments, screen: Screen) -> None:
     from headwater.backtesting.backtest import backtest
     from headwater.definitions.scores import Scores
 
-    project = {"--slices": args.slices, "--split": args.split, "--folds": args.folds, "--every": args.every, "--seeds": args.seeds}
+    project = {
+        "--slices": args.slices,
+        "--split": args.split,
+        "--folds": args.folds,
+        "--every": args.every,
+        "--seeds": args.seeds,
+        "--refits": args.refits,
+    }
     for flag, value in {**project, "--attribution": args.attribution, "--groups": args.groups}.items():
         if value is not None:
             raise UsageError(f"{flag} does not apply to --scores: nothing is trained, and no project is read")
@@ -182,7 +189,7 @@ COMMAND = Verb(
             "--seeds",
             metavar="N",
             type=int,
-            help="train each level N times, so that intervals include the variance of retraining (default: the project's, else 1)",
+            help="train each level with N seeds, over which values are means (default: the project's, else 1)",
         ),
         *evaluation_options.FLAGS,
         optional(

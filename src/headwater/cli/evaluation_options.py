@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from headwater.definitions.acknowledged import Acknowledgement
     from headwater.definitions.decision_value import DecisionValue
     from headwater.definitions.evaluation import Evaluation
+    from headwater.definitions.fit_options import Refits
     from headwater.definitions.project import Project
 
 _VALUE = ("volume", "acted_on", "hit", "false_alarm", "late")
@@ -43,6 +44,13 @@ FLAGS = section(
             "--costs",
             metavar="COSTS",
             help="what errors cost, in money or columns of the labels: false_positive=5,false_negative=amount",
+        ),
+        option(
+            "--refits",
+            metavar="N",
+            type=int,
+            help="train each level again on N random halves of the training days, so that intervals cover the training procedure; 0: train once, "
+            "and intervals cover the fitted models only (default: the project's, else 4)",
         ),
         option("--tune", metavar="N", type=int, help="try N settings of the estimator at each level"),
         option(
@@ -74,7 +82,7 @@ def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
     fields: dict[str, object] = {
         "split": args.split,
         "min_lift": args.min_lift,
-        "refits": args.seeds,
+        "refits": _refits(evaluation, args),
         "seed": args.seed,
         "metrics": None if args.metrics is None else [name.strip() for name in args.metrics.split(",")],
         "headline": args.headline,
@@ -97,6 +105,16 @@ def _yes(answer: str | None, flag: str) -> bool | None:
     if answer not in ("yes", "no", None):
         raise UsageError(f"{flag} {answer}: give yes or no")
     return None if answer is None else answer == "yes"
+
+
+def _refits(evaluation: Evaluation, args: Arguments) -> Refits | None:
+    """The refits that options set, over those of the evaluation; None where no option does."""
+    if args.refits is None and args.seeds is None:
+        return None
+    from headwater.definitions.fit_options import as_refits
+
+    refits = as_refits(evaluation.refits if args.refits is None else args.refits)
+    return refits if args.seeds is None else replace(refits, seeds=args.seeds)
 
 
 def evaluation(args: Arguments, project: Project | None) -> Evaluation:

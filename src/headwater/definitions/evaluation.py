@@ -73,7 +73,10 @@ class Evaluation(Definition):
             stalest level takes its place.
         value: what a prediction is worth to those who act on it, of a binary task. Its metric, the precision among the share that is
             acted on, becomes the headline.
-        refits: how many seeds each level is trained with, or `Refits(seeds=, days=)`; intervals then hold for a retrained model too.
+        refits: how often each level is trained again, on random halves of the training days: a number, or `Refits(days=, seeds=)`.
+            Intervals then cover the training procedure on later periods; those of the fitted models are given separately. 0 (or 1)
+            trains each level once, and intervals cover the fitted models only. None: as `Refits()` in a backtest, 0 in an
+            attribution, which trains many sets.
         tune: how many settings are tried at each level, or `Tuning(trials=, space=)`; the same trials for every level.
         cold_start: a request is cold if its key had fewer than so many events in the 30 days before it. The key is that of the
             view with the most keys; (view, n) names another.
@@ -110,7 +113,7 @@ class Evaluation(Definition):
     headline: str | None = None
     baseline: str | None = None
     value: DecisionValue | None = None
-    refits: int | Refits = 1
+    refits: int | Refits | None = None
     tune: int | Tuning | None = None
     cold_start: int | tuple[FeatureView, int] = 10
     blocks: Duration = "auto"

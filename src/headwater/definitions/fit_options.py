@@ -11,22 +11,24 @@ from headwater.errors import UsageError
 
 @dataclass(frozen=True)
 class Refits(Readable):
-    """How often each level is trained again, so that intervals hold for the next model too and not for this one alone.
+    """How often each level is trained again, so that intervals cover the training procedure and not only the models that were fitted.
 
     Args:
-        seeds: fits of each level with seeds of their own; metrics are means over them, and intervals hold their variance.
-        days: further fits on resampled training days, the same days for every level. With at least 2, intervals include the
-            variance between them: the effect of another training period.
+        days: fits on random halves of the training days in addition to the first, the same halves for every level. Intervals include the
+            variance between them, the effect of another training period; values stay those of the first fit. 0: intervals cover the
+            fitted models only.
+        seeds: fits of each level on all training days, with seeds of their own where there are several; metrics are means over them,
+            and without `days` intervals include their variance.
 
-    >>> Refits(seeds=3)
-    Refits(3)
+    >>> Refits(8), Refits(0, seeds=3)
+    (Refits(8), Refits(0, seeds=3))
     """
 
-    seeds: int = 5
-    days: int = 0
+    days: int = 4
+    seeds: int = 1
 
     def __post_init__(self) -> None:
-        for name, value, least in (("seeds", self.seeds, 1), ("days", self.days, 0)):
+        for name, value, least in (("days", self.days, 0), ("seeds", self.seeds, 1)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UsageError(f"Refits({name}={value!r}): give an integer of at least {least}")
         if self.days == 1:
@@ -68,13 +70,25 @@ class Tuning(Readable):
             raise UsageError(f"Tuning(space={self.space!r}): give at least one value for each parameter, as in {{'max_depth': [2, 4]}}")
 
 
-def as_refits(refits: int | Refits) -> Refits:
-    """Refits with that number of seeds; a Refits as it is."""
+USUAL_REFITS = Refits()
+"""Refits of a backtest whose evaluation does not set them: decision 0087 has the reasons for their number."""
+
+
+def as_refits(refits: int | Refits | None) -> Refits:
+    """Refits on that number of halves of the training days, without any for 0 and 1; a Refits as it is; the usual ones for None.
+
+    >>> as_refits(3), as_refits(0)
+    (Refits(3), Refits(0))
+    """
+    if refits is None:
+        return USUAL_REFITS
     if isinstance(refits, Refits):
         return refits
-    if not isinstance(refits, int) or isinstance(refits, bool) or refits < 1:
-        raise UsageError(f"refits is {refits!r}; give how often each level is trained, an integer of at least 1, or Refits(...)")
-    return Refits(seeds=refits)
+    if not isinstance(refits, int) or isinstance(refits, bool) or refits < 0:
+        raise UsageError(
+            f"refits is {refits!r}; give how often each level is trained again, an integer of at least 2, 0 for not at all, or Refits(...)"
+        )
+    return Refits(refits if refits > 1 else 0)
 
 
 def as_tuning(tuning: int | Tuning | None) -> Tuning | None:

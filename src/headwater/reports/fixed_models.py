@@ -1,28 +1,43 @@
-"""The differences between the very models that were fitted, next to those of the training procedure."""
+"""The differences between the models that were fitted, next to those of the training procedure."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
 
 from headwater.reports import wording
 from headwater.reports.document import Table
 from headwater.results.backtest_result import BacktestResult
+from headwater.results.estimate import Comparison
+
+HEADING = "fitted models only"
+
+
+def by_step(result: BacktestResult) -> Mapping[tuple[str, str], Comparison]:
+    """The difference in the headline of each pair of levels; empty where each level was trained once, since both are then the same."""
+    fixed = {(step.from_, step.to): step for step in result.fixed_models}
+    pairs = [(step, fixed.get((step.from_, step.to))) for step in result.comparisons if step.metric == result.headline]
+    differ = any(
+        alone is not None and math.isfinite(step.low) and (step.low, step.high) != (alone.low, alone.high) for step, alone in pairs
+    )
+    return fixed if differ else {}
+
+
+def gain(result: BacktestResult, step: Comparison) -> str:
+    """The difference of a step with its interval over the fitted models only."""
+    alone = by_step(result).get((step.from_, step.to))
+    return "" if alone is None else wording.gain(alone, wording.places(result, alone.metric))
 
 
 def to_table(result: BacktestResult) -> Table | None:
-    """A row for each difference in the headline; None where each level was trained once, since both are then the same."""
-    procedure = {(step.from_, step.to): step for step in result.comparisons if step.metric == result.headline}
-    pairs = [(procedure[step.from_, step.to], step) for step in result.fixed_models if (step.from_, step.to) in procedure]
-    if all((again.low, again.high) == (fixed.low, fixed.high) for again, fixed in pairs):
-        return None
-    places = wording.places(result, result.headline)
+    """A row for each difference in the headline, the training procedure first; None where each level was trained once."""
+    fixed, places = by_step(result), wording.places(result, result.headline)
+    steps = [step for step in result.comparisons if step.metric == result.headline and (step.from_, step.to) in fixed]
     rows = [
-        [
-            f"{again.from_} {wording.ARROW} {again.to}",
-            *(
-                f"{wording.number(step.delta, places, signed=True)} {wording.interval(step.low, step.high, places)}"
-                for step in (again, fixed)
-            ),
-        ]
-        for again, fixed in pairs
+        [f"{step.from_} {wording.ARROW} {step.to}", *(wording.gain(of, places) for of in (step, fixed[step.from_, step.to]))]
+        for step in steps
     ]
-    covers = "What an interval covers: the training procedure, trained again, on later periods; or these very models on later periods."
-    return Table(covers, ["step", "training procedure", "these very models"], rows)
+    covers = (
+        "What an interval covers: the training procedure, trained again, on later periods; or the fitted models only, on later periods."
+    )
+    return Table(covers, ["step", "training procedure", HEADING], rows) if rows else None

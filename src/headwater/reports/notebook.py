@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from headwater.reports import audit_words, recommendation_words, resolution_words, static_curve, wording
+from headwater.reports import audit_words, fixed_models, recommendation_words, resolution_words, static_curve, wording
 from headwater.reports.document import Cell, Table
 from headwater.reports.page import render
 from headwater.reports.sections import estimate_cell, step_name
@@ -51,8 +51,18 @@ def _levels(result: BacktestResult) -> Table:
 def _steps(result: BacktestResult) -> Table:
     """The steps in the headline metric, with their verdicts."""
     decimals = wording.places(result, result.headline)
-    rows = [[step_name(step), wording.gain(step, decimals), wording.verdict_word(result, step)] for step in wording.shown_steps(result)]
-    return Table("Steps", ["step", f"gain in {wording.metric_label(result.headline)}", "verdict"], rows)
+    both = bool(fixed_models.by_step(result))
+    rows = [
+        [
+            step_name(step),
+            wording.gain(step, decimals),
+            wording.verdict_word(result, step),
+            *([fixed_models.gain(result, step)] if both else []),
+        ]
+        for step in wording.shown_steps(result)
+    ]
+    headings = ["step", f"gain in {wording.metric_label(result.headline)}", "verdict", *([fixed_models.HEADING] if both else [])]
+    return Table("Steps", headings, rows)
 
 
 def _foot(result: BacktestResult) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from headwater.reports import attribution_section, audit_words, recommendation_words, resolution_words, wording
+from headwater.reports import attribution_section, audit_words, fixed_models, recommendation_words, resolution_words, wording
 from headwater.reports.terminal import VERDICT_STYLES, Printed, empty_table, plain
 from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult
@@ -123,13 +123,15 @@ class _Writer:
         if not known:
             return None
         table = self._table(f"Differences in {wording.metric_label(metric)} (+ is a gain)")
-        for heading in ("step", "gain", "verdict"):
+        both = self.wide and bool(fixed_models.by_step(self.result))
+        for heading in ("step", "gain", "verdict", *([fixed_models.HEADING] if both else [])):
             table.add_column(heading, overflow="fold")
         for step in known:
             table.add_row(
                 self.text(f"{step.from_} {wording.ARROW} {step.to}"),
                 self.text(wording.gain(step, wording.places(self.result, metric))),
                 self._word(step),
+                *([self.text(fixed_models.gain(self.result, step), "dim")] if both else []),
             )
         return table
 
