@@ -145,3 +145,81 @@ def test_the_command_line_judges_a_file(kind, tmp_path, monkeypatch, capsys):
     printed = json.loads(capsys.readouterr().out)
     assert [found["verdict"] for found in printed["comparisons"] if found["metric"] == "auc"] == ["LIFT"]
     assert (tmp_path / "page.html").exists()
+
+
+# ---- several classes
+
+
+def of_classes(seed=0, n=600, *, names=("a", "b", "c")):
+    """Scores of several classes: the fresh level's probabilities lean to the truth."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, len(names), n)
+    frame = scored().head(n).with_columns(label=pl.Series([names[at] for at in y]))
+    truth = np.eye(len(names))[y]
+    for level, weight in (("daily", 0.05), ("minute", 0.4)):
+        noise = rng.dirichlet(np.ones(len(names)), n)
+        frame = frame.with_columns(pl.Series(level, (1 - weight) * noise + weight * truth, dtype=pl.Array(pl.Float64, len(names))))
+    return frame
+
+
+def test_scores_of_several_classes_are_judged(tmp_path):
+    rows = of_classes()
+    found = hw.backtest(scores=rows).result
+    assert (found.task, found.headline) == ("multiclass", "log_loss")
+    assert step(found, "daily", "minute", "log_loss").verdict == "LIFT"
+    score = np.array(rows["minute"].to_list())
+    at = rows["label"].replace_strict(["a", "b", "c"], [0, 1, 2]).to_numpy()
+    minute = next(level for level in found.levels if level.name == "minute")
+    assert minute.metrics["log_loss"].value == pytest.approx(-np.log(score[np.arange(len(at)), at]).mean())
+    assert minute.metrics["accuracy"].value == pytest.approx((score.argmax(axis=1) == at).mean())
+    rows.with_columns(pl.col("daily", "minute").cast(pl.List(pl.Float32))).write_parquet(tmp_path / "scores.parquet")
+    again = hw.backtest(scores=tmp_path / "scores.parquet").result
+    assert step(again, "daily", "minute", "log_loss").delta == pytest.approx(step(found, "daily", "minute", "log_loss").delta, abs=1e-5)
+    hw.backtest(scores=rows).write_html(tmp_path / "page.html")
+
+
+def test_predictions_of_several_classes_are_judged_as_the_backtest_did():
+    made = world(days=30)
+    members = [hw.RequestField("amount", float)]
+    named = model(made, estimator=None, task="multiclass", label="machine", members=members)
+    found = hw.backtest(named, STALE_AND_FRESH, hw.Evaluation(split=day(18), resamples=100, refits=0))
+    given = hw.Scores(found.predictions, id="row", time="asked", label="machine", levels=["daily", "hourly"])
+    again = hw.backtest(scores=given, evaluation=hw.Evaluation(resamples=100)).result
+    for metric in ("log_loss", "accuracy"):
+        assert repr(step(again, "daily", "hourly", metric)) == repr(step(found.result, "daily", "hourly", metric))
+
+
+def test_classes_say_the_order_and_may_be_integers():
+    rows = of_classes(names=(3, 1, 2))
+    wrong, right = (hw.backtest(scores=hw.Scores(rows, classes=classes)).result for classes in (None, [3, 1, 2]))
+    assert right.levels[1].metrics["accuracy"].value > 0.6 > wrong.levels[1].metrics["accuracy"].value
+    seen = rows.filter(pl.col("label") != 2)
+    assert hw.backtest(scores=hw.Scores(seen, classes=[3, 1, 2])).result.levels[1].metrics["accuracy"].value > 0.6
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "message"),
+    [
+        (pl.col("minute").arr.first().alias("minute"), {}, "lists of probabilities and level 'minute' has numbers"),
+        (pl.col("daily", "minute").arr.to_list().list.head(2), {}, "lists of 2 values, and there are 3 classes"),
+        (pl.col("minute").arr.to_list().list.eval(pl.element() * 2), {}, "do not sum to 1"),
+        (pl.when(pl.col("id") != 3).then("minute").alias("minute"), {}, "no finite 'minute', the first with id = 3"),
+        (
+            pl.when(pl.col("id") == 3).then(pl.lit([0.5, None, 0.5])).otherwise(pl.col("minute").arr.to_list()).alias("minute"),
+            {},
+            "no finite",
+        ),
+        (pl.col("label"), {"classes": ["a", "b", "d"]}, "such as 'c', are none of the classes"),
+        (pl.lit(1).alias("label"), {}, r"the class \[1\] alone"),
+        (pl.lit(1).alias("label"), {"task": "binary"}, "the task is 'binary', and level 'daily' has lists"),
+    ],
+)
+def test_scores_of_several_classes_that_cannot_be(change, more, message):
+    with pytest.raises(DataError, match=message):
+        hw.backtest(scores=hw.Scores(of_classes().with_columns(change), **more))
+
+
+@pytest.mark.parametrize("classes", ["abc", ["a"], ["a", "a"]])
+def test_classes_that_cannot_be(classes):
+    with pytest.raises(UsageError, match="classes"):
+        hw.Scores(of_classes(), classes=classes)

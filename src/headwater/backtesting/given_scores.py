@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from headwater.metrics import resolve
 from headwater.metrics.places import places
 from headwater.models.fit import check_classes
 from headwater.models.manifest import library_versions
-from headwater.models.outcomes import outcomes
+from headwater.models.outcomes import LabelValues, outcomes
 from headwater.results.audit_result import AuditResult, CheckNotRun
 from headwater.results.backtest_result import BacktestResult, LevelResult
 from headwater.training.requests import Requests, as_frame, read_rows
@@ -103,16 +103,10 @@ def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
     if frame[scores.time].dtype == pl.String:
         frame = _parsed(frame, scores.time)
     own = {*scores.identity, scores.time, scores.label}
-    chosen = list(levels or scores.levels or [n for n, dtype in frame.schema.items() if dtype.is_float() and n not in own])
+    chosen = list(levels or scores.levels or [n for n, dtype in frame.schema.items() if _of_scores(dtype) and n not in own])
     if not chosen:
         raise DataError("scores: there is no column of scores: no float column besides identity, time and label; name them by levels=[...]")
-    for name in chosen:
-        if name not in frame.columns or name in own:
-            raise UsageError(f"scores: level {name!r} is no column of scores; {nearest(name, [c for c in frame.columns if c not in own])}")
-        if not frame[name].dtype.is_numeric():
-            raise DataError(f"scores: level {name!r} is of type {frame[name].dtype}; scores are numbers, so cast the column first")
-    if not (frame[scores.label].dtype.is_numeric() or frame[scores.label].dtype == pl.Boolean):
-        raise DataError(f"scores: the label {scores.label!r} is of type {frame[scores.label].dtype}; it is a number or a boolean")
+    _check_columns(frame, scores, chosen)
     _refuse_gaps(frame, scores, [*scores.identity, scores.time, scores.label, *chosen])
     freshness = {name: levels[name] if levels else None for name in chosen}
     for name, of_level in freshness.items():
@@ -121,6 +115,35 @@ def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
                 f"levels={{{name!r}: {of_level!r}}}: with scores=, give each level a freshness such as hw.batch('1d'), or None"
             )
     return GivenRows(frame, scores, freshness)  # type: ignore[arg-type]  # as checked above
+
+
+def _check_columns(frame: pl.DataFrame, scores: Scores, chosen: Sequence[str]) -> None:
+    """Refuse levels that are no columns of scores, and a label of another type."""
+    own = {*scores.identity, scores.time, scores.label}
+    for name in chosen:
+        if name not in frame.columns or name in own:
+            raise UsageError(f"scores: level {name!r} is no column of scores; {nearest(name, [c for c in frame.columns if c not in own])}")
+        if not (frame[name].dtype.is_numeric() or _is_list(frame[name].dtype)):
+            raise DataError(
+                f"scores: level {name!r} is of type {frame[name].dtype}; scores are numbers, of several classes a list of numbers, so cast "
+                "the column first"
+            )
+    lists = [name for name in chosen if _is_list(frame[name].dtype)]
+    if lists and len(lists) < len(chosen):
+        plain = next(name for name in chosen if name not in lists)
+        raise DataError(f"scores: level {lists[0]!r} has lists of probabilities and level {plain!r} has numbers; give lists at every level")
+    if not lists and not (frame[scores.label].dtype.is_numeric() or frame[scores.label].dtype == pl.Boolean):
+        raise DataError(f"scores: the label {scores.label!r} is of type {frame[scores.label].dtype}; it is a number or a boolean")
+
+
+def _is_list(dtype: pl.DataType) -> bool:
+    """Whether a column has lists or arrays of numbers."""
+    return isinstance(dtype, pl.List | pl.Array) and dtype.inner.is_numeric()
+
+
+def _of_scores(dtype: pl.DataType) -> bool:
+    """Whether a column is taken for scores where none is named: floats, or lists of floats."""
+    return dtype.is_float() or (_is_list(dtype) and dtype.inner.is_float())  # type: ignore[attr-defined]
 
 
 def _parsed(frame: pl.DataFrame, time: str) -> pl.DataFrame:
@@ -139,7 +162,7 @@ def _refuse_gaps(frame: pl.DataFrame, scores: Scores, needed: list[str]) -> None
         raise DataError(f"scores: {twice} rows share their {', '.join(scores.identity)} with another; give one row for each request")
     for name in needed:
         column = frame[name]
-        bad = column.is_null() | (column.is_nan() | column.is_infinite() if column.dtype.is_float() else False)
+        bad = _gaps(column)
         if bad.any():
             first = frame.filter(bad).select(scores.identity).row(0)
             raise DataError(
@@ -149,9 +172,21 @@ def _refuse_gaps(frame: pl.DataFrame, scores: Scores, needed: list[str]) -> None
             )
 
 
+def _gaps(column: pl.Series) -> pl.Series:
+    """Whether a value is missing or not finite; of a list, any of its values."""
+    if _is_list(column.dtype):
+        finite = pl.element().cast(pl.Float64).is_finite().fill_null(value=False)
+        inner = column.dtype.inner  # type: ignore[attr-defined]
+        whole = column.cast(pl.List(inner)).list.eval(finite).list.all()
+        return ~whole.fill_null(value=False)
+    return column.is_null() | (column.is_nan() | column.is_infinite() if column.dtype.is_float() else False)
+
+
 def _task(rows: GivenRows) -> Task:
     if rows.scores.task is not None:
         return rows.scores.task
+    if any(_is_list(rows.frame[name].dtype) for name in rows.levels):
+        return "multiclass"
     label = rows.frame[rows.scores.label]
     return "binary" if label.dtype == pl.Boolean or label.cast(pl.Float64).is_in([0.0, 1.0]).all() else "regression"
 
@@ -162,10 +197,9 @@ def _experiment(rows: GivenRows, evaluation: Evaluation, resources: Resources) -
     requests = read_rows(rows.frame, scores.time)
     labels = Labels(_NAME, table=rows.frame, timestamp_field=scores.time, label=rows.scores.label, known_after="0s")
     model = Model(_NAME, features=_NO_FEATURES, labels=labels, task=_task(rows))
-    if model.task_type.classes:
-        raise UsageError("backtest(scores=) judges binary, regression and ranking tasks; give the score of one class against the others")
     requests = Requests(requests.frame, requests.t, rows.frame[scores.label], requests.t, Counter())
-    labelled = outcomes(model, rows.frame[scores.label], requests.frame)
+    labelled = outcomes(model, rows.frame[scores.label], requests.frame, scores.classes)
+    _check_probabilities(rows, model, labelled)
     if model.task_type.positives:
         check_classes(labelled.y, "scores")
     every = np.ones(len(requests.t), np.bool_)
@@ -181,9 +215,48 @@ def _experiment(rows: GivenRows, evaluation: Evaluation, resources: Resources) -
     return ExperimentRows(model, chosen, judged, resources, requests, labelled, requests, split, None, columns)
 
 
+def _check_probabilities(rows: GivenRows, model: Model, labelled: LabelValues) -> None:
+    """Refuse lists where the task has one score a request, and lists that are not a probability of each class."""
+    lists = [name for name in rows.levels if _is_list(rows.frame[name].dtype)]
+    if not model.task_type.classes:
+        if lists or rows.scores.classes is not None:
+            what = f"level {lists[0]!r} has lists" if lists else "classes= was given"
+            raise DataError(f"scores: the task is {model.task_kind!r}, and {what}; give a number for each request, or task='multiclass'")
+        return
+    if not lists:
+        raise DataError(
+            f"scores: of several classes a score is a list with the probability of each; level {next(iter(rows.levels))!r} has numbers"
+        )
+    unknown = np.isnan(labelled.y)
+    if unknown.any():
+        first = rows.frame[rows.scores.label].filter(pl.Series(unknown))[0]
+        raise DataError(f"scores: {int(unknown.sum())} labels, such as {first!r}, are none of the classes {list(labelled.classes)}")
+    if len(labelled.classes) < 2:
+        raise DataError(
+            f"scores: the labels have the class {list(labelled.classes)} alone; name all of them: hw.Scores(table, classes=[...])"
+        )
+    for name in lists:
+        widths = rows.frame[name].cast(pl.List(pl.Float64)).list.len().unique().sort().to_list()
+        if widths != [len(labelled.classes)]:
+            raise DataError(
+                f"scores: level {name!r} has lists of {', '.join(map(str, widths[:5]))} values, and there are {len(labelled.classes)} classes, "
+                f"{list(labelled.classes)[:12]}; give a probability of each, and the order as hw.Scores(table, classes=[...])"
+            )
+        values = _score(rows.frame[name])
+        if values.min() < 0 or not np.allclose(values.sum(axis=1), 1, atol=1e-3):
+            raise DataError(f"scores: level {name!r} has lists that do not sum to 1, or values below 0; give the probability of each class")
+
+
+def _score(column: pl.Series) -> F64:
+    """The scores of a level: float64 (rows), of several classes (rows, classes)."""
+    if _is_list(column.dtype):
+        return np.array(column.cast(pl.List(pl.Float64)).to_list(), np.float64)
+    return column.cast(pl.Float64).to_numpy()
+
+
 def _metrics(rows: GivenRows, model: Model) -> list[str]:
     """The task's usual metrics that scores alone allow."""
-    values = rows.frame.select(list(rows.levels)).to_numpy()
+    values = np.stack([_score(rows.frame[name]) for name in rows.levels])
     usual: list[Metric] = [metric for metric in resolve(None, model.task_kind) if not metric.cut]
     probable = bool(values.min() >= 0 and values.max() <= 1)
     return [metric.name for metric in usual if probable or metric.name not in ("log_loss", "brier", "calibration")]
@@ -191,13 +264,12 @@ def _metrics(rows: GivenRows, model: Model) -> list[str]:
 
 def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> BacktestResult:
     levels = {name: Level(never()) for name in rows.levels}
-    scores = {name: _scores(rows.frame[name].cast(pl.Float64).to_numpy(), experiment) for name in levels}
+    scores = {name: _scores(_score(rows.frame[name]), experiment) for name in levels}
     row_blocks = experiment.chosen_blocks(levels, scores)
     how, y = experiment.evaluation, experiment.outcomes.y
     judge = experiment.judge(levels, scores, resample_weights(row_blocks.index, how.resamples, how.seed), row_blocks)
     everything = judge.everything()
     chosen = user_slices(how.slices or {}, rows.frame, experiment.split.test)
-    fixed = dataclasses.replace(how, refits=1)
     return BacktestResult(
         model=experiment.model.name,
         task=experiment.model.task_kind,
@@ -221,7 +293,7 @@ def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> Back
         assumptions=("No level was trained on these rows: headwater cannot check it, since the scores were made elsewhere.",),
         estimator="scores that were given",
         encoded={},
-        intervals=how_sure(fixed, row_blocks.result),
+        intervals=how_sure(how, row_blocks.result, None),
         blocks=row_blocks.result,
         fixed_models=tuple(step for step in everything.comparisons if step.metric == experiment.judged.headline.name),
     )

@@ -24,9 +24,12 @@ class Scores(Definition):
             was trained on.
         id: the column, or columns, that identify a request; each occurs once.
         time: the column with the request time, a timestamp with a time zone.
-        label: the column with the outcome: numbers or booleans.
-        levels: the columns of scores, from stale to fresh; every other float column, in the table's order, where None.
-        task: "binary", "regression" or `Ranking(group, item)`; None: binary where labels are 0 and 1, else a regression.
+        label: the column with the outcome: numbers or booleans; of several classes, strings or integers.
+        levels: the columns of scores, from stale to fresh; every other column of floats, or of lists of them, in the table's order, where
+            None. Of several classes a score is a list or an array with the probability of each class.
+        task: "binary", "multiclass", "regression" or `Ranking(group, item)`; None: multiclass where scores are lists, binary where labels
+            are 0 and 1, else a regression.
+        classes: the order of the probabilities in each list; None: the classes among the labels, in rising order.
 
     Further columns can be sliced by, and named by `Evaluation(blocks=)`.
 
@@ -41,6 +44,7 @@ class Scores(Definition):
     label: str = "label"
     levels: Sequence[str] | None = None
     task: Task | None = None
+    classes: Sequence[str | int] | None = None
 
     def __post_init__(self) -> None:
         for name in ("time", "label"):
@@ -48,6 +52,13 @@ class Scores(Definition):
                 raise UsageError(f"Scores({name}={getattr(self, name)!r}): give the name of a column")
         if self.levels is not None and (isinstance(self.levels, str) or not self.levels):
             raise UsageError(f"Scores(levels={self.levels!r}): give a list of at least one column of scores, from stale to fresh")
+
+        if self.classes is not None and (
+            isinstance(self.classes, str) or len(set(self.classes)) != len(self.classes) or len(self.classes) < 2
+        ):
+            raise UsageError(
+                f"Scores(classes={self.classes!r}): give a list of at least two different classes, in the order of the probabilities"
+            )
 
     @property
     def identity(self) -> tuple[str, ...]:
