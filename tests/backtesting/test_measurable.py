@@ -1,5 +1,8 @@
 """Levels that the timestamps of the data cannot tell from the staler one get no verdict."""
 
+import dataclasses
+import io
+
 import polars as pl
 import pytest
 
@@ -82,3 +85,104 @@ def test_levels_that_touch_no_event_are_not_asked_about(made):
     result = w.judge(w.model(made), {"a": hw.Level(hw.never()), "b": hw.Level(hw.never())}, resamples=50)
     assert result.resolutions == []
     assert result.measurable == []
+
+
+# ---- requests on a grid
+
+
+def judged_at(made, every, ladder=None, **rules):
+    """The verdicts on requests whose times were rounded down; amounts keep their order."""
+    rows = made.rows.with_columns(pl.col("asked").dt.truncate(every))
+    of = w.model(w.World(made.events, rows))
+    of = dataclasses.replace(of, labels=w.labels(rows, **rules))
+    return hw.backtest(of, ladder or LEVELS, hw.Evaluation(metrics=["auc"], resamples=100)).result
+
+
+def test_whole_days_of_requests_measure_daily_alone(made):
+    result = judged_at(made, "1d")
+    assert states(result) == {"daily": "measurable", "hourly": "not measurable", "instant": "not measurable"}
+    step = w.step(result, "daily", "hourly")
+    assert step.verdict == "not measurable"
+    assert "the request times 'asked' of labels 'outcomes' have a resolution of one day" in step.sentence
+    (question,) = [line for line in lines(result) if line.startswith("question: the request times")]
+    assert "exact_times=True" in question
+    for page in (to_html(result), to_notebook(result)):
+        assert "exact_times=True" in page
+
+
+def test_levels_that_coincide_at_the_rounded_time_are_not_called_equal(made):
+    """At midnight a daily job without a delay knows as much as the instant level; in the evening it does not."""
+    ladder = {"daily": hw.Level(hw.batch("1d")), "instant": hw.Level(hw.on_request())}
+    result = judged_at(made, "1d", ladder)
+    assert states(result) == {"instant": "not measurable"}
+    assert w.step(result, "daily", "instant").verdict == "not measurable"
+
+
+def test_exact_times_are_taken_as_they_are(made):
+    result = judged_at(made, "1d", exact_times=True)
+    assert states(result)["hourly"] == "measurable"
+    assert result.request_times is None
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [
+        ("1h", {"daily": "measurable", "hourly": "measurable", "instant": "not measurable"}),
+        ("1m", {"daily": "measurable", "hourly": "measurable", "instant": "measurable"}),
+        ("1s", {"daily": "measurable", "hourly": "measurable", "instant": "measurable"}),
+    ],
+)
+def test_finer_requests_measure_more(made, every, expected):
+    jitter = made.events.with_columns(pl.col("at") + pl.duration(milliseconds=pl.int_range(pl.len()) % 59_999))
+    result = judged_at(w.World(jitter, made.rows), every)
+    assert states(result) == expected
+    assert (result.request_times is None) == ("not measurable" not in expected.values())
+
+
+def test_requests_of_whole_minutes_tell_the_minute_from_the_instant_level(made):
+    jitter = made.events.with_columns(pl.col("at") + pl.duration(milliseconds=pl.int_range(pl.len()) % 59_999))
+    ladder = {"hourly": LEVELS["hourly"], "minute": hw.Level(hw.batch("1m", delay="60s")), "instant": LEVELS["instant"]}
+    result = judged_at(w.World(jitter, made.rows), "1m", ladder)
+    assert states(result) == {"minute": "measurable", "instant": "measurable"}
+
+
+# ---- attribution
+
+
+def attributed(made, *views, levels=("daily", "hourly")):
+    of = w.model(made, members=[*views, hw.RequestField("amount", float)])
+    return hw.attribution(of, {name: LEVELS[name] for name in levels}, hw.Evaluation(metrics=["auc"], resamples=100, split=w.day(16)))
+
+
+def test_a_view_of_whole_days_is_credited_with_nothing(made):
+    days = made.events.with_columns(pl.col("at").dt.truncate("1d"))
+    found = attributed(made, view("days", days, known_after="1d"), w.by_machine(made.events))
+    units = {unit.name: unit for unit in found.units}
+    assert units["days"].added.verdict == units["days"].removed.verdict == "not measurable"
+    assert "have a resolution of one day" in units["days"].added.sentence
+    assert units["machine"].added.verdict == "LIFT"
+    assert "days" not in {name for step in found.path for name in step.units}
+    assert ("days" in found.stay, "days" in found.chosen) == (False, False)
+    assert list(found.not_measurable) == ["days"]
+    assert 0.99 < found.share.value < 1.01
+    assert [line for line in found.notes if "days cannot be measured, and is credited with nothing" in line]
+    assert "cannot be measured" in str(hw_table_of(found))
+
+
+def test_no_plan_where_no_view_can_be_measured(made):
+    days = made.events.with_columns(pl.col("at").dt.truncate("1d"))
+    found = attributed(made, view("days", days, known_after="1d"))
+    assert found.plan.startswith("No plan: hourly cannot be told from daily, since the timestamps 'at'")
+    assert (found.path, found.chosen, found.stay, found.whole.verdict) == ([], [], [], "not measurable")
+
+
+def test_fine_stamps_are_attributed_as_before(made):
+    assert attributed(made, w.by_machine(made.events)).not_measurable == {}
+
+
+def hw_table_of(found):
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=300)
+    console.print(found.table())
+    return console.file.getvalue()

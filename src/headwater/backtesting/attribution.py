@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -16,9 +16,10 @@ from headwater.backtesting.experiment import judged_by, prepare, trained_model
 from headwater.backtesting.freshness_subsets import Chosen, Mixtures
 from headwater.backtesting.intervals import ResampledMetrics, interval
 from headwater.backtesting.levels import resolve_levels
+from headwater.backtesting.measurable import Measurability, not_measurable
 from headwater.backtesting.slices import user_slices
 from headwater.backtesting.verdicts import in_metric, min_lifts
-from headwater.backtesting.view_groups import Costs, Groups, find_units, unit_costs
+from headwater.backtesting.view_groups import Costs, Groups, Unit, check_levels, find_units, unit_costs, unmeasured
 from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.freshness import Freshness
@@ -45,6 +46,9 @@ class Attribution(AttributionResult, frozen=True, kw_only=True):
     `units` are judged one at a time on all test days. The order of `path`, and where it stops, is chosen on every other test day
     (`choosing_days`); every lift of `path`, `lift`, `rest`, `share` and `efficient` is measured on the days between (`reporting_days`),
     which were not used to choose. `whole` is the fresh level over the stale one, on all test days.
+
+    A unit in `not_measurable` reads timestamps that cannot tell the two levels apart: it has no verdict and is in no set of the plan, and
+    the lift that `share` is a part of leaves it out.
 
     `chosen` names the units that the plan makes fresh and `stay` those that can stay; without a shown lift all units stay.
     `level` is the plan as a Level, which a backtest, an experiment or production takes.
@@ -141,15 +145,17 @@ def attribution(
     trained, how, compared = trained_model(model), evaluation or Evaluation(), resolve_levels(levels)
     names = ends(trained, compared) if len(compared) != 2 else (next(iter(compared)), list(compared)[1])
     stale, fresh = (compared[name] for name in names)
-    _check(trained, stale, fresh)
+    check_levels(trained, stale, fresh)
     units = find_units(trained, stale, fresh, groups)
     money = unit_costs(units, view_costs)
     headline = judged_by(trained, how).headline
     min_lift = how.min_lift.get(headline.name) if isinstance(how.min_lift, Mapping) else how.min_lift
-    own = dataclasses.replace(how, metrics=[headline], costs=None, tune=None, min_lift=min_lift)
+    own = dataclasses.replace(how, metrics=[headline], costs=None, tune=None, min_lift=min_lift, refits=how.refits or 0)
     with (resources or DEFAULT_RESOURCES).shown() as used:
         experiment = prepare(trained, {names[0]: stale, names[1]: fresh}, own, used)
-        return _Attributing(Mixtures(experiment, stale, fresh, names, units), money, share).result()
+        measurability = Measurability(trained, {names[0]: stale, names[1]: fresh}, experiment.requests.t, experiment.split.test)
+        blind = unmeasured(measurability, names, units)
+        return _Attributing(Mixtures(experiment, stale, fresh, names, units), money, share, blind).result()
 
 
 def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:
@@ -171,6 +177,12 @@ class _Attributing:
     mixtures: Mixtures
     costs: Mapping[str, float] | None
     share: float
+    blind: Mapping[str, str] = field(default_factory=dict)  # units that cannot be measured, and why
+
+    @property
+    def top(self) -> Chosen:
+        """All units that can be measured."""
+        return self.mixtures.all - frozenset(self.blind)
 
     def result(self) -> Attribution:
         began, mix, experiment = clock.stopwatch(), self.mixtures, self.mixtures.experiment
@@ -182,9 +194,11 @@ class _Attributing:
         everywhere = np.ones(len(experiment.test), np.bool_)
         evaluation = mix.judged(self._alone, everywhere)
         least = min_lifts(evaluation, experiment.judged.min_lift)[mix.metric.name]
-        reported = mix.judged([_NONE, *path, mix.all, *self._efficient()], ~mix.choosing)
+        reported = mix.judged([_NONE, *path, self.top, mix.all, *self._efficient()], ~mix.choosing)
         whole = self._steps(evaluation, [(_NONE, mix.all)], least)[0]
-        lift, rest = (self._steps(reported, [step], least)[0] for step in ((_NONE, last), (last, mix.all)))
+        if self.blind and not self.top:
+            whole = not_measurable(whole, "; ".join(dict.fromkeys(self.blind.values())))
+        lift, rest = (self._steps(reported, [step], least)[0] for step in ((_NONE, last), (last, self.top)))
         worth, shown = bool(lift.low > least), bool(path) and lift.verdict == "LIFT"
         chosen = last if shown else _NONE
         result = Attribution(
@@ -200,7 +214,7 @@ class _Attributing:
             units=self._units(evaluation, least),
             path=self._reported(reported, path, least),
             chosen=[name for name in self._ordered(path) if name in chosen],
-            stay=[unit.name for unit in mix.units if unit.name not in chosen],
+            stay=[unit.name for unit in mix.units if unit.name not in chosen and unit.name not in self.blind],
             worth=worth,
             whole=whole,
             lift=lift if path else None,
@@ -219,8 +233,9 @@ class _Attributing:
             reporting_days=reported.blocks,
             sets=len(mix.sets),
             seconds=clock.stopwatch() - began,
-            intervals=how_sure(experiment.evaluation, experiment.row_blocks.result),
+            intervals=how_sure(experiment.evaluation, experiment.row_blocks.result, experiment.refits),
             joined=tuple(unit.joined for unit in mix.units if unit.joined),
+            not_measurable=self.blind,
         )
         return msgspec.structs.replace(
             result, plan=attribution_words.plan(result, mix.level(last).kind(experiment.model)), notes=attribution_words.notes(result)
@@ -233,14 +248,19 @@ class _Attributing:
         """The two levels, and every unit alone, in both directions."""
         mix = self.mixtures
         each = [frozenset({unit.name}) for unit in mix.units]
-        return list(dict.fromkeys([_NONE, *each, *(mix.all - single for single in each), mix.all]))
+        tops = dict.fromkeys([mix.all, self.top])
+        return list(dict.fromkeys([_NONE, *each, *(top - single for top in tops for single in each), *tops]))
 
     def _path(self) -> list[Chosen]:
         """The sets of the greedy search, one unit more each."""
         mix, path, now = self.mixtures, list[Chosen](), _NONE
-        enough = mix.value(_NONE) + self.share * (mix.value(mix.all) - mix.value(_NONE))
+        top = self.top
+        if not top:
+            return []
+        enough = mix.value(_NONE) + self.share * (mix.value(top) - mix.value(_NONE))
         # Upper bound of a unit's gain: its gain alone, or, since two units may help only together, the loss without it.
-        most = {unit.name: max(self._gain(_NONE, unit.name), mix.value(mix.all) - mix.value(mix.all - {unit.name})) for unit in mix.units}
+        names = [unit.name for unit in mix.units if unit.name in top]
+        most = {name: max(self._gain(_NONE, name), mix.value(top) - mix.value(top - {name})) for name in names}
         while most and not (path and mix.value(now) >= enough > mix.value(_NONE)):
             best = self._best(now, most)
             if self._gain(now, best) <= 0:
@@ -284,7 +304,10 @@ class _Attributing:
         if self.costs is None:
             return []
         mix, kept, best = self.mixtures, list[Chosen](), self.mixtures.value(_NONE)
-        for chosen in sorted(mix.sets, key=lambda units: (self._cost(units) or 0.0, -mix.value(units), len(units))):
+        for chosen in sorted(
+            (chosen for chosen in mix.sets if chosen <= self.top),
+            key=lambda units: (self._cost(units) or 0.0, -mix.value(units), len(units)),
+        ):
             if mix.value(chosen) > best:
                 kept.append(chosen)
                 best = mix.value(chosen)
@@ -308,13 +331,17 @@ class _Attributing:
                 name=unit.name,
                 views=[view.name for view in unit.views],
                 sources=unit.sources,
-                added=judged[_NONE, units],
-                removed=judged[mix.all - units, mix.all],
+                added=self._told(unit, judged[_NONE, units]),
+                removed=self._told(unit, judged[mix.all - units, mix.all]),
                 cost=None if self.costs is None else self.costs[unit.name],
             )
             for unit, units in zip(mix.units, each, strict=True)
         ]
-        return sorted(lifts, key=lambda unit: -unit.added.delta)
+        return sorted(lifts, key=lambda unit: (unit.name in self.blind, -unit.added.delta))
+
+    def _told(self, unit: Unit, step: Comparison) -> Comparison:
+        """The step of a unit, without a verdict where the timestamps cannot show it."""
+        return not_measurable(step, self.blind[unit.name]) if unit.name in self.blind else step
 
     def _reported(self, evaluation: ResampledMetrics, path: Sequence[Chosen], least: float) -> list[PathStep]:
         if not path:
@@ -332,7 +359,7 @@ class _Attributing:
     def _share(self, evaluation: ResampledMetrics, chosen: Chosen) -> Estimate:
         """The part of the whole lift that a set has, on the days that report."""
         mix = self.mixtures
-        stale, mine, fresh = (evaluation.position(mix.name(units)) for units in (_NONE, chosen, mix.all))
+        stale, mine, fresh = (evaluation.position(mix.name(units)) for units in (_NONE, chosen, self.top))
         values, draws = evaluation.values[:, 0], evaluation.replicates[:, 0]
         whole = (values[fresh] - values[stale]) * (1 if mix.metric.higher_is_better else -1)
         if not whole > 0:
@@ -354,6 +381,8 @@ class _Attributing:
         if not reporting.any():
             return SliceLift(name, describes, int(mask.sum()), None, None)
         whole = self._steps(mix.judged([_NONE, mix.all], mask), [(_NONE, mix.all)], least, looks)[0]
+        if self.blind and not self.top:
+            whole = not_measurable(whole, "; ".join(dict.fromkeys(self.blind.values())))
         lift = self._steps(mix.judged([_NONE, last], reporting), [(_NONE, last)], least, looks)[0] if last else None
         return SliceLift(name, describes, int(mask.sum()), whole, lift)
 
@@ -366,22 +395,3 @@ class _Attributing:
 
     def _cost(self, chosen: Chosen) -> float | None:
         return None if self.costs is None else float(sum(self.costs[name] for name in chosen))
-
-
-def _check(model: Model, stale: Level, fresh: Level) -> None:
-    """Refuse levels whose difference is not one of views alone."""
-    for name, level in zip(("stale", "fresh"), (stale, fresh), strict=True):
-        if level.precomputed(model) is not None:
-            raise UsageError(
-                f"attribution(): predictions are precomputed at the {name} level, so part of the step is not due to features; give "
-                "predictions=hw.on_request() to both levels, and see transitions() for the gain of predictions on request"
-            )
-    if dict(stale.known_after) != dict(fresh.known_after):
-        raise UsageError(
-            "attribution(): the levels differ in known_after, which is not a property of views; give both the same, and see sweep_known_after()"
-        )
-    if model.ranking is not None and model.ranking.candidates:
-        raise UsageError(
-            f"attribution() of model {model.name!r}: its candidates are retrieved separately at each level, so a view's gain would include retrieval; "
-            "omit the candidates of the Ranking to rank the lists of the labels"
-        )

@@ -9,6 +9,7 @@ from typing import Literal
 import polars as pl
 
 from headwater.backtesting.levels import LevelRows
+from headwater.backtesting.measurable import Measurability
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.level import Level
@@ -62,6 +63,40 @@ def find_units(model: Model, stale: Level, fresh: Level, groups: Groups | None) 
         joined = f"{', '.join(v.name for v in views)} are one, since a value is made of them together" if forced else ""
         units.append(Unit(" + ".join(labels), views, joined))
     return units
+
+
+def unmeasured(measurability: Measurability, names: tuple[str, str], units: Sequence[Unit]) -> dict[str, str]:
+    """The units none of whose views can tell the two levels apart, and why."""
+    state = measurability.between(*names)
+    if state is None:
+        return {}
+    blind = {view.view: view for view in state.other_views}
+    told = {view.view for view in state.views}
+    found = {}
+    for unit in units:
+        mine = [blind[view.name] for view in unit.views if view.name in blind]
+        if mine and not told & {view.name for view in unit.views}:
+            found[unit.name] = measurability.reason(mine)
+    return found
+
+
+def check_levels(model: Model, stale: Level, fresh: Level) -> None:
+    """Refuse levels whose difference is not one of views alone."""
+    for name, level in zip(("stale", "fresh"), (stale, fresh), strict=True):
+        if level.precomputed(model) is not None:
+            raise UsageError(
+                f"attribution(): predictions are precomputed at the {name} level, so part of the step is not due to features; give "
+                "predictions=hw.on_request() to both levels, and see transitions() for the gain of predictions on request"
+            )
+    if dict(stale.known_after) != dict(fresh.known_after):
+        raise UsageError(
+            "attribution(): the levels differ in known_after, which is not a property of views; give both the same, and see sweep_known_after()"
+        )
+    if model.ranking is not None and model.ranking.candidates:
+        raise UsageError(
+            f"attribution() of model {model.name!r}: its candidates are retrieved separately at each level, so a view's gain would include retrieval; "
+            "omit the candidates of the Ranking to rank the lists of the labels"
+        )
 
 
 def unit_costs(units: Sequence[Unit], costs: Costs | None) -> dict[str, float] | None:

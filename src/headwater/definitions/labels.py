@@ -88,6 +88,8 @@ class Labels(Definition):
         timezone: the IANA zone of naive timestamps, and of days where `known_at_field` is a Date: the end of its day.
         weight: the column with how much a row counts in training, 0 or more; the estimator's `fit` gets it as `sample_weight`. Metrics
             count all rows alike.
+        exact_times: whether requests are made at exactly these times, as by a job each night. Else request times of whole days, hours or
+            minutes count as rounded down, and levels that differ by less than that cannot be measured.
 
     A row trains a model only if its outcome was known at the split. Rows whose outcome or weight is null are left out and counted.
 
@@ -106,6 +108,7 @@ class Labels(Definition):
     known_after: Duration | None = None
     timezone: str | None = None
     weight: str | None = field(default=None, metadata={"fingerprint": "given"})
+    exact_times: bool = field(default=False, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         self.remember_site()

@@ -111,7 +111,7 @@ def earned(assessment: AssessmentResult) -> Section:
             name,
             shown(step),
             step.verdict_words,
-            "make fresh" if name in fresh else "can stay" if fresh else "not certain",
+            "make fresh" if name in fresh else "can stay" if fresh and step.verdict != "not measurable" else "not certain",
         ]
         for name, step in attribution.alone.items()
     ]

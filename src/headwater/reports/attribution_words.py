@@ -15,8 +15,13 @@ def plan(attribution: AttributionResult, kind: str) -> str:
     where = f"in {metric} of {attribution.fresh} over {attribution.stale}"
     if blocking := attribution.audit.blocking:
         return f"No plan: {blocking[0].severity} in {blocking[0].subject}; no lift can be trusted before it is fixed. {blocking[0].message}"
+    if attribution.not_measurable and len(attribution.not_measurable) == len(attribution.units):
+        return (
+            f"No plan: {attribution.fresh} cannot be told from {attribution.stale}, since "
+            f"{'; '.join(dict.fromkeys(attribution.not_measurable.values()))}."
+        )
     if attribution.lift is None or attribution.rest is None:
-        return f"Keep all views {attribution.stale}: on the days used to choose, none of them adds anything when it is {attribution.fresh}."
+        return f"Keep {_kept(attribution)} {attribution.stale}: on the days used to choose, none of them adds anything when it is {attribution.fresh}."
     tried = wording.listed(list(attribution.path[-1].units))
     if math.isnan(attribution.lift.low):
         return (
@@ -24,7 +29,7 @@ def plan(attribution: AttributionResult, kind: str) -> str:
             f"and {attribution.reporting_days} days are too few for an interval; test on 16 days or more."
         )
     if not attribution.chosen:
-        return f"Keep all views {attribution.stale}: no lift {where} is shown. {_of_set(tried, attribution.lift)}."
+        return f"Keep {_kept(attribution)} {attribution.stale}: no lift {where} is shown. {_of_set(tried, attribution.lift)}."
     verb = "Stream" if kind == "real-time" else f"Make {attribution.fresh}:"
     rest = "" if not attribution.stay else f"; {_others(attribution)} may stay {attribution.stale}"
     share = f"{_share(attribution.share)} of the lift {where}" if math.isfinite(attribution.share.value) else f"a lift {where}"
@@ -46,6 +51,7 @@ def notes(attribution: AttributionResult) -> list[str]:
         ),
         *(sentences for slice_lift in attribution.slices if (sentences := _slice(attribution, slice_lift))),
         *(f"{finding.severity}: {finding.message}" for finding in attribution.audit.findings),
+        *(f"{name} cannot be measured, and is credited with nothing: {reason}." for name, reason in attribution.not_measurable.items()),
         *attribution.joined,
         (
             f"The path was chosen on {attribution.choosing_days} test days, every other one; its lifts are measured on the {attribution.reporting_days} days "
@@ -59,6 +65,10 @@ def notes(attribution: AttributionResult) -> list[str]:
 def decimals(attribution: AttributionResult) -> int:
     """How many decimals show the metric of this attribution."""
     return wording.places_of(value.value for value in attribution.values.values())
+
+
+def _kept(attribution: AttributionResult) -> str:
+    return wording.listed(list(attribution.stay)) if attribution.not_measurable else "all views"
 
 
 def _others(attribution: AttributionResult) -> str:

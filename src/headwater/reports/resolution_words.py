@@ -29,10 +29,10 @@ def unmeasured(measurable: Sequence[LevelMeasurable]) -> list[str]:
 
 
 def questions(result: BacktestResult) -> list[str]:
-    """The open questions on timestamps of a result whose audit did not ask them: it asks only where they matter to the requests."""
-    if "coarse timestamps" in result.audit.checks_run:
-        return []
-    return [f"question: {source.question}" for source in result.resolutions if source.question]
+    """The open questions on timestamps; those of sources only where the audit did not ask them: it asks where they matter to the requests."""
+    requests = [result.request_times] if result.request_times is not None else []
+    sources = [] if "coarse timestamps" in result.audit.checks_run else list(result.resolutions)
+    return [f"question: {measured.question}" for measured in [*sources, *requests] if measured.question]
 
 
 def periods(source: SourceResolution) -> str:

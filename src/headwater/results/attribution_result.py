@@ -97,6 +97,7 @@ class AttributionResult(Result, frozen=True, tag="attribution"):
     intervals: str = ""
     joined: Sequence[str] = ()  # why some views are one unit
     fresh_views: Sequence[str] = ()  # that the plan makes fresh
+    not_measurable: Mapping[str, str] = {}  # units that the timestamps cannot tell apart at the two levels, and why; never credited
 
     def views_of(self, units: Sequence[str]) -> Sequence[str]:
         """The views of these units, in order; a name that is no unit stands for itself."""

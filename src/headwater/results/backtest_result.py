@@ -189,6 +189,7 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     recommendation: Recommendation | None = None
     verdict: str = ""  # the first line of the recommendation
     resolutions: Sequence[SourceResolution] = []  # of the timestamps of each source
+    request_times: SourceResolution | None = None  # the resolution of the request times, where levels cannot be measured by them
     measurable: Sequence[LevelMeasurable] = []  # each level against the one before it, from the second on
     blocks: BlocksResult | None = None  # that intervals resample, and whether they cover other periods
     fixed_models: tuple[Comparison, ...] = ()  # steps in the headline of these very models; `comparisons` are of the training procedure

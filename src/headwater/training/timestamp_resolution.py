@@ -82,12 +82,9 @@ class MeasuredSource:
 
     def result(self) -> SourceResolution:
         """What the measurement says, with the question that it leaves open."""
-        periods = [
-            ResolutionPeriod(grid.resolution, timestamp_text(grid.first), timestamp_text(grid.last), grid.share) for grid in self.grids
-        ]
         by_field = self.source.known_at_field is not None
         known = None if by_field else self.source.delay / SECOND
-        return SourceResolution(self.source.name, self.column, periods, known, self._question())
+        return SourceResolution(self.source.name, self.column, periods_of(self.grids), known, self._question())
 
     def _question(self) -> str:
         coarse = next((grid for name in ASKED for grid in self.grids if grid.resolution == name), None)
@@ -154,6 +151,30 @@ def request_times(labels: Labels) -> I64:
     time = timestamp_micros(labels.timestamp_field, chosen.schema, labels.timezone, context)
     times = collect(chosen.frame.select(time.alias("time")), context)["time"].drop_nulls()
     return times.gather_every(max(1, len(times) // _SAMPLE)).to_numpy()
+
+
+def request_steps(times: I64) -> tuple[I64, Sequence[Grid]]:
+    """How long after its timestamp each request may have been made, if timestamps were rounded down: int64 microseconds; and the grids.
+
+    Args:
+        times: int64 microseconds UTC, the timestamps of the requests.
+
+    >>> day = 86_400_000_000
+    >>> steps, found = request_steps(np.arange(100) * day)
+    >>> int(steps[0]) // day, found[0].resolution
+    (1, 'day')
+    """
+    found = grids(times)
+    if not any(grid.resolution in ASKED for grid in found):
+        return np.zeros_like(times), found
+    starts = np.array([grid.first for grid in found[1:]], np.int64)
+    sizes = np.array([grid.size if grid.resolution in ASKED else 0 for grid in found], np.int64)
+    return sizes[np.searchsorted(starts, times, side="right")], found
+
+
+def periods_of(found: Sequence[Grid]) -> list[ResolutionPeriod]:
+    """The grids as a result holds them."""
+    return [ResolutionPeriod(grid.resolution, timestamp_text(grid.first), timestamp_text(grid.last), grid.share) for grid in found]
 
 
 def grids(times: I64) -> list[Grid]:
