@@ -39,7 +39,7 @@ def backtest(model: hw.Model, seed: int, train_days: int = 24, levels: Mapping[s
     return hw.backtest(
         model,
         levels=levels,
-        evaluation=hw.Evaluation(split=split_after(train_days), metrics=["auc"], resamples=RESAMPLES, seed=seed, cold_start=0),
+        evaluation=hw.Evaluation(split=split_after(train_days), metrics=["auc"], resamples=RESAMPLES, seed=seed, cold_start=0, refits=0),
         resources=hw.Resources(threads=1),
     )  # fmt: skip
 
