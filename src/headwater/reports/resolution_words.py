@@ -29,7 +29,7 @@ def unmeasured(measurable: Sequence[LevelMeasurable]) -> list[str]:
 
 
 def questions(result: BacktestResult) -> list[str]:
-    """The open questions on timestamps; those of sources only where the audit did not ask them: it asks where they matter to the requests."""
+    """The open questions on timestamps; those of sources only where the audit, which knows whether they matter, did not ask them."""
     requests = [result.request_times] if result.request_times is not None else []
     sources = [] if "coarse timestamps" in result.audit.checks_run else list(result.resolutions)
     return [f"question: {measured.question}" for measured in [*sources, *requests] if measured.question]
