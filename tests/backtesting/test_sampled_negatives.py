@@ -122,3 +122,9 @@ def test_a_trained_model_is_held_out_on_all_candidates(tables):
     trained = hw.train(model, level=hw.Level(NIGHTLY), as_of="2025-01-01T00:00Z", holdout=HOW.split)
     assert "training" not in trained.metrics
     assert trained.metrics["holdout"]["ndcg@10"] == pytest.approx(measured(model)[0].metrics["ndcg@10"].value, abs=0.01)
+
+
+def test_refits_draw_halves_of_a_log_that_has_positives_alone(tables):
+    how = hw.Evaluation(split=times([30 * DAY])[0].isoformat(), metrics=["ndcg@10"], resamples=50, refits=2)
+    found = hw.backtest(ranker(*tables, hw.NegativeSampling(4), None), DAILY, how).result
+    assert "trained 3 times" in found.intervals

@@ -150,7 +150,8 @@ class Trainer:
         """
         days, day = np.unique(self.requests.t[rows] // DAY, return_inverse=True)
         every = np.unique(self.requests.t[fold.before_split] // DAY)
-        draws, least = np.random.default_rng([self.fitter.seed, again, number]), 1 if self.fitter.model.task_type.values else 2
+        one_kind = self.fitter.model.task_type.values or self.negatives is not None  # negatives are drawn for each positive
+        draws, least = np.random.default_rng([self.fitter.seed, again, number]), 1 if one_kind else 2
         for _ in range(_DRAWS):
             half = draws.choice(every, max(1, len(every) // 2), replace=False)
             chosen = rows[np.isin(days, half)[day]]
