@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,21 +12,18 @@ from headwater.errors import HeadwaterError
 from headwater.events.statuses import STATUSES
 from headwater.online.row_schema import MOST_ROWS, RowSchema, fields_of
 from headwater.serving.endpoints import ranking_schemas
-from headwater.serving.http.request_schema import FeaturesRequest, PredictionRequest, RankingRequest, Row
+from headwater.serving.http.request_schema import Row
 from headwater.serving.http.response_schema import (
     FeatureColumn,
     Features,
     FeatureValue,
     Prediction,
-    Predictions,
-    Ranked,
     RankedItem,
-    Taken,
     ViewVersion,
     changed,
     one_of,
 )
-from headwater.serving.http.route import Route
+from headwater.serving.http.route import Body, Content, Query, Route
 from headwater.serving.http.row_decoder import document_type
 from headwater.serving.service import Service
 from headwater.version import __version__
@@ -77,6 +74,7 @@ def _operation(described: _Described, route: Route, name: str, *, tokens: bool) 
         code: {"description": description, "content": error} for code, description in _ERRORS.items() if code[0] == "4"
     }
     response = described.response(route, name)
+    parameters = PARAMETERS[route.query](described)
     operation: Schema = {
         "operationId": f"{route.method.lower()}{route.begin}{name}".replace("/", "_").replace(".", "_"),
         "summary": route.summary + (f": {name}" if name else ""),
@@ -94,8 +92,8 @@ def _operation(described: _Described, route: Route, name: str, *, tokens: bool) 
     bodies = described.request(route, name)
     if bodies is not None:
         operation["requestBody"] = {"required": True, "content": bodies}
-    if route.path == "/v1/explain":
-        operation["parameters"] = described.explained()
+    if parameters:
+        operation["parameters"] = parameters
     return operation
 
 
@@ -125,42 +123,45 @@ class _Described:
 
     def request(self, route: Route, name: str) -> Schema | None:
         """The request bodies of a route; None where it has none."""
-        if route.request in (FeaturesRequest, PredictionRequest):
-            model = self.service.services[name] if route.request is FeaturesRequest else self.service.project.model(name)
-            self.of(kind := document_type(route.request, self._schema(model.features)))
-            return _json(self._forms(kind.__name__))
-        if route.request is RankingRequest:
-            ranking = self.service.project.model(name).ranking
-            assert ranking is not None
-            schema = self._schema(self.service.project.model(name).features)
-            retrieval_fields = {} if ranking.retrieval is None else self._schema(ranking.retrieval).fields
-            return _json(self.of(document_type(route.request, *ranking_schemas(schema, retrieval_fields, ranking))))
-        if route.response is Taken:
-            event: Schema = {"type": "object"}
-            lines = {"schema": {"type": "string", "description": "an object a line"}}
-            return {**_json({"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]}), "application/x-ndjson": lines}
-        if route.request is not None:
-            row = self.of(Row)
-            return _json({"oneOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": MOST_ROWS}]})
-        return None
+        return BODIES[route.body](self, route, name)
 
     def response(self, route: Route, name: str) -> Schema:
         """The bodies of a route's response with status 200."""
         if route.media != "application/json":
             return {route.media: {"schema": {"type": "string"}}}
-        if route.response is Features:
-            return _json({"oneOf": [self.of(kind) for kind in _feature_forms(self.service.services[name].features)]})
-        if route.response in (Predictions, Ranked):
-            features = _by_name(self.service.project.model(name).features, FeatureValue)
-            item = Prediction if route.response is Predictions else RankedItem
-            of = changed(item, f"{item.__name__}_{name}", features=(features | None, None))
-            several = "predictions" if route.response is Predictions else "items"
-            whole: Any = list[of]  # type: ignore[valid-type]
-            forms = [self.of(one_of(route.response, f"{route.response.__name__}_{name}", several, several, whole))]
-            if route.response is Predictions:
-                forms.append(self.of(one_of(Predictions, f"Prediction_of_{name}", "predictions", "prediction", of)))
-            return _json({"oneOf": forms})
-        return _json({"type": "object"} if route.response is None else self.of(route.response))
+        return _json(CONTENTS[route.content](self, route, name))
+
+    def rows_of(self, route: Route, features: FeatureService) -> Schema:
+        """One row, several, or columns, with the fields of a feature service."""
+        self.of(kind := document_type(route.request, self._schema(features)))
+        return _json(self._forms(kind.__name__))
+
+    def candidates(self, route: Route, name: str) -> Schema:
+        """The row that candidates share, and the candidates."""
+        model = self.service.project.model(name)
+        assert model.ranking is not None
+        retrieval_fields = {} if model.ranking.retrieval is None else self._schema(model.ranking.retrieval).fields
+        schemas = ranking_schemas(self._schema(model.features), retrieval_fields, model.ranking)
+        return _json(self.of(document_type(route.request, *schemas)))
+
+    def objects(self, route: Route, name: str) -> Schema:  # noqa: ARG002 (as the other bodies)
+        """One object or several."""
+        row = self.of(Row)
+        return _json({"oneOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": MOST_ROWS}]})
+
+    def features(self, name: str) -> Schema:
+        """The forms of a response with features."""
+        return {"oneOf": [self.of(kind) for kind in _feature_forms(self.service.services[name].features)]}
+
+    def scored(self, route: Route, name: str, item: type[msgspec.Struct], several: str, one: str = "") -> Schema:
+        """A response with a list of scored items, and `one`: the field that has a single item instead."""
+        features = _by_name(self.service.project.model(name).features, FeatureValue)
+        of = changed(item, f"{item.__name__}_{name}", features=(features | None, None))
+        whole: Any = list[of]  # type: ignore[valid-type]
+        forms = [self.of(one_of(route.response, f"{route.response.__name__}_{name}", several, several, whole))]
+        if one:
+            forms.append(self.of(one_of(route.response, f"{item.__name__}_of_{name}", several, one, of)))
+        return {"oneOf": forms}
 
     def explained(self) -> list[Schema]:
         """The query parameters of `GET /v1/explain`."""
@@ -190,6 +191,32 @@ class _Described:
             properties = {name: schema for name, schema in whole["properties"].items() if name == form or name not in forms}
             self.components[f"{component}_{form}"] = {**whole, "properties": properties, "required": [form]}
         return {"oneOf": [{"$ref": _TEMPLATE.format(name=f"{component}_{form}")} for form in forms]}
+
+
+def _events(described: _Described, route: Route, name: str) -> Schema:  # noqa: ARG001 (as the other bodies)
+    event: Schema = {"type": "object"}
+    lines = {"schema": {"type": "string", "description": "an object a line"}}
+    return {**_json({"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]}), "application/x-ndjson": lines}
+
+
+BODIES: Final[Mapping[Body, Callable[[_Described, Route, str], Schema | None]]] = {
+    "as the struct": lambda described, route, name: None if route.request is None else _json(described.of(route.request)),  # noqa: ARG005
+    "rows of a service": lambda described, route, name: described.rows_of(route, described.service.services[name].features),
+    "rows of a model": lambda described, route, name: described.rows_of(route, described.service.project.model(name).features),
+    "candidates": _Described.candidates,
+    "events": _events,
+    "objects": _Described.objects,
+}
+CONTENTS: Final[Mapping[Content, Callable[[_Described, Route, str], Schema]]] = {
+    "as the struct": lambda described, route, name: {"type": "object"} if route.response is None else described.of(route.response),  # noqa: ARG005
+    "features": lambda described, route, name: described.features(name),  # noqa: ARG005
+    "predictions": lambda described, route, name: described.scored(route, name, Prediction, "predictions", "prediction"),
+    "ranked items": lambda described, route, name: described.scored(route, name, RankedItem, "items"),
+}
+PARAMETERS: Final[Mapping[Query, Callable[[_Described], list[Schema]]]] = {
+    "none": lambda described: [],  # noqa: ARG005
+    "of a feature": _Described.explained,
+}
 
 
 def _feature_forms(service: FeatureService) -> list[type[msgspec.Struct]]:

@@ -16,13 +16,24 @@ process answers; a function takes the query; or a page of Starlette.
 """
 
 
+Body = Literal["as the struct", "rows of a service", "rows of a model", "candidates", "events", "objects"]
+"""What a request holds, for the OpenAPI document: its struct, if it has one; rows with the fields of a feature service or of a model;
+candidates to rank; pushed events; or any object or objects.
+"""
+Content = Literal["as the struct", "features", "predictions", "ranked items"]
+"""What a response holds, for the OpenAPI document: its struct, or forms of it made of the names of features."""
+Query = Literal["none", "of a feature"]
+"""The parameters of the query, for the OpenAPI document: those that name a feature and its keys."""
+
+
 @dataclass(frozen=True)
 class Route:
     """A route: the app, the OpenAPI document and the clients are made of it.
 
     name: of its row in `route_handlers.HANDLERS`. method, path: at most one `{name}`, at the end of the path. scope: required of a token;
     None needs no token. summary: for OpenAPI. names: the values of `{name}`. request, response: the structs of the bodies; None has none,
-    or any object. statuses: those of a response. media: its type. client: the method of the clients; None has none. page: its handler, of a
+    or any object. statuses: those of a response. media: its type. body, content, query: how OpenAPI
+    describes them. client: the method of the clients; None has none. page: its handler, of a
     route that is not in `ROUTES`.
     """
 
@@ -37,6 +48,9 @@ class Route:
     response: Any = None
     statuses: tuple[int, ...] = (200,)
     media: str = "application/json"
+    body: Body = "as the struct"
+    content: Content = "as the struct"
+    query: Query = "none"
     client: ClientMethod | None = None
     page: Callable[[Any], Awaitable[Any]] | None = None
 

@@ -45,6 +45,7 @@ _REQUEST_ID: Final = Argument("request_id", "str | None", "header", None, wire="
 ROUTES: Final = (
     Route(
         "features", "POST", "/v1/features/{service}", "read", "Features of one row or several", "rows", services, FeaturesRequest, Features,
+        body="rows of a service", content="features",
         client=ClientMethod(
             "features",
             "The current features of one row or several; as `hw.operations.Service.features`.",
@@ -54,7 +55,7 @@ ROUTES: Final = (
     ),
     Route(
         "predict", "POST", "/v1/predict/{model}", "predict", "Predictions for one row or several", "rows",
-        models, PredictionRequest, Predictions,
+        models, PredictionRequest, Predictions, body="rows of a model", content="predictions",
         client=ClientMethod(
             "predict",
             """The predictions for one row or several; as `hw.operations.Service.predict`.
@@ -67,6 +68,7 @@ ROUTES: Final = (
     ),
     Route(
         "rank", "POST", "/v1/rank/{model}", "predict", "The best candidates of a request", "rows", rankings, RankingRequest, Ranked,
+        body="candidates", content="ranked items",
         client=ClientMethod(
             "rank",
             "The best candidates of one request, the best first; as `hw.operations.Service.rank`.",
@@ -80,7 +82,7 @@ ROUTES: Final = (
     ),
     Route(
         "events", "POST", "/v1/events/{source}", "write", "Push events to the ingestion process", "ingestion",
-        pushed, response=Taken, statuses=(200, 422),
+        pushed, response=Taken, statuses=(200, 422), body="events",
         client=ClientMethod(
             "events",
             """Push one event or several, and wait until they are durable. If every event is refused, the result says so.
@@ -98,7 +100,7 @@ ROUTES: Final = (
     ),
     Route(
         "outcomes", "POST", "/v1/outcomes/{labels}", "write", "Post outcomes of requests", "body",
-        labels, Rows, Posted, statuses=(200, 422),
+        labels, Rows, Posted, statuses=(200, 422), body="objects",
         client=ClientMethod(
             "outcomes",
             "Post the outcomes of one request or several, and wait until they are durable; rows as for `hw.operations.Service.outcomes`.",
@@ -106,7 +108,7 @@ ROUTES: Final = (
         ),
     ),
     Route(
-        "explain", "GET", "/v1/explain", "read", "Explain a feature value", response=Explained,
+        "explain", "GET", "/v1/explain", "read", "Explain a feature value", response=Explained, query="of a feature",
         client=ClientMethod(
             "explain",
             "Explain the value of a feature by its latest `events`; as `hw.explain`.",
