@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from headwater.backtesting.attribution import attribution as attribution
     from headwater.backtesting.backtest import Backtest as Backtest
     from headwater.backtesting.backtest import backtest as backtest
+    from headwater.backtesting.delivery import Delivery as Delivery
+    from headwater.backtesting.delivery import watch as watch
+    from headwater.backtesting.promise import promised as promised
     from headwater.backtesting.sweeps import sweep_known_after as sweep_known_after
     from headwater.backtesting.sweeps import transitions as transitions
     from headwater.catalog.plan import apply as apply
@@ -140,6 +143,8 @@ _HOMES = {
     "headwater.metrics.card_precision": "card_precision",
     "headwater.metrics.custom": "metric",
     "headwater.backtesting.backtest": "Backtest backtest",
+    "headwater.backtesting.delivery": "Delivery watch",
+    "headwater.backtesting.promise": "promised",
     "headwater.backtesting.sweeps": "sweep_known_after transitions",
     "headwater.definitions.connectors": "csv json_lines parquet",
     "headwater.definitions.durations": "window",

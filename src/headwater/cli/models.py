@@ -21,7 +21,22 @@ def promote(args: Arguments, screen: Screen) -> None:
     if not args.version.isdecimal():
         raise UsageError(f"VERSION is {args.version!r}; give an integer, as listed by `headwater models`")
     registry, model, level = _variant(args)
+    if args.promise is not None:
+        _keep_promise(args, registry, screen)
     _served(registry.promote(int(args.version), model, level), screen)
+
+
+def _keep_promise(args: Arguments, registry: ModelRegistry, screen: Screen) -> None:
+    """Write what the backtest of --promise promised of the version."""
+    from headwater.assessing.lift import backtest_of
+    from headwater.backtesting.promise import promised
+    from headwater.models.promises import write_promise
+
+    _, model, level = _variant(args)
+    version = registry.version(int(args.version), model, level)
+    promise = promised(backtest_of(args.promise), args.promise_level, describes=str(version.manifest.level.get("describe", "")))
+    write_promise(version.folder, promise, version.manifest.fingerprint)
+    screen.say(f"promise of {promise.level}: {promise.metric} {promise.promised.value:.4g}")
 
 
 def rollback(args: Arguments, screen: Screen) -> None:
@@ -80,22 +95,34 @@ def _record(version: Version, *, current: bool) -> dict[str, object]:
         "rows": manifest.rows,
         "estimator": manifest.estimator,
         "metrics": manifest.metrics,
+        "promise": _promise(version),
         "folder": str(version.folder),
     }
+
+
+def _promise(version: Version) -> dict[str, object] | None:
+    """What was promised of a version, and what became of it."""
+    from headwater.models.promises import promise_of_version
+
+    promise = promise_of_version(version)
+    return None if promise is None else {"metric": promise.metric, "level": promise.level, **promise.promised.to_dict()}
 
 
 def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
     from rich import box
     from rich.table import Table
 
-    table = Table("model", "level", "version", "made", "rows", "measured", "estimator", box=box.SIMPLE_HEAD, show_edge=False)
+    table = Table("model", "level", "version", "made", "rows", "measured", "promised", "estimator", box=box.SIMPLE_HEAD, show_edge=False)
     for version, current in versions:
         manifest = version.manifest
         metrics = manifest.metrics.get("holdout") or manifest.metrics.get("training") or {}
         measured = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
         where = "" if not metrics else " (held out)" if "holdout" in manifest.metrics else " (training)"
         number = f"{version.number} served" if current else str(version.number)
-        table.add_row(version.model, version.level, number, manifest.created_at, f"{manifest.rows:,}", measured + where, manifest.estimator)
+        promise = _promise(version)
+        promised = "" if promise is None else f"{promise['metric']} {promise['value']:.4g}"
+        row = (version.model, version.level, number, manifest.created_at, f"{manifest.rows:,}", measured + where, promised)
+        table.add_row(*row, manifest.estimator)
     return table
 
 
@@ -107,7 +134,7 @@ COMMAND = Actions(
         "list": _LIST,
         "promote": Verb(
             promote,
-            [Positional("version", metavar="VERSION", help="the number of a version"), *_COMMON, *options.as_json()],
+            [Positional("version", metavar="VERSION", help="the number of a version"), *_COMMON, *options.promise(), *options.as_json()],
             help="Serve a version from now on.",
             summary="serve a version",
         ),

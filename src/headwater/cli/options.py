@@ -131,6 +131,13 @@ def models() -> list[Flag]:
     return [option("--models", metavar="FOLDER", help=shown)]
 
 
+def promise() -> list[Flag]:
+    """The options --promise and --promise-level."""
+    shown = "what the backtest promised: the output of `headwater backtest --json` (default: what the registry holds)"
+    level_shown = "the level of that backtest (default: the one as fresh as the served level)"
+    return [option("--promise", metavar="FILE", help=shown), option("--promise-level", metavar="NAME", help=level_shown)]
+
+
 def allow_pickle() -> list[Flag]:
     """The option --allow-pickle."""
     shown = "load models in formats that run code when they are loaded: pickle, joblib and MLflow"

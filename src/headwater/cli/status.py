@@ -22,7 +22,7 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.definitions.model_variant import AS_DEFINED
     from headwater.monitoring.status import status
 
-    result = status(project, store=args.store, data_dir=options.data_dir(args))
+    result = status(project, store=args.store, data_dir=options.data_dir(args), models=args.models)
     screen.show(_table(result), result.to_dict())
     absent = [v for v in result.views if v.state == "absent"]
     behind = absent or [v for v in result.views if v.state == "stale"]
@@ -41,6 +41,8 @@ def _table(result: Status) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
+
+    from headwater.reports.delivery_words import status_line
 
     streams = Table("stream", "commits", "behind", "accepted", "late", "held", "refused", "archived", box=box.SIMPLE_HEAD, show_edge=False)
     for s in result.streams:
@@ -67,6 +69,7 @@ def _table(result: Status) -> RenderableType:
         *([predictions] if result.predictions else []),
         *refused,
         *(Text(line) for line in clocks),
+        *(Text(status_line(delivery), "bold red" if delivery.withdrawn else "") for delivery in result.deliveries),
         Text(f"the store takes {_size(result.size)}"),
     )
 
@@ -92,6 +95,7 @@ COMMAND = Verb(
     [
         *options.project(model=False),
         *options.store(),
+        *options.models(),
         *options.as_json(),
     ],
     help=__doc__,

@@ -12,7 +12,10 @@ from headwater.cli.screen import Screen
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
+    from headwater.definitions.level import Level
+    from headwater.definitions.model import Model
     from headwater.definitions.project import Project
+    from headwater.results.promise_result import Promise
     from headwater.training.train import Trained
 
 
@@ -20,6 +23,8 @@ def run(args: Arguments, screen: Screen) -> None:
     """Train and keep."""
     if args.output and args.models:
         raise UsageError("give --models or --output: a version is kept in the one, a single model in the other")
+    if args.promise is not None and args.output:
+        raise UsageError("--promise is kept with a version; leave out --output")
     if args.output and not args.promote:
         raise UsageError("--output writes a folder that is not served; leave out --no-promote")
     loaded = load(args.project)
@@ -28,6 +33,7 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.models.registry import ModelRegistry
     from headwater.training.train import train
 
+    promise = _promise(args, model, level)
     registry = ModelRegistry(args.models)
     options.output(args.output or registry.folder, "--output" if args.output else "--models", folder=True)
     with screen.progress() as on_progress:
@@ -48,7 +54,7 @@ def run(args: Arguments, screen: Screen) -> None:
         screen.say(f"model: {manifest}")
         screen.next("headwater", "backtest", "--project", args.project, *chosen)
         return
-    version = trained.register(registry, promote=args.promote)
+    version = trained.register(registry, promote=args.promote, promise=promise)
     _say(trained, screen)
     served = registry.current(version.model, version.level).number == version.number
     screen.say(f"model: {version}, {'which is served from now on' if served else 'which waits to be promoted'}, in {version.folder}")
@@ -57,6 +63,17 @@ def run(args: Arguments, screen: Screen) -> None:
     else:
         level_given = ("--level", args.level) if args.level else ()
         screen.next("headwater", "models", "promote", str(version.number), "--project", args.project, *chosen, *level_given)
+
+
+def _promise(args: Arguments, model: Model, level: Level | None) -> Promise | None:
+    """What the backtest of --promise promised of the level."""
+    if args.promise is None:
+        return None
+    from headwater.assessing.lift import backtest_of
+    from headwater.backtesting.promise import promised
+    from headwater.definitions.level import Level
+
+    return promised(backtest_of(args.promise), args.promise_level, describes=(level or Level()).describe(model))
 
 
 def _next(project: Project, args: Arguments) -> str:
@@ -92,6 +109,7 @@ COMMAND = Verb(
         *options.memory(),
         *options.from_log(),
         option("--seed", metavar="N", type=int, default=0, help="of the estimator (default: {default})"),
+        *options.promise(),
         *options.models(),
         Flag(
             ["--promote/--no-promote"],

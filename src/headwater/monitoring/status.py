@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -27,8 +27,11 @@ from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.held_events import waiting
 from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET
 from headwater.kernel.as_of import as_of
+from headwater.models.promises import deliveries
+from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed, placed_source, scoped
+from headwater.results.promise_result import DeliveryResult
 from headwater.state.key_record import stored_sections
 from headwater.state.prediction_codec import read_precomputed
 from headwater.state.view_state import Progress, merged, misses, progresses, read_parts, read_state
@@ -115,22 +118,29 @@ class PredictionStatus(Readable):
 
 @dataclass(frozen=True)
 class Status(Readable):
-    """An online store; `now` in microseconds, `size` in bytes."""
+    """An online store; `now` in microseconds, `size` in bytes; deliveries: the latest promise against delivery of each served model."""
 
     now: int
     size: int
     streams: list[StreamStatus]
     views: list[ViewStatus]
     predictions: list[PredictionStatus]
+    deliveries: list[DeliveryResult] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         """The same, as JSON can say it."""
-        return cast("dict[str, object]", msgspec.to_builtins(self))
+        deliveries = [delivery.to_dict() for delivery in self.deliveries]
+        return {**cast("dict[str, object]", msgspec.to_builtins(replace(self, deliveries=[]))), "deliveries": deliveries}
 
 
 @renamed("data_dir", "folder")
 def status(
-    project: Project, *, store: OnlineStore | str | None = None, data_dir: str | Path | None = None, at: datetime | str | None = None
+    project: Project,
+    *,
+    store: OnlineStore | str | None = None,
+    data_dir: str | Path | None = None,
+    at: datetime | str | None = None,
+    models: str | Path | None = None,
 ) -> Status:
     """How the streams and views of a project stand in its online store.
 
@@ -139,6 +149,7 @@ def status(
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         data_dir: where ingestion keeps the archive; None is headwater's home.
         at: the moment to judge ages by, tz-aware, or ISO 8601 with an offset; None is now.
+        models: the folder of fitted models, where `watch` keeps what was delivered; None is `models` in headwater's home.
 
     Raises:
         StoreError: the store does not exist.
@@ -163,7 +174,14 @@ def status(
             for variant in served(project)
             if variant.precomputed is not None and backtest_only(variant) is None
         ]
-        return Status(t, mine.size(), streams, [_view(mine, stored_view, t) for stored_view in stored(project)], predictions)
+        views = [_view(mine, stored_view, t) for stored_view in stored(project)]
+        return Status(t, mine.size(), streams, views, predictions, _deliveries(project, models))
+
+
+def _deliveries(project: Project, models: str | Path | None) -> list[DeliveryResult]:
+    """The latest comparison of each of the project's models with its promise."""
+    names = {model.name for model in project.models}
+    return [delivery for delivery in deliveries(ModelRegistry(models)) if delivery.promise.model in names]
 
 
 def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:

@@ -13,11 +13,18 @@ from collections.abc import Sequence
 from html import escape as esc
 
 from headwater.reports import axis, wording
+from headwater.reports.plot_parts import Json
+from headwater.reports.plot_parts import across as _across
+from headwater.reports.plot_parts import axis as _axis
+from headwater.reports.plot_parts import band as _band
+from headwater.reports.plot_parts import error as _error
+from headwater.reports.plot_parts import finite as _finite
+from headwater.reports.plot_parts import layout as _layout
+from headwater.reports.plot_parts import legend as _legend
+from headwater.reports.plot_parts import note as _note
 from headwater.results.age_curve_result import AgeCurve
 from headwater.results.backtest_result import BacktestResult, Curves, LevelResult
 from headwater.results.estimate import Comparison, Estimate
-
-Json = dict[str, object]
 
 _SERIES = 6
 _ROOM_ON_A_PHONE = 4  # names side by side
@@ -275,70 +282,10 @@ def _age_axis(points: Sequence[axis.Point], ages: Sequence[float]) -> Json:
     )
 
 
-def _error(values: Sequence[Estimate]) -> Json:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [_finite(metric.high - metric.value) for metric in values],
-        "arrayminus": [_finite(metric.value - metric.low) for metric in values],
-        "color": "var(--series-2)",
-        "thickness": 1.5,
-        "width": 0,
-    }
-
-
 def _folded(name: str) -> str:
     """A name in lines that leave a phone room for the plot."""
     return "<br>".join(esc(line) for line in textwrap.wrap(name, 18)[:3])
 
 
-def _layout(*, height: int, top: int) -> Json:
-    return {
-        "height": height,
-        "margin": {"l": 8, "r": 8, "t": top, "b": 8},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "var(--ink)"},
-        "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--line)", "font": {"color": "var(--ink)"}, "align": "left"},
-        "showlegend": False,
-        "dragmode": False,
-    }
-
-
-def _axis(title: str, **more: object) -> Json:
-    return {
-        "title": {"text": esc(title), "font": {"size": 12, "color": "var(--soft)"}, "standoff": 10},
-        "gridcolor": "var(--line)",
-        "linecolor": "var(--line)",
-        "zeroline": False,
-        "zerolinecolor": "var(--soft)",
-        "tickfont": {"color": "var(--soft)", "size": 12},
-        "automargin": True,
-        "fixedrange": True,
-        **more,
-    }
-
-
-def _legend() -> Json:
-    return {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": "var(--ink)"}}
-
-
 def _line(along: str, value: float) -> Json:
     return {**_across(along, value, value), "type": "line", "line": {"color": "var(--series-0)", "width": 1.5, "dash": "dash"}}
-
-
-def _band(along: str, low: float, high: float) -> Json:
-    return {**_across(along, low, high), "type": "rect", "fillcolor": "var(--void)", "line": {"width": 0}, "layer": "below"}
-
-
-def _across(along: str, low: float, high: float) -> Json:
-    other = "y" if along == "x" else "x"
-    return {f"{along}0": low, f"{along}1": high, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
-
-
-def _note(text: str, *, color: str = "var(--soft)", **where: object) -> Json:
-    return {"text": text, "showarrow": False, "font": {"size": 12, "color": color}, **where}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

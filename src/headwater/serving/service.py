@@ -75,6 +75,7 @@ class Service:
         self._folder = settings.home() if data_dir is None else Path(data_dir)
         kept = settings.home() / "models" if models is None else models
         scorers = in_memory(kept) if isinstance(kept, Mapping) else in_folder(Path(kept), allow_pickle=allow_pickle)
+        self.models_folder = None if isinstance(kept, Mapping) else Path(kept)
         self._loads, self._fit = LoadedModels(scorers), set[Key]()
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)

@@ -112,10 +112,7 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
     every = read(files.served).collect()
     left_out: Counter[str] = Counter()
     rows = _complete(model, every if level is None else _at(level, model, every, left_out), left_out).sort(AT, REQUEST, ROW)
-    if isinstance(model.labels.label, Outcome):
-        rows, label, known = _from_events(model, rows, resources)
-    else:
-        rows, label, known = _from_outcomes(model.labels, rows, outcomes(files.folder, model.labels, files=files.outcomes), until, left_out)
+    rows, label, known = with_outcomes(model, rows, files, until, left_out, resources)
     if not model.task_type.classes:
         label = label.cast(pl.Float64)
     chosen = np.flatnonzero(known <= until)
@@ -129,6 +126,17 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
     requests = Requests(own, rows[AT].dt.epoch("us").to_numpy(), label.rename(model.labels.label_name), known, left_out)
     counts = rows.group_by(pl.col(VERSION).fill_null("")).len().sort(VERSION)
     return Logged(requests, rows.select(model.features.feature_names), +left_out, dict(counts.iter_rows()))
+
+
+def with_outcomes(
+    model: Model, rows: pl.DataFrame, files: FromLog, until: int, left_out: Counter[str], resources: Resources
+) -> tuple[pl.DataFrame, pl.Series, I64]:
+    """Served rows, in their order, with the outcome known by `until` (microseconds) and when each was known: microseconds, beyond any
+    time where it is not. Rows that asked after their outcome was known are left out, and counted.
+    """
+    if isinstance(model.labels.label, Outcome):
+        return _from_events(model, rows, resources)
+    return _from_outcomes(model.labels, rows, outcomes(files.folder, model.labels, files=files.outcomes), until, left_out)
 
 
 def _at(level: Level, model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:

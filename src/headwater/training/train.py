@@ -27,7 +27,9 @@ from headwater.models.fit import Fitted, fit_outcomes
 from headwater.models.holdout_metrics import measure, measure_places
 from headwater.models.manifest import definitions_of
 from headwater.models.outcomes import LabelValues, outcomes
+from headwater.models.promises import inherited, write_promise
 from headwater.models.registry import ModelRegistry, Version
+from headwater.results.promise_result import Promise
 from headwater.training.candidate_lists import candidate_lists
 from headwater.training.feature_frames import feature_frames
 from headwater.training.frame_digest import digest
@@ -104,9 +106,24 @@ class Trained(Readable):
         }
         return save(self.fitted, Path(folder), about, self.examples)
 
-    def register(self, registry: ModelRegistry | None = None, *, promote: bool = True) -> Version:
-        """Keep it as a new version; `promote` makes it the one that is served. None: the registry in headwater's home."""
-        return (registry or ModelRegistry()).add(self.model.name, self.save, level=self.level_name, promote=promote)
+    def register(self, registry: ModelRegistry | None = None, *, promote: bool = True, promise: Promise | None = None) -> Version:
+        """Keep it as a new version; `promote` makes it the one that is served. None: the registry in headwater's home.
+
+        promise: what the backtest of these definitions promised (`hw.promised(backtest)`), for `hw.watch` to compare with production.
+        None: what it promised of the version before, if that has the same definitions.
+
+        Raises:
+            UsageError: the promise is of other definitions.
+        """
+        models, of = registry or ModelRegistry(), self.model
+        held = promise or inherited(models, of.name, self.level_name, of.fingerprint)
+
+        def write(folder: Path) -> None:
+            self.save(folder)
+            if held is not None:
+                write_promise(folder, held, of.fingerprint)
+
+        return models.add(of.name, write, level=self.level_name, promote=promote)
 
 
 def training_set(

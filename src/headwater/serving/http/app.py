@@ -31,6 +31,7 @@ from headwater.serving.http.routes import ROUTES
 from headwater.serving.http.row_decoder import ParsedRequest, estimated_rows, is_one_row
 from headwater.serving.http.whole_requests import WholeRequests
 from headwater.serving.http.worker_pool import DEADLINE, ModelLoads, WorkerPool
+from headwater.serving.metrics.delivery_metrics import DeliveryMetrics
 from headwater.serving.metrics.request_metrics import RequestMetrics
 from headwater.serving.process.periodic import PeriodicTasks
 from headwater.serving.service import Service
@@ -81,6 +82,7 @@ class App:
         self.metrics: Callable[[], Awaitable[bytes]] = self._own_metrics
         self.beat, self.readiness, self.repeated = _nothing, ReadinessProbe(service), PeriodicTasks()
         self.numbers.also(self.repeated.collect)
+        self.numbers.also(DeliveryMetrics(service.models_folder, [model.name for model in service.project.models]).collect)
         recorder = None if served is None else ServingLogWriter(served, service)
         if recorder is not None:
             self.numbers.also(recorder.collect)

@@ -1,0 +1,129 @@
+"""Served predictions with their outcomes: what production delivered, row by row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.model import Model
+from headwater.definitions.model_variant import AS_DEFINED
+from headwater.errors import DataError, UsageError
+from headwater.kernel.arrays import F64, I64, Bool
+from headwater.logs.serving_log_files import read
+from headwater.logs.serving_log_rows import AT, HOW, LEVEL, MODEL, PREDICTION, REQUEST, ROW, VERSION
+from headwater.models.outcomes import outcomes
+from headwater.training.from_log import FromLog, with_outcomes
+from headwater.training.resources import Resources
+
+
+@dataclass(frozen=True)
+class DeliveredRows:
+    """Served predictions, in the order of their requests; every array is (rows) long.
+
+    Attributes:
+        t: when each asked, int64 microseconds.
+        known: whether its outcome is known, bool.
+        y: the outcome as metrics take it, float64, NaN where it is not known.
+        score: float64, (rows) or of a multiclass task (rows, classes).
+        default: whether it was answered with the model's default, bool.
+        version: of the model that answered.
+        frame: the request's own columns and the log's.
+        left_out: rows that are not among them, by reason.
+    """
+
+    t: I64
+    known: Bool
+    y: F64
+    score: F64
+    default: Bool
+    version: pl.Series
+    frame: pl.DataFrame
+    left_out: Counter[str]
+
+
+@dataclass(frozen=True)
+class ServedAs:
+    """Which rows of a serving log count: those of a model at a level, by some of its versions (None: by any), asked before `until`.
+
+    classes: of a multiclass model, in the order of its scores.
+    """
+
+    model: Model
+    level: str
+    versions: Sequence[str] | None
+    until: int
+    classes: Sequence[str | int] = ()
+
+
+def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resources) -> DeliveredRows:
+    """The predictions that were served, with the outcomes that are known by `served.until`.
+
+    Raises:
+        DataError: nothing was served so, or no outcome was posted.
+        UsageError: a ranking, whose log holds the returned candidates only.
+    """
+    model = served.model
+    if model.task_type.lists:
+        raise UsageError(
+            f"model {model.name!r} is a ranking: its serving log holds the candidates that were returned, and the backtest's "
+            f"{model.task_type.headline} ranks all of them, so the two cannot be compared. Compare rankings in an experiment"
+        )
+    files = FromLog.of(folder, model)
+    every = read(files.served).collect()
+    left_out: Counter[str] = Counter()
+    rows = _chosen(served, every, left_out)
+    if not rows.height:
+        raise DataError(
+            f"model {model.name!r}: none of the {every.height:,} served rows is a prediction at {served.level!r}"
+            f"{'' if served.versions is None else ' by version ' + (' or '.join(served.versions) or 'none')}; left out: {dict(+left_out)}"
+        )
+    rows, label, known_at = with_outcomes(model, rows.sort(AT, REQUEST, ROW), files, served.until, left_out, resources)
+    known = np.asarray(known_at <= served.until, np.bool_)
+    y = np.full(rows.height, np.nan)
+    labelled = np.flatnonzero(known)
+    if len(labelled):
+        values = label[labelled] if model.task_type.classes else label[labelled].cast(pl.Float64)
+        y[labelled] = outcomes(model, values, rows[labelled], served.classes or None).y
+    new = known & np.isnan(y)
+    if new.any():
+        left_out["of a class that the model does not know"] += int(new.sum())
+        known &= ~new
+    return DeliveredRows(
+        rows[AT].dt.epoch("us").to_numpy(),
+        known,
+        y,
+        _scores(rows[PREDICTION]),
+        (rows[HOW] == "default").fill_null(value=False).to_numpy(),
+        rows[VERSION],
+        rows,
+        +left_out,
+    )
+
+
+def _chosen(served: ServedAs, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+    """The predictions of the model at the level and by the versions; others are counted."""
+    at_level = pl.col(LEVEL).eq_missing(None if served.level == AS_DEFINED else served.level)
+    by_version = pl.lit(value=True) if served.versions is None else pl.col(VERSION).fill_null("").is_in([*served.versions, ""])
+    conditions = {
+        "features that were served without a prediction": pl.col(PREDICTION).is_not_null() & (pl.col(MODEL) == served.model.name),
+        "served at another level": at_level,
+        "served by a version without this promise": by_version,
+        "asked after this time": pl.col(AT).dt.epoch("us") < served.until,
+    }
+    for reason, condition in conditions.items():
+        kept = rows.filter(condition)
+        left_out[reason] += rows.height - kept.height
+        rows = kept
+    return rows
+
+
+def _scores(predictions: pl.Series) -> F64:
+    """The predictions as float64: (rows), or of lists (rows, classes)."""
+    if isinstance(predictions.dtype, pl.List | pl.Array):
+        return np.array(predictions.to_list(), np.float64)
+    return predictions.cast(pl.Float64).to_numpy()

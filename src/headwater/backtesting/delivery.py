@@ -1,0 +1,184 @@
+"""hw.watch: what production delivered, week by week, beside what the backtest promised. A miss withdraws the recommendation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwater import clock
+from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delivered_rows
+from headwater.backtesting.delivery_weeks import Weeks
+from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.model import Model
+from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.errors import DataError, UsageError
+from headwater.metrics import Metric, resolve
+from headwater.models.promises import delivery_of, promise_of_version, same, under_promise, write_delivery
+from headwater.models.registry import ModelRegistry, Version
+from headwater.reports import delivery_words
+from headwater.results.promise_result import DeliveryResult, DeliveryState, Promise, WeekDelivered
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Promise against delivery. It prints as a table in a terminal and in a notebook; `result` holds every number."""
+
+    result: DeliveryResult
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the backtest's recommendation no longer holds."""
+        return self.result.withdrawn
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as JSON data."""
+        return self.result.to_dict()
+
+    def to_markdown(self) -> str:
+        """The result as Markdown."""
+        from headwater.reports.delivery_page import to_markdown
+
+        return to_markdown(self.result)
+
+    def write_html(self, path: str | Path) -> Path:
+        """Write the page, which needs no network, and return its path."""
+        from headwater.reports.delivery_page import to_html
+        from headwater.reports.page import write_page
+
+        return write_page(path, to_html(self.result))
+
+    def table(self) -> RenderableType:
+        """The result as rich prints it."""
+        from headwater.reports.delivery_page import to_table
+
+        return to_table(self.result)
+
+    def __repr__(self) -> str:
+        from headwater.reports.delivery_page import to_text
+
+        return to_text(self.result)
+
+    def _repr_html_(self) -> str:
+        from headwater.reports.delivery_page import to_notebook
+
+        return to_notebook(self.result)
+
+
+def watch(
+    model: Model,
+    level: str | None = None,
+    *,
+    promise: Promise | None = None,
+    evaluation: Evaluation | None = None,
+    data_dir: str | Path | None = None,
+    models: str | Path | None = None,
+    at: str | datetime | None = None,
+    resources: Resources | None = None,
+) -> Delivery:
+    """Compare what a served model delivered with what its backtest promised, week by week; `backtesting.delivery_weeks` has the rules.
+
+    The comparison is kept in the model registry, where `headwater status`, `headwater models` and the metrics of `headwater serve` read
+    it. A week that was judged stays as it was judged.
+
+    Args:
+        model: which model; binary, multiclass or regression.
+        level: the name of the level that it is served at; None is as its views define.
+        promise: what was promised, as `promised(backtest)` gives it. None: what the registry holds for the version that is served. All
+            versions under the same promise count.
+        evaluation: where the promised metric is one of the project's own (`hw.metric`), the evaluation that names it.
+        data_dir: the folder of the serving log and of posted outcomes; None is headwater's home.
+        models: the folder of fitted models; None is `models` in headwater's home.
+        at: the time of the comparison, tz-aware or ISO 8601 with an offset; None is now.
+        resources: what reading outcomes from events may use.
+
+    Raises:
+        UsageError: a ranking, a metric that needs a threshold from training, or a promise of another model.
+        DataError: no promise, nothing served, or no outcome posted.
+    """
+    if not isinstance(model, Model):
+        raise UsageError(f"watch() takes a Model, and was given {type(model).__name__}; take one from project.models")
+    now = parse_timestamp(at or clock.now(), "at")
+    name, registry = level or AS_DEFINED, ModelRegistry(models)
+    held, versions = _promise(model, name, registry, promise)
+    metric = _metric(held, model, evaluation)
+    names = [str(version.number) for version in versions]
+    classes = versions[-1].manifest.classes if versions and model.task_type.classes else []
+    with (resources or DEFAULT_RESOURCES).shown() as used:
+        rows = delivered_rows(ServedAs(model, name, names or None, now, classes), data_dir, used)
+    before = delivery_of(registry, model.name, name) if versions else None
+    kept = list(before.weeks) if before is not None and same(before.promise, held) else []
+    weeks = Weeks(held, metric, rows, _horizon(model, held), now, kept).judged()
+    result = _result(held, name, names or sorted(set(rows.version.drop_nulls()) - {""}), weeks, rows, now)
+    if promise is None:
+        write_delivery(registry, result)
+    return Delivery(result)
+
+
+def _promise(model: Model, level: str, registry: ModelRegistry, given: Promise | None) -> tuple[Promise, list[Version]]:
+    """The promise, and the versions of the registry under it: those of the same definitions where the promise was given."""
+    if given is not None:
+        if given.model != model.name:
+            raise UsageError(f"the promise is of model {given.model!r}, and this is {model.name!r}")
+        return given, [v for v in registry.versions(model.name, level) if v.manifest.fingerprint == given.fingerprint]
+    current = registry.current(model.name, level)
+    held = promise_of_version(current)
+    if held is None:
+        raise DataError(
+            f"nothing was promised of {current}: keep the backtest with it, by `headwater backtest --json > backtest.json` and "
+            f"`headwater models promote {current.number} --promise backtest.json`"
+        )
+    return held, under_promise(registry, model.name, level, held)
+
+
+def _metric(promise: Promise, model: Model, evaluation: Evaluation | None) -> Metric:
+    own = [] if evaluation is None or evaluation.metrics is None else evaluation.metrics
+    named = next((metric for metric in own if not isinstance(metric, str) and metric.name == promise.metric), promise.metric)
+    if promise.metric == "cost":
+        raise UsageError("the promise is of the metric 'cost', and a serving log has no costs; promise another headline metric")
+    (metric,) = resolve([named], model.task_kind)
+    if metric.cut:
+        raise UsageError(
+            f"metric {metric.name!r} needs a threshold chosen in training, and a serving log has none; promise auc or precision@1%"
+        )
+    return metric
+
+
+def _horizon(model: Model, promise: Promise) -> int:
+    """How long after a request its outcome may come, in microseconds."""
+    declared = model.labels.maturity
+    if declared is not None:
+        return declared
+    if not math.isfinite(promise.label_delay_seconds):
+        raise DataError(
+            f"labels {model.labels.name!r} do not say how long an outcome may take, and the backtest has no label delays; give known_after="
+        )
+    return round(promise.label_delay_seconds * 1e6)
+
+
+def _result(
+    promise: Promise, level: str, versions: Sequence[str], weeks: Sequence[WeekDelivered], rows: DeliveredRows, now: int
+) -> DeliveryResult:
+    missed = [week for week in weeks if week.state == "missed"]
+    judged = any(week.state in ("no miss shown", "missed") for week in weeks)
+    state: DeliveryState = "withdrawn" if missed else "no miss shown" if judged else "too early"
+    found = DeliveryResult(
+        promise=promise,
+        served_level=level,
+        versions=list(versions),
+        state=state,
+        since=missed[0].week if missed else "",
+        weeks=list(weeks),
+        left_out=dict(rows.left_out),
+        checked_at=timestamp_text(now),
+        first_line="",
+    )
+    return delivery_words.with_first_line(found)

@@ -1,0 +1,237 @@
+"""What each calendar week delivered, and whether it is a miss of the promise.
+
+week       Monday to Sunday, UTC
+matured    a week counts once the outcome of its last request could be known: at its end plus the labels' `known_after`, or where a
+           column says when outcomes are known, the longest delay in the backtest. So quick outcomes do not count before slow ones
+lacking    a matured week in which more than 5 % of the rows have no outcome is not judged
+interval   seven days are too few blocks: a week is judged together with the weeks before it, so that there are at least four weeks and
+           eight blocks of the kind that the backtest resampled
+shortfall  promised minus delivered, so signed that worse is positive. The two are of other rows, so their variances add: standard errors
+           of the two bootstraps, Student's t with the degrees of freedom of Welch and Satterthwaite
+margin     a shortfall below the least change worth having is no miss
+family     weeks are looked at one by one, without end. The k-th look may spend 5 % / (k (k + 1)), in all 5 %: whatever the dependence
+           between weeks, a promise that is kept is withdrawn in at most one of twenty models
+
+Source: Welch, "The generalization of Student's problem when several different population variances are involved", 1947; Lan and DeMets,
+"Discrete sequential boundaries for clinical trials", 1983 (a share of the error for each look; Bonferroni holds the looks together).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from headwater import clock
+from headwater.backtesting.delivered_rows import DeliveredRows
+from headwater.backtesting.intervals import ALPHA, evaluate, resample_weights
+from headwater.backtesting.row_blocks import MIN_BLOCKS, RowBlocks, given_blocks
+from headwater.definitions.durations import DAY
+from headwater.definitions.timestamps import timestamp_text
+from headwater.errors import UsageError
+from headwater.kernel.arrays import F64, I64, Bool
+from headwater.metrics import Blocks, Metric, RowContext
+from headwater.results.estimate import Estimate
+from headwater.results.promise_result import Promise, WeekDelivered, WeekState
+
+WEEK = 7 * DAY
+_MONDAY = 4 * DAY  # the first Monday of 1970
+MIN_WEEKS = 4
+MOST_MISSING = 0.05
+_RESAMPLES = 2000
+_NONE = Estimate(math.nan, math.nan, math.nan)
+_JUDGED = ("no miss shown", "missed")
+
+
+def week_of(t: I64) -> I64:
+    """The number of the calendar week (Monday, UTC) of each time: int64, of microseconds.
+
+    >>> week_of(np.array([_MONDAY - 1, _MONDAY, _MONDAY + WEEK])).tolist()
+    [-1, 0, 1]
+    """
+    weeks: I64 = (t - _MONDAY) // WEEK
+    return weeks
+
+
+def allowed(look: int) -> float:
+    """The p-value below which look number `look`, from 1 on, is a miss.
+
+    >>> allowed(1), round(sum(allowed(look) for look in range(1, 100_000)), 4)
+    (0.025, 0.05)
+    """
+    return ALPHA / (look * (look + 1))
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """How much worse than promised, with its interval, and the one-sided p-value of its being above the margin."""
+
+    estimate: Estimate
+    p: float
+
+
+def shortfall_of(promise: Promise, delivered: Estimate, error: float, blocks: int) -> Shortfall:
+    """The difference of two independent estimates; see the module.
+
+    Args:
+        promise: with its interval.
+        delivered: the metric in production. error: its standard error over `blocks` blocks.
+
+    >>> kept = Promise("m", "l", "", "auc", True, Estimate(0.70, 0.68, 0.72), 0.005, 30, "days", "", "", "", 0, 0.0, "", "", "")
+    >>> far, near = (shortfall_of(kept, Estimate(value, value - 0.02, value + 0.02), 0.01, 28) for value in (0.6, 0.69))
+    >>> far.p < 1e-6, round(near.p, 2), round(near.estimate.low, 3)
+    (True, 0.36, -0.018)
+    """
+    from scipy.special import stdtr, stdtrit
+
+    wide = max(promise.promised.high - promise.promised.value, promise.promised.value - promise.promised.low)
+    own = wide / float(stdtrit(promise.blocks - 1, 1 - ALPHA / 2))
+    sign = 1.0 if promise.higher_is_better else -1.0
+    value = sign * (promise.promised.value - delivered.value)
+    variance = own**2 + error**2
+    if not variance > 0:
+        return Shortfall(Estimate(value, value, value), 0.0 if value > promise.margin else 1.0)
+    freedom = variance**2 / (own**4 / (promise.blocks - 1) + error**4 / (blocks - 1))
+    half = math.sqrt(variance) * float(stdtrit(freedom, 1 - ALPHA / 2))
+    p = float(stdtr(freedom, -(value - promise.margin) / math.sqrt(variance)))
+    return Shortfall(Estimate(value, value - half, value + half), p)
+
+
+@dataclass
+class Weeks:
+    """The weeks of some rows; `kept` are weeks as they were judged before."""
+
+    promise: Promise
+    metric: Metric
+    rows: DeliveredRows
+    horizon: int
+    now: int
+    kept: Sequence[WeekDelivered]
+    usable: list[int] = field(default_factory=list)
+
+    def judged(self) -> list[WeekDelivered]:
+        """Every week from the first with a request to the last that has begun, in order."""
+        numbers = week_of(self.rows.t)
+        first, last = int(numbers.min()), int(week_of(np.array([self.now - 1]))[0])
+        before = {week.week: week for week in self.kept if week.state in _JUDGED}
+        weeks = [week for week in before.values() if week.week < _date(first)]
+        for number in range(first, last + 1):
+            if (number + 1) * WEEK + _MONDAY + self.horizon > self.now:
+                if (numbers == number).any():
+                    weeks.append(self._immature(number, numbers == number))
+                continue
+            week = self._week(number, numbers, 1 + sum(known.state in _JUDGED for known in weeks))
+            weeks.append(before.get(week.week, week))
+        return weeks
+
+    def _immature(self, number: int, mask: Bool) -> WeekDelivered:
+        ready = timestamp_text((number + 1) * WEEK + _MONDAY + self.horizon)
+        return self._plain(number, mask, math.nan, "not matured", f"its last outcome may come until {ready}")
+
+    def _plain(self, number: int, mask: Bool, value: float, state: WeekState, reason: str) -> WeekDelivered:
+        rows, missing = self.rows, math.nan
+        counts = int(mask.sum()), int((mask & rows.known).sum()), int((mask & rows.default).sum())
+        return WeekDelivered(_date(number), *counts, value, _date(number), _NONE, _NONE, missing, missing, state, reason)
+
+    def _week(self, number: int, numbers: I64, look: int) -> WeekDelivered:
+        """A week that has matured."""
+        mask = numbers == number
+        there = mask & self.rows.known
+        if not mask.any():
+            return self._plain(number, mask, math.nan, "not judged", "no prediction was served")
+        missing = 1 - there.sum() / mask.sum()
+        if missing > MOST_MISSING:
+            reason = f"{missing:.1%} of its predictions have no outcome, and those that have one may differ from them"
+            return self._plain(number, mask, math.nan, "not judged", reason)
+        self.usable.append(number)
+        value = float(self._evaluated(there, Blocks.whole(int(there.sum()))).value)
+        if not self.promise.covers_other_periods:
+            where = f" {self.promise.on}" if self.promise.on else ""
+            return self._plain(
+                number, mask, value, "not judged", f"the backtest's interval holds{where} only, so it promises nothing of others"
+            )
+        start, window, blocks = self._window(numbers)
+        if blocks is None:
+            return self._plain(
+                number, mask, value, "not judged", f"an interval needs {MIN_BLOCKS} {self._unit}, and the weeks so far have fewer"
+            )
+        found = self._evaluated(window, resample_weights(blocks.index, _RESAMPLES))
+        if not math.isfinite(found.low):
+            return self._plain(number, mask, value, "not judged", f"{self.metric.name} has no interval on these rows")
+        short = shortfall_of(self.promise, Estimate(found.value, found.low, found.high), found.error, blocks.result.count)
+        state: WeekState = "missed" if short.p <= allowed(look) else "no miss shown"
+        plain = self._plain(number, mask, value, state, "")
+        return WeekDelivered(
+            plain.week,
+            plain.requests,
+            plain.with_outcome,
+            plain.defaults,
+            value,
+            _date(start),
+            Estimate(found.value, found.low, found.high),
+            short.estimate,
+            short.p,
+            allowed(look),
+            state,
+        )
+
+    @property
+    def _unit(self) -> str:
+        return self.promise.unit if self._length is not None else "days"
+
+    @property
+    def _length(self) -> str | None:
+        """The blocks that the backtest resampled, as a length of time; None where they were values of a column."""
+        if self.promise.unit in ("days", "hours"):
+            return {"days": "1d", "hours": "1h"}[self.promise.unit]
+        return self.promise.unit.removeprefix("blocks of ") if self.promise.unit.startswith("blocks of ") else None
+
+    def _window(self, numbers: I64) -> tuple[int, Bool, RowBlocks | None]:
+        """The weeks that are judged with this one: the first of them, their rows, and the blocks; None where there are too few."""
+        chosen: list[int] = []
+        mask = np.zeros(len(numbers), np.bool_)
+        for week in reversed(self.usable):
+            chosen.append(week)
+            mask |= (numbers == week) & self.rows.known
+            if len(chosen) >= MIN_WEEKS and (blocks := self._blocks(mask)) is not None:
+                return week, mask, blocks
+        return chosen[-1], mask, self._blocks(mask)
+
+    def _blocks(self, mask: Bool) -> RowBlocks | None:
+        column = self.promise.unit.removeprefix("values of ").strip("'")
+        codes = None
+        if self._length is None and column in self.rows.frame.columns:
+            codes = self.rows.frame[column].filter(pl.Series(mask)).rank("dense").cast(pl.Int64).fill_null(0).to_numpy()
+        blocks = given_blocks(self.rows.t[mask], (self._length or "1d") if codes is None else column, codes)
+        return blocks if blocks.result.count >= MIN_BLOCKS and not blocks.result.on else None
+
+    def _evaluated(self, mask: Bool, blocks: Blocks) -> _Found:
+        """The metric of some rows with its interval and standard error."""
+        rows = self.rows
+        columns: dict[str, F64] = {}
+        for name in self.metric.columns:
+            if name not in rows.frame.columns:
+                raise UsageError(f"metric {self.metric.name!r} reads {name!r}, which no request had; promise another headline metric")
+            columns[name] = rows.frame[name].to_numpy()[mask]
+        if not mask.any():
+            return _Found(math.nan, math.nan, math.nan, math.nan)
+        found = evaluate([self.metric], rows.y[mask], {"delivered": rows.score[mask]}, blocks, context=RowContext(None, columns))
+        spread = found.spread(0, 0)
+        low, high = spread.interval()
+        few = math.sqrt(found.blocks / (found.blocks - 1)) if found.blocks > 1 else math.nan  # resampled blocks vary a little too little
+        return _Found(spread.value, low, high, spread.error * few)
+
+
+@dataclass(frozen=True)
+class _Found:
+    value: float
+    low: float
+    high: float
+    error: float
+
+
+def _date(number: int) -> str:
+    return f"{clock.timestamp(number * WEEK + _MONDAY):%Y-%m-%d}"

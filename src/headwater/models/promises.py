@@ -1,0 +1,131 @@
+"""The promise of a model's version, and what was delivered of it, as files of the model registry.
+
+    FOLDER/MODEL/LEVEL/1/promise.json     what the backtest promised; versions trained later by the same definitions take it over
+    FOLDER/MODEL/LEVEL/delivery.json      the latest comparison of the promise with production, for `status` and metrics
+
+Both are replaced atomically.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from headwater import permissions
+from headwater.disk import sync
+from headwater.errors import DataError, UsageError
+from headwater.models.registry import ModelRegistry, Version
+from headwater.results.promise_result import DeliveryResult, Promise
+
+PROMISE, DELIVERY = "promise.json", "delivery.json"
+
+
+def write_promise(folder: Path, promise: Promise, fingerprint: str) -> Path:
+    """Write what was promised of a version into its folder, in place of an earlier promise.
+
+    Args:
+        folder: of the version.
+        promise: of a backtest of the same definitions.
+        fingerprint: of the definitions that the version was trained with.
+
+    Raises:
+        UsageError: the backtest was of other definitions.
+    """
+    if promise.fingerprint != fingerprint:
+        raise UsageError(
+            f"the backtest of model {promise.model!r} was of other definitions (fingerprint {promise.fingerprint[:12] or 'none'}) than this "
+            f"version ({fingerprint[:12] or 'none'}), so it promises nothing of it; run the backtest again"
+        )
+    return _write(folder / PROMISE, promise.to_dict())
+
+
+def promise_of_version(version: Version) -> Promise | None:
+    """What was promised of a version; None where nothing was.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    data = _read(version.folder / PROMISE)
+    if data is None:
+        return None
+    try:
+        return Promise.from_dict(data)
+    except msgspec.ValidationError as error:
+        raise DataError(
+            f"{version.folder / PROMISE} is not a promise of this version of headwater: {error}; give the backtest again"
+        ) from error
+
+
+def inherited(registry: ModelRegistry, model: str, level: str, fingerprint: str) -> Promise | None:
+    """The promise of the latest version with these definitions: a backtest promises what the training procedure delivers."""
+    for version in reversed(registry.versions(model, level)):
+        if version.manifest.fingerprint == fingerprint:
+            return promise_of_version(version)
+    return None
+
+
+def under_promise(registry: ModelRegistry, model: str, level: str, promise: Promise) -> list[Version]:
+    """The versions that serve under this promise."""
+    return [version for version in registry.versions(model, level) if same(promise_of_version(version), promise)]
+
+
+def same(one: Promise | None, other: Promise) -> bool:
+    """Whether two promises are of one backtest; NaN equals NaN."""
+    return one is not None and one.to_dict() == other.to_dict()
+
+
+def write_delivery(registry: ModelRegistry, delivery: DeliveryResult) -> Path:
+    """Keep the latest comparison, for `status` and metrics.
+
+    Raises:
+        OSError: the registry cannot be written.
+    """
+    folder = registry.versions(delivery.promise.model, delivery.served_level)[0].folder.parent
+    return _write(folder / DELIVERY, delivery.to_dict())
+
+
+def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResult | None:
+    """The latest comparison of a model at a level; None where there is none, or none of the promise of the version that is served."""
+    versions = registry.versions(model, level)
+    if not versions:
+        return None
+    data = _read(versions[0].folder.parent / DELIVERY)
+    if data is None:
+        return None
+    try:
+        delivery = DeliveryResult.from_dict(data)
+    except msgspec.ValidationError:
+        return None  # of another version of headwater: the next `watch` writes it again
+    return delivery if same(promise_of_version(registry.current(model, level)), delivery.promise) else None
+
+
+def deliveries(registry: ModelRegistry) -> Iterator[DeliveryResult]:
+    """The latest comparison of every model and level that has one."""
+    for model, level in registry.variants():
+        found = delivery_of(registry, model, level)
+        if found is not None:
+            yield found
+
+
+def _read(path: Path) -> dict[str, object] | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path} is not JSON: {error}; delete it, and give the backtest again") from error
+
+
+def _write(path: Path, data: dict[str, object]) -> Path:
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    with permissions.open_private(temporary, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    permissions.share_like(temporary, path.parent)
+    temporary.replace(path)
+    sync(path.parent)
+    return path

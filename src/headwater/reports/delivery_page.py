@@ -1,0 +1,59 @@
+"""Promise against delivery as a page, as Markdown, for a terminal and for a notebook."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+
+from headwater.reports import delivery_section, delivery_words, document
+from headwater.reports.document import Section
+from headwater.reports.page import render, render_page
+from headwater.reports.terminal import Printed, Shown, ShownTable
+from headwater.results.promise_result import DeliveryResult
+
+
+def to_html(result: DeliveryResult) -> str:
+    """One self-contained page."""
+    title = f"{result.promise.model}: promise against delivery"
+    return render_page("delivery.html.j2", title=title, result=result, sections=[delivery_section.to_section(result)])
+
+
+def to_markdown(result: DeliveryResult) -> str:
+    """The same as Markdown."""
+    first = document.to_markdown(Section("verdict", result.first_line, [])).replace("## ", "# ", 1)
+    return f"{first}\n\n{document.to_markdown(delivery_section.to_section(result))}\n"
+
+
+def to_table(result: DeliveryResult) -> RenderableType:
+    """The verdict and the weeks, for a terminal."""
+    table = delivery_section.to_table(result)
+    shown = [[row[0], row[1], row[2], row[4], _both(row[5]), _both(row[6]), row[7], row[8]] for row in table.rows]
+    headings = [str(table.headings[n]) for n in (0, 1, 2, 4, 5, 6, 7, 8)]
+    reasons = dict.fromkeys(f"{week.week}: {week.reason}" for week in result.weeks if week.reason)
+    causes = [Shown(f"- {line}") for line in delivery_words.CAUSES] if result.withdrawn else []
+    return Printed(
+        Group(
+            Shown(result.first_line, "bold"),
+            Shown(delivery_words.promised(result.promise)),
+            ShownTable(table.caption, headings, shown),
+            *map(Shown, reasons),
+            *([Shown("Check first:"), *causes] if causes else []),
+        )
+    )
+
+
+def _both(cell: object) -> str:
+    """A cell with its smaller line."""
+    small = getattr(cell, "small", "")
+    return f"{cell} {small}".strip()
+
+
+def to_text(result: DeliveryResult) -> str:
+    """The table as plain text."""
+    return repr(to_table(result))
+
+
+def to_notebook(result: DeliveryResult) -> str:
+    """A fragment of HTML for `_repr_html_`, without scripts."""
+    section = delivery_section.to_section(result)
+    blocks = [block for block in section.blocks if block.shape != "figure"]
+    return render("delivery_notebook.html.j2", result=result, section=Section(section.name, section.heading, blocks))

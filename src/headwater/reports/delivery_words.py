@@ -1,0 +1,81 @@
+"""Promise against delivery in words. No sentence says that a promise was kept: data can only fail to show a miss."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headwater.reports import wording
+from headwater.results.promise_result import DeliveryResult, Promise, WeekDelivered
+
+CAUSES = (
+    "A leak that no audit can see: the backtest read something that was not known at the request",
+    "Values that are served differently from how they were trained; run `headwater parity --served`",
+    "Predictions that came too late or from defaults; see the column of defaults",
+    "A change in the data since the test period; run the backtest on recent requests",
+)
+"""What a miss may come from, in the order in which to check."""
+
+
+def places(promise: Promise) -> int:
+    """How many decimals show the metric."""
+    return wording.places_of([promise.promised.value])
+
+
+def with_first_line(result: DeliveryResult) -> DeliveryResult:
+    """The result with its verdict in a sentence."""
+    return msgspec.structs.replace(result, first_line=_first_line(result))
+
+
+def promised(promise: Promise) -> str:
+    """The promise in a sentence."""
+    tested = f"on {wording.count(promise.test_rows)} test requests from {promise.tested_from[:10]} to {promise.tested_until[:10]}"
+    return f"The backtest promised {_label(promise)} {wording.estimate(promise.promised, places(promise))} at {promise.level}, {tested}."
+
+
+def _label(promise: Promise) -> str:
+    return wording.metric_label(promise.metric)
+
+
+def _first_line(result: DeliveryResult) -> str:
+    promise, decimals = result.promise, places(result.promise)
+    if result.withdrawn:
+        miss = next(week for week in result.weeks if week.state == "missed")
+        return (
+            f"Withdrawn: the backtest's recommendation for {promise.model} no longer holds. It promised {_label(promise)} "
+            f"{wording.estimate(promise.promised, decimals)}; production delivers {wording.estimate(miss.delivered, decimals)} "
+            f"in the weeks from {miss.window_from} to that of {miss.week}."
+        )
+    if result.state == "no miss shown":
+        last = result.judged[-1]
+        return (
+            f"No miss shown: production delivers {_label(promise)} {wording.estimate(last.delivered, decimals)} in the weeks from "
+            f"{last.window_from} to that of {last.week}; the backtest promised {wording.estimate(promise.promised, decimals)}."
+        )
+    return f"Too early: no week can be judged yet. {_why(result)}"
+
+
+def _why(result: DeliveryResult) -> str:
+    """Why the latest matured week, else the first one, is not judged."""
+    matured = [week for week in result.weeks if week.state == "not judged"]
+    week = matured[-1] if matured else result.weeks[0]
+    return f"Week of {week.week}: {week.reason}."
+
+
+def status_line(result: DeliveryResult) -> str:
+    """One line for `headwater status`."""
+    return f"promise of {result.promise.model} at {result.served_level}, checked {result.checked_at[:10]}: {result.first_line}"
+
+
+def verdict(week: WeekDelivered) -> str:
+    """The state of a week, with its reason if it is not judged."""
+    return f"{week.state}: {week.reason}" if week.reason else week.state
+
+
+def rule(result: DeliveryResult) -> str:
+    """How weeks are judged, in sentences."""
+    return (
+        f"Each week is judged once, together with the weeks before it that make at least 28 days and 8 blocks ({result.promise.unit}), and "
+        "only when the outcome of its last request could be known. A miss is a shortfall that is shown, by the uncertainty of both the "
+        f"backtest and production, to exceed {result.promise.margin:.3g}, the least change worth having. All looks together withdraw a kept "
+        "promise in at most 5 % of models."
+    )
