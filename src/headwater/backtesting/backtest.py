@@ -24,6 +24,7 @@ from headwater.backtesting.given_scores import judge_scores
 from headwater.backtesting.intervals import resample_weights
 from headwater.backtesting.levels import LevelRows, resolve_levels
 from headwater.backtesting.measurable import Measurability, with_measurability
+from headwater.backtesting.offset_curves import offset_curves
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.slices import Slice, cold_slices, user_slices
 from headwater.backtesting.split import describe
@@ -155,6 +156,9 @@ def backtest(
             others = chosen_level if chosen_level in compared else list(compared)[-1]
             curves = age_curves(experiment, compared, others, how.ages, run.row_blocks)
             result = msgspec.structs.replace(result, curves_of_age=curves)
+        if how.offset_curves:
+            moved = offset_curves(experiment, compared, result.audit.findings, run.row_blocks)
+            result = msgspec.structs.replace(result, offset_curves=moved)
     return Backtest(result, predictions_frame(experiment, run.scores))
 
 

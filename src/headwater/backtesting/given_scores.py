@@ -85,7 +85,8 @@ def judge_scores(
 
 
 def _refuse_training(evaluation: Evaluation) -> None:
-    wanted = {"split": evaluation.split, "costs": evaluation.costs, "tune": evaluation.tune}
+    wanted: dict[str, object] = {"split": evaluation.split, "costs": evaluation.costs, "tune": evaluation.tune}
+    wanted["offset_curves"] = evaluation.offset_curves or None
     for name, value in wanted.items():
         if value is not None:
             raise UsageError(f"backtest(scores=) trains nothing, so Evaluation({name}=) does not apply; leave it out. All rows are judged")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from headwater.cli.command import Arguments, option, section, several, switch
+from headwater.cli.command import Arguments, option, optional, section, several, switch
 from headwater.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -63,6 +63,12 @@ FLAGS = section(
             help="whether one outcome becomes known later than the other, as a fraud does by a chargeback",
         ),
         switch("--yes", help="ask nothing before the backtest; a terminal is asked what serves today, for adversaries and for label delay"),
+        optional(
+            "--offset-curves",
+            metavar="SOURCES",
+            help="also train with the events of these sources (with commas) placed later, by an hour, a day and what the audit found; without "
+            "a value, of those that the audit flagged. It illustrates a finding, and proves nothing",
+        ),
         option("--cold-start", metavar="N", type=int, help="a request is cold if its key had fewer than N events in 30 days (default: 10)"),
         several(
             "--acknowledge",
@@ -89,6 +95,7 @@ def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
         "value": None if args.value is None else parse_value(args.value),
         "costs": None if args.costs is None else parse_costs(args.costs),
         "tune": args.tune,
+        "offset_curves": None if args.offset_curves is None else _sources(args.offset_curves),
         "blocks": args.blocks,
         "cold_start": args.cold_start,
         "adversaries": _yes(args.adversaries, "--adversaries"),
@@ -139,6 +146,11 @@ def parse_acknowledgement(text: str) -> Acknowledgement:
     if len(parts) != 4:
         raise UsageError(f"--acknowledge {text!r}: give 'CHECK | SUBJECT | REASON | AUTHOR', as the audit prints check and subject")
     return Acknowledgement(*parts)
+
+
+def _sources(names: str) -> str | list[str]:
+    """The sources of --offset-curves: those that are named, or "flagged" without a value."""
+    return [name.strip() for name in names.split(",")] if names else "flagged"
 
 
 def parse_value(text: str) -> DecisionValue:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from headwater.definitions.acknowledged import Acknowledgement
 from headwater.definitions.decision_value import DecisionValue
@@ -86,6 +86,9 @@ class Evaluation(Definition):
             (or longer blocks) of test rows, whatever is resampled, an interval holds on these days only, and no step is a LIFT.
         ages: ages of each view's features at which its lift is evaluated, such as ("1m", "1h", "1d"); a model is trained at each and one
             without the view. Empty: no curves.
+        offset_curves: names of sources whose events are placed later (by the offset that the audit found, an hour, a day), or "flagged" for
+            those that the audit flagged; a model is trained at each offset and one without the source. It illustrates a finding, and
+            never replaces one. Empty: no curves.
         resamples: block-bootstrap resamples behind each interval.
         seed: of the resamples, the estimator and the trials.
         timeouts: shares of calls at which an assessment lets each feature of the request time out; empty leaves it out.
@@ -118,6 +121,7 @@ class Evaluation(Definition):
     cold_start: int | tuple[FeatureView, int] = 10
     blocks: Duration = "auto"
     ages: Sequence[Duration] = ()
+    offset_curves: Literal["flagged"] | Sequence[str] = ()
     resamples: int = 2000
     seed: int = 0
     timeouts: Sequence[float] = (0.0, 0.01, 0.05, 0.2)
@@ -136,6 +140,7 @@ class Evaluation(Definition):
         _check_cold_start(self.cold_start)
         if isinstance(self.ages, str) or not isinstance(self.ages, Sequence):
             raise UsageError(f"Evaluation(ages={self.ages!r}): give a list of ages, such as ['1m', '1h', '1d']")
+        _check_offset_curves(self.offset_curves)
         for age in self.ages:
             micros(age, "Evaluation(ages=)")
         if self.blocks != "auto" and not is_column(self.blocks) and not block_length(self.blocks):
@@ -161,6 +166,13 @@ def _check_answers(answers: Mapping[str, object]) -> None:
     for name, answer in answers.items():
         if answer is not None and not isinstance(answer, bool):
             raise UsageError(f"Evaluation({name}={answer!r}): give True or False, or None if it is not known")
+
+
+def _check_offset_curves(given: object) -> None:
+    """Refuse what is neither "flagged" nor a list of names."""
+    names = given if isinstance(given, Sequence) and not isinstance(given, str) else None
+    if given != "flagged" and (names is None or not all(isinstance(name, str) for name in names)):
+        raise UsageError(f"Evaluation(offset_curves={given!r}): give 'flagged', or a list of sources, such as ['trips']")
 
 
 def _check_cold_start(cold_start: object) -> None:

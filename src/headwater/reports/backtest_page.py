@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.reports import age_section, attribution_section, optional_sections, sections
+from headwater.reports import age_section, attribution_section, offset_section, optional_sections, sections
 from headwater.reports.page import render_page
 from headwater.results.backtest_result import BacktestResult
 
@@ -11,7 +11,7 @@ def to_html(result: BacktestResult) -> str:
     """The result as one self-contained HTML page; plotly's JavaScript is included, about 4.8 MB.
 
     Order: verdict, lift curve, levels and steps, lift by age, attribution, timestamps, transitions, money and folds (if any), what the
-    numbers rest on, slices, curves (binary only), assumptions, definitions.
+    numbers rest on, events placed later, slices, curves (binary only), assumptions, definitions.
     """
     parts = [
         sections.curve(result),
@@ -23,6 +23,7 @@ def to_html(result: BacktestResult) -> str:
         optional_sections.money(result),
         optional_sections.folds(result),
         sections.trust(result),
+        offset_section.to_section(result),
         sections.slices(result),
         sections.curves(result),
         sections.assumptions(result),

@@ -10,6 +10,7 @@ from headwater.results.attribution_result import AttributionResult
 from headwater.results.audit_result import AuditResult
 from headwater.results.blocks_result import BlocksResult
 from headwater.results.estimate import Comparison, Estimate, Kind
+from headwater.results.offset_curve_result import OffsetCurve
 from headwater.results.recommendation_result import Recommendation
 from headwater.results.resolution_result import LevelMeasurable, SourceResolution
 from headwater.results.result import Result
@@ -195,6 +196,7 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     fixed_models: tuple[Comparison, ...] = ()  # steps in the headline of these very models; `comparisons` are of the training procedure
     curves_of_age: tuple[AgeCurve, ...] = ()  # if ages were requested
     answered: Sequence[str] = []  # what was asked before the backtest, and its answers, in sentences
+    offset_curves: tuple[OffsetCurve, ...] = ()  # if they were requested
     format: int = FORMAT
 
     @property
