@@ -21,6 +21,7 @@ from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError
 from headwater.events.selection import TIME, collect
+from headwater.jobs.run_times import run_time, runs_of
 from headwater.logs.serving_log_rows import AT, REQUEST
 from headwater.results.measurement import Missing, Number, Reading, measured
 from headwater.training.requests import Requests
@@ -60,10 +61,12 @@ def inputs(project: Project, model: Model, where: Locations) -> Inputs:
         "b": _row_bytes(seen),
         "S": seen.size,
         "c_e": timing.of_events(views),
-        "s_run": Missing("no run was timed, so it is computed from c_e; give it in the price file"),
+        **_run_times(views, folder),
         **_timed(model, where, labelled.frame if labelled is not None else None),
     }
     own, user = prices.defaults(), {**(prices.given(Path(where.prices)) if where.prices is not None else {}), **where.overrides}
+    if "s_run" in user and "e_run" not in user:
+        by_symbol["e_run"] = Missing("s_run was given, and holds for each run")
     readings: dict[str, Reading] = {}
     for name in SYMBOLS:
         here: Reading = by_symbol.get(name, Missing("it was not measured; give it in the price file"))
@@ -212,6 +215,22 @@ def _timed(model: Model, where: Locations, requests: pl.DataFrame | None) -> dic
     if not isinstance(read, Number) or math.isnan(read.value):
         return {**timings, "c_o": measured(alone.value, "s", f"{alone.source}; reading features not counted: {read}")}
     return {**timings, "c_o": measured(alone.value + read.value, "s", f"{alone.source}, and {read.source}")}
+
+
+def _run_times(views: Sequence[FeatureView], folder: Path) -> dict[str, Reading]:
+    """CPU seconds and events of one run of the job that keeps the views, as `headwater materialize` timed them."""
+    runs = runs_of(folder)
+    timed = {view.name: run_time(runs, view.name) for view in views}
+    lacking = [name for name, found in timed.items() if found is None]
+    known = [found for found in timed.values() if found is not None]
+    if lacking or not known:
+        reason = Missing(f"no run of {', '.join(lacking) or 'a view'} was timed, so it is computed from c_e; give it in the price file")
+        return {"s_run": reason, "e_run": reason}
+    what = f"mean of {sum(found.runs for found in known)} runs of `headwater materialize`, of {', '.join(timed)}"
+    return {
+        "s_run": measured(sum(found.cpu_seconds for found in known), "s", f"CPU, {what}"),
+        "e_run": measured(sum(found.events for found in known), "events", what),
+    }
 
 
 def plain(readings: Mapping[str, Reading]) -> dict[str, float]:

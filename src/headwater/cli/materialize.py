@@ -74,6 +74,7 @@ def _everything(project: Project, args: Arguments, screen: Screen) -> None:
                 kind = "" if isinstance(done.error, HeadwaterError) else f"{type(done.error).__name__}: "
                 screen.error(f"{done.name}: {kind}{done.error}; retry in {done.again:.0f} s")
             elif isinstance(done.outcome, Materialized):
+                _record_times(args, [done.outcome], screen)
                 screen.show(_table([done.outcome]), {"views": [_record(done.outcome)]})
                 screen.left_out(done.outcome.left_out)
             elif done.outcome is not None:
@@ -102,6 +103,7 @@ def _once(project: Project, args: Arguments, screen: Screen, store: OnlineStore,
 
     with screen.progress() as on_progress:
         results = materialize(project, args.names, store=store, at=at, resources=options.resources(args, on_progress))
+    _record_times(args, results, screen)
     screen.show(_table(results), {"views": [_record(m) for m in results]})
     for result in results:
         screen.left_out(result.left_out)
@@ -110,6 +112,16 @@ def _once(project: Project, args: Arguments, screen: Screen, store: OnlineStore,
                 f"{result.view}: no key was written: no event lies within the view's longest window before the cut {_timestamp(result.cut.T)}. All are "
                 "older, or known later; --at TIME makes the state of an earlier time in another --store"
             )
+
+
+def _record_times(args: Arguments, results: list[Materialized], screen: Screen) -> None:
+    """Keep how long the runs took, for `headwater assess cost`; a folder that cannot be written is no reason to fail."""
+    from headwater.jobs.run_times import record
+
+    try:
+        record(options.data_dir(args), results)
+    except OSError as error:
+        screen.warning(f"the times of runs are not kept: {error}")
 
 
 def _record(result: Materialized) -> dict[str, object]:
@@ -122,6 +134,7 @@ def _record(result: Materialized) -> dict[str, object]:
         "events_added": result.events,
         "keys_written": result.keys,
         "left_out": result.left_out,
+        "cpu_seconds": result.cpu_seconds,
         "was_there": result.done_before,
     }
 

@@ -8,9 +8,10 @@ more than one cut ahead of them, since a key has room for two records.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import groupby
@@ -46,7 +47,9 @@ _KEYS = 50_000  # whose records are written in one commit
 
 @dataclass(frozen=True)
 class Materialized(Readable):
-    """What a run did: the view, its cut (T and K, microseconds), the cut before, how many events and keys it touched, what it left out."""
+    """What a run did: the view, its cut (T and K, microseconds), the cut before, how many events and keys it touched, what it left out,
+    and its processor time, of all threads.
+    """
 
     view: str
     cut: Cut
@@ -54,6 +57,7 @@ class Materialized(Readable):
     events: int
     keys: int
     left_out: dict[str, int]
+    cpu_seconds: float = field(default=0.0, compare=False)
 
     @property
     def done_before(self) -> bool:
@@ -100,7 +104,9 @@ def materialize_view(
         runs = [] if before is None else [Materialized(view.name, before, before, 0, 0, {})]
         for T, K in cuts:
             if before is None or T > before.T:
-                runs.append(_MaterializeRun(view, store, T, K, state, resources).publish())
+                began = time.process_time()
+                done = _MaterializeRun(view, store, T, K, state, resources).publish()
+                runs.append(replace(done, cpu_seconds=time.process_time() - began))
                 state = read_state(store, view.tiles_fingerprint)
                 before = runs[-1].cut
     return _together(runs)
@@ -109,7 +115,7 @@ def materialize_view(
 def _together(runs: Sequence[Materialized]) -> Materialized:
     """What runs did one after the other."""
     events, keys = sum(m.events for m in runs), sum(m.keys for m in runs)
-    return Materialized(runs[0].view, runs[-1].cut, runs[0].before, events, keys, runs[-1].left_out)
+    return Materialized(runs[0].view, runs[-1].cut, runs[0].before, events, keys, runs[-1].left_out, sum(m.cpu_seconds for m in runs))
 
 
 class _MaterializeRun:
