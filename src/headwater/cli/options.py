@@ -119,6 +119,13 @@ def store() -> list[Flag]:
     ]
 
 
+def logs() -> list[Flag]:
+    """The option --data-dir of a command that reads logs, and no store."""
+    (flag,) = (known for known in store() if known.flag == "--data-dir")
+    flag.old_names = ()
+    return [flag]
+
+
 def shared_store() -> list[Flag]:
     """The option --allow-shared-store."""
     shown = "add this project to a store that another project uses; needed once for a project and a store"

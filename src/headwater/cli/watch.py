@@ -54,15 +54,10 @@ COMMAND = Verb(
     run,
     [
         *options.project(),
-        option("--level", metavar="NAME", help="the level that the model is served at (default: as each view defines)"),
+        *options.level(),
         *options.promise(),
         *options.models(),
-        option(
-            "--data-dir",
-            metavar="FOLDER",
-            envvar="HEADWATER_DATA_DIR",
-            help="where the serving log and posted outcomes are kept (default: HEADWATER_DATA_DIR, else headwater's home)",
-        ),
+        *options.logs(),
         option("--at", metavar="TIME", help="the time of the comparison: ISO 8601 with an offset (default: now)"),
         option("--output", metavar="FILE", default="delivery.html", help="where the page goes (default: {default})"),
         option("--markdown", metavar="FILE", help="write the comparison as Markdown too"),

@@ -20,7 +20,7 @@ class DecisionValue(Definition):
         hit: what acting on a positive is worth, in money, 0 or more.
         false_alarm: what acting on a negative costs, in money, 0 or more.
         late: the share of predictions that a fresher level would not answer in time, by its added latency and its timeouts, from 0 up
-            to 1. They get what serves today instead, and gain nothing.
+            to 1. They get what serves today instead, and gain nothing. 0: `assess` takes the share in the serving log, where there is one.
         costs: what each level costs a day, by its name, in the same money. `assess` measures those that are not given.
 
     Raises:

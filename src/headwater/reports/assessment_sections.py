@@ -121,7 +121,8 @@ def earned(assessment: AssessmentResult) -> Section:
 
 def request_time(assessment: AssessmentResult) -> Section:
     """Latency of responses, and of each feature that is computed at request time."""
-    summary = Text(f"p99 latency of responses: {_latency(assessment.latency)}. Allowed: {_latency(assessment.budget)}.")
+    late = f" Too late: {wording.share(assessment.late.value)} ({assessment.late.source})." if isinstance(assessment.late, Number) else ""
+    summary = Text(f"p99 latency of responses: {_latency(assessment.latency)}. Allowed: {_latency(assessment.budget)}.{late}")
     if not assessment.at_request:
         return Section(
             "latency",

@@ -28,14 +28,13 @@ def to_table(result: DeliveryResult) -> RenderableType:
     table = delivery_section.to_table(result)
     shown = [[row[0], row[1], row[2], row[4], _both(row[5]), _both(row[6]), row[7], row[8]] for row in table.rows]
     headings = [str(table.headings[n]) for n in (0, 1, 2, 4, 5, 6, 7, 8)]
-    reasons = dict.fromkeys(f"{week.week}: {week.reason}" for week in result.weeks if week.reason)
     causes = [Shown(f"- {line}") for line in delivery_words.CAUSES] if result.withdrawn else []
     return Printed(
         Group(
             Shown(result.first_line, "bold"),
             Shown(delivery_words.promised(result.promise)),
             ShownTable(table.caption, headings, shown),
-            *map(Shown, reasons),
+            *map(Shown, delivery_words.reasons(result)),
             *([Shown("Check first:"), *causes] if causes else []),
         )
     )

@@ -15,6 +15,8 @@ def to_section(result: DeliveryResult) -> Section:
     if result.judged:
         blocks.append(_figure(result))
     blocks.append(to_table(result))
+    if reasons := delivery_words.reasons(result):
+        blocks.append(Bullets(reasons))
     if result.withdrawn:
         blocks += [Text("Check first:"), Bullets(delivery_words.CAUSES)]
     blocks.append(Text(delivery_words.rule(result), "quiet"))
@@ -54,9 +56,13 @@ def _row(result: DeliveryResult, week: WeekDelivered) -> list[str | Cell]:
             wording.number(week.shortfall.value, places, signed=True),
             wording.interval(week.shortfall.low, week.shortfall.high, places),
         ),
-        Cell(f"{week.p:.2g}", f"{week.level:.2g}") if judged else wording.NO_VALUE,
-        Cell(week.state, week.reason, "chip harm" if week.state == "missed" else ""),
+        Cell(_probability(week.p), _probability(week.level)) if judged else wording.NO_VALUE,
+        Cell(week.state, "", "chip harm" if week.state == "missed" else ""),
     ]
+
+
+def _probability(value: float) -> str:
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _bracket(week: WeekDelivered, places: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headwater.reports import wording
-from headwater.results.promise_result import DeliveryResult, Promise, WeekDelivered
+from headwater.results.promise_result import DeliveryResult, Promise
 
 CAUSES = (
     "A leak that no audit can see: the backtest read something that was not known at the request",
@@ -41,9 +41,9 @@ def _first_line(result: DeliveryResult) -> str:
     if result.withdrawn:
         miss = next(week for week in result.weeks if week.state == "missed")
         return (
-            f"Withdrawn: the backtest's recommendation for {promise.model} no longer holds. It promised {_label(promise)} "
-            f"{wording.estimate(promise.promised, decimals)}; production delivers {wording.estimate(miss.delivered, decimals)} "
-            f"in the weeks from {miss.window_from} to that of {miss.week}."
+            f"Withdrawn: production delivers {_label(promise)} {wording.estimate(miss.delivered, decimals)} where the backtest promised "
+            f"{wording.estimate(promise.promised, decimals)}, in the weeks from {miss.window_from} to that of {miss.week}. The backtest's "
+            f"recommendation for {promise.model} no longer holds."
         )
     if result.state == "no miss shown":
         last = result.judged[-1]
@@ -66,9 +66,9 @@ def status_line(result: DeliveryResult) -> str:
     return f"promise of {result.promise.model} at {result.served_level}, checked {result.checked_at[:10]}: {result.first_line}"
 
 
-def verdict(week: WeekDelivered) -> str:
-    """The state of a week, with its reason if it is not judged."""
-    return f"{week.state}: {week.reason}" if week.reason else week.state
+def reasons(result: DeliveryResult) -> list[str]:
+    """Why weeks are not judged, one line each."""
+    return [f"Week of {week.week}, {week.state}: {week.reason}." for week in result.weeks if week.reason]
 
 
 def rule(result: DeliveryResult) -> str:

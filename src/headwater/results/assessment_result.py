@@ -34,6 +34,7 @@ class AssessmentResult(Result, frozen=True):
     budget: Reading
     at_request: Sequence[AtRequest]
     network: Network
+    late: Reading = Missing("it was not measured")  # the share of predictions on request that came too late
 
     @property
     def lift(self) -> Lift | Missing:
