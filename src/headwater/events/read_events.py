@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
 from headwater.errors import DataError, LeakError
 from headwater.events.pruning import about, key_range
-from headwater.events.selection import IDENT, KNOWN, TIME, Selected, collect, column, selected, timestamp_micros
+from headwater.events.selection import IDENT, KNOWN, TIME, Selected, collect, column, contiguous, selected, timestamp_micros
 from headwater.events.ties import TIE, TieCandidates, compared, tie_columns
 from headwater.kernel.arrays import LASTS, Bool
 from headwater.kernel.duplicates import accepted
@@ -60,7 +61,7 @@ class Scan:
 
     within: which rows are in reach. Where rows have ids, the frame holds all of them, since a copy may lie out of reach or say
     another key; else only those in reach. near: the same rows and perhaps a few more, with one column: quick to count. whole: the
-    rows with the columns that decide ties too, where rows have ids.
+    rows with the columns that decide ties too, where rows have ids. held: all rows of a frame in memory.
     """
 
     source: Source
@@ -69,6 +70,18 @@ class Scan:
     near: pl.LazyFrame
     subject: str
     whole: pl.LazyFrame | None = None
+    held: pl.LazyFrame | None = None
+
+    def rows(self) -> pl.DataFrame:
+        """The rows of `frame`; of a frame in memory also those that no requested key is near, and no column that stays as it is is copied.
+
+        Raises:
+            DataError: the source cannot be read.
+        """
+        if self.held is None:
+            return collect(self.frame, self.subject)
+        rows = collect(self.held, self.subject, held=True)
+        return rows if self.source.id_field is not None else _only(rows, rows.select(self.within).to_series())
 
     def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
         """The rows that count, of rows among which are all that share an id with any of them.
@@ -83,8 +96,9 @@ class Scan:
         if self.source.id_field is None:
             return rows
         if self.source.changes is None:
-            rows = _without_copies(self._resolved(rows), self.source, notes)
-        return rows.filter(self.within)
+            rows, counts = _without_copies(self._resolved(rows), self.source, notes)
+            return _only(rows, rows.select(self.within).to_series() & counts)
+        return _only(rows, rows.select(self.within).to_series())
 
     def _resolved(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Bool, TieCandidates | None]:
         """The rows, those that may share an id, and these compared: where some that tie differ, with all that decides which one counts."""
@@ -137,7 +151,7 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
     if known is not None:  # what no row may know changes nothing, not even the order in which late events are added up
         knowable = pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
         within &= knowable
-    near = chosen.frame
+    near, held = chosen.frame, chosen.frame.select(wanted)
     if source.id_field is None:
         near = near.filter(_pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, request_keys)))
     frame, whole = near.select(wanted), near.select([*wanted, *ties]) if ties else None
@@ -145,7 +159,8 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
         frame, whole = frame.filter(knowable), None if whole is None else whole.filter(knowable)
     elif source.id_field is None:
         frame = frame.filter(within)
-    return Scan(source, frame, within, near.select(source.timestamp_field), subject, whole)
+    in_memory = isinstance(source.table, Frame) and source.changes is None
+    return Scan(source, frame, within, near.select(source.timestamp_field), subject, whole, held if in_memory else None)
 
 
 def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | None) -> pl.Expr:
@@ -186,14 +201,16 @@ def read_events(
 ) -> pl.DataFrame:
     """The events that requests with the keys `request_keys` can reach: the columns of a `Scan`, and GONE where events can be taken back.
 
+    Each column lies in one chunk.
+
     Raises:
         DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
         LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
     """
     scan = scan_events(source, keys, columns, reach, request_keys)
-    events = scan.counting(collect(scan.frame, scan.subject), notes)
+    events = scan.counting(scan.rows(), notes)
     notes.events[source.name] += events.height
-    return events
+    return contiguous(events)
 
 
 def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], request_schema: pl.Schema) -> pl.DataFrame:
@@ -301,20 +318,26 @@ def _timed(events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[s
     return events
 
 
-def _without_copies(resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], source: Source, notes: Notes) -> pl.DataFrame:
+def _without_copies(
+    resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], source: Source, notes: Notes
+) -> tuple[pl.DataFrame, pl.Series]:
+    """The events, copies among them, and which of them are accepted; the others are counted."""
     events, suspect, ties = resolved
     if ties is None:
-        return events
+        return events, pl.Series(~suspect)  # none is
     keep, conflicts = accepted(ties.ident, ties.known, ties.tie_order, ties.content, micros(source.id_horizon, "id_horizon"))
-    dropped = len(keep) - int(keep.sum())
-    events = _without_ties(events)
-    if not dropped:
-        return events
-    for reason, rows in zip(_DUPLICATES, (dropped, conflicts), strict=True):
+    for reason, rows in zip(_DUPLICATES, (len(keep) - int(keep.sum()), conflicts), strict=True):
         if rows:
             notes.leave_out(f"source {source.name}: {reason}", rows)
     suspect[suspect] = ~keep
-    return events.filter(pl.Series(~suspect))
+    return _without_ties(events), pl.Series(~suspect)
+
+
+def _only(rows: pl.DataFrame, counts: pl.Series) -> pl.DataFrame:
+    """The rows that count; without a copy where they lie together, as those in reach do in a log."""
+    number = counts.sum()
+    first = counts.arg_max() or 0
+    return rows.slice(first, number) if counts.slice(first, number).all() else rows.filter(counts)
 
 
 def _versions(resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], source: Source, notes: Notes) -> pl.DataFrame:

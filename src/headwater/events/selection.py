@@ -122,8 +122,8 @@ def _end_of_day(name: str, timezone: str) -> pl.Expr:
 def collect(frame: pl.LazyFrame, subject: str, *, streaming: bool = False, held: bool = False) -> pl.DataFrame:
     """The rows, or an error that names what was being read.
 
-    streaming: of many rows come few, so never hold them all. held: they are in memory already, and so few that to wake up other threads
-    would take longer than the work.
+    streaming: of many rows come few, so never hold them all. held: they are in memory already, so that polars need not cut them into
+    chunks for its threads; columns that are not changed are not copied.
     """
     try:
         return frame.collect(engine="streaming" if streaming else "in-memory" if held else "auto")
@@ -131,6 +131,17 @@ def collect(frame: pl.LazyFrame, subject: str, *, streaming: bool = False, held:
         raise DataError(f"{subject}: {error}") from error
     except (OSError, PolarsError) as error:  # polars raises its own, and those of the system and of object stores
         raise DataError(f"{subject} cannot be read: {read_error(error)}") from error
+
+
+def contiguous(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows with each column in one chunk, so that numpy sees it without a copy; `frame` is empty afterwards.
+
+    Column by column, so that no two copies of everything are held.
+
+    >>> contiguous(pl.concat([pl.DataFrame({"a": [1]}), pl.DataFrame({"a": [2]})])).n_chunks()
+    1
+    """
+    return pl.DataFrame([frame.drop_in_place(name).rechunk() for name in frame.columns])
 
 
 def _check_columns(names: Collection[str], schema: pl.Schema, subject: str) -> None:

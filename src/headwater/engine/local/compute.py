@@ -92,7 +92,7 @@ def _sorted(requests: RequestSet, codes: I64, keys: int, threads: int) -> _Sorte
 
 def _events(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> pl.DataFrame:
     if query.events is not None:
-        return query.events
+        return query.events.rechunk()
     reach = reach_of(requests, query.windows)
     if reach is None:
         return no_events(query.source, query.keys, query.columns, requests[0].keys.schema)

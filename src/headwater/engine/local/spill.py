@@ -32,7 +32,7 @@ from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, 
 from headwater.errors import DataError, HeadwaterWarning
 from headwater.events.keys import compared_as
 from headwater.events.read_events import Notes, Reach, Scan, no_events, scan_events, uncertain
-from headwater.events.selection import IDENT, KNOWN, TIME, collect
+from headwater.events.selection import IDENT, KNOWN, TIME, collect, contiguous
 from headwater.kernel.arrays import I64, NOTHING
 
 _SAMPLE = 10_000  # rows at the beginning that tell how long strings are, and whether most keys are asked for
@@ -246,8 +246,7 @@ def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach 
     if reach is not None:
         rows = rows.filter((pl.col(TIME) >= reach.first) & (pl.col(TIME) < reach.last))
     events = collect(rows if columns is None else rows.select(columns), "the work folder")
-    # column by column, so that no two copies of everything are held
-    return pl.DataFrame([events.drop_in_place(name).rechunk() for name in events.columns])
+    return contiguous(events)
 
 
 def _up_to(rows: int, reading: Callable[[int, int], None] | None) -> Callable[[int], None] | None:
