@@ -17,8 +17,7 @@ from headwater.definitions.durations import Window
 from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes
 from headwater.kernel.late_events import layers, reached
 from headwater.kernel.layer import KnownRanges, Layer, Spans, Use, seen
-from headwater.kernel.result_buffer import WIDTH, ResultBuffer
-from headwater.kernel.sorting import each
+from headwater.kernel.result_buffer import ResultBuffer
 
 _CHUNK = 1 << 18  # events and requests of one chunk of a thread: its arrays fit into the processor's cache
 _FEATURES = 24  # with more features than these, a thread takes fewer events and requests, so that its memory stays the same
@@ -96,7 +95,7 @@ def aggregate(
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, _shared(_tasks(events, requests, everything), wanted, threads)):
             pass
-    return [buffer.whole(threads) for buffer in out]
+    return [buffer.whole() for buffer in out]
 
 
 class _AnswerBuffer:
@@ -104,28 +103,24 @@ class _AnswerBuffer:
 
     def __init__(self, kinds: Sequence[Answers], rows: I64) -> None:
         self._kinds, self._rows = kinds, rows
-        numbers = [i for i, kind in enumerate(kinds) if isinstance(kind, Column)]
-        blocks = [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
-        self._blocks = [(block, ResultBuffer([cast("Column", kinds[i]).values.dtype for i in block], rows)) for block in blocks]
+        numbers = {i: kind for i, kind in enumerate(kinds) if isinstance(kind, Column)}
+        self._index = {i: index for index, i in enumerate(numbers)}
+        self._numbers = ResultBuffer([kind.values.dtype for kind in numbers.values()], rows)
         self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, ListColumn)}
 
     def put(self, first: int, by_feature: Mapping[int, Answers]) -> None:
         """The answers of some features from position `first` on."""
-        for block, buffer in self._blocks:
-            columns = {index: cast("Column", by_feature[i]) for index, i in enumerate(block) if i in by_feature}
-            if columns:
-                buffer.put(first, columns)
+        self._numbers.put(first, {index: cast("Column", by_feature[i]) for i, index in self._index.items() if i in by_feature})
         for i in self._lists.keys() & by_feature.keys():
             lists = cast("ListColumn", by_feature[i])
             if len(lists.of):
                 self._lists[i][first] = lists
 
-    def whole(self, threads: int) -> list[Answers]:
+    def whole(self) -> list[Answers]:
         """All answers, in the order of rows."""
         out = list(self._kinds)
-        for (block, _), columns in zip(self._blocks, each(lambda of: of[1].columns(), self._blocks, threads), strict=True):
-            for i, column in zip(block, columns, strict=True):
-                out[i] = column
+        for i, column in zip(self._index, self._numbers.columns(), strict=True):
+            out[i] = column
         if self._lists:
             position = np.empty_like(self._rows)
             position[self._rows] = np.arange(len(position))

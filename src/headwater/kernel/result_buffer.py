@@ -10,53 +10,42 @@ import numpy as np
 
 from headwater.kernel.arrays import I64, Column, Values
 
-WIDTH = 8  # columns of 8 bytes in 64: the results of a row share a line of the processor's cache
-
 
 class ResultBuffer:
-    """Up to `WIDTH` columns of one number a row, written piece by piece, from any thread.
-
-    Each piece goes to its rows while it is in the processor's cache, all columns of a row together.
+    """Columns of one number a row, written piece by piece, from any thread, each result straight to its row.
 
     Args:
         dtypes: int64 or float64 of each column.
         rows: int64 (n), a permutation: the row of each result, in the order in which they are written.
+
+    >>> buffer = ResultBuffer([np.dtype(np.int64)], np.array([2, 0, 1]))
+    >>> buffer.put(1, {0: Column(np.array([7, 8]))})
+    >>> buffer.put(0, {0: Column(np.array([9]))})
+    >>> buffer.columns()[0].values
+    array([7, 8, 9])
     """
 
     def __init__(self, dtypes: Sequence[np.dtype[np.int64] | np.dtype[np.float64]], rows: I64) -> None:
-        self._dtypes, self._rows = list(dtypes), rows
-        self._cells = np.empty((len(rows), len(dtypes)), np.int64)
-        self._valid = [np.ones(len(rows), np.bool_) for _ in dtypes]
+        self._rows = rows
+        self._dtypes = list(dtypes)
+        self._words = np.empty((len(dtypes), len(rows)), np.int64)  # in one piece: the kernel maps it in large pages
+        self._valid = np.ones((len(dtypes), len(rows)), np.bool_)
 
     def put(self, first: int, results: Mapping[int, Column]) -> None:
         """Write a piece of some columns, all of one length, by the column's index: the results from `first` on."""
-        words = [np.ascontiguousarray(column.values).view(np.int64) for column in results.values()]
-        rows = self._rows[first : first + len(words[0])]
-        padded = (*words, *[words[0]] * (WIDTH - len(words)))
-        _put(self._cells, rows, np.array(list(results), np.int64), padded)
         for index, column in results.items():
+            rows = self._rows[first : first + len(column.values)]
+            _put(self._words[index], rows, np.ascontiguousarray(column.values).view(np.int64))
             if column.valid is not None:
-                self._valid[index][rows] = column.valid
+                _put(self._valid[index], rows, column.valid)
 
     def columns(self) -> list[Column]:
-        """Every column in the order of rows; the buffer holds nothing afterwards."""
-        out = np.empty((len(self._dtypes), len(self._rows)), np.int64)
-        _turned(self._cells, out)
-        valid = [None if v.all() else v for v in self._valid]
-        self._cells, self._valid = self._cells[:0].copy(), []
-        return [Column(cast("Values", values.view(dtype)), v) for values, dtype, v in zip(out, self._dtypes, valid, strict=True)]
+        """Every column in the order of rows."""
+        valid = [None if of.all() else of for of in self._valid]
+        return [Column(cast("Values", words.view(dtype)), v) for words, dtype, v in zip(self._words, self._dtypes, valid, strict=True)]
 
 
 @nb.njit(nogil=True, cache=True)
-def _put(cells, rows, indexes, words):  # type: ignore[no-untyped-def]
+def _put(out, rows, values):  # type: ignore[no-untyped-def]
     for j in range(len(rows)):
-        row = rows[j]
-        for k in range(len(indexes)):
-            cells[row, indexes[k]] = words[k][j]
-
-
-@nb.njit(nogil=True, cache=True)
-def _turned(cells, out):  # type: ignore[no-untyped-def]
-    for row in range(cells.shape[0]):
-        for column in range(cells.shape[1]):
-            out[column, row] = cells[row, column]
+        out[rows[j]] = values[j]
