@@ -335,8 +335,8 @@ def _without_copies(
 
 def _only(rows: pl.DataFrame, counts: pl.Series) -> pl.DataFrame:
     """The rows that count; without a copy where they lie together, as those in reach do in a log."""
-    number = counts.sum()
-    first = counts.arg_max() or 0
+    number = int(counts.sum())
+    first = int(counts.arg_max() or 0)
     return rows.slice(first, number) if counts.slice(first, number).all() else rows.filter(counts)
 
 
