@@ -20,6 +20,7 @@ from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import HeadwaterError, UsageError
 from headwater.logs.outcome_journal import Added, Outcomes
 from headwater.monitoring.explain import Explanation, explain
+from headwater.monitoring.explain_warmup import compile_explanation
 from headwater.online.precomputed import PrecomputedReader
 from headwater.online.predictor import Scorer, ThirdPartyValues
 from headwater.online.row_schema import RowSchema
@@ -202,7 +203,8 @@ class Service:
                         partial(self.endpoints.model, model.name, level),
                     )
                     if model.ranking is not None:
-                        reasons += _failures(partial(self.endpoints.ranking, model.name, level))
+                        reasons += _failures(partial(self._check_ranking, model, level))
+            self._compile_explain()
         except UnansweredError as error:  # further checks would time out too
             reasons.append(str(error))
         return list(dict.fromkeys(reasons))
@@ -278,6 +280,26 @@ class Service:
         if (service, level) not in self._warm:
             online.warm()
             self._warm.add((service, level))
+
+    def _check_ranking(self, model: Model, level: str | None) -> None:
+        """Check that candidates can be read.
+
+        Raises:
+            HeadwaterError: a view of theirs is missing or unreadable.
+        """
+        retrieval = self.endpoints.ranking(model.name, level).ranker.retrieval
+        key = (f"candidates of {model.name}", level)
+        if retrieval is not None and key not in self._warm:
+            retrieval.warm()
+            self._warm.add(key)
+
+    def _compile_explain(self) -> None:
+        """Compile what `explain` recomputes values with, once; a view that cannot be explained says so when it is asked for."""
+        key = ("explain", None)
+        if key not in self._warm:
+            self._warm.add(key)
+            for view in self.project.views:
+                compile_explanation(view.root, self.store)
 
 
 def _request_time(at: datetime | str | None) -> int:
