@@ -108,7 +108,7 @@ def how_sure(evaluation: Evaluation, blocks: BlocksResult, refits: Refits | None
     if refits is None:
         return f"{start}. Nothing was trained here: intervals cover these scores only.{end}"
     fits = refits.days + refits.seeds
-    took = f": refits took {seconds['refits']:.3g} s of {seconds['total']:.3g} s" if seconds and "refits" in seconds else ""
+    took = f": refits took {_seconds(seconds['refits'])} of {_seconds(seconds['total'])}" if seconds and "refits" in seconds else ""
     cost = f" Each level was trained {fits} times{took}."
     if refits.days:
         seeds = "" if refits.seeds == 1 else f"; values are means over {refits.seeds} seeds"
@@ -118,6 +118,15 @@ def how_sure(evaluation: Evaluation, blocks: BlocksResult, refits: Refits | None
         covers = "They hold for models trained again on the same days"
         return f"{start} and {refits.seeds} fits with other seeds, over which values are means. {covers}.{cost}{end}"
     return f"{start}. Each level was trained once: intervals cover the fitted models only.{end}"
+
+
+def _seconds(seconds: float) -> str:
+    """A length of time in seconds, never with an exponent.
+
+    >>> _seconds(1133.4), _seconds(12.0), _seconds(0.0421)
+    ('1,133 s', '12 s', '0.042 s')
+    """
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def value_of(how: Evaluation) -> Value | None:
