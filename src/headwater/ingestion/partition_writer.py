@@ -21,6 +21,7 @@ from headwater.ingestion.archive import FOLDERS
 from headwater.ingestion.build_commit import Adopt, Commit, CommitBatch, Skip, build_commit
 from headwater.ingestion.change_state import ChangeState
 from headwater.ingestion.committed import Committed
+from headwater.ingestion.freed_memory import keep_freed_memory
 from headwater.ingestion.sources.stream_reader import Position, RecordBatch
 from headwater.ingestion.validate import Acceptance
 from headwater.ingestion.writer_state import WriterRules, WriterState
@@ -54,6 +55,7 @@ class PartitionWriter:
         self.acceptance, self.store, self.partition, self.archive = acceptance, store, partition, archive
         self.rules = WriterRules(acceptance, partition, archive, filtered)
         self.source, self.name, self.place = self.rules.source, self.rules.name, self.rules.place
+        keep_freed_memory()
         self.abandoned, self.filling = threading.Event(), b""
         self._state: WriterState | None = None
         self.load()

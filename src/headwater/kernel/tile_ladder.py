@@ -122,15 +122,17 @@ def placed(t, steps, cuts):  # type: ignore[no-untyped-def]  # noqa: ANN201 (com
     levels = len(steps)
     if t == ALL or levels == 0:
         return ALL
-    start = t // steps[levels - 1] * steps[levels - 1]
-    if start + steps[levels - 1] <= cuts[levels + 1]:
-        return GONE
-    if start + steps[levels - 1] <= cuts[levels]:
-        return ALL
+    if t < cuts[levels] or t < cuts[levels + 1]:  # else its tile ends later: most events need one division only
+        end = t // steps[levels - 1] * steps[levels - 1] + steps[levels - 1]
+        if end <= cuts[levels + 1]:
+            return GONE
+        if end <= cuts[levels]:
+            return ALL
     for level in range(levels - 1, 0, -1):
-        start = t // steps[level] * steps[level]
-        if start + steps[level] <= cuts[level]:
-            return start
+        if t < cuts[level]:
+            start = t // steps[level] * steps[level]
+            if start + steps[level] <= cuts[level]:
+                return start
     return t // steps[0] * steps[0]
 
 

@@ -6,11 +6,10 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 import lmdb
@@ -136,10 +135,9 @@ class LmdbStore:
             appended = {key for key, _ in recent}
             changes = {key: value for key, value in changes.items() if key not in appended}
         self._runs.remove(transaction, (key for key in changes if key.startswith(RECORD)))
-        put = [(key, value) for key, value in changes.items() if value is not None]
-        put.sort(key=itemgetter(0))
+        put, values = sorted([key for key, value in changes.items() if value is not None]), cast("Mapping[bytes, bytes]", changes)
         with transaction.cursor() as cursor:
-            cursor.putmulti(put)
+            cursor.putmulti(zip(put, map(values.__getitem__, put), strict=True))  # a list of pairs would start the garbage collector
         if len(put) < len(changes):
             for key, value in changes.items():
                 if value is None:
