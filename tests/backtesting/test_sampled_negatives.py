@@ -128,3 +128,8 @@ def test_refits_draw_halves_of_a_log_that_has_positives_alone(tables):
     how = hw.Evaluation(split=times([30 * DAY])[0].isoformat(), metrics=["ndcg@10"], resamples=50, refits=2)
     found = hw.backtest(ranker(*tables, hw.NegativeSampling(4), None), DAILY, how).result
     assert "trained 3 times" in found.intervals
+
+
+def test_the_usual_ladder_leaves_out_the_level_without_candidates():
+    of = ranker(*shop(days=8, requests=30), estimator=MAKE["logistic"]())
+    assert [level.name for level in measured(of, None, hw.Evaluation(resamples=0))] == ["daily", "hourly", "minute", "instant"]

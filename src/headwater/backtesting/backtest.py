@@ -141,7 +141,8 @@ def backtest(
         return _of_scores(model, scores, levels, evaluation or Evaluation(), resources or DEFAULT_RESOURCES)
     if not isinstance(model, Model):
         raise UsageError(f"backtest() takes a Model, and was given {type(model).__name__}; take one from project.models")
-    started, compared, how = clock.stopwatch(), resolve_levels(levels), evaluation or Evaluation()
+    started, how = clock.stopwatch(), evaluation or Evaluation()
+    compared = resolve_levels(levels) if levels is not None else _usual_levels(model)
     _check_names(compared, how)
     with (resources or DEFAULT_RESOURCES).shown() as used:
         experiment = prepare(trained_model(model), compared, how, used)
@@ -160,6 +161,15 @@ def backtest(
             moved = offset_curves(experiment, compared, result.audit.findings, run.row_blocks)
             result = msgspec.structs.replace(result, offset_curves=moved)
     return Backtest(result, predictions_frame(experiment, run.scores))
+
+
+def _usual_levels(model: Model) -> dict[str, Level]:
+    """The usual ladder; of a ranking that samples negatives, the levels that know candidates, since nothing trains at the others."""
+    ladder, task = resolve_levels(None), model.ranking
+    if task is None or task.negatives is None or task.retrieval is None:
+        return ladder
+    views = task.retrieval.views_in_history
+    return {name: level for name, level in ladder.items() if any(level.freshness(view).reads_events for view in views)}
 
 
 def _check_names(levels: Mapping[str, Level], how: Evaluation) -> None:
