@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import headwater as hw
+from headwater.backtesting.describe import how_sure
 from headwater.backtesting.intervals import evaluate, interval, resample_weights
 from headwater.backtesting.row_blocks import chosen_blocks, given_blocks
 from headwater.definitions.durations import DAY, HOUR
@@ -55,6 +56,13 @@ def test_few_correlated_days_keep_eight_blocks_and_say_so():
     found = chosen(10 + np.arange(10.0))
     assert (found.result.describes, found.result.count) == ("days", 10)
     assert "too narrow" in found.result.why
+    assert (found.result.on, found.alone, found.needs) == (
+        "on these 10 days",
+        True,
+        "they depend on one another, so they say nothing of others",
+    )
+    assert found.on(np.ones(50, bool)) == "on these 10 days"
+    assert "They hold on these 10 days: they depend on one another" in how_sure(hw.Evaluation(), found.result)
 
 
 def test_the_choice_does_not_look_at_widths():
@@ -75,6 +83,8 @@ def test_a_column_counts_days_as_well():
     assert (found.result.describes, found.result.count, found.result.on) == ("values of 'user'", 40, "on these 2 days")
     assert given_blocks(np.arange(40) * DAY, "user", np.arange(40) % 9).result.on == ""
     assert given_blocks(np.arange(40) * DAY, "7d", None).result.on == "on these 6 blocks of 7d"
+    assert not found.successive
+    assert given_blocks(t, "2h", None).successive
 
 
 def two_days():

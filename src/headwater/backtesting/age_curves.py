@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headwater.backtesting.experiment import ExperimentRows
-from headwater.backtesting.intervals import ResampledMetrics, interval, resample_weights
+from headwater.backtesting.intervals import ResampledMetrics, resample_weights
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.verdicts import min_lifts
 from headwater.definitions.durations import SECOND, Duration, micros, text
@@ -90,7 +90,8 @@ class _CurveOfView:
         rows = self.experiment.level_rows(levels)
         scores = self.experiment.trainer(levels, rows, replays=False).scores()
         how = self.experiment.evaluation
-        judge = self.experiment.judge(levels, scores, resample_weights(self.row_blocks.index, how.resamples, how.seed), self.row_blocks)
+        blocks = resample_weights(self.row_blocks.index, how.resamples, how.seed, successive=self.row_blocks.successive)
+        judge = self.experiment.judge(levels, scores, blocks, self.row_blocks)
         headline = dataclasses.replace(judge, metrics=[self.experiment.judged.headline])
         return headline.evaluation(np.ones(len(judge.y), np.bool_), judge.blocks)
 
@@ -103,7 +104,8 @@ class _CurveOfView:
     def _estimate(self, evaluation: ResampledMetrics, weights: F64) -> Estimate:
         """A weighted mean of the curve with its interval."""
         lifts, draws = self._lifts(evaluation)
-        return Estimate(float(weights @ lifts), *interval(weights @ draws, evaluation.blocks))
+        lift = float(weights @ lifts)
+        return Estimate(lift, *evaluation.sure(lift, weights @ draws).interval())
 
     def _weights(self, level: Level) -> F64:
         """How much each point of the curve counts for a level, float64 (ages,): below 1 in all where some requests read nothing."""

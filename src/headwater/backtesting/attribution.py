@@ -14,7 +14,7 @@ from headwater import clock
 from headwater.backtesting.describe import how_sure
 from headwater.backtesting.experiment import judged_by, prepare, trained_model
 from headwater.backtesting.freshness_subsets import Chosen, Mixtures
-from headwater.backtesting.intervals import ResampledMetrics, interval
+from headwater.backtesting.intervals import ResampledMetrics
 from headwater.backtesting.levels import resolve_levels
 from headwater.backtesting.measurable import Measurability, not_measurable
 from headwater.backtesting.slices import user_slices
@@ -366,7 +366,8 @@ class _Attributing:
             return Estimate(np.nan, np.nan, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = (draws[mine] - draws[stale]) / (draws[fresh] - draws[stale])
-        return Estimate(float((values[mine] - values[stale]) / (values[fresh] - values[stale])), *interval(shares, evaluation.blocks))
+        share = float((values[mine] - values[stale]) / (values[fresh] - values[stale]))
+        return Estimate(share, *evaluation.sure(share, shares).interval())
 
     def _efficiently(self, evaluation: ResampledMetrics, least: float) -> list[Efficient]:
         choices = []

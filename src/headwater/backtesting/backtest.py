@@ -223,7 +223,8 @@ class _BacktestRun:
         training_done = clock.stopwatch()
         row_blocks = experiment.chosen_blocks(levels, scores)
         self.row_blocks = row_blocks
-        blocks = resample_weights(row_blocks.index, experiment.evaluation.resamples, experiment.evaluation.seed)
+        how = experiment.evaluation
+        blocks = resample_weights(row_blocks.index, how.resamples, how.seed, successive=row_blocks.successive)
         judge = experiment.judge(levels, scores, blocks, row_blocks)
         everything = judge.everything()
         new_keys, slices = self._newcomers(rows, chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from headwater.backtesting.row_blocks import MIN_BLOCKS
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
@@ -104,7 +105,8 @@ def how_sure(evaluation: Evaluation, blocks: BlocksResult, refits: Refits | None
         else f"{blocks.count:,} {blocks.describes} of the test"
     )
     start = f"95 % intervals from {evaluation.resamples:,} resamples of {drawn} ({blocks.why})"
-    end = f" They hold {blocks.on}: no other day was seen, so none is a LIFT." if blocks.on else ""
+    lacks = "no other day was seen" if blocks.periods < MIN_BLOCKS else "they depend on one another"
+    end = f" They hold {blocks.on}: {lacks}, so none is a LIFT." if blocks.on else ""
     if refits is None:
         return f"{start}. Nothing was trained here: intervals cover these scores only.{end}"
     fits = refits.days + refits.seeds

@@ -164,8 +164,8 @@ class ExperimentRows:
 
     def resampled(self, mask: Bool | None = None) -> Blocks:
         """Resamples of the blocks of the test rows, or of a part of them: bool (test rows)."""
-        rows = self.blocks if mask is None else self.blocks[mask]
-        return resample_weights(rows, self.evaluation.resamples, self.evaluation.seed)
+        rows, how = self.blocks if mask is None else self.blocks[mask], self.evaluation
+        return resample_weights(rows, how.resamples, how.seed, successive=self.row_blocks.successive)
 
     def level_rows(self, levels: Mapping[str, Level], model: Model | None = None) -> dict[str, LevelRows]:
         """The features of every level; `model` reads more features than the experiment's."""

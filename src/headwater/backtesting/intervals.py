@@ -5,6 +5,8 @@ rows would promise too much. Whole blocks (days) are drawn with replacement,
 and a level's metric is computed on each draw. Percentiles of few blocks cover too
 little, as a normal quantile does where Student's belongs: the percentiles taken are
 those at sqrt(n / (n - 1)) times Student's quantile with n - 1 degrees of freedom.
+That is for blocks that are independent, such as users. Successive blocks of time may
+depend on one another: their interval is Student's, with the error of `serial_dependence`.
 
 A model that is trained again, with another seed or on other days, differs too.
 Where levels were refitted, a difference varies by what all refits share, which
@@ -29,26 +31,28 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headwater.backtesting.row_blocks import MIN_BLOCKS
+from headwater.backtesting.serial_dependence import BlockSeries
 from headwater.errors import DataError, UsageError, nearest
 from headwater.metrics.metric import Blocks, Floats, Metric, RowContext, ScoredRows
 from headwater.results.estimate import Estimate
 
 ALPHA = 0.05  # how often a claim may be wrong where there is nothing to claim
+_DETECTED = 2.8  # 1.96 + 0.84
 MIN_DEFINED = 0.95  # share of resamples on which a metric must be defined for an interval
 
 
-def resample_weights(blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0) -> Blocks:
+def resample_weights(blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0, *, successive: bool = False) -> Blocks:
     """Draw the resamples: as many blocks as there are, with replacement, `n_resamples` times.
 
     `blocks` holds each row's block, an integer (a day number, for example) of
     shape (rows,). The draw depends on the set of blocks and the seed, not on
-    the order of rows.
+    the order of rows. `successive`: they number periods of time, and one may depend on the one before.
 
     Raises UsageError if `blocks` are not integers or `n_resamples` is below 0.
 
@@ -68,7 +72,7 @@ def resample_weights(blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0) 
     if len(distinct):
         even = np.full(len(distinct), 1 / len(distinct))
         weights[:, 1:] = np.random.default_rng(seed).multinomial(len(distinct), even, n_resamples).T
-    return Blocks(index.astype(np.int64), weights)
+    return Blocks(index.astype(np.int64), weights, successive)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +126,8 @@ class ResampledMetrics:
     refits: Variation = field(default_factory=lambda: Variation.none(0, 0))
     on: str = ""  # where alone intervals hold, such as "on these 2 days"; no verdict is then a LIFT
     unit: str = "days"
+    needs: str = ""  # what intervals that hold there alone lack
+    series: BlockSeries | None = None  # of blocks of time with rows
 
     def position(self, level: str) -> int:
         """The place of a level in the arrays; UsageError if there is none of that name."""
@@ -142,7 +148,11 @@ class ResampledMetrics:
         value, draws = self.values[at, m], self.replicates[at, m]
         if than is not None:
             value, draws = value - self.values[than, m], draws - self.replicates[than, m]
-        return Spread(float(value), draws, self.blocks, *self.refits.of(at, m, than), self.refits.share)
+        return Spread(float(value), draws, self.blocks, *self.refits.of(at, m, than), self.refits.share, self.series)
+
+    def sure(self, value: float, draws: Floats) -> Spread:
+        """How sure a number is that is made of metrics, such as a share of a lift: its value, and it on each resample (resamples,)."""
+        return Spread(value, draws, self.blocks, np.empty(0), np.empty((0, 0)), 0.0, self.series)
 
     @property
     def caution(self) -> str:
@@ -164,7 +174,10 @@ def too_few(blocks: int, unit: str = "days") -> str:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """A value, what it is on each resample (resamples,) of `blocks` blocks, at each refit (refits,), and on each resample there."""
+    """A value, what it is on each resample (resamples,) of `blocks` blocks, at each refit (refits,), and on each resample there.
+
+    `series` holds the blocks if they are periods of time.
+    """
 
     value: float
     draws: Floats
@@ -172,10 +185,11 @@ class Spread:
     again: Floats
     redrawn: Floats
     share: float
+    series: BlockSeries | None = None
 
     def interval(self, looks: int = 1) -> tuple[float, float]:
         """The 95 % interval, NaN where there is none; see `interval` for `looks`."""
-        if len(self.again) < 2:
+        if self._percentiles:
             return interval(self.draws, self.blocks, looks)
         error, freedom = self._student
         half = error * _student(1 - ALPHA / 2 / looks, freedom)
@@ -186,38 +200,55 @@ class Spread:
         """The standard error; NaN without an interval."""
         if math.isnan(self.interval()[0]):
             return math.nan
-        return self._student[0] if len(self.again) > 1 else float(self._defined.std(ddof=1))
+        return float(self._defined.std(ddof=1)) if self._percentiles else self._student[0]
 
     @property
     def p(self) -> float:
         """How likely so large a value is, on either side, if the truth is 0; below 5 % if and only if the interval leaves 0 out."""
         if math.isnan(self.interval()[0]):
             return math.nan
-        if len(self.again) > 1:
-            from scipy.special import stdtr
-
-            error, freedom = self._student
-            return float(2 * stdtr(freedom, -abs(self.value) / error)) if error else float(self.value == 0)
         from scipy.special import ndtri, stdtr
 
+        if not self._percentiles:
+            error, freedom = self._student
+            return float(2 * stdtr(min(freedom, 1e9), -abs(self.value) / error)) if error else float(self.value == 0)
         tail, n = min(_below(self._defined), _below(-self._defined)), self.blocks
         return min(1.0, 2 * float(stdtr(n - 1, ndtri(tail) * math.sqrt((n - 1) / n))))
+
+    @property
+    def detected(self) -> float:
+        """The lift that a test at 5 % detects in 80 % of cases, in standard errors: 2.8 with very many blocks."""
+        if self._percentiles:
+            return _DETECTED
+        freedom = self._student[1]
+        return _student(1 - ALPHA / 2, freedom) + _student(0.8, freedom)
+
+    @property
+    def _percentiles(self) -> bool:
+        """Whether the interval is of percentiles: models trained once, and blocks that are independent."""
+        return len(self.again) < 2 and self.series is None
 
     @property
     def _defined(self) -> Floats:
         return self.draws[~np.isnan(self.draws)]
 
-    @property
+    @cached_property
     def _student(self) -> tuple[float, float]:
         """The standard error over resamples and refits, and its degrees of freedom; NaN where resamples allow no interval."""
         if math.isnan(interval(self.draws, self.blocks)[0]) or np.isnan(self.again).any():
             return math.nan, math.nan
-        refits, each = len(self.again), float(np.nanvar(self.redrawn, axis=0, ddof=1).mean())
-        mean = float(np.nanvar(self.redrawn.mean(axis=1), ddof=1))
         # Resampled blocks vary a little too little: one of them in as many as there are.
-        shared = max(0.0, refits * mean - each) / (refits - 1) * self.blocks / (self.blocks - 1)
+        wider, freedom = self.blocks / (self.blocks - 1), self.blocks - 1
+        if self.series is not None:
+            wider, freedom = wider * self.series.inflation(self.draws) ** 2, self.series.freedom
+        refits = len(self.again)
+        if refits < 2:
+            return math.sqrt(float(self._defined.var(ddof=1)) * wider), freedom
+        each = float(np.nanvar(self.redrawn, axis=0, ddof=1).mean())
+        mean = float(np.nanvar(self.redrawn.mean(axis=1), ddof=1))
+        shared = max(0.0, refits * mean - each) / (refits - 1) * wider
         own = self.share * float(self.again.var(ddof=1))
-        both = shared**2 / (self.blocks - 1) + own**2 / (refits - 1)
+        both = shared**2 / freedom + own**2 / (refits - 1)
         return math.sqrt(shared + own), (shared + own) ** 2 / both if both else math.inf
 
 
@@ -324,7 +355,15 @@ def evaluate(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         results = list(threads.map(lambda level: [metric.compute(level) for metric in metrics], rows))
     both = np.array(results, dtype=np.float64).reshape(len(rows), len(metrics), blocks.weights.shape[1])
-    return ResampledMetrics(tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present)
+    return ResampledMetrics(
+        tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present, series=_series(blocks) if blocks.successive else None
+    )
+
+
+def _series(blocks: Blocks) -> BlockSeries | None:
+    """The blocks of time with rows, where there are enough for an interval."""
+    with_rows = np.unique(blocks.index)
+    return BlockSeries(blocks.weights[with_rows, 1:]) if len(with_rows) >= MIN_BLOCKS and blocks.weights.shape[1] > 1 else None
 
 
 def pooled(seeds: Sequence[ResampledMetrics], days: Sequence[ResampledMetrics] = ()) -> ResampledMetrics:
@@ -342,7 +381,7 @@ def pooled(seeds: Sequence[ResampledMetrics], days: Sequence[ResampledMetrics] =
         np.stack([evaluation.replicates for evaluation in again], axis=-1),
         share,
     )
-    return ResampledMetrics(first.levels, first.metrics, values, replicates, first.blocks, refits)
+    return ResampledMetrics(first.levels, first.metrics, values, replicates, first.blocks, refits, series=first.series)
 
 
 def _checked(name: str, values: ArrayLike, blocks: Blocks, places: bool = False) -> NDArray[np.float64]:  # noqa: FBT001, FBT002 (which check)

@@ -136,7 +136,8 @@ class Judge:
         fewer = Blocks(blocks.index, blocks.weights[:, : 1 + _REFIT_RESAMPLES])
         days = [self._of({name: of.days[i] for name, of in self.scores.items()}, mask, fewer) for i in range(self._refits[1])]
         self.refit_seconds.append(clock.stopwatch() - started)
-        return replace(pooled(seeds, days), on=self.row_blocks.on(mask), unit=self.row_blocks.result.describes)
+        of_blocks = self.row_blocks
+        return replace(pooled(seeds, days), on=of_blocks.on(mask), unit=of_blocks.result.describes, needs=of_blocks.needs)
 
     def difference(self, metric: Metric, blocks: Blocks) -> F64:
         """The last level minus the first in a metric, of the first fit of each: a value for each column of the blocks' weights."""

@@ -2,8 +2,10 @@
 
 Rows of one block may depend on one another, rows of two blocks should not. Whether they do shows in the paired differences of two
 levels: the share d of each block in the difference of the metric (its jackknife pseudo-value), and the correlation of d between
-successive blocks. The shortest blocks are taken whose successive differences are not correlated: r at most 1 / sqrt(pairs), one standard
-error under independence. Widths of intervals are not looked at.
+successive blocks. The shortest blocks are taken whose successive differences are not correlated: r at most 1.64 / sqrt(pairs), which it
+exceeds in 5 % of cases under independence. Widths of intervals are not looked at. A few dozen noisy blocks do not show a weak dependence,
+so intervals over blocks of time allow for it whatever r is: see `serial_dependence`. Where even the longest blocks are correlated, the
+periods are too few to speak of others.
 
 | days with test rows | lengths that are tried |
 |---|---|
@@ -16,8 +18,9 @@ Source: Künsch, "The jackknife and the bootstrap for general stationary observa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from headwater.definitions.durations import DAY, HOUR, Duration, text
@@ -27,6 +30,7 @@ from headwater.metrics import Blocks
 from headwater.results.blocks_result import BlocksResult
 
 MIN_BLOCKS = 8  # with fewer blocks an interval covers far less than it says
+_LIMIT = 1.64  # standard errors of r under independence
 _LENGTHS = tuple(days * DAY for days in (1, 2, 3, 7, 14, 28))
 _SHORT = tuple(hours * HOUR for hours in (1, 2, 3, 6, 12))
 
@@ -36,25 +40,37 @@ Metric = Callable[[Blocks], F64]
 
 @dataclass(frozen=True)
 class RowBlocks:
-    """The block of each test row, int64 (test rows), and the period of time that it is of: a day, or a longer block."""
+    """The block of each test row, int64 (test rows), and the period of time that it is of: a day, or a longer block.
+
+    successive: the blocks are periods of time. alone: even the longest depend on one another, so that they say nothing of other periods.
+    """
 
     index: I64
     period: I64
     unit: str
     result: BlocksResult
+    successive: bool = True
+    alone: bool = False
+
+    @property
+    def needs(self) -> str:
+        """What an interval lacks to hold in other periods too, where it does not."""
+        return (
+            "they depend on one another, so they say nothing of others" if self.alone else f"other days need at least {MIN_BLOCKS} of them"
+        )
 
     def on(self, mask: Bool) -> str:
         """Where alone an interval of these rows holds, such as "on these 2 days"; empty where it covers other periods."""
-        return holds_on(len(np.unique(self.period[mask])), self.unit)
+        return holds_on(len(np.unique(self.period[mask])), self.unit, alone=self.alone)
 
 
-def holds_on(periods: int, unit: str = "days") -> str:
-    """The part of a sentence that says where an interval holds.
+def holds_on(periods: int, unit: str = "days", *, alone: bool = False) -> str:
+    """The part of a sentence that says where an interval holds; `alone`: on these periods, however many.
 
     >>> holds_on(2), holds_on(1), holds_on(8)
     ('on these 2 days', 'on this 1 day', '')
     """
-    if periods >= MIN_BLOCKS:
+    if periods >= MIN_BLOCKS and not alone:
         return ""
     return f"on this 1 {unit.replace('days', 'day', 1).replace('blocks', 'block', 1)}" if periods == 1 else f"on these {periods} {unit}"
 
@@ -68,7 +84,8 @@ def given_blocks(t: I64, blocks: Duration, column: I64 | None, why: str = "") ->
         column: where a column is named, an integer for each of its values: int64 (test rows).
     """
     if column is not None:
-        return _row_blocks(column, t // DAY, "days", f"values of {blocks!r}", why or _of_column(str(blocks)))
+        of_column = _row_blocks(column, t // DAY, "days", f"values of {blocks!r}", why or _of_column(str(blocks)))
+        return replace(of_column, successive=False)
     length = block_length(blocks)
     return _of_length(t, length, why or f"{_named(length)} were asked for")
 
@@ -88,11 +105,11 @@ def chosen_blocks(t: I64, metric: Metric) -> RowBlocks:
     for length in lengths:
         r, pairs = autocorrelation(t // length, metric)
         tried[text(length)] = r
-        if not r > 1 / np.sqrt(max(pairs, 1)):
+        if not r > _LIMIT / np.sqrt(max(pairs, 1)):
             found = "have no defined correlation" if np.isnan(r) else f"are not correlated (r = {r:.2f}, {pairs} pairs)"
             return _of_length(t, length, f"{_named(length)}: paired differences of successive ones {found}{_before(tried)}", tried)
     warns = f"{_named(lengths[-1])}, the longest that leave {MIN_BLOCKS} blocks: paired differences of successive ones are correlated"
-    return _of_length(t, lengths[-1], f"{warns} (r = {r:.2f}), so intervals are too narrow", tried)
+    return _of_length(t, lengths[-1], f"{warns} (r = {r:.2f}), so intervals are too narrow", tried, alone=True)
 
 
 def autocorrelation(block: I64, metric: Metric) -> tuple[float, int]:
@@ -122,9 +139,13 @@ def _before(tried: dict[str, float]) -> str:
     return f"; those of {', '.join(f'{length} are (r = {r:.2f})' for length, r in earlier)}" if earlier else ""
 
 
-def _of_length(t: I64, length: int, why: str, tried: dict[str, float] | None = None) -> RowBlocks:
+def _of_length(t: I64, length: int, why: str, tried: dict[str, float] | None = None, *, alone: bool = False) -> RowBlocks:
     period, unit = (t // length, _named(length)) if length > DAY else (t // DAY, "days")
-    return _row_blocks(t // length, period, unit, _named(length), why, tried)
+    blocks = _row_blocks(t // length, period, unit, _named(length), why, tried)
+    if not alone:
+        return blocks
+    on = holds_on(blocks.result.periods, unit, alone=True)
+    return replace(blocks, result=msgspec.structs.replace(blocks.result, on=on), alone=True)
 
 
 def _row_blocks(index: I64, period: I64, unit: str, named: str, why: str, tried: dict[str, float] | None = None) -> RowBlocks:

@@ -17,7 +17,7 @@ rejective multiple test procedure", 1979): the smallest p-value times the number
 of levels, the next times one less, and so on, must stay below 5 %.
 
 The minimum detectable effect, the lift that the test detects in 80 % of cases, is 2.8 standard errors
-(1.96 + 0.84; Cohen, "Statistical power analysis", 1988), more where several steps
+(1.96 + 0.84; Cohen, "Statistical power analysis", 1988), more with few blocks and where several steps
 are read together; the standard error is that of the paired resamples (and refits).
 """
 
@@ -32,12 +32,8 @@ from statistics import NormalDist
 import msgspec
 
 from headwater.backtesting.intervals import ALPHA, MIN_DEFINED, ResampledMetrics, Spread
-from headwater.backtesting.row_blocks import MIN_BLOCKS
 from headwater.errors import UsageError, nearest
 from headwater.results.estimate import VERDICT_WORDS, Comparison, Verdict
-
-_SEEN = 2.8  # standard errors
-_USUAL = 1.96
 
 
 def min_lifts(evaluation: ResampledMetrics, min_lift: Mapping[str, float] | float | None = None) -> dict[str, float]:
@@ -130,7 +126,7 @@ def unjudged(evaluation: ResampledMetrics, step: tuple[str, str], m: int, min_li
     from_, to = (evaluation.position(name) for name in step)
     spread = evaluation.spread(to, m, from_) if metric.higher_is_better else evaluation.spread(from_, m, to)
     low, high = spread.interval(looks)
-    change = _Change(metric.relative, spread.value, low, high, spread.error * _SEEN, min_lift)
+    change = _Change(metric.relative, spread.value, low, high, spread.error * spread.detected, min_lift)
     absence = f"{change.signed(spread.value)} without an interval: {_absence(evaluation, m, spread.value)}"
     sentence = str(change) if math.isfinite(low) else absence.removeprefix("+nan ")
     return Comparison(*step, metric.name, spread.value, low, high, change.mde, "not judged", sentence)
@@ -157,10 +153,11 @@ def _compared(
 ) -> Comparison:
     metric = evaluation.metrics[m]
     low, high = spread.interval(looks)
-    mde = spread.error * (_SEEN if family == 1 else _SEEN - _USUAL + NormalDist().inv_cdf(1 - ALPHA / 2 / family))
+    more = NormalDist().inv_cdf(1 - ALPHA / 2 / family) - NormalDist().inv_cdf(1 - ALPHA / 2)  # 0 where one step is read
+    mde = spread.error * (spread.detected + more)
     verdict, alone = verdict_of(low, high, min_lift), ""
     if evaluation.on and verdict != "inconclusive":
-        verdict, alone = "inconclusive", f"{evaluation.on}; other days need at least {MIN_BLOCKS} of them"
+        verdict, alone = "inconclusive", f"{evaluation.on}; {evaluation.needs}"
     if verdict in ("LIFT", "harm") and p >= ALPHA:
         verdict, alone = "inconclusive", f"by itself a {verdict}, but not among {family} steps (Holm: p = {p:.2g})"
     change = _Change(metric.relative, spread.value, low, high, mde, min_lift)

@@ -83,7 +83,8 @@ class Evaluation(Definition):
         blocks: what is resampled for intervals, since rows of one block depend on one another: "day", "hour", "week", another length
             such as "3d", or a column of the labels, such as a session or a user. "auto" takes days, or longer blocks where
             differences between levels are correlated from day to day; hours where there are fewer than 8 days. With fewer than 8 days
-            (or longer blocks) of test rows, whatever is resampled, an interval holds on these days only, and no step is a LIFT.
+            (or longer blocks) of test rows, whatever is resampled, an interval holds on these days only, and no step is a LIFT. Nor where
+            "auto" finds that even the longest blocks are correlated. Intervals over blocks of time allow for dependence between them.
         ages: ages of each view's features at which its lift is evaluated, such as ("1m", "1h", "1d"); a model is trained at each and one
             without the view. Empty: no curves.
         offset_curves: names of sources whose events are placed later (by the offset that the audit found, an hour, a day), or "flagged" for

@@ -229,7 +229,11 @@ def too_few_periods(periods: int) -> str:
 
     >>> too_few_periods(2)
     'the intervals speak of these 2 days only; at least 6 more days of test would speak of others'
+    >>> too_few_periods(12)
+    'the intervals speak of these 12 days only, as each depends on those before; many more days of test would speak of others'
     """
+    if periods >= MIN_PERIODS:
+        return f"the intervals speak of these {periods} days only, as each depends on those before; many more days of test would speak of others"
     more = max(1, MIN_PERIODS - periods)
     days, further = ("day" if count == 1 else "days" for count in (periods, more))
     return f"the intervals speak of these {periods} {days} only; at least {more} more {further} of test would speak of others"

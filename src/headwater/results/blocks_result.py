@@ -10,8 +10,8 @@ from headwater.results.result import Result
 class BlocksResult(Result, frozen=True):
     """The blocks of the test rows, why they are these, and how many periods of time they span.
 
-    An interval speaks of other periods only if `covers_other_periods`: at least 8 days (or longer blocks) have test rows. Otherwise it
-    holds `on`, such as "on these 2 days", and no verdict is a LIFT or a harm.
+    An interval speaks of other periods only if `covers_other_periods`: at least 8 days (or longer blocks) have test rows, and
+    those of an automatic choice are not correlated. Otherwise it holds `on`, such as "on these 2 days", and no verdict is a LIFT or a harm.
     """
 
     describes: str  # "days", "hours", "blocks of 7d", "values of 'user'"
