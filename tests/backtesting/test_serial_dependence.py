@@ -101,7 +101,7 @@ def test_a_part_of_the_rows_has_the_days_that_it_has():
     part = blocks.select(days % 2 == 0)
     found = evaluate(MAE, np.zeros(100), {"a": np.arange(100.0)}, part)
     assert found.series.drawn.shape == (20, 200)
-    assert found.series.freedom == 5
+    assert found.series.freedom == 6
     few = evaluate(MAE, np.zeros(35), {"a": np.arange(35.0)}, blocks.select(days < 7))
     assert few.series is None
     assert np.isnan(few.estimates("a")["mae"].low)

@@ -4,8 +4,8 @@ A bootstrap of days draws them as if each were independent of the day before. Wh
 some, the mean of many days varies more than that, and no test on a few dozen noisy days shows it. So the error is not that of single
 days: it is read off the slow waves in the blocks' influence on the metric, the projections on the first B cosines over the test period.
 Each estimates the variance of a mean over the whole period, with one degree of freedom, so the interval is Student's with B degrees of
-freedom. B is the square root of the number of blocks: more waves would be narrower and miss more of the dependence, fewer would be wider.
-Where blocks are independent the error is right as well, and the price is that of fewer degrees of freedom: 12 % in width with 60 blocks.
+freedom. B is the square root of the number of blocks, but at least six: more waves would be narrower and miss more of the dependence, fewer
+would be wider. Where blocks are independent the error is right as well, and the price is that of fewer degrees of freedom: 12 % in width with 60 blocks.
 
 The influence of a block on a metric is its slope in a linear regression of the resampled values on how often each block was drawn.
 
@@ -24,6 +24,8 @@ import numpy as np
 
 from headwater.kernel.arrays import F64
 
+_FEWEST = 6  # waves; Student's quantile grows fast with fewer
+
 
 @dataclass(frozen=True, eq=False)
 class BlockSeries:
@@ -32,7 +34,7 @@ class BlockSeries:
     >>> draws = np.random.default_rng(0).multinomial(16, np.full(16, 1 / 16), 500).T.astype(float)
     >>> slow, quick = np.arange(16.0), np.arange(16.0) % 2 * 16
     >>> [round(BlockSeries(draws).inflation(values @ draws / 16), 2) for values in (slow, quick)]
-    [1.93, 0.25]
+    [1.58, 0.26]
     """
 
     drawn: F64
@@ -41,10 +43,11 @@ class BlockSeries:
     def freedom(self) -> int:
         """Of the error, and how many waves it is read off.
 
-        >>> BlockSeries(np.ones((8, 1))).freedom, BlockSeries(np.ones((60, 1))).freedom
-        (3, 8)
+        >>> [BlockSeries(np.ones((blocks, 1))).freedom for blocks in (5, 8, 28, 60)]
+        [4, 6, 6, 8]
         """
-        return math.ceil(math.sqrt(len(self.drawn)))
+        blocks = len(self.drawn)
+        return min(blocks - 1, max(_FEWEST, math.ceil(math.sqrt(blocks))))
 
     def inflation(self, draws: F64) -> float:
         """The standard error over that of independent blocks; 1 where nothing varies.
