@@ -5,7 +5,8 @@ some, the mean of many days varies more than that, and no test on a few dozen no
 days: it is read off the slow waves in the blocks' influence on the metric, the projections on the first B cosines over the test period.
 Each estimates the variance of a mean over the whole period, with one degree of freedom, so the interval is Student's with B degrees of
 freedom. B is the square root of the number of blocks, but at least six: more waves would be narrower and miss more of the dependence, fewer
-would be wider. Where blocks are independent the error is right as well, and the price is that of fewer degrees of freedom: 12 % in width with 60 blocks.
+would be wider. Where blocks are independent the error is right as well, and the price is that of fewer degrees of freedom: 12 % in width
+with 60 blocks.
 
 The influence of a block on a metric is its slope in a linear regression of the resampled values on how often each block was drawn.
 
