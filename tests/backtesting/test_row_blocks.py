@@ -62,7 +62,7 @@ def test_few_correlated_days_keep_eight_blocks_and_say_so():
         "they depend on one another, so they say nothing of others",
     )
     assert found.on(np.ones(50, bool)) == "on these 10 days"
-    assert "They hold on these 10 days: they depend on one another" in how_sure(hw.Evaluation(), found.result)
+    assert "They hold on these 10 days: they depend on one another" in how_sure(hw.Evaluation(), found.result, None)
 
 
 def test_the_choice_does_not_look_at_widths():
