@@ -22,7 +22,7 @@ from headwater.backtesting.experiment import ExperimentRows, prepare, trained_mo
 from headwater.backtesting.fold_training import LevelScores
 from headwater.backtesting.given_scores import judge_scores
 from headwater.backtesting.intervals import resample_weights
-from headwater.backtesting.levels import LevelRows, resolve_levels
+from headwater.backtesting.levels import LevelRows, resolve_levels, usual_levels
 from headwater.backtesting.measurable import Measurability, with_measurability
 from headwater.backtesting.offset_curves import offset_curves
 from headwater.backtesting.row_blocks import RowBlocks
@@ -142,7 +142,7 @@ def backtest(
     if not isinstance(model, Model):
         raise UsageError(f"backtest() takes a Model, and was given {type(model).__name__}; take one from project.models")
     started, how = clock.stopwatch(), evaluation or Evaluation()
-    compared = resolve_levels(levels) if levels is not None else _usual_levels(model)
+    compared = resolve_levels(levels) if levels is not None else usual_levels(model)
     _check_names(compared, how)
     with (resources or DEFAULT_RESOURCES).shown() as used:
         experiment = prepare(trained_model(model), compared, how, used)
@@ -161,15 +161,6 @@ def backtest(
             moved = offset_curves(experiment, compared, result.audit.findings, run.row_blocks)
             result = msgspec.structs.replace(result, offset_curves=moved)
     return Backtest(result, predictions_frame(experiment, run.scores))
-
-
-def _usual_levels(model: Model) -> dict[str, Level]:
-    """The usual ladder; of a ranking that samples negatives, the levels that know candidates, since nothing trains at the others."""
-    ladder, task = resolve_levels(None), model.ranking
-    if task is None or task.negatives is None or task.retrieval is None:
-        return ladder
-    views = task.retrieval.views_in_history
-    return {name: level for name, level in ladder.items() if any(level.freshness(view).reads_events for view in views)}
 
 
 def _check_names(levels: Mapping[str, Level], how: Evaluation) -> None:

@@ -52,6 +52,15 @@ def resolve_levels(levels: Mapping[str, Level | Freshness] | None) -> dict[str, 
     return by_name
 
 
+def usual_levels(model: Model) -> dict[str, Level]:
+    """The usual ladder; of a ranking that samples negatives, the levels that know candidates, since nothing trains at the others."""
+    usual, task = ladder(), model.ranking
+    if task is None or task.negatives is None or task.retrieval is None:
+        return usual
+    views = task.retrieval.views_in_history
+    return {name: level for name, level in usual.items() if any(level.freshness(view).reads_events for view in views)}
+
+
 def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, resources: Resources) -> dict[str, LevelRows]:
     """The features of every level; those that predict on request share one pass."""
     plain = {name: level for name, level in levels.items() if level.precomputed(model) is None}

@@ -32,7 +32,7 @@ def run(args: Arguments, screen: Screen) -> None:
         return
     loaded = load(args.project)
     model = loaded.project.model(args.model)
-    levels, evaluation = _levels(loaded, args.levels), _evaluation(loaded, args)
+    levels, evaluation = _levels(loaded, model, args.levels), _evaluation(loaded, args)
     ends = None if args.attribution is None else _ends(loaded, model, levels, args.attribution)
     report = options.output(args.output, "--output")
     evaluation = questions_before.ask(args, screen, evaluation, list(levels))
@@ -131,8 +131,10 @@ def _evaluation(loaded: LoadedProject, args: Arguments) -> Evaluation:
     return replace(evaluation, split=folds)
 
 
-def _levels(loaded: LoadedProject, names: str | None) -> Mapping[str, Level]:
-    levels = loaded.levels()
+def _levels(loaded: LoadedProject, model: Model, names: str | None) -> Mapping[str, Level]:
+    from headwater.backtesting.levels import usual_levels
+
+    levels = loaded.levels() if loaded.project.levels or names is not None else usual_levels(model)
     chosen = list(levels) if names is None else [name.strip() for name in names.split(",")]
     for name in chosen:
         loaded.level(name)
