@@ -15,7 +15,7 @@ from tests.backtesting.world import STALE_AND_FRESH, by_machine, day, model, wor
 def found():
     made = world(effect=0.7, per_day=200)
     members = [by_machine(made.events, features=[hw.last("state")]), hw.RequestField("amount", float)]
-    how = hw.Evaluation(split=day(18), metrics=["auc"], resamples=200, ages=["1h", "6h", "2d"], refits=1)
+    how = hw.Evaluation(split=day(18), metrics=["auc"], resamples=200, ages=["1h", "6h", "2d"], refits=0)
     return hw.backtest(model(made, members=members), STALE_AND_FRESH, how)
 
 
@@ -57,11 +57,11 @@ def test_the_curve_is_a_frame_json_and_a_figure(found):
 
 def test_without_a_lift_there_is_no_half_life():
     made = world(effect=0.0, days=26)
-    how = hw.Evaluation(split=day(16), metrics=["auc"], resamples=100, ages=["1h"], refits=1, min_lift=0.05)
+    how = hw.Evaluation(split=day(16), metrics=["auc"], resamples=100, ages=["1h"], refits=0, min_lift=0.05)
     result = hw.backtest(model(made), STALE_AND_FRESH, how).result
     (curve,) = result.curves_of_age
     assert (curve.half_life_seconds, curve.lost_90_seconds) == (None, None)
-    assert hw.backtest(model(made), STALE_AND_FRESH, hw.Evaluation(split=day(16), resamples=0, refits=1)).curves_of_age.height == 0
+    assert hw.backtest(model(made), STALE_AND_FRESH, hw.Evaluation(split=day(16), resamples=0, refits=0)).curves_of_age.height == 0
 
 
 def test_a_curve_need_not_fall():

@@ -35,7 +35,7 @@ def scored(n=600, days=20, seed=0):
 
 def test_predictions_have_the_request_the_label_and_a_score_of_each_level():
     made = world()
-    found = hw.backtest(model(made), STALE_AND_FRESH, hw.Evaluation(split=day(18), metrics=["auc"], resamples=200, refits=1))
+    found = hw.backtest(model(made), STALE_AND_FRESH, hw.Evaluation(split=day(18), metrics=["auc"], resamples=200, refits=0))
     frame = found.predictions
     assert frame.height == found.result.split.test_rows
     assert frame.schema["daily"] == frame.schema["hourly"] == pl.Float64
@@ -54,7 +54,7 @@ def test_predictions_have_the_request_the_label_and_a_score_of_each_level():
 def test_several_classes_have_an_array_of_scores():
     made = world(days=12)
     named = model(made, estimator=None, task="multiclass", label="machine", members=[hw.RequestField("amount", float)])
-    frame = hw.backtest(named, STALE_AND_FRESH, hw.Evaluation(split=day(8), resamples=0, refits=1)).predictions
+    frame = hw.backtest(named, STALE_AND_FRESH, hw.Evaluation(split=day(8), resamples=0, refits=0)).predictions
     assert frame.schema["daily"] == pl.Array(pl.Float64, 3)
     assert frame["machine"].dtype == pl.String
     np.testing.assert_allclose(frame["daily"].to_numpy().sum(axis=1), 1)

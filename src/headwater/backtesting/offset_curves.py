@@ -19,7 +19,7 @@ import numpy as np
 from headwater.backtesting.audit import AuditInputs
 from headwater.backtesting.audit.own_events import own_events
 from headwater.backtesting.experiment import ExperimentRows
-from headwater.backtesting.intervals import ResampledMetrics, interval, resample_weights
+from headwater.backtesting.intervals import ResampledMetrics, resample_weights
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.definitions.durations import DAY, HOUR, SECOND, text
 from headwater.definitions.feature_view import FeatureView
@@ -62,7 +62,7 @@ def offset_curves(
     if not chosen:
         return ()
     found = _found_offsets(experiment, levels[name])
-    once = dataclasses.replace(experiment, evaluation=dataclasses.replace(experiment.evaluation, refits=1, tune=None))
+    once = dataclasses.replace(experiment, evaluation=dataclasses.replace(experiment.evaluation, refits=0, tune=None))
     return tuple(
         _CurveOfSource(once, levels[name], name, row_blocks, source, by_source[source], why, found.get(source, ())).result()
         for source, why in chosen.items()
@@ -138,7 +138,8 @@ class _CurveOfSource:
         rows = self.experiment.level_rows(levels)
         scores = self.experiment.trainer(levels, rows, replays=False).scores()
         how = self.experiment.evaluation
-        judge = self.experiment.judge(levels, scores, resample_weights(self.row_blocks.index, how.resamples, how.seed), self.row_blocks)
+        blocks = resample_weights(self.row_blocks.index, how.resamples, how.seed, successive=self.row_blocks.successive)
+        judge = self.experiment.judge(levels, scores, blocks, self.row_blocks)
         headline = dataclasses.replace(judge, metrics=[self.experiment.judged.headline])
         return headline.evaluation(np.ones(len(judge.y), np.bool_), judge.blocks)
 
@@ -157,4 +158,4 @@ def _change(evaluation: ResampledMetrics, at: int, first: int) -> Estimate:
     sign = 1.0 if evaluation.metrics[0].higher_is_better else -1.0
     value = sign * (evaluation.values[at, 0] - evaluation.values[first, 0])
     draws = sign * (evaluation.replicates[at, 0] - evaluation.replicates[first, 0])
-    return Estimate(float(value), *(interval(draws, evaluation.blocks) if at != first else (0.0, 0.0)))
+    return Estimate(float(value), *(evaluation.sure(float(value), draws).interval() if at != first else (0.0, 0.0)))
