@@ -64,7 +64,7 @@ levels = {
     "hourly, 1 h late": hw.Level(hw.batch("1h", delay="1h")),
     "hourly": hw.Level(hw.batch("1h")),
 }
-project = hw.Project("bikes", [bikers], levels=levels, evaluation=hw.Evaluation(split="2011-09-15T00:00-04:00"))
+project = hw.Project("bikes", [bikers], levels=levels, evaluation=hw.Evaluation(split="2011-09-15T00:00-04:00", refits=24))
 
 if __name__ == "__main__":
     hw.backtest(bikers, project.levels, project.evaluation).write_html("report.html")

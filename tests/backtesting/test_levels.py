@@ -114,7 +114,7 @@ def test_chained_views_at_every_level(made, tmp_path):
     aucs = [level(result, name).metrics["auc"].value for name in ("daily", "hourly", "instant", "ahead")]
     assert min(aucs[1:]) - aucs[0] > 0.1
     assert [part.name for part in result.slices] == ["cold start"]
-    assert result.audit.findings == []
+    assert [(finding.severity, finding.check) for finding in result.audit.findings] == [("question", "coarse timestamps")]
     assert "of source told (readings, each event with before__last_state), known as late as the last of these" in result.definitions
     assert "view before: last(state) over lifetime by (machine) of source readings at at" in result.definitions
     by_hand = hw.FeatureView("by_hand", source=source, keys=["machine"], features=[hw.last_n("state", k=2)], freshness=DAILY)

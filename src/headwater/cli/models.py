@@ -112,16 +112,17 @@ def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
     from rich import box
     from rich.table import Table
 
-    table = Table("model", "level", "version", "made", "rows", "measured", "promised", "estimator", box=box.SIMPLE_HEAD, show_edge=False)
-    for version, current in versions:
+    promises = [_promise(version) for version, _ in versions]
+    kept = ["promised"] if any(promises) else []
+    table = Table("model", "level", "version", "made", "rows", "measured", *kept, "estimator", box=box.SIMPLE_HEAD, show_edge=False)
+    for (version, current), promise in zip(versions, promises, strict=True):
         manifest = version.manifest
         metrics = manifest.metrics.get("holdout") or manifest.metrics.get("training") or {}
         measured = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
         where = "" if not metrics else " (held out)" if "holdout" in manifest.metrics else " (training)"
         number = f"{version.number} served" if current else str(version.number)
-        promise = _promise(version)
-        promised = "" if promise is None else f"{promise['metric']} {promise['value']:.4g}"
-        row = (version.model, version.level, number, manifest.created_at, f"{manifest.rows:,}", measured + where, promised)
+        promised = [("" if promise is None else f"{promise['metric']} {promise['value']:.4g}") for _ in kept]
+        row = (version.model, version.level, number, manifest.created_at, f"{manifest.rows:,}", measured + where, *promised)
         table.add_row(*row, manifest.estimator)
     return table
 

@@ -64,25 +64,30 @@ def _lead(level: str, mode: Mode, baseline: str) -> str:
     return f"{_RUN[mode]} ({level})"
 
 
-def not_decided(levels: Sequence[str], until: str, reason: str, days: float) -> str:
+def not_decided(levels: Sequence[str], until: str, reason: str, days: float, refitted: bool = False) -> str:  # noqa: FBT001, FBT002 (of the result)
     """That the data do not decide, between which levels, and what would. until: what to run meanwhile, in words.
+
+    refitted: intervals include the variance between refits, which more of them estimate better.
 
     >>> not_decided(["daily", "hourly"], "stay with daily", "", 91.4)
     'Cannot decide between daily and hourly: about 91 more days would. Until then stay with daily.'
+    >>> not_decided(["daily", "hourly"], "stay with daily", "", 91.4, refitted=True)
+    'Cannot decide between daily and hourly: about 91 more days, or more refits, would. Until then stay with daily.'
     """
     if reason:
         return f"Cannot decide: {reason}."
     between = f" between {listed(levels)}" if len(levels) > 1 else ""
-    return f"Cannot decide{between}: {_more_days(days)}. Until then {until}."
+    refits = ", or more refits," if refitted and not math.isinf(days) else ""
+    return f"Cannot decide{between}: {_more_days(days, refits)}. Until then {until}."
 
 
-def _more_days(days: float) -> str:
+def _more_days(days: float, refits: str) -> str:
     if math.isnan(days):
-        return "more days of test would"
+        return f"more days of test{refits} would"
     if math.isinf(days):
         return "the difference is close to break-even, and even ten years of test would not"
     rounded = max(1, round(days)) if days < 100 else round(days, 1 - math.floor(math.log10(days)))
-    return f"about {count(int(rounded))} more {'day' if rounded == 1 else 'days'} would"
+    return f"about {count(int(rounded))} more {'day' if rounded == 1 else 'days'}{refits} would"
 
 
 def in_practice(result: BacktestResult, level: str, baseline: str) -> str:

@@ -201,9 +201,8 @@ def recommend(result: BacktestResult, break_even: Mapping[str, float] | None = N
     reason = choice.reason if choice.reason not in ("lift", "open") else ""
     until = _meanwhile(result, baseline, choice.open, pays)
     doing = f"stay with {baseline}" if until == baseline else f"run {until}, which is shown to be better than {baseline}"
-    return made(
-        "cannot decide", "", recommendation_words.not_decided(choice.open, doing, reason, choice.days), "", choice.open, choice.days
-    )
+    words = recommendation_words.not_decided(choice.open, doing, reason, choice.days, bool(result.fixed_models))
+    return made("cannot decide", "", words, "", choice.open, choice.days)
 
 
 def _meanwhile(result: BacktestResult, baseline: str, undecided: Sequence[str], pays: BreakEven) -> str:

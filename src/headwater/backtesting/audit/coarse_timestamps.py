@@ -24,10 +24,11 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
 
     A question: timestamps are coarse, and the source does not say when its events are known.
     """
-    views = [view for view in inputs.model.features.views_in_history if view.source.history is not None]
+    read = inputs.level.reads_history(inputs.model)
+    views = [view for view in inputs.model.features.views_in_history if view.source.history is not None] if read else []
     sources = {bottom_of(view.source).name: measured(bottom_of(view.source)) for view in views}
     if not sources:
-        return NotRun("the model reads no history")
+        return NotRun("the freshest level reads no history")
     rounded = {own.subject: finding for own in own_events(inputs) if (finding := _own(inputs, own)) is not None}
     asked = [
         AuditFinding(NAME, "question", name, *_split(question), columns=[source.column])

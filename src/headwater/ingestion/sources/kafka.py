@@ -21,7 +21,18 @@ from headwater.definitions.streams import KafkaTopic
 from headwater.errors import ConnectError, DataError, DefinitionError, FencedError, HeadwaterError, RecreatedError, RetentionError, nearest
 from headwater.ingestion.sources.kafka_assignment import Lookup, origin, parts_of
 from headwater.ingestion.sources.kafka_batches import Fault, Fetched, fetcher
-from headwater.ingestion.sources.kafka_client import ALL_DOWN, DEFAULTS, FIXED, HOPELESS, PASSING, PATIENCE, TopicIds, ck, settings_of
+from headwater.ingestion.sources.kafka_client import (
+    ALL_DOWN,
+    DEFAULTS,
+    FIXED,
+    HOPELESS,
+    PASSING,
+    PATIENCE,
+    TopicIds,
+    ck,
+    close_within,
+    settings_of,
+)
 from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Position, RecordBatch, Revoked, between, offset_at
 from headwater.kernel.arrays import I64
 
@@ -121,7 +132,9 @@ class KafkaFeed:
         """See `Feed`."""
         self._closing = True
         self._fetcher.close()
-        self._consumer.close()
+        if not close_within(self._consumer):
+            _LOG.warning("%s: the group's coordinator does not answer; left without it, so others get the partitions later", self._spec)
+            self._lose([*self._ends, *self._pending])
         if self._lookup is not None:
             self._lookup[1].join()  # its partitions were revoked, so it ends soon
 

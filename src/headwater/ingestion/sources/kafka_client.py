@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -101,6 +102,29 @@ def bare(spec: KafkaTopic) -> Iterator[ck.Consumer]:
         raise ConnectError(f"{spec}: no broker at {spec.servers!r} answers, or it refuses: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def close_within(consumer: ck.Consumer, seconds: float = PATIENCE) -> bool:
+    """Close a consumer, and say whether it closed in time; its callbacks are called in another thread meanwhile.
+
+    librdkafka waits for the coordinator of the group, and where that was away it can wait without end. A consumer that is left behind
+    takes no memory with it that the process does not free at its end, and the group gives its partitions to others after the session
+    timeout.
+    """
+    failures: list[BaseException] = []
+
+    def close() -> None:
+        try:
+            consumer.close()
+        except BaseException as error:  # noqa: BLE001 (raised below)
+            failures.append(error)
+
+    thread = threading.Thread(target=close, name="closing a consumer", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    return not thread.is_alive()
 
 
 def place(spec: KafkaTopic, partition: int, offset: int = 0) -> ck.TopicPartition:
