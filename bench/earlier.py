@@ -136,6 +136,8 @@ def main() -> int:
                 print(f"  skipped kafka: {reason}", flush=True)
         every: dict[str, Row | None] = {"import headwater": None, **rows(options.scale, servers)}
         chosen = {name: row for name, row in every.items() if not options.only or any(name.startswith(prefix) for prefix in options.only)}
+        if not chosen:
+            parser.error(f"no row begins with {' or '.join(options.only)}; the rows are: {', '.join(every)}")
         if servers is not None and any(name.startswith("kafka") for name in chosen):
             measured(sys.executable, ROOT, Row("kafka", ("fill", servers, "payments", max(int(KAFKA * options.scale), 1_000)), {}))
         for name, row in chosen.items():
