@@ -62,12 +62,12 @@ def decide(evidence: Evidence) -> Decision:
     lift = evidence.lift
     if isinstance(lift, Missing):
         return _undecided("unknown", f"without a backtest the gain of fresher features is not known: {lift.reason}")
-    found = lift.backtest.recommendation or with_recommendation(lift.backtest).recommendation
-    assert found is not None
-    if found.answer != "run":
-        rule = "leak" if found.withheld else "recommendation"
-        return msgspec.structs.replace(_undecided(rule, found.sentence, found), base=found.baseline)
-    return _finished(evidence, lift, found)
+    recommendation = lift.backtest.recommendation or with_recommendation(lift.backtest).recommendation
+    assert recommendation is not None
+    if recommendation.answer != "run":
+        rule = "leak" if recommendation.withheld else "recommendation"
+        return msgspec.structs.replace(_undecided(rule, recommendation.sentence, recommendation), base=recommendation.baseline)
+    return _finished(evidence, lift, recommendation)
 
 
 def _undecided(rule: str, reason: str, found: Recommendation | None = None) -> Decision:

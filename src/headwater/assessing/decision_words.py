@@ -93,11 +93,14 @@ def changes(evidence: Evidence, decision: Decision) -> list[Change]:
 
 def _of_lift(lift: Lift, decision: Decision) -> list[Change]:
     changed = []
-    found = lift.backtest.recommendation
-    if found is not None and math.isfinite(found.days):
+    recommendation = lift.backtest.recommendation
+    if recommendation is not None and math.isfinite(recommendation.days):
         changed.append(
             Change(
-                "days of test", f"{days_tested(lift.backtest):,.0f}", f"about {found.days:,.0f} more", "a decision, if the differences stay"
+                "days of test",
+                f"{days_tested(lift.backtest):,.0f}",
+                f"about {recommendation.days:,.0f} more",
+                "a decision, if the differences stay",
             )
         )
     for step in lift.steps:

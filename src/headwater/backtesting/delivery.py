@@ -170,7 +170,7 @@ def _result(
     missed = [week for week in weeks if week.state == "missed"]
     judged = any(week.state in ("no miss shown", "missed") for week in weeks)
     state: DeliveryState = "withdrawn" if missed else "no miss shown" if judged else "too early"
-    found = DeliveryResult(
+    result = DeliveryResult(
         promise=promise,
         served_level=level,
         versions=list(versions),
@@ -181,4 +181,4 @@ def _result(
         checked_at=timestamp_text(now),
         first_line="",
     )
-    return delivery_words.with_first_line(found)
+    return delivery_words.with_first_line(result)

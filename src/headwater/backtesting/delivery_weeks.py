@@ -158,10 +158,10 @@ class Weeks:
             return self._plain(
                 number, mask, value, "not judged", f"an interval needs {MIN_BLOCKS} {self._unit}, and the weeks so far have fewer"
             )
-        found = self._evaluated(window, resample_weights(blocks.index, _RESAMPLES))
-        if not math.isfinite(found.low):
+        delivered = self._evaluated(window, resample_weights(blocks.index, _RESAMPLES))
+        if not math.isfinite(delivered.low):
             return self._plain(number, mask, value, "not judged", f"{self.metric.name} has no interval on these rows")
-        short = shortfall_of(self.promise, Estimate(found.value, found.low, found.high), found.error, blocks.result.count)
+        short = shortfall_of(self.promise, Estimate(delivered.value, delivered.low, delivered.high), delivered.error, blocks.result.count)
         state: WeekState = "missed" if short.p <= allowed(look) else "no miss shown"
         plain = self._plain(number, mask, value, state, "")
         return WeekDelivered(
@@ -171,7 +171,7 @@ class Weeks:
             plain.defaults,
             value,
             _date(start),
-            Estimate(found.value, found.low, found.high),
+            Estimate(delivered.value, delivered.low, delivered.high),
             short.estimate,
             short.p,
             allowed(look),
@@ -218,10 +218,12 @@ class Weeks:
             columns[name] = rows.frame[name].to_numpy()[mask]
         if not mask.any():
             return _Found(math.nan, math.nan, math.nan, math.nan)
-        found = evaluate([self.metric], rows.y[mask], {"delivered": rows.score[mask]}, blocks, context=RowContext(None, columns))
-        spread = found.spread(0, 0)
+        evaluation = evaluate([self.metric], rows.y[mask], {"delivered": rows.score[mask]}, blocks, context=RowContext(None, columns))
+        spread = evaluation.spread(0, 0)
         low, high = spread.interval()
-        few = math.sqrt(found.blocks / (found.blocks - 1)) if found.blocks > 1 else math.nan  # resampled blocks vary a little too little
+        few = (
+            math.sqrt(evaluation.blocks / (evaluation.blocks - 1)) if evaluation.blocks > 1 else math.nan
+        )  # resampled blocks vary a little too little
         return _Found(spread.value, low, high, spread.error * few)
 
 

@@ -142,9 +142,9 @@ class Judge:
     def difference(self, metric: Metric, blocks: Blocks) -> F64:
         """The last level minus the first in a metric, of the first fit of each: a value for each column of the blocks' weights."""
         everywhere = np.ones(len(self.y), np.bool_)
-        found = self._of({name: of.seeds[0] for name, of in self.scores.items()}, everywhere, blocks)
+        metrics = self._of({name: of.seeds[0] for name, of in self.scores.items()}, everywhere, blocks)
         m = [of.name for of in self.metrics].index(metric.name)
-        values: F64 = np.concatenate([found.values[:, m, None], found.replicates[:, m]], axis=1)
+        values: F64 = np.concatenate([metrics.values[:, m, None], metrics.replicates[:, m]], axis=1)
         difference: F64 = values[-1] - values[0] if len(values) > 1 else values[0]
         return difference
 

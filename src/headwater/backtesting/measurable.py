@@ -88,7 +88,7 @@ class Measurability:
 
     def between(self, staler: str, level: str) -> LevelMeasurable | None:
         """Whether the data can tell `level` from `staler`; None where no view is fresher."""
-        judged = [found for name in self._known[level] if (found := self._view(name, staler, level)) is not None]
+        judged = [judgement for name in self._known[level] if (judgement := self._view(name, staler, level)) is not None]
         if not judged:
             return None
         views = [view for view in judged if view.measurable]

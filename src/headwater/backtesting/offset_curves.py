@@ -61,10 +61,10 @@ def offset_curves(
             raise UsageError(f"Evaluation(offset_curves=) names {source!r}, which no view of the model reads; {nearest(source, by_source)}")
     if not chosen:
         return ()
-    found = _found_offsets(experiment, levels[name])
+    offsets = _found_offsets(experiment, levels[name])
     once = dataclasses.replace(experiment, evaluation=dataclasses.replace(experiment.evaluation, refits=0, tune=None))
     return tuple(
-        _CurveOfSource(once, levels[name], name, row_blocks, source, by_source[source], why, found.get(source, ())).result()
+        _CurveOfSource(once, levels[name], name, row_blocks, source, by_source[source], why, offsets.get(source, ())).result()
         for source, why in chosen.items()
     )
 

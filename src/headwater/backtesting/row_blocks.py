@@ -106,8 +106,8 @@ def chosen_blocks(t: I64, metric: Metric) -> RowBlocks:
         r, pairs = autocorrelation(t // length, metric)
         tried[text(length)] = r
         if not r > _LIMIT / np.sqrt(max(pairs, 1)):
-            found = "have no defined correlation" if np.isnan(r) else f"are not correlated (r = {r:.2f}, {pairs} pairs)"
-            return _of_length(t, length, f"{_named(length)}: paired differences of successive ones {found}{_before(tried)}", tried)
+            correlation = "have no defined correlation" if np.isnan(r) else f"are not correlated (r = {r:.2f}, {pairs} pairs)"
+            return _of_length(t, length, f"{_named(length)}: paired differences of successive ones {correlation}{_before(tried)}", tried)
     warns = f"{_named(lengths[-1])}, the longest that leave {MIN_BLOCKS} blocks: paired differences of successive ones are correlated"
     return _of_length(t, lengths[-1], f"{warns} (r = {r:.2f}), so intervals are too narrow", tried, alone=True)
 

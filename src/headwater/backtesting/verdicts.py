@@ -99,12 +99,12 @@ def compare_levels(
     judged_in = headline or (evaluation.metrics[0].name if evaluation.metrics else "")
     pairs = list(combinations(names, 2))
     primary = [pair for pair in pairs if pair[0] == today]
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for m, (name, lift) in enumerate(min_lifts(evaluation, min_lift).items()):
         judged = in_metric(evaluation, primary, m, lift, looks) if name == judged_in else []
         known = {(step.from_, step.to): step for step in judged}
-        found += [known.get(pair) or unjudged(evaluation, pair, m, lift, looks) for pair in pairs]
-    return found
+        comparisons += [known.get(pair) or unjudged(evaluation, pair, m, lift, looks) for pair in pairs]
+    return comparisons
 
 
 def in_metric(evaluation: ResampledMetrics, steps: Sequence[tuple[str, str]], m: int, min_lift: float, looks: int = 1) -> list[Comparison]:

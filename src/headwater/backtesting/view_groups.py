@@ -72,12 +72,12 @@ def unmeasured(measurability: Measurability, names: tuple[str, str], units: Sequ
         return {}
     blind = {view.view: view for view in state.other_views}
     told = {view.view for view in state.views}
-    found = {}
+    reasons = {}
     for unit in units:
         mine = [blind[view.name] for view in unit.views if view.name in blind]
         if mine and not told & {view.name for view in unit.views}:
-            found[unit.name] = measurability.reason(mine)
-    return found
+            reasons[unit.name] = measurability.reason(mine)
+    return reasons
 
 
 def check_levels(model: Model, stale: Level, fresh: Level) -> None:

@@ -237,10 +237,10 @@ def _coarse_timestamps(project: Project) -> Iterator[Finding]:
         if source.history is None or isinstance(source.history, Enriched):
             continue
         try:
-            found = measured(source)
-            question = found.result().question
+            measurement = measured(source)
+            question = measurement.result().question
             models = [m for m in project.models if question and any(bottom_of(v.source) == source for v in m.features.views_in_history)]
-            if models and all(found.same_grid(request_times(model.labels)) for model in models):
+            if models and all(measurement.same_grid(request_times(model.labels)) for model in models):
                 continue
         except (ConnectError, DataError, OSError):
             continue  # the schema rule reports what cannot be read

@@ -48,7 +48,7 @@ def scratch(args: Arguments, screen: Screen) -> None:
     page = options.output(args.output or "assess.html", "--output")
     given = _answers(args)
     effects = {} if args.network is None else with_effects(None, args.network).effects
-    found = assess_scratch(
+    assessment = assess_scratch(
         deadline=given["deadline"],
         known_before=given["known_before"],
         listable=given["listable"] == "yes",
@@ -58,10 +58,10 @@ def scratch(args: Arguments, screen: Screen) -> None:
         value=None if args.value is None else evaluation_options.parse_value(args.value),
         effects=effects,
     )
-    found.write_html(page)
+    assessment.write_html(page)
     if args.markdown is not None:
-        options.output(args.markdown, "--markdown").write_text(found.to_markdown(), encoding="utf-8")
-    screen.show(table(found), {**found.to_dict(), "page": str(page)})
+        options.output(args.markdown, "--markdown").write_text(assessment.to_markdown(), encoding="utf-8")
+    screen.show(table(assessment), {**assessment.to_dict(), "page": str(page)})
     screen.say(f"page: {page}")
     screen.next("headwater", "assess", "interview")
 

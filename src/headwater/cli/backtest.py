@@ -74,13 +74,13 @@ def _judge_scores(args: Arguments, screen: Screen) -> None:
         names["id"] = [name.strip() for name in names["id"].split(",")]
     evaluation = questions_before.ask(args, screen, evaluation_options.evaluation(args, None), levels or [])
     with screen.progress() as on_progress:
-        found = backtest(
+        backtested = backtest(
             evaluation=evaluation,
             scores=Scores(args.scores, levels=levels, **names),
             resources=options.resources(args, on_progress),
         )
-    found.write_html(report)
-    screen.show(found.table(), {**found.to_dict(), "report": str(report)})
+    backtested.write_html(report)
+    screen.show(backtested.table(), {**backtested.to_dict(), "report": str(report)})
     screen.say(f"report: {report}")
     screen.next("headwater", "init")
 

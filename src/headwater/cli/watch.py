@@ -27,7 +27,7 @@ def run(args: Arguments, screen: Screen) -> None:
 
         promise = promised(backtest_of(args.promise), args.promise_level, describes=(level or Level()).describe(model))
     with screen.working("comparing"):
-        found = watch(
+        delivery = watch(
             model,
             args.level,
             promise=promise,
@@ -36,16 +36,16 @@ def run(args: Arguments, screen: Screen) -> None:
             models=args.models,
             at=at,
         )
-    found.write_html(page)
+    delivery.write_html(page)
     if markdown is not None:
-        markdown.write_text(found.to_markdown(), encoding="utf-8")
-    screen.show(found.table(), {**found.to_dict(), "page": str(page)})
+        markdown.write_text(delivery.to_markdown(), encoding="utf-8")
+    screen.show(delivery.table(), {**delivery.to_dict(), "page": str(page)})
     screen.say(f"page: {page}")
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
-    if found.withdrawn:
+    if delivery.withdrawn:
         screen.next("headwater", "parity", "--served", "--project", args.project)
         raise HeadwaterError(
-            f"the promise of the backtest was missed in the week of {found.result.since}: its recommendation for {model.name} is withdrawn"
+            f"the promise of the backtest was missed in the week of {delivery.result.since}: its recommendation for {model.name} is withdrawn"
         )
     screen.next("headwater", "backtest", "--project", args.project, *chosen)
 

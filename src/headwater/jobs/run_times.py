@@ -69,14 +69,14 @@ def record(folder: Path, results: Sequence[Materialized]) -> None:
 
 def runs_of(folder: Path) -> list[JobRun]:
     """The recorded runs, the earliest first; a line that was cut off is left out."""
-    path, found = folder / "jobs" / RUNS, []
+    path, runs = folder / "jobs" / RUNS, []
     if path.is_file():
         for line in path.read_bytes().splitlines():
             try:
-                found.append(msgspec.json.decode(line, type=JobRun))
+                runs.append(msgspec.json.decode(line, type=JobRun))
             except msgspec.DecodeError:
                 continue
-    return found
+    return runs
 
 
 def run_time(runs: Sequence[JobRun], view: str) -> RunTime | None:

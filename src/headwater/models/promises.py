@@ -105,9 +105,9 @@ def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResu
 def deliveries(registry: ModelRegistry) -> Iterator[DeliveryResult]:
     """The latest comparison of every model and level that has one."""
     for model, level in registry.variants():
-        found = delivery_of(registry, model, level)
-        if found is not None:
-            yield found
+        delivery = delivery_of(registry, model, level)
+        if delivery is not None:
+            yield delivery
 
 
 def _read(path: Path) -> dict[str, object] | None:

@@ -66,8 +66,8 @@ def _probability(value: float) -> str:
 
 
 def _bracket(week: WeekDelivered, places: int) -> str:
-    found = wording.interval(week.delivered.low, week.delivered.high, places)
-    return f"{found} from {week.window_from}" if found else ""
+    bracket = wording.interval(week.delivered.low, week.delivered.high, places)
+    return f"{bracket} from {week.window_from}" if bracket else ""
 
 
 def _figure(result: DeliveryResult) -> Figure:

@@ -56,8 +56,8 @@ def timestamps(result: BacktestResult) -> Section | None:
         for source in result.resolutions
     ]
     table = Table("The resolution of each source's timestamps, by period.", ("source", "timestamp", "resolution", "known"), rows)
-    found = resolution_words.lines(result)
-    return Section("timestamps", "What the timestamps can show", [*([Bullets(found)] if found else []), table])
+    lines = resolution_words.lines(result)
+    return Section("timestamps", "What the timestamps can show", [*([Bullets(lines)] if lines else []), table])
 
 
 def money(result: BacktestResult) -> Section | None:

@@ -219,7 +219,7 @@ def _meanwhile(result: BacktestResult, baseline: str, undecided: Sequence[str], 
 
 def _measurable(result: BacktestResult) -> Sequence[str]:
     """The levels that the timestamps of the data can tell from the staler one, at least of some views."""
-    lost = {found.level for found in result.measurable if found.state == "not measurable"}
+    lost = {measurable.level for measurable in result.measurable if measurable.state == "not measurable"}
     return [level.name for level in result.levels if level.name not in lost]
 
 
@@ -256,8 +256,8 @@ def _limits(result: BacktestResult, level: str, undecided: Sequence[str]) -> lis
 
 def with_recommendation(result: BacktestResult, break_even: Mapping[str, float] | None = None, source: str = "") -> BacktestResult:
     """The backtest with its recommendation; `break_even` as for `recommend`."""
-    found = recommend(result, break_even, source)
-    return msgspec.structs.replace(result, recommendation=found, verdict=found.first_line)
+    recommendation = recommend(result, break_even, source)
+    return msgspec.structs.replace(result, recommendation=recommendation, verdict=recommendation.first_line)
 
 
 def money_break_even(result: BacktestResult, costs: Mapping[str, float]) -> Mapping[str, float]:

@@ -82,12 +82,12 @@ class Lists:
 
     def says(self, y: F64) -> str:
         """How much of what was relevant could be found, in words: `y` is float64 (test rows)."""
-        found = np.zeros(self.rows, np.bool_)
+        available = np.zeros(self.rows, np.bool_)
         for batch in self.batches:
-            found[batch.rows] = batch.pair >= 0
+            available[batch.rows] = batch.pair >= 0
         list_count = sum(len(np.unique(batch.group)) for batch in self.batches)
         length = sum(len(batch.group) for batch in self.batches) / list_count if list_count else 0.0
-        return f"{100 * float(found[y > 0].mean()):.1f} % of what was relevant is among the candidates, {length:.0f} a list"
+        return f"{100 * float(available[y > 0].mean()):.1f} % of what was relevant is among the candidates, {length:.0f} a list"
 
 
 def candidate_lists(

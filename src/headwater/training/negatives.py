@@ -320,5 +320,5 @@ class _Popularity:
 def _codes(items: pl.Series, names: pl.Series) -> I64:
     """The position of each item in `names`, -1 where it is null: int64 (items)."""
     at = pl.DataFrame({"item": names}).with_row_index("at")
-    found = pl.DataFrame({"item": items}).join(at, on="item", how="left", maintain_order="left")["at"]
-    return found.cast(pl.Int64).fill_null(-1).to_numpy()
+    codes = pl.DataFrame({"item": items}).join(at, on="item", how="left", maintain_order="left")["at"]
+    return codes.cast(pl.Int64).fill_null(-1).to_numpy()

@@ -164,12 +164,12 @@ def request_steps(times: I64) -> tuple[I64, Sequence[Grid]]:
     >>> int(steps[0]) // day, found[0].resolution
     (1, 'day')
     """
-    found = grids(times)
-    if not any(grid.resolution in ASKED for grid in found):
-        return np.zeros_like(times), found
-    starts = np.array([grid.first for grid in found[1:]], np.int64)
-    sizes = np.array([grid.size if grid.resolution in ASKED else 0 for grid in found], np.int64)
-    return sizes[np.searchsorted(starts, times, side="right")], found
+    measured_grids = grids(times)
+    if not any(grid.resolution in ASKED for grid in measured_grids):
+        return np.zeros_like(times), measured_grids
+    starts = np.array([grid.first for grid in measured_grids[1:]], np.int64)
+    sizes = np.array([grid.size if grid.resolution in ASKED else 0 for grid in measured_grids], np.int64)
+    return sizes[np.searchsorted(starts, times, side="right")], measured_grids
 
 
 def periods_of(found: Sequence[Grid]) -> list[ResolutionPeriod]:
@@ -192,16 +192,16 @@ def grids(times: I64) -> list[Grid]:
     if len(values) < _FEWEST:
         return []
     chunks = min(_CHUNKS, max(1, len(values) // (2 * _FEWEST)))
-    found: list[Grid] = []
+    by_period: list[Grid] = []
     for chunk, weights in zip(np.array_split(values, chunks), np.array_split(rows, chunks), strict=True):
         grid = _grid(chunk, weights)
-        if found and grid.size < found[-1].size and (on := _beginning_on(chunk, found[-1])):  # the change is within the chunk
-            found[-1], grid = replace(found[-1], last=int(chunk[on - 1])), replace(grid, first=int(chunk[on]))
-        if found and found[-1].resolution == grid.resolution:
-            found[-1] = Grid(grid.resolution, found[-1].first, grid.last, found[-1].phase, min(found[-1].share, grid.share))
+        if by_period and grid.size < by_period[-1].size and (on := _beginning_on(chunk, by_period[-1])):  # the change is within the chunk
+            by_period[-1], grid = replace(by_period[-1], last=int(chunk[on - 1])), replace(grid, first=int(chunk[on]))
+        if by_period and by_period[-1].resolution == grid.resolution:
+            by_period[-1] = Grid(grid.resolution, by_period[-1].first, grid.last, by_period[-1].phase, min(by_period[-1].share, grid.share))
         else:
-            found.append(grid)
-    return found
+            by_period.append(grid)
+    return by_period
 
 
 def _grid(chunk: I64, weights: I64) -> Grid:

@@ -54,13 +54,13 @@ def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ())
     ran: list[str] = []
     not_run: list[CheckNotRun] = []
     for name, check in CHECKS.items():
-        found = check(inputs)
-        if isinstance(found, NotRun):
-            not_run.append(CheckNotRun(name, found.reason))
+        answer = check(inputs)
+        if isinstance(answer, NotRun):
+            not_run.append(CheckNotRun(name, answer.reason))
         else:
             ran.append(name)
-            findings += found
-            inputs.accused.update(finding.subject for finding in found if finding.severity != "question")
+            findings += answer
+            inputs.accused.update(finding.subject for finding in answer if finding.severity != "question")
     not_run += [CheckNotRun(subject, reason) for subject, reason in inputs.skipped.items()]
     return AuditResult([_with(finding, acknowledged) for finding in findings], ran, not_run, seconds=clock.stopwatch() - started)
 

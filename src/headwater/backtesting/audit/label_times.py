@@ -78,7 +78,7 @@ def _counted_between(inputs: AuditInputs, own: OwnEvents, column: str) -> tuple[
 def _later(inputs: AuditInputs) -> list[AuditFinding]:
     """Timestamps of a row that come after its outcome was known."""
     assert inputs.requests.known_at is not None
-    known, labels, found = pl.Series(inputs.requests.known_at[inputs.sample]), inputs.model.labels, []
+    known, labels, findings = pl.Series(inputs.requests.known_at[inputs.sample]), inputs.model.labels, []
     y = inputs.y[inputs.sample]
     for series in inputs.label_rows[inputs.sample].get_columns():
         if not isinstance(series.dtype, pl.Datetime) or series.name in carried(inputs.model) | {labels.known_at_field}:
@@ -93,8 +93,8 @@ def _later(inputs: AuditInputs) -> list[AuditFinding]:
             ", and says the outcome" if says else ""
         )
         remedy = f"If the outcome is decided at {series.name}, make it the known_at_field"
-        found.append(AuditFinding(NAME, "SUSPECT" if says else "question", _subject(inputs), evidence, remedy, share, [series.name]))
-    return found
+        findings.append(AuditFinding(NAME, "SUSPECT" if says else "question", _subject(inputs), evidence, remedy, share, [series.name]))
+    return findings
 
 
 def _changed(inputs: AuditInputs) -> list[AuditFinding]:

@@ -50,33 +50,33 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
 def _outcomes(inputs: AuditInputs, rows: I64) -> dict[str, F64]:
     """The label, and the columns of its table that are the outcome itself in more detail: float64 (rows)."""
     y, task = inputs.y[rows], inputs.model.task_type
-    found = {inputs.model.labels.label_name: y}
+    outcomes = {inputs.model.labels.label_name: y}
     finer = {}
     for series in inputs.label_rows[rows].get_columns():
-        if series.name in carried(inputs.model) or not series.dtype.is_numeric() or series.name in found:
+        if series.name in carried(inputs.model) or not series.dtype.is_numeric() or series.name in outcomes:
             continue
         reached = strength(series, y, task)
         if reached >= thresholds.OUTCOME_ITSELF:
             finer[series.name] = reached
     for name in sorted(finer, key=lambda name: -finer[name])[: thresholds.FINER_OUTCOMES]:
-        found[name] = inputs.label_rows[name][rows].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    return found
+        outcomes[name] = inputs.label_rows[name][rows].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return outcomes
 
 
 def _columns(inputs: AuditInputs, rows: I64) -> dict[str, F64]:
     """The features that say most of the outcome, as ranks from -0.5 to 0.5, 0 where missing: float64 (rows); and all request fields."""
-    y, found = inputs.y[rows], {}
+    y, ranked = inputs.y[rows], {}
     for series in inputs.frame[rows].get_columns():
         if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
             continue
         value = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
         if (~np.isnan(value)).sum() >= thresholds.FEWEST and np.nanmax(value) > np.nanmin(value):
-            found[series.name] = _ranks(value)
+            ranked[series.name] = _ranks(value)
     if np.ptp(y) == 0:
         return {}
-    by_strength = sorted(found, key=lambda name: -abs(float(np.corrcoef(found[name], y)[0, 1])))
+    by_strength = sorted(ranked, key=lambda name: -abs(float(np.corrcoef(ranked[name], y)[0, 1])))
     kept = {*by_strength[: thresholds.SCREENED_FEATURES], *request_names(inputs)}
-    return {name: ranks for name, ranks in found.items() if name in kept}
+    return {name: ranks for name, ranks in ranked.items() if name in kept}
 
 
 def _screened(inputs: AuditInputs, rows: I64, name: str, outcomes: dict[str, F64], columns: dict[str, F64]) -> _Screened | None:

@@ -35,14 +35,14 @@ def _far_above(inputs: AuditInputs, judged: AuditedLevels) -> list[AuditFinding]
     base = judged.levels[0]
     if base.age_seconds is not None or "auc" not in base.metrics:
         return []
-    rows, found = inputs.training, []
+    rows, findings = inputs.training, []
     names = [name for name in inputs.frame.columns if name not in request_names(inputs)]
     for series in (inputs.frame[name][rows] for name in names):
         value = as_numbers(series, inputs.y[rows])
         if value is not None:
             known = ~np.isnan(value)
-            found.append((alone(value[known], inputs.y[rows][known], inputs.model.task_type), series.name))
-    reached, name = max(found, default=(0.0, ""))
+            findings.append((alone(value[known], inputs.y[rows][known], inputs.model.task_type), series.name))
+    reached, name = max(findings, default=(0.0, ""))
     if not reached - base.metrics["auc"].value >= thresholds.FAR_ABOVE or reached >= thresholds.ALONE:
         return []  # a stronger one is a question of its own
     evidence = f"The feature {name!r} alone reaches AUC {reached:.3f}, and the model without history {base.metrics['auc'].value:.3f}"
@@ -54,12 +54,14 @@ def _last_moments(judged: AuditedLevels) -> list[AuditFinding]:
     ends = (judged.levels[0].name, judged.levels[-1].name)
     steps = [step for step in judged.comparisons if step.metric == judged.headline]
     whole = next((step.delta for step in steps if (step.from_, step.to) == ends), 0.0)
-    found = []
+    findings = []
     for step in steps:
         age, fresher = ages.get(step.from_), ages.get(step.to)
         if age is None or fresher is None or not fresher < age <= thresholds.SECONDS:
             continue
         if (step.from_, step.to) != ends and step.low > 0 and whole > 0 and step.delta >= thresholds.LAST_SHARE * whole:
             evidence = f"{step.delta / whole:.0%} of the lift comes from events of the last {age:.0f} s before the request"
-            found.append(_question(f"step to {step.to}", evidence, "Are these events consequences of the request, or stamped too early?"))
-    return found
+            findings.append(
+                _question(f"step to {step.to}", evidence, "Are these events consequences of the request, or stamped too early?")
+            )
+    return findings

@@ -74,13 +74,13 @@ class OwnEvents:
     @cached_property
     def timestamps(self) -> Mapping[str, I64]:
         """The timestamps of the label rows, by column, int64 microseconds; each series of values once."""
-        found: dict[str, I64] = {"the request time": self.asked}
+        by_name: dict[str, I64] = {"the request time": self.asked}
         for series in self.rows.get_columns():
             if isinstance(series.dtype, pl.Datetime):
                 stamps = series.dt.epoch("us").fill_null(_MISSING).to_numpy()
-                if not any(np.array_equal(stamps, known) for known in found.values()):
-                    found[series.name] = stamps
-        return found
+                if not any(np.array_equal(stamps, known) for known in by_name.values()):
+                    by_name[series.name] = stamps
+        return by_name
 
     def counted(self, event: I64, row: I64) -> Bool:
         """Whether rows count events: positions of both, int64 (pairs)."""
@@ -91,10 +91,10 @@ class OwnEvents:
     def at(self, stamps: I64) -> I64:
         """The position of the event of each row's keys at exactly this time, if the row counts it; -1 without."""
         wanted = pl.DataFrame({"code": self.row_code, "time": stamps})
-        found = wanted.join(self._by_time, on=["code", "time"], how="left", maintain_order="left")["event"].fill_null(-1).to_numpy()
-        ok = found >= 0
-        ok[ok] = self.counted(found[ok], np.flatnonzero(ok))
-        return np.where(ok, found, -1)
+        event = wanted.join(self._by_time, on=["code", "time"], how="left", maintain_order="left")["event"].fill_null(-1).to_numpy()
+        ok = event >= 0
+        ok[ok] = self.counted(event[ok], np.flatnonzero(ok))
+        return np.where(ok, event, -1)
 
     @cached_property
     def _by_time(self) -> pl.DataFrame:
@@ -151,14 +151,14 @@ class OwnEvents:
 
     def other(self, own: I64) -> I64:
         """For each row, the newest counted event of its keys that is not its own; -1 without."""
-        found = np.full(len(own), -1)
+        event = np.full(len(own), -1)
         for row in np.flatnonzero(own >= 0):
             first, last = np.searchsorted(self.code, [self.row_code[row], self.row_code[row] + 1])
             end = first + int(np.searchsorted(self.time[first:last], self.T[row]))
             near = np.arange(max(first, end - 3), end)
             near = near[self.counted(near, np.full(len(near), row)) & (near != own[row])]
-            found[row] = near[-1] if len(near) else -1
-        return found
+            event[row] = near[-1] if len(near) else -1
+        return event
 
     def same_time(self, stamp: str, wanted: I64) -> I64:
         """The position of the event of each row's keys of which a timestamp is this one, counted or not; -1 without."""
@@ -184,14 +184,14 @@ def own_events(inputs: AuditInputs) -> list[OwnEvents]:
 
 def _read(inputs: AuditInputs) -> list[OwnEvents]:
     views, level, _ = inputs.sampled
-    found = []
+    events = []
     for view in furthest(views, level):
         beside = _beside(inputs, view, level)
         if beside is None:
             inputs.skipped[f"own outcome of {view.source.name}"] = "the labels do not have its keys, or it has no events"
         else:
-            found.append(beside)
-    return found
+            events.append(beside)
+    return events
 
 
 def _beside(inputs: AuditInputs, view: FeatureView, level: Level) -> OwnEvents | None:

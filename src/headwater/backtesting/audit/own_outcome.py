@@ -62,7 +62,7 @@ def predicting(inputs: AuditInputs, own: OwnEvents, event: I64) -> list[str]:
     task, y, matched = inputs.model.task_type, inputs.y[own.position], event >= 0
     known, read = carried(inputs.model), [name for name in own.table.columns if not name.startswith("__")]
     least = max(thresholds.EXCESS, thresholds.ERRORS * strength_error(y[matched], task))
-    found = []
+    names = []
     other = own.other(event)
     keys = {mine for mine, _ in own.keys}
     for column in read:
@@ -73,9 +73,9 @@ def predicting(inputs: AuditInputs, own: OwnEvents, event: I64) -> list[str]:
             continue
         theirs = strength(own.values(column, other), y[other >= 0], task)
         if mine - theirs >= least:
-            found.append(column)
+            names.append(column)
     present = strength(_there(matched), y, task) if thresholds.OWN_SHARE < matched.mean() < 1 - thresholds.OWN_SHARE else 0.0
-    return [*found, *(["being there"] if present >= max(thresholds.PREDICTS, least) else [])]
+    return [*names, *(["being there"] if present >= max(thresholds.PREDICTS, least) else [])]
 
 
 def _there(matched: Bool) -> pl.Series:

@@ -34,7 +34,7 @@ def request_names(inputs: AuditInputs) -> list[str]:
 
 def later_timestamps(inputs: AuditInputs) -> Mapping[str, I64]:
     """The timestamps of the sampled label rows that are known only after the request: int64 microseconds, the smallest int64 for null."""
-    rows, asked, found = inputs.label_rows[inputs.sample], inputs.requests.t[inputs.sample], {}
+    rows, asked, later = inputs.label_rows[inputs.sample], inputs.requests.t[inputs.sample], {}
     known = carried(inputs.model)
     for series in rows.get_columns():
         if not isinstance(series.dtype, pl.Datetime) or series.name in known:
@@ -43,8 +43,8 @@ def later_timestamps(inputs: AuditInputs) -> Mapping[str, I64]:
         offset = (stamps - pl.Series(asked)).drop_nulls().to_numpy()
         fixed = len(offset) > 0 and (offset == np.median(offset)).mean() >= thresholds.DERIVED
         if len(offset) and (offset > 0).mean() >= thresholds.AFTER and not fixed:
-            found[series.name] = stamps.fill_null(np.iinfo(np.int64).min).to_numpy()
-    return found
+            later[series.name] = stamps.fill_null(np.iinfo(np.int64).min).to_numpy()
+    return later
 
 
 def _finding(inputs: AuditInputs, name: str, later: Mapping[str, I64]) -> AuditFinding | None:

@@ -28,11 +28,11 @@ def _finding(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
     if spike is not None and spike.share - spike.grid >= thresholds.OWN_SHARE:
         return None  # found by its offset already
     mine, theirs, event = _contained(own)
-    found = event >= 0
-    if found.mean() < thresholds.TWIN:
+    matched = event >= 0
+    if matched.mean() < thresholds.TWIN:
         return None
-    early = found.copy()
-    early[found] = own.counted(event[found], np.flatnonzero(found))
+    early = matched.copy()
+    early[matched] = own.counted(event[matched], np.flatnonzero(matched))
     if early.mean() < thresholds.OWN_SHARE:
         return None
     counted = np.where(early, event, -1)
@@ -42,7 +42,7 @@ def _finding(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
     y = inputs.y[own.position][early]
     most = max((strength(own.values(name, counted), y, inputs.model.task_type) for name in says if name in own.table.columns), default=0.0)
     evidence = (
-        f"{found.mean():.1%} of the label rows are in the table of source {own.subject!r} (same keys, {mine} equal to {theirs}), and {early.mean():.1%} of "
+        f"{matched.mean():.1%} of the label rows are in the table of source {own.subject!r} (same keys, {mine} equal to {theirs}), and {early.mean():.1%} of "
         f"requests count their own row; {', '.join(says)} of it says the outcome"
     )
     remedy = f"Give source {own.subject!r} the time at which these columns are really known, or leave them out"

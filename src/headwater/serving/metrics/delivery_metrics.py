@@ -39,13 +39,13 @@ class DeliveryMetrics:
         )
         promised = GaugeMetricFamily("headwater_promised_metric", "the metric that the backtest promised", labels=labels)
         delivered = GaugeMetricFamily("headwater_delivered_metric", "the metric of the last judged weeks", labels=labels)
-        for found in self._deliveries():
-            if not found.judged:
+        for delivery in self._deliveries():
+            if not delivery.judged:
                 continue
-            names = [found.promise.model, found.served_level, found.promise.metric]
-            withdrawn.add_metric(names, float(found.withdrawn))
-            promised.add_metric(names, found.promise.promised.value)
-            delivered.add_metric(names, found.judged[-1].delivered.value)
+            names = [delivery.promise.model, delivery.served_level, delivery.promise.metric]
+            withdrawn.add_metric(names, float(delivery.withdrawn))
+            promised.add_metric(names, delivery.promise.promised.value)
+            delivered.add_metric(names, delivery.judged[-1].delivered.value)
         yield from (withdrawn, promised, delivered)
 
     def _deliveries(self) -> Sequence[DeliveryResult]:
@@ -53,7 +53,7 @@ class DeliveryMetrics:
             return self._known
         self._read_at = clock.stopwatch()
         try:
-            self._known = [found for found in deliveries(ModelRegistry(self._folder)) if found.promise.model in self._models]
+            self._known = [delivery for delivery in deliveries(ModelRegistry(self._folder)) if delivery.promise.model in self._models]
         except (HeadwaterError, OSError):  # metrics go on without it; `headwater watch` and `status` raise the error
             self._known = ()
         return self._known
