@@ -157,7 +157,8 @@ class Records:
         tile_kernels.sizes(bounds, layout, ends, pool_at, text_ends, at)
         out = np.zeros(at[-1], np.int64)
         spelling = np.frombuffer(b"".join(spelt), np.uint8)
-        tile_kernels.dump(tiles.start, bounds, layout, base, flat, ends, through, pool_at, text_ends, spelling, at, out, out.view(np.uint8))
+        columns, texts = (layout, base, flat, ends), (pool_at, text_ends, spelling)
+        tile_kernels.dump((tiles.start, bounds), columns, texts, through, at, out, out.view(np.uint8))
         return PackedRecords.between(out, at)
 
     def recoded(self, tiles: Tiles, words: pl.Series, into: pl.Series) -> Tiles:

@@ -89,7 +89,15 @@ def sizes(bounds, layout, ends, pool_at, text_ends, at):  # type: ignore[no-unty
 
 
 @nb.njit(nogil=True, cache=True)
-def dump(start, bounds, layout, base, flat, ends, through, pool_at, text_ends, spelling, at, out, letters):  # type: ignore[no-untyped-def]
+def dump(tiles, columns, pool, through, at, out, letters):  # type: ignore[no-untyped-def]
+    """The records of tiles, written to `out` at `at`.
+
+    tiles: their starts, and where each key's begin. columns: the layout, where each column begins, all columns one after another, and the
+    ends of entries. pool: where each key's words begin, the ends of words, and their letters.
+    """
+    start, bounds = tiles
+    layout, base, flat, ends = columns
+    pool_at, text_ends, spelling = pool
     for r in range(len(at) - 1):
         if at[r + 1] == at[r]:
             continue
