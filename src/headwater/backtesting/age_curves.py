@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headwater.backtesting.experiment import ExperimentRows
-from headwater.backtesting.intervals import ResampledMetrics, resample_weights
+from headwater.backtesting.intervals import ResampledMetrics
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.verdicts import min_lifts
 from headwater.definitions.durations import SECOND, Duration, micros, text
@@ -87,13 +87,7 @@ class _CurveOfView:
             name: Level({**fresh, self.view: freshness}, on_request(), base.known_after)
             for name, freshness in {_WITHOUT: never(), **of_age}.items()
         }
-        rows = self.experiment.level_rows(levels)
-        scores = self.experiment.trainer(levels, rows, replays=False).scores()
-        how = self.experiment.evaluation
-        blocks = resample_weights(self.row_blocks.index, how.resamples, how.seed, successive=self.row_blocks.successive)
-        judge = self.experiment.judge(levels, scores, blocks, self.row_blocks)
-        headline = dataclasses.replace(judge, metrics=[self.experiment.judged.headline])
-        return headline.evaluation(np.ones(len(judge.y), np.bool_), judge.blocks)
+        return self.experiment.headline_by_level(levels, self.row_blocks)
 
     def _lifts(self, evaluation: ResampledMetrics) -> tuple[F64, F64]:
         """The lift at each age, float64 (ages,), and on each resample, float64 (ages, resamples)."""

@@ -15,7 +15,7 @@ import polars as pl
 from headwater.backtesting.audit import AuditedLevels, AuditInputs, run_audit
 from headwater.backtesting.fitting import Fitter
 from headwater.backtesting.fold_training import LevelScores, Trainer
-from headwater.backtesting.intervals import resample_weights
+from headwater.backtesting.intervals import ResampledMetrics, resample_weights
 from headwater.backtesting.judging import Judge
 from headwater.backtesting.levels import LevelRows, level_rows
 from headwater.backtesting.row_blocks import RowBlocks, chosen_blocks, given_blocks
@@ -209,6 +209,14 @@ class ExperimentRows:
         baseline = self.evaluation.baseline or next(iter(levels))
         named, blocked = (judged.headline.name, baseline), row_blocks or self.row_blocks
         return Judge(self.model, levels, judged.metrics, judged.min_lift, scores, t, y, self.context, blocks, blocked, *named)
+
+    def headline_by_level(self, levels: Mapping[str, Level], row_blocks: RowBlocks) -> ResampledMetrics:
+        """The headline metric of every level, each trained, on the test rows and on resamples of `row_blocks`."""
+        scores = self.trainer(levels, self.level_rows(levels), replays=False).scores()
+        resamples, seed = self.evaluation.resamples, self.evaluation.seed
+        blocks = resample_weights(row_blocks.index, resamples, seed, successive=row_blocks.successive)
+        judge = replace(self.judge(levels, scores, blocks, row_blocks), metrics=[self.judged.headline])
+        return judge.evaluation(np.ones(len(judge.y), np.bool_), judge.blocks)
 
     def audit(self, levels: Mapping[str, Level], rows: Mapping[str, LevelRows], judged: AuditedLevels | None = None) -> AuditResult:
         """What the audit finds at the last level; `judged` has the levels as they were judged, if they were."""

@@ -19,7 +19,7 @@ import numpy as np
 from headwater.backtesting.audit import AuditInputs
 from headwater.backtesting.audit.own_events import own_events
 from headwater.backtesting.experiment import ExperimentRows
-from headwater.backtesting.intervals import ResampledMetrics, resample_weights
+from headwater.backtesting.intervals import ResampledMetrics
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.definitions.durations import DAY, HOUR, SECOND, text
 from headwater.definitions.feature_view import FeatureView
@@ -135,13 +135,7 @@ class _CurveOfSource:
             name: Level({**fresh, **dict.fromkeys(self.views, freshness)}, on_request(), self.level.known_after)
             for name, freshness in read.items()
         }
-        rows = self.experiment.level_rows(levels)
-        scores = self.experiment.trainer(levels, rows, replays=False).scores()
-        how = self.experiment.evaluation
-        blocks = resample_weights(self.row_blocks.index, how.resamples, how.seed, successive=self.row_blocks.successive)
-        judge = self.experiment.judge(levels, scores, blocks, self.row_blocks)
-        headline = dataclasses.replace(judge, metrics=[self.experiment.judged.headline])
-        return headline.evaluation(np.ones(len(judge.y), np.bool_), judge.blocks)
+        return self.experiment.headline_by_level(levels, self.row_blocks)
 
     @staticmethod
     def _value(evaluation: ResampledMetrics, at: int) -> Estimate:
