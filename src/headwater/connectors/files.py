@@ -21,13 +21,11 @@ def found(path: str, ending: str) -> list[str]:
         else [str(settings.in_project(name)) for name in named(path)]
     )
     if not names:
-        siblings = [p.name for p in local_path.parent.iterdir()] if local_path.parent.is_dir() else []
-        where = (
-            f"in {local_path.parent}: {nearest(local_path.name, siblings)}"
-            if siblings
-            else f"the folder {local_path.parent} does not exist"
-        )
-        raise DataError(f"no file at {path}; {where if local_path.parent.is_dir() else 'its folder does not exist'}")
+        if not local_path.parent.is_dir():
+            raise DataError(f"no file at {path}; its folder does not exist")
+        siblings = [p.name for p in local_path.parent.iterdir()]
+        where = f"in {local_path.parent}: {nearest(local_path.name, siblings)}" if siblings else f"the folder {local_path.parent} is empty"
+        raise DataError(f"no file at {path}; {where}")
     if all(Path(name).stat().st_size == 0 for name in names):
         raise DataError(f"{path} is empty: it has no bytes, so no columns either; write the table again")
     return names

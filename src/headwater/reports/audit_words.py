@@ -26,7 +26,8 @@ def finding_line(finding: AuditFinding) -> str:
     """A finding on one line, without its severity."""
     known = finding.acknowledged
     by = f" Acknowledged by {known.author}: {known.reason}." if known is not None else ""
-    return f"{finding.subject} ({finding.check}, {wording.share(finding.share)} of rows): {finding.message.rstrip('.')}.{by}"
+    end = "" if finding.message.endswith(("?", ".")) else "."
+    return f"{finding.subject} ({finding.check}, {wording.share(finding.share)} of rows): {finding.message}{end}{by}"
 
 
 def lines(audit: AuditResult) -> Sequence[str]:
