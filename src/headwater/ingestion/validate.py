@@ -143,6 +143,12 @@ class Acceptance:
         return list(dict.fromkeys(key for view in self.views for key in view.keys))
 
     @cached_property
+    def _identities(self) -> frozenset[str]:
+        """The id, and the keys that no feature is made of: only equality counts, so unsigned integers may have all 64 bits of a hash."""
+        values = frozenset().union(*((*a.columns, *a.extra_columns) for view in self.views for a in view.features))
+        return frozenset([IDENT, *self._keys]) - values
+
+    @cached_property
     def read(self) -> frozenset[str]:
         """The columns that views read, their keys too. Events of images have every column that the source declares: these decide ties."""
         return frozenset().union(self._keys, *(view.read_columns for view in self.views))
@@ -178,7 +184,7 @@ class Acceptance:
                 continue  # it decides ties, and no value
             if dtype.is_float():
                 checks.append((events[name].is_infinite() & stated, f"{name} is infinite"))
-            elif dtype == pl.UInt64 and name != IDENT:
+            elif dtype == pl.UInt64 and name not in self._identities:
                 checks.append(((events[name] > 2**63 - 1) & stated, f"{name} is beyond 2^63 - 1"))
         ahead = f"is more than {text(self.future)} after it was received"
         checks.append(((events[TIME] - received > self.future) & stated, f"{source.timestamp_field} {ahead}"))
@@ -214,7 +220,8 @@ class Acceptance:
             received = received[events[ROW].to_numpy()]
         if int((events[TIME].to_numpy() - received).max()) > self.future:
             return False
-        numbers = [series for series in events if series.dtype.is_float() or (series.dtype == pl.UInt64 and series.name != IDENT)]
+        identities = self._identities
+        numbers = [series for series in events if series.dtype.is_float() or (series.dtype == pl.UInt64 and series.name not in identities)]
         return all(_finite(series) for series in numbers)
 
 

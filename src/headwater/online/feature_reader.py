@@ -195,10 +195,10 @@ class OnlineFeatures:
             requests: rows as `schema` decodes them.
             t: the request time of all.
         """
-        if self._fallback or len(self._readers) > 1:
+        if self._fallback:
             return [None] * len(requests)
         try:
-            read = self._readers[0].each(requests, t)
+            read = self._readers[0].each(requests, t) if len(self._readers) == 1 else self._in_rounds(requests, t)
         except RebuiltError:
             self._reopen()
             return self.each(requests, t)
@@ -219,19 +219,26 @@ class OnlineFeatures:
         return FeatureVector(*self._evaluator.one(own, read.values, read.statuses), read.read_versions).of(read.words)
 
     def _read_row(self, request: Mapping[str, object], t: int) -> FeatureVector:
-        """Read the views in rounds: features of earlier rounds are keys of later ones."""
-        first, *others = self._readers
-        read = first.one(request, t)
-        if not others:
-            return read
-        known, values, statuses = dict(request) | dict(zip(first.names, read.values, strict=True)), read.values, read.statuses
-        read_versions = dict(zip((part.view.name for part in first.parts), read.read_versions, strict=True))
-        for reader in others:
-            read = reader.one(known, t)
-            known |= zip(reader.names, read.values, strict=True)
-            values, statuses = values + read.values, statuses + read.statuses
-            read_versions |= zip((part.view.name for part in reader.parts), read.read_versions, strict=True)
-        return FeatureVector(values, statuses, [read_versions[view.name] for view in self.service.views])
+        return self._readers[0].one(request, t) if len(self._readers) == 1 else self._in_rounds([request], t)[0]
+
+    def _in_rounds(self, requests: Sequence[Mapping[str, object]], t: int) -> Sequence[FeatureVector]:
+        """Read the views in rounds, each in one call: features of earlier rounds are keys of later ones."""
+        known = [dict(request) for request in requests]
+        rounds = []
+        for reader in self._readers:
+            rounds.append(reader.each(known, t))
+            for own, read in zip(known, rounds[-1], strict=True):
+                own |= zip(reader.names, read.values, strict=True)
+        of = {part.view.name: (n, place) for n, reader in enumerate(self._readers) for place, part in enumerate(reader.parts)}
+        places = [of[view.name] for view in self.service.views]
+        return [
+            FeatureVector(
+                [value for part in parts for value in part.values],
+                b"".join(part.statuses for part in parts),
+                [parts[n].read_versions[place] for n, place in places],
+            )
+            for parts in zip(*rounds, strict=True)
+        ]
 
     def _rows(self, request: Columns, count: int, t: int) -> FeatureVectors:
         if not request.keys() >= self._asks:
