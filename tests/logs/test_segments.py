@@ -170,12 +170,38 @@ def test_a_segment_that_ends_anywhere_has_what_is_whole():
 
 def test_a_changed_byte_costs_its_entry_alone():
     header, parts = segment_of(*(one(about(), number) for number in range(3)))
-    for at_byte in range(PREFIX.size, len(parts[1])):
-        changed = bytearray(parts[1])
-        changed[at_byte] ^= 1
-        (frame,) = rows_of(header + parts[0] + bytes(changed) + parts[2], "changed").days.values()
-        assert frame["headwater_request"].to_list() == ["r0", "r2"]
+    for at_byte in range(len(parts[1])):
+        for bit in (1, 128):
+            changed = bytearray(parts[1])
+            changed[at_byte] ^= bit
+            found = rows_of(header + parts[0] + bytes(changed) + parts[2], "changed")
+            (frame,) = found.days.values()
+            assert frame["headwater_request"].to_list() == ["r0", "r2"]
+            assert found.damaged == len(parts[1])
     assert rows_of(header + parts[0] + bytes(4096), "zeros").requests == 1
+
+
+def test_bytes_that_are_gone_or_put_in_cost_their_entries_alone():
+    header, parts = segment_of(*(one(about(), number) for number in range(6)))
+    data = header + b"".join(parts)
+    begin, end = (len(header) + sum(map(len, parts[:n])) + 5 for n in (1, 3))
+    for changed in (data[:begin] + data[end:], data[:begin] + bytes(4096) + data[begin:], data[:begin] + b"\xff" * 999 + data[end:]):
+        (frame,) = rows_of(changed, "changed").days.values()
+        ids = frame["headwater_request"].to_list()
+        assert ids[0] == "r0"
+        assert ids[-2:] == ["r4", "r5"]
+        assert len(ids) >= 3
+
+
+def test_a_segment_with_a_damaged_header_is_kept(tmp_path, caplog):
+    (path,) = unconverted(tmp_path, *(one(about(), number) for number in range(3)))
+    data = bytearray(path.read_bytes())
+    data[len(MAGIC) + PREFIX.size] ^= 1
+    path.write_bytes(data)
+    convert(tmp_path)
+    assert f"{path}: its header is damaged, so its 3 entries cannot be read; it is kept as {path.stem}.damaged" in caplog.text
+    assert path.with_suffix(".damaged").read_bytes() == data
+    assert raw_segments(tmp_path / "served") == []
 
 
 def test_a_later_version_is_refused_by_name(tmp_path):

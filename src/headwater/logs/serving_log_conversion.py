@@ -33,6 +33,8 @@ from headwater.logs.serving_log_rows import AT
 _LOG = logging.getLogger(__name__)
 _EPOCH: Final = date(1970, 1, 1)
 _LOOK: Final = 0.02  # seconds
+DAMAGED: Final = ".damaged"
+"""The suffix of a segment whose header is damaged; it is deleted when its day is old."""
 
 
 def convert(folder: Path, *, only: str = "", wait: float = 0.0, close: bool = False) -> list[Path]:
@@ -87,6 +89,10 @@ def convert_segment(root: Path, path: Path) -> int:
     except FileNotFoundError:
         return 0
     rows = rows_of(data, str(path))
+    if rows.unreadable:
+        kept = path.rename(path.with_suffix(DAMAGED))
+        _LOG.warning("%s: its header is damaged, so its %d entries cannot be read; it is kept as %s", path, rows.unreadable, kept.name)
+        return 0
     if rows.damaged:
         _LOG.warning("%s: the last %d bytes, or bytes in between, are no whole entry, and are left out", path, rows.damaged)
     permissions.own_folder(root)

@@ -19,8 +19,8 @@ an empty Arrow stream in base64, and the features and meanings of the `WordLayou
 A column, value or status is one, or n of one feature. Extension types of the tail are in `_tagged`: strings and lists are bytes, and
 everything in front of the tail has the same size in every record of one row.
 
-A file may end in the middle of a record if its process was killed; readers ignore that record. A record with a wrong checksum is skipped.
-A version that is not `VERSION` is refused.
+A file may end in the middle of a record if its process was killed; readers ignore that record. Where a length or checksum is wrong, readers
+go on at the next record that is whole. A version that is not `VERSION` is refused.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 
 from headwater.errors import StoreError
 from headwater.kernel.arrays import I64
@@ -225,8 +226,8 @@ class SegmentEncoder:
 class SegmentRecords(NamedTuple):
     """The records of a segment.
 
-    header: None where not even that is whole. spans: begin and end of the body of each other whole record. damaged: how many bytes belong
-    to none.
+    header: None where that is not whole. spans: begin and end of the body of each other whole record. damaged: how many bytes belong to
+    none.
     """
 
     header: SegmentHeader | None
@@ -235,7 +236,7 @@ class SegmentRecords(NamedTuple):
 
 
 def records(data: bytes, name: str) -> SegmentRecords:
-    """The records of a segment file of that name.
+    """The records of a segment file of that name. Damaged bytes are skipped, up to the next whole record.
 
     Raises:
         StoreError: the file is not a segment, or has another version.
@@ -247,23 +248,34 @@ def records(data: bytes, name: str) -> SegmentRecords:
         raise StoreError(f"the segment {name} of the serving log {why}: use the headwater that wrote it, or move the file elsewhere")
     spans, at, damaged, view = [], len(MAGIC), 0, memoryview(data)
     unpack, crc, size = PREFIX.unpack_from, crc32, len(data)
-    while at + PREFIX.size <= size:
-        length, checksum = unpack(data, at)
+    likely: I64 | None = None
+    while at < size:
         begin = at + PREFIX.size
-        at = begin + length
-        if not length or at > size:  # zeros, where a file was made longer and not written, are no record
-            at = begin - PREFIX.size
-            break
-        if crc(view[begin:at]) == checksum:
-            spans.append((begin, at))
-        else:
-            damaged += at - begin + PREFIX.size
-    damaged += max(0, size - at)
+        length, checksum = unpack(data, at) if begin <= size else (0, 0)
+        end = begin + length
+        if length and end <= size and crc(view[begin:end]) == checksum:  # zeros, where a file was made longer and not written, are none
+            spans.append((begin, end))
+            at = end
+            continue
+        likely = _likely(data) if likely is None else likely
+        following = int(likely[n]) if (n := int(np.searchsorted(likely, at, side="right"))) < len(likely) else size
+        damaged += following - at
+        at = following
     try:
         header = msgspec.json.decode(data[slice(*spans[0])], type=SegmentHeader) if spans else None
     except msgspec.MsgspecError:
-        return SegmentRecords(None, [], size)
+        return SegmentRecords(None, spans, size)
     return SegmentRecords(header, spans[1:], damaged)
+
+
+def _likely(data: bytes) -> I64:
+    """The places where the record of a request may begin, int64, by what its length, kind, prediction and scored may be."""
+    octets, body = np.frombuffer(data, np.uint8), PREFIX.size
+    kinds = octets[body : max(body, len(octets) - HEAD.size + 1)]
+    places: I64 = np.flatnonzero((kinds == ROW) | (kinds == ROWS))
+    places = places[(octets[places + body + 1] < len(HOWS)) & (octets[places + body + 2] < 2) & (octets[places + body + 3] == 0)]
+    lengths = np.ascontiguousarray(octets[places[:, None] + np.arange(4)]).view("<u4")[:, 0].astype(np.int64)
+    return places[(lengths >= HEAD.size) & (lengths <= len(data) - body - places)]
 
 
 def tails(data: Sequence[bytes]) -> list[list[Any]]:
