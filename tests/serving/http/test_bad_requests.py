@@ -115,6 +115,15 @@ def test_an_encoded_body_is_not_read(client):
     assert (answer.status_code, "send it without one" in answer.json()["error"]) == (415, True)
 
 
+@pytest.mark.parametrize("length", [b"10000001", b"9" * 19])
+def test_a_body_that_is_too_large_is_refused_before_it_is_invited(client, length):
+    with socket.create_connection(("127.0.0.1", client.base_url.port), timeout=30) as one:
+        one.sendall(
+            b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: " + length + b"\r\n\r\n"
+        )
+        assert one.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_sender_that_leaves_costs_nothing(store):
     lines = Lines()
     with asking(store, log=lines) as client:

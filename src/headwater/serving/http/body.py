@@ -89,7 +89,8 @@ class BodyTimeouts:
 
 
 async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: BodyTimeouts, budget: BodyBudget, largest: int = LARGEST) -> bytes:
-    """The body of a request; the caller returns its size to the budget after the response.
+    """The body of a request; the caller returns its size to the budget after the response. A client that waits for `100 Continue` gets it
+    here, unless its body is refused by what the header says.
 
     Raises:
         Refused: 413, too large; 415, compressed; 408, slower than `SECONDS`; 503, the budget is used up; 499, the client disconnected.
@@ -97,6 +98,8 @@ async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: BodyTimeo
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding.lower() not in (b"identity", b""):
         raise Refused(415, f"the body has the content encoding {encoding.decode('latin-1')!r}; send it without one")
+    if b"expect" in headers and headers.get(b"content-length", b"").isdigit() and int(headers[b"content-length"]) > largest:
+        raise _large(largest)  # the client waits for the response before it sends the body
     task = watch.begin()
     try:
         message = await read()
@@ -127,7 +130,7 @@ async def _collected(message: Message, read: Read, budget: BodyBudget, largest: 
             chunk = bytes(message.get("body", b""))
             size += len(chunk)
             if refused is None and size > largest:
-                refused = Refused(413, f"the body is larger than {largest // 1_000_000} MB; send it in parts")
+                refused = _large(largest)
             elif refused is None and not budget.take(len(chunk)):
                 refused = _full(budget)
             if refused is None:
@@ -146,6 +149,10 @@ async def _collected(message: Message, read: Read, budget: BodyBudget, largest: 
         return b"".join(chunks)
     finally:
         budget.give(held)
+
+
+def _large(largest: int) -> Refused:
+    return Refused(413, f"the body is larger than {largest // 1_000_000} MB; send it in parts")
 
 
 def _full(budget: BodyBudget) -> Refused:
