@@ -36,7 +36,12 @@ ENTITIES, EACH = 40, 20  # keys, and rows that are read of each definition in a 
 IDS: Mapping[str, str | None] = {"none": None, "integers": "id", "strings": "id_text"}
 KEYS: Mapping[str, tuple[pl.DataType, Callable[[int], object]]] = {
     "int64": (pl.Int64(), lambda n: n),
+    "int8": (pl.Int8(), lambda n: -n),
+    "int16": (pl.Int16(), lambda n: -n),
     "int32": (pl.Int32(), lambda n: -n),
+    "uint8": (pl.UInt8(), lambda n: n),
+    "uint16": (pl.UInt16(), lambda n: n),
+    "uint32": (pl.UInt32(), lambda n: 2**31 + n),
     "uint64": (pl.UInt64(), lambda n: 2**63 + n),
     "boolean": (pl.Boolean(), lambda n: n % 2 == 0),
     "date": (pl.Date(), lambda n: date(2024, 1, 1) + timedelta(n)),

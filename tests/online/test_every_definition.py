@@ -128,9 +128,7 @@ def world(request, tmp_path_factory):
     source = hw.Source("events", stream=stream, timestamp_field="at", id_field=IDS[request.param])
     every = {name: [name] for name in KEYS} | {name: list(keys or KEYS) for name, keys in COMPOSITE.items()}
     views = {
-        name: hw.FeatureView(
-            f"v{n}", source=source, keys=keys, features=FEATURES, windows=["1h"], freshness=hw.streaming("2s"), ttl="40m"
-        )
+        name: hw.FeatureView(f"v{n}", source=source, keys=keys, features=FEATURES, windows=["1h"], freshness=hw.streaming("2s"), ttl="40m")
         for n, (name, keys) in enumerate(every.items())
     }
     store = LmdbStore(tmp_path_factory.mktemp("store"))
@@ -178,9 +176,16 @@ def test_a_key_that_is_a_feature_makes_no_frame(feature, tmp_path):
     source = hw.Source("events", stream=stream, timestamp_field="at", id_field="uuid_id")
     fresh = hw.streaming("2s")
     first = hw.FeatureView(
-        "first", source=source, keys=["uuid"], features=[hw.last(column), hw.max("word"), hw.first("whole")], windows=["1h"], freshness=fresh
+        "first",
+        source=source,
+        keys=["uuid"],
+        features=[hw.last(column), hw.max("word"), hw.first("whole")],
+        windows=["1h"],
+        freshness=fresh,
     )
-    second = hw.FeatureView("second", source=source, keys=[column], features=[hw.count(), hw.last("word_id")], windows=["1h"], freshness=fresh)
+    second = hw.FeatureView(
+        "second", source=source, keys=[column], features=[hw.count(), hw.last("word_id")], windows=["1h"], freshness=fresh
+    )
     aliased = second.alias("aliased", keys={column: first[f"{feature}_1h"]})
     store = LmdbStore(tmp_path)
     now = filled(store, [first, second])

@@ -228,7 +228,7 @@ class OnlineFeatures:
         for reader in self._readers:
             rounds.append(reader.each(known, t))
             for own, read in zip(known, rounds[-1], strict=True):
-                own |= zip(reader.names, read.values, strict=True)
+                own.update(zip(reader.names, read.values, strict=True))
         of = {part.view.name: (n, place) for n, reader in enumerate(self._readers) for place, part in enumerate(reader.parts)}
         places = [of[view.name] for view in self.service.views]
         return [
