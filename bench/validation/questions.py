@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import headwater as hw
-from bench.validation import departures, predictions, readings
+from bench.validation import audit_cost, departures, predictions, readings
 from bench.validation.world import ENDS, LADDER, RESAMPLES, backtest, compared, headline, logistic, split_after
 from headwater.definitions.fit_options import Refits
 from headwater.results.estimate import Comparison
@@ -15,8 +15,17 @@ from headwater.testing.planted_effects import Planted, planted
 from scripts.equal_levels import METRICS, claims
 
 Answer = Mapping[str, object]
-GROUPS = ("coverage", "verdicts", "leaks", "honest", "attribution", "equal")
-RUNS: Mapping[str, int] = {"coverage": 200, "verdicts": 100, "leaks": 20, "honest": 200, "attribution": 100, "equal": 300}
+GROUPS = ("coverage", "training", "verdicts", "leaks", "honest", "attribution", "equal", "cost")
+RUNS: Mapping[str, int] = {
+    "coverage": 200,
+    "training": 200,
+    "verdicts": 100,
+    "leaks": 20,
+    "honest": 200,
+    "attribution": 100,
+    "equal": 300,
+    "cost": 1,
+}
 SEEDS: Mapping[str, int] = {"tuning": 0, "held-out": 5_000_000}
 """The first seed of each range; the second range is for figures alone."""
 
@@ -40,12 +49,16 @@ def questions() -> Iterator[Question]:
         yield Question("coverage", name, partial(coverage, name))
     for name in readings.WORLDS:
         yield Question("verdicts", name, partial(verdict, name))
+    for name in readings.TRAINING:
+        yield Question("training", name, partial(training, name))
     for name, kind in departures.LEAKS.items():
         for strength in kind.strengths:
             yield Question("leaks", f"{name}, {strength:g} {kind.unit}".rstrip(), partial(leak, name, strength))
     yield Question("honest", "drawn at random", honest)
     yield Question("attribution", "one view of six", attribution)
     yield Question("equal", "two equal levels", equal)
+    for name in audit_cost.DATA:
+        yield Question("cost", name, partial(audit_cost.cost, name))
 
 
 def coverage(name: str, seed: int) -> Answer:
@@ -57,10 +70,19 @@ def coverage(name: str, seed: int) -> Answer:
 
 
 def verdict(name: str, seed: int) -> Answer:
-    """A full run: training at each level, and the verdict on the freshest against the stalest."""
+    """A full run as a page shows it by default: each level trained five times, and the verdict on the freshest against the stalest."""
     world = readings.WORLDS[name]
-    backtested = backtest(world.model(seed), seed, world.train_days)
-    return _interval(compared(backtested, "daily", "instant")) | found(backtested)
+    backtested = backtest(world.model(seed), seed, world.train_days, refits=None)
+    result = backtested.result
+    assert result.recommendation is not None
+    advice = {"answer": result.recommendation.answer, "level": result.recommendation.level}
+    return _with_fixed(backtested) | found(backtested) | advice | {"auc": {of.name: of.metrics["auc"].value for of in result.levels}}
+
+
+def training(name: str, seed: int) -> Answer:
+    """The interval that includes the variance of training, and that of the fitted models alone."""
+    world = readings.TRAINING[name]
+    return _with_fixed(backtest(world.model(seed), seed, world.train_days, ENDS, refits=None))
 
 
 def leak(name: str, strength: float, seed: int) -> Answer:
@@ -112,6 +134,12 @@ def found(backtested: hw.Backtest) -> dict[str, object]:
     """What stands in place of a verdict: findings that replace the headline, and levels that the timestamps cannot tell apart."""
     blind = ["not measurable"] if any(c.verdict == "not measurable" for c in backtested.result.comparisons) else []
     return {"found": [*accusations(backtested), *blind]}
+
+
+def _with_fixed(backtested: hw.Backtest) -> dict[str, object]:
+    """The freshest level against the stalest: of the training procedure, and of the models that were fitted first ("fixed")."""
+    fixed = next(c for c in backtested.result.fixed_models if (c.from_, c.to) == ("daily", "instant"))
+    return _interval(compared(backtested, "daily", "instant")) | {"fixed": _interval(fixed)}
 
 
 def _interval(comparison: Comparison) -> dict[str, object]:

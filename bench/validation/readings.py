@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import headwater as hw
 from bench.validation.world import logistic
+from headwater.definitions.model import Estimator
 from headwater.testing.planted_effects import Planted, Shape, planted
+from scripts.equal_levels import small
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class ReadingsWorld:
     """Machines whose state is read every ten minutes.
 
     half_life: of the state, in hours. effect: of the state on outcomes (logits). lift: whether the instant level is better than the daily
-    one by more than 0.005 ("LIFT"), by less ("negligible"), or by nothing at all ("none").
+    one by more than 0.005 ("LIFT"), by less ("negligible"), or by nothing at all ("none"). others: further views, without information.
     """
 
     lift: str
@@ -23,9 +25,12 @@ class ReadingsWorld:
     effect: float = 1.0
     shape: Shape = field(default_factory=Shape)
     train_days: int = 24
+    others: int = 0
+    estimator: Callable[[], Estimator] = logistic
 
     def model(self, seed: int) -> hw.Model:
-        return planted(seed, [Planted("state", self.half_life, self.effect)], shape=self.shape, estimator=logistic())
+        signals = [Planted("state", self.half_life, self.effect), *(Planted(f"other_{n}", 3, 0.0) for n in range(self.others))]
+        return planted(seed, signals, shape=self.shape, estimator=self.estimator())
 
 
 WORLDS: Mapping[str, ReadingsWorld] = {
@@ -45,3 +50,17 @@ WORLDS: Mapping[str, ReadingsWorld] = {
     "few blocks: 4 test days, no information": ReadingsWorld("none", 3, effect=0.0, shape=Shape(days=28)),
     "few blocks: 8 test days, no information": ReadingsWorld("none", 3, effect=0.0, shape=Shape(days=32)),
 }
+
+TRAINING: Mapping[str, ReadingsWorld] = {
+    "24 days of training, 24 of test": ReadingsWorld("LIFT", 12),
+    "8 days of training, 40 of test": ReadingsWorld("LIFT", 12, train_days=8),
+    "4 days of training, 44 of test": ReadingsWorld("LIFT", 12, train_days=4),
+    "8 days of training, half-life 2 days": ReadingsWorld("LIFT", 48, train_days=8),
+    "8 days of training, 8 views of noise": ReadingsWorld("LIFT", 12, train_days=8, others=8),
+    "8 days of training, no information": ReadingsWorld("none", 12, effect=0.0, train_days=8),
+    "24 days of training, no information": ReadingsWorld("none", 12, effect=0.0),
+    "trees, 24 days of training": ReadingsWorld("LIFT", 12, estimator=small),
+    "trees, 8 days of training": ReadingsWorld("LIFT", 12, train_days=8, estimator=small),
+    "days differ much, 8 days of training": ReadingsWorld("LIFT", 12, train_days=8, shape=Shape(day_effect=1.0)),
+}
+"""Worlds in which the period that a model was trained on matters more or less."""

@@ -34,12 +34,14 @@ def split_after(days: int) -> str:
     return f"2024-{month:02}-{day:02}T00:00Z"
 
 
-def backtest(model: hw.Model, seed: int, train_days: int = 24, levels: Mapping[str, hw.Level] = LADDER) -> hw.Backtest:
-    """Judge the model after `train_days`, by AUC alone."""
+def backtest(
+    model: hw.Model, seed: int, train_days: int = 24, levels: Mapping[str, hw.Level] = LADDER, refits: int | None = 0
+) -> hw.Backtest:
+    """Judge the model after `train_days`, by AUC alone; with `refits=None` as often as a backtest trains by default."""
     return hw.backtest(
         model,
         levels=levels,
-        evaluation=hw.Evaluation(split=split_after(train_days), metrics=["auc"], resamples=RESAMPLES, seed=seed, cold_start=0, refits=0),
+        evaluation=hw.Evaluation(split=split_after(train_days), metrics=["auc"], resamples=RESAMPLES, seed=seed, cold_start=0, refits=refits),
         resources=hw.Resources(threads=1),
     )  # fmt: skip
 

@@ -215,7 +215,9 @@ class _BacktestRun:
         row_blocks = experiment.chosen_blocks(levels, scores)
         self.row_blocks = row_blocks
         how = experiment.evaluation
-        blocks = resample_weights(row_blocks.index, how.resamples, how.seed, successive=row_blocks.successive)
+        blocks = resample_weights(
+            row_blocks.index, how.resamples, how.seed, successive=row_blocks.successive, dependent=row_blocks.dependent
+        )
         judge = experiment.judge(levels, scores, blocks, row_blocks)
         everything = judge.everything()
         new_keys, slices = self._newcomers(rows, chosen)

@@ -268,7 +268,7 @@ def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> Back
     scores = {name: _scores(_score(rows.frame[name]), experiment) for name in levels}
     row_blocks = experiment.chosen_blocks(levels, scores)
     how, y = experiment.evaluation, experiment.outcomes.y
-    blocks = resample_weights(row_blocks.index, how.resamples, how.seed, successive=row_blocks.successive)
+    blocks = resample_weights(row_blocks.index, how.resamples, how.seed, successive=row_blocks.successive, dependent=row_blocks.dependent)
     judge = experiment.judge(levels, scores, blocks, row_blocks)
     everything = judge.everything()
     chosen = user_slices(how.slices or {}, rows.frame, experiment.split.test)

@@ -47,12 +47,15 @@ _DETECTED = 2.8  # 1.96 + 0.84
 MIN_DEFINED = 0.95  # share of resamples on which a metric must be defined for an interval
 
 
-def resample_weights(blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0, *, successive: bool = False) -> Blocks:
+def resample_weights(
+    blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0, *, successive: bool = False, dependent: bool = False
+) -> Blocks:
     """Draw the resamples: as many blocks as there are, with replacement, `n_resamples` times.
 
     `blocks` holds each row's block, an integer (a day number, for example) of
     shape (rows,). The draw depends on the set of blocks and the seed, not on
-    the order of rows. `successive`: they number periods of time, and one may depend on the one before.
+    the order of rows. `successive`: they number periods of time, and one may depend on the one before; `dependent`: a test showed that
+    days do.
 
     Raises UsageError if `blocks` are not integers or `n_resamples` is below 0.
 
@@ -72,7 +75,7 @@ def resample_weights(blocks: ArrayLike, n_resamples: int = 1000, seed: int = 0, 
     if len(distinct):
         even = np.full(len(distinct), 1 / len(distinct))
         weights[:, 1:] = np.random.default_rng(seed).multinomial(len(distinct), even, n_resamples).T
-    return Blocks(index.astype(np.int64), weights, successive)
+    return Blocks(index.astype(np.int64), weights, successive, dependent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,7 +366,9 @@ def evaluate(
 def _series(blocks: Blocks) -> BlockSeries | None:
     """The blocks of time with rows, where there are enough for an interval."""
     with_rows = np.unique(blocks.index)
-    return BlockSeries(blocks.weights[with_rows, 1:]) if len(with_rows) >= MIN_BLOCKS and blocks.weights.shape[1] > 1 else None
+    if len(with_rows) < MIN_BLOCKS or blocks.weights.shape[1] <= 1:
+        return None
+    return BlockSeries(blocks.weights[with_rows, 1:], blocks.dependent)
 
 
 def pooled(seeds: Sequence[ResampledMetrics], days: Sequence[ResampledMetrics] = ()) -> ResampledMetrics:

@@ -53,6 +53,11 @@ class RowBlocks:
     alone: bool = False
 
     @property
+    def dependent(self) -> bool:
+        """Whether days, or hours, were shown to depend on one another, so that blocks are longer."""
+        return self.successive and (self.alone or len(self.result.autocorrelation) > 1)
+
+    @property
     def needs(self) -> str:
         """What an interval lacks to hold in other periods too, where it does not."""
         return (

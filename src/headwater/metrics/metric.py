@@ -33,7 +33,7 @@ class Blocks:
     `index` is int64 of shape (rows,): the row's position among the blocks.
     `weights` is float64 of shape (blocks, 1 + resamples): integers;
     column 0 is all ones, so that column 0 of every metric is its plain value.
-    `successive`: the blocks are periods of time in order, and one may depend on the one before.
+    `successive`: the blocks are periods of time in order, and one may depend on the one before. `dependent`: days were shown to.
 
     >>> Blocks.whole(3).weights
     array([[1.]])
@@ -42,6 +42,7 @@ class Blocks:
     index: Ints
     weights: Floats
     successive: bool = False
+    dependent: bool = False
 
     @classmethod
     def whole(cls, rows: int) -> Blocks:
@@ -54,7 +55,7 @@ class Blocks:
         >>> Blocks(np.array([0, 1, 1]), np.ones((2, 1))).select(np.array([True, False, True])).index
         array([0, 1])
         """
-        return Blocks(self.index[rows], self.weights, self.successive)
+        return Blocks(self.index[rows], self.weights, self.successive, self.dependent)
 
     @cached_property
     def present(self) -> int:
