@@ -13,6 +13,7 @@ from scripts.equal_levels import METRICS
 
 INFLATED = 0.03  # AUC: a leak that adds less is counted apart
 ENOUGH_BLOCKS = 20
+WORTH = 0.005  # of AUC: the least lift worth having where nothing else is set
 Answers = Mapping[str, Sequence[Answer]]
 
 
@@ -53,26 +54,117 @@ def _covered(found: Sequence[Answer]) -> Iterator[str]:
     yield _share(sum(run["lift"]["auc"]["low"] is None for run in found), len(found))  # type: ignore[index]
 
 
+def _training(answers: Answers) -> Iterator[str]:
+    yield (
+        "| training | runs | mean lift of AUC | standard deviation | procedure: covers the mean lift | half width | LIFT or harm |"
+        " fitted models: cover it | half width | LIFT or harm |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for world, found in answers.items():
+        lifts = [float(run["delta"]) for run in found]  # type: ignore[arg-type]
+        deviation = f"{statistics.stdev(lifts):.4f}" if len(lifts) > 1 else "–"
+        fixed: list[Answer] = [run["fixed"] for run in found]  # type: ignore[misc]
+        sides = " | ".join(f"{_covering(side, lifts)} | {_half_width(side)} | {_claims(side)}" for side in (found, fixed))
+        yield f"| {world} | {len(found)} | {statistics.fmean(lifts):+.4f} | {deviation} | {sides} |"
+    every = [run for found in answers.values() for run in found]
+    none = [run for world, found in answers.items() if readings.TRAINING[world].lift == "none" for run in found]
+    yield ""
+    covered, of = (sum(_counts(found)[at] for found in answers.values()) for at in (0, 1))
+    yield f"Over all {len(every)} runs the interval of the procedure covers the mean lift in {_share(covered, of)}."
+    false = sum(run["verdict"] in ("LIFT", "harm") for run in none)
+    fixed_false = sum(run["fixed"]["verdict"] in ("LIFT", "harm") for run in none)  # type: ignore[index]
+    yield (
+        f"Where there is no information, {_share(false, len(none))} of {len(none)} runs have a LIFT or harm by the interval of the procedure, "
+        f"and {_share(fixed_false, len(none))} by that of the fitted models."
+    )
+
+
+def _counts(found: Sequence[Answer]) -> tuple[int, int]:
+    """The intervals that contain the mean lift of their world, and the intervals."""
+    mean = statistics.fmean(float(run["delta"]) for run in found)  # type: ignore[arg-type]
+    having = [run for run in found if run["low"] is not None]
+    return sum(float(run["low"]) <= mean <= float(run["high"]) for run in having), len(having)  # type: ignore[arg-type]
+
+
+def _covering(found: Sequence[Answer], lifts: Sequence[float]) -> str:
+    mean = statistics.fmean(lifts)
+    having = [run for run in found if run["low"] is not None]
+    return _share(sum(float(run["low"]) <= mean <= float(run["high"]) for run in having), len(having))  # type: ignore[arg-type]
+
+
+def _half_width(found: Sequence[Answer]) -> str:
+    """The median of the intervals' half widths."""
+    halves = [(float(run["high"]) - float(run["low"])) / 2 for run in found if run["low"] is not None]  # type: ignore[arg-type]
+    return f"±{statistics.median(halves):.4f}" if halves else "–"
+
+
+def _claims(found: Sequence[Answer]) -> int:
+    return sum(run["verdict"] in ("LIFT", "harm") for run in found)
+
+
 def _verdicts(answers: Answers) -> Iterator[str]:
-    yield "| world | runs | mean lift of AUC | LIFT | no lift worth having | not proven | harm | interval covers the mean lift |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| world | runs | mean lift of AUC | LIFT | no lift worth having | not proven | harm | interval covers the mean lift | fitted models: LIFT | harm |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     none: list[Answer] = []
     worth: list[Answer] = []
     for world, found in answers.items():
         mean = statistics.fmean(float(run["delta"]) for run in found)  # type: ignore[arg-type]
         verdicts = Counter(str(run["verdict"]) for run in found)
-        having = [run for run in found if run["low"] is not None]
-        covered = _share(sum(float(run["low"]) <= mean <= float(run["high"]) for run in having), len(having))  # type: ignore[arg-type]
+        fixed = Counter(str(run["fixed"]["verdict"]) for run in found)  # type: ignore[index]
         counts = " | ".join(str(verdicts[verdict]) for verdict in ("LIFT", "negligible", "inconclusive", "harm"))
-        yield f"| {world} | {len(found)} | {mean:+.3f} | {counts} | {covered} |"
+        yield f"| {world} | {len(found)} | {mean:+.3f} | {counts} | {_share(*_counts(found))} | {fixed['LIFT']} | {fixed['harm']} |"
         if readings.WORLDS[world].lift == "none":
             none += found
-        elif mean > 0.005:
+        elif mean > WORTH:
             worth += found
     yield ""
-    lifts, negligible = (sum(run["verdict"] == verdict for run in of) for verdict, of in (("LIFT", none), ("negligible", worth)))
-    yield f"False LIFT, over the worlds without information: {_share(lifts, len(none))} of {len(none)} runs (goal: at most 5 %)."
-    yield f'False "no lift worth having", over the worlds with a mean lift above 0.005: {_share(negligible, len(worth))} of {len(worth)} runs.'
+    yield f"False LIFT, over the worlds without information: {_of(none, 'LIFT')} (goal: at most 5 %); false harm: {_of(none, 'harm')}."
+    yield (
+        f"Of the fitted models alone: {_of([run['fixed'] for run in none], 'LIFT')} LIFT and "  # type: ignore[misc]
+        f"{_of([run['fixed'] for run in none], 'harm')} harm."  # type: ignore[misc]
+    )
+    yield f'False "no lift worth having", over the worlds with a mean lift above {WORTH}: {_of(worth, "negligible")}.'
+    covered, of = (sum(_counts(found)[at] for found in answers.values()) for at in (0, 1))
+    yield f"Over all worlds the interval covers the mean lift in {_share(covered, of)} of {of} runs with an interval."
+    yield from _recommendations(answers)
+
+
+def _of(found: Sequence[Answer], verdict: str) -> str:
+    return f"{_share(sum(run['verdict'] == verdict for run in found), len(found))} of {len(found)} runs"
+
+
+def _recommendations(answers: Answers) -> Iterator[str]:
+    """Which level each run recommends, next to the stalest one whose mean loss to the freshest is at most the least worth having."""
+    yield ""
+    yield "| world | runs | right level | recommended | a staler one | a fresher one | cannot decide | withheld |"
+    yield "|---|---|---|---|---|---|---|---|"
+    total: Counter[str] = Counter()
+    for world, found in answers.items():
+        levels = list(found[0]["auc"])  # type: ignore[call-overload]
+        means = {name: statistics.fmean(float(run["auc"][name]) for run in found) for name in levels}  # type: ignore[index]
+        right = next(at for at, name in enumerate(levels) if means[levels[-1]] - means[name] <= WORTH)
+        kinds = Counter(_advice(run, levels, right) for run in found)
+        total += kinds
+        yield f"| {world} | {len(found)} | {levels[right]} | {' | '.join(str(kinds[kind]) for kind in _ADVICE)} |"
+    runs = total.total()
+    decided = runs - total["cannot decide"] - total["withheld"]
+    wrong = total["staler"] + total["fresher"]
+    yield ""
+    yield (
+        f"Of {runs} recommendations {_share(decided, runs)} name a level; of these {_share(total['right'], decided)} name the right one, "
+        f"{_share(total['staler'], decided)} a staler and {_share(total['fresher'], decided)} a fresher one ({wrong} wrong). "
+        f"In {_share(total['cannot decide'], runs)} the page cannot decide."
+    )
+
+
+_ADVICE = ("right", "staler", "fresher", "cannot decide", "withheld")
+
+
+def _advice(run: Answer, levels: Sequence[str], right: int) -> str:
+    if run["answer"] != "run":
+        return str(run["answer"])
+    at = levels.index(str(run["level"]))
+    return "right" if at == right else "staler" if at < right else "fresher"
 
 
 def _leaks(answers: Answers) -> Iterator[str]:
@@ -138,15 +230,35 @@ def _equal(answers: Answers) -> Iterator[str]:
         yield f"| {metric.replace('_', ' ')} | {lifts} | {harms} | {_share(lifts + harms, len(found))} |"
 
 
+def _cost(answers: Answers) -> Iterator[str]:
+    yield "| data | rows | backtest, s | of it audit, s | the audit adds | LEAK or SUSPECT |"
+    yield "|---|---|---|---|---|---|"
+    adds = []
+    for world, found in answers.items():
+        run = found[0]
+        if "missing" in run:
+            yield f"| {world} | not measured: {run['missing']} is not installed | | | | |"
+            continue
+        total, audit = float(run["total"]), float(run["audit"])  # type: ignore[arg-type]
+        adds.append(audit / (total - audit))
+        alarms = ", ".join(run["alarms"]) or "none"  # type: ignore[arg-type]
+        yield f"| {world} | {run['rows']:,} | {total:.1f} | {audit:.2f} | {100 * adds[-1]:.0f} % | {alarms} |"
+    if adds:
+        yield ""
+        yield f"At most it adds {100 * max(adds):.0f} % (goal: at most 50 %)."
+
+
 def _share(count: int, of: int) -> str:
     return f"{100 * count / of:.1f} %" if of else "–"
 
 
 TABLES = {
     "coverage": _coverage,
+    "training": _training,
     "verdicts": _verdicts,
     "leaks": _leaks,
     "honest": _honest,
     "attribution": _attribution,
     "equal": _equal,
+    "cost": _cost,
 }

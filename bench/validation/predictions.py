@@ -22,7 +22,7 @@ from headwater.results.estimate import Comparison
 from headwater.testing.scenarios import times
 
 METRICS = ("auc", "log_loss")
-TRUTH_ROWS = 2_000_000
+TRUTH_ROWS = 1_000_000
 TRUTH_SEED = 20_240_304  # of no run
 RESAMPLES = 1000
 

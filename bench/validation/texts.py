@@ -17,15 +17,26 @@ TEXTS = {
     "coverage": """## Coverage of 95 % intervals
 
 Predictions of three levels are drawn, and judged without training. Requests of a day share their rate of positives and how well each level
-sees, as stated for each world (`bench/validation/predictions.py`). Two of the levels are equally good. The true lift is that over two million requests.
+sees, as stated for each world (`bench/validation/predictions.py`). Two of the levels are equally good. The true lift is that over a million requests.
 Coverage counts the intervals of both comparisons; the goal is 95 % ± 1.5 over the worlds with 20 days or more.""",
+    "training": """## Intervals that include training
+
+By default each level is trained four times more, on random halves of the training days, and the interval is that of the training procedure: of its
+lift in another period, after training in another period. Each run simulates a new training period and a new test period, so the truth
+is the mean lift over all runs of a world (`bench/validation/readings.py`, 48 days). The page's second interval, that of the fitted models only, is
+about other test days alone; how often it covers the same mean shows what the refits are for. Where an interval is wider than it must
+be, halves overstate the variance: a metric near its best changes with the square of an error, and half of a few days may teach the wrong sign. Half
+widths are medians, and the standard deviation is that of the lift between runs: an interval needs about 2 of them.""",
     "verdicts": """## Verdicts on trained models
 
 Six machines have states, each a stationary first-order Gaussian process that is read every ten minutes; the outcome of a request depends on the state.
 A reading that is `h` hours old has the correlation `2 ** (-h / half_life)` with the current state
 (`headwater.testing.planted_effects`). 48 days, the first 24 for training, unless the name says otherwise; the estimator is a logistic
-regression. The verdict is that of the instant level over the daily one. The mean lift is that over all runs of the world: an interval that covers
-the training procedure contains it in 95 % of the runs.""",
+regression, trained five times as by default. The verdict is that of the instant level over the daily one, of the interval of the training procedure. The
+mean lift is that over all runs of the world: an interval that covers the training procedure contains it in 95 % of the runs.
+
+The right recommendation is the stalest of three levels (daily, hourly, instant) whose mean AUC over all runs of the world is at most 0.005 below
+that of the freshest.""",
     "leaks": """## Leaks
 
 Twenty machines, 200 requests a day for 40 days; features are the mean and last severity of a machine's earlier outcomes
@@ -47,6 +58,11 @@ it contains only that view.""",
 
 Two identical levels, five seeds each, of small boosted trees that draw at random: every claim of a lift or a harm is wrong. The nominal rate is 5 %
 for both signs together. `scripts/equal_levels.py --apart` shows the intervals without the variance between fits.""",
+    "cost": """## What the audit costs
+
+Processor seconds of all threads, of a backtest of the whole data with each level trained once (`bench/validation/audit_cost.py`); refits make a
+backtest longer and the audit no longer. Kernels are loaded before. What the audit adds is its time over that of the rest. A LEAK or SUSPECT would
+be a false alarm.""",
 }
 
 AFTER = """## Limits

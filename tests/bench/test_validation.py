@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.validation import departures, predictions, questions, readings, runner
+from bench.validation import audit_cost, departures, predictions, questions, readings, runner
 from bench.validation.__main__ import main
 from bench.validation.page import page
 
@@ -39,6 +39,44 @@ def test_verdicts_follow_from_how_long_a_state_lasts():
         assert ASKED["verdicts: decaying, half-life 3 hours"].ask(seed)["verdict"] == "LIFT"
         assert ASKED["verdicts: lasting, half-life 7 months"].ask(seed)["verdict"] == "negligible"
     assert sum(ASKED["verdicts: null: readings carry no information"].ask(seed)["verdict"] == "LIFT" for seed in range(20)) <= 2
+
+
+@pytest.mark.slow
+def test_intervals_that_include_training_cover_the_mean_lift():
+    for world in ("24 days of training, 24 of test", "trees, 8 days of training"):
+        answers = [ASKED[f"training: {world}"].ask(seed) for seed in range(30)]
+        mean = sum(answer["delta"] for answer in answers) / len(answers)
+        assert sum(answer["low"] <= mean <= answer["high"] for answer in answers) >= 27, world
+        wider = [answer["high"] - answer["low"] > answer["fixed"]["high"] - answer["fixed"]["low"] for answer in answers]
+        assert sum(wider) >= 20, world
+
+
+def test_a_run_of_training_has_both_intervals():
+    answer = ASKED["training: 24 days of training, no information"].ask(0)
+    assert answer["delta"] == answer["fixed"]["delta"]
+    for interval in (answer, answer["fixed"]):
+        assert interval["low"] < interval["delta"] < interval["high"]
+
+
+def test_a_verdict_has_the_level_that_the_page_recommends():
+    answer = ASKED["verdicts: decaying, half-life 3 hours"].ask(0)
+    assert (answer["answer"], answer["level"]) == ("run", "instant")
+    assert list(answer["auc"]) == ["daily", "hourly", "instant"]
+
+
+def test_the_audit_is_timed_within_a_backtest():
+    answer = ASKED["cost: world of departures, 200 requests a day"].ask(0)
+    assert answer["alarms"] == []
+    assert 0 < answer["audit"] < 0.5 * (answer["total"] - answer["audit"])
+
+
+def test_data_that_are_not_installed_are_not_measured(monkeypatch):
+    monkeypatch.setitem(audit_cost.DATA, "nowhere", audit_cost.Data(lambda _: pytest.fail("prepared"), "no_such_package"))
+    assert audit_cost.cost("nowhere", 0) == {"missing": "no_such_package"}
+    question = questions.Question("cost", "nowhere", lambda seed: {})
+    assert "| nowhere | not measured: no_such_package is not installed |" in page(
+        [question], {question.name: [{"missing": "no_such_package"}]}, "tuning"
+    )
 
 
 @pytest.mark.slow
@@ -101,12 +139,46 @@ def test_the_page_counts_false_lifts_and_coverage():
     null, lift = (
         next(question for question in of_group("verdicts") if readings.WORLDS[question.world].lift == kind) for kind in ("none", "LIFT")
     )
-    wrong = {"delta": 0.01, "low": 0.005, "high": 0.015, "verdict": "LIFT", "found": []}
-    missed = {"delta": 0.01, "low": 0.02, "high": 0.03, "verdict": "negligible", "found": []}
+    auc = {"auc": {"daily": 0.6, "hourly": 0.66, "instant": 0.661}, "answer": "run", "found": []}
+    wrong = {"delta": 0.01, "low": 0.005, "high": 0.015, "verdict": "LIFT", "level": "instant"} | auc
+    wrong["fixed"] = wrong
+    missed = {"delta": 0.01, "low": 0.02, "high": 0.03, "verdict": "negligible", "level": "hourly"} | auc
+    missed["fixed"] = missed | {"verdict": "harm"}
     text = page([null, lift], {null.name: [wrong], lift.name: [missed]}, "tuning")
-    assert "False LIFT, over the worlds without information: 100.0 % of 1 runs" in text
+    assert "False LIFT, over the worlds without information: 100.0 % of 1 runs (goal: at most 5 %); false harm: 0.0 % of 1 runs" in text
     assert 'False "no lift worth having", over the worlds with a mean lift above 0.005: 100.0 % of 1 runs' in text
-    assert f"| {lift.world} | 1 | +0.010 | 0 | 1 | 0 | 0 | 0.0 % |" in text
+    assert f"| {lift.world} | 1 | +0.010 | 0 | 1 | 0 | 0 | 0.0 % | 0 | 1 |" in text
+    assert f"| {null.world} | 1 | hourly | 0 | 0 | 1 | 0 | 0 |" in text
+    assert f"| {lift.world} | 1 | hourly | 1 | 0 | 0 | 0 | 0 |" in text
+    assert (
+        "Of 2 recommendations 100.0 % name a level; of these 50.0 % name the right one, 0.0 % a staler and 50.0 % a fresher one (1 wrong)."
+        in text
+    )
+
+
+def test_a_page_that_cannot_decide_is_counted_apart():
+    question = next(question for question in of_group("verdicts"))
+    run = {"delta": 0.0, "low": -0.1, "high": 0.1, "verdict": "inconclusive", "level": "", "answer": "cannot decide", "found": []}
+    run |= {"auc": {"daily": 0.6, "hourly": 0.6, "instant": 0.6}, "fixed": run}
+    text = page([question], {question.name: [run, run | {"answer": "run", "level": "daily"}]}, "tuning")
+    assert f"| {question.world} | 2 | daily | 1 | 0 | 0 | 1 | 0 |" in text
+    assert "In 50.0 % the page cannot decide." in text
+
+
+def test_the_page_shows_both_intervals_of_training():
+    question = next(question for question in of_group("training") if readings.TRAINING[question.world].lift == "none")
+    fixed = {"delta": 0.01, "low": 0.005, "high": 0.015, "verdict": "LIFT"}
+    run = {"delta": 0.01, "low": -0.03, "high": 0.05, "verdict": "inconclusive", "fixed": fixed}
+    text = page([question], {question.name: [run, run | {"delta": 0.05}]}, "tuning")
+    assert f"| {question.world} | 2 | +0.0300 | 0.0283 | 100.0 % | ±0.0400 | 0 | 0.0 % | ±0.0050 | 2 |" in text
+    assert "0.0 % of 2 runs have a LIFT or harm by the interval of the procedure, and 100.0 % by that of the fitted models" in text
+
+
+def test_the_page_has_what_the_audit_adds():
+    question = of_group("cost")[0]
+    text = page([question], {question.name: [{"total": 12.0, "audit": 2.0, "rows": 1000, "alarms": []}]}, "tuning")
+    assert f"| {question.world} | 1,000 | 12.0 | 2.00 | 20 % | none |" in text
+    assert "At most it adds 20 % (goal: at most 50 %)." in text
 
 
 def test_the_page_is_written_of_every_group_and_held_out_seeds_alone(kept, capsys):
