@@ -61,7 +61,7 @@ class Seconds:
 
 
 def cost(name: str, seed: int) -> dict[str, object]:
-    """The processor time of a backtest with each level trained once, and of the audit within it; refits would make the audit's part smaller."""
+    """The processor time of a backtest with each level trained once, and of the audit within it; with refits its part is smaller."""
     if DATA[name].missing:
         return {"missing": DATA[name].package}
     measured = DATA[name].prepare(seed)
