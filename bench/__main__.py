@@ -13,12 +13,16 @@ import re
 import sys
 from pathlib import Path
 
-from bench.measure import ROOT, Skipped
+from bench.measure import ROOT, ChildError, Skipped
 from bench.rows import ROWS, Settings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a line a row, and write every row; a row whose peer is missing is written with ratio null and why."""
+    """Measure, print a line a row, and write every row; a row whose peer is missing is written with ratio null and why.
+
+    Returns:
+        1 if a row failed, which the others do not wait for; 0 else, whatever is missing or missed.
+    """
     options = _parsed(arguments)
     settings = Settings(
         scale=options.scale,
@@ -35,20 +39,26 @@ def main(arguments: list[str] | None = None) -> int:
     command = "python -m bench " + " ".join(["--only {}", *_changed(options)])
     path = Path(options.output)
     results: list[dict] = []
+    failed = 0
     for name in chosen:
         print(f"{name} ...", file=sys.stderr, flush=True)
         also = {"row": name, "command": command.format(name), "threads": settings.threads, "scale": settings.scale}
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         try:
             measured = [row | {"met": met(row), "load": load} for row in ROWS[name](settings)]
-        except Skipped as reason:
-            measured = [{"name": name, "ours": None, "peer": None, "ratio": None, "unit": None, "goal": None, "skipped": str(reason)}]
+        except (Skipped, ChildError) as reason:
+            why = str(reason) if isinstance(reason, Skipped) else f"failed: {reason}"
+            measured = [{"name": name, "ours": None, "peer": None, "ratio": None, "unit": None, "goal": None, "skipped": why}]
+            failed += isinstance(reason, ChildError)
         results += [row | also | {"machine": machine()} for row in measured]
         path.write_text(json.dumps(_kept(path, results, chosen) if options.keep else results, indent=1) + "\n", encoding="utf-8")
         for row in results[-len(measured) :]:
             print(line(row), flush=True)
+    missing = [f"  {row['name']}: {row['skipped'].splitlines()[-1]}" for row in results if "skipped" in row]
+    if missing:
+        print("\n".join([f"{len(missing)} not measured:", *missing]), file=sys.stderr)
     print(f"wrote {path}", file=sys.stderr)
-    return 0
+    return int(failed > 0)
 
 
 def met(row: dict) -> bool | None:

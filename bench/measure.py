@@ -58,6 +58,7 @@ def child(
     limit: seconds; memory: bytes of address space; also: more of its environment.
 
     Raises:
+        Skipped: it lacks a peer, a program or a package.
         ChildError: it fails, runs out of memory or takes too long.
     """
     names = ("POLARS_MAX_THREADS", "HEADWATER_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
@@ -74,8 +75,18 @@ def child(
     except subprocess.TimeoutExpired as error:
         raise ChildError(f"not done after {limit:.0f} s: {' '.join(command)}") from error
     if done.returncode:
+        if (lacks := _lacking(done.stderr)) is not None:
+            raise Skipped(lacks)
         raise ChildError(f"{' '.join(command)} failed: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _lacking(errors: str) -> str | None:
+    """What a process lacked, by the last line of its errors; None where it failed for another reason."""
+    kind, _, text = (errors.strip().splitlines() or [""])[-1].partition(": ")
+    if kind == "ModuleNotFoundError":
+        return f"{text.removeprefix('No module named ')} is not installed"
+    return text if kind in {f"{Skipped.__module__}.{Skipped.__name__}", "headwater.errors.MissingExtraError"} else None
 
 
 def clean() -> dict[str, str]:

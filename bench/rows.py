@@ -218,7 +218,7 @@ def _thousand_columns(settings: Settings) -> list[dict]:
             try:
                 theirs = child(peer, settings.threads, settings.limit * 2, MEMORY)
                 now = {f"feast_{theirs['version']}": {"seconds": theirs["seconds"], "peak_mb": theirs["peak_mb"]}}
-            except ChildError as error:
+            except (ChildError, Skipped) as error:
                 now = {"feast": str(error)[-300:]}
     sides = ({"seconds": [r["seconds"] for r in runs]}, {"seconds": [REPORTED_SECONDS] * len(runs)})
     memory = ({"seconds": [r["peak_mb"] for r in runs]}, {"seconds": [REPORTED_MB] * len(runs)})

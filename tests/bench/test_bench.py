@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import __main__ as bench
+from bench.measure import child
+
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {"name", "ours", "peer", "ratio", "unit", "goal", "command", "row", "threads", "scale", "machine"}
 
@@ -56,6 +59,33 @@ def test_a_row_without_its_peer_says_why(results):
 def test_both_sides_give_the_same_answers(results):
     row = next(row for row in results if row["row"] == "windows_duckdb")
     assert row["equal"] is True
+
+
+def test_a_row_that_fails_or_lacks_something_costs_no_other_row(tmp_path, monkeypatch, capsys):
+    def of(code):
+        return lambda _: child([sys.executable, "-c", code], 1)
+
+    rows = {
+        "fails": of("import sys; sys.exit('out of luck')"),
+        "package": of("import no_such_package"),
+        "program": of("from bench.measure import Skipped\nraise Skipped('needs wrk')"),
+        "extra": of("from headwater.errors import MissingExtraError\nraise MissingExtraError('confluent-kafka', 'kafka')"),
+        "works": of("""print('[{"name": "works", "ours": 1, "peer": null, "ratio": null, "unit": "s", "goal": null}]')"""),
+    }
+    monkeypatch.setattr(bench, "ROWS", rows)
+    output = tmp_path / "results.json"
+    assert bench.main(["--output", str(output)]) == 1
+    told = {row["name"]: row.get("skipped") for row in json.loads(output.read_text("utf-8"))}
+    assert told.pop("fails").endswith("failed: out of luck")
+    expected = (
+        "'no_such_package' is not installed",
+        "needs wrk",
+        "confluent-kafka is not installed; install it with: pip install 'headwater[kafka]'",
+        None,
+    )
+    assert told == dict(zip(("package", "program", "extra", "works"), expected, strict=True))
+    assert "4 not measured:" in capsys.readouterr().err
+    assert bench.main(["--output", str(output), "--only", "program", "--only", "works"]) == 0
 
 
 @pytest.mark.slow
