@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from bench import __main__ as bench
+from bench import definitions
 from bench.measure import child
+from headwater.aggregations.table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {"name", "ours", "peer", "ratio", "unit", "goal", "command", "row", "threads", "scale", "machine"}
@@ -86,6 +89,13 @@ def test_a_row_that_fails_or_lacks_something_costs_no_other_row(tmp_path, monkey
     assert told == dict(zip(("package", "program", "extra", "works"), expected, strict=True))
     assert "4 not measured:" in capsys.readouterr().err
     assert bench.main(["--output", str(output), "--only", "program", "--only", "works"]) == 0
+
+
+def test_definitions_has_every_function_and_every_type_of_integer():
+    assert {aggregation.function for functions in definitions.FUNCTIONS.values() for aggregation in functions} == set(TABLE)
+    measured = {dtype for dtype, _ in definitions.KEYS.values()}
+    assert measured >= {pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64()}
+    assert measured >= {pl.Boolean(), pl.Date(), pl.String(), pl.Decimal(12, 2)}
 
 
 @pytest.mark.slow

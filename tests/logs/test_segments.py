@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -433,6 +434,24 @@ def test_a_disk_without_room(tmp_path):
         log.close()
         counts = log.counts()
         assert counts.written == 10_000 - sum(counts.dropped.values()) == hw.served(disk).collect().height > kept
+
+
+def test_a_limit_of_the_size_of_files_makes_more_segments(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, limits[1]))
+    try:
+        log = hw.ServedLog(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    for number in range(3_000):
+        log.put(one(about(), number, request={"user": "x" * 4_000}))
+    assert log.flush()
+    sizes = [path.stat().st_size for path in raw_segments(tmp_path / "served")]
+    assert len(sizes) > 2
+    assert max(sizes) <= 4_000_000
+    assert hw.served(tmp_path).collect().height == log.counts().written == 3_000
+    log.close()
+    assert hw.served(tmp_path).collect().height == 3_000
 
 
 @pytest.mark.slow

@@ -8,12 +8,13 @@ answers are the numbers of requests written and of flushes so far, and the error
     FOLDER/model=churn/WORKER-000001.open       while it is written; this process holds a lock on it (flock) as long as it lives
     FOLDER/model=churn/WORKER-000001.segment    when it is complete. Renaming an open one makes this process close it
 
-A write that failed is taken back and tried again. The process ends when the worker has closed the pipe or has been killed, and everything
-that was in the pipe is written.
+A write that failed is taken back and tried again; at the system's limit of a file's size, in a new segment. The process ends when the
+worker has closed the pipe or has been killed, and everything that was in the pipe is written.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -143,6 +144,9 @@ class SegmentWriter:
                 try:
                     self._append(channel, data)
                 except OSError as error:
+                    if error.errno == errno.EFBIG and channel in self.segments and self.segments[channel].size:
+                        self._close(channel)  # the limit of a file's size: the data go to the next one
+                        continue
                     self._answer(f"{type(error).__name__}: {error}")
                     begun = begun or time.monotonic()
                     if self._alone() and time.monotonic() - begun > _PATIENCE:
