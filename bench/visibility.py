@@ -1,6 +1,9 @@
 """How long after it was produced an event can be read, by three processes: one produces, one ingests, one reads.
 
 python -m bench.visibility measure SERVERS RATE SECONDS      prints JSON; a RATE of 0 pushes fifty events a second over HTTP instead
+python -m bench.visibility peak SERVERS SECONDS              prints JSON: the events a second that all of them together sustain
+
+For the peak, the producer sends as fast as it can while at most 100,000 of its events are not committed yet.
 
 Fifty cards are probes: each is paid with once a second, by an event that holds the moment at which it was sent. The reader asks for the
 latest of these timestamps of all fifty, again and again, a millisecond apart, and takes the time when it changes.
@@ -16,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,11 +33,12 @@ from headwater.ingestion.validate import Acceptance
 
 PROBES = [f"probe{n}" for n in range(50)]
 _START = 3.0  # seconds that are not measured
+_AHEAD = 100_000  # events that are sent and not committed, at most, while a peak is measured
 
 
 @dataclass(frozen=True)
 class Job:
-    """The parameters of a measurement."""
+    """The parameters of a measurement; a rate of -1 is the peak."""
 
     servers: str
     topic: str
@@ -56,8 +61,9 @@ def measure(servers: str, rate: int, seconds: float) -> dict:
         arguments = json.dumps(job.__dict__)
         ingesting = _started("ingest", arguments)
         try:
-            ingesting.stdout.readline()  # type: ignore[union-attr] # it reads
+            ingesting.stdout.readline()  # type: ignore[union-attr] # it has committed
             reading = _started("read", arguments)
+            reading.stdout.readline()  # type: ignore[union-attr] # it has read
             producing = _started("produce", arguments)
             produced, seen = (json.loads(process.communicate(timeout=seconds + 60)[0]) for process in (producing, reading))
         finally:
@@ -79,30 +85,62 @@ def ingest(job: Job) -> None:
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    ready = threading.Event()
+
+    def committed(*_: object) -> None:
+        if not ready.is_set():
+            ready.set()
+            print("{}", flush=True)
+
+    if not job.rate:
+        committed()  # it is asked whether it receives
     with seldom_collected():
-        print("{}", flush=True)
         definitions = project(job.servers, job.topic, probed=True, pushed=not job.rate)
         folder = Path(job.store.removeprefix("lmdb:")).parent
-        run(definitions, job.store, data_dir=folder, listen=f"127.0.0.1:{job.port}", stop=stop, options=IngestOptions(allow_unapplied=True))
+        options = IngestOptions(allow_unapplied=True, on_commit=committed)
+        run(definitions, job.store, data_dir=folder, listen=f"127.0.0.1:{job.port}", stop=stop, options=options)
 
 
 def produce(job: Job) -> None:
-    """Send events at an even rate, every fiftieth of a second one of a probe; print the rate that was reached."""
+    """Send events at an even rate, every fiftieth of a second one of a probe; print the rate that was reached, and processor time."""
     send = _sender(job) if job.rate else _pusher(job)
-    payloads = _payloads(100_000)
-    begin, sent, probes = time.perf_counter() + 1, 0, 0
+    payloads, room = _payloads(100_000), _room(job)
+    begin, sent, probes, first = time.perf_counter() + 1, 0, 0, None
+    busy = time.process_time()
     while (now := time.perf_counter() - begin) < job.seconds + _START:
         if probes < now * len(PROBES):
             card = PROBES[probes % len(PROBES)]
-            send(_payment(card, 1.0, datetime.now(UTC), time.time_ns() // 1000), probes % PARTITIONS)
+            send([_payment(card, 1.0, datetime.now(UTC), time.time_ns() // 1000)], probes)
             probes += 1
-        due = min(int(now * job.rate) - sent, 10_000)
-        for n in range(sent, sent + due):
-            send(payloads[n % len(payloads)], n % PARTITIONS)
-        sent += max(due, 0)
+        due = room(now, sent)
+        if due > 0:
+            at = sent % len(payloads)
+            send(payloads[at : at + due], sent)
+            sent += len(payloads[at : at + due])
         if due < 1_000:
             time.sleep(0.001)
-    print(json.dumps({"produced": round(sent / (job.seconds + _START)), "probes": probes}))
+        if first is None and now > _START:
+            first = now, sent
+    assert first is not None
+    rate = (sent - first[1]) / (now - first[0])
+    print(json.dumps({"produced": round(rate), "probes": probes, "producer_busy": (time.process_time() - busy) / max(sent, 1)}))
+
+
+def _room(job: Job) -> Callable[[float, int], int]:
+    """How many events are to be sent, by the seconds since the beginning and the number of those that were sent."""
+    if job.rate >= 0:
+        return lambda now, sent: min(int(now * job.rate) - sent, 10_000)
+    from headwater.online_stores import open_store
+    from headwater.state.view_state import progresses
+
+    store, looked = open_store(job.store, readonly=True), [0.0, 0]
+
+    def room(now: float, sent: int) -> int:
+        if now - looked[0] > 0.01:
+            looked[:] = now, sum(progress.counts.get("accepted", 0) for progress in progresses(store, "payments").values())
+        return min(_AHEAD - (sent - int(looked[1])), 10_000) if now > 0 else 0
+
+    return room
 
 
 def read(job: Job) -> None:
@@ -113,8 +151,8 @@ def read(job: Job) -> None:
 
     service = project(job.servers, job.topic, probed=True, pushed=not job.rate).models[0].features
     latest = service.feature_names.index("card__last_sent_at_1h")
-    since, taken, known, features = time.perf_counter(), [], [None] * len(PROBES), None
-    while time.perf_counter() - since < job.seconds + 2 * _START:
+    since, taken, known, features = None, [], [None] * len(PROBES), None
+    while since is None or time.perf_counter() - since < job.seconds + 2 * _START:
         time.sleep(0.001)
         try:
             features = features or OnlineFeatures(service, open_store(job.store, readonly=True))
@@ -124,6 +162,9 @@ def read(job: Job) -> None:
             features = None
             continue
         now = time.time_ns() // 1000
+        if since is None:
+            since = time.perf_counter()
+            print("{}", flush=True)
         taken += [now - new for new, old in zip(values, known, strict=True) if new != old and time.perf_counter() - since > _START]
         known = values
     milliseconds = np.array(taken) / 1000
@@ -136,8 +177,9 @@ def _sender(job: Job):
 
     producer = Producer({"bootstrap.servers": job.servers, "queue.buffering.max.messages": 1_000_000})
 
-    def send(payload: str, partition: int) -> None:
-        producer.produce(job.topic, payload, partition=partition)
+    def send(payloads: Sequence[str], first: int) -> None:
+        for number, payload in enumerate(payloads, first):
+            producer.produce(job.topic, payload, partition=number % PARTITIONS)
         producer.poll(0)
 
     return send
@@ -156,8 +198,9 @@ def _pusher(job: Job):
             assert time.perf_counter() - since < 30, "nothing receives"
             time.sleep(0.1)
 
-    def send(payload: str, _partition: int) -> None:
-        client.post("/v1/events/payments", content=payload).raise_for_status()
+    def send(payloads: Sequence[str], _first: int) -> None:
+        for payload in payloads:
+            client.post("/v1/events/payments", content=payload).raise_for_status()
 
     return send
 
@@ -179,5 +222,7 @@ if __name__ == "__main__":
     verb, *rest = sys.argv[1:]
     if verb == "measure":
         print(json.dumps(measure(rest[0], int(rest[1]), float(rest[2]))))
+    elif verb == "peak":
+        print(json.dumps(measure(rest[0], -1, float(rest[1]))))
     else:
         {"ingest": ingest, "produce": produce, "read": read}[verb](Job(**json.loads(rest[0])))

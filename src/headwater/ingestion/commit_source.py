@@ -64,13 +64,22 @@ class SourceCommitter:
         reader.go.set()
         while not reader.stop.is_set() and not reader.ended:
             polled = self._next()
-            why = self._refusal(polled)
-            if why is not None:
-                self._wait_for_clock(polled, why)
-                continue
-            due = reader.ingestor.due()
-            if polled or (due is not None and due < clock.now_micros()):
-                self._take(polled)
+            try:
+                self._settle(polled)
+            finally:
+                reader.work.done(polled)
+
+    def _settle(self, polled: Sequence[PolledBatch]) -> None:
+        """Commit what was polled, once the wall clock can be right; or nothing, where it was not."""
+        why = self._refusal(polled)
+        if why is not None:
+            self._wait_for_clock(polled, why)
+            return
+        due = self.reader.ingestor.due()
+        if polled or (due is not None and due < clock.now_micros()):
+            self.reader.began = clock.stopwatch()
+            self._take(polled)
+            self.reader.commit_seconds = clock.stopwatch() - self.reader.began
 
     def _next(self) -> list[PolledBatch]:
         """What was polled, in order, as much as goes into a commit; nothing where a held event's time comes first."""

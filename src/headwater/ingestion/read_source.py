@@ -6,8 +6,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from headwater.ingestion.source_ingestor import SourceIngestor, Turns
 from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
 
 _LOG = logging.getLogger(__name__)
-_GATHER = 0.02  # seconds that a poll gathers in while an earlier one waits for its commit: it would have to wait too
+_GATHER: Final = 0.02  # seconds that a poll gathers in at most while earlier records are committed: it would have to wait too
+_PERIOD: Final = 0.01  # seconds from the beginning of one commit to the next, at least, where there is always something to commit
 IDLE = 1.0
 """Seconds without records after which an empty commit is made."""
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
@@ -60,6 +62,21 @@ class CommitQueue(queue.Queue[PolledBatch]):
         self._waiting -= max(item.events, 1)
         return item
 
+    def wait_until_taken(self, seconds: float) -> None:
+        """Wait until a commit has taken everything, so many seconds at most."""
+        with self.not_full:
+            self.not_full.wait_for(lambda: not self._waiting, seconds)
+
+    def wait_until_done(self, seconds: float) -> None:
+        """Wait until `done` was called for everything, so many seconds at most."""
+        with self.all_tasks_done:
+            self.all_tasks_done.wait_for(lambda: not self.unfinished_tasks, seconds)
+
+    def done(self, batches: Sequence[PolledBatch]) -> None:
+        """Say that these, which were taken, have been committed or dropped."""
+        for _ in batches:
+            self.task_done()
+
     def drain(self) -> list[PolledBatch]:
         """Take everything, so that no reader blocks."""
         batches = []
@@ -67,6 +84,7 @@ class CommitQueue(queue.Queue[PolledBatch]):
             while True:
                 batches.append(self.get_nowait())
         except queue.Empty:
+            self.done(batches)
             return batches
 
 
@@ -83,6 +101,8 @@ class SourceReader:
     lag: Mapping[str, int] = field(default_factory=dict)
     thread: threading.Thread | None = None
     skipped: threading.Event = field(default_factory=threading.Event)
+    began: float = -1.0  # when the last commit began, by `clock.stopwatch`
+    commit_seconds: float = 0.0  # that the one before took
     ended: bool = False  # all that there was when it was read has been committed
     rolled: threading.Event = field(default_factory=threading.Event)  # partitions may go to others: our remaining blocks are in files
 
@@ -113,20 +133,22 @@ class SourceReader:
 
     def _read(self, epoch: int) -> None:
         """Read until stopped or reopened."""
-        since, idle = clock.stopwatch(), 0.0
+        since, idle, reading = clock.stopwatch(), 0.0, 0.0
         feed = self.ingestor.open()
         try:
             while not self.stop.is_set() and epoch == self.epoch:
                 if not self.go.is_set():
                     self.go.wait(IDLE)
                     continue
-                if self.work.qsize() and self.ingestor.inbox is None:  # who pushes waits for an answer
-                    time.sleep(_GATHER)
+                if self.ingestor.inbox is None:  # who pushes waits for an answer
+                    self._gather(reading)
                 records, at = feed.poll(self.ingestor.limits.batch, self.ingestor.limits.linger), clock.now_micros()
                 self.lag = feed.lag()
                 if records is not None:
-                    turns, known = self.ingestor.turns, self._known(records, at)
-                    self.work.put(PolledBatch(epoch, self.ingestor.decoded(records), known, turns))
+                    begin, turns, known = clock.stopwatch(), self.ingestor.turns, self._known(records, at)
+                    decoded = self.ingestor.decoded(records)
+                    reading = clock.stopwatch() - begin
+                    self.work.put(PolledBatch(epoch, decoded, known, turns))
                     self._acknowledge(feed)
                 elif self._at_end(feed, clock.stopwatch() - since) and (self.once or clock.stopwatch() - idle > IDLE):
                     idle = clock.stopwatch()
@@ -137,6 +159,20 @@ class SourceReader:
                 self.rolled.wait()
         finally:
             feed.close()
+
+    def _gather(self, reading: float) -> None:
+        """Wait while earlier records are committed, until about as long before its end as it takes to decode, `reading` seconds.
+
+        A poll that came sooner would leave to the commit after the next what arrives until then.
+        """
+        until = clock.stopwatch() + _GATHER
+        self.work.wait_until_taken(_GATHER)
+        rest = min(self.began + max(self.commit_seconds - reading, 0.0), until) - clock.stopwatch()
+        if rest > 0:
+            self.work.wait_until_done(rest)
+        rest = min(self.began + _PERIOD - reading, until) - clock.stopwatch()
+        if rest > 0:
+            time.sleep(rest)
 
     def _at_end(self, feed: Feed, seconds: float) -> bool:
         """Whether nothing is left to read; `seconds` ago the stream was opened."""

@@ -42,6 +42,7 @@ _RETURN: Final = 60.0  # seconds in which one must be back when partitions are g
 _QUERY: Final = 2.0
 _IDENTITY: Final = 1.0  # seconds between two looks at whether the topic is still the same, while nothing comes
 _CONFIRMED: Final = 0.05  # seconds before records were consumed that it was; to create a topic again and write to it takes longer
+_AGAIN: Final = 0.025  # seconds after one look at which the next one begins while records come, so that none waits for its answer
 
 # librdkafka's own errors begin with an underscore; they are as public as the others.
 _EOF, _RESET, _LATE = (getattr(ck.KafkaError, f"_{name}") for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "MAX_POLL_EXCEEDED"))
@@ -111,6 +112,8 @@ class KafkaFeed:
         if not len(fetched.offset) and not self._moved and not self._reached:
             return None
         records = self._records(fetched)
+        if self._ends and clock.stopwatch() - self._checked > _AGAIN:
+            self._ids.ask()
         return records if records.positions else None
 
     def lag(self) -> Mapping[str, int]:

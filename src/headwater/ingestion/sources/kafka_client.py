@@ -211,15 +211,19 @@ class TopicIds:
         except ck.KafkaException as error:
             return self._refused(error)
 
+    def ask(self) -> tuple[float, Future[TopicDescription]]:
+        """Request the id, unless an answer is awaited already; when it was requested, and the answer."""
+        if self._asked is None:
+            self._asked = clock.stopwatch(), self._ask(_SOON)
+        return self._asked
+
     def answer(self, timeout: float) -> tuple[float, str] | None:
         """The id, and when it was requested by `clock.stopwatch`; None where no answer came within so many seconds.
 
         Raises:
             ConnectError: access refused, or the topic does not exist any more.
         """
-        if self._asked is None:
-            self._asked = clock.stopwatch(), self._ask(_SOON)
-        at, pending = self._asked
+        at, pending = self.ask()
         try:
             topic_id = _id_of(pending.result(timeout))
         except TimeoutError:
