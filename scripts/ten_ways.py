@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/ten_ways_to_fool_yourself.md from its own code: .venv/bin/python scripts/ten_ways.py
+"""Draw the pictures of docs/ten_ways_to_fool_yourself.md from its own code: .venv/bin/python -m scripts.ten_ways
 
 Each block of code leaves a `result`, and `says` where the words are not those of the result's own headline.
 """

@@ -2,8 +2,8 @@
 
 import pytest
 
-from headwater.reports.audit_words import finding_line
-from headwater.results.audit_result import AuditFinding
+from headwater.reports.audit_words import finding_line, summary
+from headwater.results.audit_result import AuditFinding, AuditResult
 
 
 @pytest.mark.parametrize(
@@ -12,3 +12,10 @@ from headwater.results.audit_result import AuditFinding
 def test_a_finding_is_one_sentence_or_question_after_another(remedy, ends):
     line = finding_line(AuditFinding("label rows", "question", "clicks", "It holds the label", remedy, 0.5))
     assert line.endswith(f"It holds the label. {remedy[: -len(ends)]}{ends}")
+
+
+@pytest.mark.parametrize(("questions", "says"), [(1, "1 question;"), (3, "3 questions;")])
+def test_findings_are_counted_in_the_plural(questions, says):
+    asked = [AuditFinding("label rows", "question", "clicks", "It holds the label", "Is it known then?")] * questions
+    leaks = [AuditFinding("own outcome", "LEAK", "x", "It leaks", "Mend it")] * 2
+    assert summary(AuditResult([*leaks, *asked])).startswith(f"2 LEAK, {says}")

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from headwater.backtesting.verdicts import holm, verdict_of
-from headwater.reports import to_html, to_notebook, to_table, to_text, wording
+from headwater.reports import figures, to_html, to_notebook, to_table, to_text, wording
 from headwater.reports.recommendation_words import in_practice
 from headwater.reports.recommending import recommend, with_recommendation
 from headwater.results.audit_result import AuditFinding, AuditResult
-from headwater.results.backtest_result import BacktestResult
+from headwater.results.backtest_result import GIVEN, BacktestResult
 from headwater.results.blocks_result import BlocksResult
 from headwater.results.estimate import Comparison, Estimate
 from headwater.results.resolution_result import LevelMeasurable
@@ -109,7 +109,9 @@ def test_the_sentence_for_the_boss() -> None:
 
 def test_of_scores_made_elsewhere_it_names_levels_and_builds_nothing() -> None:
     result = result_of({"daily": 0.66, "hourly": 0.76, "instant": 0.762}, 0.002, baseline="daily")
-    given = structs.replace(result, levels=[structs.replace(level, kind="batch", age_seconds=None) for level in result.levels])
+    given = structs.replace(
+        result, levels=[structs.replace(level, kind="batch", age_seconds=None, describes=GIVEN) for level in result.levels]
+    )
     assert recommend(given).sentence == "Run it hourly; fresher predictions are not needed."
 
 
@@ -292,3 +294,80 @@ def test_every_task_has_a_sentence_with_figures(headline: str, metrics: dict[str
         for at, level in enumerate(result.levels[1:3])
     )
     assert in_practice(structs.replace(result, headline=headline, levels=[stale, fresh]), fresh.name, stale.name) == sentence
+
+
+def compared(
+    headline: str, metrics: dict[str, tuple[float, float]], *, stay: bool = False, labels: str = "flights", label: str = "late"
+) -> str:
+    """The sentence on two levels with these values, of the fresher one, or of the staler one if it stays."""
+    result = structs.replace(flights(), labels=labels, label=label)
+    stale, fresh = (
+        structs.replace(level, metrics={name: Estimate(values[at], NAN, NAN) for name, values in metrics.items()})
+        for at, level in enumerate(result.levels[1:3])
+    )
+    of = structs.replace(result, headline=headline, levels=[stale, fresh])
+    return in_practice(of, stale.name if stay else fresh.name, stale.name)
+
+
+def test_figures_of_another_metric_do_not_contradict_the_recommendation() -> None:
+    fell = {"auc": (0.60, 0.75), "precision@10%": (0.59, 0.57)}
+    assert compared("auc", fell) == "Of 100 pairs of flights with different outcomes, 75 are in the right order instead of 60."
+    rose = {"auc": (0.600, 0.601), "precision@10%": (0.58, 0.64)}
+    assert "you flag" not in compared("auc", rose, stay=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ((0.021, 0.024), "Of 1,000 flights you flag, 24 are late instead of 21."),
+        ((0.35, 0.63), "Of 100 flights you flag, 63 are late instead of 35."),
+        ((0.5, 0.5), ""),
+    ],
+)
+def test_no_figure_is_instead_of_itself(values: tuple[float, float], sentence: str) -> None:
+    assert compared("precision@10%", {"precision@10%": values}) == sentence
+
+
+@pytest.mark.parametrize(
+    ("labels", "label", "says"),
+    [
+        ("late_labels", "late", "Of 100 requests you flag, 63 are late"),
+        ("outcomes", "bad", "Of 100 requests you flag, 63 are bad"),
+        ("accounts", "has_churned", "Of 100 accounts you flag, 63 have churned"),
+        ("visits", "will_buy", "Of 100 visits you flag, 63 will buy"),
+    ],
+)
+def test_tables_and_labels_are_named_in_plain_words(labels: str, label: str, says: str) -> None:
+    assert compared("precision@10%", {"precision@10%": (0.35, 0.63)}, labels=labels, label=label) == f"{says} instead of 35."
+
+
+def test_what_stays_open_for_ever_is_named() -> None:
+    found = recommend(result_of({"daily": 0.60, "hourly": 0.750, "minute": 0.755}, 0.02))
+    assert found.sentence == (
+        "Cannot decide between hourly and minute: the difference between hourly and minute is close to break-even, and even ten years of "
+        "test would not. Until then run hourly, which is shown to be better than daily."
+    )
+    three = recommend(result_of({"daily": 0.70, "hourly": 0.750, "minute": 0.755}, 0.06))
+    assert "between daily, hourly and minute: the difference between hourly and minute is close" in three.sentence
+
+
+def test_where_money_decides_no_rendering_gives_the_least_lift_worth_having() -> None:
+    result = result_of({"daily": 0.60, "hourly": 0.61, "minute": 0.67}, 0.12, baseline="daily")
+    paid = with_recommendation(result, {"daily": 0.0, "hourly": 0.02, "minute": 1.2}, "the costs of levels")
+    says = "Break-even over daily is a gain in AUC of 0.020 for hourly and 1.200 for minute, by the costs of levels."
+    assert says in to_html(paid)
+    assert says in " ".join(repr(to_table(paid)).split())
+    assert "is not worth having" not in to_html(paid)
+    assert "is not worth having" in to_html(result)
+    main = next(step for step in paid.comparisons if (step.from_, step.to) == ("daily", "minute"))
+    assert figures.slice_gains(paid, main)["layout"]["shapes"][0]["x1"] == 1.2
+
+
+def test_a_level_without_history_is_no_batch() -> None:
+    result = flights()
+    level = structs.replace(result.levels[0], kind="batch", age_seconds=None)
+    assert level.kind_words == "no history"
+    assert structs.replace(level, describes=GIVEN).kind_words == "batch"
+    shown = structs.replace(result, levels=[level, *result.levels[1:]])
+    assert "no history" in repr(to_table(shown))
+    assert recommend(structs.replace(shown, baseline=level.name)).sentence.count("fresher predictions") == 0

@@ -351,10 +351,16 @@ def test_the_page_is_in_order() -> None:
     assert all(int(after) <= int(before) + 2 for before, after in pairwise(headings))
 
 
+def of_three_errors(result: BacktestResult) -> BacktestResult:
+    levels = [structs.replace(level, metrics={**level.metrics, "wape": Estimate(0.4, 0.3, 0.5)}) for level in result.levels]
+    return structs.replace(result, levels=levels, higher_is_better={**result.higher_is_better, "wape": False})
+
+
 def test_a_regression_has_no_curves_and_its_fall_is_a_gain() -> None:
     page = own_part(flights("regression"))
     assert 'id="curves"' not in page
     assert "A fall of MAE and RMSE counts as a gain." in page
+    assert "A fall of MAE, RMSE and WAPE counts as a gain." in to_html(of_three_errors(flights("regression")))
     assert "MAE (lower is better)" in page
 
 

@@ -37,7 +37,7 @@ from headwater.models.fit import check_classes
 from headwater.models.manifest import library_versions
 from headwater.models.outcomes import LabelValues, outcomes
 from headwater.results.audit_result import AuditResult, CheckNotRun
-from headwater.results.backtest_result import BacktestResult, LevelResult
+from headwater.results.backtest_result import GIVEN, BacktestResult, LevelResult
 from headwater.training.requests import Requests, as_frame, read_rows
 from headwater.training.resources import Resources
 
@@ -311,10 +311,10 @@ def _scores(score: F64, experiment: ExperimentRows) -> LevelScores:
 def _freshness_of(freshness: Freshness | None, experiment: ExperimentRows) -> tuple[str, str, float | None]:
     """A level in words, its kind, and its mean age in seconds: None where nothing was said of it."""
     if freshness is None:
-        return "scores that were given", "batch", None
+        return GIVEN, "batch", None
     age = None
     if freshness.reads_events:
         known = as_of(freshness, experiment.requests.t)[1]
         live = known > NEVER
         age = float((experiment.requests.t[live] - known[live]).mean()) / 1e6
-    return f"scores that were given, {freshness}", kind_of([freshness]), age
+    return f"{GIVEN}, {freshness}", kind_of([freshness]), age

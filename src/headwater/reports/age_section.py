@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.reports import figures, wording
-from headwater.reports.document import Figure, Section, Table, Text
+from headwater.reports.document import Cell, Figure, Section, Table, Text
 from headwater.results.age_curve_result import AgeCurve
 from headwater.results.backtest_result import BacktestResult
 
@@ -21,12 +21,14 @@ def to_section(result: BacktestResult) -> Section | None:
         f"{', ' + result.blocks.on if result.blocks is not None and result.blocks.on else ''}."
     )
     levels = list(curves[0].levels)
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             curve.view,
             *(
-                f"{wording.number(curve.levels[name].value, places, signed=True)} "
-                f"{wording.interval(curve.levels[name].low, curve.levels[name].high, places)}"
+                Cell(
+                    wording.number(curve.levels[name].value, places, signed=True),
+                    wording.interval(curve.levels[name].low, curve.levels[name].high, places),
+                )
                 for name in levels
             ),
         ]

@@ -14,7 +14,7 @@ _CHIPS = {"LEAK": "chip harm", "SUSPECT": "chip harm", "question": "chip"}
 def summary(audit: AuditResult) -> str:
     """The audit in one line; it never says that there is no leak."""
     counts = [
-        f"{len(found)} {severity}"
+        f"{len(found)} {severity}{'s' * (severity == 'question' and len(found) > 1)}"
         for severity in _CHIPS
         if (found := [finding for finding in audit.findings if finding.severity == severity])
     ]

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Sequence
 from html import escape as esc
 
-from headwater.reports import axis, wording
+from headwater.reports import axis, recommendation_words, wording
 from headwater.reports.plot_parts import Json
 from headwater.reports.plot_parts import across as _across
 from headwater.reports.plot_parts import axis as _axis
@@ -98,7 +98,7 @@ def slice_gains(result: BacktestResult, step: Comparison) -> Json:
     for slice_result in result.slices:
         rows += [(slice_result.name, gain) for gain in wording.like(slice_result.comparisons, step)]
     heights = list(range(len(rows), 0, -1))
-    least = result.min_lift.get(step.metric, 0.0)
+    least = recommendation_words.least_gain(result, step)
     dots: Json = {
         "type": "scatter",
         "mode": "markers",

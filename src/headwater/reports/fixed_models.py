@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from headwater.reports import wording
-from headwater.reports.document import Table
+from headwater.reports.document import Cell, Table
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.estimate import Comparison
 
@@ -33,11 +33,17 @@ def to_table(result: BacktestResult) -> Table | None:
     """A row for each difference in the headline, the training procedure first; None where each level was trained once."""
     fixed, places = by_step(result), wording.places(result, result.headline)
     steps = [step for step in result.comparisons if step.metric == result.headline and (step.from_, step.to) in fixed]
-    rows = [
-        [f"{step.from_} {wording.ARROW} {step.to}", *(wording.gain(of, places) for of in (step, fixed[step.from_, step.to]))]
-        for step in steps
+    rows: list[list[str | Cell]] = [
+        [f"{step.from_} {wording.ARROW} {step.to}", *(_cell(of, places) for of in (step, fixed[step.from_, step.to]))] for step in steps
     ]
     covers = (
         "What an interval covers: the training procedure, trained again, on later periods; or the fitted models only, on later periods."
     )
+    narrower = any(step.high - step.low < fixed[step.from_, step.to].high - fixed[step.from_, step.to].low for step in steps)
+    covers += " Both widths are estimates; of few refits, the first may come out below the second." if narrower else ""
     return Table(covers, ["step", "training procedure", HEADING], rows) if rows else None
+
+
+def _cell(step: Comparison, places: int) -> Cell:
+    """A gain with its interval below it, which is readable on a phone."""
+    return Cell(wording.number(step.delta, places, signed=True), wording.interval(step.low, step.high, places))

@@ -31,7 +31,7 @@ def to_notebook(result: BacktestResult) -> str:
 
 
 def _levels(result: BacktestResult) -> Table:
-    practical = recommendation_words.practical_metric(result)
+    practical = recommendation_words.shown_metric(result)
     metrics = sorted(
         result.levels[0].metrics if result.levels else [], key=lambda name: (name != result.headline, name != practical, name != "cost")
     )[:3]
@@ -39,7 +39,7 @@ def _levels(result: BacktestResult) -> Table:
         [
             level.name,
             *(estimate_cell(result, level, metric) for metric in metrics),
-            level.kind,
+            level.kind_words,
             wording.duration(level.age_seconds),
             wording.share(level.coverage),
         ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from headwater.reports.wording import ARROW, count, gain, listed, metric_label, number, places, share
 from headwater.results.backtest_result import MODES, BacktestResult, LevelResult, Mode
+from headwater.results.estimate import Comparison
 
 _RUN: Mapping[Mode, str] = {
     "no history": "Use the request alone",
@@ -25,7 +26,8 @@ _BUILD: Mapping[Mode, str] = {
 _WORDED = ("precision@", "hit_rate@", "mae", "accuracy", "auc")  # metrics that have a sentence, the plainest first
 _OWN_NAMES = frozenset({"daily", "hourly", "nightly", "weekly"})
 _NO_OUTCOME = frozenset({"", "label", "target", "y", "outcome"})
-_BARE = frozenset({"", "labels", "rows", "examples"})
+_BARE = frozenset({"", "labels", "rows", "examples", "outcomes", "targets"})
+_VERBS = {"has": "have", "had": "had", "will": "will", "did": "did"}
 
 
 def to_run(result: BacktestResult, level: str, baseline: str) -> str:
@@ -36,16 +38,12 @@ def to_run(result: BacktestResult, level: str, baseline: str) -> str:
     by_name = {known.name: known for known in result.levels}
     mode = by_name[level].mode
     fresher = [known.mode for known in result.levels[[*by_name].index(level) + 1 :]]
-    if _unknown(by_name[level]):  # of scores that were given, it is not known what the level reads
+    if by_name[level].given:  # it is not known what the level reads
         named = f"Stay with {level}" if level == baseline else f"Run it {level}" if level in _OWN_NAMES else f"Use {level}"
         return f"{named}{'; fresher predictions are not needed' if fresher else ''}."
     spared = list(dict.fromkeys(_spared(mode, other) for other in fresher if MODES.index(other) > MODES.index(mode)))
     rest = f"; do not build {listed(spared, 'or')}" if spared else "; fresher features are not needed" if fresher else ""
     return f"{_lead(level, mode, baseline)}{rest}."
-
-
-def _unknown(level: LevelResult) -> bool:
-    return level.kind == "batch" and level.age_seconds is None
 
 
 def _spared(mode: Mode, fresher: Mode) -> str:
@@ -64,28 +62,33 @@ def _lead(level: str, mode: Mode, baseline: str) -> str:
     return f"{_RUN[mode]} ({level})"
 
 
-def not_decided(levels: Sequence[str], until: str, reason: str, days: float, refitted: bool = False) -> str:  # noqa: FBT001, FBT002 (of the result)
+def not_decided(levels: Sequence[str], until: str, reason: str, days: float, *, refitted: bool = False, close: Sequence[str] = ()) -> str:
     """That the data do not decide, between which levels, and what would. until: what to run meanwhile, in words.
 
-    refitted: intervals include the variance between refits, which more of them estimate better.
+    refitted: intervals include the variance between refits, which more of them estimate better. close: the levels that would still be
+    undecided after ten years.
 
     >>> not_decided(["daily", "hourly"], "stay with daily", "", 91.4)
     'Cannot decide between daily and hourly: about 91 more days would. Until then stay with daily.'
     >>> not_decided(["daily", "hourly"], "stay with daily", "", 91.4, refitted=True)
     'Cannot decide between daily and hourly: about 91 more days, or more refits, would. Until then stay with daily.'
+    >>> not_decided(["daily", "hourly", "minute"], "stay with daily", "", math.inf, close=["hourly", "minute"]).partition(": ")[2]
+    'the difference between hourly and minute is close to break-even, and even ten years of test would not. Until then stay with daily.'
     """
     if reason:
         return f"Cannot decide: {reason}."
     between = f" between {listed(levels)}" if len(levels) > 1 else ""
     refits = ", or more refits," if refitted and not math.isinf(days) else ""
-    return f"Cannot decide{between}: {_more_days(days, refits)}. Until then {until}."
+    return f"Cannot decide{between}: {_more_days(days, refits, close)}. Until then {until}."
 
 
-def _more_days(days: float, refits: str) -> str:
+def _more_days(days: float, refits: str, close: Sequence[str]) -> str:
     if math.isnan(days):
         return f"more days of test{refits} would"
     if math.isinf(days):
-        return "the difference is close to break-even, and even ten years of test would not"
+        between = f" between {listed(close)}" if len(close) > 1 else ""
+        are = f"differences{between} are" if len(close) > 2 else f"difference{between} is"
+        return f"the {are} close to break-even, and even ten years of test would not"
     rounded = max(1, round(days)) if days < 100 else round(days, 1 - math.floor(math.log10(days)))
     return f"about {count(int(rounded))} more {'day' if rounded == 1 else 'days'}{refits} would"
 
@@ -95,24 +98,47 @@ def in_practice(result: BacktestResult, level: str, baseline: str) -> str:
 
     Of a level that serves already, what the freshest one would change.
     """
-    now, other = (level, baseline) if level != baseline else (baseline, result.levels[-1].name)
-    if now == other:
-        return ""
-    before, after = (other, now) if level != baseline else (now, other)
+    before, after = _compared(result, level, baseline)
     values = [{known.name: known.metrics for known in result.levels}[name] for name in (before, after)]
-    name = practical_metric(result)
-    if name not in values[0] or name not in values[1]:
+    name = practical_metric(result, level, baseline)
+    if before == after or name not in values[0] or name not in values[1]:
         return ""
     return _of_metric(result, name, values[0][name].value, values[1][name].value, after if level == baseline else "")
 
 
-def practical_metric(result: BacktestResult) -> str:
-    """The metric that the sentence for those who act on predictions is about: the headline where it has words, else one that has; or ""."""
-    names = [result.headline, *(result.levels[0].metrics if result.levels else ())]
-    worded = [name for name in names if _kind(name) in _WORDED]
+def _compared(result: BacktestResult, level: str, baseline: str) -> tuple[str, str]:
+    """The two levels that the sentence compares: the baseline with the one to run, or with the freshest where the baseline stays."""
+    return baseline, level if level != baseline else result.levels[-1].name
+
+
+def practical_metric(result: BacktestResult, level: str, baseline: str) -> str:
+    """The metric that the sentence for those who act on predictions is about: the headline where it has words, else one that has; or "".
+
+    Only the headline is judged. Another metric is left out where it would contradict the recommendation: it falls at the level to run,
+    or it rises by more than is worth having at a level that is not to be run. level: to run, "" if undecided.
+    """
+    names = dict.fromkeys([result.headline, *(result.levels[0].metrics if result.levels else ())])
     if _kind(result.headline) in _WORDED and result.headline != "auc":
         return result.headline
-    return min(worded, key=lambda name: _WORDED.index(_kind(name)), default="")
+    agree = [name for name in names if _kind(name) in _WORDED and (name == result.headline or _agrees(result, name, level, baseline))]
+    return min(agree, key=lambda name: _WORDED.index(_kind(name)), default="")
+
+
+def shown_metric(result: BacktestResult) -> str:
+    """The metric of the first line's figures, which tables show too; "" if there is none."""
+    found = result.recommendation
+    return practical_metric(result, found.level, found.baseline) if found is not None else practical_metric(result, "", "")
+
+
+def _agrees(result: BacktestResult, metric: str, level: str, baseline: str) -> bool:
+    """Whether a metric that is not judged moves as the recommendation says."""
+    before, after = _compared(result, level, baseline)
+    values = {known.name: known.metrics.get(metric) for known in result.levels}
+    was, becomes = values.get(before), values.get(after)
+    if not level or was is None or becomes is None:
+        return True
+    gain = (becomes.value - was.value) * (1 if result.higher_is_better.get(metric, True) else -1)
+    return gain > 0 if level != baseline else gain <= result.min_lift.get(metric, 0.0)
 
 
 def _kind(metric: str) -> str:
@@ -125,43 +151,55 @@ def _of_metric(result: BacktestResult, metric: str, was: float, becomes: float, 
     """A metric as a sentence; `could` is the level that is not run."""
     if not math.isfinite(was + becomes):
         return ""
-    if metric.startswith("precision@"):
-        of, now = f"Of 100 {requests(result)} you flag", f"{round(100 * becomes)} {outcome(result)}"
-        if could:
-            return f"{of}, {round(100 * was)} {outcome(result)}; with {could} features {_as_many(was, becomes)}."
-        return f"{of}, {now} instead of {round(100 * was)}."
-    if metric.startswith("hit_rate@"):
-        of = f"Of 100 lists, {round(100 * (was if could else becomes))} hold what was wanted among the first {metric.partition('@')[2]}"
-        return f"{of}; with {could} features {_as_many(was, becomes)}." if could else f"{of} instead of {round(100 * was)}."
     if metric == "mae":
         decimals = places(result, metric)
         size = f"A prediction is off by {number(was if could else becomes, decimals)} on average"
         return f"{size}; with {could} features by {number(becomes, decimals)}." if could else f"{size} instead of {number(was, decimals)}."
-    if metric == "accuracy":
-        right = f"Of 100 {requests(result)}, {round(100 * (was if could else becomes))} get the right class"
-        return f"{right}; with {could} features {_as_many(was, becomes)}." if could else f"{right} instead of {round(100 * was)}."
-    if metric == "auc":
-        pairs = (
-            f"Of 100 pairs of {requests(result)} with different outcomes, {round(100 * (was if could else becomes))} are in the right order"
-        )
-        return f"{pairs}; with {could} features {_as_many(was, becomes)}." if could else f"{pairs} instead of {round(100 * was)}."
-    return ""
+    of, before, after = _counted(was, becomes)
+    first = count(before if could else after)
+    if metric.startswith("precision@"):
+        said = f"Of {of} {requests(result)} you flag, {first} {outcome(result)}"
+    elif metric.startswith("hit_rate@"):
+        said = f"Of {of} lists, {first} hold what was wanted among the first {metric.partition('@')[2]}"
+    elif metric == "accuracy":
+        said = f"Of {of} {requests(result)}, {first} get the right class"
+    elif metric == "auc":
+        said = f"Of {of} pairs of {requests(result)} with different outcomes, {first} are in the right order"
+    else:
+        return ""
+    if could:
+        return f"{said}; with {could} features {'as many' if before == after else count(after)}."
+    return f"{said} instead of {count(before)}." if before != after else ""
 
 
-def _as_many(was: float, becomes: float) -> str:
-    return "as many" if round(100 * was) == round(100 * becomes) else str(round(100 * becomes))
+def _counted(was: float, becomes: float) -> tuple[str, int, int]:
+    """Two shares as counts out of 100, or out of more where they would read alike or as nearly nothing.
+
+    >>> _counted(0.35, 0.63), _counted(0.021, 0.024), _counted(0.5, 0.5)
+    (('100', 35, 63), ('1,000', 21, 24), ('100', 50, 50))
+    """
+    for of in (100, 1_000, 10_000):
+        before, after = round(of * was), round(of * becomes)
+        if before != after:
+            return count(of), before, after
+    return "100", round(100 * was), round(100 * becomes)
 
 
 def requests(result: BacktestResult) -> str:
     """What the labels are of, if their name is a plural, such as "flights"; else "requests"."""
     name = result.labels.replace("_", " ")
-    return name if name.endswith("s") and name not in _BARE else "requests"
+    return name if name.endswith("s") and name.rpartition(" ")[2] not in _BARE else "requests"
 
 
 def outcome(result: BacktestResult) -> str:
-    """The positive outcome as a predicate: "are late", of a label named `late`, `late15` or `is_late`; else "are positive"."""
+    """The positive outcome as a predicate: "are late", of a label named `late`, `late15` or `is_late`; "have churned", of `has_churned`;
+    else "are positive".
+    """
     name = result.label.removeprefix("is_").removeprefix("was_").rstrip("0123456789_").replace("_", " ")
-    return "are positive" if name in _NO_OUTCOME or len(name) < 3 else f"are {name}"
+    verb, _, rest = name.partition(" ")
+    if name in _NO_OUTCOME or len(name) < 3:
+        return "are positive"
+    return f"{_VERBS[verb]} {rest}" if rest and verb in _VERBS else f"are {name}"
 
 
 def evidence(result: BacktestResult, level: str, baseline: str) -> str:
@@ -170,6 +208,21 @@ def evidence(result: BacktestResult, level: str, baseline: str) -> str:
     if step is None:
         return ""
     return f"{metric_label(result.headline)}, {baseline} {ARROW} {level}: {gain(step, places(result, result.headline))}."
+
+
+def least_gain(result: BacktestResult, step: Comparison) -> float:
+    """The least gain of a step that is worth having: what pays for its level where money is known, else the least lift worth having."""
+    recommendation = result.recommendation
+    if recommendation is not None and (step.from_, step.metric) == (recommendation.baseline, result.headline):
+        return recommendation.break_even.get(step.to, result.min_lift.get(step.metric, 0.0))
+    return result.min_lift.get(step.metric, 0.0)
+
+
+def by_money(result: BacktestResult, baseline: str, over: Mapping[str, float], source: str) -> str:
+    """The gain over the baseline that pays for each fresher level, in a sentence. over: by level; source: where it comes from."""
+    decimals = places(result, result.headline)
+    each = listed([f"{number(gained, decimals)} for {name}" for name, gained in over.items()])
+    return f"Break-even over {baseline} is a gain in {metric_label(result.headline)} of {each}, by {source}."
 
 
 def unmeasurable(levels: Sequence[LevelResult]) -> str:

@@ -32,6 +32,7 @@ from headwater.results.backtest_result import BacktestResult, Value
 from headwater.results.estimate import Comparison
 from headwater.results.recommendation_result import Answer, Recommendation
 
+LEAST = "the least lift worth having"
 _MOST_DAYS = 3_650
 _GROWTH = 1.03
 MIN_PERIODS = 8
@@ -42,12 +43,16 @@ BreakEven = Callable[[str, str], float]
 
 @dataclass(frozen=True)
 class Choice:
-    """What the rules say. level: to run, "" if undecided. open: the levels that the data do not decide between. days: NaN if not known."""
+    """What the rules say. level: to run, "" if undecided. open: the levels that the data do not decide between. days: NaN if not known.
+
+    close: the levels that would still be open after ten years.
+    """
 
     level: str
     open: Sequence[str] = ()
     days: float = math.nan
     reason: str = ""
+    close: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ def choose(result: BacktestResult, baseline: str, break_even: BreakEven, measura
     gaps = {pair: _gap(known[pair], break_even(*pair)) for pair in pairs}
     choice = decided(names, baseline, gaps)
     days = math.nan if choice.level else days_needed(names, baseline, gaps, days_tested(result))
-    return Choice(choice.level, choice.open, days, choice.reason)
+    close = decided(names, baseline, _after(gaps, days_tested(result), _MOST_DAYS)).open if math.isinf(days) else ()
+    return Choice(choice.level, choice.open, days, choice.reason, close)
 
 
 def _gap(step: Comparison, least: float) -> _Gap:
@@ -157,11 +163,16 @@ def days_needed(names: Sequence[str], baseline: str, gaps: Gaps, tested: float) 
         return math.nan
     more = 1.0
     while more <= _MOST_DAYS:
-        narrower = math.sqrt(tested / (tested + more))
-        if decided(names, baseline, {pair: gap.narrowed(narrower) for pair, gap in gaps.items()}).level:
+        if decided(names, baseline, _after(gaps, tested, more)).level:
             return more
         more = max(more + 1, more * _GROWTH)
     return math.inf
+
+
+def _after(gaps: Gaps, tested: float, more: float) -> Gaps:
+    """The differences as they would be with so many more days of test."""
+    narrower = math.sqrt(tested / (tested + more))
+    return {pair: gap.narrowed(narrower) for pair, gap in gaps.items()}
 
 
 def recommend(result: BacktestResult, break_even: Mapping[str, float] | None = None, source: str = "") -> Recommendation:
@@ -184,10 +195,8 @@ def recommend(result: BacktestResult, break_even: Mapping[str, float] | None = N
         answer: Answer, level: str, sentence: str, practice: str = "", open_: Sequence[str] = (), days: float = math.nan
     ) -> Recommendation:
         over = {known.name: pays(baseline, known.name) for known in result.levels[_at(result, baseline) + 1 :]}
-        limits = _limits(result, level, open_)
-        return Recommendation(
-            answer, level, baseline, sentence, practice, over, source or "the least lift worth having", open_, days, limits
-        )
+        limits = _limits(result, level, open_) + ([recommendation_words.by_money(result, baseline, over, source)] if even and over else [])
+        return Recommendation(answer, level, baseline, sentence, practice, over, source or LEAST, open_, days, limits)
 
     replaced = replaced_headline(result.audit)
     if replaced:
@@ -201,7 +210,9 @@ def recommend(result: BacktestResult, break_even: Mapping[str, float] | None = N
     reason = choice.reason if choice.reason not in ("lift", "open") else ""
     until = _meanwhile(result, baseline, choice.open, pays)
     doing = f"stay with {baseline}" if until == baseline else f"run {until}, which is shown to be better than {baseline}"
-    words = recommendation_words.not_decided(choice.open, doing, reason, choice.days, bool(result.fixed_models))
+    words = recommendation_words.not_decided(
+        choice.open, doing, reason, choice.days, refitted=bool(result.fixed_models), close=choice.close
+    )
     return made("cannot decide", "", words, "", choice.open, choice.days)
 
 

@@ -8,6 +8,8 @@ from headwater.reports.wording import listed
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.resolution_result import LevelMeasurable, SourceResolution
 
+_NAMES = {"finer": "finer than a second"}
+
 
 def lines(result: BacktestResult) -> list[str]:
     """Levels that cannot be measured, those that can in part, then open questions; empty where timestamps are fine enough."""
@@ -42,5 +44,10 @@ def periods(source: SourceResolution) -> str:
     >>> day = ResolutionPeriod("day", "2024-01-01T00:00:00+00:00", "2024-02-01T00:00:00+00:00", 1.0)
     >>> periods(SourceResolution("sales", "on", [day], 0.0))
     'day (2024-01-01 to 2024-02-01)'
+    >>> periods(SourceResolution("scans", "at", [ResolutionPeriod("finer", "2024-01-01", "2024-02-01", 1.0)], 0.0))
+    'finer than a second (2024-01-01 to 2024-02-01)'
     """
-    return "; ".join(f"{p.resolution} ({p.start[:10]} to {p.end[:10]})" for p in source.periods) or "too few timestamps to tell"
+    return (
+        "; ".join(f"{_NAMES.get(p.resolution, p.resolution)} ({p.start[:10]} to {p.end[:10]})" for p in source.periods)
+        or "too few timestamps to tell"
+    )

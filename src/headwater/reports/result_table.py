@@ -90,7 +90,7 @@ class _Writer:
         for level in self.result.levels:
             age = "" if level.age_seconds is None else f", {wording.duration(level.age_seconds)}"
             cells = [
-                self._two_lines(level.name, f"{level.kind}{age}"),
+                self._two_lines(level.name, f"{level.kind_words}{age}"),
                 *(self._value(level, metric) for metric in metrics),
                 self.text(wording.share(level.coverage)),
             ]
@@ -102,7 +102,7 @@ class _Writer:
 
     def _metrics(self) -> list[str]:
         names = list(self.result.levels[0].metrics) if self.result.levels else []
-        practical = recommendation_words.practical_metric(self.result)  # the first line has its figures
+        practical = recommendation_words.shown_metric(self.result)  # the first line has its figures
         names.sort(key=lambda name: (name != self.result.headline, name != practical, name != "cost"))
         return names[: 3 if self.wide else 2]
 

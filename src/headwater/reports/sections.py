@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from headwater.reports import audit_words, axis, figures, fixed_models, static_curve, wording
 from headwater.reports.document import Block, Bullets, Card, Cards, Cell, Code, Figure, Figures, Section, Table, Terms, Text
+from headwater.reports.recommending import LEAST
 from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult, SliceResult
 from headwater.results.estimate import Comparison
@@ -83,7 +84,7 @@ def _level_row(result: BacktestResult, level: LevelResult, metrics: Sequence[str
     trained = f"{wording.count(level.train_rows)} training rows" if level.train_rows != result.levels[-1].train_rows else ""
     cells: list[str | Cell] = [
         Cell(level.name, "; ".join(text for text in (level.describes, level.note, trained) if text)),
-        Cell(level.kind, "" if level.age_seconds is None else wording.duration(level.age_seconds)),
+        Cell(level.kind_words, "" if level.age_seconds is None else wording.duration(level.age_seconds)),
         *(estimate_cell(result, level, metric) for metric in metrics),
         wording.share(level.coverage),
     ]
@@ -117,14 +118,19 @@ def _steps(result: BacktestResult, metrics: Sequence[str]) -> list[Block]:
         ]
         for step in known
     ]
-    least = result.min_lift.get(result.headline)
+    least = result.min_lift.get(result.headline) if not _by_money(result) else None
     worth = (
         f" A lift in {label} below {wording.number(least, wording.places(result, result.headline))} is not worth having." if least else ""
     )
     lower = [wording.metric_label(name) for name in names if not result.higher_is_better.get(name, True)]
-    signs = f" A fall of {' and '.join(lower)} counts as a gain." if lower else ""
+    signs = f" A fall of {wording.listed(lower)} counts as a gain." if lower else ""
     table = Table(f"Differences. A gain is positive: the level on the right is better.{signs}{worth}", headings, rows)
     return [table, Text(wording.together(result), "quiet")]
+
+
+def _by_money(result: BacktestResult) -> bool:
+    """Whether verdicts are judged by the cost of levels, and not by the least lift worth having."""
+    return result.recommendation is not None and result.recommendation.break_even_from not in ("", LEAST)
 
 
 def _chip(result: BacktestResult, step: Comparison) -> str | Cell:

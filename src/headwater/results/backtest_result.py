@@ -18,6 +18,9 @@ from headwater.results.result import Result
 Mode = Literal["no history", "batch", "hourly", "streaming", "at request time"]
 MODES: Sequence[Mode] = ("no history", "batch", "hourly", "streaming", "at request time")
 
+GIVEN = "scores that were given"
+"""What describes a level of which only the scores are known."""
+
 _HOURLY = 7_200.0  # seconds: a batch cut every hour, delay included, is younger on average
 _INSTANT = 0.001
 
@@ -50,6 +53,16 @@ class LevelResult(Result, frozen=True):
     def mode(self) -> Mode:
         """How the features of the level are computed, by their age."""
         return mode_of(self.kind, self.age_seconds)
+
+    @property
+    def given(self) -> bool:
+        """Whether its scores were given, and it is not known what they read."""
+        return self.describes == GIVEN
+
+    @property
+    def kind_words(self) -> str:
+        """Its kind as a table writes it: a level that reads no history is no batch."""
+        return "no history" if self.age_seconds is None and not self.given else self.kind
 
 
 def mode_of(kind: str, age: float | None) -> Mode:
