@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import headwater as hw
+from headwater.definitions import fit_options
 from scripts import ten_ways
 
 TEXT = ten_ways.PAGE.read_text(encoding="utf-8")
@@ -47,7 +49,8 @@ def test_the_command_of_the_page_is_one_that_runs():
 
 
 @pytest.mark.slow
-def test_the_code_of_the_page_runs_and_headwater_says_so():
+def test_the_code_of_the_page_runs_and_headwater_says_so(monkeypatch):
+    monkeypatch.setattr(fit_options, "USUAL_REFITS", hw.Refits())
     examples = list(ten_ways.examples())
     for number, (backtested, says) in enumerate(examples):
         drawn, kept = ten_ways.picture(backtested.result, says), (ten_ways.PAGE.parent / f"ten_ways/{number:02}.svg").read_text("utf-8")
