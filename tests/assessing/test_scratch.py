@@ -77,6 +77,9 @@ def test_every_rendering_begins_with_the_first_line(tmp_path):
     found = hw.assess_scratch(**FRAUD | {"events": ["<b>logins"]})
     page = found.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert html.unescape(re.search(r"<h1>(.*?)</h1>", page)[1]) == found.first_line
+    assert re.search(r"assessed \d{4}-\d\d-\d\d \d\d:\d\d UTC<", page)
+    # columns wrap on a phone: the rule of the page, which keeps the second column in one line, is more specific than one of `td` alone
+    assert "td, td:nth-child(2) { white-space: normal" in page
     assert "<b>" not in page
     assert "<script" not in page
     assert html.unescape(found.to_markdown().splitlines()[0].removeprefix("# ")) == found.first_line

@@ -3,7 +3,7 @@
 import pytest
 
 from headwater.reports.audit_words import finding_line, summary
-from headwater.results.audit_result import AuditFinding, AuditResult
+from headwater.results.audit_result import AuditFinding, AuditResult, CheckNotRun
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,9 @@ def test_findings_are_counted_in_the_plural(questions, says):
     asked = [AuditFinding("label rows", "question", "clicks", "It holds the label", "Is it known then?")] * questions
     leaks = [AuditFinding("own outcome", "LEAK", "x", "It leaks", "Mend it")] * 2
     assert summary(AuditResult([*leaks, *asked])).startswith(f"2 LEAK, {says}")
+
+
+def test_an_audit_that_ran_no_check_does_not_read_as_one_that_found_nothing():
+    nothing = AuditResult(checks_not_run=[CheckNotRun("all", "scores were given")])
+    assert summary(nothing).startswith("no check could run; 0 checks run")
+    assert summary(AuditResult(checks_run=["label rows"])).startswith("no finding; 1 checks run")

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from headwater.backtesting.verdicts import holm, verdict_of
 from headwater.reports import figures, to_html, to_notebook, to_table, to_text, wording
+from headwater.reports.attribution_words import below_the_first_line
 from headwater.reports.recommendation_words import in_practice
 from headwater.reports.recommending import recommend, with_recommendation
 from headwater.results.audit_result import AuditFinding, AuditResult
@@ -22,6 +23,7 @@ from headwater.results.backtest_result import GIVEN, BacktestResult
 from headwater.results.blocks_result import BlocksResult
 from headwater.results.estimate import Comparison, Estimate
 from headwater.results.resolution_result import LevelMeasurable
+from tests.assessing.test_decision import attributed
 from tests.backtesting.sample_result import flights
 from tests.effort import tries
 
@@ -367,7 +369,26 @@ def test_a_level_without_history_is_no_batch() -> None:
     result = flights()
     level = structs.replace(result.levels[0], kind="batch", age_seconds=None)
     assert level.kind_words == "no history"
-    assert structs.replace(level, describes=GIVEN).kind_words == "batch"
+    assert structs.replace(level, describes=GIVEN).kind_words == "scores given"
     shown = structs.replace(result, levels=[level, *result.levels[1:]])
     assert "no history" in repr(to_table(shown))
     assert recommend(structs.replace(shown, baseline=level.name)).sentence.count("fresher predictions") == 0
+
+
+def test_scores_of_unknown_age_are_not_said_to_read_no_history() -> None:
+    result = flights()
+    levels = [structs.replace(level, kind="batch", age_seconds=None, describes=GIVEN) for level in result.levels]
+    page = to_html(structs.replace(result, levels=levels))
+    assert "it is not known how old their features were" in page
+    assert "No level reads history" not in page
+
+
+def test_a_plan_for_another_level_than_the_first_line_runs_is_a_condition() -> None:
+    def shown(level: str) -> str:
+        result = result_of({"daily": 0.60, "hourly": 0.75, "minute": 0.757}, 0.01, baseline="daily")
+        found = structs.replace(result.recommendation, level=level)
+        plan = structs.replace(attributed(["card"], []), plan="Stream card: 99 % of the lift.")
+        return below_the_first_line(structs.replace(result, recommendation=found, attribution=plan)).plan
+
+    assert shown("minute") == "Stream card: 99 % of the lift."
+    assert shown("hourly") == shown("") == "If minute is built: stream card: 99 % of the lift."

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from headwater.reports import wording
 from headwater.results.attribution_result import AttributionResult, SliceLift
+from headwater.results.backtest_result import BacktestResult
 from headwater.results.estimate import Comparison, Estimate
 
 
@@ -38,6 +41,17 @@ def plan(attribution: AttributionResult, kind: str) -> str:
         small = wording.number(attribution.min_lift, decimals(attribution))
         return f"{sentence} It is a lift, though it may be smaller than the smallest one worth having, {small}."
     return sentence
+
+
+def below_the_first_line(result: BacktestResult) -> AttributionResult | None:
+    """The attribution of a backtest; its plan is a condition where the first line does not run the level that it makes views fresh to."""
+    attribution, recommendation = result.attribution, result.recommendation
+    if attribution is None or recommendation is None or not attribution.chosen or recommendation.level == attribution.fresh:
+        return attribution
+    if attribution.plan.startswith("No plan"):
+        return attribution
+    condition = f"If {attribution.fresh} is built: {attribution.plan[:1].lower()}{attribution.plan[1:]}"
+    return msgspec.structs.replace(attribution, plan=condition)
 
 
 def notes(attribution: AttributionResult) -> list[str]:

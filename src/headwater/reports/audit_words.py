@@ -19,7 +19,7 @@ def summary(audit: AuditResult) -> str:
         if (found := [finding for finding in audit.findings if finding.severity == severity])
     ]
     ran = f"{len(audit.checks_run)} checks run, {len(audit.checks_not_run)} not run"
-    return f"{', '.join(counts) or 'no finding'}; {ran}"
+    return f"{', '.join(counts) or ('no finding' if audit.checks_run else 'no check could run')}; {ran}"
 
 
 def finding_line(finding: AuditFinding) -> str:

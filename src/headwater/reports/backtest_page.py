@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.reports import age_section, attribution_section, offset_section, optional_sections, sections
+from headwater.reports import age_section, attribution_section, attribution_words, offset_section, optional_sections, sections
 from headwater.reports.page import render_page
 from headwater.results.backtest_result import BacktestResult
 
@@ -17,7 +17,7 @@ def to_html(result: BacktestResult) -> str:
         sections.curve(result),
         sections.levels(result),
         age_section.to_section(result),
-        attribution_section.to_section(result.attribution),
+        attribution_section.to_section(attribution_words.below_the_first_line(result)),
         optional_sections.timestamps(result),
         optional_sections.transitions(result),
         optional_sections.money(result),

@@ -11,7 +11,15 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from headwater.reports import attribution_section, audit_words, fixed_models, recommendation_words, resolution_words, wording
+from headwater.reports import (
+    attribution_section,
+    attribution_words,
+    audit_words,
+    fixed_models,
+    recommendation_words,
+    resolution_words,
+    wording,
+)
 from headwater.reports.terminal import VERDICT_STYLES, Printed, empty_table, plain
 from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult
@@ -57,8 +65,9 @@ class _Writer:
         for table in (self._steps(), self._transitions(), self._folds(), self._slices()):
             if table is not None:
                 parts += [Text(), table]
-        if self.result.attribution is not None:
-            parts += [Text(), attribution_section.to_table(self.result.attribution)]
+        attribution = attribution_words.below_the_first_line(self.result)
+        if attribution is not None:
+            parts += [Text(), attribution_section.to_table(attribution)]
         return Group(*parts, Text(), *self._foot())
 
     def text(self, text: str, style: str = "") -> Text:

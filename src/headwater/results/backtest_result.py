@@ -61,8 +61,8 @@ class LevelResult(Result, frozen=True):
 
     @property
     def kind_words(self) -> str:
-        """Its kind as a table writes it: a level that reads no history is no batch."""
-        return "no history" if self.age_seconds is None and not self.given else self.kind
+        """Its kind as a table writes it: a level that reads no history is no batch, and of scores that were given it is not known."""
+        return "scores given" if self.given else "no history" if self.age_seconds is None else self.kind
 
 
 def mode_of(kind: str, age: float | None) -> Mode:
