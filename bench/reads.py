@@ -7,6 +7,7 @@ By hand: three gets in one transaction, the windows summed up by a compiled loop
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
@@ -54,10 +55,11 @@ def main(partitions: str, events: str, repeats: str) -> None:
         requests = [dict.fromkeys(KEYS, key) for key in user_ids]
         batches = [dict.fromkeys(KEYS, user_ids[at : at + _MANY]) for at in range(0, len(user_ids), _MANY)]
         shared = [{**request, "user_id": request["user_id"][:1] * len(request["user_id"])} for request in batches]
+        times_asked = itertools.count(now)  # no two requests come at the same time
         sides: dict[str, Callable[[], None]] = {
-            "one": lambda: _each(lambda request: features.row(request, t=now), requests),
-            "many": lambda: _each(lambda request: features.rows(request, t=now), batches),
-            "shared": lambda: _each(lambda request: features.rows(request, t=now), shared),
+            "one": lambda: _each(lambda request: features.row(request, t=next(times_asked)), requests),
+            "many": lambda: _each(lambda request: features.rows(request, t=next(times_asked)), batches),
+            "shared": lambda: _each(lambda request: features.rows(request, t=next(times_asked)), shared),
         }
         if peer is not None:
             sides |= {

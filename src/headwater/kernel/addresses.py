@@ -17,12 +17,24 @@ if TYPE_CHECKING:
         """The byte that lies so many bytes behind an address."""
         ...
 
+    def short(address: int, offset: int) -> int:
+        """The unsigned integer of 16 bits there."""
+        ...
+
     def integer(address: int, offset: int) -> int:
         """The signed integer of 32 bits there."""
         ...
 
     def word(address: int, offset: int) -> int:
         """The signed integer of 64 bits there."""
+        ...
+
+    def acquired(address: int, offset: int) -> int:
+        """As `word`, at a multiple of 8 that another process may write; later loads come after it (C11's memory_order_acquire)."""
+        ...
+
+    def prefetch(address: int) -> None:
+        """Ask the processor to read the memory there into its cache, without waiting for it."""
         ...
 
     def pointer(address: int) -> c_void_p:
@@ -40,11 +52,11 @@ if TYPE_CHECKING:
 else:
     from numba.core.cgutils import ir
 
-    def _loaded(bits: int, *, signed: bool) -> Any:  # noqa: ANN401 (an intrinsic)
+    def _loaded(bits: int, *, signed: bool, acquire: bool = False) -> Any:  # noqa: ANN401 (an intrinsic)
         def load(typingctx: Any, address: types.Type, offset: types.Type) -> tuple[Any, Any]:  # noqa: ARG001, ANN401 (numba calls it so)
             def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001, ANN401
                 pointer = builder.inttoptr(builder.add(*arguments), ir.IntType(bits).as_pointer())
-                value = builder.load(pointer, align=1)
+                value = builder.load_atomic(pointer, "acquire", bits // 8) if acquire else builder.load(pointer, align=1)
                 widened = builder.sext if signed else builder.zext
                 return value if bits == 64 else widened(value, arguments[0].type)
 
@@ -52,7 +64,19 @@ else:
 
         return intrinsic(load)
 
-    byte, integer, word = _loaded(8, signed=False), _loaded(32, signed=True), _loaded(64, signed=True)
+    byte, short, integer, word = _loaded(8, signed=False), _loaded(16, signed=False), _loaded(32, signed=True), _loaded(64, signed=True)
+    acquired = _loaded(64, signed=True, acquire=True)
+
+    @intrinsic
+    def prefetch(typingctx: Any, address: types.Type) -> tuple[Any, Any]:  # noqa: ARG001, ANN401, D103
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001, ANN401
+            number = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+            function = builder.module.declare_intrinsic("llvm.prefetch", [cgutils.voidptr_t], kind)
+            builder.call(function, [builder.inttoptr(arguments[0], cgutils.voidptr_t), number(0), number(3), number(1)])
+            return context.get_dummy_value()
+
+        return types.void(types.int64), generate
 
     @intrinsic
     def pointer(typingctx: Any, address: types.Type) -> tuple[Any, Any]:  # noqa: ARG001, ANN401, D103

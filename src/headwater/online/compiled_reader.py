@@ -6,9 +6,10 @@ in `aggregations.table`, by the general evaluation of records (`ViewTiles.values
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple, Self, cast
+from operator import itemgetter
+from typing import NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 
 from headwater import clock
 from headwater.kernel.arrays import I64
-from headwater.online.read_layout import ReadLayout, Records, ViewPart
+from headwater.online.feature_vectors import FeatureVector, FeatureVectors
+from headwater.online.read_layout import ReadLayout, Records, Versions, ViewPart
 from headwater.online.read_versions import FALLBACK, REFRESH, ReadVersion, falls_back
+from headwater.online.record_copies import RecordCopies
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.formats import check_still
 from headwater.state import key_record, read_plan
-from headwater.state.answer_words import AnswerWords, WordLayout, by_key
+from headwater.state.answer_words import WordLayout, by_key
 from headwater.state.read_kernels import answer, answer_one
 from headwater.state.read_values import items_of
 from headwater.state.record_layout import string_at
@@ -29,7 +32,6 @@ from headwater.state.record_layout import string_at
 U8 = NDArray[np.uint8]
 Evaluated = tuple[int, list[object], bytes]
 """A feature that no loop computes: its place among the reader's names, values and statuses."""
-_Answer = tuple[read_plan.ReadPlan, bytearray, I64, int, list[Evaluated], list[ReadVersion]]
 _WORD = np.dtype(np.int64)
 _NEW_TUPLE = tuple.__new__
 _NO_BYTES = bytearray()  # what it joins can be written to
@@ -39,38 +41,19 @@ _PATTERNS = 1000  # of nulls that are kept
 _REPEATED = 0.8  # keys are read once each where so many are distinct, or fewer
 
 
-class _MadeOfWords:
-    words: AnswerWords | None = None
+class _Answer(NamedTuple):
+    """An answer before its words are values.
 
-    def of(self, words: AnswerWords | None) -> Self:
-        """The same, made of some words."""
-        self.words = words
-        return self
-
-
-class _ManyFeatures(NamedTuple):
-    values: list[list[object]]
-    statuses: list[bytes]
-    read_versions: list[ReadVersion]
-
-
-class _OneFeatures(NamedTuple):
-    values: list[object]
-    statuses: bytes
-    read_versions: list[ReadVersion]
-
-
-class FeatureVectors(_MadeOfWords, _ManyFeatures):
-    """Features of n keys: a tuple of `values`, `statuses` and `read_versions`.
-
-    values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, indices into
-    `events.statuses.STATUSES`. read_versions: the read version of each view's values. words: what the loops computed, for the serving log;
-    None where that was reordered since.
+    words: those of the records, which hold the strings. out, nulls: what the loops computed, and how many are null. general: the other
+    features.
     """
 
-
-class FeatureVector(_MadeOfWords, _OneFeatures):
-    """Features of one key: as `FeatureVectors`, without the lists."""
+    plan: read_plan.ReadPlan
+    words: I64
+    out: I64
+    nulls: int
+    general: list[Evaluated]
+    read_versions: list[ReadVersion]
 
 
 class CompiledReader:
@@ -92,6 +75,10 @@ class CompiledReader:
         self._groups = [alike.index(own) for own in alike]  # of each view the first one that is looked up by the same keys
         self._encoders = [parts[v].keys for v in sorted(set(self._groups))]
         self._encode = [keys.of_request for keys in self._encoders]
+        names = [keys.columns[0].column for keys in self._encoders if keys.columns]
+        self._take_keys: Callable[[Mapping[str, object]], Sequence[object]] = (
+            itemgetter(*names) if len(names) > 1 else lambda request: [request[name] for name in names]
+        )
         self._groups = [sorted(set(self._groups)).index(v) for v in self._groups]
         where = [(part.tiles.view.record_group, group) for part, group in zip(parts, self._groups, strict=True)]
         self._places = [list(dict.fromkeys(where)).index(own) for own in where]  # of each view, where its records are
@@ -99,6 +86,7 @@ class CompiledReader:
         self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
         self._known: ReadLayout | None = None
         self._until = 0.0  # when partitions are to be looked up again
+        self._copies = None if self._general else RecordCopies.of(store)
         self._null_places: dict[bytes, list[int]] = {}  # positions of nulls by null bytes: requests mostly have the same nulls
 
     @cached_property
@@ -127,27 +115,53 @@ class CompiledReader:
         """As `read`, of one key; a column that the request lacks is a KeyError."""
         if not self.parts:
             return FeatureVector([], b"", [])
-        layout = self._layout()
+        return self._one(self._layout(), request, t)
+
+    def _one(self, layout: ReadLayout, request: Mapping[str, object], t: int) -> FeatureVector:
+        """The features of one request."""
+        copies, plan = self._copies, layout.plan
+        if copies is not None and plan is not None:
+            integers = self._integers_of(request) if layout.pack_integers is not None else None
+            copied = None if integers is None else copies.integers(layout, plan, integers)
+            if copied is None:
+                copied = copies.one(layout, plan, [encode(request) for encode in self._encode])
+            if copied is not None:
+                versions = layout.read_versions(copied[0], t)
+                if (layout.plan or self._planned(layout)) is plan:
+                    return self._computed(layout, plan, copies.at_times(plan, versions[2]), copied[1], versions)
         return self._of_one(layout, self.store.get(layout.wanted_of_one([encode(request) for encode in self._encode])), t)
+
+    def _integers_of(self, request: Mapping[str, object]) -> Sequence[object] | None:
+        """The keys of a request of which each is an integer; None where one is not."""
+        values = self._take_keys(request)
+        for value in values:
+            if type(value) is not int:
+                return None
+        return values
 
     def _of_one(self, layout: ReadLayout, stored: Records, t: int) -> FeatureVector:
         """The features of one key, of what the store holds of it: as `_answer`, in few calls, which take as long as the loops."""
         if self._general:
             return self._first(self._vectors(self._answer(layout, stored, 1, _NONE_EQUAL, t), 1))
-        read_versions, grouped, times = layout.read_versions(stored, t)
+        versions = layout.read_versions(stored, t)
         plan, records = layout.plan or self._planned(layout), stored[layout.heads :]
         if None in records:
             records = [record or key_record.EMPTY for record in records]
-        data = _NO_BYTES.join((plan.times(*times), plan.before, *records))  # type: ignore[arg-type]
-        out = np.empty(plan.one or plan.room(1, len(data) // 8), _WORD)
-        nulls = answer_one(np.frombuffer(data, _WORD), plan.words, out, plan.variable)
+        data = _NO_BYTES.join((plan.times(*versions[2]), plan.before, *records))  # type: ignore[arg-type]
+        return self._computed(layout, plan, np.frombuffer(data, _WORD), len(data) // 8, versions)
+
+    def _computed(self, layout: ReadLayout, plan: read_plan.ReadPlan, words: I64, end: int, versions: Versions) -> FeatureVector:
+        """The features of one key, of words[:end] as `answer` takes them."""
+        read_versions, grouped, _ = versions
+        out = np.empty(plan.one or plan.room(1, end), _WORD)
+        nulls = answer_one(words, plan.words, out, plan.variable)
         if nulls < 0:
             raise key_record.other_format()
         if layout.lacking or self._falls_back(grouped):
             nulls = self._fall_back(plan, out, 1, read_versions)
         *values, statuses, null = plan.unpack(out)
         if plan.converted:
-            self._convert(plan, data, out, values, null)
+            self._convert(plan, words[:end].tobytes(), out, values, null)
         if nulls:
             for position in self._null_places.get(null) or self._places_of(null):
                 values[position] = None
@@ -170,7 +184,7 @@ class CompiledReader:
         return positions
 
     @staticmethod
-    def _convert(plan: read_plan.ReadPlan, data: bytearray, out: I64, values: list[object], null: bytes) -> None:
+    def _convert(plan: read_plan.ReadPlan, data: bytes, out: I64, values: list[object], null: bytes) -> None:
         """Replace the words of one key's values that are no numbers by the user's values."""
         for position, meant in plan.meant:
             if not null[position]:
@@ -189,6 +203,8 @@ class CompiledReader:
         count = len(requests)
         if 0 < count <= _FEW and self.parts:
             layout = self._layout()
+            if self._copies is not None:
+                return [self._one(layout, request, t) for request in requests]
             first, *others = [layout.wanted_of_one([encode(request) for encode in self._encode]) for request in requests]
             heads, each = len(layout.version_keys), len(first) - len(layout.version_keys)
             stored = self.store.get([*first, *(key for keys in others for key in keys[heads:])])
@@ -214,11 +230,20 @@ class CompiledReader:
 
     def _lists(self, keys: Sequence[Sequence[bytes | None]], count: int, equal: I64, t: int) -> FeatureVectors:
         layout = self._layout()
+        copies, plan = self._copies, layout.plan
+        if copies is not None and plan is not None:
+            copied = copies.many(layout, plan, keys)
+            if copied is not None:
+                versions = layout.read_versions(copied[0], t)
+                if (layout.plan or self._planned(layout)) is plan:
+                    words = copies.at_times(plan, versions[2])[: copied[1]]
+                    return self._vectors(self._answered(layout, plan, words, count, equal, versions), count)
         return self._vectors(self._answer(layout, self.store.get(layout.wanted(keys)), count, equal, t), count)
 
     def _vectors(self, answer: _Answer, count: int) -> FeatureVectors:
         """The words of an answer as values."""
-        plan, data, out, nulls, general, read_versions = answer
+        plan, records, out, nulls, general, read_versions = answer
+        data = records.tobytes() if plan.texts or plan.lists else b""
         words, status_codes, gone = _cut(plan, out, count)
         flat = cast("list[object]", words.view(np.float64).ravel().tolist())
         for index, column in zip(plan.others, words[plan.others].tolist(), strict=True):
@@ -249,10 +274,9 @@ class CompiledReader:
         )
 
     def _answer(self, layout: ReadLayout, stored: Records, count: int, equal: I64, t: int) -> _Answer:
-        """The bytes of the records; the words of what loops computed (see `state.read_kernels.answer`), how many are null; the other
-        features; the read versions.
-        """
-        read_versions, grouped, times = layout.read_versions(stored, t)
+        """What the loops compute of some stored records, and the other features."""
+        versions = layout.read_versions(stored, t)
+        read_versions, _, times = versions
         records = stored[layout.heads :]
         general: list[Evaluated] = []
         if self._general:
@@ -266,13 +290,18 @@ class CompiledReader:
         if None in records:
             records = [record or key_record.EMPTY for record in records]
         data = _NO_BYTES.join((plan.times(*times), plan.before, *records))  # type: ignore[arg-type]
-        out = np.empty(plan.room(count, len(data) // 8), _WORD)
-        nulls = answer(np.frombuffer(data, _WORD), plan.words, count, equal, out, plan.variable)
+        return self._answered(layout, plan, np.frombuffer(data, _WORD), count, equal, versions)._replace(general=general)
+
+    def _answered(self, layout: ReadLayout, plan: read_plan.ReadPlan, words: I64, count: int, equal: I64, versions: Versions) -> _Answer:
+        """What the loops compute of words as `answer` takes them."""
+        read_versions, grouped, _ = versions
+        out = np.empty(plan.room(count, len(words)), _WORD)
+        nulls = answer(words, plan.words, count, equal, out, plan.variable)
         if nulls < 0:
             raise key_record.other_format()
         if layout.lacking or self._falls_back(grouped):
             nulls = self._fall_back(plan, out, count, read_versions)
-        return plan, data, out, nulls, general, read_versions
+        return _Answer(plan, words, out, nulls, [], read_versions)
 
     def _evaluated(self, by_place: Sequence[Records], read_versions: Sequence[ReadVersion], count: int, equal: I64) -> list[Evaluated]:
         """The features that no loop computes, by place: values and statuses."""

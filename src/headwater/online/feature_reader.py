@@ -15,7 +15,8 @@ from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, IncompleteError, RebuiltError, StaleError
-from headwater.online.compiled_reader import CompiledReader, FeatureVector, FeatureVectors
+from headwater.online.compiled_reader import CompiledReader
+from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.read_versions import ReadVersion
 from headwater.online.request_evaluator import RequestFeatureEvaluator
 from headwater.online.row_schema import RowSchema, answers_of

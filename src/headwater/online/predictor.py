@@ -13,8 +13,8 @@ from headwater.definitions.prediction_types import How, Score
 from headwater.errors import DataError, StaleError, UsageError
 from headwater.kernel.arrays import F64
 from headwater.models.hot_reload import Reloading
-from headwater.online.compiled_reader import FeatureVector, FeatureVectors
 from headwater.online.feature_reader import OnlineFeatures
+from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 
 if TYPE_CHECKING:
     from headwater.online.precomputed import PrecomputedReader, Value

@@ -8,8 +8,8 @@ from typing import NamedTuple, cast
 from headwater import clock
 from headwater.definitions.prediction_types import How
 from headwater.errors import DataError
-from headwater.online.compiled_reader import FeatureVectors
 from headwater.online.feature_reader import OnlineFeatures
+from headwater.online.feature_vectors import FeatureVectors
 from headwater.online.precomputed import PrecomputedReader
 from headwater.online.predictor import BatchPrediction, Predicted, Predictor, ThirdPartyValues
 from headwater.state.prediction_codec import Items

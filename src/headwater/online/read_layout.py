@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import add
+from typing import Final, cast
+
+import numpy as np
 
 from headwater.definitions.feature_view import FeatureView
+from headwater.kernel.arrays import I64
 from headwater.online.key_encoder import KeyEncoder
 from headwater.online.read_versions import ReadVersion, VersionReader
 from headwater.online_stores import keyspace
@@ -15,6 +20,8 @@ from headwater.state import read_plan
 from headwater.state.view_tiles import ViewTiles
 
 Records = Sequence[bytes | None]
+Versions = tuple[list[ReadVersion], Sequence[ReadVersion], Sequence[int]]
+_WORD: Final = 8  # bytes of an integer of 64 bits
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class ReadLayout:
         sizes: how many records a key has at each place. plain: whether that is one at all, without an ending.
         versions: of each view the number of its read version. cuts: of each version, whether it is a cut.
         plan: as `CompiledReader` makes it of these.
+        pieces: of each place what goes before a key, and room for the key. pack_integers: packs such pieces where each key is an integer of
+        64 bits, in the order of the groups; None where keys are others. ends_of_words: where each such key ends.
     """
 
     def __init__(self, parts: Sequence[ViewPart], groups: Sequence[int], places: Sequence[int]) -> None:
@@ -72,6 +81,11 @@ class ReadLayout:
         self.plain = all(list(ends) == [b""] for ends in self._ends)
         self._in_order = [group for _, group in self.begins] == list(range(len(self.begins)))
         self._prefixes = [begin for begin, _ in self.begins]
+        self.pieces: list[object] = [piece for begin in self._prefixes for piece in (begin, b"")]
+        self.ends_of_words = _ends(tuple(size for begin in self._prefixes for size in (len(begin), _WORD)))
+        integers = all(len(part.keys.columns) == 1 and part.keys.columns[0].dtype.is_integer() for part in parts)
+        pack = struct.Struct(">" + "".join(f"{len(begin)}sq" for begin in self._prefixes)).pack
+        self.pack_integers = pack if integers and self.plain and self._in_order else None
         self.sizes = tuple(map(len, self._ends))
 
     def wanted_of_one(self, keys: Sequence[bytes | None]) -> list[bytes]:
@@ -81,6 +95,12 @@ class ReadLayout:
         if self._in_order:
             return [*self.version_keys, *map(add, self._prefixes, keys)]
         return [*self.version_keys, *(begin + keys[group] for begin, group in self.begins)]  # type: ignore[operator]
+
+    def letters_of_one(self, keys: Sequence[bytes]) -> tuple[bytes, I64]:
+        """As `wanted`, for one key of each group, one after the other without those of versions; and where each ends. For plain layouts."""
+        pieces = cast("list[bytes]", self.pieces.copy())
+        pieces[1::2] = keys if self._in_order else [keys[group] for _, group in self.begins]
+        return b"".join(pieces), _ends(tuple(map(len, pieces)))
 
     def wanted(self, keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:
         """The keys to read for some keys of each group, one place after the other."""
@@ -93,11 +113,11 @@ class ReadLayout:
                 wanted += [begin + key for key in own]  # type: ignore[operator]
         return wanted
 
-    def read_versions(self, stored: Records, t: int) -> tuple[list[ReadVersion], Sequence[ReadVersion], Sequence[int]]:
+    def read_versions(self, stored: Records, t: int) -> Versions:
         """The read version of each view at request time t; those that differ: `versions` says which of these is a view's; and of these, T
         of each, and then by when a thing must be known in each, as of `Freshness.known_by`.
         """
-        heads = stored[: self.heads]
+        heads = stored if len(stored) == self.heads else stored[: self.heads]
         if heads != self._lacking[0]:
             self._lacking = self._lacks(stored)
             self.lacking = bool(self._lacking[1])
@@ -141,3 +161,9 @@ class ReadLayout:
                 self._groups.append((part.version_reader, *span))
         self._number(versions)
         return list(stored[: len(self.version_keys)]), lacking if any(lacking) else []
+
+
+@lru_cache(1_024)
+def _ends(sizes: tuple[int, ...]) -> I64:
+    """Where each key ends, by the sizes of what goes before each in the store and of each."""
+    return np.cumsum(sizes)[1::2].copy()

@@ -8,8 +8,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 import lmdb
@@ -22,6 +23,10 @@ from headwater.online_stores import Capabilities, Changes
 from headwater.online_stores.formats import check_format
 from headwater.online_stores.keyspace import RECORD
 from headwater.online_stores.sorted_runs import SortedRuns, pairs
+
+if TYPE_CHECKING:
+    from headwater.kernel.arrays import I64
+    from headwater.online_stores.lmdb_pages import U8, LmdbPages
 
 _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 _LEASE_POLL = 0.05
@@ -83,6 +88,28 @@ class LmdbStore:
         except lmdb.Error as error:
             raise self._unreadable(error) from error
         return values
+
+    def copy_records(
+        self, known: int, heads: Sequence[bytes], keys: U8, ends: I64, none: I64, out: I64, at: int
+    ) -> tuple[int, list[bytes | None] | None, int | None]:
+        """See `lmdb_pages.RecordCopier`."""
+        values = None
+        try:
+            with self._env.begin() as transaction:
+                snapshot = transaction.id()
+                if snapshot != known:
+                    values = list(map(transaction.get, heads))
+                    if not self._runs.absent(transaction):
+                        return -1, values, None
+                return snapshot, values, self._pages.copy(snapshot, keys, ends, none, out, at)
+        except lmdb.Error as error:
+            raise self._unreadable(error) from error
+
+    @cached_property
+    def _pages(self) -> LmdbPages:
+        from headwater.online_stores.lmdb_pages import LmdbPages
+
+        return LmdbPages(self.folder)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See `OnlineStore`; an open transaction would keep the pages that commits replace, and the file would grow."""

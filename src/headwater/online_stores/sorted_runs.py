@@ -95,6 +95,11 @@ class SortedRuns:
             runs = self._filter.runs(keys)
         return [_newest(transaction, key, numbers) if numbers else transaction.get(key) for key, numbers in zip(keys, runs, strict=True)]
 
+    @staticmethod
+    def absent(transaction: lmdb.Transaction[bytes]) -> bool:
+        """Whether the tree holds all records."""
+        return transaction.get(_STATE) is None
+
     def chosen(self, transaction: lmdb.Transaction[bytes], changes: Changes, expect: Changes, pages: int) -> list[tuple[bytes, bytes]]:
         """The changes that are to be appended as a run, sorted; `pages` is the size of the tree.
 

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_rows import BatchEntry, Entry, EntryContext, Kind, RowEntry
-from headwater.online.compiled_reader import FeatureVector, FeatureVectors
+from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.service import Service

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from headwater.online.compiled_reader import FeatureVector, FeatureVectors
 from headwater.online.feature_reader import OnlineFeatures
+from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted, ThirdPartyValues
 from headwater.online.ranker import Order
 from headwater.online.read_versions import ReadVersion

@@ -11,7 +11,7 @@ import msgspec
 
 from headwater.clock import EPOCH
 from headwater.events.statuses import STATUSES
-from headwater.online.compiled_reader import FeatureVector
+from headwater.online.feature_vectors import FeatureVector
 from headwater.online.read_versions import ReadVersion
 from headwater.serving.http.response_schema import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem, fields_of
 from headwater.serving.serving_result import FeatureShape, ServingResult

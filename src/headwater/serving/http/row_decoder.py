@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from headwater.errors import DataError
-from headwater.online.compiled_reader import FeatureVector
+from headwater.online.feature_vectors import FeatureVector
 from headwater.online.ranker import Proposed
 from headwater.online.row_schema import MOST_ROWS, RowSchema, Scalar
 from headwater.serving.http.request_schema import AnyRequest, FeaturesRequest, PredictionRequest, RankingRequest, explained

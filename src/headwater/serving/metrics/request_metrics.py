@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 
 from headwater.events.statuses import STATUSES
 from headwater.kernel.arrays import I64
-from headwater.online.compiled_reader import FeatureVector
+from headwater.online.feature_vectors import FeatureVector
 from headwater.serving.serving_result import ServingResult
 
 _BOUNDS: Final = (
