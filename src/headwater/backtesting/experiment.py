@@ -222,8 +222,11 @@ class ExperimentRows:
         """What the audit finds at the last level; `judged` has the levels as they were judged, if they were."""
         name = list(levels)[-1]
         frame, answered, y = rows[name].frame, rows[name].answered, self.outcomes.y
-        inputs = AuditInputs(self.model, levels[name], self.requests, frame, answered, y, self.split, self.resources, judged)
-        return run_audit(inputs, self.evaluation.acknowledged)
+        how = self.evaluation
+        inputs = AuditInputs(
+            self.model, levels[name], self.requests, frame, answered, y, self.split, self.resources, judged, how.delay_by_outcome
+        )
+        return run_audit(inputs, how.acknowledged)
 
 
 def prepare(model: Model, levels: Mapping[str, Level], evaluation: Evaluation, resources: Resources) -> ExperimentRows:

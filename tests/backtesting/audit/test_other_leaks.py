@@ -97,6 +97,43 @@ def test_a_label_delay_that_differs_by_class_is_a_question():
     assert [f.severity for f in found if "How long a label takes" in f.evidence] == ["question"]
 
 
+def _delays(slow, fast, answer, *, column=True):
+    """What the audit asks of label delays: the late ones are known after `slow` hours, the others after `fast`, with up to 3 of noise."""
+    noise = pl.Series(np.random.default_rng(8).random(ORDERS.height) * 3)
+    hours = pl.when("late").then(slow).otherwise(fast) + noise
+    table = ORDERS.with_columns(known=pl.col("asked_at") + pl.duration(minutes=(60 * hours).cast(pl.Int64)))
+    columns = ["user", "asked_at", "known", "late"] if column else ["user", "asked_at", "late"]
+    of = hw.Labels(
+        "late", table=table, timestamp_field="asked_at", label="late", select=columns,
+        **({"known_at_field": "known"} if column else {"known_after": "3d"}),
+    )  # fmt: skip
+    found = audit(model([hw.RequestField("user", int)], of), delay_by_outcome=answer).findings
+    assert {f.severity for f in found if f.check == "label times"} <= {"question"}
+    return [f.evidence for f in found if f.check == "label times"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "answer", "says"),
+    [
+        ((72, 2), None, "rows before the split lack the slow class"),
+        ((72, 2), False, "although the delay was answered to be the same for every outcome"),
+        ((72, 2), True, ""),
+        ((6, 5), True, ""),  # weak, and there
+        ((5, 5), None, ""),
+        ((5, 5), False, ""),
+        ((5, 5), True, "known does not show it (AUC 0.5"),
+    ],
+)
+def test_a_delay_by_outcome_that_was_answered_is_compared_with_the_labels(hours, answer, says):
+    found = _delays(*hours, answer)
+    assert len(found) == bool(says)
+    assert not says or says in found[0]
+
+
+def test_with_one_delay_for_all_the_answer_asks_nothing():
+    assert _delays(5, 5, True, column=False) == []
+
+
 def _users(score, computed):
     return pl.DataFrame({"user": range(150), "score": score, "computed_at": [computed] * 150, "since": [day(-30)] * 150})
 

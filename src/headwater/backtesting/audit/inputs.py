@@ -61,6 +61,7 @@ class AuditInputs:
     split: Split
     resources: Resources
     judged: AuditedLevels | None = None
+    delay_by_outcome: bool | None = None  # whether one outcome becomes known later than the other, as answered before the backtest
     skipped: dict[str, str] = field(default_factory=dict)  # subject -> why a check left it out
     accused: set[str] = field(default_factory=set)  # subjects with a LEAK or SUSPECT of an earlier check
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from headwater.backtesting.audit import thresholds
-from headwater.backtesting.audit.association import strength
+from headwater.backtesting.audit.association import strength, strength_error
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
 from headwater.backtesting.audit.own_events import STAMP, OwnEvents, own_events
 from headwater.backtesting.audit.own_label_rows import carried
@@ -19,7 +19,7 @@ NAME = "label times"
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
     """SUSPECT: requests count outcomes before their time, what follows known_at says the outcome, or an outcome changed after it.
 
-    A delay that differs by class is a question.
+    A delay that differs by class is a question, unless it was answered (`Evaluation(delay_by_outcome=)`); see `_by_class`.
     """
     if inputs.requests.known_at is None or len(inputs.sample) < thresholds.FEWEST:
         return NotRun(f"{len(inputs.sample)} labels are too few; it takes {thresholds.FEWEST}")
@@ -114,14 +114,33 @@ def _changed(inputs: AuditInputs) -> list[AuditFinding]:
 
 
 def _by_class(inputs: AuditInputs) -> list[AuditFinding]:
-    """Whether outcomes of one class are known later than those of another."""
-    task = inputs.model.task_type
+    """Whether outcomes of one class are known later than those of another, next to what was answered before the backtest.
+
+    | answered | known_at differs by class | it does not |
+    |---|---|---|
+    | nothing | a question | nothing |
+    | no | a question that names the contradiction | nothing |
+    | yes | nothing: it was answered | a question: what is in known_at? |
+    """
+    task, labels, answer = inputs.model.task_type, inputs.model.labels, inputs.delay_by_outcome
     assert inputs.requests.known_at is not None
     delay = (inputs.requests.known_at - inputs.requests.t)[inputs.sample]
-    if not (task.positives or task.classes) or np.ptp(delay) == 0:
+    if not (task.positives or task.classes):
         return []
-    says = strength(pl.Series(delay), inputs.y[inputs.sample], task)
-    if says < thresholds.CLASS_DELAY:
-        return []
-    evidence = f"How long a label takes to be known says the outcome (AUC {(1 + says) / 2:.2f}): rows before the split lack the slow class"
-    return [AuditFinding(NAME, "question", _subject(inputs), evidence, "Do adversaries or slow outcomes decide which rows can train?")]
+    says = 0.0 if np.ptp(delay) == 0 else strength(pl.Series(delay), inputs.y[inputs.sample], task)
+    shown, column = f"AUC {(1 + says) / 2:.2f}", labels.known_at_field
+    if says >= thresholds.CLASS_DELAY:
+        evidence = f"How long a label takes to be known says the outcome ({shown}): rows before the split lack the slow class"
+        if answer is None:
+            return [_question(inputs, evidence, "Do adversaries or slow outcomes decide which rows can train?")]
+        contradicts = f"{evidence}, although the delay was answered to be the same for every outcome"
+        return [] if answer else [_question(inputs, contradicts, f"Is the answer wrong, or is {column} not when the outcome was known?")]
+    noise = 3 * strength_error(inputs.y[inputs.sample], task)
+    if answer and column is not None and says < noise:  # with known_after, the sentence on the answer says that one delay is too few
+        lacks = f"One outcome was answered to become known later than the other, and {column} does not show it ({shown})"
+        return [_question(inputs, lacks, f"Is {column} when each outcome was known, also of the slow one?")]
+    return []
+
+
+def _question(inputs: AuditInputs, evidence: str, remedy: str) -> AuditFinding:
+    return AuditFinding(NAME, "question", _subject(inputs), evidence, remedy)
