@@ -29,7 +29,9 @@ from headwater.assessing.risks import risks
 from headwater.assessing.stages import staged
 from headwater.backtesting.attribution import attribution
 from headwater.backtesting.backtest import backtest
+from headwater.backtesting.break_even import recommended
 from headwater.backtesting.describe import value_of
+from headwater.backtesting.withdrawals import known_deliveries
 from headwater.definitions.definition import stack_level
 from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.durations import micros
@@ -40,6 +42,7 @@ from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.results.assessment_parts import AtRequest
 from headwater.results.attribution_result import AttributionResult
+from headwater.results.audit_result import DELIVERY
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.cost_result import Cost
 from headwater.results.decision_result import Evidence
@@ -121,8 +124,9 @@ def assess(
         answers if isinstance(answers, Answers) else checked(answers or {})
     )  # invalid answers are refused before anything is run
     how, checked_answers = _one_answer(evaluation or project.evaluation or Evaluation(), checked_answers)
-    run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES)
-    return _joined(run, locations or Locations(), checked_answers, worth)
+    where = locations or Locations()
+    run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES, where)
+    return _joined(run, where, checked_answers, worth)
 
 
 def _one_answer(how: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]:
@@ -177,6 +181,7 @@ class _AssessmentRun:
     given_backtest: GivenBacktest | None
     evaluation: Evaluation
     resources: Resources
+    locations: Locations
 
     @cached_property
     def compared(self) -> Mapping[str, Level]:
@@ -190,11 +195,21 @@ class _AssessmentRun:
             result = backtest_of(self.given_backtest)
             if result.model != self.model.name:
                 raise UsageError(f"the backtest is of model {result.model!r}, and the assessment of {self.model.name!r}; give that model's")
-            return result if result.value is not None else msgspec.structs.replace(result, value=value_of(self.evaluation))
+            if result.value is None:
+                result = msgspec.structs.replace(result, value=value_of(self.evaluation))
+            return self._with_withdrawals(result)
+        models = self.locations.models
         try:
-            return backtest(self.model, self.compared, self.evaluation, resources=self.resources).result
+            return backtest(self.model, self.compared, self.evaluation, models=models, resources=self.resources).result
         except HeadwaterError as error:
             return Missing(f"the backtest could not be run: {error}")
+
+    def _with_withdrawals(self, result: BacktestResult) -> BacktestResult:
+        """A given backtest with what production delivered: it may be older than a withdrawal, or than the promise that ended it."""
+        current = known_deliveries(self.model.name, self.locations.models).on(result, self.evaluation.acknowledged)
+        findings = [[f for f in of.audit.findings if f.check == DELIVERY] for of in (result, current)]
+        changed = [f.to_dict() for f in findings[0]] != [f.to_dict() for f in findings[1]]
+        return recommended(current) if changed else current
 
     @cached_property
     def attribution(self) -> AttributionResult | Missing:

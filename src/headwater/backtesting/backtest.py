@@ -28,6 +28,7 @@ from headwater.backtesting.offset_curves import offset_curves
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.slices import Slice, cold_slices, user_slices
 from headwater.backtesting.split import describe
+from headwater.backtesting.withdrawals import known_deliveries
 from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.freshness import Freshness
@@ -109,6 +110,7 @@ def backtest(
     evaluation: Evaluation | None = None,
     *,
     scores: Scores | TableLike | str | Path | None = None,
+    models: str | Path | None = None,
     resources: Resources | None = None,
 ) -> Backtest:
     """Train the model at each level, and judge all of them on the same requests after the split; or judge scores made elsewhere.
@@ -123,6 +125,8 @@ def backtest(
             `project.evaluation`.
         scores: predictions made elsewhere, in place of a model: a `Scores`, or a frame or file with the columns id, time, label, and one of
             floats for each level. Nothing is trained and all rows are judged. `levels` may then give each column a freshness.
+        models: the folder of fitted models, where `watch` keeps whether production missed the promise of an earlier backtest of this model;
+            such a withdrawal stands first. None is `models` in headwater's home; where there is none, nothing is read.
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
@@ -144,6 +148,7 @@ def backtest(
     started, how = clock.stopwatch(), evaluation or Evaluation()
     compared = resolve_levels(levels) if levels is not None else usual_levels(model)
     _check_names(compared, how)
+    delivered = known_deliveries(model.name, models)  # before training: a registry that cannot be read is an error now
     with (resources or DEFAULT_RESOURCES).shown() as used:
         experiment = prepare(trained_model(model), compared, how, used)
         run = _BacktestRun(experiment, compared, started)
@@ -151,7 +156,7 @@ def backtest(
         told = Measurability(experiment.model, compared, experiment.requests.t, experiment.split.test)
         result = with_measurability(result, told)
         result = msgspec.structs.replace(result, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training)
-        result = recommended(result)
+        result = recommended(delivered.on(result, how.acknowledged))
         if how.ages:
             chosen_level = result.recommendation.level if result.recommendation is not None else ""
             others = chosen_level if chosen_level in compared else list(compared)[-1]

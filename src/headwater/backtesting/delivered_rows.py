@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from headwater.backtesting.table_outcomes import REPEATED, table_outcomes
+from headwater.definitions.labels import Outcome
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.errors import DataError, UsageError
@@ -17,7 +19,7 @@ from headwater.kernel.arrays import F64, I64, Bool
 from headwater.logs.serving_log_files import read
 from headwater.logs.serving_log_rows import AT, HOW, LEVEL, MODEL, PREDICTION, REQUEST, ROW, VERSION
 from headwater.models.outcomes import outcomes
-from headwater.training.from_log import FromLog, with_outcomes
+from headwater.training.from_log import TOO_LATE, FromLog, with_outcomes
 from headwater.training.resources import Resources
 
 
@@ -34,6 +36,7 @@ class DeliveredRows:
         version: of the model that answered.
         frame: the request's own columns and the log's.
         left_out: rows that are not among them, by reason.
+        from_table: rows by how the labels' table has their outcome; empty where every outcome was posted or is made of events.
     """
 
     t: I64
@@ -44,6 +47,7 @@ class DeliveredRows:
     version: pl.Series
     frame: pl.DataFrame
     left_out: Counter[str]
+    from_table: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,11 @@ class ServedAs:
 
 
 def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resources) -> DeliveredRows:
-    """The predictions that were served, with the outcomes that are known by `served.until`.
+    """The predictions that were served, with the outcomes that are known by `served.until`: as posted or made of events, else of the
+    labels' table.
 
     Raises:
-        DataError: nothing was served so, or no outcome was posted.
+        DataError: nothing was served so, or the labels' table cannot be read.
         UsageError: a ranking, whose log holds the returned candidates only.
     """
     model = served.model
@@ -73,7 +78,7 @@ def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resou
             f"model {model.name!r} is a ranking: its serving log holds the candidates that were returned, and the backtest's "
             f"{model.task_type.headline} ranks all of them, so the two cannot be compared. Compare rankings in an experiment"
         )
-    files = FromLog.of(folder, model)
+    files = FromLog.of(folder, model, posted=False)
     every = read(files.served).collect()
     left_out: Counter[str] = Counter()
     rows = _chosen(served, every, left_out)
@@ -82,13 +87,14 @@ def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resou
             f"model {model.name!r}: none of the {every.height:,} served rows is a prediction at {served.level!r}"
             f"{'' if served.versions is None else ' by version ' + (' or '.join(served.versions) or 'none')}; left out: {dict(+left_out)}"
         )
-    rows, label, known_at = with_outcomes(model, rows.sort(AT, REQUEST, ROW), files, served.until, left_out, resources)
-    known = np.asarray(known_at <= served.until, np.bool_)
-    y = np.full(rows.height, np.nan)
-    labelled = np.flatnonzero(known)
-    if len(labelled):
-        values = label[labelled] if model.task_type.classes else label[labelled].cast(pl.Float64)
-        y[labelled] = outcomes(model, values, rows[labelled], served.classes or None).y
+    rows = rows.sort(AT, REQUEST, ROW)
+    y, known, from_table = np.full(rows.height, np.nan), np.zeros(rows.height, np.bool_), Counter[str]()
+    if files.outcomes or isinstance(model.labels.label, Outcome):
+        rows, label, known_at = with_outcomes(model, rows, files, served.until, left_out, resources)
+        known = np.asarray(known_at <= served.until, np.bool_)
+        y = _outcomes(served, rows, label, known)
+    if not isinstance(model.labels.label, Outcome) and not known.all():
+        rows, y, known, from_table = _with_table(served, rows, (y, known), left_out, resources)
     new = known & np.isnan(y)
     if new.any():
         left_out["of a class that the model does not know"] += int(new.sum())
@@ -102,7 +108,36 @@ def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resou
         rows[VERSION],
         rows,
         +left_out,
+        from_table,
     )
+
+
+def _outcomes(served: ServedAs, rows: pl.DataFrame, label: pl.Series, known: Bool) -> F64:
+    """The outcomes as metrics take them, NaN where they are not known."""
+    y, labelled, model = np.full(rows.height, np.nan), np.flatnonzero(known), served.model
+    if len(labelled):
+        values = label[labelled] if model.task_type.classes else label[labelled].cast(pl.Float64)
+        y[labelled] = outcomes(model, values, rows[labelled], served.classes or None).y
+    return y
+
+
+def _with_table(
+    served: ServedAs, rows: pl.DataFrame, posted: tuple[F64, Bool], left_out: Counter[str], resources: Resources
+) -> tuple[pl.DataFrame, F64, Bool, Counter[str]]:
+    """The rows and outcomes with those of the labels' table, for rows whose outcome was not posted."""
+    y, known = posted
+    lacking = np.flatnonzero(~known)
+    table = table_outcomes(served.model, rows[lacking], served.until, resources)
+    asked = rows[AT].dt.epoch("us").to_numpy()[lacking]
+    by_then = table.found & (table.known_at <= served.until)
+    late = table.found & (table.known_at <= asked)
+    y[lacking[by_then]] = _outcomes(served, rows[lacking], table.label, by_then)[by_then]
+    known[lacking[by_then]] = True
+    left_out[TOO_LATE] += int(late.sum())
+    left_out[REPEATED] += table.counts.pop(REPEATED, 0)
+    kept = np.ones(rows.height, np.bool_)
+    kept[lacking[late | table.again]] = False
+    return rows.filter(pl.Series(kept)), y[kept], known[kept], table.counts
 
 
 def _chosen(served: ServedAs, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:

@@ -87,7 +87,8 @@ def watch(
     """Compare what a served model delivered with what its backtest promised, week by week; `backtesting.delivery_weeks` has the rules.
 
     The comparison is kept in the model registry, where `headwater status`, `headwater models` and the metrics of `headwater serve` read
-    it. A week that was judged stays as it was judged.
+    it. A week that was judged stays as it was judged. Outcomes are those that were posted; requests without one take theirs from the
+    labels' table, by keys and time (`backtesting.table_outcomes`).
 
     Args:
         model: which model; binary, multiclass or regression.
@@ -102,7 +103,7 @@ def watch(
 
     Raises:
         UsageError: a ranking, a metric that needs a threshold from training, or a promise of another model.
-        DataError: no promise, nothing served, or no outcome posted.
+        DataError: no promise, nothing served, or the labels' table cannot be read.
     """
     if not isinstance(model, Model):
         raise UsageError(f"watch() takes a Model, and was given {type(model).__name__}; take one from project.models")
@@ -180,5 +181,6 @@ def _result(
         left_out=dict(rows.left_out),
         checked_at=timestamp_text(now),
         first_line="",
+        from_table=dict(rows.from_table),
     )
     return delivery_words.with_first_line(result)

@@ -4,13 +4,16 @@ week       Monday to Sunday, UTC
 matured    a week counts once the outcome of its last request could be known: at its end plus the labels' `known_after`, or where a
            column says when outcomes are known, the longest delay in the backtest. So quick outcomes do not count before slow ones
 lacking    a matured week in which more than 5 % of the rows have no outcome is not judged
-interval   seven days are too few blocks: a week is judged together with the weeks before it, so that there are at least four weeks and
-           eight blocks of the kind that the backtest resampled
+interval   seven days are too few blocks: a week is judged together with the weeks before it, at least four weeks and eight blocks of the
+           kind that the backtest resampled. Days may depend on the days before, as in the backtest (`serial_dependence`)
 shortfall  promised minus delivered, so signed that worse is positive. The two are of other rows, so their variances add: standard errors
-           of the two bootstraps, Student's t with the degrees of freedom of Welch and Satterthwaite
+           of the two intervals, Student's t with the degrees of freedom of Welch and Satterthwaite. Over days either error has as many
+           degrees of freedom as slow waves that it is read off, six to eight, and not one less than there are days: that would withdraw
+           one kept promise in eight where the days' effects are correlated by 0.6
 margin     a shortfall below the least change worth having is no miss
-family     weeks are looked at one by one, without end. The k-th look may spend 5 % / (k (k + 1)), in all 5 %: whatever the dependence
-           between weeks, a promise that is kept is withdrawn in at most one of twenty models
+family     weeks are looked at one by one, without end. The k-th look may spend 20 % / ((k + 3) (k + 4)), in all 5 %: whatever the
+           dependence between weeks, a promise that is kept is withdrawn in at most one of twenty models. The first look spends 1 %, since
+           its error is known least
 
 Source: Welch, "The generalization of Student's problem when several different population variances are involved", 1947; Lan and DeMets,
 "Discrete sequential boundaries for clinical trials", 1983 (a share of the error for each look; Bonferroni holds the looks together).
@@ -41,7 +44,7 @@ WEEK = 7 * DAY
 _MONDAY = 4 * DAY  # the first Monday of 1970
 MIN_WEEKS = 4
 MOST_MISSING = 0.05
-_RESAMPLES = 2000
+RESAMPLES = 2000
 _NONE = Estimate(math.nan, math.nan, math.nan)
 _JUDGED = ("no miss shown", "missed")
 
@@ -59,10 +62,10 @@ def week_of(t: I64) -> I64:
 def allowed(look: int) -> float:
     """The p-value below which look number `look`, from 1 on, is a miss.
 
-    >>> allowed(1), round(sum(allowed(look) for look in range(1, 100_000)), 4)
-    (0.025, 0.05)
+    >>> round(allowed(1), 6), round(sum(allowed(look) for look in range(1, 100_000)), 4)
+    (0.01, 0.05)
     """
-    return ALPHA / (look * (look + 1))
+    return 4 * ALPHA / ((look + 3) * (look + 4))
 
 
 @dataclass(frozen=True)
@@ -73,30 +76,31 @@ class Shortfall:
     p: float
 
 
-def shortfall_of(promise: Promise, delivered: Estimate, error: float, blocks: int) -> Shortfall:
+def shortfall_of(promise: Promise, delivered: Estimate, error: float, freedom: float) -> Shortfall:
     """The difference of two independent estimates; see the module.
 
     Args:
         promise: with its interval.
-        delivered: the metric in production. error: its standard error over `blocks` blocks.
+        delivered: the metric in production. error: its standard error, with so many degrees of `freedom`.
 
     >>> kept = Promise("m", "l", "", "auc", True, Estimate(0.70, 0.68, 0.72), 0.005, 30, "days", "", "", "", 0, 0.0, "", "", "")
-    >>> far, near = (shortfall_of(kept, Estimate(value, value - 0.02, value + 0.02), 0.01, 28) for value in (0.6, 0.69))
+    >>> far, near = (shortfall_of(kept, Estimate(value, value - 0.02, value + 0.02), 0.01, 27) for value in (0.6, 0.69))
     >>> far.p < 1e-6, round(near.p, 2), round(near.estimate.low, 3)
     (True, 0.36, -0.018)
     """
     from scipy.special import stdtr, stdtrit
 
     wide = max(promise.promised.high - promise.promised.value, promise.promised.value - promise.promised.low)
-    own = wide / float(stdtrit(promise.blocks - 1, 1 - ALPHA / 2))
+    own_freedom = promise.freedom if math.isfinite(promise.freedom) else promise.blocks - 1
+    own = wide / float(stdtrit(own_freedom, 1 - ALPHA / 2))
     sign = 1.0 if promise.higher_is_better else -1.0
     value = sign * (promise.promised.value - delivered.value)
     variance = own**2 + error**2
     if not variance > 0:
         return Shortfall(Estimate(value, value, value), 0.0 if value > promise.margin else 1.0)
-    freedom = variance**2 / (own**4 / (promise.blocks - 1) + error**4 / (blocks - 1))
-    half = math.sqrt(variance) * float(stdtrit(freedom, 1 - ALPHA / 2))
-    p = float(stdtr(freedom, -(value - promise.margin) / math.sqrt(variance)))
+    both = variance**2 / (own**4 / own_freedom + error**4 / freedom)
+    half = math.sqrt(variance) * float(stdtrit(both, 1 - ALPHA / 2))
+    p = float(stdtr(both, -(value - promise.margin) / math.sqrt(variance)))
     return Shortfall(Estimate(value, value - half, value + half), p)
 
 
@@ -155,13 +159,14 @@ class Weeks:
             )
         start, window, blocks = self._window(numbers)
         if blocks is None:
-            return self._plain(
-                number, mask, value, "not judged", f"an interval needs {MIN_BLOCKS} {self._unit}, and the weeks so far have fewer"
-            )
-        delivered = self._evaluated(window, resample_weights(blocks.index, _RESAMPLES))
+            few = f"an interval needs {MIN_BLOCKS} {self._unit}, and the weeks so far have fewer"
+            if len(self.usable) < MIN_WEEKS:
+                few = f"a verdict takes {MIN_WEEKS} weeks with their outcomes, and this is number {len(self.usable)}"
+            return self._plain(number, mask, value, "not judged", few)
+        delivered = self._evaluated(window, resample_weights(blocks.index, RESAMPLES, successive=blocks.successive))
         if not math.isfinite(delivered.low):
             return self._plain(number, mask, value, "not judged", f"{self.metric.name} has no interval on these rows")
-        short = shortfall_of(self.promise, Estimate(delivered.value, delivered.low, delivered.high), delivered.error, blocks.result.count)
+        short = shortfall_of(self.promise, Estimate(delivered.value, delivered.low, delivered.high), delivered.error, delivered.freedom)
         state: WeekState = "missed" if short.p <= allowed(look) else "no miss shown"
         plain = self._plain(number, mask, value, state, "")
         return WeekDelivered(
@@ -198,7 +203,7 @@ class Weeks:
             mask |= (numbers == week) & self.rows.known
             if len(chosen) >= MIN_WEEKS and (blocks := self._blocks(mask)) is not None:
                 return week, mask, blocks
-        return chosen[-1], mask, self._blocks(mask)
+        return chosen[-1], mask, None
 
     def _blocks(self, mask: Bool) -> RowBlocks | None:
         column = self.promise.unit.removeprefix("values of ").strip("'")
@@ -208,7 +213,7 @@ class Weeks:
         blocks = given_blocks(self.rows.t[mask], (self._length or "1d") if codes is None else column, codes)
         return blocks if blocks.result.count >= MIN_BLOCKS and not blocks.result.on else None
 
-    def _evaluated(self, mask: Bool, blocks: Blocks) -> _Found:
+    def _evaluated(self, mask: Bool, blocks: Blocks) -> _Measured:
         """The metric of some rows with its interval and standard error."""
         rows = self.rows
         columns: dict[str, F64] = {}
@@ -217,22 +222,22 @@ class Weeks:
                 raise UsageError(f"metric {self.metric.name!r} reads {name!r}, which no request had; promise another headline metric")
             columns[name] = rows.frame[name].to_numpy()[mask]
         if not mask.any():
-            return _Found(math.nan, math.nan, math.nan, math.nan)
+            return _Measured(math.nan, math.nan, math.nan, math.nan, math.nan)
         evaluation = evaluate([self.metric], rows.y[mask], {"delivered": rows.score[mask]}, blocks, context=RowContext(None, columns))
         spread = evaluation.spread(0, 0)
         low, high = spread.interval()
-        few = (
-            math.sqrt(evaluation.blocks / (evaluation.blocks - 1)) if evaluation.blocks > 1 else math.nan
-        )  # resampled blocks vary a little too little
-        return _Found(spread.value, low, high, spread.error * few)
+        # Resampled blocks vary a little too little; the error over successive blocks allows for it.
+        few = 1.0 if spread.series is not None else math.sqrt(evaluation.blocks / max(evaluation.blocks - 1, 1))
+        return _Measured(spread.value, low, high, spread.error * few, spread.freedom)
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Measured:
     value: float
     low: float
     high: float
     error: float
+    freedom: float
 
 
 def _date(number: int) -> str:

@@ -206,6 +206,11 @@ class Spread:
         return float(self._defined.std(ddof=1)) if self._percentiles else self._student[0]
 
     @property
+    def freedom(self) -> float:
+        """The degrees of freedom of the standard error."""
+        return self.blocks - 1.0 if self._percentiles else self._student[1]
+
+    @property
     def p(self) -> float:
         """How likely so large a value is, on either side, if the truth is 0; below 5 % if and only if the interval leaves 0 out."""
         if math.isnan(self.interval()[0]):

@@ -120,10 +120,16 @@ class Judge:
                     curves=curves(self.y[mask], of.seeds[0].score[mask]) if drawn and self.model.task_type.positives else None,
                     train_rows=of.trained[-1],
                     runs_a_day=of_levels.runs_a_day(self.model, level),
+                    freedom=self._freedom(evaluation, name),
                 )
             )
         lifts = min_lifts(evaluation, self.worth)
         return JudgedLevels(results, self._compared(evaluation, lifts, looks), lifts, evaluation.caution)
+
+    def _freedom(self, evaluation: ResampledMetrics, level: str) -> float:
+        """The degrees of freedom of a level's interval in the headline metric."""
+        names = [metric.name for metric in evaluation.metrics]
+        return evaluation.spread(evaluation.position(level), names.index(self.headline)).freedom if self.headline in names else float("nan")
 
     def _compared(self, evaluation: ResampledMetrics, lifts: Mapping[str, float], looks: int) -> list[Comparison]:
         return compare_levels(evaluation, lifts, looks=looks, headline=self.headline, baseline=self.baseline)

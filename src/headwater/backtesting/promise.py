@@ -55,6 +55,7 @@ def promised(backtest: Backtest | BacktestResult, level: str | None = None, *, d
         labels=result.labels,
         recommendation=result.verdict,
         recommended="" if result.recommendation is None else result.recommendation.level,
+        freedom=chosen.freedom,
     )
 
 

@@ -39,7 +39,7 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.backtesting.backtest import backtest
 
     with screen.progress() as on_progress:
-        result = backtest(model, levels, evaluation, resources=options.resources(args, on_progress))
+        result = backtest(model, levels, evaluation, models=args.models, resources=options.resources(args, on_progress))
     if ends is not None:
         result = _attributed(result, loaded, ends, evaluation, args, screen)
     result.write_html(report)
@@ -208,6 +208,7 @@ COMMAND = Verb(
         ),
         option("--seed", metavar="N", type=int, help="of the resamples and the estimator (default: the project's, else 0)"),
         option("--output", metavar="FILE", default="report.html", help="where the report goes (default: {default})"),
+        *options.models(),
         *options.memory(),
         *options.as_json(),
     ],

@@ -88,7 +88,10 @@ def write_delivery(registry: ModelRegistry, delivery: DeliveryResult) -> Path:
 
 
 def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResult | None:
-    """The latest comparison of a model at a level; None where there is none, or none of the promise of the version that is served."""
+    """The latest comparison of a model at a level; None where there is none, or none of the promise of the version that is served.
+
+    A withdrawal stays where that version has no promise: only a new promise ends it.
+    """
     versions = registry.versions(model, level)
     if not versions:
         return None
@@ -99,7 +102,8 @@ def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResu
         delivery = DeliveryResult.from_dict(data)
     except msgspec.ValidationError:
         return None  # of another version of headwater: the next `watch` writes it again
-    return delivery if same(promise_of_version(registry.current(model, level)), delivery.promise) else None
+    held = promise_of_version(registry.current(model, level))
+    return delivery if same(held, delivery.promise) or (held is None and delivery.withdrawn) else None
 
 
 def deliveries(registry: ModelRegistry) -> Iterator[DeliveryResult]:

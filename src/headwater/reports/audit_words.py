@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from headwater.reports import wording
@@ -27,7 +28,8 @@ def finding_line(finding: AuditFinding) -> str:
     known = finding.acknowledged
     by = f" Acknowledged by {known.author}: {known.reason}." if known is not None else ""
     end = "" if finding.message.endswith(("?", ".")) else "."
-    return f"{finding.subject} ({finding.check}, {wording.share(finding.share)} of rows): {finding.message}{end}{by}"
+    of_rows = "" if math.isnan(finding.share) else f", {wording.share(finding.share)} of rows"
+    return f"{finding.subject} ({finding.check}{of_rows}): {finding.message}{end}{by}"
 
 
 def lines(audit: AuditResult) -> Sequence[str]:

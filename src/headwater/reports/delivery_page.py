@@ -35,6 +35,7 @@ def to_table(result: DeliveryResult) -> RenderableType:
             Shown(delivery_words.promised(result.promise)),
             ShownTable(table.caption, headings, shown),
             *map(Shown, delivery_words.reasons(result)),
+            *map(Shown, filter(None, [delivery_words.from_table(result)])),
             *([Shown("Check first:"), *causes] if causes else []),
         )
     )

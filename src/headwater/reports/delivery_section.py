@@ -20,6 +20,8 @@ def to_section(result: DeliveryResult) -> Section:
     if result.withdrawn:
         blocks += [Text("Check first:"), Bullets(delivery_words.CAUSES)]
     blocks.append(Text(delivery_words.rule(result), "quiet"))
+    if line := delivery_words.from_table(result):
+        blocks.append(Text(line, "quiet"))
     if result.left_out:
         blocks.append(Text(f"Not counted: {'; '.join(f'{wording.count(n)} {reason}' for reason, n in result.left_out.items())}.", "quiet"))
     return Section("delivery", "Promise against delivery", blocks)

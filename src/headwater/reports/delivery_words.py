@@ -32,6 +32,17 @@ def promised(promise: Promise) -> str:
     return f"The backtest promised {_label(promise)} {wording.estimate(promise.promised, places(promise))} at {promise.level}, {tested}."
 
 
+def withdrawal(result: DeliveryResult) -> str:
+    """That the recommendation was withdrawn, for the pages of later backtests: a sentence without its full stop."""
+    promise, decimals = result.promise, places(result.promise)
+    miss = next(week for week in result.weeks if week.state == "missed")
+    until = f" on data until {promise.tested_until[:10]}" if promise.tested_until else ""
+    return (
+        f"The recommendation{until} was withdrawn: promised {_label(promise)} {wording.number(promise.promised.value, decimals)}, delivered "
+        f"{wording.number(miss.delivered.value, decimals)} in the weeks from {miss.window_from} to that of {miss.week}"
+    )
+
+
 def _label(promise: Promise) -> str:
     return wording.metric_label(promise.metric)
 
@@ -71,11 +82,17 @@ def reasons(result: DeliveryResult) -> list[str]:
     return [f"Week of {week.week}, {week.state}: {week.reason}." for week in result.weeks if week.reason]
 
 
+def from_table(result: DeliveryResult) -> str:
+    """How the labels' table has outcomes that were not posted; empty where none is from it."""
+    counts = [f"{wording.count(n)} {reason}" for reason, n in result.from_table.items()]
+    return f"Outcomes that were not posted are from the labels' table, by keys and time: {'; '.join(counts)}." if counts else ""
+
+
 def rule(result: DeliveryResult) -> str:
     """How weeks are judged, in sentences."""
     return (
         f"Each week is judged once, together with the weeks before it that make at least 28 days and 8 blocks ({result.promise.unit}), and "
         "only when the outcome of its last request could be known. A miss is a shortfall that is shown, by the uncertainty of both the "
-        f"backtest and production, to exceed {result.promise.margin:.3g}, the least change worth having. All looks together withdraw a kept "
-        "promise in at most 5 % of models."
+        f"backtest and production, to exceed {result.promise.margin:.3g}, the least change worth having. Days may depend on the days before. All "
+        "looks together withdraw a kept promise in at most 5 % of models."
     )

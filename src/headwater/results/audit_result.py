@@ -9,6 +9,9 @@ from headwater.results.result import Result
 
 Severity = Literal["LEAK", "SUSPECT", "question"]
 
+DELIVERY = "promise against delivery"
+"""The check whose findings are withdrawn recommendations. It reads the model registry, not the data of the backtest."""
+
 CANNOT_SEE: Sequence[str] = (
     "a timestamp that is early by a different amount in each row",
     "a column that was overwritten later, where the table keeps only its last value and no time of the change",
@@ -41,7 +44,7 @@ class AuditFinding(Result, frozen=True):
     subject: str  # a source, a feature, a request field, the labels
     evidence: str
     remedy: str
-    share: float = 1.0  # of the rows that were looked at
+    share: float = 1.0  # of the rows that were looked at; NaN where it is not of rows
     columns: Sequence[str] = ()
     acknowledged: AcknowledgedBy | None = None
 
@@ -97,8 +100,8 @@ class AuditResult(Result, frozen=True):
 
     @property
     def blocking(self) -> Sequence[AuditFinding]:
-        """The findings that replace the headline, leaks first."""
-        return sorted((finding for finding in self.findings if finding.blocks), key=lambda finding: finding.severity != "LEAK")
+        """The findings that replace the headline: withdrawn recommendations, then leaks, then suspicions."""
+        return sorted((finding for finding in self.findings if finding.blocks), key=lambda f: (f.check != DELIVERY, f.severity != "LEAK"))
 
     @property
     def leaks(self) -> Sequence[AuditFinding]:
@@ -123,14 +126,17 @@ def replaced_headline(audit: AuditResult) -> str:
     ''
     >>> replaced_headline(AuditResult([AuditFinding("own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp")]))
     'No verdict: LEAK in trips. Check first: It counts its own trip. Correct its timestamp.'
+    >>> replaced_headline(AuditResult([AuditFinding(DELIVERY, "SUSPECT", "churn", "The recommendation was withdrawn", "A leak")]))
+    'The recommendation was withdrawn. Check first: A leak.'
     """
-    blocking = audit.blocking
+    withdrawn = [f"{finding.evidence}. Check first: {finding.remedy}." for finding in audit.blocking if finding.check == DELIVERY][:1]
+    blocking = [finding for finding in audit.blocking if finding.check != DELIVERY]
     if not blocking:
-        return ""
+        return "".join(withdrawn)
     first = blocking[0]
     subjects = list(dict.fromkeys(finding.subject for finding in blocking if finding.severity == first.severity))
     more = f" and {len(subjects) - 1} more" if len(subjects) > 1 else ""
-    return f"No verdict: {first.severity} in {first.subject}{more}. Check first: {first.message.rstrip('.')}."
+    return " ".join([*withdrawn, f"No verdict: {first.severity} in {first.subject}{more}. Check first: {first.message.rstrip('.')}."])
 
 
 def acknowledgement_note(audit: AuditResult) -> str:

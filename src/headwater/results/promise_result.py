@@ -29,6 +29,7 @@ class Promise(Result, frozen=True, tag="promise"):
         label_delay_seconds: the longest delay between a request and its known outcome in the backtest.
         fingerprint: of the model's definitions. labels: the name of the labels.
         recommendation: the first line of the backtest, and recommended: the level that it recommends, "" for none.
+        freedom: degrees of freedom of the promised interval; NaN of promises that were made before it was kept.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Promise(Result, frozen=True, tag="promise"):
     labels: str
     recommendation: str
     recommended: str = ""
+    freedom: float = math.nan
 
     @property
     def covers_other_periods(self) -> bool:
@@ -94,6 +96,7 @@ class DeliveryResult(Result, frozen=True, tag="delivery"):
         since: the Monday of the first week that missed; "" for none.
         weeks: from early to late.
         left_out: rows that were not counted, by reason.
+        from_table: rows by how the labels' table has their outcome, where outcomes were not posted.
         checked_at: ISO 8601, UTC.
         first_line: the verdict in a sentence, as it stands first on the page.
     """
@@ -107,6 +110,7 @@ class DeliveryResult(Result, frozen=True, tag="delivery"):
     left_out: Mapping[str, int]
     checked_at: str
     first_line: str
+    from_table: Mapping[str, int] = {}
 
     @property
     def withdrawn(self) -> bool:

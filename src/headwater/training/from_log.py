@@ -45,14 +45,14 @@ class FromLog:
     outcomes: Sequence[Path]
 
     @staticmethod
-    def of(folder: str | Path | None, model: Model) -> FromLog:
+    def of(folder: str | Path | None, model: Model, *, posted: bool = True) -> FromLog:
         """All that is there now of a model: its predictions, or where it has none what its service served.
 
         The journal is rolled first, and segments of the serving log are converted: both are files that stay as they are. What a segment
-        gets while its process cannot close it, since its disk is stuck, is left out.
+        gets while its process cannot close it, since its disk is stuck, is left out. posted: whether outcomes must have been posted.
 
         Raises:
-            DataError: nothing was served, or no outcome was posted.
+            DataError: nothing was served, or no outcome was posted where it must have been.
         """
         home = settings.home() if folder is None else Path(folder)
         left: list[Path] = []
@@ -66,10 +66,12 @@ class FromLog:
         if isinstance(model.labels.label, Outcome):
             return FromLog(home, files, ())
         mine = home / OUTCOMES / model.labels.name
+        if not mine.is_dir() and not posted:
+            return FromLog(home, files, ())
         if not mine.is_dir():
             outcomes(home, model.labels)  # raises an error that names the missing folder
-        with closing(Outcomes(home, model.labels)) as posted:
-            while posted.roll() is not None:
+        with closing(Outcomes(home, model.labels)) as journal:
+            while journal.roll() is not None:
                 pass
         return FromLog(home, files, rolled(mine))
 

@@ -44,7 +44,7 @@ CHECKS: Rows[AuditCheck] = Rows(
 )
 """By name, in the order in which they run: `late_fields` leaves out the features of sources that others accuse."""
 
-__all__ = ["CHECKS", "AuditCheck", "AuditInputs", "AuditedLevels", "NotRun", "run_audit"]
+__all__ = ["CHECKS", "AuditCheck", "AuditInputs", "AuditedLevels", "NotRun", "run_audit", "with_acknowledgement"]
 
 
 def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ()) -> AuditResult:
@@ -62,10 +62,12 @@ def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ())
             findings += answer
             inputs.accused.update(finding.subject for finding in answer if finding.severity != "question")
     not_run += [CheckNotRun(subject, reason) for subject, reason in inputs.skipped.items()]
-    return AuditResult([_with(finding, acknowledged) for finding in findings], ran, not_run, seconds=clock.stopwatch() - started)
+    return AuditResult(
+        [with_acknowledgement(finding, acknowledged) for finding in findings], ran, not_run, seconds=clock.stopwatch() - started
+    )
 
 
-def _with(finding: AuditFinding, acknowledged: Sequence[Acknowledgement]) -> AuditFinding:
+def with_acknowledgement(finding: AuditFinding, acknowledged: Sequence[Acknowledgement]) -> AuditFinding:
     """The finding with its acknowledgement, if it is a suspicion that somebody acknowledged."""
     own = [known for known in acknowledged if (known.check, known.subject) == (finding.check, finding.subject)]
     if not own or finding.severity != "SUSPECT":

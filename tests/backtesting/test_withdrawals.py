@@ -1,0 +1,128 @@
+"""A withdrawn recommendation in the registry: which backtests read it, what ends it, and what does not."""
+
+import math
+
+import msgspec
+import pytest
+
+import headwater as hw
+from headwater.backtesting.break_even import recommended
+from headwater.backtesting.withdrawals import finding_of, known_deliveries
+from headwater.errors import DataError
+from headwater.models.promises import delivery_of, write_delivery
+from headwater.models.registry import ModelRegistry
+from headwater.reports import delivery_words, to_html, to_text
+from headwater.results.audit_result import DELIVERY, AuditFinding
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.estimate import Estimate
+from headwater.results.promise_result import DeliveryResult, WeekDelivered
+from headwater.testing.examples import churn
+
+LEVELS = {"daily": hw.batch("1d"), "instant": hw.on_request()}
+SUBJECT = "churn, week of 2024-06-03"
+NONE = Estimate(math.nan, math.nan, math.nan)
+
+
+@pytest.fixture(scope="module")
+def tested():
+    return hw.backtest(churn(), LEVELS, hw.Evaluation(resamples=50)).result
+
+
+@pytest.fixture
+def registry(tmp_path, tested):
+    """A version under the promise of the backtest."""
+    registry = ModelRegistry(tmp_path / "models")
+    hw.train(churn()).register(registry, promise=hw.promised(tested, "instant"))
+    return registry
+
+
+def delivered(tested, state="missed", level="as defined", week="2024-06-03"):
+    judged = Estimate(0.51, 0.45, 0.57)
+    of_week = WeekDelivered(week, 100, 100, 0, 0.51, "2024-05-13", judged, judged, 0.001, 0.01, state)
+    withdrawn = state == "missed"
+    result = DeliveryResult(
+        hw.promised(tested, "instant"), level, ["1"], "withdrawn" if withdrawn else "no miss shown", week if withdrawn else "",
+        [of_week], {}, "2024-06-12T00:00:00+00:00", "",
+    )  # fmt: skip
+    return delivery_words.with_first_line(result)
+
+
+def read(tested, registry, *acknowledged):
+    return recommended(known_deliveries("churn", registry.folder).on(tested, acknowledged))
+
+
+def test_a_withdrawal_stands_first_on_every_rendering(tested, registry):
+    write_delivery(registry, delivered(tested))
+    found = read(tested, registry)
+    line = "was withdrawn: promised AUC"
+    assert found.recommendation.withheld
+    assert found.verdict.startswith("The recommendation on data until")
+    assert line in found.verdict
+    assert "delivered 0.510 in the weeks from 2024-05-13 to that of 2024-06-03. Check first: A leak that no audit can see" in found.verdict
+    assert line in to_html(found)
+    assert line in " ".join(to_text(found).split())
+    assert BacktestResult.from_dict(found.to_dict()).audit.blocking[0].subject == SUBJECT
+    assert "% of rows" not in to_text(found).split(SUBJECT)[1].split(":")[0]
+
+
+def test_it_is_acknowledged_with_a_reason_and_an_author_for_its_week_alone(tested, registry):
+    write_delivery(registry, delivered(tested))
+    known = hw.Acknowledgement(DELIVERY, SUBJECT, "stamps of the reviews were early; corrected", "Ada")
+    found = read(tested, registry, known)
+    assert found.verdict == recommended(tested).verdict
+    assert "Ada: stamps of the reviews were early; corrected" in to_html(found)
+    write_delivery(registry, delivered(tested, week="2024-07-01"))
+    assert read(tested, registry, known).recommendation.withheld
+
+
+def test_only_a_new_promise_ends_it(tested, registry):
+    write_delivery(registry, delivered(tested))
+    hw.train(churn()).register(registry)  # takes the promise over
+    assert read(tested, registry).recommendation.withheld
+    (registry.current("churn").folder / "promise.json").unlink()  # as that of other definitions, of which nothing was promised
+    assert delivery_of(registry, "churn", "as defined").withdrawn
+    assert read(tested, registry).recommendation.withheld
+    new = msgspec.structs.replace(hw.promised(tested, "instant"), tested_until="2024-09-01T00:00:00+00:00")
+    hw.train(churn()).register(registry, promise=new)
+    ended = read(read(tested, registry), registry)
+    assert not ended.recommendation.withheld
+    assert [check.reason for check in ended.audit.checks_not_run if check.check == DELIVERY]
+
+
+def test_a_result_from_before_is_brought_up_to_date(tested, registry):
+    """Its JSON may hold a withdrawal that has ended, or lack one."""
+    write_delivery(registry, delivered(tested))
+    withdrawn = read(tested, registry)
+    write_delivery(registry, delivered(tested, "no miss shown"))
+    again = read(BacktestResult.from_dict(withdrawn.to_dict()), registry)
+    assert not again.recommendation.withheld
+    assert again.audit.checks_run.count(DELIVERY) == 1
+
+
+def test_without_a_registry_the_page_claims_nothing(tested, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "nothing"))
+    found = hw.backtest(churn(), LEVELS, hw.Evaluation(resamples=50)).result
+    assert DELIVERY not in to_html(found)
+    other = ModelRegistry(tmp_path / "models")
+    hw.train(churn()).register(other)
+    assert known_deliveries("another", other.folder).on(found) is found
+
+
+def test_levels_are_named_and_a_broken_file_is_an_error_before_training(tested, registry):
+    write_delivery(registry, delivered(tested))
+    path = registry.current("churn").folder.parent / "delivery.json"
+    path.write_text("{")
+    with pytest.raises(DataError, match="is not JSON"):
+        hw.backtest(churn(), LEVELS, models=registry.folder)
+    named = delivered(tested, level="minute")
+
+    assert finding_of(named).subject == "churn at minute, week of 2024-06-03"
+
+
+def test_a_leak_is_named_after_the_withdrawal(tested, registry):
+
+    write_delivery(registry, delivered(tested))
+    leak = AuditFinding("own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp")
+    leaking = msgspec.structs.replace(tested, audit=msgspec.structs.replace(tested.audit, findings=[leak]))
+    verdict = read(leaking, registry).verdict
+    assert verdict.index("was withdrawn") < verdict.index("No verdict: LEAK in trips")
