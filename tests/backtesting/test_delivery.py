@@ -23,7 +23,7 @@ from headwater.results.promise_result import Promise
 from headwater.serving.metrics.delivery_metrics import DeliveryMetrics
 from tests.backtesting.delivery_world import LIVE, SERVED, SPLIT, kept, play, project, tables
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
-from tests.logs.conftest import about, model, one
+from tests.logs.conftest import about, many, model, one
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 86_400_000_000
@@ -284,11 +284,47 @@ def test_classes_are_judged_by_accuracy_and_new_ones_are_counted(tmp_path):
     assert found.result.judged[-1].delivered.value == pytest.approx(0.7, abs=0.06)
 
 
-def test_a_ranking_is_refused_with_a_reason(tmp_path):
-    table = pl.DataFrame({"user": [1], "item": ["a"], "at": [dt.datetime(2024, 5, 1, tzinfo=dt.UTC)], "left": [True]})
-    of = model(table=table, task=hw.Ranking(group="user", item="item"))
-    with pytest.raises(UsageError, match="is a ranking: its serving log holds the candidates that were returned"):
-        hw.watch(of, promise=promise_of("ndcg@10", 0.4), data_dir=tmp_path, models=tmp_path / "none")
+def ranking(tmp_path, posted, *, days=35, items=4):
+    """Lists of `items` returned items, two a day, the second of which is what was wanted; (outcomes of a list) by `posted`."""
+    shown = pl.DataFrame({"user": [1], "item": ["a"], "at": [dt.datetime(2024, 5, 1, tzinfo=dt.UTC)], "left": [True]})
+    of = model(table=shown, task=hw.Ranking(group="user", item="item"))
+    context, outcomes = about(kind="rank", request=("user", "item")), []
+    with hw.ServedLog(tmp_path) as log:
+        for n in range(2 * days):
+            names = [f"i{k}" for k in range(items)]
+            request = {"user": [n] * items, "item": names}
+            second = moment(n, per_day=2)
+            log.put(many(context, n, [[1] * items], request=request, prediction=[1.0 - k / 10 for k in range(items)], second=second))
+            known = (dt.datetime(2024, 5, 2, tzinfo=dt.UTC) + dt.timedelta(seconds=second)).isoformat()
+            outcomes += [
+                {"request_id": f"r{n}", "item": name, "outcome": float(name == "i1"), "known_at": known}
+                for name in names
+                if posted(n, name)
+            ]
+    journal = hw.Outcomes(tmp_path, of.labels, keys=("item",))
+    assert journal.add(outcomes).refused == ()
+    journal.close()
+    return hw.watch(of, promise=promise_of("ndcg@10", 0.4), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+
+
+@pytest.mark.parametrize(
+    ("posted", "value", "says"),
+    [
+        (lambda n, item: True, 1 / math.log2(3), "14 of 14 lists have an outcome for every returned item"),
+        (lambda n, item: n % 2 == 0, 1 / math.log2(3), "7 of 14 lists"),
+        (lambda n, item: item == "i1", math.nan, "0 of 14 lists"),
+    ],
+)
+def test_a_ranking_is_shown_and_not_judged(tmp_path, posted, value, says):
+    """Its lists are those that the model chose to show, so neither a high nor a low value says anything of the promise."""
+    found = ranking(tmp_path, posted)
+    assert (found.result.state, found.withdrawn) == ("not judged", False)
+    assert found.result.first_line.startswith("Not judged: churn is a ranking, and the serving log has outcomes of the returned items only")
+    week = found.result.weeks[1]
+    assert week.value == pytest.approx(value, nan_ok=True)
+    assert says in week.reason
+    assert not found.result.judged
+    assert "the first ones are chosen more often" in " ".join(found.to_markdown().split())
 
 
 def test_a_week_with_missing_outcomes_is_not_judged(tmp_path):

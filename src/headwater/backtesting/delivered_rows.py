@@ -14,10 +14,11 @@ from headwater.backtesting.table_outcomes import REPEATED, table_outcomes
 from headwater.definitions.labels import Outcome
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
-from headwater.errors import DataError, UsageError
+from headwater.errors import DataError
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.logs.serving_log_files import read
 from headwater.logs.serving_log_rows import AT, HOW, LEVEL, MODEL, PREDICTION, REQUEST, ROW, VERSION
+from headwater.metrics.places import places
 from headwater.models.outcomes import outcomes
 from headwater.training.from_log import TOO_LATE, FromLog, with_outcomes
 from headwater.training.resources import Resources
@@ -36,6 +37,7 @@ class DeliveredRows:
         version: of the model that answered.
         frame: the request's own columns and the log's.
         left_out: rows that are not among them, by reason.
+        groups: of a ranking, the list that each row is returned in: int64. score is then its place, 1 the first. None of other tasks.
         from_table: rows by how the labels' table has their outcome; empty where every outcome was posted or is made of events.
     """
 
@@ -48,6 +50,7 @@ class DeliveredRows:
     frame: pl.DataFrame
     left_out: Counter[str]
     from_table: Counter[str] = field(default_factory=Counter)
+    groups: I64 | None = None
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,8 @@ def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resou
 
     Raises:
         DataError: nothing was served so, or the labels' table cannot be read.
-        UsageError: a ranking, whose log holds the returned candidates only.
     """
     model = served.model
-    if model.task_type.lists:
-        raise UsageError(
-            f"model {model.name!r} is a ranking: its serving log holds the candidates that were returned, and the backtest's "
-            f"{model.task_type.headline} ranks all of them, so the two cannot be compared. Compare rankings in an experiment"
-        )
     files = FromLog.of(folder, model, posted=False)
     every = read(files.served).collect()
     left_out: Counter[str] = Counter()
@@ -99,16 +96,19 @@ def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resou
     if new.any():
         left_out["of a class that the model does not know"] += int(new.sum())
         known &= ~new
+    groups = rows[REQUEST].rank("dense").cast(pl.Int64).to_numpy() if model.task_type.lists else None
+    score = _scores(rows[PREDICTION])
     return DeliveredRows(
         rows[AT].dt.epoch("us").to_numpy(),
         known,
         y,
-        _scores(rows[PREDICTION]),
+        score if groups is None else places(groups, score, rows[ROW].cast(pl.Int64).to_numpy()),
         (rows[HOW] == "default").fill_null(value=False).to_numpy(),
         rows[VERSION],
         rows,
         +left_out,
         from_table,
+        groups,
     )
 
 

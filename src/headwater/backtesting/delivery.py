@@ -91,7 +91,7 @@ def watch(
     labels' table, by keys and time (`backtesting.table_outcomes`).
 
     Args:
-        model: which model; binary, multiclass or regression.
+        model: which model. A ranking is shown and not judged: only returned items have outcomes.
         level: the name of the level that it is served at; None is as its views define.
         promise: what was promised, as `promised(backtest)` gives it. None: what the registry holds for the version that is served. All
             versions under the same promise count.
@@ -102,7 +102,7 @@ def watch(
         resources: what reading outcomes from events may use.
 
     Raises:
-        UsageError: a ranking, a metric that needs a threshold from training, or a promise of another model.
+        UsageError: a metric that needs a threshold from training, or a promise of another model.
         DataError: no promise, nothing served, or the labels' table cannot be read.
     """
     if not isinstance(model, Model):
@@ -171,6 +171,8 @@ def _result(
     missed = [week for week in weeks if week.state == "missed"]
     judged = any(week.state in ("no miss shown", "missed") for week in weeks)
     state: DeliveryState = "withdrawn" if missed else "no miss shown" if judged else "too early"
+    if rows.groups is not None:
+        state = "not judged"
     result = DeliveryResult(
         promise=promise,
         served_level=level,

@@ -9,7 +9,8 @@ interval   seven days are too few blocks: a week is judged together with the wee
 shortfall  promised minus delivered, so signed that worse is positive. The two are of other rows, so their variances add: standard errors
            of the two intervals, Student's t with the degrees of freedom of Welch and Satterthwaite. Over days either error has as many
            degrees of freedom as slow waves that it is read off, six to eight, and not one less than there are days: that would withdraw
-           one kept promise in eight where the days' effects are correlated by 0.6
+           one kept promise in eight where the days' effects are correlated by 0.6. Production's error is never below that of single days:
+           of six waves, one in forty estimates is below half of it, and a false withdrawal costs more than a week's delay
 margin     a shortfall below the least change worth having is no miss
 family     weeks are looked at one by one, without end. The k-th look may spend 20 % / ((k + 3) (k + 4)), in all 5 %: whatever the
            dependence between weeks, a promise that is kept is withdrawn in at most one of twenty models. The first look spends 1 %, since
@@ -146,6 +147,8 @@ class Weeks:
         there = mask & self.rows.known
         if not mask.any():
             return self._plain(number, mask, math.nan, "not judged", "no prediction was served")
+        if self.rows.groups is not None:
+            return self._lists(number, mask)
         missing = 1 - there.sum() / mask.sum()
         if missing > MOST_MISSING:
             reason = f"{missing:.1%} of its predictions have no outcome, and those that have one may differ from them"
@@ -182,6 +185,21 @@ class Weeks:
             allowed(look),
             state,
         )
+
+    def _lists(self, number: int, mask: Bool) -> WeekDelivered:
+        """A week of rankings: the metric of the returned lists whose items all have an outcome, never compared with the promise."""
+        groups, known = self.rows.groups, self.rows.known
+        assert groups is not None
+        whole = mask & ~np.isin(groups, np.unique(groups[mask & ~known]))
+        lists, complete = len(np.unique(groups[mask])), len(np.unique(groups[whole]))
+        value = math.nan
+        if complete:
+            context = RowContext(groups[whole], {})
+            rows = Blocks.whole(int(whole.sum()))
+            evaluated = evaluate([self.metric], self.rows.y[whole], {"delivered": self.rows.score[whole]}, rows, context=context)
+            value = float(evaluated.values[0, 0])
+        of = f"{complete:,} of {lists:,} lists have an outcome for every returned item"
+        return self._plain(number, mask, value, "not judged", f"{of}; the value is of these lists as they were shown, and is not compared")
 
     @property
     def _unit(self) -> str:
@@ -226,9 +244,15 @@ class Weeks:
         evaluation = evaluate([self.metric], rows.y[mask], {"delivered": rows.score[mask]}, blocks, context=RowContext(None, columns))
         spread = evaluation.spread(0, 0)
         low, high = spread.interval()
-        # Resampled blocks vary a little too little; the error over successive blocks allows for it.
-        few = 1.0 if spread.series is not None else math.sqrt(evaluation.blocks / max(evaluation.blocks - 1, 1))
-        return _Measured(spread.value, low, high, spread.error * few, spread.freedom)
+        if math.isnan(low):
+            return _Measured(spread.value, low, high, math.nan, math.nan)
+        # Of independent blocks; resampled ones vary a little too little.
+        single = float(np.nanstd(spread.draws, ddof=1)) * math.sqrt(evaluation.blocks / (evaluation.blocks - 1))
+        if spread.series is None:
+            return _Measured(spread.value, low, high, single, spread.freedom)
+        error, half = max(spread.error, single), spread.value - low
+        half = half * error / spread.error if spread.error > 0 else half
+        return _Measured(spread.value, spread.value - half, spread.value + half, error, spread.freedom)
 
 
 @dataclass(frozen=True)

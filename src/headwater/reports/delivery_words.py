@@ -15,6 +15,14 @@ CAUSES = (
 )
 """What a miss may come from, in the order in which to check."""
 
+RANKING = (
+    "the serving log has outcomes of the returned items only, where the backtest ranks every candidate",
+    "The served order decides which items have an outcome: an item that was not returned cannot be chosen, and the first ones are chosen more often",
+    "The log does not hold how many candidates a list had",
+    "A metric of the returned lists is thus of this model's own choice: it may be high where the model is bad, and estimates no other",
+)
+"""Why a ranking is not compared with its promise; the first also stands in the first line."""
+
 
 def places(promise: Promise) -> int:
     """How many decimals show the metric."""
@@ -62,6 +70,8 @@ def _first_line(result: DeliveryResult) -> str:
             f"No miss shown: production delivers {_label(promise)} {wording.estimate(last.delivered, decimals)} in the weeks from "
             f"{last.window_from} to that of {last.week}; the backtest promised {wording.estimate(promise.promised, decimals)}."
         )
+    if result.state == "not judged":
+        return f"Not judged: {result.promise.model} is a ranking, and {RANKING[0]}. The promise stands untested; compare rankings in an experiment."
     return f"Too early: no week can be judged yet. {_why(result)}"
 
 
@@ -90,6 +100,8 @@ def from_table(result: DeliveryResult) -> str:
 
 def rule(result: DeliveryResult) -> str:
     """How weeks are judged, in sentences."""
+    if result.state == "not judged":
+        return f"{'. '.join(RANKING[1:])}."
     return (
         f"Each week is judged once, together with the weeks before it that make at least 28 days and 8 blocks ({result.promise.unit}), and "
         "only when the outcome of its last request could be known. A miss is a shortfall that is shown, by the uncertainty of both the "

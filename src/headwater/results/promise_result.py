@@ -10,7 +10,7 @@ from headwater.results.estimate import Estimate
 from headwater.results.result import Result
 
 WeekState = Literal["no miss shown", "missed", "not judged", "not matured"]
-DeliveryState = Literal["no miss shown", "withdrawn", "too early"]
+DeliveryState = Literal["no miss shown", "withdrawn", "too early", "not judged"]
 
 
 class Promise(Result, frozen=True, tag="promise"):
@@ -92,7 +92,7 @@ class DeliveryResult(Result, frozen=True, tag="delivery"):
     Attributes:
         promise: what was promised.
         served_level: the name under which the model is served. versions: those that served under this promise.
-        state: "withdrawn" once one week missed; "too early" before the first judged week.
+        state: "withdrawn" once one week missed; "too early" before the first judged week; "not judged" of a ranking, which cannot be.
         since: the Monday of the first week that missed; "" for none.
         weeks: from early to late.
         left_out: rows that were not counted, by reason.
