@@ -92,7 +92,7 @@ def shortfall_of(promise: Promise, delivered: Estimate, error: float, freedom: f
     from scipy.special import stdtr, stdtrit
 
     wide = max(promise.promised.high - promise.promised.value, promise.promised.value - promise.promised.low)
-    own_freedom = promise.freedom if math.isfinite(promise.freedom) else promise.blocks - 1
+    own_freedom = promise.blocks - 1 if promise.freedom is None else promise.freedom
     own = wide / float(stdtrit(own_freedom, 1 - ALPHA / 2))
     sign = 1.0 if promise.higher_is_better else -1.0
     value = sign * (promise.promised.value - delivered.value)

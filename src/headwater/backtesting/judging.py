@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -126,10 +127,13 @@ class Judge:
         lifts = min_lifts(evaluation, self.worth)
         return JudgedLevels(results, self._compared(evaluation, lifts, looks), lifts, evaluation.caution)
 
-    def _freedom(self, evaluation: ResampledMetrics, level: str) -> float:
-        """The degrees of freedom of a level's interval in the headline metric."""
+    def _freedom(self, evaluation: ResampledMetrics, level: str) -> float | None:
+        """The degrees of freedom of a level's interval in the headline metric; None without an interval."""
         names = [metric.name for metric in evaluation.metrics]
-        return evaluation.spread(evaluation.position(level), names.index(self.headline)).freedom if self.headline in names else float("nan")
+        if self.headline not in names:
+            return None
+        freedom = evaluation.spread(evaluation.position(level), names.index(self.headline)).freedom
+        return freedom if math.isfinite(freedom) else None
 
     def _compared(self, evaluation: ResampledMetrics, lifts: Mapping[str, float], looks: int) -> list[Comparison]:
         return compare_levels(evaluation, lifts, looks=looks, headline=self.headline, baseline=self.baseline)

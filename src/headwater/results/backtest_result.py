@@ -48,7 +48,7 @@ class LevelResult(Result, frozen=True):
     curves: Curves | None = None
     train_rows: int = 0  # it was trained on, at the last fold
     runs_a_day: float | None = None  # of the job that keeps its features; None where no job does
-    freedom: float = float("nan")  # degrees of freedom of the headline metric's interval; NaN where there is none
+    freedom: float | None = None  # degrees of freedom of the headline metric's interval; None where there is none
 
     @property
     def mode(self) -> Mode:

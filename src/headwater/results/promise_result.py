@@ -29,7 +29,7 @@ class Promise(Result, frozen=True, tag="promise"):
         label_delay_seconds: the longest delay between a request and its known outcome in the backtest.
         fingerprint: of the model's definitions. labels: the name of the labels.
         recommendation: the first line of the backtest, and recommended: the level that it recommends, "" for none.
-        freedom: degrees of freedom of the promised interval; NaN of promises that were made before it was kept.
+        freedom: degrees of freedom of the promised interval; None of promises that were made before it was kept.
     """
 
     model: str
@@ -50,7 +50,7 @@ class Promise(Result, frozen=True, tag="promise"):
     labels: str
     recommendation: str
     recommended: str = ""
-    freedom: float = math.nan
+    freedom: float | None = None
 
     @property
     def covers_other_periods(self) -> bool:
