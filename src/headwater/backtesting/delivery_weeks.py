@@ -12,9 +12,9 @@ shortfall  promised minus delivered, so signed that worse is positive. The two a
            one kept promise in eight where the days' effects are correlated by 0.6. Production's error is never below that of single days:
            of six waves, one in forty estimates is below half of it, and a false withdrawal costs more than a week's delay
 margin     a shortfall below the least change worth having is no miss
-family     weeks are looked at one by one, without end. The k-th look may spend 20 % / ((k + 3) (k + 4)), in all 5 %: whatever the
-           dependence between weeks, a promise that is kept is withdrawn in at most one of twenty models. The first look spends 1 %, since
-           its error is known least
+family     weeks are looked at one by one, without end. The k-th look may spend 10 % / ((k + 1) (k + 2)), in all 5 %: whatever the
+           dependence between weeks, a promise that is kept is withdrawn in at most one of twenty models. The first look spends a
+           third of it, since its error is known least
 
 Source: Welch, "The generalization of Student's problem when several different population variances are involved", 1947; Lan and DeMets,
 "Discrete sequential boundaries for clinical trials", 1983 (a share of the error for each look; Bonferroni holds the looks together).
@@ -64,9 +64,9 @@ def allowed(look: int) -> float:
     """The p-value below which look number `look`, from 1 on, is a miss.
 
     >>> round(allowed(1), 6), round(sum(allowed(look) for look in range(1, 100_000)), 4)
-    (0.01, 0.05)
+    (0.016667, 0.05)
     """
-    return 4 * ALPHA / ((look + 3) * (look + 4))
+    return 2 * ALPHA / ((look + 1) * (look + 2))
 
 
 @dataclass(frozen=True)
