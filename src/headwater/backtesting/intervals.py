@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headwater.backtesting.row_blocks import MIN_BLOCKS
-from headwater.backtesting.serial_dependence import BlockSeries
+from headwater.backtesting.serial_dependence import BlockSeries, student_quantile
 from headwater.errors import DataError, UsageError, nearest
 from headwater.metrics.metric import Blocks, Floats, Metric, RowContext, ScoredRows
 from headwater.results.estimate import Estimate
@@ -195,7 +195,7 @@ class Spread:
         if self._percentiles:
             return interval(self.draws, self.blocks, looks)
         error, freedom = self._student
-        half = error * _student(1 - ALPHA / 2 / looks, freedom)
+        half = error * student_quantile(1 - ALPHA / 2 / looks, freedom)
         return self.value - half, self.value + half
 
     @property
@@ -229,7 +229,7 @@ class Spread:
         if self._percentiles:
             return _DETECTED
         freedom = self._student[1]
-        return _student(1 - ALPHA / 2, freedom) + _student(0.8, freedom)
+        return student_quantile(1 - ALPHA / 2, freedom) + student_quantile(0.8, freedom)
 
     @property
     def _percentiles(self) -> bool:
@@ -258,13 +258,6 @@ class Spread:
         own = self.share * float(self.again.var(ddof=1))
         both = shared**2 / freedom + own**2 / (refits - 1)
         return math.sqrt(shared + own), (shared + own) ** 2 / both if both else math.inf
-
-
-def _student(share: float, freedom: float) -> float:
-    """The quantile of Student's distribution."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, share)) if math.isfinite(freedom) else float(stdtrit(1e9, share)) if freedom == math.inf else math.nan
 
 
 def _below(draws: Floats) -> float:

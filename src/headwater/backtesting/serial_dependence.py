@@ -105,3 +105,14 @@ def _fit(drawn: F64, cosines: F64) -> tuple[F64, F64]:
     waves: F64 = cosines.T @ drawn
     waves -= waves.mean(axis=1, keepdims=True)
     return waves, np.asarray(np.linalg.pinv(waves @ waves.T, hermitian=True), np.float64)
+
+
+def student_quantile(share: float, freedom: float) -> float:
+    """The quantile of Student's distribution; the normal one with infinitely many degrees of freedom, NaN with NaN.
+
+    >>> [round(student_quantile(0.975, freedom), 2) for freedom in (6, math.inf)]
+    [2.45, 1.96]
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(min(freedom, 1e9), share)) if not math.isnan(freedom) else math.nan
