@@ -263,6 +263,13 @@ def test_the_attribution_chooses_the_views_and_their_order():
     assert plan.stay == ["user"]
 
 
+def test_without_a_verdict_no_view_is_said_to_stay():
+    found = evidence(said({"daily": 0.60, "minute": 0.64}, half=0.2), views=("card", "shop"))
+    plan = staged(found, decide(found))
+    assert decide(found).action == "not decided"
+    assert (list(plan.stages), list(plan.stay), plan.note) == ([], [], "No stage is planned while there is no verdict.")
+
+
 def test_without_an_attribution_all_views_are_named_and_that_is_said():
     found = evidence(said({"daily": 0.60, "minute": 0.64}), views=("card", "shop"))
     made = decide(found)

@@ -392,3 +392,14 @@ def test_a_plan_for_another_level_than_the_first_line_runs_is_a_condition() -> N
 
     assert shown("minute") == "Stream card: 99 % of the lift."
     assert shown("hourly") == shown("") == "If minute is built: stream card: 99 % of the lift."
+
+
+def test_levels_that_are_not_from_stale_to_fresh_get_no_recommendation() -> None:
+    result = result_of({"daily": 0.60, "hourly": 0.75, "minute": 0.757}, 0.002, baseline="daily")
+    assert recommend(result).answer == "run"
+    reversed_ = structs.replace(result, levels=list(reversed(result.levels)), baseline="")
+    assert recommend(reversed_).sentence == (
+        "Cannot decide: levels are compared from stale to fresh, and hourly (45 min) comes after minute (1.5 min); give them in that order."
+    )
+    near = [structs.replace(level, age_seconds=3600.0 + 100 * at) for at, level in enumerate(result.levels)]
+    assert recommend(structs.replace(result, levels=near)).answer == "run"

@@ -15,7 +15,7 @@ from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.results.cost_result import Cost, CostPart, Swing, ViewCost, Way, WayName
 from headwater.results.lift_result import Lift
-from headwater.results.measurement import Missing, Number, Reading
+from headwater.results.measurement import Missing, Number, Reading, amount
 
 CURRENCY = "USD"
 _SHARES = frozenset({"h", "rho"})
@@ -137,13 +137,13 @@ def _sentence(ways: Sequence[Way], even: Reading, values: Inputs) -> str:
         )
     (least, cheap), (most, dear) = sorted(known)
     R = values.readings["R"]
-    sentence = f"{cheap[0].upper()}{cheap[1:]} costs {least:,.3g} {CURRENCY} a day, {dear} {most:,.3g}"
+    sentence = f"{cheap[0].upper()}{cheap[1:]} costs {amount(least)} {CURRENCY} a day, {dear} {amount(most)}"
     if isinstance(even, Number) and isinstance(R, Number):
         sentence += f"; they break even at {even.value:,.0f} requests a day, and you have {R.value:,.0f}"
     if isinstance(values.wasted, Number):
         sentence += f". Of the precomputed predictions, {values.wasted.value:.1%} are never requested"
     streamed = ways[2].total
-    return f"{sentence}. Streaming adds {streamed.value:,.3g} a day." if isinstance(streamed, Number) else f"{sentence}."
+    return f"{sentence}. Streaming adds {amount(streamed.value)} a day." if isinstance(streamed, Number) else f"{sentence}."
 
 
 def _filled(formula: Formula, x: Values) -> str:

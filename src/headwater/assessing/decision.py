@@ -21,7 +21,7 @@ from headwater.reports.recommending import money_break_even, with_recommendation
 from headwater.results.backtest_result import MODES, BacktestResult, Mode
 from headwater.results.decision_result import NEEDS, POINT, Action, Barred, Decision, Evidence, alike
 from headwater.results.lift_result import Lift
-from headwater.results.measurement import Missing, Number, Reading
+from headwater.results.measurement import Missing, Number, Reading, amount
 from headwater.results.readiness_result import REACHES, Reach, Readiness
 from headwater.results.recommendation_result import Recommendation
 
@@ -149,7 +149,7 @@ def _extra(evidence: Evidence, result: BacktestResult, found: Recommendation) ->
         value,
         f"{evidence.cost.currency}/day",
         "computed",
-        f"{found.level} costs {known[found.level]:,.3g}, {found.baseline} {known[found.baseline]:,.3g}",
+        f"{found.level} costs {amount(known[found.level])}, {found.baseline} {amount(known[found.baseline])}",
     )
 
 

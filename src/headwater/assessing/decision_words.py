@@ -11,7 +11,7 @@ from headwater.results.backtest_result import Mode
 from headwater.results.decision_result import NEEDS, Decision, Evidence, alike, shown
 from headwater.results.estimate import Comparison
 from headwater.results.lift_result import Lift
-from headwater.results.measurement import Missing, Number
+from headwater.results.measurement import Missing, Number, amount
 
 _THEN: dict[Mode, str] = {
     "no history": "leave history out",
@@ -62,10 +62,10 @@ def _money(decision: Decision) -> str:
     if isinstance(decision.extra, Missing):
         return f"The cost is not known: {decision.extra.reason.rstrip('.')}."
     currency = decision.extra.unit.partition("/")[0]
-    price = f"It costs {decision.extra.value:,.3g} {currency} a day more"
+    price = f"It costs {amount(decision.extra.value)} {currency} a day more"
     if isinstance(decision.earns, Missing):
         return f"{price}; whether that is worth it is not known: {decision.earns.reason.rstrip('.')}."
-    return f"{price}, and brings {decision.earns.value:,.3g} ({decision.earns.source})."
+    return f"{price}, and brings {amount(decision.earns.value)} ({decision.earns.source})."
 
 
 def _short(text: str, most: int = 160) -> str:
@@ -122,7 +122,7 @@ def _of_lift(lift: Lift, decision: Decision) -> list[Change]:
 def _of_money(evidence: Evidence, decision: Decision) -> list[Change]:
     parts = []
     if isinstance(decision.extra, Number) and isinstance(decision.earns, Number):
-        now, most = f"{decision.extra.value:,.3g} {decision.extra.unit}", f"above {decision.earns.value:,.3g}"
+        now, most = f"{amount(decision.extra.value)} {decision.extra.unit}", f"above {amount(decision.earns.value)}"
         parts.append(Change(f"what {decision.level} costs more", now, most, f"stay with {decision.base}"))
     if not isinstance(evidence.cost, Missing):
         even, rate = evidence.cost.break_even, evidence.cost.inputs.get("R")
@@ -134,7 +134,7 @@ def _of_money(evidence: Evidence, decision: Decision) -> list[Change]:
         swing = next((s for s in evidence.cost.swings if s.way == "streaming"), None)
         if swing is not None and decision.action in ("stream these views", "compute these at request time"):
             now = f"{(swing.low * 2):,.4g}"
-            tips = f"streaming costs {swing.cost_low:,.3g} at half and {swing.cost_high:,.3g} at twice"
+            tips = f"streaming costs {amount(swing.cost_low)} at half and {amount(swing.cost_high)} at twice"
             parts.append(Change(f"{swing.input}, which moves streaming most", now, tips, "another break-even"))
     return parts
 

@@ -10,7 +10,7 @@ from headwater.reports.document import Block, Bullets, Section, Table, Text
 from headwater.results.assessment_parts import AtRequest
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.decision_result import shown
-from headwater.results.measurement import Missing, Number, Reading, duration
+from headwater.results.measurement import Missing, Number, Reading, amount, duration
 
 _RULES = {
     "leak": "No verdict while the audit suspects a leak",
@@ -203,7 +203,7 @@ def network(assessment: AssessmentResult) -> Section:
 
 def money(reading: Reading) -> str:
     """An amount with its currency."""
-    return "not known" if isinstance(reading, Missing) else f"{reading.value:,.3g} {reading.unit.partition('/')[0]}"
+    return "not known" if isinstance(reading, Missing) else f"{amount(reading.value)} {reading.unit.partition('/')[0]}"
 
 
 def _latency(reading: Reading) -> str:

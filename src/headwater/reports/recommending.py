@@ -4,8 +4,9 @@ A level is *enough* if its loss to each fresher level is shown to be below break
 It is *too stale* if the loss is shown to be at least that, *open* otherwise. The first rule that holds:
 
 withheld       the audit found a leak, or a suspicion that nobody acknowledged
-cannot decide  fewer than two levels can be compared, since others were not tested or timestamps are too coarse for them; a difference has
-               no interval; or the test has fewer than eight days, and the intervals say nothing of other days
+cannot decide  the levels are not in order from stale to fresh; fewer than two can be compared, since others were not tested or
+               timestamps are too coarse for them; a difference has no interval; or the test has fewer than eight days, and the
+               intervals say nothing of other days
 run            the stalest level that is enough, from the baseline on unless that is enough itself. A level that is fresher than the
                baseline has to be a LIFT over it (Holm). The freshest level has nothing to lose to, so it is taken only if all between
                the baseline and it are too stale
@@ -21,7 +22,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import msgspec
 
@@ -35,6 +36,7 @@ from headwater.results.recommendation_result import Answer, Recommendation
 LEAST = "the least lift worth having"
 _MOST_DAYS = 3_650
 _GROWTH = 1.03
+_OLDER = 1.5  # times the age of the level before it: views of one level may differ, so its mean age is no exact order
 MIN_PERIODS = 8
 
 BreakEven = Callable[[str, str], float]
@@ -84,6 +86,8 @@ Gaps = Mapping[tuple[str, str], _Gap]
 def choose(result: BacktestResult, baseline: str, break_even: BreakEven, measurable: Sequence[str]) -> Choice:
     """The level to run, of those that can be measured, from stale to fresh."""
     names = [level.name for level in result.levels if level.name in measurable]
+    if disorder := out_of_order(result):
+        return Choice("", reason=disorder)
     if len(result.levels) < 2:
         return Choice("", reason="only one level was tested, so there is no comparison")
     if len(names) < 2:
@@ -101,6 +105,20 @@ def choose(result: BacktestResult, baseline: str, break_even: BreakEven, measura
     days = math.nan if choice.level else days_needed(names, baseline, gaps, days_tested(result))
     close = decided(names, baseline, _after(gaps, days_tested(result), _MOST_DAYS)).open if math.isinf(days) else ()
     return Choice(choice.level, choice.open, days, choice.reason, close)
+
+
+def out_of_order(result: BacktestResult) -> str:
+    """That a level is clearly older than the one before it, though levels are compared from stale to fresh; empty if none is."""
+    known = [level for level in result.levels if level.age_seconds is not None]
+    for before, level in pairwise(known):
+        assert before.age_seconds is not None
+        assert level.age_seconds is not None
+        if level.age_seconds > _OLDER * before.age_seconds + 60:
+            ages = (
+                f"{level.name} ({wording.duration(level.age_seconds)}) comes after {before.name} ({wording.duration(before.age_seconds)})"
+            )
+            return f"levels are compared from stale to fresh, and {ages}; give them in that order"
+    return ""
 
 
 def _gap(step: Comparison, least: float) -> _Gap:

@@ -48,6 +48,17 @@ def measured(value: float, unit: str, source: str) -> Number:
     return Number(float(value), unit, "measured", source)
 
 
+def amount(money: float) -> str:
+    """An amount of money without an exponent.
+
+    >>> [amount(money) for money in (0.0, 0.0000158, 1.92, 12345.6, -0.004, -3.0)]
+    ['0', 'less than 0.01', '1.92', '12,346', 'less than 0.01', '-3']
+    """
+    if 0 < abs(money) < 0.01:
+        return "less than 0.01"
+    return f"{money:,.0f}" if not money or abs(money) >= 100 else f"{money:.3g}"
+
+
 def duration(seconds: float) -> str:
     """Seconds in words.
 
