@@ -54,7 +54,7 @@ trust: $(VENV)/.installed-dev
 	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/ingestion tests/online_stores
 
 soak: $(VENV)/.installed-dev
-	HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak
+	HEADWATER_TESTS=full HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak -rA
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check

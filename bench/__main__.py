@@ -129,7 +129,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
         "--duckdb-scale", type=float, default=normal.duckdb_scale, help="the share of the events that DuckDB is measured with"
     )
     parser.add_argument("--feast-python", default=os.environ.get("FEAST_PYTHON"), help="an interpreter that has feast (or FEAST_PYTHON)")
-    parser.add_argument("--disk", help="a folder with 15 GB of room, for the row `larger` (default: where temporary files go)")
+    parser.add_argument("--disk", help="a folder with 6 GB of room, for the row `larger` (default: where temporary files go)")
     parser.add_argument("--output", default=str(ROOT / "bench" / "results.json"))
     parser.add_argument("--keep", action="store_true", help="keep the results of other rows that the output holds")
     return parser.parse_args(arguments)
