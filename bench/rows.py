@@ -394,12 +394,12 @@ def _of_requests(name: str, goal: str | None, turns: dict, *, goals_of_all: bool
 
 
 def _two_workers(settings: Settings) -> dict:
-    """What two workers can do in the processor time in which one does 1."""
+    """What two workers can do in the processor time in which one does 1, at as many connections for each."""
     turns = _bench(settings, "serving", "workers", max(round(8 * settings.scale), 1), min(settings.repeats, 5))["peak"]
     sides = [{"seconds": [turn["busy"] / int(count) for turn in turns[count]]} for count in ("2", "1")]
     figures = compared(*sides, peer_over_ours=True)
     rates = {f"rates_{count}": [round(turn["rate"]) for turn in turns[count]] for count in turns}
-    peer = {"peer_name": "one worker; `ours` is half of what two take a request", "unit": "us"}
+    peer = {"peer_name": "one worker; `ours` is half of what two take a request; 16 connections for each worker", "unit": "us"}
     return {"name": "POST features, two workers for one, by processor time", "goal": ">= 1.8", **figures, **peer, **rates}
 
 

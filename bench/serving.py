@@ -5,7 +5,8 @@ an object a feature) or `predict` (27 features, one request feature, one request
 PYTHON SECONDS REPEATS` has Feast's server as the other app, by an interpreter that has feast; it checks no token. `python -m bench.serving
 apart KIND SECONDS REPEATS` prints where the time of a request goes, in microseconds of a processor. `python -m bench.serving servers
 KIND SECONDS REPEATS` prints what a request costs on granian, on our server, and on a bare one that lacks every limit. `python -m
-bench.serving workers SECONDS REPEATS` compares one worker with two on one socket, by the processor time of a request.
+bench.serving workers SECONDS REPEATS` compares one worker with two on one socket, by the processor time of a request. Each worker has as
+many connections: requests that arrive together share a read, so a worker with half the connections takes more for each.
 
 The other app reads the same body, checks the same token, and answers with as many bytes of JSON; it has no routes, ids, limits or logs.
 Where there are several processors, each server has one to itself, and wrk another: else they would take turns on both, and the figure would
@@ -214,9 +215,9 @@ class _Side:
         return sum(float(process.stdout.readline()) for process in self.processes)
 
     def wrk(self, script: Path, seconds: float, *more: str) -> dict[str, float]:
-        """Requests a second, latencies in milliseconds, and microseconds of a processor a request."""
+        """Requests a second, latencies in milliseconds, and microseconds of a processor a request. Each worker has as many connections."""
         before = self.busy()
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--latency", "-s", str(script)]
+        command = ["wrk", "-t1", f"-c{CONNECTIONS * len(self.processes)}", f"-d{seconds:.0f}s", "--latency", "-s", str(script)]
         output = subprocess.run(
             [*command, f"http://127.0.0.1:{self.port}{self.path}", "--", *more],
             capture_output=True,

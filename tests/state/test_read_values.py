@@ -9,7 +9,7 @@ import pytest
 from headwater.events.column_encoding import decode, encode
 from headwater.kernel.arrays import Column
 from headwater.state import record_layout, tile_kernels
-from headwater.state.read_values import from_word
+from headwater.state.read_values import SpelledStrings, from_word
 
 DAY = 86_400 * 10**9
 DTYPES = {
@@ -56,3 +56,13 @@ def test_strings_of_several_records_are_numbered_together():
     assert [record_layout.string_at(words.tobytes(), int(span)) for span in spans[: len(every)]] == every
     for strings, (begin, end) in zip(own, places, strict=True):
         assert words[begin:end].tolist() == [*(every.index(text) for text in strings), far]
+
+
+def test_a_string_of_several_windows_is_made_once():
+    data = "aé".encode() + b"\0" * 5
+    strings = SpelledStrings(data)
+    spans = [3, 0, (1 << 31) + 2, 3, (1 << 31) + 2]
+    texts = [strings[span] for span in spans]
+    assert texts == ["aé", "", "é", "aé", "é"] == [record_layout.string_at(data, span) for span in spans]
+    assert texts[0] is texts[3]
+    assert texts[2] is texts[4]

@@ -11,17 +11,28 @@ import numpy as np
 import polars as pl
 
 from headwater.kernel.arrays import I64
-from headwater.state.record_layout import FLOAT, LENGTH_BITS, TEXT
+from headwater.state.record_layout import FLOAT, LENGTH_BITS, TEXT, string_at
 
 FromWord = Callable[[object], object]
 
 
+class SpelledStrings(dict[int, str]):
+    """The strings of an answer by their spans (`record_layout.string_at`), each made once: windows of a key hold the same ones."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = data
+
+    def __missing__(self, span: int) -> str:
+        text = self[span] = string_at(self._data, span)
+        return text
+
+
 class ListItems(NamedTuple):
-    """The items of all lists and maps of an answer, as integers and as floats, and the bytes of the records."""
+    """The items of all lists and maps of an answer, as integers and as floats, and the strings that integers may mean."""
 
     words: list[int]
     floats: list[float]
-    data: bytes | bytearray
+    strings: SpelledStrings
 
 
 FromItems = Callable[[ListItems, int], object]
@@ -74,7 +85,7 @@ def items_of(items: I64, spans: Iterable[int], data: bytes | bytearray) -> ListI
     """The items of the lists and maps of these words, of the buffer that the loops have filled."""
     end = max(((span >> LENGTH_BITS) + 3 * (span & _LENGTH) for span in spans), default=0)  # a map has three for each category
     taken = items[:end]
-    return ListItems(taken.tolist(), taken.view(np.float64).tolist(), data)
+    return ListItems(taken.tolist(), taken.view(np.float64).tolist(), SpelledStrings(data))
 
 
 def lists(word: int, meant: FromWord | None) -> FromItems:
@@ -109,6 +120,5 @@ def _values(items: ListItems, first: int, last: int, word: int, meant: FromWord 
         return cast("list[object]", items.floats[first:last])
     words = items.words[first:last]
     if word == TEXT:
-        data = items.data
-        return [data[(begin := span >> LENGTH_BITS) : begin + (span & _LENGTH)].decode() for span in words]
+        return list(map(items.strings.__getitem__, words))
     return cast("list[object]", words) if meant is None else [meant(value) for value in words]
