@@ -121,7 +121,7 @@ def frames():
         yield counts
 
 
-@pytest.fixture(scope="module", params=IDS)
+@pytest.fixture(scope="module", params=[pytest.param(ids, marks=() if ids == "uuids" else pytest.mark.slow) for ids in IDS], ids=str)
 def world(request, tmp_path_factory):
     """A store with a view of every function for each key; the readers by key, and the time after the last event."""
     stream = hw.push(schema=dict(EVENTS.schema), at_least_once=True)
