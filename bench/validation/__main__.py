@@ -6,12 +6,13 @@ python -m bench.validation [--only coverage leaks] [--runs N] [--seeds held-out]
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 from bench.measure import ROOT
 from bench.validation.page import page
-from bench.validation.questions import GROUPS, RUNS, SEEDS, questions
-from bench.validation.runner import PROCESSES, answered, run
+from bench.validation.questions import GROUPS, RUNS, SEEDS, Answer, Question, questions
+from bench.validation.runner import PROCESSES, answered, code, kept_file, run
 
 PAGE = ROOT / "docs" / "validation.md"
 
@@ -33,13 +34,29 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.kept:
         run(asked, runs, options.seeds, options.processes)
     answers = {question.name: answered(question, options.seeds, runs[question.group]) for question in asked}
-    text = page(asked, answers, options.seeds)
+    earlier = {}
+    for question in asked:
+        if not answers[question.name]:
+            answers[question.name], digest = answered_earlier(question, options.seeds, runs[question.group])
+            earlier |= {question.name: digest} if digest else {}
+    text = page(asked, answers, options.seeds, earlier)
     if options.write:
         PAGE.write_text(text, encoding="utf-8")
         print(f"wrote {PAGE.relative_to(ROOT)}", file=sys.stderr)
     else:
         print(text)
     return 0
+
+
+def answered_earlier(question: Question, seeds: str, runs: int) -> tuple[list[Answer], str]:
+    """The kept answers of another version of the code, the last that answered this question, and its digest; none and "" without."""
+    path, first = kept_file(question, seeds), SEEDS[seeds]
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    others = [record["code"] for record in records if record["code"] != code()]
+    if not others:
+        return [], ""
+    kept = {record["seed"]: record["answer"] for record in records if record["code"] == others[-1]}
+    return [kept[seed] for seed in range(first, first + runs) if seed in kept], others[-1]
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def example(name: str) -> Measured:
     for file in (ROOT / "examples" / name).glob("*.py"):
         shutil.copy(file, folder)
     with _inside(folder):
-        if not (folder / "data").exists():
+        if not any((folder / "data").glob("*.parquet")):
             arguments, sys.argv = sys.argv, ["data.py", "data"]
             try:
                 runpy.run_path("data.py", run_name="__main__")
@@ -135,7 +135,7 @@ def demo() -> Measured:
 
     folder = PREPARED / "flights"
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "data").exists():
+    if not any((folder / "data").glob("*.parquet")):
         prepare(folder)
     return _loaded(folder, "late")
 

@@ -17,18 +17,31 @@ WORTH = 0.005  # of AUC: the least lift worth having where nothing else is set
 Answers = Mapping[str, Sequence[Answer]]
 
 
-def page(asked: Sequence[Question], answers: Answers, seeds: str) -> str:
-    """The page, with the sections that have answers."""
+def page(asked: Sequence[Question], answers: Answers, seeds: str, earlier: Mapping[str, str] | None = None) -> str:
+    """The page, with the sections that have answers; `earlier` has the digest of the code of those questions that earlier code answered."""
     sections = []
     for group, table in TABLES.items():
         mine = {question.world: answers[question.name] for question in asked if question.group == group and answers[question.name]}
         if mine:
-            sections.append("\n".join([TEXTS[group], "", *table(mine)]))
+            of_group = {
+                question.world: digest for question in asked if question.group == group and (digest := (earlier or {}).get(question.name))
+            }
+            sections.append("\n".join([TEXTS[group], "", *table(mine), *_earlier(of_group, len(mine))]))
     first = SEEDS[seeds]
     ranges = f"Figures are of {seeds} seeds, from {first:,} on. Thresholds are chosen on seeds from {SEEDS['tuning']} on. Each figure has its number of runs."
     missing = [group for group in TABLES if not any(answers[q.name] for q in asked if q.group == group)]
     ranges += f" Not run yet: {', '.join(missing)}." if missing else ""
     return "\n\n".join([BEFORE, ranges, *sections, AFTER]) + "\n"
+
+
+def _earlier(digests: Mapping[str, str], worlds: int) -> Iterator[str]:
+    """Which rows are of an earlier version of the code: no run of the present one was made yet."""
+    for digest in dict.fromkeys(digests.values()):
+        of = [world for world, code in digests.items() if code == digest]
+        yield ""
+        rows = "All rows" if len(of) == worlds else f"These rows ({len(of)} of {worlds})"
+        names = "" if len(of) == worlds else f": {'; '.join(of)}"
+        yield f"{rows} are runs of an earlier version of the code, {digest}{names}."
 
 
 def _coverage(answers: Answers) -> Iterator[str]:

@@ -21,7 +21,7 @@ KEPT = ROOT / "build" / "validation"
 
 def answered(question: Question, seeds: str, runs: int) -> list[Answer]:
     """The kept answers of a question's first runs, by seed."""
-    path, first = _path(question, seeds), SEEDS[seeds]
+    path, first = kept_file(question, seeds), SEEDS[seeds]
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     kept = {}
     for line in lines:
@@ -43,7 +43,7 @@ def run(asked: Sequence[Question], runs: dict[str, int], seeds: str = "held-out"
     began = time.perf_counter()
     for number, (name, seed, answer) in enumerate(_answers(pending, processes), 1):
         record = {"seed": seed, "code": code(), "answer": answer}
-        with _path(names[name], seeds).open("a", encoding="utf-8") as file:
+        with kept_file(names[name], seeds).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         if number % 500 == 0 or number == len(pending):
             print(f"{number:,} of {len(pending):,} runs, {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
@@ -83,12 +83,13 @@ def _plain(answer: Answer) -> Answer:
 
 
 def _seeds(question: Question, seeds: str) -> set[int]:
-    path = _path(question, seeds)
+    path = kept_file(question, seeds)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {record["seed"] for record in map(json.loads, lines) if record["code"] == code()}
 
 
-def _path(question: Question, seeds: str) -> Path:
+def kept_file(question: Question, seeds: str) -> Path:
+    """Where the answers of a question are kept."""
     slug = "".join(c if c.isalnum() else "-" for c in question.name)
     return KEPT / f"{seeds}-{slug}.jsonl"
 
@@ -97,7 +98,8 @@ _CODE: list[str] = []
 
 
 def code() -> str:
-    """What answers depend on: a digest of the modules that judge and that make worlds. Answers of other code are not used."""
+    """What answers depend on: a digest of the modules that judge and that make worlds. The page uses answers of other code for worlds
+    without any of this one, and names them."""
     if not _CODE:
         judging = (
             "aggregations",

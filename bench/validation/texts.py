@@ -17,7 +17,7 @@ TEXTS = {
     "coverage": """## Coverage of 95 % intervals
 
 Predictions of three levels are drawn, and judged without training. Requests of a day share their rate of positives and how well each level
-sees, as stated for each world (`bench/validation/predictions.py`). Two of the levels are equally good. The true lift is that over a million requests.
+sees, as stated for each world (`bench/validation/predictions.py`). Two of the levels are equally good. The true lift is that over a million requests or more.
 Coverage counts the intervals of both comparisons; the goal is 95 % ± 1.5 over the worlds with 20 days or more.""",
     "training": """## Intervals that include training
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.validation import audit_cost, departures, predictions, questions, readings, runner
-from bench.validation.__main__ import main
+from bench.validation.__main__ import answered_earlier, main
 from bench.validation.page import page
 
 ASKED = {question.name: question for question in questions.questions()}
@@ -119,6 +119,23 @@ def test_a_run_that_was_interrupted_goes_on(kept, monkeypatch):
     assert runner.answered(question, "tuning", 3) == [{"seed": seed, "low": None} for seed in range(3)]
     monkeypatch.setattr(runner, "_CODE", ["other"])
     assert runner.answered(question, "tuning", 3) == []
+
+
+def test_answers_of_earlier_code_are_named_where_there_are_no_others(kept, monkeypatch):
+    questions_of = [
+        questions.Question("equal", "two equal levels", lambda seed: dict.fromkeys(("auc", "log_loss", "average_precision"), "LIFT"))
+    ]
+    monkeypatch.setattr(runner, "questions", lambda: questions_of)
+    for digest in ("first", "second"):
+        monkeypatch.setattr(runner, "_CODE", [digest])
+        runner.run(questions_of, {"equal": 2}, "tuning", processes=1)
+    assert answered_earlier(questions_of[0], "tuning", 5)[1] == "first"
+    monkeypatch.setattr(runner, "_CODE", ["third"])
+    answers, digest = answered_earlier(questions_of[0], "tuning", 5)
+    assert (len(answers), digest, runner.answered(questions_of[0], "tuning", 5)) == (2, "second", [])
+    name = questions_of[0].name
+    assert "earlier version" not in page(questions_of, {name: answers}, "tuning")
+    assert "All rows are runs of an earlier version of the code, second." in page(questions_of, {name: answers}, "tuning", {name: digest})
 
 
 def test_the_page_counts_what_is_wrong():
