@@ -239,6 +239,8 @@ def _equal(answers: Answers) -> Iterator[str]:
     yield "| metric | LIFT | harm | claims of either sign |"
     yield "|---|---|---|---|"
     for metric in METRICS:
+        if all(run[metric] == "not judged" for run in found):  # only the headline is, where none else was asked for
+            continue
         lifts, harms = (sum(run[metric] == verdict for run in found) for verdict in ("LIFT", "harm"))
         yield f"| {metric.replace('_', ' ')} | {lifts} | {harms} | {_share(lifts + harms, len(found))} |"
 

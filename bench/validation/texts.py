@@ -36,7 +36,7 @@ regression, trained five times as by default. The verdict is that of the instant
 mean lift is that over all runs of the world: an interval that covers the training procedure contains it in 95 % of the runs.
 
 The right recommendation is the stalest of three levels (daily, hourly, instant) whose mean AUC over all runs of the world is at most 0.005 below
-that of the freshest.""",
+that of the freshest. With fewer than eight days of test a page names none.""",
     "leaks": """## Leaks
 
 Twenty machines, 200 requests a day for 40 days; features are the mean and last severity of a machine's earlier outcomes
@@ -57,7 +57,7 @@ it contains only that view.""",
     "equal": """## Two equal levels
 
 Two identical levels, five seeds each, of small boosted trees that draw at random: every claim of a lift or a harm is wrong. The nominal rate is 5 %
-for both signs together. `scripts/equal_levels.py --apart` shows the intervals without the variance between fits.""",
+for both signs together, in the headline metric, which alone is judged. `scripts/equal_levels.py --apart` shows the intervals without the variance between fits.""",
     "cost": """## What the audit costs
 
 Processor seconds of all threads, of a backtest of the whole data with each level trained once (`bench/validation/audit_cost.py`); refits make a

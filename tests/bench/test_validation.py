@@ -191,6 +191,14 @@ def test_the_page_shows_both_intervals_of_training():
     assert "0.0 % of 2 runs have a LIFT or harm by the interval of the procedure, and 100.0 % by that of the fitted models" in text
 
 
+def test_metrics_that_are_not_judged_have_no_row():
+    question = of_group("equal")[0]
+    run = {"auc": "harm", "log_loss": "not judged", "average_precision": "not judged"}
+    text = page([question], {question.name: [run]}, "tuning")
+    assert "| auc | 0 | 1 | 100.0 % |" in text
+    assert "log loss |" not in text
+
+
 def test_the_page_has_what_the_audit_adds():
     question = of_group("cost")[0]
     text = page([question], {question.name: [{"total": 12.0, "audit": 2.0, "rows": 1000, "alarms": []}]}, "tuning")
