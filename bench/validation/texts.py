@@ -57,7 +57,8 @@ it contains only that view.""",
     "equal": """## Two equal levels
 
 Two identical levels, five seeds each, of small boosted trees that draw at random: every claim of a lift or a harm is wrong. The nominal rate is 5 %
-for both signs together, in the headline metric, which alone is judged. `scripts/equal_levels.py --apart` shows the intervals without the variance between fits.""",
+for both signs together, in the headline metric, which alone is judged. `scripts/equal_levels.py --apart` shows the intervals without the variance
+between fits.""",
     "cost": """## What the audit costs
 
 Processor seconds of all threads, of a backtest of the whole data with each level trained once (`bench/validation/audit_cost.py`); refits make a
