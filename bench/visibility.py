@@ -59,14 +59,16 @@ def measure(servers: str, rate: int, seconds: float) -> dict:
         if rate:
             make_topic(servers, job.topic)
         arguments = json.dumps(job.__dict__)
-        ingesting = _started("ingest", arguments)
+        ingesting, others = _started("ingest", arguments), list[subprocess.Popen[str]]()
         try:
             ingesting.stdout.readline()  # type: ignore[union-attr] # it has committed
-            reading = _started("read", arguments)
+            others.append(reading := _started("read", arguments))
             reading.stdout.readline()  # type: ignore[union-attr] # it has read
-            producing = _started("produce", arguments)
+            others.append(producing := _started("produce", arguments))
             produced, seen = (json.loads(process.communicate(timeout=seconds + 60)[0]) for process in (producing, reading))
         finally:
+            for process in others:
+                process.kill()  # one that saw nothing looks on
             ingesting.terminate()
             ingesting.wait()
     return {**produced, **seen}
@@ -151,8 +153,8 @@ def read(job: Job) -> None:
 
     service = project(job.servers, job.topic, probed=True, pushed=not job.rate).models[0].features
     latest = service.feature_names.index("card__last_sent_at_1h")
-    since, taken, known, features = None, [], [None] * len(PROBES), None
-    while since is None or time.perf_counter() - since < job.seconds + 2 * _START:
+    since, taken, known, features = None, [], None, None  # since: the first probe was seen
+    while since is None or time.perf_counter() - since < job.seconds + _START:
         time.sleep(0.001)
         try:
             features = features or OnlineFeatures(service, open_store(job.store, readonly=True))
@@ -162,10 +164,12 @@ def read(job: Job) -> None:
             features = None
             continue
         now = time.time_ns() // 1000
-        if since is None:
+        if known is None:
+            print("{}", flush=True)  # it reads
+        if since is None and any(value is not None for value in values):
             since = time.perf_counter()
-            print("{}", flush=True)
-        taken += [now - new for new, old in zip(values, known, strict=True) if new != old and time.perf_counter() - since > _START]
+        if since is not None and known is not None and time.perf_counter() - since > _START:
+            taken += [now - new for new, old in zip(values, known, strict=True) if new != old]
         known = values
     milliseconds = np.array(taken) / 1000
     p50, p99 = np.percentile(milliseconds, [50, 99])
@@ -188,7 +192,7 @@ def _sender(job: Job):
 def _pusher(job: Job):
     import httpx
 
-    client = httpx.Client(base_url=f"http://127.0.0.1:{job.port}", headers={"content-type": "application/json"})
+    client = httpx.Client(base_url=f"http://127.0.0.1:{job.port}", timeout=60, headers={"content-type": "application/json"})
     since = time.perf_counter()
     while True:
         try:
