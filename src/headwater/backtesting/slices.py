@@ -11,6 +11,7 @@ from polars.exceptions import PolarsError
 
 from headwater.definitions.aggregation import count
 from headwater.definitions.definition import is_expr
+from headwater.definitions.expression_text import expression_text
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.freshness import on_request
@@ -56,13 +57,14 @@ def user_slices(slices: Mapping[str, pl.Expr], frame: pl.DataFrame, test: Bool) 
         for column in expression.meta.root_names():
             if column not in rows.columns:
                 raise UsageError(f"slice {name!r}: the labels have no column {column!r}; {nearest(column, rows.columns)}")
+        shown = expression_text(expression)
         try:
             mask = rows.select(expression.alias("in")).to_series()
         except PolarsError as error:
-            raise UsageError(f"slice {name!r}: {expression} cannot be evaluated: {error}") from error
+            raise UsageError(f"slice {name!r}: {shown} cannot be evaluated: {error}") from error
         if mask.dtype != pl.Boolean or len(mask) != rows.height:
-            raise UsageError(f"slice {name!r}: {expression} gives {mask.dtype}; it must say true or false of each row")
-        masks.append(Slice(name, str(expression), mask.fill_null(value=False).to_numpy()))
+            raise UsageError(f"slice {name!r}: {shown} gives {mask.dtype}; it must say true or false of each row")
+        masks.append(Slice(name, shown, mask.fill_null(value=False).to_numpy()))
     return masks
 
 
@@ -111,5 +113,6 @@ def _most_specific(model: Model) -> FeatureView | None:
 
 
 def _keyed(model: Model) -> list[FeatureView]:
-    """The views that are looked up by columns of the request alone."""
-    return [v for v in model.features.views if v.keys and not any(isinstance(v.request_key(k), FeatureRef) for k in v.keys)]
+    """The views that are looked up by columns of the request alone, none of which is a list of keys."""
+    views = [v for v in model.features.views if v.keys and v.list_key is None]
+    return [v for v in views if not any(isinstance(v.request_key(k), FeatureRef) for k in v.keys)]
