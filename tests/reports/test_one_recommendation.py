@@ -17,7 +17,7 @@ from headwater.backtesting.verdicts import holm, verdict_of
 from headwater.reports import figures, to_html, to_notebook, to_table, to_text, wording
 from headwater.reports.attribution_words import below_the_first_line
 from headwater.reports.recommendation_words import in_practice
-from headwater.reports.recommending import recommend, with_recommendation
+from headwater.reports.recommending import days_tested, recommend, with_recommendation
 from headwater.results.audit_result import AuditFinding, AuditResult
 from headwater.results.backtest_result import GIVEN, BacktestResult
 from headwater.results.blocks_result import BlocksResult
@@ -48,6 +48,29 @@ def result_of(values: dict[str, float], half: float, *, baseline: str = "", leas
             base, levels=levels, comparisons=comparisons, slices=[], audit=AuditResult(findings), baseline=baseline, min_lift={"auc": least}
         )
     )
+
+
+@settings(max_examples=tries(60), deadline=None)
+@given(st.lists(st.floats(0.0, 0.04), min_size=2, max_size=3), st.floats(0.005, 0.06))
+def test_so_many_more_days_decide_and_notably_fewer_do_not(gains, half):
+    """The days that are named allow for Holm's method: with intervals that much narrower the same differences decide."""
+    names = [level.name for level in flights().levels]
+    values = dict(zip(names, [0.7, *(0.7 + gain for gain in gains)], strict=False))
+    result = result_of(values, half)
+    assert result.recommendation is not None
+    if result.recommendation.answer != "cannot decide":
+        return
+    days, tested = result.recommendation.days, days_tested(result)
+    if not math.isfinite(days):
+        return
+
+    def after(more: float) -> str:
+        narrower = result_of(values, half * math.sqrt(tested / (tested + more)))
+        assert narrower.recommendation is not None
+        return narrower.recommendation.answer
+
+    assert after(days) == "run"
+    assert days < 2 or after(days / 1.1 - 1) == "cannot decide"
 
 
 def _compared(pair: tuple[str, str], gain: float, half: float, least: float, p: float | None, family: int) -> Comparison:

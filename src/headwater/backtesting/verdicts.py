@@ -33,6 +33,7 @@ import msgspec
 
 from headwater.backtesting.intervals import ALPHA, MIN_DEFINED, ResampledMetrics, Spread
 from headwater.errors import UsageError, nearest
+from headwater.kernel.holm import holm
 from headwater.results.estimate import VERDICT_WORDS, Comparison, Verdict
 
 
@@ -163,20 +164,6 @@ def _compared(
     change = _Change(metric.relative, spread.value, low, high, mde, min_lift)
     sentence = _sentence(verdict, change, _absence(evaluation, m, spread.value), alone)
     return Comparison(*step, metric.name, spread.value, low, high, mde, verdict, sentence, p, family)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """p-values made larger, so that those below 5 % hold together with 95 %; NaN ones stay, and are not of the family.
-
-    >>> holm([0.01, 0.04, 0.02]), holm([0.5, math.nan])
-    ([0.03, 0.04, 0.04], [0.5, nan])
-    """
-    order = sorted((i for i, value in enumerate(p) if not math.isnan(value)), key=lambda i: p[i])
-    adjusted, largest = [math.nan] * len(p), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p[i]))
-        adjusted[i] = largest
-    return adjusted
 
 
 def verdict_of(low: float, high: float, min_lift: float) -> Verdict:

@@ -20,13 +20,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import combinations, pairwise
+from statistics import NormalDist
 
 import msgspec
 
 from headwater.definitions.decision_value import DecisionValue
+from headwater.kernel.holm import holm
 from headwater.reports import recommendation_words, wording
 from headwater.results.audit_result import replaced_headline
 from headwater.results.backtest_result import BacktestResult, Value
@@ -38,6 +40,8 @@ _MOST_DAYS = 3_650
 _GROWTH = 1.03
 _OLDER = 1.5  # times the age of the level before it: views of one level may differ, so its mean age is no exact order
 MIN_PERIODS = 8
+_ALPHA = 0.05
+_Z = NormalDist().inv_cdf(1 - _ALPHA / 2)  # standard errors in half of an interval
 
 BreakEven = Callable[[str, str], float]
 """The least gain from one level to a fresher one that is worth having."""
@@ -70,7 +74,14 @@ class _Gap:
     def narrowed(self, by: float) -> _Gap:
         """With an interval `by` times as wide."""
         low, high = self.delta - (self.delta - self.low) * by, self.delta + (self.high - self.delta) * by
-        return _Gap(self.delta, low, high, self.least, self.lift or (low > 0 and not high <= self.least))
+        return replace(self, low=low, high=high)
+
+    @property
+    def p(self) -> float:
+        """The p-value of no gain by itself, as the interval says it: below 5 % where that lies above 0."""
+        if self.delta <= 0:
+            return 1.0
+        return 2 * NormalDist().cdf(-_Z * self.delta / (self.delta - self.low)) if self.delta > self.low else 0.0
 
     @property
     def state(self) -> str:
@@ -102,8 +113,10 @@ def choose(result: BacktestResult, baseline: str, break_even: BreakEven, measura
         return Choice("", names, reason=_absence(unknown))
     gaps = {pair: _gap(known[pair], break_even(*pair)) for pair in pairs}
     choice = decided(names, baseline, gaps)
-    days = math.nan if choice.level else days_needed(names, baseline, gaps, days_tested(result))
-    close = decided(names, baseline, _after(gaps, days_tested(result), _MOST_DAYS)).open if math.isinf(days) else ()
+    family = max(known[pair].family for pair in pairs)
+    tested = days_tested(result)
+    days = math.nan if choice.level else days_needed(names, baseline, gaps, tested, family)
+    close = decided(names, baseline, _after(_MOST_DAYS, names, baseline, gaps, tested, family)).open if math.isinf(days) else ()
     return Choice(choice.level, choice.open, days, choice.reason, close)
 
 
@@ -170,27 +183,37 @@ def days_tested(result: BacktestResult) -> float:
     return (last - first).total_seconds() / 86_400
 
 
-def days_needed(names: Sequence[str], baseline: str, gaps: Gaps, tested: float) -> float:
+def days_needed(names: Sequence[str], baseline: str, gaps: Gaps, tested: float, family: int = 1) -> float:
     """About how many more days of test would decide, if the differences stayed as they are; infinite beyond ten years.
+
+    A level counts as a LIFT over the baseline where it holds among the `family` of levels that are judged, by Holm's method.
 
     >>> gaps = {("daily", "hourly"): _Gap(0.02, -0.01, 0.05, 0.005, False)}
     >>> round(days_needed(["daily", "hourly"], "daily", gaps, 30.0))
     90
+    >>> round(days_needed(["daily", "hourly"], "daily", gaps, 30.0, family=20))
+    132
     """
     if not tested > 0:
         return math.nan
     more = 1.0
     while more <= _MOST_DAYS:
-        if decided(names, baseline, _after(gaps, tested, more)).level:
+        if decided(names, baseline, _after(more, names, baseline, gaps, tested, family)).level:
             return more
         more = max(more + 1, more * _GROWTH)
     return math.inf
 
 
-def _after(gaps: Gaps, tested: float, more: float) -> Gaps:
-    """The differences as they would be with so many more days of test."""
+def _after(more: float, names: Sequence[str], baseline: str, gaps: Gaps, tested: float, family: int) -> Gaps:
+    """The differences as they would be with so many more days of test; those over the baseline are a LIFT where its family shows it."""
     narrower = math.sqrt(tested / (tested + more))
-    return {pair: gap.narrowed(narrower) for pair, gap in gaps.items()}
+    narrow = {pair: gap.narrowed(narrower) for pair, gap in gaps.items()}
+    today = baseline if baseline in names else names[0]
+    judged = {pair: gap for pair, gap in narrow.items() if pair[0] == today}
+    together = holm([*(gap.p for gap in judged.values()), *[1.0] * (family - len(judged))])
+    for (pair, gap), p in zip(judged.items(), together, strict=False):
+        narrow[pair] = replace(gap, lift=gap.lift or (gap.low > 0 and not gap.high <= gap.least and p < _ALPHA))
+    return narrow
 
 
 def recommend(result: BacktestResult, break_even: Mapping[str, float] | None = None, source: str = "") -> Recommendation:
