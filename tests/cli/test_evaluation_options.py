@@ -1,16 +1,26 @@
 """How a model is judged, from the command line: each option is a field of the project's evaluation."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 import headwater as hw
 from headwater.backtesting.experiment import judged_by
-from headwater.cli.evaluation_options import FLAGS, parse_costs, parse_value, with_options
+from headwater.cli.evaluation_options import FLAGS, check_metrics, parse_costs, parse_value, with_options
 from headwater.errors import UsageError
 from headwater.metrics import resolve
 from headwater.testing.examples import churn
 
+TWO_MODELS = """
+import headwater as hw
+from headwater.testing.examples import churn
+
+model = churn()
+second = hw.Model("churn_2", task=model.task, features=model.features, labels=model.labels)
+project = hw.Project("shop", [model, second])
+"""
 NAMES = ["split", "min_lift", "seeds", "seed", *(flag.name for flag in FLAGS)]
 
 
@@ -34,6 +44,34 @@ def judged(evaluation=None, **given):
 )
 def test_each_option_is_a_field(given, field, value):
     assert getattr(judged(hw.Evaluation(baseline="hourly"), **given), field) == value
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ("auk", "unknown metric 'auk'; did you mean 'auc'?"),
+        ("auc,ndgc@10", "unknown metric 'ndgc@10'; did you mean 'ndcg@10'?"),
+        ("", "unknown metric ''"),
+    ],
+)
+def test_an_unknown_metric_is_named_before_a_model_is_chosen(metrics, message):
+    with pytest.raises(UsageError) as refused:
+        check_metrics(SimpleNamespace(metrics=metrics))
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(("metrics", "message"), [("auk", "unknown metric 'auk'; did you mean 'auc'?"), ("auc", "churn, churn_2")])
+def test_the_metric_comes_before_the_models_of_a_project(metrics, message, tmp_path):
+    (tmp_path / "features.py").write_text(TWO_MODELS, encoding="utf-8")
+    asked = [sys.executable, "-m", "headwater.cli", "backtest", "--project", "features.py", "--metrics", metrics]
+    ran = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert message in " ".join(ran.stderr.split())
+
+
+def test_metrics_of_any_task_are_known_before_a_model_is_chosen():
+    check_metrics(SimpleNamespace(metrics="auc, mae,ndcg@7,precision@1%,AP,pinball@0.9"))
+    check_metrics(SimpleNamespace(metrics=None))
 
 
 def test_the_project_is_kept_where_no_option_is_given():

@@ -31,6 +31,7 @@ def run(args: Arguments, screen: Screen) -> None:
         _judge_scores(args, screen)
         return
     loaded = load(args.project)
+    evaluation_options.check_metrics(args)
     model = loaded.project.model(args.model)
     levels, evaluation = _levels(loaded, model, args.levels), _evaluation(loaded, args)
     ends = None if args.attribution is None else _ends(loaded, model, levels, args.attribution)

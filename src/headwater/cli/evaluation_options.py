@@ -108,6 +108,18 @@ def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
     return replace(given, baseline=None) if args.baseline == "nothing" else given
 
 
+def check_metrics(args: Arguments) -> None:
+    """Refuse metrics that no task has, before a model is chosen.
+
+    Raises:
+        UsageError: there is one, with the nearest known name.
+    """
+    if args.metrics is not None:
+        from headwater.metrics import check_known
+
+        check_known([name.strip() for name in args.metrics.split(",")])
+
+
 def _yes(answer: str | None, flag: str) -> bool | None:
     if answer not in ("yes", "no", None):
         raise UsageError(f"{flag} {answer}: give yes or no")

@@ -29,7 +29,7 @@ FAMILIES: Rows[Family] = Rows(
     }
 )
 
-__all__ = ["FAMILIES", "Blocks", "Family", "Metric", "RowContext", "ScoredRows", "curves", "operating_threshold", "resolve"]
+__all__ = ["FAMILIES", "Blocks", "Family", "Metric", "RowContext", "ScoredRows", "check_known", "curves", "operating_threshold", "resolve"]
 
 
 def resolve(names: Sequence[str | NamedMetric] | None, task: str) -> list[Metric]:
@@ -64,6 +64,31 @@ def resolve(names: Sequence[str | NamedMetric] | None, task: str) -> list[Metric
     return chosen
 
 
+def check_known(names: Sequence[str]) -> None:
+    """Refuse names that are of no task's metric.
+
+    Raises:
+        UsageError: an unknown name, with the nearest known one.
+
+    >>> check_known(["auc", "ndcg@10", "mae"])
+    >>> check_known(["auk"])
+    Traceback (most recent call last):
+    headwater.errors.UsageError: unknown metric 'auk'; did you mean 'auc'?
+    """
+    for name in names:
+        if not _matching(_SPOKEN.get(name.lower(), name)):
+            known = sorted(m.name for family in FAMILIES.values() for m in (*family.metrics, *family.more))
+            patterns = [family.pattern for family in FAMILIES.values() if family.pattern]
+            also = f"; also {', '.join(patterns)}" if patterns and "@" in name else ""
+            raise UsageError(f"unknown metric {name!r}; {nearest(name, known)}{also}")
+
+
+def _matching(name: str) -> list[Metric]:
+    """The metrics of a name, of any task."""
+    read = [parsed for family in FAMILIES.values() if (parsed := family.parse(name))]
+    return [m for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.name == name] or read
+
+
 _SPOKEN = {"average precision": "average_precision", "ap": "average_precision", "pr auc": "average_precision", "roc auc": "auc"}
 """How people say some names."""
 
@@ -73,8 +98,7 @@ def _named(name: str | NamedMetric, task: str) -> Metric:
         matching: list[Metric] = [name]
     elif isinstance(name, str):
         name = _SPOKEN.get(name.strip().lower(), name)
-        read = [parsed for family in FAMILIES.values() if (parsed := family.parse(name))]
-        matching = [m for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.name == name] or read
+        matching = _matching(name)
     else:
         raise UsageError(f"metrics holds {name!r}; give names, such as 'auc', or hw.metric(name, function)")
     fitting = [m for m in matching if m.fits(task)]
