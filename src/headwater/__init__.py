@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from headwater.definitions.labels import outcome as outcome
     from headwater.definitions.level import Level as Level
     from headwater.definitions.level import ladder as ladder
+    from headwater.definitions.list_keys import each as each
     from headwater.definitions.model import Model as Model
     from headwater.definitions.model import precomputed as precomputed
     from headwater.definitions.model_variant import ModelVariant as ModelVariant
@@ -158,6 +159,7 @@ _HOMES = {
     "headwater.definitions.http_features": "HttpFeatures",
     "headwater.definitions.labels": "Labels outcome",
     "headwater.definitions.level": "Level ladder",
+    "headwater.definitions.list_keys": "each",
     "headwater.definitions.model": "Model precomputed",
     "headwater.definitions.project": "Project",
     "headwater.definitions.negative_sampling": "NegativeSampling",

@@ -138,7 +138,7 @@ def _keyed(model: Model) -> list[str]:
     """The request's columns that a precomputed prediction would be looked up by."""
     if isinstance(model.predictions, Precomputed):
         return list(model.predictions.keys)
-    view = next((v for v in model.features.views if v.keys), None)
+    view = next((v for v in model.features.views if v.keys and v.list_key is None), None)
     return [] if view is None else [str(view.request_key(key)) for key in view.keys]
 
 

@@ -40,11 +40,20 @@ def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:
 
 
 def _view(view: FeatureView) -> str:
-    keys = ", ".join(key if (filled := view.request_key(key)) == key else f"{key} = {getattr(filled, 'name', filled)}" for key in view.keys)
+    keys = ", ".join(_key(view, key) for key in view.keys)
     functions = ", ".join(dict.fromkeys(f"{a.function}({', '.join(a.columns)})" for a in view.features))
     windows = ", ".join(dict.fromkeys(f.window.suffix for f in view.outputs))
     source = view.source
     return f"{functions} over {windows} by ({keys}) of source {source.name}{_events(source)}; {view.freshness}"
+
+
+def _key(view: FeatureView, key: str) -> str:
+    """A key, and what fills it."""
+    filled = view.request_key(key)
+    name = filled if isinstance(filled, str) else filled.name
+    if view.list_key is not None and key == view.list_key.key:
+        return f"{key} = each of {name}"
+    return key if name == key else f"{key} = {name}"
 
 
 def _third_party(http: HttpFeatures) -> str:

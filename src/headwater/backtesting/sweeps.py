@@ -121,7 +121,9 @@ def _keys(model: Model) -> tuple[str, ...]:
     if isinstance(model.predictions, Precomputed):
         return model.predictions.keys
     items = (model.ranking.item,) if model.ranking is not None else ()
-    named = {key for view in model.features.views for key in map(view.request_key, view.keys) if isinstance(key, str)} - set(items)
+    named = {
+        key for view in model.features.views if view.list_key is None for key in map(view.request_key, view.keys) if isinstance(key, str)
+    } - set(items)
     if len(named) != 1:
         raise UsageError(
             f"transitions(): views of model {model.name!r} are keyed by {', '.join(sorted(named)) or 'nothing'}; name the keys of the precomputed "

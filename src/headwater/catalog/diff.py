@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from headwater.catalog.entry import CatalogEntry, CatalogState, Entries, EntryKey, Kind
 from headwater.catalog.serialize import HIDDEN, is_said
@@ -197,7 +197,7 @@ def _lost_of_view(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]
         return dict.fromkeys(full.values(), "of a view that is removed")
     after = new.definition["features"]
     assert isinstance(after, Mapping)
-    if any(old.definition.get(name) != new.definition.get(name) for name in ("keys", "request_keys")):
+    if any(old.definition.get(name) != new.definition.get(name) for name in ("keys", "request_keys")) or _listed(old) != _listed(new):
         return dict.fromkeys(full.values(), "which would be of other keys")
     names = renamed(features, after)
     lost = {full[name]: "which would be renamed" for name in names}
@@ -211,6 +211,11 @@ def _lost_of_view(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]
     if old.definition["events"] != new.definition["events"]:
         lost = dict.fromkeys(full.values(), "which would count other events") | lost
     return lost
+
+
+def _listed(entry: CatalogEntry) -> set[str]:
+    """The key that a list fills, if one does; its features are lists."""
+    return set(cast("Mapping[str, int]", entry.definition.get("list_key") or {}))
 
 
 def _lost_of_http(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]:

@@ -126,6 +126,7 @@ def _view(view: FeatureView) -> dict[str, object]:
         on_incomplete=None if view.on_incomplete == "null" else view.on_incomplete,
         alias_of=None if view.base is None else view.root.name,
         request_keys={k: _expression(v) for k, v in view.request_keys.items()} or None,
+        list_key=None if view.list_key is None else {view.list_key.key: view.list_key.max_length},
         events=fingerprint_of(_events(view.source, frozenset(view.keys)), 8),
         made_of={
             f.name: fingerprint_of(_columns(view.source, frozenset({*f.columns, *f.aggregation.extra_columns})), 8) for f in view.outputs

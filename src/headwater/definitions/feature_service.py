@@ -51,6 +51,7 @@ class FeatureService(Definition):
         if twice:
             raise DefinitionError(f"{subject}: two features are named {twice[0]!r}; rename one, or alias its view under another name")
         self._check_views(subject)
+        self._check_lists(subject)
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
@@ -162,6 +163,15 @@ class FeatureService(Definition):
         return needs
 
     @cached_property
+    def list_fields(self) -> Mapping[str, int]:
+        """The columns of a request that hold lists of keys, and the longest list that each may hold."""
+        longest: dict[str, int] = {}
+        for view in self.views:
+            if view.list_key is not None and isinstance(column := view.request_key(view.list_key.key), str):
+                longest[column] = min(view.list_key.max_length, longest.get(column, view.list_key.max_length))
+        return longest
+
+    @cached_property
     def not_in_training(self) -> tuple[str, ...]:
         """The features without training values: those of third parties without a history, and request features computed from them."""
         kept = {id(member) for member in self._kept}
@@ -261,6 +271,23 @@ class FeatureService(Definition):
         for view in self._read():
             if first[view.name] != view:
                 raise DefinitionError(f"{subject}: two views are named {view.name!r}; rename one")
+
+    def _check_lists(self, subject: str) -> None:
+        """Refuse a column of the request that is a list to one reader and a single value to another."""
+        single = [
+            (f"view {view.name!r}", view.request_key(key))
+            for view in self.views
+            for key in view.keys
+            if view.list_key is None or key != view.list_key.key
+        ]
+        single += [(f"third-party features {http.name!r}", name) for http in self.http_features for name in http.request]
+        single += [(f"request field {field.name!r}", field.name) for field in self.request_fields]
+        single += [(f"request feature {function.name!r}", name) for function in self.request_features for name in function.fields]
+        for reader, column in single:
+            if column in self.list_fields:
+                raise DefinitionError(
+                    f"{subject}: the column {column!r} is a list of keys, and {reader} reads it as a single value; rename one of them"
+                )
 
 
 @dataclass(frozen=True, eq=False)

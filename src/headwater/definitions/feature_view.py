@@ -15,6 +15,7 @@ from headwater.definitions.columns import output_name
 from headwater.definitions.definition import Definition, check_name, fingerprint_of
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
 from headwater.definitions.freshness import Freshness, check_freshness
+from headwater.definitions.list_keys import Each, ListKey
 from headwater.definitions.source import EnrichedHistory, Source
 from headwater.errors import DefinitionError, HeadwaterWarning, nearest
 
@@ -49,6 +50,20 @@ class FeatureRef(Definition):
     def name(self) -> str:
         """`view__feature`, as it stands in training data and answers."""
         return f"{self.view.name}__{self.feature}"
+
+    @property
+    def is_list(self) -> bool:
+        """Whether its values are lists."""
+        return self.view.list_key is not None or self._gives_list
+
+    @property
+    def is_list_of_lists(self) -> bool:
+        """Whether the elements of its values are lists again."""
+        return self.view.list_key is not None and self._gives_list
+
+    @property
+    def _gives_list(self) -> bool:
+        return next(f for f in self.view.outputs if f.name == self.feature).aggregation.facts.gives_list
 
 
 class ThirdPartyFeatures(Definition):
@@ -105,6 +120,7 @@ class FeatureView(Definition):
     third_party: ThirdPartyFeatures | None = field(
         default=None, metadata={"fingerprint": "given"}
     )  # whose recorded responses the source has
+    list_key: ListKey | None = field(default=None, metadata={"fingerprint": "given"})  # the key that a list of the request fills
 
     is_placed: ClassVar[bool] = False
 
@@ -191,7 +207,7 @@ class FeatureView(Definition):
         }
         events = _reading(self.source, read, without_history=True, without_stream=True)
         value_definition = (self.name, events, self.keys, filled, [(f.name, *_state(f)) for f in features], self.ttl)
-        return fingerprint_of(value_definition)
+        return fingerprint_of(value_definition if self.list_key is None else (*value_definition, self.list_key.key))
 
     @property
     def read_columns(self) -> frozenset[str]:
@@ -214,21 +230,45 @@ class FeatureView(Definition):
         """The request's column (or the feature) that fills `key`."""
         return self.request_keys.get(key, key)
 
-    def alias(self, name: str, keys: Mapping[str, str | FeatureRef]) -> FeatureView:
+    def alias(self, name: str, keys: Mapping[str, str | FeatureRef | Each]) -> FeatureView:
         """This view in another role: `origin.alias("at_destination", keys={"origin": "dest"})`.
 
         Args:
             name: the alias's own name, which its features begin with.
-            keys: for each key of the view that is not taken from the request's column of the same name, that column or a feature.
+            keys: for each key of the view that is not taken from the request's column of the same name, that column or a feature; of
+                one key `each(...)` of them, a list, which makes lists of the features.
+
+        Raises:
+            DefinitionError: a key that the view does not have, a feature that does not fit, or two lists.
         """
+        filled = dict(self.request_keys)
+        list_key = None if self.list_key is None or self.list_key.key in keys else self.list_key
         for key, filler in keys.items():
+            subject = f"alias {name!r} of {self.name!r}: {key!r}"
             if key not in self.keys:
-                raise DefinitionError(f"alias {name!r} of {self.name!r}: {key!r} is not a key of it; {nearest(key, self.keys)}")
-            if not isinstance(filler, str | FeatureRef):
-                raise DefinitionError(
-                    f"alias {name!r} of {self.name!r}: {key!r} is filled with {filler!r}; give a request column or a feature"
-                )
-        return dataclasses.replace(self, name=name, request_keys={**self.request_keys, **keys}, base=self.root)
+                raise DefinitionError(f"{subject} is not a key of it; {nearest(key, self.keys)}")
+            of = filler.of if isinstance(filler, Each) else filler
+            if not isinstance(of, str | FeatureRef):
+                raise DefinitionError(f"{subject} is filled with {of!r}; give a request column or a feature")
+            if isinstance(of, FeatureRef):
+                self._check_filler(subject, of, takes_list=isinstance(filler, Each))
+            if isinstance(filler, Each):
+                if list_key is not None:
+                    raise DefinitionError(f"{subject} is a second list, beside {list_key.key!r}; a view is looked up by one list")
+                list_key = ListKey(key, filler.max_length)
+            filled[key] = of
+        aliased = dataclasses.replace(self, name=name, request_keys=filled, base=self.root, list_key=list_key)
+        aliased.remember_site()
+        return aliased
+
+    def _check_filler(self, subject: str, of: FeatureRef, *, takes_list: bool) -> None:
+        if takes_list and (not of.is_list or of.is_list_of_lists):
+            kind = "a list of lists" if of.is_list else "no list"
+            raise DefinitionError(
+                f"{subject} is filled with each({of.name}), which is {kind}; give a feature that is a list, such as last_n(...)"
+            )
+        if not takes_list and of.view.list_key is not None:
+            raise DefinitionError(f"{subject} is filled with {of.name}, which is a list; look it up with hw.each(...)")
 
     def at(self, freshness: Freshness) -> FeatureView:
         """This view at another freshness, and so the one that it is an alias of; itself where it is that fresh already."""

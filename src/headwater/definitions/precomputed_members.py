@@ -16,10 +16,10 @@ def items_of(model: Model) -> tuple[str, ...]:
 
 
 def precomputed_views(model: Model, precomputed: Precomputed) -> tuple[FeatureView, ...]:
-    """The views that a job can read: those of its keys alone, in a ranking also of the candidates."""
+    """The views that a job can read: those of its keys alone, in a ranking also of the candidates; none of a list of keys."""
     known = {*precomputed.keys, *items_of(model)}
     views = (view for service in model.services for view in service.views)
-    return tuple({id(v): v for v in views if all(v.request_key(key) in known for key in v.keys)}.values())
+    return tuple({id(v): v for v in views if v.list_key is None and all(v.request_key(key) in known for key in v.keys)}.values())
 
 
 def precomputable(member: Member, views: Sequence[FeatureView], items: Sequence[str] = ()) -> bool:

@@ -98,6 +98,8 @@ class Ranking(Definition):
             raise DefinitionError(
                 f"{subject} is made by {aggregation.function}(), which gives no list; candidates are lists of items: {kinds} make them"
             )
+        if candidate.view.list_key is not None:
+            raise DefinitionError(f"{subject} is looked up by a list of keys, so it is a list of lists; give a feature of one key")
         if self.item in _asked_for(candidate.view):
             raise DefinitionError(
                 f"{subject} is looked up by {self.item!r}, the item that it should propose; key it by a column that the request has, such as the user, or "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import reduce
 from operator import or_
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -40,7 +41,7 @@ class ErasedKey:
 
     def values(self, dtypes: Mapping[str, pl.DataType]) -> dict[str, object] | None:
         """The values in the types of some columns; None where a column is missing or cannot hold its value."""
-        typed_values = {name: typed(text, dtypes[name]) for name, text in self.texts.items() if name in dtypes}
+        typed_values = {name: typed(text, _of_key(dtypes[name])) for name, text in self.texts.items() if name in dtypes}
         return typed_values if len(typed_values) == len(self.texts) and None not in typed_values.values() else None
 
     def matches(self, frame: pl.DataFrame) -> Bool:
@@ -55,12 +56,12 @@ class ErasedKey:
 
     def is_in(self, row: Mapping[str, object]) -> bool:
         """Whether an object of JSON has the key."""
-        return all(name in row and as_text(row[name]) == text for name, text in self.texts.items())
+        return all(name in row and text in map(as_text, _elements(row[name])) for name, text in self.texts.items())
 
     def is_row(self, row: Mapping[str, object], dtypes: Mapping[str, pl.DataType]) -> bool:
         """Whether a row of values of these types has the key."""
         values = self.values(dtypes)
-        return values is not None and all(row.get(name) == value for name, value in values.items())
+        return values is not None and all(value in _elements(row.get(name)) for name, value in values.items())
 
     def bytes_of(self, keys: Sequence[str], dtypes: Mapping[str, pl.DataType]) -> bytes | None:
         """The stored key of a view by exactly these columns; None where it cannot be one."""
@@ -130,7 +131,19 @@ class StreamRows:
         )
 
 
+def _of_key(dtype: pl.DataType) -> pl.DataType:
+    """The dtype of the keys in a column: of a list of keys, that of its elements."""
+    return cast("pl.DataType", dtype.inner) if isinstance(dtype, pl.List) else dtype
+
+
+def _elements(value: object) -> list[object]:
+    """The keys in a value: those of a list, or the value alone."""
+    return value if isinstance(value, list) else [value]
+
+
 def _equals(name: str, dtype: pl.DataType, value: object) -> pl.Expr:
+    if isinstance(dtype, pl.List):
+        return pl.col(name).list.eval(_equals("", _of_key(dtype), value)).list.any()
     if dtype in (pl.Categorical, pl.Enum):
         return pl.col(name).cast(pl.String) == str(value)
     return pl.col(name) == pl.lit(value, dtype)

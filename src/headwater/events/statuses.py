@@ -19,7 +19,7 @@ from headwater.kernel.as_of import NEVER
 from headwater.kernel.layer import Use
 
 STATUSES = ("present", "empty", "missing", "expired", "fallback", "overflow")
-PRESENT, EMPTY, MISSING, EXPIRED, _, OVERFLOW = range(6)
+PRESENT, EMPTY, MISSING, EXPIRED, FALLBACK, OVERFLOW = range(6)
 
 
 def status_name(feature: str) -> str:

@@ -140,7 +140,7 @@ class Outcomes:
                 f"project {project.name!r} has no labels {labels!r}; {nearest(labels, [model.labels.name for model in project.models])}"
             )
         views = [view for model in models for view in model.features.views]
-        columns = [view.request_key(key) for view in views for key in view.keys]
+        columns = [view.request_key(key) for view in views if view.list_key is None for key in view.keys]
         return Outcomes(folder, models[0].labels, keys=list(dict.fromkeys(c for c in columns if isinstance(c, str))))
 
     def add(self, rows: Sequence[Mapping[str, object]]) -> Added:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from headwater.aggregations.table import TABLE
 from headwater.definitions.feature_view import Feature
+from headwater.events.key_lists import KeyLists
 from headwater.kernel.arrays import F64, Bool
-
-if TYPE_CHECKING:
-    import polars as pl
 
 _TOLERANCE = 1e-9
 
@@ -30,6 +28,18 @@ def agree(feature: Feature, online: pl.Series, offline: pl.Series, size_of: Call
         size = size**2 + np.abs(b)
     close: Bool = np.abs(a - b) <= _TOLERANCE * size  # NaN is close to nothing
     return equal | close
+
+
+def agree_lists(feature: Feature, online: pl.Series, offline: pl.Series, lists: KeyLists, size_of: Callable[[], F64]) -> Bool:
+    """As `agree`, of values that are looked up by lists of keys; `offline` and `size_of` are of the elements."""
+    as_long = (online.is_null().to_numpy() == lists.null) & (online.list.len().fill_null(0).to_numpy() == lists.sizes)
+    if not as_long.all():  # the log has lists of other lengths than its keys, so the elements are not the same
+        same: Bool = as_long & same_values(online, lists.lists(offline))
+        return same
+    elements = online.filter(pl.Series(lists.sizes > 0)).explode()
+    alike = agree(feature, elements if elements.dtype.is_nested() else elements.cast(offline.dtype), offline, size_of)
+    all_alike: Bool = np.bincount(lists.rows, ~alike, minlength=len(lists.sizes)) == 0
+    return all_alike
 
 
 def same_values(online: pl.Series, offline: pl.Series) -> Bool:

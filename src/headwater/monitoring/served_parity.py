@@ -21,16 +21,18 @@ from msgspec.structs import replace
 from headwater import clock, settings
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.feature_view import FeatureRef, FeatureView
+from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.list_keys import MOST_LENGTH
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.errors import DataError, UsageError, nearest
+from headwater.events.key_lists import KeyLists, key_lists
 from headwater.events.statuses import status_name
 from headwater.ingestion.archive import SEQUENCE
-from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.arrays import F64, I64, Bool
 from headwater.logs.serving_log_files import served
 from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
-from headwater.monitoring.agreement import agree, same_values
+from headwater.monitoring.agreement import agree, agree_lists, same_values
 from headwater.monitoring.parity import Mismatch, Offline, OfflineRequests, Parity, answer, sizes
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores import OnlineStore
@@ -181,13 +183,17 @@ class _Served:
     def _compare_chain(self, view: FeatureView, rows: pl.DataFrame, T: I64, chain: _Chain) -> Parity:
         offline = Offline(placed(self.place.store, view.root), self.place.store, self.place.folder, self.place.resources)
         events = offline.committed(chain.known) if chain.known else offline.history(int(T.min()), int(T.max()), int(chain.K.max()))
-        requests = OfflineRequests(self._keys(view, rows), T, chain.K)
+        key_frame, lists = self._keys(view, rows)
+        own = np.arange(rows.height) if lists is None else lists.rows
+        requests = OfflineRequests(key_frame, T[own], chain.K[own])
         features = self.service.needed[view.name]
         recomputed = answer(view.root, features, events, requests, self.place.resources)
         mismatches: list[Mismatch] = []
         values = fallbacks = 0
-        for feature, theirs, offline_statuses in zip(features, recomputed.values, recomputed.statuses, strict=True):
+        for feature, of_keys, statuses in zip(features, recomputed.values, recomputed.statuses, strict=True):
             name = f"{view.name}__{feature.name}"
+            theirs = of_keys if lists is None else lists.lists(of_keys)
+            offline_statuses = statuses if lists is None else lists.status_words(statuses)
             self._keep(name, rows, theirs)
             if status_name(name) not in rows.columns:
                 continue  # it only feeds another feature
@@ -196,13 +202,17 @@ class _Served:
             fallbacks += int((logged_statuses == "fallback").sum())
             values += int(there.sum())
             mine = _typed(rows[name], theirs)
-            alike = agree(feature, mine, theirs, lambda f=feature: sizes(view.root, f, events, requests, self.place.resources))  # type: ignore[misc]
+
+            def size_of(feature: Feature = feature) -> F64:
+                return sizes(view.root, feature, events, requests, self.place.resources)
+
+            alike = agree(feature, mine, theirs, size_of) if lists is None else agree_lists(feature, mine, of_keys, lists, size_of)
             same = (logged_statuses == offline_statuses.cast(pl.String)).fill_null(value=False).to_numpy()
             for row in np.flatnonzero(there & ~(alike & same)).tolist():
                 reason = (
                     "the value differs" if not alike[row] else f"the status is {logged_statuses[row]}, and offline {offline_statuses[row]}"
                 )
-                keys = {**(requests.keys.row(row, named=True) if view.keys else {}), REQUEST: rows[REQUEST][row]}
+                keys = {**{key: self._filler(view, key, rows)[row] for key in view.keys}, REQUEST: rows[REQUEST][row]}
                 mismatches.append(Mismatch(name, keys, mine[row], theirs[row], reason))
         notes = {"values that fell back": fallbacks} if fallbacks else {}
         return Parity(view.name, 0, values, clock.EPOCH, clock.EPOCH, events.height, mismatches, notes)
@@ -216,20 +226,24 @@ class _Served:
         )
         self.recomputed_values[name] = whole[name] if known is None else known.zip_with(known.is_not_null(), whole[name])
 
-    def _keys(self, view: FeatureView, rows: pl.DataFrame) -> pl.DataFrame:
-        """The view's keys of each row, as the store takes them."""
+    def _keys(self, view: FeatureView, rows: pl.DataFrame) -> tuple[pl.DataFrame, KeyLists | None]:
+        """The view's keys of each row, as the store takes them; where one is a list, of each element, and the lists."""
         if not view.keys:
-            return pl.DataFrame({"": pl.repeat(0, rows.height, eager=True)})
+            return pl.DataFrame({"": pl.repeat(0, rows.height, eager=True)}), None
         dtypes = OnlineView(view.root, self.place.store).state.dtypes
-        key_columns = []
-        for key in view.keys:
-            filled = view.request_key(key)
-            if isinstance(filled, FeatureRef):
-                series = rows[filled.name] if filled.name in rows.columns else self.recomputed_values[filled.name].gather(rows["__row"])
-            else:
-                series = _request_column(filled, rows)
-            key_columns.append(series.cast(dtypes[key], strict=False).alias(key))
-        return pl.DataFrame(key_columns)
+        columns = {key: self._filler(view, key, rows) for key in view.keys}
+        lists = None
+        if view.list_key is not None:
+            lists, elements = key_lists(columns[view.list_key.key], MOST_LENGTH, f"feature view {view.name!r}")
+            columns = {key: elements if key == view.list_key.key else column.gather(lists.rows) for key, column in columns.items()}
+        return pl.DataFrame([column.cast(dtypes[key], strict=False).alias(key) for key, column in columns.items()]), lists
+
+    def _filler(self, view: FeatureView, key: str, rows: pl.DataFrame) -> pl.Series:
+        """What fills a key of the view, of each row."""
+        filled = view.request_key(key)
+        if isinstance(filled, FeatureRef):
+            return rows[filled.name] if filled.name in rows.columns else self.recomputed_values[filled.name].gather(rows["__row"])
+        return _request_column(filled, rows)
 
     def _request_features(self) -> Parity | None:
         """Request-time features: functions evaluated again on the logged inputs."""

@@ -57,10 +57,15 @@ class _Answer(NamedTuple):
 
 
 class CompiledReader:
-    """Views that are read together, in one call; made once for many reads. `names`: of all features, in the order of the answers."""
+    """Views that are read together, in one call; made once for many reads.
 
-    def __init__(self, store: OnlineStore, parts: Sequence[ViewPart], names: Sequence[str]) -> None:
-        self.store, self.parts, self.names = store, parts, tuple(names)
+    Args:
+        names: of all features, in the order of the answers.
+        share: the share of distinct keys from which on each key is read for itself; 1 reads every distinct key once.
+    """
+
+    def __init__(self, store: OnlineStore, parts: Sequence[ViewPart], names: Sequence[str], share: float = _REPEATED) -> None:
+        self.store, self.parts, self.names, self._share = store, parts, tuple(names), share
         at = {f"{part.view.name}__{part.view.outputs[n].name}": (v, n) for v, part in enumerate(parts) for n in part.wanted}
         places = [at[name] for name in names]
         self._loops = [v for v, part in enumerate(parts) if part.compiled or not part.wanted]
@@ -94,6 +99,11 @@ class CompiledReader:
         """The columns of a request that hold keys."""
         return list(dict.fromkeys(column.column for part in self.parts for column in part.keys.columns))
 
+    @property
+    def null_request(self) -> Mapping[str, object]:
+        """A request whose keys are null."""
+        return dict.fromkeys(self.columns)
+
     def read(self, request: Mapping[str, Sequence[object] | pl.Series], count: int, t: int) -> FeatureVectors:
         """The features of `count` keys, asked for at t.
 
@@ -105,7 +115,7 @@ class CompiledReader:
         if not self.parts:
             return FeatureVectors([], [], [])
         keys = [keys.many(request, count) for keys in self._encoders]
-        if count > 1 and any(len(set(own)) <= _REPEATED * count for own in keys):
+        if count > 1 and any(len(set(own)) <= self._share * count for own in keys):
             numbers: list[dict[bytes | None, int]] = [{} for _ in keys]
             equal = [[number.setdefault(key, len(number)) for key in own] for number, own in zip(numbers, keys, strict=True)]
             return self._lists([list(number) for number in numbers], count, np.array(equal), t)

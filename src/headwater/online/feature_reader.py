@@ -17,6 +17,8 @@ from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, IncompleteError, RebuiltError, StaleError
 from headwater.online.compiled_reader import CompiledReader
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
+from headwater.online.key_encoder import KeyColumn
+from headwater.online.list_reader import ListReader
 from headwater.online.read_versions import ReadVersion
 from headwater.online.request_evaluator import RequestFeatureEvaluator
 from headwater.online.row_schema import RowSchema, answers_of
@@ -122,8 +124,9 @@ class OnlineFeatures:
         now = clock.now_micros()
         with suppress(StaleError, IncompleteError):
             for reader in self._readers:
-                reader.read({column: [None, None] for column in reader.columns}, 2, now)
-                reader.one(dict.fromkeys(reader.columns), now)
+                nulls = reader.null_request
+                reader.read({column: [null, null] for column, null in nulls.items()}, 2, now)
+                reader.one(nulls, now)
 
     def read(
         self, rows: TableLike | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
@@ -308,22 +311,28 @@ class OnlineFeatures:
             self.__dict__.pop(name, None)
 
     @cached_property
-    def _readers(self) -> list[CompiledReader]:
-        """The views, read in rounds: those whose keys are features follow those of the features; mostly there is one round."""
-        rounds: dict[int, list[FeatureView]] = {0: []}
+    def _readers(self) -> list[CompiledReader | ListReader]:
+        """The views, read in rounds: those whose keys are features follow those of the features; mostly there is one round.
+
+        In a round, views that are looked up by one list share a reader.
+        """
+        rounds: dict[tuple[int, str], list[FeatureView]] = {}
         of: dict[str, int] = {}
         for view in self.service.views:
             filled = [view.request_key(key) for key in view.keys]
             of[view.name] = max((of[f.view.name] + 1 for f in filled if isinstance(f, FeatureRef) and f.view.name in self.views), default=0)
-            rounds.setdefault(of[view.name], []).append(view)
-        return [self._reader(views) for _, views in sorted(rounds.items())]
+            listed = self.views[view.name].list_column
+            rounds.setdefault((of[view.name], "" if listed is None else listed.column), []).append(view)
+        return [self._reader(views) for _, views in sorted(rounds.items())] or [self._reader([])]
 
-    def _reader(self, views: Sequence[FeatureView]) -> CompiledReader:
+    def _reader(self, views: Sequence[FeatureView]) -> CompiledReader | ListReader:
         parts = [self.views[view.name].part([feature.name for feature in self.service.needed[view.name]]) for view in views]
         read = [f"{part.view.name}__{part.view.outputs[n].name}" for part in parts for n in part.wanted]
-        return CompiledReader(
-            self.store, parts, [*(name for name in self.names if name in read), *(n for n in read if n not in self.names)]
-        )
+        names = [*(name for name in self.names if name in read), *(n for n in read if n not in self.names)]
+        lists = [column for view in views if (column := self.views[view.name].list_column) is not None]
+        if not lists:
+            return CompiledReader(self.store, parts, names)
+        return ListReader(CompiledReader(self.store, parts, names, share=1.0), min(lists, key=_max_length))
 
     @cached_property
     def _evaluator(self) -> RequestFeatureEvaluator:
@@ -349,14 +358,24 @@ class OnlineFeatures:
         return tuple(name for reader in self._readers for name in reader.names) == tuple(self.names)
 
     @cached_property
-    def _only(self) -> CompiledReader | None:
+    def _only(self) -> CompiledReader | ListReader | None:
         """The reader that gives the whole answer, if one does."""
         return self._readers[0] if self._alone and len(self._readers) == 1 else None
 
     @cached_property
     def _dtypes(self) -> Mapping[str, pl.DataType]:
         """The dtype of each feature in a frame."""
-        dtypes = {name: dtype for view in self.views.values() for name, dtype in view.dtypes.items()}
+        dtypes = {
+            name: dtype if view.view.list_key is None else pl.List(dtype)
+            for view in self.views.values()
+            for name, dtype in view.dtypes.items()
+        }
         dtypes |= {name: POLARS[field.declared[0].dtype] for name, field in self._answers.fields.items()}
         dtypes |= {field.name: POLARS[field.dtype] for field in self.service.request_fields}
         return dtypes | {feature.name: POLARS[feature.dtype] for feature in self.service.request_features}
+
+
+def _max_length(column: KeyColumn) -> int:
+    """How long the list in a column may be."""
+    assert column.max_length is not None
+    return column.max_length

@@ -27,11 +27,15 @@ _LIMITS: Final[Mapping[pl.DataType, tuple[int, int]]] = {
 
 
 class KeyColumn(NamedTuple):
-    """A key: its name in the view, the column of the request that fills it, and its dtype in the source."""
+    """A key: its name in the view, the column of the request that fills it, and its dtype in the source.
+
+    max_length: of the list in the column whose elements fill it; None where the column holds keys.
+    """
 
     key: str
     column: str
     dtype: pl.DataType
+    max_length: int | None = None
 
 
 def integer_too_long(name: str, value: int) -> DataError:

@@ -42,6 +42,8 @@ _UNKNOWN, _MISSING = re.compile(r"unknown field `(.*)`"), re.compile(r"missing r
 _TYPE: Final = re.compile(r"got `([^`]*)`$")
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _ROW: Final = re.compile(r"^(?:\.(?:rows?|columns|candidates))?(?:\[(?P<row>\d+)\])?(?:\.(?P<field>.*?))?(?:\[(?P<item>\d+)\])?$")
+_ARRAY: Final = "Expected `array"  # where the value of a list of keys is refused, and not an element
+_ITEM: Final = re.compile(r"^(?P<field>.*)\[(?P<row>\d+)\]$")
 
 
 class Declared(NamedTuple):
@@ -67,7 +69,14 @@ class RowField(NamedTuple):
         if dtypes:
             return _DECLARED[dtypes.pop()] if len(dtypes) == 1 else None
         annotations = [_of_key(key.dtype) for _, key in self.keys]
+        if self.max_length is not None:
+            return Annotated[list[annotations[0]], Meta(max_length=self.max_length)] | None  # type: ignore[valid-type]
         return annotations[0] if annotations else Scalar
+
+    @property
+    def max_length(self) -> int | None:
+        """How long the list may be that it holds; None where it holds single values."""
+        return min((key.max_length for _, key in self.keys if key.max_length is not None), default=None)
 
 
 class RowSchema:
@@ -152,7 +161,7 @@ class RowSchema:
         match = _AT.match(message)
         assert match is not None
         reason, located = match["what"], _ROW.match(match["path"] or "")
-        row = None if located is None else located["row"] or located["item"]
+        row, name = (None, "") if located is None else self._located(located["row"], located["field"] or "", located["item"], reason)
         where = "" if row is None else f"row {row}: "
         if unknown := _UNKNOWN.search(reason):
             name = unknown[1]
@@ -160,8 +169,16 @@ class RowSchema:
         if missing := _MISSING.search(reason):
             name = missing[1]
             return DataError(f"{where}the request has no field {name!r}, which {', '.join(self.fields[name].needed_by)} needs")
-        name = "" if located is None else located["field"] or ""
         return DataError(where + (_why(name, self.fields[name], reason) if name in self.fields else message))
+
+    def _located(self, row: str | None, name: str, item: str | None, reason: str) -> tuple[str | None, str]:
+        """The number of the row, and the field; an item is that of a column, or of a list of keys."""
+        listed = _ITEM.match(name)
+        if listed is not None and name not in self.fields:  # an element of the list of a row of a column
+            return listed["row"], listed["field"]
+        is_list = name in self.fields and self.fields[name].max_length is not None
+        is_element = is_list and not reason.startswith(_ARRAY)
+        return row or (None if is_element else item), name
 
     def _converted(self, value: T, kind: Any, plain: Callable[[T], T]) -> Any:  # noqa: ANN401 (as `kind` says)
         """A value as a struct; `plain` takes scalars of numpy for what they hold, which is tried before a value is refused."""
@@ -227,12 +244,20 @@ def _of_key(dtype: pl.DataType) -> Any:  # noqa: ANN401 (an annotation)
 
 
 def _plain_row(row: Mapping[str, object]) -> Mapping[str, object]:
-    """A row without scalars of numpy."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    """A row without scalars and arrays of numpy."""
+    return {name: _plain(value) for name, value in row.items()}
 
 
 def _plain_column(values: Sequence[object]) -> Sequence[object]:
-    return [value.item() if isinstance(value, np.generic) else value for value in values]
+    return [_plain(value) for value in values]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return [_plain(element) for element in value] if isinstance(value, list | tuple) else value
 
 
 def _in_zone(name: str, value: object) -> object:
@@ -249,6 +274,8 @@ def _in_zone(name: str, value: object) -> object:
 
 def _why(name: str, field: RowField, reason: str) -> str:
     """Why a value is refused, in the words of the key or the declaration that refuses it."""
+    if field.max_length is not None and "length" in reason:
+        return f"the field {name!r} is a list of up to {field.max_length:,} keys; give a shorter one, or raise each(max_length=)"
     got, timestamps = _TYPE.search(reason), any(declared.dtype is datetime for declared in field.declared)
     if got is not None and got[1] in _GOT and not timestamps:
         try:
@@ -265,6 +292,8 @@ def _why(name: str, field: RowField, reason: str) -> str:
         remedies.append(f"give a timestamp, {kind}")
     elif any(isinstance(key.dtype, pl.Date) for _, key in field.keys):
         remedies.append("give a date, such as 2024-05-01")
+    elif field.max_length is not None and reason.startswith(_ARRAY):
+        remedies.append("give a list of keys, such as [1, 2], or null")
     elif got is not None and got[1] in ("array", "object"):
         remedies.append("a field is a string, a number, true, false or null")
     return "; ".join([f"the field {name!r}: {reason}", *remedies])

@@ -71,7 +71,7 @@ class OnlineView:
 
     @cached_property
     def dtypes(self) -> Mapping[str, pl.DataType]:
-        """The dtype of each feature, by its full name."""
+        """The dtype of each feature of one key, by its full name."""
         return {
             name: feature_dtype(feature, self.state.dtypes)
             for name, feature in zip(self.view.feature_names, self.view.outputs, strict=True)
@@ -107,7 +107,21 @@ class OnlineView:
     def key_columns(self) -> list[KeyColumn]:
         """Its keys, and the columns of a request that fill them; those of features are named like the features."""
         filled = [(key, self.view.request_key(key)) for key in self.view.keys]
-        return [KeyColumn(key, of.name if isinstance(of, FeatureRef) else of, self.state.dtypes[key]) for key, of in filled]
+        listed = self.view.list_key
+        return [
+            KeyColumn(
+                key,
+                of.name if isinstance(of, FeatureRef) else of,
+                self.state.dtypes[key],
+                listed.max_length if listed is not None and listed.key == key else None,
+            )
+            for key, of in filled
+        ]
+
+    @property
+    def list_column(self) -> KeyColumn | None:
+        """The key that a list fills; None where each row has one key."""
+        return next((column for column in self.key_columns if column.max_length is not None), None)
 
     def part(self, names: Sequence[str], columns: Sequence[KeyColumn] | None = None) -> ViewPart:
         """Its features of these names, as they are read; `columns`: its keys, None is as in requests."""

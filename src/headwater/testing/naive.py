@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from fractions import Fraction
+from typing import cast
 
 from headwater.definitions.durations import Window, micros
 from headwater.definitions.feature_view import Feature, FeatureView
@@ -66,9 +67,24 @@ def evaluate(
     answers_by_row = []
     for row in rows:
         times = as_of(freshness, as_micros(_timestamp(row[timestamp_field])))
-        answers = question.answers(known, [row[str(view.request_key(key))] for key in view.keys], times)
+        keys = {key: row[str(view.request_key(key))] for key in view.keys}
+        if view.list_key is None:
+            answers = question.answers(known, list(keys.values()), times)
+        else:
+            elements = cast("list[Value] | None", keys[view.list_key.key])
+            each = [question.answers(known, list({**keys, view.list_key.key: key}.values()), times) for key in elements or ()]
+            answers = [_of_list(elements, [answers[n] for answers in each]) for n in range(len(view.outputs))]
         answers_by_row.append({f"{view.name}__{f.name}": answer for f, answer in zip(view.outputs, answers, strict=True)})
     return answers_by_row
+
+
+def _of_list(keys: object, answers: Sequence[Answer]) -> Answer:
+    """The answer for a list of keys, from those of its elements."""
+    if not answers:
+        return Answer(None if keys is None else [], "missing" if keys is None else "empty")
+    statuses = {answer.status for answer in answers}
+    status = next(s for s in ("overflow", "fallback", "present", "expired", "empty", "missing") if s in statuses)
+    return Answer([answer.value for answer in answers], status, max(answer.scale for answer in answers))  # type: ignore[misc]  # a list of lists
 
 
 def visible(event: Event, window: Window, T: int, K: int) -> bool:
@@ -140,6 +156,9 @@ def agree(answer: Answer, value: Value | list[Value] | dict[Value, Value], *, sq
     if isinstance(answer.value, dict) and isinstance(value, dict):
         keys = [[(type(key), key) for key in map_] for map_ in (answer.value, value)]
         return keys[0] == keys[1] and all(agree(answer.value[key], item, squared=squared) for key, item in value.items())
+    if isinstance(answer.value, list) and isinstance(value, list):
+        pairs = zip(answer.value, value, strict=False)
+        return len(answer.value) == len(value) and all(agree(answer._replace(value=a), b, squared=squared) for a, b in pairs)
     if isinstance(value, datetime):
         return isinstance(answer.value, datetime) and as_micros(answer.value) == as_micros(value)
     if isinstance(value, float) and isinstance(answer.value, int | float):

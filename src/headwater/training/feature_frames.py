@@ -13,13 +13,16 @@ from headwater.definitions.durations import Window
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.level import Level
+from headwater.definitions.list_keys import ListKey
 from headwater.definitions.source import Source
 from headwater.engine.engines import open_engine
-from headwater.engine.query import AsOf, EngineRun, Query, RequestSet
+from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet
 from headwater.errors import DataError, UsageError, listed, nearest
+from headwater.events.key_lists import KeyLists, key_lists
 from headwater.events.read_events import Notes
 from headwater.events.selection import KNOWN
 from headwater.events.statuses import status_name, status_series
+from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.training.enrichment import NOTHING, Tables, first_read
 from headwater.training.identity_map import IdentityMap
@@ -159,7 +162,7 @@ class _FeatureRun:
                 times[freshness.fingerprint] = AsOf(*as_of(freshness, self.requests.t))
             by_keys = asked.setdefault(self.call.tables.at(level, view), dict)
             if key_columns not in by_keys:
-                by_keys[key_columns] = _AskingViews(self._keys(view, name))
+                by_keys[key_columns] = self._asking(view, name)
             by_keys[key_columns].at.setdefault(freshness.fingerprint, []).append((view.name, name))
         first = views[0]
         windows = retained(first) if self.call.statuses else ()
@@ -170,9 +173,9 @@ class _FeatureRun:
 
     def _run(self, query: Query, asking: Sequence[_AskingViews], times: Mapping[str, AsOf]) -> None:
         resources = self.call.resources
-        requests = [RequestSet(each.keys, self.requests.t, tuple(times[freshness] for freshness in each.at)) for each in asking]
+        requests = [each.request_set(self.requests.t, [times[freshness] for freshness in each.at]) for each in asking]
         views = ", ".join(dict.fromkeys(view for each in asking for to in each.at.values() for view, _ in to))
-        total, done = len(self.requests.t) * sum(len(r.as_of) for r in requests), 0
+        total, done = sum(len(r.t) * len(r.as_of) for r in requests), 0
 
         def on_progress(rows: int) -> None:
             nonlocal done
@@ -187,7 +190,8 @@ class _FeatureRun:
         compute = open_engine(resources.engine).features
         answers = compute(query, requests, run) if kept is None else kept.answers(query, requests, run, compute)
         for each, by_time in zip(asking, answers, strict=True):
-            for to, computed in zip(each.at.values(), by_time, strict=True):
+            for to, of_keys in zip(each.at.values(), by_time, strict=True):
+                computed = each.of_rows(of_keys)
                 for view, level in to:
                     values = self.values_by_level[level]
                     values |= {f"{view}__{s.name}": s for s in computed.values}
@@ -199,25 +203,51 @@ class _FeatureRun:
         """The columns that fill the view's keys; equal at all levels where no key is a feature."""
         filled = [view.request_key(key) for key in view.keys]
         by_level = any(isinstance(f, FeatureRef) for f in filled)
-        return tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None
+        return tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None, view.list_key
 
-    def _keys(self, view: FeatureView, level: str) -> pl.DataFrame:
-        """The view's keys of each row."""
-        values = self.values_by_level[level]
-        filled = [(key, view.request_key(key)) for key in view.keys]
-        columns = [(self.requests.frame[f] if isinstance(f, str) else values[f.name]).alias(key) for key, f in filled]
-        return pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)})
+    def _asking(self, view: FeatureView, level: str) -> _AskingViews:
+        """The view's keys of each row, or of each element of a row's list."""
+        values, frame = self.values_by_level[level], self.requests.frame
+        columns = {key: frame[of] if isinstance(of := view.request_key(key), str) else values[of.name] for key in view.keys}
+        lists: KeyLists | None = None
+        if view.list_key is not None:
+            key = view.list_key.key
+            lists, elements = key_lists(columns[key], view.list_key.max_length, f"feature view {view.name!r}")
+            rows = lists.rows
+            columns = {name: elements if name == key else column.gather(rows) for name, column in columns.items()}
+        keys = pl.DataFrame([column.alias(key) for key, column in columns.items()])
+        return _AskingViews(keys if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)}), lists)
 
 
-_KeyColumns = tuple[tuple[str, ...], str | None]
+_KeyColumns = tuple[tuple[str, ...], str | None, ListKey | None]
 
 
 @dataclass
 class _AskingViews:
-    """Views and levels that ask with the same keys: by the fingerprint of their freshness, (view, level) pairs that get its values."""
+    """Views and levels that ask with the same keys: by the fingerprint of their freshness, (view, level) pairs that get its values.
+
+    lists: of the rows whose elements the keys are; None where each row has one key.
+    """
 
     keys: pl.DataFrame
+    lists: KeyLists | None = None
     at: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def request_set(self, t: I64, times: Sequence[AsOf]) -> RequestSet:
+        """What the engine computes; `t` and `times` are those of the rows, and an element has its row's."""
+        if self.lists is None:
+            return RequestSet(self.keys, t, tuple(times))
+        rows = self.lists.rows
+        return RequestSet(self.keys, t[rows], tuple(AsOf(time.T[rows], time.K[rows]) for time in times))
+
+    def of_rows(self, computed: FeatureValues) -> FeatureValues:
+        """The values of the rows, from those of the keys."""
+        lists = self.lists
+        if lists is None:
+            return computed
+        statuses = [lists.status_words(series) for series in computed.statuses]
+        known_at = None if computed.known_at is None else lists.latest(computed.known_at, NEVER)
+        return FeatureValues(pl.DataFrame([lists.lists(series) for series in computed.values]), pl.DataFrame(statuses), known_at)
 
 
 def _ready(view: FeatureView, values_by_level: Mapping[str, Mapping[str, pl.Series]]) -> bool:

@@ -19,6 +19,7 @@ from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.source import Source
 from headwater.errors import DataError, DefinitionError, nearest
 from headwater.events.column_encoding import check_accepts, check_secondary, check_values, check_where, feature_dtype
+from headwater.events.key_lists import key_lists
 from headwater.events.keys import check_types
 from headwater.events.read_events import called, flag
 from headwater.events.selection import timestamp_micros
@@ -156,7 +157,8 @@ class _Check:
 
     def _dtype(self, ref: FeatureRef) -> pl.DataType | None:
         tables = self.source(ref.view.source)
-        return _dtype_of(next(f for f in ref.view.outputs if f.name == ref.feature), tables[0]) if tables else None
+        dtype = _dtype_of(next(f for f in ref.view.outputs if f.name == ref.feature), tables[0]) if tables else None
+        return dtype if dtype is None or ref.view.list_key is None else pl.List(dtype)
 
     # ---------------------------------------------------------------- labels
 
@@ -254,8 +256,17 @@ class _Check:
         for view in service.views_in_history:
             filled = {key: view.request_key(key) for key in view.keys}
             theirs = {key: columns.get(of) if isinstance(of, str) else self._dtype(of) for key, of in filled.items()}
+            if view.list_key is not None:
+                theirs[view.list_key.key] = self._element(theirs[view.list_key.key], view)
             for events in self.source(view.source)[:1]:
                 self._key_types(view.source, {key: (events.get(key), theirs[key]) for key in view.keys})
+
+    def _element(self, dtype: pl.DataType | None, view: FeatureView) -> pl.DataType | None:
+        """The dtype of the keys in a list; None where it is unknown or no list, which is noted."""
+        if dtype is None:
+            return None
+        checked = self.problems.attempt(named("feature view", view, view.name), _elements_of, dtype, view)
+        return None if checked is None else checked.dtype
 
     def _key_types(self, source: Source, pairs: Mapping[str, tuple[pl.DataType | None, pl.DataType | None]]) -> None:
         context = called(source)
@@ -276,6 +287,14 @@ class _Check:
         for mine, dtype, where in wanted:
             if mine is not None:
                 self.problems.attempt(where, check_declared, mine, dtype, where)
+
+
+def _elements_of(dtype: pl.DataType, view: FeatureView) -> pl.Series:
+    """A column of the keys in lists of that dtype."""
+    assert view.list_key is not None
+    column = view.request_key(view.list_key.key)
+    empty = pl.Series(column if isinstance(column, str) else column.name, [], dtype)
+    return key_lists(empty, view.list_key.max_length, named("feature view", view, view.name))[1]
 
 
 def _check_column(function: str, dtype: pl.DataType, context: str) -> None:

@@ -100,8 +100,8 @@ def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
 def cold(view: FeatureView, requests: Requests | None, past: History | None) -> Reading:
     """The share of labelled requests whose key has no event before them."""
     filled = [view.request_key(key) for key in view.keys]
-    if requests is None or past is None or not filled or not all(isinstance(name, str) for name in filled):
-        return Missing("neither a serving log, nor both a history and labels with the view's keys")
+    if requests is None or past is None or not filled or view.list_key is not None or not all(isinstance(name, str) for name in filled):
+        return Missing("neither a serving log, nor both a history and labels with the view's keys, a key a row")
     names = [str(name) for name in filled]
     if any(name not in requests.frame.columns for name in names):
         return Missing(f"the labels lack {', '.join(name for name in names if name not in requests.frame.columns)}")

@@ -243,7 +243,8 @@ def _filtered(source: Source) -> pl.LazyFrame:
 
 def _shared(inputs: AuditInputs, view: FeatureView, events: pl.Schema, rows: pl.Schema) -> list[tuple[str, str]]:
     """Key columns of the events and of the labels: those of the view, and those that are keys of any view under one name."""
-    mapped = [(key, asked) for key in view.keys if isinstance(asked := view.request_key(key), str) and key in events and asked in rows]
+    single = [key for key in view.keys if view.list_key is None or key != view.list_key.key]
+    mapped = [(key, asked) for key in single if isinstance(asked := view.request_key(key), str) and key in events and asked in rows]
     pairs = dict(mapped)
     if all(mine == asked for mine, asked in mapped):
         keys = {key for v in inputs.model.features.views for key in v.keys}

@@ -137,11 +137,12 @@ def _counts_early(view: FeatureView, source: Source, matched: pl.DataFrame, leve
             features=[count(name="count", windows=None if furthest.length is None else [furthest])],
             freshness=level.freshness(view),
             request_keys=view.request_keys,
+            list_key=view.list_key,
         )
         for name, known in (("seen", _MINE), ("mature", _BOTH))
     ]
     frame = feature_frames(FeatureService("audit", pair), requests, {"": Level()}, Notes(), Resources(threads))[""]
-    seen, mature = frame.get_columns()
+    seen, mature = (counts.list.sum() if counts.dtype == pl.List else counts for counts in frame)
     return np.asarray((seen > mature).to_numpy(), np.bool_)
 
 
