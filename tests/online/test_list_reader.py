@@ -182,6 +182,7 @@ def test_the_read_is_compiled_before_the_first_request(online):
 LISTS = st.lists(st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None]), max_size=5)), min_size=1, max_size=5)
 
 
+@pytest.mark.filterwarnings("ignore:.*is not longer than the delay of source")
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), LISTS, st.sampled_from(KEY_KINDS))
 def test_an_element_is_as_a_lookup_of_it_alone(seed, lists, kind):

@@ -23,7 +23,11 @@ LISTS = st.lists(st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None, 4
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), LISTS)
-@pytest.mark.filterwarnings("ignore::headwater.errors.RowsLeftOutWarning", "ignore::headwater.errors.NoEventsWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*is not longer than the delay of source",
+    "ignore::headwater.errors.RowsLeftOutWarning",
+    "ignore::headwater.errors.NoEventsWarning",
+)
 def test_lists_are_lookups_of_each_element(seed, lists):
     random = Random(seed)
     drawn = case(random)

@@ -56,7 +56,7 @@ class ErasedKey:
 
     def is_in(self, row: Mapping[str, object]) -> bool:
         """Whether an object of JSON has the key."""
-        return all(name in row and text in map(as_text, _elements(row[name])) for name, text in self.texts.items())
+        return all(name in row and as_text(row[name]) == text for name, text in self.texts.items())
 
     def is_row(self, row: Mapping[str, object], dtypes: Mapping[str, pl.DataType]) -> bool:
         """Whether a row of values of these types has the key."""
