@@ -25,6 +25,7 @@ VERBS: Final = {
     "materialize": "compute batch views, or a model's predictions, up to their last cut, and publish it",
     "ingest": "read streams into the online store, and keep features fresh",
     "serve": "serve features and predictions over HTTP",
+    "experiment": "simulate experiments where the true lift is known",
     "watch": "compare what a served model delivered with what its backtest promised",
     "status": "show the state of streams and views in the online store",
     "explain": "explain a value: the events that count, and why others do not",

@@ -1,0 +1,78 @@
+"""Simulate experiments where the true lift is known, to see which design fits your product."""
+
+from __future__ import annotations
+
+from headwater.cli import options
+from headwater.cli.command import Actions, Arguments, Positional, Verb, option
+from headwater.cli.screen import Screen
+
+LEAST_COVERED = 0.9
+"""A design recovers the truth if its 95 % intervals hold it in at least this share of runs; fewer runs allow less."""
+
+
+def simulate(args: Arguments, screen: Screen) -> None:
+    """Run every design in the world, and print what each makes of it."""
+    from headwater.experiments.worlds.simulate_world import simulate_world, world_of
+    from headwater.reports.terminal import ShownTable
+
+    world = world_of(args.world)
+    with screen.working("simulating"):
+        found = simulate_world(world, args.runs, args.seed)
+    rows = [
+        (
+            result.design,
+            f"{result.mean:+.1%}",
+            f"{100 * result.bias:+.1f}",
+            f"{100 * float(result.lifts.std(ddof=1)):.1f}",
+            f"{result.covered:.0%}",
+            f"{result.above:.0%}" if found.truth > 0 else f"{result.below:.0%}",
+            "recovers the truth" if result.covered >= LEAST_COVERED else "misleads",
+        )
+        for result in found.designs
+    ]
+    sign = ">" if found.truth > 0 else "<"
+    headings = ["design", "mean lift", "bias, points", "sd, points", "interval holds the truth", f"decides {sign} 0", ""]
+    data = {
+        "world": found.world,
+        "truth": found.truth,
+        "runs": found.runs,
+        "designs": [
+            {
+                "design": result.design,
+                "mean": result.mean,
+                "bias": result.bias,
+                "sd": float(result.lifts.std(ddof=1)),
+                "covered": result.covered,
+                "above": result.above,
+                "below": result.below,
+            }
+            for result in found.designs
+        ],
+        "skipped": list(found.skipped),
+    }
+    screen.show(ShownTable(f"{found.world}: the true lift is {found.truth:+.1%}; {found.runs} runs of each design", headings, rows), data)
+    for skipped in found.skipped:
+        screen.say(f"not possible here: {skipped}")
+    screen.next("headwater", "assess", "interview")
+
+
+COMMAND = Actions(
+    {
+        "simulate": Verb(
+            simulate,
+            [
+                Positional(
+                    "world",
+                    metavar="WORLD",
+                    help="shared-supply, adaptive-fraud, recommender-loop, recommender-loop-split, hourly-effect, or FILE.py:NAME",
+                ),
+                option("--runs", metavar="N", type=int, default=100, help="experiments of each design (default: {default})"),
+                option("--seed", metavar="N", type=int, default=0, help="of all randomness (default: {default})"),
+                *options.as_json(),
+            ],
+            help="Simulate every design of an experiment in a world whose true lift is known.",
+            summary="show which designs mislead and which recover the truth",
+        ),
+    },
+    help=__doc__,
+)

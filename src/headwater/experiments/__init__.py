@@ -1,0 +1,1 @@
+"""Experiments in production: assignment, exposures, analysis, and worlds in which the true lift is known."""

@@ -1,0 +1,83 @@
+"""How many units an experiment needs, and what it can find: computed from history before the start, for the looks that are planned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy import optimize
+
+from headwater.errors import UsageError
+from headwater.experiments.group_sequential import bounds, crossing
+
+
+@dataclass(frozen=True)
+class SequentialPlan:
+    """Looks at equal steps of information, and the error and power of all of them together."""
+
+    looks: int = 1
+    alpha: float = 0.05
+    power: float = 0.8
+
+    @property
+    def information(self) -> list[float]:
+        """The share of the planned units at each look."""
+        return [(look + 1) / self.looks for look in range(self.looks)]
+
+    def found(self, drift: float) -> float:
+        """The probability to find an effect of that many standard errors at the end."""
+        return crossing(self.information, bounds(self.information, self.alpha), drift)[-1]
+
+    @property
+    def drift(self) -> float:
+        """The effect, in standard errors at the end, that is found with the planned power."""
+        return float(optimize.brentq(lambda drift: self.found(drift) - self.power, 0.0, 12.0, xtol=1e-6))
+
+
+def units_needed(lift: float, variation: float, plan: SequentialPlan, treated_variation: float | None = None) -> int:
+    """Units of each arm, so that a relative lift is found with the plan's power.
+
+    Args:
+        lift: the smallest relative lift worth finding, such as 0.01; negative for a fall.
+        variation: standard deviation over mean of one unit, after CUPED, from history.
+        plan: looks, error and power.
+        treated_variation: the same of a treated unit; of a proportion it changes with the lift (`proportion_variation`).
+
+    Raises:
+        UsageError: no lift, or a variation that is not positive.
+
+    >>> units_needed(0.08, 1.3, SequentialPlan(looks=1))
+    4480
+    """
+    if lift <= -1 or lift == 0 or not variation > 0:
+        raise UsageError(f"lift is {lift!r} and variation {variation!r}; give a lift above -1 that is not 0, and a positive variation")
+    variance = variation**2 + (variation if treated_variation is None else treated_variation) ** 2
+    return math.ceil(variance * (plan.drift / math.log1p(lift)) ** 2)
+
+
+def power_of(lift: float, variation: float, units: int, plan: SequentialPlan, treated_variation: float | None = None) -> float:
+    """The probability to find a relative lift with so many units of each arm; arguments as for `units_needed`.
+
+    >>> round(power_of(0.08, 1.3, 4480, SequentialPlan(looks=1)), 2)
+    0.8
+    """
+    variance = variation**2 + (variation if treated_variation is None else treated_variation) ** 2
+    return plan.found(math.log1p(lift) / math.sqrt(variance / units))
+
+
+def smallest_lift(variation: float, units: int, plan: SequentialPlan) -> float:
+    """The relative lift that so many units of each arm find with the plan's power.
+
+    >>> round(smallest_lift(1.3, 4480, SequentialPlan(looks=1)), 3)
+    0.08
+    """
+    return math.expm1(plan.drift * variation * math.sqrt(2 / units))
+
+
+def proportion_variation(rate: float) -> float:
+    """Standard deviation over mean of a unit that is 1 with a probability, else 0.
+
+    >>> round(proportion_variation(0.05), 2)
+    4.36
+    """
+    return math.sqrt((1 - rate) / rate)

@@ -1,0 +1,127 @@
+"""The verdict of a look: real-time, stay batch, harm, keep running or invalid, by the rule that was fixed before the start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from headwater.experiments.confidence_sequence import sequence_multiplier
+from headwater.experiments.group_sequential import bounds
+from headwater.experiments.health import HealthCheck
+from headwater.experiments.relative_lift import RelativeLift
+
+Decision = Literal["real-time", "stay batch", "harm", "keep running", "invalid"]
+
+
+@dataclass(frozen=True)
+class GuardrailLook:
+    """A guardrail of one arm at a look.
+
+    Args:
+        name: of the metric.
+        lift: its relative change against the control.
+        units: of both arms so far.
+        margin: the relative harm that is still accepted.
+        higher_is_better: whether a rise is a gain.
+    """
+
+    name: str
+    lift: RelativeLift
+    units: int
+    margin: float
+    higher_is_better: bool
+
+    def worse(self, alpha: float) -> bool:
+        """Whether it is shown, at any look, that harm exceeds the margin."""
+        low, high = self.lift.widened(sequence_multiplier(self.units, alpha))
+        return high < -self.margin if self.higher_is_better else low > self.margin
+
+
+@dataclass(frozen=True)
+class ExperimentLook:
+    """What is known at a look.
+
+    Args:
+        information: the share of the planned units that have matured, at each look so far, this one last.
+        lifts: the deciding metric of each arm but the control.
+        guardrails: by arm.
+        checks: of the experiment's health.
+        higher_is_better: whether a rise of the deciding metric is a gain.
+        break_even: the relative gain at which the fresher arm pays for itself; 0 where costs are not known.
+        alpha: the two-sided error of the whole experiment.
+    """
+
+    information: Sequence[float]
+    lifts: Mapping[str, RelativeLift]
+    guardrails: Mapping[str, Sequence[GuardrailLook]]
+    checks: Sequence[HealthCheck]
+    higher_is_better: bool = True
+    break_even: float = 0.0
+    alpha: float = 0.05
+
+
+@dataclass(frozen=True)
+class ExperimentVerdict:
+    """A decision, the arm that it is of, why, and the interval of each arm at this look.
+
+    Intervals hold together over all looks and arms; they are of the metric as it is, not turned round where a fall is a gain.
+    """
+
+    decision: Decision
+    arm: str | None
+    reason: str
+    intervals: Mapping[str, tuple[float, float]]
+
+
+def verdict(look: ExperimentLook) -> ExperimentVerdict:
+    """The verdict, by Holm over the arms and O'Brien-Fleming over the looks.
+
+    An arm wins when its interval lies above break-even (and so above 0). It harms when its interval lies below 0, or a guardrail is worse
+    by more than its margin. When all planned units have matured and no arm has won, batch stays.
+    """
+    intervals, gains = _intervals(look)
+    broken = [check.name for check in look.checks if check.blocks]
+    if broken:
+        return ExperimentVerdict("invalid", None, f"the experiment cannot be trusted: {', '.join(broken)}", intervals)
+    worse = [(arm, rail.name) for arm, rails in look.guardrails.items() for rail in rails if rail.worse(look.alpha / max(len(rails), 1))]
+    harmful = [arm for arm, (_, high) in gains.items() if high < 0]
+    if worse:
+        arm, name = worse[0]
+        return ExperimentVerdict("harm", arm, f"arm {arm!r} makes {name} worse by more than its margin", intervals)
+    winners = sorted((arm for arm, (low, _) in gains.items() if low > max(look.break_even, 0.0)), key=lambda arm: -gains[arm][0])
+    if winners:
+        need = "its cost" if look.break_even > 0 else "nothing"
+        return ExperimentVerdict("real-time", winners[0], f"the gain of arm {winners[0]!r} is shown to exceed {need}", intervals)
+    if harmful:
+        return ExperimentVerdict("harm", harmful[0], f"arm {harmful[0]!r} is shown to be worse than the control", intervals)
+    if all(high < look.break_even for _, high in gains.values()):
+        return ExperimentVerdict("stay batch", None, "no arm can gain as much as it costs", intervals)
+    if look.information[-1] >= 1:
+        return ExperimentVerdict(
+            "stay batch", None, "all planned units have matured, and no arm is shown to gain more than it costs", intervals
+        )
+    return ExperimentVerdict("keep running", None, f"{look.information[-1]:.0%} of the planned units have matured", intervals)
+
+
+def _intervals(look: ExperimentLook) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
+    """The interval of each arm, and the same so signed that a gain is positive."""
+    if look.information[-1] <= 0:
+        endless = dict.fromkeys(look.lifts, (-math.inf, math.inf))
+        return endless, endless
+    order = sorted(look.lifts, key=lambda arm: -abs(look.lifts[arm].z))
+    intervals: dict[str, tuple[float, float]] = {}
+    left = len(order)
+    for arm in order:
+        multiplier = bounds(look.information, look.alpha / left)[-1]
+        intervals[arm] = look.lifts[arm].widened(multiplier) if math.isfinite(multiplier) else (-1.0, math.inf)
+        if left > 1 and _excludes_zero(intervals[arm]) and left == len(order) - len(intervals) + 1:
+            left -= 1
+    intervals = {arm: intervals[arm] for arm in look.lifts}
+    gains = intervals if look.higher_is_better else {arm: (-high, -low) for arm, (low, high) in intervals.items()}
+    return intervals, gains
+
+
+def _excludes_zero(interval: tuple[float, float]) -> bool:
+    return interval[0] > 0 or interval[1] < 0

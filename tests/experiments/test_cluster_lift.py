@@ -1,0 +1,57 @@
+"""Clusters: one value each, nominal error from few of them on, and designs that could never decide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from headwater.errors import DataError
+from headwater.experiments.cluster_lift import check_clusters, cluster_lift, least_p, randomisation_p, within_cluster_lift
+
+
+@pytest.mark.parametrize("clusters", [6, 10, 20, 40])
+def test_aa_clusters_reject_at_most_at_their_level(clusters: int) -> None:
+    random = np.random.default_rng(clusters)
+    treated = np.arange(clusters) % 2 == 0
+    rejected = 0
+    for _ in range(2_000):
+        base = random.poisson(1000, clusters).astype(float)
+        rejected += cluster_lift(base * (10 + random.standard_normal(clusters)), base, treated).p_value < 0.05
+    assert rejected / 2_000 <= 0.065  # 5 % and three standard errors; few clusters are conservative
+
+
+def test_a_known_lift_is_covered() -> None:
+    random = np.random.default_rng(1)
+    covered = 0
+    for _ in range(1_000):
+        treated = random.permutation(20) < 10
+        base = random.poisson(1000, 20).astype(float)
+        low, high = cluster_lift(base * (10 + random.standard_normal(20)) * (1 + 0.1 * treated), base, treated).interval()
+        covered += low <= 0.1 <= high
+    assert covered >= 930
+
+
+def test_within_clusters_is_a_t_test_of_log_ratios() -> None:
+    random = np.random.default_rng(2)
+    control, treated = random.gamma(50, 1, 12), random.gamma(55, 1, 12)
+    ones = np.ones(12)
+    found = within_cluster_lift((control, ones), (treated, ones))
+    logs = np.log(treated / control)
+    assert found.log_ratio == pytest.approx(logs.mean())
+    assert found.se == pytest.approx(logs.std(ddof=1) / np.sqrt(12))
+    with pytest.raises(DataError, match="no outcome in one of the clusters"):
+        within_cluster_lift((control * 0, ones), (treated, ones))
+
+
+def test_designs_that_can_never_decide_are_refused() -> None:
+    assert least_p(6, 3) == pytest.approx(0.1)
+    assert least_p(8, 4) < 0.05
+    check_clusters(8, 4)
+    with pytest.raises(DataError, match="could never decide"):
+        check_clusters(6, 3)
+    with pytest.raises(DataError, match="1 clusters"):
+        cluster_lift(np.ones(4), np.ones(4), np.array([True, False, False, False]))
+
+
+def test_the_observed_assignment_is_one_of_the_drawn() -> None:
+    assert randomisation_p(5.0, np.zeros(199)) == pytest.approx(1 / 200)
