@@ -17,6 +17,7 @@ from headwater.aggregations.table import TABLE, family
 from headwater.definitions.functions import FUNCTIONS
 from headwater.errors import DataError
 from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
+from headwater.kernel.distinct_requests import DistinctRequests
 from headwater.kernel.layer import Layer, Use, spans
 from headwater.testing import cases, conformance
 from headwater.testing.cases import BASE
@@ -309,7 +310,7 @@ def test_neighbours_that_see_the_same_at_one_moment_share_a_map():
     events = Events(np.array([0, 100]), np.arange(100), NOTHING, 0, NOTHING, columns)
     T = np.repeat(np.array([50, 100]), 1000)
     wanted = run.FeatureSpec("sum", Use(("x",)), hw.window("lifetime"), by=GroupBy(Use(("c", "x")), 40))
-    ((found,),) = run.aggregate(events, [RequestTimes(np.array([0, 2000]), T, T)], [wanted], [np.arange(2000)], 1)
+    ((found,),) = run.aggregate(events, [DistinctRequests(RequestTimes(np.array([0, 2000]), T, T), np.arange(2000))], [wanted], 1)
     assert len(found.items) == len(found.values.values) == 80
     assert found.of.tolist() == [0] * 1000 + [1] * 1000
 
@@ -320,7 +321,7 @@ def test_each_of_several_sets_of_asks_gets_its_own_maps():
     asks = [RequestTimes(np.array([0, len(T)]), np.array(T), np.array(T)) for T in ([1, 3], [], [2, 4, 9])]
     wanted = run.FeatureSpec("sum", Use(("x",)), LIFETIME, by=GroupBy(Use(("c", "x")), 2))
     maps = []
-    for (part,) in run.aggregate(events, asks, [wanted], [np.arange(len(a.T)) for a in asks], 2):
+    for (part,) in run.aggregate(events, [DistinctRequests(a, np.arange(len(a.T))) for a in asks], [wanted], 2):
         pairs = list(zip(part.items.tolist(), part.values.values.tolist(), strict=True))
         maps.append([pairs[part.starts[i] : part.starts[i + 1]] for i in part.of])
     assert maps == [[[(3, 1)], [(1, 2), (2, 4)]], [], [[(3, 1), (1, 2)], [(2, 4), (1, 10)], [(2, 4), (1, 10)]]]

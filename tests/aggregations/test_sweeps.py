@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import headwater as hw
 from headwater.aggregations import run, visible_ranges
 from headwater.kernel.arrays import NOTHING, Column, Events, RequestTimes
+from headwater.kernel.distinct_requests import DistinctRequests
 from headwater.kernel.layer import Use
 from headwater.testing import cases, conformance
 from tests.effort import tries
@@ -142,7 +143,7 @@ def test_neighbours_that_see_the_same_events_share_a_list():
     events = Events(np.array([0, 100]), np.arange(100), NOTHING, 0, NOTHING, {"x": Column(np.arange(100))})
     T = np.repeat(np.array([50, 100]), 1000)
     wanted = run.FeatureSpec("top_k", Use(("x",)), hw.window("lifetime"), (("k", 40),))
-    ((found,),) = run.aggregate(events, [RequestTimes(np.array([0, 2000]), T, T)], [wanted], [np.arange(2000)], 1)
+    ((found,),) = run.aggregate(events, [DistinctRequests(RequestTimes(np.array([0, 2000]), T, T), np.arange(2000))], [wanted], 1)
     assert len(found.items) == 80
     assert found.of.tolist() == [0] * 1000 + [1] * 1000
 
@@ -151,6 +152,6 @@ def test_each_of_several_sets_of_asks_gets_its_own_lists():
     events = Events(np.array([0, 4]), np.arange(4), NOTHING, 0, NOTHING, {"x": Column(np.array([3, 1, 2, 1]))})
     asks = [RequestTimes(np.array([0, len(T)]), np.array(T), np.array(T)) for T in ([1, 3], [], [2, 4, 9])]
     wanted = run.FeatureSpec("top_k", Use(("x",)), hw.window("lifetime"), (("k", 2),))
-    found = run.aggregate(events, asks, [wanted], [np.arange(len(a.T)) for a in asks], 2)
+    found = run.aggregate(events, [DistinctRequests(a, np.arange(len(a.T))) for a in asks], [wanted], 2)
     lists = [[part.items[part.starts[i] : part.starts[i + 1]].tolist() for i in part.of] for (part,) in found]
     assert lists == [[[3], [1, 2]], [], [[1, 3], [1, 2], [1, 2]]]

@@ -15,6 +15,7 @@ from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Parameter
 from headwater.definitions.durations import Window
 from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes
+from headwater.kernel.distinct_requests import DistinctRequests
 from headwater.kernel.late_events import layers, reached
 from headwater.kernel.layer import KnownRanges, Layer, Spans, Use, seen
 from headwater.kernel.result_buffer import ResultBuffer
@@ -59,9 +60,8 @@ class _Task:
 
 def aggregate(
     events: Events,
-    requests: Sequence[RequestTimes],
+    requests: Sequence[DistinctRequests],
     wanted: Sequence[FeatureSpec],
-    rows: Sequence[I64],
     threads: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[list[Answers]]:
@@ -71,16 +71,15 @@ def aggregate(
         events: sorted events of m keys.
         requests: sets of requests over the same m keys, such as one for each freshness; they share the events' sort and folds.
         wanted: the features.
-        rows: for each set of requests, the row of the result that each of its requests is of: int64 (r), a permutation.
         threads: how many threads work; the values do not depend on it.
-        tick: called with the number of requests done, from any thread.
+        on_progress: called with the number of rows done, from any thread.
 
     Returns:
-        For each set of requests, one column (r), or lists, for each feature.
+        For each set of requests, one column, or lists, for each feature, in the order of the set's rows.
     """
-    everything = range(len(wanted))
-    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in requests), ((0, 0),) * len(requests), everything), wanted)
-    out = [_AnswerBuffer(kinds, of) for of in rows]
+    everything, times = range(len(wanted)), [a.times for a in requests]
+    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in times), ((0, 0),) * len(requests), everything), wanted)
+    out = [_AnswerBuffer(kinds, of) for of in requests]
 
     def work(task: _Task) -> None:
         task_answers = _run(task, [wanted[i] for i in task.features])
@@ -90,22 +89,22 @@ def aggregate(
             into.put(first, {i: answers.slice(start, stop) for i, answers in zip(task.features, task_answers, strict=True)})
             start = stop
         if on_progress is not None and task.ticks:
-            on_progress(start)
+            on_progress(sum(len(of.rows_of(*at)) for of, at in zip(requests, task.at, strict=True)))
 
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, _shared(_tasks(events, requests, everything), wanted, threads)):
+        for _ in pool.map(work, _shared(_tasks(events, times, everything), wanted, threads)):
             pass
     return [buffer.whole() for buffer in out]
 
 
 class _AnswerBuffer:
-    """Collects the answers to one set of requests from all tasks, in any order; `kinds`: answers to no request; `rows`: of each request."""
+    """Collects the answers to one set of requests from all tasks, in any order; `kinds`: answers to no request."""
 
-    def __init__(self, kinds: Sequence[Answers], rows: I64) -> None:
-        self._kinds, self._rows = kinds, rows
+    def __init__(self, kinds: Sequence[Answers], requests: DistinctRequests) -> None:
+        self._kinds, self._requests = kinds, requests
         numbers = {i: kind for i, kind in enumerate(kinds) if isinstance(kind, Column)}
         self._index = {i: index for index, i in enumerate(numbers)}
-        self._numbers = ResultBuffer([kind.values.dtype for kind in numbers.values()], rows)
+        self._numbers = ResultBuffer([kind.values.dtype for kind in numbers.values()], requests)
         self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, ListColumn)}
 
     def put(self, first: int, by_feature: Mapping[int, Answers]) -> None:
@@ -122,8 +121,7 @@ class _AnswerBuffer:
         for i, column in zip(self._index, self._numbers.columns(), strict=True):
             out[i] = column
         if self._lists:
-            position = np.empty_like(self._rows)
-            position[self._rows] = np.arange(len(position))
+            position = self._requests.request_of()
             for i, lists in self._lists.items():
                 out[i] = ListColumn.join([lists[first] for first in sorted(lists)]).take(position)
         return out

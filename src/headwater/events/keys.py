@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -85,24 +86,38 @@ def compared_as(events: pl.Schema, keys: Sequence[str], request_keys: Sequence[p
 
 
 def _dense(events: pl.DataFrame, key: str, request_keys: Sequence[pl.Series]) -> tuple[pl.DataFrame, list[I64], int] | None:
-    ends = [(a.min(), a.max()) for a in request_keys if a.len() > a.null_count()]
-    if not ends:
+    requested = [end for a in request_keys for end in _ends(a)]
+    if not requested:
         return None
-    low, high = min(e[0] for e in ends), max(e[1] for e in ends)  # type: ignore[type-var]
-    assert isinstance(low, int)
-    assert isinstance(high, int)
-    size = high - low + 1
-    if high > _INT64 or size > _DENSE * sum(a.len() for a in request_keys) + 1_000_000:
+    low, high = min(requested), max(requested)
+    limit = _DENSE * sum(a.len() for a in request_keys) + 1_000_000
+    if high > _INT64 or high - low >= limit:
         return None
-    mine = events[key]
-    code = pl.col(key).cast(pl.Int64) - low
-    if mine.null_count() or (events.height and (mine.min() < low or mine.max() > high)):  # type: ignore[operator]
+    if events[key].null_count() or not _all_between(events[key], low, high):
         near = pl.col(key).is_between(low, high)
         if events.select(near.sum()).item() < _FEW * events.height:
             events = events.filter(near)
-        else:  # a few events of keys that are not requested cost less than a copy of all others
-            code = pl.when(near).then(code).otherwise(size + 1)
-    return events.with_columns(code.alias(CODE)), [(a.cast(pl.Int64) - low).fill_null(size).to_numpy() for a in request_keys], size + 2
+    mine, code = events[key], pl.col(key).cast(pl.Int64)
+    ends = [0, low, high, *_ends(mine)]
+    if max(ends) - min(ends) < limit:  # any base will do, so 0 if possible: int64 keys are then codes without a copy
+        low, high = min(ends), max(ends)
+    size = high - low + 1
+    if low:
+        code = code - low
+    if mine.null_count() or not _all_between(mine, low, high):  # a few events, which cost less than a copy of all others
+        code = pl.when(pl.col(key).is_between(low, high)).then(code).otherwise(size + 1)
+    codes = [a.cast(pl.Int64) - low if low else a.cast(pl.Int64) for a in request_keys]
+    return events.with_columns(code.alias(CODE)), [code.fill_null(size).to_numpy() for code in codes], size + 2
+
+
+def _ends(keys: pl.Series) -> list[int]:
+    """The least and greatest of integer keys; empty where all are null."""
+    return [] if keys.len() == keys.null_count() else [cast("int", keys.min()), cast("int", keys.max())]
+
+
+def _all_between(keys: pl.Series, low: int, high: int) -> bool:
+    """Whether none of the integer keys that are not null is below or above."""
+    return all(low <= end <= high for end in _ends(keys))
 
 
 def check_types(name: str, mine: pl.DataType, theirs: pl.DataType, subject: str) -> None:

@@ -44,7 +44,7 @@ def as_of(freshness: Freshness, t: I64) -> tuple[I64, I64]:
             return _measured(freshness, t)
         case Batch():
             cut = _last_cut(freshness, t - freshness.delay)
-            return cut, cut + freshness.wait
+            return cut, cut + freshness.wait if freshness.wait else cut
 
 
 def earliest(freshness: Freshness, t: int) -> int:

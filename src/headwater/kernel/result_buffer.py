@@ -8,44 +8,57 @@ from typing import cast
 import numba as nb
 import numpy as np
 
-from headwater.kernel.arrays import I64, Column, Values
+from headwater.kernel.arrays import Column, Values
+from headwater.kernel.distinct_requests import DistinctRequests
 
 
 class ResultBuffer:
-    """Columns of one number a row, written piece by piece, from any thread, each result straight to its row.
+    """Columns of one number a row, written piece by piece, from any thread, each result straight to its rows.
 
     Args:
         dtypes: int64 or float64 of each column.
-        rows: int64 (n), a permutation: the row of each result, in the order in which they are written.
+        requests: in the order in which their results are written, with their rows.
 
-    >>> buffer = ResultBuffer([np.dtype(np.int64)], np.array([2, 0, 1]))
-    >>> buffer.put(1, {0: Column(np.array([7, 8]))})
+    >>> from headwater.kernel.arrays import RequestTimes
+    >>> T = np.array([1, 2])
+    >>> requests = DistinctRequests(RequestTimes(np.array([0, 2]), T, T), np.array([2, 0, 1]), np.array([0, 1, 3]))
+    >>> buffer = ResultBuffer([np.dtype(np.int64)], requests)
+    >>> buffer.put(1, {0: Column(np.array([7]))})
     >>> buffer.put(0, {0: Column(np.array([9]))})
     >>> buffer.columns()[0].values
-    array([7, 8, 9])
+    array([7, 7, 9])
     """
 
-    def __init__(self, dtypes: Sequence[np.dtype[np.int64] | np.dtype[np.float64]], rows: I64) -> None:
-        self._rows = rows
+    def __init__(self, dtypes: Sequence[np.dtype[np.int64] | np.dtype[np.float64]], requests: DistinctRequests) -> None:
+        self._requests = requests
         self._dtypes = list(dtypes)
-        self._words = np.empty((len(dtypes), len(rows)), np.int64)  # in one piece: the kernel maps it in large pages
-        self._valid = np.ones((len(dtypes), len(rows)), np.bool_)
+        shape = len(dtypes), len(requests.rows)
+        self._words = np.empty(shape, np.int64)  # in one piece: the kernel maps it in large pages
+        self._null = np.zeros(shape, np.bool_)
+        self._nullable = [False] * len(dtypes)
 
     def put(self, first: int, results: Mapping[int, Column]) -> None:
         """Write a piece of some columns, all of one length, by the column's index: the results from `first` on."""
         for index, column in results.items():
-            rows = self._rows[first : first + len(column.values)]
-            _put(self._words[index], rows, np.ascontiguousarray(column.values).view(np.int64))
-            if column.valid is not None:
-                _put(self._valid[index], rows, column.valid)
+            last = first + len(column.values)
+            rows, begins = self._requests.rows_of(first, last), self._requests.begins[first : last + 1]
+            _put(self._words[index], rows, begins, np.ascontiguousarray(column.values).view(np.int64))
+            if column.valid is not None and not column.valid.all():
+                _put(self._null[index], rows, begins, ~column.valid)
+                self._nullable[index] = True
 
     def columns(self) -> list[Column]:
         """Every column in the order of rows."""
-        valid = [None if of.all() else of for of in self._valid]
+        valid = [np.logical_not(of, out=of) if nulls else None for of, nulls in zip(self._null, self._nullable, strict=True)]
         return [Column(cast("Values", words.view(dtype)), v) for words, dtype, v in zip(self._words, self._dtypes, valid, strict=True)]
 
 
 @nb.njit(nogil=True, cache=True)
-def _put(out, rows, values):  # type: ignore[no-untyped-def]
-    for j in range(len(rows)):
-        out[rows[j]] = values[j]
+def _put(out, rows, begins, values):  # type: ignore[no-untyped-def]
+    if len(begins) == 0:
+        for j in range(len(values)):
+            out[rows[j]] = values[j]
+        return
+    for j in range(len(values)):
+        for i in range(begins[j] - begins[0], begins[j + 1] - begins[0]):
+            out[rows[i]] = values[j]

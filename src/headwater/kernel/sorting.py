@@ -68,17 +68,33 @@ def order_of(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I64]:
     >>> order_of(np.array([1, 0, 1]), np.array([5, 9, 4]), 2, threads=1)
     (array([1, 2, 0]), array([0, 1, 3]))
     """
+    order, starts, _ = _ordered(code, t, keys, threads)
+    return order, starts
+
+
+def order_and_times(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I64, I64]:
+    """As `order_of`, with the times in that order: int64 (n).
+
+    >>> order_and_times(np.array([1, 0, 1]), np.array([5, 9, 4]), 2, threads=1)
+    (array([1, 2, 0]), array([0, 1, 3]), array([9, 4, 5]))
+    """
+    order, starts, sorted_t = _ordered(code, t, keys, threads)
+    return order, starts, take(t, order, threads) if sorted_t is None else sorted_t
+
+
+def _ordered(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I64, I64 | None]:
+    """The order, where each code begins, and the sorted times if they are at hand."""
     if bool(np.all(t[1:] >= t[:-1])):
-        return _dealt(code, 0, 0, keys, None, threads)
+        return *_dealt(code, 0, 0, keys, None, threads), None
     low = int(t.min())
     bits = (int(t.max()) - low).bit_length()
     order, starts = _dealt(code, 0, 0, keys, _by_span(code, t, low, bits, threads), threads)
     sorted_t = take(t, order, threads)
     ends = [0, *np.searchsorted(starts, [b for _, b in _cuts(len(t), threads)[:-1]]).tolist(), keys]
     if bits < 63 and all(each(lambda cut: _settle(starts, sorted_t, order, *cut), list(pairwise(ends)), threads)):
-        return order, starts
+        return order, starts, sorted_t
     compared = pl.DataFrame({"code": code, "t": t}).with_row_index("row").sort("code", "t", maintain_order=True)["row"]
-    return compared.cast(pl.Int64).to_numpy(), starts
+    return compared.cast(pl.Int64).to_numpy(), starts, None
 
 
 def _by_span(code: I64, t: I64, low: int, bits: int, threads: int) -> I64:

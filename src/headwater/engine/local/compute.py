@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -14,23 +14,16 @@ from headwater.aggregations.run import FeatureSpec, aggregate
 from headwater.definitions.feature_view import Feature
 from headwater.engine.feature_plan import FeaturePlan, hashed_columns
 from headwater.engine.local.sorted_events import sort_events, sorted_columns, under_value_names, value_name
-from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of
+from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.events import statuses as value_statuses
 from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_secondary, check_values, check_where, decode
 from headwater.events.keys import code_keys
 from headwater.events.read_events import called, no_events, read_events
 from headwater.kernel.arrays import I64, RequestTimes
+from headwater.kernel.distinct_requests import DistinctRequests, distinct_requests
 from headwater.kernel.sorting import each, order_of, take
 
 _COLUMNS = 16  # of the source, whose arrays are in memory together
-
-
-@dataclass(frozen=True)
-class _SortedRequests:
-    """A request set sorted by key and time, once for all its freshnesses: the row of each request, int64 (n), and T and K so sorted."""
-
-    rows: I64
-    times: list[RequestTimes]
 
 
 def compute(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
@@ -59,21 +52,20 @@ def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], r
     sorted_requests = [_sorted(r, code, keys, cores) for r, code in zip(requests, codes, strict=True)]
     del codes
     ordered, order = sort_events(table, keys, query.source, cores)
-    places = [(r, time) for r, each_set in enumerate(sorted_requests) for time in range(len(each_set.times))]
+    places = [(r, time) for r, each_set in enumerate(sorted_requests) for time in range(len(each_set))]
     groups: list[dict[tuple[int, int], FeatureValues]] = []
     feature_groups = _groups(query.features)
     for number, features in enumerate(feature_groups):
         plan, last = FeaturePlan(replace(query, features=features, also=())), number == len(feature_groups) - 1
         columns, encodings = sorted_columns(table, plan.query.columns, hashed_columns(features), order, cores)
         if last:
-            del table
+            del table, order
         events_of = replace(ordered, columns=columns)
         specs = list(dict.fromkeys(plan.specs))
         answers = aggregate(
             value_statuses.with_known(events_of) if query.known else events_of,
-            [sorted_requests[r].times[time] for r, time in places],
+            [sorted_requests[r][time] for r, time in places],
             specs,
-            [sorted_requests[r].rows for r, _ in places],
             cores,
             run.on_progress if last else None,
         )
@@ -85,9 +77,15 @@ def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], r
     return [[_whole([group[r, time] for group in groups]) for time in range(len(each_set.as_of))] for r, each_set in enumerate(requests)]
 
 
-def _sorted(requests: RequestSet, codes: I64, keys: int, threads: int) -> _SortedRequests:
+def _sorted(requests: RequestSet, codes: I64, keys: int, threads: int) -> list[DistinctRequests]:
+    """The requests at each freshness, all sorted by key and time once."""
     order, starts = order_of(codes, requests.t, keys, threads)
-    return _SortedRequests(order, [RequestTimes(starts, take(a.T, order, threads), take(a.K, order, threads)) for a in requests.as_of])
+
+    def at(of: AsOf) -> DistinctRequests:
+        T = take(of.T, order, 1)
+        return distinct_requests(RequestTimes(starts, T, T if of.K is of.T else take(of.K, order, 1)), order)
+
+    return each(at, requests.as_of, threads)
 
 
 def _events(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from headwater.events.keys import CODE
 from headwater.events.read_events import GONE
 from headwater.events.selection import IDENT, KNOWN, TIME
 from headwater.kernel.arrays import I64, LASTS, NOTHING, Column, Events
-from headwater.kernel.sorting import order_of, take, taken, tied
+from headwater.kernel.sorting import order_and_times, take, taken, tied
 
 _VALUE = "__v_"
 
@@ -30,8 +30,7 @@ def under_value_names(events: pl.DataFrame, keys: Sequence[str], columns: Sequen
 
 def sort_events(table: pl.DataFrame, keys: int, source: Source, threads: int) -> tuple[Events, I64]:
     """The events, yet without columns, in the order of (key, time, id, known, values); and that order, int64 (n)."""
-    order, starts = order_of(table[CODE].to_numpy(), table[TIME].to_numpy(), keys, threads)
-    t = take(table[TIME].to_numpy(), order, threads)
+    order, starts, t = order_and_times(table[CODE].to_numpy(), table[TIME].to_numpy(), keys, threads)
     ident = _break_ties(table, order, starts, t)
     by_column = KNOWN in table.columns and source.window_on == "timestamp"
     known = take(table[KNOWN].to_numpy(), order, threads) if by_column else NOTHING

@@ -1,0 +1,82 @@
+"""Requests of a key with equal T and K: computed once, however many rows share them.
+
+At a daily level all rows of a key and a day see the same events, so a backtest computes far fewer requests than it has rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numba as nb
+import numpy as np
+
+from headwater.kernel.arrays import I64, NOTHING, RequestTimes
+
+_MOST = 0.9  # distinct requests a row: with more than these, not having to copy T and K is worth more
+
+
+@dataclass(frozen=True)
+class DistinctRequests:
+    """Requests sorted by (key, T), d of them, and the r rows that get their results.
+
+    rows: int64 (r), a permutation.
+    begins: int64 (d + 1): request j is that of rows[begins[j]:begins[j + 1]]. Empty where each request has one row: j is that of rows[j].
+    """
+
+    times: RequestTimes
+    rows: I64
+    begins: I64 = field(default_factory=lambda: NOTHING)
+
+    def rows_of(self, first: int, last: int) -> I64:
+        """The rows of the requests first to last - 1, in their order, without a copy."""
+        return self.rows[self.begins[first] : self.begins[last]] if len(self.begins) else self.rows[first:last]
+
+    def request_of(self) -> I64:
+        """The request of each row: int64 (r)."""
+        out = np.empty_like(self.rows)
+        requests = np.arange(len(self.times.T))
+        out[self.rows] = np.repeat(requests, np.diff(self.begins)) if len(self.begins) else requests
+        return out
+
+
+def distinct_requests(times: RequestTimes, rows: I64) -> DistinctRequests:
+    """The requests without neighbours of equal key, T and K, if that leaves notably fewer.
+
+    Args:
+        times: l requests.
+        rows: int64 (l), a permutation: the row of each request.
+
+    >>> T = np.array([3, 3, 8])
+    >>> distinct = distinct_requests(RequestTimes(np.array([0, 2, 3]), T, T), np.array([1, 2, 0]))
+    >>> distinct.times.T, distinct.begins, distinct.request_of()
+    (array([3, 8]), array([0, 2, 3]), array([1, 0, 0]))
+    """
+    count = _count(times.starts, times.T, times.K)
+    if count > _MOST * len(times.T):
+        return DistinctRequests(times, rows)
+    starts, begins = np.zeros_like(times.starts), np.empty(count + 1, np.int64)
+    T = np.empty(count, np.int64)
+    K = T if times.K is times.T else np.empty(count, np.int64)
+    _merge(times.starts, times.T, times.K, starts, T, K, begins)
+    return DistinctRequests(RequestTimes(starts, T, K), rows, begins)
+
+
+@nb.njit(nogil=True, cache=True)
+def _count(starts, T, K):  # type: ignore[no-untyped-def]
+    count = 0
+    for key in range(len(starts) - 1):
+        for j in range(starts[key], starts[key + 1]):
+            count += j == starts[key] or T[j] != T[j - 1] or K[j] != K[j - 1]
+    return count
+
+
+@nb.njit(nogil=True, cache=True)
+def _merge(starts, T, K, out_starts, out_T, out_K, begins):  # type: ignore[no-untyped-def]
+    count = 0
+    for key in range(len(starts) - 1):
+        for j in range(starts[key], starts[key + 1]):
+            if j == starts[key] or T[j] != T[j - 1] or K[j] != K[j - 1]:
+                out_T[count], out_K[count], begins[count] = T[j], K[j], j
+                count += 1
+        out_starts[key + 1] = count
+    begins[count] = len(T)
