@@ -124,7 +124,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=normal.scale, help="the share of the events and rows to measure with")
     parser.add_argument("--repeats", type=int, default=normal.repeats, help="how often each side is measured; the median counts")
     parser.add_argument("--threads", type=int, default=normal.threads, help="for both sides")
-    parser.add_argument("--limit", type=float, default=normal.limit, help="seconds that one query of DuckDB may take; Feast, twice as many")
+    parser.add_argument("--limit", type=float, default=normal.limit, help="seconds; one query of DuckDB or Feast may take twice as many")
     parser.add_argument(
         "--duckdb-scale", type=float, default=normal.duckdb_scale, help="the share of the events that DuckDB is measured with"
     )

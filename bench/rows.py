@@ -22,6 +22,7 @@ LARGE = 100_000_000
 ASKED = 200_000
 LEAST = 600_000_000  # bytes that headwater may hold at any scale: an interpreter with its libraries, and what splitting a history takes
 BUDGETS = (900_000_000, 1_600_000_000)  # and beyond that, at this size
+_SEVERAL = 3_000_000  # events up to which DuckDB has several turns
 MEMORY = 16_000_000_000  # bytes of address space that Feast may take: it can ask for more than a machine has
 
 
@@ -63,14 +64,14 @@ def _beside_sort(case: str, goal: str) -> Row:
 
 
 def duckdb(settings: Settings) -> list[dict]:
-    """DuckDB takes minutes, so there are few turns; `--duckdb-scale` measures both sides on a part of the events instead."""
+    """DuckDB takes minutes, so there is one turn; `--duckdb-scale` measures both sides on a part of the events instead."""
     try:
         import duckdb as peer
     except ImportError as error:
         raise Skipped("duckdb is not installed (the extra `bench` brings it)") from error
     events = max(int(settings.of(EVENTS) * settings.duckdb_scale), 100)
-    repeats = min(settings.repeats, 3)
-    times = _bench(settings, "windows", "duckdb", events, repeats, settings.threads, settings.limit)
+    repeats = 1 if events > _SEVERAL else min(settings.repeats, 3)
+    times = _bench(settings, "windows", "duckdb", events, repeats, settings.threads, 2 * settings.limit)
     extra = {key: times[key] for key in ("events", "rows", "equal", "interrupted", "peer_limit") if key in times}
     return [
         {
