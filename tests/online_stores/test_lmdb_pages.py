@@ -9,7 +9,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from headwater.online_stores.lmdb import LmdbStore
+from headwater.online_stores.lmdb import LmdbStore, file_identity
 from headwater.online_stores.lmdb_pages import FULL, LmdbPages
 
 NONE = np.array([7, 8])
@@ -26,7 +26,8 @@ def env(tmp_path):
 def pages(env):
     from pathlib import Path
 
-    return LmdbPages(Path(env.path()))
+    folder = Path(env.path())
+    return LmdbPages(folder, file_identity(folder / "data.mdb"))
 
 
 def copied(pages, transaction, keys, room=1 << 16):
@@ -115,12 +116,30 @@ def test_another_format_is_left_to_gets(tmp_path, content):
     if content is not None:
         (tmp_path / "data.mdb").write_bytes(content)
     out = np.zeros(100, np.int64)
-    assert LmdbPages(tmp_path).copy(1, np.zeros(1, np.uint8), np.array([1]), NONE, out, 0) is None
+    file = file_identity(tmp_path / "data.mdb") if content is not None else (0, 0)
+    assert LmdbPages(tmp_path, file).copy(1, np.zeros(1, np.uint8), np.array([1]), NONE, out, 0) is None
+
+
+def test_a_file_that_took_the_place_of_the_open_one_is_left_to_gets(tmp_path, env, pages):
+    with env.begin(write=True) as transaction:
+        transaction.put(b"k", b"1" * 8)
+    (tmp_path / "restored").mkdir()
+    env.copy(str(tmp_path / "restored"))
+    with lmdb.open(str(tmp_path / "restored"), map_size=1 << 30) as other, other.begin(write=True) as transaction:
+        transaction.put(b"k", b"2" * 8)
+    with env.begin(write=True) as transaction:
+        transaction.put(b"j", b"3" * 8)
+    (tmp_path / "restored" / "data.mdb").replace(tmp_path / "s" / "data.mdb")
+    with env.begin() as transaction:
+        fresh = LmdbPages(tmp_path / "s", pages._file)
+        assert copied(fresh, transaction, [b"k"]) is None
+        assert copied(pages, transaction, [b"k"]) in (None, b"1" * 8)
+        assert transaction.get(b"k") == b"1" * 8
 
 
 WRITER = """
 import sys, time, lmdb, random
-from headwater.online_stores.lmdb import LmdbStore
+from headwater.online_stores.lmdb import LmdbStore, file_identity
 from pathlib import Path
 store, until, n, r = LmdbStore(Path(sys.argv[1])), time.monotonic() + float(sys.argv[2]), 0, random.Random(0)
 print("ready", flush=True)

@@ -44,6 +44,12 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     return store
 
 
+def file_identity(path: Path) -> tuple[int, int]:
+    """The device and number of a file: another file that takes its place has others."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 class LmdbStore:
     """See `OnlineStore`; commits are synchronous: each is on the disk before `commit` returns.
 
@@ -67,6 +73,7 @@ class LmdbStore:
             self._env = lmdb.open(
                 str(folder), map_size=room, readonly=readonly, max_readers=1024, create=not readonly, mode=permissions.FILE
             )
+            self._file = file_identity(folder / "data.mdb")
             self._env.reader_check()  # lets go of the pages that processes which were killed were reading
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"the online store in {folder} cannot be opened: {error}. {_remedy(error)}") from error
@@ -109,7 +116,7 @@ class LmdbStore:
     def _pages(self) -> LmdbPages:
         from headwater.online_stores.lmdb_pages import LmdbPages
 
-        return LmdbPages(self.folder)
+        return LmdbPages(self.folder, self._file)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See `OnlineStore`; an open transaction would keep the pages that commits replace, and the file would grow."""

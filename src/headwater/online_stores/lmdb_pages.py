@@ -11,6 +11,7 @@ n modulo 2; pages of 16 bytes of head and then the offsets of nodes in the order
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import sys
 from collections.abc import Sequence
@@ -63,10 +64,16 @@ class RecordCopier(Protocol):
 
 
 class LmdbPages:
-    """The pages of an LMDB file in a folder, as a map that grows with it. Safe to use from several threads."""
+    """The pages of an LMDB file in a folder, as a map that grows with it. Safe to use from several threads.
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "data.mdb"
+    Args:
+        folder: of the file.
+        file: the device and number of the file that py-lmdb has open. One that was put in its place, as by a restored backup, has snapshots
+            of equal numbers and other contents; it is never mapped.
+    """
+
+    def __init__(self, folder: Path, file: tuple[int, int]) -> None:
+        self._path, self._file = folder / "data.mdb", file
         self._map = self._mapped()
 
     def copy(self, snapshot: int, keys: U8, ends: I64, none: I64, out: I64, at: int) -> int | None:
@@ -92,6 +99,9 @@ class LmdbPages:
         """A map of the file, its size in bytes, and its address; the size is 0 where the file is of another format."""
         try:
             with self._path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                if (found.st_dev, found.st_ino) != self._file:
+                    return None, 0, 0
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError):
             return None, 0, 0
