@@ -72,7 +72,7 @@ def coverage(name: str, seed: int) -> Answer:
 def verdict(name: str, seed: int) -> Answer:
     """A full run as a page shows it by default: each level trained five times, and the verdict on the freshest against the stalest."""
     world = readings.WORLDS[name]
-    backtested = backtest(world.model(seed), seed, world.train_days, refits=None)
+    backtested = backtest(world.model(seed), seed, world.train_days, refits=hw.Refits())
     result = backtested.result
     assert result.recommendation is not None
     advice = {"answer": result.recommendation.answer, "level": result.recommendation.level}
@@ -82,7 +82,7 @@ def verdict(name: str, seed: int) -> Answer:
 def training(name: str, seed: int) -> Answer:
     """The interval that includes the variance of training, and that of the fitted models alone."""
     world = readings.TRAINING[name]
-    return _with_fixed(backtest(world.model(seed), seed, world.train_days, ENDS, refits=None))
+    return _with_fixed(backtest(world.model(seed), seed, world.train_days, ENDS, refits=hw.Refits()))
 
 
 def leak(name: str, strength: float, seed: int) -> Answer:

@@ -35,9 +35,9 @@ def split_after(days: int) -> str:
 
 
 def backtest(
-    model: hw.Model, seed: int, train_days: int = 24, levels: Mapping[str, hw.Level] = LADDER, refits: int | None = 0
+    model: hw.Model, seed: int, train_days: int = 24, levels: Mapping[str, hw.Level] = LADDER, refits: int | hw.Refits = 0
 ) -> hw.Backtest:
-    """Judge the model after `train_days`, by AUC alone; with `refits=None` as often as a backtest trains by default."""
+    """Judge the model after `train_days`, by AUC alone; with `refits=hw.Refits()` each level is trained as often as by default."""
     return hw.backtest(
         model,
         levels=levels,

@@ -43,12 +43,15 @@ def test_verdicts_follow_from_how_long_a_state_lasts():
 
 @pytest.mark.slow
 def test_intervals_that_include_training_cover_the_mean_lift():
-    for world in ("24 days of training, 24 of test", "trees, 8 days of training"):
-        answers = [ASKED[f"training: {world}"].ask(seed) for seed in range(30)]
-        mean = sum(answer["delta"] for answer in answers) / len(answers)
-        assert sum(answer["low"] <= mean <= answer["high"] for answer in answers) >= 27, world
-        wider = [answer["high"] - answer["low"] > answer["fixed"]["high"] - answer["fixed"]["low"] for answer in answers]
-        assert sum(wider) >= 20, world
+    """After so little training there is a lift or a loss of the fitted models, though none of the procedure."""
+    answers = [ASKED["training: 8 days of training, no information"].ask(seed) for seed in range(25)]
+    mean = sum(answer["delta"] for answer in answers) / len(answers)
+    covered, of_fitted = (
+        sum(of["low"] <= mean <= of["high"] for of in side) for side in (answers, [answer["fixed"] for answer in answers])
+    )
+    assert covered >= 22
+    assert covered > of_fitted
+    assert sum(answer["verdict"] in ("LIFT", "harm") for answer in answers) <= 2
 
 
 def test_a_run_of_training_has_both_intervals():
@@ -56,6 +59,7 @@ def test_a_run_of_training_has_both_intervals():
     assert answer["delta"] == answer["fixed"]["delta"]
     for interval in (answer, answer["fixed"]):
         assert interval["low"] < interval["delta"] < interval["high"]
+    assert answer["high"] - answer["low"] != answer["fixed"]["high"] - answer["fixed"]["low"]
 
 
 def test_a_verdict_has_the_level_that_the_page_recommends():

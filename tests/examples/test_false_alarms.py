@@ -43,7 +43,7 @@ def prepared(name):
 def audit(project, model):
     """The audit at the freshest level, of a model that is trained once."""
     *_, (name, freshest) = project.levels.items()
-    how = dataclasses.replace(project.evaluation, refits=0, resamples=0, slices={}, cold_start=0)
+    how = dataclasses.replace(project.evaluation, refits=0, resamples=0, slices={}, cold_start=0, baseline=None, value=None)
     return hw.backtest(model, {name: freshest}, how).result.audit
 
 
