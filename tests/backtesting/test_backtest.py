@@ -94,7 +94,7 @@ def test_slices_are_rows_of_the_test_period(late, made):
     assert late.slices[0].rows == made.rows.filter(pl.col("asked") >= SPLIT, pl.col("machine") == "m0").height
     assert step(late.slices[0], "daily", "hourly").low > 0
     assert "hold together" in late.slices[0].note
-    assert [s.describes for s in late.slices[:2]] == ['machine == "m0"', "amount > 1e9"]
+    assert [s.describes for s in late.slices[:2]] == ['machine == "m0"', "amount > 1000000000"]
 
 
 def test_a_slice_without_rows_says_so(late):
