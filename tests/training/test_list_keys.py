@@ -56,7 +56,7 @@ def test_lists_are_lookups_of_each_element(seed, lists):
             assert agree(answers[name], offline[name].to_list()[number], squared=feature.aggregation.function in ("std", "var"))
 
 
-@pytest.mark.parametrize("kind", KEY_KINDS, ids=str)
+@pytest.mark.parametrize("kind", KEY_KINDS, ids=lambda kind: f"{kind.dtype}")
 def test_keys_of_every_type(kind):
     at = datetime(2024, 5, 1, tzinfo=UTC)
     events = pl.DataFrame({"key": kind.series([1, 1, 2]), "at": [at] * 3, "shop": [1, 2, 1]})
