@@ -62,7 +62,7 @@ def busy(asked: datetime, n: int | None = view["count_1d"]) -> float:
 def test_every_part_is_there_or_says_why_not(made):
     _, _, found = made
     assert found.decision.action == "compute these at request time"
-    assert found.verdict.startswith("Compute features at request time (instant). Of 100 outcomes you flag, ")
+    assert found.verdict.startswith("Compute features at request time (instant). Of 100 requests you flag, ")
     assert found.verdict.startswith(found.backtest.recommendation.first_line)
     assert "instant gives +0.1" in found.verdict
     assert "Views to keep fresh: user." in found.verdict

@@ -20,7 +20,7 @@ def table(n=1200, seed=0, per_list=6):
 
     kind: a text of three; number: the same as 3, 5, 7; grade: 0, 1 or 2; clicked: 0 or 1; cost: a value. request: six to a list.
     """
-    rng = np.random.default_rng(seed)
+    rng, of_items = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     x = rng.normal(size=n)
     shade = rng.integers(0, 3, n)
     which = np.clip(np.rint(shade + 0.3 * x), 0, 2).astype(int)
@@ -28,7 +28,7 @@ def table(n=1200, seed=0, per_list=6):
     return pl.DataFrame(
         {
             "request": [f"r{i // per_list}" for i in range(n)],
-            "item": [f"i{v}" for v in rng.integers(0, 50, n)],
+            "item": [f"i{v}" for _ in range(0, n, per_list) for v in of_items.permutation(50 + per_list)[:per_list]][:n],
             "x": pl.Series(x).set(pl.Series(rng.random(n) < 0.2), None),
             "noise": rng.random(n),
             "shade": [("dark", "mid", "light")[s] for s in shade],

@@ -25,6 +25,8 @@ ASKED = os.environ.get("HEADWATER_SOAK", "14")
 SECONDS = 600 if ASKED == "long" else int(ASKED)
 LONG = SECONDS >= 600
 KILLS = (0.5, 0.7)  # of the time, when a worker is killed
+CASES = [pytest.param(kills, id="killed" if kills else "none") for kills in ((), KILLS) if (SECONDS >= 60 if kills else not LONG)]
+"""A worker that was killed takes some seconds; ten minutes are for killed workers."""
 SHARE = 0.7
 RECOVERY = 4.0  # times as long as the store was away, until what piled up meanwhile is answered at 70 % of the peak
 STARTS = 10.0 if LONG else 5.0  # seconds in which a worker that replaces another one loads what it runs
@@ -86,13 +88,7 @@ def shop(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kills",
-    [
-        pytest.param((), marks=pytest.mark.skipif(LONG, reason="ten minutes are for killed workers"), id="none"),
-        pytest.param(KILLS, marks=pytest.mark.skipif(SECONDS < 60, reason="a worker that was killed takes some seconds"), id="killed"),
-    ],
-)
+@pytest.mark.parametrize("kills", CASES)
 def test_memory_and_latency_stay_flat(shop, kills):
     workers = shop.children(" serve ")
     load = Load(shop.port)

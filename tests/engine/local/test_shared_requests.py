@@ -4,6 +4,7 @@ import itertools
 from datetime import timedelta
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,10 @@ from headwater.testing import cases
 from headwater.testing.conformance import bits
 from headwater.testing.engine_laws import query_of, requests_of
 from tests.effort import tries
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::headwater.errors.HeadwaterWarning"
+)  # a drawn window may be shorter than the source's delay
 
 LEVELS = [
     hw.batch("1d", at="06:00"),

@@ -147,6 +147,11 @@ class Down:
             raise self.error
         return self.store.get(keys)
 
+    def copy_records(self, *read):
+        if self.error is not None:
+            raise self.error
+        return self.store.copy_records(*read)
+
     def __getattr__(self, name):
         return getattr(self.store, name)
 
