@@ -210,6 +210,25 @@ def test_an_id_that_repeats_in_other_rows_is_no_id(folder, monkeypatch, capsys):
     assert "id_field" not in (folder / "features.py").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("rows", "prefix", "expected"), [(300, "p", "parcel"), (50, "p", None), (300, "a long remark " * 5, None)])
+def test_a_code_that_differs_in_every_row_is_an_id_whatever_its_name(tmp_path, rows, prefix, expected):
+    frame = pl.DataFrame(
+        {
+            "parcel": [f"{prefix}{i:05}" for i in range(rows)],
+            "courier": [f"c{i % 9}" for i in range(rows)],
+            "weight": [1.5 + i for i in range(rows)],
+            "at": [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=7 * i) for i in range(rows)],
+            "asked": [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=7 * i + 3) for i in range(rows)],
+            "late": [i % 3 == 0 for i in range(rows)],
+        }
+    )
+    frame.drop("asked", "late").write_parquet(tmp_path / "events.parquet")
+    frame.select("courier", "asked", "late").write_parquet(tmp_path / "labels.parquet")
+    profiles = [TableProfile(str(tmp_path / f"{name}.parquet")) for name in ("events", "labels")]
+    found = guess(*profiles, InitAnswers(request_time="asked", known_after="1d"))
+    assert (found.ident and found.ident[0]) == expected
+
+
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_a_csv_with_other_separators_is_named(tmp_path, mark):
     pl.DataFrame({"a": [1], "b": [2]}).write_csv(tmp_path / "t.csv", separator=mark)

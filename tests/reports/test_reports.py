@@ -283,6 +283,12 @@ def test_a_cold_start_is_defined_in_its_table_and_says_whom_it_leaves_out() -> N
     assert wording.survivors(no_slices(flights())) == ""
 
 
+def test_a_cold_start_of_all_rows_leaves_nobody_out() -> None:
+    result = flights()
+    whole = [structs.replace(part, rows=result.split.test_rows) for part in result.slices]
+    assert wording.survivors(structs.replace(result, slices=whole)) == ""
+
+
 @pytest.mark.parametrize(
     ("largest", "decimals"), [(0.779, 3), (1.0, 3), (5.0, 3), (21.4, 2), (214.0, 1), (12_345.0, 0), (0.012, 4), (0.0, 3), (NAN, 3)]
 )

@@ -15,7 +15,7 @@ from headwater import clock
 from headwater.backtesting import new_keys as newcomers
 from headwater.backtesting.age_curves import age_curves
 from headwater.backtesting.answers_before import answered
-from headwater.backtesting.audit import AuditedLevels
+from headwater.backtesting.audit import AuditedLevels, check_acknowledged
 from headwater.backtesting.break_even import recommended
 from headwater.backtesting.describe import assumptions, definitions_text, how_sure, value_of
 from headwater.backtesting.experiment import ExperimentRows, prepare, trained_model
@@ -157,6 +157,7 @@ def backtest(
         result = with_measurability(result, told)
         result = msgspec.structs.replace(result, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training)
         result = recommended(delivered.on(result, how.acknowledged))
+        check_acknowledged(result.audit.findings, how.acknowledged)
         if how.ages:
             chosen_level = result.recommendation.level if result.recommendation is not None else ""
             others = chosen_level if chosen_level in compared else list(compared)[-1]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,7 @@ CODE_NAME = re.compile(
 )
 NUMBERS, TEXTS = 6, 3
 MANY = 1000
+_ROWS_OF_IDS, _LONGEST_ID = 100, 40  # rows, and letters, of a column of texts that is an id whatever its name
 REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be one
 
 
@@ -148,7 +150,10 @@ def _ident(events: TableProfile, others: Sequence[str]) -> tuple[str, str] | Non
         repeats = events.rows - distinct
         if repeats <= REPEATS * events.rows and events.frame.n_unique() == distinct:
             return name, f"{repeats:,} rows are duplicates, and count once"
-    return None
+    unnamed = [name for name, distinct in events.distinct.items() if name not in others and distinct == events.rows >= _ROWS_OF_IDS]
+    codes = [name for name in unnamed if events.frame[name].dtype == pl.String and not events.frame[name].null_count()]
+    longest = {name: events.frame[name].str.len_chars().max() for name in codes}
+    return next(((name, "a different value in every row") for name in codes if cast("int", longest[name]) <= _LONGEST_ID), None)
 
 
 def remarks(events: TableProfile, guesses: EventGuesses) -> list[str]:

@@ -289,7 +289,7 @@ _COLD = ("cold start", "new item", "first event", "new keys")
 
 def survivors(result: BacktestResult) -> str:
     """What figures on cold starts leave out; empty if the result has none."""
-    cold = [part.name for part in result.slices if part.rows and part.name.startswith(_COLD)]
+    cold = [part.name for part in result.slices if 0 < part.rows < result.split.test_rows and part.name.startswith(_COLD)]
     if not cold:
         return ""
     return f"{listed(cold)}: logs hold only people who stayed. Those who left at once never asked again, so these figures are kinder than a first visit."

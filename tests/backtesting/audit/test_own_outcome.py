@@ -115,6 +115,25 @@ def test_a_suspicion_is_acknowledged_and_a_leak_is_not():
     assert [f.acknowledged for f in leak.findings if f.severity == "LEAK"] == [None]
 
 
+def test_an_acknowledgement_of_nothing_is_said():
+    known = [hw.Acknowledgement("own outcomes", "past", "misspelled", "Kim")]
+    with pytest.warns(
+        hw.errors.HeadwaterWarning, match="'own outcomes' of 'past' matches no finding of this backtest; there is no suspicion"
+    ):
+        hw.backtest(
+            model([view(source(_earlier(hours=-1)))]),
+            {"daily": hw.batch("1d"), "instant": hw.on_request()},
+            hw.Evaluation(split=day(30), resamples=20, acknowledged=known),
+        )
+    stamped = ORDERS.select("user", "took", at=pl.col("asked_at") - pl.duration(minutes=65))
+    with pytest.warns(hw.errors.HeadwaterWarning, match="suspicions are: .*own outcome | past"):
+        hw.backtest(
+            model([view(source(stamped))]),
+            {"daily": hw.batch("1d"), "instant": hw.on_request()},
+            hw.Evaluation(split=day(30), resamples=20, acknowledged=known),
+        )
+
+
 def test_what_did_not_run_is_listed_with_its_reason():
     found = audit(model([hw.RequestField("amount", float)]))
     reasons = {check.check: check.reason for check in found.checks_not_run}

@@ -6,6 +6,7 @@ in its entry point `headwater.plugins`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from msgspec import structs
@@ -25,6 +26,8 @@ from headwater.backtesting.audit import (
 )
 from headwater.backtesting.audit.inputs import AuditCheck, AuditedLevels, AuditInputs, NotRun
 from headwater.definitions.acknowledged import Acknowledgement
+from headwater.definitions.definition import stack_level
+from headwater.errors import HeadwaterWarning
 from headwater.plugins import Rows
 from headwater.results.audit_result import AcknowledgedBy, AuditFinding, AuditResult, CheckNotRun
 
@@ -44,7 +47,7 @@ CHECKS: Rows[AuditCheck] = Rows(
 )
 """By name, in the order in which they run: `late_fields` leaves out the features of sources that others accuse."""
 
-__all__ = ["CHECKS", "AuditCheck", "AuditInputs", "AuditedLevels", "NotRun", "run_audit", "with_acknowledgement"]
+__all__ = ["CHECKS", "AuditCheck", "AuditInputs", "AuditedLevels", "NotRun", "check_acknowledged", "run_audit", "with_acknowledgement"]
 
 
 def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ()) -> AuditResult:
@@ -65,6 +68,20 @@ def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ())
     return AuditResult(
         [with_acknowledgement(finding, acknowledged) for finding in findings], ran, not_run, seconds=clock.stopwatch() - started
     )
+
+
+def check_acknowledged(findings: Sequence[AuditFinding], acknowledged: Sequence[Acknowledgement]) -> None:
+    """Warn of an acknowledgement that no finding needs: it is misspelled, or what it was of is gone."""
+    for known in acknowledged:
+        if any((known.check, known.subject) == (finding.check, finding.subject) for finding in findings):
+            continue
+        there = "; ".join(f"{finding.check} | {finding.subject}" for finding in findings if finding.severity == "SUSPECT")
+        warnings.warn(
+            f"the acknowledgement of {known.check!r} of {known.subject!r} matches no finding of this backtest; "
+            + (f"suspicions are: {there}" if there else "there is no suspicion"),
+            HeadwaterWarning,
+            stacklevel=stack_level(),
+        )
 
 
 def with_acknowledgement(finding: AuditFinding, acknowledged: Sequence[Acknowledgement]) -> AuditFinding:
