@@ -97,7 +97,10 @@ def test_metrics_are_those_of_the_field():
 
 
 def test_ndcg_is_scikit_learns():
-    rows = table(per_list=15).with_columns(request=pl.when(pl.int_range(pl.len()) < 40).then(pl.lit("long")).otherwise("request"))
+    items = pl.format("i{}", pl.int_range(pl.len()))  # one list of 40 across others: each item is its own
+    rows = table(per_list=15).with_columns(
+        request=pl.when(pl.int_range(pl.len()) < 40).then(pl.lit("long")).otherwise("request"), item=items
+    )
     of = model(RANKING, rows=rows, estimator=imputed(LinearRegression()), fields=FIELDS[:2])
     trained = hw.train(of, as_of=UNTIL)
     scored = rows.with_columns(score=pl.Series(trained.fitted.score(rows)))
