@@ -3,7 +3,9 @@
 `python -m bench.definitions EVENTS TURNS` prints JSON. The views of each kind of ids are written by one writer into one store.
 
 Each definition is a view of its own, measured alone and together with 27 features of 3 views and a request feature, in turns with the
-numeric case (count, sum and max by an int64 key, without ids).
+numeric case (count, sum and max by an int64 key, without ids). Each function has a source of its own: views of one source and the same keys
+share a record, and a read would copy what 26 other functions keep. Every key has about a hundred events, of booleans too: the events of
+others have null there. A read that finds no event is an error.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import polars as pl
 import headwater as hw
 from bench.measure import peak_mb
 from bench.streams import BEGIN, DAY, WINDOWS, batch
+from headwater.events.statuses import STATUSES
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures
@@ -43,7 +46,7 @@ KEYS: Mapping[str, tuple[pl.DataType, Callable[[int], object]]] = {
     "uint16": (pl.UInt16(), lambda n: n),
     "uint32": (pl.UInt32(), lambda n: 2**31 + n),
     "uint64": (pl.UInt64(), lambda n: 2**63 + n),
-    "boolean": (pl.Boolean(), lambda n: n % 2 == 0),
+    "boolean": (pl.Boolean(), lambda n: n == 0 if n < 2 else None),
     "date": (pl.Date(), lambda n: date(2024, 1, 1) + timedelta(n)),
     "timestamp": (pl.Datetime("us", "UTC"), lambda n: datetime(2024, 1, 1, tzinfo=UTC) + timedelta(n)),
     "decimal": (pl.Decimal(12, 2), lambda n: Decimal(n) / 4),
@@ -94,10 +97,14 @@ def main(events: str, turns: str) -> None:
         names = [(function, key, ids) for function in FUNCTIONS for key in (*KEYS, *COMPOSITE)]
         with tempfile.TemporaryDirectory() as folder:
             store = LmdbStore(Path(folder))
-            source = _source(frame, column)
-            others = [_view(f"other{n}", source, ("int64",), BASE) for n in range(3)]
-            views = {name: _view(f"v{n}", source, _key(name[1]), FUNCTIONS[name[0]], name[0]) for n, name in enumerate([NUMERIC, *names])}
-            now = _filled(store, frame, [*views.values(), *others])
+            sources = {function: _source(frame, column, f"payments{n}") for n, function in enumerate([*FUNCTIONS, "others"])}
+            others = [_view(f"other{n}", sources["others"], ("int64",), BASE) for n in range(3)]
+            views = {
+                name: _view(f"v{n}", sources[name[0]], _key(name[1]), FUNCTIONS[name[0]], name[0])
+                for n, name in enumerate(dict.fromkeys([NUMERIC, *names]))
+            }
+            for source in sources.values():
+                now = _filled(store, frame, [view for view in [*views.values(), *others] if view.source is source])
             results |= {
                 " / ".join(name): result for name, result in _measured(store, views, others, now, int(turns)).items() if name in names
             }
@@ -130,9 +137,9 @@ def _events(count: int) -> pl.DataFrame:
     )
 
 
-def _source(frame: pl.DataFrame, ids: str | None) -> hw.Source:
+def _source(frame: pl.DataFrame, ids: str | None, name: str) -> hw.Source:
     stream = hw.push(schema=dict(frame.schema), at_least_once=ids is None)
-    return hw.Source("payments", stream=stream, timestamp_field="ts", id_field=ids)
+    return hw.Source(name, stream=stream, timestamp_field="ts", id_field=ids)
 
 
 def _view(name: str, source: hw.Source, keys: Sequence[str], features: Sequence[hw.Aggregation], function: str = "") -> hw.FeatureView:
@@ -187,7 +194,11 @@ def _measured(
 
 
 def _reading(features: OnlineFeatures, keys: Sequence[str] | Mapping[str, object], now: int, **more: object) -> Callable[[], object]:
-    rows = [{key: KEYS[key][1](n) for key in keys} | more for n in range(EACH)]
+    rows = [{key: KEYS[key][1](n % 2 if key == "boolean" else n) for key in keys} | more for n in range(EACH)]
+    for row in rows:
+        statuses = {STATUSES[code] for code in features.row(row, t=now).statuses[: len(features.service.feature_names)]}
+        if statuses <= {"missing"}:
+            raise AssertionError(f"no event of {row} was found by {features.service.feature_names[0]}")
     return lambda: [features.row(row, t=now) for row in rows]
 
 
