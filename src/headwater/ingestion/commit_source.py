@@ -6,7 +6,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from headwater import clock
@@ -18,7 +17,6 @@ from headwater.ingestion.read_source import IDLE, PolledBatch, SourceReader
 
 _LOG = logging.getLogger(__name__)
 _REMIND = 60.0  # seconds after which a wrong clock is logged again
-_WAKES = 0.5  # seconds
 
 OnCommit = Callable[[Source, Committed, Mapping[str, int]], None]
 """Called after each commit, with what the feed still has to read by partition."""
@@ -167,16 +165,6 @@ class SourceCommitter:
         ingestor.roll(least=ingestor.limits.roll, background=True)
 
 
-def _taken(ended: queue.SimpleQueue[SourceCommitter]) -> SourceCommitter:
-    """The next one that ended.
-
-    The thread wakes up now and then: a signal that arrives just before it waits does not end the wait, and its handler would never run.
-    """
-    while True:
-        with suppress(queue.Empty):
-            return ended.get(timeout=_WAKES)
-
-
 def commit_all(readers: Sequence[SourceReader], check: ClockCheck, stop: threading.Event, on_commit: OnCommit | None) -> None:
     """Commit what readers bring, each source in a thread of its own; returns when all have ended.
 
@@ -198,7 +186,7 @@ def commit_all(readers: Sequence[SourceReader], check: ClockCheck, stop: threadi
     try:
         for committer in committers:
             committer.start(ended)
-        failed = next((committer for committer in (_taken(ended) for _ in committers) if committer.failure is not None), None)
+        failed = next((committer for committer in (ended.get() for _ in committers) if committer.failure is not None), None)
     finally:
         stop.set()
         for committer in committers:
