@@ -204,6 +204,24 @@ def test_a_signal_while_the_main_thread_prints(tmp_path):
     assert "notice\n" in done.stderr
 
 
+def test_a_signal_that_another_thread_gets_while_the_main_thread_waits(tmp_path):
+    """No handler of Python runs until the wait is over, and the wait is over when the command stops."""
+    code = """
+        import queue, signal, threading, time
+        from headwater.cli.signals import stopped
+        ended = queue.SimpleQueue()
+        with stopped() as stop:
+            def work():
+                time.sleep(0.3)  # the main thread waits by then
+                signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+                ended.put(stop.wait(20))
+            threading.Thread(target=work).start()
+            assert ended.get()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_what_was_before_is_restored():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before[1])

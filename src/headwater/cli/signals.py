@@ -129,38 +129,43 @@ def stopped(notice: Callable[[], None] | None = None) -> Iterator[threading.Even
     stop = threading.Event()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    wakeup: list[int] = []
 
     def received(_number: int, _frame: FrameType | None) -> None:
-        first = os.getpid() == _INIT
-        if first:  # the interpreter writes the number of each signal, also while this thread is inside a library
-            wakeup.append(signal.set_wakeup_fd(writer, warn_on_full_buffer=False))
         for number in _SIGNALS:
-            signal.signal(number, _heard if first else signal.SIG_DFL)
-        os.write(writer, b"!")
+            signal.signal(number, _heard if os.getpid() == _INIT else signal.SIG_DFL)
 
     def wait() -> None:
-        if os.read(reader, 1):
+        if _stop_signal(reader):
             stop.set()
             telling = threading.Thread(target=notice or _nothing, name="notice", daemon=True)
             telling.start()
-            if number := os.read(reader, 1):  # until `writer` is closed
-                os._exit(128 + (number[0] if number[0] in _SIGNALS else signal.SIGTERM))
+            if number := _stop_signal(reader):  # until `writer` is closed
+                os._exit(128 + number)
             telling.join(_PATIENCE)
         os.close(reader)
 
     thread = threading.Thread(target=wait, name="stopped", daemon=True)
     thread.start()
+    # The interpreter writes the number of each signal when it comes. A handler runs in the main thread alone, and not while that waits for
+    # a lock if another thread got the signal, or if it came just before the wait.
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, received) for number in _SIGNALS}
     try:
         yield stop
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-        if wakeup:
-            signal.set_wakeup_fd(wakeup[0])
+        signal.set_wakeup_fd(wakeup)
         os.close(writer)
         thread.join(_PATIENCE)
+
+
+def _stop_signal(reader: int) -> int:
+    """The next stop signal whose number is written to the pipe; 0 once its other end is closed."""
+    while number := os.read(reader, 1):
+        if number[0] in _SIGNALS:
+            return number[0]
+    return 0
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:
