@@ -21,7 +21,6 @@ from headwater.backtesting.describe import assumptions, definitions_text, how_su
 from headwater.backtesting.experiment import ExperimentRows, prepare, trained_model
 from headwater.backtesting.fold_training import LevelScores
 from headwater.backtesting.given_scores import judge_scores
-from headwater.backtesting.intervals import resample_weights
 from headwater.backtesting.levels import LevelRows, resolve_levels, usual_levels
 from headwater.backtesting.measurable import Measurability, with_measurability
 from headwater.backtesting.offset_curves import offset_curves
@@ -220,10 +219,7 @@ class _BacktestRun:
         training_done = clock.stopwatch()
         row_blocks = experiment.chosen_blocks(levels, scores)
         self.row_blocks = row_blocks
-        how = experiment.evaluation
-        blocks = resample_weights(
-            row_blocks.index, how.resamples, how.seed, successive=row_blocks.successive, dependent=row_blocks.dependent
-        )
+        blocks = experiment.resampled(row_blocks=row_blocks)
         judge = experiment.judge(levels, scores, blocks, row_blocks)
         everything = judge.everything()
         new_keys, slices = self._newcomers(rows, chosen)

@@ -162,10 +162,11 @@ class ExperimentRows:
         estimator = self.model.estimator
         return Refits(0) if estimator is not None and is_fitted(estimator) else as_refits(self.evaluation.refits)
 
-    def resampled(self, mask: Bool | None = None) -> Blocks:
-        """Resamples of the blocks of the test rows, or of a part of them: bool (test rows)."""
-        rows, how = self.blocks if mask is None else self.blocks[mask], self.evaluation
-        return resample_weights(rows, how.resamples, how.seed, successive=self.row_blocks.successive, dependent=self.row_blocks.dependent)
+    def resampled(self, mask: Bool | None = None, row_blocks: RowBlocks | None = None) -> Blocks:
+        """Resamples of the blocks of the test rows, or of a part of them: bool (test rows); `row_blocks` where others than usual."""
+        blocks, how = row_blocks or self.row_blocks, self.evaluation
+        rows = blocks.index if mask is None else blocks.index[mask]
+        return resample_weights(rows, how.resamples, how.seed, successive=blocks.successive, dependent=blocks.dependent)
 
     def level_rows(self, levels: Mapping[str, Level], model: Model | None = None) -> dict[str, LevelRows]:
         """The features of every level; `model` reads more features than the experiment's."""
@@ -213,8 +214,7 @@ class ExperimentRows:
     def headline_by_level(self, levels: Mapping[str, Level], row_blocks: RowBlocks) -> ResampledMetrics:
         """The headline metric of every level, each trained, on the test rows and on resamples of `row_blocks`."""
         scores = self.trainer(levels, self.level_rows(levels), replays=False).scores()
-        resamples, seed = self.evaluation.resamples, self.evaluation.seed
-        blocks = resample_weights(row_blocks.index, resamples, seed, successive=row_blocks.successive, dependent=row_blocks.dependent)
+        blocks = self.resampled(row_blocks=row_blocks)
         judge = replace(self.judge(levels, scores, blocks, row_blocks), metrics=[self.judged.headline])
         return judge.evaluation(np.ones(len(judge.y), np.bool_), judge.blocks)
 

@@ -17,7 +17,6 @@ from headwater.backtesting.answers_before import answered
 from headwater.backtesting.describe import how_sure, value_of
 from headwater.backtesting.experiment import ExperimentRows, judged_by
 from headwater.backtesting.fold_training import LevelScores, Run
-from headwater.backtesting.intervals import resample_weights
 from headwater.backtesting.slices import user_slices
 from headwater.backtesting.split import Fold, Split, describe
 from headwater.definitions.evaluation import Evaluation
@@ -268,7 +267,7 @@ def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> Back
     scores = {name: _scores(_score(rows.frame[name]), experiment) for name in levels}
     row_blocks = experiment.chosen_blocks(levels, scores)
     how, y = experiment.evaluation, experiment.outcomes.y
-    blocks = resample_weights(row_blocks.index, how.resamples, how.seed, successive=row_blocks.successive, dependent=row_blocks.dependent)
+    blocks = experiment.resampled(row_blocks=row_blocks)
     judge = experiment.judge(levels, scores, blocks, row_blocks)
     everything = judge.everything()
     chosen = user_slices(how.slices or {}, rows.frame, experiment.split.test)

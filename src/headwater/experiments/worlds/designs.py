@@ -5,6 +5,7 @@ A design turns into the treated share of every market and step; many runs are si
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.switchback_lift import SwitchbackBuckets, switchback_lift
 from headwater.experiments.worlds.world import ArmTotals, World
 from headwater.kernel.arrays import F64, I64, Bool
+
+_COVERED = 0.93
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class DesignResult:
     def mean(self) -> float:
         """The mean estimate."""
         return float(self.lifts.mean())
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the runs agree, within three standard errors, with intervals that hold the truth in 93 % of experiments or more."""
+        return self.covered >= _COVERED - 3 * math.sqrt(_COVERED * (1 - _COVERED) / len(self.lifts))
 
     @property
     def bias(self) -> float:
