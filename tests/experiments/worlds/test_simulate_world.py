@@ -101,5 +101,5 @@ def test_what_is_no_world_is_refused(name: str, words: str) -> None:
 
 
 def test_one_run_is_refused() -> None:
-    with pytest.raises(UsageError, match="at least 2"):
+    with pytest.raises(UsageError, match="runs is 1; at least 2"):
         simulate_world(world_of("adaptive-fraud"), 1)

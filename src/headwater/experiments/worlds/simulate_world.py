@@ -80,7 +80,7 @@ def simulate_world(world: World, runs: int = 100, seed: int = 0) -> WorldResult:
         UsageError: fewer than 2 runs.
     """
     if runs < 2:
-        raise UsageError(f"{runs} runs cannot show how estimates vary; give at least 2")
+        raise UsageError(f"runs is {runs}; at least 2 show how estimates vary")
     true_lift = truth(world, max(runs, 50), seed)
     results, skipped = [], []
     for design, estimates in _designs(world):
