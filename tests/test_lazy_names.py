@@ -22,7 +22,6 @@ def test_names_that_have_moved_work_and_say_where_they_are():
 @pytest.mark.parametrize(
     ("package", "old", "new"),
     [
-        (hw, "Arm", "ModelVariant"),
         (hw, "MadeAhead", "PrecomputedReader"),
         (hw, "ScoreTable", "operations.PredictionTable"),
         (hw.operations, "ScoreTable", "PredictionTable"),

@@ -65,6 +65,15 @@ if TYPE_CHECKING:
     from headwater.definitions.durations import window as window
     from headwater.definitions.enriched import enrich as enrich
     from headwater.definitions.evaluation import Evaluation as Evaluation
+    from headwater.definitions.experiment import Arm as Arm
+    from headwater.definitions.experiment import Experiment as Experiment
+    from headwater.definitions.experiment import ExperimentMetric as ExperimentMetric
+    from headwater.definitions.experiment import ExperimentPlan as ExperimentPlan
+    from headwater.definitions.experiment_kinds import ABTest as ABTest
+    from headwater.definitions.experiment_kinds import ClusterTest as ClusterTest
+    from headwater.definitions.experiment_kinds import Interleaving as Interleaving
+    from headwater.definitions.experiment_kinds import Shadow as Shadow
+    from headwater.definitions.experiment_kinds import Switchback as Switchback
     from headwater.definitions.feature_service import FeatureService as FeatureService
     from headwater.definitions.feature_view import FeatureRef as FeatureRef
     from headwater.definitions.feature_view import FeatureView as FeatureView
@@ -153,6 +162,8 @@ _HOMES = {
     "headwater.definitions.acknowledged": "Acknowledgement",
     "headwater.definitions.decision_value": "DecisionValue",
     "headwater.definitions.evaluation": "Evaluation",
+    "headwater.definitions.experiment": "Arm Experiment ExperimentMetric ExperimentPlan",
+    "headwater.definitions.experiment_kinds": "ABTest ClusterTest Interleaving Shadow Switchback",
     "headwater.definitions.feature_service": "FeatureService",
     "headwater.definitions.feature_view": "FeatureRef FeatureView",
     "headwater.definitions.freshness": "batch measured never on_request streaming",
@@ -223,7 +234,6 @@ _MOVED = {
     "Explanation Parity",
 }
 _RENAMED = {
-    "Arm": "ModelVariant",
     "MadeAhead": "PrecomputedReader",
     "ScoreTable": "operations.PredictionTable",
     "Scored": "operations.PrecomputeResult",

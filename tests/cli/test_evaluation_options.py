@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import headwater as hw
-from headwater.backtesting.experiment import judged_by
+from headwater.backtesting.experiment_rows import judged_by
 from headwater.cli.evaluation_options import FLAGS, check_metrics, parse_costs, parse_value, with_options
 from headwater.errors import UsageError
 from headwater.metrics import resolve

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.backtesting.experiment import ExperimentRows, prepare, trained_model
+from headwater.backtesting.experiment_rows import ExperimentRows, prepare, trained_model
 from headwater.backtesting.intervals import evaluate
 from headwater.backtesting.levels import LevelRows, outcomes_known
 from headwater.backtesting.verdicts import in_metric, min_lifts

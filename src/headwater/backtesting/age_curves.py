@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headwater.backtesting.experiment import ExperimentRows
+from headwater.backtesting.experiment_rows import ExperimentRows
 from headwater.backtesting.intervals import ResampledMetrics
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.verdicts import min_lifts

@@ -12,7 +12,7 @@ import numpy as np
 
 from headwater import clock
 from headwater.backtesting.describe import how_sure
-from headwater.backtesting.experiment import judged_by, prepare, trained_model
+from headwater.backtesting.experiment_rows import judged_by, prepare, trained_model
 from headwater.backtesting.freshness_subsets import Chosen, Mixtures
 from headwater.backtesting.intervals import ResampledMetrics
 from headwater.backtesting.levels import resolve_levels

@@ -18,7 +18,7 @@ from headwater.backtesting.answers_before import answered
 from headwater.backtesting.audit import AuditedLevels, check_acknowledged
 from headwater.backtesting.break_even import recommended
 from headwater.backtesting.describe import assumptions, definitions_text, how_sure, value_of
-from headwater.backtesting.experiment import ExperimentRows, prepare, trained_model
+from headwater.backtesting.experiment_rows import ExperimentRows, prepare, trained_model
 from headwater.backtesting.fold_training import LevelScores
 from headwater.backtesting.given_scores import judge_scores
 from headwater.backtesting.levels import LevelRows, resolve_levels, usual_levels

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from headwater.backtesting.experiment import ExperimentRows
+from headwater.backtesting.experiment_rows import ExperimentRows
 from headwater.backtesting.fold_training import LevelScores
 from headwater.backtesting.intervals import ResampledMetrics, resample_weights
 from headwater.backtesting.judging import Judge

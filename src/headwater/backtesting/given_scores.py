@@ -15,7 +15,7 @@ import polars as pl
 from headwater import clock
 from headwater.backtesting.answers_before import answered
 from headwater.backtesting.describe import how_sure, value_of
-from headwater.backtesting.experiment import ExperimentRows, judged_by
+from headwater.backtesting.experiment_rows import ExperimentRows, judged_by
 from headwater.backtesting.fold_training import LevelScores, Run
 from headwater.backtesting.slices import user_slices
 from headwater.backtesting.split import Fold, Split, describe

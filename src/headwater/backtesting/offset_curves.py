@@ -18,7 +18,7 @@ import numpy as np
 
 from headwater.backtesting.audit import AuditInputs
 from headwater.backtesting.audit.own_events import own_events
-from headwater.backtesting.experiment import ExperimentRows
+from headwater.backtesting.experiment_rows import ExperimentRows
 from headwater.backtesting.intervals import ResampledMetrics
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.definitions.durations import DAY, HOUR, SECOND, text

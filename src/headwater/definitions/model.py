@@ -23,6 +23,7 @@ from headwater.errors import DefinitionError, nearest
 Task = TaskName | Ranking
 Otherwise = Literal["default", "on_request"]
 OnStale = Literal["previous", "null", "refuse"]
+OutcomeRule = Literal["independent", "censored", "caused"]
 
 
 @runtime_checkable
@@ -95,9 +96,13 @@ class Model(Definition):
         predictions: `precomputed(freshness, keys=)` for precomputed scores; None, or `on_request()`, for scores computed by the request.
         latency_budget: how long an answer may take.
         default: the prediction for a request that cannot be answered.
+        outcomes: what a request's outcome depends on, for experiments and `watch`. "independent": on nothing that the model says (will
+            the flight be late?). "censored": it is seen only where the answer allowed it (a blocked payment shows no fraud). "caused": it
+            exists only because of the answer (an item that was never shown has no click). None: not declared.
 
     Raises:
-        DefinitionError: a bad name or task; a label named like a feature; a ranking by a column that the labels do not have.
+        DefinitionError: a bad name, task or kind of outcomes; a label named like a feature; a ranking by a column that the labels
+            do not have.
     """
 
     name: str
@@ -109,6 +114,7 @@ class Model(Definition):
     predictions: Precomputed | OnRequest | None = None
     latency_budget: Duration | None = None
     default: float | None = None
+    outcomes: OutcomeRule | None = field(default=None, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         self.remember_site()
@@ -132,6 +138,8 @@ class Model(Definition):
             raise DefinitionError(
                 f"{subject}: the label {self.labels.label_name!r} is named like a feature; rename one, so that neither shadows the other"
             )
+        if self.outcomes not in (None, "independent", "censored", "caused"):
+            raise DefinitionError(f"{subject}: outcomes is {self.outcomes!r}; outcomes are 'independent', 'censored' or 'caused'")
         check_predictions(self.predictions, subject)
         if self.latency_budget is not None:
             object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{subject}: latency_budget")))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations, pairwise
 from typing import TypeVar, cast
 
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.deprecated_keywords import RenamedAttribute
 from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.experiment import Experiment
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.http_features import HttpFeatures
@@ -32,15 +34,18 @@ class Project(Definition):
         levels: named levels. Every model is served at each of them that can be served, besides its own definition; a backtest from the
             command line compares them, and the usual ladder where none are given. A bare freshness is a level too.
         evaluation: how the models are judged, from Python and from the command line.
+        experiments: comparisons of models at levels in production.
 
     Raises:
-        DefinitionError: two models, views or sources that share a name and differ; a level that is not a Level.
+        DefinitionError: two models, views, sources or experiments that share a name and differ; a level that is not a Level; an experiment
+            of a model that is not the project's; parts of a layer that overlap.
     """
 
     name: str
     models: Sequence[Model]
     levels: Mapping[str, Level | Freshness] = field(default_factory=dict)
     evaluation: Evaluation | None = field(default=None, metadata={"fingerprint": False})
+    experiments: Sequence[Experiment] = field(default=(), metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         check_name(self.name, "a project")
@@ -64,6 +69,8 @@ class Project(Definition):
         _distinct(self.views, "feature views")
         _distinct(_unique([http for model in self.models for http in model.features.http_features]), "third-party features")
         _distinct(self.sources, "sources")
+        object.__setattr__(self, "experiments", tuple(self.experiments))
+        _check_experiments(self)
 
     @cached_property
     def variants(self) -> tuple[ModelVariant, ...]:
@@ -111,6 +118,35 @@ class Project(Definition):
         raise UsageError(f"project {self.name!r} has no model {name!r}; {nearest(name, [m.name for m in self.models])}")
 
 
+def _check_experiments(project: Project) -> None:
+    subject = f"project {project.name!r}"
+    for experiment in project.experiments:
+        if not isinstance(experiment, Experiment):
+            raise DefinitionError(f"{subject}: experiments has {experiment!r}; give a list of hw.Experiment(...)")
+        for arm in experiment.arms:
+            if arm.model not in project.models:
+                raise DefinitionError(
+                    f"{subject}: experiment {experiment.name!r} has the arm {arm.name!r} of model {arm.model.name!r}, which is not among "
+                    "its models; add it to models"
+                )
+    _distinct(project.experiments, "experiments")
+    layered = sorted((e for e in project.experiments if e.layer is not None), key=lambda e: (str(e.layer), e.span))
+    for left, right in pairwise(layered):
+        if left.layer == right.layer and right.span[0] < left.span[1]:
+            raise DefinitionError(
+                f"{subject}: experiments {left.name!r} and {right.name!r} share a part of layer {left.layer!r}; give them spans that do not "
+                "overlap, such as (0.0, 0.5) and (0.5, 1.0)"
+            )
+    free = [e for e in project.experiments if e.layer is None]
+    for left, right in combinations(free, 2):
+        shared = [arm.model.name for arm in left.arms if arm.model in [other.model for other in right.arms]]
+        if shared:
+            raise DefinitionError(
+                f"{subject}: experiments {left.name!r} and {right.name!r} both decide who answers for model {shared[0]!r}; put them into one "
+                "layer, each with a span of its own"
+            )
+
+
 def _kinds(models: object) -> str:
     """The type of an invalid `models` argument, for the error message."""
     if isinstance(models, Sequence) and not isinstance(models, str):
@@ -122,7 +158,9 @@ def _unique(values: Sequence[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _distinct(values: Sequence[Model] | Sequence[FeatureView] | Sequence[Source] | Sequence[HttpFeatures], subject: str) -> None:
+def _distinct(
+    values: Sequence[Model] | Sequence[FeatureView] | Sequence[Source] | Sequence[HttpFeatures] | Sequence[Experiment], subject: str
+) -> None:
     names = [v.name for v in values]
     for value in values:
         if names.count(value.name) > 1:

@@ -1,0 +1,254 @@
+"""An experiment: arms that are models at levels, who gets which, what is measured, and the plan that is frozen before the start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from headwater import clock
+from headwater.definitions.definition import Definition, check_name
+from headwater.definitions.durations import Duration, micros, text
+from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Shadow, Switchback
+from headwater.definitions.freshness import Freshness
+from headwater.definitions.labels import Outcome
+from headwater.definitions.level import Level, as_level
+from headwater.definitions.model import Model
+from headwater.definitions.timestamps import parse_timestamp
+from headwater.errors import DefinitionError, nearest
+
+LABEL, REQUESTS = "label", "requests"
+"""What a metric may sum besides outcomes: the model's label, and the number of requests."""
+
+Never = Literal["zero", "unknown"]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm(Definition):
+    """A model at a level, as an experiment serves it.
+
+    Args:
+        name: letters, digits and single underscores.
+        model: which model.
+        level: how fresh its features and predictions are; as defined where it is left out. A bare freshness is a level too.
+        weight: the share of the enrolled units; equal shares where no arm says.
+        allow_staler: whether a version that was trained at a fresher level may be served at this one. By default each level has a version
+            of its own; the decision page names an arm that has not.
+
+    Raises:
+        DefinitionError: a bad name, model, level or weight.
+    """
+
+    name: str
+    model: Model
+    level: Level | Freshness | None = None
+    _: KW_ONLY
+    weight: float | None = None
+    allow_staler: bool = False
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "an arm")
+        if not isinstance(self.model, Model):
+            raise DefinitionError(f"arm {self.name!r}: model is {self.model!r}; give a Model")
+        object.__setattr__(self, "level", Level() if self.level is None else as_level(self.level))
+        if self.weight is not None and (
+            isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not 0 < self.weight < 1
+        ):
+            raise DefinitionError(f"arm {self.name!r}: weight is {self.weight!r}; give a share between 0 and 1")
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentMetric(Definition):
+    """What is compared: a sum over each unit's outcomes, or a ratio of two.
+
+    Args:
+        name: letters, digits and single underscores.
+        value: `outcome(source, aggregation, keys=, within=)` for what a unit does within a time after its exposure, or "label" for the
+            labels of its requests.
+        base: the denominator of a ratio, likewise, or "requests"; None for a mean over units.
+        higher_is_better: whether a rise is a gain.
+        never: what a unit without an outcome is: "zero" (no click) or "unknown" (left out, as a payment that was blocked).
+        margin: for a guardrail, the relative harm that is still accepted, such as 0.01.
+
+    Raises:
+        DefinitionError: a bad name, value, base or margin.
+    """
+
+    name: str
+    _: KW_ONLY
+    value: Outcome | str = LABEL
+    base: Outcome | str | None = None
+    higher_is_better: bool = True
+    never: Never = "zero"
+    margin: float | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "an experiment's metric")
+        subject = f"metric {self.name!r}"
+        if not isinstance(self.value, Outcome) and self.value != LABEL:
+            raise DefinitionError(f"{subject}: value is {self.value!r}; give 'label' or outcome(source, aggregation, keys=, within=)")
+        if self.base is not None and not isinstance(self.base, Outcome) and self.base not in (LABEL, REQUESTS):
+            raise DefinitionError(f"{subject}: base is {self.base!r}; give 'requests', 'label', an outcome(...), or leave it out")
+        if self.never not in ("zero", "unknown"):
+            raise DefinitionError(f"{subject}: never is {self.never!r}; a unit without an outcome is 'zero' or 'unknown'")
+        if self.margin is not None and not 0 <= self.margin < 1:
+            raise DefinitionError(f"{subject}: margin is {self.margin!r}; give a share, such as 0.01")
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentPlan(Definition):
+    """What is fixed before the start: it is hashed, and a running experiment keeps it.
+
+    Args:
+        start: ISO 8601 with an offset, or a tz-aware datetime; None starts with `headwater experiment start`.
+        duration: how long units are enrolled.
+        looks: how many times the result is looked at; each look must be paid for by a stricter bound.
+        enrolled: the share of units that take part, stage by stage; the split among them never changes.
+        stage: how long each stage lasts at least.
+        min_lift: the smallest relative lift that is worth finding.
+        alpha: the two-sided error of the decision.
+        power: the probability to find `min_lift`.
+
+    Raises:
+        DefinitionError: a value that cannot be.
+
+    >>> ExperimentPlan(duration="21d", looks=3).enrolled
+    (1.0,)
+    """
+
+    _: KW_ONLY
+    start: str | datetime | None = None
+    duration: Duration = "14d"
+    looks: int = 5
+    enrolled: Sequence[float] = (1.0,)
+    stage: Duration = "1d"
+    min_lift: float = 0.01
+    alpha: float = 0.05
+    power: float = 0.8
+
+    def __post_init__(self) -> None:
+        if self.start is not None:
+            object.__setattr__(self, "start", clock.timestamp(parse_timestamp(self.start, "ExperimentPlan: start")).isoformat())
+        for name in ("duration", "stage"):
+            length = micros(getattr(self, name), f"ExperimentPlan: {name}")
+            if length <= 0:
+                raise DefinitionError(f"ExperimentPlan: {name} is {getattr(self, name)!r}; give a duration, such as '14d'")
+            object.__setattr__(self, name, text(length))
+        if isinstance(self.looks, bool) or not isinstance(self.looks, int) or self.looks < 1:
+            raise DefinitionError(f"ExperimentPlan: looks is {self.looks!r}; give how many times the result is looked at, at least 1")
+        stages = tuple(float(share) for share in self.enrolled)
+        if not stages or any(not 0 < share <= 1 for share in stages) or list(stages) != sorted(set(stages)):
+            raise DefinitionError(
+                f"ExperimentPlan: enrolled is {self.enrolled!r}; give rising shares up to 1, such as (0.02, 0.1, 0.5, 1.0)"
+            )
+        object.__setattr__(self, "enrolled", stages)
+        for name in ("min_lift", "alpha", "power"):
+            if not 0 < getattr(self, name) < 1:
+                raise DefinitionError(f"ExperimentPlan: {name} is {getattr(self, name)!r}; give a number between 0 and 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment(Definition):
+    """A comparison of arms in production.
+
+    Args:
+        name: letters, digits and single underscores.
+        arms: two or more; the first is the control.
+        unit: the request's column whose values keep their arm, such as "user".
+        kind: `ABTest()`, `Switchback(region)`, `ClusterTest(cluster)`, `Interleaving()` or `Shadow()`.
+        metrics: the first decides.
+        guardrails: metrics that must not get worse by more than their margin.
+        plan: fixed before the start.
+        layer: experiments of one layer never share a unit.
+        span: this experiment's part of its layer, from and to as shares.
+        version: raised to shuffle all units anew.
+
+    Raises:
+        DefinitionError: fewer than two arms, two of one name, arms of different tasks, weights that do not sum to 1, a unit that a model's
+            request does not carry, no metric, a guardrail without a margin, or an interleaving of anything but two rankings.
+    """
+
+    name: str
+    arms: Sequence[Arm]
+    _: KW_ONLY
+    unit: str
+    kind: ExperimentKind = field(default_factory=ABTest)
+    metrics: Sequence[ExperimentMetric] = (ExperimentMetric("label_mean"),)
+    guardrails: Sequence[ExperimentMetric] = ()
+    plan: ExperimentPlan = field(default_factory=ExperimentPlan)
+    layer: str | None = None
+    span: tuple[float, float] = (0.0, 1.0)
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        self.remember_site()
+        check_name(self.name, "an experiment")
+        subject = f"experiment {self.name!r}"
+        if not isinstance(self.arms, Sequence) or not all(isinstance(arm, Arm) for arm in self.arms) or len(self.arms) < 2:
+            raise DefinitionError(f"{subject}: arms is {self.arms!r}; give at least two hw.Arm(name, model, level), the control first")
+        names = [arm.name for arm in self.arms]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DefinitionError(f"{subject}: two arms are named {twice!r}; rename one")
+        object.__setattr__(self, "arms", _weighted(self.arms, subject))
+        tasks = {arm.model.task_kind for arm in self.arms}
+        if len(tasks) > 1:
+            raise DefinitionError(
+                f"{subject}: its arms have the tasks {', '.join(sorted(tasks))}; arms answer the same requests, so one task"
+            )
+        if not isinstance(self.kind, Shadow | ABTest | Switchback | ClusterTest | Interleaving):
+            raise DefinitionError(
+                f"{subject}: kind is {self.kind!r}; give hw.ABTest(), hw.Switchback(region), hw.ClusterTest(cluster), hw.Interleaving() or "
+                "hw.Shadow()"
+            )
+        if isinstance(self.kind, Interleaving) and (tasks != {"ranking"} or len(self.arms) != 2):
+            raise DefinitionError(f"{subject}: an interleaving compares two rankings; it has {len(self.arms)} arms of task {tasks.pop()}")
+        for column, role in self.columns:
+            for arm in self.arms:
+                carried = tuple(arm.model.features.needed_by())
+                if column not in carried:
+                    raise DefinitionError(
+                        f"{subject}: {role} is {column!r}, which a request of model {arm.model.name!r} does not carry; {nearest(column, carried)}"
+                    )
+        if not self.metrics or not all(isinstance(metric, ExperimentMetric) for metric in self.metrics):
+            raise DefinitionError(f"{subject}: metrics is {self.metrics!r}; give at least one hw.ExperimentMetric, the deciding one first")
+        for guardrail in self.guardrails:
+            if not isinstance(guardrail, ExperimentMetric) or guardrail.margin is None:
+                raise DefinitionError(
+                    f"{subject}: the guardrail {getattr(guardrail, 'name', guardrail)!r} has no margin; say how much worse is still accepted, "
+                    "such as margin=0.01"
+                )
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+        object.__setattr__(self, "guardrails", tuple(self.guardrails))
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """The request's columns that assignment needs, each with its role."""
+        kind = self.kind
+        if isinstance(kind, Switchback):
+            return (self.unit, "unit"), (kind.region, "region")
+        if isinstance(kind, ClusterTest):
+            return (self.unit, "unit"), (kind.cluster, "cluster")
+        return ((self.unit, "unit"),)
+
+    @property
+    def control(self) -> Arm:
+        """The first arm."""
+        return self.arms[0]
+
+    @property
+    def salt(self) -> str:
+        """What assignment hashes units with."""
+        return f"{self.name}/{self.version}"
+
+
+def _weighted(arms: Sequence[Arm], subject: str) -> tuple[Arm, ...]:
+    given = [arm.weight for arm in arms if arm.weight is not None]
+    if not given:
+        return tuple(replace(arm, weight=1 / len(arms)) for arm in arms)
+    if len(given) < len(arms):
+        raise DefinitionError(f"{subject}: {len(given)} of {len(arms)} arms have a weight; give all of them one, or none")
+    if abs(sum(given) - 1) > 1e-9:
+        raise DefinitionError(f"{subject}: the weights of the arms sum to {sum(given):g}; they must sum to 1")
+    return tuple(arms)

@@ -1,0 +1,107 @@
+"""Experiments: what is refused when they are written, and what a project checks across them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import headwater as hw
+from headwater.definitions.experiment import Arm, Experiment, ExperimentMetric, ExperimentPlan
+from headwater.errors import DefinitionError, UsageError
+from headwater.testing.examples import churn
+
+MODEL = churn()
+ARMS = [Arm("daily", MODEL, hw.batch("1d")), Arm("streaming", MODEL, hw.streaming("2s"))]
+
+
+def _experiment(**options: object) -> Experiment:
+    return Experiment(**({"name": "fresher", "arms": ARMS, "unit": "user"} | options))
+
+
+def test_arms_share_alike_and_a_bare_freshness_is_a_level() -> None:
+    experiment = _experiment()
+    assert [arm.weight for arm in experiment.arms] == [0.5, 0.5]
+    assert experiment.control.level == hw.Level(hw.batch("1d"))
+    assert experiment.salt == "fresher/1"
+    assert _experiment(version=2).fingerprint != experiment.fingerprint
+    assert _experiment() == experiment
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"arms": ARMS[:1]}, "at least two"),
+        ({"arms": [ARMS[0], ARMS[0]]}, "two arms are named 'daily'"),
+        ({"arms": [replace(ARMS[0], weight=0.5), ARMS[1]]}, "1 of 2 arms have a weight"),
+        ({"arms": [replace(ARMS[0], weight=0.5), replace(ARMS[1], weight=0.6)]}, "sum to 1.1"),
+        ({"arms": [ARMS[0], Arm("other", replace(MODEL, name="other", task="regression"))]}, "binary, regression"),
+        ({"unit": "usr"}, "does not carry; did you mean 'user'"),
+        ({"kind": hw.Switchback("city")}, "region is 'city'"),
+        ({"kind": hw.ClusterTest("market", burn_in="28d")}, "cluster is 'market'"),
+        ({"kind": "ab"}, "give hw.ABTest"),
+        ({"kind": hw.Interleaving()}, "two rankings"),
+        ({"metrics": []}, "at least one hw.ExperimentMetric"),
+        ({"guardrails": [ExperimentMetric("errors")]}, "has no margin"),
+        ({"name": "a b"}, "an experiment is named"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict, words: str) -> None:
+    with pytest.raises(DefinitionError, match=words):
+        _experiment(**options)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: hw.Switchback("user", length="6h", washout="3h"), "never observed"),
+        (lambda: hw.Switchback("user", length="7h", washout="7h"), "must be shorter"),
+        (lambda: hw.Switchback("user", length="8h", washout="5h", random_bounds=True), "as short as 4h"),
+        (lambda: hw.Switchback(""), "name of a column"),
+        (lambda: Arm("x", MODEL, weight=1.5), "between 0 and 1"),
+        (lambda: Arm("x", "model"), "give a Model"),
+        (lambda: ExperimentMetric("m", value="amount"), "give 'label' or outcome"),
+        (lambda: ExperimentMetric("m", margin=2), "margin is 2"),
+        (lambda: ExperimentMetric("m", never="nan"), "'zero' or 'unknown'"),
+        (lambda: ExperimentPlan(looks=0), "at least 1"),
+        (lambda: ExperimentPlan(enrolled=(0.5, 0.1)), "rising shares"),
+        (lambda: ExperimentPlan(power=1.0), "power is 1.0"),
+        (lambda: replace(MODEL, outcomes="sometimes"), "'independent', 'censored' or 'caused'"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(build: object, words: str) -> None:
+    with pytest.raises(DefinitionError, match=words):
+        build()
+
+
+def test_a_start_has_a_time_zone() -> None:
+    assert ExperimentPlan(start="2026-11-01T00:00+01:00").start == "2026-10-31T23:00:00+00:00"
+    with pytest.raises(UsageError, match="no time zone"):
+        ExperimentPlan(start="2026-11-01")
+
+
+def test_buckets_that_divide_the_day_need_no_washout_or_random_bounds() -> None:
+    assert hw.Switchback("user", length="6h").washout == "0s"
+    assert hw.Switchback("user", length="6h", washout="2h", random_bounds=True).random_bounds
+
+
+def test_a_project_checks_models_names_and_layers() -> None:
+    def project(*experiments: object) -> hw.Project:
+        return hw.Project("p", [MODEL], experiments=experiments)
+
+    half = _experiment(layer="checkout", span=(0.0, 0.5))
+    rest = _experiment(name="other", layer="checkout", span=(0.5, 1.0))
+    assert [e.name for e in project(half, rest).experiments] == ["fresher", "other"]
+    with pytest.raises(DefinitionError, match="share a part of layer 'checkout'"):
+        project(half, replace(rest, span=(0.4, 1.0)))
+    with pytest.raises(DefinitionError, match="one layer, each with a span"):
+        project(_experiment(), _experiment(name="other"))
+    with pytest.raises(DefinitionError, match="not among its models"):
+        project(_experiment(arms=[Arm("a", replace(MODEL, name="b")), ARMS[1]]))
+    with pytest.raises(DefinitionError, match="experiments has"):
+        project("fresher")
+
+
+def test_undeclared_parts_leave_old_fingerprints_alone() -> None:
+    assert replace(MODEL, outcomes="independent").fingerprint != MODEL.fingerprint
+    assert hw.Project("p", [MODEL], experiments=[]).fingerprint == hw.Project("p", [MODEL]).fingerprint
