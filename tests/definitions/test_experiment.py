@@ -105,3 +105,10 @@ def test_a_project_checks_models_names_and_layers() -> None:
 def test_undeclared_parts_leave_old_fingerprints_alone() -> None:
     assert replace(MODEL, outcomes="independent").fingerprint != MODEL.fingerprint
     assert hw.Project("p", [MODEL], experiments=[]).fingerprint == hw.Project("p", [MODEL]).fingerprint
+
+
+def test_an_arm_answers_at_the_level_of_that_name_or_at_one_of_its_own() -> None:
+    project = hw.Project("p", models=[MODEL], levels={"nightly": hw.batch("1d")}, experiments=[_experiment()])
+    experiment = project.experiments[0]
+    assert [project.arm_variant(experiment, arm).name for arm in experiment.arms] == ["nightly", "fresher-streaming"]
+    assert [variant.name for variant in project.variants] == ["as defined", "nightly", "fresher-streaming"]

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.deprecated_keywords import RenamedAttribute
 from headwater.definitions.evaluation import Evaluation
-from headwater.definitions.experiment import Experiment
+from headwater.definitions.experiment import Arm, Experiment
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.http_features import HttpFeatures
@@ -74,9 +74,18 @@ class Project(Definition):
 
     @cached_property
     def variants(self) -> tuple[ModelVariant, ...]:
-        """Every model as defined, and at each level."""
+        """Every model as defined, at each level, and at the levels of its arms in experiments that have no name of their own."""
         every = {AS_DEFINED: Level(), **self.named_levels}
-        return tuple(ModelVariant(name, model, level) for model in self.models for name, level in every.items())
+        named = [ModelVariant(name, model, level) for model in self.models for name, level in every.items()]
+        arms = [self.arm_variant(experiment, arm) for experiment in self.experiments for arm in experiment.arms]
+        return tuple(dict.fromkeys([*named, *arms]))
+
+    def arm_variant(self, experiment: Experiment, arm: Arm) -> ModelVariant:
+        """What answers the requests of an arm: its model at the level of that name, or at one named after experiment and arm."""
+        level = cast("Level", arm.level)
+        every = {AS_DEFINED: Level(), **self.named_levels}
+        name = next((name for name, known in every.items() if known == level), f"{experiment.name}-{arm.name}")
+        return ModelVariant(name, arm.model, level)
 
     arms = RenamedAttribute("variants")
     arm = RenamedAttribute("variant")

@@ -34,6 +34,8 @@ from headwater.models.manifest import Manifest
 from headwater.models.serving_model import ServedModel
 
 CURRENT = "current"
+EXPERIMENTS = "running-experiments"
+"""The folder of started experiments, beside those of models, whose names have no hyphen."""
 _WRITING = ".new-"
 _ABANDONED = 86_400  # seconds after which what a writer left is taken away
 
@@ -197,10 +199,13 @@ class ModelRegistry:
         """Every model and level that has a version, by name."""
         if not self.folder.is_dir():
             return []
-        names = [(unquote(m.name), unquote(p.name)) for m in self.folder.iterdir() if m.is_dir() for p in m.iterdir() if p.is_dir()]
+        names = [(unquote(m.name), unquote(p.name)) for m in self._models() for p in m.iterdir() if p.is_dir()]
         return sorted(pair for pair in names if self.versions(*pair))
 
     arms = RenamedAttribute("variants")
+
+    def _models(self) -> list[Path]:
+        return [folder for folder in self.folder.iterdir() if folder.is_dir() and folder.name != EXPERIMENTS]
 
     def stamp(self, model: str, level: str = AS_DEFINED) -> Stamp | None:
         """What changes whenever another version is made current; None where none is. It costs one look at a file, and reads nothing."""

@@ -1,0 +1,282 @@
+"""Experiments that were started: their frozen plans, and what was done since, as files of the model registry.
+
+    FOLDER/running-experiments/NAME/1/plan.json        written once, when version 1 of the experiment starts; it never changes
+    FOLDER/running-experiments/NAME/1/changes.jsonl    started, stage raised, stopped: a line each, with time, author and reason
+
+A line is appended by one write and synced; a last line that is cut off by a kill is not read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from headwater import permissions
+from headwater.disk import sync
+from headwater.errors import DataError, UsageError, nearest
+from headwater.models.registry import EXPERIMENTS, ModelRegistry
+
+PLAN, CHANGES = "plan.json", "changes.jsonl"
+
+Change = Literal["started", "enrolled", "stopped"]
+
+
+class FrozenArm(msgspec.Struct, frozen=True):
+    """An arm as it is served.
+
+    level: the name of the level that requests of this arm are answered at. weight: its share of the enrolled units. version: the number
+    of the fitted model that this arm was started with; versions trained later by the same definitions may replace it. allow_staler: it
+    was trained at a fresher level than it is served at. trained_level: the level that its fitted model is of.
+    """
+
+    name: str
+    model: str
+    level: str
+    weight: float
+    version: int | None = None
+    allow_staler: bool = False
+    trained_level: str = ""
+
+
+class FrozenPlan(msgspec.Struct, frozen=True):
+    """What an experiment was started with.
+
+    experiment, version: which. fingerprint: of its definition in the project. arms: the control first. unit: the request's column. kind:
+    "shadow", "ab", "switchback", "cluster" or "interleaving". columns: further columns of the request that assignment needs, by role
+    ("region" or "cluster"). settings: of the kind, durations in microseconds. metrics, guardrails: their names, the deciding one first.
+    layer, span, holdout: as `experiments.assignment.Assignment`. start, duration, stage: microseconds. enrolled: the share of each stage.
+    units_needed: of each arm, by the power computed from history; None where there was no history. seed: of schedules and shuffles.
+    """
+
+    experiment: str
+    version: int
+    fingerprint: str
+    arms: tuple[FrozenArm, ...]
+    unit: str
+    kind: str
+    columns: Mapping[str, str]
+    settings: Mapping[str, int | bool]
+    metrics: tuple[str, ...]
+    guardrails: tuple[str, ...]
+    layer: str | None
+    span: tuple[float, float]
+    holdout: float
+    start: int
+    duration: int
+    stage: int
+    enrolled: tuple[float, ...]
+    looks: int
+    alpha: float
+    power: float
+    min_lift: float
+    units_needed: int | None = None
+    break_even: float = 0.0
+    seed: int = 0
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name the plan: of its JSON with sorted keys."""
+        return sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
+
+    @property
+    def salt(self) -> str:
+        """What assignment hashes units with."""
+        return f"{self.experiment}/{self.version}"
+
+    @property
+    def end(self) -> int:
+        """When enrolment ends, microseconds."""
+        return self.start + self.duration
+
+
+class ExperimentChange(msgspec.Struct, frozen=True):
+    """One thing that was done: what, when (microseconds), by whom, why; the share of units enrolled from then on."""
+
+    change: Change
+    at: int
+    by: str = ""
+    reason: str = ""
+    enrolled: float = 1.0
+
+
+class StartedExperiment(msgspec.Struct, frozen=True):
+    """A plan, and all that was done since, in order."""
+
+    plan: FrozenPlan
+    changes: tuple[ExperimentChange, ...]
+
+    @property
+    def stopped_at(self) -> int | None:
+        """When it was stopped, microseconds; None where it was not."""
+        return next((change.at for change in self.changes if change.change == "stopped"), None)
+
+    def enrolled_at(self, at: int) -> float:
+        """The share of units that take part at a time; 0 before the start, after the stop and after the planned end."""
+        if at >= self.plan.end:
+            return 0.0
+        share = 0.0
+        for change in self.changes:
+            if change.at <= at:
+                share = 0.0 if change.change == "stopped" else change.enrolled
+        return share
+
+
+class ExperimentStore:
+    """The started experiments of a model registry; several processes may use it.
+
+    Args:
+        folder: of the registry; None is `models` in headwater's home.
+
+    >>> import tempfile
+    >>> ExperimentStore(tempfile.mkdtemp()).started()
+    []
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = ModelRegistry(folder).folder / EXPERIMENTS
+
+    def start(self, plan: FrozenPlan, at: int, by: str) -> StartedExperiment:
+        """Freeze a plan and start it.
+
+        Raises:
+            UsageError: this version was started before, by another plan; or one of the same experiment is running.
+            DataError: the folder cannot be written.
+        """
+        for known in self.started(plan.experiment):
+            if known.plan.version == plan.version and known.plan.digest != plan.digest:
+                raise UsageError(
+                    f"experiment {plan.experiment!r}, version {plan.version}, was started by another plan ({known.plan.digest}); a plan never "
+                    f"changes: stop it, and give the experiment version={plan.version + 1}"
+                )
+            if known.stopped_at is None and known.plan.version != plan.version:
+                raise UsageError(f"version {known.plan.version} of experiment {plan.experiment!r} is running; stop it first")
+            if known.plan.version == plan.version:
+                return known
+        place = self._place(plan.experiment, plan.version)
+        try:
+            permissions.make_folder(place)
+            _write_once(place / PLAN, msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n")
+        except OSError as error:
+            raise DataError(f"{place} cannot be written: {error.strerror}") from error
+        self._append(place, ExperimentChange("started", at, by, enrolled=plan.enrolled[0]))
+        return self.one(plan.experiment, plan.version)
+
+    def enrol(self, name: str, share: float, at: int, by: str, reason: str = "") -> StartedExperiment:
+        """Raise the share of units that take part.
+
+        Raises:
+            UsageError: it does not run, or the share is not larger than the present one.
+        """
+        known = self.running(name)
+        present = known.enrolled_at(at)
+        if not present < share <= 1:
+            raise UsageError(f"experiment {name!r} enrols {present:.0%} of units; enrolment only widens, up to 100 %: {share!r} is refused")
+        self._append(self._place(name, known.plan.version), ExperimentChange("enrolled", at, by, reason, share))
+        return self.one(name, known.plan.version)
+
+    def stop(self, name: str, at: int, by: str, reason: str) -> StartedExperiment:
+        """Stop the running version: its units get the default from now on.
+
+        Raises:
+            UsageError: it does not run.
+        """
+        known = self.running(name)
+        self._append(self._place(name, known.plan.version), ExperimentChange("stopped", at, by, reason, 0.0))
+        return self.one(name, known.plan.version)
+
+    def running(self, name: str) -> StartedExperiment:
+        """The version of an experiment that was started and not stopped.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for known in reversed(self.started(name)):
+            if known.stopped_at is None:
+                return known
+        raise UsageError(f"experiment {name!r} is not running; {nearest(name, [e.plan.experiment for e in self.started()])}")
+
+    def one(self, name: str, version: int | None = None) -> StartedExperiment:
+        """A version of an experiment, the latest one where none is named.
+
+        Raises:
+            UsageError: it was not started.
+        """
+        every = [known for known in self.started(name) if version in (None, known.plan.version)]
+        if not every:
+            raise UsageError(
+                f"experiment {name!r}{'' if version is None else f', version {version},'} was not started; "
+                f"{nearest(name, [e.plan.experiment for e in self.started()])}"
+            )
+        return every[-1]
+
+    def started(self, name: str | None = None) -> list[StartedExperiment]:
+        """Every version that was ever started, by name and version.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        names: Sequence[str] = sorted(p.name for p in self.folder.iterdir()) if self.folder.is_dir() else []
+        found: list[StartedExperiment] = []
+        for known in names if name is None else [n for n in names if n == name]:
+            versions = sorted(int(p.name) for p in (self.folder / known).iterdir() if p.name.isdecimal())
+            found += filter(None, (self._read(self.folder / known / str(version)) for version in versions))
+        return found
+
+    @property
+    def stamp(self) -> tuple[tuple[str, int, int], ...]:
+        """What changes whenever an experiment is started, enrolled or stopped; costs no reading of files."""
+        paths = sorted(self.folder.glob(f"*/*/{CHANGES}")) if self.folder.is_dir() else []
+        return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
+
+    def _place(self, name: str, version: int) -> Path:
+        return self.folder / name / str(version)
+
+    def _read(self, place: Path) -> StartedExperiment | None:
+        try:
+            plan = msgspec.json.decode((place / PLAN).read_bytes(), type=FrozenPlan)
+            lines = (place / CHANGES).read_bytes().split(b"\n")[:-1]
+            return StartedExperiment(plan, tuple(msgspec.json.decode(line, type=ExperimentChange) for line in lines))
+        except FileNotFoundError:
+            return None  # a writer was killed before the start
+        except msgspec.MsgspecError as error:
+            raise DataError(f"{place} is not an experiment of this version of headwater: {error}") from error
+
+    def _append(self, place: Path, change: ExperimentChange) -> None:
+        try:
+            with _locked(place), permissions.open_private(place / CHANGES, "a+b") as file:
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)  # what a kill cut off
+                file.write(msgspec.json.encode(change) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            sync(place)
+        except OSError as error:
+            raise DataError(f"{place / CHANGES} cannot be written: {error.strerror}") from error
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    with permissions.open_private(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    permissions.share_like(temporary, path.parent)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[None]:
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
