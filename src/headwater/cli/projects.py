@@ -32,10 +32,13 @@ class LoadedProject:
         return self.project.named_levels or ladder()
 
     def level(self, name: str | None) -> Level | None:
-        """The level of that name; None, as each view defines, where no name is given."""
+        """The level of that name, or of that arm, EXPERIMENT-ARM; None, as each view defines, where no name is given."""
+        from headwater.definitions.model_variant import AS_DEFINED
+
         if name is None:
             return None
-        levels = self.levels()
+        arms = {variant.name: variant.level for variant in self.project.variants if variant.name != AS_DEFINED}
+        levels = {**self.levels(), **arms}
         if name not in levels:
             raise UsageError(f"unknown level {name!r}; {nearest(name, levels)}")
         return levels[name]

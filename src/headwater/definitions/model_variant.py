@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from headwater.definitions.definition import Definition
 from headwater.definitions.deprecated_keywords import RenamedAttribute
@@ -23,6 +23,7 @@ class ModelVariant(Definition):
         name: any string that is not blank, such as "live".
         model: which model.
         level: how fresh its features and predictions are; as defined where it is left out.
+        allow_staler: whether a version that was trained at a fresher level may be served at this one: an arm's decision.
 
     Raises:
         DefinitionError: no name, no model, or no level.
@@ -36,6 +37,8 @@ class ModelVariant(Definition):
     name: str
     model: Model
     level: Level = field(default_factory=Level)
+    _: KW_ONLY
+    allow_staler: bool = field(default=False, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():

@@ -35,10 +35,12 @@ class Project(Definition):
             command line compares them, and the usual ladder where none are given. A bare freshness is a level too.
         evaluation: how the models are judged, from Python and from the command line.
         experiments: comparisons of models at levels in production.
+        holdout: the share of all units that take part in no experiment of the project, such as 0.05: they get the default throughout, and
+            show what all experiments together brought.
 
     Raises:
         DefinitionError: two models, views, sources or experiments that share a name and differ; a level that is not a Level; an experiment
-            of a model that is not the project's; parts of a layer that overlap.
+            of a model that is not the project's; parts of a layer that overlap; a holdout that is not below 1.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Project(Definition):
     levels: Mapping[str, Level | Freshness] = field(default_factory=dict)
     evaluation: Evaluation | None = field(default=None, metadata={"fingerprint": False})
     experiments: Sequence[Experiment] = field(default=(), metadata={"fingerprint": "given"})
+    holdout: float = field(default=0.0, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         check_name(self.name, "a project")
@@ -70,6 +73,8 @@ class Project(Definition):
         _distinct(_unique([http for model in self.models for http in model.features.http_features]), "third-party features")
         _distinct(self.sources, "sources")
         object.__setattr__(self, "experiments", tuple(self.experiments))
+        if isinstance(self.holdout, bool) or not isinstance(self.holdout, int | float) or not 0 <= self.holdout < 1:
+            raise DefinitionError(f"project {self.name!r}: holdout is {self.holdout!r}; give a share from 0 to below 1, such as 0.05")
         _check_experiments(self)
 
     @cached_property
@@ -81,11 +86,28 @@ class Project(Definition):
         return tuple(dict.fromkeys([*named, *arms]))
 
     def arm_variant(self, experiment: Experiment, arm: Arm) -> ModelVariant:
-        """What answers the requests of an arm: its model at the level of that name, or at one named after experiment and arm."""
+        """What answers the requests of an arm: its model at the level of that name, or at one named after experiment and arm.
+
+        An arm that may serve a fitted model staler than it was trained has a name of its own, so that the named level stays strict.
+        """
         level = cast("Level", arm.level)
         every = {AS_DEFINED: Level(), **self.named_levels}
         name = next((name for name, known in every.items() if known == level), f"{experiment.name}-{arm.name}")
-        return ModelVariant(name, arm.model, level)
+        staler = arm.allow_staler and name != AS_DEFINED
+        return ModelVariant(f"{experiment.name}-{arm.name}" if staler else name, arm.model, level, allow_staler=staler)
+
+    def experiment(self, name: str) -> Experiment:
+        """The experiment of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for experiment in self.experiments:
+            if experiment.name == name:
+                return experiment
+        if not self.experiments:
+            raise UsageError(f"project {self.name!r} defines no experiment; give it hw.Project(..., experiments=[hw.Experiment(...)])")
+        raise UsageError(f"project {self.name!r} has no experiment {name!r}; {nearest(name, [e.name for e in self.experiments])}")
 
     arms = RenamedAttribute("variants")
     arm = RenamedAttribute("variant")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,7 +22,9 @@ _LONGEST = 400 * DAY  # of a schedule that is looked at: every change of the clo
 _PUBLISHED = 20_000  # times that a job published, at most
 
 
-def check(model: Model, level: Level, served: ServedModel, *, dtypes: Mapping[str, str] | None = None) -> list[str]:
+def check(
+    model: Model, level: Level, served: ServedModel, *, dtypes: Mapping[str, str] | None = None, allow_staler: bool = False
+) -> list[str]:
     """Refuse a model that reads other features than are served, or would read staler ones than it was trained on.
 
     Args:
@@ -30,32 +32,52 @@ def check(model: Model, level: Level, served: ServedModel, *, dtypes: Mapping[st
         level: how fresh its features are served.
         served: the fitted model, with its manifest.
         dtypes: the types of features as they are served, as polars writes them, where they are known.
+        allow_staler: whether features may be served staler than in training, as an arm of an experiment may ask.
 
     Returns:
-        Warnings, one a view that is served fresher than in training: its values have another age than the model learned from.
+        Warnings, one a view that is served fresher than in training: its values have another age than the model learned from; and where
+        it is allowed, one a view that is served staler.
 
     Raises:
         DataError: with every difference, and what to do.
     """
-    manifest = served.manifest
-    if manifest is None:
+    if served.manifest is None:
         return []
+    fresh, stale = ages(model, level, served.manifest, served.version, dtypes=dtypes)
+    if stale and not allow_staler:
+        raise DataError(staler_refusal(model, served.version, stale))
+    return [*fresh, *stale]
+
+
+def ages(
+    model: Model, level: Level, manifest: Manifest, version: str, *, dtypes: Mapping[str, str] | None = None
+) -> tuple[list[str], list[str]]:
+    """What a level serves fresher, and what it serves staler, than a fitted model was trained on: in words, one a view.
+
+    Raises:
+        DataError: the fitted model reads other features than the level serves.
+    """
     views = views_of(model, level)
     differences = [*_features(manifest, model, level), *_definitions(manifest, model, views), *_types(manifest, dtypes or {})]
-    context = f"the fitted model of {model.name!r}" + (f", version {served.version}," if served.version else "")
     if differences:
         raise DataError(
-            f"{context} was trained on other features than are served: {'; '.join(differences)}. Train it again (headwater train --model "
+            f"{_context(model, version)} was trained on other features than are served: {'; '.join(differences)}. Train it again (headwater train --model "
             f"{model.name}), or go back to the definitions that it was trained with"
         )
-    stale_predictions = _precomputed(manifest, model, level)
     stale, fresh = _ages(manifest, views)
-    if stale or stale_predictions:
-        raise DataError(
-            f"{context} would be served staler features than it was trained on: {'; '.join([*stale, *stale_predictions])}. Train it at the "
-            f"level that is served (headwater train --model {model.name} --level NAME), or serve these views as fresh as in training"
-        )
-    return fresh
+    return fresh, [*stale, *_precomputed(manifest, model, level)]
+
+
+def staler_refusal(model: Model, version: str, stale: Sequence[str]) -> str:
+    """The message for a fitted model that would be served staler than it was trained."""
+    return (
+        f"{_context(model, version)} would be served staler features than it was trained on: {'; '.join(stale)}. Train it at the "
+        f"level that is served (headwater train --model {model.name} --level NAME), or serve these views as fresh as in training"
+    )
+
+
+def _context(model: Model, version: str) -> str:
+    return f"the fitted model of {model.name!r}" + (f", version {version}," if version else "")
 
 
 def _features(manifest: Manifest, model: Model, level: Level) -> list[str]:

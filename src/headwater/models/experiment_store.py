@@ -53,6 +53,7 @@ class FrozenPlan(msgspec.Struct, frozen=True):
     ("region" or "cluster"). settings: of the kind, durations in microseconds. metrics, guardrails: their names, the deciding one first.
     layer, span, holdout: as `experiments.assignment.Assignment`. start, duration, stage: microseconds. enrolled: the share of each stage.
     units_needed: of each arm, by the power computed from history; None where there was no history. seed: of schedules and shuffles.
+    project: whose experiment it is.
     """
 
     experiment: str
@@ -79,6 +80,7 @@ class FrozenPlan(msgspec.Struct, frozen=True):
     units_needed: int | None = None
     break_even: float = 0.0
     seed: int = 0
+    project: str = ""
 
     @property
     def digest(self) -> str:
@@ -119,7 +121,7 @@ class StartedExperiment(msgspec.Struct, frozen=True):
 
     def enrolled_at(self, at: int) -> float:
         """The share of units that take part at a time; 0 before the start, after the stop and after the planned end."""
-        if at >= self.plan.end:
+        if not self.plan.start <= at < self.plan.end:
             return 0.0
         share = 0.0
         for change in self.changes:

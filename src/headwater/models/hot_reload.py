@@ -31,14 +31,23 @@ class Reloading:
         level: whose versions.
         allow_pickle: allow formats that run code when they are loaded.
         check: called with each version before it is served; what it raises keeps the version from being served.
+        instead: the level whose versions are served while `level` has none of its own.
 
     Raises:
         DataError: no version is current, or it is refused.
     """
 
     def __init__(
-        self, registry: ModelRegistry, model: Model, level: str = AS_DEFINED, *, allow_pickle: bool = False, check: Check | None = None
+        self,
+        registry: ModelRegistry,
+        model: Model,
+        level: str = AS_DEFINED,
+        *,
+        allow_pickle: bool = False,
+        check: Check | None = None,
+        instead: str | None = None,
     ) -> None:
+        self._instead = instead
         self._registry, self._model, self._level, self._allow_pickle, self._check = registry, model, level, allow_pickle, check
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
@@ -60,7 +69,7 @@ class Reloading:
     @property
     def moved(self) -> bool:
         """Whether another version has become current since one was last loaded, or tried."""
-        return self._registry.stamp(self._model.name, self._level) != self._stamp
+        return self._source()[1] != self._stamp
 
     def refresh(self) -> bool:
         """Serve the current version; whether it is another one than before.
@@ -78,8 +87,15 @@ class Reloading:
             return self.served.version != before
 
     def _load(self) -> ServedModel:
-        self._stamp = self._registry.stamp(self._model.name, self._level)  # before it is read: what moves meanwhile is seen the next time
-        served = self._registry.open(self._model, self._level, allow_pickle=self._allow_pickle)
+        level, self._stamp = self._source()  # before it is read: what moves meanwhile is seen the next time
+        served = self._registry.open(self._model, level, allow_pickle=self._allow_pickle)
         if self._check is not None:
             self._check(served)
         return served
+
+    def _source(self) -> tuple[str, Stamp | None]:
+        """The level whose current version is served, and its stamp."""
+        stamp = self._registry.stamp(self._model.name, self._level)
+        if stamp is None and self._instead is not None:
+            return self._instead, self._registry.stamp(self._model.name, self._instead)
+        return self._level, stamp

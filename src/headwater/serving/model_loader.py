@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from headwater.definitions.model_variant import ModelVariant
+from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.errors import DataError, HeadwaterWarning
 from headwater.models.artifact import MANIFEST, open_model
 from headwater.models.compatibility import check
@@ -38,12 +38,13 @@ def in_folder(folder: Path, *, allow_pickle: bool = False) -> Scorers:
 
     def find(variant: ModelVariant) -> Scorer:
         def checked(served: ServedModel) -> None:
-            for warning in check(variant.model, variant.level, served):
+            for warning in check(variant.model, variant.level, served, allow_staler=variant.allow_staler):
                 warnings.warn(f"model {variant.model.name!r}: {warning}", HeadwaterWarning, stacklevel=2)
 
         model_folder = folder / variant.model.name
         if not (model_folder / MANIFEST).is_file():
-            return Reloading(registry, variant.model, variant.name, allow_pickle=allow_pickle, check=checked)
+            instead = AS_DEFINED if variant.allow_staler else None
+            return Reloading(registry, variant.model, variant.name, allow_pickle=allow_pickle, check=checked, instead=instead)
         version = hashlib.sha256((model_folder / MANIFEST).read_bytes()).hexdigest()[:12]
         served = open_model(model_folder, variant.model, allow_pickle=allow_pickle, version=version)
         checked(served)
