@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from headwater.definitions.aggregation import sum as sum
     from headwater.definitions.aggregation import top_k as top_k
     from headwater.definitions.aggregation import var as var
+    from headwater.definitions.censored import censored as censored
     from headwater.definitions.connectors import csv as csv
     from headwater.definitions.connectors import json_lines as json_lines
     from headwater.definitions.connectors import parquet as parquet
@@ -156,6 +157,7 @@ _HOMES = {
     "headwater.backtesting.delivery": "Delivery watch",
     "headwater.backtesting.promise": "promised",
     "headwater.backtesting.sweeps": "sweep_known_after transitions",
+    "headwater.definitions.censored": "censored",
     "headwater.definitions.connectors": "csv json_lines parquet",
     "headwater.definitions.durations": "window",
     "headwater.definitions.enriched": "enrich",

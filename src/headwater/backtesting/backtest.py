@@ -24,6 +24,7 @@ from headwater.backtesting.given_scores import judge_scores
 from headwater.backtesting.levels import LevelRows, resolve_levels, usual_levels
 from headwater.backtesting.measurable import Measurability, with_measurability
 from headwater.backtesting.offset_curves import offset_curves
+from headwater.backtesting.outcome_rules import outcome_note
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.slices import Slice, cold_slices, user_slices
 from headwater.backtesting.split import describe
@@ -263,6 +264,7 @@ class _BacktestRun:
             labels=model.labels.name,
             label=model.labels.label if isinstance(model.labels.label, str) else "",
             value=value_of(experiment.evaluation),
+            outcomes=outcome_note(model),
         )
 
     def _seconds(self, features_done: float, training_done: float, judging_refits: float) -> Mapping[str, float]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from headwater import clock
 from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delivered_rows
 from headwater.backtesting.delivery_weeks import Weeks
+from headwater.backtesting.outcome_rules import HIDDEN, held_out, unjudged
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
@@ -91,7 +95,8 @@ def watch(
     labels' table, by keys and time (`backtesting.table_outcomes`).
 
     Args:
-        model: which model. A ranking is shown and not judged: only returned items have outcomes.
+        model: which model. A ranking is shown and not judged: only returned items have outcomes. Nor is a model whose outcomes are hidden
+            where its predictions are acted on, except for the units of an approve-anyway holdout: these alone are judged.
         level: the name of the level that it is served at; None is as its views define.
         promise: what was promised, as `promised(backtest)` gives it. None: what the registry holds for the version that is served. All
             versions under the same promise count.
@@ -114,11 +119,11 @@ def watch(
     names = [str(version.number) for version in versions]
     classes = versions[-1].manifest.classes if versions and model.task_type.classes else []
     with (resources or DEFAULT_RESOURCES).shown() as used:
-        rows = delivered_rows(ServedAs(model, name, names or None, now, classes), data_dir, used)
+        rows = _judged(model, delivered_rows(ServedAs(model, name, names or None, now, classes), data_dir, used))
     before = delivery_of(registry, model.name, name) if versions else None
     kept = list(before.weeks) if before is not None and same(before.promise, held) else []
-    weeks = Weeks(held, metric, rows, _horizon(model, held), now, kept).judged()
-    result = _result(held, name, names or sorted(set(rows.version.drop_nulls()) - {""}), weeks, rows, now)
+    weeks = Weeks(held, metric, rows, _horizon(model, held), now, kept, unjudged(model)).judged()
+    result = _result(held, name, names or sorted(set(rows.version.drop_nulls()) - {""}), weeks, rows, now, unjudged(model))
     if promise is None:
         write_delivery(registry, result)
     return Delivery(result)
@@ -138,6 +143,30 @@ def _promise(model: Model, level: str, registry: ModelRegistry, given: Promise |
             f"`headwater models promote {current.number} --promise backtest.json`"
         )
     return held, under_promise(registry, model.name, level, held)
+
+
+def _judged(model: Model, rows: DeliveredRows) -> DeliveredRows:
+    """The rows that judge the promise: all, or those of the approve-anyway holdout, whose outcomes no answer hides."""
+    kept = held_out(model, rows.frame)
+    if kept is None:
+        return rows
+    if not kept.any():
+        raise DataError(
+            f"model {model.name!r}: none of its {len(kept):,} served rows is of the approve-anyway holdout, and outcomes of others may be hidden; "
+            "enlarge the holdout"
+        )
+    left_out = rows.left_out + Counter({HIDDEN: int((~kept).sum())})
+    return DeliveredRows(
+        rows.t[kept],
+        rows.known[kept],
+        rows.y[kept],
+        rows.score[kept],
+        rows.default[kept],
+        rows.version.filter(pl.Series(kept)),
+        rows.frame.filter(pl.Series(kept)),
+        +left_out,
+        rows.from_table,
+    )
 
 
 def _metric(promise: Promise, model: Model, evaluation: Evaluation | None) -> Metric:
@@ -166,12 +195,12 @@ def _horizon(model: Model, promise: Promise) -> int:
 
 
 def _result(
-    promise: Promise, level: str, versions: Sequence[str], weeks: Sequence[WeekDelivered], rows: DeliveredRows, now: int
+    promise: Promise, level: str, versions: Sequence[str], weeks: Sequence[WeekDelivered], rows: DeliveredRows, now: int, unjudged: str
 ) -> DeliveryResult:
     missed = [week for week in weeks if week.state == "missed"]
     judged = any(week.state in ("no miss shown", "missed") for week in weeks)
     state: DeliveryState = "withdrawn" if missed else "no miss shown" if judged else "too early"
-    if rows.groups is not None:
+    if rows.groups is not None or unjudged:
         state = "not judged"
     result = DeliveryResult(
         promise=promise,
@@ -184,5 +213,6 @@ def _result(
         checked_at=timestamp_text(now),
         first_line="",
         from_table=dict(rows.from_table),
+        unjudged=unjudged,
     )
     return delivery_words.with_first_line(result)

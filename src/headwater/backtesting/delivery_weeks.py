@@ -107,7 +107,7 @@ def shortfall_of(promise: Promise, delivered: Estimate, error: float, freedom: f
 
 @dataclass
 class Weeks:
-    """The weeks of some rows; `kept` are weeks as they were judged before."""
+    """The weeks of some rows; `kept` are weeks as they were judged before. unjudged: why outcomes judge none, if so."""
 
     promise: Promise
     metric: Metric
@@ -115,6 +115,7 @@ class Weeks:
     horizon: int
     now: int
     kept: Sequence[WeekDelivered]
+    unjudged: str = ""
     usable: list[int] = field(default_factory=list)
 
     def judged(self) -> list[WeekDelivered]:
@@ -149,6 +150,8 @@ class Weeks:
             return self._plain(number, mask, math.nan, "not judged", "no prediction was served")
         if self.rows.groups is not None:
             return self._lists(number, mask)
+        if self.unjudged:
+            return self._plain(number, mask, math.nan, "not judged", self.unjudged)
         missing = 1 - there.sum() / mask.sum()
         if missing > MOST_MISSING:
             reason = f"{missing:.1%} of its predictions have no outcome, and those that have one may differ from them"

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
 
+from headwater.definitions.censored import Censored
 from headwater.definitions.columns import output_name
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration, micros, text
@@ -98,7 +99,8 @@ class Model(Definition):
         default: the prediction for a request that cannot be answered.
         outcomes: what a request's outcome depends on, for experiments and `watch`. "independent": on nothing that the model says (will
             the flight be late?). "censored": it is seen only where the answer allowed it (a blocked payment shows no fraud). "caused": it
-            exists only because of the answer (an item that was never shown has no click). None: not declared.
+            exists only because of the answer (an item that was never shown has no click). `hw.censored(above=, holdout=, unit=)` says in
+            addition which scores are acted on, and who is left alone all the same. None: not declared.
 
     Raises:
         DefinitionError: a bad name, task or kind of outcomes; a label named like a feature; a ranking by a column that the labels
@@ -114,7 +116,7 @@ class Model(Definition):
     predictions: Precomputed | OnRequest | None = None
     latency_budget: Duration | None = None
     default: float | None = None
-    outcomes: OutcomeRule | None = field(default=None, metadata={"fingerprint": "given"})
+    outcomes: OutcomeRule | Censored | None = field(default=None, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         self.remember_site()
@@ -138,11 +140,32 @@ class Model(Definition):
             raise DefinitionError(
                 f"{subject}: the label {self.labels.label_name!r} is named like a feature; rename one, so that neither shadows the other"
             )
-        if self.outcomes not in (None, "independent", "censored", "caused"):
-            raise DefinitionError(f"{subject}: outcomes is {self.outcomes!r}; outcomes are 'independent', 'censored' or 'caused'")
+        self._check_outcomes(subject)
         check_predictions(self.predictions, subject)
         if self.latency_budget is not None:
             object.__setattr__(self, "latency_budget", text(micros(self.latency_budget, f"{subject}: latency_budget")))
+
+    def _check_outcomes(self, subject: str) -> None:
+        if not isinstance(self.outcomes, Censored):
+            if self.outcomes not in (None, "independent", "censored", "caused"):
+                raise DefinitionError(
+                    f"{subject}: outcomes is {self.outcomes!r}; outcomes are 'independent', 'censored' or 'caused', or hw.censored(above=...)"
+                )
+            return
+        if self.task_type.classes or self.ranking is not None:
+            raise DefinitionError(
+                f"{subject}: hw.censored(...) has a bound of one score, and the task is {self.task_kind}; give 'censored'"
+            )
+        unit, carried = self.outcomes.unit, tuple(self.features.needed_by())
+        if unit is not None and unit not in carried:
+            raise DefinitionError(
+                f"{subject}: the units of the approve-anyway holdout are {unit!r}, which its requests do not carry; {nearest(unit, carried)}"
+            )
+
+    @property
+    def outcome_rule(self) -> OutcomeRule | None:
+        """What its outcomes depend on, in one word; None where that is not declared."""
+        return "censored" if isinstance(self.outcomes, Censored) else self.outcomes
 
     @property
     def task_kind(self) -> str:

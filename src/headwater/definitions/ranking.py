@@ -26,6 +26,8 @@ class Ranking(Definition):
             each request brings its own candidates.
         negatives: where the labels are a log of positives (the item that each request chose, none that it did not): how negatives are
             drawn from the candidates for training. None where the labels have rows of both kinds.
+        explore: the share of lists that are served in random order, such as 0.02: their items are drawn from all candidates alike. Each
+            item is logged with the probability of its place, so that another ranking can be judged from the log.
 
     Raises:
         DefinitionError: no column names, one column for both, a candidate that is not a list or is looked up by the item, or negatives
@@ -47,6 +49,7 @@ class Ranking(Definition):
     item: str
     candidates: Sequence[FeatureRef] = ()
     negatives: NegativeSampling | None = field(default=None, metadata={"fingerprint": "given"})
+    explore: float = field(default=0.0, metadata={"fingerprint": "given"})
 
     kind: ClassVar[str] = "ranking"
 
@@ -70,6 +73,8 @@ class Ranking(Definition):
             raise DefinitionError(f"Ranking: a feature is repeated among the candidates {names}")
         if self.negatives is not None and not isinstance(self.negatives, NegativeSampling):
             raise DefinitionError(f"Ranking: negatives is {self.negatives!r}; give hw.NegativeSampling(n=...)")
+        if isinstance(self.explore, bool) or not isinstance(self.explore, int | float) or not 0 <= self.explore <= 1:
+            raise DefinitionError(f"Ranking: explore is {self.explore!r}; give the share of lists in random order, such as 0.02")
         if self.negatives is not None and not self.candidates:
             raise DefinitionError(
                 "Ranking: negatives are drawn from the candidates, and there are none; give candidates=[...], such as a collect_set() of all items"
@@ -78,7 +83,8 @@ class Ranking(Definition):
     def __str__(self) -> str:
         among = f", candidates from {', '.join(ref.name for ref in self.candidates)}" if self.candidates else ""
         drawn = f"; {self.negatives}" if self.negatives is not None else ""
-        return f"ranking of {self.item!r} within each {self.group!r}{among}{drawn}"
+        explored = f"; {self.explore:.3g} of lists in random order" if self.explore else ""
+        return f"ranking of {self.item!r} within each {self.group!r}{among}{drawn}{explored}"
 
     @cached_property
     def retrieval(self) -> FeatureService | None:

@@ -70,6 +70,8 @@ def _first_line(result: DeliveryResult) -> str:
             f"No miss shown: production delivers {_label(promise)} {wording.estimate(last.delivered, decimals)} in the weeks from "
             f"{last.window_from} to that of {last.week}; the backtest promised {wording.estimate(promise.promised, decimals)}."
         )
+    if result.unjudged:
+        return f"Not judged: {result.unjudged} ({result.promise.model}). The promise stands untested; compare levels in an experiment."
     if result.state == "not judged":
         return f"Not judged: {result.promise.model} is a ranking, and {RANKING[0]}. The promise stands untested; compare rankings in an experiment."
     return f"Too early: no week can be judged yet. {_why(result)}"
@@ -100,6 +102,8 @@ def from_table(result: DeliveryResult) -> str:
 
 def rule(result: DeliveryResult) -> str:
     """How weeks are judged, in sentences."""
+    if result.unjudged:
+        return "Declare an approve-anyway holdout, hw.censored(..., holdout=, unit=), or compare levels in an experiment."
     if result.state == "not judged":
         return f"{'. '.join(RANKING[1:])}."
     return (

@@ -243,8 +243,9 @@ def rest(result: BacktestResult) -> str:
 
 
 def limits(result: BacktestResult) -> list[str]:
-    """What the recommendation does not cover, in sentences."""
-    return [] if result.recommendation is None else list(result.recommendation.limits)
+    """What the recommendation does not cover, and what the figures mean by what outcomes depend on, in sentences."""
+    recommended = [] if result.recommendation is None else list(result.recommendation.limits)
+    return [*recommended, *([result.outcomes] if result.outcomes else [])]
 
 
 def called_differently(result: BacktestResult, slice_result: SliceResult) -> list[Comparison]:

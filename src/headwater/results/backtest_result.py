@@ -211,6 +211,7 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     curves_of_age: tuple[AgeCurve, ...] = ()  # if ages were requested
     answered: Sequence[str] = []  # what was asked before the backtest, and its answers, in sentences
     offset_curves: tuple[OffsetCurve, ...] = ()  # if they were requested
+    outcomes: str = ""  # what the figures mean by what outcomes depend on, in a sentence; empty where that is not declared
     format: int = FORMAT
 
     @property

@@ -92,7 +92,8 @@ class DeliveryResult(Result, frozen=True, tag="delivery"):
     Attributes:
         promise: what was promised.
         served_level: the name under which the model is served. versions: those that served under this promise.
-        state: "withdrawn" once one week missed; "too early" before the first judged week; "not judged" of a ranking, which cannot be.
+        state: "withdrawn" once one week missed; "too early" before the first judged week; "not judged" of a ranking, which cannot be, and
+            of a model whose outcomes depend on its answers. unjudged: why, where that is so.
         since: the Monday of the first week that missed; "" for none.
         weeks: from early to late.
         left_out: rows that were not counted, by reason.
@@ -111,6 +112,7 @@ class DeliveryResult(Result, frozen=True, tag="delivery"):
     checked_at: str
     first_line: str
     from_table: Mapping[str, int] = {}
+    unjudged: str = ""
 
     @property
     def withdrawn(self) -> bool:

@@ -1,0 +1,87 @@
+"""Outcomes that are seen only where a prediction was not acted on: which scores are acted on, and who is left alone all the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
+
+from headwater.definitions.definition import Definition
+from headwater.definitions.spelling import spelled
+from headwater.definitions.unit_buckets import BUCKETS, bucket, unit_text
+from headwater.errors import DefinitionError
+
+HOLDOUT_SALT = "approve-anyway"
+"""What the units of an approve-anyway holdout are hashed with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Censored(Definition):
+    """The scores that are acted on, so that no outcome is seen, and the share of units that nobody acts on; see `censored`."""
+
+    _: KW_ONLY
+    above: float | None = None
+    below: float | None = None
+    holdout: float = 0.0
+    unit: str | None = None
+
+    @property
+    def describe(self) -> str:
+        """The rule in words."""
+        bound = f"a score of {self.above:g} or more" if self.above is not None else f"a score below {self.below:g}"
+        return f"{bound} is acted on{f', except for {self.holdout:.3g} of {self.unit}' if self.holdout else ''}"
+
+    def acts_on(self, score: float) -> bool:
+        """Whether a score is acted on, which hides the outcome."""
+        return score >= self.above if self.above is not None else self.below is not None and score < self.below
+
+    def approves_anyway(self, unit: object) -> bool:
+        """Whether this unit is left alone whatever its score: call it where you act on scores.
+
+        Raises:
+            UsageError: a null, an empty string, or a float.
+
+        >>> rule = censored(above=0.9, holdout=0.02, unit="card")
+        >>> [card for card in range(200) if rule.approves_anyway(card)]
+        [12, 23, 108, 167, 198]
+        """
+        return bool(self.holdout) and bucket(HOLDOUT_SALT, unit_text(unit)) < round(self.holdout * BUCKETS)
+
+    def held_out(self, units: Iterable[object]) -> list[bool]:
+        """`approves_anyway` of many units; a unit that is null is not held out."""
+        known: dict[object, bool] = {}
+        return [
+            unit is not None and (known[unit] if unit in known else known.setdefault(unit, self.approves_anyway(unit))) for unit in units
+        ]
+
+
+@spelled
+def censored(*, above: float | None = None, below: float | None = None, holdout: float = 0.0, unit: str | None = None) -> Censored:
+    """Outcomes that are seen only where a prediction was not acted on, as the fraud of a payment that was blocked.
+
+    Args:
+        above: a score of at least this is acted on.
+        below: a score below this is acted on, as where a loan is refused; give one of the two.
+        holdout: the share of units that are left alone whatever their score, such as 0.02. Their outcomes are seen at every level, so they
+            stand for those that were hidden. Without it no level can be judged.
+        unit: the request's column whose values are held out or not, such as "card". `Censored.approves_anyway(value)` says which, in any
+            language by the rule of the assignment of experiments with the salt "approve-anyway".
+
+    Raises:
+        DefinitionError: no bound or two, a share outside 0 to 1, a holdout without a unit.
+
+    >>> censored(above=0.9, holdout=0.02, unit="card").describe
+    'a score of 0.9 or more is acted on, except for 0.02 of card'
+    """
+    bounds = [bound for bound in (above, below) if bound is not None]
+    if len(bounds) != 1 or isinstance(bounds[0], bool) or not isinstance(bounds[0], int | float) or not math.isfinite(bounds[0]):
+        raise DefinitionError(
+            f"censored(above={above!r}, below={below!r}): give one of the two, the score from which predictions are acted on"
+        )
+    if isinstance(holdout, bool) or not isinstance(holdout, int | float) or not 0 <= holdout < 1 or 0 < holdout * BUCKETS < 1:
+        raise DefinitionError(f"censored(holdout={holdout!r}): give a share from 0 to below 1, in ten-thousandths, such as 0.02")
+    if bool(holdout) != (unit is not None) or (unit is not None and (not isinstance(unit, str) or not unit)):
+        raise DefinitionError(
+            f"censored(holdout={holdout!r}, unit={unit!r}): a holdout needs the request's column whose values are held out, such as unit='card'"
+        )
+    return Censored(above=above, below=below, holdout=holdout, unit=unit)
