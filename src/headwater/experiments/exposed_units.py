@@ -8,24 +8,10 @@ from typing import Final
 import polars as pl
 
 from headwater.errors import DataError
+from headwater.logs import exposure_rows
+from headwater.logs.exposure_rows import AGE, CLUSTER, FALLBACK, OVERRIDE, PROMISED, REQUEST, UNIT
 
-UNIT, ARM, AT = "unit", "arm", "at"
-REQUEST, PROPENSITY, AGE, PROMISED = "request", "propensity", "age", "promised_age"
-FALLBACK, OVERRIDE, CLUSTER, BUCKET = "fallback", "override", "cluster", "bucket"
-
-EXPOSURE_SCHEMA: Final = {
-    UNIT: pl.String,
-    ARM: pl.String,
-    AT: pl.Datetime("us", "UTC"),
-    REQUEST: pl.String,
-    PROPENSITY: pl.Float64,
-    AGE: pl.Float64,  # seconds, of the stalest feature
-    PROMISED: pl.Float64,  # seconds
-    FALLBACK: pl.Boolean,  # answered by the default or a previous cut
-    OVERRIDE: pl.Boolean,  # a tester chose the arm
-    CLUSTER: pl.String,
-    BUCKET: pl.Int64,
-}
+ARM, AT, EXPOSURE_SCHEMA = exposure_rows.ARM, exposure_rows.AT, exposure_rows.EXPOSURE_SCHEMA
 
 BOT_TIMES: Final = 200.0
 """A unit with this many times the median number of exposures is a bot."""

@@ -40,6 +40,8 @@ class SegmentPipe:
 
     Args:
         arguments: of the process.
+        resend: keep what was sent until a flush after it is done, and send it again to the next process where this one dies: entries may
+            then be in two segments, and none is lost.
 
     Attributes:
         held: bytes that wait here. written: entries in segments. lost: entries that were in the pipe when the process died. flushed: how
@@ -49,9 +51,10 @@ class SegmentPipe:
         OSError: the process cannot be started.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], *, resend: bool = False) -> None:
         self._folder, self._name, *self._arguments = arguments
-        self._starts = 0
+        self._resend, self._starts = resend, 0
+        self._kept: deque[EntryBatch] = deque()  # sent to this process, and not flushed yet
         self._batches: deque[EntryBatch] = deque()
         self._unsent = memoryview(b"")
         self.held = self.written = self.lost = self.flushed = 0
@@ -70,6 +73,8 @@ class SegmentPipe:
     def send(self) -> None:
         """Write batches into the pipe until it is full, after taking the answers of the process."""
         self.hear()
+        if self._dead and self._resend and not self._restarted():
+            return
         while self._unsent or self._batches:
             if self._dead and not self._restarted():
                 return
@@ -97,6 +102,7 @@ class SegmentPipe:
             end = at + ANSWER.size + length
             if end > len(self._heard):
                 break
+            self._forget(self._before[1] + flushed - self.flushed)
             self.written, self.flushed = self._before[0] + written, self._before[1] + flushed
             self.error = self._heard[at + ANSWER.size : end].decode(errors="replace") or None
             at = end
@@ -106,6 +112,11 @@ class SegmentPipe:
     def sent(self) -> bool:
         """Whether everything is in the pipe."""
         return not self._unsent and not self._batches
+
+    @property
+    def dead(self) -> bool:
+        """Whether the process has ended, and was not started again yet."""
+        return self._dead
 
     def wait(self, seconds: float) -> None:
         """Wait until the process has answered, or there is room in the pipe."""
@@ -143,6 +154,8 @@ class SegmentPipe:
     def _framed(self, batch: EntryBatch) -> bytes:
         """The frames of a batch; the header of its channel comes first if the process does not have it yet."""
         self.held -= len(batch.data)
+        if self._resend:
+            self._kept.append(batch)
         self._in_pipe += batch.entries
         self._flushes += batch.kind == FLUSH
         frame = FRAME.pack(batch.kind, batch.channel, batch.entries, len(batch.data)) + batch.data
@@ -172,7 +185,17 @@ class SegmentPipe:
             self._dead = True
         return not self._dead
 
+    def _forget(self, flushes: int) -> None:
+        """Drop what is in segments after some more flushes are done."""
+        while flushes and self._kept:
+            flushes -= self._kept.popleft().kind == FLUSH
+
     def _count_lost(self) -> None:
+        if self._resend:
+            self._batches.extendleft(reversed(self._kept))
+            self.held += sum(len(batch.data) for batch in self._kept)
+            self._kept.clear()
+            return
         self.lost += self._in_pipe - (self.written - self._before[0])
         self.flushed = self._before[1] + self._flushes
         self._in_pipe = self.written - self._before[0]

@@ -79,7 +79,7 @@ class SegmentWriter:
 
     Args:
         folder: they lie in its subfolders. worker: the beginning of their names. most: bytes at which a segment is closed; every: seconds.
-        convert: the command that converts complete segments.
+        convert: the command that converts complete segments; none where they stay as they are.
     """
 
     def __init__(self, folder: Path, worker: str, most: int, every: float, convert: list[str]) -> None:
@@ -182,7 +182,9 @@ class SegmentWriter:
                 self._close(channel)
 
     def _convert(self) -> None:
-        """Start a conversion when one is due."""
+        """Start a conversion when one is due, and the log has any."""
+        if not self.convert:
+            return
         passed = time.monotonic() - self.converted_at
         if passed < (_CONVERT if self.complete else _CONVERT_ANYWAY) or (self.converter is not None and self.converter.poll() is None):
             return

@@ -53,7 +53,8 @@ class FrozenPlan(msgspec.Struct, frozen=True):
     ("region" or "cluster"). settings: of the kind, durations in microseconds. metrics, guardrails: their names, the deciding one first.
     layer, span, holdout: as `experiments.assignment.Assignment`. start, duration, stage: microseconds. enrolled: the share of each stage.
     units_needed: of each arm, by the power computed from history; None where there was no history. seed: of schedules and shuffles.
-    project: whose experiment it is.
+    project: whose experiment it is. clusters: the arm of each cluster known at the start, by a stratified shuffle; one that is not among
+    them gets its arm by the hash of its name.
     """
 
     experiment: str
@@ -81,6 +82,7 @@ class FrozenPlan(msgspec.Struct, frozen=True):
     break_even: float = 0.0
     seed: int = 0
     project: str = ""
+    clusters: Mapping[str, str] = {}
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,88 @@
+"""Each unit keeps one arm: A/B tests. Shadows and interleavings choose the units that take part in the same way."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from headwater.experiments.assignment import Assignment
+from headwater.experiments.frozen_plan import assignment_of
+from headwater.logs.exposure_rows import SHADOW
+from headwater.models.experiment_store import StartedExperiment
+
+INTERLEAVED = "interleaved"
+"""The arm of a list that mixes the rankings of two arms."""
+_NEVER = 2**62
+
+
+class AssignedArm(NamedTuple):
+    """What a row gets.
+
+    arm: its name. propensity: the probability of it. cluster: the region or cluster that the arm goes by; None where it goes by the unit.
+    bucket: of time, counted from the start of the experiment. flag: of the exposure, as `logs.exposure_rows` has them.
+    """
+
+    arm: str
+    propensity: float
+    cluster: str | None = None
+    bucket: int | None = None
+    flag: str = ""
+
+
+class StagedAssignment:
+    """The assignment of a started experiment, as its stages enrol more and more units. Threads may share one."""
+
+    def __init__(self, started: StartedExperiment) -> None:
+        self._started = started
+        self._times = sorted({change.at for change in started.changes} | {started.plan.end})
+        self._present: tuple[int, int, Assignment] = (0, 0, assignment_of(started, _NEVER))
+
+    def at(self, t: int) -> Assignment:
+        """The assignment at a time, microseconds."""
+        low, high, assignment = self._present
+        if not low <= t < high:
+            low = max((time for time in self._times if time <= t), default=-_NEVER)
+            high = min((time for time in self._times if time > t), default=_NEVER)
+            assignment = assignment_of(self._started, t)
+            self._present = low, high, assignment
+        return assignment
+
+
+class ArmsByUnit:
+    """The arm of each unit, by the hash of it."""
+
+    def __init__(self, started: StartedExperiment) -> None:
+        self._staged = StagedAssignment(started)
+        assignment = assignment_of(started, started.plan.start)
+        self._given = {arm.name: AssignedArm(arm.name, assignment.propensity(arm.name)) for arm in started.plan.arms}
+
+    def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:  # noqa: ARG002 (as `Assigner`)
+        """As `assigners.Assigner`."""
+        assignment = self._staged.at(t)
+        arm = assignment.arm(unit) if assignment.enrolled else None
+        return None if arm is None else self._given[arm]
+
+
+class ControlInShadow:
+    """The control for every unit that takes part."""
+
+    def __init__(self, started: StartedExperiment) -> None:
+        self._staged = StagedAssignment(started)
+        self._given = AssignedArm(started.plan.arms[0].name, 1.0, flag=SHADOW)
+
+    def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:  # noqa: ARG002 (as `Assigner`)
+        """As `assigners.Assigner`."""
+        assignment = self._staged.at(t)
+        return self._given if assignment.enrolled and assignment.takes_part(unit) else None
+
+
+class Interleaved:
+    """A list of both rankings for every unit that takes part; each picks first in a round with probability one half."""
+
+    def __init__(self, started: StartedExperiment) -> None:
+        self._staged = StagedAssignment(started)
+        self._given = AssignedArm(INTERLEAVED, 0.5)
+
+    def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:  # noqa: ARG002 (as `Assigner`)
+        """As `assigners.Assigner`."""
+        assignment = self._staged.at(t)
+        return self._given if assignment.enrolled and assignment.takes_part(unit) else None
