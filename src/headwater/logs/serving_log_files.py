@@ -45,6 +45,8 @@ def served(
       commit that counts, as JSON, a number or where several processes write one for each partition;
     - `headwater_request` (its id), `headwater_row` (in it), `headwater_at` (when it asked), `headwater_prediction`, `headwater_how`
       (precomputed, on_request, default), `headwater_prediction_age`, `headwater_latency_us` and `headwater_latency_us__<stage>`;
+    - of a ranking with `explore=`: `headwater_propensity`, the probability that the place had this item, `headwater_explored`, whether its
+      list is in random order; the first row of such a list has in `headwater_candidates` all items that could have been shown;
     - `headwater_kind`, `_project`, `_service`, `_model`, `_version`, `_arm`, `_level`, and `_views`, their fingerprints as JSON.
 
     Args:

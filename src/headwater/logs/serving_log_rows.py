@@ -21,6 +21,8 @@ PREFIX = "headwater_"
 REQUEST, ROW, AT = f"{PREFIX}request", f"{PREFIX}row", f"{PREFIX}at"
 KIND, PROJECT, SERVICE, MODEL = f"{PREFIX}kind", f"{PREFIX}project", f"{PREFIX}service", f"{PREFIX}model"
 VERSION, ARM, LEVEL, VIEWS = f"{PREFIX}version", f"{PREFIX}arm", f"{PREFIX}level", f"{PREFIX}views"
+PROPENSITY, EXPLORED, CANDIDATES = f"{PREFIX}propensity", f"{PREFIX}explored", f"{PREFIX}candidates"
+"""Of a ranking that explores: see `serving_log_files.served`."""
 PREDICTION, HOW, AGE, LATENCY = f"{PREFIX}prediction", f"{PREFIX}how", f"{PREFIX}prediction_age", f"{PREFIX}latency_us"
 
 _ABOUT = {KIND: "kind", PROJECT: "project", SERVICE: "service", MODEL: "model", VERSION: "version", ARM: "arm", LEVEL: "level"}

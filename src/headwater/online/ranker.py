@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import NamedTuple, cast
 
 from headwater import clock
@@ -17,12 +18,24 @@ from headwater.state.prediction_codec import Items
 MOST_CANDIDATES = 10_000
 
 
+class Explored(NamedTuple):
+    """How the items of a list came to their places.
+
+    propensities: of each item, the probability that its place had it. explored: whether the list is in random order. candidates: of such a
+    list, all items that could have been shown; empty of others.
+    """
+
+    propensities: Sequence[float]
+    explored: bool
+    candidates: Sequence[object]
+
+
 class Order(NamedTuple):
     """The best candidates, the best first.
 
     items: each with its prediction. rows: where each stands among the candidates. features: theirs, in the same order; None where none
     were read. candidates: how many there were. stages: the seconds that each took. version: of the model. how: they were put in order.
-    age: of the oldest that they are made of.
+    age: of the oldest that they are made of. shown: how each item came to its place, where the model explores; None where it does not.
     """
 
     items: list[tuple[object, Predicted]]
@@ -33,6 +46,7 @@ class Order(NamedTuple):
     version: str
     how: How = "on_request"
     age: float = 0.0
+    shown: Explored | None = None
 
 
 class Proposed(NamedTuple):
@@ -54,12 +68,20 @@ class Ranker:
         predictor: scores candidates.
         retrieval: the features that propose them; None where each request brings its own.
         precomputed: precomputed lists; None where there are none.
+        random: decides which lists are in random order, where the ranking explores.
 
     `asks` are fields that a request may have for the sake of the list, in addition to the inputs of features.
     """
 
-    def __init__(self, predictor: Predictor, retrieval: OnlineFeatures | None, precomputed: PrecomputedReader | None = None) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        retrieval: OnlineFeatures | None,
+        precomputed: PrecomputedReader | None = None,
+        random: Random | None = None,
+    ) -> None:
         assert predictor.model.ranking is not None
+        self._explore, self._random = predictor.model.ranking.explore, random or Random()  # noqa: S311 (no secret is drawn)
         self.predictor, self.retrieval, self.item, self.precomputed = predictor, retrieval, predictor.model.ranking.item, precomputed
         self.asks = frozenset([predictor.model.ranking.group, *(() if retrieval is None else retrieval.service.needed_by())])
 
@@ -90,15 +112,35 @@ class Ranker:
     def order(self, proposed: Proposed, k: int, *, t: int, third_party: ThirdPartyValues | None = None) -> Order:
         """The best `k` of some candidates; of equal scores, the one proposed first. Raises as `Predictor.one`."""
         if proposed.order is not None:
-            return proposed.order._replace(items=proposed.order.items[:k], rows=proposed.order.rows[:k])
+            return self._of_list(proposed.order, k)
         if not proposed.height:
             return Order([], [], None, 0, proposed.stages, "" if self.predictor.scorer is None else self.predictor.scorer.version)
         scored = self.predictor.many(proposed.columns, t=t, third_party=third_party)
-        best = sorted(range(proposed.height), key=lambda n: -cast("float", scored.predicted[n].value))[:k]
+        by_score = sorted(range(proposed.height), key=lambda n: -cast("float", scored.predicted[n].value))
         items = proposed.columns[self.item]
+        best, shown = self._shown(by_score, k, items)
         stages, first = {**proposed.stages, **scored.stages}, scored.predicted[0]
         order = [(items[n], scored.predicted[n]) for n in best]
-        return Order(order, best, _features_of(scored, best), proposed.height, stages, scored.version, first.how, first.age)
+        return Order(order, best, _features_of(scored, best), proposed.height, stages, scored.version, first.how, first.age, shown)
+
+    def _of_list(self, order: Order, k: int) -> Order:
+        """The first `k` of a list that was put in order before, or k of it at random."""
+        items = [item for item, _ in order.items]
+        best, shown = self._shown(range(len(items)), k, items)
+        return order._replace(items=[order.items[n] for n in best], rows=[order.rows[n] for n in best], shown=shown)
+
+    def _shown(self, by_score: Sequence[int], k: int, items: Sequence[object]) -> tuple[Sequence[int], Explored | None]:
+        """Which candidates are shown, in order: the best `k`, or in a share of lists k at random; and how they came to their places.
+
+        An item is in its place with the probability (1 - e) [it is there by its score] + e / candidates, of e = `explore`.
+        """
+        best, share = by_score[:k], self._explore
+        if not share or not best:
+            return best, None
+        explored = self._random.random() < share
+        shown = self._random.sample(range(len(by_score)), len(best)) if explored else best
+        propensities = [(1 - share) * (n == first) + share / len(by_score) for n, first in zip(shown, best, strict=True)]
+        return shown, Explored(propensities, explored, items if explored else ())
 
     def _looked_up(
         self, precomputed: PrecomputedReader, request: Mapping[str, object], candidates: Sequence[object] | None, t: int

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from headwater.logs.serving_log import ServedLog
-from headwater.logs.serving_log_rows import BatchEntry, Entry, EntryContext, Kind, RowEntry
+from headwater.logs.serving_log_rows import CANDIDATES, EXPLORED, PROPENSITY, BatchEntry, Entry, EntryContext, Kind, RowEntry
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
 from headwater.serving.http.row_decoder import ParsedRequest
@@ -88,7 +89,7 @@ class ServingLogWriter:
             if name == (candidate.features.name if kind == "features" else candidate.name)
         )
         service = self._service.project.variant(model.name, level).service
-        about = self._about[kind, name, level, version] = EntryContext.of(
+        about = EntryContext.of(
             kind,
             self._service.project.name,
             service,
@@ -97,6 +98,9 @@ class ServingLogWriter:
             level=level,
             stages=_STAGES[kind],
         )
+        if kind == "rank" and model.ranking is not None and model.ranking.explore:
+            about = dataclasses.replace(about, request=(*about.request, PROPENSITY, EXPLORED, CANDIDATES))
+        self._about[kind, name, level, version] = about
         return about
 
 
@@ -130,6 +134,11 @@ def _ranked(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: 
     rows, features = order.rows, order.features
     columns: dict[str, Sequence[object]] = {name: [column[n] for n in rows] for name, column in proposed.columns.items()}
     predictions = [prediction for _, prediction in order.items]
+    if order.shown is not None:
+        columns[PROPENSITY] = order.shown.propensities
+        columns[EXPLORED] = [order.shown.explored] * len(predictions)
+        if order.shown.explored:
+            columns[CANDIDATES] = [order.shown.candidates, *[None] * (len(predictions) - 1)]
     return [
         _many(
             about if features is not None else about.bare,
