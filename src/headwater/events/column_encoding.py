@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -35,7 +37,7 @@ def check_values(series: pl.Series, subject: str) -> None:
     """
     dtype = series.dtype
     if dtype.is_float():
-        infinite = int(series.is_infinite().sum())
+        infinite = 0 if _finite_sum(series) else int(series.is_infinite().sum())
         if infinite:
             raise DataError(f"{subject} has {infinite} infinite values; filter them out, or replace them in the source's select")
     elif dtype == pl.UInt64 and (series.max() or 0) > np.iinfo(np.int64).max:  # type: ignore[operator]
@@ -44,13 +46,17 @@ def check_values(series: pl.Series, subject: str) -> None:
         raise DataError(f"{subject} is {dtype}; features are computed from numbers, booleans, times and strings")
 
 
+def _finite_sum(floats: pl.Series) -> bool:
+    """Whether the sum is finite, and so every value that is not null: one pass without an array of its own."""
+    return math.isfinite(cast("float", floats.sum()))
+
+
 def encode(series: pl.Series) -> tuple[pl.Series, ColumnEncoding]:
     """A column of checked values as Float64 or Int64 (nulls kept, NaN made null), and how to turn it back."""
     dtype = series.dtype
     if dtype.is_float() or dtype.is_decimal():
         floats = series.cast(pl.Float64)
-        nans = len(floats) > 0 and bool(np.isnan(floats.to_numpy()).any())  # or nulls, which numpy does not tell from them
-        return floats.fill_nan(None) if nans else floats, ColumnEncoding(pl.Float64() if dtype.is_decimal() else dtype)
+        return floats if _finite_sum(floats) else floats.fill_nan(None), ColumnEncoding(pl.Float64() if dtype.is_decimal() else dtype)
     if dtype.is_integer() or dtype == pl.Boolean:
         return series.cast(pl.Int64), ColumnEncoding(dtype)
     if isinstance(dtype, pl.Datetime):

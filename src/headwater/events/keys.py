@@ -93,18 +93,19 @@ def _dense(events: pl.DataFrame, key: str, request_keys: Sequence[pl.Series]) ->
     limit = _DENSE * sum(a.len() for a in request_keys) + 1_000_000
     if high > _INT64 or high - low >= limit:
         return None
-    if events[key].null_count() or not _all_between(events[key], low, high):
+    mine, code = _ends(events[key]), pl.col(key).cast(pl.Int64)
+    if events[key].null_count() or not _all_between(mine, low, high):
         near = pl.col(key).is_between(low, high)
         if events.select(near.sum()).item() < _FEW * events.height:
             events = events.filter(near)
-    mine, code = events[key], pl.col(key).cast(pl.Int64)
-    ends = [0, low, high, *_ends(mine)]
+            mine = _ends(events[key])
+    ends = [0, low, high, *mine]
     if max(ends) - min(ends) < limit:  # any base will do, so 0 if possible: int64 keys are then codes without a copy
         low, high = min(ends), max(ends)
     size = high - low + 1
     if low:
         code = code - low
-    if mine.null_count() or not _all_between(mine, low, high):  # a few events, which cost less than a copy of all others
+    if events[key].null_count() or not _all_between(mine, low, high):  # a few events, which cost less than a copy of all others
         code = pl.when(pl.col(key).is_between(low, high)).then(code).otherwise(size + 1)
     codes = [a.cast(pl.Int64) - low if low else a.cast(pl.Int64) for a in request_keys]
     return events.with_columns(code.alias(CODE)), [code.fill_null(size).to_numpy() for code in codes], size + 2
@@ -115,9 +116,9 @@ def _ends(keys: pl.Series) -> list[int]:
     return [] if keys.len() == keys.null_count() else [cast("int", keys.min()), cast("int", keys.max())]
 
 
-def _all_between(keys: pl.Series, low: int, high: int) -> bool:
-    """Whether none of the integer keys that are not null is below or above."""
-    return all(low <= end <= high for end in _ends(keys))
+def _all_between(ends: Sequence[int], low: int, high: int) -> bool:
+    """Whether neither the least nor the greatest of some keys is below or above."""
+    return all(low <= end <= high for end in ends)
 
 
 def check_types(name: str, mine: pl.DataType, theirs: pl.DataType, subject: str) -> None:

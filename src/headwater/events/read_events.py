@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from headwater import settings
 from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
@@ -374,7 +375,7 @@ def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, TieCandidates |
             f"source {source.name!r}: {rows[BEFORE].null_count()} rows do not say whether they are images before or after a change: "
             f"{source.changes!r} is null. Fill it in the source's select, or filter them out"
         )
-    suspect = perhaps_repeated(rows[IDENT].hash().to_numpy())
+    suspect = perhaps_repeated(rows[IDENT].hash().to_numpy(), settings.threads())
     suspect_rows = rows.filter(pl.Series(suspect))
     if not suspect_rows.height:
         return suspect, None

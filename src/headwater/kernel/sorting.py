@@ -1,8 +1,8 @@
 """Sorting by key and time, and finding what may be there twice: passes over whole arrays, without comparing entries.
 
 Keys are small codes, so a stable counting sort puts entries in their order in one pass. Entries that come in the order of time, as
-logs do, need no other pass. Any others are first dealt into spans of time, likewise stably, and the few that still stand wrong
-within a key are settled by insertion.
+logs do, need no other pass. Any others are first dealt into spans of time, likewise stably, each as one word of its code and its position,
+so that the second pass reads words in their order; the few that still stand wrong within a key are settled by insertion.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 _SMALL = 1 << 14  # fewer entries are not worth a thread
 _BITS = 16  # time is cut into 65,536 spans in one pass: their counters stay near the processor
+_WORD = 63  # bits of a word that is not negative
 _CROWDED = 32  # more events of one key in a span than this: two passes, over finer spans
+_BLOCK = 1 << 12  # entries that are compared without a look at the result
+_FEW_TIES = 1 << 14  # entries that a first search for ties has room for
 _PATIENCE = 32  # moves an entry before settling gives up, for a sort that compares (times that are far from evenly spread)
 
 
@@ -84,23 +87,37 @@ def order_and_times(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I6
 
 def _ordered(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I64, I64 | None]:
     """The order, where each code begins, and the sorted times if they are at hand."""
-    if bool(np.all(t[1:] >= t[:-1])):
+    if all(each(lambda cut: _rising(t, *cut), _cuts(len(t), threads), threads)):
         return *_dealt(code, 0, 0, keys, None, threads), None
     low = int(t.min())
     bits = (int(t.max()) - low).bit_length()
-    order, starts = _dealt(code, 0, 0, keys, _by_span(code, t, low, bits, threads), threads)
+    order, starts = _by_span(code, t, low, bits, keys, threads)
     sorted_t = take(t, order, threads)
-    ends = [0, *np.searchsorted(starts, [b for _, b in _cuts(len(t), threads)[:-1]]).tolist(), keys]
-    if bits < 63 and all(each(lambda cut: _settle(starts, sorted_t, order, *cut), list(pairwise(ends)), threads)):
+    if bits < 63 and all(each(lambda cut: _settle(starts, sorted_t, order, *cut), _key_cuts(starts, threads), threads)):
         return order, starts, sorted_t
     compared = pl.DataFrame({"code": code, "t": t}).with_row_index("row").sort("code", "t", maintain_order=True)["row"]
     return compared.cast(pl.Int64).to_numpy(), starts, None
 
 
-def _by_span(code: I64, t: I64, low: int, bits: int, threads: int) -> I64:
-    """The positions of entries in the order of time up to spans of it, stable."""
-    if int(np.bincount(code).max()) <= _CROWDED << _BITS:
-        return _dealt(t, low, max(bits - _BITS, 0), 1 << _BITS, None, threads)[0]
+def _by_span(code: I64, t: I64, low: int, bits: int, keys: int, threads: int) -> tuple[I64, I64]:
+    """The positions of entries in the order of code, and of time up to spans of it, stable; and where each code begins."""
+    sizes = _counted(code, NOTHING, 0, 0, keys, threads).sum(axis=0)
+    shift, position_bits = max(bits - _BITS, 0), len(t).bit_length()
+    if int(sizes.max()) > _CROWDED << _BITS or position_bits + keys.bit_length() > _WORD:
+        return _dealt(code, 0, 0, keys, _by_fine_span(t, low, bits, threads), threads)
+    words = _dealt(t, low, shift, 1 << _BITS, None, threads, code, position_bits)[0]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    cuts = _cuts(len(t), min(threads, max(len(t) // keys, 1)))
+    heads = np.zeros((len(cuts), keys), np.int64)
+    each(lambda i: _count(words, NOTHING, 0, position_bits, _mask(keys), *cuts[i], heads[i + 1]), range(len(cuts) - 1), threads)
+    heads = starts[:-1] + np.cumsum(heads, axis=0)
+    out = np.empty(len(t), np.int64)
+    each(lambda i: _deal_words(words, position_bits, *cuts[i], heads[i], out), range(len(cuts)), threads)
+    return out, starts
+
+
+def _by_fine_span(t: I64, low: int, bits: int, threads: int) -> I64:
+    """The positions of entries in the order of time up to fine spans of it, stable, by two passes."""
     half = _BITS * 3 // 4
     fine, _ = _dealt(t, low, max(bits - 2 * half, 0), 1 << half, None, threads)
     return _dealt(t, low, max(bits - half, 0), 1 << half, fine, threads)[0]
@@ -121,27 +138,40 @@ def numbered(values: I64) -> tuple[I64, I64]:
     return rank[number], distinct[order]
 
 
-def tied(starts: I64, t: I64) -> tuple[I64, I64]:
-    """The positions of sorted entries that share key and time with another, and which group each is in: int64 both."""
-    same = t[1:] == t[:-1]
-    begins = starts[(starts > 0) & (starts < len(t))]
-    same[begins - 1] = False
-    if not same.any():
-        return NOTHING, NOTHING
-    either = np.zeros(len(t), np.bool_)
-    either[1:] |= same
-    either[:-1] |= same
-    places = np.flatnonzero(either)
-    first = np.ones(len(t), np.bool_)
-    first[1:] = ~same
-    return places, np.cumsum(first[places])
+def tied(starts: I64, t: I64, threads: int = 1) -> tuple[I64, I64]:
+    """The positions of sorted entries that share key and time with another, and which group each is in: int64 both.
+
+    >>> tied(np.array([0, 3, 4]), np.array([5, 5, 6, 6]))
+    (array([0, 1]), array([1, 1]))
+    """
+    found = each(lambda cut: _all_ties(starts, t, *cut), _key_cuts(starts, threads), threads)
+    groups, before = [], 0
+    for _, group in found:
+        groups.append(group + before)
+        before += int(group[-1]) if len(group) else 0
+    return np.concatenate([places for places, _ in found]), np.concatenate(groups)
 
 
-def perhaps_repeated(hashes: NDArray[np.uint64]) -> Bool:
-    """Whether an entry's hash may be there twice, bool (n): true for all that are, and for few others."""
+def _all_ties(starts: I64, t: I64, first: int, last: int) -> tuple[I64, I64]:
+    """As `tied`, of the keys first to last - 1."""
+    room = _FEW_TIES
+    while True:
+        places, group = np.empty(room, np.int64), np.empty(room, np.int64)
+        room = int(_ties(starts, t, first, last, places, group))
+        if room <= len(places):
+            return places[:room], group[:room]
+
+
+def perhaps_repeated(hashes: NDArray[np.uint64], threads: int = 1) -> Bool:
+    """Whether an entry's hash may be there twice, bool (n): true for all that are, and for few others.
+
+    >>> perhaps_repeated(np.array([7 << 60, 3, 7 << 60], np.uint64))
+    array([ True, False,  True])
+    """
     bits = max(len(hashes) * 16, 64).bit_length()
-    out = np.empty(len(hashes), np.bool_)
-    _repeated(hashes, np.uint64(64 - bits), np.zeros(1 << bits >> 3, np.uint8), np.zeros(1 << bits >> 3, np.uint8), out)
+    out, shift, twice = np.empty(len(hashes), np.bool_), np.uint64(64 - bits), np.zeros(1 << bits >> 3, np.uint8)
+    _mark(hashes, shift, np.zeros_like(twice), twice)
+    each(lambda cut: _marked(hashes, shift, twice, *cut, out), _cuts(len(hashes), threads), threads)
     return out
 
 
@@ -151,18 +181,74 @@ def _cuts(n: int, threads: int) -> list[tuple[int, int]]:
     return [(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 
 
-def _dealt(x: I64, low: int, shift: int, size: int, before: I64 | None, threads: int) -> tuple[I64, I64]:
-    """A stable counting sort of `before` (else 0, 1, ...) by (x - low) >> shift modulo `size`, and where each value begins."""
-    order = NOTHING if before is None else before
+def _key_cuts(starts: I64, threads: int) -> list[tuple[int, int]]:
+    """The bounds that cut keys into one part for each thread, each of about as many entries."""
+    ends = [0, *np.searchsorted(starts, [b for _, b in _cuts(int(starts[-1]), threads)[:-1]]).tolist(), len(starts) - 1]
+    return list(pairwise(ends))
+
+
+def _mask(size: int) -> int:
+    """The least mask that leaves all numbers below `size` as they are."""
+    return (1 << max(size - 1, 0).bit_length()) - 1
+
+
+def _counted(x: I64, order: I64, low: int, shift: int, size: int, threads: int) -> I64:
+    """How often each value of (x - low) >> shift modulo `size` occurs in the part of each thread: int64 (parts, size)."""
     cuts = _cuts(len(x), min(threads, max(len(x) // size, 1)))  # each thread counts for itself
     counts = np.zeros((len(cuts), size), np.int64)
-    mask = (1 << max(size - 1, 0).bit_length()) - 1
-    each(lambda i: _count(x, order, low, shift, mask, *cuts[i], counts[i]), range(len(cuts)), threads)
+    each(lambda i: _count(x, order, low, shift, _mask(size), *cuts[i], counts[i]), range(len(cuts)), threads)
+    return counts
+
+
+def _dealt(
+    x: I64, low: int, shift: int, size: int, before: I64 | None, threads: int, code: I64 = NOTHING, bits: int = 0
+) -> tuple[I64, I64]:
+    """A stable counting sort of `before` (else 0, 1, ...) by (x - low) >> shift modulo `size`, and where each value begins.
+
+    With `code`, of words: code << bits | position.
+    """
+    order = NOTHING if before is None else before
+    counts = _counted(x, order, low, shift, size, threads)
+    cuts = _cuts(len(x), len(counts))
     starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
     heads = starts[:-1] + np.cumsum(counts, axis=0) - counts
     out = np.empty(len(x), np.int64)
-    each(lambda i: _deal(x, order, low, shift, mask, *cuts[i], heads[i], out), range(len(cuts)), threads)
+    each(lambda i: _deal(x, order, low, shift, _mask(size), code, bits, *cuts[i], heads[i], out), range(len(cuts)), threads)
     return out, starts
+
+
+@nb.njit(nogil=True, cache=True)
+def _rising(t, first, last):  # type: ignore[no-untyped-def]
+    """Whether no entry of first:last is below the one before it."""
+    for begin in range(max(first, 1), last, _BLOCK):
+        falls = 0
+        for i in range(begin, min(begin + _BLOCK, last)):
+            falls += t[i] < t[i - 1]
+        if falls:
+            return False
+    return True
+
+
+@nb.njit(nogil=True, cache=True)
+def _ties(starts, t, first, last, places, group):  # type: ignore[no-untyped-def]
+    """The ties of the keys first:last into `places` and `group`, as far as there is room; how many there are."""
+    count, groups = 0, 0
+    for key in range(first, last):
+        tie = False
+        for i in range(starts[key] + 1, starts[key + 1]):
+            if t[i] != t[i - 1]:
+                tie = False
+                continue
+            if not tie:
+                groups += 1
+                if count < len(places):
+                    places[count], group[count] = i - 1, groups
+                count += 1
+                tie = True
+            if count < len(places):
+                places[count], group[count] = i, groups
+            count += 1
+    return count
 
 
 @nb.njit(nogil=True, cache=True)
@@ -173,11 +259,20 @@ def _count(x, order, low, shift, mask, first, last, counts):  # type: ignore[no-
 
 
 @nb.njit(nogil=True, cache=True)
-def _deal(x, order, low, shift, mask, first, last, heads, out):  # type: ignore[no-untyped-def]
+def _deal(x, order, low, shift, mask, code, bits, first, last, heads, out):  # type: ignore[no-untyped-def]
     for i in range(first, last):
         j = order[i] if len(order) else i
         digit = ((x[j] - low) >> shift) & mask
-        out[heads[digit]] = j
+        out[heads[digit]] = (code[j] << bits) | j if len(code) else j
+        heads[digit] += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def _deal_words(words, bits, first, last, heads, out):  # type: ignore[no-untyped-def]
+    position = (1 << bits) - 1
+    for i in range(first, last):
+        digit = words[i] >> bits
+        out[heads[digit]] = words[i] & position
         heads[digit] += 1
 
 
@@ -202,14 +297,19 @@ def _settle(starts, t, order, first, last):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _repeated(hashes, shift, seen, twice, out):  # type: ignore[no-untyped-def]
+def _mark(hashes, shift, seen, twice):  # type: ignore[no-untyped-def]
+    """Set the bit of each hash in `seen`, and in `twice` where it was set."""
     for h in hashes:
         bit = h >> shift
         flag = np.uint8(1 << (bit & np.uint64(7)))
         if seen[bit >> np.uint64(3)] & flag:
             twice[bit >> np.uint64(3)] |= flag
         seen[bit >> np.uint64(3)] |= flag
-    for i in range(len(hashes)):
+
+
+@nb.njit(nogil=True, cache=True)
+def _marked(hashes, shift, twice, first, last, out):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
         bit = hashes[i] >> shift
         out[i] = (twice[bit >> np.uint64(3)] >> (bit & np.uint64(7))) & 1 == 1
 

@@ -1,7 +1,8 @@
 """Codes of strings by a hash table over Arrow's string views: strings of up to 12 bytes are compared without a look at their data.
 
-Open addressing with linear probing; each entry has 32 bits of the hash, so that another string is rarely read. The hash is seeded in each
-process, so collisions cannot be prepared. The codes do not depend on the seed.
+Open addressing with linear probing; a slot is one word of a code and 32 bits of the hash, so that another string is rarely read. The table
+grows with the distinct strings and not with the rows, so that it stays near the processor. The hash is seeded in each process, so
+collisions cannot be prepared. The codes do not depend on the seed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from typing import NamedTuple
 
 import numba as nb
 import numpy as np
-from numba import carray  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
-from headwater.kernel.addresses import pointer
+from headwater.kernel.addresses import word
 from headwater.kernel.arrays import I64, Bool
 from headwater.kernel.sorting import each
 
@@ -28,19 +28,21 @@ _SMALL = 1 << 14  # fewer strings are not worth a thread
 _BATCH = 32  # strings whose hashes are computed together, before the table is looked at
 _SEED = np.uint64(secrets.randbits(64))
 _M1, _M2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
-_LENGTH = np.uint64(0xFFFFFFFF)
+_LENGTH = np.uint64(0xFFFFFFFF)  # of a string in its view, and the code in a slot
+_TAG = np.uint64(0xFFFFFFFF00000000)
+_FREE = np.uint64(0xFFFFFFFFFFFFFFFF)  # no code is as large
+_SLOTS = 1 << 12
 _INLINE = 12  # bytes of a string that lies within its view
 
 
 class _Table(NamedTuple):
-    """The distinct strings so far: by slot, the code of a string, -1 where the slot is free, and 32 bits of its hash.
+    """The distinct strings so far: by slot, 32 bits of the hash of a string and then its code, _FREE where there is none.
 
     By code, the view of each string and the side that it was first seen in. The addresses of all sides' buffers, and where those of each
     side begin.
     """
 
-    slots: NDArray[np.int32]
-    tags: NDArray[np.uint32]
+    slots: U64
     first: U64
     home: NDArray[np.int32]
     addresses: I64
@@ -55,7 +57,11 @@ def code_strings(requested: Sequence[Views], events: Views, threads: int) -> tup
     table = _empty([len(views) for views, _, _ in requested], [buffers for _, buffers, _ in requested])
     count = 0
     for number, (views, _, valid) in enumerate(requested):
-        count = _build(views, valid, number, table, count, _SEED)
+        done = 0
+        while done < len(views):
+            done, count = _build(views, valid, done, number, table, count, _SEED)
+            if done < len(views):
+                table = _grown(table, count)
 
     def code(side: Views) -> I64:
         out = np.empty(len(side[0]), np.int64)
@@ -68,11 +74,17 @@ def code_strings(requested: Sequence[Views], events: Views, threads: int) -> tup
 
 
 def _empty(sizes: Sequence[int], buffers: Sequence[I64]) -> _Table:
-    """A table with room for so many strings of each side, whose data lie in these buffers."""
+    """A table for strings of sides with so many rows, whose data lie in these buffers."""
     total, starts = sum(sizes), np.cumsum([0, *(len(of) for of in buffers)])
-    slots = np.full(1 << max(2 * total, 1).bit_length(), -1, np.int32)
     addresses = np.concatenate([np.zeros(0, np.int64), *buffers])
-    return _Table(slots, np.empty(len(slots), np.uint32), np.empty((total, 2), np.uint64), np.empty(total, np.int32), addresses, starts)
+    return _Table(np.full(_SLOTS, _FREE), np.empty((total, 2), np.uint64), np.empty(total, np.int32), addresses, starts)
+
+
+def _grown(table: _Table, count: int) -> _Table:
+    """The table with four times as many slots."""
+    slots = np.full(4 * len(table.slots), _FREE)
+    _enter(table, count, slots, _SEED)
+    return table._replace(slots=slots)
 
 
 @nb.njit(nogil=True, inline="always")
@@ -86,17 +98,13 @@ def _mixed(a, b):  # type: ignore[no-untyped-def]
 @nb.njit(nogil=True, inline="always")
 def _word(address):  # type: ignore[no-untyped-def]
     """The 8 bytes from an address on, which need not be a multiple of 8."""
-    data = carray(pointer(address), 8, np.uint8)
-    word = np.uint64(0)
-    for i in range(8):
-        word |= np.uint64(data[i]) << np.uint64(8 * i)
-    return word
+    return np.uint64(word(address, 0))
 
 
 @nb.njit(nogil=True, inline="always")
-def _address(word, buffers, first):  # type: ignore[no-untyped-def]
+def _address(view, buffers, first):  # type: ignore[no-untyped-def]
     """Where the data of a string begins, by the second word of its view."""
-    return buffers[first + np.int64(word & _LENGTH)] + np.int64(word >> np.uint64(32))
+    return buffers[first + np.int64(view & _LENGTH)] + np.int64(view >> np.uint64(32))
 
 
 @nb.njit(nogil=True, inline="always")
@@ -129,33 +137,48 @@ def _equal(a, b, buffers, first, c, d, others, other_first):  # type: ignore[no-
 
 
 @nb.njit(nogil=True, cache=True)
-def _build(views, valid, side, table, count, seed):  # type: ignore[no-untyped-def]
-    """Enter the strings of one side into the table; how many distinct ones it then has."""
-    slots, tags, first, home, buffers, starts = table
+def _enter(table, count, slots, seed):  # type: ignore[no-untyped-def]
+    """The strings of a table into the slots of a larger one."""
+    _, first, home, buffers, starts = table
     mask = np.uint64(len(slots) - 1)
-    for i in range(len(views)):
+    for k in range(count):
+        h = _hash(first[k, 0], first[k, 1], buffers, starts[home[k]], seed)
+        p = h & mask
+        while slots[p] != _FREE:
+            p = (p + np.uint64(1)) & mask
+        slots[p] = (h & _TAG) | np.uint64(k)
+
+
+@nb.njit(nogil=True, cache=True)
+def _build(views, valid, begin, side, table, count, seed):  # type: ignore[no-untyped-def]
+    """Enter the strings of one side from a position on, until the table is half full: the next position, and how many are distinct."""
+    slots, first, home, buffers, starts = table
+    mask = np.uint64(len(slots) - 1)
+    for i in range(begin, len(views)):
         if len(valid) and not valid[i]:
             continue
         a, b = views[i, 0], views[i, 1]
         h = _hash(a, b, buffers, starts[side], seed)
-        p, tag = h & mask, np.uint32(h >> np.uint64(32))
-        while slots[p] >= 0:
-            k = slots[p]
-            if tags[p] == tag and _equal(a, b, buffers, starts[side], first[k, 0], first[k, 1], buffers, starts[home[k]]):
+        p, tag = h & mask, h & _TAG
+        while slots[p] != _FREE:
+            k = np.int64(slots[p] & _LENGTH)
+            if slots[p] & _TAG == tag and _equal(a, b, buffers, starts[side], first[k, 0], first[k, 1], buffers, starts[home[k]]):
                 break
             p = (p + np.uint64(1)) & mask
-        if slots[p] < 0:
-            slots[p], tags[p] = count, tag
+        if slots[p] == _FREE:
+            if 2 * count >= len(slots):
+                return i, count
+            slots[p] = tag | np.uint64(count)
             first[count, 0], first[count, 1], home[count] = a, b, side
             count += 1
-    return count
+    return len(views), count
 
 
 @nb.njit(nogil=True, cache=True)
 def _code(side, cut, table, none, seed, out):  # type: ignore[no-untyped-def]
     """Look the strings of a range of positions up: their codes into `out`, `none` for those without."""
     views, buffers, valid = side
-    slots, tags, first, home, others, starts = table
+    slots, first, home, others, starts = table
     mask, hashes = np.uint64(len(slots) - 1), np.empty(_BATCH, np.uint64)
     for begin in range(cut[0], cut[1], _BATCH):
         end = min(begin + _BATCH, cut[1])
@@ -163,13 +186,15 @@ def _code(side, cut, table, none, seed, out):  # type: ignore[no-untyped-def]
             hashes[i - begin] = _hash(views[i, 0], views[i, 1], buffers, 0, seed) if not len(valid) or valid[i] else np.uint64(0)
         for i in range(begin, end):
             h = hashes[i - begin]
-            p, tag = h & mask, np.uint32(h >> np.uint64(32))
+            p, tag = h & mask, h & _TAG
             out[i] = none
             if len(valid) and not valid[i]:
                 continue
-            while slots[p] >= 0:
-                k = slots[p]
-                if tags[p] == tag and _equal(views[i, 0], views[i, 1], buffers, 0, first[k, 0], first[k, 1], others, starts[home[k]]):
+            while slots[p] != _FREE:
+                k = np.int64(slots[p] & _LENGTH)
+                if slots[p] & _TAG == tag and _equal(
+                    views[i, 0], views[i, 1], buffers, 0, first[k, 0], first[k, 1], others, starts[home[k]]
+                ):
                     out[i] = k
                     break
                 p = (p + np.uint64(1)) & mask

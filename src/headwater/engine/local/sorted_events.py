@@ -31,7 +31,7 @@ def under_value_names(events: pl.DataFrame, keys: Sequence[str], columns: Sequen
 def sort_events(table: pl.DataFrame, keys: int, source: Source, threads: int) -> tuple[Events, I64]:
     """The events, yet without columns, in the order of (key, time, id, known, values); and that order, int64 (n)."""
     order, starts, t = order_and_times(table[CODE].to_numpy(), table[TIME].to_numpy(), keys, threads)
-    ident = _break_ties(table, order, starts, t)
+    ident = _break_ties(table, order, starts, t, threads)
     by_column = KNOWN in table.columns and source.window_on == "timestamp"
     known = take(table[KNOWN].to_numpy(), order, threads) if by_column else NOTHING
     delay = source.delay if source.window_on == "timestamp" else 0
@@ -53,14 +53,14 @@ def sorted_columns(
     return columns, codes
 
 
-def _break_ties(table: pl.DataFrame, order: I64, starts: I64, t: I64) -> I64:
+def _break_ties(table: pl.DataFrame, order: I64, starts: I64, t: I64, threads: int) -> I64:
     """Put events of one key and time in the order of id, known time and values, so that no arrival order shows.
 
     Returns:
         For each event in that order, the rank of its id among those that shared key and time with another: nothing else compares
         ids. Empty where there are no ids, or none that matter.
     """
-    places, group = tied(starts, t)
+    places, group = tied(starts, t, threads)
     values = [name for name in table.columns if name.startswith(_VALUE)]
     ties = [*(c for c in (IDENT, KNOWN) if c in table.columns), *values]
     if not ties or not len(places):
