@@ -6,6 +6,7 @@ as whether it is not null and its value. Ranks would mean nothing to a state of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from headwater.aggregations.base import FinalizeContext, Kinds, State, StateField
 from headwater.definitions.durations import SECOND
 from headwater.kernel import folds
-from headwater.kernel.arrays import NOTHING, Column, Events, Values
+from headwater.kernel.arrays import I64, NOTHING, Bool, Column, Events, Values
 from headwater.kernel.layer import Layer, Spans, Use
 from headwater.kernel.merge_program import LESS, MORE, SOME
 
@@ -25,21 +26,16 @@ class _FirstLast:
     def partial(self, use: Use, spans: Spans) -> State:
         layer, events = spans.layer, spans.layer.events
         counts = Use((), use.where) if self.whole_row else use
-        rank = self._rank(layer, use)
-        position = np.empty(len(spans.lo), np.int64)
-        folds.edge(layer.valid(counts), events.t, events.ident, rank, spans.lo, spans.hi, self.newest, position)
-        none = position < 0
-
-        def at(values: Values) -> Values:
-            if len(values) == 0:
-                return cast("Values", np.zeros(len(position), values.dtype))
-            picked = values.take(position, mode="wrap")  # the last for none
-            if none.any():
-                picked[none] = 0
-            return picked
-
-        ties = [at(column_values) for column_values in _parts(events, use.columns)] if self.whole_row else [at(rank)]
-        return at(events.t), at(events.ident), *ties, (~none).astype(np.int64)
+        if spans.shares and len(layer.valid(counts)) == 0 and layer.distinct_times():
+            edge = spans.derive(("edge", self.newest), lambda: _shared_edge(spans, newest=self.newest))
+            values = _parts(events, use.columns) if self.whole_row else [self._rank(layer, use)]
+        else:
+            rank = self._rank(layer, use)
+            position = np.empty(len(spans.lo), np.int64)
+            folds.edge(layer.valid(counts), events.t, events.ident, rank, spans.lo, spans.hi, self.newest, position)
+            edge = _edge(events, position, position < 0)
+            values = _parts(events, use.columns) if self.whole_row else [rank]
+        return edge.t, edge.ident, *(edge.of(column_values) for column_values in values), edge.nonempty
 
     def merge(self, left: State, right: State) -> State:
         *mine, nonempty = left
@@ -74,6 +70,48 @@ class _FirstLast:
         if not self.whole_row:
             return layer.events.columns[use.columns[0]].values
         return layer.derive(("rank", use), lambda: _row_rank(layer.events, use.columns))
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """The event at the edge of each range: its position, -1 where there is none; its time and id, 0 there; whether there is one (0 or 1).
+
+    All int64 (l).
+    """
+
+    position: I64
+    none: Bool | None
+    t: I64
+    ident: I64
+    nonempty: I64
+
+    def of(self, values: Values) -> Values:
+        """A value of each of these events, 0 where there is none."""
+        return _at(values, self.position, self.none)
+
+
+def _at(values: Values, position: I64, none: Bool | None) -> Values:
+    if len(values) == 0:
+        return cast("Values", np.zeros(len(position), values.dtype))
+    picked = values.take(position, mode="wrap")  # the last for none
+    if none is not None:
+        picked[none] = 0
+    return picked
+
+
+def _edge(events: Events, position: I64, empty: Bool) -> _Edge:
+    none = empty if empty.any() else None
+    t, ident = (cast("I64", _at(values, position, none)) for values in (events.t, events.ident))
+    return _Edge(position, none, t, ident, (~empty).astype(np.int64))
+
+
+def _shared_edge(spans: Spans, *, newest: bool) -> _Edge:
+    """The first or last event of each range; all columns share it, since all count and none has the time of another."""
+    empty = spans.hi <= spans.lo
+    edge = _edge(spans.layer.events, np.where(empty, -1, spans.hi - 1 if newest else spans.lo), empty)
+    for array in (edge.t, edge.ident, edge.nonempty):
+        array.flags.writeable = False
+    return edge
 
 
 def _row_rank(events: Events, columns: tuple[str, ...]) -> Values:

@@ -18,6 +18,7 @@ from headwater.definitions.source import Source
 from headwater.events.read_events import Notes, Reach
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import NEVER
+from headwater.kernel.request_order import RequestOrder
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class EngineRun:
 
     notes: where rows that are left out are counted. threads: None is every core. memory: how much the process may hold, in bytes; None: no
     limit. on_progress: called with the number of rows answered, from any thread. reading: called, while a history is split, with rows read
-    and rows to read.
+    and rows to read. request_order: the order of requests that runs of one call share.
     """
 
     notes: Notes = field(default_factory=Notes)
@@ -172,6 +173,7 @@ class EngineRun:
     memory: int | None = None
     on_progress: Callable[[int], None] | None = None
     reading: Callable[[int, int], None] | None = None
+    request_order: RequestOrder = field(default_factory=RequestOrder)
 
 
 class Engine(Protocol):

@@ -54,6 +54,10 @@ class Layer:
         hop = window.hop if len(self.events.gone) else 0
         return self.derive(("block", window.length, hop), lambda: bounds.blocks(self.events, window))
 
+    def distinct_times(self) -> bool:
+        """Whether no two neighbours have the same time, so that neither ids nor values decide between two events of a key."""
+        return self.derive(("distinct times",), lambda: not bool((self.events.t[1:] == self.events.t[:-1]).any()))
+
     def _valid(self, use: Use) -> Bool:
         masks = [c.valid for c in (self.events.columns[name] for name in use.columns) if c.valid is not None]
         if use.where is not None:
@@ -72,13 +76,24 @@ class Layer:
 
 @dataclass(frozen=True)
 class Spans:
-    """The ranges of one window: for request j, the events lo[j]:hi[j] of `layer`. All int64 (l)."""
+    """The ranges of one window: for request j, the events lo[j]:hi[j] of `layer`. All int64 (l).
+
+    shares: whether states may have arrays in common, which are then read-only.
+    """
 
     layer: Layer
     requests: RequestTimes
     window: Window
     lo: I64
     hi: I64
+    shares: bool = False
+    _derived: dict[tuple[object, ...], object] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
+        """The result of `make`, computed once for each key."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return cast("Derived", self._derived[key])
 
     @property
     def ranges(self) -> Ranges:
@@ -120,7 +135,8 @@ class KnownRanges:
             bounds.within(self.layer.events, request_set, window, self.begin[a:b], self.stop[a:b])
             for request_set, a, b in zip(self.requests, self.at[:-1], self.at[1:], strict=True)
         ]
-        return Spans(self.layer, RequestTimes(NOTHING, self.T, self.K), window, *(_joined(arrays) for arrays in zip(*parts, strict=True)))
+        lo, hi = (_joined(arrays) for arrays in zip(*parts, strict=True))
+        return Spans(self.layer, RequestTimes(NOTHING, self.T, self.K), window, lo, hi, shares=True)
 
 
 def seen(layer: Layer, requests: Sequence[RequestTimes]) -> KnownRanges:

@@ -24,6 +24,7 @@ from headwater.events.selection import KNOWN
 from headwater.events.statuses import status_name, status_series
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import NEVER, as_of
+from headwater.kernel.request_order import RequestOrder
 from headwater.training.enrichment import NOTHING, Tables, first_read
 from headwater.training.identity_map import IdentityMap
 from headwater.training.request_features import request_feature, request_field, third_party
@@ -95,6 +96,7 @@ class _Call:
     resources: Resources
     statuses: bool = False
     known: bool = False
+    request_order: RequestOrder = field(default_factory=RequestOrder)
 
 
 def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Level], call: _Call) -> dict[str, pl.DataFrame]:
@@ -185,7 +187,7 @@ class _FeatureRun:
         def reading(rows: int, of: int) -> None:
             resources.say(f"reading {query.source.name}", rows, of)
 
-        run = EngineRun(self.call.notes, resources.threads, resources.bytes, on_progress, reading)
+        run = EngineRun(self.call.notes, resources.threads, resources.bytes, on_progress, reading, self.call.request_order)
         kept = None if query.retained or query.known else resources.feature_cache  # the cache holds values only, no statuses
         compute = open_engine(resources.engine).features
         answers = compute(query, requests, run) if kept is None else kept.answers(query, requests, run, compute)

@@ -21,7 +21,9 @@ from headwater.events.keys import code_keys
 from headwater.events.read_events import called, no_events, read_events
 from headwater.kernel.arrays import I64, RequestTimes
 from headwater.kernel.distinct_requests import DistinctRequests, distinct_requests
-from headwater.kernel.sorting import each, order_of, take
+from headwater.kernel.load_numba import loading_numba
+from headwater.kernel.request_order import RequestOrder
+from headwater.kernel.sorting import each, take
 
 _COLUMNS = 16  # of the source, whose arrays are in memory together
 
@@ -34,7 +36,9 @@ def compute(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> lis
     Raises:
         DataError: the source cannot be read, or has columns or keys of a type that the features cannot be made of.
     """
-    return answer(query, _events(query, requests, run), requests, run)
+    with loading_numba():
+        events = _events(query, requests, run)
+    return answer(query, events, requests, run)
 
 
 def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
@@ -49,7 +53,7 @@ def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], r
     if query.source.history is not None:  # else nothing says of what type its columns are
         _check_columns(query, table)
     table, codes, keys = code_keys(table, query.keys, [r.keys for r in requests], f"source {query.source.name!r}", cores)
-    sorted_requests = [_sorted(r, code, keys, cores) for r, code in zip(requests, codes, strict=True)]
+    sorted_requests = [_sorted(r, code, keys, cores, run.request_order) for r, code in zip(requests, codes, strict=True)]
     del codes
     ordered, order = sort_events(table, keys, query.source, cores)
     places = [(r, time) for r, each_set in enumerate(sorted_requests) for time in range(len(each_set))]
@@ -77,9 +81,9 @@ def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], r
     return [[_whole([group[r, time] for group in groups]) for time in range(len(each_set.as_of))] for r, each_set in enumerate(requests)]
 
 
-def _sorted(requests: RequestSet, codes: I64, keys: int, threads: int) -> list[DistinctRequests]:
+def _sorted(requests: RequestSet, codes: I64, keys: int, threads: int, shared: RequestOrder) -> list[DistinctRequests]:
     """The requests at each freshness, all sorted by key and time once."""
-    order, starts = order_of(codes, requests.t, keys, threads)
+    order, starts = shared.order_of(codes, requests.t, keys, threads)
 
     def at(of: AsOf) -> DistinctRequests:
         T = take(of.T, order, 1)
