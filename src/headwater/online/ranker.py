@@ -18,7 +18,7 @@ from headwater.state.prediction_codec import Items
 MOST_CANDIDATES = 10_000
 
 
-class Explored(NamedTuple):
+class ItemPropensities(NamedTuple):
     """How the items of a list came to their places.
 
     propensities: of each item, the probability that its place had it. explored: whether the list is in random order. candidates: of such a
@@ -46,7 +46,7 @@ class Order(NamedTuple):
     version: str
     how: How = "on_request"
     age: float = 0.0
-    shown: Explored | None = None
+    shown: ItemPropensities | None = None
 
 
 class Proposed(NamedTuple):
@@ -129,7 +129,7 @@ class Ranker:
         best, shown = self._shown(range(len(items)), k, items)
         return order._replace(items=[order.items[n] for n in best], rows=[order.rows[n] for n in best], shown=shown)
 
-    def _shown(self, by_score: Sequence[int], k: int, items: Sequence[object]) -> tuple[Sequence[int], Explored | None]:
+    def _shown(self, by_score: Sequence[int], k: int, items: Sequence[object]) -> tuple[Sequence[int], ItemPropensities | None]:
         """Which candidates are shown, in order: the best `k`, or in a share of lists k at random; and how they came to their places.
 
         An item is in its place with the probability (1 - e) [it is there by its score] + e / candidates, of e = `explore`.
@@ -140,7 +140,7 @@ class Ranker:
         explored = self._random.random() < share
         shown = self._random.sample(range(len(by_score)), len(best)) if explored else best
         propensities = [(1 - share) * (n == first) + share / len(by_score) for n, first in zip(shown, best, strict=True)]
-        return shown, Explored(propensities, explored, items if explored else ())
+        return shown, ItemPropensities(propensities, explored, items if explored else ())
 
     def _looked_up(
         self, precomputed: PrecomputedReader, request: Mapping[str, object], candidates: Sequence[object] | None, t: int
