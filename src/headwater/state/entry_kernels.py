@@ -175,7 +175,7 @@ def tallied(words, at, c, entries, total, counted, values, counts):  # type: ign
     for r in range(len(entries)):
         for e in range(entries[r, 0], entries[r, 1]):
             x = words[at[r, c + 1] + e]
-            slot = np.int64((np.uint64(x) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))
+            slot = slot_of(x, bits)
             while table[slot] >= 0 and values[table[slot]] != x:
                 slot = (slot + 1) & mask
             if table[slot] < 0:
@@ -184,6 +184,12 @@ def tallied(words, at, c, entries, total, counted, values, counts):  # type: ign
                 n += 1
             counts[table[slot]] += words[at[r, c + 2] + e] if counted else 1
     return n
+
+
+@nb.njit(nogil=True, cache=True)
+def slot_of(x, bits):  # type: ignore[no-untyped-def]
+    """Where to look first for a word in a hash table of 2^bits slots."""
+    return np.int64((np.uint64(x) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))
 
 
 @nb.njit(nogil=True, cache=True)
