@@ -6,7 +6,7 @@ in `aggregations.table`, by the general evaluation of records (`ViewTiles.values
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple, cast
@@ -24,10 +24,10 @@ from headwater.online.record_copies import RecordCopies
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.formats import check_still
 from headwater.state import key_record, read_plan
+from headwater.state.answer_strings import AnswerStrings, one_by_one
 from headwater.state.answer_words import WordLayout, by_key
 from headwater.state.read_kernels import answer, answer_one
-from headwater.state.read_values import items_of
-from headwater.state.record_layout import string_at
+from headwater.state.read_values import ListItems, items_of
 
 U8 = NDArray[np.uint8]
 Evaluated = tuple[int, list[object], bytes]
@@ -92,6 +92,7 @@ class CompiledReader:
         self._known: ReadLayout | None = None
         self._until = 0.0  # when partitions are to be looked up again
         self._copies = None if self._general else RecordCopies.of(store)
+        self._strings = AnswerStrings()
         self._null_places: dict[bytes, list[int]] = {}  # positions of nulls by null bytes: requests mostly have the same nulls
 
     @cached_property
@@ -164,14 +165,14 @@ class CompiledReader:
         """The features of one key, of words[:end] as `answer` takes them."""
         read_versions, grouped, _ = versions
         out = np.empty(plan.one or plan.room(1, end), _WORD)
-        nulls = answer_one(words, plan.words, out, plan.variable)
+        nulls = answer_one(words, plan.words, out, plan.variable, self._strings.words if plan.strings else None)
         if nulls < 0:
             raise key_record.other_format()
         if layout.lacking or self._falls_back(grouped):
             nulls = self._fall_back(plan, out, 1, read_versions)
         *values, statuses, null = plan.unpack(out)
         if plan.converted:
-            self._convert(plan, words[:end].tobytes(), out, values, null)
+            self._convert(plan, words[:end], out, values, null)
         if nulls:
             for position in self._null_places.get(null) or self._places_of(null):
                 values[position] = None
@@ -193,20 +194,31 @@ class CompiledReader:
         positions = self._null_places[null] = [position for position, is_null in enumerate(null) if is_null]
         return positions
 
-    @staticmethod
-    def _convert(plan: read_plan.ReadPlan, data: bytes, out: I64, values: list[object], null: bytes) -> None:
+    def _convert(self, plan: read_plan.ReadPlan, records: I64, out: I64, values: list[object], null: bytes) -> None:
         """Replace the words of one key's values that are no numbers by the user's values."""
         for position, meant in plan.meant:
             if not null[position]:
                 values[position] = meant(values[position])
-        for position in plan.texts:
-            if not null[position]:
-                values[position] = string_at(data, values[position])  # type: ignore[arg-type]
-        present = [(position, listed) for position, listed in plan.lists if not null[position]]
-        if present:
-            items = items_of(out[plan.items_at(1) :], [cast("int", values[position]) for position, _ in present], data)
-            for position, listed in present:
-                values[position] = listed(items, cast("int", values[position]))
+        if plan.strings or plan.lists:
+            strings = self._strings_of(plan, records, out, 1)
+            for position in plan.texts:
+                if not null[position]:
+                    values[position] = next(strings)
+            spans = [cast("int", values[position]) for position, _ in plan.lists if not null[position]] if plan.numbers else []
+            items = items_of(out[plan.items_at(1) :], spans, strings) if spans else ListItems([], [], strings)
+            for position, listed in plan.lists:
+                if not null[position]:
+                    values[position] = listed(items, cast("int", values[position]))
+
+    def _strings_of(self, plan: read_plan.ReadPlan, records: I64, out: I64, count: int) -> Iterator[str]:
+        """The strings of an answer, in the order in which they are converted."""
+        if not plan.strings:
+            return iter(())
+        strings = self._strings.together()
+        if strings is None:
+            words, _, gone = _cut(plan, out, count)
+            strings = one_by_one(plan.strings, words, gone, out[plan.items_at(count) :], records.tobytes())
+        return strings
 
     def each(self, requests: Sequence[Mapping[str, object]], t: int) -> Sequence[FeatureVector]:
         """As `one`, of several requests."""
@@ -253,7 +265,6 @@ class CompiledReader:
     def _vectors(self, answer: _Answer, count: int) -> FeatureVectors:
         """The words of an answer as values."""
         plan, records, out, nulls, general, read_versions = answer
-        data = records.tobytes() if plan.texts or plan.lists else b""
         words, status_codes, gone = _cut(plan, out, count)
         flat = cast("list[object]", words.view(np.float64).ravel().tolist())
         for index, column in zip(plan.others, words[plan.others].tolist(), strict=True):
@@ -264,11 +275,11 @@ class CompiledReader:
         columns: list[list[object]] = [flat[index * count : (index + 1) * count] for index in range(len(plan.kinds))]
         for index, meant in plan.meant:
             columns[index] = [v if null else meant(v) for v, null in zip(columns[index], gone[index].tolist(), strict=True)]
+        strings = self._strings_of(plan, records, out, count)
         for index in plan.texts:
-            pairs = zip(columns[index], gone[index].tolist(), strict=True)
-            columns[index] = [None if null else string_at(data, span) for span, null in pairs]  # type: ignore[arg-type]
+            columns[index] = [None if null else next(strings) for null in gone[index].tolist()]
         spans = words[[index for index, _ in plan.lists]][gone[[index for index, _ in plan.lists]] == 0].tolist() if plan.lists else []
-        items = items_of(out[plan.items_at(count) :], spans, data)
+        items = items_of(out[plan.items_at(count) :], spans, strings)
         for index, listed in plan.lists:
             pairs = zip(columns[index], gone[index].tolist(), strict=True)
             columns[index] = [None if null else listed(items, cast("int", span)) for span, null in pairs]
@@ -306,7 +317,7 @@ class CompiledReader:
         """What the loops compute of words as `answer` takes them."""
         read_versions, grouped, _ = versions
         out = np.empty(plan.room(count, len(words)), _WORD)
-        nulls = answer(words, plan.words, count, equal, out, plan.variable)
+        nulls = answer(words, plan.words, count, equal, out, plan.variable, self._strings.words if plan.strings else None)
         if nulls < 0:
             raise key_record.other_format()
         if layout.lacking or self._falls_back(grouped):
@@ -337,6 +348,7 @@ class CompiledReader:
     def _fall_back(self, plan: read_plan.ReadPlan, out: I64, count: int, read_versions: Sequence[ReadVersion]) -> int:
         """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
         _, status_codes, gone = _cut(plan, out, count)
+        self._strings.drop()
         old = [falls_back(part.view, read_version) for part, read_version in zip(self.parts, read_versions, strict=True)]
         places = [old[view] for view, _ in self._order]
         status_codes[places], gone[places] = FALLBACK, 1

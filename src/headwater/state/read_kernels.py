@@ -1,9 +1,9 @@
 """Compiled loops that compute feature values from the words of records. Strings are ordinals in a record.
 
 The views of a request are answered in one call, by a plan: int64 words. How many views, where the section of each begins, how many words
-the times take, and how many the room before the records; a section is SECTION words (what they are, `state.read_plan.plan` says), the
-windows (length, hop, offset; length -1 of a lifetime), the program of `kernel.merge_program`, the state of no event, the kind of each
-array (`state.record_layout`), and WIDTH words for each feature.
+the times take, how many the room before the records, how many features have strings, and which these are (`string_kernels`). A section is
+SECTION words (what they are, `state.read_plan.plan` says), the windows (length, hop, offset; length -1 of a lifetime), the program of
+`kernel.merge_program`, the state of no event, the kind of each array (`state.record_layout`), and WIDTH words for each feature.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from headwater.kernel.merge_program import ADD, DECAY, GREATEST, LEAST, PICK, me
 from headwater.kernel.tile_ladder import ALL
 from headwater.state.record_kernels import section_at, size_of
 from headwater.state.record_layout import FLOAT, TEXT, located, merge_strings, spelt
+from headwater.state.string_kernels import joined
 from headwater.state.tile_kernels import HEAD
 from headwater.state.value_kernels import WIDTH, finished
 from headwater.state.variable_kernels import variable_features
@@ -40,7 +41,7 @@ def scratch_words(views: Sequence[tuple[int, int, int]]) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
-def answer(words, plan, keys, equal, out, variable):  # type: ignore[no-untyped-def]
+def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-untyped-def]
     """The features of some views for `keys` keys; how many are null, or -1 where a record is of another format.
 
     words: T of each read version, and by when a thing must be known in each; a section of no tiles; room for what the loops keep of one
@@ -50,7 +51,7 @@ def answer(words, plan, keys, equal, out, variable):  # type: ignore[no-untyped-
     the order in which these come, which alone have records; empty where all keys are distinct. out: the values, int64 (features, keys),
     float64 bit by bit where a feature is one, else as `record_layout` says; a byte each, its status; and one, 1 where it is null; then
     the items of lists and maps. variable: None where no feature's state has entries: then the loops of `variable_kernels` are not
-    compiled either.
+    compiled either. texts: room for strings, as of `string_kernels.joined`; None where no feature has any.
     """
     words, plan, out = borrowed(words), borrowed(plan), borrowed(out)
     nulls, size, room, most, windows, arrays = 0, 0, 0, 0, 0, 0
@@ -105,6 +106,9 @@ def answer(words, plan, keys, equal, out, variable):  # type: ignore[no-untyped-
             nulls += _features(plan, at, states, numbers, T, any_event, key, keys, values, floats, statuses, gone)
             if held > 0:
                 _spelt(plan, at, words, spelling, key, keys, values, gone)
+    if texts is not None:
+        first = plan[0] + 4
+        joined(words, plan[first : first + 2 * plan[first - 1]], keys, values, gone, items, texts)
     return nulls
 
 
@@ -173,9 +177,9 @@ def _kinds(plan, view):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(cache=True)
-def answer_one(words, plan, out, variable):  # type: ignore[no-untyped-def]
+def answer_one(words, plan, out, variable, texts):  # type: ignore[no-untyped-def]
     """As `answer`, for one key. It keeps the interpreter's lock: releasing and taking it again would take longer than the loop."""
-    return answer(words, plan, np.int64(1), words[:0].reshape(0, 0), out, variable)
+    return answer(words, plan, np.int64(1), words[:0].reshape(0, 0), out, variable, texts)
 
 
 @nb.njit(nogil=True, cache=True)

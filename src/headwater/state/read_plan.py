@@ -29,8 +29,11 @@ from headwater.state.partial_state import Slot
 from headwater.state.read_kernels import scratch_words
 from headwater.state.read_values import FromItems, FromWord, from_word, lists, maps
 from headwater.state.record_layout import FLOAT, INTEGER, LIST, TEXT
+from headwater.state.string_kernels import ITEMS, MAPPED
 from headwater.state.value_kernels import WIDTH
 from headwater.state.view_tiles import ViewTiles
+
+_MOST_ROOM = 1_024  # words
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class CompiledFeature:
     how: an opcode of `aggregations.reads` and its operands. word: what its word is, as of `state.record_layout`.
     meant: the conversion of an integer to the user's value, if any; listed: that of a list's or a map's word.
     most: how many items a list takes at most. inner: of a map, the plan of a category's state (`state.map_kernels`).
+    strings: which of the items are strings, as of `state.string_kernels`.
     """
 
     feature: Feature
@@ -49,6 +53,7 @@ class CompiledFeature:
     listed: FromItems | None = None
     most: int = 0
     inner: tuple[int, ...] = ()
+    strings: int = 0
 
     @property
     def meaning(self) -> Meaning:
@@ -82,7 +87,7 @@ def compiled(tiles: ViewTiles, feature: Feature) -> CompiledFeature | None:
         return CompiledFeature(feature, how, word, meant)
     how = (*how[:4], word)
     return (
-        CompiledFeature(feature, how, LIST, listed=lists(word, meant), most=read.most)
+        CompiledFeature(feature, how, LIST, listed=lists(word, meant), most=read.most, strings=ITEMS if word == TEXT else 0)
         if read.most
         else CompiledFeature(feature, how, word, meant)
     )
@@ -97,7 +102,10 @@ def _map(
     steps = merge_program.program([[(cast("int", field.op), field.whole, c, field.parameter) for c, field in enumerate(fields)]])
     inner = (len(fields), len(steps), *how, word, *steps.ravel().tolist())
     listed = maps((kind, category), (word, meant))
-    return CompiledFeature(feature, (MAP, first, by.max_keys, 0, kind), LIST, listed=listed, most=3 * by.max_keys, inner=inner)
+    strings = (ITEMS if kind == TEXT else 0) | (MAPPED if word == TEXT else 0)
+    return CompiledFeature(
+        feature, (MAP, first, by.max_keys, 0, kind), LIST, listed=listed, most=3 * by.max_keys, inner=inner, strings=strings
+    )
 
 
 def _of_column(tiles: ViewTiles, name: str, word: int) -> tuple[int, FromWord | None]:
@@ -124,7 +132,8 @@ class ReadPlan:
 
     words: the plan. kinds: of each feature, what its word is, as of `state.record_layout`. By position among the features: texts, the
     strings; meant, what makes the user's value of a number; lists, what makes lists and maps of items. items: how many of these a key has
-    at most.
+    at most. strings: the positions of features with strings, as of `state.string_kernels`, in the order in which they are converted.
+    numbers: whether any item is not a string.
     """
 
     words: I64
@@ -133,6 +142,8 @@ class ReadPlan:
     texts: tuple[int, ...]
     lists: tuple[tuple[int, FromItems], ...] = ()
     items: tuple[int, ...] = ()
+    strings: tuple[tuple[int, int], ...] = ()
+    numbers: bool = False
 
     def room(self, keys: int, words: int) -> int:
         """How many words the answers of so many keys take, from so many words of records; see `items_at`."""
@@ -156,8 +167,9 @@ class ReadPlan:
 
     @cached_property
     def one(self) -> int:
-        """The room of one key's answer; 0 where it depends on the records."""
-        return 0 if self.items else self.items_at(1) + 1
+        """The room of one key's answer; 0 where that is much, and less would do for short records."""
+        room = self.items_at(1) + sum(self.items) + 1
+        return room if room <= _MOST_ROOM else 0
 
     @cached_property
     def others(self) -> list[int]:
@@ -212,16 +224,18 @@ def plan(views: Sequence[PlannedView], versions: int, order: Sequence[tuple[int,
     """The plan for some views of so many read versions; `order`: (view, feature) of each place, a feature as in `PlannedView`."""
     places = {at: cell for cell, at in enumerate(order)}
     room = scratch_words([(len(_nothing(view.tiles)), len(_windows(view.tiles)), view.records) for view in views])
-    words: list[int] = [len(views), *(0 for _ in views), 2 * versions, room]
+    readings = [views[view].features[n] for view, n in order]
+    texts = tuple(cell for cell, reading in enumerate(readings) if reading.word == TEXT)
+    strings = (*((cell, 0) for cell in texts), *((cell, reading.strings) for cell, reading in enumerate(readings) if reading.strings))
+    words: list[int] = [len(views), *(0 for _ in views), 2 * versions, room, len(strings), *(n for pair in strings for n in pair)]
     for index, view in enumerate(views):
         words[1 + index] = len(words)
         words += _section(view, versions, [places[index, n] for n in view.features])
-    readings = [views[view].features[n] for view, n in order]
     meant = tuple((cell, reading.meant) for cell, reading in enumerate(readings) if reading.meant is not None)
-    texts = tuple(cell for cell, reading in enumerate(readings) if reading.word == TEXT)
     lists = tuple((cell, reading.listed) for cell, reading in enumerate(readings) if reading.listed is not None)
     items = tuple(reading.most for reading in readings if reading.most)
-    return ReadPlan(np.array(words, np.int64), tuple(reading.word for reading in readings), meant, texts, lists, items)
+    numbers = any(reading.inner or not reading.strings for reading in readings if reading.listed is not None)
+    return ReadPlan(np.array(words, np.int64), tuple(reading.word for reading in readings), meant, texts, lists, items, strings, numbers)
 
 
 def _windows(tiles: ViewTiles) -> list[Window]:

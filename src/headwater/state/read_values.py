@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, time, timedelta
+from itertools import islice
 from typing import NamedTuple, cast
 from zoneinfo import ZoneInfo
 
@@ -28,17 +29,18 @@ class SpelledStrings(dict[int, str]):
 
 
 class ListItems(NamedTuple):
-    """The items of all lists and maps of an answer, as integers and as floats, and the strings that integers may mean."""
+    """The items of all lists and maps of an answer, as integers and as floats; its strings, in the order in which they are converted."""
 
     words: list[int]
     floats: list[float]
-    strings: SpelledStrings
+    strings: Iterator[str]
 
 
 FromItems = Callable[[ListItems, int], object]
 """The items, and the word of a list or map -> its value."""
 
 _LENGTH = 2**LENGTH_BITS - 1
+_REAL = np.dtype(np.float64)
 _EPOCH, _EPOCH_DAY = datetime(1970, 1, 1), date(1970, 1, 1).toordinal()  # noqa: DTZ001 (the time of a zone is added)
 
 
@@ -68,12 +70,10 @@ def from_word(dtype: pl.DataType) -> FromWord | None:
 
 def _timestamps(time_zone: str | None) -> Callable[[object], object]:
     zone = None if time_zone is None else ZoneInfo(time_zone)
-
-    def timestamp(micros: object) -> datetime:
-        naive = _EPOCH + timedelta(microseconds=cast("int", micros))
-        return naive if zone is None else naive.replace(tzinfo=UTC).astimezone(zone)
-
-    return timestamp
+    epoch = _EPOCH.replace(tzinfo=zone)
+    if zone is None or time_zone == "UTC":
+        return lambda micros: epoch + timedelta(0, 0, micros)  # type: ignore[arg-type]  # by position: names take longer
+    return lambda micros: zone.fromutc(epoch + timedelta(0, 0, micros))  # type: ignore[arg-type]
 
 
 def _time_of_day(micros: int) -> time:
@@ -81,44 +81,50 @@ def _time_of_day(micros: int) -> time:
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60, micro)
 
 
-def items_of(items: I64, spans: Iterable[int], data: bytes | bytearray) -> ListItems:
+def items_of(items: I64, spans: Iterable[int], strings: Iterator[str]) -> ListItems:
     """The items of the lists and maps of these words, of the buffer that the loops have filled."""
-    end = max(((span >> LENGTH_BITS) + 3 * (span & _LENGTH) for span in spans), default=0)  # a map has three for each category
+    end = 0
+    for span in spans:
+        own = (span >> LENGTH_BITS) + 3 * (span & _LENGTH)  # a map has three for each category
+        end = own if own > end else end  # noqa: FURB136 (`max` takes longer)
     taken = items[:end]
-    return ListItems(taken.tolist(), taken.view(np.float64).tolist(), SpelledStrings(data))
+    return ListItems(taken.tolist(), taken.view(_REAL).tolist(), strings)
 
 
 def lists(word: int, meant: FromWord | None) -> FromItems:
     """What makes lists; `word` and `meant` as of `read_plan.CompiledFeature`, of each item."""
-
-    def of_items(items: ListItems, span: int) -> object:
-        first = span >> LENGTH_BITS
-        return _values(items, first, first + (span & _LENGTH), word, meant)
-
-    return of_items
+    if word == TEXT:
+        return lambda items, span: list(islice(items.strings, span & _LENGTH))
+    values_of = _values(word, meant)
+    return lambda items, span: values_of(items, span >> LENGTH_BITS, span & _LENGTH)
 
 
 def maps(category: tuple[int, FromWord | None], value: tuple[int, FromWord | None]) -> FromItems:
     """What makes maps, of categories and values."""
+    names_of, values_of = _values(*category), _values(*value)
 
     def of_items(items: ListItems, span: int) -> object:
         first, count = span >> LENGTH_BITS, span & _LENGTH
-        names = _values(items, first, first + count, *category)
+        if not count:
+            return {}
+        names = names_of(items, first, count)
         valid = items.words[first + 2 * count : first + 3 * count]
         if 0 not in valid:
-            return dict(zip(names, _values(items, first + count, first + 2 * count, *value), strict=True))
+            return dict(zip(names, values_of(items, first + count, count)))  # noqa: B905 (`strict` takes longer than the rest)
         return {
-            name: _values(items, at, at + 1, *value)[0] if is_valid else None
+            name: values_of(items, at, 1)[0] if is_valid else None
             for at, (name, is_valid) in enumerate(zip(names, valid, strict=True), first + count)
         }
 
     return of_items
 
 
-def _values(items: ListItems, first: int, last: int, word: int, meant: FromWord | None) -> list[object]:
+def _values(word: int, meant: FromWord | None) -> Callable[[ListItems, int, int], list[object]]:
+    """What takes so many values from the items at a position; strings are the next ones of the answer."""
     if word == FLOAT:
-        return cast("list[object]", items.floats[first:last])
-    words = items.words[first:last]
+        return lambda items, first, count: cast("list[object]", items.floats[first : first + count])
     if word == TEXT:
-        return list(map(items.strings.__getitem__, words))
-    return cast("list[object]", words) if meant is None else [meant(value) for value in words]
+        return lambda items, first, count: list(islice(items.strings, count))  # noqa: ARG005 (as the others)
+    if meant is None:
+        return lambda items, first, count: cast("list[object]", items.words[first : first + count])
+    return lambda items, first, count: [meant(word) for word in items.words[first : first + count]]
