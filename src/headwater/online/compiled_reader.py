@@ -6,14 +6,13 @@ in `aggregations.table`, by the general evaluation of records (`ViewTiles.values
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple, cast
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from headwater import clock
 from headwater.kernel.arrays import I64
@@ -24,12 +23,11 @@ from headwater.online.record_copies import RecordCopies
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.formats import check_still
 from headwater.state import key_record, read_plan
-from headwater.state.answer_strings import AnswerStrings, one_by_one
+from headwater.state.answer_strings import AnswerStrings
 from headwater.state.answer_words import WordLayout, by_key
 from headwater.state.read_kernels import answer, answer_one
 from headwater.state.read_values import ListItems, items_of
 
-U8 = NDArray[np.uint8]
 Evaluated = tuple[int, list[object], bytes]
 """A feature that no loop computes: its place among the reader's names, values and statuses."""
 _WORD = np.dtype(np.int64)
@@ -200,7 +198,7 @@ class CompiledReader:
             if not null[position]:
                 values[position] = meant(values[position])
         if plan.strings or plan.lists:
-            strings = self._strings_of(plan, records, out, 1)
+            strings = self._strings.of(plan, records, out, 1)
             for position in plan.texts:
                 if not null[position]:
                     values[position] = next(strings)
@@ -209,16 +207,6 @@ class CompiledReader:
             for position, listed in plan.lists:
                 if not null[position]:
                     values[position] = listed(items, cast("int", values[position]))
-
-    def _strings_of(self, plan: read_plan.ReadPlan, records: I64, out: I64, count: int) -> Iterator[str]:
-        """The strings of an answer, in the order in which they are converted."""
-        if not plan.strings:
-            return iter(())
-        strings = self._strings.together()
-        if strings is None:
-            words, _, gone = _cut(plan, out, count)
-            strings = one_by_one(plan.strings, words, gone, out[plan.items_at(count) :], records.tobytes())
-        return strings
 
     def each(self, requests: Sequence[Mapping[str, object]], t: int) -> Sequence[FeatureVector]:
         """As `one`, of several requests."""
@@ -265,7 +253,7 @@ class CompiledReader:
     def _vectors(self, answer: _Answer, count: int) -> FeatureVectors:
         """The words of an answer as values."""
         plan, records, out, nulls, general, read_versions = answer
-        words, status_codes, gone = _cut(plan, out, count)
+        words, status_codes, gone = plan.cut(out, count)
         flat = cast("list[object]", words.view(np.float64).ravel().tolist())
         for index, column in zip(plan.others, words[plan.others].tolist(), strict=True):
             flat[index * count : (index + 1) * count] = column
@@ -275,7 +263,7 @@ class CompiledReader:
         columns: list[list[object]] = [flat[index * count : (index + 1) * count] for index in range(len(plan.kinds))]
         for index, meant in plan.meant:
             columns[index] = [v if null else meant(v) for v, null in zip(columns[index], gone[index].tolist(), strict=True)]
-        strings = self._strings_of(plan, records, out, count)
+        strings = self._strings.of(plan, records, out, count)
         for index in plan.texts:
             columns[index] = [None if null else next(strings) for null in gone[index].tolist()]
         spans = words[[index for index, _ in plan.lists]][gone[[index for index, _ in plan.lists]] == 0].tolist() if plan.lists else []
@@ -347,7 +335,7 @@ class CompiledReader:
 
     def _fall_back(self, plan: read_plan.ReadPlan, out: I64, count: int, read_versions: Sequence[ReadVersion]) -> int:
         """Mark all features of views that serve nothing stale or incomplete; how many values are null."""
-        _, status_codes, gone = _cut(plan, out, count)
+        _, status_codes, gone = plan.cut(out, count)
         self._strings.drop()
         old = [falls_back(part.view, read_version) for part, read_version in zip(self.parts, read_versions, strict=True)]
         places = [old[view] for view, _ in self._order]
@@ -392,12 +380,3 @@ class CompiledReader:
             self._plans[like] = read_plan.plan(views, len(layout.cuts), [(self._loops.index(v), n) for v, n in self._order])
         layout.plan = self._plans[like]
         return layout.plan
-
-
-def _cut(plan: read_plan.ReadPlan, out: I64, count: int) -> tuple[I64, U8, U8]:
-    """The answers' values, statuses, and which are null; all (features, keys)."""
-    shape = len(plan.kinds), count
-    size = shape[0] * count
-    tail = out[size:].view(np.uint8)
-    words, status_codes, gone = out[:size], tail[:size], tail[size : 2 * size]
-    return words.reshape(shape), status_codes.reshape(shape), gone.reshape(shape)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headwater.kernel.arrays import I64
+from headwater.state.read_plan import U8, ReadPlan
 from headwater.state.read_values import SpelledStrings
 from headwater.state.record_layout import LENGTH_BITS
 from headwater.state.string_kernels import APART, FULL, ITEMS, MAPPED, START
@@ -34,14 +34,17 @@ class AnswerStrings:
         """Make the strings one by one: other values have become null since they were copied."""
         self._end[0] = APART
 
-    def together(self) -> Iterator[str] | None:
-        """The strings of the last answer; None where they are to be made `one_by_one`."""
+    def of(self, plan: ReadPlan, records: I64, out: I64, keys: int) -> Iterator[str]:
+        """The strings of the last answer, in the order in which they are converted; `out`: its words."""
+        if not plan.strings:
+            return iter(())
         end = self._end[0]
         if end >= 0:
             return iter(str(self._bytes[START:end], "utf-8").split("\0"))
         if end == FULL and len(self.words) < _MOST_ROOM:
             self._take(2 * len(self.words))
-        return None
+        words, _, gone = plan.cut(out, keys)
+        return _one_by_one(plan.strings, words, gone, out[plan.items_at(keys) :], records.tobytes())
 
     def _take(self, room: int) -> None:
         self.words = np.zeros(room, np.int64)
@@ -49,15 +52,8 @@ class AnswerStrings:
         self._bytes = self._end.cast("B")
 
 
-def one_by_one(places: Sequence[tuple[int, int]], words: I64, gone: NDArray[np.uint8], items: I64, data: bytes) -> Iterator[str]:
-    """The strings of an answer, in the order in which `string_kernels.joined` copies them.
-
-    Args:
-        places: of each feature with strings its number, and ITEMS and MAPPED.
-        words: int64 (features, keys), the values. gone: uint8 (features, keys), 1 where a value is null.
-        items: those of lists and maps.
-        data: the records, which hold the strings.
-    """
+def _one_by_one(places: Sequence[tuple[int, int]], words: I64, gone: U8, items: I64, data: bytes) -> Iterator[str]:
+    """What `string_kernels.joined` copies, of the values and which of them are null; `data`: the records."""
     strings = SpelledStrings(data)
     for feature, parts in places:
         for word, null in zip(words[feature].tolist(), gone[feature].tolist(), strict=True):

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headwater.aggregations.base import AggregateFunction, GroupBy, StateField
 from headwater.aggregations.grouped import GROUP
@@ -33,6 +34,7 @@ from headwater.state.string_kernels import ITEMS, MAPPED
 from headwater.state.value_kernels import WIDTH
 from headwater.state.view_tiles import ViewTiles
 
+U8 = NDArray[np.uint8]
 _MOST_ROOM = 1_024  # words
 
 
@@ -153,6 +155,13 @@ class ReadPlan:
         """Where the items of lists begin in the answer's words."""
         places = len(self.kinds) * keys
         return places + (2 * places + 7) // 8
+
+    def cut(self, out: I64, keys: int) -> tuple[I64, U8, U8]:
+        """The values of so many keys, their statuses, and which are null, of the answer's words; all (features, keys)."""
+        shape = len(self.kinds), keys
+        size = shape[0] * keys
+        tail = out[size:].view(np.uint8)
+        return out[:size].reshape(shape), tail[:size].reshape(shape), tail[size : 2 * size].reshape(shape)
 
     @cached_property
     def variable(self) -> I64 | None:
