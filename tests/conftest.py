@@ -15,6 +15,8 @@ pytest.register_assert_rewrite("tests.ingestion.world")
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin while they wait, on processors that others need
 
+os.environ.setdefault("HEADWATER_RUNS", "off")  # thousands of results of tests; tests/kept_runs keeps its own
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a case is a whole table, on machines that others use too

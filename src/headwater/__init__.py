@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     from headwater.ingestion.replay import replay as replay
     from headwater.jobs.materialize import materialize as materialize
     from headwater.jobs.precompute import ActiveKeys as ActiveKeys
+    from headwater.kept_runs.runs import runs as runs
     from headwater.logs.outcome_journal import Outcomes as Outcomes
     from headwater.logs.outcome_journal import outcomes as outcomes
     from headwater.logs.serving_log import ServedLog as ServedLog
@@ -200,6 +201,7 @@ _HOMES = {
     "headwater.catalog.plan": "apply plan",
     "headwater.training.resources": "Resources",
     "headwater.training.train": "Trained train",
+    "headwater.kept_runs.runs": "runs",
     "headwater.serving.client.client": "AsyncClient Client",
     "headwater.serving.process.ingest_process": "IngestOptions ingest",
     "headwater.serving.serve": "ServeOptions serve",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from headwater.jobs.migrate_store import migrate_store as migrate_store
     from headwater.jobs.precompute import PrecomputeResult as PrecomputeResult
     from headwater.jobs.sinks import PredictionTable as PredictionTable
+    from headwater.kept_runs.mlflow_tracking import log_to_mlflow as log_to_mlflow
+    from headwater.kept_runs.runs import Runs as Runs
     from headwater.models.formats import load_model as load_model
     from headwater.models.registry import ModelRegistry as ModelRegistry
     from headwater.monitoring.explain import Explanation as Explanation
@@ -46,6 +48,8 @@ _HOMES = {
     "headwater.models.registry": "ModelRegistry",
     "headwater.online_stores": "OnlineStore open_store",
     "headwater.catalog.plan": "Plan",
+    "headwater.kept_runs.runs": "Runs",
+    "headwater.kept_runs.mlflow_tracking": "log_to_mlflow",
     "headwater.serving.service": "Service",
 }
 

@@ -131,6 +131,14 @@ def notify_socket() -> str | None:
     return os.environ.get("NOTIFY_SOCKET") or None
 
 
+def keeps_runs() -> bool:
+    """Whether results are kept as runs: yes, unless HEADWATER_RUNS is "off"."""
+    value = os.environ.get("HEADWATER_RUNS", "on")
+    if value not in ("on", "off"):
+        raise UsageError(f"HEADWATER_RUNS is {value!r}; give on or off")
+    return value == "on"
+
+
 def who() -> str:
     """Who runs this, as `user@host`."""
     try:

@@ -49,6 +49,7 @@ from headwater.results.decision_result import Evidence
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.readiness_result import Readiness
+from headwater.results.stored_runs import keep_run
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ def assess(
     how, checked_answers = _one_answer(evaluation or project.evaluation or Evaluation(), checked_answers)
     where = locations or Locations()
     run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES, where)
-    return _joined(run, where, checked_answers, worth)
+    assessment = _joined(run, where, checked_answers, worth)
+    keep_run("assessment", assessment.model, assessment.verdict, assessment, model=run.model, folder=where.folder)
+    return assessment
 
 
 def _one_answer(how: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]:

@@ -31,6 +31,7 @@ from headwater.metrics import Metric
 from headwater.reports import attribution_words
 from headwater.results.attribution_result import AttributionResult, Efficient, PathStep, SliceLift, UnitLift
 from headwater.results.estimate import Comparison, Estimate
+from headwater.results.stored_runs import keep_run
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
@@ -155,7 +156,12 @@ def attribution(
         experiment = prepare(trained, {names[0]: stale, names[1]: fresh}, own, used)
         measurability = Measurability(trained, {names[0]: stale, names[1]: fresh}, experiment.requests.t, experiment.split.test)
         blind = unmeasured(measurability, names, units)
-        return _Attributing(Mixtures(experiment, stale, fresh, names, units), money, share, blind).result()
+        found = _Attributing(Mixtures(experiment, stale, fresh, names, units), money, share, blind).result()
+    figures = {f"{found.metric} {name}": estimate.value for name, estimate in found.values.items()} | {
+        "share of the lift": found.share.value
+    }
+    keep_run("attribution", model.name, found.plan, found.plain, figures=figures, model=model, seconds=found.seconds)
+    return found
 
 
 def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from headwater.models.promises import delivery_of, promise_of_version, same, und
 from headwater.models.registry import ModelRegistry, Version
 from headwater.reports import delivery_words
 from headwater.results.promise_result import DeliveryResult, DeliveryState, Promise, WeekDelivered
+from headwater.results.stored_runs import keep_run
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def watch(
     result = _result(held, name, names or sorted(set(rows.version.drop_nulls()) - {""}), weeks, rows, now, unjudged(model))
     if promise is None:
         write_delivery(registry, result)
+    figures = {f"{held.metric} promised": held.promised.value}
+    keep_run("delivery", model.name, result.first_line, result, figures=figures, model=model, folder=data_dir)
     return Delivery(result)
 
 

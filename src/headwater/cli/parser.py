@@ -30,6 +30,7 @@ VERBS: Final = {
     "status": "show the state of streams and views in the online store",
     "explain": "explain a value: the events that count, and why others do not",
     "parity": "compare served values with what training computes",
+    "runs": "list and compare the results that were kept, or log one to MLflow",
     "store": "compact, back up, restore or migrate the online store",
     "deadletters": "list refused records, or replay them after a fix",
     "erase": "remove one entity from the store, the archive and the logs",

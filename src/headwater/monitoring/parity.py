@@ -48,6 +48,7 @@ from headwater.online.view_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.results.result import Result
+from headwater.results.stored_runs import keep_run
 from headwater.training.feature_frames import tables
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -65,6 +66,13 @@ class Mismatch(Result, frozen=True):
     online: Any
     offline: Any
     reason: str
+
+
+class ParityRun(Result, frozen=True):
+    """A comparison of several views as it is kept as a run; served: of the serving log instead of what the store serves now."""
+
+    served: bool
+    views: Sequence[Parity]
 
 
 class Parity(Result, frozen=True, rename={"rows": "keys", "notes": "not_compared"}):
@@ -135,7 +143,16 @@ def parity(
             with broken_files_named(home, stored_view.view.source.name):
                 comparison = check_view(stored_view.view, mine, home, rows=rows, at=t, seed=seed, resources=used)
                 comparisons.append(_told_if_ahead(comparison, stored_view, t))
-        return comparisons
+    keep_parity(project, comparisons, home, served=False)
+    return comparisons
+
+
+def keep_parity(project: Project, views: Sequence[Parity], folder: Path, *, served: bool) -> None:
+    """Keep a comparison as a run."""
+    values, differing = sum(view.values for view in views), sum(len(view.mismatches) for view in views)
+    sentence = f"{differing:,} of {values:,} values differ from what training computes"
+    figures = {"values": values, "mismatches": differing, "views": len(views)}
+    keep_run("parity", project.name, sentence, ParityRun(served, views), figures=figures, folder=folder)
 
 
 def _told_if_ahead(comparison: Parity, stored_view: StoredView, at: int | None) -> Parity:

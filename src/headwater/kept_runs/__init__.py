@@ -1,0 +1,1 @@
+"""Runs that were kept: listed, read as typed results, compared."""

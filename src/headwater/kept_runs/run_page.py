@@ -1,0 +1,26 @@
+"""The page of a kept run: that of its result, made again."""
+
+from __future__ import annotations
+
+from headwater.errors import UsageError
+from headwater.kept_runs.runs import Run
+from headwater.reports import assessment_page, backtest_page, delivery_page
+from headwater.results.assessment_result import AssessmentResult
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.promise_result import DeliveryResult
+
+
+def page_of(run: Run) -> str:
+    """The page as HTML.
+
+    Raises:
+        UsageError: a kind of run that has none.
+    """
+    result = run.result
+    if isinstance(result, BacktestResult):
+        return backtest_page.to_html(result)
+    if isinstance(result, AssessmentResult):
+        return assessment_page.to_html(result)
+    if isinstance(result, DeliveryResult):
+        return delivery_page.to_html(result)
+    raise UsageError(f"run {run.id} is of kind {run.record.kind!r}, which has no page; take its JSON with --json")
