@@ -10,6 +10,7 @@ import headwater as hw
 from headwater import settings
 from headwater.errors import DataError, UsageError
 from headwater.kept_runs.run_page import page_of
+from headwater.monitoring.parity import Mismatch, Parity, ParityRun
 from headwater.results.stored_runs import RunRecord, StoredRuns, keep_run
 from headwater.testing.examples import churn
 
@@ -48,12 +49,20 @@ def test_a_model_is_kept_with_its_definitions_and_data(home):
     assert record.seconds > 0
 
 
+def _parity(values, mismatches=0):
+    at = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
+    views = [Parity("user", 1, values, at, at, 9, [Mismatch("a", {}, 1, 2, "why")] * mismatches)]
+    keep_run("parity", "done", ParityRun("p", served=False, views=views), subject="p")
+    return hw.runs()[0].record
+
+
 def test_runs_are_compared_by_their_figures_and_by_what_differs(home):
-    first = keep_run("parity", "p", "a", RunRecord("", "", "", "", "", ""), figures={"values": 3.0, "mismatches": 0.0})
-    second = keep_run("parity", "p", "b", RunRecord("", "", "", "", "", ""), figures={"values": 4.0, "bad": float("nan")}, model=churn())
-    compared = hw.runs().compare(first.id, second.id)
-    assert compared.rows() == [("values", 3.0, 4.0), ("mismatches", 0.0, None)]
-    assert hw.runs().differences(first.id, second.id)["model churn"] == ["", churn().fingerprint]
+    first, second = _parity(3), _parity(4, mismatches=1)
+    keep_run("backtest", "done", ParityRun("p", served=False, views=[]), churn())
+    other = hw.runs(kind="backtest")[0].record
+    compared = hw.runs().compare(first.id, second.id, other.id)
+    assert compared.rows() == [("views", 1.0, 1.0, 0.0), ("values", 3.0, 4.0, 0.0), ("mismatches", 0.0, 1.0, 0.0)]
+    assert hw.runs().differences(first.id, other.id)["model churn"] == ["", churn().fingerprint]
     with pytest.raises(UsageError, match="two runs or more"):
         hw.runs().compare(first.id)
     with pytest.raises(UsageError, match="one run twice"):
@@ -116,10 +125,10 @@ def test_the_commit_of_the_project_is_kept_with_a_mark_where_files_changed(home,
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         subprocess.run([*git, *command], check=True)
     with settings.project_folder(place):
-        clean = keep_run("parity", "p", "a", RunRecord("", "", "", "", "", ""))
+        clean = _parity(3)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
     assert head.startswith(clean.commit)
     assert len(clean.commit) == 12
     (place / "features.py").write_text("2")
     with settings.project_folder(place):
-        assert keep_run("parity", "p", "a", RunRecord("", "", "", "", "", "")).commit == f"{clean.commit}+"
+        assert _parity(3).commit == f"{clean.commit}+"

@@ -128,8 +128,7 @@ def assess(
     where = locations or Locations()
     run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES, where)
     assessment = _joined(run, where, checked_answers, worth)
-    keep_run("assessment", assessment.model, assessment.verdict, assessment, model=run.model, folder=where.folder)
-    return assessment
+    return keep_run("assessment", assessment.verdict, assessment, run.model, folder=where.folder)
 
 
 def _one_answer(how: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]:

@@ -157,11 +157,7 @@ def attribution(
         measurability = Measurability(trained, {names[0]: stale, names[1]: fresh}, experiment.requests.t, experiment.split.test)
         blind = unmeasured(measurability, names, units)
         found = _Attributing(Mixtures(experiment, stale, fresh, names, units), money, share, blind).result()
-    figures = {f"{found.metric} {name}": estimate.value for name, estimate in found.values.items()} | {
-        "share of the lift": found.share.value
-    }
-    keep_run("attribution", model.name, found.plan, found.plain, figures=figures, model=model, seconds=found.seconds)
-    return found
+    return keep_run("attribution", found.plan, found, model)
 
 
 def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:

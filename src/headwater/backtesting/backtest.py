@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,18 +167,8 @@ def backtest(
         if how.offset_curves:
             moved = offset_curves(experiment, compared, result.audit.findings, run.row_blocks)
             result = msgspec.structs.replace(result, offset_curves=moved)
-    _keep(result, model)
+    keep_run("backtest", result.verdict, result, model)
     return Backtest(result, predictions_frame(experiment, run.scores))
-
-
-def _keep(result: BacktestResult, model: Model | None = None) -> None:
-    """Keep the result as a run, with the headline metric of each level and its lift over the baseline."""
-    metric = result.headline
-    figures = {f"{metric} {level.name}": level.metrics[metric].value for level in result.levels if metric in level.metrics}
-    judged = [step for step in result.comparisons if step.metric == metric and step.from_ == result.compared_with]
-    lifts = {f"{metric} {step.to} over {step.from_}": step.delta for step in judged}
-    seconds = result.seconds.get("total", math.nan)
-    keep_run("backtest", result.model, result.verdict, result, figures={**figures, **lifts}, model=model, seconds=seconds)
 
 
 def _check_names(levels: Mapping[str, Level], how: Evaluation) -> None:
@@ -199,8 +188,7 @@ def _of_scores(
     with resources.shown() as used:
         result, frame = judge_scores(scores, levels, evaluation, used)
     result = recommended(result)
-    _keep(result)
-    return Backtest(result, frame)
+    return Backtest(keep_run("backtest", result.verdict, result), frame)
 
 
 def predictions_frame(experiment: ExperimentRows, scores: Mapping[str, LevelScores]) -> pl.DataFrame:

@@ -127,9 +127,7 @@ def watch(
     result = _result(held, name, names or sorted(set(rows.version.drop_nulls()) - {""}), weeks, rows, now, unjudged(model))
     if promise is None:
         write_delivery(registry, result)
-    figures = {f"{held.metric} promised": held.promised.value}
-    keep_run("delivery", model.name, result.first_line, result, figures=figures, model=model, folder=data_dir)
-    return Delivery(result)
+    return Delivery(keep_run("delivery", result.first_line, result, model, folder=data_dir))
 
 
 def _promise(model: Model, level: str, registry: ModelRegistry, given: Promise | None) -> tuple[Promise, list[Version]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from headwater.errors import UsageError
-from headwater.kept_runs.runs import Run
+from headwater.kept_runs.runs import KeptRun
 from headwater.reports import assessment_page, backtest_page, delivery_page
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.promise_result import DeliveryResult
 
 
-def page_of(run: Run) -> str:
+def page_of(run: KeptRun) -> str:
     """The page as HTML.
 
     Raises:

@@ -34,7 +34,7 @@ KINDS: Final[Mapping[str, type[Result]]] = {
 
 
 @dataclass(frozen=True)
-class Run(Readable):
+class KeptRun(Readable):
     """A kept run.
 
     Attributes:
@@ -84,16 +84,16 @@ class Runs(Readable):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __iter__(self) -> Iterator[Run]:
-        return (Run(record, self._stored) for record in self.records)
+    def __iter__(self) -> Iterator[KeptRun]:
+        return (KeptRun(record, self._stored) for record in self.records)
 
-    def __getitem__(self, which: int | str) -> Run:
+    def __getitem__(self, which: int | str) -> KeptRun:
         """A run by its place, or by its id, the beginning of it, or "latest".
 
         Raises:
             UsageError: there is none, or several begin so.
         """
-        return Run(self.records[which] if isinstance(which, int) else self._stored.one(which), self._stored)
+        return KeptRun(self.records[which] if isinstance(which, int) else self._stored.one(which), self._stored)
 
     def frame(self) -> pl.DataFrame:
         """One row each: id, kind, subject, at, by, seconds, commit, sentence."""

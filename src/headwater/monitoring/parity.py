@@ -71,8 +71,19 @@ class Mismatch(Result, frozen=True):
 class ParityRun(Result, frozen=True):
     """A comparison of several views as it is kept as a run; served: of the serving log instead of what the store serves now."""
 
+    project: str
     served: bool
     views: Sequence[Parity]
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """How many views and values were compared, and how many values differ."""
+        values, differing = sum(view.values for view in self.views), sum(len(view.mismatches) for view in self.views)
+        return {"views": len(self.views), "values": values, "mismatches": differing}
+
+    def __str__(self) -> str:
+        figures = self.figures
+        return f"{figures['mismatches']:,} of {figures['values']:,} values differ from what training computes"
 
 
 class Parity(Result, frozen=True, rename={"rows": "keys", "notes": "not_compared"}):
@@ -143,16 +154,12 @@ def parity(
             with broken_files_named(home, stored_view.view.source.name):
                 comparison = check_view(stored_view.view, mine, home, rows=rows, at=t, seed=seed, resources=used)
                 comparisons.append(_told_if_ahead(comparison, stored_view, t))
-    keep_parity(project, comparisons, home, served=False)
-    return comparisons
+    return keep_parity(ParityRun(project.name, served=False, views=comparisons), home)
 
 
-def keep_parity(project: Project, views: Sequence[Parity], folder: Path, *, served: bool) -> None:
-    """Keep a comparison as a run."""
-    values, differing = sum(view.values for view in views), sum(len(view.mismatches) for view in views)
-    sentence = f"{differing:,} of {values:,} values differ from what training computes"
-    figures = {"values": values, "mismatches": differing, "views": len(views)}
-    keep_run("parity", project.name, sentence, ParityRun(served, views), figures=figures, folder=folder)
+def keep_parity(comparison: ParityRun, folder: Path) -> list[Parity]:
+    """Keep a comparison as a run, and return it view by view."""
+    return list(keep_run("parity", str(comparison), comparison, subject=comparison.project, folder=folder).views)
 
 
 def _told_if_ahead(comparison: Parity, stored_view: StoredView, at: int | None) -> Parity:

@@ -33,7 +33,7 @@ from headwater.kernel.arrays import F64, I64, Bool
 from headwater.logs.serving_log_files import served
 from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
 from headwater.monitoring.agreement import agree, agree_lists, same_values
-from headwater.monitoring.parity import Mismatch, Offline, OfflineRequests, Parity, answer, keep_parity, sizes
+from headwater.monitoring.parity import Mismatch, Offline, OfflineRequests, Parity, ParityRun, answer, keep_parity, sizes
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for, placed
@@ -93,8 +93,7 @@ def served_parity(
                     by_view[comparison.view] = _added(by_view[comparison.view], comparison) if comparison.view in by_view else comparison
     if len(nothing) == len(project.models):
         raise nothing[0]
-    keep_parity(project, list(by_view.values()), home, served=True)
-    return list(by_view.values())
+    return keep_parity(ParityRun(project.name, served=True, views=list(by_view.values())), home)
 
 
 def _rows(model: Model, folder: Path, rows: int, since: datetime | str | None, seed: int) -> pl.DataFrame:

@@ -99,6 +99,16 @@ class AttributionResult(Result, frozen=True, tag="attribution"):
     fresh_views: Sequence[str] = ()  # that the plan makes fresh
     not_measurable: Mapping[str, str] = {}  # units that the timestamps cannot tell apart at the two levels, and why; never credited
 
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """The metric of both levels, and the share of the lift that the plan keeps."""
+        return {f"{self.metric} {name}": estimate.value for name, estimate in self.values.items()} | {"share of the lift": self.share.value}
+
+    @property
+    def seconds_taken(self) -> float:
+        """How long it took."""
+        return self.seconds
+
     def views_of(self, units: Sequence[str]) -> Sequence[str]:
         """The views of these units, in order; a name that is no unit stands for itself."""
         views = {unit.name: unit.views for unit in self.units}

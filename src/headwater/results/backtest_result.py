@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -213,6 +214,19 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     offset_curves: tuple[OffsetCurve, ...] = ()  # if they were requested
     outcomes: str = ""  # what the figures mean by what outcomes depend on, in a sentence; empty where that is not declared
     format: int = FORMAT
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """The headline metric of each level, and its lift over the baseline."""
+        metric = self.headline
+        levels = {f"{metric} {level.name}": level.metrics[metric].value for level in self.levels if metric in level.metrics}
+        judged = [step for step in self.comparisons if step.metric == metric and step.from_ == self.compared_with]
+        return levels | {f"{metric} {step.to} over {step.from_}": step.delta for step in judged}
+
+    @property
+    def seconds_taken(self) -> float:
+        """How long it took."""
+        return self.seconds.get("total", math.nan)
 
     @property
     def compared_with(self) -> str:

@@ -115,6 +115,12 @@ class DeliveryResult(Result, frozen=True, tag="delivery"):
     unjudged: str = ""
 
     @property
+    def figures(self) -> Mapping[str, float]:
+        """The metric that was promised, and that of the latest judged week."""
+        delivered = {f"{self.promise.metric} delivered": week.delivered.value for week in self.judged[-1:]}
+        return {f"{self.promise.metric} promised": self.promise.promised.value} | delivered
+
+    @property
     def withdrawn(self) -> bool:
         """Whether the backtest's recommendation no longer holds."""
         return self.state == "withdrawn"

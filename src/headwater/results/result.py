@@ -29,6 +29,16 @@ class Result(Readable, msgspec.Struct, frozen=True):
     former_names: ClassVar[Mapping[str, str]] = {}
     """Fields by the names that the release before gave them: read from its JSON, and as attributes with a warning."""
 
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """The main numbers by name, as lists and comparisons of kept runs show them."""
+        return {}
+
+    @property
+    def seconds_taken(self) -> float:
+        """How long it took; NaN where that is not known."""
+        return math.nan
+
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (as the field is)
         """A field by its former name."""
         kind = type(self)

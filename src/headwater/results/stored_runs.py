@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import msgspec
 
@@ -30,6 +30,8 @@ from headwater.results.result import Result
 from headwater.version import __version__
 
 RUNS: Final = "runs"
+R = TypeVar("R", bound=Result)
+
 _RECORD, _RESULT, _WRITING = "run.json", "result.json", ".new-"
 _ABANDONED: Final = timedelta(days=1)
 
@@ -147,47 +149,40 @@ class StoredRuns:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def keep_run(
-    kind: str,
-    subject: str,
-    sentence: str,
-    result: Result,
-    *,
-    figures: Mapping[str, float] | None = None,
-    model: Model | None = None,
-    seconds: float = math.nan,
-    folder: str | Path | None = None,
-) -> RunRecord | None:
-    """Keep a result that was just made; None where runs are not kept (HEADWATER_RUNS=off), or could not be written, which is a warning.
+def keep_run(kind: str, sentence: str, result: R, model: Model | None = None, *, subject: str = "", folder: str | Path | None = None) -> R:
+    """Keep a result that was just made, and return it.
+
+    Nothing is kept with HEADWATER_RUNS=off; a folder that cannot be written is a warning.
 
     Args:
-        kind, subject, sentence, figures, seconds: as `RunRecord`.
-        result: what is kept.
+        kind, sentence: as `RunRecord`.
+        result: what is kept, with its `figures` and `seconds_taken`.
         model: whose definitions and data it was made of.
+        subject: as `RunRecord`; the model's name where it is left out.
         folder: the data directory, as for `StoredRuns`.
     """
     if not settings.keeps_runs():
-        return None
+        return result
     now = clock.now()
     record = RunRecord(
         id=f"{kind}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
         kind=kind,
-        subject=subject,
+        subject=subject or ("scores" if model is None else model.name),
         at=now.isoformat(timespec="seconds"),
         by=settings.who(),
         sentence=sentence,
-        seconds=seconds,
-        figures={name: value for name, value in (figures or {}).items() if math.isfinite(value)},
+        seconds=result.seconds_taken,
+        figures={name: float(value) for name, value in result.figures.items() if math.isfinite(value)},
         definitions={} if model is None else _definitions(model),
         commit=_commit(settings.in_project(".").resolve()),
         data={} if model is None else _data(model),
         headwater=__version__,
     )
     try:
-        return StoredRuns(folder).add(record, result.to_dict())
+        StoredRuns(folder).add(record, result.to_dict())
     except HeadwaterError as error:
         warnings.warn(f"this run was not kept: {error}", HeadwaterWarning, stacklevel=2)
-        return None
+    return result
 
 
 def _read(path: Path) -> RunRecord | None:

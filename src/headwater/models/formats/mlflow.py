@@ -1,19 +1,20 @@
-"""MLflow's models, by URI or from a folder, through its `pyfunc`: they read the features by name, and run code of their own."""
+"""MLflow: its models, through its `pyfunc`, which read the features by name and run code of their own; and runs of its tracking."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 
 from headwater.definitions.model import Estimator
-from headwater.errors import DataError, MissingExtraError
+from headwater.errors import ConnectError, DataError, MissingExtraError
 from headwater.kernel.arrays import F64
 from headwater.models.formats.model_format import Fixed, Format, digest_of
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/", "s3://", "gs://", "abfss://", "wasbs://", "dbfs:/")
 _DTYPES = {"double": pl.Float64, "float": pl.Float32, "long": pl.Int64, "integer": pl.Int32, "boolean": pl.Boolean, "string": pl.String}
+_UNNAMED: Final = re.compile(r"[^\w\-. :/]")  # what the name of a metric or a parameter may not have
+_LONGEST: Final = 500  # characters of a parameter's value
 
 
 class _Pyfunc(Protocol):
@@ -112,3 +115,48 @@ FORMAT: Format = Format(
     opens=lambda location: location.startswith(_SCHEMES) or (Path(location) / "MLmodel").is_file(),
     open=_open,
 )
+
+
+class TrackedRun(NamedTuple):
+    """What is logged to MLflow tracking. key: the tag and its value that a run is found by, so that nothing is logged twice."""
+
+    name: str
+    key: tuple[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    files: Mapping[str, str]
+
+
+def log_run(run: TrackedRun, tracking_uri: str, experiment: str) -> str:
+    """Log a run, unless it was logged before, and return MLflow's id of it.
+
+    Args:
+        run: what is logged.
+        tracking_uri: of the tracking server, or a `file:` URI.
+        experiment: the name of MLflow's experiment; it is made where it is not there.
+
+    Raises:
+        MissingExtraError: mlflow is not installed.
+        ConnectError: the server cannot be reached, or refuses.
+    """
+    mlflow = _library()
+    try:
+        client = mlflow.MlflowClient(tracking_uri)
+        known = client.get_experiment_by_name(experiment)
+        of = client.create_experiment(experiment) if known is None else known.experiment_id
+        tag, value = run.key
+        found = client.search_runs([of], f"tags.`{tag}` = '{value}'", max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        number = str(client.create_run(of, tags={**run.tags, tag: value}, run_name=run.name).info.run_id)
+        for name, metric in run.metrics.items():
+            client.log_metric(number, _UNNAMED.sub("_", name), metric)
+        for name, text in run.params.items():
+            client.log_param(number, _UNNAMED.sub("_", name), text[:_LONGEST])
+        for name, text in run.files.items():
+            client.log_text(number, text, name)
+        client.set_terminated(number)
+    except mlflow.exceptions.MlflowException as error:
+        raise ConnectError(f"MLflow at {tracking_uri} refused the run: {error}") from error
+    return number
