@@ -1,0 +1,109 @@
+"""Power, duration and the A/A test from history."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import headwater as hw
+from headwater.errors import DataError
+from headwater.experiments.assignment import Assignment
+from headwater.experiments.experiment_power import SequentialPlan
+from headwater.experiments.history_power import history_power, history_split
+from headwater.experiments.unit_history import unit_history
+from tests.experiments.shop_history import DAYS, project, requests
+
+TABLE = requests()
+
+
+def _experiment(**options: object) -> hw.Experiment:
+    return project(TABLE, **options).experiment("fresher")
+
+
+def test_the_period_is_the_later_half_of_a_short_history() -> None:
+    history = unit_history(_experiment())
+    assert history.days == pytest.approx(DAYS / 2, abs=0.1)
+    assert history.end - history.start < 14.1 * 86_400e6
+    assert len(history.units()) == 598  # two ask in the first half only
+    week = unit_history(_experiment(plan=hw.ExperimentPlan(duration="7d")))
+    assert week.days == 7.0
+
+
+def test_units_needed_are_those_of_the_plain_variance_without_a_covariate() -> None:
+    experiment = _experiment(metrics=[hw.ExperimentMetric("spend", base="requests")], plan=hw.ExperimentPlan(min_lift=0.05, looks=1))
+    history = unit_history(experiment)
+    found = history_power(history)
+    values = history.values(experiment.metrics[0])
+    ratio = values.value.sum() / values.base.sum()
+    plain = (values.value - ratio * values.base).std() / values.value.mean()
+    assert found.without_cuped == pytest.approx(plain, rel=0.1)
+    assert found.variation < 0.65 * found.without_cuped  # users spend alike from week to week
+    design = SequentialPlan(1, 0.05, 0.8)
+    assert found.units_needed == pytest.approx(2 * found.variation**2 * (design.drift / math.log1p(0.05)) ** 2, abs=1)
+    assert found.units_planned == 299
+    assert found.mean == pytest.approx(ratio, rel=0.05)
+
+
+def test_a_smaller_lift_needs_more_units_and_a_ramp_more_days() -> None:
+    slow = hw.ExperimentPlan(min_lift=0.08, enrolled=(0.1, 1.0), stage="3d")
+    now, ramped = (history_power(unit_history(_experiment(plan=plan))) for plan in (hw.ExperimentPlan(min_lift=0.08), slow))
+    assert now.days is not None
+    assert ramped.days is not None
+    assert ramped.days > now.days
+    small = history_power(unit_history(_experiment(plan=hw.ExperimentPlan(min_lift=0.001))))
+    assert small.units_needed > now.units_needed
+    assert small.power_planned < 0.3
+    assert history_power(unit_history(_experiment()), share=0.5).units_planned == pytest.approx(150, abs=2)
+
+
+@pytest.mark.parametrize("kind", [hw.Switchback("region", length="7h"), hw.ClusterTest("region")])
+def test_designs_of_regions_say_what_they_find(kind: object) -> None:
+    found = history_power(unit_history(_experiment(kind=kind)))
+    assert found.units_needed is None
+    assert found.units == 12
+    assert 0 < found.smallest_lift < 1
+    assert 0 < found.power_planned <= 1
+    split = history_split(unit_history(_experiment(kind=kind)))
+    assert 0 < split.p <= 1
+    assert split.rejected < 0.15
+
+
+def test_a_split_that_starts_with_a_difference_is_seen() -> None:
+    assert not history_split(unit_history(_experiment())).differs
+    split = Assignment("fresher/1", {"daily": 0.5, "hourly": 0.5})
+    planted = requests(planted=lambda user: 3.0 if split.arm(user) == "hourly" else 0.0)
+    history = unit_history(project(planted, metrics=[hw.ExperimentMetric("spend")]).experiment("fresher"))
+    no_cuped = history_split(type(history)(history.experiment, history.source, history.period, history.start, history.end))
+    assert no_cuped.differs
+    assert not no_cuped.unsound
+    assert not history_split(history, "fresher/2").differs  # the next version shuffles all units anew
+
+
+def test_outcomes_of_events_are_metrics_too() -> None:
+    visits = hw.Source("visits", history=TABLE.select("user", "spent", at="asked"), timestamp_field="at")
+    orders = hw.ExperimentMetric("orders", value=hw.outcome(visits, hw.sum("spent"), keys=["user"], within="3d"))
+    history = unit_history(_experiment(metrics=[orders]))
+    first = history.first_requests.row(0, named=True)
+    user = first["user"]
+    in_window = TABLE.filter(
+        (TABLE["user"] == user) & TABLE["asked"].dt.epoch("us").is_between(first["__at"], first["__at"] + 3 * 86_400_000_000, closed="left")
+    )
+    assert history.values(orders).value[0] == pytest.approx(in_window["spent"].sum())
+    assert history_power(history).units_needed > 0
+
+
+def test_what_history_cannot_show_is_named() -> None:
+    with pytest.raises(DataError, match="interleaving says which"):
+        from tests.definitions.test_experiment import MODEL  # noqa: F401
+
+        experiment = _experiment()
+        object.__setattr__(experiment, "kind", hw.Interleaving())
+        history_power(unit_history(experiment))
+    negative = TABLE.with_columns(spent=-TABLE["spent"])
+    with pytest.raises(DataError, match="positive means"):
+        history_power(unit_history(project(negative, metrics=[hw.ExperimentMetric("spend")]).experiment("fresher")))
+    with pytest.raises(DataError, match="has 1 requests"):
+        unit_history(project(TABLE.head(1)).experiment("fresher"))
+    assert np.isfinite(history_power(unit_history(project(TABLE.head(200)).experiment("fresher"))).smallest_lift)
