@@ -1,8 +1,8 @@
-"""Simulate experiments where the true lift is known, to see which design fits your product."""
+"""Plan, start and follow experiments in production, and simulate designs where the true lift is known."""
 
 from __future__ import annotations
 
-from headwater.cli import options
+from headwater.cli import experiment_advise, experiment_plan, experiment_ramp, experiment_status, options
 from headwater.cli.command import Actions, Arguments, Positional, Verb, option
 from headwater.cli.screen import Screen
 
@@ -55,6 +55,12 @@ def simulate(args: Arguments, screen: Screen) -> None:
 
 COMMAND = Actions(
     {
+        "advise": experiment_advise.COMMAND,
+        "plan": experiment_plan.PLAN,
+        "start": experiment_plan.START,
+        "status": experiment_status.STATUS,
+        "ramp": experiment_ramp.COMMAND,
+        "stop": experiment_status.STOP,
         "simulate": Verb(
             simulate,
             [

@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from headwater.assessing.network import KINDS
 from headwater.definitions.durations import DAY, HOUR, text
 from headwater.definitions.experiment import Experiment
-from headwater.definitions.experiment_kinds import ABTest, ClusterTest, Interleaving, Shadow, Switchback
+from headwater.experiments.frozen_plan import kind_name
 from headwater.results.planned_experiment import ExperimentAdvice
 
 CARRY_OVER = "How long does what one arm did still act after a change to the other: 'no', or a duration such as '3h'?"
 _LENGTHS = (7 * HOUR, 10 * HOUR, 13 * HOUR, 17 * HOUR)  # none divides a day, so that each hour of the day is observed
-_NAMES = {Shadow: "shadow", ABTest: "ab", Switchback: "switchback", ClusterTest: "cluster", Interleaving: "interleaving"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def kind_warnings(experiment: Experiment, answers: AdviserAnswers) -> Iterator[s
     """What the adviser holds against the kind of an experiment; nothing where it fits, or where too little is answered."""
     known = answers.of(experiment)
     advice = advise(known)
-    kind = _NAMES[type(experiment.kind)]
+    kind = kind_name(experiment.kind)
     if kind in advice.misleading:
         yield f"{kind} misleads here: {advice.misleading[kind]}" + (
             f"; {advice.written} fits" if advice.kind and advice.kind != kind else ""

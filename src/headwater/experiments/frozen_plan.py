@@ -26,6 +26,11 @@ OUTCOME_RULES = (
 )
 
 
+def kind_name(kind: ExperimentKind) -> str:
+    """The kind in one word, as a frozen plan has it."""
+    return _KINDS[type(kind)]
+
+
 @dataclass(frozen=True)
 class ArmModel:
     """The fitted model that an arm is served with.
@@ -100,7 +105,7 @@ def freeze(
         fingerprint=experiment.fingerprint,
         arms=tuple(_frozen(arm, model) for arm, model in found),
         unit=experiment.unit,
-        kind=_KINDS[type(experiment.kind)],
+        kind=kind_name(experiment.kind),
         columns={role: column for column, role in experiment.columns if role != "unit"},
         settings=_settings(experiment.kind),
         metrics=tuple(metric.name for metric in experiment.metrics),

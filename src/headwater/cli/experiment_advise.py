@@ -1,0 +1,107 @@
+"""Choose the kind of an experiment from four questions, and see why the others mislead."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from headwater.cli import options
+from headwater.cli.command import Arguments, Positional, Verb, option
+from headwater.cli.projects import load
+from headwater.cli.screen import Screen
+from headwater.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import RenderableType
+
+    from headwater.experiments.experiment_adviser import AdviserAnswers
+    from headwater.results.planned_experiment import ExperimentAdvice
+
+_WORDS = {"yes": True, "no": False}
+
+
+def run(args: Arguments, screen: Screen) -> None:
+    """Answers by flags, the answers file and definitions; the rest is asked at a terminal."""
+    from headwater.experiments.experiment_adviser import AdviserAnswers, advise, questions
+
+    given: dict[str, bool | int | None] = {}
+    if args.answers is not None:
+        from pathlib import Path
+
+        from headwater.assessing.questions import read_answers
+
+        given |= read_answers(Path(args.answers)).effects
+    flags = {"supply": args.supply, "adversaries": args.adversaries, "feedback": args.feedback, "carry_over": args.carry_over}
+    given |= {name: _answer(name, text) for name, text in flags.items() if text is not None}
+    if args.name:
+        answers = AdviserAnswers(**given).of(load(args.project).project.experiment(args.name))  # type: ignore[arg-type]  # checked by name
+    else:
+        answers = AdviserAnswers(**given)  # type: ignore[arg-type]  # checked by name
+    advice = advise(answers)
+    if advice.unanswered and sys.stdin.isatty() and not args.json:
+        answers = _asked(answers, questions())
+        advice = advise(answers)
+    screen.show(_table(advice), advice.to_dict())
+    if not advice.kind:
+        screen.say("answer with --supply, --adversaries, --feedback (yes or no) and --carry-over (no, or a duration such as 3h)")
+    world = {"switchback": "shared-supply", "cluster": "adaptive-fraud"}.get(advice.kind, "recommender-loop")
+    if args.name and advice.kind:
+        screen.next("headwater", "experiment", "plan", args.name, "--project", args.project)
+    else:
+        screen.next("headwater", "experiment", "simulate", world)
+
+
+def _answer(name: str, text: str) -> bool | int:
+    """The answer of a flag, or typed at the prompt."""
+    from headwater.definitions.durations import micros
+
+    if name == "carry_over":
+        return 0 if text == "no" else micros(text, "--carry-over")
+    if text not in _WORDS:
+        raise UsageError(f"--{name} is {text!r}; give yes or no")
+    return _WORDS[text]
+
+
+def _asked(answers: AdviserAnswers, questions: Mapping[str, str]) -> AdviserAnswers:
+    """With what is answered at the prompt; an empty line leaves a question open."""
+    from dataclasses import replace
+
+    for name, question in questions.items():
+        if getattr(answers, name) is not None:
+            continue
+        sys.stderr.write(f"{question} [{'no, or a duration' if name == 'carry_over' else 'yes or no'}] ")
+        sys.stderr.flush()
+        text = sys.stdin.readline().strip().lower()
+        if text:
+            answers = replace(answers, **{name: _answer(name, text)})  # type: ignore[arg-type]  # checked by name
+    return answers
+
+
+def _table(advice: ExperimentAdvice) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    head = f"{advice.written}: {advice.why}" if advice.kind else f"not known yet: {advice.why}"
+    lines = [head, *(f"  {n}. {step}" for n, step in enumerate(advice.steps, 1))]
+    lines += [f"{kind} misleads: {why}" for kind, why in advice.misleading.items()]
+    lines += [f"not answered: {question}" for question in advice.unanswered]
+    return Group(*(Text(line) for line in lines))
+
+
+COMMAND = Verb(
+    run,
+    [
+        Positional("name", metavar="[NAME]", required=False, help="of an experiment, whose definitions answer what they can"),
+        *options.project(model=False),
+        option("--supply", metavar="YES|NO", help="whether units share something scarce: supply, stock, slots, a price"),
+        option("--adversaries", metavar="YES|NO", help="whether people adapt to the predictions"),
+        option("--feedback", metavar="YES|NO", help="whether the model trains on what its own answers caused, such as clicks"),
+        option("--carry-over", metavar="NO|DURATION", help="how long what one arm did still acts after a change, such as 3h"),
+        option("--answers", metavar="FILE", help="answers of `headwater assess --write-questions`"),
+        *options.as_json(),
+    ],
+    help="Choose the kind of an experiment from four questions, and see why the others mislead. At a terminal, open questions are asked.",
+    summary="which kind fits, and why the others mislead",
+)

@@ -1,0 +1,207 @@
+"""Plan an experiment, and start it: what its arms need, what it can find, and the frozen plan."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from headwater import clock
+from headwater.cli import experiment_options, options
+from headwater.cli.command import Arguments, Verb, option, switch
+from headwater.cli.projects import load
+from headwater.cli.screen import Screen
+from headwater.errors import HeadwaterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from headwater.results.planned_experiment import HistoryPower, HistorySplit, PlannedExperiment
+
+
+def plan(args: Arguments, screen: Screen) -> None:
+    """Show what an experiment needs and can find; nothing is written."""
+    project = load(args.project).project
+    from headwater.experiments.experiment_adviser import AdviserAnswers
+    from headwater.experiments.plan_experiment import plan_experiment
+
+    answers = AdviserAnswers()
+    if args.answers is not None:
+        from pathlib import Path
+
+        from headwater.assessing.questions import read_answers
+
+        answers = AdviserAnswers(**read_answers(Path(args.answers)).effects)
+    with screen.working("reading history"):
+        planned = plan_experiment(
+            project, args.name, places=experiment_options.places_of(args), answers=answers, at=_at(args), break_even=args.break_even
+        )
+    screen.show(_table(planned), {**planned.to_dict(), "ready": planned.ready})
+    for warning in planned.warnings:
+        screen.warning(warning)
+    for note in planned.notes:
+        screen.say(note)
+    same = experiment_options.same(args)
+    missing = next((need for need in planned.missing if need.command), None)
+    if missing is not None:
+        screen.next(*shlex.split(missing.command), "--project", args.project, *_where(missing.command, args))
+    elif planned.refused:
+        screen.say(f"cannot start: {'; '.join(planned.refused)}")
+    elif planned.running is not None:
+        screen.next("headwater", "experiment", "status", args.name, *same)
+    else:
+        screen.next("headwater", "experiment", "start", args.name, *same, "--expect", planned.digest)
+    if args.check and not planned.ready:
+        raise HeadwaterError(
+            f"experiment {args.name!r} cannot start yet: {len(planned.missing)} needs are missing, {len(planned.refused)} reasons against it"
+        )
+
+
+def start(args: Arguments, screen: Screen) -> None:
+    """Freeze and start."""
+    project = load(args.project).project
+    from headwater.experiments.experiment_lifecycle import start_experiment
+
+    with screen.working("reading history"):
+        started = start_experiment(
+            project,
+            args.name,
+            by=experiment_options.author_of(args),
+            places=experiment_options.places_of(args),
+            break_even=args.break_even,
+            expect=args.expect,
+            accept_missing=args.accept_missing,
+        )
+    frozen = started.plan
+    enrolled = f"{frozen.enrolled[0]:.0%} of units take part" + (
+        f", rising to {frozen.enrolled[-1]:.0%} in stages" if len(frozen.enrolled) > 1 else ""
+    )
+    screen.say(f"experiment {args.name}, version {frozen.version}, started: plan {frozen.digest}; {enrolled}")
+    from headwater.definitions.timestamps import timestamp_text
+
+    screen.show_json(
+        {
+            "experiment": args.name,
+            "version": frozen.version,
+            "plan": frozen.digest,
+            "start": timestamp_text(frozen.start),
+            "end": timestamp_text(frozen.end),
+            "enrolled": list(frozen.enrolled),
+            "arms": [{"arm": arm.name, "model": arm.model, "level": arm.level, "version": arm.version} for arm in frozen.arms],
+            "units_needed": frozen.units_needed,
+        }
+    )
+    same = experiment_options.same(args)
+    if args.watch:
+        from headwater.cli.experiment_ramp import watch
+
+        watch(project, args, screen)
+        return
+    action = ("ramp", args.name, *same, "--watch") if len(frozen.enrolled) > 1 else ("status", args.name, *same)
+    screen.next("headwater", "experiment", *action)
+
+
+def _at(args: Arguments) -> int | None:
+    at = options.timestamp(args.at, "--at")
+    return None if at is None else clock.micros(at)
+
+
+def _where(command: str, args: Arguments) -> list[str]:
+    """Where the command that makes something puts it."""
+    return options.same_models(args) if command.startswith("headwater train") else options.same_store(args)
+
+
+def _table(planned: PlannedExperiment) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from headwater.reports.terminal import ShownTable
+
+    needs = [(need.arm, need.what, need.state, need.note, need.command) for need in planned.needs]
+    looks = [(f"{look.information:.0%}", look.at, f"{look.bound:.2f}") for look in planned.looks]
+    return Group(
+        Text("\n".join(_head(planned))),
+        ShownTable("what each arm needs", ["arm", "needs", "", "", "made by"], needs),
+        ShownTable("looks", ["information", "at", "bound of |z|"], looks),
+        *(Text(line) for line in (*_found(planned.power), *_split(planned.split))),
+    )
+
+
+def _head(planned: PlannedExperiment) -> Iterator[str]:
+    yield f"experiment {planned.experiment}, version {planned.version}: {planned.kind} by {planned.unit}"
+    yield "arms: " + "; ".join(f"{name} ({text})" for name, text in planned.arms.items())
+    guarded = f"; guardrails {', '.join(planned.guardrails)}" if planned.guardrails else ""
+    yield f"decides: {planned.metrics[0]}" + (f"; also {', '.join(planned.metrics[1:])}" if planned.metrics[1:] else "") + guarded
+    stages = " -> ".join(f"{share:.0%}" for share in planned.enrolled)
+    yield f"from {planned.start} to {planned.end}; enrols {stages}" + (
+        f", each at least {planned.stage_hours:g} h" if len(planned.enrolled) > 1 else ""
+    )
+    yield f"plan: {planned.digest or 'cannot be frozen yet'}" + (f"; version {planned.running} is running" if planned.running else "")
+
+
+def _found(power: HistoryPower | None) -> Iterator[str]:
+    if power is None:
+        return
+    yield (
+        f"history: {power.days_of_history:g} days of {power.source}, {power.units:,} units, {power.a_day:,.0f} a day; {power.metric} has the "
+        f"mean {power.mean:.4g}, and varies by {power.variation:.3g} of it ({power.without_cuped:.3g} without CUPED)"
+    )
+    if power.units_needed is not None:
+        days = "which the history never shows" if power.days is None else f"in {power.days:.0f} days"
+        yield f"to find {power.min_lift:.1%}: {power.units_needed:,} units in each arm, {days}"
+    yield (
+        f"by the planned end: {power.units_planned:,} in each arm; a lift of {power.min_lift:.1%} is found in {power.power_planned:.0%} of "
+        f"experiments, and {power.smallest_lift:.1%} as planned"
+    )
+
+
+def _split(split: HistorySplit | None) -> Iterator[str]:
+    if split is not None:
+        yield (
+            f"A/A test on history: the units' own split {'differs' if split.differs else 'does not differ'} (p {split.p:.2g}, {split.metric}); "
+            f"{split.rejected:.1%} of {split.splits} random splits have p below .05"
+        )
+
+
+_BREAK_EVEN = option(
+    "--break-even",
+    metavar="SHARE",
+    type=float,
+    default=0.0,
+    help="the relative gain that pays for the fresher arm, by `headwater assess cost`",
+)
+
+PLAN = Verb(
+    plan,
+    [
+        experiment_options.name(),
+        *options.project(model=False),
+        *experiment_options.places(),
+        _BREAK_EVEN,
+        option("--answers", metavar="FILE", help="answers of `headwater assess --write-questions`, for the adviser"),
+        option(
+            "--at", metavar="TIME", help="plan a start at this time, from the history before it: ISO 8601 with an offset (default: now)"
+        ),
+        switch("--check", help="end with 1 where it cannot start yet"),
+        *options.as_json(),
+    ],
+    help="Show what an experiment needs, what it can find by its history, and the hash of its plan. Nothing is written.",
+    summary="what it needs, its power from history, an A/A test",
+)
+START = Verb(
+    start,
+    [
+        experiment_options.name(),
+        *options.project(model=False),
+        *experiment_options.places(),
+        _BREAK_EVEN,
+        *experiment_options.author(),
+        option("--expect", metavar="HASH", help="fail if the plan is another than the one that was looked at"),
+        switch("--accept-missing", help="start although views are missing in the online store; models must be there"),
+        switch("--watch", help="stay, and raise the enrolment stage by stage, as `headwater experiment ramp --watch` does"),
+        *options.as_json(),
+    ],
+    help="Freeze the plan of an experiment and start it. A running service takes it up by itself.",
+    summary="freeze the plan and start",
+)

@@ -1,0 +1,123 @@
+"""A ramp: enrolment rises stage by stage while guardrails and health hold, and an experiment that does harm is stopped.
+
+The split among the enrolled never changes, so no unit ever changes its arm. Each stage lasts at least as long as planned. Guardrails are
+read by confidence sequences, which hold at every look, so the ramp may look as often as it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from headwater import clock
+from headwater.definitions.project import Project
+from headwater.definitions.timestamps import timestamp_text
+from headwater.experiments.experiment_lifecycle import IMMATURE, state_of
+from headwater.experiments.plan_experiment import ExperimentPlaces
+from headwater.models.experiment_store import ExperimentStore, StartedExperiment
+from headwater.results.result import Result
+
+RAMP = "ramp"
+"""The author of what a ramp did."""
+
+
+class RampStep(Result, frozen=True):
+    """What a ramp decided: to stop, to raise the enrolment, to hold it, or that nothing is left to do; the share from now on, and why.
+
+    again: when to look next, ISO 8601; "" where nothing is left to do.
+    """
+
+    experiment: str
+    action: Literal["stop", "raise", "hold", "done"]
+    enrolled: float
+    reason: str
+    again: str = ""
+
+
+@dataclass(frozen=True)
+class RampLook:
+    """What a ramp looks at.
+
+    Args:
+        harmed: guardrails beyond their margin, in words.
+        broken: health checks that are broken, in words; outcomes that are not final yet are none.
+        unseen: arms without a unit.
+    """
+
+    harmed: Sequence[str] = ()
+    broken: Sequence[str] = ()
+    unseen: Sequence[str] = ()
+
+
+def ramp_step(started: StartedExperiment, look: RampLook, at: int) -> RampStep:
+    """The decision at a time, microseconds; nothing is written.
+
+    >>> from headwater.models.experiment_store import ExperimentChange, FrozenArm, FrozenPlan
+    >>> arms = (FrozenArm("daily", "churn", "daily", 0.5), FrozenArm("live", "churn", "as defined", 0.5))
+    >>> plan = FrozenPlan("fresher", 1, "", arms, "user", "ab", {}, {}, ("orders",), (), None, (0.0, 1.0), 0.0, 0, 14 * 86_400_000_000,
+    ...     86_400_000_000, (0.02, 0.1, 1.0), 5, 0.05, 0.8, 0.01)
+    >>> started = StartedExperiment(plan, (ExperimentChange("started", 0, enrolled=0.02),))
+    >>> [ramp_step(started, RampLook(), hour * 3_600_000_000).action for hour in (1, 24)]
+    ['hold', 'raise']
+    >>> ramp_step(started, RampLook(harmed=["errors"]), 3_600_000_000).action
+    'stop'
+    """
+    plan, name = started.plan, started.plan.experiment
+    share = started.enrolled_at(at)
+    state = state_of(started, at)
+    if state in ("stopped", "ended"):
+        return RampStep(name, "done", share, f"the experiment {'was stopped' if state == 'stopped' else 'ended as planned'}")
+    if state == "waiting":
+        return RampStep(name, "hold", share, f"it begins at {timestamp_text(plan.start)}", timestamp_text(plan.start))
+    if look.harmed:
+        return RampStep(name, "stop", 0.0, f"guardrail beyond its margin: {'; '.join(look.harmed)}")
+    if look.broken:
+        return RampStep(name, "stop", 0.0, f"health check broken: {'; '.join(look.broken)}")
+    following = next((stage for stage in plan.enrolled if stage > share + 1e-12), None)
+    if following is None:
+        return RampStep(
+            name, "hold", share, "all stages are reached; guardrails and health hold", timestamp_text(min(at + plan.stage, plan.end))
+        )
+    since = max(plan.start, *(change.at for change in started.changes if change.at <= at))
+    if at < since + plan.stage:
+        return RampStep(
+            name, "hold", share, f"the stage lasts until {timestamp_text(since + plan.stage)}", timestamp_text(since + plan.stage)
+        )
+    if look.unseen:
+        return RampStep(name, "hold", share, f"no unit was exposed to arm {look.unseen[0]!r} yet", timestamp_text(at + plan.stage))
+    return RampStep(name, "raise", following, "guardrails and health hold", timestamp_text(at + plan.stage))
+
+
+def ramp(
+    project: Project,
+    name: str,
+    *,
+    places: ExperimentPlaces | None = None,
+    at: int | None = None,
+    look: Callable[[StartedExperiment], RampLook] | None = None,
+) -> RampStep:
+    """Look at a running experiment once, and stop it, raise its enrolment by one stage, or leave it.
+
+    Args:
+        project: whose experiment it is.
+        name: of the experiment.
+        places: where models and exposures are.
+        at: the time, microseconds; None is now.
+        look: what is looked at; None analyses the experiment's exposures and outcomes.
+
+    Raises:
+        UsageError: it was never started.
+        DataError: exposures or outcomes cannot be read; the enrolment stays as it is.
+    """
+    places, now = places or ExperimentPlaces(), clock.now_micros() if at is None else at
+    store = ExperimentStore(places.models)
+    started = store.one(name)
+    running = state_of(started, now) == "running"
+    seen = RampLook() if not running else look(started) if look is not None else _look(project, started, places, now)
+    step = ramp_step(started, seen, now)
+    if step.action == "stop":
+        store.stop(name, now, RAMP, step.reason)
+    elif step.action == "raise":
+        store.enrol(name, step.enrolled, now, RAMP, step.reason)
+    return step

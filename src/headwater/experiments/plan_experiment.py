@@ -1,0 +1,247 @@
+"""Before an experiment starts: what each arm needs and whether it is there, what history says it can find, and what speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from headwater import clock
+from headwater.definitions.durations import HOUR, micros
+from headwater.definitions.experiment import Arm, Experiment
+from headwater.definitions.experiment_kinds import ClusterTest, Interleaving, Shadow
+from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.definitions.project import Project
+from headwater.definitions.served_views import backtest_only, stored
+from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.errors import DataError, HeadwaterError
+from headwater.experiments.cluster_lift import FEW_CLUSTERS
+from headwater.experiments.experiment_adviser import AdviserAnswers, kind_warnings
+from headwater.experiments.frozen_plan import OUTCOME_RULES, arm_model, freeze, kind_name
+from headwater.experiments.group_sequential import bounds
+from headwater.experiments.history_power import DIFFERS, history_power, history_split
+from headwater.experiments.unit_history import unit_history
+from headwater.models.experiment_store import ExperimentStore, FrozenPlan
+from headwater.models.registry import ModelRegistry
+from headwater.monitoring.status import Status, status
+from headwater.online_stores import OnlineStore
+from headwater.results.planned_experiment import ExperimentNeed, HistoryPower, HistorySplit, NeedState, PlannedExperiment, PlannedLook
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
+
+_STATES: dict[str, NeedState] = {"current": "there", "ahead": "there", "approximate": "there", "stale": "stale"}
+_LEAST_POWER = 0.5
+
+
+@dataclass(frozen=True)
+class ExperimentPlaces:
+    """Where an experiment's models, views and history are.
+
+    Args:
+        models: the folder of fitted models; None is `models` in headwater's home.
+        store: an online store or its URL; None is that of the settings.
+        data_dir: the folder of logs; None is headwater's home.
+        log: whether history is read from the serving log, instead of the labels' table.
+        history: whether history is read at all.
+        resources: for reading it.
+    """
+
+    models: str | Path | None = None
+    store: OnlineStore | str | None = None
+    data_dir: str | Path | None = None
+    log: bool = False
+    history: bool = True
+    resources: Resources = field(default_factory=lambda: DEFAULT_RESOURCES)
+
+    @property
+    def registry(self) -> ModelRegistry:
+        """The registry of fitted models."""
+        return ModelRegistry(self.models)
+
+
+def plan_experiment(
+    project: Project,
+    name: str,
+    *,
+    places: ExperimentPlaces | None = None,
+    answers: AdviserAnswers | None = None,
+    at: int | None = None,
+    break_even: float = 0.0,
+) -> PlannedExperiment:
+    """What an experiment needs before its start, what it can find, and what speaks against it; nothing is written.
+
+    Args:
+        project: whose experiment it is.
+        name: of the experiment.
+        places: where models, views and history are.
+        answers: to the adviser's questions.
+        at: the time of a start, microseconds; None is now. History ends there.
+        break_even: the relative gain at which the fresher arm pays for itself.
+
+    Raises:
+        UsageError: the project has no such experiment.
+    """
+    experiment, places = project.experiment(name), places or ExperimentPlaces()
+    now = clock.now_micros() if at is None else at
+    plan, notes = experiment.plan, list[str]()
+    power, split = _history(project, experiment, places, now, notes)
+    needs = [need for arm in experiment.arms for need in _models(project, experiment, arm, places.registry)]
+    needs += _stored(project, experiment, places, now)
+    frozen, refused = None, list[str]()
+    try:
+        frozen = freeze(
+            project, experiment, places.registry, now, units_needed=None if power is None else power.units_needed, break_even=break_even
+        )
+    except DataError as error:
+        if not any(need.state == "missing" for need in needs):
+            refused.append(str(error))
+    undeclared = sorted({arm.model.name for arm in experiment.arms if arm.model.outcomes is None})
+    if undeclared:
+        refused = [f"model {model!r} does not declare what its outcomes depend on; {OUTCOME_RULES}" for model in undeclared]
+    if split is not None and split.differs:
+        refused.append(
+            f"the units of version {experiment.version} differ before any arm acts, in {split.metric} (p {split.p:.2g}, below {DIFFERS}): give "
+            f"the experiment version={experiment.version + 1}, which shuffles all units anew"
+        )
+    start = now if plan.start is None else max(now, parse_timestamp(plan.start, "ExperimentPlan: start"))
+    duration = micros(plan.duration, "ExperimentPlan: duration")
+    running = [started for started in ExperimentStore(places.models).started(name) if started.stopped_at is None]
+    return PlannedExperiment(
+        experiment=name,
+        version=experiment.version,
+        kind=kind_name(experiment.kind),
+        unit=experiment.unit,
+        arms={arm.name: f"{arm.model.name} at {project.arm_variant(experiment, arm).name}, {arm.weight:.0%}" for arm in experiment.arms},
+        metrics=[metric.name for metric in experiment.metrics],
+        guardrails=[metric.name for metric in experiment.guardrails],
+        start=timestamp_text(start),
+        end=timestamp_text(start + duration),
+        enrolled=list(plan.enrolled),
+        stage_hours=micros(plan.stage, "ExperimentPlan: stage") / HOUR,
+        looks=_looks(experiment, start, duration),
+        needs=needs,
+        power=power,
+        split=split,
+        digest="" if frozen is None else lasting_digest(frozen),
+        refused=refused,
+        warnings=[*kind_warnings(experiment, answers or AdviserAnswers()), *_warnings(project, experiment, power, split)],
+        notes=notes,
+        running=running[-1].plan.version if running else None,
+        break_even=break_even,
+    )
+
+
+def lasting_digest(plan: FrozenPlan) -> str:
+    """The digest of a plan but for the time of its start, which a start that is not planned takes from the clock."""
+    return msgspec.structs.replace(plan, start=0).digest
+
+
+def _looks(experiment: Experiment, start: int, duration: int) -> list[PlannedLook]:
+    plan = experiment.plan
+    shares = [(look + 1) / plan.looks for look in range(plan.looks)]
+    edges = bounds(shares, plan.alpha / (len(experiment.arms) - 1))
+    return [PlannedLook(timestamp_text(start + round(duration * share)), share, edge) for share, edge in zip(shares, edges, strict=True)]
+
+
+def _history(
+    project: Project, experiment: Experiment, places: ExperimentPlaces, now: int, notes: list[str]
+) -> tuple[HistoryPower | None, HistorySplit | None]:
+    """Power and A/A test; where history does not show them, `notes` get the reason."""
+    if not places.history:
+        notes.append("history was not read: no power, no duration, no A/A test")
+        return None, None
+    if isinstance(experiment.kind, Shadow | Interleaving):
+        notes.append("a shadow and an interleaving estimate no lift: no power, no duration, no A/A test")
+        return None, None
+    share = (1 - project.holdout) * (1.0 if experiment.layer is None else experiment.span[1] - experiment.span[0])
+    try:
+        history = unit_history(experiment, from_log=places.data_dir, log=places.log, until=now, resources=places.resources)
+        return history_power(history, share), history_split(history)
+    except HeadwaterError as error:
+        notes.append(f"history does not show what the experiment can find: {error}")
+        return None, None
+
+
+def _models(project: Project, experiment: Experiment, arm: Arm, registry: ModelRegistry) -> Iterator[ExperimentNeed]:
+    variant = project.arm_variant(experiment, arm)
+    only = None if variant.name == AS_DEFINED else backtest_only(variant)
+    if only is not None:
+        yield ExperimentNeed(arm.name, f"level {variant.name}", "missing", f"nothing can serve it: {only}")
+        return
+    model = arm_model(variant, registry)
+    what = f"model {variant.model.name} at {variant.name}"
+    level = [] if variant.name == AS_DEFINED else ["--level", variant.name]
+    command = " ".join(["headwater", "train", "--model", variant.model.name, *level])
+    if model.version is None:
+        yield ExperimentNeed(arm.name, what, "missing", "not trained", command)
+    elif model.refused:
+        yield ExperimentNeed(arm.name, what, "missing", model.refused, command)
+    else:
+        staler = f", served staler than trained: {'; '.join(model.staler)}" if model.staler else ""
+        yield ExperimentNeed(arm.name, what, "there", f"version {model.version.number} of {model.version.level}{staler}")
+
+
+def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, now: int) -> Iterator[ExperimentNeed]:
+    """The views and precomputed predictions of each arm in the online store."""
+    try:
+        found: Status | None = status(project, store=places.store, data_dir=places.data_dir, at=clock.timestamp(now), models=places.models)
+        lost = ""
+    except HeadwaterError as error:
+        found, lost = None, str(error)
+    states = {} if found is None else {view.view: view for view in found.views}
+    scores = {} if found is None else {(score.model, score.level): score for score in found.predictions}
+    for arm in experiment.arms:
+        variant = project.arm_variant(experiment, arm)
+        if variant.name != AS_DEFINED and backtest_only(variant) is not None:
+            continue
+        tiles = _tiles(variant)
+        for view in stored(project):
+            if view.view.tiles_fingerprint not in tiles or not (view.view.freshness.scheduled or view.view.freshness.streamed):
+                continue
+            name = view.name
+            command = f"headwater materialize {name}" if view.view.freshness.scheduled else "headwater ingest"
+            state = states[name].state if name in states else "absent"
+            yield _need(arm.name, f"view {name}", state, lost, command)
+        if variant.precomputed is not None:
+            score = scores.get((variant.model.name, variant.name))
+            level = "" if variant.name == AS_DEFINED else f" --level {variant.name}"
+            command = f"headwater materialize {variant.model.name}{level}"
+            yield _need(arm.name, f"predictions of {variant.model.name}", "absent" if score is None else score.state, lost, command)
+
+
+def _tiles(variant: ModelVariant) -> set[str]:
+    """What the views that a variant reads at a request are told apart by."""
+    if variant.precomputed is not None and not variant.precomputed.on_request:
+        return set()
+    return {view.root.tiles_fingerprint for service in variant.services for view in service.views_within}
+
+
+def _need(arm: str, what: str, state: str, lost: str, command: str) -> ExperimentNeed:
+    known = _STATES.get(state, "missing")
+    return ExperimentNeed(arm, what, known, lost or state, "" if known == "there" else command)
+
+
+def _warnings(project: Project, experiment: Experiment, power: HistoryPower | None, split: HistorySplit | None) -> Iterator[str]:
+    if power is not None and power.power_planned < _LEAST_POWER:
+        longer = (
+            "" if power.days is None else f"; {power.power_planned:.0%} becomes {experiment.plan.power:.0%} after {power.days:.0f} days"
+        )
+        yield (
+            f"a lift of {power.min_lift:.1%} would be found in {power.power_planned:.0%} of such experiments{longer}. By the planned end the "
+            f"smallest lift found is {power.smallest_lift:.1%}"
+        )
+    if power is not None and isinstance(experiment.kind, ClusterTest) and power.units < 2 * FEW_CLUSTERS:
+        yield f"{power.units} clusters are few: with fewer than {FEW_CLUSTERS} in an arm, the result hangs on the few that were drawn"
+    if split is not None and split.unsound:
+        yield (
+            f"{split.rejected:.0%} of {split.splits} random splits of history differ, where 5 % should: the deciding metric has too heavy a "
+            "tail or too few units for its test; cap it, or take a metric with a smaller variation"
+        )
+    if experiment.plan.stage and len(experiment.plan.enrolled) > 1:
+        stages = micros(experiment.plan.stage, "ExperimentPlan: stage") * (len(experiment.plan.enrolled) - 1)
+        if stages >= micros(experiment.plan.duration, "ExperimentPlan: duration"):
+            yield "the stages of the enrolment last as long as the experiment: its last stage never begins; shorten stage or raise duration"
+    staler = [arm.name for arm in experiment.arms if arm.allow_staler and project.arm_variant(experiment, arm).allow_staler]
+    if staler:
+        yield f"arm {', '.join(staler)} may be served staler than its model was trained (allow_staler): part of its loss is the mismatch"
