@@ -9,6 +9,14 @@ from headwater.lazy_names import lazy_names
 if TYPE_CHECKING:
     from headwater.catalog.plan import Plan as Plan
     from headwater.erasure.erase import erase as erase
+    from headwater.experiments.experiment_adviser import AdviserAnswers as AdviserAnswers
+    from headwater.experiments.experiment_adviser import advise as advise
+    from headwater.experiments.experiment_lifecycle import experiment_status as experiment_status
+    from headwater.experiments.experiment_lifecycle import start_experiment as start_experiment
+    from headwater.experiments.experiment_lifecycle import stop_experiment as stop_experiment
+    from headwater.experiments.experiment_ramp import ramp as ramp
+    from headwater.experiments.plan_experiment import ExperimentPlaces as ExperimentPlaces
+    from headwater.experiments.plan_experiment import plan_experiment as plan_experiment
     from headwater.ingestion.dead_letters import DeadLetterFilter as DeadLetterFilter
     from headwater.ingestion.dead_letters import dead_letters as dead_letters
     from headwater.ingestion.dead_letters import replay_dead_letters as replay_dead_letters
@@ -34,6 +42,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
     "headwater.erasure.erase": "erase",
+    "headwater.experiments.experiment_adviser": "AdviserAnswers advise",
+    "headwater.experiments.experiment_lifecycle": "experiment_status start_experiment stop_experiment",
+    "headwater.experiments.experiment_ramp": "ramp",
+    "headwater.experiments.plan_experiment": "ExperimentPlaces plan_experiment",
     "headwater.monitoring.explain": "Explanation",
     "headwater.jobs.drop_view": "forget",
     "headwater.jobs.materialize": "Materialized",

@@ -32,13 +32,12 @@ def run(args: Arguments, screen: Screen) -> None:
 
         from headwater.assessing.questions import read_answers
 
-        given |= read_answers(Path(args.answers)).effects
+        given |= dict(read_answers(Path(args.answers)).effects.items())
     flags = {"supply": args.supply, "adversaries": args.adversaries, "feedback": args.feedback, "carry_over": args.carry_over}
     given |= {name: _answer(name, text) for name, text in flags.items() if text is not None}
+    answers = AdviserAnswers(**given)  # type: ignore[arg-type]  # checked by name
     if args.name:
-        answers = AdviserAnswers(**given).of(load(args.project).project.experiment(args.name))  # type: ignore[arg-type]  # checked by name
-    else:
-        answers = AdviserAnswers(**given)  # type: ignore[arg-type]  # checked by name
+        answers = answers.of(load(args.project).project.experiment(args.name))
     advice = advise(answers)
     if advice.unanswered and sys.stdin.isatty() and not args.json:
         answers = _asked(answers, questions())

@@ -32,7 +32,7 @@ def plan(args: Arguments, screen: Screen) -> None:
 
         from headwater.assessing.questions import read_answers
 
-        answers = AdviserAnswers(**read_answers(Path(args.answers)).effects)
+        answers = AdviserAnswers(**{str(name): yes for name, yes in read_answers(Path(args.answers)).effects.items()})
     with screen.working("reading history"):
         planned = plan_experiment(
             project, args.name, places=experiment_options.places_of(args), answers=answers, at=_at(args), break_even=args.break_even
@@ -148,11 +148,11 @@ def _found(power: HistoryPower | None) -> Iterator[str]:
         f"mean {power.mean:.4g}, and varies by {power.variation:.3g} of it ({power.without_cuped:.3g} without CUPED)"
     )
     if power.units_needed is not None:
-        days = "which the history never shows" if power.days is None else f"in {power.days:.0f} days"
+        days = "more than the history ever shows" if power.days is None else f"in {power.days:.0f} days"
         yield f"to find {power.min_lift:.1%}: {power.units_needed:,} units in each arm, {days}"
     yield (
         f"by the planned end: {power.units_planned:,} in each arm; a lift of {power.min_lift:.1%} is found in {power.power_planned:.0%} of "
-        f"experiments, and {power.smallest_lift:.1%} as planned"
+        f"experiments; the smallest lift found as often as planned is {power.smallest_lift:.1%}"
     )
 
 

@@ -17,10 +17,10 @@ from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import UsageError, nearest
 from headwater.experiments.exposed_units import ARM, AT, ExposedUnits, exposed_units
-from headwater.experiments.frozen_plan import freeze
 from headwater.experiments.health import HealthCheck, unit_checks
-from headwater.experiments.plan_experiment import ExperimentPlaces, lasting_digest, plan_experiment
+from headwater.experiments.plan_experiment import ExperimentPlaces, planned_and_frozen, why_no_new_version
 from headwater.logs.exposure_log import read_exposures
+from headwater.logs.exposure_rows import FLAG, WASHOUT
 from headwater.models.experiment_store import ExperimentStore, FrozenPlan, StartedExperiment
 from headwater.results.planned_experiment import ExperimentStatus, PlannedExperiment
 
@@ -58,15 +58,16 @@ def start_experiment(
     """
     experiment, places = project.experiment(name), places or ExperimentPlaces()
     store, now = ExperimentStore(places.models), clock.now_micros() if at is None else at
-    _check_new(store, experiment)
+    over = why_no_new_version(store, experiment, now)
+    if over:
+        raise UsageError(over)
     _check_alone(store, project, experiment, now)
-    planned = plan_experiment(project, name, places=places, at=now, break_even=break_even)
+    planned, plan = planned_and_frozen(project, name, places=places, at=now, break_even=break_even)
     _check_ready(planned, accept_missing=accept_missing)
-    needed = None if planned.power is None else planned.power.units_needed
-    plan = freeze(project, experiment, places.registry, now, units_needed=needed, break_even=break_even)
-    if expect is not None and lasting_digest(plan) != expect:
+    assert plan is not None, "what cannot be frozen is refused, or missing"
+    if expect is not None and plan.digest != expect:
         raise UsageError(
-            f"the plan of experiment {name!r} is {lasting_digest(plan)}, and {expect} was expected: the definitions, the models or the history "
+            f"the plan of experiment {name!r} is {plan.digest}, and {expect} was expected: the definitions, the models or the history "
             "changed since; look at a new plan"
         )
     return store.start(plan, now, by)
@@ -106,7 +107,7 @@ def experiment_status(project: Project, name: str, *, places: ExperimentPlaces |
     started = _known(ExperimentStore(places.models), project, name)
     plan = started.plan
     rows = read_exposures(places.data_dir, name, plan.version)
-    units = exposed_units(rows)
+    units = units_of(plan, rows)
     matured = matured_share(project, plan, units, now)
     checks = health_of(plan, units, matured)
     broken = [f"{check.name}: {check.evidence}" for check in checks if check.blocks]
@@ -144,6 +145,11 @@ def state_of(started: StartedExperiment, at: int) -> Literal["waiting", "running
     if started.stopped_at is not None and started.stopped_at <= at:
         return "stopped"
     return "waiting" if at < started.plan.start else "ended" if at >= started.plan.end else "running"
+
+
+def units_of(plan: FrozenPlan, rows: pl.DataFrame) -> ExposedUnits:
+    """The units that exposures are evidence of: of a shadow all, else those that were served their arm."""
+    return exposed_units(rows if plan.kind == "shadow" else rows.filter(pl.col(FLAG).is_in(["", WASHOUT])))
 
 
 def health_of(plan: FrozenPlan, units: ExposedUnits, matured: float = 1.0) -> list[HealthCheck]:
@@ -215,22 +221,6 @@ def _known(store: ExperimentStore, project: Project, name: str) -> StartedExperi
             project.experiment(name)
         raise UsageError(f"no experiment is named {name!r}; {nearest(name, sorted(names))}")
     return store.one(name)
-
-
-def _check_new(store: ExperimentStore, experiment: Experiment) -> None:
-    for known in store.started(experiment.name):
-        version, since = known.plan.version, timestamp_text(known.plan.start)
-        if known.stopped_at is None and known.plan.end > clock.now_micros():
-            raise UsageError(
-                f"experiment {experiment.name!r}, version {version}, was started before and runs since {since}; look at it with: headwater "
-                f"experiment status {experiment.name}"
-            )
-        if version >= experiment.version:
-            done = "ended" if known.stopped_at is None else "was stopped"
-            raise UsageError(
-                f"version {version} of experiment {experiment.name!r} {done}, and its units have seen their arms; give the experiment "
-                f"version={version + 1}, which shuffles all units anew"
-            )
 
 
 def _check_alone(store: ExperimentStore, project: Project, experiment: Experiment, now: int) -> None:

@@ -13,8 +13,9 @@ from typing import Literal
 from headwater import clock
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
-from headwater.experiments.experiment_lifecycle import IMMATURE, state_of
+from headwater.experiments.experiment_lifecycle import IMMATURE, health_of, state_of, units_of
 from headwater.experiments.plan_experiment import ExperimentPlaces
+from headwater.logs.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 from headwater.results.result import Result
 
@@ -121,3 +122,12 @@ def ramp(
     elif step.action == "raise":
         store.enrol(name, step.enrolled, now, RAMP, step.reason)
     return step
+
+
+def _look(_project: Project, started: StartedExperiment, places: ExperimentPlaces, _at: int) -> RampLook:
+    """Health of the exposures so far."""
+    plan = started.plan
+    units = units_of(plan, read_exposures(places.data_dir, plan.experiment, plan.version))
+    names = [arm.name for arm in plan.arms]
+    broken = [f"{check.name}: {check.evidence}" for check in health_of(plan, units) if check.blocks and check.name != IMMATURE]
+    return RampLook((), broken, [name for name, count in zip(names, units.counts(names), strict=True) if not count])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -77,6 +77,7 @@ def freeze(
     *,
     units_needed: int | None = None,
     break_even: float = 0.0,
+    clusters: Mapping[str, str] | None = None,
 ) -> FrozenPlan:
     """The plan that an experiment starts with.
 
@@ -87,6 +88,7 @@ def freeze(
         at: when it starts, microseconds; a later start in the experiment's plan counts instead.
         units_needed: of each arm, by the power from history.
         break_even: the relative gain at which the fresher arm pays for itself.
+        clusters: of a cluster test, the arm of each known cluster; None leaves all to the hash of their names.
 
     Raises:
         DataError: a model has no declared outcomes, or an arm has no fitted model that may be served; the message names all of them.
@@ -123,9 +125,15 @@ def freeze(
         min_lift=planned.min_lift,
         units_needed=units_needed,
         break_even=break_even,
-        seed=int.from_bytes(sha256(f"{experiment.salt}/schedule".encode()).digest()[:4], "big") >> 1,
+        seed=seed_of(experiment),
         project=project.name,
+        clusters=clusters or {},
     )
+
+
+def seed_of(experiment: Experiment) -> int:
+    """The seed of an experiment's schedules and shuffles: 31 bits that follow from its name and version."""
+    return int.from_bytes(sha256(f"{experiment.salt}/schedule".encode()).digest()[:4], "big") >> 1
 
 
 def assignment_of(started: StartedExperiment, at: int) -> Assignment:

@@ -10,14 +10,16 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.durations import DAY, micros
-from headwater.definitions.experiment import LABEL, REQUESTS, ExperimentMetric
+from headwater.definitions.experiment import LABEL, REQUESTS, Experiment, ExperimentMetric
 from headwater.definitions.experiment_kinds import ClusterTest, Interleaving, Switchback
 from headwater.definitions.labels import Outcome
 from headwater.errors import DataError
 from headwater.experiments.arm_moments import ArmMoments, arm_moments, unit_lift
+from headwater.experiments.arms_by_cluster import shuffled_clusters
 from headwater.experiments.assignment import Assignment
 from headwater.experiments.cluster_lift import cluster_lift
 from headwater.experiments.experiment_power import SequentialPlan, units_needed
+from headwater.experiments.frozen_plan import seed_of
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.switchback_lift import SwitchbackBuckets, switchback_lift
 from headwater.experiments.unit_history import UnitHistory
@@ -37,9 +39,9 @@ Split = Callable[[I64, I64], RelativeLift]
 
 @dataclass(frozen=True)
 class _Rows:
-    """What is split: units, clusters, or buckets of a switchback. names: as they are hashed. split: by metric."""
+    """What is split: units, clusters, or buckets of a switchback. arms: of each, in the experiment's own split. split: by metric."""
 
-    names: Sequence[str]
+    arms: Sequence[str]
     split: Sequence[tuple[str, Split]]
 
 
@@ -56,8 +58,9 @@ def history_power(history: UnitHistory, share: float = 1.0) -> HistoryPower:
     experiment, plan = history.experiment, history.experiment.plan
     metric = experiment.metrics[0]
     rows = _rows(history, [metric])
+    least = plan.min_lift if metric.higher_is_better else -plan.min_lift
     design = SequentialPlan(plan.looks, plan.alpha / (len(experiment.arms) - 1), plan.power)
-    control, treated = _halves(len(rows.names))
+    control, treated = _halves(len(rows.arms))
     lift = rows.split[0][1](control, treated)
     variation = lift.se / math.sqrt(1 / len(control) + 1 / len(treated))
     weights = [arm.weight or 0.0 for arm in experiment.arms]
@@ -69,15 +72,15 @@ def history_power(history: UnitHistory, share: float = 1.0) -> HistoryPower:
         planned = _at(totals, planned_days) * harmonic
     else:
         # a bucket more a bucket's length; clusters stay as many as they are
-        planned = len(rows.names) / 2 * (planned_days / history.days if isinstance(experiment.kind, Switchback) else 1.0)
+        planned = len(rows.arms) / 2 * (planned_days / history.days if isinstance(experiment.kind, Switchback) else 1.0)
         totals = []
-    needed = units_needed(plan.min_lift, variation, design) if by_unit else None
+    needed = units_needed(least, variation, design) if by_unit else None
     se = variation * math.sqrt(2 / max(planned, 1e-9))
     return HistoryPower(
         metric=metric.name,
         source=history.source,
         days_of_history=round(history.days, 3),
-        units=history.period[experiment.kind.region].n_unique() if isinstance(experiment.kind, Switchback) else len(rows.names),
+        units=history.period[experiment.kind.region].n_unique() if isinstance(experiment.kind, Switchback) else len(rows.arms),
         a_day=history.first_requests.height / history.days,
         mean=lift.control,
         variation=variation,
@@ -86,36 +89,27 @@ def history_power(history: UnitHistory, share: float = 1.0) -> HistoryPower:
         units_needed=needed,
         days=None if needed is None else _day_of(totals, needed / harmonic),
         units_planned=int(planned),
-        power_planned=design.found(math.log1p(plan.min_lift) / se),
+        power_planned=design.found(abs(math.log1p(least)) / se),
         smallest_lift=math.expm1(min(design.drift * se, 50.0)),
     )
 
 
-def history_split(history: UnitHistory, salt: str | None = None) -> HistorySplit:
+def history_split(history: UnitHistory) -> HistorySplit:
     """Split the units of history as the experiment will, and `SPLITS` times at random; no split may find a difference.
-
-    Args:
-        history: of its units.
-        salt: of the split; None is the experiment's own.
 
     Raises:
         DataError: too few units, or a metric without a positive mean.
     """
     experiment = history.experiment
     rows = _rows(history, [*experiment.metrics, *experiment.guardrails])
-    weights = {arm.name: arm.weight or 0.0 for arm in experiment.arms}
-    own = Assignment(salt or experiment.salt, weights)
-    arms = np.array([list(weights).index(own.arm(name) or "") for name in rows.names])
-    tests = [
-        (_p(split, np.flatnonzero(arms == 0), np.flatnonzero(arms == arm)), name)
-        for name, split in rows.split
-        for arm in range(1, len(weights))
-    ]
+    arms = np.array(rows.arms)
+    control = np.flatnonzero(arms == experiment.control.name)
+    tests = [(_p(split, control, np.flatnonzero(arms == arm.name)), name) for name, split in rows.split for arm in experiment.arms[1:]]
     lowest, metric = min(tests)
     random = np.random.default_rng(0)
     rejected = 0
     for _ in range(SPLITS):
-        treated = random.random(len(rows.names)) < 0.5
+        treated = random.random(len(rows.arms)) < 0.5
         rejected += _p(rows.split[0][1], np.flatnonzero(~treated), np.flatnonzero(treated)) < 0.05
     p = min(lowest * len(tests), 1.0)
     return HistorySplit(p, metric, SPLITS, rejected / SPLITS, p < DIFFERS, rejected / SPLITS > _SOUND)
@@ -143,7 +137,23 @@ def _rows(history: UnitHistory, metrics: Sequence[ExperimentMetric]) -> _Rows:
         return _clusters(history, metrics, kind.cluster)
     if isinstance(kind, Switchback):
         return _buckets(history, metrics, kind)
-    return _Rows(history.units(), [(metric.name, _unit_split(history, metric)) for metric in metrics])
+    own = _assignment(history.experiment, history.experiment.salt)
+    return _Rows([own.arm(unit) or "" for unit in history.units()], [(metric.name, _unit_split(history, metric)) for metric in metrics])
+
+
+def _assignment(experiment: Experiment, salt: str) -> Assignment:
+    """Every unit's arm, without enrolment, layer and holdout."""
+    return Assignment(salt, {arm.name: arm.weight or 0.0 for arm in experiment.arms})
+
+
+def listed_clusters(history: UnitHistory) -> dict[str, str]:
+    """Of a cluster test, the arm of each cluster of history, by a shuffle stratified by the number of their units; else none."""
+    experiment = history.experiment
+    if not isinstance(experiment.kind, ClusterTest):
+        return {}
+    sizes = history.first_requests[experiment.kind.cluster].cast(pl.String).value_counts(name="units")
+    weights = {arm.name: arm.weight or 0.0 for arm in experiment.arms}
+    return shuffled_clusters({str(name): float(units) for name, units in sizes.iter_rows()}, weights, seed_of(experiment))
 
 
 def _unit_split(history: UnitHistory, metric: ExperimentMetric) -> Split:
@@ -188,7 +198,8 @@ def _clusters(history: UnitHistory, metrics: Sequence[ExperimentMetric], column:
 
         return lift
 
-    return _Rows(names, [(metric.name, split(metric)) for metric in metrics])
+    arms = listed_clusters(history)
+    return _Rows([arms[name] for name in names], [(metric.name, split(metric)) for metric in metrics])
 
 
 def _buckets(history: UnitHistory, metrics: Sequence[ExperimentMetric], kind: Switchback) -> _Rows:
@@ -196,7 +207,8 @@ def _buckets(history: UnitHistory, metrics: Sequence[ExperimentMetric], kind: Sw
     length = micros(kind.length, "Switchback: length")
     count = max(int((history.end - history.start) // length), 1)
     regions = sorted(history.period[kind.region].cast(pl.String).unique().to_list())
-    names = [f"{name}:{history.start // length + i}" for name in regions for i in range(count)]
+    coins = _assignment(history.experiment, f"{history.experiment.salt}/{seed_of(history.experiment)}")
+    own = [coins.arm(f"{number}:{name}") or "" for name in regions for number in range(count)]
 
     def table(of: Outcome | str) -> F64:
         if isinstance(of, Outcome):
@@ -207,20 +219,20 @@ def _buckets(history: UnitHistory, metrics: Sequence[ExperimentMetric], kind: Sw
         bucket = (rows["__at"].to_numpy() - history.start) // length
         region = np.searchsorted(regions, rows[kind.region].cast(pl.String).to_numpy())
         inside = bucket < count
-        sums = np.bincount(region[inside] * count + bucket[inside], values[inside], len(names))
+        sums = np.bincount(region[inside] * count + bucket[inside], values[inside], len(own))
         return sums.astype(np.float64).reshape(len(regions), count)
 
     def split(metric: ExperimentMetric) -> Split:
         value, base = table(metric.value), table(REQUESTS if metric.base is None else metric.base)
 
         def lift(_control: I64, treated: I64) -> RelativeLift:
-            arms = np.zeros(len(names), np.bool_)
+            arms = np.zeros(len(own), np.bool_)
             arms[treated] = True
             return switchback_lift(SwitchbackBuckets(value, base, arms.reshape(value.shape)))
 
         return lift
 
-    return _Rows(names, [(metric.name, split(metric)) for metric in metrics])
+    return _Rows(own, [(metric.name, split(metric)) for metric in metrics])
 
 
 def _at(totals: Sequence[float], days: float) -> float:

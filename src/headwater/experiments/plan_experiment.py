@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import msgspec
 
 from headwater import clock
 from headwater.definitions.durations import HOUR, micros
@@ -21,7 +19,7 @@ from headwater.experiments.cluster_lift import FEW_CLUSTERS
 from headwater.experiments.experiment_adviser import AdviserAnswers, kind_warnings
 from headwater.experiments.frozen_plan import OUTCOME_RULES, arm_model, freeze, kind_name
 from headwater.experiments.group_sequential import bounds
-from headwater.experiments.history_power import DIFFERS, history_power, history_split
+from headwater.experiments.history_power import DIFFERS, history_power, history_split, listed_clusters
 from headwater.experiments.unit_history import unit_history
 from headwater.models.experiment_store import ExperimentStore, FrozenPlan
 from headwater.models.registry import ModelRegistry
@@ -82,17 +80,29 @@ def plan_experiment(
     Raises:
         UsageError: the project has no such experiment.
     """
+    return planned_and_frozen(project, name, places=places, answers=answers, at=at, break_even=break_even)[0]
+
+
+def planned_and_frozen(
+    project: Project,
+    name: str,
+    *,
+    places: ExperimentPlaces | None = None,
+    answers: AdviserAnswers | None = None,
+    at: int | None = None,
+    break_even: float = 0.0,
+) -> tuple[PlannedExperiment, FrozenPlan | None]:
+    """As `plan_experiment`, with the plan that a start now would freeze; None where it cannot be frozen."""
     experiment, places = project.experiment(name), places or ExperimentPlaces()
     now = clock.now_micros() if at is None else at
     plan, notes = experiment.plan, list[str]()
-    power, split = _history(project, experiment, places, now, notes)
+    seen = _history(project, experiment, places, now, notes)
+    power, split = seen.power, seen.split
     needs = [need for arm in experiment.arms for need in _models(project, experiment, arm, places.registry)]
     needs += _stored(project, experiment, places, now)
     frozen, refused = None, list[str]()
     try:
-        frozen = freeze(
-            project, experiment, places.registry, now, units_needed=None if power is None else power.units_needed, break_even=break_even
-        )
+        frozen = seen.freeze(project, experiment, places.registry, now, break_even)
     except DataError as error:
         if not any(need.state == "missing" for need in needs):
             refused.append(str(error))
@@ -104,10 +114,12 @@ def plan_experiment(
             f"the units of version {experiment.version} differ before any arm acts, in {split.metric} (p {split.p:.2g}, below {DIFFERS}): give "
             f"the experiment version={experiment.version + 1}, which shuffles all units anew"
         )
+    running = [started for started in ExperimentStore(places.models).started(name) if started.stopped_at is None and now < started.plan.end]
+    over = why_no_new_version(ExperimentStore(places.models), experiment, now)
+    refused += [over] if over and not running else []
     start = now if plan.start is None else max(now, parse_timestamp(plan.start, "ExperimentPlan: start"))
     duration = micros(plan.duration, "ExperimentPlan: duration")
-    running = [started for started in ExperimentStore(places.models).started(name) if started.stopped_at is None]
-    return PlannedExperiment(
+    planned = PlannedExperiment(
         experiment=name,
         version=experiment.version,
         kind=kind_name(experiment.kind),
@@ -123,18 +135,32 @@ def plan_experiment(
         needs=needs,
         power=power,
         split=split,
-        digest="" if frozen is None else lasting_digest(frozen),
+        digest="" if frozen is None else frozen.digest,
         refused=refused,
         warnings=[*kind_warnings(experiment, answers or AdviserAnswers()), *_warnings(project, experiment, power, split)],
         notes=notes,
         running=running[-1].plan.version if running else None,
         break_even=break_even,
     )
+    return planned, frozen
 
 
-def lasting_digest(plan: FrozenPlan) -> str:
-    """The digest of a plan but for the time of its start, which a start that is not planned takes from the clock."""
-    return msgspec.structs.replace(plan, start=0).digest
+def why_no_new_version(store: ExperimentStore, experiment: Experiment, now: int) -> str:
+    """Why this version of an experiment cannot start, given those that did; "" where it can."""
+    for known in store.started(experiment.name):
+        version, since = known.plan.version, timestamp_text(known.plan.start)
+        if known.stopped_at is None and known.plan.end > now:
+            return (
+                f"experiment {experiment.name!r}, version {version}, was started before and runs since {since}; look at it with: headwater "
+                f"experiment status {experiment.name}"
+            )
+        if version >= experiment.version:
+            done = "ended" if known.stopped_at is None else "was stopped"
+            return (
+                f"version {version} of experiment {experiment.name!r} {done}, and its units have seen their arms; give the experiment "
+                f"version={version + 1}, which shuffles all units anew"
+            )
+    return ""
 
 
 def _looks(experiment: Experiment, start: int, duration: int) -> list[PlannedLook]:
@@ -144,23 +170,37 @@ def _looks(experiment: Experiment, start: int, duration: int) -> list[PlannedLoo
     return [PlannedLook(timestamp_text(start + round(duration * share)), share, edge) for share, edge in zip(shares, edges, strict=True)]
 
 
-def _history(
-    project: Project, experiment: Experiment, places: ExperimentPlaces, now: int, notes: list[str]
-) -> tuple[HistoryPower | None, HistorySplit | None]:
+@dataclass(frozen=True)
+class SeenHistory:
+    """What history shows of an experiment; None where it does not. clusters: the arms of the clusters of a cluster test."""
+
+    power: HistoryPower | None = None
+    split: HistorySplit | None = None
+    clusters: Mapping[str, str] = field(default_factory=dict)
+
+    def freeze(self, project: Project, experiment: Experiment, registry: ModelRegistry, at: int, break_even: float) -> FrozenPlan:
+        """The plan of a start at a time, microseconds; raises as `frozen_plan.freeze`."""
+        needed = None if self.power is None else self.power.units_needed
+        return freeze(project, experiment, registry, at, units_needed=needed, break_even=break_even, clusters=self.clusters)
+
+
+def _history(project: Project, experiment: Experiment, places: ExperimentPlaces, now: int, notes: list[str]) -> SeenHistory:
     """Power and A/A test; where history does not show them, `notes` get the reason."""
     if not places.history:
         notes.append("history was not read: no power, no duration, no A/A test")
-        return None, None
+        return SeenHistory()
     if isinstance(experiment.kind, Shadow | Interleaving):
         notes.append("a shadow and an interleaving estimate no lift: no power, no duration, no A/A test")
-        return None, None
+        return SeenHistory()
     share = (1 - project.holdout) * (1.0 if experiment.layer is None else experiment.span[1] - experiment.span[0])
+    clusters: Mapping[str, str] = {}
     try:
         history = unit_history(experiment, from_log=places.data_dir, log=places.log, until=now, resources=places.resources)
-        return history_power(history, share), history_split(history)
+        clusters = listed_clusters(history)
+        return SeenHistory(history_power(history, share), history_split(history), clusters)
     except HeadwaterError as error:
         notes.append(f"history does not show what the experiment can find: {error}")
-        return None, None
+        return SeenHistory(clusters=clusters)
 
 
 def _models(project: Project, experiment: Experiment, arm: Arm, registry: ModelRegistry) -> Iterator[ExperimentNeed]:

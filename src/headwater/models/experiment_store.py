@@ -86,8 +86,12 @@ class FrozenPlan(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that name the plan: of its JSON with sorted keys."""
-        return sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
+        """16 hexadecimal digits that name the plan: of its JSON with sorted keys, without `start`.
+
+        A start that is planned is in the definition, hence in the fingerprint; any other is when the plan was started, and the plan that
+        was looked at before has the same digest.
+        """
+        return sha256(msgspec.json.encode(msgspec.structs.replace(self, start=0), order="sorted")).hexdigest()[:16]
 
     @property
     def salt(self) -> str:
@@ -204,6 +208,8 @@ class ExperimentStore:
         for known in reversed(self.started(name)):
             if known.stopped_at is None:
                 return known
+        if self.started(name):
+            raise UsageError(f"experiment {name!r} is not running: its version {self.one(name).plan.version} was stopped")
         raise UsageError(f"experiment {name!r} is not running; {nearest(name, [e.plan.experiment for e in self.started()])}")
 
     def one(self, name: str, version: int | None = None) -> StartedExperiment:
