@@ -64,7 +64,7 @@ def changes(held: CatalogState, new: Entries, trained: Collection[str]) -> tuple
     return tuple(replace(change, breaking=tuple(_breaking(change, held, new, trained, reported))) for change in differences)
 
 
-_ORDER = ("source", "view", "http", "service", "labels", "model", "level")
+_ORDER = ("source", "view", "http", "service", "labels", "model", "level", "experiment")
 
 
 # ---------------------------------------------------------------- differences

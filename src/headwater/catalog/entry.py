@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-Kind = Literal["source", "view", "http", "service", "labels", "model", "level"]
+Kind = Literal["source", "view", "http", "service", "labels", "model", "level", "experiment"]
 
 
 class EntryKey(NamedTuple):

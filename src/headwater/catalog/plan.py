@@ -14,6 +14,7 @@ from headwater.catalog.diff import DefinitionChange, changes
 from headwater.catalog.entry import CatalogEntry, CatalogState
 from headwater.catalog.lint import Lint, grouped, lints
 from headwater.catalog.rebuilds import rebuilds
+from headwater.catalog.running_experiments import conflicts
 from headwater.catalog.serialize import describe
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
@@ -42,6 +43,7 @@ class Plan(Result, frozen=True):
         rebuilt: by name, why `headwater ingest` fills streaming views again from archive and history; until it has, they are incomplete.
         needs_backfill: the views whose state cannot be derived from stored state: batch ones are materialized, streaming ones seeded.
         breaking: what models read and would not find, or find to mean something else.
+        protected: what running experiments need and would lose; an apply is refused until they are stopped.
     """
 
     project: str
@@ -56,6 +58,7 @@ class Plan(Result, frozen=True):
     rebuilt: Mapping[str, str] = {}
     needs_backfill: tuple[str, ...] = ()
     breaking: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Gather what the changes say."""
@@ -84,6 +87,7 @@ class Plan(Result, frozen=True):
         yield from (f"  ↻ view {view} is filled again by headwater ingest: {reason}" for view, reason in self.rebuilt.items())
         yield from (f"  level {level} is for backtests only: {reason}" for level, reason in self.backtest_only.items())
         yield from (f"  ✗ refused: {reason}" for reason in grouped(self.refused))
+        yield from (f"  ✗ refused: {reason}" for reason in self.protected)
         yield from (f"  ! warning: {reason}" for reason in grouped(lint for lint in self.lints if lint.severity == "warning"))
         counts = [f"{sum(c.action == action for c in self.changes)} {action}" for action in _SIGNS]
         backfill = f"; {len(self.needs_backfill)} need backfill" if self.needs_backfill else ""
@@ -146,7 +150,8 @@ def apply(
 
     Raises:
         DefinitionError: no pipeline can run a definition, or it does not fit the tables; all reasons are listed.
-        UsageError: a change breaks a model, or the catalog has another version than expected.
+        UsageError: a change breaks a model, a running experiment needs what would change, or the catalog has another version than
+            expected.
         CatalogError: the catalog cannot be written, or another process was applying for half a minute.
     """
     where = _catalog(catalog)
@@ -209,7 +214,8 @@ def _plan(project: Project, catalog: Catalog, held: CatalogState, looked: tuple[
     kept = tuple(f"{change.kind} {change.name}" for change in differences if change.action == "removed")
     only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
     again = rebuilds(held, new, differences)
-    return Plan(project.name, str(catalog), held.version, differences, looked, same, None, kept, only, again)
+    running = tuple(conflicts(project, registry, clock.now_micros()))
+    return Plan(project.name, str(catalog), held.version, differences, looked, same, None, kept, only, again, protected=running)
 
 
 def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:
@@ -221,6 +227,8 @@ def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: 
             f"project {planned.project!r} has version {planned.version} in the catalog {planned.catalog}, and {expect} was expected: it was applied "
             "since; look at a new plan"
         )
+    if planned.protected:
+        raise UsageError(f"project {planned.project!r} cannot be applied: {'; '.join(planned.protected)}")
     breaking = [reason for change in planned.changes if allow_destroy or change.action != "removed" for reason in change.breaking]
     if breaking and not allow_breaking:
         more = f" (and {len(breaking) - 3} more)" if len(breaking) > 3 else ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 from headwater.catalog.entry import CatalogEntry, Entries, EntryKey
 from headwater.definitions.columns import DTYPES, output_name
 from headwater.definitions.connectors import Table
 from headwater.definitions.definition import Definition, fingerprint_of
 from headwater.definitions.durations import text
+from headwater.definitions.experiment import Arm, Experiment, ExperimentMetric
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.freshness import OnRequest
@@ -36,16 +38,17 @@ def describe(project: Project) -> Entries:
     only = replayed(project)
     entries = [
         *(CatalogEntry("source", s.name, s.fingerprint, _source(s)) for s in project.sources),
-        *(CatalogEntry("view", v.name, v.fingerprint, _view(v), v.tiles_fingerprint) for v in project.views),
+        *(CatalogEntry("view", v.name, v.fingerprint, view_definition(v), v.tiles_fingerprint) for v in project.views),
         *(CatalogEntry("http", h.name, h.fingerprint, _http(h)) for m in project.models for h in m.features.http_features),
         *(
-            CatalogEntry("view", at_level.name, at_level.view.fingerprint, _view(at_level.view), at_level.view.tiles_fingerprint)
+            CatalogEntry("view", at_level.name, at_level.view.fingerprint, view_definition(at_level.view), at_level.view.tiles_fingerprint)
             for at_level in _of_levels(project)
         ),
-        *(CatalogEntry("service", m.features.name, m.features.fingerprint, _service(m.features)) for m in project.models),
+        *(CatalogEntry("service", m.features.name, m.features.fingerprint, service_definition(m.features)) for m in project.models),
         *(CatalogEntry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels)) for m in project.models),
-        *(CatalogEntry("model", m.name, m.fingerprint, _model(m)) for m in project.models),
+        *(CatalogEntry("model", m.name, m.fingerprint, model_definition(m)) for m in project.models),
         *(CatalogEntry("level", name, level.fingerprint, _level(level, only.get(name))) for name, level in project.named_levels.items()),
+        *(CatalogEntry("experiment", e.name, e.fingerprint, experiment_definition(project, e)) for e in project.experiments),
     ]
     for entry in entries:
         if by_key.setdefault(entry.key, entry).fingerprint != entry.fingerprint:
@@ -64,6 +67,7 @@ _PLURAL = {
     "labels": "labels",
     "model": "models",
     "level": "levels",
+    "experiment": "experiments",
 }
 
 
@@ -85,6 +89,44 @@ def _level(level: Level, only: Mapping[str, str] | None) -> dict[str, object]:
         known_after={source.name: soon for source, soon in level.known_after.items()} or None,
         backtest_only=dict(only) if only else None,
     )
+
+
+def experiment_definition(project: Project, experiment: Experiment) -> dict[str, object]:
+    """An experiment as a catalog holds it: arms by name, metrics as what they sum, and the plan."""
+    plan = experiment.plan
+    return _without_none(
+        arms={arm.name: _arm(project, experiment, arm) for arm in experiment.arms},
+        unit=experiment.unit,
+        kind=str(experiment.kind),
+        metrics={metric.name: _metric(metric) for metric in experiment.metrics},
+        guardrails={metric.name: _metric(metric) for metric in experiment.guardrails} or None,
+        plan=_without_none(**{each.name: getattr(plan, each.name) for each in fields(plan)}) | {"enrolled": list(plan.enrolled)},
+        layer=experiment.layer,
+        span=None if experiment.layer is None else list(experiment.span),
+        version=experiment.version,
+    )
+
+
+def _arm(project: Project, experiment: Experiment, arm: Arm) -> str:
+    variant = project.arm_variant(experiment, arm)
+    staler = ", may be staler than trained" if variant.allow_staler else ""
+    return f"{arm.model.name} at {variant.name}, {arm.weight:.4g} of the units{staler}"
+
+
+def _metric(metric: ExperimentMetric) -> str:
+    base = "" if metric.base is None else f" / {_sum(metric.base)}"
+    better = "higher" if metric.higher_is_better else "lower"
+    margin = "" if metric.margin is None else f", margin {metric.margin:g}"
+    return f"{_sum(metric.value)}{base}, {better} is better, without an outcome {metric.never}{margin}"
+
+
+def _sum(of: Outcome | str) -> str:
+    return of if isinstance(of, str) else _outcome(of)
+
+
+def _outcome(outcome: Outcome) -> str:
+    aggregation = outcome.aggregation
+    return f"{aggregation.function}({', '.join(aggregation.columns)}) of {outcome.source.name} by {', '.join(outcome.keys)} within {outcome.within}"
 
 
 def _predictions(predictions: Precomputed | OnRequest) -> str:
@@ -115,7 +157,8 @@ def _source(source: Source) -> dict[str, object]:
     )
 
 
-def _view(view: FeatureView) -> dict[str, object]:
+def view_definition(view: FeatureView) -> dict[str, object]:
+    """A view as a catalog holds it."""
     return _without_none(
         source=view.source.name,
         keys=list(view.keys),
@@ -150,7 +193,8 @@ def _http(http: HttpFeatures) -> dict[str, object]:
 _HOW = ("timeout", "cache", "stale_while_revalidate", "retries", "idempotent", "cache_entries", "concurrency", "breaker")
 
 
-def _service(service: FeatureService) -> dict[str, object]:
+def service_definition(service: FeatureService) -> dict[str, object]:
+    """A feature service as a catalog holds it."""
     members = {name: text for member in service.features for name, text in _member(member)}
     return {"features": members, "reads": {view: [f.name for f in features] for view, features in service.needed.items()}}
 
@@ -172,9 +216,7 @@ def _member(member: Member) -> list[tuple[str, object]]:
 def _labels(labels: Labels) -> dict[str, object]:
     label: object = labels.label
     if isinstance(label, Outcome):
-        aggregation = label.aggregation
-        expression = f"{aggregation.function}({', '.join(aggregation.columns)}) of {label.source.name} by {', '.join(label.keys)} within {label.within}"
-        label = {"text": expression, "id": label.fingerprint}
+        label = {"text": _outcome(label), "id": label.fingerprint}
     return _without_none(
         table=_table(labels.data),
         timestamp_field=labels.timestamp_field,
@@ -188,7 +230,8 @@ def _labels(labels: Labels) -> dict[str, object]:
     )
 
 
-def _model(model: Model) -> dict[str, object]:
+def model_definition(model: Model) -> dict[str, object]:
+    """A model as a catalog holds it, without its labels' table."""
     predictions = model.predictions
     return _without_none(
         features=model.features.name,
@@ -198,6 +241,7 @@ def _model(model: Model) -> dict[str, object]:
         predictions=None if predictions is None else _predictions(predictions),
         latency_budget=model.latency_budget,
         default=model.default,
+        outcomes=_expression(model.outcomes),
     )
 
 

@@ -20,9 +20,12 @@ def name() -> Positional:
 
 def places() -> list[Flag]:
     """Where models, views, logs and history are."""
+    store = options.store()
+    for flag in store:
+        flag.old_names = ()
     return [
         *options.models(),
-        *options.store(),
+        *store,
         *options.from_log(),
         switch("--no-history", help="read no history: no power, no duration, no A/A test"),
     ]

@@ -51,7 +51,7 @@ def plan(args: Arguments, screen: Screen) -> None:
     elif planned.running is not None:
         screen.next("headwater", "experiment", "status", args.name, *same)
     else:
-        screen.next("headwater", "experiment", "start", args.name, *same, "--expect", planned.digest)
+        screen.next("headwater", "experiment", "start", args.name, *same, "--expect-plan", planned.digest)
     if args.check and not planned.ready:
         raise HeadwaterError(
             f"experiment {args.name!r} cannot start yet: {len(planned.missing)} needs are missing, {len(planned.refused)} reasons against it"
@@ -70,7 +70,7 @@ def start(args: Arguments, screen: Screen) -> None:
             by=experiment_options.author_of(args),
             places=experiment_options.places_of(args),
             break_even=args.break_even,
-            expect=args.expect,
+            expect=args.expect_plan,
             accept_missing=args.accept_missing,
         )
     frozen = started.plan
@@ -197,7 +197,7 @@ START = Verb(
         *experiment_options.places(),
         _BREAK_EVEN,
         *experiment_options.author(),
-        option("--expect", metavar="HASH", help="fail if the plan is another than the one that was looked at"),
+        option("--expect-plan", metavar="HASH", help="fail if the plan is another than the one that was looked at"),
         switch("--accept-missing", help="start although views are missing in the online store; models must be there"),
         switch("--watch", help="stay, and raise the enrolment stage by stage, as `headwater experiment ramp --watch` does"),
         *options.as_json(),

@@ -69,7 +69,7 @@ COMMAND = Verb(
         *options.models(),
         *options.logs(),
         switch("--watch", help="stay, and decide again and again until the experiment ends or is stopped"),
-        option("--every", metavar="DURATION", default=_EVERY, help="with --watch, how often to look (default: {default})"),
+        option("--every", metavar="TIME", default=_EVERY, help="with --watch, how often to look (default: {default})"),
         *options.as_json(),
     ],
     help="Raise the enrolment of an experiment by one stage where guardrails and health hold, or stop it where they do not. From cron, or with --watch.",

@@ -22,7 +22,7 @@ def run(args: Arguments, screen: Screen) -> None:
 
     planned = plan(project, args.catalog, registry=ModelRegistry(args.models))
     screen.show(lines(str(planned)), planned.to_dict())
-    if planned.changes and not planned.refused:
+    if planned.changes and not planned.refused and not planned.protected:
         screen.next(
             "headwater",
             "apply",
@@ -33,8 +33,9 @@ def run(args: Arguments, screen: Screen) -> None:
             "--expect",
             str(planned.version),
         )
-    if args.check and (planned.changes or planned.refused):
-        refused = f", and {len(planned.refused)} would be refused" if planned.refused else ""
+    reasons = len(planned.refused) + len(planned.protected)
+    if args.check and (planned.changes or reasons):
+        refused = f", and {reasons} would be refused" if reasons else ""
         raise HeadwaterError(f"{args.project} and the catalog differ in {len(planned.changes)} definitions{refused}")
 
 

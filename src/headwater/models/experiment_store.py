@@ -54,7 +54,7 @@ class FrozenPlan(msgspec.Struct, frozen=True):
     layer, span, holdout: as `experiments.assignment.Assignment`. start, duration, stage: microseconds. enrolled: the share of each stage.
     units_needed: of each arm, by the power computed from history; None where there was no history. seed: of schedules and shuffles.
     project: whose experiment it is. clusters: the arm of each cluster known at the start, by a stratified shuffle; one that is not among
-    them gets its arm by the hash of its name.
+    them gets its arm by the hash of its name. needs: a fingerprint of each definition that must stay while the experiment runs.
     """
 
     experiment: str
@@ -83,6 +83,7 @@ class FrozenPlan(msgspec.Struct, frozen=True):
     seed: int = 0
     project: str = ""
     clusters: Mapping[str, str] = {}
+    needs: Mapping[str, str] = {}
 
     @property
     def digest(self) -> str:
