@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 3
 
 export PYTHON VENV
 
-.PHONY: help demo dev test test-full plain pythons trust soak check format bench docs clean distclean
+.PHONY: help demo dev test test-full plain pythons trust soak experiments-validate oracles check format bench docs clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,8 @@ help:
 	@echo 'make trust      kill, stop and starve ingestion, two hundred times each (an hour)'
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
+	@echo 'make experiments-validate  measure the statistics of experiments, into docs/validation.md (minutes)'
+	@echo 'make oracles    the libraries that experiments are compared with, each in an environment of its own'
 	@echo 'make soak       keep the service under load for ten minutes'
 	@echo 'make bench      measure the speed side by side, into bench/results.json'
 	@echo 'make docs       build the documentation, into build/docs'
@@ -55,6 +57,12 @@ trust: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	HEADWATER_TESTS=full HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak -rA
+
+experiments-validate: $(VENV)/.installed-dev
+	$(BIN)/python -m bench.validation --part experiments --processes 1 --write
+
+oracles:
+	scripts/oracles.sh
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check

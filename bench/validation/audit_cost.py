@@ -17,7 +17,7 @@ import headwater as hw
 from bench.measure import ROOT
 from bench.validation import departures
 from bench.validation.world import ENDS, backtest, logistic, split_after
-from headwater.backtesting import experiment
+from headwater.backtesting import experiment_rows
 from headwater.cli.projects import load
 from headwater.testing.planted_effects import Planted, Shape, planted
 
@@ -85,7 +85,7 @@ def measure(measured: Measured) -> Seconds:
 @contextmanager
 def _timed_audit(seconds: Seconds) -> Iterator[None]:
     """Nothing else runs while the audit does, so the processor time of the whole process is the audit's."""
-    run_audit = experiment.run_audit
+    run_audit = experiment_rows.run_audit
 
     def timed(*arguments: object) -> object:
         began = time.process_time()
@@ -94,11 +94,11 @@ def _timed_audit(seconds: Seconds) -> Iterator[None]:
         finally:
             seconds.audit += time.process_time() - began
 
-    experiment.run_audit = timed  # type: ignore[assignment]
+    experiment_rows.run_audit = timed  # type: ignore[assignment]
     try:
         yield
     finally:
-        experiment.run_audit = run_audit
+        experiment_rows.run_audit = run_audit
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from bench.validation import departures, predictions, readings
+from bench.validation import departures, experiment_page, predictions, readings
 from bench.validation.questions import SEEDS, Answer, Question
 from bench.validation.texts import AFTER, BEFORE, TEXTS
 from scripts.equal_levels import METRICS
@@ -32,6 +32,27 @@ def page(asked: Sequence[Question], answers: Answers, seeds: str, earlier: Mappi
     missing = [group for group in TABLES if not any(answers[q.name] for q in asked if q.group == group)]
     ranges += f" Not run yet: {', '.join(missing)}." if missing else ""
     return "\n\n".join([BEFORE, ranges, *sections, AFTER]) + "\n"
+
+
+def with_sections(written: str, text: str, groups: Sequence[str]) -> str:
+    """The page as it was written, with the sections of these groups as `text` has them; new ones stand before the last section."""
+    heads = [TEXTS[group].partition("\n")[0] for group in TEXTS]
+    ours = {head: section for head, section in _by_heading(text).items() if head in {TEXTS[group].partition("\n")[0] for group in groups}}
+    sections = _by_heading(written)
+    last = AFTER.partition("\n")[0]
+    begin, end = sections.pop(""), sections.pop(last)
+    sections |= ours
+    order = [head for head in heads if head in sections]
+    return "\n\n".join([begin, *(sections[head] for head in order), end]) + "\n"
+
+
+def _by_heading(text: str) -> dict[str, str]:
+    """The sections of a page by their headings; the first has none."""
+    sections = {}
+    for at, part in enumerate(text.strip().split("\n## ")):
+        section = part.strip() if at == 0 else f"## {part.strip()}"
+        sections["" if at == 0 else section.partition("\n")[0]] = section
+    return sections
 
 
 def _earlier(digests: Mapping[str, str], worlds: int) -> Iterator[str]:
@@ -276,4 +297,5 @@ TABLES = {
     "attribution": _attribution,
     "equal": _equal,
     "cost": _cost,
+    **experiment_page.TABLES,
 }

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import headwater as hw
-from bench.validation import audit_cost, departures, predictions, readings
+from bench.validation import (
+    audit_cost,
+    departures,
+    experiment_estimators,
+    experiment_health,
+    experiment_looks,
+    experiment_worlds,
+    predictions,
+    readings,
+)
 from bench.validation.world import ENDS, LADDER, RESAMPLES, backtest, compared, headline, logistic, split_after
 from headwater.definitions.fit_options import Refits
 from headwater.results.estimate import Comparison
@@ -15,7 +24,12 @@ from headwater.testing.planted_effects import Planted, planted
 from scripts.equal_levels import METRICS, claims
 
 Answer = Mapping[str, object]
-GROUPS = ("coverage", "training", "verdicts", "leaks", "honest", "attribution", "equal", "cost")
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "backtests": ("coverage", "training", "verdicts", "leaks", "honest", "attribution", "equal", "cost"),
+    "experiments": ("estimators", "looks", "worlds", "faults", "sound"),
+}
+"""Groups of questions that are answered by the same code and written to the page together."""
+GROUPS = (*PARTS["backtests"], *PARTS["experiments"])
 RUNS: Mapping[str, int] = {
     "coverage": 200,
     "training": 200,
@@ -25,6 +39,11 @@ RUNS: Mapping[str, int] = {
     "attribution": 100,
     "equal": 300,
     "cost": 1,
+    "estimators": 50,  # 200 experiments a run
+    "looks": 50,  # 100
+    "worlds": 10,  # 20
+    "faults": 100,
+    "sound": 1000,
 }
 SEEDS: Mapping[str, int] = {"tuning": 0, "held-out": 5_000_000}
 """The first seed of each range; the second range is for figures alone."""
@@ -59,6 +78,15 @@ def questions() -> Iterator[Question]:
     yield Question("equal", "two equal levels", equal)
     for name in audit_cost.DATA:
         yield Question("cost", name, partial(audit_cost.cost, name))
+    for name in experiment_estimators.ESTIMATORS:
+        yield Question("estimators", name, partial(experiment_estimators.answered, name))
+    for name in experiment_looks.RULES:
+        yield Question("looks", name, partial(experiment_looks.answered, name))
+    for name in experiment_worlds.CASES:
+        yield Question("worlds", name, partial(experiment_worlds.answered, name))
+    for name in experiment_health.FAULTS:
+        yield Question("faults", name, partial(experiment_health.planted, name))
+    yield Question("sound", "20 looks", experiment_health.honest)
 
 
 def coverage(name: str, seed: int) -> Answer:

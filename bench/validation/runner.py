@@ -9,11 +9,11 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.measure import ROOT
-from bench.validation.questions import SEEDS, Answer, Question, questions
+from bench.validation.questions import PARTS, SEEDS, Answer, Question, questions
 
 PROCESSES = 2
 KEPT = ROOT / "build" / "validation"
@@ -26,7 +26,7 @@ def answered(question: Question, seeds: str, runs: int) -> list[Answer]:
     kept = {}
     for line in lines:
         record = json.loads(line)
-        if record["code"] == code():
+        if record["code"] == code(question.group):
             kept[record["seed"]] = record["answer"]
     return [kept[seed] for seed in range(first, first + runs) if seed in kept]
 
@@ -42,7 +42,7 @@ def run(asked: Sequence[Question], runs: dict[str, int], seeds: str = "held-out"
     pending.sort(key=lambda asked: asked[1])  # an interrupted validation has about as many runs of each world
     began = time.perf_counter()
     for number, (name, seed, answer) in enumerate(_answers(pending, processes), 1):
-        record = {"seed": seed, "code": code(), "answer": answer}
+        record = {"seed": seed, "code": code(names[name].group), "answer": answer}
         with kept_file(names[name], seeds).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         if number % 500 == 0 or number == len(pending):
@@ -85,7 +85,7 @@ def _plain(answer: Answer) -> Answer:
 def _seeds(question: Question, seeds: str) -> set[int]:
     path = kept_file(question, seeds)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {record["seed"] for record in map(json.loads, lines) if record["code"] == code()}
+    return {record["seed"] for record in map(json.loads, lines) if record["code"] == code(question.group)}
 
 
 def kept_file(question: Question, seeds: str) -> Path:
@@ -94,32 +94,43 @@ def kept_file(question: Question, seeds: str) -> Path:
     return KEPT / f"{seeds}-{slug}.jsonl"
 
 
-_CODE: list[str] = []
+_CODE: dict[str, str] = {}
+_JUDGING: Mapping[str, tuple[str, ...]] = {
+    "backtests": (
+        "aggregations",
+        "backtesting",
+        "connectors",
+        "definitions",
+        "engine",
+        "events",
+        "kernel",
+        "metrics",
+        "models",
+        "reports",
+        "results",
+        "testing",
+        "training",
+    ),
+    "experiments": ("experiments",),
+}
 
 
-def code() -> str:
-    """What answers depend on: a digest of the modules that judge and that make worlds. The page uses answers of other code for worlds
-    without any of this one, and names them."""
-    if not _CODE:
-        judging = (
-            "aggregations",
-            "backtesting",
-            "connectors",
-            "definitions",
-            "engine",
-            "events",
-            "kernel",
-            "metrics",
-            "models",
-            "reports",
-            "results",
-            "testing",
-            "training",
-        )
-        folders = ["bench/validation", *(f"src/headwater/{name}" for name in judging)]
-        files = [
-            file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.name not in ("page.py", "texts.py", "__main__.py")
-        ]
-        files = sorted([*files, ROOT / "scripts" / "equal_levels.py"])
-        _CODE.append(hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12])
-    return _CODE[0]
+def code(group: str) -> str:
+    """What a group's answers depend on: a digest of the modules that judge and that make worlds. The page uses answers of other code for
+    worlds without any of this one, and names them."""
+    part = next(name for name, groups in PARTS.items() if group in groups)
+    if part not in _CODE:
+        folders = ["bench/validation", *(f"src/headwater/{name}" for name in _JUDGING[part])]
+        files = [file for folder in folders for file in (ROOT / folder).rglob("*.py") if _judges(file, part)]
+        more = [ROOT / "scripts" / "equal_levels.py"] if part == "backtests" else []
+        _CODE[part] = hashlib.sha256(b"".join(file.read_bytes() for file in sorted([*files, *more]))).hexdigest()[:12]
+    return _CODE[part]
+
+
+def _judges(file: Path, part: str) -> bool:
+    """Whether answers depend on it: modules of bench/validation whose names begin with `experiment` are of experiments alone."""
+    if file.parent.name != "validation":
+        return True
+    if part == "experiments":
+        return file.name.startswith("experiment_") and file.name != "experiment_page.py"
+    return not file.name.startswith("experiment_") and file.name not in ("page.py", "texts.py", "__main__.py")

@@ -4,11 +4,13 @@ BEFORE = """# Validation
 
 <!-- Written by `python -m bench.validation --write`; edit bench/validation/texts.py instead. -->
 
-A backtest gives verdicts and its audit gives findings. Their accuracy can be measured where the truth is known: in simulated worlds.
+A backtest gives verdicts and its audit gives findings; an experiment gives a lift and checks its own health. Their accuracy can be measured where the
+truth is known: in simulated worlds.
 
 ```sh
 python -m bench.validation --write                    # all of it, by two processes; goes on where it was interrupted
 python -m bench.validation --only leaks --runs 10     # one group, fewer runs
+make experiments-validate                             # the sections on experiments alone, minutes of one core
 ```
 
 Every run simulates a new world with its own seed."""
@@ -64,6 +66,31 @@ between fits.""",
 Processor seconds of all threads, of a backtest of the whole data with each level trained once (`bench/validation/audit_cost.py`); refits make a
 backtest longer and the audit no longer. Kernels are loaded before. What the audit adds is its time over that of the rest. A LEAK or SUSPECT would
 be a false alarm.""",
+    "estimators": """## Experiments: one look
+
+Half of the experiments have no effect: every rejection at 5 % is false. The others have a known one, which the 95 % interval must cover: at least 93.5 %
+of them. Units are 2,000 an arm; effects are +10 % unless the data are of regions (+2 %), lists or actions (`bench/validation/experiment_estimators.py`).
+The goal of false positives is 5 % and three standard errors to both sides; false positives above 0 should be half of them. The research column is
+the power of the same data in an independent simulation; the goal is within 3 points.""",
+    "looks": """## Experiments: twenty looks
+
+An experiment stops at the first look whose interval excludes 0 (`bench/validation/experiment_looks.py`): 5,000 units an arm at the last one, an effect of
++20 % on a proportion of 5 % or of +8 % on a lognormal mean. Uneven looks are at times drawn for each seed. O'Brien-Fleming bounds by Lan and DeMets spend
+5 %; a confidence sequence may be looked at as often as one likes, and so spends less at twenty looks. Units are those used when the experiment
+stops.""",
+    "worlds": """## Experiments: worlds with a known truth
+
+The truth is the lift of all treated over none (`headwater.experiments.worlds`). A world that reacts shows a backtest another lift than production has.
+The goal is the coverage of the designs that the world allows. The research column is the mean lift of an independent simulation of the
+same rules.""",
+    "faults": """## Experiments: planted faults
+
+Each is planted in exposures of 4,000 units (`bench/validation/experiment_health.py`), and the check that must flag it is asked at the last look. The goal is at
+least 95 of 100 runs.""",
+    "sound": """## Experiments: false alarms of the health checks
+
+Honest experiments of 2,000 units are looked at on each of twenty days; a check that blocks the verdict at any look is a false alarm. The goal is at most 1 %
+of the experiments, for all checks together.""",
 }
 
 AFTER = """## Limits
@@ -71,4 +98,4 @@ AFTER = """## Limits
 The worlds are small and their models simple. Verdicts have their nominal error rates under the assumptions: similar days. No world has
 a season or a shock that its test period does not contain. The leaks are those that we thought of.
 
-A short form of this validation runs with the tests (`tests/bench/test_validation.py`)."""
+A short form of this validation runs with the tests (`tests/bench/test_validation.py`, `tests/bench/test_experiment_validation.py`)."""

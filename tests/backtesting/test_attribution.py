@@ -16,7 +16,7 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 import headwater as hw
-from headwater.backtesting import experiment, freshness_subsets
+from headwater.backtesting import experiment_rows, freshness_subsets
 from headwater.backtesting.attribution import _Attributing
 from headwater.backtesting.view_groups import find_units, mixed_level
 from headwater.errors import LeakError, UsageError
@@ -179,8 +179,8 @@ def test_what_is_reported_is_of_the_days_that_did_not_choose(model, found):
 
 def test_features_of_both_levels_are_computed_in_one_pass(model, monkeypatch):
     passes = []
-    real = experiment.level_rows
-    monkeypatch.setattr(experiment, "level_rows", lambda *given: passes.append(given[2]) or real(*given))
+    real = experiment_rows.level_rows
+    monkeypatch.setattr(experiment_rows, "level_rows", lambda *given: passes.append(given[2]) or real(*given))
     attribute(model, resamples=0)
     assert [list(levels) for levels in passes] == [["stale", "fresh"]]
 
@@ -225,7 +225,7 @@ def path_of(names, value=None, together=frozenset()):
 
 
 def mixture(model, split=SPLIT):
-    rows = experiment.prepare(model, LEVELS, hw.Evaluation(split=split, metrics=["auc"], resamples=200), QUIET)
+    rows = experiment_rows.prepare(model, LEVELS, hw.Evaluation(split=split, metrics=["auc"], resamples=200), QUIET)
     return freshness_subsets.Mixtures(rows, DAILY, INSTANT, ("daily", "instant"), find_units(model, DAILY, INSTANT, None))
 
 

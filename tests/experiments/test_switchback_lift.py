@@ -35,7 +35,8 @@ def test_it_is_the_regression_with_region_and_bucket_dummies() -> None:
         residuals = outcome - table @ coefficients
         bread = np.linalg.pinv(table.T @ table)
         meat = sum(np.outer(s, s) for s in (table[region == r].T @ residuals[region == r] for r in range(6)))
-        se = np.sqrt((bread @ meat @ bread)[0, 0] * 6 / 5)
+        rows_left = (len(outcome) - 1) / (len(outcome) - table.shape[1])
+        se = np.sqrt((bread @ meat @ bread)[0, 0] * 6 / 5 * rows_left)
         assert found.se * (1 + found.lift) * control == pytest.approx(se, rel=1e-6)
         assert found.degrees == 5
 

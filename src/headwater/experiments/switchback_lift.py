@@ -1,8 +1,8 @@
 """Lift of a switchback: every region changes its arm from bucket to bucket of time, so that both arms share supply but not moments.
 
-The effect is estimated with region and bucket effects removed; standard errors are clustered by region (CRV1) with t(regions - 1). Hours
-after a change, in which the arm before still acts, are the washout and are left out. Sources: Bojinov, Simchi-Levi, Zhao (2023); Liang,
-Zeger (1986).
+The effect is estimated with region and bucket effects removed; standard errors are clustered by region (CRV1, which counts the effects that
+were removed) with t(regions - 1). Hours after a change, in which the arm before still acts, are the washout and are left out. Sources:
+Bojinov, Simchi-Levi, Zhao (2023); Liang, Zeger (1986).
 """
 
 from __future__ import annotations
@@ -82,6 +82,24 @@ class SwitchbackBuckets:
         return left
 
 
+    def clustered_se(self, arms: F64, residuals: F64, coefficients: int = 1) -> float:
+        """The standard error of the coefficient of `arms`, clustered by region (CRV1).
+
+        Args:
+            arms: float64 of regions x buckets, without region and bucket means.
+            residuals: the same of what the model leaves.
+            coefficients: how many were estimated besides the effects of regions and buckets.
+        """
+        kept = np.ones(arms.shape, bool) if self.kept is None else self.kept
+        rows, regions = int(kept.sum()), len(arms)
+        left = rows - int(kept.any(axis=1).sum()) - int(kept.any(axis=0).sum()) + 1 - coefficients
+        if left < 1:
+            raise DataError(f"{rows} buckets are too few for {regions} regions and the effects of time; run the switchback longer")
+        factor = regions / (regions - 1) * (rows - 1) / left
+        by_region = (arms * residuals).sum(axis=1)
+        return math.sqrt(factor * float((by_region**2).sum())) / float((arms**2).sum())
+
+
 def switchback_lift(rows: SwitchbackBuckets) -> RelativeLift:
     """The relative lift by two-way effects.
 
@@ -102,13 +120,11 @@ def switchback_lift(rows: SwitchbackBuckets) -> RelativeLift:
         raise DataError("every region has one arm throughout, or all regions change together; the arms cannot be told from time")
     effect = float((arms * outcome).sum()) / spread
     residuals = outcome - effect * arms
-    regions = len(outcome)
-    by_region = (arms * residuals).sum(axis=1)
-    se = math.sqrt(regions / (regions - 1) * float((by_region**2).sum())) / spread
+    se = rows.clustered_se(arms, residuals)
     lift = effect / control
     if lift <= -1:
         raise DataError(f"the treated buckets' rate is estimated as {control + effect:g}, which is not positive; compare by difference")
-    return RelativeLift(control, control + effect, math.log1p(lift), se / control / (1 + lift), regions - 1)
+    return RelativeLift(control, control + effect, math.log1p(lift), se / control / (1 + lift), len(outcome) - 1)
 
 
 def switchback_randomisation_p(rows: SwitchbackBuckets, schedules: list[Bool]) -> float:
@@ -146,8 +162,6 @@ def carry_over(rows: SwitchbackBuckets, before: Bool) -> RelativeLift:
         raise DataError("the arm of the bucket before cannot be told from the bucket's own; carry-over cannot be tested")
     outcome = outcome - own * float((own * outcome).sum() / max((own**2).sum(), 1e-9))
     effect = float((lagged * outcome).sum()) / spread
-    regions = len(outcome)
-    by_region = (lagged * (outcome - effect * lagged)).sum(axis=1)
-    se = math.sqrt(regions / (regions - 1) * float((by_region**2).sum())) / spread
+    se = rows.clustered_se(lagged, outcome - effect * lagged, 2)
     ratio = max(effect / control, -0.999)
-    return RelativeLift(control, control * (1 + ratio), math.log1p(ratio), se / control / (1 + ratio), regions - 1)
+    return RelativeLift(control, control * (1 + ratio), math.log1p(ratio), se / control / (1 + ratio), len(outcome) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,8 @@ class RecommenderLoop:
 
     def backtest(self, random: np.random.Generator) -> RelativeLift:
         """The hit rate: clicks of the batch ranker's log that fall on the list that real time would have shown, over those on its own."""
-        _, on_lists = self._hours(np.zeros((self.markets, self.steps)), random)
+        shared = replace(self, split_logs=False)  # before an experiment both rankers learn from the one log there is
+        _, on_lists = shared._hours(np.zeros((self.markets, self.steps)), random)  # noqa: SLF001
         fresh, own = on_lists
         logs = np.log(fresh / own)
         ratio = math.log(float(fresh.sum() / own.sum()))
