@@ -81,7 +81,6 @@ class SwitchbackBuckets:
                 break
         return left
 
-
     def clustered_se(self, arms: F64, residuals: F64, coefficients: int = 1) -> float:
         """The standard error of the coefficient of `arms`, clustered by region (CRV1).
 
