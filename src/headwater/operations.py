@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from headwater.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from headwater.assessing.doctor import doctor as doctor
     from headwater.catalog.plan import Plan as Plan
     from headwater.erasure.erase import erase as erase
     from headwater.experiments.experiment_adviser import AdviserAnswers as AdviserAnswers
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from headwater.serving.service import Service as Service
 
 _HOMES = {
+    "headwater.assessing.doctor": "doctor",
     "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
     "headwater.erasure.erase": "erase",
     "headwater.experiments.experiment_adviser": "AdviserAnswers advise",
