@@ -2,7 +2,9 @@
 
 import configparser
 import ipaddress
+import json
 import re
+import runpy
 import shlex
 import tomllib
 from pathlib import Path
@@ -63,13 +65,28 @@ def test_what_hangs_or_grows_is_ended():
     assert "127.0.0.1:8320/healthz" in DOCKERFILE  # /readyz does not ask for a restart
 
 
-def test_alerts_are_on_metrics_that_there_are():
-    operations = (ROOT / "docs/operations.md").read_text("utf-8")
-    named = set(re.findall(r"expr: .*?(headwater_[a-z_]+)", operations))
+def _unknown(expressions):
+    """The metrics that these read and no code has."""
+    named = {name for expression in expressions for name in re.findall(r"headwater_[a-z_]+", expression)}
     code = "".join(path.read_text("utf-8") for path in (ROOT / "src/headwater/serving").rglob("*.py"))
-    totals = {f"headwater_{name}" for name in _TOTALS}
+    plain = {name: re.sub(r"_(total|bucket|sum|count)$", "", name) for name in named}
     assert named
-    assert {one for one in named if f'"{one.removesuffix("_total")}"' not in code and one.removesuffix("_total") not in totals} == set()
+    return {name for name, short in plain.items() if f'"{short}"' not in code and short not in {f"headwater_{total}" for total in _TOTALS}}
+
+
+def test_alerts_are_on_metrics_that_there_are():
+    groups = yaml.safe_load((DEPLOY / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    assert _unknown(rule["expr"] for rule in rules) == set()
+
+
+def test_the_dashboard_is_that_of_its_script_and_on_metrics_that_there_are():
+    script = runpy.run_path(str(ROOT / "scripts/grafana_dashboard.py"))
+    assert (DEPLOY / "grafana.json").read_text(encoding="utf-8") == script["text"]()
+    panels = json.loads((DEPLOY / "grafana.json").read_text(encoding="utf-8"))["panels"]
+    assert _unknown(target["expr"] for panel in panels for target in panel.get("targets", [])) == set()
+    assert len({panel["id"] for panel in panels}) == len(panels)
 
 
 def test_processes_find_each_other():
