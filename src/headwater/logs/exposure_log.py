@@ -43,7 +43,7 @@ _SEGMENT: Final = 32 << 20  # bytes
 _EVERY: Final = 600.0  # seconds after which a segment is complete, however small
 
 
-class _Channel:
+class _ExposureChannel:
     """The records of one version of an experiment that are not in a batch yet."""
 
     def __init__(self, number: int, experiment: str, version: int, worker: str) -> None:
@@ -80,7 +80,7 @@ class ExposureLog:
         self.room, self.logged, self.unlogged = True, 0, 0
         self._memory = in_bytes(memory, "memory")
         self._lock = threading.RLock()
-        self._channels: dict[tuple[str, int], _Channel] = {}
+        self._channels: dict[tuple[str, int], _ExposureChannel] = {}
         self._waiting = self._size = self._flushes = 0
         self._sent_at: deque[tuple[int, float]] = deque()  # flushes that are not done, and when each was sent
         self._closed = False
@@ -100,7 +100,7 @@ class ExposureLog:
         with self._lock:
             channel = self._channels.get((experiment, version))
             if channel is None:
-                channel = _Channel(len(self._channels), experiment, version, self.worker)
+                channel = _ExposureChannel(len(self._channels), experiment, version, self.worker)
                 self._channels[experiment, version] = channel
             for exposure in exposures:
                 if exposure.flag and not self.room and self._pipe.held + self._size > self._memory:

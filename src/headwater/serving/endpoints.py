@@ -19,6 +19,7 @@ from headwater.online.predictor import Predictor, Scorer
 from headwater.online.ranker import Proposed, Ranker
 from headwater.online.row_schema import RowField, RowSchema
 from headwater.online_stores import OnlineStore
+from headwater.serving.arm_choice import RunningExperiment
 from headwater.serving.http.response_encoder import ResponseEncoder
 from headwater.serving.http.row_decoder import RowDecoder
 from headwater.serving.loaded_models import Key
@@ -58,9 +59,13 @@ class RankingEndpoint(NamedTuple):
             DataError: as `RowSchema.from_row`, and as `Ranker.propose`.
         """
         if candidates is not None:
-            schema = self.candidates.schema
-            candidates = [schema.from_row(candidate) if isinstance(candidate, Mapping) else candidate for candidate in candidates]
+            candidates = converted(self.candidates.schema, candidates)
         return self.ranker.propose(self.shared.schema.from_row(row), candidates, t=t)
+
+
+def converted(schema: RowSchema, candidates: Sequence[object]) -> list[object]:
+    """Candidates of plain values as those of the declared types; raises as `RowSchema.from_row`."""
+    return [schema.from_row(candidate) if isinstance(candidate, Mapping) else candidate for candidate in candidates]
 
 
 class Endpoints(threading.local):
@@ -77,6 +82,8 @@ class Endpoints(threading.local):
         self._open: dict[Key, FeatureEndpoint] = {}
         self._models: dict[Key, ModelEndpoint] = {}
         self._rankings: dict[Key, RankingEndpoint] = {}
+        self._of_arms: dict[str, tuple[Sequence[RunningExperiment], RowDecoder]] = {}
+        self._candidates_of_arms: dict[str, tuple[Sequence[RunningExperiment], tuple[RowDecoder, RowDecoder]]] = {}
 
     def features(self, service: str, level: str | None) -> FeatureEndpoint:
         """A feature service at a level.
@@ -122,6 +129,31 @@ class Endpoints(threading.local):
             self._rankings[model, level] = known
         return known
 
+    def rows_of_arms(self, model: str, experiments: Sequence[RunningExperiment]) -> RowDecoder:
+        """The decoder of a model's requests during experiments: the fields of all arms, of which each row needs those of its own.
+
+        Raises: as `model`.
+        """
+        known = self._of_arms.get(model)
+        if known is None or known[0] is not experiments:
+            schemas = [self.model(*key).rows.schema for key in _keys(model, experiments)]
+            own = self.model(model, None).rows
+            merged = _merged(schemas, experiments)
+            known = experiments, own if merged is schemas[0] else RowDecoder(merged)
+            self._of_arms[model] = known
+        return known[1]
+
+    def candidates_of_arms(self, model: str, experiments: Sequence[RunningExperiment]) -> tuple[RowDecoder, RowDecoder]:
+        """As `rows_of_arms`, of a ranking: the decoders of the row that all candidates share, and of candidates."""
+        known = self._candidates_of_arms.get(model)
+        if known is None or known[0] is not experiments:
+            endpoints = [self.ranking(*key) for key in _keys(model, experiments)]
+            shared = _merged([endpoint.shared.schema for endpoint in endpoints], experiments)
+            candidates = _merged([endpoint.candidates.schema for endpoint in endpoints], ())
+            known = experiments, (RowDecoder(shared), RowDecoder(candidates))
+            self._candidates_of_arms[model] = known
+        return known[1]
+
     def variant(self, model: str, level: str | None) -> ModelVariant:
         """A model at a level, which can be served.
 
@@ -165,6 +197,28 @@ class Endpoints(threading.local):
         if service not in self._services:
             raise UsageError(f"project {self._project.name!r} has no feature service {service!r}; {nearest(service, self._services)}")
         return OnlineFeatures(self.variant(self._services[service].name, level).service, self._store)
+
+
+def _keys(model: str, experiments: Sequence[RunningExperiment]) -> list[Key]:
+    """The default of a model, and the arms of its experiments."""
+    return list(dict.fromkeys([(model, None), *(key for experiment in experiments for key in experiment.keys.values())]))
+
+
+def _merged(schemas: Sequence[RowSchema], experiments: Sequence[RunningExperiment]) -> RowSchema:
+    """The fields of some schemas and those that experiments assign by; the first schema, if it has them all."""
+    first = schemas[0]
+    assigned = {column for experiment in experiments for column in experiment.columns}
+    alike = all(schema.fields.keys() == first.fields.keys() and schema.required == first.required for schema in schemas)
+    if alike and assigned <= first.fields.keys():
+        return first
+    fields: dict[str, RowField] = {column: RowField(["an experiment"]) for column in sorted(assigned)}
+    for schema in schemas:
+        for name, field in schema.fields.items():
+            before = fields.get(name)
+            fields[name] = field if before is None or not (before.keys or before.declared) else before
+    required = frozenset.intersection(*(schema.required for schema in schemas))
+    role = "_of_arms"
+    return RowSchema(first.owner, fields, required, role)
 
 
 def ranking_schemas(schema: RowSchema, retrieval_fields: Mapping[str, RowField], ranking: Ranking) -> tuple[RowSchema, RowSchema]:

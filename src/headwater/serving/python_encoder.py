@@ -51,7 +51,10 @@ def ranked(shape: FeatureShape, result: ServingResult, *, with_features: bool) -
 def feature_values(shape: FeatureShape, result: ServingResult, *, with_features: bool = True) -> Sequence[dict[str, FeatureValue] | None]:
     """The feature values of each row, by name; None for rows without."""
     rows: list[dict[str, FeatureValue] | None] = [None] * (len(result.predicted) or result.rows)
-    if with_features:
+    for part in result.parts:
+        for n, values_of_row in zip(part.rows, feature_values(part.encoder.shape, part.result, with_features=with_features), strict=True):
+            rows[n] = values_of_row
+    if with_features and not result.parts:
         fields = [_computed(FeatureValue, version, result.t) for version in shape.versions(result)]
         for n, values, codes in result.feature_rows():
             row = zip(shape.names, values, codes, shape.of, strict=True)

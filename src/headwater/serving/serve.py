@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, TextIO
@@ -13,7 +13,9 @@ from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import Spelled
+from headwater.errors import DataError
 from headwater.logs.serving_log import ServedLog
+from headwater.models.experiment_store import ExperimentStore
 from headwater.online.predictor import Scorer
 from headwater.online_stores import OnlineStore
 from headwater.serving.http.access_log import RequestLog
@@ -45,6 +47,7 @@ class ServeOptions(Readable, metaclass=Spelled):
         now: the clock of request times, microseconds since 1970 UTC; for replays.
         allow_pickle: as for `hw.operations.Service`.
         supervised: for a worker of `headwater serve --workers`, its link to the supervisor.
+        experiments: as for `hw.operations.Service`.
 
     >>> ServeOptions(log_sample=0.1)
     ServeOptions(log_sample=0.1)
@@ -65,6 +68,7 @@ class ServeOptions(Readable, metaclass=Spelled):
     now: Callable[[], int] = clock.now_micros
     allow_pickle: bool = False
     supervised: SupervisorLink | None = None
+    experiments: ExperimentStore | None = None
 
 
 @moved_into("options", ServeOptions, "forward_to", "log", "now", "supervised", **ServeOptions.former_names)
@@ -111,8 +115,12 @@ def serve(
     home = settings.home() / "tokens.json"
     known = Path(tokens) if tokens is not None else home if home.exists() else None
     check_bind(host, known)
-    with Service(project, store, models=models, levels=levels, data_dir=data_dir, allow_pickle=how.allow_pickle) as service:
+    with Service(
+        project, store, models=models, levels=levels, data_dir=data_dir, allow_pickle=how.allow_pickle, experiments=how.experiments
+    ) as service:
         service.unready()  # compiles and loads before the first request
+        with suppress(DataError):  # tried again soon, and then logged
+            service.experiments.refresh()
         app = App(
             service,
             tokens=known,

@@ -15,10 +15,12 @@ from typing import Self
 from headwater import clock, settings
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.model import Model
+from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import HeadwaterError, UsageError
 from headwater.logs.outcome_journal import Added, Outcomes
+from headwater.models.experiment_store import ExperimentStore
 from headwater.monitoring.explain import Explanation, explain
 from headwater.monitoring.explain_warmup import compile_explanation
 from headwater.online.precomputed import PrecomputedReader
@@ -27,12 +29,17 @@ from headwater.online.row_schema import RowSchema
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for
 from headwater.online_stores.redis.commands import UnansweredError
-from headwater.serving import answers, python_encoder
-from headwater.serving.endpoints import Endpoints
+from headwater.serving import answers, arm_answers, python_encoder
+from headwater.serving.arm_answers import Wish
+from headwater.serving.arm_choice import RunningExperiment
+from headwater.serving.endpoints import Endpoints, converted
+from headwater.serving.exposures import log_exposures
 from headwater.serving.http.response_schema import Features, Predictions, Ranked
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.loaded_models import Key, LoadedModels
 from headwater.serving.model_loader import in_folder, in_memory
+from headwater.serving.running_experiments import RunningExperiments
+from headwater.serving.serving_result import ServingResult
 from headwater.serving.third_party.third_party_clients import BlockingThirdPartyClients
 from headwater.training.train import Trained
 
@@ -54,6 +61,8 @@ class Service:
         levels: the project's levels that must be ready besides each view's own freshness; requests may use any level.
         data_dir: the folder of ingestion's archive, for `explain`; None is headwater's home.
         allow_pickle: load models in formats that run code when they are loaded.
+        experiments: what was started; None is what the registry `models` has. While an experiment runs, requests of its arms' models get
+            the arm of their unit, and exposures are logged in `data_dir`.
 
     Raises:
         UsageError: an unknown level.
@@ -71,6 +80,7 @@ class Service:
         levels: Sequence[str] = (),
         data_dir: str | Path | None = None,
         allow_pickle: bool = False,
+        experiments: ExperimentStore | None = None,
     ) -> None:
         self.project = project
         self._folder = settings.home() if data_dir is None else Path(data_dir)
@@ -89,6 +99,9 @@ class Service:
         self._outcomes: dict[str, Outcomes] = {}
         self._asking: BlockingThirdPartyClients | None = None
         self.endpoints = Endpoints(project, self.store, self.scorer)
+        started = None if self.models_folder is None else ExperimentStore(self.models_folder)
+        self.experiments = RunningExperiments(project, started if experiments is None else experiments, self._folder, self._prepare)
+        self._stack.callback(self.experiments.close)
 
     def __enter__(self) -> Self:
         return self
@@ -122,17 +135,37 @@ class Service:
         return python_encoder.features(endpoint.encoder.shape, result)
 
     def predict(
-        self, model: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None, features: bool = False
+        self,
+        model: str,
+        rows: Rows,
+        *,
+        level: str | None = None,
+        at: datetime | str | None = None,
+        features: bool = False,
+        arm: str | None = None,
     ) -> Predictions:
         """The predictions for one row or several. features: return the features of each. Other arguments and errors as `features`.
+
+        While an experiment of the model runs, each row gets the arm of its unit, unless `level` is given. arm: one by name, for tests; it
+        is logged, and not analysed.
 
         Raises:
             ModelError: a fitted model that is missing, or has other features.
         """
-        endpoint, t = self.endpoints.model(model, level), _request_time(at)
-        request = _parsed(endpoint.rows.schema, rows)
+        t, experiments = _request_time(at), self._running(model)
+        if experiments or arm is not None:
+            wish = Wish(model, level, arm, t, self.experiments.room)
+            request = _parsed(self.endpoints.rows_of_arms(model, experiments).schema, rows)
+            request = arm_answers.with_arms(self.endpoints, experiments, wish, request)
+        else:
+            request = _parsed(self.endpoints.model(model, level).rows.schema, rows)
+        endpoint = self.endpoints.model(*((model, level) if request.arms is None else request.arms.groups[0].key))
         third_party = self._asked(endpoint.predictor.model.features.name, request.as_columns(), t, model)
-        result = answers.predictions(endpoint, level, t, request, third_party)
+        if request.arms is None:
+            result = answers.predictions(endpoint, level, t, request, third_party)
+        else:
+            result = arm_answers.predictions(self.endpoints, model, t, request, third_party)
+            self._expose(result)
         return python_encoder.predictions(endpoint.encoder.shape, result, with_features=features)
 
     def rank(
@@ -145,6 +178,7 @@ class Service:
         level: str | None = None,
         at: datetime | str | None = None,
         features: bool = False,
+        arm: str | None = None,
     ) -> Ranked:
         """The best candidates of one request, the best first.
 
@@ -153,17 +187,29 @@ class Service:
             row: what all candidates share, such as the user.
             candidates: items, or mappings with the item and its own fields; None uses those that the model retrieves.
             k: number of candidates to return.
-            level, at, features: as for `predict`.
+            level, at, features, arm: as for `predict`.
 
         Raises:
             UsageError: not a ranking model. DataError, StoreError: as for `predict`.
         """
-        endpoint, t = self.endpoints.ranking(model, level), _request_time(at)
-        proposed = endpoint.propose(row, candidates, t)
+        t, experiments = _request_time(at), self._running(model)
+        if experiments or arm is not None:
+            shared, items = self.endpoints.candidates_of_arms(model, experiments)
+            wish = Wish(model, level, arm, t, self.experiments.room)
+            given = None if candidates is None else converted(items.schema, candidates)
+            request = arm_answers.proposed(self.endpoints, experiments, wish, shared.schema.from_row(row), given)
+        else:
+            endpoint = self.endpoints.ranking(model, level)
+            proposed, service = endpoint.propose(row, candidates, t), endpoint.ranker.predictor.model.features.name
+            request = ParsedRequest(None, proposed.columns, proposed.height, service, proposed)
+        endpoint = self.endpoints.ranking(*((model, level) if request.arms is None else request.arms.groups[0].key))
         service = endpoint.ranker.predictor.model.features.name
-        third_party = self._asked(service, proposed.columns, t, model) if proposed.height else None
-        request = ParsedRequest(None, proposed.columns, proposed.height, service, proposed)
-        result = answers.ranking(endpoint, level, t, request, k, third_party)
+        third_party = self._asked(service, request.columns, t, model) if request.height else None
+        if request.arms is None:
+            result = answers.ranking(endpoint, level, t, request, k, third_party)
+        else:
+            result = arm_answers.ranking(self.endpoints, t, request, k, third_party)
+            self._expose(result)
         return python_encoder.ranked(endpoint.encoder.shape, result, with_features=features)
 
     def outcomes(self, labels: str, rows: Sequence[Mapping[str, object]]) -> Added:
@@ -233,8 +279,31 @@ class Service:
         self._fitted(self.project.model(model), level)
 
     def is_loaded(self, model: str, level: str | None) -> bool:
-        """Whether the fitted model of a level is loaded, or not needed."""
+        """Whether the fitted model of a level is loaded, or not needed; during an experiment, so are those of its arms."""
         return (model, level) in self._fit
+
+    def _prepare(self, model: str, level: str | None) -> ModelVariant:
+        """Load and check a model at a level, for an arm.
+
+        Raises:
+            HeadwaterError: it cannot be served.
+        """
+        variant = self.endpoints.variant(model, level)
+        self._check(variant.model, level)
+        self._fitted(variant.model, level)
+        if variant.model.ranking is not None:
+            self._check_ranking(variant.model, level)
+        return variant
+
+    def _running(self, model: str) -> Sequence[RunningExperiment]:
+        """The experiments of a model, in process, where no event loop polls for them."""
+        self.experiments.look()
+        return self.experiments.of.get(model, ())
+
+    def _expose(self, result: ServingResult) -> None:
+        """Log the exposures of a result that is about to be returned."""
+        if result.arms and self.experiments.log is not None:
+            log_exposures(self.experiments.log, f"{self.experiments.log.worker}-{self.experiments.log.logged}", result)
 
     def _asked(self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None) -> ThirdPartyValues | None:
         """Third-party values of rows; None where the service has no third-party features."""
@@ -247,8 +316,12 @@ class Service:
         return self._asking.ask(service, columns, len(next(iter(columns.values()))), t=t, model=model)
 
     def refresh(self) -> None:
-        """Load the model versions that have become current; after a failure, which `refused` lists, the previous version stays in use."""
+        """Load the model versions that have become current, and take over what was started and stopped.
+
+        After a failure, which `refused` lists, the previous version stays in use.
+        """
         self._loads.refresh()
+        self.experiments.refresh()
 
     @property
     def refused(self) -> Mapping[Key, str]:

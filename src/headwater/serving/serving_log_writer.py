@@ -34,7 +34,7 @@ class ServingLogWriter:
     def __init__(self, log: ServedLog, service: Service) -> None:
         self.log, self._service = log, service
         self._entries: list[Entry] = []
-        self._about: dict[tuple[Kind, str, str | None, str | None], EntryContext] = {}
+        self._about: dict[tuple[Kind, str, str | None, str | None, str | None], EntryContext] = {}
 
     def collect(self) -> Iterator[Metric]:
         """Metrics of the log: the collector interface of prometheus_client."""
@@ -47,9 +47,9 @@ class ServingLogWriter:
         yield entries
         yield GaugeMetricFamily("headwater_served_log_bytes", "bytes queued to be written", counts.memory)
 
-    def put(self, kind: Kind, request_id: str, ready: ParsedRequest, result: ServingResult, seconds: float) -> None:
-        """Add a result; `write` writes it."""
-        key = kind, result.name, result.level, None if kind == "features" else result.version
+    def put(self, kind: Kind, request_id: str, ready: ParsedRequest, result: ServingResult, seconds: float, arm: str | None = None) -> None:
+        """Add a result; `write` writes it. arm: of an experiment, as EXPERIMENT/ARM."""
+        key = kind, result.name, result.level, None if kind == "features" else result.version, arm
         about = self._about.get(key) or self._of(*key)
         features = result.features
         if type(features) is not FeatureVector or result.order is not None:
@@ -81,7 +81,7 @@ class ServingLogWriter:
             self.log.write(self._entries)
             self._entries.clear()
 
-    def _of(self, kind: Kind, name: str, level: str | None, version: str | None) -> EntryContext:
+    def _of(self, kind: Kind, name: str, level: str | None, version: str | None, arm: str | None) -> EntryContext:
         """The context of the entries of a model's version, or of a feature service; kept."""
         model = next(
             candidate
@@ -95,12 +95,13 @@ class ServingLogWriter:
             service,
             model=None if kind == "features" else name,
             version=version,
+            arm=arm,
             level=level,
             stages=_STAGES[kind],
         )
         if kind == "rank" and model.ranking is not None and model.ranking.explore:
             about = dataclasses.replace(about, request=(*about.request, PROPENSITY, EXPLORED, CANDIDATES))
-        self._about[kind, name, level, version] = about
+        self._about[kind, name, level, version, arm] = about
         return about
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
@@ -11,13 +11,20 @@ from headwater.online.predictor import Predicted, ThirdPartyValues
 from headwater.online.ranker import Order
 from headwater.online.read_versions import ReadVersion
 
+if TYPE_CHECKING:
+    from headwater.serving.arm_choice import RowArm
+    from headwater.serving.http.response_encoder import ResponseEncoder
+    from headwater.serving.http.row_decoder import ParsedRequest
+
 
 class ServingResult(NamedTuple):
     """The result of one request.
 
     name: of the feature service or model. t: request time, microseconds. rows: how many. version: of the model. features: of one row or
     many; None where none were read. of: the rows with features, where the predictions of others were precomputed; None is all.
-    predicted: the predictions. order: of a ranking. stages: seconds by stage. ages: of the answers of each third party.
+    predicted: the predictions. order: of a ranking. stages: seconds by stage. ages: of the answers of each third party. arms: during an
+    experiment, the arm of each row (of a ranking, of the list); empty where every row got the default. parts: of which it is put together,
+    where several arms answered.
     """
 
     name: str
@@ -31,6 +38,35 @@ class ServingResult(NamedTuple):
     predicted: Sequence[Predicted] = ()
     order: Order | None = None
     ages: Mapping[str, float] = {}
+    arms: Sequence[RowArm | None] = ()
+    parts: Sequence[ResultPart] = ()
+
+    @property
+    def one_arm(self) -> RowArm | None:
+        """The arm of a result for one row, or of a list."""
+        return self.arms[0] if len(self.arms) == 1 else None
+
+    @property
+    def experiment(self) -> str | None:
+        """The experiment of a result for one row, or of a list."""
+        return None if self.one_arm is None else self.one_arm.experiment.plan.experiment
+
+    @property
+    def arm(self) -> str | None:
+        """The arm of a result for one row, or of a list."""
+        return None if self.one_arm is None else self.one_arm.assigned.arm
+
+    @property
+    def flag(self) -> str | None:
+        """Why the answer is no evidence of its arm, for one row or a list."""
+        return (self.one_arm.assigned.flag or None) if self.one_arm is not None else None
+
+    @property
+    def each_arm(self) -> list[dict[str, str] | None] | None:
+        """Experiment, arm and flag of each of several rows; None where there is no experiment."""
+        if len(self.arms) < 2:
+            return None
+        return [None if arm is None else arm.named for arm in self.arms]
 
     @property
     def timing(self) -> Mapping[str, float]:
@@ -46,6 +82,19 @@ class ServingResult(NamedTuple):
             of = range(len(features.statuses[0])) if self.of is None else self.of
             codes = map(bytes, zip(*features.statuses, strict=True))
             yield from zip(of, zip(*features.values, strict=True), codes, strict=True)
+
+
+class ResultPart(NamedTuple):
+    """A part of a result: the rows that one arm has answered, as a request and a result of their own.
+
+    rows: their places in the whole. arm: for the serving log; None for the default. encoder: of the rows' features.
+    """
+
+    request: ParsedRequest
+    result: ServingResult
+    rows: Sequence[int]
+    arm: str | None
+    encoder: ResponseEncoder
 
 
 def ages_of(third_party: ThirdPartyValues | None) -> Mapping[str, float]:

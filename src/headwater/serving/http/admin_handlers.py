@@ -67,8 +67,10 @@ async def readyz(request: PageRequest) -> PageResponse:
     cached = app.readiness.fresh()
     reasons = (await asyncio.to_thread(app.readiness.reasons) if cached is None else cached) + app.others()
     body: dict[str, object] = {"status": "unready" if reasons else "ready"}
-    if app.service.refused and app.may_read(request.authorization):
-        body["warnings"] = [f"the previous version stays in use: {why}" for why in app.service.refused.values()]
+    warnings = [f"the previous version stays in use: {why}" for why in app.service.refused.values()]
+    warnings += app.service.experiments.refused.values()
+    if warnings and app.may_read(request.authorization):
+        body["warnings"] = warnings
     if reasons and app.may_read(request.authorization):
         body["reasons"] = reasons
     return _json(body, 503 if reasons else 200, ((b"retry-after", b"5"),) if reasons else ())

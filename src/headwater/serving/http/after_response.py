@@ -7,9 +7,11 @@ from typing import Final
 
 from headwater import clock
 from headwater.logs.serving_log_rows import Kind
+from headwater.serving.exposures import log_exposures
 from headwater.serving.http.access_log import AccessLine, RequestLog
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.metrics.request_metrics import RequestMetrics, RouteMetrics
+from headwater.serving.running_experiments import RunningExperiments
 from headwater.serving.serving_log_writer import ServingLogWriter
 from headwater.serving.serving_result import ServingResult
 
@@ -55,14 +57,21 @@ class RequestContext:
 class PostResponseQueue:
     """Collects answered requests from the event loop and records them in batches, which costs half as much as one at a time."""
 
-    def __init__(self, numbers: RequestMetrics, log: RequestLog, recorder: ServingLogWriter | None) -> None:
-        self._log, self._recorder = log, recorder
+    def __init__(
+        self, numbers: RequestMetrics, log: RequestLog, recorder: ServingLogWriter | None, experiments: RunningExperiments
+    ) -> None:
+        self._log, self._recorder, self._experiments = log, recorder, experiments
         self._waiting: list[RequestContext] = []
         self._timer: asyncio.TimerHandle | None = None
         numbers.before(self.settle)
 
     def put(self, call: RequestContext) -> None:
         """Add a request that has been answered."""
+        result = call.result
+        if (
+            result is not None and result.arms and self._experiments.log is not None
+        ):  # not with the others: a killed worker loses few of them
+            log_exposures(self._experiments.log, call.id.decode("ascii"), result)
         self._waiting.append(call)
         if len(self._waiting) >= _MOST:
             self.settle()
@@ -79,9 +88,17 @@ class PostResponseQueue:
         for call in waiting:
             result, number = call.result, call.id.decode("ascii")
             if result is not None:
-                call.numbers.answer(result)
-                if self._recorder is not None and call.request is not None:
-                    self._recorder.put(call.kind, number, call.request, result, call.seconds)
+                if result.parts:
+                    for part in result.parts:
+                        call.numbers.answer(part.result)
+                        if self._recorder is not None:
+                            self._recorder.put(call.kind, number, part.request, part.result, call.seconds, part.arm)
+                else:
+                    call.numbers.answer(result)
+                    if self._recorder is not None and call.request is not None:
+                        arms = call.request.arms
+                        arm = None if arms is None else arms.groups[0].arm
+                        self._recorder.put(call.kind, number, call.request, result, call.seconds, arm)
             call.numbers.rows += call.rows
             call.numbers.request(call.status, call.seconds)
             if self._log.on:

@@ -82,12 +82,13 @@ class App:
         self.metrics: Callable[[], Awaitable[bytes]] = self._own_metrics
         self.beat, self.readiness, self.repeated = _nothing, ReadinessProbe(service), PeriodicTasks()
         self.numbers.also(self.repeated.collect)
+        self.numbers.also(service.experiments.collect)
         self.numbers.also(DeliveryMetrics(service.models_folder, [model.name for model in service.project.models]).collect)
         recorder = None if served is None else ServingLogWriter(served, service)
         if recorder is not None:
             self.numbers.also(recorder.collect)
         self._now = now
-        self._post_response = PostResponseQueue(self.numbers, log or RequestLog(None), recorder)
+        self._post_response = PostResponseQueue(self.numbers, log or RequestLog(None), recorder, service.experiments)
         self._paths = bound_routes(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
         self._lanes, self._loads = WorkerPool(service), ModelLoads(service)
@@ -124,6 +125,8 @@ class App:
                     result = await self._forwarded(bound, data, headers, number)
                 else:
                     body = bound.decode(data)
+                    if getattr(body, "arm", None) is not None:
+                        self.access.allow(headers, "admin")
                     result = self._near(bound, body, call) or await self._far(bound, body, call, begin)
                 call.rows, call.status = result.rows, result.status
                 more = [(b"content-type", JSON), (b"content-length", b"%d" % len(result.body)), (b"x-request-id", number)]

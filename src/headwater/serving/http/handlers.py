@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from headwater import clock
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.predictor import ThirdPartyValues
-from headwater.serving import answers
+from headwater.serving import answers, arm_answers
+from headwater.serving.arm_answers import Wish
+from headwater.serving.arm_choice import RunningExperiment
 from headwater.serving.http.request_schema import FeaturesRequest, PredictionRequest, RankingRequest, Row
 from headwater.serving.http.response_encoder import encode
 from headwater.serving.http.row_decoder import ParsedRequest, checked_count
+from headwater.serving.loaded_models import Key
 from headwater.serving.service import Service
 from headwater.serving.serving_result import ServingResult
 
@@ -19,6 +23,12 @@ _OPTIONAL: Final = {
     for features in (False, True)
     for timing in (False, True)
 }
+
+
+_ONE_ARM: Final = ("experiment", "arm", "flag")
+_SEVERAL_ARMS: Final = ("arms",)
+_NO_ARM: Final = (*_ONE_ARM, *_SEVERAL_ARMS)
+_UNFLAGGED: Final = ("flag", "arms")
 
 
 class HandlerResult(NamedTuple):
@@ -36,7 +46,7 @@ def read_features(service: Service, name: str, body: FeaturesRequest, t: int) ->
     return service.endpoints.features(name, body.level).rows.body(body, name)
 
 
-def features_reader(service: Service, name: str, body: FeaturesRequest) -> OnlineFeatures:
+def features_reader(service: Service, name: str, body: FeaturesRequest, request: ParsedRequest) -> OnlineFeatures:  # noqa: ARG001 (as `Reader`)
     """What the features are read with."""
     return service.endpoints.features(name, body.level).features
 
@@ -53,16 +63,27 @@ def features(
     return HandlerResult(content, result.rows, result)
 
 
-def read_predict(service: Service, name: str, body: PredictionRequest, t: int) -> ParsedRequest:  # noqa: ARG001 (as `Read`)
+def read_predict(service: Service, name: str, body: PredictionRequest, t: int) -> ParsedRequest:
     """Parse the rows of `POST /v1/predict/{model}`."""
+    experiments = service.experiments.of.get(name)
+    if experiments is not None or body.arm is not None:
+        return _read_arms(service, name, body, t, experiments or ())
     endpoint = service.endpoints.model(name, body.level)
     looked_up = endpoint.precomputed is not None and not endpoint.precomputed.definition.on_request
     return endpoint.rows.body(body, "" if looked_up else endpoint.predictor.model.features.name)
 
 
-def predict_reader(service: Service, name: str, body: PredictionRequest) -> OnlineFeatures | None:
+def _read_arms(service: Service, name: str, body: PredictionRequest, t: int, experiments: Sequence[RunningExperiment]) -> ParsedRequest:
+    """As `read_predict`, during experiments."""
+    decoder = service.endpoints.rows_of_arms(name, experiments)
+    wish = Wish(name, body.level, body.arm, t, service.experiments.room)
+    return arm_answers.with_arms(service.endpoints, experiments, wish, decoder.body(body, ""))
+
+
+def predict_reader(service: Service, name: str, body: PredictionRequest, request: ParsedRequest) -> OnlineFeatures | None:
     """What the features of a prediction on request are read with; None where a precomputed one is looked up first."""
-    endpoint = service.endpoints.model(name, body.level)
+    key = (name, body.level) if request.arms is None else request.arms.groups[0].key
+    endpoint = service.endpoints.model(*key)
     return endpoint.predictor.features if endpoint.precomputed is None else None
 
 
@@ -70,14 +91,23 @@ def predict(
     service: Service, name: str, body: PredictionRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None
 ) -> HandlerResult:
     """`POST /v1/predict/{model}`."""
-    endpoint = service.endpoints.model(name, body.level)
-    result = answers.predictions(endpoint, body.level, t, request, third_party)
-    content = endpoint.encoder.predictions(result, one=request.row is not None, without=_unwanted(body))
+    endpoint = service.endpoints.model(*_key(name, body, request))
+    if request.arms is None:
+        result = answers.predictions(endpoint, body.level, t, request, third_party)
+    else:
+        result = arm_answers.predictions(service.endpoints, name, t, request, third_party)
+    content = endpoint.encoder.predictions(result, one=request.row is not None, without=_unwanted(body, result))
     return HandlerResult(content, result.rows, result)
 
 
 def read_rank(service: Service, name: str, body: RankingRequest, t: int) -> ParsedRequest:
     """Parse `POST /v1/rank/{model}`, and retrieve the candidates."""
+    experiments = service.experiments.of.get(name)
+    if experiments is not None or body.arm is not None:
+        shared, candidates = service.endpoints.candidates_of_arms(name, experiments or ())
+        wish = Wish(name, body.level, body.arm, t, service.experiments.room)
+        row, given = shared.row(body.row), candidates.candidates(body.candidates)
+        return arm_answers.proposed(service.endpoints, experiments or (), wish, row, given)
     endpoint = service.endpoints.ranking(name, body.level)
     proposed = endpoint.ranker.propose(endpoint.shared.row(body.row), endpoint.candidates.candidates(body.candidates), t=t)
     of = "" if proposed.order is not None else endpoint.ranker.predictor.model.features.name
@@ -88,9 +118,12 @@ def rank(
     service: Service, name: str, body: RankingRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None
 ) -> HandlerResult:
     """`POST /v1/rank/{model}`."""
-    endpoint = service.endpoints.ranking(name, body.level)
-    result = answers.ranking(endpoint, body.level, t, request, body.k, third_party)
-    return HandlerResult(endpoint.encoder.ranked(result, without=_unwanted(body)), result.rows, result)
+    endpoint = service.endpoints.ranking(*_key(name, body, request))
+    if request.arms is None:
+        result = answers.ranking(endpoint, body.level, t, request, body.k, third_party)
+    else:
+        result = arm_answers.ranking(service.endpoints, t, request, body.k, third_party)
+    return HandlerResult(endpoint.encoder.ranked(result, without=_unwanted(body, result)), result.rows, result)
 
 
 def outcomes(service: Service, name: str, body: Row | list[Row]) -> HandlerResult:
@@ -103,6 +136,16 @@ def outcomes(service: Service, name: str, body: Row | list[Row]) -> HandlerResul
     return HandlerResult(encode(content), len(rows), status=422 if len(refused) == len(rows) else 200)
 
 
-def _unwanted(body: PredictionRequest | RankingRequest) -> tuple[str, ...]:
-    """The optional fields of a response that were not asked for."""
-    return _OPTIONAL[body.features, body.timing]
+def _key(name: str, body: PredictionRequest | RankingRequest, request: ParsedRequest) -> Key:
+    """The model and level that answer a request, or its first rows."""
+    return (name, body.level) if request.arms is None else request.arms.groups[0].key
+
+
+def _unwanted(body: PredictionRequest | RankingRequest, result: ServingResult) -> tuple[str, ...]:
+    """The optional fields of a response that were not asked for, or that it does not have."""
+    optional = _OPTIONAL[body.features, body.timing]
+    if not result.arms:
+        return optional + _NO_ARM
+    if len(result.arms) > 1:
+        return optional + _ONE_ARM
+    return optional + (_SEVERAL_ARMS if result.flag is not None else _UNFLAGGED)

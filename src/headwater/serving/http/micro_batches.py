@@ -43,7 +43,7 @@ def answer_batch(service: Service, requests: Sequence[BatchedRequest], t: int) -
         try:
             request.parsed = parsed = request.read(service, request.name, request.body, t)
             if parsed.row is not None and request.reader is not None:
-                online = request.reader(service, request.name, request.body)
+                online = request.reader(service, request.name, request.body, parsed)
                 if online is not None:
                     alike.setdefault(online, []).append(request)
         except UnansweredError:

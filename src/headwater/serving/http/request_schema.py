@@ -31,7 +31,10 @@ class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A request for predictions. features: return the features of each prediction. timing: return the time of each stage."""
+    """A request for predictions. features: return the features of each prediction. timing: return the time of each stage.
+
+    arm: of a running experiment, for testers: needs the scope admin, and is not analysed.
+    """
 
     row: Raw = Raw()
     rows: Raw = Raw()
@@ -39,13 +42,14 @@ class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
     level: str | None = None
     features: bool = False
     timing: bool = False
+    arm: str | None = None
 
 
 class RankingRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request to rank candidates.
 
     row: the fields that all candidates share. candidates: items, or objects with the item and its own fields; None uses those that the
-    model retrieves. k: number of candidates to return.
+    model retrieves. k: number of candidates to return. arm: as for predictions.
     """
 
     row: Raw
@@ -54,6 +58,7 @@ class RankingRequest(msgspec.Struct, forbid_unknown_fields=True):
     level: str | None = None
     features: bool = False
     timing: bool = False
+    arm: str | None = None
 
 
 AnyRequest = FeaturesRequest | PredictionRequest | RankingRequest

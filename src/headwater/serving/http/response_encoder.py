@@ -64,15 +64,15 @@ class ResponseEncoder:
             return self._compact(result)
         head = _FEATURES(result)
         if isinstance(result.features, FeatureVector):
-            return _closed(head, self._rows(result)[0])
+            return _closed(head, self.feature_rows(result)[0])
         if columns:
             return b'%b,"features":%b}' % (head, self._columns(result))
-        return b'%b,"rows":[%b]}' % (head, b",".join(self._rows(result)))  # type: ignore[arg-type]
+        return b'%b,"rows":[%b]}' % (head, b",".join(self.feature_rows(result)))  # type: ignore[arg-type]
 
     def predictions(self, result: ServingResult, *, one: bool, without: tuple[str, ...]) -> bytes:
         """Predictions; `one` row, or several. without: of `features` and `timing` those that were not asked for."""
         head = self._prediction_head(result, without)
-        rows = [None] * len(result.predicted) if "features" in without else self._rows(result)
+        rows = [None] * len(result.predicted) if "features" in without else self.feature_rows(result)
         each = [_closed(_PREDICTION(prediction), row) for prediction, row in zip(result.predicted, rows, strict=True)]
         return b'%b,"prediction":%b}' % (head, each[0]) if one else b'%b,"predictions":[%b]}' % (head, b",".join(each))
 
@@ -80,16 +80,19 @@ class ResponseEncoder:
         """A ranking; `without` as of `predictions`."""
         assert result.order is not None
         head = _object(Ranked, without)(result)
-        rows = [None] * len(result.order.items) if "features" in without else self._rows(result)
+        rows = [None] * len(result.order.items) if "features" in without else self.feature_rows(result)
         items = [
             _closed(b'{"item":%b,%b' % (encode(item), _ITEM(prediction)[1:]), row)
             for (item, prediction), row in zip(result.order.items, rows, strict=True)
         ]
         return b'%b,"items":[%b]}' % (head, b",".join(items))
 
-    def _rows(self, result: ServingResult) -> list[bytes | None]:
+    def feature_rows(self, result: ServingResult) -> list[bytes | None]:
         """The features of each row as an object; None for rows without."""
         rows: list[bytes | None] = [None] * (len(result.predicted) or result.rows)
+        for part in result.parts:
+            for n, row in zip(part.rows, part.encoder.feature_rows(part.result), strict=True):
+                rows[n] = row
         ends: list[bytes] = [] if result.features is None else self._shared(result, "ends", self._ends)
         for n, values, statuses in result.feature_rows():
             parts = [
@@ -152,7 +155,7 @@ class ResponseEncoder:
         """The fields of an answer before its predictions."""
         if "timing" not in without:
             return _object(Predictions, without)(result)
-        of = result.name, result.version, result.level, result.t, without
+        of = result.name, result.version, result.level, result.t, without, result.arms
         if self._head[0] != of:
             self._head = of, _object(Predictions, without)(result)
         return self._head[1]

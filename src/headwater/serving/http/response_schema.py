@@ -117,7 +117,12 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Predictions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Predictions of a model version for rows. timing: milliseconds by stage."""
+    """Predictions of a model version for rows. timing: milliseconds by stage.
+
+    During an experiment, `experiment` and `arm` of a request for one row, and `arms` of one for several: of each row an object with
+    `experiment` and `arm`, null for the default. flag: "no room", "shadow" or "washout", where the answer is no evidence of its arm. Where
+    rows have several arms, `level` is null and `version` empty.
+    """
 
     model: Annotated[str, Of(lambda result: result.name)]
     version: Annotated[str, Of(lambda result: result.version)]
@@ -125,6 +130,10 @@ class Predictions(msgspec.Struct, frozen=True, omit_defaults=True):
     at: Annotated[datetime, Of(lambda result: result.t)]
     predictions: list[Prediction]
     timing: Annotated[Mapping[str, float] | None, Of(lambda result: result.timing)] = None
+    experiment: Annotated[str | None, Of(lambda result: result.experiment)] = None
+    arm: Annotated[str | None, Of(lambda result: result.arm)] = None
+    flag: Annotated[str | None, Of(lambda result: result.flag)] = None
+    arms: Annotated[list[dict[str, str] | None] | None, Of(lambda result: result.each_arm)] = None
 
 
 class RankedItem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -136,7 +145,10 @@ class RankedItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The best candidates of a request, the best first. candidates: number of candidates."""
+    """The best candidates of a request, the best first. candidates: number of candidates.
+
+    During an experiment, `experiment` and `arm` ("interleaved" for a list of both rankings), and `flag` as of `Predictions`.
+    """
 
     model: Annotated[str, Of(lambda result: result.name)]
     version: Annotated[str, Of(lambda result: result.version)]
@@ -147,6 +159,9 @@ class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
     candidates: Annotated[int, Of(lambda result: result.order.candidates)]
     items: list[RankedItem]
     timing: Annotated[Mapping[str, float] | None, Of(lambda result: result.timing)] = None
+    experiment: Annotated[str | None, Of(lambda result: result.experiment)] = None
+    arm: Annotated[str | None, Of(lambda result: result.arm)] = None
+    flag: Annotated[str | None, Of(lambda result: result.flag)] = None
 
 
 class RefusedRow(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from headwater.serving.service import Service
 
 Read: TypeAlias = Callable[[Service, str, Any, int], ParsedRequest]
 Answer: TypeAlias = Callable[[Service, str, Any, int, ParsedRequest, ThirdPartyValues | None], HandlerResult]
-Reader: TypeAlias = Callable[[Service, str, Any], OnlineFeatures | None]
+Reader: TypeAlias = Callable[[Service, str, Any, ParsedRequest], OnlineFeatures | None]
 Take: TypeAlias = Callable[[Service, str, Any], HandlerResult]
 
 

@@ -13,6 +13,7 @@ from headwater.errors import DataError
 from headwater.online.feature_vectors import FeatureVector
 from headwater.online.ranker import Proposed
 from headwater.online.row_schema import MOST_ROWS, RowSchema, Scalar
+from headwater.serving.arm_choice import ArmChoice
 from headwater.serving.http.request_schema import AnyRequest, FeaturesRequest, PredictionRequest, RankingRequest, explained
 
 _OUTER: Final = re.compile(r"^\.(row|rows(\[\d+\])?|columns|candidates(\[\d+\])?)$")
@@ -29,7 +30,7 @@ class ParsedRequest(NamedTuple):
     """A request whose rows have their declared types.
 
     row: of a request for one row; else `columns`, with `height` rows. service: the feature service to read; empty for none. proposed: the
-    candidates of a ranking. shared: its features, if they were read already.
+    candidates of a ranking. shared: its features, if they were read already. arms: during an experiment, who answers which row.
     """
 
     row: Mapping[str, object] | None
@@ -38,6 +39,7 @@ class ParsedRequest(NamedTuple):
     service: str = ""
     proposed: Proposed | None = None
     shared: SharedRead | None = None
+    arms: ArmChoice | None = None
 
     def as_columns(self) -> Mapping[str, Sequence[object]]:
         """The rows as columns."""

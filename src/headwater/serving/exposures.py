@@ -1,0 +1,67 @@
+"""Exposures of answered requests, as they are logged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headwater.definitions.model_variant import AS_DEFINED
+from headwater.experiments.arms_by_unit import INTERLEAVED
+from headwater.logs.exposure_log import ExposureLog
+from headwater.logs.exposure_rows import Exposure
+from headwater.online.predictor import Predicted
+from headwater.serving.arm_answers import team_of
+from headwater.serving.arm_choice import RowArm
+from headwater.serving.serving_result import ServingResult
+
+
+def log_exposures(log: ExposureLog, request: str, result: ServingResult) -> None:
+    """Log the exposures of a request: one for each row with an arm, and one for a list."""
+    order, arms = result.order, result.arms
+    if order is not None:
+        arm = arms[0]
+        if arm is None:
+            return
+        mixed = arm.assigned.arm == INTERLEAVED
+        items = [item for item, _ in order.items]
+        own = _exposure(request, result, arm, Predicted([], order.how, order.age))
+        if mixed:
+            own = own._replace(items=[item if isinstance(item, str | int) else str(item) for item in items], teams=team_of(result))
+        _put(log, arm, [own])
+        return
+    if len(arms) == 1:
+        if arms[0] is not None:
+            _put(log, arms[0], [_exposure(request, result, arms[0], result.predicted[0])])
+        return
+    every: dict[tuple[str, int], tuple[RowArm, list[Exposure]]] = {}
+    for rows, part in [(part.rows, part.result) for part in result.parts] or [(range(len(arms)), result)]:
+        for n, predicted in zip(rows, part.predicted, strict=True):
+            arm = arms[n]
+            if arm is not None:
+                plan = arm.experiment.plan
+                every.setdefault((plan.experiment, plan.version), (arm, []))[1].append(_exposure(request, part, arm, predicted))
+    for arm, exposures in every.values():
+        _put(log, arm, exposures)
+
+
+def _put(log: ExposureLog, arm: RowArm, exposures: Sequence[Exposure]) -> None:
+    plan = arm.experiment.plan
+    arm.experiment.counts["exposed"] += len(exposures)
+    log.put(plan.experiment, plan.version, exposures)
+
+
+def _exposure(request: str, result: ServingResult, arm: RowArm, predicted: Predicted) -> Exposure:
+    experiment, unit, (name, propensity, cluster, bucket, flag), override = arm
+    value, how, age = predicted
+    promised = experiment.promised.get(name) or max(experiment.promised.values())
+    if how == "default":
+        fallback = True
+    elif how == "precomputed":
+        fallback = age > promised
+    else:
+        features = result.features
+        fallback = features is not None and any(version.stale for version in features.read_versions)
+    score = float(value) if isinstance(value, int | float) else None
+    return Exposure(
+        unit, name, result.t, request, propensity, age, promised, fallback, override, cluster, bucket,
+        result.name, result.level or AS_DEFINED, result.version, score, flag,
+    )  # fmt: skip

@@ -1,0 +1,154 @@
+"""The experiments that a process serves: those that were started, once their arms are ready. Polled off the request path."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from headwater import clock
+from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.definitions.project import Project
+from headwater.errors import HeadwaterError, UsageError
+from headwater.experiments.assigners import assigner_of
+from headwater.logs.exposure_log import ExposureLog
+from headwater.models.experiment_store import ExperimentStore, FrozenArm, StartedExperiment
+from headwater.serving.arm_choice import RunningExperiment
+from headwater.serving.loaded_models import Key
+
+_RETRY: Final = 5.0  # seconds until an experiment that could not be served is tried again
+LOOK: Final = 0.5
+"""Seconds between two looks at what was started and stopped."""
+
+
+class RunningExperiments:
+    """The started experiments of a project. Threads may share one; what it holds is replaced as a whole.
+
+    Args:
+        project: whose experiments they are.
+        store: what was started; None where nothing can be.
+        folder: where exposures are logged.
+        prepare: loads and checks a model at a level, so that no request waits for it.
+
+    Attributes:
+        of: the experiments of each model, by its name.
+        refused: why an experiment that was started is not served by this process, by its name; its units get the default.
+        log: of exposures; None as long as nothing was served.
+    """
+
+    def __init__(
+        self, project: Project, store: ExperimentStore | None, folder: Path, prepare: Callable[[str, str | None], ModelVariant]
+    ) -> None:
+        self._project, self._store, self._folder, self._prepare = project, store, folder, prepare
+        self._stamp: object = None
+        self._served: dict[tuple[str, int], RunningExperiment] = {}
+        self._looked = self._tried = float("-inf")
+        self._lock = threading.Lock()
+        self.of: Mapping[str, tuple[RunningExperiment, ...]] = {}
+        self.refused: Mapping[str, str] = {}
+        self.log: ExposureLog | None = None
+
+    @property
+    def room(self) -> bool:
+        """Whether exposures can be logged."""
+        return self.log is not None and self.log.room
+
+    def look(self) -> None:
+        """`refresh`, if the last look is long enough ago."""
+        if self._store is not None and clock.stopwatch() - self._looked > LOOK:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Take over what was started, enrolled and stopped.
+
+        Raises:
+            DataError: the files of the store cannot be read; what was served before is still served.
+        """
+        if self._store is None:
+            return
+        with self._lock:
+            now = self._looked = clock.stopwatch()
+            stamp = self._store.stamp
+            if stamp == self._stamp and not (self.refused and now - self._tried > _RETRY):
+                return
+            self._tried = now
+            self._take(self._store.started())
+            self._stamp = stamp
+
+    def collect(self) -> Iterator[Metric]:
+        """Metrics of experiments: the collector interface of prometheus_client."""
+        rows = CounterMetricFamily(
+            "headwater_experiment_rows", "rows of experiments, by what became of them", labels=["experiment", "outcome"]
+        )
+        for (name, _), experiment in self._served.items():
+            for outcome, count in experiment.counts.items():
+                rows.add_metric([name, outcome], count)
+        yield rows
+        if self.log is not None:
+            yield GaugeMetricFamily("headwater_exposure_room", "1 while exposures can be logged", value=float(self.log.room))
+            yield CounterMetricFamily(
+                "headwater_exposures_unlogged", "exposures flagged 'no room' that were not kept", value=self.log.unlogged
+            )
+
+    def close(self) -> None:
+        """Write all exposures, and close the log."""
+        if self.log is not None:
+            self.log.close()
+
+    def _take(self, started: list[StartedExperiment]) -> None:
+        refused, served = dict[str, str](), dict[tuple[str, int], RunningExperiment]()
+        for known in started:
+            plan = known.plan
+            if known.stopped_at is not None or plan.project not in ("", self._project.name):
+                continue
+            try:
+                served[plan.experiment, plan.version] = self._ready(known)
+            except HeadwaterError as error:
+                refused[plan.experiment] = f"experiment {plan.experiment!r} is not served: {error}"
+            except OSError as error:
+                refused[plan.experiment] = f"experiment {plan.experiment!r} is not served: no exposure can be logged: {error}"
+        of: dict[str, tuple[RunningExperiment, ...]] = {}
+        for experiment in served.values():
+            for model in dict.fromkeys(arm.model for arm in experiment.plan.arms):
+                of[model] = (*of.get(model, ()), experiment)
+        self._served, self.refused, self.of = served, refused, of
+
+    def _ready(self, started: StartedExperiment) -> RunningExperiment:
+        """An experiment whose arms are loaded and whose exposures can be logged.
+
+        Raises:
+            HeadwaterError: an arm cannot be served. OSError: the log cannot be opened.
+        """
+        plan = started.plan
+        variants = {arm.name: self._prepare(*key_of(arm)) for arm in plan.arms}
+        services = {variant.model.features.name for variant in variants.values()}
+        asks = any(variant.model.features.http_features for variant in variants.values())
+        if asks and (len(services) > 1 or plan.kind == "interleaving"):
+            raise UsageError(
+                "its arms have third-party features, and "
+                + ("they are interleaved" if plan.kind == "interleaving" else f"they read {len(services)} feature services")
+                + "; third parties are called once for a request: give the arms one feature service, and another kind"
+            )
+        if self.log is None:
+            self.log = ExposureLog(self._folder)
+        before = self._served.get((plan.experiment, plan.version))
+        promised = {arm: _promised(variant) for arm, variant in variants.items()}
+        running = RunningExperiment(plan, {arm.name: key_of(arm) for arm in plan.arms}, promised, assigner_of(started))
+        return running if before is None else RunningExperiment(plan, running.keys, promised, running.assign, before.counts)
+
+
+def key_of(arm: FrozenArm) -> Key:
+    """The model and level that answer an arm's requests."""
+    return arm.model, None if arm.level == AS_DEFINED else arm.level
+
+
+def _promised(variant: ModelVariant) -> float:
+    """Seconds: the age that a variant's oldest value may have."""
+    precomputed = variant.precomputed
+    own = [] if precomputed is None else [precomputed.freshness.worst_age]
+    if precomputed is None or precomputed.on_request:
+        own += [view.freshness.worst_age for service in variant.services for view in service.views]
+    return max(own, default=0) / 1e6

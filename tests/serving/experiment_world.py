@@ -1,0 +1,79 @@
+"""An experiment on the shop: two levels of a model, by user."""
+
+import time
+from contextlib import contextmanager
+
+from headwater.experiments.assigners import assigner_of
+from headwater.jobs.materialize import materialize_view
+from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan
+from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, asking, filled
+
+T = int(ASKED_AT.timestamp()) * 1_000_000
+DAY = 86_400_000_000
+BASE = FrozenPlan(
+    experiment="fresh",
+    version=1,
+    fingerprint="",
+    arms=(FrozenArm("hourly", "churn", "as defined", 0.5), FrozenArm("nightly", "churn", "nightly", 0.5)),
+    unit="user",
+    kind="ab",
+    columns={},
+    settings={},
+    metrics=("label_mean",),
+    guardrails=(),
+    layer=None,
+    span=(0.0, 1.0),
+    holdout=0.0,
+    start=T - DAY,
+    duration=14 * DAY,
+    stage=DAY,
+    enrolled=(1.0,),
+    looks=5,
+    alpha=0.05,
+    power=0.8,
+    min_lift=0.01,
+)
+
+
+def plan(**changes):
+    return type(BASE)(**{**{name: getattr(BASE, name) for name in BASE.__struct_fields__}, **changes})
+
+
+def started(folder, **changes) -> ExperimentStore:
+    """A store with an experiment that runs."""
+    store = ExperimentStore(folder)
+    own = plan(**changes)
+    store.start(own, own.start, "test")
+    return store
+
+
+def both_levels(store):
+    """A store with the views of the shop at both levels."""
+    filled(store)
+    for name in ("churn", "feed"):
+        for service in PROJECT.variant(name, "nightly").services:
+            for view in service.views:
+                materialize_view(view, store, int(NOW.timestamp()) * 1_000_000)
+    return store
+
+
+def expected(store, unit, group=None, t=T, name="fresh"):
+    """The arm of a unit, by the store."""
+    assigned = assigner_of(next(known for known in store.started() if known.stopped_at is None and known.plan.experiment == name))(
+        str(unit), group, t
+    )
+    return None if assigned is None else assigned.arm
+
+
+@contextmanager
+def serving(filled_store, data_dir, store, **options):
+    """A client of the shop during experiments."""
+    with asking(filled_store, PROJECT, models=MODELS, data_dir=data_dir, experiments=store, levels=("nightly",), **options) as client:
+        yield client
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
