@@ -17,15 +17,13 @@ from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
-from headwater.definitions.timestamps import parse_timestamp
-from headwater.errors import HeadwaterError, UsageError
+from headwater.errors import HeadwaterError
 from headwater.logs.outcome_journal import Added, Outcomes
 from headwater.models.experiment_store import ExperimentStore
 from headwater.monitoring.explain import Explanation, explain
 from headwater.monitoring.explain_warmup import compile_explanation
 from headwater.online.precomputed import PrecomputedReader
 from headwater.online.predictor import Scorer, ThirdPartyValues
-from headwater.online.row_schema import RowSchema
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for
 from headwater.online_stores.redis.commands import UnansweredError
@@ -38,13 +36,11 @@ from headwater.serving.http.response_schema import Features, Predictions, Ranked
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.loaded_models import Key, LoadedModels
 from headwater.serving.model_loader import in_folder, in_memory
+from headwater.serving.plain_rows import Rows, parsed, request_time
 from headwater.serving.running_experiments import RunningExperiments
 from headwater.serving.serving_result import ServingResult
 from headwater.serving.third_party.third_party_clients import BlockingThirdPartyClients
 from headwater.training.train import Trained
-
-Rows = Mapping[str, object] | Sequence[Mapping[str, object]]
-"""One row, or several."""
 
 
 class Service:
@@ -129,8 +125,8 @@ class Service:
             DataError: a missing or unknown field, or one of another type; rows with different fields.
             StoreError: a view that is not in the online store. StaleError: one older than its freshness, with on_stale="refuse".
         """
-        endpoint, t = self.endpoints.features(service, level), _request_time(at)
-        request = _parsed(endpoint.rows.schema, rows)
+        endpoint, t = self.endpoints.features(service, level), request_time(at)
+        request = parsed(endpoint.rows.schema, rows)
         result = answers.features(endpoint, level, t, request, self._asked(service, request.as_columns(), t, None))
         return python_encoder.features(endpoint.encoder.shape, result)
 
@@ -152,13 +148,13 @@ class Service:
         Raises:
             ModelError: a fitted model that is missing, or has other features.
         """
-        t, experiments = _request_time(at), self._running(model)
+        t, experiments = request_time(at), self._running(model)
         if experiments or arm is not None:
             wish = Wish(model, level, arm, t, self.experiments.room)
-            request = _parsed(self.endpoints.rows_of_arms(model, experiments).schema, rows)
+            request = parsed(self.endpoints.rows_of_arms(model, experiments).schema, rows)
             request = arm_answers.with_arms(self.endpoints, experiments, wish, request)
         else:
-            request = _parsed(self.endpoints.model(model, level).rows.schema, rows)
+            request = parsed(self.endpoints.model(model, level).rows.schema, rows)
         endpoint = self.endpoints.model(*((model, level) if request.arms is None else request.arms.groups[0].key))
         third_party = self._asked(endpoint.predictor.model.features.name, request.as_columns(), t, model)
         if request.arms is None:
@@ -192,7 +188,7 @@ class Service:
         Raises:
             UsageError: not a ranking model. DataError, StoreError: as for `predict`.
         """
-        t, experiments = _request_time(at), self._running(model)
+        t, experiments = request_time(at), self._running(model)
         if experiments or arm is not None:
             shared, items = self.endpoints.candidates_of_arms(model, experiments)
             wish = Wish(model, level, arm, t, self.experiments.room)
@@ -373,24 +369,6 @@ class Service:
             self._warm.add(key)
             for view in self.project.views:
                 compile_explanation(view.root, self.store)
-
-
-def _request_time(at: datetime | str | None) -> int:
-    return clock.now_micros() if at is None else parse_timestamp(at, "at")
-
-
-def _parsed(schema: RowSchema, rows: Rows) -> ParsedRequest:
-    """Rows of plain values, checked as those of an HTTP request.
-
-    Raises:
-        UsageError: no rows.
-        DataError: as `RowSchema.from_rows`.
-    """
-    if isinstance(rows, Mapping):
-        return ParsedRequest(schema.from_row(rows), {}, 1)
-    if not rows:
-        raise UsageError("no row was given; give one row, or a list of at least one")
-    return ParsedRequest(None, schema.from_rows(rows), len(rows))
 
 
 def _failures(*works: Callable[[], object]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
@@ -13,7 +13,6 @@ from headwater.online.read_versions import ReadVersion
 
 if TYPE_CHECKING:
     from headwater.serving.arm_choice import RowArm
-    from headwater.serving.http.response_encoder import ResponseEncoder
     from headwater.serving.http.row_decoder import ParsedRequest
 
 
@@ -84,6 +83,16 @@ class ServingResult(NamedTuple):
             yield from zip(of, zip(*features.values, strict=True), codes, strict=True)
 
 
+class RowEncoder(Protocol):
+    """Encodes the features of rows: `http.response_encoder.ResponseEncoder`."""
+
+    shape: FeatureShape
+
+    def feature_rows(self, result: ServingResult) -> list[bytes | None]:
+        """The features of each row as a JSON object; None for rows without."""
+        ...
+
+
 class ResultPart(NamedTuple):
     """A part of a result: the rows that one arm has answered, as a request and a result of their own.
 
@@ -94,7 +103,7 @@ class ResultPart(NamedTuple):
     result: ServingResult
     rows: Sequence[int]
     arm: str | None
-    encoder: ResponseEncoder
+    encoder: RowEncoder
 
 
 def ages_of(third_party: ThirdPartyValues | None) -> Mapping[str, float]:
