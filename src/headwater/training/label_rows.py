@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
-from headwater.definitions.feature_view import Feature
 from headwater.definitions.labels import Labels, Outcome
-from headwater.definitions.source import Source
-from headwater.engine.engines import open_engine
-from headwater.engine.query import AsOf, EngineRun, Query, RequestSet, reach_of
+from headwater.engine.query import AsOf
 from headwater.errors import DataError
-from headwater.events.read_events import Notes
 from headwater.events.selection import collect, column, selected, timestamp_micros
-from headwater.training.feature_frames import tables
+from headwater.training.outcome_values import OutcomeRequests, outcome_values
 from headwater.training.requests import ASKED_AT, Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -127,15 +122,9 @@ def observed(labels: Labels, requests: Requests, resources: Resources, *, string
     outcome = labels.label
     assert isinstance(outcome, Outcome)
     end = requests.t + outcome.horizon
+    asked = OutcomeRequests(outcome, requests, AsOf(end, end + outcome.source.delay), f"labels {labels.name!r}")
+    series = outcome_values(asked, labels.label_name, resources)
     each = outcome.aggregation
-    feature = Feature(labels.label_name, each, each.columns[:1] if each.each else each.columns, outcome.window)
-    for name in outcome.keys:
-        column(name, requests.frame.schema, f"labels {labels.name!r}: outcome")
-    ask = RequestSet(requests.frame.select(outcome.keys), requests.t, (AsOf(end, end + outcome.source.delay),))
-    run = EngineRun(threads=resources.threads, memory=resources.bytes)
-    query = Query(_readable(outcome, feature, ask, resources), outcome.keys, [feature])
-    series = open_engine(resources.engine).features(query, [ask], run)[0][0].values[feature.name]
-    requests.left_out.update(run.notes.left_out)
     if strings and series.dtype in _TEXTS:
         return series.cast(pl.String)
     if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
@@ -145,16 +134,6 @@ def observed(labels: Labels, requests: Requests, resources: Resources, *, string
             f"Make one in the select of source {outcome.source.name!r}"
         )
     return series.cast(pl.Float64)
-
-
-def _readable(outcome: Outcome, feature: Feature, ask: RequestSet, resources: Resources) -> Source:
-    """The outcome's source; where its events are enriched, over a table of them."""
-    reach = reach_of([ask], [outcome.window])
-    if reach is None:
-        return outcome.source
-    enriched = tables(reach.last, reach.known, Notes(), replace(resources, progress=False, cache=None))
-    enriched.read(outcome.source, {*outcome.keys, *feature.reads}, reach.first)
-    return enriched.readable(outcome.source)
 
 
 def check_finite(label: np.ndarray[tuple[int], np.dtype[np.float64]], context: str) -> None:

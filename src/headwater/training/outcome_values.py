@@ -1,0 +1,71 @@
+"""Values of an `outcome(...)` for requests, as of any times: after a request for labels, before it for covariates of experiments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from headwater.definitions.aggregation import count
+from headwater.definitions.durations import Window
+from headwater.definitions.feature_view import Feature
+from headwater.definitions.labels import Outcome
+from headwater.definitions.source import Source
+from headwater.engine.engines import open_engine
+from headwater.engine.query import AsOf, EngineRun, Query, RequestSet, reach_of
+from headwater.events.read_events import Notes
+from headwater.events.selection import column
+from headwater.training.feature_frames import tables
+from headwater.training.requests import Requests
+from headwater.training.resources import Resources
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EVENTS = "__events"
+
+
+@dataclass(frozen=True)
+class OutcomeRequests:
+    """Requests of an outcome.
+
+    Args:
+        outcome: which.
+        requests: their frame has the outcome's keys.
+        as_of: the end of each request's window, and the time by which its events must be known.
+        context: what errors name, such as "labels 'churn'".
+    """
+
+    outcome: Outcome
+    requests: Requests
+    as_of: AsOf
+    context: str
+
+    def values(self, name: str, window: Window, resources: Resources, *, counted: bool = False) -> pl.DataFrame:
+        """The outcome over a window that ends at `as_of.T`, in a column of that name; `counted` adds the number of events, `EVENTS`."""
+        outcome, each = self.outcome, self.outcome.aggregation
+        features = [Feature(name, each, each.columns[:1] if each.each else each.columns, window)]
+        if counted:
+            features.append(Feature(EVENTS, count(), (), window))
+        for key in outcome.keys:
+            column(key, self.requests.frame.schema, f"{self.context}: outcome")
+        ask = RequestSet(self.requests.frame.select(outcome.keys), self.requests.t, (self.as_of,))
+        run = EngineRun(threads=resources.threads, memory=resources.bytes)
+        query = Query(_readable(outcome, features[0], ask, resources), outcome.keys, features)
+        values = open_engine(resources.engine).features(query, [ask], run)[0][0].values
+        self.requests.left_out.update(run.notes.left_out)
+        return values
+
+
+def outcome_values(asked: OutcomeRequests, name: str, resources: Resources) -> pl.Series:
+    """The outcome of each request over the outcome's own window, in the aggregation's dtype."""
+    return asked.values(name, asked.outcome.window, resources)[name]
+
+
+def _readable(outcome: Outcome, feature: Feature, ask: RequestSet, resources: Resources) -> Source:
+    """The outcome's source; where its events are enriched, over a table of them."""
+    reach = reach_of([ask], [feature.window])
+    if reach is None:
+        return outcome.source
+    enriched = tables(reach.last, reach.known, Notes(), replace(resources, progress=False, cache=None))
+    enriched.read(outcome.source, {*outcome.keys, *feature.reads}, reach.first)
+    return enriched.readable(outcome.source)
