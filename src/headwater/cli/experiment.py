@@ -1,8 +1,8 @@
-"""Plan, start and follow experiments in production, and simulate designs where the true lift is known."""
+"""Plan, start, follow and analyse experiments in production, and simulate designs where the true lift is known."""
 
 from __future__ import annotations
 
-from headwater.cli import experiment_advise, experiment_plan, experiment_ramp, experiment_status, options
+from headwater.cli import experiment_advise, experiment_analyse, experiment_plan, experiment_ramp, experiment_status, options
 from headwater.cli.command import Actions, Arguments, Positional, Verb, option
 from headwater.cli.screen import Screen
 
@@ -61,6 +61,7 @@ COMMAND = Actions(
         "status": experiment_status.STATUS,
         "ramp": experiment_ramp.COMMAND,
         "stop": experiment_status.STOP,
+        "analyse": experiment_analyse.COMMAND,
         "simulate": Verb(
             simulate,
             [

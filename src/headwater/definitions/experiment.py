@@ -70,9 +70,10 @@ class ExperimentMetric(Definition):
         higher_is_better: whether a rise is a gain.
         never: what a unit without an outcome is: "zero" (no click) or "unknown" (left out, as a payment that was blocked).
         margin: for a guardrail, the relative harm that is still accepted, such as 0.01.
+        quantile: compare this quantile over units and not their mean, such as 0.99 of each unit's slowest answer.
 
     Raises:
-        DefinitionError: a bad name, value, base or margin.
+        DefinitionError: a bad name, value, base, margin or quantile; a quantile of a ratio.
     """
 
     name: str
@@ -82,6 +83,7 @@ class ExperimentMetric(Definition):
     higher_is_better: bool = True
     never: Never = "zero"
     margin: float | None = None
+    quantile: float | None = field(default=None, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         check_name(self.name, "an experiment's metric")
@@ -92,6 +94,10 @@ class ExperimentMetric(Definition):
             raise DefinitionError(f"{subject}: base is {self.base!r}; give 'requests', 'label', an outcome(...), or leave it out")
         if self.never not in ("zero", "unknown"):
             raise DefinitionError(f"{subject}: never is {self.never!r}; a unit without an outcome is 'zero' or 'unknown'")
+        if self.quantile is not None and not 0 < self.quantile < 1:
+            raise DefinitionError(f"{subject}: quantile is {self.quantile!r}; give a number between 0 and 1, such as 0.99")
+        if self.quantile is not None and self.base is not None:
+            raise DefinitionError(f"{subject}: a quantile over units has no base; leave one of them out")
         if self.margin is not None and not 0 <= self.margin < 1:
             raise DefinitionError(f"{subject}: margin is {self.margin!r}; give a share, such as 0.01")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from headwater.experiments.confidence_sequence import sequence_multiplier
@@ -35,7 +35,7 @@ class GuardrailLook:
 
     def worse(self, alpha: float) -> bool:
         """Whether it is shown, at any look, that harm exceeds the margin."""
-        low, high = self.lift.widened(sequence_multiplier(self.units, alpha))
+        low, high = self.lift.sequential(sequence_multiplier(self.units, alpha))
         return high < -self.margin if self.higher_is_better else low > self.margin
 
 
@@ -50,6 +50,7 @@ class ExperimentLook:
         checks: of the experiment's health.
         higher_is_better: whether a rise of the deciding metric is a gain.
         break_even: the relative gain at which the fresher arm pays for itself; 0 where costs are not known.
+        of_arms: the same of arms whose own costs are known; of several winners the one that earns most over its cost is served.
         alpha: the two-sided error of the whole experiment.
     """
 
@@ -60,6 +61,11 @@ class ExperimentLook:
     higher_is_better: bool = True
     break_even: float = 0.0
     alpha: float = 0.05
+    of_arms: Mapping[str, float] = field(default_factory=dict)
+
+    def needs(self, arm: str) -> float:
+        """The gain at which an arm pays for itself."""
+        return self.of_arms.get(arm, self.break_even)
 
 
 @dataclass(frozen=True)
@@ -90,13 +96,14 @@ def verdict(look: ExperimentLook) -> ExperimentVerdict:
     if worse:
         arm, name = worse[0]
         return ExperimentVerdict("harm", arm, f"arm {arm!r} makes {name} worse by more than its margin", intervals)
-    winners = sorted((arm for arm, (low, _) in gains.items() if low > max(look.break_even, 0.0)), key=lambda arm: -gains[arm][0])
+    paying = (arm for arm, (low, _) in gains.items() if low > max(look.needs(arm), 0.0))
+    winners = sorted(paying, key=lambda arm: look.needs(arm) - gains[arm][0])
     if winners:
-        need = "its cost" if look.break_even > 0 else "nothing"
+        need = "its cost" if look.needs(winners[0]) > 0 else "nothing"
         return ExperimentVerdict("real-time", winners[0], f"the gain of arm {winners[0]!r} is shown to exceed {need}", intervals)
     if harmful:
         return ExperimentVerdict("harm", harmful[0], f"arm {harmful[0]!r} is shown to be worse than the control", intervals)
-    if all(high < look.break_even for _, high in gains.values()):
+    if all(high < look.needs(arm) for arm, (_, high) in gains.items()):
         return ExperimentVerdict("stay batch", None, "no arm can gain as much as it costs", intervals)
     if look.information[-1] >= 1:
         return ExperimentVerdict(
@@ -114,8 +121,7 @@ def _intervals(look: ExperimentLook) -> tuple[dict[str, tuple[float, float]], di
     intervals: dict[str, tuple[float, float]] = {}
     left = len(order)
     for arm in order:
-        multiplier = bounds(look.information, look.alpha / left)[-1]
-        intervals[arm] = look.lifts[arm].widened(multiplier) if math.isfinite(multiplier) else (-1.0, math.inf)
+        intervals[arm] = look.lifts[arm].sequential(bounds(look.information, look.alpha / left)[-1])
         if left > 1 and _excludes_zero(intervals[arm]) and left == len(order) - len(intervals) + 1:
             left -= 1
     intervals = {arm: intervals[arm] for arm in look.lifts}

@@ -12,18 +12,19 @@ from scipy import stats
 
 from headwater.errors import DataError
 from headwater.experiments.arm_moments import arm_moments, unit_lift
-from headwater.experiments.exposed_units import ARM, AT, ExposedUnits
+from headwater.experiments.exposed_units import ExposedUnits
 from headwater.experiments.sample_ratio import sequential_sample_ratio_p
+from headwater.logs.exposure_rows import ARM, AT
 
 FALSE_ALARMS = 0.01
 """Of all checks together, for one experiment over all its looks."""
-_CHECKS = 4  # that are tests; the others count what must not occur
+CHECKS = 6  # that are tests; the others count what must not occur
 LEAST_MATURED = 0.8
 MOST_MOVED = MOST_COPIES = 0.01
 MOST_BY_BOTS = 0.05
 _FALLBACK_GAP = 0.01
 
-Status = Literal["ok", "broken", "not checked"]
+Status = Literal["ok", "warning", "broken", "not checked"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def unit_checks(
     Returns:
         One check each, in a fixed order.
     """
-    each = FALSE_ALARMS / _CHECKS
+    each = FALSE_ALARMS / CHECKS
     return [
         _sample_ratio(units, weights, each),
         _before_exposure(before, each / looks),

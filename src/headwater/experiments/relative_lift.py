@@ -59,10 +59,26 @@ class RelativeLift:
         upper = 1 - (1 - confidence) / 2
         return self.widened(float(stats.t.ppf(upper, self.degrees) if math.isfinite(self.degrees) else stats.norm.ppf(upper)))
 
+    def sequential(self, bound: float) -> tuple[float, float]:
+        """The interval at a bound of |z|, as sequential methods give it; with few degrees of freedom at the t value of the same error.
+
+        >>> low, high = RelativeLift(0.10, 0.11, math.log(1.1), 0.02, degrees=8).sequential(1.96)
+        >>> round(low, 3), round(high, 3)
+        (0.05, 0.152)
+        """
+        if math.isfinite(self.degrees) and math.isfinite(bound):
+            tail = float(stats.norm.sf(bound))
+            bound = float(stats.t.isf(tail, self.degrees)) if tail > 0 else math.inf
+        return self.widened(bound) if math.isfinite(bound) else (-1.0, math.inf)
+
     def widened(self, multiplier: float) -> tuple[float, float]:
         """The interval of `multiplier` standard errors to both sides: of a sequential bound, or of a corrected level."""
         margin = multiplier * self.se
-        return math.expm1(self.log_ratio - margin), math.expm1(self.log_ratio + margin)
+        return math.expm1(self.log_ratio - margin), _expm1(self.log_ratio + margin)
+
+
+def _expm1(value: float) -> float:
+    return math.expm1(value) if value < 700 else math.inf
 
 
 def log_ratio(control: float, treated: float, control_variance: float, treated_variance: float, degrees: float = math.inf) -> RelativeLift:

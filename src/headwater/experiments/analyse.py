@@ -1,0 +1,105 @@
+"""From exposures to a verdict: outcomes by one rule in all arms, lifts, health and the decision that the frozen plan prescribes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from headwater import clock
+from headwater.definitions.experiment import LABEL, Experiment
+from headwater.definitions.project import Project
+from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.errors import UsageError, nearest
+from headwater.experiments import experiment_result_rows as rows_of
+from headwater.experiments.analysis_kinds import KINDS
+from headwater.experiments.experiment_analysis import ExperimentAnalysis
+from headwater.experiments.experiment_look import ExperimentLooks
+from headwater.experiments.experiment_money import ExperimentEvidence
+from headwater.experiments.metric_rows import MetricReader
+from headwater.experiments.request_labels import LabelsOf
+from headwater.models.experiment_store import ExperimentStore, StartedExperiment
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
+
+
+def analyse(
+    project: Project,
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    models: str | Path | None = None,
+    at: str | datetime | None = None,
+    break_even: float | ExperimentEvidence = 0.0,
+    resources: Resources | None = None,
+    exposures: pl.DataFrame | None = None,
+) -> ExperimentAnalysis:
+    """Analyse an experiment that was started, and decide as its frozen plan says.
+
+    Units count from their first exposure, when the window of their outcome has closed and what is known by the rule is known. Outcomes are
+    made by the project's own engine, so late events, corrections and known_at count as in training; covariates are what was known before
+    the first exposure, in every arm. Looks come with information, so an analysis may be repeated at any time.
+
+    Args:
+        project: whose experiment it is.
+        name: of the experiment; its latest started version is analysed.
+        data_dir: the folder of exposures, serving log and posted outcomes; None is headwater's home.
+        models: the folder of fitted models and started experiments; None is `models` in headwater's home.
+        at: what is known then counts, tz-aware or ISO 8601 with an offset; None is now.
+        break_even: the relative gain at which the fresher arm pays for itself, or the evidence that says so; 0 is the frozen plan's.
+        resources: what reading outcomes may use.
+        exposures: another system's, with the columns of `EXPOSURE_SCHEMA`; None reads those that were logged.
+
+    Raises:
+        UsageError: the project has no such experiment, or it was never started, or it is a shadow, which has no lift.
+        DataError: exposures lack columns, or outcomes cannot be read.
+    """
+    experiment = _experiment(project, name)
+    started = ExperimentStore(models).one(name)
+    if started.plan.kind == "shadow":
+        raise UsageError(f"experiment {name!r} is a shadow: every request is served by one arm, so there is no lift to analyse")
+    now = parse_timestamp(at or clock.now(), "at")
+    evidence = break_even if isinstance(break_even, ExperimentEvidence) else ExperimentEvidence()
+    least = (evidence.least if isinstance(break_even, ExperimentEvidence) else float(break_even)) or started.plan.break_even
+    logged = _exposures(exposures, data_dir, started)
+    with (resources or DEFAULT_RESOURCES).shown() as used:
+        labels = _labels(experiment, data_dir, now, used)
+        if started.plan.kind == "interleaving":
+            return rows_of.interleaved(project.name, started, _items(exposures, data_dir, started, now), labels, now)
+        look = ExperimentLooks(started, experiment, KINDS[started.plan.kind], logged, now)
+        look.read(MetricReader(look.units, labels, now, used, look.left_out))
+        return rows_of.analysed(project.name, look, evidence, least, timestamp_text(now))
+
+
+def _experiment(project: Project, name: str) -> Experiment:
+    found = next((experiment for experiment in project.experiments if experiment.name == name), None)
+    if found is None:
+        known = [experiment.name for experiment in project.experiments]
+        raise UsageError(f"the project has no experiment {name!r}; {nearest(name, known)}")
+    return found
+
+
+def _exposures(given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment) -> pl.DataFrame:
+    if given is not None:
+        return given
+    from headwater.logs.exposure_log import read_exposures
+
+    return read_exposures(data_dir, started.plan.experiment, started.plan.version)
+
+
+def _items(given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment, now: int) -> pl.DataFrame:
+    """The items of interleaved lists by this time."""
+    if given is None:
+        from headwater.logs.exposure_log import read_interleaved
+
+        given = read_interleaved(data_dir, started.plan.experiment, started.plan.version)
+    return given.filter(pl.col("at").dt.epoch("us") <= now)
+
+
+def _labels(experiment: Experiment, data_dir: str | Path | None, now: int, resources: Resources) -> dict[str, LabelsOf]:
+    """Whose labels each arm's requests have, where a metric needs them."""
+    metrics = [*experiment.metrics, *experiment.guardrails]
+    if not any(LABEL in (metric.value, metric.base) for metric in metrics if isinstance(metric.value, str) or isinstance(metric.base, str)):
+        return {}
+    by_model = {arm.model.name: LabelsOf.of(arm.model, experiment.unit, data_dir, now, resources) for arm in experiment.arms}
+    return {arm.name: by_model[arm.model.name] for arm in experiment.arms}

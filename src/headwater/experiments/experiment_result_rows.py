@@ -1,0 +1,377 @@
+"""The result of an analysis, made of an experiment's looks: metrics, axis, money, verdict and all that the decision page shows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import polars as pl
+
+from headwater.definitions.experiment import ExperimentMetric
+from headwater.definitions.timestamps import timestamp_text
+from headwater.errors import DataError
+from headwater.experiments import experiment_sql, experiment_words
+from headwater.experiments.confidence_sequence import sequence_multiplier
+from headwater.experiments.experiment_analysis import ExperimentAnalysis
+from headwater.experiments.experiment_look import ArmLift, ExperimentLooks
+from headwater.experiments.experiment_money import ExperimentEvidence
+from headwater.experiments.experiment_verdict import ExperimentLook, ExperimentVerdict, GuardrailLook, verdict
+from headwater.experiments.health import HealthCheck
+from headwater.experiments.interleaving_analysis import preferred
+from headwater.experiments.look_rows import COLD, LookRows
+from headwater.experiments.request_labels import LabelsOf
+from headwater.experiments.unit_analysis import LEAST_IN_STRATUM
+from headwater.logs.exposure_rows import ARM, BUCKET, CLUSTER
+from headwater.models.experiment_store import StartedExperiment
+from headwater.results.estimate import Estimate
+from headwater.results.experiment_result import (
+    UNKNOWN,
+    ArmResult,
+    AxisEstimate,
+    ExperimentResult,
+    ExperimentSlice,
+    HealthLine,
+    LiftLook,
+    MetricLift,
+    MetricRole,
+    NetValue,
+    Preferred,
+)
+
+_AT_LOOKS, _AT_ANY_TIME = "group-sequential", "confidence sequence"
+
+
+def analysed(project: str, look: ExperimentLooks, evidence: ExperimentEvidence, least: float, at: str) -> ExperimentAnalysis:
+    """The analysis of an experiment with lifts.
+
+    Args:
+        project: its name.
+        look: the experiment at a time.
+        evidence: what is known of the arms besides.
+        least: the relative gain at which an arm pays, where the evidence does not say.
+        at: the time, as text.
+    """
+    plan, experiment = look.plan, look.experiment
+    deciding = experiment.metrics[0]
+    rows = look.look(deciding.name, look.time)
+    lifts = {arm: look.lift(rows, arm) for arm in look.treated}
+    rails = _Rails(look)
+    checks = [*look.checks(), *_meaningless(lifts, deciding)]
+    evens = _break_evens(look, evidence)
+    even, even_from = (
+        (max(evens.values()), evidence.source) if evens else (least, "as given" if least else "not known: a gain above 0 counts")
+    )
+    decided = _verdict(look, lifts, rails.looks, checks, (even, evens))
+    metrics = [*_deciding(look, deciding, rows, lifts, decided), *_others(look), *rails.results]
+    axis, money = _axis(look, evidence, deciding, rows, lifts, decided)
+    shown = _shown_arm(decided, lifts, look.treated)
+    sql, repeats = _sql(look, rows, shown)
+    names = (look.control, decided.arm or shown, deciding.name)
+    by = next((metric.lift for metric in metrics if metric.role == "deciding" and metric.arm == names[1]), None)
+    told = by if by is not None and look.looks.number and math.isfinite(by.value) else None
+    result = ExperimentResult(
+        project=project,
+        experiment=plan.experiment,
+        version=plan.version,
+        kind=plan.kind,
+        unit=plan.unit,
+        at=at,
+        data_at=timestamp_text(look.time),
+        decision=decided.decision,
+        arm=decided.arm or "",
+        reason=decided.reason,
+        rule=experiment_words.rule(plan, look.kind.estimator, even),
+        first_line=experiment_words.first_line(decided.decision, names, told, decided.reason),
+        look=look.looks.number,
+        looks=plan.looks,
+        information=look.looks.information,
+        arms=_arms(look),
+        metrics=metrics,
+        axis=axis,
+        break_even=even,
+        break_even_from=even_from,
+        money=money,
+        health=[HealthLine(check.name, check.status, check.evidence) for check in checks],
+        slices=[
+            ExperimentSlice(name, arm, _of(lift.lift, lift.interval()), units)
+            for arm in look.treated
+            for name, lift, units in look.slices(arm)
+        ],
+        preference=None,
+        plan=msgspec.to_builtins(plan),
+        digest=plan.digest,
+        changes=changes_of(look.started),
+        sql=sql,
+        sql_repeats=repeats,
+        schedule=_schedule(look),
+        left_out={reason: count for reason, count in look.left_out.items() if count},
+    )
+    return ExperimentAnalysis(result, look.exposures, rows.frame)
+
+
+def _of(value: float, interval: tuple[float, float]) -> Estimate:
+    return Estimate(value, *interval)
+
+
+def _gain(estimate: Estimate, metric: ExperimentMetric) -> Estimate:
+    """A lift so signed that a rise is a gain."""
+    return estimate if metric.higher_is_better else Estimate(-estimate.value, -estimate.high, -estimate.low)
+
+
+def _meaningless(lifts: Mapping[str, ArmLift], metric: ExperimentMetric) -> list[HealthCheck]:
+    """That a relative lift has no meaning, where means are not positive."""
+    notes = [lift.note for lift in lifts.values() if lift.lift is None and "positive" in lift.note]
+    return [HealthCheck("relative lift", "broken", f"{metric.name}: {notes[0]}")] if notes else []
+
+
+def _break_evens(look: ExperimentLooks, evidence: ExperimentEvidence) -> dict[str, float]:
+    """By arm, the gain that pays for it, where that is known."""
+    levels = {arm.name: arm.level for arm in look.plan.arms}
+    known = {arm: evidence.break_even(levels[look.control], levels[arm]) for arm in look.treated}
+    return {arm: value for arm, value in known.items() if math.isfinite(value)}
+
+
+def _verdict(
+    look: ExperimentLooks,
+    lifts: Mapping[str, ArmLift],
+    rails: Mapping[str, Sequence[GuardrailLook]],
+    checks: Sequence[HealthCheck],
+    break_even: tuple[float, Mapping[str, float]],
+) -> ExperimentVerdict:
+    """The verdict of the newest look; guardrails and health are of now."""
+    known = {arm: lift.lift for arm, lift in lifts.items() if lift.lift is not None}
+    information = look.looks.information or [0.0]
+    seen = ExperimentLook(
+        information,
+        known if look.looks.number else {},
+        rails,
+        checks,
+        look.experiment.metrics[0].higher_is_better,
+        break_even[0],
+        look.plan.alpha,
+        break_even[1],
+    )
+    decided = verdict(seen)
+    if decided.decision in ("invalid", "harm"):
+        return decided
+    lacking = next((lift.note for lift in lifts.values() if lift.lift is None), None)
+    if not look.units.frame.height:
+        return ExperimentVerdict("keep running", None, "no unit was exposed yet", {})
+    if lacking is not None:
+        return ExperimentVerdict("keep running", None, lacking, decided.intervals)
+    if not look.looks.number:
+        return ExperimentVerdict("keep running", None, f"the first of {look.plan.looks} looks has not come yet", {})
+    if decided.decision == "keep running":
+        reason = f"look {look.looks.number} of {look.plan.looks} decides nothing yet; {decided.reason}"
+        return ExperimentVerdict("keep running", None, reason, decided.intervals)
+    return decided
+
+
+def _deciding(
+    look: ExperimentLooks, metric: ExperimentMetric, rows: LookRows, lifts: Mapping[str, ArmLift], decided: ExperimentVerdict
+) -> list[MetricLift]:
+    found = []
+    for arm, known in lifts.items():
+        interval, method = decided.intervals.get(arm), _AT_LOOKS
+        if interval is None and known.lift is not None:
+            interval, method = known.lift.sequential(sequence_multiplier(known.units, look.plan.alpha / len(lifts))), _AT_ANY_TIME
+        made = _metric(look, metric, arm, "deciding", known, (interval or (math.nan, math.nan), method))
+        if known.lift is not None and look.kind.p_value is not None:
+            made = msgspec.structs.replace(made, p=look.kind.p_value(rows, look.control, arm, look.plan))
+        found.append(msgspec.structs.replace(made, over_time=_over_time(look, metric.name, arm), unknown=look.unknown))
+    return found
+
+
+def _others(look: ExperimentLooks) -> list[MetricLift]:
+    """Metrics that do not decide, with intervals that hold at any time."""
+    found = []
+    for metric in look.experiment.metrics[1:]:
+        rows = look.look(metric.name, look.at)
+        for arm in look.treated:
+            known = look.lift(rows, arm)
+            interval = (math.nan, math.nan)
+            if known.lift is not None:
+                interval = known.lift.sequential(sequence_multiplier(known.units, look.plan.alpha))
+            found.append(_metric(look, metric, arm, "metric", known, (interval, _AT_ANY_TIME)))
+    return found
+
+
+class _Rails:
+    """The guardrails of every arm, as looked at now."""
+
+    def __init__(self, look: ExperimentLooks) -> None:
+        self.looks: dict[str, list[GuardrailLook]] = {arm: [] for arm in look.treated}
+        self.results: list[MetricLift] = []
+        alpha = look.plan.alpha / max(len(look.experiment.guardrails), 1)
+        for metric in look.experiment.guardrails:
+            for arm in look.treated:
+                known, seen = look.guardrail(metric, arm, look.at)
+                interval = (math.nan, math.nan)
+                if seen is not None and known.lift is not None:
+                    self.looks[arm].append(seen)
+                    interval = known.lift.sequential(sequence_multiplier(known.units, alpha))
+                made = _metric(look, metric, arm, "guardrail", known, (interval, _AT_ANY_TIME))
+                worse = seen is not None and seen.worse(alpha)
+                self.results.append(msgspec.structs.replace(made, margin=metric.margin or 0.0, worse=worse))
+
+
+def _metric(
+    look: ExperimentLooks, metric: ExperimentMetric, arm: str, role: MetricRole, known: ArmLift, interval: tuple[tuple[float, float], str]
+) -> MetricLift:
+    lift, (bounds, method) = known.lift, interval
+    return MetricLift(
+        metric=metric.name,
+        arm=arm,
+        role=role,
+        higher_is_better=metric.higher_is_better,
+        control=math.nan if lift is None else lift.control,
+        treated=math.nan if lift is None else lift.treated,
+        lift=UNKNOWN if lift is None else _of(lift.lift, bounds),
+        interval=method,
+        p=math.nan if lift is None else lift.p_value,
+        units=known.units,
+        unknown=0,
+        covariate=look.rows[metric.name].before is not None and look.plan.kind == "ab",
+        note=known.note,
+    )
+
+
+def _over_time(look: ExperimentLooks, name: str, arm: str) -> list[LiftLook]:
+    return [
+        LiftLook(timestamp_text(time), _of(lift.lift, lift.sequential(multiplier)), units)
+        for time, lift, units, multiplier in look.over_time(name, arm)
+    ]
+
+
+def _axis(
+    look: ExperimentLooks,
+    evidence: ExperimentEvidence,
+    metric: ExperimentMetric,
+    rows: LookRows,
+    lifts: Mapping[str, ArmLift],
+    decided: ExperimentVerdict,
+) -> tuple[list[AxisEstimate], list[NetValue]]:
+    """What each method says of every arm, as gains, and the net value of the experiment's."""
+    levels, axis, money = {arm.name: arm.level for arm in look.plan.arms}, [], []
+    for arm, known in lifts.items():
+        pair = (levels[look.control], levels[arm])
+        axis += evidence.estimates(arm, pair, metric.name)
+        if known.lift is None:
+            continue
+        if look.plan.kind != "ab" and (naive := look.naive(rows, arm)) is not None:
+            gain = _gain(_of(naive.lift, naive.interval()), metric)
+            axis.append(AxisEstimate("A/B by unit", arm, metric.name, gain, "as if no unit acted on another; one look"))
+        gain = _gain(_of(known.lift.lift, decided.intervals.get(arm, (math.nan, math.nan))), metric)
+        method = "A/B test" if look.plan.kind == "ab" else look.plan.kind
+        axis.append(AxisEstimate(method, arm, metric.name, gain, f"of the whole product if {look.kind.assumes}"))
+        net = evidence.net(arm, pair, gain)
+        if net is not None:
+            money.append(net)
+    return axis, money
+
+
+def _shown_arm(decided: ExperimentVerdict, lifts: Mapping[str, ArmLift], treated: Sequence[str]) -> str:
+    """The arm that the page's query and first line are of: the decided one, else the one whose lift is the largest."""
+    known = {arm: lift.lift.lift for arm, lift in lifts.items() if lift.lift is not None}
+    return decided.arm or max(known, key=lambda arm: known[arm], default=treated[0])
+
+
+def _sql(look: ExperimentLooks, rows: LookRows, arm: str) -> tuple[str, str]:
+    mine = rows.of(look.control, arm)
+    sizes = mine.group_by(ARM, COLD).len()["len"].to_list() if mine.height else []
+    strata = look.plan.kind == "ab" and not rows.ratio and len(sizes) == 4 and min(sizes) >= LEAST_IN_STRATUM
+    cells = mine.select(CLUSTER, BUCKET).n_unique()
+    balanced = cells == mine[CLUSTER].n_unique() * mine[BUCKET].n_unique() and not look.plan.settings.get("random_bounds")
+    return experiment_sql.query(look.plan.kind, (look.control, arm), rows, strata=strata, balanced=balanced)
+
+
+def _arms(look: ExperimentLooks) -> list[ArmResult]:
+    found = []
+    for arm in look.plan.arms:
+        units, matured = look.counts(arm.name)
+        found.append(
+            ArmResult(
+                arm.name, arm.model, arm.level, arm.weight, arm.version, arm.trained_level or arm.level, arm.allow_staler, units, matured
+            )
+        )
+    return found
+
+
+def _schedule(look: ExperimentLooks) -> list[tuple[str, int, str]]:
+    """Of a switchback, the arm of each region and bucket, as served."""
+    if look.plan.kind != "switchback":
+        return []
+    cells = look.units.frame.group_by(CLUSTER, BUCKET).agg(pl.col(ARM).first()).sort(CLUSTER, BUCKET)
+    return [(str(region), int(bucket), str(arm)) for region, bucket, arm in cells.iter_rows()]
+
+
+def changes_of(started: StartedExperiment) -> list[str]:
+    """What was done since the start, a line each."""
+    lines = []
+    for change in started.changes:
+        what = f"enrolled {change.enrolled:.0%}" if change.change == "enrolled" else change.change
+        lines.append(" ".join(filter(None, [timestamp_text(change.at), what, f"by {change.by}" if change.by else "", change.reason])))
+    return lines
+
+
+def interleaved(
+    project: str, started: StartedExperiment, items: pl.DataFrame, labels: Mapping[str, LabelsOf], at: int
+) -> ExperimentAnalysis:
+    """The analysis of an interleaving, which says which ranking is preferred and never by how much."""
+    plan, left_out = started.plan, Counter[str]()
+    control, arm = (each.name for each in plan.arms)
+    share, units, p, lists, note = UNKNOWN, 0, math.nan, 0, "no list was shown yet"
+    if items.height:
+        try:
+            found, lists = preferred(items, labels[control], left_out)
+            share, units, p, note = _of(found.share, found.interval(1 - plan.alpha)), found.units, found.p_value, ""
+        except DataError as error:
+            note = str(error)
+    ended = at >= min(plan.end, started.stopped_at if started.stopped_at is not None else plan.end)
+    prefer = "" if not p < plan.alpha else arm if share.value > 0.5 else control
+    decision, reason = ("keep running", note or "the planned time is not over; a preference is read once, at the end")
+    if ended and not note:
+        decision = "real-time" if prefer == arm else "harm" if prefer == control else "stay batch"
+        reason = f"clicks prefer {prefer}" if prefer else "clicks prefer neither ranking"
+    line = {"real-time": f"Real-time: clicks prefer {arm}", "harm": f"Harm: clicks prefer {control}, the control"}.get(
+        decision, f"Stay batch: {reason}" if decision == "stay batch" else f"Keep running: {reason}"
+    )
+    result = ExperimentResult(
+        project=project,
+        experiment=plan.experiment,
+        version=plan.version,
+        kind=plan.kind,
+        unit=plan.unit,
+        at=timestamp_text(at),
+        data_at=timestamp_text(at),
+        decision=decision,  # type: ignore[arg-type]
+        arm=prefer if prefer == arm else "",
+        reason=reason,
+        rule=f"The share of users whose clicks prefer {arm} is tested once, at the end, at {plan.alpha:.0%}. It says which ranking is preferred, "
+        "never by how much.",
+        first_line=f"{line}.",
+        look=1 if ended and not note else 0,
+        looks=1,
+        information=[1.0] if ended and not note else [],
+        arms=[
+            ArmResult(a.name, a.model, a.level, a.weight, a.version, a.trained_level or a.level, a.allow_staler, units, units)
+            for a in plan.arms
+        ],
+        metrics=[],
+        axis=[],
+        break_even=0.0,
+        break_even_from="an interleaving does not say how much",
+        money=[],
+        health=[HealthLine("lists", "ok" if lists else "not checked", f"{lists:,} lists whose clicks are final")],
+        slices=[],
+        preference=Preferred(arm, share, units, p),
+        plan=msgspec.to_builtins(plan),
+        digest=plan.digest,
+        changes=changes_of(started),
+        sql="",
+        sql_repeats="",
+        left_out={reason: count for reason, count in left_out.items() if count},
+    )
+    return ExperimentAnalysis(result, items)

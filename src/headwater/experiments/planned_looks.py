@@ -1,0 +1,80 @@
+"""When a running experiment is looked at: as planned shares of its information mature, never because somebody opened the page."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from headwater.kernel.arrays import I64
+from headwater.models.experiment_store import StartedExperiment
+
+
+@dataclass(frozen=True)
+class PlannedLooks:
+    """The looks that have come.
+
+    Args:
+        times: of each, microseconds: outcomes that were final then are its data.
+        information: the share of the planned information at each, rising.
+        planned: the units of all arms that are planned; None where looks come by time.
+    """
+
+    times: list[int]
+    information: list[float]
+    planned: int | None
+
+    @property
+    def number(self) -> int:
+        """Of the newest look; 0 before the first."""
+        return len(self.times)
+
+
+def planned_looks(started: StartedExperiment, first: I64, matures: I64, at: int, *, by_units: bool) -> PlannedLooks:
+    """The looks by a time.
+
+    The k-th of K looks comes when k/K of the planned units have matured; where no number is planned, or information grows with time, when
+    k/K of the duration have passed and its outcomes are final. After a stop or the planned end one last look has every outcome, those
+    that matured since included; at the planned end it may spend all error that is left.
+
+    Args:
+        started: the plan and what was done since.
+        first: the first exposures of the units, int64 microseconds.
+        matures: when each of them counts, int64 microseconds.
+        at: the time, microseconds.
+        by_units: whether information grows with units.
+    """
+    plan = started.plan
+    planned = plan.units_needed * len(plan.arms) if by_units and plan.units_needed else None
+    if not len(matures):
+        return PlannedLooks([], [], planned)
+    ordered, delay = np.sort(matures), int((matures - first).max())
+    ended = min(plan.end, started.stopped_at if started.stopped_at is not None else plan.end)
+    times: list[int] = []
+    information: list[float] = []
+    for look in range(1, plan.looks + 1):
+        share = look / plan.looks
+        if planned is None:
+            time = plan.start + round(plan.duration * share) + delay
+            if time > min(at, ended + delay):
+                break
+        else:
+            units = math.ceil(planned * share - 1e-9)
+            if units > len(ordered) or int(ordered[units - 1]) > at:
+                break
+            time, share = int(ordered[units - 1]), units / planned
+        if times and time <= times[-1]:  # both came together: one look
+            times, information = times[:-1], information[:-1]
+        times.append(time)
+        information.append(share)
+    last = int(ordered[-1])
+    if at >= max(ended, last):
+        share = len(ordered) / planned if planned else (ended - plan.start) / plan.duration
+        share = 1.0 if ended >= plan.end else max(share, 1e-6)
+        if times and (times[-1] >= last or information[-1] >= share or len(times) == plan.looks):
+            times[-1], information[-1] = max(times[-1], last), max(information[-1], share)
+        else:
+            times.append(last)
+            information.append(share)
+    return PlannedLooks(times, information, planned)

@@ -1,0 +1,84 @@
+"""The decision page of an experiment: as HTML, as Markdown, for a terminal and for a notebook."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Group, RenderableType
+
+from headwater.reports import document, experiment_section, wording
+from headwater.reports.document import Section
+from headwater.reports.page import render, render_page
+from headwater.reports.terminal import Printed, Shown, ShownTable
+from headwater.results.experiment_result import ExperimentResult
+
+_STYLES = {"real-time": "bold green", "harm": "bold red", "invalid": "bold red", "stay batch": "bold", "keep running": "bold"}
+_CHIPS = {"real-time": "chip lift", "harm": "chip harm", "invalid": "chip harm"}
+
+
+def to_html(result: ExperimentResult) -> str:
+    """One self-contained page."""
+    title = f"{result.experiment}: {result.decision}"
+    chip = _CHIPS.get(result.decision, "chip")
+    sections = experiment_section.to_sections(result)
+    return render_page("experiment.html.j2", title=title, result=result, chip=chip, look=look(result), sections=sections)
+
+
+def look(result: ExperimentResult) -> str:
+    """Which look the verdict is of, in words."""
+    if not result.look:
+        return f"before the first of {result.looks} looks"
+    share = f", {wording.share(min(result.information[-1], 1.0))} of the planned information" if result.information else ""
+    return f"look {result.look} of {result.looks}{share}"
+
+
+def to_markdown(result: ExperimentResult) -> str:
+    """The same as Markdown."""
+    first = document.to_markdown(Section("verdict", result.first_line, [])).replace("## ", "# ", 1)
+    told = f"{look(result)}. {result.rule}"
+    sections = [document.to_markdown(section) for section in experiment_section.to_sections(result)]
+    return "\n\n".join([first, document.to_markdown(Section("rule", "Rule", [document.Text(told)])), *sections]) + "\n"
+
+
+def to_table(result: ExperimentResult) -> RenderableType:
+    """The verdict, the metrics and the checks, for a terminal."""
+    metrics = [
+        (
+            metric.metric,
+            metric.arm,
+            metric.role,
+            experiment_section.percent(metric.lift.value),
+            f"{experiment_section.percent(metric.lift.low)} to {experiment_section.percent(metric.lift.high)}"
+            if math.isfinite(metric.lift.low)
+            else "",
+            wording.count(metric.units),
+            "worse" if metric.worse else metric.note,
+        )
+        for metric in result.metrics
+    ]
+    checks = [(line.check, line.status, line.evidence) for line in result.health if line.status != "ok"]
+    return Printed(
+        Group(
+            Shown(result.first_line, _STYLES[result.decision]),
+            Shown(f"{look(result)}; plan {result.digest}"),
+            *([ShownTable("Metrics", ["metric", "arm", "role", "change", "interval", "units", ""], metrics)] if metrics else []),
+            *(
+                [ShownTable("Checks that are not ok", ["check", "", "evidence"], checks)]
+                if checks
+                else [Shown("every check of health is ok")]
+            ),
+            *(Shown(line) for line in experiment_section.gaps(result)),
+        )
+    )
+
+
+def to_text(result: ExperimentResult) -> str:
+    """The table as plain text."""
+    return repr(to_table(result))
+
+
+def to_notebook(result: ExperimentResult) -> str:
+    """A fragment of HTML for `_repr_html_`, without scripts."""
+    gains, health = experiment_section.gain_section(result), experiment_section.health_section(result)
+    blocks = [block for section in (gains, health) for block in section.blocks if block.shape != "figure"]
+    return render("delivery_notebook.html.j2", result=result, section=Section("experiment", result.first_line, blocks))

@@ -1,0 +1,165 @@
+"""The result of an experiment's analysis as plain frozen values; every rendering reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from headwater.results.estimate import Estimate
+from headwater.results.result import Result
+
+ExperimentDecision = Literal["real-time", "stay batch", "harm", "keep running", "invalid"]
+MetricRole = Literal["deciding", "metric", "guardrail"]
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+
+
+class ArmResult(Result, frozen=True):
+    """An arm as it was served, and its units: exposed, and those whose outcomes are final at this look.
+
+    allow_staler: its version was trained at `trained_level`, which is fresher than the level that it serves.
+    """
+
+    name: str
+    model: str
+    level: str
+    weight: float
+    version: int | None
+    trained_level: str
+    allow_staler: bool
+    units: int
+    matured: int
+
+
+class LiftLook(Result, frozen=True):
+    """The lift by the outcomes that were final at a time, with an interval that holds at all such times together."""
+
+    at: str
+    lift: Estimate
+    units: int
+
+
+class MetricLift(Result, frozen=True):
+    """A metric of one arm against the control.
+
+    control, treated: the metric's means, adjusted where the estimator adjusts. lift: relative, 0.01 is one percent; its interval holds
+    over all looks and arms (`interval`: by which method). p: of one look alone. margin: of a guardrail, NaN else. worse: harm beyond the
+    margin is shown. unknown: matured units that have no outcome and are left out. covariate: whether CUPED had one. note: why there is no
+    lift.
+    """
+
+    metric: str
+    arm: str
+    role: MetricRole
+    higher_is_better: bool
+    control: float
+    treated: float
+    lift: Estimate
+    interval: str
+    p: float
+    units: int
+    unknown: int
+    margin: float = math.nan
+    worse: bool = False
+    covariate: bool = False
+    note: str = ""
+    over_time: Sequence[LiftLook] = ()
+
+
+class AxisEstimate(Result, frozen=True):
+    """One estimate of an arm's lift on the common axis: by which method, of which metric, and what limits it."""
+
+    method: str
+    arm: str
+    metric: str
+    lift: Estimate
+    note: str
+
+
+class HealthLine(Result, frozen=True):
+    """A check of the experiment's health; a broken one blocks the verdict."""
+
+    check: str
+    status: Literal["ok", "warning", "broken", "not checked"]
+    evidence: str
+
+
+class ExperimentSlice(Result, frozen=True):
+    """The lift of an arm in a part of the units: exploratory, since slices were not planned and their intervals hold for one look."""
+
+    slice: str
+    arm: str
+    lift: Estimate
+    units: int
+
+
+class NetValue(Result, frozen=True):
+    """Money a month that an arm brings over the control, after its costs, and the arithmetic."""
+
+    arm: str
+    a_month: Estimate
+    arithmetic: str
+
+
+class Preferred(Result, frozen=True):
+    """Of an interleaving: the share of units whose clicks prefer the second ranking, .5 for no preference."""
+
+    arm: str
+    share: Estimate
+    units: int
+    p: float
+
+
+class ExperimentResult(Result, frozen=True):
+    """The data of an `ExperimentAnalysis`.
+
+    data_at: outcomes that were final then are the newest look's. look, looks: the look that the verdict is of, and how many are planned.
+    information: the share of the planned units that had matured at each look so far. break_even: the relative gain that pays for the
+    fresher arm. plan: the frozen plan as JSON data, digest: its hash. changes: what was done since the start. sql: a query over the
+    exported tables that repeats the main figure, `sql_repeats` which.
+    schedule: of a switchback the arm of each region and bucket. left_out: exposures and requests that are not analysed, by reason.
+    """
+
+    project: str
+    experiment: str
+    version: int
+    kind: str
+    unit: str
+    at: str
+    data_at: str
+    decision: ExperimentDecision
+    arm: str
+    reason: str
+    rule: str
+    first_line: str
+    look: int
+    looks: int
+    information: Sequence[float]
+    arms: Sequence[ArmResult]
+    metrics: Sequence[MetricLift]
+    axis: Sequence[AxisEstimate]
+    break_even: float
+    break_even_from: str
+    money: Sequence[NetValue]
+    health: Sequence[HealthLine]
+    slices: Sequence[ExperimentSlice]
+    preference: Preferred | None
+    plan: Mapping[str, object]
+    digest: str
+    changes: Sequence[str]
+    sql: str
+    sql_repeats: str
+    schedule: Sequence[tuple[str, int, str]] = ()
+    left_out: Mapping[str, int] = {}
+
+    def of_metric(self, role: MetricRole) -> list[MetricLift]:
+        """The metrics of a role, arm by arm."""
+        return [metric for metric in self.metrics if metric.role == role]
+
+    @property
+    def deciding(self) -> list[MetricLift]:
+        """The deciding metric of each arm but the control."""
+        return self.of_metric("deciding")
+
+    def __str__(self) -> str:
+        return self.first_line
