@@ -415,9 +415,7 @@ def test_an_interleaving_says_which_and_never_how_much(tmp_path):
     ]
     items = pl.DataFrame(rows).with_columns(pl.col("at").cast(AT))
     clicked = pl.Series(random.random(items.height) < np.where(items["team"] == 1, 0.12, 0.06))
-    table = items.select(pl.col("unit").alias("user"), "item", "at").with_columns(
-        clicked=clicked.cast(pl.Float64), list=items["list"]
-    )
+    table = items.select(pl.col("unit").alias("user"), "item", "at").with_columns(clicked=clicked.cast(pl.Float64), list=items["list"])
     source = hw.Source("clicks", history=table, timestamp_field="at", select=["user", "item"], known_after="1m")
     view = hw.FeatureView("items", source=source, keys=["item"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
     labels = hw.Labels("clicked", table=table, timestamp_field="at", label="clicked", known_after="1h")
