@@ -107,6 +107,11 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.experiments.replay_day import DayReplay as DayReplay
+    from headwater.experiments.replay_day import ReplayOptions as ReplayOptions
+    from headwater.experiments.replay_day import replay_day as replay_day
+    from headwater.experiments.shadow import ShadowAnalysis as ShadowAnalysis
+    from headwater.experiments.shadow import shadow as shadow
     from headwater.ingestion.replay import replay as replay
     from headwater.jobs.materialize import materialize as materialize
     from headwater.jobs.precompute import ActiveKeys as ActiveKeys
@@ -159,6 +164,8 @@ _HOMES = {
     "headwater.backtesting.promise": "promised",
     "headwater.backtesting.sweeps": "sweep_known_after transitions",
     "headwater.definitions.censored": "censored",
+    "headwater.experiments.replay_day": "DayReplay ReplayOptions replay_day",
+    "headwater.experiments.shadow": "ShadowAnalysis shadow",
     "headwater.definitions.connectors": "csv json_lines parquet",
     "headwater.definitions.durations": "window",
     "headwater.definitions.enriched": "enrich",

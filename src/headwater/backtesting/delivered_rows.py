@@ -57,6 +57,7 @@ class DeliveredRows:
 class ServedAs:
     """Which rows of a serving log count: those of a model at a level, by some of its versions (None: by any), asked before `until`.
 
+    since: and from then on, microseconds; None is from the first on.
     classes: of a multiclass model, in the order of its scores.
     """
 
@@ -65,6 +66,7 @@ class ServedAs:
     versions: Sequence[str] | None
     until: int
     classes: Sequence[str | int] = ()
+    since: int | None = None
 
 
 def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resources) -> DeliveredRows:
@@ -76,7 +78,10 @@ def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resou
     """
     model = served.model
     files = FromLog.of(folder, model, posted=False)
-    every = read(files.served).collect()
+    logged = read(files.served)
+    if served.since is not None:
+        logged = logged.filter(pl.col(AT).dt.epoch("us") >= served.since)
+    every = logged.collect()
     left_out: Counter[str] = Counter()
     rows = _chosen(served, every, left_out)
     if not rows.height:

@@ -27,6 +27,7 @@ VERBS: Final = {
     "serve": "serve features and predictions over HTTP",
     "experiment": "simulate experiments where the true lift is known",
     "watch": "compare what a served model delivered with what its backtest promised",
+    "replay": "replay a day at another level, or with something failing: what would have been served and decided",
     "status": "show the state of streams and views in the online store",
     "explain": "explain a value: the events that count, and why others do not",
     "parity": "compare served values with what training computes",

@@ -1,0 +1,142 @@
+"""Served answers against those of another level on the same requests, by the rows that may judge both: `backtesting.outcome_rules`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+
+from headwater.backtesting.delivered_rows import DeliveredRows
+from headwater.backtesting.experiment_rows import judged_by
+from headwater.backtesting.intervals import evaluate, resample_weights
+from headwater.backtesting.outcome_rules import acted_on, scorable_rows
+from headwater.backtesting.row_blocks import given_blocks
+from headwater.definitions.censored import Censored
+from headwater.definitions.decision_value import DecisionValue
+from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.model import Model
+from headwater.errors import DataError, UsageError
+from headwater.kernel.arrays import F64, Bool
+from headwater.metrics import Blocks, RowContext
+from headwater.results.estimate import Estimate
+from headwater.results.level_gap_result import DecisionFlips, DecisionMoney, FlipCell, LevelGap, MetricGap
+
+RESAMPLES = 1000
+LEAST_BLOCKS = 8
+
+
+def level_gap(
+    model: Model, evaluation: Evaluation | None, rows: DeliveredRows, other: F64, levels: tuple[str | None, str] = (None, "")
+) -> LevelGap:
+    """How another level's answers differ from those that were served.
+
+    Args:
+        model: which.
+        evaluation: its headline metric is compared, and its `value` says which scores are acted on and what that is worth.
+        rows: what was served.
+        other: the other level's scores, float64 (rows) or (rows, classes), NaN where it has no answer.
+        levels: the names of both, for their costs in `evaluation.value`.
+    """
+    notes: list[str] = []
+    there = ~np.isnan(rows.score if rows.score.ndim == 1 else rows.score[:, 0]) & ~np.isnan(other if other.ndim == 1 else other[:, 0])
+    apart = np.asarray((np.abs(rows.score - other) > 1e-9).reshape(len(there), -1).any(axis=1), np.bool_)
+    changed = float(apart[there].mean()) if there.any() else math.nan
+    if not there.all():
+        notes.append(f"{int((~there).sum()):,} requests have no answer at one of the levels, and are not compared")
+    value = None if evaluation is None else evaluation.value
+    decide = _decision(model, value)
+    flips = money = None
+    if decide is None:
+        notes.append("no decision is declared: give hw.censored(above=...) or Evaluation(value=hw.DecisionValue(acted_on=...))")
+    else:
+        rule, acts = decide
+        served_acts, other_acts = acts(rows.score) & there, acts(other) & there
+        flips = _flips(rule, served_acts, other_acts, rows, there)
+    try:
+        may = scorable_rows(model, rows.frame.filter(pl.Series(there)), [rows.score[there], other[there]])
+    except (DataError, UsageError) as error:
+        return LevelGap(changed, flips, None, None, [*notes, str(error)])
+    weight = np.zeros(len(there))
+    weight[there] = may.weight
+    weight *= rows.known
+    if value is not None and decide is not None:
+        money = _money(value, decide[1], rows, other, np.where(there, weight, 0.0), levels)
+    chosen, note = weight > 0, "all requests with a known outcome"
+    if (may.weight != 1).any():
+        held = np.zeros(len(there), np.bool_)
+        held[there] = may.held_out
+        chosen, note = chosen & held, "requests of the approve-anyway holdout, an unweighted sample of all"
+    metric = _metric(model, evaluation, rows, other, chosen, note, notes)
+    return LevelGap(changed, flips, metric, money, notes)
+
+
+def _decision(model: Model, value: DecisionValue | None) -> tuple[str, Callable[[F64], Bool]] | None:
+    """Which scores are acted on: the rule in words, and of scores whether each is."""
+    if not model.task_type.positives:
+        return None
+    if isinstance(model.outcomes, Censored):
+        rule = model.outcomes
+        return rule.describe, lambda scores: acted_on(rule, scores)
+    if value is None:
+        return None
+    share = value.acted_on
+
+    def highest(scores: F64) -> Bool:
+        known = scores[~np.isnan(scores)]
+        if not len(known):
+            return np.zeros(len(scores), np.bool_)
+        bound = np.sort(known)[::-1][max(math.ceil(share * len(known)), 1) - 1]
+        return np.asarray(scores >= bound, np.bool_)
+
+    return f"the {100 * share:.3g} % with the highest scores of each level", highest
+
+
+def _flips(rule: str, served: Bool, other: Bool, rows: DeliveredRows, there: Bool) -> DecisionFlips:
+    positive = rows.known & (rows.y > 0)
+
+    def cell(mask: Bool) -> FlipCell:
+        return FlipCell(int(mask.sum()), int((mask & rows.known).sum()), int((mask & positive).sum()))
+
+    return DecisionFlips(rule, cell(served & other), cell(served & ~other), cell(other & ~served), cell(there & ~served & ~other))
+
+
+def _money(
+    value: DecisionValue, acts: Callable[[F64], Bool], rows: DeliveredRows, other: F64, weight: F64, levels: tuple[str | None, str]
+) -> DecisionMoney:
+    y = np.where(rows.known, rows.y, 0.0)
+    each = weight * np.where(y > 0, value.hit, -value.false_alarm)
+    costs = [math.nan if name is None else float(value.costs.get(name, math.nan)) for name in levels]
+    return DecisionMoney(float(each[acts(rows.score)].sum()), float(each[acts(other)].sum()), *costs)
+
+
+def _metric(
+    model: Model, evaluation: Evaluation | None, rows: DeliveredRows, other: F64, chosen: Bool, note: str, notes: list[str]
+) -> MetricGap | None:
+    """The headline metric of both on the same rows, with the interval of their difference."""
+    metric = judged_by(model, evaluation or Evaluation()).headline
+    if metric.cut or metric.name == "cost":
+        notes.append(f"metric {metric.name!r} needs a threshold chosen in training, and a serving log has none; give Evaluation(headline=)")
+        return None
+    if not chosen.any():
+        notes.append("no outcome of these requests is known yet, so no metric is compared")
+        return None
+    columns = {name: rows.frame[name].to_numpy()[chosen] for name in metric.columns if name in rows.frame.columns}
+    if len(columns) < len(metric.columns):
+        notes.append(f"metric {metric.name!r} reads columns that no request had: {', '.join(set(metric.columns) - set(columns))}")
+        return None
+    blocks, why = Blocks.whole(int(chosen.sum())), "one interval needs 8 days"
+    days = given_blocks(rows.t[chosen], "1d", None)
+    enough = days.result.count >= LEAST_BLOCKS and not days.result.on
+    if enough:
+        blocks = resample_weights(days.index, RESAMPLES, successive=days.successive)
+    scores = {"served": rows.score[chosen], "other": other[chosen]}
+    found = evaluate([metric], rows.y[chosen], scores, blocks, context=RowContext(None, columns))
+    sign = 1.0 if metric.higher_is_better else -1.0
+    served, replayed = float(found.values[0, 0]), float(found.values[1, 0])
+    gap = Estimate(sign * (replayed - served), math.nan, math.nan)
+    if enough:
+        low, high = found.spread(1, 0, 0).interval()
+        gap = Estimate(gap.value, *(sorted((sign * low, sign * high)) if math.isfinite(low) else (math.nan, math.nan)))
+    return MetricGap(metric.name, served, replayed, gap, int(chosen.sum()), note if enough else f"{note}; no interval: {why}")

@@ -1,0 +1,168 @@
+"""The requests that a model answered in a period, with what is known of their outcomes; and which model a level had then."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import clock, settings
+from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delivered_rows
+from headwater.definitions.model import Model
+from headwater.definitions.model_variant import AS_DEFINED
+from headwater.errors import DataError, UsageError
+from headwater.logs.serving_log_files import segments
+from headwater.logs.serving_log_files import served as served_log
+from headwater.logs.serving_log_rows import LEVEL, PREDICTION, VERSION
+from headwater.models.registry import ModelRegistry, Version
+from headwater.training.resources import Resources
+
+
+@dataclass(frozen=True)
+class Period:
+    """Requests from `since` on and before `until`; outcomes known by `now`: microseconds all. levels: the served ones; None is all."""
+
+    since: int
+    until: int
+    now: int
+    levels: Sequence[str] | None = None
+
+
+def served_requests(
+    model: Model, period: Period, folder: str | Path | None, registry: ModelRegistry, resources: Resources
+) -> DeliveredRows:
+    """The predictions that were served in a period, in the order of their requests within each level.
+
+    Raises:
+        UsageError: a ranking, of which only returned items were logged.
+        DataError: no request was logged then, with the days that have some.
+    """
+    if model.ranking is not None:
+        raise UsageError(
+            f"model {model.name!r} is a ranking: the log has returned items only, and another level returns others; compare levels with "
+            "hw.Interleaving(), or let it explore (hw.Ranking(explore=0.02))"
+        )
+    home = settings.home() if folder is None else Path(folder)
+    first, last = clock.timestamp(period.since), clock.timestamp(period.until)
+    try:
+        rows = served_log(home, model=model.name, since=first, until=last)
+        levels = rows.filter(pl.col(PREDICTION).is_not_null()).select(pl.col(LEVEL).fill_null(AS_DEFINED)).unique().collect()
+    except DataError as error:
+        raise _nothing(model, home, first, last) from error
+    named = sorted(levels.to_series().to_list())
+    wanted = [level for level in named if period.levels is None or level in period.levels]
+    if not wanted:
+        raise _nothing(model, home, first, last)
+    parts = []
+    for level in wanted:
+        known = registry.versions(model.name, level)
+        classes = known[-1].manifest.classes if known and model.task_type.classes else ()
+        parts.append(_within(delivered_rows(ServedAs(model, level, None, period.now, classes, period.since), home, resources), period))
+    joined = _joined(parts)
+    if not joined.frame.height:
+        raise _nothing(model, home, first, last)
+    return joined
+
+
+def model_at(registry: ModelRegistry, model: Model, level: str, at: int, logged: Sequence[str] = ()) -> tuple[Version, str]:
+    """The version of a level that served, or would have served, at a time; and in a sentence why it is another one, empty where it is that.
+
+    Args:
+        registry: of fitted models.
+        model, level: which.
+        at: microseconds.
+        logged: versions of this very level that answered then, as the log has them: the last of them is taken.
+
+    Raises:
+        DataError: the registry has no version of the level.
+    """
+    versions = registry.versions(model.name, level)
+    if not versions:
+        return registry.current(model.name, level), ""  # raises what to train
+    by_number = {str(version.number): version for version in versions}
+    there = [by_number[name] for name in logged if name in by_number]
+    gone = [name for name in logged if name and name not in by_number]
+    if there:
+        return there[-1], ""
+    before = [version for version in versions if _created(version) <= at]
+    chosen = before[-1] if before else versions[0]
+    if gone:
+        return chosen, f"version {', '.join(gone)} of that time is gone from the registry; version {chosen.number} is used"
+    if not before:
+        return chosen, f"no version of {level!r} was trained by then; version {chosen.number}, of {chosen.manifest.created_at}, is used"
+    return chosen, ""
+
+
+def trained_later(version: Version, since: int) -> str:
+    """That a version was trained on outcomes of the period, in a sentence; empty where it was not."""
+    until = version.manifest.until
+    if not until or _micros(until) <= since:
+        return ""
+    return (
+        f"version {version.number} was trained on outcomes known by {until[:19]}, which may be those judged here: its figures are too good"
+    )
+
+
+def _created(version: Version) -> int:
+    created = version.manifest.created_at or version.manifest.until
+    return _micros(created) if created else 0
+
+
+def _micros(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1e6)
+
+
+def _nothing(model: Model, home: Path, first: datetime, last: datetime) -> DataError:
+    """That nothing was served then, with the days that the log holds."""
+    span = f"from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    try:
+        files = segments(home, model=model.name)
+    except DataError as error:
+        return DataError(f"no request of model {model.name!r} was logged {span}: {error}")
+    days = sorted({part.partition("=")[2] for path in files for part in path.parts if part.startswith("headwater_date=")})
+    held = f"the log holds {days[0]} to {days[-1]}" if days else "the log holds segments of today only"
+    return DataError(
+        f"no request of model {model.name!r} was logged {span}; {held}. Older days may be outside its retention (`headwater serve --keep`)"
+    )
+
+
+def _within(rows: DeliveredRows, period: Period) -> DeliveredRows:
+    mask = (rows.t >= period.since) & (rows.t < period.until)
+    chosen = pl.Series(mask)
+    return DeliveredRows(
+        rows.t[mask],
+        rows.known[mask],
+        rows.y[mask],
+        rows.score[mask],
+        rows.default[mask],
+        rows.version.filter(chosen),
+        rows.frame.filter(chosen),
+        rows.left_out,
+        rows.from_table,
+    )
+
+
+def _joined(parts: Sequence[DeliveredRows]) -> DeliveredRows:
+    left_out: Counter[str] = Counter()
+    from_table: Counter[str] = Counter()
+    for part in parts:
+        left_out.update(part.left_out)
+        from_table.update(part.from_table)
+    left_out.pop("served at another level", None)
+    frame = pl.concat([part.frame for part in parts], how="diagonal_relaxed")
+    return DeliveredRows(
+        np.concatenate([part.t for part in parts]),
+        np.concatenate([part.known for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.default for part in parts]),
+        frame[VERSION],
+        frame,
+        +left_out,
+        from_table,
+    )

@@ -1,0 +1,76 @@
+"""How the answers of another level differ from those that were served: decisions, a metric on known outcomes, and money."""
+
+from __future__ import annotations
+
+import math
+
+from headwater.results.estimate import Estimate
+from headwater.results.result import Result
+
+
+class FlipCell(Result, frozen=True):
+    """Requests by who would act: rows; those whose outcome is known, those of these that are positive, and those that are unknown."""
+
+    rows: int
+    known: int
+    positive: int
+
+    @property
+    def unknown(self) -> int:
+        """Rows without a known outcome."""
+        return self.rows - self.known
+
+
+class DecisionFlips(Result, frozen=True):
+    """The decision-flip matrix: both act, only the served answer does, only the other level does, neither. rule: who acts, in words."""
+
+    rule: str
+    both: FlipCell
+    served_only: FlipCell
+    other_only: FlipCell
+    neither: FlipCell
+
+    @property
+    def flipped(self) -> int:
+        """Requests with another decision."""
+        return self.served_only.rows + self.other_only.rows
+
+
+class MetricGap(Result, frozen=True):
+    """A metric of the served answers and of the other level's on the same rows.
+
+    gap: other minus served, so signed that a rise is a gain, with its 95 % interval; NaN bounds where there are too few blocks. rows: that
+    were compared. note: which rows they are, or why there is no interval.
+    """
+
+    metric: str
+    served: float
+    other: float
+    gap: Estimate
+    rows: int
+    note: str = ""
+
+
+class DecisionMoney(Result, frozen=True):
+    """Money by the decisions on requests with a known outcome: of the served answers and of the other level's; daily cost of each level,
+    NaN where that was not declared.
+    """
+
+    served: float
+    other: float
+    served_level_a_day: float = math.nan
+    other_level_a_day: float = math.nan
+
+
+class LevelGap(Result, frozen=True):
+    """Served answers against those of another level on the same requests.
+
+    flips, metric, money: None where no decision, no known outcome or no worth is declared; notes says why. changed: share of answers that
+    differ by more than 1e-9.
+    """
+
+    changed: float
+    flips: DecisionFlips | None
+    metric: MetricGap | None
+    money: DecisionMoney | None
+    notes: list[str]
