@@ -32,6 +32,7 @@ VERBS: Final = {
     "explain": "explain a value: the events that count, and why others do not",
     "parity": "compare served values with what training computes",
     "runs": "list and compare the results that were kept, or log one to MLflow",
+    "mcp": "let assistants read the project over MCP",
     "doctor": "check machine, packages, project, store, streams and models",
     "store": "compact, back up, restore or migrate the online store",
     "deadletters": "list refused records, or replay them after a fix",

@@ -1,0 +1,1 @@
+"""What assistants and tools may read of a project."""
