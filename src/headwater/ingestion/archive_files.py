@@ -22,6 +22,8 @@ import polars as pl
 from headwater import permissions
 from headwater.disk import sync
 
+_LEVEL = 1  # of zstd: a third less processor time than polars' default for files 3 % larger
+_GROUP = 1 << 16  # rows: commits share polars' threads with a file that is written, and wait for one column of one group at most
 _NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
 
 
@@ -169,7 +171,7 @@ def durable(frame: pl.DataFrame, path: Path) -> None:
     draft = path.with_suffix(".draft")
     try:
         with permissions.open_private(draft, "wb") as file:
-            frame.write_parquet(file)
+            frame.write_parquet(file, compression_level=_LEVEL, row_group_size=_GROUP)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
