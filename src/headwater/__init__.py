@@ -134,6 +134,7 @@ if TYPE_CHECKING:
     from headwater.serving.process.ingest_process import ingest as ingest
     from headwater.serving.serve import ServeOptions as ServeOptions
     from headwater.serving.serve import serve as serve
+    from headwater.training.arm_log import ArmLog as ArmLog
     from headwater.training.dataset import Dataset as Dataset
     from headwater.training.dataset import dataset as dataset
     from headwater.training.dataset import reproduce as reproduce
@@ -193,6 +194,7 @@ _HOMES = {
     "headwater.logs.outcome_journal": "Outcomes outcomes",
     "headwater.logs.serving_log_files": "served",
     "headwater.logs.serving_log": "ServedLog",
+    "headwater.training.arm_log": "ArmLog",
     "headwater.training.feature_cache": "Cache",
     "headwater.training.dataset": "Dataset dataset reproduce",
     "headwater.training.historical": "get_historical_features",

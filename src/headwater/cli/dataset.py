@@ -40,7 +40,7 @@ def run(args: Arguments, screen: Screen) -> None:
                 args.output,
                 level=level,
                 as_of=until,
-                from_log=options.log_of(args),
+                from_log=options.rows_of_log(args),
                 resources=options.resources(args, on_progress, cache=not args.no_cache),
             )
     rows = training_set.rows.frame
@@ -102,6 +102,7 @@ COMMAND = Verb(
         *options.memory(),
         option("--output", metavar="FILE", required=True, help="where the rows go; .parquet or .csv"),
         *options.from_log(),
+        *options.of_arm(),
         switch("--no-cache", help="compute every feature, also those that are unchanged since an earlier run"),
         option(
             "--reproduce",

@@ -16,6 +16,7 @@ from headwater.cli.command import FILE, Arguments, Flag, option, optional, switc
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
+    from headwater.training.arm_log import ArmLog
     from headwater.training.progress import OnProgress
     from headwater.training.resources import Resources
 
@@ -93,6 +94,33 @@ def log_of(args: Arguments) -> Path | None:
     if args.from_log is None:
         return None
     return Path(args.from_log) if args.from_log else data_dir(args)
+
+
+def of_arm() -> list[Flag]:
+    """The options --experiment and --arm, which go with --from-log."""
+    shown = "with --from-log and --arm: only rows that this arm of an experiment served, so that its model trains on its own clicks"
+    return [
+        option("--experiment", metavar="NAME", help=shown),
+        option("--arm", metavar="NAME", help="with --experiment, one of its arms"),
+    ]
+
+
+def rows_of_log(args: Arguments) -> Path | ArmLog | None:
+    """The serving log, or an arm's part of it; None where rows come from the labels' table.
+
+    Raises:
+        UsageError: an experiment without an arm or without --from-log, or the reverse.
+    """
+    folder = log_of(args)
+    if args.experiment is None and args.arm is None:
+        return folder
+    if args.experiment is None or args.arm is None:
+        raise UsageError("--experiment and --arm go together: an arm of an experiment")
+    if folder is None:
+        raise UsageError("--arm takes rows of the serving log; add --from-log")
+    from headwater.training.arm_log import ArmLog
+
+    return ArmLog(args.experiment, args.arm, folder)
 
 
 def catalog() -> list[Flag]:

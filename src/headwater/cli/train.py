@@ -44,7 +44,7 @@ def run(args: Arguments, screen: Screen) -> None:
             as_of=until,
             holdout=holdout,
             seed=args.seed,
-            from_log=options.log_of(args),
+            from_log=options.rows_of_log(args),
             resources=options.resources(args, on_progress),
         )
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
@@ -108,6 +108,7 @@ COMMAND = Verb(
         ),
         *options.memory(),
         *options.from_log(),
+        *options.of_arm(),
         option("--seed", metavar="N", type=int, default=0, help="of the estimator (default: {default})"),
         *options.promise(),
         *options.models(),

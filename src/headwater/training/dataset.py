@@ -24,6 +24,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions
+from headwater.training.arm_log import ArmLog
 from headwater.training.dataset_manifests import erasure_of, remember_manifest
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog
@@ -66,7 +67,7 @@ def dataset(
     *,
     level: Level | None = None,
     as_of: str | datetime | None = None,
-    from_log: str | Path | None = None,
+    from_log: str | Path | ArmLog | None = None,
     resources: Resources | None = None,
 ) -> Dataset:
     """Write the model's training set, point-in-time correct, with a manifest next to it.
@@ -82,6 +83,7 @@ def dataset(
         as_of: rows whose outcome was known by then; now where None.
         from_log: a folder with a serving log: the rows that were served instead of those of the labels' table, with features and statuses
             as they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
+            `hw.ArmLog(experiment, arm)`: those of one arm of an experiment.
         resources: what the call may use: threads, memory, progress, and the cache from which unchanged features are read back; headwater's
             own unless it says otherwise.
 

@@ -27,6 +27,7 @@ from headwater.logs.segment_writer import OPEN
 from headwater.logs.serving_log_conversion import convert
 from headwater.logs.serving_log_files import SERVED, read, segments
 from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, ROW, VERSION, VIEWS
+from headwater.training.arm_log import ArmLog
 from headwater.training.label_rows import observed
 from headwater.training.requests import Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
@@ -38,15 +39,16 @@ TOO_LATE = "requested after its outcome was known"
 
 @dataclass(frozen=True)
 class FromLog:
-    """Which files of a folder training rows are made of: segments of the serving log, and files of outcomes."""
+    """Which files of a folder training rows are made of: segments of the serving log, and files of outcomes; of one arm, if any."""
 
     folder: Path
     served: Sequence[Path]
     outcomes: Sequence[Path]
+    arm: ArmLog | None = None
 
     @staticmethod
-    def of(folder: str | Path | None, model: Model, *, posted: bool = True) -> FromLog:
-        """All that is there now of a model: its predictions, or where it has none what its service served.
+    def of(log: str | Path | ArmLog | None, model: Model, *, posted: bool = True) -> FromLog:
+        """All that is there now of a model: its predictions, or where it has none what its service served. log: the folder, or an arm's.
 
         The journal is rolled first, and segments of the serving log are converted: both are files that stay as they are. What a segment
         gets while its process cannot close it, since its disk is stuck, is left out. posted: whether outcomes must have been posted.
@@ -54,7 +56,9 @@ class FromLog:
         Raises:
             DataError: nothing was served, or no outcome was posted where it must have been.
         """
+        folder = log.folder if isinstance(log, ArmLog) else log
         home = settings.home() if folder is None else Path(folder)
+        arm = log.resolved(home) if isinstance(log, ArmLog) else None
         left: list[Path] = []
         with suppress(OSError):  # segments are read as they are from a folder that cannot be written
             left = convert(home, wait=_CONVERSION, close=True)
@@ -64,20 +68,21 @@ class FromLog:
             files = segments(home, service=model.features.name)
         files = [path for path in files if path.suffix != OPEN and path not in left]
         if isinstance(model.labels.label, Outcome):
-            return FromLog(home, files, ())
+            return FromLog(home, files, (), arm)
         mine = home / OUTCOMES / model.labels.name
         if not mine.is_dir() and not posted:
-            return FromLog(home, files, ())
+            return FromLog(home, files, (), arm)
         if not mine.is_dir():
             outcomes(home, model.labels)  # raises an error that names the missing folder
         with closing(Outcomes(home, model.labels)) as journal:
             while journal.roll() is not None:
                 pass
-        return FromLog(home, files, rolled(mine))
+        return FromLog(home, files, rolled(mine), arm)
 
     def contents(self) -> dict[str, object]:
         """A SHA-256 of each file, as a manifest has it."""
-        return {"path": str(self.folder), "files": digests(self.folder, [*self.served, *self.outcomes])}
+        arm = {} if self.arm is None else {"arm": self.arm.to_data()}
+        return {"path": str(self.folder), "files": digests(self.folder, [*self.served, *self.outcomes]), **arm}
 
     @staticmethod
     def from_manifest(contents: Mapping[str, object]) -> FromLog:
@@ -85,8 +90,12 @@ class FromLog:
         folder, names = Path(str(contents["path"])), contents["files"]
         assert isinstance(names, dict)
         files = [folder / name for name in names]
+        arm = contents.get("arm")
         return FromLog(
-            folder, [f for f in files if f.is_relative_to(folder / SERVED)], [f for f in files if f.is_relative_to(folder / OUTCOMES)]
+            folder,
+            [f for f in files if f.is_relative_to(folder / SERVED)],
+            [f for f in files if f.is_relative_to(folder / OUTCOMES)],
+            ArmLog.from_data(arm, folder) if isinstance(arm, Mapping) else None,
         )
 
 
@@ -113,7 +122,8 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
     """
     every = read(files.served).collect()
     left_out: Counter[str] = Counter()
-    rows = _complete(model, every if level is None else _at(level, model, every, left_out), left_out).sort(AT, REQUEST, ROW)
+    own = every if files.arm is None else files.arm.rows(every, left_out)
+    rows = _complete(model, own if level is None else _at(level, model, own, left_out), left_out).sort(AT, REQUEST, ROW)
     rows, label, known = with_outcomes(model, rows, files, until, left_out, resources)
     if not model.task_type.classes:
         label = label.cast(pl.Float64)

@@ -30,6 +30,7 @@ from headwater.models.outcomes import LabelValues, outcomes
 from headwater.models.promises import inherited, write_promise
 from headwater.models.registry import ModelRegistry, Version
 from headwater.results.promise_result import Promise
+from headwater.training.arm_log import ArmLog
 from headwater.training.candidate_lists import candidate_lists
 from headwater.training.feature_frames import feature_frames
 from headwater.training.frame_digest import digest
@@ -227,7 +228,7 @@ def train(
     as_of: str | datetime | None = None,
     holdout: str | datetime | None = None,
     seed: int = 0,
-    from_log: str | Path | None = None,
+    from_log: str | Path | ArmLog | None = None,
     resources: Resources | None = None,
 ) -> Trained:
     """Fit the model on everything known by `as_of` (default: now), its features at `level` (default: as defined).
@@ -241,6 +242,7 @@ def train(
             trained on all.
         seed: of the estimator.
         from_log: a folder with a serving log: train on exactly what was served (with a level: at it), and the outcomes that were posted.
+            `hw.ArmLog(experiment, arm)`: on what one arm of an experiment served.
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
