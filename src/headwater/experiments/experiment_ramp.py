@@ -13,6 +13,7 @@ from typing import Literal
 from headwater import clock
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
+from headwater.experiments.analyse import analyse
 from headwater.experiments.experiment_lifecycle import IMMATURE, health_of, state_of, units_of
 from headwater.experiments.plan_experiment import ExperimentPlaces
 from headwater.logs.exposure_log import read_exposures
@@ -21,6 +22,8 @@ from headwater.results.result import Result
 
 RAMP = "ramp"
 """The author of what a ramp did."""
+HOLDING = frozenset({"relative lift", "cluster count", "late outcomes"})
+"""Checks that block a verdict, while what is served is as planned: they do not stop an experiment, and no further unit is enrolled."""
 
 
 class RampStep(Result, frozen=True):
@@ -44,11 +47,13 @@ class RampLook:
         harmed: guardrails beyond their margin, in words.
         broken: health checks that are broken, in words; outcomes that are not final yet are none.
         unseen: arms without a unit.
+        held: checks that are broken and harm nobody, such as too few clusters: they hold the enrolment where it is.
     """
 
     harmed: Sequence[str] = ()
     broken: Sequence[str] = ()
     unseen: Sequence[str] = ()
+    held: Sequence[str] = ()
 
 
 def ramp_step(started: StartedExperiment, look: RampLook, at: int) -> RampStep:
@@ -85,6 +90,8 @@ def ramp_step(started: StartedExperiment, look: RampLook, at: int) -> RampStep:
         return RampStep(
             name, "hold", share, f"the stage lasts until {timestamp_text(since + plan.stage)}", timestamp_text(since + plan.stage)
         )
+    if look.held:
+        return RampStep(name, "hold", share, f"health check broken: {'; '.join(look.held)}", timestamp_text(at + plan.stage))
     if look.unseen:
         return RampStep(name, "hold", share, f"no unit was exposed to arm {look.unseen[0]!r} yet", timestamp_text(at + plan.stage))
     return RampStep(name, "raise", following, "guardrails and health hold", timestamp_text(at + plan.stage))
@@ -124,10 +131,29 @@ def ramp(
     return step
 
 
-def _look(_project: Project, started: StartedExperiment, places: ExperimentPlaces, _at: int) -> RampLook:
-    """Health of the exposures so far."""
+def _look(project: Project, started: StartedExperiment, places: ExperimentPlaces, at: int) -> RampLook:
+    """Guardrails and health as the analysis sees them now; of a shadow, which has no lift, its health."""
     plan = started.plan
     units = units_of(plan, read_exposures(places.data_dir, plan.experiment, plan.version))
     names = [arm.name for arm in plan.arms]
-    broken = [f"{check.name}: {check.evidence}" for check in health_of(plan, units) if check.blocks and check.name != IMMATURE]
-    return RampLook((), broken, [name for name, count in zip(names, units.counts(names), strict=True) if not count])
+    unseen = [name for name, count in zip(names, units.counts(names), strict=True) if not count] if plan.kind != "interleaving" else []
+    if plan.kind == "shadow":
+        broken = {check.name: check.evidence for check in health_of(plan, units) if check.blocks}
+        harmed: list[str] = []
+    else:
+        result = analyse(
+            project, plan.experiment, data_dir=places.data_dir, models=places.models, at=clock.timestamp(at), resources=places.resources
+        ).result
+        broken = {line.check: line.evidence for line in result.health if line.status == "broken"}
+        harmed = [
+            f"{metric.metric} of arm {metric.arm} changed by {metric.lift.value:+.1%}, and {metric.margin:.1%} is accepted"
+            for metric in result.of_metric("guardrail")
+            if metric.worse
+        ]
+    words = {name: f"{name}: {evidence}" for name, evidence in broken.items() if name != IMMATURE}
+    return RampLook(
+        harmed,
+        [text for name, text in words.items() if name not in HOLDING],
+        unseen,
+        [text for name, text in words.items() if name in HOLDING],
+    )
