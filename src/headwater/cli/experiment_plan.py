@@ -166,7 +166,7 @@ def _split(split: HistorySplit | None) -> Iterator[str]:
 
 _BREAK_EVEN = option(
     "--break-even",
-    metavar="SHARE",
+    metavar="GAIN",
     type=float,
     default=0.0,
     help="the relative gain that pays for the fresher arm, by `headwater assess cost`",

@@ -153,8 +153,8 @@ def units_of(plan: FrozenPlan, rows: pl.DataFrame) -> ExposedUnits:
 
 
 def health_of(plan: FrozenPlan, units: ExposedUnits, matured: float = 1.0) -> list[HealthCheck]:
-    """The checks of an experiment that need no outcome; those of units only where units are assigned one by one."""
-    if plan.kind not in ("ab", "shadow"):
+    """The checks of an experiment that need no outcome; the split of units only where they are split one by one."""
+    if plan.kind != "ab":
         return [check for check in unit_checks(units, _weights(plan), matured=matured) if check.name not in ("sample ratio", "assignment")]
     return unit_checks(units, _weights(plan), matured=matured)
 

@@ -136,7 +136,8 @@ def _look(project: Project, started: StartedExperiment, places: ExperimentPlaces
     plan = started.plan
     units = units_of(plan, read_exposures(places.data_dir, plan.experiment, plan.version))
     names = [arm.name for arm in plan.arms]
-    unseen = [name for name, count in zip(names, units.counts(names), strict=True) if not count] if plan.kind != "interleaving" else []
+    served = {"shadow": names[:1], "interleaving": []}.get(plan.kind, names)
+    unseen = [name for name, count in zip(served, units.counts(served), strict=True) if not count]
     if plan.kind == "shadow":
         broken = {check.name: check.evidence for check in health_of(plan, units) if check.blocks}
         harmed: list[str] = []

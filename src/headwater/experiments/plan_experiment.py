@@ -205,7 +205,8 @@ def _history(project: Project, experiment: Experiment, places: ExperimentPlaces,
 
 def _models(project: Project, experiment: Experiment, arm: Arm, registry: ModelRegistry) -> Iterator[ExperimentNeed]:
     variant = project.arm_variant(experiment, arm)
-    only = None if variant.name == AS_DEFINED else backtest_only(variant)
+    challenger = isinstance(experiment.kind, Shadow) and arm is not experiment.control
+    only = None if challenger or variant.name == AS_DEFINED else backtest_only(variant)
     if only is not None:
         yield ExperimentNeed(arm.name, f"level {variant.name}", "missing", f"nothing can serve it: {only}")
         return
@@ -231,7 +232,8 @@ def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, 
         found, lost = None, str(error)
     states = {} if found is None else {view.view: view for view in found.views}
     scores = {} if found is None else {(score.model, score.level): score for score in found.predictions}
-    for arm in experiment.arms:
+    answering = [experiment.control] if isinstance(experiment.kind, Shadow) else experiment.arms  # a challenger is scored from the log
+    for arm in answering:
         variant = project.arm_variant(experiment, arm)
         if variant.name != AS_DEFINED and backtest_only(variant) is not None:
             continue
