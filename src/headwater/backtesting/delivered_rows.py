@@ -122,7 +122,10 @@ def _outcomes(served: ServedAs, rows: pl.DataFrame, label: pl.Series, known: Boo
     y, labelled, model = np.full(rows.height, np.nan), np.flatnonzero(known), served.model
     if len(labelled):
         values = label[labelled] if model.task_type.classes else label[labelled].cast(pl.Float64)
-        y[labelled] = outcomes(model, values, rows[labelled], served.classes or None).y
+        frame = rows[labelled]
+        if model.ranking is not None and model.ranking.group not in frame.columns:  # no feature reads it: a request is a list
+            frame = frame.with_columns(pl.col(REQUEST).alias(model.ranking.group))
+        y[labelled] = outcomes(model, values, frame, served.classes or None).y
     return y
 
 

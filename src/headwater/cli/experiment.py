@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from headwater.cli import experiment_advise, experiment_analyse, experiment_plan, experiment_ramp, experiment_status, options
+from headwater.cli import (
+    experiment_advise,
+    experiment_analyse,
+    experiment_plan,
+    experiment_ramp,
+    experiment_shadow,
+    experiment_status,
+    options,
+)
 from headwater.cli.command import Actions, Arguments, Positional, Verb, option
 from headwater.cli.screen import Screen
 
@@ -62,6 +70,7 @@ COMMAND = Actions(
         "ramp": experiment_ramp.COMMAND,
         "stop": experiment_status.STOP,
         "analyse": experiment_analyse.COMMAND,
+        "shadow": experiment_shadow.COMMAND,
         "simulate": Verb(
             simulate,
             [

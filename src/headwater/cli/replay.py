@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.cli import options
-from headwater.cli.command import Arguments, Positional, Verb, option, several
+from headwater.cli.command import Arguments, Flag, Positional, Verb, option, several
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
@@ -30,6 +30,14 @@ def run(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "backtest", "--project", args.project, *options.same_store(args))
 
 
+def _place() -> list[Flag]:
+    """Where store, logs and models are; a new command has no former names of options."""
+    flags = [*options.models(), *options.store(), *options.allow_pickle()]
+    for flag in flags:
+        flag.old_names = ()
+    return flags
+
+
 COMMAND = Verb(
     run,
     [
@@ -41,9 +49,7 @@ COMMAND = Verb(
         ),
         option("--timezone", metavar="ZONE", default="UTC", help="of the day, such as Europe/Berlin (default: {default})"),
         option("--at", metavar="TIME", help="outcomes known by then count: ISO 8601 with an offset (default: now)"),
-        *options.models(),
-        *options.store(),
-        *options.allow_pickle(),
+        *_place(),
         *options.memory(),
         option("--output", metavar="FILE", default="replay.html", help="where the page goes (default: {default})"),
         option("--markdown", metavar="FILE", help="write the replay as Markdown too"),

@@ -57,7 +57,9 @@ def analyse(
     experiment = _experiment(project, name)
     started = ExperimentStore(models).one(name)
     if started.plan.kind == "shadow":
-        raise UsageError(f"experiment {name!r} is a shadow: every request is served by one arm, so there is no lift to analyse")
+        raise UsageError(
+            f"experiment {name!r} is a shadow: every request is served by one arm, so there is no lift to analyse; see `headwater experiment shadow {name}`"
+        )
     now = parse_timestamp(at or clock.now(), "at")
     evidence = break_even if isinstance(break_even, ExperimentEvidence) else ExperimentEvidence()
     least = (evidence.least if isinstance(break_even, ExperimentEvidence) else float(break_even)) or started.plan.break_even

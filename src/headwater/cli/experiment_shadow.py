@@ -1,0 +1,45 @@
+"""Score the challengers of a shadow on the requests that the champion answered, and write the page."""
+
+from __future__ import annotations
+
+from headwater.cli import experiment_options, options
+from headwater.cli.command import Arguments, Flag, Verb, option
+from headwater.cli.projects import load
+from headwater.cli.screen import Screen
+
+
+def score_shadow(args: Arguments, screen: Screen) -> None:
+    """Score, print and write the page."""
+    project = load(args.project).project
+    at = options.timestamp(args.at, "--at")
+    page = options.output(args.output, "--output")
+    from headwater.experiments.shadow import shadow
+
+    with screen.working("scoring"):
+        found = shadow(project, args.name, data_dir=options.data_dir(args), models=args.models, at=at, store=args.store)
+    found.write_html(page)
+    screen.show(found.table(), {**found.to_dict(), "page": str(page)})
+    screen.say(f"page: {page}")
+
+
+def _places() -> list[Flag]:
+    """Where models, logs and archived events are."""
+    store = options.store()
+    for flag in store:
+        flag.old_names = ()
+    return [*options.models(), *store]
+
+
+COMMAND = Verb(
+    score_shadow,
+    [
+        experiment_options.name(),
+        *options.project(model=False),
+        *_places(),
+        option("--at", metavar="TIME", help="requests before then, and outcomes known by then: ISO 8601 with an offset (default: now)"),
+        option("--output", metavar="FILE", default="shadow.html", help="where the page goes (default: {default})"),
+        *options.as_json(),
+    ],
+    help=__doc__,
+    summary="score a shadow's challengers, which are never served",
+)
