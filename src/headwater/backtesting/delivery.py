@@ -32,6 +32,8 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from headwater.results.level_lift_result import LevelLiftResult
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -54,12 +56,12 @@ class Delivery:
 
         return to_markdown(self.result)
 
-    def write_html(self, path: str | Path) -> Path:
-        """Write the page, which needs no network, and return its path."""
+    def write_html(self, path: str | Path, lift: LevelLiftResult | None = None) -> Path:
+        """Write the page, which needs no network, and return its path; with lift by freshness, where it is given."""
         from headwater.reports.delivery_page import to_html
         from headwater.reports.page import write_page
 
-        return write_page(path, to_html(self.result))
+        return write_page(path, to_html(self.result, lift))
 
     def table(self) -> RenderableType:
         """The result as rich prints it."""

@@ -28,6 +28,7 @@ from headwater.definitions.durations import Duration, micros
 from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.definitions.readable import cut
 from headwater.errors import HeadwaterError, UsageError
+from headwater.logs.sample_rates import write_rate
 from headwater.logs.segment_pipe import EntryBatch, SegmentPipe
 from headwater.logs.segment_writer import FLUSH, RECORDS
 from headwater.logs.serving_log_conversion import command, convert
@@ -127,6 +128,7 @@ class ServedLog:
             prune(self.folder, kept, clock.now_micros())
         arguments = [str(self.folder / SEGMENTS), self._token, str(most), str(seconds), *command(Path(folder), kept)]
         self._pipe = SegmentPipe(arguments)
+        write_rate(self.folder, self._token, float(sample))
 
     def __repr__(self) -> str:
         return f"ServedLog({cut(str(self.folder), 80)!r})"

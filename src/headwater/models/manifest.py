@@ -63,9 +63,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     encoded; `categories` of strings and `words` of lists by feature. frames: the library of the frames that the estimator takes, "" for a
     matrix. request, third_party: a fingerprint of each request
     feature and field, and of what a third party says. not_in_training: features that no history supplies.
-    level: its name, words, fingerprint, and the precomputing, if any. data: the digest, columns, events and left-out rows of
-    the training set, as `dataset` writes them. metrics: `training` on the rows it was fitted on, `holdout` on later ones by a model of the
-    earlier. examples: rows that it must still score as it did.
+    level: its name, words, fingerprint, and the precomputing, if any. seed: of the training. data: the digest, columns, events and
+    left-out rows of the training set, as `dataset` writes them. metrics: `training` on the rows it was fitted on, `holdout` on later ones
+    by a model of the earlier. examples: rows that it must still score as it did.
     """
 
     format: int = FORMAT
@@ -90,6 +90,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     views: dict[str, View] = {}
     level: dict[str, Any] = {}
     until: str = ""
+    seed: int = 0
     rows: int = 0
     left_out: dict[str, int] = {}
     data: dict[str, Any] = {}

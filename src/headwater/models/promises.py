@@ -39,7 +39,7 @@ def write_promise(folder: Path, promise: Promise, fingerprint: str) -> Path:
             f"the backtest of model {promise.model!r} was of other definitions (fingerprint {promise.fingerprint[:12] or 'none'}) than this "
             f"version ({fingerprint[:12] or 'none'}), so it promises nothing of it; run the backtest again"
         )
-    return _write(folder / PROMISE, promise.to_dict())
+    return write_json(folder / PROMISE, promise.to_dict())
 
 
 def promise_of_version(version: Version) -> Promise | None:
@@ -48,7 +48,7 @@ def promise_of_version(version: Version) -> Promise | None:
     Raises:
         DataError: the file cannot be read.
     """
-    data = _read(version.folder / PROMISE)
+    data = read_json(version.folder / PROMISE)
     if data is None:
         return None
     try:
@@ -84,7 +84,7 @@ def write_delivery(registry: ModelRegistry, delivery: DeliveryResult) -> Path:
         OSError: the registry cannot be written.
     """
     folder = registry.versions(delivery.promise.model, delivery.served_level)[0].folder.parent
-    return _write(folder / DELIVERY, delivery.to_dict())
+    return write_json(folder / DELIVERY, delivery.to_dict())
 
 
 def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResult | None:
@@ -95,7 +95,7 @@ def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResu
     versions = registry.versions(model, level)
     if not versions:
         return None
-    data = _read(versions[0].folder.parent / DELIVERY)
+    data = read_json(versions[0].folder.parent / DELIVERY)
     if data is None:
         return None
     try:
@@ -114,7 +114,12 @@ def deliveries(registry: ModelRegistry) -> Iterator[DeliveryResult]:
             yield delivery
 
 
-def _read(path: Path) -> dict[str, object] | None:
+def read_json(path: Path) -> dict[str, object] | None:
+    """The JSON data of a file of the registry; None where it is not there.
+
+    Raises:
+        DataError: it is not JSON.
+    """
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
     except FileNotFoundError:
@@ -123,7 +128,8 @@ def _read(path: Path) -> dict[str, object] | None:
         raise DataError(f"{path} is not JSON: {error}; delete it, and give the backtest again") from error
 
 
-def _write(path: Path, data: dict[str, object]) -> Path:
+def write_json(path: Path, data: dict[str, object]) -> Path:
+    """Replace a file of the registry, atomically and durably."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     with permissions.open_private(temporary, "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")

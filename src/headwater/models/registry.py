@@ -36,6 +36,8 @@ from headwater.models.serving_model import ServedModel
 CURRENT = "current"
 EXPERIMENTS = "running-experiments"
 """The folder of started experiments, beside those of models, whose names have no hyphen."""
+MONITORED = "monitored-levels"
+"""The registry of the models that are only scored for comparison, in the same folder; none of them is served."""
 _WRITING = ".new-"
 _ABANDONED = 86_400  # seconds after which what a writer left is taken away
 
@@ -205,7 +207,7 @@ class ModelRegistry:
     arms = RenamedAttribute("variants")
 
     def _models(self) -> list[Path]:
-        return [folder for folder in self.folder.iterdir() if folder.is_dir() and folder.name != EXPERIMENTS]
+        return [folder for folder in self.folder.iterdir() if folder.is_dir() and folder.name not in (EXPERIMENTS, MONITORED)]
 
     def stamp(self, model: str, level: str = AS_DEFINED) -> Stamp | None:
         """What changes whenever another version is made current; None where none is. It costs one look at a file, and reads nothing."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from rich.console import Group, RenderableType
 
-from headwater.reports import delivery_section, delivery_words, document
+from headwater.reports import delivery_section, delivery_words, document, level_lift_section
 from headwater.reports.document import Section
 from headwater.reports.page import render, render_page
 from headwater.reports.terminal import Printed, Shown, ShownTable
+from headwater.results.level_lift_result import LevelLiftResult
 from headwater.results.promise_result import DeliveryResult
 
 
-def to_html(result: DeliveryResult) -> str:
-    """One self-contained page."""
+def to_html(result: DeliveryResult, lift: LevelLiftResult | None = None) -> str:
+    """One self-contained page; with lift by freshness, where it is given."""
     title = f"{result.promise.model}: promise against delivery"
-    return render_page("delivery.html.j2", title=title, result=result, sections=[delivery_section.to_section(result)])
+    sections = [delivery_section.to_section(result), *([] if lift is None else [level_lift_section.to_section(lift)])]
+    return render_page("delivery.html.j2", title=title, result=result, sections=sections)
 
 
 def to_markdown(result: DeliveryResult) -> str:

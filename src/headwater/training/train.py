@@ -79,7 +79,7 @@ class Trained(Readable):
     """A model fitted on the rows whose outcome was known by `until`, the `as_of` of the training.
 
     level_name: the name that it is served under. left_out: rows by reason. metrics: `training`, and `holdout` where rows were held out.
-    data: the training set as a manifest says it. examples: rows of it that a loaded model has to score alike.
+    data: the training set as a manifest says it. seed: of the estimator. examples: rows of it that a loaded model has to score alike.
     """
 
     model: Model
@@ -92,6 +92,7 @@ class Trained(Readable):
     metrics: Mapping[str, Mapping[str, float]]
     data: Mapping[str, object]
     examples: pl.DataFrame
+    seed: int = 0
 
     def save(self, folder: str | Path) -> Path:
         """Write the estimator and its manifest into `folder`; returns the manifest's path."""
@@ -99,6 +100,7 @@ class Trained(Readable):
             **definitions_of(self.model, self.level, self.level_name),
             "dtypes": [repr(dtype) for dtype in self.examples.dtypes],
             "until": self.until.isoformat(),
+            "seed": self.seed,
             "rows": self.rows,
             "left_out": dict(self.left_out),
             "data": dict(self.data),
@@ -273,7 +275,7 @@ def train(
             metrics["holdout"] = _held_out(model, rows, known, parse_timestamp(holdout, "holdout"), (level or Level(), seed, mine))
     name = level_name or (AS_DEFINED if level is None else level.describe(model))
     examples = rows.features[_telling(rows.features)]
-    return Trained(model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples)
+    return Trained(model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples, seed)
 
 
 def _fitted(model: Model, rows: TrainingSet, known: LabelValues, order: I64, seed: int, threads: int | None) -> Fitted:

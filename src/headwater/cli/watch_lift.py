@@ -1,0 +1,81 @@
+"""`headwater watch --lift`: lift by freshness over time, for the served model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headwater.cli import options
+from headwater.cli.command import Arguments, Flag, option, section, several, switch
+from headwater.cli.screen import Screen
+from headwater.errors import UsageError
+
+if TYPE_CHECKING:
+    from headwater.cli.projects import LoadedProject
+    from headwater.experiments.level_lift import LevelLift
+
+
+def flags() -> list[Flag]:
+    """The options of lift by freshness."""
+    return section(
+        "Lift by freshness",
+        [
+            switch("--lift", help="show what each level would have given for the served requests; trains a model for each level and view"),
+            option("--since", metavar="TIME", help="requests from then on: ISO 8601 with an offset (default: 140 days before --at)"),
+            switch("--no-views", help="compare levels only: no model for each view"),
+            several("--break-even", metavar="[NAME=]VALUE", help="the least lift worth its cost, of a level or view, or of all"),
+            several("--cost", metavar="NAME=MONEY", help="what a level or view costs a day, for what a change saves"),
+            option("--maturity", metavar="DURATION", help="how long after a request its outcome may come, where the labels do not say"),
+        ],
+    )
+
+
+def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
+    """Compute lift by freshness, and keep it for metrics."""
+    from headwater.experiments.level_lift import level_lift
+    from headwater.experiments.monitored_rows import LiftOptions
+    from headwater.models.level_lifts import write_level_lift
+    from headwater.models.registry import ModelRegistry
+
+    project, evens = loaded.project, _numbers(args.break_even, "--break-even", all_of=True)
+    how = LiftOptions(
+        served=args.level,
+        evaluation=project.evaluation,
+        break_even=evens.pop("") if set(evens) == {""} else evens or None,
+        costs=_numbers(args.cost, "--cost"),
+        views=not args.no_views,
+        maturity=args.maturity,
+        models=len(project.models),
+        project=project.name,
+        store=args.store,
+    )
+    since = options.timestamp(args.since, "--since")
+    at = options.timestamp(args.at, "--at")
+    with screen.progress() as on_progress:
+        found = level_lift(
+            project.model(args.model),
+            loaded.levels(),
+            data_dir=options.data_dir(args),
+            models=args.models,
+            since=since,
+            until=at,
+            options=how,
+            resources=options.resources(args, on_progress),
+        )
+    write_level_lift(ModelRegistry(args.models), found.result)
+    return found
+
+
+def _numbers(given: tuple[str, ...], flag: str, *, all_of: bool = False) -> dict[str, float]:
+    """NAME=VALUE pairs; a value without a name is that of "", where `all_of` allows it."""
+    numbers: dict[str, float] = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        try:
+            numbers[name] = float(value)
+        except ValueError:
+            numbers[name] = -1.0
+        if not 0 <= numbers[name] < float("inf") or not (equals or all_of):
+            raise UsageError(f"{flag} {text!r}: give {'VALUE or ' if all_of else ''}NAME=VALUE with a number of 0 or more")
+    if "" in numbers and len(numbers) > 1:
+        raise UsageError(f"{flag} is given for all and by name; give one of the two")
+    return numbers

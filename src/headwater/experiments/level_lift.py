@@ -1,0 +1,120 @@
+"""hw.level_lift: what each level would have given for the requests that production answered, day by day, without serving anything stale.
+
+    serving log                      requests, and which version answered each
+    archive, history                 their features at every level, with each event known from its commit on
+    models of each level             trained with the cutoff and the seed of the version that answered (`level_models`)
+    outcomes                         as for promise against delivery (`backtesting.delivered_rows`)
+
+Every row stands for 1 over the sample rate of its log (Horvitz and Thompson, "A generalization of sampling without replacement from a
+finite universe", 1952). Daily lifts become confidence sequences (`lift_sequence`); a view's is that of the served level over the same
+level with this view alone as at the stalest, so that what other views replace is no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwater import clock
+from headwater.definitions.freshness import Freshness
+from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.timestamps import parse_timestamp
+from headwater.errors import UsageError
+from headwater.experiments.level_series import judged
+from headwater.experiments.monitored_rows import PERIOD, LiftOptions, MonitoredRows, check_outcomes
+from headwater.results.level_lift_result import LevelLiftResult
+from headwater.training.resources import DEFAULT_RESOURCES, Resources
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class LevelLift:
+    """Lift by freshness over time. It prints as a table in a terminal and in a notebook; `result` holds every number.
+
+    predictions: a row for each judged request: `headwater_request`, `headwater_at`, the outcome, the weight, the served prediction and a
+        column of scores for each level. None of a result that was read from JSON.
+    """
+
+    result: LevelLiftResult
+    predictions: pl.DataFrame | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as JSON data."""
+        return self.result.to_dict()
+
+    def to_markdown(self) -> str:
+        """The result as Markdown."""
+        from headwater.reports.level_lift_page import to_markdown
+
+        return to_markdown(self.result)
+
+    def write_html(self, path: str | Path) -> Path:
+        """Write the page, which needs no network, and return its path."""
+        from headwater.reports.level_lift_page import to_html
+        from headwater.reports.page import write_page
+
+        return write_page(path, to_html(self.result))
+
+    def table(self) -> RenderableType:
+        """The result as rich prints it."""
+        from headwater.reports.level_lift_page import to_table
+
+        return to_table(self.result)
+
+    def __repr__(self) -> str:
+        return repr(self.table())
+
+    def _repr_html_(self) -> str:
+        from headwater.reports.level_lift_page import to_notebook
+
+        return to_notebook(self.result)
+
+
+def level_lift(
+    model: Model,
+    levels: Mapping[str, Level | Freshness] | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    models: str | Path | None = None,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+    options: LiftOptions | None = None,
+    resources: Resources | None = None,
+) -> LevelLift:
+    """Compute what each level would have given for the served requests, and show lift by freshness over time.
+
+    Nothing is served, and nothing is changed: a proposed change is shown as `plan` would show it. Models of levels that are not there
+    are trained with the cutoff and the seed of each version that served, and kept in `MODELS/monitored-levels`.
+
+    Args:
+        model: which model; its outcomes are independent of what it says (`Model(outcomes="independent")`).
+        levels: by name, as in a backtest; None is the usual ladder. The served level is added where it is not among them.
+        data_dir: the folder of the serving log, the archive and posted outcomes; None is headwater's home.
+        models: the folder of fitted models; None is `models` in headwater's home.
+        since, until: requests from then on and before, tz-aware or ISO 8601 with an offset; None is 140 days before `until`, and now. Only
+            outcomes that were known by `until` are read.
+        options: the served level, what is worth its cost, and what is shown besides.
+        resources: what the call may use: threads, memory, a cache, progress.
+
+    Raises:
+        UsageError: a ranking, outcomes that depend on the answer or are not declared, an unknown level, or a metric with a threshold.
+        DataError: nothing was served then, by no version that the registry has; an archive or the labels' table cannot be read.
+    """
+    if not isinstance(model, Model):
+        raise UsageError(f"level_lift() takes a Model, and was given {type(model).__name__}; take one from project.models")
+    check_outcomes(model)
+    how = options or LiftOptions()
+    last = parse_timestamp(until or clock.now(), "until")
+    first = last - PERIOD if since is None else parse_timestamp(since, "since")
+    if first >= last:
+        raise UsageError(f"since={since!r} is not before until={until!r}; give a period with requests")
+    with (resources or DEFAULT_RESOURCES).shown() as used:
+        monitored = MonitoredRows.read(model, levels, (first, last), (data_dir, models), how, used)
+        return LevelLift(judged(monitored), monitored.predictions)

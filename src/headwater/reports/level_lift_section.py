@@ -1,0 +1,115 @@
+"""The section on lift by freshness: a figure over time, a table of levels and views, what is proposed, and a table of days."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from headwater.reports import level_lift_words, wording
+from headwater.reports.document import Block, Bullets, Cell, Code, Figure, Section, Table, Text
+from headwater.reports.plot_parts import Json, axis, finite, layout, legend
+from headwater.results.level_lift_result import Alternative, LevelLiftResult, LiftDay
+
+
+def to_section(result: LevelLiftResult) -> Section:
+    """Lift by freshness over time."""
+    blocks: list[Block] = [Text(f"Served: {result.levels.get(result.served, result.served)}.")]
+    if result.judged:
+        blocks.append(_figure(result))
+    blocks += [alternatives(result), days(result)]
+    for change in result.proposals:
+        blocks.append(Text(level_lift_words.proposal(change)))
+        if change.lines:
+            blocks.append(Code("\n".join(change.lines)))
+    blocks += [Text(level_lift_words.trained(result), "quiet"), Text(level_lift_words.rule(result), "quiet")]
+    if result.agreement < 1:
+        share = wording.share(result.agreement)
+        blocks.append(Text(f"{share} of the computed scores at {result.served} are those that were served, within 1e-9.", "quiet"))
+    if result.notes:
+        blocks.append(Bullets(list(result.notes)))
+    if result.left_out:
+        blocks.append(Text(f"Not counted: {'; '.join(f'{wording.count(n)} {reason}' for reason, n in result.left_out.items())}.", "quiet"))
+    return Section("level-lift", "Lift by freshness over time", blocks)
+
+
+def alternatives(result: LevelLiftResult) -> Table:
+    """A row for each level and view."""
+    headings: list[str | Cell] = [
+        "compared",
+        "instead",
+        Cell("lift of the fresher", "holds at every look"),
+        "break-even",
+        "since",
+        "days",
+        Cell("worst week", "lift"),
+        Cell("money a day", "saved by the staler"),
+        "experiment",
+        "state",
+    ]
+    return Table(
+        f"What {result.served} earns, in {wording.metric_label(result.metric)}", headings, [_row(one) for one in result.alternatives]
+    )
+
+
+def _row(one: Alternative) -> list[str | Cell]:
+    return [
+        one.name,
+        one.freshness,
+        Cell(wording.number(one.lift.value, 4, signed=True), wording.interval(one.lift.low, one.lift.high, 4)),
+        wording.number(one.break_even, 4),
+        one.since or wording.NO_VALUE,
+        str(one.days),
+        Cell(one.worst_week or wording.NO_VALUE, wording.number(one.worst_lift, 4, signed=True)),
+        wording.NO_VALUE if one.saved is None else wording.number(one.saved, 2),
+        wording.NO_VALUE if one.experiment is None else level_lift_words.estimate(one.experiment),
+        Cell(one.state, "", "chip harm" if one.state == "earned nothing" else ""),
+    ]
+
+
+def days(result: LevelLiftResult) -> Table:
+    """A row for each day."""
+    names = list(result.values) or list(result.levels)
+    headings: list[str | Cell] = ["day", "requests", "with outcome", "weight", "delivered", *names, "state"]
+    caption = f"{wording.metric_label(result.metric)} of each level by day, UTC; below, its lift over {result.served} with a 95 % interval of that day"
+    return Table(caption, headings, [_day(day, names) for day in result.days])
+
+
+def _day(day: LiftDay, names: Sequence[str]) -> list[str | Cell]:
+    return [
+        day.day,
+        wording.count(day.requests),
+        wording.count(day.with_outcome),
+        wording.number(day.weight, 0),
+        wording.number(day.delivered, 4),
+        *(_value(day, name) for name in names),
+        day.state,
+    ]
+
+
+def _value(day: LiftDay, name: str) -> str | Cell:
+    value, lift = wording.number(day.values.get(name, math.nan), 4), day.lifts.get(name)
+    if lift is None or math.isnan(lift.value):
+        return value
+    return Cell(value, f"{wording.number(lift.value, 4, signed=True)} {wording.interval(lift.low, lift.high, 4)}".strip())
+
+
+def _figure(result: LevelLiftResult) -> Figure:
+    label = wording.metric_label(result.metric)
+    shown: Json = layout(height=340, top=52)
+    shown.update(showlegend=True, legend=legend())
+    shown["xaxis"] = axis("day", type="date", tickformat="%Y-%m-%d", showgrid=False)
+    shown["yaxis"] = axis(label)
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "x": [day.day for day in result.judged],
+            "y": [finite(day.values.get(name, math.nan)) for day in result.judged],
+            "line": {"color": f"var(--series-{number % 6})"},
+            "hovertemplate": "%{x|%Y-%m-%d}: %{y:.4f}<extra></extra>",
+        }
+        for number, name in enumerate(result.levels)
+    ]
+    says = f"{label} of each level by day, from {result.judged[0].day} to {result.judged[-1].day}"
+    return Figure("level-lift-days", {"data": traces, "layout": shown}, says, f"{says}, computed afterwards for the served requests.")
