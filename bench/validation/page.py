@@ -284,6 +284,19 @@ def _cost(answers: Answers) -> Iterator[str]:
         yield f"At most it adds {100 * max(adds):.0f} % (goal: at most 50 %)."
 
 
+def _freshness(answers: Answers) -> Iterator[str]:
+    yield "| world | runs | reported within 14 days | median days | runs with a false alarm | day's deviation over break-even |"
+    yield "|---|---|---|---|---|---|"
+    for world, found in answers.items():
+        years = world.startswith("a year")
+        days = sorted(float(run["reported"]) for run in found if run["reported"] is not None)  # type: ignore[arg-type]
+        median = f"{days[len(days) // 2]:.0f}" if days else "–"
+        in_time = "–" if years else _share(sum(bool(run["in_time"]) for run in found), len(found))
+        false = _share(sum(bool(run["false"]) for run in found), len(found))
+        ratio = float(found[0]["noise"]) / float(found[0]["break_even"])  # type: ignore[arg-type]
+        yield f"| {world} | {len(found)} | {in_time} | {median} | {false} | {ratio:.2f} |"
+
+
 def _share(count: int, of: int) -> str:
     return f"{100 * count / of:.1f} %" if of else "–"
 
@@ -298,4 +311,5 @@ TABLES = {
     "equal": _equal,
     "cost": _cost,
     **experiment_page.TABLES,
+    "freshness": _freshness,
 }

@@ -14,6 +14,7 @@ from bench.validation import (
     experiment_health,
     experiment_looks,
     experiment_worlds,
+    freshness_decay,
     predictions,
     readings,
 )
@@ -26,7 +27,7 @@ from scripts.equal_levels import METRICS, claims
 Answer = Mapping[str, object]
 PARTS: Mapping[str, tuple[str, ...]] = {
     "backtests": ("coverage", "training", "verdicts", "leaks", "honest", "attribution", "equal", "cost"),
-    "experiments": ("estimators", "looks", "worlds", "faults", "sound"),
+    "experiments": ("estimators", "looks", "worlds", "faults", "sound", "freshness"),
 }
 """Groups of questions that are answered by the same code and written to the page together."""
 GROUPS = (*PARTS["backtests"], *PARTS["experiments"])
@@ -44,6 +45,7 @@ RUNS: Mapping[str, int] = {
     "worlds": 10,  # 20
     "faults": 100,
     "sound": 1000,
+    "freshness": 100,
 }
 SEEDS: Mapping[str, int] = {"tuning": 0, "held-out": 5_000_000}
 """The first seed of each range; the second range is for figures alone."""
@@ -87,6 +89,8 @@ def questions() -> Iterator[Question]:
     for name in experiment_health.FAULTS:
         yield Question("faults", name, partial(experiment_health.planted, name))
     yield Question("sound", "20 looks", experiment_health.honest)
+    for name in freshness_decay.WORLDS:
+        yield Question("freshness", name, partial(freshness_decay.run, name))
 
 
 def coverage(name: str, seed: int) -> Answer:

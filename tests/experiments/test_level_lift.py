@@ -291,11 +291,35 @@ def test_a_level_that_cannot_be_scored_or_served_is_said(world):
     assert all(change.why_not for change in found.proposals if change.alternative == "sooner")
 
 
-@pytest.mark.parametrize(("rule", "says"), [(None, "does not declare"), ("censored", "censored outcomes"), ("caused", "its answers cause")])
-def test_outcomes_that_depend_on_the_answer_are_refused(world, rule, says):
+@pytest.mark.parametrize(
+    ("rule", "error", "says"),
+    [
+        (None, UsageError, "does not declare"),
+        ("censored", UsageError, "which scores are acted on is not declared"),
+        ("caused", DataError, "caused by what was shown"),
+    ],
+)
+def test_outcomes_that_depend_on_the_answer_are_refused(world, rule, error, says):
     folder, known, _ = world
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(error, match=says):
         level_lift(replace(known.models[0], outcomes=rule), data_dir=folder, models=folder / "models")
+
+
+def test_hidden_outcomes_are_stood_for_by_the_holdout(copy, world):
+    """A row whose outcome some level would hide counts only if its unit is held out, and then for as many as are not."""
+    folder, known = copy
+    rule = hw.censored(above=0.5, holdout=0.5, unit="user")
+    acted = replace(known.models[0], outcomes=rule)
+    shutil.rmtree(folder / "models")
+    hw.train(acted, as_of=LIVE, seed=3).register(ModelRegistry(folder / "models"))
+    found = monitored(folder, hw.Project("bank", [acted], levels=known.levels, evaluation=known.evaluation))
+    every = world[2].predictions
+    hidden = (every["daily"] >= 0.5) | (every["as defined"] >= 0.5)
+    assert 0 < found.predictions.height < every.height
+    assert sum(found.result.left_out.values()) == every.height - found.predictions.height
+    assert set(found.predictions["weight"].unique()) == {1.0, 2.0}
+    assert found.predictions.filter(pl.col("weight") == 1).height == int((~hidden).sum())
+    assert any("views are not judged" in note for note in found.result.notes)
 
 
 def test_a_ranking_is_refused():

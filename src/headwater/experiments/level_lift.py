@@ -94,7 +94,8 @@ def level_lift(
     are trained with the cutoff and the seed of each version that served, and kept in `MODELS/monitored-levels`.
 
     Args:
-        model: which model; its outcomes are independent of what it says (`Model(outcomes="independent")`).
+        model: which model, with `outcomes="independent"`. Of `hw.censored(...)` outcomes with a holdout, rows whose outcome would be seen
+            at every level are judged, and held-out ones stand for the others.
         levels: by name, as in a backtest; None is the usual ladder. The served level is added where it is not among them.
         data_dir: the folder of the serving log, the archive and posted outcomes; None is headwater's home.
         models: the folder of fitted models; None is `models` in headwater's home.
@@ -104,8 +105,9 @@ def level_lift(
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
-        UsageError: a ranking, outcomes that depend on the answer or are not declared, an unknown level, or a metric with a threshold.
-        DataError: nothing was served then, by no version that the registry has; an archive or the labels' table cannot be read.
+        UsageError: a ranking, outcomes of which it is not declared what they depend on, an unknown level, or a metric with a threshold.
+        DataError: outcomes that are caused by the answer; nothing was served then, or by no version that the registry has; an archive or
+            the labels' table cannot be read.
     """
     if not isinstance(model, Model):
         raise UsageError(f"level_lift() takes a Model, and was given {type(model).__name__}; take one from project.models")

@@ -12,24 +12,23 @@ import numpy as np
 
 from headwater import clock
 from headwater.backtesting.delivery_weeks import MOST_MISSING, week_of
-from headwater.backtesting.intervals import ResampledMetrics, evaluate, resample_weights
+from headwater.backtesting.intervals import ResampledMetrics, evaluate
 from headwater.backtesting.levels import LevelRows
-from headwater.backtesting.row_blocks import MIN_BLOCKS, RowBlocks, chosen_blocks, given_blocks
-from headwater.backtesting.serial_dependence import BlockSeries
-from headwater.backtesting.verdicts import min_lifts, unjudged
+from headwater.backtesting.row_blocks import chosen_blocks, given_blocks
 from headwater.backtesting.view_groups import Unit, check_levels, find_units, mixed_level, mixed_rows
 from headwater.definitions.durations import DAY
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.level import Level
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, UsageError
+from headwater.experiments.level_intervals import WholePeriod, lift_over, weighted_resamples
 from headwater.experiments.lift_proposals import proposed
 from headwater.experiments.lift_sequence import LiftWindow, decayed, lift_windows, share_of_error
 from headwater.experiments.monitored_rows import MonitoredRows
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import Blocks, RowContext
 from headwater.reports import level_lift_words
-from headwater.results.estimate import Comparison, Estimate
+from headwater.results.estimate import Estimate
 from headwater.results.level_lift_result import Alternative, AlternativeKind, AlternativeState, DayState, LevelLiftResult, LiftDay
 
 _RESAMPLES = 400
@@ -202,17 +201,17 @@ class _Series:
         """The lift of each level over one on a day, with its interval over blocks of hours."""
         scores = self.rows.scores
         hours = given_blocks(self.rows.delivered.t[mask], "1h", None)
-        drawn = _weighted(hours, self.rows.weight[mask], _OF_A_DAY, Evaluation())
+        drawn = weighted_resamples(hours, self.rows.weight[mask], _OF_A_DAY, Evaluation())
         evaluation = self._evaluated(scores, mask, drawn.blocks)
         evaluation = dataclasses.replace(evaluation, series=drawn.series, blocks=hours.result.count)
-        return {name: _lift(evaluation, base, name, higher=self.rows.metric.higher_is_better) for name in scores if name != base}
+        return {name: lift_over(evaluation, base, name, higher=self.rows.metric.higher_is_better) for name in scores if name != base}
 
     # ---- the whole period
 
     @cached_property
-    def whole(self) -> _Whole:
+    def whole(self) -> WholePeriod:
         if not self.usable.any():
-            return _Whole(None)
+            return WholePeriod(None)
         t, how = self.rows.delivered.t[self.usable], self.rows.options.evaluation or Evaluation()
         ends = {name: self.rows.scores[name] for name in dict.fromkeys([self.rows.stalest, list(self.rows.scores)[-1]])}
 
@@ -223,12 +222,12 @@ class _Series:
 
         auto = how.blocks == "auto" and not self.rows.metric.by_day
         blocks = chosen_blocks(t, difference) if auto else given_blocks(t, "1d" if auto or not _is_length(how) else how.blocks, None)
-        drawn = _weighted(blocks, self.rows.weight[self.usable], min(how.resamples, _RESAMPLES), how)
+        drawn = weighted_resamples(blocks, self.rows.weight[self.usable], min(how.resamples, _RESAMPLES), how)
         evaluation = self._evaluated(self.rows.scores, self.usable, drawn.blocks)
         evaluation = dataclasses.replace(
             evaluation, series=drawn.series, blocks=blocks.result.count, on=blocks.result.on, unit=blocks.unit, needs=blocks.needs
         )
-        return _Whole(evaluation)
+        return WholePeriod(evaluation)
 
     def _agreement(self) -> float:
         """The share of rows whose computed score at the served level is the one that was served."""
@@ -364,60 +363,6 @@ class _Series:
             return costs[pair[0]] - costs[pair[1]] if all(name in costs for name in pair) else None
         parts = [costs.get(unit.name) if unit.name in costs else _sum(costs, unit) for unit in candidate.units]
         return None if any(part is None for part in parts) else float(sum(part for part in parts if part is not None))
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """All judged days together; None where there is none."""
-
-    evaluation: ResampledMetrics | None
-
-    @property
-    def estimates_by_level(self) -> dict[str, Estimate]:
-        of = self.evaluation
-        return {} if of is None else {name: of.estimates(name)[of.metrics[0].name] for name in of.levels}
-
-    def comparisons(self, served: str, stalest: str) -> list[Comparison]:
-        """Every level against the served one, and against the stalest."""
-        of = self.evaluation
-        if of is None:
-            return []
-        least = self.least(None)
-        pairs = dict.fromkeys((base, name) for base in (served, stalest) for name in of.levels if name != base)
-        return [unjudged(of, pair, 0, least) for pair in pairs]
-
-    def least(self, given: Mapping[str, float] | float | None) -> float:
-        """The least lift worth having of the headline metric."""
-        of = self.evaluation
-        if of is None:
-            return 0.0
-        name = of.metrics[0].name
-        known = {name: given[name]} if isinstance(given, Mapping) and name in given else None if isinstance(given, Mapping) else given
-        return min_lifts(of, known)[name]
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    blocks: Blocks
-    series: BlockSeries | None
-
-
-def _weighted(rows: RowBlocks, weight: F64, resamples: int, how: Evaluation) -> _Drawn:
-    """Resamples of blocks in which each row has a weight of its own."""
-    drawn = resample_weights(rows.index, resamples, how.seed, successive=rows.successive, dependent=rows.dependent)
-    enough = len(drawn.weights) >= MIN_BLOCKS
-    series = BlockSeries(drawn.weights[:, 1:], drawn.dependent) if drawn.successive and enough else None
-    if weight.min() == weight.max():
-        return _Drawn(drawn, series)
-    weights, part = np.unique(weight / weight.mean(), return_inverse=True)
-    pairs, index = np.unique(np.stack([drawn.index, part]), axis=1, return_inverse=True)
-    return _Drawn(Blocks(index.reshape(-1).astype(np.int64), drawn.weights[pairs[0]] * weights[pairs[1]][:, None]), series)
-
-
-def _lift(evaluation: ResampledMetrics, base: str, name: str, *, higher: bool) -> Estimate:
-    at, than = evaluation.position(name), evaluation.position(base)
-    spread = evaluation.spread(at, 0, than) if higher else evaluation.spread(than, 0, at)
-    return Estimate(spread.value, *spread.interval())
 
 
 def _state(windows: Sequence[LiftWindow], even: float) -> tuple[AlternativeState, LiftWindow | None]:

@@ -1,10 +1,12 @@
 """Confidence sequences of a lift over days: intervals that hold at every daily look of a year together.
 
 day        the paired difference of two levels' metric on the requests of one day, weighted by how many requests the day stands for
-window     the last 7, 10, 14, 21, 28, 42 or 56 judged days; a decay is seen best in the window that begins with it
-error      of single days about the mean, in the window and in the days before it (84 at most), so that the drop itself is no noise.
-           Successive days may depend on one another: the variance is that of an autoregression of order one, (1 + r) / (1 - r) times
-           as large, with r corrected for its bias and never below 0, and as many fewer degrees of freedom
+window     the last 7, 10, 14, 28 or 56 judged days; a decay is seen best in the window that begins with it
+error      of single days about the mean. Read twice, each at half of the error, and the narrower interval holds: of the window alone, since
+           what no longer earns no longer varies either, and of the window and the days before it (84 at most) about their own mean, since
+           few days know their variance badly. Successive days may depend on one another: the variance is that of an autoregression of
+           order one, (1 + r) / (1 - r) times as large, with r corrected for its bias and never below 0, and as many fewer degrees of
+           freedom
 family     each look reads every window of every series. A series may spend its share of the error in a year of 365 looks, evenly, so
            all its intervals hold together whatever the dependence between days, windows and series (Bonferroni)
 decay      of the windows that lie wholly below break-even, the one with the clearest evidence; it says since when
@@ -26,7 +28,7 @@ import numpy as np
 from headwater.kernel.arrays import F64, I64
 from headwater.results.estimate import Estimate
 
-LENGTHS = (7, 10, 14, 21, 28, 42, 56)
+LENGTHS = (7, 10, 14, 28, 56)
 LOOKS = 365
 BEFORE = 84
 FEWEST = 14
@@ -52,7 +54,7 @@ def share_of_error(alpha: float, series: int) -> float:
     """What one window of one look of one series may spend, of an error of `alpha` a year.
 
     >>> f"{share_of_error(0.05, 20):.1e}"
-    '9.8e-07'
+    '1.4e-06'
     """
     return alpha / (max(series, 1) * LOOKS * len(LENGTHS))
 
@@ -69,7 +71,7 @@ def lift_windows(day: I64, lift: F64, rows: F64, error: float) -> list[LiftWindo
     >>> random = np.random.default_rng(0)
     >>> windows = lift_windows(np.arange(40), 0.02 + 0.002 * random.normal(size=40), np.full(40, 1e4), 1e-6)
     >>> [window.days for window in windows], all(window.lift.low < 0.02 < window.lift.high for window in windows)
-    ([7, 10, 14, 21, 28], True)
+    ([7, 10, 14, 28], True)
     """
     count = len(lift)
     if count < FEWEST:
@@ -85,28 +87,34 @@ def decayed(windows: Sequence[LiftWindow], break_even: float) -> LiftWindow | No
 
 
 def _window(day: I64, lift: F64, weight: F64, first: int, error: float) -> LiftWindow:
+    own = slice(first, len(lift))
+    mean = float(np.average(lift[own], weights=weight[own]))
+    residual = (lift[own] - mean) * np.sqrt(weight[own])
+    start = max(0, first - BEFORE)
+    deviations = [_deviation(residual, 1, _dependence(day[own], residual))]
+    if first - start > 1:
+        before = slice(start, first)
+        earlier = (lift[before] - np.average(lift[before], weights=weight[before])) * np.sqrt(weight[before])
+        both = np.concatenate([earlier, residual])
+        r = _dependence(day[start:], both)
+        alone = _deviation(residual, 1, max(r, _dependence(day[own], residual)))
+        deviations = [alone, _deviation(both, 2, r)]
+    total = math.sqrt(float(weight[own].sum()))
+    halves = [(_half(deviation / total, freedom, error / len(deviations)), deviation / total, freedom) for deviation, freedom in deviations]
+    half, deviation, freedom = min(halves)
+    return LiftWindow(first, len(lift) - first, Estimate(mean, mean - half, mean + half), deviation, freedom)
+
+
+def _deviation(residual: F64, means: int, r: float) -> tuple[float, float]:
+    """The long-run standard deviation of a day of weight 1, and its degrees of freedom; `means` were fitted."""
+    inflation, count = (1 + r) / (1 - r), len(residual) - means
+    return math.sqrt(float(residual @ residual) / count * inflation), max(count / inflation, 2.0)
+
+
+def _half(deviation: float, freedom: float, error: float) -> float:
     from scipy.special import stdtrit
 
-    start = max(0, first - BEFORE)
-    own, before = slice(first, len(lift)), slice(start, first)
-    mean = float(np.average(lift[own], weights=weight[own]))
-    residual, spent = lift[start:].copy(), 1
-    residual[first - start :] -= mean
-    if first - start > 1:
-        residual[: first - start] -= np.average(lift[before], weights=weight[before])
-        spent = 2
-    elif first > start:
-        residual = residual[first - start :]
-        start = first
-    residual = residual * np.sqrt(weight[start:])
-    count = len(residual)
-    r = _dependence(day[start:], residual)
-    inflation = (1 + r) / (1 - r)
-    variance = float(residual @ residual) / (count - spent) * inflation
-    freedom = max((count - spent) / inflation, 2.0)
-    deviation = math.sqrt(variance / float(weight[own].sum()))
-    half = deviation * float(stdtrit(freedom, 1 - error / 2))
-    return LiftWindow(first, len(lift) - first, Estimate(mean, mean - half, mean + half), deviation, freedom)
+    return deviation * float(stdtrit(freedom, 1 - error / 2))
 
 
 def _dependence(day: I64, residual: F64) -> float:

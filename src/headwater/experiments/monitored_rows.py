@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from headwater import settings
 from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delivered_rows
 from headwater.backtesting.experiment_rows import judged_by, trained_model
 from headwater.backtesting.levels import LevelRows, level_rows, mean_age, resolve_levels
+from headwater.backtesting.outcome_rules import declared, scorable_rows
 from headwater.definitions.durations import DAY, Duration, micros
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.freshness import Freshness
@@ -87,24 +88,18 @@ class LiftOptions:
 
 
 def check_outcomes(model: Model) -> None:
-    """Refuse a model that cannot be scored at every level afterwards.
+    """Refuse a model that cannot be scored at every level afterwards, by `backtesting.outcome_rules`.
 
     Raises:
-        UsageError: a ranking, or outcomes that are not declared as independent of the answer.
+        UsageError: a ranking, or what its outcomes depend on is not declared.
+        DataError: outcomes that are caused by the answer, or hidden ones without a holdout.
     """
     if model.task_type.lists:
         raise UsageError(
             f"lift by level of the ranking {model.name!r} cannot be monitored: only returned items have outcomes, and another level returns "
             "others; compare levels with an experiment of kind Interleaving"
         )
-    if model.outcomes == "independent":
-        return
-    how = {
-        None: "does not declare what its outcomes depend on; write Model(outcomes='independent') if an outcome comes whatever the model says",
-        "censored": "has censored outcomes: a request that another level would have let through may have none; run an experiment",
-        "caused": "has outcomes that its answers cause: what another level would have caused was never seen; run an experiment",
-    }[model.outcomes]
-    raise UsageError(f"lift by level cannot be monitored: model {model.name!r} {how}")
+    declared(model)
 
 
 @dataclass
@@ -189,6 +184,8 @@ class MonitoredRows:
             notes,
         )
         monitored._score_levels()
+        if model.outcome_rule == "censored":
+            monitored._leave_hidden()
         return monitored
 
     @cached_property
@@ -262,6 +259,17 @@ class MonitoredRows:
                 self.notes.append(f"{name} is not scored: {error}")
         if self.stalest not in self._scores:
             self.stalest = next(iter(self.scores))
+
+    def _leave_hidden(self) -> None:
+        """Keep the rows whose outcome would be seen at every level; held-out ones stand for the others."""
+        scorable = scorable_rows(self.model, self.delivered.frame, list(self.scores.values()))
+        self.left_out.update(scorable.left_out)
+        self.weight = (self.weight * scorable.weight)[scorable.rows]
+        self._scores = {name: score[scorable.rows] for name, score in self._scores.items()}
+        self.delivered = _taken(self.delivered, scorable.rows)
+        if self.options.views:
+            self.notes.append("views are not judged one by one: which outcomes a mixture of levels would hide is not seen")
+            self.options = replace(self.options, views=False)
 
     @property
     def used(self) -> Sequence[LevelModelUsed]:
