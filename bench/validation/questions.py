@@ -10,11 +10,11 @@ import headwater as hw
 from bench.validation import (
     audit_cost,
     departures,
+    experiment_decay,
     experiment_estimators,
     experiment_health,
     experiment_looks,
     experiment_worlds,
-    freshness_decay,
     predictions,
     readings,
 )
@@ -89,8 +89,8 @@ def questions() -> Iterator[Question]:
     for name in experiment_health.FAULTS:
         yield Question("faults", name, partial(experiment_health.planted, name))
     yield Question("sound", "20 looks", experiment_health.honest)
-    for name in freshness_decay.WORLDS:
-        yield Question("freshness", name, partial(freshness_decay.run, name))
+    for name in experiment_decay.WORLDS:
+        yield Question("freshness", name, partial(experiment_decay.run, name))
 
 
 def coverage(name: str, seed: int) -> Answer:

@@ -93,7 +93,7 @@ Honest experiments of 2,000 units are looked at on each of twenty days; a check 
 of the experiments, for all checks together.""",
     "freshness": """## Lift by freshness over time
 
-Twenty views and 10,000 requests a day (`bench/validation/freshness_decay.py`): the statistics of `headwater watch --lift` on paired differences of the
+Twenty views and 10,000 requests a day (`bench/validation/experiment_decay.py`): the statistics of `headwater watch --lift` on paired differences of the
 AUC of real rows. A decay begins after 42 days and is of twice break-even: a view's signal stops to matter, and the model stays, or is
 trained again the day after. It shall be reported within 14 days in 95 of 100 runs. In a year at break-even each view's mean lift is exactly
 break-even, so every alarm is false; at most 5 % of project-years may have one.""",

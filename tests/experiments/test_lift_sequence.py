@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.validation import freshness_decay
+from bench.validation import experiment_decay
 from headwater.experiments.lift_sequence import FEWEST, LENGTHS, LOOKS, decayed, lift_windows, share_of_error
 
 
@@ -72,6 +72,6 @@ def test_few_years_at_break_even_have_a_false_alarm(rho):
 
 def test_a_decay_of_twice_break_even_is_reported_within_two_weeks():
     """The long form is `python -m bench.validation --only freshness`."""
-    answers = [freshness_decay.run("decay, the model stays, days independent", seed) for seed in range(3)]
+    answers = [experiment_decay.run("decay, the model stays, days independent", seed) for seed in range(3)]
     assert all(answer["in_time"] for answer in answers)
     assert sum(answer["false"] for answer in answers) == 0
