@@ -12,7 +12,6 @@ from headwater.definitions.durations import Window
 from headwater.kernel.arrays import I64, Events, RequestTimes
 
 LIFETIME = -1
-_ONE, _NEAR = np.uint64(1), np.uint64(8)  # so many positions are looked at without a search
 
 
 def seen(events: Events, requests: RequestTimes) -> tuple[I64, I64]:
@@ -63,43 +62,23 @@ def first_at(x: I64, low: int, high: int, bound: int) -> int:
     return low
 
 
-@nb.njit(nogil=True, cache=True, inline="always")
+@nb.njit(nogil=True, cache=True)
 def seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
     """The first position in first:end whose (rising) x is not below bound, galloping either way from p."""
+    step = 1
     if p < end and x[p] < bound:
-        return int(_ahead(x, np.uint64(p + 1), np.uint64(end), bound))
-    step, high = 1, p
-    while high - step >= first and x[high - step] >= bound:
-        high -= step
-        step *= 2
-    return first_at(x, max(high - step, first), high, bound)
-
-
-@nb.njit(nogil=True, cache=True, inline="always")
-def _ahead(x, low, end, bound):  # type: ignore[no-untyped-def]
-    """As `first_at` of low:end, galloping from low; positions are unsigned, so that none is taken for one from the end of x.
-
-    Among the last few, those below are counted without a branch: no processor predicts where a search ends.
-    """
-    step = _NEAR
-    while low + step <= end and x[low + step - _ONE] < bound:
-        low += step
-        step += step
-    high = min(low + step, end)
-    while high - low > _NEAR:
-        middle = (low + high) >> _ONE
-        if x[middle] < bound:
-            low = middle + _ONE
-        else:
-            high = middle
-    below = 0
-    if low + _NEAR <= end:
-        for i in range(8):
-            below += x[low + np.uint64(i)] < bound
+        low = p + 1
+        while low + step <= end and x[low + step - 1] < bound:
+            low += step
+            step *= 2
+        high = min(low + step, end)
     else:
-        for i in range(low, end):
-            below += x[i] < bound
-    return np.int64(low) + below
+        high = p
+        while high - step >= first and x[high - step] >= bound:
+            high -= step
+            step *= 2
+        low = max(high - step, first)
+    return first_at(x, low, high, bound)
 
 
 @nb.njit(nogil=True, cache=True)
