@@ -42,7 +42,7 @@ RUNS: Mapping[str, int] = {
     "cost": 1,
     "estimators": 50,  # 200 experiments a run
     "looks": 50,  # 100
-    "worlds": 10,  # 20
+    "worlds": 30,  # 20
     "faults": 100,
     "sound": 1000,
     "freshness": 100,

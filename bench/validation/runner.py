@@ -111,8 +111,22 @@ _JUDGING: Mapping[str, tuple[str, ...]] = {
         "testing",
         "training",
     ),
-    "experiments": ("experiments",),
+    "experiments": ("experiments/worlds",),
 }
+_STATISTICS = (
+    "arm_moments",
+    "cluster_lift",
+    "confidence_sequence",
+    "exposed_units",
+    "group_sequential",
+    "health",
+    "off_policy",
+    "relative_lift",
+    "sample_ratio",
+    "switchback_lift",
+    "team_draft",
+)
+"""Modules of `headwater.experiments` that are validated, besides the worlds."""
 
 
 def code(group: str) -> str:
@@ -122,7 +136,8 @@ def code(group: str) -> str:
     if part not in _CODE:
         folders = ["bench/validation", *(f"src/headwater/{name}" for name in _JUDGING[part])]
         files = [file for folder in folders for file in (ROOT / folder).rglob("*.py") if _judges(file, part)]
-        more = [ROOT / "scripts" / "equal_levels.py"] if part == "backtests" else []
+        statistics = [ROOT / "src" / "headwater" / "experiments" / f"{name}.py" for name in _STATISTICS]
+        more = [ROOT / "scripts" / "equal_levels.py"] if part == "backtests" else statistics
         _CODE[part] = hashlib.sha256(b"".join(file.read_bytes() for file in sorted([*files, *more]))).hexdigest()[:12]
     return _CODE[part]
 

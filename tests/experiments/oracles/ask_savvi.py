@@ -1,4 +1,4 @@
-"""The sequential p-values of sample ratios by savvi: JSON lines in, JSON lines out. Runs in an environment of its own, see scripts/oracles.sh."""
+"""Sequential p-values of sample ratios by savvi: JSON lines in and out. Runs in an environment of its own, see scripts/oracles.sh."""
 
 import json
 import sys
