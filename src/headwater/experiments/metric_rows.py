@@ -182,7 +182,9 @@ class MetricReader:
             found = names.join(sums, on=UNIT, how="left", maintain_order="left").fill_null(0)
             counted = found["known" if metric.never == "unknown" else "rows"].cast(pl.Float64).to_numpy()
             there = counted > 0
-            return UnitValues(found[_VALUE].cast(pl.Float64).to_numpy(), counted, there, there, found["late"].cast(pl.Boolean).to_numpy())
+            return UnitValues(
+                found[_VALUE].cast(pl.Float64).to_numpy(), counted, there, there, found["late"].fill_null(value=False).to_numpy()
+            )
 
         before, cold = self._labels_before(metric, window)
         return MetricPart(first + window, at, before, cold)

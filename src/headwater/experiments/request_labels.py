@@ -29,7 +29,7 @@ LABEL, KNOWN, MATURES = "label", "known", "matures"
 ITEM, POSITION = "item", "position"
 NEVER_KNOWN = 2**62
 _LONGEST = 0.999  # quantile of the delays of labels, where no definition says how long they may take
-_ROW = "__row"
+_ROW = "__label_row"
 
 
 @dataclass(frozen=True)
