@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -16,6 +19,7 @@ from headwater.errors import DefinitionError, UsageError
 from headwater.experiments.assignment import BUCKETS, Assignment, bucket, buckets, unit_text
 
 VECTORS = [("checkout/1/arm", "u1", 6882), ("checkout/1/arm", "Zoë", 2707), ("", "17", 9586), ("holdout", "true", 8704)]
+VECTORS += [("pricing/layer", "2026-03-01", 3933), ("checkout/1/enrolled", "18446744073709551615", 8771)]
 HALF = {"daily": 0.5, "streaming": 0.5}
 
 
@@ -28,6 +32,25 @@ def test_the_docs_have_the_same_vectors() -> None:
     page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text(encoding="utf-8")
     for salt, unit, expected in VECTORS:
         assert f"| {f'`{salt}`' if salt else '(empty)'} | `{unit}` | {expected} |" in page
+
+
+def _block(language: str) -> str:
+    page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    after = page[page.index("## Assignment") :]
+    return after.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+@pytest.mark.parametrize("program", [program for program in ("sha256sum", "node") if shutil.which(program)])
+def test_the_code_of_the_docs_gives_the_vectors_in_other_languages(program: str) -> None:
+    rows = [*[(salt, unit) for salt, unit, _ in VECTORS], *[("spread/1/arm", f"unit {n} é") for n in range(40)]]
+    if program == "node":
+        code = _block("js") + f"console.log({json.dumps(rows)}.map(([s, u]) => bucket(s, u)).join(' '))"
+        command = ["node", "-e", code]
+    else:
+        calls = "".join(f"bucket {shlex.quote(salt)} {shlex.quote(unit)}\n" for salt, unit in rows)
+        command = ["sh", "-c", _block("sh") + calls]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [int(number) for number in done.stdout.split()] == [bucket(salt, unit) for salt, unit in rows]
 
 
 def test_another_process_assigns_alike() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +14,6 @@ from headwater.experiments.worlds.simulate_world import WORLDS, simulate_world, 
 from headwater.experiments.worlds.world import World
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
 
 OWN = '''
@@ -55,6 +54,19 @@ def test_a_world_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [design["design"] for design in found["designs"]][:2] == ["backtest", "A/B by unit"]
     for design in found["designs"]:
         assert design["covered"] >= 0.8, design
+
+
+def test_the_world_of_the_docs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    file = tmp_path / "courier.py"
+    file.write_text(page.partition("This one is `courier.py`")[2].partition("```python\n")[2].partition("```")[0], encoding="utf-8")
+    found = simulate_world(world_of(f"{file}:Couriers"), 100)
+    designs = {of.design: of for of in found.designs}
+    assert found.truth == pytest.approx(0.09, abs=0.01)
+    for misled in ("backtest", "A/B by unit"):
+        assert designs[misled].mean == pytest.approx(0.25, abs=0.01)
+        assert not designs[misled].recovers
+    assert designs["clusters, after 2d"].recovers
 
 
 def test_results_repeat_and_print(capsys: pytest.CaptureFixture[str]) -> None:
