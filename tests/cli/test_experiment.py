@@ -117,6 +117,34 @@ def test_what_is_asked_wrongly_is_answered_with_what_is_right(shop, run, argumen
     assert words in done.stderr
 
 
+@pytest.mark.slow
+def test_one_command_trains_every_arm(shop, run):
+    done = run("train", "--experiment", "fresher")
+    assert done.returncode == 0, done.stderr
+    assert _next(done)[:3] == ["experiment", "plan", "fresher"]
+    versions = json.loads(run("models", "--json").stdout)["versions"]
+    assert [(version["level"], version["version"]) for version in versions] == [("as defined", 1), ("fresher-hourly", 1)]
+    assert run("train", "--experiment", "fresher", "--arm", "hourly").returncode == 0
+    versions = json.loads(run("models", "--json").stdout)["versions"]
+    assert [(version["level"], version["version"]) for version in versions][-1] == ("fresher-hourly", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "--experiment", "fresher", "--arm", "hurly"), "did you mean 'hourly'?"),
+        (("train", "--experiment", "fresher", "--level", "daily"), "leave out --model, --level"),
+        (("train", "--arm", "hourly"), "name it with --experiment"),
+        (("dataset", "--output", "rows.parquet", "--experiment", "fresher", "--arm", "hourly"), "go together"),
+        (("train", "--experiment", "fresh"), "did you mean 'fresher'?"),
+    ],
+)
+def test_arms_that_cannot_be_trained(shop, run, arguments, words):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+
+
 def test_a_project_without_experiments(folder, run):
     done = run("experiment", "plan", "fresher")
     assert done.returncode == 2

@@ -1,5 +1,7 @@
 """Started experiments: what is frozen, what may be done to it, and what a kill leaves."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 import pytest
 
@@ -88,3 +90,14 @@ def test_a_writer_that_was_killed_before_the_start_leaves_nothing_that_runs(tmp_
 def test_experiments_are_no_models_of_the_registry(tmp_path):
     ExperimentStore(tmp_path).start(PLAN_1, 100, "ann")
     assert ModelRegistry(tmp_path).variants() == []
+
+
+def test_of_many_starts_at_once_one_is_written(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        starts = [
+            pool.submit(ExperimentStore(tmp_path).start, msgspec.structs.replace(PLAN_1, start=n), n, f"author {n}") for n in range(24)
+        ]
+    one, *others = [start.result() for start in starts]
+    assert all(other == one for other in others)
+    assert len(one.changes) == 1
+    assert one.plan.start == one.changes[0].at

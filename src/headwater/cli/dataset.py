@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def run(args: Arguments, screen: Screen) -> None:
     """Compute the features of every labelled request, and write them with their manifest."""
+    if (args.experiment is None) != (args.arm is None) or (args.arm is not None and args.from_log is None):
+        raise UsageError("--experiment, --arm and --from-log go together: the rows that an arm of an experiment served")
     if args.reproduce and (args.as_of or args.from_log is not None):
         raise UsageError("--reproduce takes the time and the log from the manifest; leave out --as-of and --from-log")
     loaded = load(args.project)

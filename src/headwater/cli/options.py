@@ -98,29 +98,27 @@ def log_of(args: Arguments) -> Path | None:
 
 def of_arm() -> list[Flag]:
     """The options --experiment and --arm, which go with --from-log."""
-    shown = "with --from-log and --arm: only rows that this arm of an experiment served, so that its model trains on its own clicks"
+    shown = "with --from-log: only rows that an arm of this experiment served, so that its model trains on its own clicks"
     return [
         option("--experiment", metavar="NAME", help=shown),
         option("--arm", metavar="NAME", help="with --experiment, one of its arms"),
     ]
 
 
-def rows_of_log(args: Arguments) -> Path | ArmLog | None:
-    """The serving log, or an arm's part of it; None where rows come from the labels' table.
+def rows_of_log(args: Arguments, arm: str | None = None) -> Path | ArmLog | None:
+    """The serving log, or an arm's part of it; None where rows come from the labels' table. arm: None is that of --arm.
 
     Raises:
-        UsageError: an experiment without an arm or without --from-log, or the reverse.
+        UsageError: an arm without its experiment.
     """
-    folder = log_of(args)
-    if args.experiment is None and args.arm is None:
+    folder, arm = log_of(args), arm or args.arm
+    if args.arm is not None and args.experiment is None:
+        raise UsageError("--arm is an arm of an experiment; name it with --experiment")
+    if folder is None or args.experiment is None or arm is None:
         return folder
-    if args.experiment is None or args.arm is None:
-        raise UsageError("--experiment and --arm go together: an arm of an experiment")
-    if folder is None:
-        raise UsageError("--arm takes rows of the serving log; add --from-log")
     from headwater.training.arm_log import ArmLog
 
-    return ArmLog(args.experiment, args.arm, folder)
+    return ArmLog(args.experiment, arm, folder)
 
 
 def catalog() -> list[Flag]:

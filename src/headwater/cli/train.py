@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from headwater.cli import options
 from headwater.cli.command import Arguments, Flag, Verb, option
-from headwater.cli.projects import load
+from headwater.cli.projects import LoadedProject, load
 from headwater.cli.screen import Screen
-from headwater.errors import UsageError
+from headwater.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from headwater.definitions.level import Level
     from headwater.definitions.model import Model
     from headwater.definitions.project import Project
     from headwater.results.promise_result import Promise
+    from headwater.training.arm_log import ArmLog
     from headwater.training.train import Trained
 
 
@@ -28,7 +29,50 @@ def run(args: Arguments, screen: Screen) -> None:
     if args.output and not args.promote:
         raise UsageError("--output writes a folder that is not served; leave out --no-promote")
     loaded = load(args.project)
+    if args.experiment is not None:
+        _train_arms(loaded, args, screen)
+        return
     model, level = loaded.project.model(args.model), loaded.level(args.level)
+    _train(loaded, args, screen, (model, level, args.level), options.rows_of_log(args))
+
+
+def _train_arms(loaded: LoadedProject, args: Arguments, screen: Screen) -> None:
+    """Train the model of an arm, or of each, at the arm's own level, and with --from-log on its own log."""
+    from headwater.definitions.model_variant import AS_DEFINED
+
+    if args.model or args.level or args.output:
+        raise UsageError("--experiment takes models and levels from its arms; leave out --model, --level and --output")
+    experiment = loaded.project.experiment(args.experiment)
+    arms = [arm for arm in experiment.arms if args.arm in (None, arm.name)]
+    if not arms:
+        raise UsageError(
+            f"experiment {experiment.name!r} has no arm {args.arm!r}; {nearest(args.arm, [arm.name for arm in experiment.arms])}"
+        )
+    trained = set[tuple[str, str]]()
+    for arm in arms:
+        variant = loaded.project.arm_variant(experiment, arm)
+        if (arm.model.name, variant.name) in trained:
+            screen.say(f"arm {arm.name}: {arm.model.name} at {variant.name} was just trained")
+            continue
+        if variant.allow_staler and args.arm is None:
+            screen.say(f"arm {arm.name} may be served staler than trained (allow_staler): it takes the model as defined")
+            continue
+        trained.add((arm.model.name, variant.name))
+        screen.say(f"arm {arm.name}:")
+        level = None if variant.name == AS_DEFINED else variant.level
+        name = None if level is None else variant.name
+        _train(loaded, args, screen, (arm.model, level, name), options.rows_of_log(args, arm.name))
+
+
+def _train(
+    loaded: LoadedProject,
+    args: Arguments,
+    screen: Screen,
+    of: tuple[Model, Level | None, str | None],
+    log: Path | ArmLog | None,
+) -> None:
+    """Train one model at one level (None: as defined), and keep it."""
+    model, level, level_name = of
     until, holdout = options.timestamp(args.as_of, "--as-of"), options.timestamp(args.holdout, "--holdout")
     from headwater.models.registry import ModelRegistry
     from headwater.training.train import train
@@ -40,11 +84,11 @@ def run(args: Arguments, screen: Screen) -> None:
         trained = train(
             model,
             level=level,
-            level_name=args.level,
+            level_name=level_name,
             as_of=until,
             holdout=holdout,
             seed=args.seed,
-            from_log=options.rows_of_log(args),
+            from_log=log,
             resources=options.resources(args, on_progress),
         )
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
@@ -59,9 +103,10 @@ def run(args: Arguments, screen: Screen) -> None:
     served = registry.current(version.model, version.level).number == version.number
     screen.say(f"model: {version}, {'which is served from now on' if served else 'which waits to be promoted'}, in {version.folder}")
     if served:
-        screen.next("headwater", _next(loaded.project, args), "--project", args.project)
+        following = ("experiment", "plan", args.experiment) if args.experiment else (_next(loaded.project, args),)
+        screen.next("headwater", *following, "--project", args.project)
     else:
-        level_given = ("--level", args.level) if args.level else ()
+        level_given = ("--level", level_name) if level_name else ()
         screen.next("headwater", "models", "promote", str(version.number), "--project", args.project, *chosen, *level_given)
 
 
@@ -108,7 +153,12 @@ COMMAND = Verb(
         ),
         *options.memory(),
         *options.from_log(),
-        *options.of_arm(),
+        option(
+            "--experiment",
+            metavar="NAME",
+            help="train every arm of this experiment at its own level; with --from-log, each on what it served",
+        ),
+        option("--arm", metavar="NAME", help="with --experiment, one of its arms"),
         option("--seed", metavar="N", type=int, default=0, help="of the estimator (default: {default})"),
         *options.promise(),
         *options.models(),

@@ -105,7 +105,7 @@ def kind_warnings(experiment: Experiment, answers: AdviserAnswers) -> Iterator[s
     if known.feedback and kind in ("ab", "switchback", "cluster"):
         yield (
             "the model's outcomes are caused by its answers: train each arm on its own log "
-            f"(headwater train --from-log --experiment {experiment.name} --arm ARM), or the arms learn from each other and their difference fades"
+            f"(headwater train --from-log --experiment {experiment.name}), or the arms learn from each other and their difference fades"
         )
 
 
@@ -126,7 +126,7 @@ def _cluster(answers: AdviserAnswers, unanswered: Sequence[str]) -> ExperimentAd
 
 
 def _split(answers: AdviserAnswers, steps: Sequence[str]) -> list[str]:
-    own = ["train each arm on its own log: headwater train --from-log --experiment NAME --arm ARM"] if answers.feedback else []
+    own = ["train each arm on its own log: headwater train --from-log --experiment NAME"] if answers.feedback else []
     return [*steps, *own]
 
 

@@ -158,6 +158,15 @@ class ExperimentStore:
             UsageError: this version was started before, by another plan; or one of the same experiment is running.
             DataError: the folder cannot be written.
         """
+        place = self._place(plan.experiment, plan.version)
+        try:
+            permissions.make_folder(place)
+            with _locked(place.parent):  # of two starts at once, the second one finds the first
+                return self._started(plan, place, at, by)
+        except OSError as error:
+            raise DataError(f"{place} cannot be written: {error.strerror}") from error
+
+    def _started(self, plan: FrozenPlan, place: Path, at: int, by: str) -> StartedExperiment:
         for known in self.started(plan.experiment):
             if known.plan.version == plan.version and known.plan.digest != plan.digest:
                 raise UsageError(
@@ -168,12 +177,7 @@ class ExperimentStore:
                 raise UsageError(f"version {known.plan.version} of experiment {plan.experiment!r} is running; stop it first")
             if known.plan.version == plan.version:
                 return known
-        place = self._place(plan.experiment, plan.version)
-        try:
-            permissions.make_folder(place)
-            _write_once(place / PLAN, msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n")
-        except OSError as error:
-            raise DataError(f"{place} cannot be written: {error.strerror}") from error
+        _write_once(place / PLAN, msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n")
         self._append(place, ExperimentChange("started", at, by, enrolled=plan.enrolled[0]))
         return self.one(plan.experiment, plan.version)
 
