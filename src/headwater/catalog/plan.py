@@ -12,9 +12,9 @@ from headwater import clock
 from headwater.catalog.database import Catalog
 from headwater.catalog.diff import DefinitionChange, changes
 from headwater.catalog.entry import CatalogEntry, CatalogState
+from headwater.catalog.experiment_protection import conflicts
 from headwater.catalog.lint import Lint, grouped, lints
 from headwater.catalog.rebuilds import rebuilds
-from headwater.catalog.running_experiments import conflicts
 from headwater.catalog.serialize import describe
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from headwater.catalog.running_experiments import needs_of
+from headwater.catalog.experiment_protection import needs_of
 from headwater.definitions.durations import micros
 from headwater.definitions.experiment import Arm, Experiment
 from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Shadow, Switchback
