@@ -57,6 +57,11 @@ class KeyEncoder:
         self._names = [column.column for column in columns]
         self.of_request = self._of_request()
 
+    @property
+    def integers(self) -> bool:
+        """Whether there is one key, an integer of 64 bits, which is stored as such."""
+        return len(self.columns) == 1 and self.columns[0].dtype.is_integer() and self.columns[0].dtype not in _LIMITS
+
     def one(self, request: Mapping[str, object]) -> bytes | None:
         """The key of one request; None where a part of it is null. Raises as `many`."""
         try:
@@ -96,7 +101,7 @@ class KeyEncoder:
             return lambda _: b""
         if len(self.columns) == 1:
             (encode,), (name,) = self._encoders, self._names
-            return _of_integer(encode, name) if self.columns[0].dtype.is_integer() else lambda request: encode(request[name])
+            return _of_integer(encode, name) if self.integers else lambda request: encode(request[name])
         if len(self.columns) == 2:
             (first, second), (a, b) = self._encoders, self._names
             return lambda request: _joined((first(request[a]), second(request[b])))
@@ -177,14 +182,13 @@ def _integers(column: KeyColumn, owner: str) -> EncodeValue:
 
     def encode(value: object) -> bytes | None:
         if type(value) is int:
-            try:
+            if LEAST <= value <= MOST:
                 return PACK(value)
-            except struct.error:  # beyond int64
-                if least <= value <= most:
-                    return integer(value)
-                if not LEAST <= value < 2**64:
-                    raise integer_too_long(column.column, value) from None
-                return None
+            if least <= value <= most:
+                return integer(value)
+            if not LEAST <= value < 2**64:
+                raise integer_too_long(column.column, value)
+            return None
         plain = _checked(value, column, owner)
         return None if plain is None else encode(int(plain))  # type: ignore[call-overload]
 

@@ -83,7 +83,7 @@ class ReadLayout:
         self._prefixes = [begin for begin, _ in self.begins]
         self.pieces: list[object] = [piece for begin in self._prefixes for piece in (begin, b"")]
         self.ends_of_words = _ends(tuple(size for begin in self._prefixes for size in (len(begin), _WORD)))
-        integers = all(len(part.keys.columns) == 1 and part.keys.columns[0].dtype.is_integer() for part in parts)
+        integers = all(part.keys.integers for part in parts)
         pack = struct.Struct(">" + "".join(f"{len(begin)}sq" for begin in self._prefixes)).pack
         self.pack_integers = pack if integers and self.plain and self._in_order else None
         self.sizes = tuple(map(len, self._ends))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Final, cast
 
 import polars as pl
@@ -20,6 +20,9 @@ LEAST, MOST = -(2**63), 2**63 - 1
 PACK: Final = struct.Struct(">q").pack
 _EPOCH, _EPOCH_DAY = datetime(1970, 1, 1), date(1970, 1, 1).toordinal()  # noqa: DTZ001 (the offset is taken out before)
 _MICROSECOND = timedelta(microseconds=1)
+_EPOCH_UTC = _EPOCH.replace(tzinfo=UTC)
+_FEW_DIGITS = 18  # those of an integer of 64 bits
+_EXACT = Context(prec=60, traps=[Inexact, InvalidOperation])  # no digit of a decimal is lost
 _HEADS: Final = tuple(size.to_bytes(4, "big") for size in range(256))
 
 
@@ -106,12 +109,24 @@ def decoded(encoded: bytes, dtype: pl.DataType) -> object:
 
 def micros(value: datetime) -> int:
     """A timestamp in microseconds since the epoch; one without a time zone as if it were in UTC."""
+    if value.tzinfo is UTC:
+        return (value - _EPOCH_UTC) // _MICROSECOND
     offset = value.utcoffset()
     since = value.replace(tzinfo=None) - _EPOCH
     return (since if not offset else since - offset) // _MICROSECOND
 
 
 def _decimal(value: Decimal, scale: int) -> bytes | None:
+    try:
+        scaled = value.scaleb(scale, _EXACT)
+        if scaled.adjusted() < _FEW_DIGITS and (whole := int(scaled)) == scaled:
+            return PACK(whole)
+    except (ArithmeticError, ValueError):  # no number, or digits beyond those of the context
+        pass
+    return _any_decimal(value, scale)
+
+
+def _any_decimal(value: Decimal, scale: int) -> bytes | None:
     sign, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
         return None  # no number
