@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
-import polars as pl
 
 from headwater import clock
 from headwater.kernel.arrays import I64
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
+from headwater.online.general_features import Evaluated, GeneralFeatures
 from headwater.online.read_layout import ReadLayout, Records, Versions, ViewPart
 from headwater.online.read_versions import FALLBACK, REFRESH, ReadVersion, falls_back
-from headwater.online.record_copies import RecordCopies
+from headwater.online.record_copies import Copied, RecordCopies
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.formats import check_still
 from headwater.state import key_record, read_plan
@@ -28,8 +28,9 @@ from headwater.state.answer_words import WordLayout, by_key
 from headwater.state.read_kernels import answer, answer_one
 from headwater.state.read_values import ListItems, items_of
 
-Evaluated = tuple[int, list[object], bytes]
-"""A feature that no loop computes: its place among the reader's names, values and statuses."""
+if TYPE_CHECKING:
+    import polars as pl
+
 _WORD = np.dtype(np.int64)
 _NEW_TUPLE = tuple.__new__
 _NO_BYTES = bytearray()  # what it joins can be written to
@@ -85,6 +86,7 @@ class CompiledReader:
         self._groups = [sorted(set(self._groups)).index(v) for v in self._groups]
         where = [(part.tiles.view.record_group, group) for part, group in zip(parts, self._groups, strict=True)]
         self._places = [list(dict.fromkeys(where)).index(own) for own in where]  # of each view, where its records are
+        self._evaluator = GeneralFeatures(parts, self._general, self._groups, self._places)
         self._plans: dict[tuple[tuple[int, ...], tuple[int, ...]], read_plan.ReadPlan] = {}
         self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
         self._known: ReadLayout | None = None
@@ -113,6 +115,9 @@ class CompiledReader:
         """
         if not self.parts:
             return FeatureVectors([], [], [])
+        read = self._of_integers(request, count, t) if count else None
+        if read is not None:
+            return read
         keys = [keys.many(request, count) for keys in self._encoders]
         if count > 1 and any(len(set(own)) <= self._share * count for own in keys):
             numbers: list[dict[bytes | None, int]] = [{} for _ in keys]
@@ -120,11 +125,25 @@ class CompiledReader:
             return self._lists([list(number) for number in numbers], count, np.array(equal), t)
         return self._lists(keys, count, _NONE_EQUAL, t)
 
+    def _of_integers(self, request: Mapping[str, Sequence[object] | pl.Series], count: int, t: int) -> FeatureVectors | None:
+        """As `read`, where all keys are integers and most are distinct; None where that is not so, or the store has to give the records."""
+        layout = self._layout()
+        copies, plan = self._copies, layout.plan
+        if copies is None or plan is None or layout.pack_integers is None:
+            return None
+        columns = [request.get(keys.columns[0].column) for keys in self._encoders]
+        letters = layout.letters_of_integers(columns, count)
+        if letters is None or (count > 1 and any(len(set(own)) <= self._share * count for own in cast("list[list[object]]", columns))):
+            return None
+        copied = copies.packed(layout, plan, *letters)
+        return None if copied is None else self._of_copies(layout, plan, copied, count, _NONE_EQUAL, t)
+
     def one(self, request: Mapping[str, object], t: int) -> FeatureVector:
         """As `read`, of one key; a column that the request lacks is a KeyError."""
         if not self.parts:
             return FeatureVector([], b"", [])
-        return self._one(self._layout(), request, t)
+        layout = self._known if self._known is not None and clock.stopwatch() < self._until else self._layout()
+        return self._one(layout, request, t)
 
     def _one(self, layout: ReadLayout, request: Mapping[str, object], t: int) -> FeatureVector:
         """The features of one request."""
@@ -242,25 +261,36 @@ class CompiledReader:
         layout = self._layout()
         copies, plan = self._copies, layout.plan
         if copies is not None and plan is not None:
-            copied = copies.many(layout, plan, keys)
-            if copied is not None:
-                versions = layout.read_versions(copied[0], t)
-                if (layout.plan or self._planned(layout)) is plan:
-                    words = copies.at_times(plan, versions[2])[: copied[1]]
-                    return self._vectors(self._answered(layout, plan, words, count, equal, versions), count)
+            copied = copies.joined(layout, plan, layout.wanted(keys)[layout.heads :])
+            read = None if copied is None else self._of_copies(layout, plan, copied, count, equal, t)
+            if read is not None:
+                return read
         return self._vectors(self._answer(layout, self.store.get(layout.wanted(keys)), count, equal, t), count)
+
+    def _of_copies(
+        self, layout: ReadLayout, plan: read_plan.ReadPlan, copied: Copied, count: int, equal: I64, t: int
+    ) -> FeatureVectors | None:
+        """The features of copied records; None where the values of their version keys need another plan."""
+        versions = layout.read_versions(copied[0], t)
+        if (layout.plan or self._planned(layout)) is not plan:
+            return None
+        words = self._copies.at_times(plan, versions[2])[: copied[1]]  # type: ignore[union-attr]
+        return self._vectors(self._answered(layout, plan, words, count, equal, versions), count)
 
     def _vectors(self, answer: _Answer, count: int) -> FeatureVectors:
         """The words of an answer as values."""
         plan, records, out, nulls, general, read_versions = answer
         words, status_codes, gone = plan.cut(out, count)
-        flat = cast("list[object]", words.view(np.float64).ravel().tolist())
-        for index, column in zip(plan.others, words[plan.others].tolist(), strict=True):
-            flat[index * count : (index + 1) * count] = column
+        columns: list[list[object]] = [[]] * len(plan.kinds)
+        for places, own in ((plan.floats, words.view(np.float64)), (plan.others, words)):
+            for index, column in zip(places, own[places].tolist(), strict=True):
+                columns[index] = column
         if nulls:
-            for place in np.flatnonzero(gone).tolist():
-                flat[place] = None
-        columns: list[list[object]] = [flat[index * count : (index + 1) * count] for index in range(len(plan.kinds))]
+            null = gone.tobytes()
+            for index, column in enumerate(columns):
+                if 1 in null[index * count : (index + 1) * count]:
+                    for row in np.flatnonzero(gone[index]).tolist():
+                        column[row] = None
         for index, meant in plan.meant:
             columns[index] = [v if null else meant(v) for v, null in zip(columns[index], gone[index].tolist(), strict=True)]
         strings = self._strings.of(plan, records, out, count)
@@ -294,7 +324,7 @@ class CompiledReader:
             )
             read = dict.fromkeys(self._places[view] for view in self._loops)
             records = [record for place in read for record in by_place[place]]
-            general = self._evaluated(by_place, read_versions, count, equal)
+            general = self._evaluator.evaluated(by_place, read_versions, count, equal)
         plan = layout.plan or self._planned(layout)
         if None in records:
             records = [record or key_record.EMPTY for record in records]
@@ -311,27 +341,6 @@ class CompiledReader:
         if layout.lacking or self._falls_back(grouped):
             nulls = self._fall_back(plan, out, count, read_versions)
         return _Answer(plan, words, out, nulls, [], read_versions)
-
-    def _evaluated(self, by_place: Sequence[Records], read_versions: Sequence[ReadVersion], count: int, equal: I64) -> list[Evaluated]:
-        """The features that no loop computes, by place: values and statuses."""
-        general = []
-        for view, others in self._general:
-            part, read_version = self.parts[view], read_versions[view]
-            if falls_back(part.view, read_version) or not count:
-                general += [(position, cast("list[object]", [None] * count), bytes([FALLBACK]) * count) for position, _ in others]
-                continue
-            rows = equal[self._groups[view]].tolist() if len(equal) else list(range(count))
-            keys = max(rows) + 1
-            chosen = part.version_reader.chosen(by_place[self._places[view]], read_version)
-            records = key_record.sections([record or b"" for record in chosen], part.tiles.view.tiles_fingerprint)
-            each = len(records) // keys
-            split = [records[at : at + each] for at in range(0, len(records), each)] if each else [[]] * keys
-            known = part.view.freshness.known_by(read_version.T, read_version.K)
-            values, statuses = part.tiles.values(split, np.full(keys, read_version.T), np.full(keys, known))
-            for position, n in others:
-                codes = statuses[n].to_physical().cast(pl.UInt8).to_numpy()[rows].tobytes()
-                general.append((position, values[n].gather(rows).to_list(), codes))
-        return general
 
     def _fall_back(self, plan: read_plan.ReadPlan, out: I64, count: int, read_versions: Sequence[ReadVersion]) -> int:
         """Mark all features of views that serve nothing stale or incomplete; how many values are null."""

@@ -17,6 +17,7 @@ from headwater.online.key_encoder import KeyEncoder
 from headwater.online.read_versions import ReadVersion, VersionReader
 from headwater.online_stores import keyspace
 from headwater.state import read_plan
+from headwater.state.read_plan import U8
 from headwater.state.view_tiles import ViewTiles
 
 Records = Sequence[bytes | None]
@@ -52,8 +53,9 @@ class ReadLayout:
         sizes: how many records a key has at each place. plain: whether that is one at all, without an ending.
         versions: of each view the number of its read version. cuts: of each version, whether it is a cut.
         plan: as `CompiledReader` makes it of these.
-        pieces: of each place what goes before a key, and room for the key. pack_integers: packs such pieces where each key is an integer of
-        64 bits, in the order of the groups; None where keys are others. ends_of_words: where each such key ends.
+        pieces: of each place what goes before a key, and room for the key. pack_integers: packs such pieces into a buffer, where each key
+        is an integer of 64 bits, in the order of the groups; None where keys are others. letters, ends_of_words: room for these, and
+        where each ends.
     """
 
     def __init__(self, parts: Sequence[ViewPart], groups: Sequence[int], places: Sequence[int]) -> None:
@@ -65,6 +67,8 @@ class ReadLayout:
         self._ends: list[Sequence[bytes]] = []  # of each place, what comes after a key in the store
         self._lacking: tuple[list[bytes | None], list[bool]] = [], []
         self.plan: read_plan.ReadPlan | None = None
+        self._split: tuple[Records, list[tuple[VersionReader, Records]]] = [], []
+        self._many: tuple[int, U8, list[U8], I64] = 0, np.empty(0, np.uint8), [], np.empty(0, np.int64)
         known: dict[object, int] = {}
         for part, group, place in zip(parts, groups, places, strict=True):
             version_keys, ends = part.version_reader.look()
@@ -81,10 +85,11 @@ class ReadLayout:
         self.plain = all(list(ends) == [b""] for ends in self._ends)
         self._in_order = [group for _, group in self.begins] == list(range(len(self.begins)))
         self._prefixes = [begin for begin, _ in self.begins]
-        self.pieces: list[object] = [piece for begin in self._prefixes for piece in (begin, b"")]
         self.ends_of_words = _ends(tuple(size for begin in self._prefixes for size in (len(begin), _WORD)))
+        self.letters = np.zeros(self.ends_of_words[-1] if self.begins else 0, np.uint8)
+        self.pieces: list[object] = [piece for begin in self._prefixes for piece in (begin, b"")]
         integers = all(part.keys.integers for part in parts)
-        pack = struct.Struct(">" + "".join(f"{len(begin)}sq" for begin in self._prefixes)).pack
+        pack = struct.Struct(">" + "".join(f"{len(begin)}sq" for begin in self._prefixes)).pack_into
         self.pack_integers = pack if integers and self.plain and self._in_order else None
         self.sizes = tuple(map(len, self._ends))
 
@@ -101,6 +106,31 @@ class ReadLayout:
         pieces = cast("list[bytes]", self.pieces.copy())
         pieces[1::2] = keys if self._in_order else [keys[group] for _, group in self.begins]
         return b"".join(pieces), _ends(tuple(map(len, pieces)))
+
+    def letters_of_integers(self, columns: Sequence[object], count: int) -> tuple[U8, I64] | None:
+        """As `letters_of_one`, for so many keys of each group, of a layout with `pack_integers`; None where these are no lists of integers
+        of 64 bits. They are overwritten by the next ones.
+        """
+        for values in columns:
+            if not isinstance(values, list) or len(values) != count or set(map(type, values)) != {int}:
+                return None
+        if self._many[0] != count:
+            sizes = [len(begin) + _WORD for begin in self._prefixes for _ in range(count)]
+            letters, own, at = np.empty(sum(sizes), np.uint8), list[U8](), 0
+            for begin in self._prefixes:
+                place = letters[at : at + count * (len(begin) + _WORD)].reshape(count, -1)
+                place[:, : len(begin)] = np.frombuffer(begin, np.uint8)
+                own.append(place[:, len(begin) :])
+                at += place.size
+            self._many = count, letters, own, np.cumsum(sizes)
+        _, letters, own, ends = self._many
+        pack = struct.Struct(f">{count}q").pack
+        try:
+            for place, values in zip(own, columns, strict=True):
+                place[:] = np.frombuffer(pack(*cast("list[int]", values)), np.uint8).reshape(count, _WORD)
+        except struct.error:
+            return None
+        return letters, ends
 
     def wanted(self, keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:
         """The keys to read for some keys of each group, one place after the other."""
@@ -127,9 +157,12 @@ class ReadLayout:
             grouped, read_versions = [version], [version] * len(self.versions)
             times = version[0], version[1] if self.cuts[0] else version[0]
         else:
-            grouped = [reader.read_version(heads[a:b], t) for reader, a, b in self._groups]
+            if heads is not self._split[0]:
+                self._split = heads, [(reader, heads[a:b]) for reader, a, b in self._groups]
+            grouped = [reader.read_version(values, t) for reader, values in self._split[1]]
             read_versions = [grouped[version] for version in self.versions]
-            times = [v[0] for v in grouped] + [v[1] if cuts else v[0] for v, cuts in zip(grouped, self.cuts, strict=True)]
+            times = [v[0] for v in grouped]
+            times += [grouped[number][1] if cut else times[number] for number, cut in enumerate(self.cuts)]
         if not self.lacking:
             return read_versions, grouped, times
         pairs = zip(read_versions, self._lacking[1], strict=True)
@@ -154,6 +187,7 @@ class ReadLayout:
         lacking = [part.version_reader.lacks(stored[a:b]) for part, (a, b) in zip(self._parts, spans, strict=True)]
         known: dict[object, int] = {}
         versions: list[int] = []
+        self._split = [], []
         self._groups.clear()  # read versions may have come to differ between views that read the same keys
         for part, span in zip(self._parts, spans, strict=True):
             versions.append(known.setdefault((part.version_reader.like, span), len(known)))

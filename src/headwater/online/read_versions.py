@@ -93,7 +93,7 @@ class StreamVersionReader:
     _located_at: float = -REFRESH
     _state: State | None = None
     _parts: Mapping[bytes, State] = field(default_factory=dict)
-    _decoded_from: tuple[list[bytes | None], tuple[int, int, Mapping[str | None, int]]] = ([], (0, 0, _NONE))
+    _decoded_from: tuple[Sequence[bytes | None], tuple[int, int, Mapping[str | None, int]]] = ([], (0, 0, _NONE))
     _complete_from: int = 0  # as of what the store held when `lacks` was last called
 
     @cached_property
@@ -119,12 +119,12 @@ class StreamVersionReader:
     def read_version(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         state = self._state or self._whole()
         previous, (latest, known, sequences) = self._decoded_from
-        if values != previous:
+        if values is not previous and values != previous:
             progress = [read_progress(p) for p in values]
             parts = [end[1:].decode() if end else None for end in self._located[1]]
             latest, known = max(p.at for p in progress), min(p.known for p in progress)
             sequences = {partition: p.sequence for partition, p in zip(parts, progress, strict=True)}
-            self._decoded_from = list(values), (latest, known, sequences)
+            self._decoded_from = values, (latest, known, sequences)  # nothing writes to what a store gave
         T = latest if latest > t else t  # noqa: FURB136 (`max` takes longer)
         stale = not -self._lag <= t - known <= self._lag or state.exact_from > T
         incomplete = self._complete_from > T or state.complete_from > T

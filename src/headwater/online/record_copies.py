@@ -51,23 +51,19 @@ class RecordCopies:
     def one(self, layout: ReadLayout, plan: ReadPlan, keys: Sequence[bytes | None]) -> Copied | None:
         """Copy the records of one key of each group, in the order of `ReadLayout.wanted`; None where the store has to give them."""
         if None in keys or not layout.plain:
-            return self._joined(layout, plan, layout.wanted_of_one(keys)[layout.heads :])
+            return self.joined(layout, plan, layout.wanted_of_one(keys)[layout.heads :])
         letters, ends = layout.letters_of_one(keys)  # type: ignore[arg-type]
-        return self._copied(layout, plan, np.frombuffer(letters, np.uint8), ends)
+        return self.packed(layout, plan, np.frombuffer(letters, np.uint8), ends)
 
     def integers(self, layout: ReadLayout, plan: ReadPlan, keys: Sequence[object]) -> Copied | None:
         """As `one`, of integers, of a layout with `pack_integers`; None also where one has more than 64 bits."""
         pieces = layout.pieces.copy()
         pieces[1::2] = keys
         try:
-            letters = layout.pack_integers(*pieces)  # type: ignore[misc]
+            layout.pack_integers(layout.letters, 0, *pieces)  # type: ignore[misc, arg-type]
         except struct.error:
             return None
-        return self._copied(layout, plan, np.frombuffer(letters, np.uint8), layout.ends_of_words)
-
-    def many(self, layout: ReadLayout, plan: ReadPlan, keys: Sequence[Sequence[bytes | None]]) -> Copied | None:
-        """As `one`, of some keys of each group."""
-        return self._joined(layout, plan, layout.wanted(keys)[layout.heads :])
+        return self.packed(layout, plan, layout.letters, layout.ends_of_words)
 
     def at_times(self, plan: ReadPlan, times: Sequence[int]) -> I64:
         """The words, with the times of a read."""
@@ -78,11 +74,13 @@ class RecordCopies:
             self._plan = plan
         return self.words
 
-    def _joined(self, layout: ReadLayout, plan: ReadPlan, keys: Sequence[bytes]) -> Copied | None:
+    def joined(self, layout: ReadLayout, plan: ReadPlan, keys: Sequence[bytes]) -> Copied | None:
+        """As `one`, of any keys, as they are in the store."""
         ends = np.cumsum(np.fromiter(map(len, keys), np.int64, len(keys)))
-        return self._copied(layout, plan, np.frombuffer(b"".join(keys), np.uint8), ends)
+        return self.packed(layout, plan, np.frombuffer(b"".join(keys), np.uint8), ends)
 
-    def _copied(self, layout: ReadLayout, plan: ReadPlan, keys: U8, ends: I64) -> Copied | None:
+    def packed(self, layout: ReadLayout, plan: ReadPlan, keys: U8, ends: I64) -> Copied | None:
+        """As `joined`, of keys one after the other; `ends`: where each ends."""
         while True:
             known = self._snapshot if layout is self._layout else -1
             snapshot, values, end = self._copy(known, layout.version_keys, keys, ends, _NOTHING, self.words, plan.records_at)

@@ -181,6 +181,11 @@ class ReadPlan:
         return room if room <= _MOST_ROOM else 0
 
     @cached_property
+    def floats(self) -> list[int]:
+        """The positions of the features whose words are floats."""
+        return [index for index, kind in enumerate(self.kinds) if kind == FLOAT]
+
+    @cached_property
     def others(self) -> list[int]:
         """The positions of the features whose words are no floats."""
         return [index for index, kind in enumerate(self.kinds) if kind != FLOAT]
