@@ -4,10 +4,12 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.errors import HeadwaterError
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
@@ -114,6 +116,47 @@ def test_copied_reads_are_gotten_reads(tmp_path, keys, parts):
             assert plain(one) == plain(other)
         columns = {name: [row[name] for row in several] for name in names}
         assert repr(copying.rows(columns, t=now)) == repr(getting.rows(columns, t=now))
+    store.close()
+
+
+def outcome(read):
+    """What a read gives, or its error."""
+    try:
+        return repr(read())
+    except (HeadwaterError, ValueError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("keys", ["integers", "one integer twice"])
+def test_columns_of_integers_are_packed_at_once(tmp_path, keys):
+    """Of any number, in turn; what is no integer of 64 bits, or mostly repeated, is read in another way, or refused as before."""
+    store = LmdbStore(tmp_path / "s")
+    frame = events(400, seed=3)
+    service = filled(store, frame, KEYS[keys], 1)
+    now = int(frame["ts"].dt.epoch("us").max()) + 1
+    copying, getting = sides(store, service)
+    reader = copying._readers[0]
+    packed, pack = [], reader._copies.packed
+    reader._copies.packed = lambda layout, *more: packed.append(more[1] is layout._many[1]) or pack(layout, *more)
+    users = [3, 4, -1, 29, 0, 2**63 - 1, -(2**63)]
+    for column in (users, users[:1], users[2:], [*users, *range(5, 25)], users[:1], []):
+        request = {"user": column, "shop_id": [-n for n in range(len(column))]}
+        for _ in range(2):
+            assert outcome(lambda request=request: copying.rows(request, t=now)) == outcome(
+                lambda request=request: getting.rows(request, t=now)
+            )
+    assert sum(packed) >= 8
+    packed.clear()
+    others = [
+        [True, 3], [None, 3], [2**63, 3], [-(2**63) - 1, 3], [2**64, 3], [3.0, 4], ["3", 4], [np.int64(3), 4], (3, 4), [3, 3], [4] * 9,
+        pl.Series([3, 4]), np.array([3, 4]),
+    ]  # fmt: skip
+    for column in others:
+        request = {"user": column, "shop_id": [0] * len(column)}
+        assert outcome(lambda request=request: copying.rows(request, t=now)) == outcome(
+            lambda request=request: getting.rows(request, t=now)
+        )
+    assert not any(packed)
     store.close()
 
 

@@ -149,8 +149,14 @@ class CompiledReader:
         """The features of one request."""
         copies, plan = self._copies, layout.plan
         if copies is not None and plan is not None:
-            integers = self._integers_of(request) if layout.pack_integers is not None else None
-            copied = None if integers is None else copies.integers(layout, plan, integers)
+            copied = None
+            if layout.pack_integers is not None:
+                integers = self._take_keys(request)
+                for value in integers:
+                    if type(value) is not int:
+                        break
+                else:
+                    copied = copies.integers(layout, plan, integers)
             if copied is None:
                 copied = copies.one(layout, plan, [encode(request) for encode in self._encode])
             if copied is not None:
@@ -158,14 +164,6 @@ class CompiledReader:
                 if (layout.plan or self._planned(layout)) is plan:
                     return self._computed(layout, plan, copies.at_times(plan, versions[2]), copied[1], versions)
         return self._of_one(layout, self.store.get(layout.wanted_of_one([encode(request) for encode in self._encode])), t)
-
-    def _integers_of(self, request: Mapping[str, object]) -> Sequence[object] | None:
-        """The keys of a request of which each is an integer; None where one is not."""
-        values = self._take_keys(request)
-        for value in values:
-            if type(value) is not int:
-                return None
-        return values
 
     def _of_one(self, layout: ReadLayout, stored: Records, t: int) -> FeatureVector:
         """The features of one key, of what the store holds of it: as `_answer`, in few calls, which take as long as the loops."""
