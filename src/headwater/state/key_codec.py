@@ -109,8 +109,11 @@ def decoded(encoded: bytes, dtype: pl.DataType) -> object:
 
 def micros(value: datetime) -> int:
     """A timestamp in microseconds since the epoch; one without a time zone as if it were in UTC."""
-    if value.tzinfo is UTC:
-        return (value - _EPOCH_UTC) // _MICROSECOND
+    if value.tzinfo is not None:
+        try:
+            return (value - _EPOCH_UTC) // _MICROSECOND
+        except TypeError:  # the zone gives no offset
+            pass
     offset = value.utcoffset()
     since = value.replace(tzinfo=None) - _EPOCH
     return (since if not offset else since - offset) // _MICROSECOND
