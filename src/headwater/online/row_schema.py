@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
@@ -266,8 +266,6 @@ def _in_zone(name: str, value: object) -> object:
         return [_in_zone(name, timestamp) for timestamp in value]
     if value is None or isinstance(value.tzinfo, ZoneInfo):  # type: ignore[attr-defined]
         return value
-    if value.tzinfo is UTC:  # type: ignore[attr-defined]
-        return value.replace(tzinfo=_ZONE)  # type: ignore[attr-defined]  # half as long as what follows
     try:
         return value.astimezone(_ZONE)  # type: ignore[attr-defined]
     except OverflowError as error:
