@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from headwater.assessing.doctor import doctor as doctor
     from headwater.catalog.plan import Plan as Plan
     from headwater.erasure.erase import erase as erase
+    from headwater.experiments.analyse import analyse as analyse
     from headwater.experiments.experiment_adviser import AdviserAnswers as AdviserAnswers
     from headwater.experiments.experiment_adviser import advise as advise
+    from headwater.experiments.experiment_analysis import ExperimentAnalysis as ExperimentAnalysis
     from headwater.experiments.experiment_lifecycle import experiment_status as experiment_status
     from headwater.experiments.experiment_lifecycle import start_experiment as start_experiment
     from headwater.experiments.experiment_lifecycle import stop_experiment as stop_experiment
+    from headwater.experiments.experiment_money import ExperimentEvidence as ExperimentEvidence
     from headwater.experiments.experiment_ramp import ramp as ramp
     from headwater.experiments.plan_experiment import ExperimentPlaces as ExperimentPlaces
     from headwater.experiments.plan_experiment import plan_experiment as plan_experiment
@@ -44,8 +47,11 @@ _HOMES = {
     "headwater.assessing.doctor": "doctor",
     "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
     "headwater.erasure.erase": "erase",
+    "headwater.experiments.analyse": "analyse",
     "headwater.experiments.experiment_adviser": "AdviserAnswers advise",
+    "headwater.experiments.experiment_analysis": "ExperimentAnalysis",
     "headwater.experiments.experiment_lifecycle": "experiment_status start_experiment stop_experiment",
+    "headwater.experiments.experiment_money": "ExperimentEvidence",
     "headwater.experiments.experiment_ramp": "ramp",
     "headwater.experiments.plan_experiment": "ExperimentPlaces plan_experiment",
     "headwater.monitoring.explain": "Explanation",

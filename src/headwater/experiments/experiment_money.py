@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from headwater.assessing.level_costs import known_costs
 from headwater.errors import UsageError
+from headwater.reports.recommendation_words import shown_metric
 from headwater.reports.recommending import worth_of
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
@@ -32,6 +33,7 @@ class ExperimentEvidence:
         worth: money a month that a relative lift of 1 brings; NaN where it is not known.
         costs: by level, money a month.
         source: where worth and costs are from.
+        names: what a level of an arm is called in the backtest, where it is called otherwise.
         least: the gain that pays, where worth and costs do not say; 0 is the frozen plan's.
     """
 
@@ -41,6 +43,7 @@ class ExperimentEvidence:
     costs: Mapping[str, float] | None = None
     source: str = ""
     least: float = 0.0
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of_assessment(path: str | Path) -> ExperimentEvidence:
@@ -98,7 +101,8 @@ class ExperimentEvidence:
     def estimates(self, arm: str, levels: tuple[str, str], metric: str) -> list[AxisEstimate]:
         """The backtest's and the off-policy estimate of an arm, relative to the control."""
         found = []
-        if self.backtest is not None and (lift := _relative(self.backtest, levels)) is not None:
+        named_levels = (self.names.get(levels[0], levels[0]), self.names.get(levels[1], levels[1]))
+        if self.backtest is not None and (lift := _relative(self.backtest, named_levels)) is not None:
             named, estimate = lift
             found.append(AxisEstimate("backtest", arm, named, estimate, "yesterday's requests, if the world does not react"))
         if self.off_policy and arm in self.off_policy:
@@ -108,7 +112,7 @@ class ExperimentEvidence:
 
 def _relative(backtest: BacktestResult, levels: tuple[str, str]) -> tuple[str, Estimate] | None:
     """The backtest's gain between two levels as a share of the staler one's metric: of what is acted on, else of the headline."""
-    metric = backtest.headline if backtest.value is None else worth_of(backtest.value).metric
+    metric = (shown_metric(backtest) or backtest.headline) if backtest.value is None else worth_of(backtest.value).metric
     by_name = {level.name: level.metrics[metric].value for level in backtest.levels if metric in level.metrics}
     base = by_name.get(levels[0], math.nan)
     step = next((s for s in backtest.comparisons if (s.from_, s.to, s.metric) == (*levels, metric)), None)

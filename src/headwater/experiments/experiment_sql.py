@@ -6,7 +6,7 @@ from headwater.experiments.look_rows import LookRows
 
 _UNITS = """WITH first AS (
   SELECT unit, arm, cluster, bucket FROM (
-    SELECT *, row_number() OVER (PARTITION BY unit ORDER BY at, request, arm) AS place FROM exposures WHERE NOT coalesce(override, false)
+    SELECT *, row_number() OVER (PARTITION BY unit ORDER BY "at", request, arm) AS place FROM exposures WHERE NOT coalesce(override, false)
   ) AS ordered WHERE place = 1
 ), units AS (
   SELECT first.arm, first.cluster, first.bucket, outcomes.value, outcomes.base, outcomes."before", {stratum} AS stratum

@@ -1,0 +1,114 @@
+"""The decision page: what stands first, that it is self-contained, and that its query repeats the main figure."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import duckdb
+import pytest
+
+import headwater as hw
+from headwater.cli import main
+from headwater.experiments.experiment_money import ExperimentEvidence
+from headwater.results.estimate import Estimate
+from headwater.results.experiment_result import ExperimentResult
+from tests.experiments.analysis_world import World
+from tests.experiments.test_analyse import regions
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory):
+    world = World(seed=3, users=3_000, effect=0.4)
+    world.guardrails = (hw.ExperimentMetric("amount", value=world.outcome(hw.sum("amount")), margin=0.02),)
+    evidence = ExperimentEvidence(
+        off_policy={"streaming": Estimate(0.6, 0.5, 0.7)}, worth=100_000.0, costs={"daily": 100.0, "streaming": 5_100.0}, source="as given"
+    )
+    return world.analyse(tmp_path_factory.mktemp("models"), break_even=evidence)
+
+
+def test_the_page_is_self_contained_and_begins_with_the_verdict(analysis, tmp_path):
+    page = analysis.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    HTMLParser().feed(page)
+    assert not re.findall(r"""(?:src|href)=["']https?://""", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
+    assert "default-src 'none'" in page
+    headings = re.findall(r"<h[12][^>]*>([^<]+)</h[12]>", page)
+    assert headings[0] == analysis.result.first_line
+    assert headings[1:3] == ["What does it gain?", "Can it be believed?"]
+    assert analysis.result.digest in page
+    assert "Net value of streaming" in page
+    assert "break-even" in page
+
+
+def test_a_broken_check_comes_before_the_gains(tmp_path):
+    world = World(seed=3, users=2_000, effect=0.4, late=0.3)
+    page = world.analyse(tmp_path).write_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    headings = re.findall(r"<h[12][^>]*>([^<]+)</h[12]>", page)
+    assert headings[0].startswith("Invalid: ")
+    assert headings[1:3] == ["Can it be believed?", "What does it gain?"]
+
+
+def test_every_rendering_says_the_same(analysis):
+    first = analysis.result.first_line
+    assert first in repr(analysis)
+    assert first in analysis.to_markdown().replace("\\", "")
+    assert first in analysis._repr_html_()
+    assert "<script" not in analysis._repr_html_()
+    assert ExperimentResult.from_dict(json.loads(json.dumps(analysis.to_dict()))).to_dict() == analysis.to_dict()
+
+
+def test_net_value_is_the_interval_times_the_worth_less_the_cost(analysis):
+    (net,) = analysis.result.money
+    lift = analysis.result.deciding[0].lift
+    for end in ("value", "low", "high"):
+        assert getattr(net.a_month, end) == pytest.approx(getattr(lift, end) * 100_000 - 5_000)
+    assert analysis.result.break_even == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("kind", ["ab", "ratio", "cluster", "switchback"])
+def test_the_exported_query_repeats_the_main_figure(tmp_path, kind):
+    if kind in ("ab", "ratio"):
+        world = World(seed=3, users=1_000, effect=0.4, base="requests" if kind == "ratio" else None)
+    else:
+        world = regions(World(users=12_000, days=7, kind=kind, within="3h", looks=2), kind, effect=0.3)  # in every cell
+    analysis = world.analyse(tmp_path / "models")
+    folder = analysis.export(tmp_path / "export")
+    database = duckdb.connect()
+    for table in ("exposures", "outcomes"):
+        database.execute(f"CREATE TABLE {table} AS SELECT * FROM read_parquet('{folder / table}.parquet')")
+    (lift,) = database.execute((folder / "query.sql").read_text(encoding="utf-8")).fetchone()
+    assert lift == pytest.approx(analysis.result.deciding[0].lift.value, abs=1e-9)
+    assert json.loads((folder / "plan.json").read_text(encoding="utf-8"))["digest"] == analysis.result.digest
+
+
+def test_an_arm_that_serves_staler_than_it_was_trained_is_named(tmp_path):
+    import msgspec
+
+    world = World(seed=3, users=500)
+    arms = [msgspec.structs.replace(arm, allow_staler=arm.name == "daily", trained_level="streaming") for arm in world.plan().arms]
+    world.changes = {"arms": tuple(arms)}
+    page = world.analyse(tmp_path).write_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "allow_staler: daily serves a model that was trained at a fresher level" in page
+
+
+@pytest.mark.parametrize(("effect", "code"), [(0.4, 0), (-0.6, 1)])
+def test_the_command_writes_the_page_and_its_code_says_harm(tmp_path, monkeypatch, capsys, effect, code):
+    world = World(seed=3, users=2_000, effect=effect)
+    world.orders.write_parquet(tmp_path / "orders.parquet")
+    world.analyse(tmp_path / "models")
+    from headwater.logs.exposure_log import ExposureLog
+    from headwater.logs.exposure_rows import Exposure
+
+    with ExposureLog(tmp_path) as log:
+        rows = world.exposures.sort("at").select("unit", "arm", "at", "request", "propensity", "age", "promised_age").rows()
+        log.put("fresh", 1, [Exposure(unit, arm, round(at.timestamp() * 1e6), *more) for unit, arm, at, *more in rows])
+    (tmp_path / "features.py").write_text(
+        "import polars as pl\nfrom tests.experiments.analysis_world import World\n"
+        f"project = World(seed=3, users=2_000, effect={effect}).project()\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    arguments = ["experiment", "analyse", "fresh", "--models", "models", "--data-dir", str(tmp_path), "--at", "2026-03-15T00:00Z", "--json"]
+    assert main(arguments) == code
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["decision"] == ("real-time" if effect > 0 else "harm")
+    assert (tmp_path / "experiment.html").is_file()
