@@ -30,7 +30,7 @@ _AT, _LABEL, _UNIT = "__at", "__label", "__unit"
 
 
 @dataclass(frozen=True)
-class UnitValues:
+class MetricHistory:
     """A metric of each unit, float64: value, denominator (ones of a mean), and the covariate of before; None without a history.
 
     The covariate is the same metric before the period, less what the mean unit has by as large a denominator: 0 of a unit without a past.
@@ -81,7 +81,7 @@ class UnitHistory:
         """The units of the period as text, in the order of their first requests."""
         return self.first_requests[_UNIT].to_list()
 
-    def values(self, metric: ExperimentMetric) -> UnitValues:
+    def values(self, metric: ExperimentMetric) -> MetricHistory:
         """The metric of each unit, in the order of `units`.
 
         Raises:
@@ -93,8 +93,8 @@ class UnitHistory:
         base, before_base = (np.ones(first.height), np.ones(first.height)) if metric.base is None else self._sums(metric.base, first)
         value, base, before, before_base = (np.nan_to_num(column)[kept] for column in (value, base, before, before_base))
         if not before.any() or not before_base.any():
-            return UnitValues(value, base, None, kept)
-        return UnitValues(value, base, before - before.sum() / before_base.sum() * before_base, kept)
+            return MetricHistory(value, base, None, kept)
+        return MetricHistory(value, base, before - before.sum() / before_base.sum() * before_base, kept)
 
     def enrolled_by_day(self, stage: int, enrolled: Sequence[float]) -> list[float]:
         """How many units have been exposed by the end of each day of the period, where the enrolment rises stage by stage.
