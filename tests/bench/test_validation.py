@@ -121,7 +121,7 @@ def test_a_run_that_was_interrupted_goes_on(kept, monkeypatch):
     runner.run([question], {"coverage": 3}, "tuning", processes=1)
     assert asked == [0, 1, 2]
     assert runner.answered(question, "tuning", 3) == [{"seed": seed, "low": None} for seed in range(3)]
-    monkeypatch.setattr(runner, "_CODE", ["other"])
+    monkeypatch.setattr(runner, "_CODE", {"backtests": "other"})
     assert runner.answered(question, "tuning", 3) == []
 
 
@@ -131,10 +131,10 @@ def test_answers_of_earlier_code_are_named_where_there_are_no_others(kept, monke
     ]
     monkeypatch.setattr(runner, "questions", lambda: questions_of)
     for digest in ("first", "second"):
-        monkeypatch.setattr(runner, "_CODE", [digest])
+        monkeypatch.setattr(runner, "_CODE", {"backtests": digest})
         runner.run(questions_of, {"equal": 2}, "tuning", processes=1)
     assert answered_earlier(questions_of[0], "tuning", 5)[1] == "first"
-    monkeypatch.setattr(runner, "_CODE", ["third"])
+    monkeypatch.setattr(runner, "_CODE", {"backtests": "third"})
     answers, digest = answered_earlier(questions_of[0], "tuning", 5)
     assert (len(answers), digest, runner.answered(questions_of[0], "tuning", 5)) == (2, "second", [])
     name = questions_of[0].name
