@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from headwater.definitions.experiment_kinds import ABTest as ABTest
     from headwater.definitions.experiment_kinds import ClusterTest as ClusterTest
     from headwater.definitions.experiment_kinds import Interleaving as Interleaving
+    from headwater.definitions.experiment_kinds import Probe as Probe
     from headwater.definitions.experiment_kinds import Shadow as Shadow
     from headwater.definitions.experiment_kinds import Switchback as Switchback
     from headwater.definitions.feature_service import FeatureService as FeatureService
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from headwater.definitions.model import precomputed as precomputed
     from headwater.definitions.model_variant import ModelVariant as ModelVariant
     from headwater.definitions.negative_sampling import NegativeSampling as NegativeSampling
+    from headwater.definitions.probe import probe as probe
     from headwater.definitions.project import Project as Project
     from headwater.definitions.ranking import Ranking as Ranking
     from headwater.definitions.request_feature import RequestField as RequestField
@@ -174,7 +176,7 @@ _HOMES = {
     "headwater.definitions.decision_value": "DecisionValue",
     "headwater.definitions.evaluation": "Evaluation",
     "headwater.definitions.experiment": "Arm Experiment ExperimentMetric ExperimentPlan",
-    "headwater.definitions.experiment_kinds": "ABTest ClusterTest Interleaving Shadow Switchback",
+    "headwater.definitions.experiment_kinds": "ABTest ClusterTest Interleaving Probe Shadow Switchback",
     "headwater.definitions.feature_service": "FeatureService",
     "headwater.definitions.feature_view": "FeatureRef FeatureView",
     "headwater.definitions.freshness": "batch measured never on_request streaming",
@@ -185,6 +187,7 @@ _HOMES = {
     "headwater.definitions.model": "Model precomputed",
     "headwater.definitions.project": "Project",
     "headwater.definitions.negative_sampling": "NegativeSampling",
+    "headwater.definitions.probe": "probe",
     "headwater.definitions.ranking": "Ranking",
     "headwater.definitions.request_feature": "RequestField request_feature",
     "headwater.definitions.rolling": "rolling",

@@ -10,7 +10,7 @@ from typing import Literal
 from headwater import clock
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Shadow, Switchback
+from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Probe, Shadow, Switchback
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level, as_level
@@ -210,6 +210,7 @@ class Experiment(Definition):
             )
         if isinstance(self.kind, Interleaving) and (tasks != {"ranking"} or len(self.arms) != 2):
             raise DefinitionError(f"{subject}: an interleaving compares two rankings; it has {len(self.arms)} arms of task {tasks.pop()}")
+        _check_probe(self.kind, self.name, subject)
         for column, role in self.columns:
             for arm in self.arms:
                 carried = tuple(arm.model.features.needed_by())
@@ -247,6 +248,11 @@ class Experiment(Definition):
     def salt(self) -> str:
         """What assignment hashes units with."""
         return f"{self.name}/{self.version}"
+
+
+def _check_probe(kind: ExperimentKind, name: str, subject: str) -> None:
+    if isinstance(kind, Probe) and not name.startswith("probe_"):
+        raise DefinitionError(f"{subject}: a probe is named probe_..., by which training leaves out its rows; define it with hw.probe(...)")
 
 
 def _weighted(arms: Sequence[Arm], subject: str) -> tuple[Arm, ...]:

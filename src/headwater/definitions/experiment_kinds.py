@@ -20,6 +20,28 @@ class ABTest(Definition):
 
 
 @dataclass(frozen=True, eq=False)
+class Probe(ABTest):
+    """An A/B test in which a small share of units is served at another level, until that has cost its budget; see `probe`.
+
+    Args:
+        loss_budget: the loss at which a ramp stops it, in the unit of the deciding metric, summed over the probed units: such as 50 orders.
+
+    Raises:
+        DefinitionError: a budget that is not above 0.
+
+    >>> Probe(loss_budget=50)
+    Probe(50)
+    """
+
+    _: KW_ONLY
+    loss_budget: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.loss_budget, bool) or not isinstance(self.loss_budget, int | float) or not 0 < self.loss_budget < float("inf"):
+            raise DefinitionError(f"Probe: loss_budget is {self.loss_budget!r}; give the loss that it may cost, above 0, such as 50")
+
+
+@dataclass(frozen=True, eq=False)
 class Switchback(Definition):
     """Each region changes its arm from bucket to bucket of time. Right where units of a region share supply or prices.
 
@@ -34,7 +56,7 @@ class Switchback(Definition):
         DefinitionError: no region; a washout as long as the shortest bucket; a length that divides a day, with a washout.
 
     >>> Switchback("city", length="7h", washout="3h")
-    Switchback('city', length='7h', washout='3h')
+    Switchback('city', washout='3h')
     """
 
     region: str

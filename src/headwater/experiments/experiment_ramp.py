@@ -16,6 +16,7 @@ from headwater.definitions.timestamps import timestamp_text
 from headwater.experiments.analyse import analyse
 from headwater.experiments.experiment_lifecycle import IMMATURE, health_of, state_of, units_of
 from headwater.experiments.plan_experiment import ExperimentPlaces
+from headwater.experiments.probe_budget import budget_spent
 from headwater.logs.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 from headwater.results.result import Result
@@ -151,6 +152,7 @@ def _look(project: Project, started: StartedExperiment, places: ExperimentPlaces
             for metric in result.of_metric("guardrail")
             if metric.worse
         ]
+        harmed += budget_spent(plan, result)
     words = {name: f"{name}: {evidence}" for name, evidence in broken.items() if name != IMMATURE}
     return RampLook(
         harmed,

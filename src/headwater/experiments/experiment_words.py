@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from headwater.experiments.probe_budget import CAPTION, is_probe
 from headwater.models.experiment_store import FrozenPlan
 from headwater.results.estimate import Estimate
 from headwater.results.experiment_result import ExperimentDecision
@@ -55,4 +56,5 @@ def rule(plan: FrozenPlan, estimator: str, break_even: float) -> str:
     return (
         f"An arm wins if the interval of its gain in {metric} lies {need}, and harms if it lies below 0; batch stays if all planned units have matured "
         f"and no arm has won. The error of {plan.alpha:.0%} is spent over {looks} (O'Brien-Fleming, Lan-DeMets).{arms}{rails} Estimator: {estimator}."
+        f"{f' {CAPTION}' if is_probe(plan) else ''}"
     )

@@ -9,17 +9,18 @@ from hashlib import sha256
 from headwater.catalog.experiment_protection import needs_of
 from headwater.definitions.durations import micros
 from headwater.definitions.experiment import Arm, Experiment
-from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Shadow, Switchback
+from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Probe, Shadow, Switchback
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError
 from headwater.experiments.assignment import Assignment
+from headwater.experiments.probe_budget import LOSS_BUDGET
 from headwater.models.compatibility import ages, staler_refusal
 from headwater.models.experiment_store import FrozenArm, FrozenPlan, StartedExperiment
 from headwater.models.registry import ModelRegistry, Version
 
-_KINDS = {Shadow: "shadow", ABTest: "ab", Switchback: "switchback", ClusterTest: "cluster", Interleaving: "interleaving"}
+_KINDS = {Shadow: "shadow", ABTest: "ab", Probe: "ab", Switchback: "switchback", ClusterTest: "cluster", Interleaving: "interleaving"}
 OUTCOME_RULES = (
     "give the model outcomes='independent' (what happens does not depend on the answer: will the flight be late?), outcomes='censored' (it is "
     "seen only where the answer allowed it: a blocked payment shows no fraud) or outcomes='caused' (it exists only because of the answer: an "
@@ -150,6 +151,8 @@ def _settings(kind: ExperimentKind) -> dict[str, int | bool]:
     if isinstance(kind, Switchback):
         length, washout = micros(kind.length, "Switchback: length"), micros(kind.washout, "Switchback: washout")
         return {"length": length, "washout": washout, "random_bounds": kind.random_bounds}
+    if isinstance(kind, Probe):
+        return {LOSS_BUDGET: round(kind.loss_budget * 1e6)}
     if isinstance(kind, ClusterTest):
         return {"burn_in": micros(kind.burn_in, "ClusterTest: burn_in")}
     return {}

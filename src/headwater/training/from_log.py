@@ -17,10 +17,13 @@ from headwater.connectors.table_fingerprint import digests
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
+from headwater.definitions.probe import PREFIX as PROBES
+from headwater.definitions.probe import PROBED
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
 from headwater.events.statuses import status_name
 from headwater.kernel.arrays import I64
+from headwater.logs.exposure_log import EXPOSURES, read_exposures
 from headwater.logs.outcome_journal import OUTCOMES, Outcomes, outcomes, rolled
 from headwater.logs.outcome_rows import KNOWN_AT, OUTCOME, OWN, SEQUENCE, TIMESTAMP
 from headwater.logs.segment_writer import OPEN
@@ -122,7 +125,7 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
     """
     every = read(files.served).collect()
     left_out: Counter[str] = Counter()
-    own = every if files.arm is None else files.arm.rows(every, left_out)
+    own = _without_probes(files.folder, every, left_out) if files.arm is None else files.arm.rows(every, left_out)
     rows = _complete(model, own if level is None else _at(level, model, own, left_out), left_out).sort(AT, REQUEST, ROW)
     rows, label, known = with_outcomes(model, rows, files, until, left_out, resources)
     if not model.task_type.classes:
@@ -149,6 +152,16 @@ def with_outcomes(
     if isinstance(model.labels.label, Outcome):
         return _from_events(model, rows, resources)
     return _from_outcomes(model.labels, rows, outcomes(files.folder, model.labels, files=files.outcomes), until, left_out)
+
+
+def _without_probes(folder: Path, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+    """The rows that no probe served at its level: what it does to a few must not be learned as what is served."""
+    for path in sorted((folder / EXPOSURES).glob(f"{PROBES}*")):
+        probed = read_exposures(folder, path.name).filter(pl.col("arm") == PROBED)["request"].drop_nulls()
+        kept = rows.filter(~pl.col(REQUEST).is_in(probed.implode()))
+        left_out["served by a probe"] += rows.height - kept.height
+        rows = kept
+    return rows
 
 
 def _at(level: Level, model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
