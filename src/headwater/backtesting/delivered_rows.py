@@ -14,6 +14,7 @@ from headwater.backtesting.table_outcomes import REPEATED, table_outcomes
 from headwater.definitions.labels import Outcome
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.readable import counted
 from headwater.errors import DataError
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.logs.serving_log_files import read
@@ -87,7 +88,7 @@ def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resou
     if not rows.height:
         raise DataError(
             f"model {model.name!r}: none of the {every.height:,} served rows is a prediction at {served.level!r}"
-            f"{'' if served.versions is None else ' by version ' + (' or '.join(served.versions) or 'none')}; left out: {dict(+left_out)}"
+            f"{'' if served.versions is None else ' by version ' + (' or '.join(served.versions) or 'none')}; left out: {counted(left_out)}"
         )
     rows = rows.sort(AT, REQUEST, ROW)
     y, known, from_table = np.full(rows.height, np.nan), np.zeros(rows.height, np.bool_), Counter[str]()

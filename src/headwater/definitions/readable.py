@@ -153,3 +153,12 @@ def _left_out(default: object, value: object) -> bool:
 def cut(text: str, most: int) -> str:
     """A string of at most `most` characters."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts by reason in words, without those that are 0.
+
+    >>> counted({"without a time": 1200, "not known": 0}), counted({})
+    ('1,200 without a time', 'none')
+    """
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "none"

@@ -22,6 +22,7 @@ from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.readable import counted
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.events.read_events import Notes
 from headwater.experiments.level_models import LevelModels, served_versions
@@ -157,7 +158,7 @@ class MonitoredRows:
         chosen = known & ~early
         if not chosen.any():
             raise DataError(
-                f"model {model.name!r}: none of the {len(rows.t):,} rows served at {served!r} can be scored at other levels; left out: {dict(+left_out)}"
+                f"model {model.name!r}: none of the {len(rows.t):,} rows served at {served!r} can be scored at other levels; left out: {counted(left_out)}"
             )
         rows = _taken(rows, chosen)
         trained = trained_model(model)

@@ -19,6 +19,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.probe import PREFIX as PROBES
 from headwater.definitions.probe import PROBED
+from headwater.definitions.readable import counted
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
 from headwater.events.statuses import status_name
@@ -134,7 +135,7 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
     left_out[NO_OUTCOME] += len(known) - len(chosen)
     if not len(chosen):
         raise DataError(
-            f"model {model.name!r}: no outcome of the {every.height:,} rows served was known by {timestamp_text(until)}; left out: {dict(+left_out)}"
+            f"model {model.name!r}: no outcome of the {every.height:,} rows served was known by {timestamp_text(until)}; left out: {counted(left_out)}"
         )
     rows, label, known = rows[chosen], label[chosen], known[chosen]
     own = _own(model, rows)

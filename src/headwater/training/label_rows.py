@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.readable import counted
 from headwater.engine.query import AsOf
 from headwater.errors import DataError
 from headwater.events.selection import collect, column, selected, timestamp_micros
@@ -70,7 +71,7 @@ def read_labels(labels: Labels, resources: Resources = DEFAULT_RESOURCES, *, str
     if labels.weight:
         frame = _weighted(frame, labels.weight, left_out, context)
     if frame.height == 0:
-        raise DataError(f"{context}: no row has a time, an outcome and a time at which it was known; left out: {dict(left_out)}")
+        raise DataError(f"{context}: no row has a time, an outcome and a time at which it was known; left out: {counted(left_out)}")
     requests = Requests(
         frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
     )
