@@ -1,13 +1,18 @@
 """An experiment on the shop: two levels of a model, by user."""
 
+import dataclasses
 import time
 from contextlib import contextmanager
 
+import headwater as hw
 from headwater.experiments.assigners import assigner_of
 from headwater.jobs.materialize import materialize_view
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan
-from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, asking, filled
+from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, asking, churn, filled, nightly
 
+EXPERIMENTED = dataclasses.replace(
+    PROJECT, experiments=[hw.Experiment("fresh", [hw.Arm("hourly", churn), hw.Arm("nightly", churn, nightly)], unit="user")]
+)
 T = int(ASKED_AT.timestamp()) * 1_000_000
 DAY = 86_400_000_000
 BASE = FrozenPlan(
@@ -68,7 +73,7 @@ def expected(store, unit, group=None, t=T, name="fresh"):
 @contextmanager
 def serving(filled_store, data_dir, store, **options):
     """A client of the shop during experiments."""
-    with asking(filled_store, PROJECT, models=MODELS, data_dir=data_dir, experiments=store, levels=("nightly",), **options) as client:
+    with asking(filled_store, EXPERIMENTED, models=MODELS, data_dir=data_dir, experiments=store, levels=("nightly",), **options) as client:
         yield client
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError, UsageError
 from headwater.experiments.assigners import assigner_of
 from headwater.logs.exposure_log import ExposureLog
+from headwater.logs.posted_exposures import PostedExposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, StartedExperiment
 from headwater.serving.arm_choice import RunningExperiment
 from headwater.serving.loaded_models import Key
@@ -35,6 +36,7 @@ class RunningExperiments:
 
     Attributes:
         of: the experiments of each model, by its name.
+        started: what runs, served or not.
         refused: why an experiment that was started is not served by this process, by its name; its units get the default.
         log: of exposures; None as long as nothing was served.
     """
@@ -48,7 +50,9 @@ class RunningExperiments:
         self._looked = self._tried = float("-inf")
         self._lock = threading.Lock()
         self.of: Mapping[str, tuple[RunningExperiment, ...]] = {}
+        self.started: Sequence[StartedExperiment] = ()
         self.refused: Mapping[str, str] = {}
+        self.posted = PostedExposures(folder)
         self.log: ExposureLog | None = None
 
     @property
@@ -93,17 +97,21 @@ class RunningExperiments:
                 "headwater_exposures_unlogged", "exposures flagged 'no room' that were not kept", value=self.log.unlogged
             )
 
+    def plans(self, at: int) -> list[dict[str, object]]:
+        """What other processes need to assign as this one does, at a time in microseconds; see `GET /v1/experiments`."""
+        return [_plan(known, at) for known in self.started]
+
     def close(self) -> None:
         """Write all exposures, and close the log."""
+        self.posted.close()
         if self.log is not None:
             self.log.close()
 
     def _take(self, started: list[StartedExperiment]) -> None:
         refused, served = dict[str, str](), dict[tuple[str, int], RunningExperiment]()
-        for known in started:
+        mine = [known for known in started if known.stopped_at is None and known.plan.project in ("", self._project.name)]
+        for known in mine:
             plan = known.plan
-            if known.stopped_at is not None or plan.project not in ("", self._project.name):
-                continue
             try:
                 served[plan.experiment, plan.version] = self._ready(known)
             except HeadwaterError as error:
@@ -114,7 +122,7 @@ class RunningExperiments:
         for experiment in served.values():
             for model in dict.fromkeys(arm.model for arm in experiment.plan.arms):
                 of[model] = (*of.get(model, ()), experiment)
-        self._served, self.refused, self.of = served, refused, of
+        self._served, self.refused, self.of, self.started = served, refused, of, mine
 
     def _ready(self, started: StartedExperiment) -> RunningExperiment:
         """An experiment whose arms are loaded and whose exposures can be logged.
@@ -138,6 +146,30 @@ class RunningExperiments:
         promised = {arm: _promised(variant) for arm, variant in variants.items()}
         running = RunningExperiment(plan, {arm.name: key_of(arm) for arm in plan.arms}, promised, assigner_of(started))
         return running if before is None else RunningExperiment(plan, running.keys, promised, running.assign, before.counts)
+
+
+def _plan(known: StartedExperiment, at: int) -> dict[str, object]:
+    plan = known.plan
+    arms = [{"name": arm.name, "model": arm.model, "level": arm.level, "weight": arm.weight} for arm in plan.arms]
+    return {
+        "experiment": plan.experiment,
+        "version": plan.version,
+        "kind": plan.kind,
+        "unit": plan.unit,
+        "columns": dict(plan.columns),
+        "settings": dict(plan.settings),
+        "arms": arms,
+        "salt": plan.salt,
+        "seed": plan.seed,
+        "clusters": dict(plan.clusters),
+        "enrolled": known.enrolled_at(at),
+        "layer": plan.layer,
+        "span": list(plan.span),
+        "holdout": plan.holdout,
+        "start": clock.timestamp(plan.start),
+        "end": clock.timestamp(plan.end),
+        "digest": plan.digest,
+    }
 
 
 def key_of(arm: FrozenArm) -> Key:

@@ -31,6 +31,7 @@ from headwater.serving import answers, arm_answers, python_encoder
 from headwater.serving.arm_answers import Wish
 from headwater.serving.arm_choice import RunningExperiment
 from headwater.serving.endpoints import Endpoints, converted
+from headwater.serving.exposure_events import AddedExposures, add_exposures
 from headwater.serving.exposures import log_exposures
 from headwater.serving.http.response_schema import Features, Predictions, Ranked
 from headwater.serving.http.row_decoder import ParsedRequest
@@ -225,6 +226,20 @@ class Service:
             if posted is None:
                 posted = self._outcomes[labels] = Outcomes.of(self._folder, self.project, labels)
         return posted.add(rows)
+
+    def exposures(self, experiment: str, rows: Sequence[Mapping[str, object]]) -> AddedExposures:
+        """Add exposures of units to arms, that this service has not answered; accepted ones are on disk when this returns.
+
+        Args:
+            experiment: the name of a running experiment.
+            rows: as for `exposure_events.add_exposures`: each has its `unit`, and its `arm` if another system has assigned it.
+
+        Raises:
+            UsageError: the experiment does not run.
+            StoreError: the folder cannot be written.
+        """
+        self.experiments.look()
+        return add_exposures(self.experiments.posted, self.experiments.started, experiment, rows)
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Explain a feature value; as `hw.explain`."""

@@ -8,7 +8,17 @@ from typing import Final, TypeVar
 
 from headwater.serving.client.call_builder import CallBuilder, Rows
 from headwater.serving.client.protocol import Call
-from headwater.serving.http.response_schema import Explained, Features, Health, Posted, Predictions, Ranked, Taken
+from headwater.serving.http.response_schema import (
+    Explained,
+    Features,
+    Health,
+    Posted,
+    PostedExposureCounts,
+    Predictions,
+    Ranked,
+    RunningPlans,
+    Taken,
+)
 from headwater.serving.http.routes import ROUTES
 
 T = TypeVar("T")
@@ -19,6 +29,8 @@ _PREDICT: Final = CallBuilder(_ROUTES["predict"], Predictions)
 _RANK: Final = CallBuilder(_ROUTES["rank"], Ranked)
 _EVENTS: Final = CallBuilder(_ROUTES["events"], Taken)
 _OUTCOMES: Final = CallBuilder(_ROUTES["outcomes"], Posted)
+_EXPOSURES: Final = CallBuilder(_ROUTES["exposures"], PostedExposureCounts)
+_EXPERIMENTS: Final = CallBuilder(_ROUTES["experiments"], RunningPlans)
 _EXPLAIN: Final = CallBuilder(_ROUTES["explain"], Explained)
 _READYZ: Final = CallBuilder(_ROUTES["readyz"], Health)
 
@@ -81,6 +93,20 @@ class Methods:
         """Post the outcomes of one request or several, and wait until they are durable; rows as for `hw.operations.Service.outcomes`."""
         return self._ask(_OUTCOMES(labels, outcomes))
 
+    def exposures(self, experiment: str, exposures: Rows) -> PostedExposureCounts:
+        """Report that one unit or several were exposed to their arms of a running experiment, and wait until that is durable.
+
+        Args:
+            experiment: its name.
+            exposures: mappings with `unit`, and `arm` where another system has assigned it; maybe `at` (default now), `request_id`,
+                `cluster`, `bucket`, `propensity`, `override` and `source`.
+        """
+        return self._ask(_EXPOSURES(experiment, exposures))
+
+    def experiments(self) -> RunningPlans:
+        """The running experiments, with what another process needs to assign units alike."""
+        return self._ask(_EXPERIMENTS())
+
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None, events: int = 20) -> Explained:
         """Explain the value of a feature by its latest `events`; as `hw.explain`."""
         return self._ask(_EXPLAIN(feature, keys, at, events))
@@ -138,6 +164,14 @@ class AsyncMethods:
     async def outcomes(self, labels: str, outcomes: Rows) -> Posted:
         """As `Client.outcomes`."""
         return await self._ask(_OUTCOMES(labels, outcomes))
+
+    async def exposures(self, experiment: str, exposures: Rows) -> PostedExposureCounts:
+        """As `Client.exposures`."""
+        return await self._ask(_EXPOSURES(experiment, exposures))
+
+    async def experiments(self) -> RunningPlans:
+        """As `Client.experiments`."""
+        return await self._ask(_EXPERIMENTS())
 
     async def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None, events: int = 20) -> Explained:
         """As `Client.explain`."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+from headwater import clock
 from headwater.errors import DataError
 from headwater.monitoring.explain import typed_keys
 
@@ -74,6 +75,11 @@ async def readyz(request: PageRequest) -> PageResponse:
     if reasons and app.may_read(request.authorization):
         body["reasons"] = reasons
     return _json(body, 503 if reasons else 200, ((b"retry-after", b"5"),) if reasons else ())
+
+
+async def experiments(request: PageRequest) -> PageResponse:
+    """The running experiments."""
+    return _json({"experiments": request.app.service.experiments.plans(clock.now_micros())})
 
 
 async def metrics(request: PageRequest) -> PageResponse:

@@ -136,6 +136,16 @@ def outcomes(service: Service, name: str, body: Row | list[Row]) -> HandlerResul
     return HandlerResult(encode(content), len(rows), status=422 if len(refused) == len(rows) else 200)
 
 
+def exposures(service: Service, name: str, body: Row | list[Row]) -> HandlerResult:
+    """`POST /v1/exposures/{experiment}`; the result is returned after the exposures are on disk."""
+    rows = [body] if isinstance(body, dict) else body
+    checked_count(len(rows), "exposures")
+    added = service.exposures(name, rows)
+    refused = [{"index": index, "reason": why} for index, why in added.refused]
+    content = {"accepted": added.accepted, "refused": refused}
+    return HandlerResult(encode(content), len(rows), status=422 if len(refused) == len(rows) else 200)
+
+
 def _key(name: str, body: PredictionRequest | RankingRequest, request: ParsedRequest) -> Key:
     """The model and level that answer a request, or its first rows."""
     return (name, body.level) if request.arms is None else request.arms.groups[0].key

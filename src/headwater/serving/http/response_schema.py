@@ -195,6 +195,46 @@ class Posted(msgspec.Struct, frozen=True):
     refused: list[RefusedRow]
 
 
+class PostedExposureCounts(msgspec.Struct, frozen=True):
+    """Result of posting exposures; accepted ones are durable."""
+
+    accepted: int
+    refused: list[RefusedRow]
+
+
+class RunningPlan(msgspec.Struct, frozen=True):
+    """A running experiment, with what another process needs to assign units as this one does.
+
+    kind: "ab", "switchback", "cluster", "interleaving" or "shadow". unit, columns: of a request; columns by role ("region", "cluster").
+    settings: of the kind, durations in microseconds. arms: name, model, level and weight, the control first. salt, seed, clusters, layer,
+    span, holdout: of the assignment, as docs/experiments.md has it. enrolled: the share of units that take part now. digest: of the frozen plan.
+    """
+
+    experiment: str
+    version: int
+    kind: str
+    unit: str
+    columns: dict[str, str]
+    settings: dict[str, int | bool]
+    arms: list[dict[str, str | float]]
+    salt: str
+    seed: int
+    clusters: dict[str, str]
+    enrolled: float
+    layer: str | None
+    span: list[float]
+    holdout: float
+    start: datetime
+    end: datetime
+    digest: str
+
+
+class RunningPlans(msgspec.Struct, frozen=True):
+    """The running experiments of a service."""
+
+    experiments: list[RunningPlan]
+
+
 class Explained(msgspec.Struct, frozen=True):
     """An explained feature value: the online value, the value recomputed from events, T and K, and its events and tiles."""
 

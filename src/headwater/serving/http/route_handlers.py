@@ -41,6 +41,8 @@ HANDLERS: Final[Mapping[str, Handlers]] = {
     "rank": Handlers(read=handlers.read_rank, answer=handlers.rank),
     "events": Handlers(),  # the ingestion process answers
     "outcomes": Handlers(take=handlers.outcomes),
+    "exposures": Handlers(take=handlers.exposures),
+    "experiments": Handlers(page=admin_handlers.experiments),
     "explain": Handlers(page=admin_handlers.explain),
     "healthz": Handlers(page=admin_handlers.healthz),
     "readyz": Handlers(page=admin_handlers.readyz),

@@ -10,7 +10,17 @@ from headwater.definitions.project import Project
 from headwater.definitions.streams import Pushed
 from headwater.serving.http.client_method import Argument, ClientMethod, options
 from headwater.serving.http.request_schema import FeaturesRequest, PredictionRequest, RankingRequest, Rows
-from headwater.serving.http.response_schema import Explained, Features, Posted, Predictions, Ranked, Taken, health
+from headwater.serving.http.response_schema import (
+    Explained,
+    Features,
+    Posted,
+    PostedExposureCounts,
+    Predictions,
+    Ranked,
+    RunningPlans,
+    Taken,
+    health,
+)
 from headwater.serving.http.route import Route
 
 
@@ -32,6 +42,11 @@ def rankings(project: Project) -> Iterable[str]:
 def labels(project: Project) -> Iterable[str]:
     """The names of labels."""
     return dict.fromkeys(model.labels.name for model in project.models)
+
+
+def experiments(project: Project) -> Iterable[str]:
+    """The names of experiments."""
+    return [experiment.name for experiment in project.experiments]
 
 
 def pushed(project: Project) -> Iterable[str]:
@@ -62,7 +77,7 @@ ROUTES: Final = (
 
             timing: return the milliseconds of each stage. request_id: the id of the request in the serving log and in `outcomes`.
             """,
-            (_ROWS, *options(PredictionRequest), _REQUEST_ID),
+            (_ROWS, *options(PredictionRequest, but=("arm",)), _REQUEST_ID),
             one_row=("predictions", "prediction"),
         ),
     ),
@@ -75,7 +90,7 @@ ROUTES: Final = (
             (
                 Argument("row", "Mapping[str, object]", "field"),
                 Argument("candidates", "Sequence[object] | None", "list", None),
-                *options(RankingRequest),
+                *options(RankingRequest, but=("arm",)),
                 _REQUEST_ID,
             ),
         ),
@@ -106,6 +121,25 @@ ROUTES: Final = (
             "Post the outcomes of one request or several, and wait until they are durable; rows as for `hw.operations.Service.outcomes`.",
             (Argument("outcomes", "Rows", "body"),),
         ),
+    ),
+    Route(
+        "exposures", "POST", "/v1/exposures/{experiment}", "write", "Report exposures of units", "body",
+        experiments, Rows, PostedExposureCounts, statuses=(200, 422), body="objects",
+        client=ClientMethod(
+            "exposures",
+            """Report that one unit or several were exposed to their arms of a running experiment, and wait until that is durable.
+
+            Args:
+                experiment: its name.
+                exposures: mappings with `unit`, and `arm` where another system has assigned it; maybe `at` (default now), `request_id`,
+                    `cluster`, `bucket`, `propensity`, `override` and `source`.
+            """,
+            (Argument("exposures", "Rows", "body"),),
+        ),
+    ),
+    Route(
+        "experiments", "GET", "/v1/experiments", "read", "The running experiments, and how they assign units", response=RunningPlans,
+        client=ClientMethod("experiments", "The running experiments, with what another process needs to assign units alike."),
     ),
     Route(
         "explain", "GET", "/v1/explain", "read", "Explain a feature value", response=Explained, query="of a feature",
