@@ -64,7 +64,7 @@ def test_interleaved_lists(tmp_path):
 @pytest.mark.parametrize("cut", ["end", "middle", "header"])
 def test_damage_costs_the_damaged_records_only(cut):
     head = header_of("one", 1, "w")
-    records = [record_of(n, row) for n, row in enumerate(ROWS[:10])]
+    records = [record_of([(n, *row)]) for n, row in enumerate(ROWS[:10])]
     data = bytearray(head + b"".join(records))
     at = {"end": len(data) - 3, "middle": len(head) + len(b"".join(records[:4])) + 20, "header": 20}[cut]
     data[at] ^= 0xFF

@@ -103,8 +103,9 @@ def test_over_http(tmp_path, filled_store):
 
 def test_killed_while_a_record_was_written(tmp_path):
     own = PostedExposures(tmp_path)
-    own.add("one", 1, [Exposure("u", "a", T), Exposure("v", "a", T)])
+    own.add("one", 1, [Exposure("u", "a", T)])
     (path,) = (tmp_path / "exposures" / "one" / "1").iterdir()
+    own.add("one", 1, [Exposure("w", "a", T)])
     path.write_bytes(path.read_bytes()[:-3])
     assert read_exposures(tmp_path, "one")["unit"].to_list() == ["u"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import replace
 
 from headwater.experiments.arms_by_unit import AssignedArm, StagedAssignment
 from headwater.experiments.assignment import BUCKETS, Assignment, bucket
@@ -30,16 +29,20 @@ class ArmsByBucket:
 
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:
         """As `assigners.Assigner`; `group`: the region."""
-        assignment = self._staged.at(t)
-        if group is None or t < self._start or not assignment.enrolled:
-            return None
-        if not replace(assignment, enrolled=1.0).takes_part(unit) or not replace(assignment, layer=None, holdout=0.0).takes_part(group):
+        stage = self._staged.at(t)
+        if group is None or t < self._start or stage is None or not stage.units.takes_part(unit):
             return None
         number, begin = self.bucket_at(group, t)
-        arm = self._coins.arm(f"{number}:{group}")
-        assert arm is not None
-        flag = WASHOUT if t - begin < self._washout else ""
-        return AssignedArm(arm, self._coins.propensity(arm), group, number, flag)
+        bucket_key = str(number), group
+        assigned = stage.known.get(bucket_key)
+        if assigned is None:
+            if not stage.groups.takes_part(group):
+                return None
+            arm = self._coins.arm(f"{number}:{group}")
+            assert arm is not None
+            assigned = AssignedArm(arm, self._coins.propensity(arm), group, number)
+            stage.keep(bucket_key, assigned)
+        return assigned._replace(flag=WASHOUT) if t - begin < self._washout else assigned
 
     def bucket_at(self, region: str, t: int) -> tuple[int, int]:
         """The number of a region's bucket at a time, and when it begins; both times in microseconds."""

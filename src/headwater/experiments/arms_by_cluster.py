@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from headwater.experiments.arms_by_unit import AssignedArm, StagedAssignment
 from headwater.experiments.assignment import bucket
@@ -21,15 +20,17 @@ class ArmsByCluster:
 
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:
         """As `assigners.Assigner`; `group`: the cluster."""
-        assignment = self._staged.at(t)
-        if group is None or not assignment.enrolled or not replace(assignment, enrolled=1.0).takes_part(unit):
+        stage = self._staged.at(t)
+        if group is None or stage is None:
             return None
-        clusters = replace(assignment, layer=None, holdout=0.0)
-        arm = clusters.arm(group)
+        key = unit, group
+        if key in stage.known:
+            return stage.known[key]
+        arm = stage.groups.arm(group) if stage.units.takes_part(unit) else None
         if arm is None:
-            return None
+            return stage.keep(key, None)
         arm = self._listed.get(group, arm)
-        return AssignedArm(arm, clusters.propensity(arm), group)
+        return stage.keep(key, AssignedArm(arm, stage.groups.propensity(arm), group))
 
 
 def shuffled_clusters(sizes: Mapping[str, float], weights: Mapping[str, float], seed: int) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from headwater.experiments.assignment import Assignment
@@ -12,6 +13,7 @@ from headwater.models.experiment_store import StartedExperiment
 INTERLEAVED = "interleaved"
 """The arm of a list that mixes the rankings of two arms."""
 _NEVER = 2**62
+_MOST = 50_000  # units whose arms are remembered
 
 
 class AssignedArm(NamedTuple):
@@ -28,23 +30,44 @@ class AssignedArm(NamedTuple):
     flag: str = ""
 
 
+class Stage(NamedTuple):
+    """A stage of an experiment: who takes part, and what is known of units and groups by now.
+
+    whole: the assignment. units, groups: its parts, where units are held out and divided by layers, and groups (regions, clusters) are
+    enrolled. known: by unit, or by unit and group.
+    """
+
+    whole: Assignment
+    units: Assignment
+    groups: Assignment
+    known: dict[str | tuple[str, str], AssignedArm | None]
+
+    def keep(self, key: str | tuple[str, str], assigned: AssignedArm | None) -> AssignedArm | None:
+        """Remember an arm."""
+        if len(self.known) >= _MOST:
+            self.known.clear()
+        self.known[key] = assigned
+        return assigned
+
+
 class StagedAssignment:
     """The assignment of a started experiment, as its stages enrol more and more units. Threads may share one."""
 
     def __init__(self, started: StartedExperiment) -> None:
         self._started = started
         self._times = sorted({change.at for change in started.changes} | {started.plan.end})
-        self._present: tuple[int, int, Assignment] = (0, 0, assignment_of(started, _NEVER))
+        self._present: tuple[int, int, Stage | None] = (0, 0, None)
 
-    def at(self, t: int) -> Assignment:
-        """The assignment at a time, microseconds."""
-        low, high, assignment = self._present
+    def at(self, t: int) -> Stage | None:
+        """The stage at a time in microseconds; None where nobody is enrolled."""
+        low, high, stage = self._present
         if not low <= t < high:
             low = max((time for time in self._times if time <= t), default=-_NEVER)
             high = min((time for time in self._times if time > t), default=_NEVER)
-            assignment = assignment_of(self._started, t)
-            self._present = low, high, assignment
-        return assignment
+            whole = assignment_of(self._started, t)
+            stage = Stage(whole, replace(whole, enrolled=1.0), replace(whole, layer=None, holdout=0.0), {}) if whole.enrolled else None
+            self._present = low, high, stage
+        return stage
 
 
 class ArmsByUnit:
@@ -57,9 +80,14 @@ class ArmsByUnit:
 
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:  # noqa: ARG002 (as `Assigner`)
         """As `assigners.Assigner`."""
-        assignment = self._staged.at(t)
-        arm = assignment.arm(unit) if assignment.enrolled else None
-        return None if arm is None else self._given[arm]
+        stage = self._staged.at(t)
+        if stage is None:
+            return None
+        known = stage.known
+        if unit in known:
+            return known[unit]
+        arm = stage.whole.arm(unit)
+        return stage.keep(unit, None if arm is None else self._given[arm])
 
 
 class ControlInShadow:
@@ -71,8 +99,8 @@ class ControlInShadow:
 
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:  # noqa: ARG002 (as `Assigner`)
         """As `assigners.Assigner`."""
-        assignment = self._staged.at(t)
-        return self._given if assignment.enrolled and assignment.takes_part(unit) else None
+        stage = self._staged.at(t)
+        return self._given if stage is not None and stage.whole.takes_part(unit) else None
 
 
 class Interleaved:
@@ -84,5 +112,5 @@ class Interleaved:
 
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:  # noqa: ARG002 (as `Assigner`)
         """As `assigners.Assigner`."""
-        assignment = self._staged.at(t)
-        return self._given if assignment.enrolled and assignment.takes_part(unit) else None
+        stage = self._staged.at(t)
+        return self._given if stage is not None and stage.whole.takes_part(unit) else None

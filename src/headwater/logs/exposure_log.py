@@ -44,12 +44,12 @@ _EVERY: Final = 600.0  # seconds after which a segment is complete, however smal
 
 
 class _ExposureChannel:
-    """The records of one version of an experiment that are not in a batch yet."""
+    """The exposures of one version of an experiment that are not in a batch yet."""
 
     def __init__(self, number: int, experiment: str, version: int, worker: str) -> None:
         self.number = number
         self.header = f"{experiment}/{version}\n".encode() + header_of(experiment, version, worker)
-        self.records: list[bytes] = []
+        self.waiting: list[tuple[object, ...]] = []  # numbered
 
 
 class ExposureLog:
@@ -81,7 +81,7 @@ class ExposureLog:
         self._memory = in_bytes(memory, "memory")
         self._lock = threading.RLock()
         self._channels: dict[tuple[str, int], _ExposureChannel] = {}
-        self._waiting = self._size = self._flushes = 0
+        self._waiting = self._flushes = 0
         self._sent_at: deque[tuple[int, float]] = deque()  # flushes that are not done, and when each was sent
         self._closed = False
         self._pipe = SegmentPipe([str(self.folder), self.worker, str(_SEGMENT), str(_EVERY)], resend=True)
@@ -103,13 +103,11 @@ class ExposureLog:
                 channel = _ExposureChannel(len(self._channels), experiment, version, self.worker)
                 self._channels[experiment, version] = channel
             for exposure in exposures:
-                if exposure.flag and not self.room and self._pipe.held + self._size > self._memory:
+                if exposure.flag and not self.room and self._pipe.held > self._memory:
                     self.unlogged += 1
                     continue
-                record = record_of(self.logged, exposure)
+                channel.waiting.append((self.logged, *exposure))
                 self.logged += 1
-                channel.records.append(record)
-                self._size += len(record)
                 self._waiting += 1
             if self._waiting >= BATCH:
                 self._write()
@@ -152,14 +150,14 @@ class ExposureLog:
     def _write(self) -> None:
         if self._waiting:
             for channel in self._channels.values():
-                if channel.records:
-                    data = b"".join(channel.records)
-                    self._pipe.add(EntryBatch(RECORDS, channel.number, len(channel.records), data, channel.header))
-                    channel.records.clear()
+                if channel.waiting:
+                    data = record_of(channel.waiting)
+                    self._pipe.add(EntryBatch(RECORDS, channel.number, len(channel.waiting), data, channel.header))
+                    channel.waiting.clear()
             self._pipe.add(EntryBatch(FLUSH, 0, 0, b""))
             self._flushes += 1
             self._sent_at.append((self._flushes, clock.stopwatch()))
-            self._waiting = self._size = 0
+            self._waiting = 0
         self._pipe.send()
         while self._sent_at and self._sent_at[0][0] <= self._pipe.flushed:
             self._sent_at.popleft()

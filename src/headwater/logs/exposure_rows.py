@@ -6,9 +6,9 @@ All numbers are little-endian. A file is
     RECORD...
 
 and a record is the length of its body and the CRC-32 of its body, 4 bytes each, then its body: MARK, and msgpack. The body of the first
-record is an `ExposureHeader`, that of each other one the number of the exposure in its process and the fields of `Exposure`. After damaged
-bytes, readers go on at the next MARK of a whole record. An exposure may be in two files, after the process that writes has died; it has the
-same process and number in both, and is read once.
+record is an `ExposureHeader`. That of each other one is a batch: of each exposure its number in its process, and the fields of `Exposure`.
+After damaged bytes, readers go on at the next MARK of a whole record. An exposure may be in two files, after the process that writes has
+died; it has the same process and number in both, and is read once.
 """
 
 from __future__ import annotations
@@ -106,13 +106,13 @@ def header_of(experiment: str, version: int, worker: str) -> bytes:
     return MAGIC + _record(MARK + _encode(ExposureHeader(experiment, version, worker)))
 
 
-def record_of(number: int, exposure: Exposure) -> bytes:
-    """An exposure as a record; `number`: in its process.
+def record_of(exposures: Sequence[tuple[object, ...]]) -> bytes:
+    """A batch of exposures as a record: of each its number in its process, and its fields.
 
     Raises:
         TypeError, OverflowError: a value that cannot be written.
     """
-    body = MARK + _encode((number, *exposure))
+    body = MARK + _encode(exposures)
     return _PREFIX.pack(len(body), crc32(body)) + body
 
 
@@ -154,8 +154,7 @@ def read_segment(data: bytes, name: str) -> ReadSegment:
         if isinstance(decoded, dict):
             header = msgspec.convert(decoded, ExposureHeader)
         else:
-            number, *fields = decoded
-            exposures[number] = Exposure(*fields)
+            exposures |= {number: Exposure(*fields) for number, *fields in decoded}
     return ReadSegment(header, exposures, damaged)
 
 

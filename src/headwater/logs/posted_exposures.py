@@ -49,7 +49,7 @@ class PostedExposures:
             StoreError: they cannot be written; none of them is kept.
         """
         with self._lock:
-            records = b"".join(record_of(self._number + n, exposure) for n, exposure in enumerate(exposures))
+            records = record_of([(self._number + n, *exposure) for n, exposure in enumerate(exposures)])
             self._number += len(exposures)
             try:
                 self._append((experiment, version), records)

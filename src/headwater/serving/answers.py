@@ -29,16 +29,19 @@ def predictions(
 ) -> ServingResult:
     """The predictions for rows."""
     predictor, ages = endpoint.predictor, ages_of(third_party)
+    arms = () if request.arms is None else request.arms.rows
     if request.row is not None:
         shared = request.shared
         if shared is None:
             prediction, vector, stages, version = predictor.one(request.row, t=t, third_party=third_party)
         else:
             prediction, vector, stages, version = predictor.scored(shared.features, t=t, seconds=shared.seconds)
-        return ServingResult(predictor.model.name, level, t, 1, dict(stages), version, vector, None, (prediction,), None, ages)
+        return ServingResult(predictor.model.name, level, t, 1, dict(stages), version, vector, None, (prediction,), None, ages, arms)
     many = predictor.many(request.columns, t=t, third_party=third_party)
     count, stages = len(many.predicted), dict(many.stages)
-    return ServingResult(predictor.model.name, level, t, count, stages, many.version, many.features, many.rows, many.predicted, None, ages)
+    return ServingResult(
+        predictor.model.name, level, t, count, stages, many.version, many.features, many.rows, many.predicted, None, ages, arms
+    )
 
 
 def ranking(

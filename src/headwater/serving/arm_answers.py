@@ -11,7 +11,7 @@ from headwater.online.feature_vectors import FeatureVectors
 from headwater.online.predictor import Predicted, ThirdPartyValues
 from headwater.online.ranker import Order
 from headwater.serving import answers
-from headwater.serving.arm_choice import ArmChoice, ArmGroup, RunningExperiment, chosen_arm, chosen_level, one_row, several_rows
+from headwater.serving.arm_choice import ArmChoice, RunningExperiment, chosen_arm, chosen_level, one_row, several_rows
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.serving_result import ResultPart, ServingResult
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headwater.serving.endpoints import Endpoints
 
 T = TypeVar("T")
+_new = tuple.__new__  # without the arguments' names, which take most of the time
 
 
 class Wish(NamedTuple):
@@ -47,6 +48,16 @@ def chosen(experiments: Sequence[RunningExperiment], wish: Wish, request: Parsed
     return several_rows(experiments, wish.model, _rows(request), wish.t, room=wish.room)
 
 
+def one_with_arm(
+    endpoints: Endpoints, experiments: Sequence[RunningExperiment], model: str, request: ParsedRequest, t: int, *, room: bool
+) -> ParsedRequest:
+    """As `with_arms`, of a request for one row that names no level and no arm; all arms have the fields of the default."""
+    assert request.row is not None
+    choice = one_row(experiments, request.row, t, room=room)
+    key = (model, None) if choice is None else choice.groups[0].key
+    return _new(ParsedRequest, (request.row, request.columns, 1, endpoints.model(*key).service, None, None, choice))
+
+
 def with_arms(endpoints: Endpoints, experiments: Sequence[RunningExperiment], wish: Wish, request: ParsedRequest) -> ParsedRequest:
     """A request for predictions with its arms, and with the feature service that third parties are asked for.
 
@@ -56,11 +67,10 @@ def with_arms(endpoints: Endpoints, experiments: Sequence[RunningExperiment], wi
     choice = chosen(experiments, wish, request)
     keys = [(wish.model, wish.level)] if choice is None else [group.key for group in choice.groups]
     service = ""
-    for group in [ArmGroup(keys[0], None, None)] if choice is None else choice.groups:
-        endpoint = endpoints.model(*group.key)
+    for key in keys:
+        endpoint = endpoints.model(*key)
         _require(endpoint.rows.schema, request)
-        if endpoint.precomputed is None or endpoint.precomputed.definition.on_request:
-            service = endpoint.predictor.model.features.name
+        service = endpoint.service or service
     return request._replace(service=service, arms=choice)
 
 
@@ -68,18 +78,19 @@ def predictions(endpoints: Endpoints, name: str, t: int, request: ParsedRequest,
     """The predictions of a request with arms, for a model of that name."""
     choice = request.arms
     assert choice is not None
-    arms = choice.rows if any(choice.rows) else ()
+    if len(choice.groups) == 1:
+        key = choice.groups[0].key
+        return answers.predictions(endpoints.model(*key), key[1], t, request, third_party)
     parts = []
     for key, rows, arm in choice.groups:
         endpoint = endpoints.model(*key)
-        if rows is None:
-            return answers.predictions(endpoint, key[1], t, request, third_party)._replace(arms=arms)
+        assert rows is not None
         own = request._replace(columns=_taken(request.columns, rows), height=len(rows), arms=None)
         result = answers.predictions(endpoint, key[1], t, own, None if third_party is None else third_party.take(rows))
         parts.append(ResultPart(own, result, rows, arm, endpoint.encoder))
     predicted = _in_order(request.height, [(part.rows, part.result.predicted) for part in parts])
     ages = {} if third_party is None else third_party.ages
-    return ServingResult(name, None, t, request.height, _stages(parts), predicted=predicted, ages=ages, arms=arms, parts=parts)
+    return ServingResult(name, None, t, request.height, _stages(parts), predicted=predicted, ages=ages, arms=choice.rows, parts=parts)
 
 
 def proposed(
@@ -98,7 +109,7 @@ def proposed(
     key = (wish.model, wish.level) if choice is None else choice.groups[0].key
     endpoint = endpoints.ranking(*key)
     own = endpoint.ranker.propose(_fields(endpoint.shared.schema, row), candidates, t=wish.t)
-    arm = None if choice is None else choice.rows[0]
+    arm = choice.rows[0] if choice is not None and choice.rows else None
     if choice is not None and arm is not None and arm.assigned.arm == INTERLEAVED:
         second = endpoints.ranking(*arm.experiment.keys[arm.experiment.plan.arms[1].name])
         choice = choice._replace(second=second.ranker.propose(_fields(second.shared.schema, row), candidates, t=wish.t))
@@ -110,8 +121,8 @@ def ranking(endpoints: Endpoints, t: int, request: ParsedRequest, k: int, third_
     """The ranking of a request with an arm: that of the arm, or a list that mixes those of two."""
     choice = request.arms
     assert choice is not None
-    key, arm = choice.groups[0].key, choice.rows[0]
-    arms = () if arm is None else choice.rows
+    key, arms = choice.groups[0].key, choice.rows
+    arm = arms[0] if arms else None
     endpoint = endpoints.ranking(*key)
     first = answers.ranking(endpoint, key[1], t, request, k, third_party)
     if arm is None or arm.assigned.arm != INTERLEAVED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from headwater.errors import UsageError
@@ -17,6 +18,7 @@ from headwater.online.ranker import Proposed
 from headwater.serving.loaded_models import Key
 
 NO_UNIT = "no unit"
+_new = tuple.__new__  # without the arguments' names, which take most of the time
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +35,16 @@ class RunningExperiment:
     assign: Assigner
     counts: Counter[str] = field(default_factory=Counter)
 
-    @property
+    @cached_property
     def group(self) -> str | None:
         """The request's column that arms go by, if that is not the unit."""
         return next(iter(self.plan.columns.values()), None)
+
+    @cached_property
+    def groups(self) -> Mapping[str, tuple[ArmGroup]]:
+        """What answers a request of which all rows have an arm, by the arm; an interleaved list is begun by the control."""
+        names = {arm: arm for arm in self.keys} | {INTERLEAVED: self.plan.arms[0].name}
+        return {arm: (ArmGroup(self.keys[of], None, f"{self.plan.experiment}/{arm}"),) for arm, of in names.items()}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -45,9 +53,10 @@ class RunningExperiment:
 
     def arm_of(self, row: Mapping[str, object], t: int, *, room: bool) -> RowArm | None:
         """The arm of a row at a time in microseconds; None where it gets the default. room: whether its exposure can be logged."""
-        unit, group_column = _text(row.get(self.plan.unit)), self.group
-        group = None if group_column is None else _text(row.get(group_column))
-        if unit is None or (group is None and group_column is not None):
+        unit, group = _text(row.get(self.plan.unit)), None
+        if self.group is not None:
+            group = _text(row.get(self.group))
+        if unit is None or (group is None and self.group is not None):
             self.counts[NO_UNIT] += 1
             return None
         assigned = self.assign(unit, group, t)
@@ -56,7 +65,7 @@ class RunningExperiment:
         if not room:
             self.counts[NO_ROOM] += 1
             assigned = assigned._replace(arm=self.plan.arms[0].name, flag=NO_ROOM)
-        return RowArm(self, unit, assigned)
+        return _new(RowArm, (self, unit, assigned, False))
 
     def overridden(self, row: Mapping[str, object], t: int, arm: str) -> RowArm | None:
         """A row that gets an arm by the wish of its sender; None where its unit would not take part. It is logged, and not analysed."""
@@ -78,8 +87,7 @@ class RowArm(NamedTuple):
     @property
     def key(self) -> Key:
         """The model and level that answer; of an interleaved list, those of the control."""
-        arm = self.assigned.arm
-        return self.experiment.keys[self.experiment.plan.arms[0].name if arm == INTERLEAVED else arm]
+        return self.experiment.groups[self.assigned.arm][0].key
 
     @property
     def named(self) -> dict[str, str]:
@@ -104,7 +112,8 @@ class ArmGroup(NamedTuple):
 class ArmChoice(NamedTuple):
     """The arms of a request.
 
-    rows: of each row, None for the default. groups: what answers which. second: the candidates of the other ranking of an interleaved list.
+    rows: of each row, None for the default; empty where all get the default. groups: what answers which. second: the
+    candidates of the other ranking of an interleaved list.
     """
 
     rows: Sequence[RowArm | None]
@@ -117,7 +126,7 @@ def one_row(experiments: Sequence[RunningExperiment], row: Mapping[str, object],
     for experiment in experiments:
         arm = experiment.arm_of(row, t, room=room)
         if arm is not None:
-            return ArmChoice((arm,), (ArmGroup(arm.key, None, arm.label),))
+            return _new(ArmChoice, ((arm,), experiment.groups[arm.assigned.arm], None))
     return None
 
 
@@ -130,7 +139,7 @@ def chosen_arm(experiments: Sequence[RunningExperiment], model: str, rows: Seque
     for experiment in experiments:
         if arm in experiment.keys:
             every = [experiment.overridden(row, t, arm) for row in rows]
-            return ArmChoice(every, (ArmGroup(experiment.keys[arm], None, None),))
+            return ArmChoice(every if any(every) else (), (ArmGroup(experiment.keys[arm], None, None),))
     known = [name for experiment in experiments for name in experiment.keys]
     raise UsageError(
         f"no running experiment of model {model!r} has an arm {arm!r}; allowed: {', '.join(known) or 'none, no experiment runs'}"
@@ -167,6 +176,8 @@ def _text(value: object) -> str | None:
     """A unit's text; None where it cannot be one."""
     if type(value) is str:
         return value or None
+    if type(value) is int:
+        return str(value)
     try:
         return unit_text(value)
     except UsageError:

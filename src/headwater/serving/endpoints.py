@@ -36,12 +36,16 @@ class FeatureEndpoint(NamedTuple):
 
 
 class ModelEndpoint(NamedTuple):
-    """A model at a level: predictor, precomputed predictions, row decoder and response encoder."""
+    """A model at a level: predictor, precomputed predictions, row decoder and response encoder.
+
+    service: the feature service that a request reads; empty where predictions are only looked up.
+    """
 
     predictor: Predictor
     precomputed: PrecomputedReader | None
     rows: RowDecoder
     encoder: ResponseEncoder
+    service: str
 
 
 class RankingEndpoint(NamedTuple):
@@ -82,7 +86,7 @@ class Endpoints(threading.local):
         self._open: dict[Key, FeatureEndpoint] = {}
         self._models: dict[Key, ModelEndpoint] = {}
         self._rankings: dict[Key, RankingEndpoint] = {}
-        self._of_arms: dict[str, tuple[Sequence[RunningExperiment], RowDecoder]] = {}
+        self._of_arms: dict[str, tuple[Sequence[RunningExperiment], RowDecoder, bool]] = {}
         self._candidates_of_arms: dict[str, tuple[Sequence[RunningExperiment], tuple[RowDecoder, RowDecoder]]] = {}
 
     def features(self, service: str, level: str | None) -> FeatureEndpoint:
@@ -129,19 +133,20 @@ class Endpoints(threading.local):
             self._rankings[model, level] = known
         return known
 
-    def rows_of_arms(self, model: str, experiments: Sequence[RunningExperiment]) -> RowDecoder:
+    def rows_of_arms(self, model: str, experiments: Sequence[RunningExperiment]) -> tuple[RowDecoder, bool]:
         """The decoder of a model's requests during experiments: the fields of all arms, of which each row needs those of its own.
 
-        Raises: as `model`.
+        With whether all arms have the fields of the default. Raises: as `model`.
         """
         known = self._of_arms.get(model)
         if known is None or known[0] is not experiments:
             schemas = [self.model(*key).rows.schema for key in _keys(model, experiments)]
             own = self.model(model, None).rows
             merged = _merged(schemas, experiments)
-            known = experiments, own if merged is schemas[0] else RowDecoder(merged)
+            alike = merged is schemas[0]
+            known = experiments, own if alike else RowDecoder(merged), alike
             self._of_arms[model] = known
-        return known[1]
+        return known[1:]
 
     def candidates_of_arms(self, model: str, experiments: Sequence[RunningExperiment]) -> tuple[RowDecoder, RowDecoder]:
         """As `rows_of_arms`, of a ranking: the decoders of the row that all candidates share, and of candidates."""
@@ -170,7 +175,7 @@ class Endpoints(threading.local):
         precomputed, service = variant.precomputed, variant.model.features.name
         if precomputed is None:
             opened = self.features(service, level)
-            return ModelEndpoint(self._predictor(variant, opened.features, None), None, opened.rows, opened.encoder)
+            return ModelEndpoint(self._predictor(variant, opened.features, None), None, opened.rows, opened.encoder, service)
         reader = PrecomputedReader(variant, self._store)
         if precomputed.on_request:
             opened = self.features(service, level)
@@ -186,7 +191,9 @@ class Endpoints(threading.local):
         }
         known = {name: field._replace(needed_by=keys[name].needed_by) if name in keys else field for name, field in fields.items()}
         schema = RowSchema(variant.model.name, {**keys, **known}, precomputed.keys)
-        return ModelEndpoint(self._predictor(variant, features, reader), reader, RowDecoder(schema), encoder)
+        return ModelEndpoint(
+            self._predictor(variant, features, reader), reader, RowDecoder(schema), encoder, service if precomputed.on_request else ""
+        )
 
     def _predictor(self, variant: ModelVariant, features: OnlineFeatures, precomputed: PrecomputedReader | None) -> Predictor:
         needed = precomputed is None or precomputed.definition.on_request

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.experiments.arms_by_unit import INTERLEAVED
 from headwater.logs.exposure_log import ExposureLog
-from headwater.logs.exposure_rows import Exposure
+from headwater.logs.exposure_rows import SERVED, Exposure
 from headwater.online.predictor import Predicted
 from headwater.serving.arm_answers import team_of
 from headwater.serving.arm_choice import RowArm
 from headwater.serving.serving_result import ServingResult
+
+_new = tuple.__new__  # without the arguments' names, which take most of the time
 
 
 def log_exposures(log: ExposureLog, request: str, result: ServingResult) -> None:
@@ -52,16 +54,20 @@ def _put(log: ExposureLog, arm: RowArm, exposures: Sequence[Exposure]) -> None:
 def _exposure(request: str, result: ServingResult, arm: RowArm, predicted: Predicted) -> Exposure:
     experiment, unit, (name, propensity, cluster, bucket, flag), override = arm
     value, how, age = predicted
-    promised = experiment.promised.get(name) or max(experiment.promised.values())
+    promised = experiment.promised.get(name)
+    if promised is None:  # of an interleaved list
+        promised = max(experiment.promised.values())
     if how == "default":
         fallback = True
     elif how == "precomputed":
         fallback = age > promised
     else:
-        features = result.features
-        fallback = features is not None and any(version.stale for version in features.read_versions)
-    score = float(value) if isinstance(value, int | float) else None
-    return Exposure(
+        fallback = False
+        for version in () if result.features is None else result.features.read_versions:
+            fallback = fallback or version.stale
+    score = value if type(value) is float else float(value) if isinstance(value, int) else None
+    fields = (
         unit, name, result.t, request, propensity, age, promised, fallback, override, cluster, bucket,
-        result.name, result.level or AS_DEFINED, result.version, score, flag,
+        result.name, result.level or AS_DEFINED, result.version, score, flag, SERVED, None, None,
     )  # fmt: skip
+    return _new(Exposure, fields)

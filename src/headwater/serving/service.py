@@ -152,7 +152,7 @@ class Service:
         t, experiments = request_time(at), self._running(model)
         if experiments or arm is not None:
             wish = Wish(model, level, arm, t, self.experiments.room)
-            request = parsed(self.endpoints.rows_of_arms(model, experiments).schema, rows)
+            request = parsed(self.endpoints.rows_of_arms(model, experiments)[0].schema, rows)
             request = arm_answers.with_arms(self.endpoints, experiments, wish, request)
         else:
             request = parsed(self.endpoints.model(model, level).rows.schema, rows)

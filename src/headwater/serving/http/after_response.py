@@ -67,11 +67,6 @@ class PostResponseQueue:
 
     def put(self, call: RequestContext) -> None:
         """Add a request that has been answered."""
-        result = call.result
-        if (
-            result is not None and result.arms and self._experiments.log is not None
-        ):  # not with the others: a killed worker loses few of them
-            log_exposures(self._experiments.log, call.id.decode("ascii"), result)
         self._waiting.append(call)
         if len(self._waiting) >= _MOST:
             self.settle()
@@ -84,10 +79,12 @@ class PostResponseQueue:
             self._timer.cancel()
             self._timer = None
         waiting, self._waiting = self._waiting, []
-        now, ended = clock.now_micros(), clock.stopwatch()
+        now, ended, exposures = clock.now_micros(), clock.stopwatch(), self._experiments.log
         for call in waiting:
             result, number = call.result, call.id.decode("ascii")
             if result is not None:
+                if result.arms and exposures is not None:
+                    log_exposures(exposures, number, result)
                 if result.parts:
                     for part in result.parts:
                         call.numbers.answer(part.result)
@@ -104,6 +101,8 @@ class PostResponseQueue:
             if self._log.on:
                 at = now - round((ended - call.ended) * 1e6)
                 self._log.put(AccessLine(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
+        if exposures is not None:
+            exposures.write()
         if self._recorder is not None:
             self._recorder.write()
 

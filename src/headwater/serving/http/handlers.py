@@ -18,17 +18,19 @@ from headwater.serving.loaded_models import Key
 from headwater.serving.service import Service
 from headwater.serving.serving_result import ServingResult
 
+_ONE_ARM: Final = ("experiment", "arm", "flag")
+_SEVERAL_ARMS: Final = ("arms",)
+_BY_ARMS: Final = (
+    (*_ONE_ARM, *_SEVERAL_ARMS),
+    _ONE_ARM,
+    _SEVERAL_ARMS,
+    ("flag", *_SEVERAL_ARMS),
+)  # none, several, one that is flagged, one
 _OPTIONAL: Final = {
-    (features, timing): ("features",) * (not features) + ("timing",) * (not timing)
+    (features, timing): tuple(("features",) * (not features) + ("timing",) * (not timing) + absent for absent in _BY_ARMS)
     for features in (False, True)
     for timing in (False, True)
 }
-
-
-_ONE_ARM: Final = ("experiment", "arm", "flag")
-_SEVERAL_ARMS: Final = ("arms",)
-_NO_ARM: Final = (*_ONE_ARM, *_SEVERAL_ARMS)
-_UNFLAGGED: Final = ("flag", "arms")
 
 
 class HandlerResult(NamedTuple):
@@ -69,15 +71,17 @@ def read_predict(service: Service, name: str, body: PredictionRequest, t: int) -
     if experiments is not None or body.arm is not None:
         return _read_arms(service, name, body, t, experiments or ())
     endpoint = service.endpoints.model(name, body.level)
-    looked_up = endpoint.precomputed is not None and not endpoint.precomputed.definition.on_request
-    return endpoint.rows.body(body, "" if looked_up else endpoint.predictor.model.features.name)
+    return endpoint.rows.body(body, endpoint.service)
 
 
 def _read_arms(service: Service, name: str, body: PredictionRequest, t: int, experiments: Sequence[RunningExperiment]) -> ParsedRequest:
     """As `read_predict`, during experiments."""
-    decoder = service.endpoints.rows_of_arms(name, experiments)
-    wish = Wish(name, body.level, body.arm, t, service.experiments.room)
-    return arm_answers.with_arms(service.endpoints, experiments, wish, decoder.body(body, ""))
+    endpoints, room = service.endpoints, service.experiments.room
+    decoder, alike = endpoints.rows_of_arms(name, experiments)
+    request = decoder.body(body, "")
+    if request.row is not None and body.level is None and body.arm is None and alike:
+        return arm_answers.one_with_arm(endpoints, experiments, name, request, t, room=room)
+    return arm_answers.with_arms(endpoints, experiments, Wish(name, body.level, body.arm, t, room), request)
 
 
 def predict_reader(service: Service, name: str, body: PredictionRequest, request: ParsedRequest) -> OnlineFeatures | None:
@@ -91,9 +95,10 @@ def predict(
     service: Service, name: str, body: PredictionRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None
 ) -> HandlerResult:
     """`POST /v1/predict/{model}`."""
-    endpoint = service.endpoints.model(*_key(name, body, request))
-    if request.arms is None:
-        result = answers.predictions(endpoint, body.level, t, request, third_party)
+    key = _key(name, body, request)
+    endpoint = service.endpoints.model(*key)
+    if request.arms is None or len(request.arms.groups) == 1:
+        result = answers.predictions(endpoint, key[1], t, request, third_party)
     else:
         result = arm_answers.predictions(service.endpoints, name, t, request, third_party)
     content = endpoint.encoder.predictions(result, one=request.row is not None, without=_unwanted(body, result))
@@ -155,7 +160,7 @@ def _unwanted(body: PredictionRequest | RankingRequest, result: ServingResult) -
     """The optional fields of a response that were not asked for, or that it does not have."""
     optional = _OPTIONAL[body.features, body.timing]
     if not result.arms:
-        return optional + _NO_ARM
+        return optional[0]
     if len(result.arms) > 1:
-        return optional + _ONE_ARM
-    return optional + (_SEVERAL_ARMS if result.flag is not None else _UNFLAGGED)
+        return optional[1]
+    return optional[2 if result.flag is not None else 3]

@@ -207,7 +207,7 @@ class RunningPlan(msgspec.Struct, frozen=True):
 
     kind: "ab", "switchback", "cluster", "interleaving" or "shadow". unit, columns: of a request; columns by role ("region", "cluster").
     settings: of the kind, durations in microseconds. arms: name, model, level and weight, the control first. salt, seed, clusters, layer,
-    span, holdout: of the assignment, as docs/experiments.md has it. enrolled: the share of units that take part now. digest: of the frozen plan.
+    span, holdout: of the assignment, see docs/experiments.md. enrolled: the share of units that take part now. digest: of the frozen plan.
     """
 
     experiment: str
