@@ -511,6 +511,22 @@ def serving_log(settings: Settings) -> list[dict]:
     return rows
 
 
+def experiment(settings: Settings) -> list[dict]:
+    """Processor time that an experiment adds to a prediction of one row, by its kind, in turns with a service that has none."""
+    taken = _bench(settings, "experiment", settings.of(4000), min(settings.repeats, 7))
+    none = {"peer": None, "ratio": None, "unit": "us", "goal": "<= 10", **_ABSOLUTE}
+    return [
+        {
+            "name": f"a prediction during an experiment, {kind}, added",
+            "ours": round(spent - taken["none"], 2),
+            "without": round(taken["none"], 2),
+            **none,
+        }
+        for kind, spent in taken.items()
+        if kind != "none"
+    ]
+
+
 def demo_service(settings: Settings) -> list[dict]:
     """The demo's service: 115 features with a queue, one row a request, by `hw.Client` over HTTP, and in process."""
     taken = _bench(settings, "demo_service", max(round(0.5 * settings.scale, 3), 0.25))  # none is asked for before 4 in the morning
@@ -551,6 +567,7 @@ ROWS: Mapping[str, Row] = {
     "serving": serving,
     "serving_feast": serving_feast,
     "serving_log": serving_log,
+    "experiment": experiment,
     "demo_service": demo_service,
     "kafka": kafka,
     "visibility": visibility,

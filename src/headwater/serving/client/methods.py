@@ -54,14 +54,13 @@ class Methods:
         level: str | None = None,
         features: bool = False,
         timing: bool = False,
-        arm: str | None = None,
         request_id: str | None = None,
     ) -> Predictions:
         """The predictions for one row or several; as `hw.operations.Service.predict`.
 
         timing: return the milliseconds of each stage. request_id: the id of the request in the serving log and in `outcomes`.
         """
-        return self._ask(_PREDICT(model, rows, level, features, timing, arm, request_id))
+        return self._ask(_PREDICT(model, rows, level, features, timing, request_id))
 
     def rank(
         self,
@@ -73,11 +72,10 @@ class Methods:
         level: str | None = None,
         features: bool = False,
         timing: bool = False,
-        arm: str | None = None,
         request_id: str | None = None,
     ) -> Ranked:
         """The best candidates of one request, the best first; as `hw.operations.Service.rank`."""
-        return self._ask(_RANK(model, row, candidates, k, level, features, timing, arm, request_id))
+        return self._ask(_RANK(model, row, candidates, k, level, features, timing, request_id))
 
     def events(self, source: str, events: Rows, *, key: str | None = None) -> Taken:
         """Push one event or several, and wait until they are durable. If every event is refused, the result says so.
@@ -135,11 +133,10 @@ class AsyncMethods:
         level: str | None = None,
         features: bool = False,
         timing: bool = False,
-        arm: str | None = None,
         request_id: str | None = None,
     ) -> Predictions:
         """As `Client.predict`."""
-        return await self._ask(_PREDICT(model, rows, level, features, timing, arm, request_id))
+        return await self._ask(_PREDICT(model, rows, level, features, timing, request_id))
 
     async def rank(
         self,
@@ -151,11 +148,10 @@ class AsyncMethods:
         level: str | None = None,
         features: bool = False,
         timing: bool = False,
-        arm: str | None = None,
         request_id: str | None = None,
     ) -> Ranked:
         """As `Client.rank`."""
-        return await self._ask(_RANK(model, row, candidates, k, level, features, timing, arm, request_id))
+        return await self._ask(_RANK(model, row, candidates, k, level, features, timing, request_id))
 
     async def events(self, source: str, events: Rows, *, key: str | None = None) -> Taken:
         """As `Client.events`."""
