@@ -30,7 +30,7 @@ class AssignedArm(NamedTuple):
     flag: str = ""
 
 
-class Stage(NamedTuple):
+class EnrolmentStage(NamedTuple):
     """A stage of an experiment: who takes part, and what is known of units and groups by now.
 
     whole: the assignment. units, groups: its parts, where units are held out and divided by layers, and groups (regions, clusters) are
@@ -56,16 +56,18 @@ class StagedAssignment:
     def __init__(self, started: StartedExperiment) -> None:
         self._started = started
         self._times = sorted({change.at for change in started.changes} | {started.plan.end})
-        self._present: tuple[int, int, Stage | None] = (0, 0, None)
+        self._present: tuple[int, int, EnrolmentStage | None] = (0, 0, None)
 
-    def at(self, t: int) -> Stage | None:
+    def at(self, t: int) -> EnrolmentStage | None:
         """The stage at a time in microseconds; None where nobody is enrolled."""
         low, high, stage = self._present
         if not low <= t < high:
             low = max((time for time in self._times if time <= t), default=-_NEVER)
             high = min((time for time in self._times if time > t), default=_NEVER)
             whole = assignment_of(self._started, t)
-            stage = Stage(whole, replace(whole, enrolled=1.0), replace(whole, layer=None, holdout=0.0), {}) if whole.enrolled else None
+            stage = (
+                EnrolmentStage(whole, replace(whole, enrolled=1.0), replace(whole, layer=None, holdout=0.0), {}) if whole.enrolled else None
+            )
             self._present = low, high, stage
         return stage
 
