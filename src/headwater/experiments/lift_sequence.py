@@ -11,8 +11,6 @@ family     each look reads every window of every series. A series may spend its 
            all its intervals hold together whatever the dependence between days, windows and series (Bonferroni)
 decay      of the windows that lie wholly below break-even, the one with the clearest evidence; it says since when
 
-Bonferroni's bound is narrower here than a mixture of e-values over the days on which a decay may begin, since the number of looks is known.
-
 Source: Darling and Robbins, "Confidence sequences for mean, variance, and median", 1967; Kendall, "Note on bias in the estimation of
 autocorrelation", 1954.
 """
