@@ -27,7 +27,14 @@ WORDS = {  # what is not said, and the word for it
     "anew": "full_refresh",
 }
 WORD_OF = {old: new for olds, new in WORDS.items() for old in olds.split()}
-OF_EXPERIMENTS = {"Arm": {"arm", "arms"}, "ArmLog": {"arm"}, "Experiment": {"arm", "arms"}, "Project": {"arm"}, "Service": {"arm"}}
+OF_EXPERIMENTS = {
+    "Arm": {"arm", "arms"},
+    "ArmLog": {"arm"},
+    "Experiment": {"arm", "arms"},
+    "Project": {"arm"},
+    "Service": {"arm"},
+    "ExperimentEvidence": {"arm"},
+}
 """Public names that are an experiment's, and the words that are right there."""
 OPTIONS_OF_EXPERIMENTS = {"--arm"}
 
