@@ -32,7 +32,7 @@ def main(days: str) -> None:
         prepare(folder)
         demo = load(str(folder / "features.py")).project
         week = in_service(demo, folder, days=float(days))
-        project = served_project(demo)
+        project = served_project(demo, folder)
         model = project.models[0]
         later = read_labels(model.labels).frame.filter(pl.col("scheduled_at") > BEGIN.astimezone(UTC))
         row = later.select(list(model.features.needed_by())).row(0, named=True)

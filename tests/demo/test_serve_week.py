@@ -2,11 +2,14 @@
 
 from importlib.util import find_spec
 
+import polars as pl
 import pytest
 
 from headwater.cli.projects import load
+from headwater.demo import experiment_week
 from headwater.demo.flights import prepare
 from headwater.demo.serve_week import in_service
+from headwater.logs.exposure_log import read_exposures
 
 
 @pytest.mark.slow
@@ -20,3 +23,10 @@ def test_what_is_served_is_what_training_computes(tmp_path):
         assert level.values == 115 * found.outcomes
         assert level.differing == 0
         assert level.furthest <= 1e-9
+    exposed = read_exposures(tmp_path, experiment_week.NAME)
+    assert exposed.height == found.outcomes
+    assert set(exposed["arm"]) == {"daily", "live"}
+    assert exposed.group_by("unit").agg(pl.col("arm").n_unique())["arm"].max() == 1
+    assert found.decision in ("keep running", "stay batch", "real-time", "harm")
+    assert (tmp_path / "experiment.html").is_file()
+    assert (tmp_path / "experiment" / "query.sql").is_file()

@@ -1,4 +1,4 @@
-"""Backtest a model on real flights: will a flight arrive late? Then ingest a month of them live, and serve a week. About five minutes."""
+"""Backtest a model on real flights: will one arrive late? Then ingest a month live, and serve a week with an experiment. Five minutes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(args: Arguments, screen: Screen) -> None:
         from headwater.demo.serve_week import in_service
 
         with screen.progress() as on_progress:
-            week = in_service(loaded.project, folder, on_progress)
+            week = in_service(loaded.project, folder, on_progress, backtest=result.result)
         screen.say(str(week))
         both = {"live": month.to_dict(), "service": week.to_dict()}
         (folder / "live.json").write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")

@@ -15,12 +15,14 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.freshness import streaming
+from headwater.definitions.freshness import batch, streaming
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
+from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
 from headwater.definitions.streams import push
+from headwater.demo import experiment_week
 from headwater.ingestion.replay import replay
 from headwater.jobs.materialize import batch_views, materialize, next_due
 from headwater.kernel.arrays import I64
@@ -29,6 +31,7 @@ from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_files import served
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore, open_store
+from headwater.results.backtest_result import BacktestResult
 from headwater.results.result import Result
 from headwater.serving.client.client import Client
 from headwater.serving.serve import ServeOptions, serve
@@ -41,7 +44,8 @@ from headwater.training.train import train
 _ZONE = ZoneInfo("America/New_York")
 BEGIN, DAYS = datetime(2013, 9, 1, tzinfo=_ZONE), 7.0
 _LAG = timedelta(seconds=2)
-LEVELS: Final[Mapping[str, Level]] = {"daily": Level(), "live": Level(streaming(_LAG))}
+_DAILY = batch("1d", at="00:00", timezone="America/New_York", delay="4h")
+LEVELS: Final[Mapping[str, Level]] = {"daily": Level(_DAILY), "live": Level(streaming(_LAG))}
 _ADDRESS = "127.0.0.1:8325"
 _AFTER: Final = 2**62  # microseconds: when every flight has landed
 
@@ -64,6 +68,7 @@ class ServedLevel(Result, frozen=True):
 class InService(Result, frozen=True, rename={"answers": "answer_seconds"}):
     """Result of the week, by level. seconds: of the whole run.
 
+    decision: of the experiment; experiment: the same in words, with the decision page.
     answers: seconds that a client waited for the prediction of one flight, from the call to the decoded result, by quantile.
     """
 
@@ -71,6 +76,8 @@ class InService(Result, frozen=True, rename={"answers": "answer_seconds"}):
     outcomes: int
     seconds: float
     answers: Mapping[str, float]
+    decision: str = ""
+    experiment: str = ""
 
     def __str__(self) -> str:
         predictions = next(iter(self.levels.values())).predictions
@@ -85,7 +92,7 @@ class InService(Result, frozen=True, rename={"answers": "answer_seconds"}):
                 f"  {name}: AUC {level.auc:.3f}; of {level.values:,} feature values served, {level.equal:,} are those of training to the bit, "
                 f"{level.differing} differ by more than 1e-9; predictions differ by {level.furthest:.0e} at most"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *([self.experiment] if self.experiment else [])])
 
 
 @dataclass
@@ -112,10 +119,14 @@ class _Flights:
         assert self.requests.known_at is not None
         self.landed = np.argsort(self.requests.known_at, kind="stable")
 
-    def asking(self, t: int) -> list[dict[str, object]]:
-        """The requests at time `t`."""
-        first, last = np.searchsorted(self.requests.t, [t, t + 1])
-        return self.requests.frame[int(first) : int(last)].select(self.fields).to_dicts()
+    def asking(self, t: int) -> list[tuple[dict[str, object], bool, int]]:
+        """The requests at time `t`, each with whether its flight will be late, and when it will have landed."""
+        known, label = self.requests.known_at, self.requests.label
+        assert known is not None
+        assert label is not None
+        first, last = map(int, np.searchsorted(self.requests.t, [t, t + 1]))
+        rows = self.requests.frame[first:last].select(self.fields).to_dicts()
+        return list(zip(rows, map(bool, label[first:last]), map(int, known[first:last]), strict=True))
 
     def landing(self, t: int) -> list[dict[str, object]]:
         """The outcomes of flights that have landed since the last call."""
@@ -136,34 +147,54 @@ class _Flights:
         ]
 
 
-def in_service(project: Project, folder: Path, on_progress: OnProgress | None = None, *, days: float = DAYS) -> InService:
-    """Train both levels as of 1 September, serve them during a replay of the week after it, and compare with training."""
-    for name in ("service", "models", "archive", "served", "outcomes"):
+def in_service(
+    project: Project,
+    folder: Path,
+    on_progress: OnProgress | None = None,
+    *,
+    days: float = DAYS,
+    backtest: BacktestResult | None = None,
+) -> InService:
+    """Train both levels as of 1 September, serve them during a replay of the week after it, and compare with training.
+
+    An experiment runs meanwhile: each aircraft gets one level, and its decision page stands beside what the `backtest` said.
+    """
+    for name in ("service", "models", "archive", "served", "outcomes", "exposures"):
         shutil.rmtree(folder / name, ignore_errors=True)
     began = clock.stopwatch()
-    mine = served_project(project)
+    mine = served_project(project, folder)
     model = mine.models[0]
     registry = ModelRegistry(folder / "models")
     for number, (name, level) in enumerate(LEVELS.items()):
         if on_progress is not None:
             on_progress("training both levels", number, len(LEVELS))
-        train(model, level=level, level_name=name, as_of=BEGIN).register(registry)
+        trained = train(model, level=level, level_name=name, as_of=BEGIN)
+        trained.register(registry)
+        if name == "daily":  # as the views define: what requests outside of the experiment would get
+            replace(trained, level=Level(), level_name=AS_DEFINED).register(registry)
     flights = _flights(model, BEGIN, BEGIN + timedelta(days=days))
     store = open_store(f"lmdb:{folder / 'service'}")
+    application = experiment_week.Application(folder)
+    application.write()
+    experiment_week.start(mine, folder, BEGIN)
     seconds: list[float] = []
     try:
-        _play(mine, store, folder, flights, seconds, on_progress)
+        _play(mine, store, application, flights, seconds, on_progress)
         levels = {name: _served_level(model, name, registry, folder) for name in LEVELS}
     finally:
         store.close()
+    application.write()
+    decided = experiment_week.decide(mine, folder, BEGIN + timedelta(days=days), backtest)
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
-    return InService(levels, flights.place, clock.stopwatch() - began, quantiles)
+    told = experiment_week.line(decided, folder)
+    return InService(levels, flights.place, clock.stopwatch() - began, quantiles, decided.decision, told)
 
 
-def served_project(project: Project) -> Project:
-    """The demo's model as it is served: its sources have streams, and its levels are `LEVELS`."""
+def served_project(project: Project, folder: Path) -> Project:
+    """The demo's model as it is served: its sources have streams, its levels are `LEVELS`, and an experiment compares them."""
     late = project.model("late")
-    return Project(project.name, [replace(late, features=late.features.over(_pushed))], levels=LEVELS)
+    served = replace(late, features=late.features.over(_pushed), outcomes="independent")
+    return Project(project.name, [served], levels=LEVELS, experiments=[experiment_week.experiment(served, LEVELS, folder)])
 
 
 def _pushed(source: Source) -> Source:
@@ -181,10 +212,15 @@ def _flights(model: Model, first: datetime, last: datetime) -> _Flights:
 
 
 def _play(
-    project: Project, store: OnlineStore, folder: Path, flights: _Flights, seconds: list[float], on_progress: OnProgress | None
+    project: Project,
+    store: OnlineStore,
+    application: experiment_week.Application,
+    flights: _Flights,
+    seconds: list[float],
+    on_progress: OnProgress | None,
 ) -> None:
     """Move the clock from one request to the next; the store has exactly the events known two seconds before each."""
-    model = project.models[0]
+    model, folder = project.models[0], application.folder
     request_times = np.unique(flights.requests.t)
     stops = [clock.timestamp(int(t)) - _LAG for t in request_times]
     live = project.variant(model.name, "live").service.views
@@ -214,11 +250,13 @@ def _play(
                     )
                 )
                 client = stack.enter_context(Client(url))
-            for row in flights.asking(t):
+            for row, late, landed in flights.asking(t):
                 for level in LEVELS:
                     before = clock.stopwatch()
                     client.predict(model.name, row, level=level)
                     seconds.append(clock.stopwatch() - before)
+                in_its_arm = client.predict(model.name, row)
+                application.act(row, in_its_arm.predictions[0], late, (t, landed))
             _post(client, model, flights, flights.landing(t))
             if on_progress is not None:
                 on_progress("a week, in service", number + 1, len(request_times))
@@ -237,7 +275,7 @@ def _served_level(model: Model, level: str, registry: ModelRegistry, folder: Pat
     """Compare the served values of a level with outcomes, and with training on the same rows."""
     from sklearn.metrics import roc_auc_score
 
-    frame = served(folder, model=model.name).filter(pl.col("headwater_level") == level).collect()
+    frame = served(folder, model=model.name).filter(pl.col("headwater_level") == level, pl.col("headwater_arm").is_null()).collect()
     known = outcomes(folder, model.labels)
     names = list(model.features.feature_names)
     keys = [name for name in known.columns if not name.startswith("headwater_")]
