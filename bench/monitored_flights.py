@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -140,7 +140,7 @@ def _backtested(model: hw.Model, pinned: ServedModel, level: str, end: object) -
 
 
 def _agreement(
-    monitored: pl.DataFrame, tested: pl.DataFrame, days: Mapping[str, LiftDay], level: str, keys: list[str]
+    monitored: pl.DataFrame, tested: pl.DataFrame, days: Mapping[str, LiftDay], level: str, keys: Sequence[str]
 ) -> dict[str, object]:
     both = monitored.select(*keys, pl.col(level).alias("mine")).join(tested, on=keys, how="inner", nulls_equal=True)
     difference = (both["mine"] - both["theirs"]).abs()
