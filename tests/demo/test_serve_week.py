@@ -23,10 +23,11 @@ def test_what_is_served_is_what_training_computes(tmp_path):
         assert level.values == 115 * found.outcomes
         assert level.differing == 0
         assert level.furthest <= 1e-9
-    exposed = read_exposures(tmp_path, experiment_week.NAME)
+    exposed = read_exposures(tmp_path, experiment_week.NAME).filter(~pl.col("override"))  # a request that names its level is a test
     assert exposed.height == found.outcomes
     assert set(exposed["arm"]) == {"daily", "live"}
     assert exposed.group_by("unit").agg(pl.col("arm").n_unique())["arm"].max() == 1
     assert found.decision in ("keep running", "stay batch", "real-time", "harm")
+    assert pl.read_parquet(tmp_path / "warnings.parquet").height > 0
     assert (tmp_path / "experiment.html").is_file()
     assert (tmp_path / "experiment" / "query.sql").is_file()

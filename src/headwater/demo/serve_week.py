@@ -256,7 +256,7 @@ def _play(
                     client.predict(model.name, row, level=level)
                     seconds.append(clock.stopwatch() - before)
                 in_its_arm = client.predict(model.name, row)
-                application.act(row, in_its_arm.predictions[0], late, (t, landed))
+                application.act(row, in_its_arm.predictions[0].value, late, (t, landed))
             _post(client, model, flights, flights.landing(t))
             if on_progress is not None:
                 on_progress("a week, in service", number + 1, len(request_times))
