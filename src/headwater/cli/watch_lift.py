@@ -22,7 +22,7 @@ def flags() -> list[Flag]:
             switch("--lift", help="show what each level would have given for the served requests; trains a model for each level and view"),
             option("--since", metavar="TIME", help="requests from then on: ISO 8601 with an offset (default: 140 days before --at)"),
             switch("--no-views", help="compare levels only: no model for each view"),
-            several("--break-even", metavar="[NAME=]VALUE", help="the least lift worth its cost, of a level or view, or of all"),
+            several("--break-even-of", metavar="[NAME=]VALUE", help="the least lift worth its cost, of a level or view, or of all"),
             several("--cost", metavar="NAME=MONEY", help="what a level or view costs a day, for what a change saves"),
             option("--maturity", metavar="DURATION", help="how long after a request its outcome may come, where the labels do not say"),
         ],
@@ -36,7 +36,7 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
     from headwater.models.level_lifts import write_level_lift
     from headwater.models.registry import ModelRegistry
 
-    project, evens = loaded.project, _numbers(args.break_even, "--break-even", all_of=True)
+    project, evens = loaded.project, _numbers(args.break_even_of, "--break-even-of", all_of=True)
     how = LiftOptions(
         served=args.level,
         evaluation=project.evaluation,

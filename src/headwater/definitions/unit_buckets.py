@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import date, datetime
 from hashlib import sha256
 
-import numpy as np
-
 from headwater.errors import UsageError
 
 BUCKETS = 10_000
@@ -21,12 +19,14 @@ def unit_text(unit: object) -> str:
     >>> unit_text("u1"), unit_text(17)
     ('u1', '17')
     """
+    if getattr(unit, "shape", None) == ():  # a scalar of numpy, which clients do not load
+        unit = unit.item()  # type: ignore[attr-defined]
     if isinstance(unit, str) and unit:
         return unit
-    if isinstance(unit, bool | np.bool_):
+    if isinstance(unit, bool):
         return "true" if unit else "false"
-    if isinstance(unit, int | np.integer):
-        return str(int(unit))
+    if isinstance(unit, int):
+        return str(unit)
     if isinstance(unit, date) and not isinstance(unit, datetime):
         return unit.isoformat()
     raise UsageError(f"the experiment's unit is {unit!r}; units are strings that are not empty, integers, booleans or dates")

@@ -22,6 +22,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.engine.checkpoint import lock
 from headwater.erasure.erase_datasets import mark_manifests
+from headwater.erasure.erase_exposures import erase_exposures
 from headwater.erasure.erase_logs import (
     SERVING_LOG,
     THIRD_PARTIES,
@@ -40,6 +41,7 @@ from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import streamed
 from headwater.ingestion.validate import Acceptance
+from headwater.logs.exposure_log import EXPOSURES
 from headwater.monitoring.orphans import spelt
 from headwater.online_stores import OnlineStore, ingest_lease, keyspace, open_store
 from headwater.online_stores.ownership import opened_for, placed
@@ -61,8 +63,9 @@ def erase(
     """Remove one entity from everything that headwater stores of a project.
 
     That is: records of every view at every freshness, ids, held events, change images, the archive, filtered rows, dead letters, the
-    serving log, posted outcomes, precomputed predictions, and the cache. Records of other keys that counted its events are computed again
-    without them. A killed run goes on where it was when it is started again. An event of the key that arrives later counts as new.
+    serving log, exposures of experiments, posted outcomes, precomputed predictions, and the cache. Records of other keys that counted its
+    events are computed again without them. A killed run goes on where it was when it is started again. An event of the key that arrives
+    later counts as new.
 
     With LMDB, `headwater ingest` must be stopped; with Redis it may run.
 
@@ -117,6 +120,7 @@ class _Erasure:
             self._step("outcomes", self._outcomes)  # before the serving log, which says which requests they are of
             self._step(SERVING_LOG, self._served)
             self._step(THIRD_PARTIES, self._answers)
+            self._step(EXPOSURES, self._exposures)
             for stored_view in self.views:
                 if stored_view.view.freshness.scheduled:
                     self._step(f"view {stored_view.name}", lambda stored_view=stored_view: self._batch_view(stored_view))  # type: ignore[misc]
@@ -163,6 +167,10 @@ class _Erasure:
     def _answers(self) -> Mapping[str, int]:
         erase_answers(self.folder, self.requests, self.journal)
         return {THIRD_PARTIES: self.journal.rows_in_files(THIRD_PARTIES)}
+
+    def _exposures(self) -> Mapping[str, int]:
+        erase_exposures(self.folder, self.project, self.requests, self.journal)
+        return {EXPOSURES: self.journal.rows_in_files(EXPOSURES)}
 
     # ------------------------------------------------------------ the online store
 
@@ -283,7 +291,7 @@ class _Erasure:
                 mask, unread = state.rows_of(space, rows)
                 self._unread(source, unread)
                 if mask.any():
-                    self.journal.rewrite(path, FOLDERS[space], int(mask.sum()), rows.filter(pl.Series(~mask)))
+                    self.journal.rewrite(path, FOLDERS[space], int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet)
         return {name: self.journal.rows_in_files(name) for name in FOLDERS.values()}
 
     def _unread(self, source: Source, payloads: int) -> None:

@@ -67,7 +67,7 @@ def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJourna
             continue
         rows = read([path]).collect()
         mask = any_matches(keys, rows)
-        journal.rewrite(path, SERVING_LOG, int(mask.sum()), rows.filter(pl.Series(~mask)))
+        journal.rewrite(path, SERVING_LOG, int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet)
 
 
 def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> None:
@@ -76,7 +76,7 @@ def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJourn
         rows = pl.read_parquet(path, hive_partitioning=False)
         mask = any_matches(keys, rows)
         if mask.any():
-            journal.rewrite(path, THIRD_PARTIES, int(mask.sum()), rows.filter(pl.Series(~mask)))
+            journal.rewrite(path, THIRD_PARTIES, int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet)
 
 
 def erased_requests(folder: Path, keys: Sequence[ErasedKey]) -> set[str]:
@@ -108,7 +108,7 @@ def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], 
                 rows = pl.read_parquet(path, hive_partitioning=False)
                 mask = any_matches(keys, rows) | rows[REQUEST].is_in(list(requests)).fill_null(value=False).to_numpy()
                 if mask.any():
-                    journal.rewrite(path, OUTCOMES, int(mask.sum()), rows.filter(pl.Series(~mask)))
+                    journal.rewrite(path, OUTCOMES, int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet)
             removed += _journal(journal_folder / JOURNAL, keys, requests, dry_run=journal.dry_run)
     return {"outcomes that wait for their files": removed}
 

@@ -11,19 +11,16 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, Final
 
 import msgspec
 
 from headwater import clock, permissions, settings
 from headwater.disk import sync
 from headwater.errors import StoreError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 ERASURES: Final = "erasures"
 _FORMAT: Final = 1
@@ -184,8 +181,8 @@ class ErasureJournal:
         self.save()
         return every
 
-    def rewrite(self, path: Path, place: str, removed: int, frame: pl.DataFrame) -> None:
-        """Replace a parquet file by one with the rows that stay, and note it; a process killed in between leaves the old file or the new.
+    def rewrite(self, path: Path, place: str, removed: int, write: Callable[[IO[bytes]], object]) -> None:
+        """Replace a file by one with the rows that stay, as `write` writes them, and note it; a kill leaves the old file or the new.
 
         Raises:
             StoreError: it cannot be written.
@@ -197,7 +194,7 @@ class ErasureJournal:
         draft = path.with_suffix(".draft")
         try:
             with permissions.open_private(draft, "wb") as file:
-                frame.write_parquet(file)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             noted.after = digest_of_file(draft)

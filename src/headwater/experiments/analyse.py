@@ -20,6 +20,7 @@ from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.metric_rows import MetricReader
 from headwater.experiments.request_labels import LabelsOf
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
+from headwater.results.stored_runs import keep_run
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 
@@ -67,10 +68,16 @@ def analyse(
     with (resources or DEFAULT_RESOURCES).shown() as used:
         labels = _labels(experiment, data_dir, now, used)
         if started.plan.kind == "interleaving":
-            return rows_of.interleaved(project.name, started, _items(exposures, data_dir, started, now), labels, now)
+            return _kept(rows_of.interleaved(project.name, started, _items(exposures, data_dir, started, now), labels, now), data_dir)
         look = ExperimentLooks(started, experiment, KINDS[started.plan.kind], logged, now)
         look.read(MetricReader(look.units, labels, now, used, look.left_out))
-        return rows_of.analysed(project.name, look, evidence, least, timestamp_text(now))
+        return _kept(rows_of.analysed(project.name, look, evidence, least, timestamp_text(now)), data_dir)
+
+
+def _kept(analysis: ExperimentAnalysis, folder: str | Path | None) -> ExperimentAnalysis:
+    result = analysis.result
+    keep_run("experiment", result.first_line, result, subject=result.experiment, folder=folder)
+    return analysis
 
 
 def _experiment(project: Project, name: str) -> Experiment:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from headwater.experiments.arms_by_unit import AssignedArm, StagedAssignment
+from headwater.experiments.arms_by_unit import UNKNOWN, AssignedArm, StagedAssignment
 from headwater.experiments.assignment import BUCKETS, Assignment, bucket
 from headwater.logs.exposure_rows import WASHOUT
 from headwater.models.experiment_store import StartedExperiment
 
 _MOST_REGIONS = 100_000  # whose random bounds are kept
+_TAKES_PART = AssignedArm("", 1.0)  # what is remembered of a unit
 
 
 class ArmsByBucket:
@@ -30,19 +31,24 @@ class ArmsByBucket:
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:
         """As `assigners.Assigner`; `group`: the region."""
         stage = self._staged.at(t)
-        if group is None or t < self._start or stage is None or not stage.units.takes_part(unit):
+        if group is None or t < self._start or stage is None:
+            return None
+        taking_part = stage.known.get(unit, UNKNOWN)
+        if taking_part is UNKNOWN:
+            taking_part = stage.keep(unit, _TAKES_PART if stage.units.takes_part(unit) else None)
+        if taking_part is None:
             return None
         number, begin = self.bucket_at(group, t)
-        bucket_key = str(number), group
-        assigned = stage.known.get(bucket_key)
-        if assigned is None:
-            if not stage.groups.takes_part(group):
-                return None
-            arm = self._coins.arm(f"{number}:{group}")
-            assert arm is not None
-            assigned = AssignedArm(arm, self._coins.propensity(arm), group, number)
-            stage.keep(bucket_key, assigned)
-        return assigned._replace(flag=WASHOUT) if t - begin < self._washout else assigned
+        flag = WASHOUT if t - begin < self._washout else ""
+        bucket_key = f"{number}{flag}", group
+        remembered = stage.known.get(bucket_key, UNKNOWN)
+        if remembered is not UNKNOWN:
+            return remembered
+        if not stage.groups.takes_part(group):
+            return stage.keep(bucket_key, None)
+        arm = self._coins.arm(f"{number}:{group}")
+        assert arm is not None
+        return stage.keep(bucket_key, AssignedArm(arm, self._coins.propensity(arm), group, number, flag))
 
     def bucket_at(self, region: str, t: int) -> tuple[int, int]:
         """The number of a region's bucket at a time, and when it begins; both times in microseconds."""

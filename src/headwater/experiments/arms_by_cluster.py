@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headwater.experiments.arms_by_unit import AssignedArm, StagedAssignment
+from headwater.experiments.arms_by_unit import UNKNOWN, AssignedArm, StagedAssignment
 from headwater.experiments.assignment import bucket
 from headwater.models.experiment_store import StartedExperiment
 
@@ -24,8 +24,9 @@ class ArmsByCluster:
         if group is None or stage is None:
             return None
         key = unit, group
-        if key in stage.known:
-            return stage.known[key]
+        remembered = stage.known.get(key, UNKNOWN)
+        if remembered is not UNKNOWN:
+            return remembered
         arm = stage.groups.arm(group) if stage.units.takes_part(unit) else None
         if arm is None:
             return stage.keep(key, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from headwater.experiments.assignment import Assignment
 from headwater.experiments.frozen_plan import assignment_of
@@ -28,6 +28,10 @@ class AssignedArm(NamedTuple):
     cluster: str | None = None
     bucket: int | None = None
     flag: str = ""
+
+
+UNKNOWN: Final = AssignedArm("", 0.0)
+"""What a stage remembers of units and groups that were not asked for yet."""
 
 
 class EnrolmentStage(NamedTuple):
@@ -85,9 +89,9 @@ class ArmsByUnit:
         stage = self._staged.at(t)
         if stage is None:
             return None
-        known = stage.known
-        if unit in known:
-            return known[unit]
+        remembered = stage.known.get(unit, UNKNOWN)  # one step: another thread may clear what is known
+        if remembered is not UNKNOWN:
+            return remembered
         arm = stage.whole.arm(unit)
         return stage.keep(unit, None if arm is None else self._given[arm])
 

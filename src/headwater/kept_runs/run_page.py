@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from headwater.errors import UsageError
 from headwater.kept_runs.runs import KeptRun
-from headwater.reports import assessment_page, backtest_page, delivery_page
+from headwater.reports import assessment_page, backtest_page, delivery_page, experiment_page
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
+from headwater.results.experiment_result import ExperimentResult
 from headwater.results.promise_result import DeliveryResult
 
 
@@ -23,4 +24,6 @@ def page_of(run: KeptRun) -> str:
         return assessment_page.to_html(result)
     if isinstance(result, DeliveryResult):
         return delivery_page.to_html(result)
+    if isinstance(result, ExperimentResult):
+        return experiment_page.to_html(result)
     raise UsageError(f"run {run.id} is of kind {run.record.kind!r}, which has no page; take its JSON with --json")

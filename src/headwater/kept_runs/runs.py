@@ -16,6 +16,7 @@ from headwater.monitoring.parity import ParityRun
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.backtest_result import BacktestResult
+from headwater.results.experiment_result import ExperimentResult
 from headwater.results.promise_result import DeliveryResult
 from headwater.results.result import Result
 from headwater.results.stored_runs import RunRecord, StoredRuns
@@ -29,6 +30,7 @@ KINDS: Final[Mapping[str, type[Result]]] = {
     "assessment": AssessmentResult,
     "parity": ParityRun,
     "delivery": DeliveryResult,
+    "experiment": ExperimentResult,
 }
 """The kinds of runs, and the type of the result of each."""
 

@@ -152,6 +152,12 @@ class ExperimentResult(Result, frozen=True):
     schedule: Sequence[tuple[str, int, str]] = ()
     left_out: Mapping[str, int] = {}
 
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """The lift of each metric by arm, and the share of the planned information."""
+        lifts = {f"lift of {metric.metric}, {metric.arm}": metric.lift.value for metric in self.metrics}
+        return lifts | ({"information": self.information[-1]} if self.information else {})
+
     def of_metric(self, role: MetricRole) -> list[MetricLift]:
         """The metrics of a role, arm by arm."""
         return [metric for metric in self.metrics if metric.role == role]
