@@ -43,7 +43,6 @@ def test_the_exposures_of_a_unit_go_and_the_others_stay(tmp_path, project):
     assert "7" not in left["unit"]
     assert left["propensity"].null_count() == 0
     assert read_interleaved(tmp_path, "fresh").height == 0
-    assert _erase(project, tmp_path, user="7").rows_in_files(EXPOSURES) == 0
 
 
 def test_a_dry_run_counts_and_changes_nothing(tmp_path, project):
@@ -60,8 +59,9 @@ def test_a_key_that_is_no_unit_touches_nothing(tmp_path, project):
 def test_what_cannot_be_searched_is_named(tmp_path, project):
     _log(tmp_path, "old_one")
     journal = _erase(project, tmp_path, user="7")
-    assert "exposures of old_one" in journal.receipt.not_searched
+    assert [entry.place for entry in journal.receipt.not_searched] == ["exposures of old_one"]
     with ExposureLog(tmp_path) as log:
         log.put("fresh", 1, [Exposure("7", "hourly", T)])
         assert log.flush()
-        assert "exposures of fresh" in _erase(project, tmp_path, user="7").receipt.not_searched
+        places = [entry.place for entry in _erase(project, tmp_path, user="7").receipt.not_searched]
+        assert places == ["exposures of fresh", "exposures of old_one"]
