@@ -109,6 +109,8 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.experiments.level_lift import level_lift as level_lift
+    from headwater.experiments.monitored_rows import LiftOptions as LiftOptions
     from headwater.experiments.replay_day import DayReplay as DayReplay
     from headwater.experiments.replay_day import ReplayOptions as ReplayOptions
     from headwater.experiments.replay_day import replay_day as replay_day
@@ -208,6 +210,8 @@ _HOMES = {
     "headwater.jobs.precompute": "ActiveKeys",
     "headwater.online.feature_reader": "OnlineFeatures get_online_features",
     "headwater.monitoring.parity": "parity",
+    "headwater.experiments.level_lift": "level_lift",
+    "headwater.experiments.monitored_rows": "LiftOptions",
     "headwater.ingestion.replay": "replay",
     "headwater.monitoring.status": "status",
     "headwater.catalog.plan": "apply plan",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
@@ -12,6 +13,7 @@ from headwater.errors import UsageError
 if TYPE_CHECKING:
     from headwater.cli.projects import LoadedProject
     from headwater.experiments.level_lift import LevelLift
+    from headwater.results.estimate import Estimate
 
 
 def flags() -> list[Flag]:
@@ -42,6 +44,7 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
         evaluation=project.evaluation,
         break_even=evens.pop("") if set(evens) == {""} else evens or None,
         costs=_numbers(args.cost, "--cost"),
+        experiments=_experiments(args, loaded),
         views=not args.no_views,
         maturity=args.maturity,
         models=len(project.models),
@@ -63,6 +66,25 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
         )
     write_level_lift(ModelRegistry(args.models), found.result)
     return found
+
+
+def _experiments(args: Arguments, loaded: LoadedProject) -> dict[str, Estimate]:
+    """The latest kept analysis of each experiment of the model, by the level of the arm."""
+    from headwater.kept_runs.runs import runs
+    from headwater.results.experiment_result import ExperimentResult
+
+    model = loaded.project.model(args.model).name
+    estimates: dict[str, Estimate] = {}
+    kept = runs(options.data_dir(args), kind="experiment")
+    for name in dict.fromkeys(record.subject for record in kept.records):
+        result = kept[next(record.id for record in kept.records if record.subject == name)].result
+        if not isinstance(result, ExperimentResult) or result.project != loaded.project.name:
+            continue
+        levels = {arm.name: arm.level for arm in result.arms if arm.model == model}
+        estimates |= {
+            levels[metric.arm]: metric.lift for metric in result.deciding if metric.arm in levels and math.isfinite(metric.lift.value)
+        }
+    return estimates
 
 
 def _numbers(given: tuple[str, ...], flag: str, *, all_of: bool = False) -> dict[str, float]:
