@@ -1,5 +1,6 @@
 """A service that is killed during an experiment: what clients were answered is logged, but for the last batch, and nothing twice."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,11 @@ from tests.serving.experiment_world import both_levels, expected, started
 from tests.serving.world import ROW, free_port
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.slow)])
+KILLS = 200 if os.environ.get("HEADWATER_TRUST") == "long" else 5
+"""`make trust` kills the service 200 times."""
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(KILLS, marks=pytest.mark.slow)])
 def test_kills(tmp_path, kills):
     url = f"lmdb:{tmp_path / 'online'}?size=1GB"
     both_levels(hw.operations.open_store(url)).close()
