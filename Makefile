@@ -53,7 +53,7 @@ pythons:
 	sh scripts/other_pythons.sh
 
 trust: $(VENV)/.installed-dev
-	HEADWATER_TRUST=long HEADWATER_TESTS=full $(BIN)/python -m pytest tests/ingestion tests/online_stores tests/serving/test_experiment_kills.py
+	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/ingestion tests/online_stores tests/serving/test_experiment_kills.py
 
 soak: $(VENV)/.installed-dev
 	HEADWATER_TESTS=full HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak -rA

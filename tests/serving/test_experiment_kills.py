@@ -8,20 +8,18 @@ import time
 from contextlib import suppress
 
 import httpx
-import pytest
 
 import headwater as hw
 from headwater.logs.exposure_log import BATCH, read_exposures
+from tests.effort import FULL
 from tests.serving.experiment_world import both_levels, expected, started
 from tests.serving.world import ROW, free_port
 
-
-KILLS = 200 if os.environ.get("HEADWATER_TRUST") == "long" else 5
+KILLS = 200 if os.environ.get("HEADWATER_TRUST") == "long" else 5 if FULL else 2
 """`make trust` kills the service 200 times."""
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(KILLS, marks=pytest.mark.slow)])
-def test_kills(tmp_path, kills):
+def test_kills(tmp_path, kills=KILLS):
     url = f"lmdb:{tmp_path / 'online'}?size=1GB"
     both_levels(hw.operations.open_store(url)).close()
     store = started(tmp_path / "models")
