@@ -19,13 +19,13 @@ KILLS = 200 if os.environ.get("HEADWATER_TRUST") == "long" else 5 if FULL else 2
 """`make trust` kills the service 200 times."""
 
 
-def test_kills(tmp_path, kills=KILLS):
+def test_kills(tmp_path):
     url = f"lmdb:{tmp_path / 'online'}?size=1GB"
     both_levels(hw.operations.open_store(url)).close()
     store = started(tmp_path / "models")
     answered: dict[str, tuple[int, str]] = {}
     sent = 0
-    for kill in range(kills):
+    for kill in range(KILLS):
         port = free_port()
         command = [sys.executable, "-m", "tests.serving.experiment_child", url, str(tmp_path), str(port)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
@@ -44,9 +44,9 @@ def test_kills(tmp_path, kills=KILLS):
     frame = read_exposures(tmp_path, "fresh")
     logged = dict(zip(frame["request"], frame.select("unit", "arm").rows(), strict=True))
     assert frame["request"].n_unique() == frame.height
-    assert len(answered) > 100 * kills
+    assert len(answered) > 100 * KILLS
     lost = answered.keys() - logged.keys()
-    assert len(lost) <= BATCH * kills
-    assert len(logged.keys() - answered.keys()) <= kills  # answered, and not received
+    assert len(lost) <= BATCH * KILLS
+    assert len(logged.keys() - answered.keys()) <= KILLS  # answered, and not received
     assert all(arm == expected(store, user) for user, arm in answered.values())
     assert all(logged[request] == (str(user), arm) for request, (user, arm) in answered.items() if request in logged)
