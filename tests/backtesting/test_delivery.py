@@ -379,7 +379,7 @@ def test_nothing_served_and_other_levels_are_errors(tmp_path):
     with pytest.raises(DataError, match="no serving log"):
         hw.watch(of, promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none")
     rows_of(of, [0.1, 0.2], [True, False], tmp_path)
-    with pytest.raises(DataError, match=r"none of the 2 served rows is a prediction at .live.*another level.: 2"):
+    with pytest.raises(DataError, match=r"none of the 2 served rows is a prediction at .live.; left out: 2 served at another level"):
         hw.watch(of, "live", promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none")
     with pytest.raises(UsageError, match="the promise is of model 'churn', and this is 'other'"):
         hw.watch(model(name="other"), promise=promise_of("auc", 0.9), data_dir=tmp_path)

@@ -51,7 +51,9 @@ def test_each_next_command_leads_to_a_running_experiment(shop, run):
         made = run(*command)
         assert made.returncode == 0, made.stderr
         done = run("experiment", "plan", "fresher")
-    assert seen == [["train", "--model"]] * 2 + [["materialize", "user"], ["materialize", "user@fresher-hourly"], ["experiment", "start"]]
+    made = [["materialize", "user"], ["materialize", "user@fresher-hourly"]]  # `user` makes both, where the hourly cut has come
+    assert seen[:3] == [["train", "--model"]] * 2 + made[:1]
+    assert seen[3:] in ([["experiment", "start"]], [made[1], ["experiment", "start"]])
     planned = json.loads(run("experiment", "plan", "fresher", "--json").stdout)
     assert planned["ready"]
     assert planned["power"]["units"] == 41

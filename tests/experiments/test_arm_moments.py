@@ -118,3 +118,9 @@ def test_no_difference_and_no_spread_is_no_finding() -> None:
     same = arm_moments(np.ones(10))
     found = unit_lift(same, same)
     assert (found.lift, found.p_value, found.interval()) == (0.0, 1.0, (0.0, 0.0))
+
+
+def test_a_ratio_without_denominators_is_refused():
+    nothing = np.zeros(10)
+    with pytest.raises(DataError, match="denominators of a ratio sum to zero"):
+        unit_lift(arm_moments(nothing, nothing, nothing), arm_moments(nothing, nothing, nothing))

@@ -107,6 +107,7 @@ def post_stratified(strata: list[tuple[ArmMoments, ArmMoments]]) -> RelativeLift
         if control.units < 2 or treated.units < 2:
             raise DataError(f"an arm has {min(control.units, treated.units)} units in a stratum; at least 2 are needed")
     whole = reduce(add, [control + treated for control, treated in strata])
+    _check_denominators(whole)
     coefficient = _covariate_coefficient(whole)
     centre = whole.mean[_BEFORE] / whole.mean[_BEFORE_BASE]
     arms = []
@@ -148,8 +149,12 @@ def _covariate_coefficient(whole: ArmMoments) -> float:
 
 def _adjusted(arm: ArmMoments, coefficient: float, centre: float) -> tuple[float, float]:
     """The arm's adjusted mean, and the variance of one unit around it."""
-    if not arm.mean[_BASE] > 0 or not arm.mean[_BEFORE_BASE] > 0:
-        raise DataError("the denominators of a ratio sum to zero or less in an arm; a ratio has no meaning there")
+    _check_denominators(arm)
     gradient = _gradient(arm.mean, coefficient)
     mean = arm.mean[_VALUE] / arm.mean[_BASE] - coefficient * (arm.mean[_BEFORE] / arm.mean[_BEFORE_BASE] - centre)
     return float(mean), max(float(gradient @ arm.covariances @ gradient), 0.0)
+
+
+def _check_denominators(moments: ArmMoments) -> None:
+    if not moments.mean[_BASE] > 0 or not moments.mean[_BEFORE_BASE] > 0:
+        raise DataError("the denominators of a ratio sum to zero or less in an arm; a ratio has no meaning there")

@@ -22,7 +22,7 @@ from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
-from headwater.definitions.readable import counted
+from headwater.definitions.readable import Readable, counted
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.events.read_events import Notes
 from headwater.experiments.level_models import LevelModels, served_versions
@@ -47,7 +47,7 @@ PERIOD = 140 * DAY
 
 
 @dataclass(frozen=True)
-class LiftOptions:
+class LiftOptions(Readable):
     """How lift by freshness is monitored.
 
     Args:

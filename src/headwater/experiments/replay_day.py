@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from headwater import clock, settings
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError, nearest
 from headwater.experiments.answers_of_level import Places, level_side, served_side
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DayReplay:
+class DayReplay(Readable):
     """A day replayed. It prints as a table in a terminal and in a notebook; `result` holds every number."""
 
     result: ReplayResult
@@ -68,7 +69,7 @@ class DayReplay:
 
 
 @dataclass(frozen=True)
-class ReplayOptions:
+class ReplayOptions(Readable):
     """How a day is replayed.
 
     Args:

@@ -17,6 +17,7 @@ from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.definitions.experiment import Experiment
 from headwater.definitions.experiment_kinds import Shadow
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.experiments.answers_of_level import Places, level_side, served_side
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ShadowAnalysis:
+class ShadowAnalysis(Readable):
     """Challengers beside the champion. It prints as a table in a terminal and in a notebook; `result` holds every number."""
 
     result: ShadowResult

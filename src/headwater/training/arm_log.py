@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from headwater.definitions.readable import Readable
 from headwater.errors import DataError, nearest
 from headwater.logs.exposure_log import read_exposures, segments_of
 from headwater.logs.exposure_rows import ARM, FLAG, OVERRIDE, WASHOUT
@@ -23,7 +24,7 @@ OTHER_ARM = "not served by this arm of the experiment"
 
 
 @dataclass(frozen=True)
-class ArmLog:
+class ArmLog(Readable):
     """The served rows of an arm, as `from_log` of `train` and `dataset`.
 
     Args:
