@@ -144,7 +144,7 @@ class ExperimentResult(Result, frozen=True):
     health: Sequence[HealthLine]
     slices: Sequence[ExperimentSlice]
     preference: Preferred | None
-    plan: Mapping[str, object]
+    plan: Mapping[str, Any]
     digest: str
     changes: Sequence[str]
     sql: str

@@ -62,7 +62,7 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         # names
         (FEATURES, {"row": ROW, "features": ["user__count_2d"]}, 422, "`features`; known: columns, compact, level, row, rows. The fields"),
         (PREDICT, {"row": ROW, "features": ["user__count_2d"]}, 422, "Expected `bool`, got `array` - at `$.features`"),
-        (PREDICT, {"row": ROW, "compact": True}, 422, "unknown field `compact`; known: columns, features, level, row, rows, timing"),
+        (PREDICT, {"row": ROW, "compact": True}, 422, "unknown field `compact`; known: arm, columns, features, level, row, rows, timing"),
         (RANK, {"row": {}, "candidate": []}, 422, "unknown field `candidate`; did you mean 'candidates'?"),
         (FEATURES, ROW, 422, "unknown field `user`; known: columns, compact, level, row, rows. The fields of a row go into `row`"),
         (FEATURES, {"rwo": ROW}, 422, "unknown field `rwo`; did you mean 'row'?"),
