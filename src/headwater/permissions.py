@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from headwater import settings
+from headwater.disk import sync
 
 FOLDER, FILE = 0o700, 0o600
 _OTHERS = 0o077
@@ -100,6 +101,21 @@ def tighten(folder: Path) -> int:
     Files of other users stay as they are. Links are not followed.
     """
     return sum(map(_tightened, [folder, *_below(folder)]))
+
+
+def replace_file(path: Path, content: bytes, like: Path | None = None) -> None:
+    """Write a private file in place of another, atomically and durably.
+
+    like: the folder whose readers may read it too; that of the file where None.
+    """
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    with open_private(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    share_like(temporary, path.parent if like is None else like)
+    temporary.replace(path)
+    sync(path.parent)
 
 
 def share_like(target: Path, model: Path, *, below: bool = True) -> None:

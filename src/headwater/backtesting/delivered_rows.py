@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,21 @@ class DeliveredRows:
     left_out: Counter[str]
     from_table: Counter[str] = field(default_factory=Counter)
     groups: I64 | None = None
+
+    def chosen(self, mask: Bool) -> DeliveredRows:
+        """Those of a mask, bool (n); what was left out stays as it is."""
+        rows = pl.Series(mask)
+        return replace(
+            self,
+            t=self.t[mask],
+            known=self.known[mask],
+            y=self.y[mask],
+            score=self.score[mask],
+            default=self.default[mask],
+            version=self.version.filter(rows),
+            frame=self.frame.filter(rows),
+            groups=None if self.groups is None else self.groups[mask],
+        )
 
 
 @dataclass(frozen=True)

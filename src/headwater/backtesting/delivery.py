@@ -25,20 +25,20 @@ from headwater.metrics import Metric, resolve
 from headwater.models.promises import delivery_of, promise_of_version, same, under_promise, write_delivery
 from headwater.models.registry import ModelRegistry, Version
 from headwater.reports import delivery_words
+from headwater.reports.paged_result import PagedResult
 from headwater.results.promise_result import DeliveryResult, DeliveryState, Promise, WeekDelivered
 from headwater.results.stored_runs import keep_run
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from headwater.results.level_lift_result import LevelLiftResult
 
 
-@dataclass(frozen=True)
-class Delivery:
+@dataclass(frozen=True, repr=False)
+class Delivery(PagedResult):
     """Promise against delivery. It prints as a table in a terminal and in a notebook; `result` holds every number."""
 
+    page_module = "delivery_page"
     result: DeliveryResult
 
     @property
@@ -46,38 +46,12 @@ class Delivery:
         """Whether the backtest's recommendation no longer holds."""
         return self.result.withdrawn
 
-    def to_dict(self) -> dict[str, object]:
-        """The result as JSON data."""
-        return self.result.to_dict()
-
-    def to_markdown(self) -> str:
-        """The result as Markdown."""
-        from headwater.reports.delivery_page import to_markdown
-
-        return to_markdown(self.result)
-
     def write_html(self, path: str | Path, lift: LevelLiftResult | None = None) -> Path:
         """Write the page, which needs no network, and return its path; with lift by freshness, where it is given."""
         from headwater.reports.delivery_page import to_html
         from headwater.reports.page import write_page
 
         return write_page(path, to_html(self.result, lift))
-
-    def table(self) -> RenderableType:
-        """The result as rich prints it."""
-        from headwater.reports.delivery_page import to_table
-
-        return to_table(self.result)
-
-    def __repr__(self) -> str:
-        from headwater.reports.delivery_page import to_text
-
-        return to_text(self.result)
-
-    def _repr_html_(self) -> str:
-        from headwater.reports.delivery_page import to_notebook
-
-        return to_notebook(self.result)
 
 
 def watch(

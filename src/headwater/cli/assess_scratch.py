@@ -68,24 +68,10 @@ def scratch(args: Arguments, screen: Screen) -> None:
 
 def table(found: ScratchAssessment) -> RenderableType:
     """The first line and the sections, for a terminal."""
-    from rich.console import Group
-
-    from headwater.reports.document import Bullets, Table, Text
+    from headwater.reports import answers_page
     from headwater.reports.scratch_page import to_sections
-    from headwater.reports.terminal import Shown, ShownTable
 
-    parts: list[RenderableType] = [Shown(found.first_line, "bold")]
-    for part in to_sections(found):
-        parts += [Shown(""), Shown(part.heading, "bold")]
-        for block in part.blocks:
-            match block:
-                case Text(text):
-                    parts.append(Shown(text))
-                case Bullets(lines):
-                    parts += [Shown(f"- {line}") for line in lines]
-                case Table(caption, headings, rows):
-                    parts.append(ShownTable(caption, headings, rows))
-    return Group(*parts)
+    return answers_page.to_table(found.first_line, to_sections(found))
 
 
 def _answers(args: Arguments) -> dict[str, str]:

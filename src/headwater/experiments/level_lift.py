@@ -26,55 +26,25 @@ from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError
 from headwater.experiments.level_series import judged
 from headwater.experiments.monitored_rows import PERIOD, LiftOptions, MonitoredRows, check_outcomes
+from headwater.reports.paged_result import PagedResult
 from headwater.results.level_lift_result import LevelLiftResult
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
     import polars as pl
-    from rich.console import RenderableType
 
 
-@dataclass(frozen=True)
-class LevelLift:
+@dataclass(frozen=True, repr=False)
+class LevelLift(PagedResult):
     """Lift by freshness over time. It prints as a table in a terminal and in a notebook; `result` holds every number.
 
     predictions: a row for each judged request: `headwater_request`, `headwater_at`, the outcome, the weight, the served prediction and a
         column of scores for each level. None of a result that was read from JSON.
     """
 
+    page_module = "level_lift_page"
     result: LevelLiftResult
     predictions: pl.DataFrame | None = field(default=None, repr=False, compare=False)
-
-    def to_dict(self) -> dict[str, object]:
-        """The result as JSON data."""
-        return self.result.to_dict()
-
-    def to_markdown(self) -> str:
-        """The result as Markdown."""
-        from headwater.reports.level_lift_page import to_markdown
-
-        return to_markdown(self.result)
-
-    def write_html(self, path: str | Path) -> Path:
-        """Write the page, which needs no network, and return its path."""
-        from headwater.reports.level_lift_page import to_html
-        from headwater.reports.page import write_page
-
-        return write_page(path, to_html(self.result))
-
-    def table(self) -> RenderableType:
-        """The result as rich prints it."""
-        from headwater.reports.level_lift_page import to_table
-
-        return to_table(self.result)
-
-    def __repr__(self) -> str:
-        return repr(self.table())
-
-    def _repr_html_(self) -> str:
-        from headwater.reports.level_lift_page import to_notebook
-
-        return to_notebook(self.result)
 
 
 def level_lift(

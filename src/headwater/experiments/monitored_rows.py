@@ -26,7 +26,7 @@ from headwater.definitions.readable import Readable, counted
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.events.read_events import Notes
 from headwater.experiments.level_models import LevelModels, served_versions
-from headwater.kernel.arrays import F64, Bool
+from headwater.kernel.arrays import F64
 from headwater.logs.sample_rates import request_weights
 from headwater.logs.serving_log_rows import PREFIX, REQUEST
 from headwater.metrics import Metric
@@ -160,7 +160,7 @@ class MonitoredRows:
             raise DataError(
                 f"model {model.name!r}: none of the {len(rows.t):,} rows served at {served!r} can be scored at other levels; left out: {counted(left_out)}"
             )
-        rows = _taken(rows, chosen)
+        rows = rows.chosen(chosen)
         trained = trained_model(model)
         named = _distinct(trained, named, served)
         ages = {name: mean_age(trained, level, rows.t) for name, level in named.items()}
@@ -267,7 +267,7 @@ class MonitoredRows:
         self.left_out.update(scorable.left_out)
         self.weight = (self.weight * scorable.weight)[scorable.rows]
         self._scores = {name: score[scorable.rows] for name, score in self._scores.items()}
-        self.delivered = _taken(self.delivered, scorable.rows)
+        self.delivered = self.delivered.chosen(scorable.rows)
         if self.options.views:
             self.notes.append("views are not judged one by one: which outcomes a mixture of levels would hide is not seen")
             self.options = replace(self.options, views=False)
@@ -341,22 +341,6 @@ def _horizon(model: Model, options: LiftOptions, versions: Mapping[str, Version]
     if not known.any():
         raise DataError(f"labels {model.labels.name!r} do not say how long an outcome may take; give LiftOptions(maturity=), such as '1d'")
     return int((labelled.known_at - labelled.t)[known].max())
-
-
-def _taken(rows: DeliveredRows, chosen: Bool) -> DeliveredRows:
-    at = np.flatnonzero(chosen)
-    mask = pl.Series(chosen)
-    return DeliveredRows(
-        rows.t[at],
-        rows.known[at],
-        rows.y[at],
-        rows.score[at],
-        rows.default[at],
-        rows.version.filter(mask),
-        rows.frame.filter(mask),
-        rows.left_out,
-        rows.from_table,
-    )
 
 
 def _over(level: Level, model: Model) -> Level:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from headwater import clock, settings
@@ -23,49 +22,17 @@ from headwater.logs.serving_log_rows import LEVEL
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
 from headwater.reports import replay_words
+from headwater.reports.paged_result import PagedResult
 from headwater.results.replay_result import ReplayResult
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
-
-@dataclass(frozen=True)
-class DayReplay(Readable):
+@dataclass(frozen=True, repr=False)
+class DayReplay(PagedResult):
     """A day replayed. It prints as a table in a terminal and in a notebook; `result` holds every number."""
 
+    page_module = "replay_page"
     result: ReplayResult
-
-    def to_dict(self) -> dict[str, object]:
-        """The result as JSON data."""
-        return self.result.to_dict()
-
-    def to_markdown(self) -> str:
-        """The result as Markdown."""
-        from headwater.reports.replay_page import to_markdown
-
-        return to_markdown(self.result)
-
-    def write_html(self, path: str | Path) -> Path:
-        """Write the page, which needs no network, and return its path."""
-        from headwater.reports.page import write_page
-        from headwater.reports.replay_page import to_html
-
-        return write_page(path, to_html(self.result))
-
-    def table(self) -> RenderableType:
-        """The result as rich prints it."""
-        from headwater.reports.replay_page import to_table
-
-        return to_table(self.result)
-
-    def __repr__(self) -> str:
-        return repr(self.table())
-
-    def _repr_html_(self) -> str:
-        from headwater.reports.replay_page import to_notebook
-
-        return to_notebook(self.result)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def served_requests(
     for level in wanted:
         known = registry.versions(model.name, level)
         classes = known[-1].manifest.classes if known and model.task_type.classes else ()
-        parts.append(_within(delivered_rows(ServedAs(model, level, None, period.now, classes, period.since), home, resources), period))
+        delivered = delivered_rows(ServedAs(model, level, None, period.now, classes, period.since), home, resources)
+        parts.append(delivered.chosen((delivered.t >= period.since) & (delivered.t < period.until)))
     joined = _joined(parts)
     if not joined.frame.height:
         raise _nothing(model, home, first, last)
@@ -128,22 +129,6 @@ def _nothing(model: Model, home: Path, first: datetime, last: datetime) -> DataE
     held = f"the log holds {days[0]} to {days[-1]}" if days else "the log holds segments of today only"
     return DataError(
         f"no request of model {model.name!r} was logged {span}; {held}. Older days may be outside its retention (`headwater serve --keep`)"
-    )
-
-
-def _within(rows: DeliveredRows, period: Period) -> DeliveredRows:
-    mask = (rows.t >= period.since) & (rows.t < period.until)
-    chosen = pl.Series(mask)
-    return DeliveredRows(
-        rows.t[mask],
-        rows.known[mask],
-        rows.y[mask],
-        rows.score[mask],
-        rows.default[mask],
-        rows.version.filter(chosen),
-        rows.frame.filter(chosen),
-        rows.left_out,
-        rows.from_table,
     )
 
 

@@ -10,14 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from headwater import clock, settings
 from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.definitions.experiment import Experiment
 from headwater.definitions.experiment_kinds import Shadow
 from headwater.definitions.project import Project
-from headwater.definitions.readable import Readable
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.experiments.answers_of_level import Places, level_side, served_side
@@ -27,49 +25,17 @@ from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
 from headwater.reports import replay_words
+from headwater.reports.paged_result import PagedResult
 from headwater.results.replay_result import Answered, ShadowArm, ShadowResult
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
-
-@dataclass(frozen=True)
-class ShadowAnalysis(Readable):
+@dataclass(frozen=True, repr=False)
+class ShadowAnalysis(PagedResult):
     """Challengers beside the champion. It prints as a table in a terminal and in a notebook; `result` holds every number."""
 
+    page_module = "shadow_page"
     result: ShadowResult
-
-    def to_dict(self) -> dict[str, object]:
-        """The result as JSON data."""
-        return self.result.to_dict()
-
-    def to_markdown(self) -> str:
-        """The result as Markdown."""
-        from headwater.reports.shadow_page import to_markdown
-
-        return to_markdown(self.result)
-
-    def write_html(self, path: str | Path) -> Path:
-        """Write the page, which needs no network, and return its path."""
-        from headwater.reports.page import write_page
-        from headwater.reports.shadow_page import to_html
-
-        return write_page(path, to_html(self.result))
-
-    def table(self) -> RenderableType:
-        """The result as rich prints it."""
-        from headwater.reports.shadow_page import to_table
-
-        return to_table(self.result)
-
-    def __repr__(self) -> str:
-        return repr(self.table())
-
-    def _repr_html_(self) -> str:
-        from headwater.reports.shadow_page import to_notebook
-
-        return to_notebook(self.result)
 
 
 def shadow(

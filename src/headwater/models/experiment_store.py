@@ -177,7 +177,7 @@ class ExperimentStore:
                 raise UsageError(f"version {known.plan.version} of experiment {plan.experiment!r} is running; stop it first")
             if known.plan.version == plan.version:
                 return known
-        _write_once(place / PLAN, msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n")
+        permissions.replace_file(place / PLAN, msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n")
         self._append(place, ExperimentChange("started", at, by, enrolled=plan.enrolled[0]))
         return self.one(plan.experiment, plan.version)
 
@@ -274,17 +274,6 @@ class ExperimentStore:
             sync(place)
         except OSError as error:
             raise DataError(f"{place / CHANGES} cannot be written: {error.strerror}") from error
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    with permissions.open_private(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    permissions.share_like(temporary, path.parent)
-    temporary.replace(path)
-    sync(path.parent)
 
 
 @contextmanager

@@ -8,14 +8,12 @@ Both are replaced atomically.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from headwater import permissions
-from headwater.disk import sync
 from headwater.errors import DataError, UsageError
 from headwater.models.registry import ModelRegistry, Version
 from headwater.results.promise_result import DeliveryResult, Promise
@@ -130,12 +128,5 @@ def read_json(path: Path) -> dict[str, object] | None:
 
 def write_json(path: Path, data: dict[str, object]) -> Path:
     """Replace a file of the registry, atomically and durably."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    with permissions.open_private(temporary, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    permissions.share_like(temporary, path.parent)
-    temporary.replace(path)
-    sync(path.parent)
+    permissions.replace_file(path, msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")
     return path

@@ -10,7 +10,6 @@ that nothing reads.
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -173,7 +172,7 @@ class ModelRegistry:
         self.before(model, level)
         with self._locked(folder):
             before = self._before(model, level)
-            self._replace(folder / CURRENT, msgspec.json.encode(_Pointer(before[-1], before[:-1])))
+            permissions.replace_file(folder / CURRENT, msgspec.json.encode(_Pointer(before[-1], before[:-1])), self.folder)
         return self.version(before[-1], model, level)
 
     def before(self, model: str, level: str = AS_DEFINED) -> Version:
@@ -246,23 +245,12 @@ class ModelRegistry:
         for folder in (path.parent, path):
             permissions.share_like(folder, self.folder, below=False)
 
-    def _replace(self, path: Path, data: bytes) -> None:
-        """Replace a file by `data`, atomically and durably."""
-        temporary = path.with_name(f".{path.name}-{os.getpid()}")
-        with permissions.open_private(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        permissions.share_like(temporary, self.folder)
-        temporary.replace(path)
-        sync(path.parent)
-
     def _point(self, folder: Path, number: int) -> None:
         pointer = _pointer(folder)
         if pointer is not None and pointer.version == number:
             return
         before = [] if pointer is None else [*pointer.before, pointer.version]
-        self._replace(folder / CURRENT, msgspec.json.encode(_Pointer(number, before)))
+        permissions.replace_file(folder / CURRENT, msgspec.json.encode(_Pointer(number, before)), self.folder)
 
     @contextmanager
     def _locked(self, folder: Path) -> Iterator[None]:

@@ -28,7 +28,7 @@ def to_table(first_line: str, sections: Sequence[Section]) -> RenderableType:
     parts: list[RenderableType] = [Shown(first_line, "bold")]
     for section in sections:
         if len(sections) > 1:
-            parts.append(Shown(section.heading, "bold"))
+            parts += [Shown(""), Shown(section.heading, "bold")]
         for block in section.blocks:
             match block:
                 case Text(text):
