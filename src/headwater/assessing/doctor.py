@@ -64,7 +64,7 @@ def doctor(
     """
     folder = settings.home() if data_dir is None else Path(data_dir)
     examined = _Examined(project, store, folder, None if models is None else Path(models), catalog)
-    checks = [found for part, look in _PARTS.items() for found in _looked(part, look, examined)]
+    checks = [check for part, look in _PARTS.items() for check in _looked(part, look, examined)]
     return DoctorResult(clock.now().isoformat(timespec="seconds"), "" if project is None else project.name, checks)
 
 
@@ -92,12 +92,12 @@ def _machine(examined: _Examined) -> Iterator[Diagnosis]:
         f"{settings.threads()} threads, {memory / (1 << 30):.1f} GiB",
         "" if few == "ok" else "give backtests and materializing --memory, so that larger histories are partitioned on disk",
     )
-    place = _existing(examined.folder)
-    free = shutil.disk_usage(place).free
+    folder = _existing(examined.folder)
+    free = shutil.disk_usage(folder).free
     room: Health = "ok" if free >= _ROOM else "warning" if free >= _LEAST_ROOM else "broken"
     more = "" if room == "ok" else "make room, or give another --data-dir"
-    yield Diagnosis("machine", "disk", room, f"{free / (1 << 30):.1f} GiB free at {place}", more)
-    writable = os.access(place, os.W_OK)
+    yield Diagnosis("machine", "disk", room, f"{free / (1 << 30):.1f} GiB free at {folder}", more)
+    writable = os.access(folder, os.W_OK)
     yield Diagnosis(
         "machine",
         "data directory",
@@ -241,10 +241,10 @@ def _models(examined: _Examined) -> Iterator[Diagnosis]:
 
 def _existing(folder: Path) -> Path:
     """The folder, or the first above it that is there."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return place
+    nearest_folder = folder.absolute()
+    while not nearest_folder.exists():
+        nearest_folder = nearest_folder.parent
+    return nearest_folder
 
 
 _PARTS: Final = {

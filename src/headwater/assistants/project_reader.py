@@ -63,18 +63,18 @@ class ProjectReader:
 
     def explain(self, feature: str, keys: Mapping[str, Any], at: str | None = None) -> dict[str, object]:
         """Why a feature has, or had, its value: the events that counted and those that did not, with reasons. Values only where allowed."""
-        found = explain(self.project, feature, keys, store=self.store, data_dir=self.data_dir, at=at).first(_MOST)
-        data = found.to_dict()
+        explanation = explain(self.project, feature, keys, store=self.store, data_dir=self.data_dir, at=at).first(_MOST)
+        data = explanation.to_dict()
         if not self.values:
             shown = ("timestamp", "known_at", "why", "counts")
-            data["events"] = [dict(zip(shown, row, strict=True)) for row in found.events.select(shown).rows()]
+            data["events"] = [dict(zip(shown, row, strict=True)) for row in explanation.events.select(shown).rows()]
             data |= {"online": HIDDEN, "offline": HIDDEN, "keys": dict.fromkeys(keys, HIDDEN)}
         return _marked(_plain(data))
 
     def runs(self, kind: str | None = None) -> dict[str, object]:
         """Kept results, the latest first: backtests, attributions, assessments, comparisons; each with a sentence and its figures."""
-        found = runs(self.data_dir, kind=kind)
-        return _marked({"runs": [record.to_dict() for record in list(found.records)[:_MOST]], "of": len(found)})
+        kept = runs(self.data_dir, kind=kind)
+        return _marked({"runs": [record.to_dict() for record in list(kept.records)[:_MOST]], "of": len(kept)})
 
     def run(self, run: str) -> dict[str, object]:
         """One kept result, by its id, the beginning of it, or "latest": who made it, when, of what, and all of its numbers."""
@@ -88,7 +88,7 @@ class ProjectReader:
         """
         name = self.project.model(model).name
         latest = [
-            found[0].record.to_dict() for kind in ("assessment", "backtest") if len(found := runs(self.data_dir, kind=kind, subject=name))
+            kept[0].record.to_dict() for kind in ("assessment", "backtest") if len(kept := runs(self.data_dir, kind=kind, subject=name))
         ]
         if not latest:
             raise UsageError(f"no backtest or assessment of model {name!r} is kept; run `headwater backtest` or `headwater assess`")

@@ -25,15 +25,15 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.results.doctor_result import Diagnosis
 
     with screen.working("checking"):
-        found = doctor(project, store=args.store, data_dir=options.data_dir(args), models=args.models, catalog=args.catalog)
+        report = doctor(project, store=args.store, data_dir=options.data_dir(args), models=args.models, catalog=args.catalog)
     if refused:
-        found = msgspec.structs.replace(found, checks=[*found.checks, Diagnosis("project", args.project, "broken", refused)])
-    _show(found, screen)
+        report = msgspec.structs.replace(report, checks=[*report.checks, Diagnosis("project", args.project, "broken", refused)])
+    _show(report, screen)
     if project is None and not refused:
         screen.say(f"no project file at {args.project}: machine and packages were checked")
         screen.next("headwater", "init", "EVENTS", "LABELS")
-    if found.broken:
-        raise HeadwaterError(f"{len(found.broken)} of {len(found.checks)} checks are broken; first: {found.broken[0].evidence}")
+    if report.broken:
+        raise HeadwaterError(f"{len(report.broken)} of {len(report.checks)} checks are broken; first: {report.broken[0].evidence}")
     if project is not None:
         screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
 
@@ -48,13 +48,13 @@ def _project(args: Arguments) -> tuple[Project | None, str]:
         return None, str(error)
 
 
-def _show(found: DoctorResult, screen: Screen) -> None:
+def _show(report: DoctorResult, screen: Screen) -> None:
     from headwater.reports.terminal import ShownTable
 
     order = ("broken", "warning", "not checked", "ok")
-    checks = sorted(found.checks, key=lambda check: order.index(check.health))
+    checks = sorted(report.checks, key=lambda check: order.index(check.health))
     rows = [(check.health, check.part, check.name, f"{check.evidence}{'; ' * bool(check.remedy)}{check.remedy}") for check in checks]
-    screen.show(ShownTable(str(found), ["", "part", "check", "what was seen, and what to do"], rows), found.to_dict())
+    screen.show(ShownTable(str(report), ["", "part", "check", "what was seen, and what to do"], rows), report.to_dict())
 
 
 COMMAND = Verb(

@@ -22,7 +22,7 @@ def simulate(args: Arguments, screen: Screen) -> None:
 
     world = world_of(args.world)
     with screen.working("simulating"):
-        found = simulate_world(world, args.runs, args.seed)
+        simulated = simulate_world(world, args.runs, args.seed)
     rows = [
         (
             result.design,
@@ -30,17 +30,17 @@ def simulate(args: Arguments, screen: Screen) -> None:
             f"{100 * result.bias:+.1f}",
             f"{100 * float(result.lifts.std(ddof=1)):.1f}",
             f"{result.covered:.0%}",
-            f"{result.above:.0%}" if found.truth > 0 else f"{result.below:.0%}",
+            f"{result.above:.0%}" if simulated.truth > 0 else f"{result.below:.0%}",
             "recovers the truth" if result.recovers else "misleads",
         )
-        for result in found.designs
+        for result in simulated.designs
     ]
-    sign = ">" if found.truth > 0 else "<"
+    sign = ">" if simulated.truth > 0 else "<"
     headings = ["design", "mean lift", "bias, points", "sd, points", "interval holds the truth", f"decides {sign} 0", ""]
     data = {
-        "world": found.world,
-        "truth": found.truth,
-        "runs": found.runs,
+        "world": simulated.world,
+        "truth": simulated.truth,
+        "runs": simulated.runs,
         "designs": [
             {
                 "design": result.design,
@@ -51,12 +51,15 @@ def simulate(args: Arguments, screen: Screen) -> None:
                 "above": result.above,
                 "below": result.below,
             }
-            for result in found.designs
+            for result in simulated.designs
         ],
-        "skipped": list(found.skipped),
+        "skipped": list(simulated.skipped),
     }
-    screen.show(ShownTable(f"{found.world}: the true lift is {found.truth:+.1%}; {found.runs} runs of each design", headings, rows), data)
-    for skipped in found.skipped:
+    screen.show(
+        ShownTable(f"{simulated.world}: the true lift is {simulated.truth:+.1%}; {simulated.runs} runs of each design", headings, rows),
+        data,
+    )
+    for skipped in simulated.skipped:
         screen.say(f"not possible here: {skipped}")
     screen.next("headwater", "assess", "interview")
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def list_runs(args: Arguments, screen: Screen) -> None:
     """The runs, the latest first."""
-    found = _runs(args)
-    screen.show(found.table(), {"runs": [record.to_dict() for record in found.records]})
-    if not found.records:
+    kept = _runs(args)
+    screen.show(kept.table(), {"runs": [record.to_dict() for record in kept.records]})
+    if not kept.records:
         screen.next("headwater", "backtest", "--project", args.project)
-    elif len(found.records) > 1:
-        screen.next("headwater", "runs", "compare", found.records[1].id, found.records[0].id)
+    elif len(kept.records) > 1:
+        screen.next("headwater", "runs", "compare", kept.records[1].id, kept.records[0].id)
 
 
 def show(args: Arguments, screen: Screen) -> None:
@@ -46,11 +46,11 @@ def compare(args: Arguments, screen: Screen) -> None:
     """The figures of several runs side by side, and what differs in definitions, data and code."""
     from headwater.reports.terminal import ShownTable
 
-    found = _runs(args)
+    kept = _runs(args)
     if len(args.runs) < 2:
         raise UsageError("give two runs or more; `headwater runs` lists them")
-    names = [found[name].id for name in args.runs]
-    figures, differences = found.compare(*names), found.differences(*names)
+    names = [kept[name].id for name in args.runs]
+    figures, differences = kept.compare(*names), kept.differences(*names)
     rows = [(str(name), *("" if value is None else f"{value:.4g}" for value in values)) for name, *values in figures.iter_rows()]
     rows += [(name, *values) for name, values in differences.items()]
     data = {"runs": names, "figures": {row[0]: row[1:] for row in figures.rows()}, "differences": differences}
