@@ -8,7 +8,7 @@ import pytest
 
 from headwater.errors import DataError
 from headwater.experiments.exposed_units import exposed_units
-from headwater.experiments.health import HealthCheck, unit_checks
+from headwater.experiments.health import HealthCheck, _difference_p, unit_checks
 from tests.experiments.exposure_world import exposures
 
 WEIGHTS = {"daily": 0.5, "streaming": 0.5}
@@ -39,6 +39,19 @@ def test_planted_problems_are_seen(name: str) -> None:
     runs = 20
     seen = sum(_checks(seed, **PLANTED[name])[name].blocks for seed in range(runs))
     assert seen >= 0.95 * runs
+
+
+@pytest.mark.parametrize(
+    ("control", "treated", "least", "most"),
+    [
+        (np.zeros(6), np.ones(3), 1e-3, 0.05),  # nothing varies within an arm, and the arms differ
+        (np.zeros(40), np.ones(40), 0, 1e-9),
+        (np.full(6, 5.0), np.full(3, 5.0), 1, 1),
+        (np.full(6, 5.0), np.array([5.0, 5.0, 6.0]), 0.1, 1),
+    ],
+)
+def test_arms_without_variance_before_exposure_have_a_p_value(control, treated, least, most) -> None:
+    assert least <= _difference_p(control, treated) <= most
 
 
 def test_units_that_differed_before_are_seen() -> None:

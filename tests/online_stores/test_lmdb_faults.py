@@ -105,6 +105,7 @@ def test_a_file_that_may_not_grow(tmp_path):
 
 
 def as_nobody(pipe, folder, readonly):
+    hw.operations.open_store(f"lmdb:{folder}-first").close()  # modules are imported while the process may still read them
     os.seteuid(NOBODY)
     try:
         store = hw.operations.open_store(f"lmdb:{folder}", readonly=readonly)

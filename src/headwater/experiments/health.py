@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy import stats
 
 from headwater.errors import DataError
@@ -90,6 +91,15 @@ def _sample_ratio(units: ExposedUnits, weights: Mapping[str, float], level: floa
     return HealthCheck("sample ratio", "broken" if p < level else "ok", f"{seen}; planned {planned}; p {p:.2g}")
 
 
+def _difference_p(control: NDArray[np.float64], treated: NDArray[np.float64]) -> float:
+    if min(np.ptp(control), np.ptp(treated)) > 0:
+        return float(stats.ttest_ind(control, treated, equal_var=False).pvalue)
+    if np.ptp(np.concatenate([control, treated])) == 0:
+        return 1.0
+    # An arm whose values are all one has no variance for Welch's test: ranks decide.
+    return float(stats.mannwhitneyu(control, treated).pvalue)
+
+
 def _before_exposure(before: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None, level: float) -> HealthCheck:
     if not before:
         return HealthCheck("before exposure", "not checked", "no metric has a history before the first exposure")
@@ -101,7 +111,7 @@ def _before_exposure(before: Mapping[str, tuple[Sequence[float], Sequence[float]
         except DataError:
             if min(map(len, arms)) < 2:
                 continue
-            p = float(stats.ttest_ind(arms[0], arms[1], equal_var=False).pvalue) if np.ptp(np.concatenate(arms)) else 1.0
+            p = _difference_p(*arms)
         if p < lowest:
             lowest, named = p, name
     corrected = min(lowest * len(before), 1.0)
