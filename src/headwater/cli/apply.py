@@ -55,4 +55,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater apply", "headwater apply --expect 4  # only if that is still the version in the catalog"],
 )

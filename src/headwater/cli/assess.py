@@ -192,18 +192,21 @@ COMMAND = Actions(
             [*_COMMON, *_READINESS, _BUDGET, *options.as_json()],
             help="Measure the readiness of the project: a scorecard, and the blockers of each view.",
             summary="the scorecard, measured",
+            examples=["headwater assess readiness"],
         ),
         "cost": Verb(
             cost_of_ways,
             [*_COMMON, *_COST, _BACKTEST, *options.as_json()],
             help="Compute the daily cost of each way of serving, from measurements and prices.",
             summary="what each way of serving costs a day",
+            examples=["headwater assess cost"],
         ),
         "interview": Verb(
             assess_whole.interview,
             assess_whole.INTERVIEW,
             help="Write a first features.py from answers, before there is any data.",
             summary="a first features.py before there is any data",
+            examples=["headwater assess interview"],
         ),
     },
     help=__doc__,
@@ -211,5 +214,6 @@ COMMAND = Actions(
         whole,
         [*_COMMON, *assess_whole.OPTIONS, *assess_scratch.OPTIONS, *_OF_WHOLE, _BUDGET, *options.as_json()],
         help=__doc__,
+        examples=["headwater assess --output assess.html", "headwater assess --scratch  # before there is a model"],
     ),
 )

@@ -214,4 +214,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater backtest", "headwater backtest --levels daily,hourly,instant --output report.html"],
 )

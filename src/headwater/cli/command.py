@@ -127,6 +127,7 @@ class Base(click.Command):
 class Verb(Base):
     """A command. When invoked it returns a `Command`; with `at_once` it runs immediately, without loading anything.
 
+    examples: command lines, shown on the help page; each may end with a comment.
     actions: the commands of a group, if this one is its default.
     """
 
@@ -136,6 +137,7 @@ class Verb(Base):
         params: Sequence[click.Parameter],
         *,
         help: str | None,  # noqa: A002 (click's word)
+        examples: Sequence[str],
         summary: str = "",
         at_once: bool = False,
     ) -> None:
@@ -143,6 +145,7 @@ class Verb(Base):
         super().__init__(None, params=[*params, *debug], help=help, short_help=summary)
         self.run = run
         self.at_once = at_once
+        self.examples = examples
         self.actions: Mapping[str, Verb] = {}
         self.context_settings["max_content_width"] = 100
 
@@ -193,7 +196,9 @@ class Verb(Base):
         return [*super().collect_usage_pieces(ctx), *(["[ACTION]"] if self.actions else [])]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Arguments, options by section, and the actions of the group."""
+        """Examples, arguments, options by section, and the actions of the group."""
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {line}\n" for line in self.examples))
         arguments = [(p.make_metavar(ctx), p.own_help) for p in self.params if isinstance(p, Positional)]
         _listed(formatter, "Arguments", arguments)
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}

@@ -34,4 +34,5 @@ COMMAND = Verb(
     [Positional("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]), help="bash (4.4 or newer), zsh or fish")],
     help=__doc__,
     at_once=True,
+    examples=["headwater completion bash >> ~/.bashrc", "headwater completion fish > ~/.config/fish/completions/headwater.fish"],
 )

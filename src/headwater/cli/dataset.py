@@ -114,4 +114,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater dataset --output train.parquet", "headwater dataset --reproduce train.manifest.json --output again.parquet"],
 )

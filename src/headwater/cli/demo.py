@@ -54,4 +54,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater demo", "headwater demo --output flights"],
 )

@@ -61,4 +61,5 @@ COMMAND = Verb(
     run,
     [*options.project(model=False), options.store()[0], *options.logs(), *options.models(), *options.catalog(), *options.as_json()],
     help=__doc__,
+    examples=["headwater doctor", "headwater doctor --json"],
 )

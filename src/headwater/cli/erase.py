@@ -63,4 +63,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater erase --key user=7"],
 )

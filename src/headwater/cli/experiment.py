@@ -88,6 +88,7 @@ COMMAND = Actions(
             ],
             help="Simulate every design of an experiment in a world whose true lift is known.",
             summary="show which designs mislead and which recover the truth",
+            examples=["headwater experiment simulate shared-supply --runs 200", "headwater experiment simulate courier.py:Couriers"],
         ),
     },
     help=__doc__,

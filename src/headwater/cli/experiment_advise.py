@@ -103,4 +103,5 @@ COMMAND = Verb(
     ],
     help="Choose the kind of an experiment from four questions, and see why the others mislead. At a terminal, open questions are asked.",
     summary="which kind fits, and why the others mislead",
+    examples=["headwater experiment advise", "headwater experiment advise --supply yes --adversaries no"],
 )

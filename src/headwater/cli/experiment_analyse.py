@@ -64,4 +64,5 @@ COMMAND = Verb(
     ],
     help=__doc__,
     summary="the verdict of a started experiment, and its decision page",
+    examples=["headwater experiment analyse fresh_features --output decision.html"],
 )

@@ -188,6 +188,7 @@ PLAN = Verb(
     ],
     help="Show what an experiment needs, what it can find by its history, and the hash of its plan. Nothing is written.",
     summary="what it needs, its power from history, an A/A test",
+    examples=["headwater experiment plan fresh_features"],
 )
 START = Verb(
     start,
@@ -204,4 +205,5 @@ START = Verb(
     ],
     help="Freeze the plan of an experiment and start it. A running service takes it up by itself.",
     summary="freeze the plan and start",
+    examples=["headwater experiment start fresh_features"],
 )

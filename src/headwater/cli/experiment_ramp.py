@@ -74,4 +74,5 @@ COMMAND = Verb(
     ],
     help="Raise the enrolment of an experiment by one stage where guardrails and health hold, or stop it where they do not. From cron, or with --watch.",
     summary="raise the enrolment, or stop where it does harm",
+    examples=["headwater experiment ramp fresh_features", "headwater experiment ramp fresh_features --watch"],
 )

@@ -42,4 +42,5 @@ COMMAND = Verb(
     ],
     help=__doc__,
     summary="score a shadow's challengers, which are never served",
+    examples=["headwater experiment shadow fresh_features"],
 )

@@ -96,6 +96,7 @@ STATUS = Verb(
     ],
     help="Show the stage, exposures by arm, maturity, next look and health of experiments.",
     summary="stage, exposures by arm, next look, health",
+    examples=["headwater experiment status"],
 )
 STOP = Verb(
     stop,
@@ -110,4 +111,5 @@ STOP = Verb(
     ],
     help="Stop an experiment: its units get the default from now on. Outcomes that mature later still count.",
     summary="stop, with a reason",
+    examples=["headwater experiment stop fresh_features --reason 'the campaign has ended'"],
 )

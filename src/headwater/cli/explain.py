@@ -89,4 +89,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater explain card__mean_amount_30d card=4711"],
 )

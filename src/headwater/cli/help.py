@@ -13,4 +13,10 @@ def run(args: Arguments, screen: Screen) -> None:  # noqa: ARG001 (as every comm
     show_help(args.command)
 
 
-COMMAND = Verb(run, [Positional("command", nargs=-1, metavar="COMMAND", help="which one (default: all)")], help=__doc__, at_once=True)
+COMMAND = Verb(
+    run,
+    [Positional("command", nargs=-1, metavar="COMMAND", help="which one (default: all)")],
+    help=__doc__,
+    at_once=True,
+    examples=["headwater help store compact"],
+)

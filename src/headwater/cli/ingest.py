@@ -239,4 +239,5 @@ COMMAND = Verb(
         switch("--allow-unapplied", help="run definitions that differ from the catalog"),
     ],
     help=__doc__,
+    examples=["headwater ingest", "headwater ingest --listen 127.0.0.1:8321  # where events are pushed"],
 )

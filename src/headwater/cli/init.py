@@ -173,4 +173,5 @@ COMMAND = Verb(
         option("--request", metavar="COLUMNS", help="columns of LABELS that are known at the request, as request fields (default: none)"),
     ],
     help=__doc__,
+    examples=["headwater init events.parquet labels.parquet", "headwater init clicks.csv --label none  # sources and views only"],
 )

@@ -180,4 +180,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater materialize", "headwater materialize --watch"],
 )

@@ -42,4 +42,5 @@ COMMAND = Verb(
         switch("--values", help="let explanations show values of entities; without it they show times and reasons only"),
     ],
     help=__doc__,
+    examples=["headwater mcp", "headwater mcp --listen 127.0.0.1:8330"],
 )

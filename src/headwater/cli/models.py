@@ -128,7 +128,13 @@ def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
 
 
 _COMMON = [*options.project(), *options.level(), *options.models()]
-_LIST = Verb(list_versions, [*_COMMON, *options.as_json()], help=__doc__, summary="list every version (default)")
+_LIST = Verb(
+    list_versions,
+    [*_COMMON, *options.as_json()],
+    help=__doc__,
+    summary="list every version (default)",
+    examples=["headwater models", "headwater models list --json"],
+)
 
 COMMAND = Actions(
     {
@@ -138,12 +144,14 @@ COMMAND = Actions(
             [Positional("version", metavar="VERSION", help="the number of a version"), *_COMMON, *options.promise(), *options.as_json()],
             help="Serve a version from now on.",
             summary="serve a version",
+            examples=["headwater models promote 3"],
         ),
         "rollback": Verb(
             rollback,
             [*_COMMON, *options.confirmation("served"), *options.as_json()],
             help="Serve the previous version; repeated, the one before it.",
             summary="serve the previous version",
+            examples=["headwater models rollback"],
         ),
     },
     help=__doc__,

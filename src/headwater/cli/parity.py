@@ -108,4 +108,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater parity", "headwater parity --served  # of what was answered"],
 )

@@ -58,4 +58,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater plan"],
 )

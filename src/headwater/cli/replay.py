@@ -56,4 +56,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater replay 2026-11-12 --level daily", "headwater replay 2026-11-12 --fail ip"],
 )

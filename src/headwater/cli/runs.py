@@ -83,6 +83,7 @@ _LIST = Verb(
     ],
     help=__doc__,
     summary="list the runs, the latest first (default)",
+    examples=["headwater runs list", "headwater runs --kind backtest"],
 )
 
 COMMAND = Actions(
@@ -93,12 +94,14 @@ COMMAND = Actions(
             [_WHICH, option("--output", metavar="FILE", help="write the page of its result"), *_COMMON],
             help="Show a run: its figures, definitions, data and code, and the page of its result.",
             summary="show a run, or write its page",
+            examples=["headwater runs show latest --output report.html"],
         ),
         "compare": Verb(
             compare,
             [Positional("runs", metavar="RUN", nargs=-1, help="two runs or more"), *_COMMON],
             help="Compare the figures of runs, and what differs in definitions, data and code.",
             summary="compare runs",
+            examples=["headwater runs compare backtest-20260312 backtest-20260319"],
         ),
         "log": Verb(
             log,
@@ -110,6 +113,7 @@ COMMAND = Actions(
             ],
             help="Log a run to MLflow tracking: figures as metrics, definitions and data as parameters, the result as an artifact.",
             summary="log a run to MLflow",
+            examples=["headwater runs log latest --mlflow http://127.0.0.1:5000"],
         ),
     },
     help=__doc__,

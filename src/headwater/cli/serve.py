@@ -205,4 +205,5 @@ COMMAND = Verb(
         ),
     ],
     help=__doc__,
+    examples=["headwater serve", "headwater serve --workers 2 --ingest --materialize"],
 )

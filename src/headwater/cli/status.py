@@ -99,4 +99,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater status", "headwater status --json"],
 )

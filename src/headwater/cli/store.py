@@ -164,18 +164,21 @@ COMMAND = Actions(
             [*_COMMON, *options.confirmation("dropped"), *options.as_json()],
             help="Drop state that no window reaches, while events are ingested and values are served. No value changes.",
             summary="drop state that no window reaches",
+            examples=["headwater store compact"],
         ),
         "backup": Verb(
             backup,
             [_FOLDER, *_COMMON, *options.as_json()],
             help="Write all that the store holds into a new folder.",
             summary="write a backup",
+            examples=["headwater store backup /backups/2026-11-12"],
         ),
         "restore": Verb(
             restore_backup,
             [_FOLDER, *_COMMON, *options.confirmation("restored"), *options.as_json()],
             help="Write a backup into an empty store. Ingestion goes on from the offsets in it.",
             summary="write a backup into an empty store",
+            examples=["headwater store restore /backups/2026-11-12 --store lmdb:restored"],
         ),
         "migrate": Verb(
             migrate,
@@ -188,6 +191,7 @@ COMMAND = Actions(
             help="Convert a store of an older version to this version's format, in place. Stop all processes that use it first; run it again "
             "after an interruption.",
             summary="convert a store of an older version",
+            examples=["headwater store migrate"],
         ),
         "refused": Verb(
             refused_records,
@@ -199,12 +203,14 @@ COMMAND = Actions(
             ],
             help="Show the records of a source that were refused, and why.",
             summary="show refused records",
+            examples=["headwater store refused payments"],
         ),
         "repair-clock": Verb(
             repair,
             [*_COMMON, *options.as_json()],
             help="Set streams that are ahead because of a wrong clock back to the present.",
             summary="set streams that are ahead back to the present",
+            examples=["headwater store repair-clock"],
         ),
     },
     help=__doc__,

@@ -69,8 +69,15 @@ COMMAND = Actions(
             ],
             help="Create a token, which is printed once.",
             summary="create a token, which is printed once",
+            examples=["headwater token new --name checkout --scope predict --scope write"],
         ),
-        "list": Verb(list_tokens, [*options.tokens(), *options.as_json()], help="List all tokens.", summary="list all tokens"),
+        "list": Verb(
+            list_tokens,
+            [*options.tokens(), *options.as_json()],
+            help="List all tokens.",
+            summary="list all tokens",
+            examples=["headwater token list"],
+        ),
         "revoke": Verb(
             revoke,
             [
@@ -81,6 +88,7 @@ COMMAND = Actions(
             ],
             help="Revoke a token: requests with it are refused from then on.",
             summary="revoke a token",
+            examples=["headwater token revoke checkout"],
         ),
     },
     help=__doc__,

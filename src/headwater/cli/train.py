@@ -170,4 +170,5 @@ COMMAND = Verb(
         option("--output", metavar="FOLDER", help="write the model and its manifest into a folder, instead of keeping a version"),
     ],
     help=__doc__,
+    examples=["headwater train", "headwater train --level hourly --as-of 2026-11-01T00:00:00Z"],
 )

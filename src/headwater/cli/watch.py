@@ -103,4 +103,5 @@ COMMAND = Verb(
         *options.as_json(),
     ],
     help=__doc__,
+    examples=["headwater watch", "headwater watch --lift"],
 )
