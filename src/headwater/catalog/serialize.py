@@ -162,7 +162,7 @@ def view_definition(view: FeatureView) -> dict[str, object]:
     return _without_none(
         source=view.source.name,
         keys=list(view.keys),
-        features={f.name: _feature(f) for f in view.outputs},
+        features={f.name: feature_text(f) for f in view.outputs},
         freshness=view.freshness.written,
         ttl=view.ttl,
         on_stale=view.on_stale,
@@ -245,8 +245,8 @@ def model_definition(model: Model) -> dict[str, object]:
     )
 
 
-def _feature(feature: Feature) -> str:
-    """All of a feature but its name."""
+def feature_text(feature: Feature) -> str:
+    """A feature without its name, such as `mean(amount) over 1d, in steps of 10m`."""
     aggregation, window = feature.aggregation, feature.window
     args = [
         *feature.columns,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from headwater.definitions.definition import Definition, check_name
+from headwater.definitions.definition import check_name
+from headwater.definitions.described import Described
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import RequestFeature, RequestField
@@ -19,13 +20,14 @@ _MEMBERS = "feature views, single features, request features, request fields and
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureService(Definition):
+class FeatureService(Described):
     """The features that one model reads, in order.
 
     Args:
         name: letters, digits and single underscores.
         features: feature views (all their features), single ones (`view["count_1h"]`), request features, request fields and
             `HttpFeatures`.
+        description, owner, tags: for people and the catalogue; nothing computed depends on them.
 
     Raises:
         DefinitionError: something else in the list, or two features of one name.
@@ -38,6 +40,7 @@ class FeatureService(Definition):
         self.remember_site()
         check_name(self.name, "a feature service")
         subject = f"feature service {self.name!r}"
+        self.check_description(subject)
         if isinstance(self.features, str | FeatureView) or not isinstance(self.features, Sequence):
             raise DefinitionError(f"{subject}: features is {self.features!r}; give a list of {_MEMBERS}")
         for member in self.features:

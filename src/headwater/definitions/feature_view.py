@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, Union
 from headwater.definitions.aggregate import Aggregation, Windows
 from headwater.definitions.columns import output_name
 from headwater.definitions.definition import Definition, check_name, fingerprint_of
+from headwater.definitions.described import Described
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
 from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.list_keys import Each, ListKey
@@ -79,7 +80,7 @@ class ThirdPartyFeatures(Definition):
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureView(Definition):
+class FeatureView(Described):
     """Aggregations over the events of one source that share a key.
 
     Args:
@@ -93,6 +94,7 @@ class FeatureView(Definition):
         hop: the step in which the tail of each window moves, instead of the rule's.
         on_stale: what to serve when a value is older than promised: "previous" (the value before), "null", or "refuse".
         on_incomplete: what to serve while the view's records lack events that were received: "null", the "value" as it is, or "refuse".
+        description, owner, tags: for people and the catalogue; nothing computed depends on them.
 
     Raises:
         DefinitionError: a bad name, key, window or freshness; two features of one name.
@@ -128,6 +130,7 @@ class FeatureView(Definition):
         self.remember_site()
         check_name(self.name, "a feature view")
         subject = f"feature view {self.name!r}"
+        self.check_description(subject)
         if not isinstance(self.source, Source):
             raise DefinitionError(f"{subject}: source is {self.source!r}; give a Source")
         check_freshness(self.freshness, f"{subject}: freshness")

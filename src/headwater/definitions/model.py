@@ -10,6 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 from headwater.definitions.censored import Censored
 from headwater.definitions.columns import output_name
 from headwater.definitions.definition import Definition, check_name
+from headwater.definitions.described import Described
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
@@ -82,7 +83,7 @@ def precomputed(
 
 
 @dataclass(frozen=True, eq=False)
-class Model(Definition):
+class Model(Described):
     """A model: its features, its labels, its task, and when its predictions are computed.
 
     Args:
@@ -101,6 +102,7 @@ class Model(Definition):
             the flight be late?). "censored": it is seen only where the answer allowed it (a blocked payment shows no fraud). "caused": it
             exists only because of the answer (an item that was never shown has no click). `hw.censored(above=, holdout=, unit=)` says in
             addition which scores are acted on, and who is left alone all the same. None: not declared.
+        description, owner, tags: for people and the catalogue; nothing computed depends on them.
 
     Raises:
         DefinitionError: a bad name, task or kind of outcomes; a label named like a feature; a ranking by a column that the labels
@@ -122,6 +124,7 @@ class Model(Definition):
         self.remember_site()
         check_name(self.name, "a model")
         subject = f"model {self.name!r}"
+        self.check_description(subject)
         if not isinstance(self.features, FeatureService):
             raise DefinitionError(f"{subject}: features is {self.features!r}; give a FeatureService")
         if not isinstance(self.labels, Labels):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from headwater.definitions.columns import Selection, check_selection, output_name
 from headwater.definitions.connectors import Table, as_table
 from headwater.definitions.definition import Definition, check_name
+from headwater.definitions.described import Described
 from headwater.definitions.durations import Duration, check_timezone, micros, text
 from headwater.definitions.streams import Stream, check_stream
 from headwater.errors import DefinitionError
@@ -52,7 +53,7 @@ class EnrichedHistory(Definition):
 
 
 @dataclass(frozen=True, eq=False)
-class Source(Definition):
+class Source(Described):
     """Events with an event time, and the rule for when each became known.
 
     Args:
@@ -75,6 +76,7 @@ class Source(Definition):
             before a change, which takes the event back from its known time on (alone, it deletes it), false for the image after,
             which replaces the event. `filter` looks at each image alone. Needs `id_field` and `known_at_field`.
         timezone: the IANA zone of naive timestamps, and of the days of a time that is a Date: it is the last microsecond of its day.
+        description, owner, tags: for people and the catalogue; nothing computed depends on them.
 
     Raises:
         DefinitionError: a bad name, duration, selection or time zone; `changes` without what it needs.
@@ -105,6 +107,7 @@ class Source(Definition):
         if not isinstance(self.name, _StoredName):
             check_name(self.name, "a source")
         subject = f"source {self.name!r}"
+        self.check_description(subject)
         if not isinstance(self.timestamp_field, str):
             raise DefinitionError(
                 f"{subject}: timestamp_field is {self.timestamp_field!r}; give the name of the column with the event time"

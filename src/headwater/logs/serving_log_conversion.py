@@ -25,6 +25,7 @@ from headwater.disk import sync
 from headwater.engine.checkpoint import lock
 from headwater.errors import StoreError
 from headwater.ingestion.archive_files import durable
+from headwater.logs.daily_statistics import prune_statistics, update
 from headwater.logs.segment_writer import CLOSED
 from headwater.logs.serving_log_files import SEGMENTS, SERVED, day_folder, prune, raw_segments
 from headwater.logs.serving_log_frames import rows_of
@@ -112,7 +113,7 @@ def command(folder: Path, keep: int | None) -> Sequence[str]:
 
 
 def run(folder: Path, keep: int | None) -> None:
-    """Convert complete segments, and delete old days.
+    """Convert complete segments, delete old days, and add new files to the daily statistics.
 
     Raises:
         StoreError, OSError: as `convert`.
@@ -122,6 +123,8 @@ def run(folder: Path, keep: int | None) -> None:
     finally:
         if keep is not None:
             prune(folder / SERVED, keep, clock.now_micros())
+            prune_statistics(folder)
+    update(folder)
 
 
 def _complete(path: Path, until: float) -> bool:

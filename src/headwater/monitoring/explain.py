@@ -174,13 +174,7 @@ def typed_keys(project: Project, feature: str, strings: Mapping[str, str]) -> di
         UsageError: an unknown feature or key, or a string that is not of the key's type.
     """
     view = _view_of(project, feature)
-    if view.freshness.scheduled or view.source.stream is None:
-        enriched = tables(0, 0, Notes())
-        enriched.read(view.source, view.keys, None)
-        schema = dict(arrived(enriched.readable(view.source), view.keys, [], []).collect_schema())
-    else:
-        acceptance = Acceptance(view.source, (view,), 0)
-        schema = dict(acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).schema)
+    schema = key_types(view)
     typed_values: dict[str, object] = {}
     for name, text in strings.items():
         if name not in view.keys:
@@ -190,6 +184,20 @@ def typed_keys(project: Project, feature: str, strings: Mapping[str, str]) -> di
             raise UsageError(f"the key {name!r} is {schema[name]}, and {text!r} is not")
         typed_values[name] = value
     return typed_values
+
+
+def key_types(view: FeatureView) -> Mapping[str, pl.DataType]:
+    """The type of each column of a view's events, by its history or its stream; no row is read.
+
+    Raises:
+        DataError: the history is not there.
+    """
+    if view.freshness.scheduled or view.source.stream is None:
+        enriched = tables(0, 0, Notes())
+        enriched.read(view.source, view.keys, None)
+        return dict(arrived(enriched.readable(view.source), view.keys, [], []).collect_schema())
+    acceptance = Acceptance(view.source, (view,), 0)
+    return dict(acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).schema)
 
 
 def typed(text: str, dtype: pl.DataType) -> object:

@@ -212,7 +212,7 @@ def _view(store: OnlineStore, stored_view: StoredView, t: int) -> ViewStatus:
     for record_key, record in stored_sections(store, view):
         key = record_key[:-1] if view.freshness.scheduled else record_key  # a batch view has up to two records a key
         keys, size, last = keys + (key != last), size + len(record), key
-    state, age, T = _standing(store, view, t)
+    state, age, T = standing(store, view, t)
     return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size)
 
 
@@ -228,7 +228,8 @@ def _predictions(store: OnlineStore, variant: ModelVariant, t: int) -> Predictio
     return PredictionStatus(*description, state, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version)
 
 
-def _standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:
+def standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:
+    """The state of a view at time t, its age in seconds, and of a batch view the cut that is read, as of `ViewStatus`; no key is read."""
     if view.freshness.scheduled:
         state = read_state(store, view.tiles_fingerprint)
         (due,), (_,) = as_of(view.freshness, np.array([t]))

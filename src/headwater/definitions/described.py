@@ -1,0 +1,33 @@
+"""What people say of a definition: a description, an owner, tags. Nothing that is computed depends on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+
+from headwater.definitions.definition import Definition
+from headwater.errors import DefinitionError
+
+
+@dataclass(frozen=True, eq=False)
+class Described(Definition):
+    """Base of definitions that have a description, an owner and tags, for the catalogue. Fingerprints do not depend on them.
+
+    Raises:
+        DefinitionError: a description or owner that is no string, or tags that are no list of strings.
+    """
+
+    _: KW_ONLY
+    description: str = dataclasses.field(default="", repr=False, metadata={"fingerprint": False})
+    owner: str = dataclasses.field(default="", repr=False, metadata={"fingerprint": False})
+    tags: Sequence[str] = dataclasses.field(default=(), repr=False, metadata={"fingerprint": False})
+
+    def check_description(self, subject: str) -> None:
+        """Check the three fields, and keep the tags as a tuple."""
+        for name in ("description", "owner"):
+            if not isinstance(getattr(self, name), str):
+                raise DefinitionError(f"{subject}: {name} is {getattr(self, name)!r}; give a string")
+        if isinstance(self.tags, str) or not isinstance(self.tags, Sequence) or not all(isinstance(tag, str) for tag in self.tags):
+            raise DefinitionError(f"{subject}: tags is {self.tags!r}; give a list of strings, such as ['payments', 'pii']")
+        object.__setattr__(self, "tags", tuple(self.tags))

@@ -1,0 +1,141 @@
+"""Requests to copy: a curl command and Python for a feature, with a row whose keys and fields have the right types."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import polars as pl
+
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.project import Project
+from headwater.errors import HeadwaterError
+from headwater.monitoring.explain import key_types
+from headwater.results.result import Result
+
+URL: Final = "http://127.0.0.1:8320"
+_AT: Final = datetime(2026, 3, 12, 14, 15, tzinfo=UTC)
+_OF_TYPE: Final[Mapping[type, object]] = {float: 1.5, int: 1, str: "a", bool: True, datetime: _AT}
+
+
+class Snippets(Result, frozen=True):
+    """How to ask for a feature. service: that has it. row: an example with the right types, as JSON."""
+
+    service: str
+    row: Mapping[str, Any]
+    curl: str
+    python: str
+
+
+def request_snippets(project: Project, feature: str, *, url: str = URL, tokens: bool = True) -> Snippets | None:
+    """Requests for a feature of the first service that returns it, else of one that reads its view; None where no service does.
+
+    Args:
+        project: whose feature.
+        feature: its full name.
+        url: address of the service.
+        tokens: whether requests need a token.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import visiting
+    >>> found = request_snippets(visiting(hw.batch("1h")), "user__count_1d", tokens=False)
+    >>> print(found.curl)
+    curl -X POST http://127.0.0.1:8320/v1/features/churn_v1 -d '{"row": {"user": 1}}'
+    """
+    services = [service for model in project.models for service in model.services]
+    returning = [service for service in services if feature in service.feature_names]
+    reading = [service for service in services if any(feature in view.feature_names for view in service.views)]
+    if not returning + reading:
+        return None
+    service = (returning + reading)[0]
+    values = _row(service)
+    row = {name: _json(value) for name, value in values.items()}
+    header = ' -H "Authorization: Bearer $HEADWATER_TOKEN"' if tokens else ""
+    body = shlex.quote(json.dumps({"row": row}, ensure_ascii=False))
+    curl = f"curl -X POST {url}/v1/features/{service.name}{header} -d {body}"
+    return Snippets(service.name, row, curl, _python(service, feature if returning else None, values, url, tokens=tokens))
+
+
+def _python(service: FeatureService, feature: str | None, row: Mapping[str, object], url: str, *, tokens: bool) -> str:
+    source = ", ".join(f"{name!r}: {_source(value)}" for name, value in row.items())
+    of_datetime = [name for name in ("UTC", "date", "datetime", "time", "timedelta") if re.search(rf"(?<![\w.]){name}\b[(,)]", source)]
+    imports = [f"from datetime import {', '.join(of_datetime)}"] if of_datetime else []
+    imports += ["from decimal import Decimal"] if "Decimal(" in source else []
+    token = ', token=hw.env("HEADWATER_TOKEN")' if tokens else ""
+    lines = [
+        *imports,
+        *([""] if imports else []),
+        "import headwater as hw",
+        "",
+        f"with hw.Client({url!r}{token}) as client:",
+        f"    (row,) = client.features({service.name!r}, {{{source}}}).rows",
+        "print(row)" if feature is None else f"print(row[{feature!r}])",
+    ]
+    return "\n".join(lines)
+
+
+def _source(value: object) -> str:
+    """A value as Python source, with the names that `from datetime import ...` brings."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_source, value))}]"
+    if isinstance(value, date | time | timedelta):
+        return repr(value).replace("datetime.timezone.utc", "UTC").replace("datetime.", "")
+    return repr(value)
+
+
+def _row(service: FeatureService) -> dict[str, object]:
+    """A value of the right type for each column that a request of the service must have."""
+    values: dict[str, object] = {}
+    for view in service.views:
+        types = _types(view.root)
+        for key in view.keys:
+            column = view.request_key(key)
+            if isinstance(column, str):
+                values.setdefault(column, _example(types.get(key, pl.String())))
+    for http in service.http_features:
+        for name, dtype in http.request.items():
+            values.setdefault(name, _OF_TYPE.get(dtype, "a"))
+    for field in service.request_fields:
+        values.setdefault(field.name, _OF_TYPE.get(field.dtype, "a"))
+    for function in service.request_features:
+        for name, dtype in function.fields.items():
+            values.setdefault(name, _OF_TYPE.get(dtype, "a"))
+    return {name: [value] if name in service.list_fields else value for name, value in values.items()}
+
+
+def _types(view: FeatureView) -> Mapping[str, pl.DataType]:
+    try:
+        return key_types(view)
+    except (HeadwaterError, OSError):
+        return {}  # the table is not there; the snippet shows texts
+
+
+def _example(dtype: pl.DataType) -> object:
+    """A value of a dtype."""
+    if dtype.is_integer():
+        return 1
+    if isinstance(dtype, pl.Datetime):
+        return _AT if dtype.time_zone is not None else _AT.replace(tzinfo=None)
+    if isinstance(dtype, pl.Decimal):
+        return Decimal("1.5")
+    if isinstance(dtype, pl.Duration):
+        return timedelta(minutes=1)
+    others: Mapping[pl.DataType, object] = {pl.Date(): _AT.date(), pl.Boolean(): True, pl.Time(): _AT.time()}
+    return others.get(dtype, 1.5 if dtype.is_float() else "a")
+
+
+def _json(value: object) -> object:
+    """A value as JSON data: times as ISO 8601."""
+    if isinstance(value, list):
+        return [_json(each) for each in value]
+    if isinstance(value, datetime | date | time):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return f"PT{value.total_seconds():g}S"
+    return str(value) if isinstance(value, Decimal) else value

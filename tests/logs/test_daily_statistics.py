@@ -1,0 +1,93 @@
+"""Daily statistics count what the serving log has, each file once."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.logs.daily_statistics import STATISTICS, buckets, daily_statistics, middles, prune_statistics, quantiles, uncovered, update
+from headwater.logs.serving_log_conversion import convert, run
+from headwater.logs.serving_log_files import segments
+from tests.logs.conftest import about, as_of, one
+
+DAY = 86_400
+
+
+def log_of(folder, entries):
+    with hw.ServedLog(folder) as log:
+        for entry in entries:
+            log.put(entry)
+    convert(folder)
+
+
+def requests(count, start=0, *, statuses=("present", "empty")):
+    of = about(["user__visits", "user__top"], stages=("read",))
+    shared = {"statuses": statuses, "seconds": 0.001, "stages": {"read": 0.0005}}
+    return [one(of, start + n, (n % 4, "web"), moments=[as_of(start + n, age=2.0)], **shared) for n in range(count)]
+
+
+def counts(folder, measure):
+    rows = daily_statistics(folder, measures=[measure]).group_by("subject", "label").agg(pl.col("count").sum())
+    return {(subject, label): n for subject, label, n in rows.iter_rows()}
+
+
+def test_counts_of_files_add_up_and_a_file_counts_once(tmp_path):
+    log_of(tmp_path, requests(120))
+    assert (uncovered(tmp_path), update(tmp_path), update(tmp_path), uncovered(tmp_path)) == (1, 1, 0, 0)
+    log_of(tmp_path, requests(30, 500))
+    assert update(tmp_path) == 1
+    assert counts(tmp_path, "rows") == {("", None): 150}
+    assert counts(tmp_path, "how") == {("", "on_request"): 150}
+    assert counts(tmp_path, "status") == {("user__visits", "present"): 150, ("user__top", "empty"): 150}
+    assert counts(tmp_path, "null") == {}
+    assert counts(tmp_path, "text") == {("user__top", "web"): 120}, "a file of few rows keeps no text"
+    assert counts(tmp_path, "latency") == {("", None): 150, ("read", None): 150}
+    value = daily_statistics(tmp_path, measures=["value"], subjects=["user__visits"])
+    assert quantiles(value["bucket"].to_list(), value["count"].to_list(), [0.1, 0.5, 1.0]) == [0.0, 1.0, 3.0]
+    age = daily_statistics(tmp_path, measures=["age"])
+    assert quantiles(age["bucket"].to_list(), age["count"].to_list(), [0.5]) == [2.0]
+    assert daily_statistics(tmp_path)["day"].unique().dt.to_string().to_list() == ["2024-05-01"]
+
+
+def test_a_file_that_is_rewritten_is_counted_again_and_a_deleted_day_is_forgotten(tmp_path):
+    log_of(tmp_path, [*requests(10), *requests(5, DAY)])
+    assert update(tmp_path) == 2
+    first = segments(tmp_path)[0]
+    pl.read_parquet(first, hive_partitioning=False).head(4).write_parquet(first)
+    assert update(tmp_path) == 1
+    assert counts(tmp_path, "rows") == {("", None): 9}
+    first.unlink()
+    first.parent.rmdir()
+    first.parent.parent.rmdir()
+    prune_statistics(tmp_path)
+    assert [path.name for path in (tmp_path / STATISTICS).glob("*.parquet")] == ["2024-05-02.parquet"]
+
+
+def test_the_conversion_of_segments_updates_them(tmp_path):
+    with hw.ServedLog(tmp_path) as log:
+        for entry in requests(3):
+            log.put(entry)
+    run(tmp_path, None)
+    assert counts(tmp_path, "rows") == {("", None): 3}
+
+
+def test_at_most_so_many_files(tmp_path):
+    for start in (0, 100, 200):
+        log_of(tmp_path, requests(2, start))
+    assert [update(tmp_path, most=2), uncovered(tmp_path), update(tmp_path, most=2)] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 2.0, 3.0, 15.0, 16.0, -5.0])
+def test_small_whole_numbers_are_exact(value):
+    assert middles(buckets(np.array([value])))[0] == value
+
+
+def test_a_bucket_is_near_its_values():
+    values = np.random.default_rng(1).normal(size=2000) * np.exp(np.random.default_rng(2).uniform(-20, 20, 2000))
+    apart = np.abs(middles(buckets(values)) - values) / np.abs(values)
+    assert apart.max() <= 0.125
+    assert np.isnan(quantiles([], [], [0.5])).all()
+
+
+def test_no_log_is_no_error(tmp_path):
+    assert (update(tmp_path), uncovered(tmp_path), daily_statistics(tmp_path).height) == (0, 0, 0)
