@@ -32,6 +32,7 @@ VERBS: Final = {
     "explain": "explain a value: the events that count, and why others do not",
     "parity": "compare served values with what training computes",
     "runs": "list and compare the results that were kept, or log one to MLflow",
+    "console": "show the project in the browser: verdicts, features, freshness, serving",
     "mcp": "let assistants read the project over MCP",
     "doctor": "check machine, packages, project, store, streams and models",
     "store": "compact, back up, restore or migrate the online store",

@@ -40,8 +40,13 @@ def write_page(path: str | Path, page: str) -> Path:
 
 @cache
 def _environment() -> Environment:
+    return new_environment()
+
+
+def new_environment(*folders: Path) -> Environment:
+    """An environment of these folders of templates, then that of this module: the macros of blocks.html.j2 are in it."""
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([*folders, _TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["sha256"] = sha256
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}

@@ -1,0 +1,48 @@
+"""Show the project in the browser: verdicts, features, freshness, serving. Until stopped."""
+
+from __future__ import annotations
+
+from headwater.cli import options
+from headwater.cli.command import Arguments, Verb, option
+from headwater.cli.projects import load
+from headwater.cli.screen import Screen
+from headwater.cli.signals import stopped
+
+
+def run(args: Arguments, screen: Screen) -> None:
+    """Serve the console until stopped."""
+    from headwater.console.console_app import BASE, console_app
+    from headwater.console.console_context import ConsoleContext
+    from headwater.serving.http.auth import check_bind
+    from headwater.serving.process.ingest_process import address
+    from headwater.serving.process.uvicorn_server import serving
+
+    host, port = address(args.listen)
+    tokens = options.tokens_file(args)
+    known = tokens if args.tokens is not None or tokens.is_file() else None
+    check_bind(host, known)
+    context = ConsoleContext(
+        load(args.project).project, options.data_dir(args), file=args.project, store=args.store, models=args.models, catalog=args.catalog
+    )
+    try:
+        with stopped() as stop, serving(console_app(context, known), host, port) as url:
+            screen.say(f"console of {context.project.name} at {url}{BASE}")
+            stop.wait()
+            screen.say("stopping")
+    finally:
+        context.close()
+    screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
+
+
+COMMAND = Verb(
+    run,
+    [
+        *options.project(model=False),
+        option("--listen", metavar="HOST:PORT", default="127.0.0.1:8330", help="where to listen (default: {default})"),
+        *options.store(),
+        *options.models(),
+        *options.catalog(),
+        *options.tokens(),
+    ],
+    help=__doc__,
+)
