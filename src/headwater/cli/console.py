@@ -45,4 +45,5 @@ COMMAND = Verb(
         *options.tokens(),
     ],
     help=__doc__,
+    examples=["headwater console", "headwater console --project shop/features.py --listen 127.0.0.1:8340"],
 )
