@@ -36,6 +36,8 @@ from typing import Final
 class HeadwaterError(Exception):
     """The root of every error that headwater raises on purpose.
 
+    Remedy: read its message; `except HeadwaterError` catches all of them.
+
     request_id: of the failed request, if a service returned the error; the service's log has a line with this id.
     """
 
@@ -43,43 +45,72 @@ class HeadwaterError(Exception):
 
 
 class DefinitionError(HeadwaterError):
-    """A definition is wrong."""
+    """A definition is wrong.
+
+    Remedy: correct the definition at the file and line in the message.
+    """
 
 
 class LeakError(DefinitionError):
-    """A definition would leak the future into training data."""
+    """A definition would leak the future into training data.
+
+    Remedy: declare when each row was known, with `known_at_field=`, `known_after=` or a second source with its own `select=`.
+    """
 
 
 class DataError(HeadwaterError):
-    """The data do not fit the definition."""
+    """The data do not fit the definition.
+
+    Remedy: correct the table, or what the definition expects of it: a column, a type, a time zone.
+    """
 
 
 class StoreError(HeadwaterError):
-    """An online store cannot be read or written as it is."""
+    """An online store cannot be read or written as it is.
+
+    Remedy: check that the store runs, is reachable and has space; `headwater doctor` tries each.
+    """
 
 
 class StaleError(StoreError):
-    """A value is older than its freshness, and its view has on_stale="refuse"."""
+    """A value is older than its freshness, and its view has on_stale="refuse".
+
+    Remedy: run the job or the ingestion that keeps the view fresh, or serve the previous value with `on_stale="previous"`.
+    """
 
 
 class IncompleteError(StaleError):
-    """The records of a view lack events that were received, and the view has on_incomplete="refuse"."""
+    """The records of a view lack events that were received, and the view has on_incomplete="refuse".
+
+    Remedy: let `headwater ingest` rebuild the view, or serve the values that there are with `on_incomplete="value"`.
+    """
 
 
 class RebuiltError(StoreError):
-    """The records of a view were rebuilt with other column types since a reader opened it; open it again."""
+    """The records of a view were rebuilt with other column types since a reader opened it; open it again.
+
+    Remedy: open the reader again; a service does so by itself.
+    """
 
 
 class FencedError(StoreError):
-    """Another process has taken over the writes of this one; nothing was written."""
+    """Another process has taken over the writes of this one; nothing was written.
+
+    Remedy: let one process write; stop the other, or this one.
+    """
 
 
 class LostError(FencedError):
-    """A server of an online store was replaced by one without this process's writes; nothing more was written."""
+    """A server of an online store was replaced by one without this process's writes; nothing more was written.
+
+    Remedy: rebuild the views as the message says; archive and history still have the events.
+    """
 
 
 class RetentionError(DataError):
     """A stream no longer has the records to read next: they are older than its retention.
+
+    Remedy: rebuild the view from its archive or history, or continue with `--accept-loss`, which counts the lost records.
 
     stream: its name in messages. partition: of the stream. wanted: the offset to read next. first: the first offset available;
     position: the same as the stream's reader writes it. lost: how many records are gone at most.
@@ -96,6 +127,8 @@ class RetentionError(DataError):
 class RecreatedError(DataError):
     """A topic was deleted and created again under its name, so offsets of the old one are invalid in the new one.
 
+    Remedy: continue with `--accept-loss`, or give the source another name.
+
     stream: its name in messages. origins: by partition, the origin of offsets in the new topic, from its first record on.
     """
 
@@ -109,35 +142,59 @@ class RecreatedError(DataError):
 
 
 class ConnectError(HeadwaterError):
-    """A broker, a registry or a service does not respond, or refuses."""
+    """A broker, a registry or a service does not respond, or refuses.
+
+    Remedy: check address, network and credentials, then run the command again.
+    """
 
 
 class ClockError(HeadwaterError):
-    """The wall clock cannot be right, so nothing is committed."""
+    """The wall clock cannot be right, so nothing is committed.
+
+    Remedy: correct the clock of the machine; `headwater store repair-clock` where a store is ahead already.
+    """
 
 
 class AccessError(HeadwaterError):
-    """A token is unknown, or lacks a scope."""
+    """A token is unknown, or lacks a scope.
+
+    Remedy: pass a token with the scope in the message; `headwater token new --scope SCOPE` creates one.
+    """
 
 
 class BusyError(HeadwaterError):
-    """A queue is full, or ingestion is stopping; the request may be sent again."""
+    """A queue is full, or ingestion is stopping; the request may be sent again.
+
+    Remedy: send the same request again after the time in `Retry-After`.
+    """
 
 
 class ModelError(HeadwaterError):
-    """A fitted model is missing, or incompatible with the definitions."""
+    """A fitted model is missing, or incompatible with the definitions.
+
+    Remedy: train a version for these definitions, `headwater train`, or promote another one.
+    """
 
 
 class UsageError(HeadwaterError):
-    """The arguments of a call do not fit together."""
+    """The arguments of a call do not fit together.
+
+    Remedy: correct the argument in the message; `headwater help COMMAND` lists them.
+    """
 
 
 class CatalogError(HeadwaterError):
-    """The catalog cannot be read or written."""
+    """The catalog cannot be read or written.
+
+    Remedy: check the path or URL of the catalog and its rights; `headwater plan` reads it.
+    """
 
 
 class MissingExtraError(HeadwaterError):
-    """An optional library is not installed."""
+    """An optional library is not installed.
+
+    Remedy: install the extra in the message.
+    """
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed; install it with: pip install 'headwater[{extra}]'")
@@ -196,11 +253,16 @@ _SHORT: Final = 3  # characters; a shorter string is not treated as a secret, si
 
 
 class HeadwaterWarning(UserWarning):
-    """Something that is allowed and probably not meant."""
+    """Something that is allowed and probably not meant.
+
+    Remedy: read its message; nothing has to be done.
+    """
 
 
 class RowsLeftOutWarning(HeadwaterWarning):
     """Rows of a source or of labels that nothing can be computed of, such as those without a time.
+
+    Remedy: look at `left_out`; repair the rows, or filter them out in the source.
 
     left_out: by reason, how many rows; all of the reasons, duplicates too, which are no cause for a warning.
     """
@@ -213,6 +275,8 @@ class RowsLeftOutWarning(HeadwaterWarning):
 class StaleWarning(HeadwaterWarning):
     """Values of the online store that are older than their views promise.
 
+    Remedy: run the job or the ingestion of the view; `headwater status` shows the state of all.
+
     ages: by view, how old its values are, in seconds.
     """
 
@@ -222,4 +286,7 @@ class StaleWarning(HeadwaterWarning):
 
 
 class NoEventsWarning(HeadwaterWarning):
-    """Rows before whose times no event of a source is known."""
+    """Rows before whose times no event of a source is known.
+
+    Remedy: check the times of the rows against those of the history, and their time zone.
+    """

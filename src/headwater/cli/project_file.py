@@ -81,13 +81,18 @@ def read(project: str | Path) -> ProjectFile | None:
     return ProjectFile(path, shared, sections)
 
 
-def _section(path: Path, section: str, held: Mapping[str, object]) -> dict[str, object]:
-    """The values of a section, each of the type of its option."""
-    options = {
+def section_options(section: str) -> dict[str, Flag]:
+    """The options of a command that its section may set, by key."""
+    return {
         param.flag.removeprefix("--"): param
         for param in import_module(f"headwater.cli.{section}").COMMAND.params
         if isinstance(param, Flag) and param.flag.removeprefix("--") not in _NOT_HERE
     }
+
+
+def _section(path: Path, section: str, held: Mapping[str, object]) -> dict[str, object]:
+    """The values of a section, each of the type of its option."""
+    options = section_options(section)
     values: dict[str, object] = {}
     for key, value in held.items():
         if key in _SHARED:
