@@ -158,7 +158,7 @@ def configuration() -> str:
     parts += ["## Environment variables", _table(["variable", "meaning"], variables)]
     parts.append(
         "Secrets of definitions, `hw.env(NAME)`, are read from variables of any name when a connection is opened. They are in no fingerprint, "
-        "log or error message. Variables of object stores are in [Tables](tables.md#object-stores)."
+        "log or error message; examples keep the token of a service in `HEADWATER_TOKEN`. Variables of object stores are in [Tables](tables.md#object-stores)."
     )
     return "\n\n".join(parts) + "\n"
 
