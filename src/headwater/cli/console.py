@@ -39,7 +39,8 @@ COMMAND = Verb(
     [
         *options.project(model=False),
         option("--listen", metavar="HOST:PORT", default="127.0.0.1:8330", help="where to listen (default: {default})"),
-        *options.store(),
+        options.store()[0],
+        *options.logs(),
         *options.models(),
         *options.catalog(),
         *options.tokens(),
