@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from headwater import settings
 from headwater.console.console_context import ConsoleContext
 from headwater.console.live_updates import LiveUpdates
 from headwater.console.page_table import ACTIONS, DATA_ROUTES, PAGES
@@ -26,7 +27,7 @@ from headwater.console.rendering import render_console
 from headwater.console.sessions import COOKIE, Session, Sessions, cookies
 from headwater.console.static_files import static_file
 from headwater.errors import HeadwaterError, StoreError
-from headwater.serving.http.auth import Access, Denied
+from headwater.serving.http.auth import Access, Denied, TokenFile
 
 BASE: Final = "/console"
 LARGEST_FORM: Final = 65_536  # bytes
@@ -76,7 +77,7 @@ def console_app(
     Raises:
         UsageError: the file has no token.
     """
-    console = _Console(context, Access(tokens), pages)
+    console = _Console(context, tokens, pages)
     routes = [
         Route("/", console.to_overview),
         Route(f"{BASE}/static/{{name}}", console.static),
@@ -95,9 +96,10 @@ def console_app(
 class _Console:
     """The handlers of the routes."""
 
-    def __init__(self, context: ConsoleContext, access: Access, pages: Sequence[ConsolePage]) -> None:
-        self.context, self.access = context, access
-        self.sessions, self.live = Sessions(access), LiveUpdates(context)
+    def __init__(self, context: ConsoleContext, tokens: Path | None, pages: Sequence[ConsolePage]) -> None:
+        self.context, self.access = context, Access(tokens)
+        self.tokens = None if tokens is None else TokenFile(tokens)
+        self.sessions, self.live = Sessions(self.access), LiveUpdates(context)
         self.navigation = [page for page in pages if page.in_navigation]
 
     async def to_overview(self, request: Request) -> Response:  # noqa: ARG002 (as Starlette calls it)
@@ -176,7 +178,7 @@ class _Console:
             self.access.check(self.sessions.scopes(visitor.session), "admin")
         except Denied as denied:
             return self._to_login(request) if denied.status == 401 else self._refused(denied)
-        asked = ConsoleRequest(dict(request.path_params), form, visitor.may_act)
+        asked = ConsoleRequest(dict(request.path_params), form, visitor.may_act, self._who(visitor.session))
         try:
             done = await run_in_threadpool(row.run, self.context, asked)
         except HeadwaterError as error:
@@ -266,6 +268,13 @@ class _Console:
             raise Denied(403, "the form is of another site")
         if self.access.open:
             self.access.check_page(_raw(request))
+
+    def _who(self, session: Session) -> str:
+        """The name of a session's token; without tokens, the user of this process."""
+        if session.authorization is None or self.tokens is None:
+            return settings.who()
+        token = self.tokens.find(session.authorization.decode().split("_")[1])
+        return token.name or token.id
 
     def _to_login(self, request: Request) -> Response:
         """The login form. A link on another site comes without the cookie, which is SameSite=Strict: the page is then loaded once more."""

@@ -16,6 +16,7 @@ from headwater.kept_runs.runs import Runs, runs
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for
+from headwater.results.stored_runs import StoredRuns
 
 T = TypeVar("T")
 _MOST: Final = 1000  # results in memory
@@ -61,9 +62,20 @@ class ConsoleContext:
         """The online store's URL."""
         return settings.store() if self.store is None else self.store
 
+    @property
+    def has_store(self) -> bool:
+        """Whether the online store is there, as far as a look at the disk can say; one across the network is."""
+        kind, _, place = self.store_url.partition(":")
+        return kind != "lmdb" or Path(place.partition("?")[0]).exists()
+
     def runs(self) -> Runs:
         """The kept runs, the latest first; listed again every two seconds at most."""
         return self.cached("runs", 2.0, lambda: runs(self.data_dir))
+
+    @property
+    def stored_runs(self) -> StoredRuns:
+        """The folder of the kept runs."""
+        return StoredRuns(self.data_dir)
 
     @contextmanager
     def opened_store(self) -> Iterator[OnlineStore]:

@@ -12,13 +12,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from headwater.console.attention import acknowledge
+from headwater.console.decide import compare, decide, run
+from headwater.console.experiment_pages import experiment, experiments
+from headwater.console.model_versions import model_versions, promote, roll_back
 from headwater.console.overview import overview
 from headwater.console.page_types import ConsoleAction, ConsolePage, DataRoute
 
 PAGES: Final[Sequence[ConsolePage]] = (
     ConsolePage("", "Overview", "overview.html.j2", overview),
+    ConsolePage("/decide", "Decide", "decide.html.j2", decide, charts=True),
+    ConsolePage("/experiments", "Experiments", "experiments.html.j2", experiments, charts=True),
+    ConsolePage("/models", "Models", "model_versions.html.j2", model_versions),
+    ConsolePage("/runs/{run}", "Run", "run.html.j2", run, charts=True, in_navigation=False),
+    ConsolePage("/compare", "Runs side by side", "compare.html.j2", compare, charts=True, in_navigation=False),
+    ConsolePage("/experiments/{name}", "Experiment", "experiment_status.html.j2", experiment, charts=True, in_navigation=False),
 )  # fmt: skip
 
-ACTIONS: Final[Sequence[ConsoleAction]] = ()
+ACTIONS: Final[Sequence[ConsoleAction]] = (
+    ConsoleAction("/acknowledge", acknowledge),
+    ConsoleAction("/models/promote", promote),
+    ConsoleAction("/models/rollback", roll_back),
+)  # fmt: skip
 
 DATA_ROUTES: Final[Sequence[DataRoute]] = ()

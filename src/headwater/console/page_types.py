@@ -18,12 +18,14 @@ class ConsoleRequest:
     """A request for a page or an action.
 
     names: the values of `{name}` in the path. query: every value of each parameter, of the query or, for an action, of the form.
-    may_act: whether the sender has the scope `admin`, and so sees the forms of actions.
+    may_act: whether the sender has the scope `admin`, and so sees the forms of actions. who: the name of the token, for the record of an
+    action.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, Sequence[str]] = field(default_factory=dict)
     may_act: bool = False
+    who: str = ""
 
     def one(self, name: str, otherwise: str = "") -> str:
         """The first value of a parameter."""

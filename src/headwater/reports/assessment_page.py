@@ -13,31 +13,38 @@ from headwater.results.measurement import Missing
 
 
 def to_html(assessment: AssessmentResult) -> str:
-    """The assessment as one self-contained HTML page, plotly's JavaScript included.
-
-    Order: verdict, plan, what would change it, risks, lift, attribution, request time, cost, network effects, readiness.
-    """
-    cost, readiness, attribution = assessment.cost, assessment.readiness, assessment.attribution
+    """The assessment as one self-contained HTML page, plotly's JavaScript included."""
     return render_page(
         "assessment.html.j2",
         title=f"{assessment.model}: is real time right?",
         assessment=assessment,
         headline=parts.headline(assessment),
         details=parts.details(assessment),
-        sections=[
-            Section("why", "Why: the rules", [Bullets(parts.why(assessment))]),
-            parts.plan(assessment),
-            parts.changes(assessment),
-            parts.risks(assessment),
-            parts.lift(assessment),
-            *([] if assessment.result is None else [sections.curve(assessment.result)]),
-            attribution_section.to_section(attribution) if isinstance(attribution, AttributionResult) else parts.earned(assessment),
-            parts.request_time(assessment),
-            parts.cost(assessment) if isinstance(cost, Missing) else cost_section(cost),
-            parts.network(assessment),
-            parts.readiness(assessment) if isinstance(readiness, Missing) else readiness_section(readiness),
-        ],
+        sections=to_sections(assessment),
     )
+
+
+def to_sections(assessment: AssessmentResult) -> list[Section]:
+    """The sections after the verdict.
+
+    Order: rules, plan, what would change it, risks, lift, attribution, request time, cost, network effects, readiness.
+    """
+    cost, readiness, attribution = assessment.cost, assessment.readiness, assessment.attribution
+    earned = attribution_section.to_section(attribution) if isinstance(attribution, AttributionResult) else parts.earned(assessment)
+    every = [
+        Section("why", "Why: the rules", [Bullets(parts.why(assessment))]),
+        parts.plan(assessment),
+        parts.changes(assessment),
+        parts.risks(assessment),
+        parts.lift(assessment),
+        None if assessment.result is None else sections.curve(assessment.result),
+        earned,
+        parts.request_time(assessment),
+        parts.cost(assessment) if isinstance(cost, Missing) else cost_section(cost),
+        parts.network(assessment),
+        parts.readiness(assessment) if isinstance(readiness, Missing) else readiness_section(readiness),
+    ]
+    return [section for section in every if section is not None]
 
 
 def to_markdown(assessment: AssessmentResult) -> str:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from headwater.reports import age_section, attribution_section, attribution_words, offset_section, optional_sections, sections
+from headwater.reports.document import Section
 from headwater.reports.page import render_page
 from headwater.results.backtest_result import BacktestResult
 
 
 def to_html(result: BacktestResult) -> str:
-    """The result as one self-contained HTML page; plotly's JavaScript is included, about 4.8 MB.
+    """The result as one self-contained HTML page; plotly's JavaScript is included, about 4.8 MB."""
+    return render_page(
+        "backtest.html.j2",
+        title=f"{result.model}: feature freshness backtest",
+        verdict=sections.verdict(result),
+        sections=to_sections(result),
+    )
 
-    Order: verdict, lift curve, levels and steps, lift by age, attribution, timestamps, transitions, money and folds (if any), what the
+
+def to_sections(result: BacktestResult) -> list[Section]:
+    """The sections after the verdict.
+
+    Order: lift curve, levels and steps, lift by age, attribution, timestamps, transitions, money and folds (if any), what the
     numbers rest on, events placed later, slices, curves (binary only), assumptions, definitions.
     """
     parts = [
@@ -29,9 +40,4 @@ def to_html(result: BacktestResult) -> str:
         sections.assumptions(result),
         sections.definitions(result),
     ]
-    return render_page(
-        "backtest.html.j2",
-        title=f"{result.model}: feature freshness backtest",
-        verdict=sections.verdict(result),
-        sections=[part for part in parts if part is not None],
-    )
+    return [part for part in parts if part is not None]

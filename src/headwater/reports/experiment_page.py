@@ -19,9 +19,13 @@ _CHIPS = {"real-time": "chip lift", "harm": "chip harm", "invalid": "chip harm"}
 def to_html(result: ExperimentResult) -> str:
     """One self-contained page."""
     title = f"{result.experiment}: {result.decision}"
-    chip = _CHIPS.get(result.decision, "chip")
     sections = experiment_section.to_sections(result)
-    return render_page("experiment.html.j2", title=title, result=result, chip=chip, look=look(result), sections=sections)
+    return render_page("experiment.html.j2", title=title, result=result, chip=chip(result), look=look(result), sections=sections)
+
+
+def chip(result: ExperimentResult) -> str:
+    """The class of the decision's label."""
+    return _CHIPS.get(result.decision, "chip")
 
 
 def look(result: ExperimentResult) -> str:

@@ -31,6 +31,7 @@
   draw();
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
   narrow.addEventListener('change', draw);
+  document.addEventListener('refreshed', draw); // the console has fetched elements again
   addEventListener('beforeprint', function () { root.classList.add('printing'); draw(); });
   addEventListener('afterprint', function () { root.classList.remove('printing'); draw(); });
 })();

@@ -1,0 +1,119 @@
+"""Experiments, read only: how each stands, its latest decision page, and the lift curves of models that are monitored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from headwater import clock
+from headwater.console.attention import monitored
+from headwater.console.console_context import ConsoleContext
+from headwater.console.kept_decisions import records, result_of
+from headwater.console.page_types import ConsoleRequest, NotShown
+from headwater.console.shown_sections import blocks_for_console, for_console
+from headwater.console.summaries import Summary
+from headwater.errors import HeadwaterError, nearest
+from headwater.experiments.experiment_lifecycle import experiment_status, state_of
+from headwater.experiments.plan_experiment import ExperimentPlaces
+from headwater.kept_runs.run_sections import RunSections, sections_of
+from headwater.kept_runs.runs import KeptRun
+from headwater.models.experiment_store import ExperimentStore, StartedExperiment
+from headwater.reports import level_lift_section
+from headwater.results.experiment_result import ExperimentResult
+from headwater.results.planned_experiment import ExperimentStatus
+from headwater.results.stored_runs import RunRecord
+
+_EVERY: Final = 60.0  # seconds between two reads of the exposures
+
+
+@dataclass(frozen=True)
+class ShownExperiment:
+    """An experiment in the list.
+
+    state: "not started", "waiting", "running", "stopped" or "ended". first_line: of the latest analysis.
+    """
+
+    name: str
+    state: str
+    kind: str
+    unit: str
+    arms: Sequence[str]
+    first_line: str = ""
+    analysed_at: str = ""
+
+
+def experiments(context: ConsoleContext, _request: ConsoleRequest) -> Mapping[str, object]:
+    """The variables of the list, with the monitored lift curves."""
+    started = _started(context)
+    defined = {experiment.name: experiment for experiment in context.project.experiments}
+    names = dict.fromkeys([*started, *defined])
+    parts = [
+        (result, for_console([level_lift_section.to_section(result)], f"monitored-{n}-")) for n, result in enumerate(monitored(context))
+    ]
+    return {"experiments": [_listed(context, name, started.get(name)) for name in names], "monitored": parts, "file": context.file}
+
+
+def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
+    """The variables of the page of one experiment.
+
+    Raises:
+        NotShown: no experiment of that name is defined or was started.
+    """
+    name, started = request.names["name"], _started(context)
+    names = [*started, *(experiment.name for experiment in context.project.experiments)]
+    if name not in names:
+        raise NotShown(f"the project has no experiment {name[:100]!r}; {nearest(name[:100], names)}")
+    mine = started.get(name)
+    record = next(iter(records(context, name, "experiment")), None)
+    shown: RunSections | None = None
+    problem = ""
+    if record is not None:
+        try:
+            shown = _sections(context, record)
+        except HeadwaterError as error:
+            problem = str(error)
+    status: Summary[ExperimentStatus] | None = None
+    if mine is not None:
+        places = ExperimentPlaces(models=context.models, data_dir=context.data_dir)
+        status = context.summaries.latest(
+            f"experiment {name}", ExperimentStatus, lambda: experiment_status(context.project, name, places=places), seconds=_EVERY
+        )
+    return {
+        "heading": f"Experiment {name}",
+        "listed": _listed(context, name, mine),
+        "changes": [] if mine is None else mine.changes,
+        "status": status,
+        "record": record,
+        "problem": problem,
+        "sentence": "" if shown is None else shown.sentence,
+        "lead": [] if shown is None else blocks_for_console(shown.lead),
+        "sections": [] if shown is None else for_console(shown.sections),
+        "file": context.file,
+    }
+
+
+def _sections(context: ConsoleContext, record: RunRecord) -> RunSections:
+    return context.cached(("sections", record.id), 3600.0, lambda: sections_of(KeptRun(record, context.stored_runs)))
+
+
+def _started(context: ConsoleContext) -> dict[str, StartedExperiment]:
+    """The latest version of each experiment of the project that was started."""
+    store, ours = ExperimentStore(context.models), ("", context.project.name)
+    return context.cached("experiments", 2.0, lambda: {one.plan.experiment: one for one in store.started() if one.plan.project in ours})
+
+
+def _listed(context: ConsoleContext, name: str, started: StartedExperiment | None) -> ShownExperiment:
+    record = next(iter(records(context, name, "experiment")), None)
+    first_line, at = "", "" if record is None else record.at
+    if record is not None:
+        try:
+            result = result_of(context, record)
+            first_line = result.first_line if isinstance(result, ExperimentResult) else record.sentence
+        except HeadwaterError as error:
+            first_line = str(error)
+    if started is None:
+        return ShownExperiment(name, "not started", "", "", [], first_line, at)
+    plan = started.plan
+    arms = [f"{arm.name}: {arm.model} at {arm.level}" for arm in plan.arms]
+    return ShownExperiment(name, state_of(started, clock.now_micros()), plan.kind, plan.unit, arms, first_line, at)

@@ -1,0 +1,99 @@
+"""What kept runs say of a model: the latest of each kind, and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headwater.console.console_context import ConsoleContext
+from headwater.errors import HeadwaterError
+from headwater.kept_runs.runs import KeptRun
+from headwater.models.promises import deliveries
+from headwater.reports import assessment_sections, wording
+from headwater.results.assessment_result import AssessmentResult
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.promise_result import DeliveryResult
+from headwater.results.result import Result
+from headwater.results.stored_runs import RunRecord
+
+_KEPT: float = 3600.0  # seconds; a result never changes
+
+
+@dataclass(frozen=True)
+class ModelDecision:
+    """What is decided of a model, for its card.
+
+    verdict: a sentence; empty where nothing is kept. money: a day, in words. next_step: what to do, and command: how; both empty where
+    nothing is to do. record: of the run that says so. withdrawn: the sentence that production did not keep the promise.
+    """
+
+    model: str
+    verdict: str = ""
+    lead: str = ""
+    money: str = ""
+    next_step: str = ""
+    command: str = ""
+    record: RunRecord | None = None
+    withdrawn: str = ""
+
+
+def records(context: ConsoleContext, subject: str | None = None, kind: str | None = None) -> list[RunRecord]:
+    """The records of kept runs, the latest first; those of a subject or a kind."""
+    return [record for record in context.runs().records if subject in (None, record.subject) and kind in (None, record.kind)]
+
+
+def result_of(context: ConsoleContext, record: RunRecord) -> Result:
+    """The result of a run, read once.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return context.cached(("result", record.id), _KEPT, lambda: KeptRun(record, context.stored_runs).result)
+
+
+def decision_of(context: ConsoleContext, model: str) -> ModelDecision:
+    """What the latest assessment, else the latest backtest, says of a model."""
+    missed = next((one.first_line for one in delivered(context) if one.promise.model == model and one.withdrawn), "")
+    every = [record for record in records(context, model) if record.kind in ("assessment", "backtest")]
+    latest = next((r for r in every if r.kind == "assessment"), next(iter(every), None))
+    project = f"--project {context.file}"
+    if latest is None:
+        return ModelDecision(model, command=f"headwater backtest {project} --model {model}", withdrawn=missed)
+    try:
+        result = result_of(context, latest)
+    except HeadwaterError as error:
+        return ModelDecision(model, latest.sentence, str(error), record=latest, withdrawn=missed)
+    if isinstance(result, AssessmentResult):
+        step = next((stage for stage in result.plan.stages if stage.state != "not needed"), None)
+        doing = "" if step is None else f"{step.name}: {step.remedy if step.blocker and step.remedy else step.does}"
+        return ModelDecision(
+            model,
+            assessment_sections.headline(result),
+            assessment_sections.details(result),
+            _money(result),
+            doing,
+            "",
+            latest,
+            missed,
+        )
+    sentence = wording.verdict(result) if isinstance(result, BacktestResult) else latest.sentence
+    assess = f"headwater assess {project} --model {model}"
+    return ModelDecision(model, sentence, "", "", "Assess what it costs, and what blocks it", assess, latest, missed)
+
+
+def delivered(context: ConsoleContext) -> Sequence[DeliveryResult]:
+    """The latest comparison of each model of the project with its promise."""
+    names = {model.name for model in context.project.models}
+    return context.cached("deliveries", 5.0, lambda: [one for one in deliveries(context.registry) if one.promise.model in names])
+
+
+def _money(result: AssessmentResult) -> str:
+    earns, costs = result.decision.earns, result.decision.extra
+    if earns.value is None and costs.value is None:
+        return "money is not known: give costs and worth to `headwater assess`"
+    parts = [
+        f"{verb} {assessment_sections.money(reading)} a day"
+        for verb, reading in (("earns", earns), ("costs", costs))
+        if reading.value is not None
+    ]
+    return ", ".join(parts)

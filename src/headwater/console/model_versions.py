@@ -1,0 +1,167 @@
+"""Models: the versions of each, which one is served, and promoting another or rolling back.
+
+<data_dir>/console/actions.jsonl       what was done in the console: {"at": ISO 8601, "who": ..., "sentence": ...}
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from headwater import clock, permissions
+from headwater.console.console_context import ConsoleContext
+from headwater.console.page_types import ConsoleRequest, Done, NotShown
+from headwater.definitions.model_variant import AS_DEFINED
+from headwater.errors import DataError, HeadwaterError, UsageError, nearest
+from headwater.models.promises import delivery_of, promise_of_version
+from headwater.models.registry import ModelRegistry, Version
+
+_SHOWN: Final = 50  # versions of a model and level, actions
+_LOCK: Final = threading.Lock()
+
+
+class Action(msgspec.Struct, frozen=True):
+    """Something that was done in the console."""
+
+    at: str
+    who: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ShownVersion:
+    """A version of a model. problem: why its manifest cannot be read; then it has nothing else."""
+
+    number: int
+    current: bool
+    made: str = ""
+    until: str = ""
+    rows: int | None = None
+    measured: str = ""
+    promised: str = ""
+    estimator: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class ShownVariant:
+    """The versions of a model at a level, the latest first. before: the number that rolling back would serve; None where there is none."""
+
+    model: str
+    level: str
+    versions: Sequence[ShownVersion]
+    more: int
+    before: int | None
+    delivery: str
+
+
+def model_versions(context: ConsoleContext, _request: ConsoleRequest) -> Mapping[str, object]:
+    """The variables of the page."""
+    names = {model.name for model in context.project.models}
+    registry = context.registry
+    variants = [_variant(registry, model, level) for model, level in registry.variants() if model in names]
+    return {"variants": variants, "as_defined": AS_DEFINED, "file": context.file, "actions": _actions(context)}
+
+
+def promote(context: ConsoleContext, request: ConsoleRequest) -> Done:
+    """The action: serve a version from now on.
+
+    Raises:
+        UsageError: no such version.
+    """
+    number = request.one("version")
+    if not number.isdecimal():
+        raise UsageError(f"the version is {number[:100]!r}; give an integer")
+    model, level = _named(context, request)
+    version = context.registry.promote(int(number), model, level)
+    return _noted(context, request, f"{version} is served from now on")
+
+
+def roll_back(context: ConsoleContext, request: ConsoleRequest) -> Done:
+    """The action: serve the version before the current one.
+
+    Raises:
+        UsageError: no version was served before, or another one than the form showed.
+    """
+    model, level = _named(context, request)
+    before = context.registry.before(model, level)
+    if str(before.number) != request.one("version"):
+        raise UsageError(f"rolling back would serve version {before.number} now; load the page again")
+    version = context.registry.rollback(model, level)
+    return _noted(context, request, f"rolled back: {version} is served from now on")
+
+
+def _named(context: ConsoleContext, request: ConsoleRequest) -> tuple[str, str]:
+    names = [model.name for model in context.project.models]
+    model = request.one("model")
+    if model not in names:
+        raise NotShown(f"the project has no model {model[:100]!r}; {nearest(model[:100], names)}")
+    return model, request.one("level", AS_DEFINED)
+
+
+def _variant(registry: ModelRegistry, model: str, level: str) -> ShownVariant:
+    current = registry.current(model, level).number
+    versions = list(reversed(registry.versions(model, level)))
+    chosen = [version for n, version in enumerate(versions) if n < _SHOWN or version.number == current]
+    try:
+        before: int | None = registry.before(model, level).number
+    except UsageError:
+        before = None
+    delivery = delivery_of(registry, model, level)
+    shown = [_shown(version, current=version.number == current) for version in chosen]
+    return ShownVariant(model, level, shown, len(versions) - len(chosen), before, "" if delivery is None else delivery.first_line)
+
+
+def _shown(version: Version, *, current: bool) -> ShownVersion:
+    try:
+        manifest, promise = version.manifest, promise_of_version(version)
+    except HeadwaterError as error:
+        return ShownVersion(version.number, current, problem=str(error))
+    metrics = manifest.metrics.get("holdout") or manifest.metrics.get("training") or {}
+    where = "held out" if "holdout" in manifest.metrics else "training"
+    measured = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
+    promised = "" if promise is None else f"{promise.metric} {promise.promised.value:.4g}"
+    return ShownVersion(
+        version.number,
+        current,
+        manifest.created_at,
+        manifest.until or "",
+        manifest.rows,
+        f"{measured} ({where})" if measured else "",
+        promised,
+        manifest.estimator,
+    )
+
+
+def _noted(context: ConsoleContext, request: ConsoleRequest, sentence: str) -> Done:
+    """Note the action, after it was done."""
+    path = context.data_dir / "console" / "actions.jsonl"
+    line = msgspec.json.encode(Action(clock.now().isoformat(timespec="seconds"), request.who, sentence)) + b"\n"
+    try:
+        permissions.own_folder(path.parent)
+        with _LOCK, permissions.open_private(path, "ab") as file:
+            file.write(line)
+    except OSError as error:
+        raise DataError(
+            f"{sentence}; but {path} cannot be written, so that nobody will see who did it: {error.strerror or error}"
+        ) from error
+    return Done(sentence, "/models")
+
+
+def _actions(context: ConsoleContext) -> list[Action]:
+    """What was done last, the latest first."""
+    try:
+        lines = (context.data_dir / "console" / "actions.jsonl").read_bytes().splitlines()[-_SHOWN:]
+    except OSError:
+        return []
+    actions = []
+    for line in reversed(lines):
+        try:
+            actions.append(msgspec.json.decode(line, type=Action))
+        except msgspec.MsgspecError:  # cut off by a kill
+            continue
+    return actions

@@ -1,0 +1,85 @@
+"""What the page of a kept run shows, as sections of data: of every kind of run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headwater.kept_runs.runs import KeptRun
+from headwater.monitoring.parity import ParityRun
+from headwater.reports import (
+    assessment_page,
+    assessment_sections,
+    attribution_section,
+    backtest_page,
+    delivery_section,
+    experiment_page,
+    experiment_section,
+    sections,
+)
+from headwater.reports.document import Block, Bullets, Section, Table, Text
+from headwater.results.assessment_result import AssessmentResult
+from headwater.results.attribution_result import AttributionResult
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.experiment_result import ExperimentResult
+from headwater.results.promise_result import DeliveryResult
+
+
+@dataclass(frozen=True)
+class RunSections:
+    """A run: what came of it in a sentence, what belongs right below it, and the rest."""
+
+    sentence: str
+    lead: Sequence[Block]
+    sections: Sequence[Section]
+
+
+def sections_of(run: KeptRun) -> RunSections:
+    """The sections of a run.
+
+    Raises:
+        DataError: its result cannot be read, or another version of headwater wrote it.
+    """
+    result = run.result
+    if isinstance(result, BacktestResult):
+        return _backtest(result)
+    if isinstance(result, AssessmentResult):
+        lead = [Text(assessment_sections.details(result), "lead")]
+        return RunSections(assessment_sections.headline(result), lead, assessment_page.to_sections(result))
+    if isinstance(result, AttributionResult):
+        section = attribution_section.to_section(result)
+        return RunSections(run.record.sentence, [], [] if section is None else [section])
+    if isinstance(result, DeliveryResult):
+        return RunSections(result.first_line, [], [delivery_section.to_section(result)])
+    if isinstance(result, ExperimentResult):
+        lead = [Text(f"{experiment_page.look(result)}. {result.rule}", chip=(result.decision, experiment_page.chip(result)))]
+        return RunSections(result.first_line, lead, experiment_section.to_sections(result))
+    assert isinstance(result, ParityRun)
+    return RunSections(str(result), [], [_parity(result)])
+
+
+def _backtest(result: BacktestResult) -> RunSections:
+    verdict = sections.verdict(result)
+    lead: list[Block] = []
+    if verdict.findings:
+        why = "Do not trust these numbers until each of these is fixed, or acknowledged where it is a SUSPECT:"
+        lead += [Text(why, "problem"), Bullets(verdict.findings)]
+    differs = [f"{where}: {what}" for where, what in verdict.differing]
+    lead += [Text(verdict.lead, "lead"), Text(" ".join(verdict.limits), "quiet")]
+    lead += [Text("Where the verdict differs:"), Bullets(differs)] if differs else [Text(verdict.note, "quiet")]
+    return RunSections(verdict.sentence, lead, backtest_page.to_sections(result))
+
+
+def _parity(result: ParityRun) -> Section:
+    rows = [[view.view, f"{view.rows:,}", f"{view.values:,}", f"{len(view.mismatches):,}"] for view in result.views]
+    wrong = [
+        [miss.feature, ", ".join(f"{k}={v}" for k, v in miss.keys.items()), str(miss.online), str(miss.offline), miss.reason]
+        for view in result.views
+        for miss in view.mismatches[:20]
+    ]
+    blocks: list[Block] = [
+        Table("Values that are served, compared with what training computes", ["view", "keys", "values", "differ"], rows)
+    ]
+    if wrong:
+        blocks.append(Table("Values that differ, the first 20 of each view", ["feature", "keys", "online", "offline", "why"], wrong))
+    return Section("parity", "View by view", blocks)
