@@ -21,7 +21,7 @@ help:
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
 	@echo 'make experiments-validate  measure the statistics of experiments, into docs/validation.md (minutes)'
-	@echo 'make oracles    the libraries that experiments are compared with, each in an environment of its own'
+	@echo 'make oracles    the libraries that tests compare ours with, each in an environment of its own'
 	@echo 'make soak       keep the service under load for ten minutes'
 	@echo 'make bench      measure the speed side by side, into bench/results.json'
 	@echo 'make docs       build the documentation, into build/docs'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Libraries that tests of experiments are compared with, each in a virtual environment of its own, since they need old or many packages.
+# Libraries that tests compare ours with, each in a virtual environment of its own, since they need old or many packages.
 #
 #     scripts/oracles.sh              all of them, into $HEADWATER_ORACLES (default build/oracles under the checkout)
 #     scripts/oracles.sh gbstats      only one
@@ -25,7 +25,8 @@ needs() {
     savvi) echo 'savvi==0.3.1 numpy==2.2.6 scipy==1.15.3 matplotlib==3.10.8' ;; # matplotlib is imported and not declared
     statsmodels) echo 'statsmodels==0.15.0 numpy==2.2.6 pandas==2.3.3 scipy==1.15.3' ;;
     cluster-experiments) echo 'cluster-experiments==0.31.0' ;;
-    *) fail "there is no oracle '$1'; there are gbstats, savvi, statsmodels and cluster-experiments" ;;
+    feast) echo 'feast==0.67.0' ;; # its repositories are read by it
+    *) fail "there is no oracle '$1'; there are gbstats, savvi, statsmodels, cluster-experiments and feast" ;;
     esac
 }
 
@@ -48,5 +49,5 @@ make_one() {
     echo "made $home"
 }
 
-if [ $# -eq 0 ]; then set -- gbstats savvi statsmodels cluster-experiments; fi
+if [ $# -eq 0 ]; then set -- gbstats savvi statsmodels cluster-experiments feast; fi
 for name in "$@"; do make_one "$name"; done

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.cli import init_questions, options
+from headwater.cli import init_from, init_questions
 from headwater.cli.command import Arguments, Positional, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -29,14 +29,16 @@ NO_LABEL = "none"
 
 def run(args: Arguments, screen: Screen) -> None:
     """Read the tables, ask for facts that cannot be guessed, and write the file."""
+    if args.feast:
+        init_from.feast(args, screen)
+        return
+    if args.events is None:
+        raise UsageError("name the EVENTS that features are computed from, such as events.parquet; or give --feast REPO")
     if args.known_at and args.known_after:
         raise UsageError(
             "give --known-at or --known-after: the column with the time when the outcome was known, or how long after the request that is"
         )
-    path = Path(args.output)
-    if path.exists() and not args.force:
-        raise UsageError(f"{path} exists; give another --output, or --force to overwrite it")
-    options.output(path, "--output")
+    path = init_from.output(args)
     events, labels = _tables(args)
     full = init_questions.answered(args, events, labels)
     if full.month_first:
@@ -81,7 +83,7 @@ def _write_project(args: Arguments, full: Arguments, events: TableProfile, label
     guesses = guess(events, labels, answers)
     if not naive_columns(guesses):
         answers = replace(answers, timezone=None)
-    _write(path, project_file(events, labels, answers, guesses, _command(full, answers)))
+    init_from.write(path, project_file(events, labels, answers, guesses, _command(full, answers)))
     load(str(path))
     for remark in [*remarks(events, guesses), *label_remarks(labels, guesses), *init_questions.assumed(args, full)]:
         screen.say(remark)
@@ -101,7 +103,7 @@ def _write_sources(args: Arguments, events: TableProfile, path: Path, screen: Sc
     guesses = guess_events(events, replace(answers, label=None))
     if not naive_columns(guesses):
         answers = replace(answers, timezone=None)
-    _write(path, sources_file(events, answers, guesses, _command(args, answers)))
+    init_from.write(path, sources_file(events, answers, guesses, _command(args, answers)))
     for remark in remarks(events, guesses):
         screen.say(remark)
     screen.say(
@@ -109,11 +111,6 @@ def _write_sources(args: Arguments, events: TableProfile, path: Path, screen: Sc
         "made, its keys, its outcome, and when that was known. `headwater assess --scratch` says what to log for it"
     )
     screen.next("headwater", "init", args.events, "LABELS", "--force", "--output", str(path))
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
 
 
 def _listed(text: str | None) -> Sequence[str]:
@@ -138,10 +135,17 @@ COMMAND = Verb(
     [
         Positional(
             "events",
-            metavar="EVENTS",
+            metavar="[EVENTS]",
+            required=False,
             help="the events that features are computed from: .parquet, .csv or .jsonl; a file, a glob or a folder",
         ),
         Positional("labels", metavar="[LABELS]", required=False, help="requests with their outcomes (default: the events, with --label)"),
+        option("--feast", metavar="REPO", help="carry over the definitions of a Feast repository: the folder with feature_store.yaml"),
+        option(
+            "--feast-python",
+            metavar="PYTHON",
+            help="the Python of the environment that has Feast (default: this one); it runs the files of the repository",
+        ),
         option("--output", metavar="FILE", default="features.py", help="the file to write (default: {default})"),
         switch("--force", help="overwrite it"),
         switch(
@@ -173,5 +177,9 @@ COMMAND = Verb(
         option("--request", metavar="COLUMNS", help="columns of LABELS that are known at the request, as request fields (default: none)"),
     ],
     help=__doc__,
-    examples=["headwater init events.parquet labels.parquet", "headwater init clicks.csv --label none  # sources and views only"],
+    examples=[
+        "headwater init events.parquet labels.parquet",
+        "headwater init clicks.csv --label none  # sources and views only",
+        "headwater init --feast feature_repo --feast-python ~/feast/bin/python",
+    ],
 )

@@ -196,10 +196,19 @@ def _check_labels(labels: Labels, soon: str) -> None:
 def as_level(level: Level | Freshness) -> Level:
     """A level; a bare freshness is that of every view.
 
+    Raises:
+        DefinitionError: something else.
+
     >>> as_level(batch("1d")) == Level(batch("1d"))
     True
     """
-    return Level(level) if is_freshness(level) else cast("Level", level)
+    if isinstance(level, Level):
+        return level
+    if not is_freshness(level):
+        raise DefinitionError(
+            f"the level is {level!r}; give a Level or a freshness, such as hw.streaming('2s'); names of levels are the project's"
+        )
+    return Level(level)
 
 
 @spelled

@@ -16,8 +16,9 @@ from polars.exceptions import PolarsError
 from headwater import clock, settings
 from headwater.connectors.table_fingerprint import contents
 from headwater.definitions.deprecated_keywords import moved_into, renamed
+from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Outcome
-from headwater.definitions.level import Level
+from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
 from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
@@ -65,7 +66,7 @@ def dataset(
     model: Model,
     output: str | Path,
     *,
-    level: Level | None = None,
+    level: Level | Freshness | None = None,
     as_of: str | datetime | None = None,
     from_log: str | Path | ArmLog | None = None,
     resources: Resources | None = None,
@@ -79,7 +80,7 @@ def dataset(
     Args:
         model: whose labels and features to write.
         output: a file; its ending says the format, `.parquet` or `.csv`. It is replaced atomically, when all is written.
-        level: how fresh the features are; as defined where None.
+        level: how fresh the features are, a Level or a freshness; as defined where None.
         as_of: rows whose outcome was known by then; now where None.
         from_log: a folder with a serving log: the rows that were served instead of those of the labels' table, with features and statuses
             as they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
@@ -102,6 +103,7 @@ def dataset(
     """
     path = _checked(settings.on_disk(output, "the output"))
     limit = clock.timestamp(parse_timestamp(as_of or clock.now(), "as_of"))
+    level = None if level is None else as_level(level)
     resources = _cached(resources)
     log = None if from_log is None else FromLog.of(from_log, model)
     with resources.shown() as mine:

@@ -12,8 +12,9 @@ import polars as pl
 from headwater.definitions.definition import stack_level
 from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.feature_service import FeatureService, Member
+from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Labels
-from headwater.definitions.level import Level
+from headwater.definitions.level import Level, as_level
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, HeadwaterWarning, NoEventsWarning, RowsLeftOutWarning
 from headwater.events.read_events import Notes
@@ -33,7 +34,7 @@ def get_historical_features(
     rows: TableLike | Labels,
     *,
     timestamp_field: str = "timestamp",
-    level: Level | None = None,
+    level: Level | Freshness | None = None,
     timezone: str | None = None,
     statuses: bool = False,
     resources: Resources | None = None,
@@ -45,7 +46,7 @@ def get_historical_features(
         rows: a frame with an Arrow interface, a LazyFrame of polars, a path, `parquet(path)`, `csv(path)`, or `Labels` (whose times, filter
             and selection are used, and whose rows without an outcome are left out).
         timestamp_field: the column of `rows` with the time each row asks at; for `Labels` its own is used.
-        level: how fresh the features are; as defined where None.
+        level: how fresh the features are, a Level or a freshness; as defined where None.
         timezone: the IANA zone of naive timestamps in `rows`.
         statuses: add the status of each feature's value, in a column `<feature>__status`: present, empty (no event of the window
             counts), missing (no event of the key in any window of the view), expired (older than the view's ttl), fallback, or
@@ -94,7 +95,7 @@ def get_historical_features(
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
     notes = Notes(Counter(requests.left_out))
     with resources.shown() as mine:
-        values = feature_frames(service, requests, {"": level or Level()}, notes, mine, statuses=statuses)[""]
+        values = feature_frames(service, requests, {"": Level() if level is None else as_level(level)}, notes, mine, statuses=statuses)[""]
     if notes.unusable:
         reasons = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
         warnings.warn(RowsLeftOutWarning(f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out), stacklevel=2)

@@ -13,7 +13,8 @@ import polars as pl
 
 from headwater import clock
 from headwater.definitions.deprecated_keywords import moved_into, renamed
-from headwater.definitions.level import Level
+from headwater.definitions.freshness import Freshness
+from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.ranking import Ranking
@@ -225,7 +226,7 @@ def _with_negatives(model: Model, task: Ranking, rows: TrainingSet, level: Level
 def train(
     model: Model,
     *,
-    level: Level | None = None,
+    level: Level | Freshness | None = None,
     level_name: str | None = None,
     as_of: str | datetime | None = None,
     holdout: str | datetime | None = None,
@@ -237,7 +238,7 @@ def train(
 
     Args:
         model: what to fit; a fitted estimator is taken as it is.
-        level: how fresh the features are.
+        level: how fresh the features are, a Level or a freshness.
         level_name: the name that it is served under; where None, "as defined" without a level, else the level in words.
         as_of: rows train whose outcome was known by then.
         holdout: besides, a model of the rows that were known by then is measured on those that asked from then on. The final model is
@@ -251,6 +252,7 @@ def train(
         DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
         LeakError: a source would let the future into training data.
     """
+    level = None if level is None else as_level(level)
     limit = clock.timestamp(parse_timestamp(as_of or clock.now(), "as_of"))
     log = None if from_log is None else FromLog.of(from_log, model)
     if log is None:
