@@ -102,6 +102,18 @@ def test_the_page_needs_nothing_beside_itself(made, tmp_path):
     assert "default-src 'none'" in own
 
 
+def test_the_summary_says_what_blocks_it_and_what_is_not_known(made, tmp_path):
+    _, _, found = made
+    text = " ".join(found.summary().split())
+    assert text.startswith(found.backtest.recommendation.sentence)
+    assert "Until then: stay batch." in text
+    assert "Network effects are not covered" in text
+    assert "In the way: Not yet that fresh is user, since " in text
+    page = found.write_summary(tmp_path / "deep" / "summary.html").read_text(encoding="utf-8")
+    assert found.backtest.recommendation.sentence in page
+    assert "<script" not in page
+
+
 def test_markdown_has_the_same_parts(made):
     text = made[2].to_markdown()
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater import clock
+from headwater import clock, settings
 from headwater.backtesting import new_keys as newcomers
 from headwater.backtesting.age_curves import age_curves
 from headwater.backtesting.answers_before import answered
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headwater.definitions.connectors import TableLike
+    from headwater.reports.summary_words import ForwardedSummary
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,25 @@ class Backtest:
         from headwater.reports.page import write_page
 
         return write_page(path, to_html(self.result))
+
+    def write_summary(self, path: str | Path) -> Path:
+        """Write the recommendation as one printable page without names of metrics, to be forwarded; return its path."""
+        from headwater.reports.page import write_page
+        from headwater.reports.summary_page import to_html
+
+        return write_page(path, to_html(self._summary))
+
+    def summary(self) -> str:
+        """The page of `write_summary` as plain text, for a mail."""
+        from headwater.reports.summary_page import to_text
+
+        return to_text(self._summary)
+
+    @property
+    def _summary(self) -> ForwardedSummary:
+        from headwater.reports.summary_words import of_backtest
+
+        return of_backtest(self.result)
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON data, which `assess(backtest=)` reads again."""
@@ -268,6 +288,8 @@ class _BacktestRun:
             label=model.labels.label if isinstance(model.labels.label, str) else "",
             value=value_of(experiment.evaluation),
             outcomes=outcome_note(model),
+            at=clock.now().isoformat(timespec="seconds"),
+            by=settings.who(),
         )
 
     def _seconds(self, features_done: float, training_done: float, judging_refits: float) -> Mapping[str, float]:

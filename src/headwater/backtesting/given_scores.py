@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater import clock
+from headwater import clock, settings
 from headwater.backtesting.answers_before import answered
 from headwater.backtesting.describe import how_sure, value_of
 from headwater.backtesting.experiment_rows import ExperimentRows, judged_by
@@ -297,6 +297,8 @@ def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> Back
         intervals=how_sure(how, row_blocks.result, None),
         blocks=row_blocks.result,
         fixed_models=tuple(step for step in everything.comparisons if step.metric == experiment.judged.headline.name),
+        at=clock.now().isoformat(timespec="seconds"),
+        by=settings.who(),
     )
 
 

@@ -27,6 +27,7 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
         return
     from headwater.assessing.assess import assess
     from headwater.assessing.questions import read_answers, with_effects
+    from headwater.reports.summary_page import beside, to_lines
 
     page = options.output(args.output or "assess.html", "--output")
     markdown = None if args.markdown is None else options.output(args.markdown, "--markdown")
@@ -56,8 +57,10 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     assessment.write_html(page)
     if markdown is not None:
         markdown.write_text(assessment.to_markdown(), encoding="utf-8")
-    screen.show(table(assessment), {**assessment.to_dict(), "page": str(page)})
-    screen.say(f"page: {page}")
+    summary = assessment.write_summary(beside(page))
+    shown = to_lines(assessment.summary()) if args.summary else table(assessment)
+    screen.show(shown, {**assessment.to_dict(), "page": str(page), "summary": str(summary)})
+    screen.say(f"page: {page}\nto forward: {summary}")
     if answers is None:
         screen.next("headwater", "assess", "readiness", "--project", args.project, "--write-questions", "questions.toml")
 
@@ -141,7 +144,8 @@ OPTIONS = section(
             metavar="EFFECTS",
             help="answer the three questions on network effects: those of supply, adversaries and feedback that the task has, with commas; or none",
         ),
-        option("--output", metavar="FILE", help="where the page goes (default: assess.html)"),
+        option("--output", metavar="FILE", help="where the page goes, its summary next to it (default: assess.html)"),
+        switch("--summary", help="print the summary in plain words, for a mail, instead of the tables"),
         option("--markdown", metavar="FILE", help="write it as Markdown too"),
     ],
 )

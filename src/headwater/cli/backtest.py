@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from headwater.cli import evaluation_options, options, questions_before
-from headwater.cli.command import Arguments, Verb, option, optional
+from headwater.cli.command import Arguments, Verb, option, optional, switch
 from headwater.cli.projects import LoadedProject, load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import polars as pl
 
@@ -43,11 +44,20 @@ def run(args: Arguments, screen: Screen) -> None:
         result = backtest(model, levels, evaluation, models=args.models, resources=options.resources(args, on_progress))
     if ends is not None:
         result = _attributed(result, loaded, ends, evaluation, args, screen)
-    result.write_html(report)
-    screen.show(result.table(), {**result.to_dict(), "report": str(report)})
-    screen.say(f"report: {report}")
+    _write(result, report, args, screen)
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
     screen.next("headwater", "train", "--project", args.project, *chosen)
+
+
+def _write(result: Backtest, report: Path, args: Arguments, screen: Screen) -> None:
+    """Write the report, and its summary in the same folder; print the table, or with --summary the summary."""
+    from headwater.reports.summary_page import beside, to_lines
+
+    result.write_html(report)
+    summary = result.write_summary(beside(report))
+    shown = to_lines(result.summary()) if args.summary else result.table()
+    screen.show(shown, {**result.to_dict(), "report": str(report), "summary": str(summary)})
+    screen.say(f"report: {report}\nto forward: {summary}")
 
 
 def _judge_scores(args: Arguments, screen: Screen) -> None:
@@ -80,9 +90,7 @@ def _judge_scores(args: Arguments, screen: Screen) -> None:
             scores=Scores(args.scores, levels=levels, **names),
             resources=options.resources(args, on_progress),
         )
-    backtested.write_html(report)
-    screen.show(backtested.table(), {**backtested.to_dict(), "report": str(report)})
-    screen.say(f"report: {report}")
+    _write(backtested, report, args, screen)
     screen.next("headwater", "init")
 
 
@@ -208,7 +216,10 @@ COMMAND = Verb(
             help="with --attribution: make the views of one source fresh together",
         ),
         option("--seed", metavar="N", type=int, help="of the resamples and the estimator (default: the project's, else 0)"),
-        option("--output", metavar="FILE", default="report.html", help="where the report goes (default: {default})"),
+        option(
+            "--output", metavar="FILE", default="report.html", help="where the report goes, its summary next to it (default: {default})"
+        ),
+        switch("--summary", help="print the summary in plain words, for a mail, instead of the tables"),
         *options.models(),
         *options.memory(),
         *options.as_json(),

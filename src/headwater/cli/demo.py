@@ -16,6 +16,7 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.demo.demo import backtest
     from headwater.demo.flights import prepare
     from headwater.demo.live_month import live
+    from headwater.reports.summary_page import beside
 
     with screen.working("reading the flights and the weather of 2013"):
         own = prepare(folder)
@@ -25,10 +26,11 @@ def run(args: Arguments, screen: Screen) -> None:
     with screen.progress() as on_progress:
         result = backtest(loaded.project, on_progress)
     report = result.write_html(folder / "report.html")
+    summary = result.write_summary(beside(report))
     (folder / "backtest.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
     if not args.json:
         screen.show(result.table(), {})
-    screen.say(f"report: {report}\ndefinitions: {folder / 'features.py'}")
+    screen.say(f"report: {report}\nto forward: {summary}\ndefinitions: {folder / 'features.py'}")
     if args.no_live:
         screen.show_json(result.to_dict())
     else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from headwater.reports.wording import ARROW, count, gain, listed, metric_label, number, places, share
 from headwater.results.backtest_result import MODES, BacktestResult, LevelResult, Mode
 from headwater.results.estimate import Comparison
+from headwater.results.recommendation_result import Recommendation
 
 _RUN: Mapping[Mode, str] = {
     "no history": "Use the request alone",
@@ -183,6 +185,98 @@ def _counted(was: float, becomes: float) -> tuple[str, int, int]:
         if before != after:
             return count(of), before, after
     return "100", round(100 * was), round(100 * becomes)
+
+
+@dataclass(frozen=True)
+class PracticalCounts:
+    """The counts of a sentence for those who act on predictions: of so many, `before` and `after`."""
+
+    of: int
+    before: int
+    after: int
+
+
+_COUNTED = {"precision@": "{} {outcome}", "hit_rate@": "{} hits", "accuracy": "{} right", "auc": "{} in the right order"}
+_AMONG = {
+    "precision@": "{of} {requests} that you flag",
+    "hit_rate@": "{of} lists",
+    "accuracy": "{of} {requests}",
+    "auc": "{of} pairs of {requests} with different outcomes",
+}
+
+
+def counts(result: BacktestResult, metric: str, found: Recommendation) -> PracticalCounts | None:
+    """The counts of the practical sentence; None where its metric is no share, or is not known."""
+    before, after = _compared(result, found.level, found.baseline)
+    values = {known.name: known.metrics[metric].value for known in result.levels if metric in known.metrics}
+    if _kind(metric) not in _COUNTED or not math.isfinite(values.get(before, math.nan) + values.get(after, math.nan)):
+        return None
+    of, was, becomes = _counted(values[before], values[after])
+    return PracticalCounts(int(of.replace(",", "")), was, becomes)
+
+
+def each_level(result: BacktestResult, metric: str, names: Sequence[str]) -> str:
+    """The counts of these levels in one sentence; empty where the metric has none."""
+    values = {known.name: known.metrics[metric].value for known in result.levels if metric in known.metrics and known.name in names}
+    known = {name: value for name, value in values.items() if math.isfinite(value)}
+    if len(known) < 2:
+        return ""
+    if metric == "mae":
+        sizes = [f"{number(value, places(result, metric))} with {name}" for name, value in known.items()]
+        return f"A prediction is off on average by {listed(sizes)}."
+    if _kind(metric) not in _COUNTED:
+        return ""
+    (first, value), *others = [(name, round(100 * value)) for name, value in known.items()]
+    said = _COUNTED[_kind(metric)].format(value, outcome=outcome(result))
+    return f"Of {_among(result, metric, 100)}, {said} with {first}, {listed([f'{value} with {name}' for name, value in others])}."
+
+
+def adds_at_most(result: BacktestResult, found: Recommendation, fresher: Sequence[str]) -> str:
+    """What the fresher levels add at most to the level to run, and that it is not worth building; empty where that is not counted.
+
+    A metric that is not judged is left out where it says more than the one that is.
+    """
+    metric = practical_metric(result, found.level, found.baseline)
+    steps = [s for s in result.comparisons if (s.from_, s.metric) == (found.level, metric) and s.to in fresher]
+    if not steps or not all(math.isfinite(step.high) for step in steps):
+        return ""
+    if metric != result.headline and any(step.delta > result.min_lift.get(metric, 0.0) for step in steps):
+        return ""
+    high, names = max(step.high for step in steps), f"{listed(fresher, 'or')} features"
+    spared = "do not build it" if len(fresher) == 1 else "do not build them"
+    if metric == "mae":
+        return f"With {names} a prediction is at most {number(max(high, 0.0), places(result, metric))} less off: {spared}."
+    counted = counts(result, metric, found)
+    if counted is None:
+        return ""
+    most = math.ceil(counted.of * high - 1e-9)
+    if most <= 0:
+        return f"{_upper(names)} add nothing: {spared}."
+    return f"{_upper(names)} add at most {count(most)} to each {_among(result, metric, counted.of)}: {spared}."
+
+
+def sure_range(result: BacktestResult, found: Recommendation) -> str:
+    """The range of the gain in counts, in words; empty where that is not counted."""
+    metric = practical_metric(result, found.level, found.baseline)
+    step = next((s for s in result.comparisons if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)), None)
+    counted = counts(result, metric, found)
+    if step is None or not math.isfinite(step.low + step.high):
+        return ""
+    if metric == "mae":
+        decimals = places(result, metric)
+        return f"The error falls by {number(step.low, decimals)} to {number(step.high, decimals)} in 95 of 100 such tests."
+    if counted is None:
+        return ""
+    low, high = round(counted.of * step.low), round(counted.of * step.high)
+    return f"The gain is {number(low, 0)} to {number(high, 0)} of {count(counted.of)} in 95 of 100 such tests."
+
+
+def _among(result: BacktestResult, metric: str, of: int) -> str:
+    return _AMONG[_kind(metric)].format(of=count(of), requests=requests(result))
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def requests(result: BacktestResult) -> str:

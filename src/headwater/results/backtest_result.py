@@ -213,6 +213,8 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     answered: Sequence[str] = []  # what was asked before the backtest, and its answers, in sentences
     offset_curves: tuple[OffsetCurve, ...] = ()  # if they were requested
     outcomes: str = ""  # what the figures mean by what outcomes depend on, in a sentence; empty where that is not declared
+    at: str = ""  # when it was made: ISO 8601, UTC
+    by: str = ""  # who ran it: user and machine
     format: int = FORMAT
 
     @property

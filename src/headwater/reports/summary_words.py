@@ -1,0 +1,255 @@
+"""The page that gets forwarded, as plain sentences without names of metrics: what to do, what it changes, money, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headwater.reports import recommendation_words as words
+from headwater.reports import wording
+from headwater.reports.recommending import days_tested, worth_of
+from headwater.results.assessment_parts import Network
+from headwater.results.audit_result import DELIVERY
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.decision_result import Decision
+from headwater.results.measurement import Missing, Number, Reading, amount
+from headwater.results.recommendation_result import Recommendation
+
+_REPLAY = "A backtest replays the past. Network effects are not covered: people who react to the predictions, and {requests} that compete for one thing."
+
+_SHOWN = 5  # levels in a sentence
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A level of the picture: its name, how many out of `of`, and whether it is the one to run."""
+
+    name: str
+    value: int
+    of: int
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class ForwardedSummary:
+    """One printable page.
+
+    about: the model, the test and the date. first: what to do. practice: what that changes for those who act on predictions; may be
+    empty. bars: the same as a picture. points: headings, each with a sentence or two.
+    """
+
+    about: str
+    first: str
+    practice: str
+    bars: Sequence[Bar]
+    points: Sequence[tuple[str, str]]
+
+    def __str__(self) -> str:
+        return self.first
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """What an assessment knows beyond its backtest."""
+
+    decision: Decision
+    network: Network
+    unknown_checks: int
+
+
+def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> ForwardedSummary:
+    """The summary of a backtest; `assessed`: with what an assessment adds."""
+    found = result.recommendation
+    about = _about(result)
+    if found is None:
+        return ForwardedSummary(about, wording.verdict(result), "", [], [("Next", "Run the backtest again.")])
+    if found.withheld:
+        fix = "Fix what the audit found, or acknowledge a suspicion with a note. Then run the backtest again."
+        if result.audit.blocking[:1] and result.audit.blocking[0].check == DELIVERY:
+            fix = "Find out why production delivers less than was promised, then run the backtest again."
+        return ForwardedSummary(
+            about, found.sentence, "", [], [("Next", fix), ("How sure we are", "Not sure: no figure may be used."), _checked(result)]
+        )
+    points = [
+        ("What is known", _known_so_far(result, found)),
+        ("Money", _money(result, found, assessed)),
+        ("Fresher than that", _fresher(result, found)),
+        ("In the way", _barred(assessed)),
+        ("Not covered", _not_covered(result, assessed)),
+        ("Next", _next(found, assessed)),
+        ("How sure we are", _how_sure(result, found)),
+        _checked(result),
+    ]
+    return ForwardedSummary(about, found.sentence, _practice(result, found), _bars(result, found), [point for point in points if point[1]])
+
+
+def _about(result: BacktestResult) -> str:
+    split = result.split
+    tested = f"tested on {wording.count(split.test_rows)} {words.requests(result)}, {split.split[:10]} to {split.test_end[:10]}"
+    return " · ".join(text for text in (result.model, tested, result.at[:10]) if text)
+
+
+def _practice(result: BacktestResult, found: Recommendation) -> str:
+    if found.in_practice or found.answer != "run":
+        return found.in_practice
+    return f"What that changes for those who act on the predictions was not counted; the report has the figures. {_in_words(result, found)}".strip()
+
+
+def _in_words(result: BacktestResult, found: Recommendation) -> str:
+    """The gain as a share of what serves today, for a metric without words."""
+    values = {level.name: level.metrics.get(result.headline) for level in result.levels}
+    was, becomes = values.get(found.baseline), values.get(found.level)
+    if was is None or becomes is None or found.level == found.baseline or not was.value:
+        return ""
+    better = (becomes.value / was.value - 1) * (1 if result.higher_is_better.get(result.headline, True) else -1)
+    return f"Its measure of quality gets {100 * better:.0f} % better." if math.isfinite(better) and better > 0 else ""
+
+
+def _bars(result: BacktestResult, found: Recommendation) -> list[Bar]:
+    """The baseline, the level to run and fresher ones, by the counts of the sentence."""
+    metric = words.practical_metric(result, found.level, found.baseline)
+    counted = words.counts(result, metric, found)
+    if counted is None or not found.in_practice or found.level == "":
+        return []
+    names = [level.name for level in result.levels]
+    shown = [found.baseline, *(name for name in names[names.index(found.baseline) + 1 :] if name != found.baseline)]
+    values = {level.name: level.metrics[metric].value for level in result.levels if metric in level.metrics}
+    chosen = shown if found.level in shown else [*shown, found.level]
+    return [Bar(n, round(counted.of * values[n]), counted.of, n == found.level) for n in chosen if math.isfinite(values.get(n, math.nan))]
+
+
+def _known_so_far(result: BacktestResult, found: Recommendation) -> str:
+    """Of a result that does not decide: the counts of each level."""
+    metric = words.practical_metric(result, "", found.baseline)
+    names = [level.name for level in result.levels]
+    if found.answer == "run" or found.baseline not in names:
+        return ""
+    return words.each_level(result, metric, names[names.index(found.baseline) :][:_SHOWN])
+
+
+def _money(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
+    if found.answer != "run":
+        return "Not computed: there is no decision yet."
+    if found.level == found.baseline:
+        return "Nothing changes, so nothing is spent and nothing is earned."
+    costs = _costs(result, found, assessed)
+    earned = _earned(result, found, assessed)
+    if not costs and not earned:
+        return "Not known: nobody has said what a right and a wrong decision are worth, or what the jobs cost."
+    return f"{costs or 'What it costs is not known.'} {earned or 'What it earns is not known: nobody has said what a decision is worth.'}"
+
+
+def _costs(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
+    extra: Reading = Missing("") if assessed is None else assessed.decision.extra
+    given = {} if result.value is None else result.value.costs
+    if isinstance(extra, Missing) and found.level in given and found.baseline in given:
+        extra = Number(given[found.level] - given[found.baseline], "", "given", "")
+    if isinstance(extra, Missing):
+        return ""
+    currency = extra.unit.partition("/")[0]
+    size = f"{amount(abs(extra.value))} {currency}".strip()
+    return f"It costs {size} a day {'more' if extra.value >= 0 else 'less'} than {found.baseline}."
+
+
+def _earned(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
+    """What the level earns, with its range; of given costs of errors, what it saves."""
+    value = result.value
+    metric = "cost" if value is None else worth_of(value).metric
+    step = next((s for s in result.comparisons if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)), None)
+    if step is not None and value is not None:
+        low, point, high = (worth_of(value).of_gain(gain) for gain in (step.low, step.delta, step.high))
+        return f"It earns {amount(point)} a day{_range(low, high)}, by what a right and a wrong decision are worth."
+    if step is not None:
+        return f"Per 1,000 {words.requests(result)}, errors cost {amount(step.delta)} less{_range(step.low, step.high)}."
+    earns: Reading = Missing("") if assessed is None else assessed.decision.earns
+    return "" if isinstance(earns, Missing) else f"It earns {amount(earns.value)} a day."
+
+
+def _range(low: float, high: float) -> str:
+    return f" [{amount(low)} to {amount(high)}]" if math.isfinite(low + high) else ""
+
+
+def _fresher(result: BacktestResult, found: Recommendation) -> str:
+    """What still fresher features would add at most."""
+    names = [level.name for level in result.levels]
+    if found.answer != "run" or found.level not in names or found.level == names[-1]:
+        return ""
+    fresher = names[names.index(found.level) + 1 :]
+    most = words.adds_at_most(result, found, fresher)
+    worse = [name for name in fresher if _harms(result, found.level, name)]
+    if worse:
+        return f"{_upper(wording.listed(worse))} features make it worse."
+    return most or f"{_upper(wording.listed(fresher))} features add less than is worth building."
+
+
+def _harms(result: BacktestResult, level: str, fresher: str) -> bool:
+    steps = [s for s in result.comparisons if (s.from_, s.to, s.metric) == (level, fresher, result.headline)]
+    return any(step.high < 0 for step in steps)
+
+
+def _barred(assessed: Assessed | None) -> str:
+    if assessed is None or not assessed.decision.barred:
+        return ""
+    views = [barred.view for barred in assessed.decision.barred]
+    shown = wording.listed([*views[:3], *([f"{len(views) - 3} more"] if len(views) > 3 else [])])
+    verb = "is" if len(views) == 1 else "are"
+    why = assessed.decision.barred[0].why.rstrip(".")
+    return f"Not yet that fresh {verb} {shown}, since {why}. Until then: {assessed.decision.until}."
+
+
+def _not_covered(result: BacktestResult, assessed: Assessed | None) -> str:
+    lines = []
+    if assessed is not None and assessed.network.effects:
+        lines.append("Network effects: " + "; ".join(effect.why for effect in assessed.network.effects) + ".")
+    elif assessed is None or assessed.network.unanswered:
+        lines.append(_REPLAY.format(requests=words.requests(result)))
+    found = result.recommendation
+    limits = [] if found is None else [line for line in found.limits if not line.startswith("Break-even")]
+    more = [*limits, *([result.outcomes] if result.outcomes else [])]
+    if result.not_in_training:
+        more.append(f"Not in the test: {wording.listed(result.not_in_training)}.")
+    if assessed is not None and assessed.unknown_checks:
+        more.append(f"{assessed.unknown_checks} checks of your systems are not answered.")
+    return " ".join([*lines, *more[:2]]) or "Nothing that was asked about."
+
+
+def _next(found: Recommendation, assessed: Assessed | None) -> str:
+    if found.answer != "run":
+        more = f"Collect about {found.days:,.0f} more days, then test again." if math.isfinite(found.days) else ""
+        return more or "Remove the reason in the first line, then test again."
+    if found.level == found.baseline:
+        return "Nothing to build. Test again when the data or the decision changes."
+    kind = "" if assessed is None or assessed.network.experiment.startswith("not known") else assessed.network.experiment.partition(" (")[0]
+    named = "An A/B test" if kind in ("", "user-level A/B") else _upper(kind)
+    length = "for two weeks or longer; `headwater experiment plan` computes how long"
+    return f"{named} in production, {found.level} against {found.baseline}, {length}."
+
+
+def _how_sure(result: BacktestResult, found: Recommendation) -> str:
+    parts = [words.sure_range(result, found) if found.answer == "run" else "Not sure enough to choose."]
+    days = days_tested(result)
+    if math.isfinite(days):
+        parts.append(f"Tested on {days:,.0f} days that the model had not seen.")
+    if found.answer == "run" and (differing := wording.exceptions(result)):
+        names = [where.rpartition(" (")[0] for where, _ in differing]
+        parts.append(f"Not the same everywhere; see the report for {wording.listed(names)}.")
+    return " ".join(part for part in parts if part)
+
+
+def _checked(result: BacktestResult) -> tuple[str, str]:
+    """Which checks ran, what is open, who accepted a suspicion, and who ran it; with a place for the name of a reader."""
+    audit = result.audit
+    ran = len(audit.checks_run)
+    parts = [f"headwater's audit for leaks ran {ran} {'check' if ran == 1 else 'checks'}" if ran else "No check for leaks could run"]
+    if audit.questions:
+        parts.append(f"{len(audit.questions)} {'question is' if len(audit.questions) == 1 else 'questions are'} open")
+    if audit.blocking:
+        parts.append(f"{len(audit.blocking)} {'finding makes' if len(audit.blocking) == 1 else 'findings make'} the figures unusable")
+    parts += [f"{f.acknowledged.author} accepted: {f.acknowledged.reason}" for f in audit.acknowledged if f.acknowledged is not None]
+    by = f" Run by {result.by}." if result.by else ""
+    return "Who checked", f"{'; '.join(part.rstrip('.') for part in parts)}.{by} Read and agreed by: ____________________"
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

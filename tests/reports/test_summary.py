@@ -1,0 +1,130 @@
+"""The page that gets forwarded: plain words, one printed page, and honest where something is not known."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from msgspec import structs
+
+from headwater.reports import wording
+from headwater.reports.recommending import with_recommendation
+from headwater.reports.summary_page import to_html, to_text
+from headwater.reports.summary_words import of_backtest
+from headwater.results.backtest_result import BacktestResult, Value
+from headwater.results.estimate import Estimate
+from tests.backtesting.sample_result import METRICS, flights
+from tests.reports.test_reports import HOSTILE, changed, every_shape, every_task
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+WORTH = Value(1_000, 0.1, 20, 5, 0, {"request only": 0, "daily": 1, "hourly": 13, "minute": 90, "instant": 200})
+
+
+def hourly(**changes: object) -> BacktestResult:
+    """The flights, where an AUC of 0.02 more is the least that is worth having: run it hourly."""
+    result = flights()
+    result = structs.replace(result, min_lift={**result.min_lift, "auc": 0.02}, at="2026-11-27T02:00:00+00:00", by="ada@desk", **changes)
+    return with_recommendation(result)
+
+
+def points(result: BacktestResult) -> dict[str, str]:
+    return dict(of_backtest(result).points)
+
+
+@every_shape
+@every_task
+def test_every_shape_of_result_has_a_summary_without_names_of_metrics(change, task):
+    result = changed(change, task)
+    summary = of_backtest(result)
+    text, page = to_text(summary), to_html(summary)
+    assert result.recommendation is not None
+    assert summary.first == result.recommendation.sentence
+    for metric in METRICS[task]:
+        assert not re.search(rf"\b{re.escape(wording.metric_label(metric))}\b", text)
+    assert "nan" not in re.findall(r"[a-z]+", text.lower())
+    assert HOSTILE not in page
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert {"Next", "How sure we are", "Who checked"} <= dict(summary.points).keys()
+
+
+def test_the_summary_says_what_to_do_what_it_changes_and_what_it_earns():
+    result = hourly(value=WORTH)
+    summary = of_backtest(result)
+    assert (summary.first, summary.practice) == (
+        "Run it hourly; do not build a stream.",
+        "Of 100 flights you flag, 63 are late instead of 35.",
+    )
+    assert [(bar.name, bar.value, bar.chosen) for bar in summary.bars] == [
+        ("daily", 35, False), ("hourly", 63, True), ("minute", 66, False), ("instant", 66, False),
+    ]  # fmt: skip
+    said = dict(summary.points)
+    # 100 are acted on a day; a hit instead of a false alarm is worth 25: 0.2823 more of 100 are 28.23, and 706 a day.
+    assert said["Money"].startswith("It costs 12 a day more than daily. It earns 706 a day [569 to 828]")
+    assert said["How sure we are"].startswith("The gain is 23 to 33 of 100 in 95 of 100 such tests.")
+    assert said["Who checked"].startswith("headwater's audit for leaks ran 2 checks. Run by ada@desk.")
+    assert "hourly against daily" in said["Next"]
+    assert summary.about.endswith("2026-11-27")
+
+
+def test_the_most_that_a_fresher_level_adds_is_the_end_of_its_interval():
+    assert points(flights())["Fresher than that"] == "Instant features add at most 1 to each 100 flights that you flag: do not build it."
+    delays = points(flights("regression"))
+    assert delays["Fresher than that"] == "With instant features a prediction is at most 0.01 less off: do not build it."
+    assert delays["How sure we are"].startswith("The error falls by 1.90 to 2.66")
+
+
+def test_a_figure_that_is_not_judged_does_not_contradict_the_first_line():
+    """Minute features gain 0.0265 of precision over hourly ones: more than 0.01, so the count is left out; AUC decided."""
+    assert points(hourly())["Fresher than that"] == "Minute and instant features add less than is worth building."
+
+
+def test_what_is_not_known_is_said():
+    assert points(hourly())["Money"].startswith("Not known")
+    assert "What it costs is not known" in points(hourly(value=structs.replace(WORTH, costs={})))["Money"]
+    undecided = points(changed(lambda result: structs.replace(result, levels=result.levels[1:2], comparisons=[], slices=[])))
+    assert undecided["Money"] == "Not computed: there is no decision yet."
+    assert undecided["How sure we are"].startswith("Not sure enough")
+
+
+def test_a_ranking_without_counts_says_so():
+    result = flights()
+    levels = [structs.replace(level, metrics={"ndcg@10": level.metrics["auc"]}) for level in result.levels]
+    steps = [structs.replace(step, metric="ndcg@10") for step in result.comparisons if step.metric == "auc"]
+    ranked = structs.replace(
+        result, task="ranking", headline="ndcg@10", higher_is_better={"ndcg@10": True}, min_lift={"ndcg@10": 0.005}, levels=levels, comparisons=steps, slices=[]
+    )  # fmt: skip
+    summary = of_backtest(with_recommendation(ranked))
+    assert summary.practice.startswith("What that changes for those who act on the predictions was not counted")
+    assert "ndcg" not in to_text(summary).lower()
+    assert summary.bars == []
+
+
+def test_harm_is_not_called_a_gain():
+    """Instant features lose 0.05 to hourly ones, and hourly ones are run."""
+    result = flights()
+    steps = [
+        structs.replace(step, delta=-0.05, low=-0.06, high=-0.04, verdict="not judged") if (step.from_, step.to) == ("hourly", "instant") else step
+        for step in result.comparisons if "minute" not in (step.from_, step.to)
+    ]  # fmt: skip
+    levels = [
+        structs.replace(level, metrics={**level.metrics, "auc": Estimate(0.714, 0.70, 0.73)}) if level.name == "instant" else level
+        for level in result.levels if level.name != "minute"
+    ]  # fmt: skip
+    harmed = with_recommendation(structs.replace(result, levels=levels, comparisons=steps, slices=[]))
+    assert of_backtest(harmed).first.startswith("Run it hourly")
+    assert dict(of_backtest(harmed).points)["Fresher than that"] == "Instant features make it worse."
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, to print")
+@pytest.mark.parametrize("paper", ["A4", "letter"])
+def test_the_summary_is_one_printed_page(tmp_path, paper):
+    longest = max((of_backtest(hourly(value=WORTH)), of_backtest(flights("regression"))), key=lambda summary: len(to_text(summary)))
+    page = to_html(longest).replace("@page { margin: 14mm; }", f"@page {{ margin: 14mm; size: {paper}; }}")
+    file, printed = tmp_path / "summary.html", tmp_path / "summary.pdf"
+    file.write_text(page, encoding="utf-8")
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", f"--print-to-pdf={printed}"]
+    subprocess.run([*command, file.as_uri()], check=True, capture_output=True, timeout=60)
+    assert len(re.findall(rb"/Type /Page\b", printed.read_bytes())) == 1
