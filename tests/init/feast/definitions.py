@@ -89,6 +89,7 @@ of_avro = FeatureView(
     entities=[user],
     schema=[Field(name="user_id", dtype=String), Field(name="amount", dtype=Float64)],
     mode="python",
+    ttl=timedelta(days=30),
     timestamp_field="ordered_at",
     aggregations=[
         Aggregation(column="amount", function="sum", time_window=timedelta(hours=1)),
