@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import cast
 
 from headwater.serving.http.client_method import Argument
 from headwater.serving.http.route import Route
@@ -21,15 +22,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
-from headwater.serving.client.call_builder import CallBuilder, Rows
-from headwater.serving.client.protocol import Call
-from headwater.serving.http.response_schema import {structs}
-from headwater.serving.http.routes import ROUTES
+{imports}
 
 T = TypeVar("T")
 
 _ROUTES: Final = {{route.name: route for route in ROUTES}}
 '''
+_IMPORTS = {
+    "headwater.serving.client.call_builder": ("CallBuilder", "Rows"),
+    "headwater.serving.client.protocol": ("Call",),
+    "headwater.serving.http.routes": ("ROUTES",),
+}
 _CLASS = '''
 
 class {name}:
@@ -44,8 +47,11 @@ class {name}:
 def text() -> str:
     """The file, as ruff formats it."""
     routes = [route for route in ROUTES if route.client is not None]
-    parts = [_HEAD.format(structs=", ".join(sorted({_answer(route) for route in routes})))]
-    parts += [f"{_builder(route)}: Final = CallBuilder(_ROUTES[{route.name!r}], {_answer(route)})\n" for route in routes]
+    imports = {name: set(names) for name, names in _IMPORTS.items()}
+    for answer in map(_answer, routes):
+        imports.setdefault(answer.__module__, set()).add(answer.__name__)
+    parts = [_HEAD.format(imports="\n".join(f"from {name} import {', '.join(sorted(imports[name]))}" for name in sorted(imports)))]
+    parts += [f"{_builder(route)}: Final = CallBuilder(_ROUTES[{route.name!r}], {_answer(route).__name__})\n" for route in routes]
     parts.append(_CLASS.format(name="Methods", doc="Methods of `Client`.", define="def"))
     parts += [_method(route, "def", "", inspect.cleandoc(route.client.doc)) for route in routes if route.client is not None]
     parts.append(_CLASS.format(name="AsyncMethods", doc="Methods of `AsyncClient`.", define="async def"))
@@ -54,12 +60,12 @@ def text() -> str:
     return subprocess.run(ruff, input="".join(parts), capture_output=True, text=True, check=True).stdout
 
 
-def _answer(route: Route) -> str:
-    """The name of the type that the method returns."""
+def _answer(route: Route) -> type:
+    """The type that the method returns."""
     assert route.client is not None
     if route.client.decode is None:
-        return str(route.response.__name__)
-    return str(inspect.signature(route.client.decode, eval_str=True).return_annotation.__name__)
+        return cast("type", route.response)
+    return cast("type", inspect.signature(route.client.decode, eval_str=True).return_annotation)
 
 
 def _builder(route: Route) -> str:
@@ -73,7 +79,7 @@ def _method(route: Route, define: str, wait: str, doc: str) -> str:
     parameters = ", ".join(["self", *map(_parameter, required), *(["*"] if optional else []), *map(_parameter, optional)])
     given = ", ".join(argument.name for argument in route.arguments)
     docstring = textwrap.indent(f'"""{doc}"""' if "\n" not in doc else f'"""{doc}\n"""', " " * 8)
-    head = f"    {define} {route.client.name}({parameters}) -> {_answer(route)}:"
+    head = f"    {define} {route.client.name}({parameters}) -> {_answer(route).__name__}:"
     return f"\n{head}\n{docstring}\n        return {wait}self._ask({_builder(route)}({given}))\n"
 
 

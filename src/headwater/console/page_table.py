@@ -15,23 +15,35 @@ from typing import Final
 from headwater.console.attention import acknowledge
 from headwater.console.decide import compare, decide, run
 from headwater.console.experiment_pages import experiment, experiments
+from headwater.console.feature_pages import catalogue, definition_page, feature_page
+from headwater.console.freshness_page import freshness_page, refused_page, replay_refused
+from headwater.console.lineage_page import lineage_page
 from headwater.console.model_versions import model_versions, promote, roll_back
 from headwater.console.overview import overview
 from headwater.console.page_types import ConsoleAction, ConsolePage, DataRoute
+from headwater.console.serving_page import requests_page
 
 PAGES: Final[Sequence[ConsolePage]] = (
     ConsolePage("", "Overview", "overview.html.j2", overview),
     ConsolePage("/decide", "Decide", "decide.html.j2", decide, charts=True),
     ConsolePage("/experiments", "Experiments", "experiments.html.j2", experiments, charts=True),
+    ConsolePage("/features", "Features", "features.html.j2", catalogue),
+    ConsolePage("/lineage", "Lineage", "lineage.html.j2", lineage_page),
+    ConsolePage("/freshness", "Freshness", "freshness.html.j2", freshness_page),
+    ConsolePage("/serving", "Serving", "requests.html.j2", requests_page),
     ConsolePage("/models", "Models", "model_versions.html.j2", model_versions),
     ConsolePage("/runs/{run}", "Run", "run.html.j2", run, charts=True, in_navigation=False),
     ConsolePage("/compare", "Runs side by side", "compare.html.j2", compare, charts=True, in_navigation=False),
+    ConsolePage("/definition", "Definition", "definition.html.j2", definition_page, in_navigation=False),
+    ConsolePage("/features/{feature}", "Feature", "feature.html.j2", feature_page, in_navigation=False),
+    ConsolePage("/freshness/{source}", "Refused records", "refused_records.html.j2", refused_page, in_navigation=False),
     ConsolePage("/experiments/{name}", "Experiment", "experiment_status.html.j2", experiment, charts=True, in_navigation=False),
 )  # fmt: skip
 
 ACTIONS: Final[Sequence[ConsoleAction]] = (
     ConsoleAction("/acknowledge", acknowledge),
     ConsoleAction("/models/promote", promote),
+    ConsoleAction("/replay", replay_refused),
     ConsoleAction("/models/rollback", roll_back),
 )  # fmt: skip
 

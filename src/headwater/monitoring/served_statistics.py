@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -11,77 +11,12 @@ import polars as pl
 
 from headwater import clock
 from headwater.logs.daily_statistics import daily_statistics, quantiles
-from headwater.results.result import Result
+from headwater.results.served_result import AgeDay, Served, ServedDay, Timing, ValueDay
 
 DAYS: Final = 30
 _SHARES: Final = (0.5, 0.95, 0.99)
 _SPREAD: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOST: Final = 12  # texts of a feature
-
-
-class Timing(Result, frozen=True):
-    """Seconds of a stage of the requests, or of all of it (""): quantiles, each within 6.25 %."""
-
-    stage: str
-    median: float
-    p95: float
-    p99: float
-
-
-class ServedDay(Result, frozen=True):
-    """The rows that were answered for a model or a feature service on a day, UTC.
-
-    hours: rows in each hour. how: predictions by how they were computed (precomputed, on_request, default). versions: rows by version of
-    the model. timings: of all of a request first, then of its stages.
-    """
-
-    day: date
-    rows: int
-    hours: Sequence[int]
-    how: Mapping[str, int]
-    versions: Mapping[str, int]
-    timings: Sequence[Timing]
-
-    @property
-    def defaults(self) -> float:
-        """The share of predictions that are the model's default."""
-        total = sum(self.how.values())
-        return self.how.get("default", 0) / total if total else 0.0
-
-
-class Served(Result, frozen=True):
-    """What was served of a model (`kind` "model") or a feature service ("service"), the earliest day first."""
-
-    kind: str
-    name: str
-    days: Sequence[ServedDay]
-
-
-class AgeDay(Result, frozen=True):
-    """How old a view was when it was read on a day: seconds at the quantiles; the shares of reads that were stale, and incomplete."""
-
-    day: date
-    reads: int
-    median: float
-    p95: float
-    p99: float
-    stale: float
-    incomplete: float
-
-
-class ValueDay(Result, frozen=True):
-    """A feature's values on a day.
-
-    rows: that were answered. nulls: the share of them. statuses: shares. quantiles: at 5, 25, 50, 75 and 95 %, empty where it is no number.
-    texts: shares of the most frequent values of a text; those below 1 % are left out.
-    """
-
-    day: date
-    rows: int
-    nulls: float
-    statuses: Mapping[str, float]
-    quantiles: Sequence[float] = ()
-    texts: Mapping[str, float] = {}
 
 
 def served_days(folder: Path, *, days: int = DAYS, now: int | None = None) -> list[Served]:
@@ -141,12 +76,14 @@ def _since(days: int, now: int | None) -> date:
 def _served_day(day: date, rows: pl.DataFrame) -> ServedDay:
     hours = dict(_sums(rows, "rows", "bucket"))
     stages = rows.filter(pl.col("measure") == "latency")["subject"].unique().sort().to_list()
-    timings = [
-        Timing(stage, *(micros / 1e6 for micros in _quantiles(rows.filter(pl.col("subject") == stage), "latency", _SHARES)))
-        for stage in stages
-    ]
+    timings = [_timing(stage, rows.filter(pl.col("subject") == stage)) for stage in stages]
     how, versions = dict(_sums(rows, "how", "label")), dict(_sums(rows, "version", "label"))
     return ServedDay(day, sum(hours.values()), [hours.get(hour, 0) for hour in range(24)], how, versions, timings)
+
+
+def _timing(stage: str, rows: pl.DataFrame) -> Timing:
+    median, p95, p99 = (None if micros is None else micros / 1e6 for micros in _quantiles(rows, "latency", _SHARES))
+    return Timing(stage, median, p95, p99)
 
 
 def _value_day(day: date, rows: pl.DataFrame) -> ValueDay:
@@ -156,13 +93,12 @@ def _value_day(day: date, rows: pl.DataFrame) -> ValueDay:
     texts = _sums(rows, "text", "label")
     sampled = sum(n for _, n in texts)
     frequent = sorted(texts, key=lambda pair: (-pair[1], pair[0]))[:_MOST]
-    has_values = rows.filter(pl.col("measure") == "value").height > 0
     return ValueDay(
         day,
         total,
         nulls / total if total else 0.0,
         {status: n / total for status, n in statuses.items()},
-        _quantiles(rows, "value", _SPREAD) if has_values else (),
+        [value for value in _quantiles(rows, "value", _SPREAD) if value is not None],
         {text: n / sampled for text, n in frequent},
     )
 
@@ -171,6 +107,7 @@ def _sums(rows: pl.DataFrame, measure: str, by: str) -> list[tuple[Any, int]]:
     return list(rows.filter(pl.col("measure") == measure).group_by(by).agg(pl.col("count").sum()).sort(by).iter_rows())
 
 
-def _quantiles(rows: pl.DataFrame, measure: str, shares: Sequence[float]) -> list[float]:
+def _quantiles(rows: pl.DataFrame, measure: str, shares: Sequence[float]) -> list[float] | list[None]:
+    """Quantiles of a measure; None each where nothing is counted."""
     mine = rows.filter(pl.col("measure") == measure)
-    return quantiles(mine["bucket"].to_list(), mine["count"].to_list(), shares)
+    return quantiles(mine["bucket"].to_list(), mine["count"].to_list(), shares) if mine.height else [None] * len(shares)

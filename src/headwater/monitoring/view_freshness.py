@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,54 +20,15 @@ from headwater.ingestion.held_events import waiting
 from headwater.monitoring.status import standing
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import placed, placed_source
-from headwater.results.result import Result
+from headwater.results.freshness_result import FreshnessResult, SourceFreshness, ViewFreshness
 from headwater.state.view_state import Progress
 
 _SAMPLED: Final = 10_000  # of the latest events of a partition
 
 
-class ViewFreshness(Result, frozen=True):
-    """A stored view: its promise and its age now.
-
-    state: as of `hw.status`: "current", "stale", "ahead", "incomplete", "filling", "absent", "approximate" or "not stored". promise: the
-    oldest age in seconds that its freshness allows, None where there is none. age: seconds, None where there is nothing. cut: that is read,
-    of a batch view. levels: that read it so.
-    """
-
-    view: str
-    source: str
-    freshness: str
-    state: str
-    promise: float | None
-    age: float | None
-    cut: datetime | None
-    levels: Sequence[str]
-
-    @property
-    def kept(self) -> bool:
-        """Whether the promise is kept now."""
-        return self.state == "current"
-
-
-class SourceFreshness(Result, frozen=True):
-    """The stream of a source, or one partition of it.
-
-    lag: seconds since all that had been received was read. newest: the time of the latest event. outcomes: records by outcome since the
-    beginning (accepted, copies, filtered, refused, held, released). held: events that wait for their time now. delay_median, delay_p95:
-    seconds from an event's time to when it was known, of the latest events; late: the share of them that became known later than the
-    strictest promise of the source's streaming views. dead: refused records by reason.
-    """
-
-    source: str
-    partition: str | None
-    lag: float
-    newest: datetime | None
-    outcomes: Mapping[str, int]
-    held: int
-    delay_median: float | None
-    delay_p95: float | None
-    late: float | None
-    dead: Mapping[str, int]
+def freshness(project: Project, store: OnlineStore, folder: Path, t: int) -> FreshnessResult:
+    """Every stored view and every streamed source of a project at time t, microseconds; `folder`: the data directory."""
+    return FreshnessResult(clock.timestamp(t), view_freshness(project, store, t), source_freshness(project, store, folder, t))
 
 
 def view_freshness(project: Project, store: OnlineStore, t: int) -> list[ViewFreshness]:

@@ -80,7 +80,7 @@ class Service:
         experiments: ExperimentStore | None = None,
     ) -> None:
         self.project = project
-        self._folder = settings.home() if data_dir is None else Path(data_dir)
+        self.data_dir = settings.home() if data_dir is None else Path(data_dir)
         kept = settings.home() / "models" if models is None else models
         scorers = in_memory(kept) if isinstance(kept, Mapping) else in_folder(Path(kept), allow_pickle=allow_pickle)
         self.models_folder = None if isinstance(kept, Mapping) else Path(kept)
@@ -97,7 +97,7 @@ class Service:
         self._asking: BlockingThirdPartyClients | None = None
         self.endpoints = Endpoints(project, self.store, self.scorer)
         started = None if self.models_folder is None else ExperimentStore(self.models_folder)
-        self.experiments = RunningExperiments(project, started if experiments is None else experiments, self._folder, self._prepare)
+        self.experiments = RunningExperiments(project, started if experiments is None else experiments, self.data_dir, self._prepare)
         self._stack.callback(self.experiments.close)
 
     def __enter__(self) -> Self:
@@ -224,7 +224,7 @@ class Service:
         with self._lock:
             posted = self._outcomes.get(labels)
             if posted is None:
-                posted = self._outcomes[labels] = Outcomes.of(self._folder, self.project, labels)
+                posted = self._outcomes[labels] = Outcomes.of(self.data_dir, self.project, labels)
         return posted.add(rows)
 
     def exposures(self, experiment: str, rows: Sequence[Mapping[str, object]]) -> AddedExposures:
@@ -243,7 +243,7 @@ class Service:
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Explain a feature value; as `hw.explain`."""
-        return explain(self.project, feature, keys, store=self.store, data_dir=self._folder, at=at)
+        return explain(self.project, feature, keys, store=self.store, data_dir=self.data_dir, at=at)
 
     def unready(self) -> list[str]:
         """Reasons why the service is not ready, in sentences; empty when it is.

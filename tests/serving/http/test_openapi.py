@@ -27,7 +27,8 @@ POSTED = [
     *(f"/v1/outcomes/{model.labels.name}" for model in SHOP.models),
 ]
 EACH_KIND = ["/v1/features/churn_v1", "/v1/predict/plain", "/v1/rank/feed", "/v1/events/clicks", "/v1/outcomes/left", "/v1/explain"]
-ASKED = ["/v1/explain", "/v1/experiments", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"]
+PROJECT_PAGES = [f"/v1/{name}" for name in ("status", "lineage", "feature", "plan", "runs", "models", "parity", "served")]
+ASKED = [*PROJECT_PAGES, "/v1/explain", "/v1/experiments", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
+from headwater.results.freshness_result import FreshnessResult
+from headwater.results.lineage_result import Lineage
+from headwater.results.project_result import FeatureSummary, KeptRuns, ModelVersions, ParityOverview, PlannedChanges
+from headwater.results.served_result import ServedResult
 from headwater.serving.client.call_builder import CallBuilder, Rows
 from headwater.serving.client.protocol import Call
 from headwater.serving.http.response_schema import (
@@ -32,6 +36,14 @@ _OUTCOMES: Final = CallBuilder(_ROUTES["outcomes"], Posted)
 _EXPOSURES: Final = CallBuilder(_ROUTES["exposures"], PostedExposureCounts)
 _EXPERIMENTS: Final = CallBuilder(_ROUTES["experiments"], RunningPlans)
 _EXPLAIN: Final = CallBuilder(_ROUTES["explain"], Explained)
+_STATUS: Final = CallBuilder(_ROUTES["status"], FreshnessResult)
+_LINEAGE: Final = CallBuilder(_ROUTES["lineage"], Lineage)
+_FEATURE: Final = CallBuilder(_ROUTES["feature"], FeatureSummary)
+_PLAN: Final = CallBuilder(_ROUTES["plan"], PlannedChanges)
+_RUNS: Final = CallBuilder(_ROUTES["runs"], KeptRuns)
+_MODELS: Final = CallBuilder(_ROUTES["models"], ModelVersions)
+_PARITY: Final = CallBuilder(_ROUTES["parity"], ParityOverview)
+_SERVED: Final = CallBuilder(_ROUTES["served"], ServedResult)
 _READYZ: Final = CallBuilder(_ROUTES["readyz"], Health)
 
 
@@ -109,6 +121,38 @@ class Methods:
         """Explain the value of a feature by its latest `events`; as `hw.explain`."""
         return self._ask(_EXPLAIN(feature, keys, at, events))
 
+    def status(self) -> FreshnessResult:
+        """The age of each view against its promise, and what became of records."""
+        return self._ask(_STATUS())
+
+    def lineage(self, *, around: str | None = None) -> Lineage:
+        """Sources, views, services, models and experiments, and what feeds what; all, or `around` one, such as `view user`."""
+        return self._ask(_LINEAGE(around))
+
+    def feature(self, feature: str) -> FeatureSummary:
+        """A feature: its definition, promise, readers and parity."""
+        return self._ask(_FEATURE(feature))
+
+    def plan(self) -> PlannedChanges:
+        """Changes of the running project against its catalog; nothing is applied."""
+        return self._ask(_PLAN())
+
+    def runs(self, *, kind: str | None = None, subject: str | None = None) -> KeptRuns:
+        """Kept runs without their results, the latest first; as `hw.runs`."""
+        return self._ask(_RUNS(kind, subject))
+
+    def models(self) -> ModelVersions:
+        """The versions of fitted models by model and level, the latest first."""
+        return self._ask(_MODELS())
+
+    def parity(self) -> ParityOverview:
+        """The latest kept comparison of each view with what training computes."""
+        return self._ask(_PARITY())
+
+    def served(self, *, days: int = 30) -> ServedResult:
+        """Requests, timing and fallbacks of each model and feature service by day, from the serving log."""
+        return self._ask(_SERVED(days))
+
     def health(self) -> Health:
         """The readiness of the service."""
         return self._ask(_READYZ())
@@ -172,6 +216,38 @@ class AsyncMethods:
     async def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None, events: int = 20) -> Explained:
         """As `Client.explain`."""
         return await self._ask(_EXPLAIN(feature, keys, at, events))
+
+    async def status(self) -> FreshnessResult:
+        """As `Client.status`."""
+        return await self._ask(_STATUS())
+
+    async def lineage(self, *, around: str | None = None) -> Lineage:
+        """As `Client.lineage`."""
+        return await self._ask(_LINEAGE(around))
+
+    async def feature(self, feature: str) -> FeatureSummary:
+        """As `Client.feature`."""
+        return await self._ask(_FEATURE(feature))
+
+    async def plan(self) -> PlannedChanges:
+        """As `Client.plan`."""
+        return await self._ask(_PLAN())
+
+    async def runs(self, *, kind: str | None = None, subject: str | None = None) -> KeptRuns:
+        """As `Client.runs`."""
+        return await self._ask(_RUNS(kind, subject))
+
+    async def models(self) -> ModelVersions:
+        """As `Client.models`."""
+        return await self._ask(_MODELS())
+
+    async def parity(self) -> ParityOverview:
+        """As `Client.parity`."""
+        return await self._ask(_PARITY())
+
+    async def served(self, *, days: int = 30) -> ServedResult:
+        """As `Client.served`."""
+        return await self._ask(_SERVED(days))
 
     async def health(self) -> Health:
         """As `Client.health`."""

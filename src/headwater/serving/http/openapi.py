@@ -216,6 +216,17 @@ CONTENTS: Final[Mapping[Content, Callable[[_Described, Route, str], Schema]]] = 
 PARAMETERS: Final[Mapping[Query, Callable[[_Described], list[Schema]]]] = {
     "none": lambda described: [],  # noqa: ARG005
     "of a feature": _Described.explained,
+    "of a feature's name": lambda described: [_parameter("feature", {"type": "string"}, "full name of the feature", required=True)],  # noqa: ARG005
+    "of a definition": lambda described: [  # noqa: ARG005
+        _parameter("around", {"type": "string"}, "only what feeds this definition, and what it feeds, such as `view user`")
+    ],
+    "of kept runs": lambda described: [  # noqa: ARG005
+        _parameter("kind", {"type": "string"}, "such as backtest"),
+        _parameter("subject", {"type": "string"}, "model, view or experiment"),
+    ],
+    "of days": lambda described: [  # noqa: ARG005
+        _parameter("days", {"type": "integer", "minimum": 1, "maximum": 400, "default": 30}, "number of days, today included")
+    ],
 }
 
 

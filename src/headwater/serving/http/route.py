@@ -22,8 +22,10 @@ candidates to rank; pushed events; or any object or objects.
 """
 Content = Literal["as the struct", "features", "predictions", "ranked items"]
 """What a response holds, for the OpenAPI document: its struct, or forms of it made of the names of features."""
-Query = Literal["none", "of a feature"]
-"""The parameters of the query, for the OpenAPI document: those that name a feature and its keys."""
+Query = Literal["none", "of a feature", "of a feature's name", "of a definition", "of kept runs", "of days"]
+"""The parameters of the query, for the OpenAPI document: those that name a feature and its keys, a feature alone, a definition of the
+lineage, runs by kind and subject, or a number of days.
+"""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from headwater.serving.http import admin_handlers, docs_page, handlers
 from headwater.serving.http.admin_handlers import Page
 from headwater.serving.http.asgi import App
 from headwater.serving.http.handlers import HandlerResult
+from headwater.serving.http.project_handlers import PROJECT_PAGES
 from headwater.serving.http.route import Route
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.service import Service
@@ -44,6 +45,7 @@ HANDLERS: Final[Mapping[str, Handlers]] = {
     "exposures": Handlers(take=handlers.exposures),
     "experiments": Handlers(page=admin_handlers.experiments),
     "explain": Handlers(page=admin_handlers.explain),
+    **{name: Handlers(page=page) for name, page in PROJECT_PAGES.items()},
     "healthz": Handlers(page=admin_handlers.healthz),
     "readyz": Handlers(page=admin_handlers.readyz),
     "metrics": Handlers(page=admin_handlers.metrics),

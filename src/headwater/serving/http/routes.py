@@ -8,6 +8,10 @@ from typing import Final
 
 from headwater.definitions.project import Project
 from headwater.definitions.streams import Pushed
+from headwater.results.freshness_result import FreshnessResult
+from headwater.results.lineage_result import Lineage
+from headwater.results.project_result import FeatureSummary, KeptRuns, ModelVersions, ParityOverview, PlannedChanges
+from headwater.results.served_result import ServedResult
 from headwater.serving.http.client_method import Argument, ClientMethod, options
 from headwater.serving.http.request_schema import FeaturesRequest, PredictionRequest, RankingRequest, Rows
 from headwater.serving.http.response_schema import (
@@ -152,6 +156,54 @@ ROUTES: Final = (
                 Argument("at", "datetime | str | None", "parameter", None),
                 Argument("events", "int", "parameter", 20),
             ),
+        ),
+    ),
+    Route(
+        "status", "GET", "/v1/status", "read", "The age of each view against its promise, and what became of records",
+        response=FreshnessResult, client=ClientMethod("status", "The age of each view against its promise, and what became of records."),
+    ),
+    Route(
+        "lineage", "GET", "/v1/lineage", "read", "Sources, views, services, models and experiments, and what feeds what",
+        response=Lineage, query="of a definition",
+        client=ClientMethod(
+            "lineage",
+            "Sources, views, services, models and experiments, and what feeds what; all, or `around` one, such as `view user`.",
+            (Argument("around", "str | None", "parameter", None),),
+        ),
+    ),
+    Route(
+        "feature", "GET", "/v1/feature", "read", "A feature: its definition, promise, readers and parity", response=FeatureSummary,
+        query="of a feature's name",
+        client=ClientMethod(
+            "feature", "A feature: its definition, promise, readers and parity.", (Argument("feature", "str", "parameter"),)
+        ),
+    ),
+    Route(
+        "plan", "GET", "/v1/plan", "read", "Changes of the running project against its catalog", response=PlannedChanges,
+        client=ClientMethod("plan", "Changes of the running project against its catalog; nothing is applied."),
+    ),
+    Route(
+        "runs", "GET", "/v1/runs", "read", "Kept runs, the latest first", response=KeptRuns, query="of kept runs",
+        client=ClientMethod(
+            "runs",
+            "Kept runs without their results, the latest first; as `hw.runs`.",
+            (Argument("kind", "str | None", "parameter", None), Argument("subject", "str | None", "parameter", None)),
+        ),
+    ),
+    Route(
+        "models", "GET", "/v1/models", "read", "Versions of fitted models", response=ModelVersions,
+        client=ClientMethod("models", "The versions of fitted models by model and level, the latest first."),
+    ),
+    Route(
+        "parity", "GET", "/v1/parity", "read", "The latest comparison of each view with training", response=ParityOverview,
+        client=ClientMethod("parity", "The latest kept comparison of each view with what training computes."),
+    ),
+    Route(
+        "served", "GET", "/v1/served", "read", "Requests, timing and fallbacks by day", response=ServedResult, query="of days",
+        client=ClientMethod(
+            "served",
+            "Requests, timing and fallbacks of each model and feature service by day, from the serving log.",
+            (Argument("days", "int", "parameter", 30),),
         ),
     ),
     Route("healthz", "GET", "/healthz", None, "Liveness of the process"),

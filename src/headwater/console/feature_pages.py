@@ -1,0 +1,183 @@
+"""Features: the catalogue, one definition, one feature with its statistics, and the explanation of one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+import polars as pl
+
+from headwater import clock
+from headwater.catalog.lineage import lineage
+from headwater.console.console_context import ConsoleContext
+from headwater.console.day_charts import DayChart, DayLine, day_chart
+from headwater.console.explained_timeline import timeline
+from headwater.console.lineage_layout import lineage_picture
+from headwater.console.log_statistics import statistics_state
+from headwater.console.page_types import ConsoleRequest, NotShown
+from headwater.errors import HeadwaterError, UsageError
+from headwater.monitoring.explain import explain, typed_keys
+from headwater.monitoring.project_state import feature_summary, view_of
+from headwater.monitoring.request_snippets import request_snippets
+from headwater.monitoring.served_statistics import DAYS, feature_days, view_ages
+from headwater.reports.wording import duration
+from headwater.results.lineage_result import KINDS, Lineage
+from headwater.results.served_result import AgeDay, ValueDay
+
+_SHOWN: Final = 100  # definitions on a page
+_EVENTS: Final = 100
+_KEY: Final = "key."
+
+
+def graph_of(context: ConsoleContext) -> Lineage:
+    """The project's lineage, which does not change while the console runs."""
+    return context.cached("lineage", 3600.0, lambda: lineage(context.project))
+
+
+def catalogue(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
+    """The definitions that match a search, page by page."""
+    text, kind = request.one("q"), request.one("kind")
+    words = text.lower().split()
+    chosen = [node for node in graph_of(context).search(text) if kind in ("", node.kind)]
+    page = request.one("page", "1")
+    number = int(page) if page.isascii() and page.isdigit() and len(page) < 6 else 1
+    pages = max(1, -(-len(chosen) // _SHOWN))
+    number = min(max(1, number), pages)
+    rows = []
+    for node in chosen[(number - 1) * _SHOWN : number * _SHOWN]:
+        named = [name for name in node.features if not words or any(word in name.lower() for word in words)]
+        rows.append({"node": node, "features": named if node.kind == "view" else []})
+    return {
+        "rows": rows,
+        "total": len(chosen),
+        "text": text,
+        "kind": kind,
+        "kinds": [name for name in KINDS if any(node.kind == name for node in graph_of(context).nodes)],
+        "number": number,
+        "pages": pages,
+    }
+
+
+def definition_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
+    """One definition, and what is around it."""
+    graph, name = graph_of(context), request.one("of")
+    try:
+        node = graph.node(name)
+    except UsageError as error:
+        raise NotShown(str(error)) from error
+    around = context.cached(("around", name), 3600.0, lambda: lineage_picture(graph.around(name)))
+    return {"heading": node.name, "node": node, "picture": around, "readers": graph.consumers(name)}
+
+
+def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
+    """One feature: definition, freshness, values by day, comparisons, readers, requests to copy; and an explanation, if keys are given."""
+    feature = request.names["feature"]
+    try:
+        view = view_of(context.project, feature)
+    except UsageError as error:
+        raise NotShown(str(error)) from error
+    found = context.cached(
+        ("feature", feature), 10.0, lambda: feature_summary(context.project, feature, context.data_dir, graph_of(context))
+    )
+    days = context.cached(("values", feature), 10.0, lambda: feature_days(context.data_dir, feature, now=context.now()))
+    ages = context.cached(("ages", view.name), 10.0, lambda: view_ages(context.data_dir, [view.name], now=context.now())).get(view.name, [])
+    return {
+        "heading": feature,
+        "feature": found,
+        "days": days[::-1],
+        "values": values_chart(days),
+        "ages": age_chart(ages, found.promise),
+        "age_days": ages[::-1],
+        "statuses": sorted({status for day in days for status in day.statuses}),
+        "snippets": context.cached(("snippets", feature), 600.0, lambda: request_snippets(context.project, feature)),
+        "log": statistics_state(context),
+        "last_days": DAYS,
+        **_explanation(context, request, feature),
+    }
+
+
+def age_chart(days: list[AgeDay], promise: float | None) -> DayChart | None:
+    """Served ages by day: the median, 95 and 99 %, and the promise."""
+    lines = [
+        DayLine("median", "a", [day.median for day in days]),
+        DayLine("95 %", "b", [day.p95 for day in days]),
+        DayLine("99 %", "c", [day.p99 for day in days]),
+    ]
+    says = "Age of the values when they were served, by day"
+    limit = None if promise is None else (promise, f"promised: at most {duration(promise)}")
+    return day_chart(says, [day.day for day in days], lines, lambda seconds: duration(seconds) if seconds else "0", limit=limit)
+
+
+def values_chart(days: list[ValueDay]) -> DayChart | None:
+    """The distribution of a number by day: the median in a band from 5 to 95 %."""
+    columns = [[day.quantiles[n] if day.quantiles else None for day in days] for n in range(5)]
+    lines = [DayLine("median", "a", columns[2]), DayLine("25 %", "b", columns[1]), DayLine("75 %", "b", columns[3])]
+    says = "Served values by day: the median, in a band from 5 to 95 %"
+    return day_chart(says, [day.day for day in days], lines, "{:.4g}".format, band=(columns[0], columns[4]), from_zero=False)
+
+
+def _explanation(context: ConsoleContext, request: ConsoleRequest, feature: str) -> Mapping[str, object]:
+    """The explanation of a value, where the query has the keys; a refusal is shown beside the form."""
+    view = view_of(context.project, feature).root
+    name = f"{view.name}__{feature.partition('__')[2]}"
+    given = {key: request.one(f"{_KEY}{key}") for key in view.keys}
+    at = request.one("at").strip()
+    form: dict[str, object] = {"keys": given, "at": at, "explained": None, "refused": "", "line": None, "events": []}
+    if not request.one("explain"):
+        return form
+    try:
+        keys = typed_keys(context.project, name, given)
+        with context.opened_store() as store:
+            found = explain(context.project, name, keys, store=store, data_dir=context.data_dir, at=at or None)
+    except HeadwaterError as error:
+        return {**form, "refused": str(error)}
+    shown = found.first(_EVENTS)
+    rows = shown.events.sort("timestamp", descending=True, nulls_last=True)
+    columns = [column for column in rows.columns if column not in ("timestamp", "known_at", "why", "counts")]
+    events = [
+        {
+            "at": _moment(row["timestamp"]),
+            "known": _moment(row["known_at"]),
+            "values": [_value(row[column]) for column in columns],
+            "why": row["why"],
+            "counts": row["counts"],
+        }
+        for row in rows.to_dicts()
+    ]
+    counted = int(found.events["counts"].sum())
+    return {
+        **form,
+        "explained": found,
+        "counted": counted,
+        "of": found.events.height,
+        "columns": columns,
+        "events": events,
+        "age": duration(found.age) if found.age >= 0 else f"-{duration(-found.age)}",
+        "online": _value(found.online) if found.served else None,
+        "offline": _value(found.offline),
+        "agree": not found.served or _value(found.online) == _value(found.offline),
+        "times": [_moment(found.at), _moment(found.T), _moment(found.K)],
+        "line": timeline(rows, found.T),
+    }
+
+
+def _moment(moment: object) -> str:
+    """A timestamp with the digits that it has."""
+    if moment is None:
+        return "no time"
+    text = clock.timestamp(moment) if isinstance(moment, int) else moment
+    return f"{text:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".") + " UTC"
+
+
+def _value(value: object) -> str:
+    """A value of a feature or column in one line."""
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, timedelta):
+        return duration(value.total_seconds())
+    if isinstance(value, pl.Series):
+        return str(value.to_list())
+    return str(value)
