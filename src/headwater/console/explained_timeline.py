@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 WIDTH: Final = 880
-HEIGHT: Final = 120
+HEIGHT: Final = 146
 _LEFT, _RIGHT, _LINE = 16, 16, 64
 _STACK: Final = 4  # levels that near events are stacked in
 _APART: Final = 9  # pixels

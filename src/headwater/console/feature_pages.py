@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -28,6 +28,7 @@ from headwater.results.served_result import AgeDay, ValueDay
 _SHOWN: Final = 100  # definitions on a page
 _EVENTS: Final = 100
 _KEY: Final = "key."
+_UNITS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 
 
 def graph_of(context: ConsoleContext) -> Lineage:
@@ -99,14 +100,15 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
 
 def age_chart(days: list[AgeDay], promise: float | None) -> DayChart | None:
     """Served ages by day: the median, 95 and 99 %, and the promise."""
+    columns = [[getattr(day, name) for day in days] for name in ("median", "p95", "p99")]
+    size, unit = _unit([seconds for column in columns for seconds in column if seconds is not None])
     lines = [
-        DayLine("median", "a", [day.median for day in days]),
-        DayLine("95 %", "b", [day.p95 for day in days]),
-        DayLine("99 %", "c", [day.p99 for day in days]),
+        DayLine(label, css, [None if seconds is None else seconds / size for seconds in column])
+        for label, css, column in zip(("median", "95 %", "99 %"), "abc", columns, strict=True)
     ]
     says = "Age of the values when they were served, by day"
-    limit = None if promise is None else (promise, f"promised: at most {duration(promise)}")
-    return day_chart(says, [day.day for day in days], lines, lambda seconds: duration(seconds) if seconds else "0", limit=limit)
+    limit = None if promise is None else (promise / size, f"promised: at most {duration(promise)}")
+    return day_chart(says, [day.day for day in days], lines, lambda amount: f"{amount:.3g} {unit}", limit=limit)
 
 
 def values_chart(days: list[ValueDay]) -> DayChart | None:
@@ -115,6 +117,12 @@ def values_chart(days: list[ValueDay]) -> DayChart | None:
     lines = [DayLine("median", "a", columns[2]), DayLine("25 %", "b", columns[1]), DayLine("75 %", "b", columns[3])]
     says = "Served values by day: the median, in a band from 5 to 95 %"
     return day_chart(says, [day.day for day in days], lines, "{:.4g}".format, band=(columns[0], columns[4]), from_zero=False)
+
+
+def _unit(seconds: Sequence[float]) -> tuple[float, str]:
+    """The unit in which the largest of some times is at least 2."""
+    most = max(seconds, default=0.0)
+    return next((size, name) for size, name in _UNITS if most >= 2 * size or size == _UNITS[-1][0])
 
 
 def _explanation(context: ConsoleContext, request: ConsoleRequest, feature: str) -> Mapping[str, object]:

@@ -8,8 +8,8 @@ from typing import Final
 
 from headwater.results.lineage_result import KINDS, Lineage, LineageNode
 
-_BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 190, 46, 64, 12, 8
-_LONGEST: Final = 24  # characters of a name in a box
+_BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 184, 46, 40, 12, 8
+_LONGEST: Final = 23  # characters of a name in a box
 _SWEEPS: Final = 4
 _COLUMN: Final = {"source": 0, "third party": 0, "view": 1, "service": 2, "model": 3, "experiment": 4}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,10 +11,11 @@ from headwater.console.kept_decisions import decision_of, records, result_of
 from headwater.console.page_types import ConsoleRequest
 from headwater.console.view_summary import view_summary
 from headwater.errors import HeadwaterError
-from headwater.monitoring.served_statistics import Served, served_days
+from headwater.monitoring.served_statistics import served_days
 from headwater.reports import wording
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.measurement import amount
+from headwater.results.served_result import Served
 
 _SERVED_EVERY: float = 60.0  # seconds
 
@@ -64,8 +64,7 @@ def _correct(context: ConsoleContext) -> Tile:
 def _fast(context: ConsoleContext) -> Tile:
     summary = context.summaries.latest("served", list[Served], lambda: served_days(context.data_dir, days=7), seconds=_SERVED_EVERY)
     latest = [(one.name, one.days[-1]) for one in summary.value or () if one.days]
-    slow = [(next((t.p99 for t in day.timings if not t.stage), math.nan), name, day) for name, day in latest]
-    known = [each for each in slow if math.isfinite(each[0])]
+    known = [(t.p99, name, day) for name, day in latest for t in day.timings if not t.stage and t.p99 is not None]
     if not known:
         return Tile("fast", "", summary.error or "nothing was served yet, or its log is not summarised yet")
     p99, name, day = max(known, key=lambda each: each[0])
