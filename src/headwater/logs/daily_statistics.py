@@ -53,6 +53,7 @@ _SAMPLED: Final = 10_000  # rows of a file
 _SHARE: Final = 0.01  # of a file's sampled rows that a text needs, so that no text of a few people is kept
 _FEW: Final = 100  # sampled rows below which no text is kept
 _PART: Final = 50  # files between two writes
+_PATH: Final = "path"
 _DAY = re.compile(r"headwater_date=(\d{4}-\d{2}-\d{2})")
 
 Key = tuple[str, str, str, int | None, str | None]
@@ -110,23 +111,21 @@ def daily_statistics(
     >>> daily_statistics(Path(tempfile.mkdtemp())).columns
     ['day', 'folder', 'subject', 'measure', 'bucket', 'label', 'count']
     """
-    frames = [pl.DataFrame(schema={"day": pl.Date, **SCHEMA})]
-    for path in sorted((folder / STATISTICS).glob("????-??-??.parquet")):
-        day = date.fromisoformat(path.stem)
-        if since is not None and day < since:
-            continue
-        rows = pl.scan_parquet(path, hive_partitioning=False)
-        if measures:
-            rows = rows.filter(pl.col("measure").is_in(list(measures)))
-        if subjects:
-            rows = rows.filter(pl.col("subject").is_in(list(subjects)))
-        frames.append(rows.select(pl.lit(day).alias("day"), *SCHEMA).collect())
-    return pl.concat(frames)
+    paths = [path for path in _tables(folder / STATISTICS) if since is None or date.fromisoformat(path.stem) >= since]
+    if not paths:
+        return pl.DataFrame(schema={"day": pl.Date, **SCHEMA})
+    rows = pl.scan_parquet(paths, hive_partitioning=False, include_file_paths=_PATH)
+    if measures:
+        rows = rows.filter(pl.col("measure").is_in(list(measures)))
+    if subjects:
+        rows = rows.filter(pl.col("subject").is_in(list(subjects)))
+    day = pl.col(_PATH).str.slice(-len("2026-03-12.parquet"), 10).str.to_date("%Y-%m-%d")
+    return rows.select(day.alias("day"), *SCHEMA).collect()
 
 
 def prune_statistics(folder: Path) -> None:
     """Delete the statistics of days that the log no longer has."""
-    for path in (folder / STATISTICS).glob("????-??-??.parquet"):
+    for path in _tables(folder / STATISTICS):
         if not (folder / SERVED / f"headwater_date={path.stem}").exists():
             path.unlink(missing_ok=True)
 
@@ -163,6 +162,10 @@ def quantiles(of: Sequence[int], counts: Sequence[int], shares: Sequence[float])
     return [float(value) for value in middles(places[order][index])]
 
 
+def _tables(target: Path) -> list[Path]:
+    return sorted(target.glob("????-??-??.parquet"))
+
+
 def _path(target: Path, day: date) -> Path:
     return target / f"{day:%Y-%m-%d}.parquet"
 
@@ -170,21 +173,20 @@ def _path(target: Path, day: date) -> Path:
 def _pending(root: Path, target: Path) -> Iterator[tuple[date, pl.DataFrame, list[Path]]]:
     """By day, the newest first: the counts so far, and the files that are not in them."""
     none = pl.DataFrame(schema=SCHEMA)
+    by_day: dict[date, dict[str, int]] = {}
+    for day, name, size in daily_statistics(target.parent, measures=["file"]).select("day", "subject", "bucket").iter_rows():
+        by_day.setdefault(day, {})[name] = size
     for day_path in sorted(root.glob("headwater_date=*"), reverse=True):
         match = _DAY.fullmatch(day_path.name)
         if match is None:
             continue
         day = date.fromisoformat(match[1])
+        covered = by_day.get(day, {})
         files = {str(path.relative_to(root)): path.stat().st_size for path in sorted(day_path.glob("*/*.parquet"))}
-        path = _path(target, day)
-        covered: dict[str, int] = {}
-        if path.exists():
-            rows = pl.scan_parquet(path, hive_partitioning=False).filter(pl.col("measure") == "file").select("subject", "bucket").collect()
-            covered = dict(rows.iter_rows())
         if any(files.get(name) != size for name, size in covered.items()):  # a file was rewritten, or deleted
             yield day, none, [root / name for name in files]
         elif new := [root / name for name in files if name not in covered]:
-            yield day, pl.read_parquet(path, hive_partitioning=False) if covered else none, new
+            yield day, pl.read_parquet(_path(target, day), hive_partitioning=False) if covered else none, new
 
 
 def _added(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
