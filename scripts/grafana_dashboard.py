@@ -35,6 +35,11 @@ PANELS: Final = {
                 ("sum by (source) (rate(headwater_held_total[5m])) * 60", "{{source}}, held"),
             ],
         ),
+        (
+            "Distance from training beyond chance (PSI)",
+            "none",
+            [("topk(8, headwater_feature_psi - headwater_feature_psi_limit)", "{{model}} {{feature}}")],
+        ),
     ],
     "Is it fast?": [
         ("Requests a second", "reqps", [("sum by (route, status) (rate(headwater_requests_total[5m]))", "{{route}} {{status}}")]),

@@ -126,6 +126,8 @@ if TYPE_CHECKING:
     from headwater.logs.serving_log_files import served as served
     from headwater.metrics.card_precision import card_precision as card_precision
     from headwater.metrics.custom import metric as metric
+    from headwater.monitoring.drift import Drift as Drift
+    from headwater.monitoring.drift import drift as drift
     from headwater.monitoring.explain import explain as explain
     from headwater.monitoring.parity import parity as parity
     from headwater.monitoring.status import status as status
@@ -203,6 +205,7 @@ _HOMES = {
     "headwater.training.feature_cache": "Cache",
     "headwater.training.dataset": "Dataset dataset reproduce",
     "headwater.training.historical": "get_historical_features",
+    "headwater.monitoring.drift": "Drift drift",
     "headwater.monitoring.explain": "explain",
     "headwater.online.precomputed": "PrecomputedReader",
     "headwater.jobs.materialize": "materialize",

@@ -42,7 +42,7 @@ def _table(result: Status) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from headwater.reports.delivery_words import status_line
+    from headwater.reports import delivery_words, drift_words
 
     streams = Table("stream", "commits", "behind", "accepted", "late", "held", "refused", "archived", box=box.SIMPLE_HEAD, show_edge=False)
     for s in result.streams:
@@ -69,7 +69,8 @@ def _table(result: Status) -> RenderableType:
         *([predictions] if result.predictions else []),
         *refused,
         *(Text(line) for line in clocks),
-        *(Text(status_line(delivery), "bold red" if delivery.withdrawn else "") for delivery in result.deliveries),
+        *(Text(delivery_words.status_line(delivery), "bold red" if delivery.withdrawn else "") for delivery in result.deliveries),
+        *(Text(drift_words.status_line(drift), "bold red" if drift.alerts else "") for drift in result.drifts),
         Text(f"the store takes {_size(result.size)}"),
     )
 

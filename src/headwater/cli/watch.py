@@ -1,4 +1,8 @@
-"""Compare what a served model delivered, week by week, with what its backtest promised; a miss withdraws the recommendation."""
+"""Compare a served model with its backtest and its training.
+
+What it delivered, week by week, is compared with what the backtest promised: a miss withdraws the recommendation. Its features, day by day,
+are compared with those of training: a drift is an alert only where a miss is shown too, or a share of statuses changed.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +12,57 @@ from headwater.cli import options
 from headwater.cli.command import Arguments, Verb, option
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
+from headwater.cli.watch_drift import drifted
 from headwater.cli.watch_lift import flags, lift
 from headwater.errors import DataError, HeadwaterError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from headwater.backtesting.delivery import Delivery
+    from headwater.cli.projects import LoadedProject
+    from headwater.results.drift_result import DriftResult
     from headwater.results.level_lift_result import LevelLiftResult
+    from headwater.results.promise_result import DeliveryResult
 
 
 def run(args: Arguments, screen: Screen) -> None:
-    """Compare, print and write the page; the exit code is 1 where the promise was missed."""
+    """Compare, print and write the page; the exit code is 1 where the promise was missed, or a drift is an alert."""
     loaded = load(args.project)
     model = loaded.project.model(args.model)
-    level = loaded.level(args.level)
-    at = options.timestamp(args.at, "--at")
     page = options.output(args.output, "--output")
     markdown = None if args.markdown is None else options.output(args.markdown, "--markdown")
-    from rich.console import Group
 
+    found = lift(args, loaded, screen).result if args.lift else None
+    delivery, missing = None, None
+    try:
+        delivery = _delivery(args, loaded, screen)
+    except DataError as error:
+        missing = error
+    drift = drifted(args, model, screen)  # after the comparison, which it asks for a loss
+    if missing is not None and found is None and drift is None:
+        raise missing
+    if missing is not None:
+        screen.warning(f"promise against delivery is not shown: {missing}")
+    _show((None if delivery is None else delivery.result, drift, found), page, markdown, screen)
+    chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
+    if delivery is not None and delivery.withdrawn:
+        screen.next("headwater", "parity", "--served", "--project", args.project)
+        raise HeadwaterError(
+            f"the promise of the backtest was missed in the week of {delivery.result.since}: its recommendation for {model.name} is withdrawn"
+        )
+    if drift is not None and drift.alerts:
+        screen.next("headwater", "parity", "--served", "--project", args.project)
+        raise HeadwaterError(drift.first_line)
+    if delivery is not None:
+        screen.next("headwater", "backtest", "--project", args.project, *chosen)
+
+
+def _delivery(args: Arguments, loaded: LoadedProject, screen: Screen) -> Delivery:
+    """Promise against delivery."""
     from headwater.backtesting.delivery import watch
-    from headwater.reports import level_lift_page
 
+    model, level = loaded.project.model(args.model), loaded.level(args.level)
     promise = None
     if args.promise is not None:
         from headwater.assessing.lift import backtest_of
@@ -37,52 +70,41 @@ def run(args: Arguments, screen: Screen) -> None:
         from headwater.definitions.level import Level
 
         promise = promised(backtest_of(args.promise), args.promise_level, describes=(level or Level()).describe(model))
-    found = lift(args, loaded, screen).result if args.lift else None
-    try:
-        with screen.working("comparing"):
-            delivery = watch(
-                model,
-                args.level,
-                promise=promise,
-                evaluation=loaded.project.evaluation,
-                data_dir=options.data_dir(args),
-                models=args.models,
-                at=at,
-            )
-    except DataError as error:
-        if found is None:
-            raise
-        screen.warning(f"promise against delivery is not shown: {error}")
-        _alone(found, page, markdown, screen)
-        return
-    delivery.write_html(page, found)
-    if markdown is not None:
-        more = "" if found is None else f"\n{level_lift_page.to_markdown(found)}"
-        markdown.write_text(delivery.to_markdown() + more, encoding="utf-8")
-    if found is None:
-        screen.show(delivery.table(), {**delivery.to_dict(), "page": str(page)})
-    else:
-        both = Group(delivery.table(), level_lift_page.to_table(found))
-        screen.show(both, {**delivery.to_dict(), "level_lift": found.to_dict(), "page": str(page)})
-    screen.say(f"page: {page}")
-    chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
-    if delivery.withdrawn:
-        screen.next("headwater", "parity", "--served", "--project", args.project)
-        raise HeadwaterError(
-            f"the promise of the backtest was missed in the week of {delivery.result.since}: its recommendation for {model.name} is withdrawn"
+    with screen.working("comparing"):
+        return watch(
+            model,
+            args.level,
+            promise=promise,
+            evaluation=loaded.project.evaluation,
+            data_dir=options.data_dir(args),
+            models=args.models,
+            at=options.timestamp(args.at, "--at"),
         )
-    screen.next("headwater", "backtest", "--project", args.project, *chosen)
 
 
-def _alone(found: LevelLiftResult, page: Path, markdown: Path | None, screen: Screen) -> None:
-    """Lift by freshness of a model of which nothing was promised."""
-    from headwater.reports import level_lift_page
+def _show(
+    results: tuple[DeliveryResult | None, DriftResult | None, LevelLiftResult | None], page: Path, markdown: Path | None, screen: Screen
+) -> None:
+    """Print the results that there are, and write them as one page."""
+    from rich.console import Group
+
+    from headwater.reports import delivery_page, drift_page, level_lift_page
     from headwater.reports.page import write_page
+    from headwater.reports.watch_page import to_html
 
-    write_page(page, level_lift_page.to_html(found))
+    delivery, drift, lift = results
+    write_page(page, to_html(delivery, drift, lift))
+    rendered = [
+        *([] if delivery is None else [(delivery_page.to_table(delivery), delivery_page.to_markdown(delivery))]),
+        *([] if drift is None else [(drift_page.to_table(drift), drift_page.to_markdown(drift))]),
+        *([] if lift is None else [(level_lift_page.to_table(lift), level_lift_page.to_markdown(lift))]),
+    ]
     if markdown is not None:
-        markdown.write_text(level_lift_page.to_markdown(found), encoding="utf-8")
-    screen.show(level_lift_page.to_table(found), {"level_lift": found.to_dict(), "page": str(page)})
+        markdown.write_text("\n".join(text for _, text in rendered), encoding="utf-8")
+    data = {} if delivery is None else delivery.to_dict()
+    more = {"drift": drift, "level_lift": lift}
+    data |= {name: result.to_dict() for name, result in more.items() if result is not None}
+    screen.show(Group(*(table for table, _ in rendered)), {**data, "page": str(page)})
     screen.say(f"page: {page}")
 
 

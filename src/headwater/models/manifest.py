@@ -20,6 +20,7 @@ from headwater.errors import DataError
 from headwater.models.feature_encoding import Encoding, Kind
 from headwater.models.named import Frames
 from headwater.models.outcomes import ClassName
+from headwater.models.reference_distribution import ReferenceDistribution
 
 FORMAT = 2
 _LIBRARIES = ("headwater", "polars", "numpy", "numba", "scikit-learn", "lightgbm", "onnxruntime", "mlflow-skinny")
@@ -65,7 +66,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     feature and field, and of what a third party says. not_in_training: features that no history supplies.
     level: its name, words, fingerprint, and the precomputing, if any. seed: of the training. data: the digest, columns, events and
     left-out rows of the training set, as `dataset` writes them. metrics: `training` on the rows it was fitted on, `holdout` on later ones
-    by a model of the earlier. examples: rows that it must still score as it did.
+    by a model of the earlier. examples: rows that it must still score as it did. references: how each feature was distributed in training;
+    empty of models that were trained before this was kept.
     """
 
     format: int = FORMAT
@@ -96,6 +98,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any] = {}
     metrics: dict[str, dict[str, float | None]] = {}
     examples: list[Example] = []
+    references: dict[str, ReferenceDistribution] = {}
     versions: dict[str, str] = {}
     created_at: str = ""
 

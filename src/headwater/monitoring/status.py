@@ -27,10 +27,12 @@ from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.held_events import waiting
 from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET
 from headwater.kernel.as_of import as_of
+from headwater.models.feature_drifts import drifts
 from headwater.models.promises import deliveries
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed, placed_source, scoped
+from headwater.results.drift_result import DriftResult
 from headwater.results.promise_result import DeliveryResult
 from headwater.state.key_record import stored_sections
 from headwater.state.prediction_codec import read_precomputed
@@ -118,7 +120,10 @@ class PredictionStatus(Readable):
 
 @dataclass(frozen=True)
 class Status(Readable):
-    """An online store; `now` in microseconds, `size` in bytes; deliveries: the latest promise against delivery of each served model."""
+    """An online store; `now` in microseconds, `size` in bytes.
+
+    deliveries, drifts: the latest comparison of each served model with its promise and with its training.
+    """
 
     now: int
     size: int
@@ -126,11 +131,13 @@ class Status(Readable):
     views: list[ViewStatus]
     predictions: list[PredictionStatus]
     deliveries: list[DeliveryResult] = field(default_factory=list)
+    drifts: list[DriftResult] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         """The same, as JSON can say it."""
+        own = cast("dict[str, object]", msgspec.to_builtins(replace(self, deliveries=[], drifts=[])))
         deliveries = [delivery.to_dict() for delivery in self.deliveries]
-        return {**cast("dict[str, object]", msgspec.to_builtins(replace(self, deliveries=[]))), "deliveries": deliveries}
+        return {**own, "deliveries": deliveries, "drifts": [drift.to_dict() for drift in self.drifts]}
 
 
 @renamed("data_dir", "folder")
@@ -175,13 +182,9 @@ def status(
             if variant.precomputed is not None and backtest_only(variant) is None
         ]
         views = [_view(mine, stored_view, t) for stored_view in stored(project)]
-        return Status(t, mine.size(), streams, views, predictions, _deliveries(project, models))
-
-
-def _deliveries(project: Project, models: str | Path | None) -> list[DeliveryResult]:
-    """The latest comparison of each of the project's models with its promise."""
-    names = {model.name for model in project.models}
-    return [delivery for delivery in deliveries(ModelRegistry(models)) if delivery.promise.model in names]
+        registry, names = ModelRegistry(models), {model.name for model in project.models}
+        promises = [delivery for delivery in deliveries(registry) if delivery.promise.model in names]
+        return Status(t, mine.size(), streams, views, predictions, promises, [drift for drift in drifts(registry) if drift.model in names])
 
 
 def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:

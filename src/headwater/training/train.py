@@ -22,6 +22,7 @@ from headwater.definitions.readable import Readable
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
+from headwater.events.statuses import status_name
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.models.artifact import save
 from headwater.models.fit import Fitted, fit_outcomes
@@ -29,6 +30,7 @@ from headwater.models.holdout_metrics import measure, measure_places
 from headwater.models.manifest import definitions_of
 from headwater.models.outcomes import LabelValues, outcomes
 from headwater.models.promises import inherited, write_promise
+from headwater.models.reference_distribution import ReferenceDistribution, references
 from headwater.models.registry import ModelRegistry, Version
 from headwater.results.promise_result import Promise
 from headwater.training.arm_log import ArmLog
@@ -53,6 +55,7 @@ class TrainingSet(Readable):
 
     served_by: of rows from a serving log, how many each version of the model answered.
     not_in_training: the model's features that no history supplies; they are no column.
+    statuses: the status of each feature, `<feature>__status`, where they were asked for and are known.
     log_q: float64 (rows), where negatives are sampled: the log of a row's expected draws over its draws.
         Each positive is followed by its negatives, which have the label 0, the request's columns, and null in columns that nothing reads.
     """
@@ -64,6 +67,7 @@ class TrainingSet(Readable):
     served_by: Mapping[str, int] = field(default_factory=dict)
     not_in_training: tuple[str, ...] = ()
     log_q: F64 | None = None
+    statuses: pl.DataFrame | None = None
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -81,6 +85,7 @@ class Trained(Readable):
 
     level_name: the name that it is served under. left_out: rows by reason. metrics: `training`, and `holdout` where rows were held out.
     data: the training set as a manifest says it. seed: of the estimator. examples: rows of it that a loaded model has to score alike.
+    references: how each feature is distributed in it.
     """
 
     model: Model
@@ -94,6 +99,7 @@ class Trained(Readable):
     data: Mapping[str, object]
     examples: pl.DataFrame
     seed: int = 0
+    references: Mapping[str, ReferenceDistribution] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> Path:
         """Write the estimator and its manifest into `folder`; returns the manifest's path."""
@@ -106,6 +112,7 @@ class Trained(Readable):
             "left_out": dict(self.left_out),
             "data": dict(self.data),
             "metrics": {name: dict(scores) for name, scores in self.metrics.items()},
+            "references": dict(self.references),
             "created_at": clock.now().isoformat(timespec="seconds"),
         }
         return save(self.fitted, Path(folder), about, self.examples)
@@ -137,6 +144,7 @@ def training_set(
     as_of: str | datetime | None = None,
     from_log: FromLog | None = None,
     resources: Resources = DEFAULT_RESOURCES,
+    statuses: bool = False,
 ) -> TrainingSet:
     """The rows of the model's labels whose outcome was known by `as_of` (default: now), with their features.
 
@@ -146,13 +154,23 @@ def training_set(
     `from_log`: the rows that were served instead, with the features as they were then and the outcomes that were posted; with a level,
     those that were served at it.
 
+    `statuses`: with the status of each feature. There is none of precomputed predictions, sampled negatives and values of a cache.
+
     Raises:
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
     """
     if from_log is not None:
         rows_of_log = logged(model, from_log, parse_timestamp(as_of or clock.now(), "as_of"), level, resources)
-        return TrainingSet(rows_of_log.requests, rows_of_log.features, rows_of_log.left_out, {}, served_by=rows_of_log.versions)
+        served_statuses = rows_of_log.requests.frame.select(map(status_name, rows_of_log.features.columns))
+        return TrainingSet(
+            rows_of_log.requests,
+            rows_of_log.features,
+            rows_of_log.left_out,
+            {},
+            served_by=rows_of_log.versions,
+            statuses=served_statuses if statuses else None,
+        )
     check_model(model)
     refuse_label_columns(model)
     requests = model_labels(model, resources)
@@ -167,8 +185,13 @@ def training_set(
         raise DataError(f"labels {model.labels.name!r}: no outcome was known by {timestamp_text(limit)}; take a later time")
     notes, at = Notes(), level or Level()
     precomputed = at.precomputed(model)
+    of_features: pl.DataFrame | None = None
     if precomputed is None:
-        features = feature_frames(model.features.in_training, requests, {"": at}, notes, resources)[""]
+        with_statuses = statuses and resources.feature_cache is None
+        features = feature_frames(model.features.in_training, requests, {"": at}, notes, resources, statuses=with_statuses)[""]
+        if with_statuses:
+            names = model.features.in_training.feature_names
+            features, of_features = features.select(names), features.select(map(status_name, names))
     else:
         rows = rows_of(model, requests, at, notes, resources)
         scored_rows = np.flatnonzero(rows.known | precomputed.on_request)
@@ -180,7 +203,12 @@ def training_set(
         left_out["no prediction was precomputed"] += len(requests.t) - len(scored_rows)
         features, requests = rows.frame[scored_rows], requests.take(scored_rows)
     answered = TrainingSet(
-        requests, features, left_out | notes.left_out, dict(notes.events), not_in_training=model.features.not_in_training
+        requests,
+        features,
+        left_out | notes.left_out,
+        dict(notes.events),
+        not_in_training=model.features.not_in_training,
+        statuses=of_features,
     )
     if model.ranking is None or model.ranking.negatives is None:
         return answered
@@ -218,7 +246,7 @@ def _with_negatives(model: Model, task: Ranking, rows: TrainingSet, level: Level
     left_out = Counter(rows.left_out)
     left_out["chosen item not among the candidates"] += len(every) - len(positives)
     log_q = np.append(negatives.positive_log_q, negatives.log_q)[at]
-    return replace(rows, requests=drawn, features=negatives.features(rows.features)[at], left_out=+left_out, log_q=log_q)
+    return replace(rows, requests=drawn, features=negatives.features(rows.features)[at], left_out=+left_out, log_q=log_q, statuses=None)
 
 
 @moved_into("resources", Resources, "threads", "memory", tick="progress")
@@ -265,7 +293,7 @@ def train(
     resources = resources or DEFAULT_RESOURCES
     threads = resources.threads
     with resources.shown() as mine:
-        rows = training_set(model, level=level, as_of=limit, from_log=log, resources=mine)
+        rows = training_set(model, level=level, as_of=limit, from_log=log, resources=mine, statuses=True)
     assert rows.requests.label is not None
     order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
     known = replace(outcomes(model, rows.requests.label, rows.requests.frame), log_q=rows.log_q)
@@ -277,7 +305,10 @@ def train(
             metrics["holdout"] = _held_out(model, rows, known, parse_timestamp(holdout, "holdout"), (level or Level(), seed, mine))
     name = level_name or (AS_DEFINED if level is None else level.describe(model))
     examples = rows.features[_telling(rows.features)]
-    return Trained(model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples, seed)
+    distributions = _references(rows, known)
+    return Trained(
+        model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples, seed, distributions
+    )
 
 
 def _fitted(model: Model, rows: TrainingSet, known: LabelValues, order: I64, seed: int, threads: int | None) -> Fitted:
@@ -306,6 +337,13 @@ def _held_out(model: Model, rows: TrainingSet, known: LabelValues, start: int, h
     trained = replace(model, features=model.features.in_training)
     lists = candidate_lists(trained, rows.requests, known.groups, {"": level}, {"": rows.features}, late, resources)[""]
     return measure_places(fitted.task, known.take(late), lists.places(fitted))
+
+
+def _references(rows: TrainingSet, known: LabelValues) -> dict[str, ReferenceDistribution]:
+    """How each feature is distributed. A drawn negative counts for the candidates that it stands for; a list is one independent row."""
+    weights = None if rows.log_q is None else np.where(known.y > 0, 1.0, np.exp(-rows.log_q))
+    lists = None if known.groups is None else float(len(np.unique(known.groups)))
+    return references(rows.features, rows.requests.t, weights=weights, rows=lists, statuses=rows.statuses)
 
 
 def _data(rows: TrainingSet) -> dict[str, object]:

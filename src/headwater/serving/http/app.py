@@ -32,6 +32,7 @@ from headwater.serving.http.row_decoder import ParsedRequest, estimated_rows, is
 from headwater.serving.http.whole_requests import WholeRequests
 from headwater.serving.http.worker_pool import DEADLINE, ModelLoads, WorkerPool
 from headwater.serving.metrics.delivery_metrics import DeliveryMetrics
+from headwater.serving.metrics.drift_metrics import DriftMetrics
 from headwater.serving.metrics.level_lift_metrics import LevelLiftMetrics
 from headwater.serving.metrics.request_metrics import RequestMetrics
 from headwater.serving.process.periodic import PeriodicTasks
@@ -84,8 +85,8 @@ class App:
         self.beat, self.readiness, self.repeated = _nothing, ReadinessProbe(service), PeriodicTasks()
         self.numbers.also(self.repeated.collect)
         self.numbers.also(service.experiments.collect)
-        self.numbers.also(DeliveryMetrics(service.models_folder, [model.name for model in service.project.models]).collect)
-        self.numbers.also(LevelLiftMetrics(service.models_folder, [model.name for model in service.project.models]).collect)
+        for watched in (DeliveryMetrics, DriftMetrics, LevelLiftMetrics):
+            self.numbers.also(watched(service.models_folder, [model.name for model in service.project.models]).collect)
         recorder = None if served is None else ServingLogWriter(served, service)
         if recorder is not None:
             self.numbers.also(recorder.collect)

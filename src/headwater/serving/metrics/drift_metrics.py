@@ -1,0 +1,65 @@
+"""Metrics of drift, read from the model registry, where `headwater watch` keeps its latest comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from headwater import clock
+from headwater.definitions.timestamps import parse_timestamp
+from headwater.errors import HeadwaterError
+from headwater.models.feature_drifts import drifts
+from headwater.models.registry import ModelRegistry
+from headwater.results.drift_result import DriftResult
+
+_EVERY: Final = 30.0  # seconds between two reads
+
+
+class DriftMetrics:
+    """The collector of one process.
+
+    Args:
+        folder: of fitted models; None where models are in memory.
+        models: the names of those that are served.
+    """
+
+    def __init__(self, folder: Path | None, models: Collection[str]) -> None:
+        self._folder, self._models = folder, models
+        self._read_at = -math.inf
+        self._known: Sequence[DriftResult] = ()
+
+    def collect(self) -> Iterator[Metric]:
+        """The collector interface of prometheus_client."""
+        of_feature, of_model = ["model", "level", "feature"], ["model", "level"]
+        psi = GaugeMetricFamily(
+            "headwater_feature_psi", "population stability index against training, of the latest day", labels=of_feature
+        )
+        limit = GaugeMetricFamily("headwater_feature_psi_limit", "what the index rarely exceeds by chance", labels=of_feature)
+        alerts = GaugeMetricFamily(
+            "headwater_drift_alerts", "features that shifted together with a loss or a share of statuses", labels=of_model
+        )
+        shifted = GaugeMetricFamily("headwater_drift_shifted", "features further from training than chance explains", labels=of_model)
+        checked = GaugeMetricFamily("headwater_drift_checked_timestamp_seconds", "when drift was last computed", labels=of_model)
+        for drift in self._drifts():
+            of = [drift.model, drift.level]
+            alerts.add_metric(of, float(len(drift.alerts)))
+            shifted.add_metric(of, float(len(drift.shifted)))
+            checked.add_metric(of, parse_timestamp(drift.checked_at, "checked_at") / 1e6)
+            for feature in drift.compared:
+                psi.add_metric([*of, feature.feature], feature.days[-1].psi)
+                limit.add_metric([*of, feature.feature], feature.days[-1].limit)
+        yield from (psi, limit, alerts, shifted, checked)
+
+    def _drifts(self) -> Sequence[DriftResult]:
+        if self._folder is None or clock.stopwatch() - self._read_at < _EVERY:
+            return self._known
+        self._read_at = clock.stopwatch()
+        try:
+            self._known = [drift for drift in drifts(ModelRegistry(self._folder)) if drift.model in self._models]
+        except (HeadwaterError, OSError):  # metrics go on without it; `headwater watch` and `status` raise the error
+            self._known = ()
+        return self._known
