@@ -71,13 +71,19 @@ def to_markdown(result: DriftResult) -> str:
 
 def to_table(result: DriftResult) -> RenderableType:
     """The features that moved, and the first of the others, for a terminal."""
-    table = to_table_of(result)
-    shown = [row for row, feature in zip(table.rows, result.features, strict=True) if feature.state in ("alert", "shifted")]
-    others = [row for row, feature in zip(table.rows, result.features, strict=True) if feature.state not in ("alert", "shifted")]
-    rows = [*shown, *others[:_SHOWN]]
-    more = [] if len(others) <= _SHOWN else [Shown(f"and {len(others) - _SHOWN} more features that did not shift")]
-    texts = [[_both(cell) for cell in row] for row in rows]
-    return Printed(Group(Shown(result.first_line, "bold"), ShownTable(table.caption, list(map(str, table.headings)), texts), *more))
+    moved, table = result.shifted, to_table_of(result)
+    shown = table.rows[: len(moved) + _SHOWN]  # those that moved come first
+    more = len(table.rows) - len(shown)
+    texts = [[str(row[0]), str(row[1]), _both(row[2]), _both(row[3]), str(row[6])] for row in shown]
+    headings = ["feature", "verdict", "PSI (chance below)", "null (training)", "since"]
+    return Printed(
+        Group(
+            Shown(result.first_line, "bold"),
+            ShownTable(table.caption, headings, texts),
+            *(Shown(f"- {line}") for feature in moved for line in drift_words.details(feature)),
+            *([Shown(f"and {more} more features that did not shift")] if more else []),
+        )
+    )
 
 
 def _both(cell: str | Cell) -> str:

@@ -54,6 +54,12 @@ def statuses(feature: FeatureDrift) -> str:
     return f"{name}: {then.get(name, 0):.1%} {wording.ARROW} {now.get(name, 0):.1%}"
 
 
+def details(feature: FeatureDrift) -> list[str]:
+    """What moved most, a line each."""
+    moved = [f"{feature.feature}, {moved_most(feature)}"]
+    return [*moved, f"{feature.feature}, status {statuses(feature)}"] if feature.days[-1].status_shifted else moved
+
+
 def _counted(features: Sequence[FeatureDrift], of: Sequence[FeatureDrift]) -> str:
     return f"{len(features)} of {len(of)} features"
 
