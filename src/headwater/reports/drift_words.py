@@ -48,9 +48,9 @@ def moved_most(feature: FeatureDrift) -> str:
 
 
 def statuses(feature: FeatureDrift) -> str:
-    """The status whose share changed most, likewise."""
+    """The status whose share grew most, likewise."""
     now, then = feature.days[-1].statuses, feature.reference_statuses
-    name = max({*now, *then}, key=lambda status: (abs(now.get(status, 0) - then.get(status, 0)), status))
+    name = max({*now, *then}, key=lambda status: (now.get(status, 0) - then.get(status, 0), status))
     return f"{name}: {then.get(name, 0):.1%} {wording.ARROW} {now.get(name, 0):.1%}"
 
 
