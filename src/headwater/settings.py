@@ -126,6 +126,11 @@ def catalog() -> str:
     return os.environ.get("HEADWATER_CATALOG", "") or str(home() / "catalog.sqlite")
 
 
+def webhook_secret() -> str:
+    """The secret that signs alerts: HEADWATER_WEBHOOK_SECRET; "" where it is not set, and alerts are not signed."""
+    return os.environ.get("HEADWATER_WEBHOOK_SECRET", "")
+
+
 def notify_socket() -> str | None:
     """Where systemd wants to be told how the service is: NOTIFY_SOCKET; None where it did not start this process."""
     return os.environ.get("NOTIFY_SOCKET") or None

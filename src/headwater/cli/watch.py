@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headwater.cli import options
+from headwater.cli import options, watch_alerts
 from headwater.cli.command import Arguments, Verb, option
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -45,6 +45,9 @@ def run(args: Arguments, screen: Screen) -> None:
     if missing is not None:
         screen.warning(f"promise against delivery is not shown: {missing}")
     _show((None if delivery is None else delivery.result, drift, found), page, markdown, screen)
+    about = {"project": loaded.project.name, "model": model.name, "level": args.level or "as defined"}
+    promised = None if delivery is None else delivery.result
+    watch_alerts.send(args, watch_alerts.alerts_of(promised, drift, about), about, screen)
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
     if delivery is not None and delivery.withdrawn:
         screen.next("headwater", "parity", "--served", "--project", args.project)
@@ -121,6 +124,7 @@ COMMAND = Verb(
         option("--output", metavar="FILE", default="delivery.html", help="where the page goes (default: {default})"),
         option("--markdown", metavar="FILE", help="write the comparison as Markdown too"),
         *flags(),
+        *watch_alerts.flags(),
         *options.memory(),
         *options.as_json(),
     ],

@@ -20,7 +20,7 @@ from headwater.models.promises import delivery_of
 from headwater.models.reference_distribution import ReferenceDistribution
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.population_stability import dispersion, stability
-from headwater.monitoring.served_distributions import ServedDay, ServedPeriod, served_distributions
+from headwater.monitoring.served_distributions import ServedFeatureDay, ServedPeriod, served_distributions
 from headwater.reports import drift_words
 from headwater.reports.paged_result import PagedResult
 from headwater.results.drift_result import DriftDay, DriftResult, DriftState, FeatureDrift
@@ -110,7 +110,7 @@ def drift(
 
 
 def _compared(
-    feature: str, reference: ReferenceDistribution, served: Sequence[ServedDay] | None, until: int, loss: str, level: float
+    feature: str, reference: ReferenceDistribution, served: Sequence[ServedFeatureDay] | None, until: int, loss: str, level: float
 ) -> FeatureDrift:
     known = FeatureDrift(
         feature,

@@ -24,7 +24,7 @@ _TOGETHER = 16  # features whose columns are read together, which bounds the mem
 
 
 @dataclass(frozen=True)
-class ServedDay:
+class ServedFeatureDay:
     """One feature on one day. independent: the effective number of rows, of a ranking of requests; the others as in `DriftDay`."""
 
     day: str
@@ -47,7 +47,7 @@ class ServedPeriod:
 
 def served_distributions(
     served: ServedPeriod, references: Mapping[str, ReferenceDistribution], folder: Path
-) -> Iterator[tuple[str, list[ServedDay] | None]]:
+) -> Iterator[tuple[str, list[ServedFeatureDay] | None]]:
     """Each feature with its days from early to late; None where no row of the period was served with the feature.
 
     Raises:
@@ -94,7 +94,7 @@ def _queries(rows: pl.LazyFrame, name: str, reference: ReferenceDistribution, *,
     return reference.weights(own, name, [_DAY]), statuses, independent
 
 
-def _days(bins: pl.DataFrame, statuses: pl.DataFrame, independent: pl.DataFrame, width: int) -> list[ServedDay]:
+def _days(bins: pl.DataFrame, statuses: pl.DataFrame, independent: pl.DataFrame, width: int) -> list[ServedFeatureDay]:
     by_day = {str(day): frame for (day,), frame in bins.group_by(_DAY)}
     of_status = {str(day): frame.sort(_STATUS) for (day,), frame in statuses.group_by(_DAY)}
     days = []
@@ -103,5 +103,5 @@ def _days(bins: pl.DataFrame, statuses: pl.DataFrame, independent: pl.DataFrame,
         total = float(known[WEIGHT].sum())
         shares = dict(zip(known[_STATUS].to_list(), (known[WEIGHT] / total).to_list(), strict=True))
         rows = int(known[_ROWS].sum())
-        days.append(ServedDay(day, rows, total, weight**2 / square, shares_of(by_day[day], width), shares))
+        days.append(ServedFeatureDay(day, rows, total, weight**2 / square, shares_of(by_day[day], width), shares))
     return days
