@@ -146,7 +146,7 @@ def configuration() -> str:
     parts = [CONFIGURATION.rstrip()]
     for name in SECTIONS:
         rows = [
-            [f"`{key}`", _cell(flag.help or ""), f"`{flag.envvar or f'HEADWATER_{name.upper()}_{(flag.name or str()).upper()}'}`"]
+            [f"`{key}`", _cell(flag.help or ""), f"`{flag.envvar or f'HEADWATER_{name.upper()}_{(flag.name or '').upper()}'}`"]
             for key, flag in section_options(name).items()
         ]
         parts += [
