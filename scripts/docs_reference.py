@@ -146,7 +146,7 @@ def configuration() -> str:
     parts = [CONFIGURATION.rstrip()]
     for name in SECTIONS:
         rows = [
-            [f"`{key}`", _cell(flag.help or ""), f"`{flag.envvar or f'HEADWATER_{name.upper()}_{(flag.name or '').upper()}'}`"]
+            [f"`{key}`", _cell(flag.help or ""), f"`{flag.envvar or _variable(name, flag)}`"]
             for key, flag in section_options(name).items()
         ]
         parts += [
@@ -161,6 +161,11 @@ def configuration() -> str:
         "log or error message; examples keep the token of a service in `HEADWATER_TOKEN`. Variables of object stores are in [Tables](tables.md#object-stores)."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _variable(section: str, flag: Flag) -> str:
+    """The variable of an option of a section."""
+    return f"HEADWATER_{section.upper()}_{(flag.name or '').upper()}"
 
 
 def _variables() -> Iterator[tuple[str, str]]:
