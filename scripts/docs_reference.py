@@ -14,7 +14,7 @@ import click
 
 import headwater
 from headwater import errors, operations, settings
-from headwater.cli.command import SECTIONS, Actions, Positional, Verb
+from headwater.cli.command import SECTIONS, Actions, Flag, Positional, Verb
 from headwater.cli.parser import VERBS, root
 from headwater.cli.project_file import section_options
 
@@ -146,8 +146,7 @@ def configuration() -> str:
     parts = [CONFIGURATION.rstrip()]
     for name in SECTIONS:
         rows = [
-            [f"`{key}`", _cell(flag.help or ""), f"`{flag.envvar or _variable(name, flag)}`"]
-            for key, flag in section_options(name).items()
+            [f"`{key}`", _cell(flag.help or ""), f"`{flag.envvar or _variable(name, flag)}`"] for key, flag in section_options(name).items()
         ]
         parts += [
             f"### [{name}]",
