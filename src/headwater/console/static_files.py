@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -42,6 +43,12 @@ _SOURCES: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "plotly.js": (_JS, _plotly),
 }
 """By name, the media type and the content. page.css and figures.js are those of the reports."""
+
+
+@cache
+def plotly_styles() -> list[str]:
+    """The ids of the style elements that plotly's bundle adds to a page without them; a page with them keeps to its policy."""
+    return ["plotly.js-style-global", *re.findall(r'getElementById\("([0-9a-f]{64})"\)', _plotly())]
 
 
 @cache

@@ -16,7 +16,7 @@ def to_text(result: BacktestResult) -> str:
     """The recommendation, then the headline metric of each level and its gain over the baseline: at most 12 lines of 100 columns."""
     metric, decimals = result.headline, wording.places(result, result.headline)
     reached = {step.to: step for step in wording.judged(result)}
-    lines = textwrap.wrap(wording.verdict(result), WIDTH, max_lines=3, placeholder=" ...")
+    lines = textwrap.wrap(wording.verdict(result), WIDTH, max_lines=3, placeholder=" ...", break_on_hyphens=False)
     lines.append(f"  {'level':<{_NAME}}  {cut(wording.metric_label(metric), 24):<24}  gain over {cut(result.compared_with, 24)}")
     for level in result.levels[:_LEVELS]:
         value = wording.estimate(level.metrics[metric], decimals) if metric in level.metrics else wording.NO_VALUE
