@@ -24,6 +24,7 @@
       if (narrow.matches && plot.narrow) Object.assign(plot.layout, plot.narrow);
       if (root.classList.contains('printing')) plot.layout.width = 640;
       if (!box.classList.contains('drawn')) { box.textContent = ''; box.classList.add('drawn'); }
+      box.style.height = plot.layout.height + 'px'; // else plotly forgets it when the window changes its width
       Plotly.react(box, plot.data, plot.layout, { displayModeBar: false, responsive: true });
     });
   }
