@@ -51,6 +51,14 @@ def _with(model: Callable[[hw.Model], hw.Model]) -> hw.Project:
     return replace(shop, models=[changed], experiments=[replace(experiment, arms=[replace(arm, model=changed) for arm in experiment.arms])])
 
 
+def _without(arm: str) -> hw.Project:
+    """The project with another arm in place of one."""
+    shop = project(TABLE)
+    experiment = shop.experiment("fresher")
+    arms = [replace(known, name="weekly") if known.name == arm else known for known in experiment.arms]
+    return replace(shop, experiments=[replace(experiment, arms=arms)])
+
+
 def _views(model: hw.Model) -> hw.Model:
     user, region = model.features.views
     return replace(model, features=replace(model.features, features=[replace(user, windows=["3d"]), region]))
@@ -64,7 +72,8 @@ def _views(model: hw.Model) -> hw.Model:
         (lambda: _with(lambda model: replace(model, default=1.0)), "model spend"),
         (lambda: _with(_views), "view user"),
         (lambda: replace(project(TABLE), levels={"nightly": hw.Level(hw.batch("1d"))}), "level fresher-daily"),
-        (lambda: replace(project(TABLE), experiments=[]), "no longer defines it"),
+        (lambda: _without("hourly"), "arm hourly (removed), experiment fresher"),
+        (lambda: replace(project(TABLE), experiments=[]), "does not define it"),
     ],
 )
 def test_what_it_needs_cannot_change(running: tuple[ModelRegistry, str], changed: Callable[[], hw.Project], named: str) -> None:

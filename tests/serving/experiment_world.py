@@ -3,16 +3,32 @@
 import dataclasses
 import time
 from contextlib import contextmanager
+from datetime import datetime
 
 import headwater as hw
 from headwater.experiments.assigners import assigner_of
 from headwater.jobs.materialize import materialize_view
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan
-from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, asking, churn, filled, nightly
+from tests.serving.world import ASKED_AT, EVENTS, MODELS, NOW, PROJECT, asking, churn, filled, labels, nightly
 
 EXPERIMENTED = dataclasses.replace(
     PROJECT, experiments=[hw.Experiment("fresh", [hw.Arm("hourly", churn), hw.Arm("nightly", churn, nightly)], unit="user")]
 )
+pushes = hw.Source("pushes", timestamp_field="at", stream=hw.push(schema={"user": int, "n": int, "at": datetime}))
+totals = hw.FeatureView(
+    "totals",
+    source=pushes,
+    keys=["user"],
+    windows=["7d"],
+    features=[hw.count(), hw.sum("n")],
+    freshness=hw.streaming("2s"),
+    on_incomplete="value",
+)
+counted = hw.Model(
+    "counted", task="binary", features=hw.FeatureService("counted_v1", [totals]), labels=labels("bought", "bought", user=EVENTS["user"])
+)
+PUSHED = dataclasses.replace(EXPERIMENTED, models=[churn, counted])
+"""Of the shop the model of the experiment, and one whose events are pushed."""
 T = int(ASKED_AT.timestamp()) * 1_000_000
 DAY = 86_400_000_000
 BASE = FrozenPlan(
@@ -55,7 +71,7 @@ def started(folder, **changes) -> ExperimentStore:
 def both_levels(store):
     """A store with the views of the shop at both levels."""
     filled(store)
-    for name in ("churn", "feed"):
+    for name in ("churn", "plain", "feed"):
         for service in PROJECT.variant(name, "nightly").services:
             for view in service.views:
                 materialize_view(view, store, int(NOW.timestamp()) * 1_000_000)

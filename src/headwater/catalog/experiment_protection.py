@@ -1,4 +1,4 @@
-"""What running experiments need of a project: a change of it is refused while they run, since their plans never change."""
+"""What running experiments need of a project: no change of it is applied or served while they run, since their plans never change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.experiment import Experiment
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
+from headwater.errors import UsageError
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 from headwater.models.registry import ModelRegistry
 
@@ -38,23 +39,58 @@ def conflicts(project: Project, registry: ModelRegistry, now: int) -> Iterator[s
         registry: of fitted models, where started experiments are kept.
         now: microseconds.
     """
-    current = {experiment.name: experiment for experiment in project.experiments}
-    for started in ExperimentStore(registry.folder).started():
-        plan = started.plan
-        if started.stopped_at is not None or now >= plan.end or plan.project != project.name:
-            continue
-        experiment = current.get(plan.experiment)
-        if experiment is None:
-            yield f"{_running(started)}, and the project no longer defines it; put it back, or stop it first: {_stop(started)}"
-            continue
-        needs = needs_of(project, experiment)
-        changed = [name for name, fingerprint in plan.needs.items() if needs.get(name) != fingerprint]
-        if changed:
-            names = list(dict.fromkeys(name.partition(" of arm ")[0] for name in changed))
-            yield (
-                f"{_running(started)}, and needs what would change: {', '.join(names)}. Keep these as they are and give the changed ones new "
-                f"names, or stop it first: {_stop(started)}"
-            )
+    for started, found in _different(project, ExperimentStore(registry.folder), now):
+        if any(experiment.name == started.plan.experiment for experiment in project.experiments):
+            remedy = "Keep these as they are and give the changed ones new names"
+        else:
+            remedy = "Put it back"
+        yield f"{_running(started)}, and {found}. {remedy}, or stop it first: {_stop(started)}"
+
+
+def check_served(project: Project, store: ExperimentStore, now: int) -> None:
+    """Check that a project serves what its running experiments were started with.
+
+    Args:
+        project: as it would be served.
+        store: of started experiments.
+        now: microseconds.
+
+    Raises:
+        UsageError: it would serve something else; the message names each experiment, the difference and the remedy.
+    """
+    reasons = [f"{_running(started)}, and {found} (stop it: {_stop(started)})" for started, found in _different(project, store, now)]
+    if reasons:
+        raise UsageError(
+            f"project {project.name!r} would serve other arms than its experiments were started with: {'. '.join(reasons)}. Serve the "
+            "definitions that they were started with, or stop them by the commands above"
+        )
+
+
+def difference(project: Project, started: StartedExperiment) -> str | None:
+    """What an experiment was started with, and a project defines otherwise or not at all; None where they agree."""
+    plan = started.plan
+    experiment = next((known for known in project.experiments if known.name == plan.experiment), None)
+    if plan.project != project.name:
+        return None
+    if experiment is None:
+        return "the project does not define it"
+    needs = needs_of(project, experiment)
+    changed = [name for name, fingerprint in plan.needs.items() if needs.get(name) != fingerprint]
+    if not changed:
+        return None
+    arms = {arm.name for arm in experiment.arms}
+    gone = [f"arm {arm.name} (removed)" for arm in plan.arms if arm.name not in arms]
+    names = list(dict.fromkeys(name.partition(" of arm ")[0] for name in changed))
+    return f"it needs what this project changes: {', '.join([*gone, *names])}"
+
+
+def _different(project: Project, store: ExperimentStore, now: int) -> Iterator[tuple[StartedExperiment, str]]:
+    """Running experiments that a project defines otherwise, with the difference."""
+    for started in store.started():
+        if started.stopped_at is None and now < started.plan.end:
+            found = difference(project, started)
+            if found is not None:
+                yield started, found
 
 
 def _running(started: StartedExperiment) -> str:

@@ -29,8 +29,10 @@ def run(args: Arguments, screen: Screen) -> None:
         _supervise(args, screen)
         return
     project = load(args.project).project
+    from headwater.experiments.exposure_retention import exposures_kept
     from headwater.logs.retention import outcomes_kept
     from headwater.logs.serving_log import ServedLog
+    from headwater.models.experiment_store import ExperimentStore
     from headwater.serving.serve import ServeOptions, serve
     from headwater.serving.third_party.response_log import AnswerLog
 
@@ -38,6 +40,7 @@ def run(args: Arguments, screen: Screen) -> None:
     with stopped() as stop, seldom_collected(), ExitStack() as stack:
         served = stack.enter_context(ServedLog(folder, sample=args.serving_log_sample, keep=args.keep)) if args.serving_log_sample else None
         stack.enter_context(outcomes_kept(folder, args.keep_outcomes))
+        stack.enter_context(exposures_kept(folder, ExperimentStore(args.models), args.keep))
         answers = AnswerLog(folder / "answers") if args.log_third_party else None
         if answers is not None:
             stack.enter_context(answers.running())
@@ -162,7 +165,13 @@ COMMAND = Verb(
             help="the share of requests whose features and predictions are kept in the serving log, in --data-dir; 0 keeps none "
             "(default: {default})",
         ),
-        option("--keep", metavar="DURATION", default="90d", help="how long the serving log is kept (default: {default})"),
+        option(
+            "--keep",
+            metavar="DURATION",
+            default="90d",
+            help="how long the serving log is kept; exposures, so long after the last outcome of their experiment is known (default: "
+            "{default})",
+        ),
         option("--keep-outcomes", metavar="DURATION", help="how long posted outcomes are kept, such as 400d (default: for good)"),
         switch(
             "--log-third-party", old="--answers", help="keep responses of third parties, in --data-dir, as the history that training needs"

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
-from headwater.definitions.experiment import LABEL, Experiment
-from headwater.definitions.labels import Outcome
+from headwater.definitions.experiment import Experiment
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import UsageError, nearest
 from headwater.experiments.exposed_units import ARM, AT, ExposedUnits, exposed_units
+from headwater.experiments.frozen_plan import horizon_of
 from headwater.experiments.health import HealthCheck, unit_checks
 from headwater.experiments.plan_experiment import ExperimentPlaces, planned_and_frozen, why_no_new_version
 from headwater.logs.exposure_log import read_exposures
@@ -166,20 +166,6 @@ def matured_share(project: Project, plan: FrozenPlan, units: ExposedUnits, at: i
     if horizon is None or not units.frame.height:
         return math.nan
     return float(np.mean(units.frame[AT].dt.epoch("us").to_numpy() + horizon <= at))
-
-
-def horizon_of(experiment: Experiment) -> int | None:
-    """How long after an exposure the last of its metrics is known, microseconds; None where a column of the labels says."""
-    longest = 0
-    for metric in [*experiment.metrics, *experiment.guardrails]:
-        for of in (metric.value, metric.base):
-            known = (
-                of.horizon + of.source.delay if isinstance(of, Outcome) else experiment.control.model.labels.maturity if of == LABEL else 0
-            )
-            if known is None:
-                return None
-            longest = max(longest, known)
-    return longest
 
 
 def _weights(plan: FrozenPlan) -> Mapping[str, float]:

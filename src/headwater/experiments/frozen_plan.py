@@ -8,8 +8,9 @@ from hashlib import sha256
 
 from headwater.catalog.experiment_protection import needs_of
 from headwater.definitions.durations import micros
-from headwater.definitions.experiment import Arm, Experiment
+from headwater.definitions.experiment import LABEL, Arm, Experiment
 from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Probe, Shadow, Switchback
+from headwater.definitions.labels import Outcome
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import parse_timestamp
@@ -131,7 +132,22 @@ def freeze(
         project=project.name,
         clusters=clusters or {},
         needs=needs_of(project, experiment),
+        matures=horizon_of(experiment),
     )
+
+
+def horizon_of(experiment: Experiment) -> int | None:
+    """How long after an exposure the last of its metrics is known, microseconds; None where a column of the labels says."""
+    longest = 0
+    for metric in [*experiment.metrics, *experiment.guardrails]:
+        for of in (metric.value, metric.base):
+            known = (
+                of.horizon + of.source.delay if isinstance(of, Outcome) else experiment.control.model.labels.maturity if of == LABEL else 0
+            )
+            if known is None:
+                return None
+            longest = max(longest, known)
+    return longest
 
 
 def seed_of(experiment: Experiment) -> int:

@@ -36,7 +36,7 @@ EXPOSURE_SCHEMA: Final = {
     PROPENSITY: pl.Float64,
     AGE: pl.Float64,  # seconds, of the stalest feature
     PROMISED: pl.Float64,  # seconds
-    FALLBACK: pl.Boolean,  # answered by the default or a previous cut
+    FALLBACK: pl.Boolean,  # answered by the default, a previous cut, or features of which one is a fallback value
     OVERRIDE: pl.Boolean,  # a tester chose the arm
     CLUSTER: pl.String,
     BUCKET: pl.Int64,

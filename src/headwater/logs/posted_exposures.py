@@ -67,7 +67,8 @@ class PostedExposures:
             self._open.clear()
 
     def _append(self, of: tuple[str, int], records: bytes) -> None:
-        path, size = self._open.get(of) or self._new(of)
+        known = self._open.get(of)
+        path, size = self._new(of) if known is None or not known[0].exists() else known  # it may have been removed as too old
         try:
             with permissions.open_private(path, "ab") as file:
                 file.write(records)

@@ -54,7 +54,8 @@ class FrozenPlan(msgspec.Struct, frozen=True):
     layer, span, holdout: as `experiments.assignment.Assignment`. start, duration, stage: microseconds. enrolled: the share of each stage.
     units_needed: of each arm, by the power computed from history; None where there was no history. seed: of schedules and shuffles.
     project: whose experiment it is. clusters: the arm of each cluster known at the start, by a stratified shuffle; one that is not among
-    them gets its arm by the hash of its name. needs: a fingerprint of each definition that must stay while the experiment runs.
+    them gets its arm by the hash of its name. needs: a fingerprint of each definition that must stay while the experiment runs. matures:
+    microseconds from an exposure until its last outcome is known; None where no rule says when.
     """
 
     experiment: str
@@ -84,15 +85,17 @@ class FrozenPlan(msgspec.Struct, frozen=True):
     project: str = ""
     clusters: Mapping[str, str] = {}
     needs: Mapping[str, str] = {}
+    matures: int | None = None
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that name the plan: of its JSON with sorted keys, without `start`.
+        """16 hexadecimal digits that name the plan: of its JSON with sorted keys, without `start` and `matures`.
 
         A start that is planned is in the definition, hence in the fingerprint; any other is when the plan was started, and the plan that
-        was looked at before has the same digest.
+        was looked at before has the same digest. What matures when follows from the metrics, which are in the fingerprint too.
         """
-        return sha256(msgspec.json.encode(msgspec.structs.replace(self, start=0), order="sorted")).hexdigest()[:16]
+        named = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "matures"}
+        return sha256(msgspec.json.encode(named | {"start": 0}, order="sorted")).hexdigest()[:16]
 
     @property
     def salt(self) -> str:

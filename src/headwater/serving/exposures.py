@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.experiments.arms_by_unit import INTERLEAVED
 from headwater.logs.exposure_log import ExposureLog
 from headwater.logs.exposure_rows import SERVED, Exposure
+from headwater.online.feature_vectors import FeatureVector
 from headwater.online.predictor import Predicted
+from headwater.online.read_versions import FALLBACK
 from headwater.serving.arm_answers import team_of
 from headwater.serving.arm_choice import RowArm
 from headwater.serving.serving_result import ServingResult
@@ -25,22 +27,25 @@ def log_exposures(log: ExposureLog, request: str, result: ServingResult) -> None
             return
         mixed = arm.assigned.arm == INTERLEAVED
         items = [item for item, _ in order.items]
-        own = _exposure(request, result, arm, Predicted([], order.how, order.age))
+        fell_back = any(_fallbacks(ranking) for ranking in ([part.result for part in result.parts] or [result]))
+        own = _exposure(request, result, arm, Predicted([], order.how, order.age), fell_back=fell_back)
         if mixed:
             own = own._replace(items=[item if isinstance(item, str | int) else str(item) for item in items], teams=team_of(result))
         _put(log, arm, [own])
         return
     if len(arms) == 1:
         if arms[0] is not None:
-            _put(log, arms[0], [_exposure(request, result, arms[0], result.predicted[0])])
+            _put(log, arms[0], [_exposure(request, result, arms[0], result.predicted[0], fell_back=bool(_fallbacks(result)))])
         return
     every: dict[tuple[str, int], tuple[RowArm, list[Exposure]]] = {}
     for rows, part in [(part.rows, part.result) for part in result.parts] or [(range(len(arms)), result)]:
-        for n, predicted in zip(rows, part.predicted, strict=True):
-            arm = arms[n]
+        late = _fallbacks(part)
+        for n, (row, predicted) in enumerate(zip(rows, part.predicted, strict=True)):
+            arm = arms[row]
             if arm is not None:
                 plan = arm.experiment.plan
-                every.setdefault((plan.experiment, plan.version), (arm, []))[1].append(_exposure(request, part, arm, predicted))
+                own = _exposure(request, part, arm, predicted, fell_back=n in late)
+                every.setdefault((plan.experiment, plan.version), (arm, []))[1].append(own)
     for arm, exposures in every.values():
         _put(log, arm, exposures)
 
@@ -51,7 +56,21 @@ def _put(log: ExposureLog, arm: RowArm, exposures: Sequence[Exposure]) -> None:
     log.put(plan.experiment, plan.version, exposures)
 
 
-def _exposure(request: str, result: ServingResult, arm: RowArm, predicted: Predicted) -> Exposure:
+def _fallbacks(result: ServingResult) -> Collection[int]:
+    """The rows of a result with a stale view, or a feature whose value is a fallback, as of a third party that did not answer in time."""
+    features = result.features
+    if features is None:
+        return ()
+    for version in features.read_versions:
+        if version.stale:
+            return range(result.rows)
+    if isinstance(features, FeatureVector):
+        return (0,) if FALLBACK in features.statuses else ()
+    rows = {n for codes in features.statuses if FALLBACK in codes for n, code in enumerate(codes) if code == FALLBACK}
+    return rows if result.of is None else {result.of[n] for n in rows}
+
+
+def _exposure(request: str, result: ServingResult, arm: RowArm, predicted: Predicted, *, fell_back: bool) -> Exposure:
     experiment, unit, (name, propensity, cluster, bucket, flag), override = arm
     value, how, age = predicted
     promised = experiment.promised.get(name)
@@ -62,9 +81,7 @@ def _exposure(request: str, result: ServingResult, arm: RowArm, predicted: Predi
     elif how == "precomputed":
         fallback = age > promised
     else:
-        fallback = False
-        for version in () if result.features is None else result.features.read_versions:
-            fallback = fallback or version.stale
+        fallback = fell_back
     score = value if type(value) is float else float(value) if isinstance(value, int) else None
     fields = (
         unit, name, result.t, request, propensity, age, promised, fallback, override, cluster, bucket,

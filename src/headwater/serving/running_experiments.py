@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from headwater import clock
+from headwater.catalog.experiment_protection import check_served, difference
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
-from headwater.errors import HeadwaterError, UsageError
+from headwater.errors import DataError, HeadwaterError, UsageError
 from headwater.experiments.assigners import assigner_of
 from headwater.logs.exposure_log import ExposureLog
 from headwater.logs.posted_exposures import PostedExposures
@@ -39,11 +41,17 @@ class RunningExperiments:
         started: what runs, served or not.
         refused: why an experiment that was started is not served by this process, by its name; its units get the default.
         log: of exposures; None as long as nothing was served.
+
+    Raises:
+        UsageError: the project would serve something else than its running experiments were started with.
     """
 
     def __init__(
         self, project: Project, store: ExperimentStore | None, folder: Path, prepare: Callable[[str, str | None], ModelVariant]
     ) -> None:
+        if store is not None:
+            with suppress(DataError):  # unreadable files are tried again; until then no experiment is served
+                check_served(project, store, clock.now_micros())
         self._project, self._store, self._folder, self._prepare = project, store, folder, prepare
         self._stamp: object = None
         self._served: dict[tuple[str, int], RunningExperiment] = {}
@@ -90,7 +98,10 @@ class RunningExperiments:
         for (name, _), experiment in self._served.items():
             for outcome, count in experiment.counts.items():
                 rows.add_metric([name, outcome], count)
-        yield rows
+        served = GaugeMetricFamily("headwater_experiment_served", "whether a running experiment is served", labels=["experiment"])
+        for known in self.started:
+            served.add_metric([known.plan.experiment], float(known.plan.experiment not in self.refused))
+        yield from (rows, served)
         if self.log is not None:
             yield GaugeMetricFamily("headwater_exposure_room", "1 while exposures can be logged", value=float(self.log.room))
             yield CounterMetricFamily(
@@ -131,6 +142,9 @@ class RunningExperiments:
             HeadwaterError: an arm cannot be served. OSError: the log cannot be opened.
         """
         plan = started.plan
+        found = difference(self._project, started)
+        if found is not None and clock.now_micros() < plan.end:
+            raise UsageError(f"{found}; serve the definitions that it was started with, or stop it")
         variants = {arm.name: self._prepare(*key_of(arm)) for arm in plan.arms}
         services = {variant.model.features.name for variant in variants.values()}
         asks = any(variant.model.features.http_features for variant in variants.values())

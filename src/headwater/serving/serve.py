@@ -97,7 +97,8 @@ def serve(
         options: logs, the clock of requests, hosts that events are forwarded to.
 
     Raises:
-        UsageError: the address is in use, or not a loopback one while there are no tokens; an unknown level.
+        UsageError: the address is in use, or not a loopback one while there are no tokens; an unknown level; a running experiment was
+            started with other definitions.
         StoreError: the store cannot be opened.
 
     >>> import headwater as hw, httpx

@@ -62,7 +62,7 @@ class Service:
             the arm of their unit, and exposures are logged in `data_dir`.
 
     Raises:
-        UsageError: an unknown level.
+        UsageError: an unknown level; a running experiment was started with other definitions.
         StoreError: the store cannot be opened.
     """
 
@@ -89,6 +89,8 @@ class Service:
         self.levels: tuple[str | None, ...] = (None, *levels)
         for name in levels:
             project.variant(project.models[0].name, name)
+        started = None if self.models_folder is None else ExperimentStore(self.models_folder)
+        self.experiments = RunningExperiments(project, started if experiments is None else experiments, self.data_dir, self._prepare)
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened_for(project.name, store, readonly=True, for_requests=True))
         self._warm: set[Key] = set()
@@ -96,8 +98,6 @@ class Service:
         self._outcomes: dict[str, Outcomes] = {}
         self._asking: BlockingThirdPartyClients | None = None
         self.endpoints = Endpoints(project, self.store, self.scorer)
-        started = None if self.models_folder is None else ExperimentStore(self.models_folder)
-        self.experiments = RunningExperiments(project, started if experiments is None else experiments, self.data_dir, self._prepare)
         self._stack.callback(self.experiments.close)
 
     def __enter__(self) -> Self:

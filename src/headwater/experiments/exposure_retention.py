@@ -1,0 +1,89 @@
+"""How long exposures are kept: those of one version of an experiment go together, once nothing can be learnt of them any more."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from headwater import clock
+from headwater.definitions.durations import Duration, micros
+from headwater.errors import DataError
+from headwater.logs.exposure_log import EXPOSURES
+from headwater.models.experiment_store import ExperimentStore, StartedExperiment
+
+_LOG: Final = logging.getLogger(__name__)
+_EVERY: Final = 3600.0  # seconds
+
+
+def expire_exposures(data_dir: str | Path, store: ExperimentStore, keep: Duration, now: int) -> list[str]:
+    """Remove the exposures of experiments whose last outcome was known more than `keep` before `now`; which: "checkout, version 1".
+
+    An experiment that runs keeps its exposures, and so does one of which no rule says when its outcomes are known. What was written later
+    than `keep` before `now` stays too.
+
+    Args:
+        data_dir: they stand in its subfolder `exposures`.
+        store: of started experiments.
+        keep: how long they are kept.
+        now: microseconds.
+
+    Raises:
+        DefinitionError: not a duration.
+        DataError: the files of the store cannot be read.
+        OSError: a folder cannot be removed.
+    """
+    limit = now - micros(keep, "exposures: keep")
+    removed = []
+    for started in store.started():
+        plan = started.plan
+        folder, known = Path(data_dir) / EXPOSURES / plan.experiment / str(plan.version), _known_at(started, now)
+        if known is not None and known < limit and folder.is_dir() and _written(folder) < limit:
+            with suppress(FileNotFoundError):  # another process was faster
+                shutil.rmtree(folder)
+                removed.append(f"{plan.experiment}, version {plan.version}")
+    return removed
+
+
+@contextmanager
+def exposures_kept(data_dir: Path, store: ExperimentStore, keep: Duration, every: float = _EVERY) -> Iterator[None]:
+    """Expire exposures now and every so many seconds, in a thread, while the context lasts."""
+    micros(keep, "exposures: keep")
+    stop = threading.Event()
+
+    def run() -> None:
+        while True:
+            try:
+                expire_exposures(data_dir, store, keep, clock.now_micros())
+            except (OSError, DataError) as error:
+                _LOG.warning("old exposures in %s cannot be removed: %s; the next attempt is in an hour", data_dir, error)
+            if stop.wait(every):
+                return
+
+    thread = threading.Thread(target=run, name="exposures kept", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _known_at(started: StartedExperiment, now: int) -> int | None:
+    """When the last outcome of an experiment is known, microseconds; None while it runs, and where no rule says when."""
+    plan, stopped = started.plan, started.stopped_at
+    end = plan.end if stopped is None else min(stopped, plan.end)
+    return None if plan.matures is None or end > now else end + plan.matures
+
+
+def _written(folder: Path) -> int:
+    """When a file of the folder was last written, microseconds."""
+    times = []
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime_ns // 1000)
+    return max(times, default=0)

@@ -1,0 +1,129 @@
+"""A service of a project that an experiment does not run with: refused at the start, and not served where it is started later."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+import headwater as hw
+from headwater import clock
+from headwater.catalog.experiment_protection import needs_of
+from headwater.errors import UsageError
+from headwater.models.experiment_store import ExperimentStore
+from tests.serving.experiment_world import DAY, EXPERIMENTED, both_levels, plan, until
+from tests.serving.world import MODELS, ROW, asking, churn, free_port, nightly, user
+
+
+@pytest.fixture(scope="module")
+def levels(tmp_path_factory):
+    made = both_levels(hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('arms') / 'online'}?size=1GB"))
+    yield made
+    made.close()
+
+
+def frozen(**changes):
+    """The plan of the project's experiment, which has begun and ends in two weeks."""
+    needs = needs_of(EXPERIMENTED, EXPERIMENTED.experiment("fresh"))
+    return plan(**{"project": "shop", "needs": needs, "start": clock.now_micros() - DAY, **changes})
+
+
+def running(folder, **changes):
+    store, own = ExperimentStore(folder), frozen(**changes)
+    store.start(own, own.start, "test")
+    return store
+
+
+def with_arms(*arms):
+    return replace(EXPERIMENTED, experiments=[replace(EXPERIMENTED.experiment("fresh"), arms=list(arms))])
+
+
+def with_model(**changes):
+    model = replace(churn, **changes)
+    arms = [hw.Arm("hourly", model), hw.Arm("nightly", model, nightly)]
+    experiment = replace(EXPERIMENTED.experiment("fresh"), arms=arms)
+    return replace(EXPERIMENTED, models=[model], experiments=[experiment])
+
+
+def another_view():
+    return with_model(features=hw.FeatureService("churn_v1", [replace(user, windows=["3d"]), hw.RequestField("country", str)]))
+
+
+CHANGED = {
+    "a view": (another_view, "view user"),
+    "the model": (lambda: with_model(default=1.0), "model churn"),
+    "a level": (lambda: replace(EXPERIMENTED, levels={"nightly": hw.Level(hw.batch("1d", at="02:00"))}), "level nightly"),
+    "an arm": (
+        lambda: with_arms(hw.Arm("hourly", churn), hw.Arm("weekly", churn, nightly)),
+        "arm nightly (removed), experiment fresh",
+    ),
+    "the weights": (
+        lambda: with_arms(hw.Arm("hourly", churn, weight=0.9), hw.Arm("nightly", churn, nightly, weight=0.1)),
+        "experiment fresh",
+    ),
+    "the experiment": (lambda: replace(EXPERIMENTED, experiments=[]), "the project does not define it"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_a_changed_project_is_not_served(tmp_path, levels, what):
+    changed, difference = CHANGED[what]
+    store = running(tmp_path / "models")
+    options = {"models": MODELS, "data_dir": tmp_path, "experiments": store}
+    with pytest.raises(UsageError) as refused, hw.operations.Service(changed(), levels, **options):
+        pass
+    said = str(refused.value)
+    assert "experiment 'fresh', version 1, runs until" in said
+    assert difference in said
+    assert "headwater experiment stop fresh --reason TEXT" in said
+    with hw.operations.Service(EXPERIMENTED, levels, **options) as service:
+        assert service.experiments.refused == {}
+    store.stop("fresh", clock.now_micros(), "test", "changed")
+    with hw.operations.Service(changed(), levels, **options) as service:
+        assert service.experiments.refused == {}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"start": 1_714_521_600_000_000}, {"project": "another"}], ids=["one that has ended", "of another project"]
+)
+def test_other_experiments_are_no_hindrance(tmp_path, levels, changes):
+    store = running(tmp_path / "models", **changes)
+    with hw.operations.Service(with_model(default=1.0), levels, models=MODELS, data_dir=tmp_path, experiments=store) as service:
+        assert service.predict("churn", {**ROW, "asked": clock.timestamp(clock.now_micros())}).experiment is None
+
+
+def test_an_experiment_of_other_definitions_that_starts_later_is_not_served(tmp_path, levels):
+    store = ExperimentStore(tmp_path / "models")
+    with asking(
+        levels, replace(EXPERIMENTED, experiments=[]), models=MODELS, data_dir=tmp_path, experiments=store, levels=("nightly",)
+    ) as client:
+        own = frozen()
+        store.start(own, own.start, "test")
+        until(lambda: client.get("/readyz").json().get("warnings"))
+        (warning,) = client.get("/readyz").json()["warnings"]
+        assert warning.startswith("experiment 'fresh' is not served: the project does not define it; serve the definitions")
+        assert "arm" not in client.post("/v1/predict/churn", json={"row": ROW}).json()
+        assert 'headwater_experiment_served{experiment="fresh"} 0.0' in client.get("/metrics").text
+        store.stop("fresh", clock.now_micros(), "test", "changed")
+        until(lambda: "warnings" not in client.get("/readyz").json())
+
+
+PROJECT = """
+from tests.serving.experiment_world import EXPERIMENTED
+import dataclasses
+project = dataclasses.replace(EXPERIMENTED, experiments=[])
+"""
+
+
+def test_the_command_says_so(tmp_path, levels):
+    running(tmp_path / "models")
+    both_levels(hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB")).close()
+    (tmp_path / "features.py").write_text(PROJECT, encoding="utf-8")
+    command = [
+        *(sys.executable, "-m", "headwater.cli", "serve", "--project", str(tmp_path / "features.py")),
+        *("--store", f"lmdb:{tmp_path / 'online'}", "--models", str(tmp_path / "models"), "--data-dir", str(tmp_path)),
+        *("--listen", f"127.0.0.1:{free_port()}"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "would serve other arms than its experiments were started with: experiment 'fresh'" in done.stderr
