@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from typing import Final
+
 from headwater.cli import options
 from headwater.cli.command import Arguments, Verb, option
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.cli.signals import stopped
 
+_NICENESS: Final = 10
+
 
 def run(args: Arguments, screen: Screen) -> None:
     """Serve the console until stopped."""
-    from headwater.console.console_app import BASE, console_app
+    from headwater.console.console_app import console_app
     from headwater.console.console_context import ConsoleContext
     from headwater.serving.http.auth import check_bind
+    from headwater.serving.http.console_proxy import BASE
     from headwater.serving.process.ingest_process import address
-    from headwater.serving.process.uvicorn_server import serving
+    from headwater.serving.process.uvicorn_server import ServerOptions, serving
 
     host, port = address(args.listen)
     tokens = options.tokens_file(args)
@@ -24,13 +30,22 @@ def run(args: Arguments, screen: Screen) -> None:
     context = ConsoleContext(
         load(args.project).project, options.data_dir(args), file=args.project, store=args.store, models=args.models, catalog=args.catalog
     )
+    link = args.supervised
+    if link is not None:
+        os.nice(_NICENESS)  # workers come first
+    serves = ServerOptions() if link is None else ServerOptions(link.listener, shared=lambda: True, grace=0.5)
     try:
-        with stopped() as stop, serving(console_app(context, known), host, port) as url:
-            screen.say(f"console of {context.project.name} at {url}{BASE}")
+        with stopped() as stop, serving(console_app(context, known, proxied=link is not None), host, port, options=serves) as url:
+            if link is None:
+                screen.say(f"console of {context.project.name} at {url}{BASE}")
+            else:
+                link.watch(list)
             stop.wait()
-            screen.say("stopping")
     finally:
         context.close()
+    if link is not None:
+        return
+    screen.say("stopping")
     screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -25,7 +26,7 @@ def run(args: Arguments, screen: Screen) -> None:
     """Serve until stopped."""
     if not 0 <= args.log_sample <= 1:
         raise UsageError(f"--log-sample is {args.log_sample}; give a share from 0 to 1")
-    if args.supervised is None and (args.workers, args.ingest, args.materialize) != (None, None, None):
+    if args.supervised is None and ((args.workers, args.ingest, args.materialize) != (None, None, None) or args.console == ""):
         _supervise(args, screen)
         return
     project = load(args.project).project
@@ -60,6 +61,7 @@ def run(args: Arguments, screen: Screen) -> None:
                 on_third_party=None if answers is None else answers.add,
                 allow_pickle=args.allow_pickle,
                 supervised=args.supervised,
+                console=args.console,
             ),
         )
         with serving as url:
@@ -93,8 +95,9 @@ def _supervise(args: Arguments, screen: Screen) -> None:
     host, port = address(args.listen)
     tokens = options.tokens_file(args)
     check_bind(host, tokens if args.tokens is not None or tokens.exists() else None)
-    specs = list(_specs(args, workers))
-    with closing(open_listener(host, port)) as listener:
+    with closing(open_listener(host, port)) as listener, ExitStack() as stack:
+        console = stack.enter_context(closing(open_listener("127.0.0.1", 0))) if args.console == "" else None
+        specs = list(_specs(args, workers, console))
         screen.say(f"{', '.join(spec.name for spec in specs)} at http://{args.listen}; ready when /readyz says so")
         notifier = Notifier(settings.notify_socket())
         code = Supervisor(specs, listener=listener, say=screen.say, timeouts=timeouts, notifier=notifier).run()
@@ -103,8 +106,8 @@ def _supervise(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
 
 
-def _specs(args: Arguments, workers: int) -> Iterator[ProcessSpec]:
-    """The processes to run: ingestion and jobs first, then the workers."""
+def _specs(args: Arguments, workers: int, console: socket.socket | None) -> Iterator[ProcessSpec]:
+    """The processes to run: ingestion, jobs and the console first, then the workers. console: the socket that it listens on."""
     from headwater.serving.process.child_process import ProcessSpec
 
     store = [f"{flag}={value}" for flag, value in (("--store", args.store), ("--data-dir", args.data_dir)) if value is not None]
@@ -116,6 +119,10 @@ def _specs(args: Arguments, workers: int) -> Iterator[ProcessSpec]:
         yield ProcessSpec("ingest", ["ingest", *common, *tokens, *shlex.split(args.ingest)])
     if args.materialize is not None:
         yield ProcessSpec("materialize", ["materialize", "--watch", "--all", *common, *models, *pickles, *shlex.split(args.materialize)])
+    at = args.console
+    if console is not None:
+        at = f"127.0.0.1:{console.getsockname()[1]}"
+        yield ProcessSpec("console", ["console", *common, *models, *tokens, f"--listen={at}"], listener=console)
     levels = [f"--level={name}" for name in args.level]
     forward = [f"--forward-to={host}" for host in args.forward_to]
     logs = [
@@ -125,7 +132,8 @@ def _specs(args: Arguments, workers: int) -> Iterator[ProcessSpec]:
         *([f"--keep-outcomes={args.keep_outcomes}"] if args.keep_outcomes is not None else []),
         *(["--log-third-party"] if args.log_third_party else []),
     ]
-    own = [f"--listen={args.listen}", *logs, *models, *pickles, *levels, *tokens, *forward]
+    shown = [] if at is None else [f"--console={at}"]
+    own = [f"--listen={args.listen}", *shown, *logs, *models, *pickles, *levels, *tokens, *forward]
     for n in range(workers):
         yield ProcessSpec(f"worker {n + 1}", ["serve", *common, *own], worker=True)
 
@@ -186,6 +194,12 @@ COMMAND = Verb(
                     metavar="OPTIONS",
                     help="also run `headwater materialize --watch --all`, with its options in one string, such as "
                     "--materialize='--memory 4GB'",
+                ),
+                optional(
+                    "--console",
+                    metavar="HOST:PORT",
+                    help="also serve the console, under /console: in a process of its own with low priority; or, with HOST:PORT, a "
+                    "`headwater console` that runs there",
                 ),
                 option(
                     "--graceful-timeout",

@@ -28,9 +28,7 @@ from headwater.console.sessions import COOKIE, Session, Sessions, cookies
 from headwater.console.static_files import static_file
 from headwater.errors import HeadwaterError, StoreError
 from headwater.serving.http.auth import Access, Denied, TokenFile
-
-BASE: Final = "/console"
-LARGEST_FORM: Final = 65_536  # bytes
+from headwater.serving.http.console_proxy import BASE, CLIENT, LARGEST_FORM
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; form-action 'self'; "
@@ -63,6 +61,7 @@ def console_app(
     context: ConsoleContext,
     tokens: Path | None,
     *,
+    proxied: bool = False,
     pages: Sequence[ConsolePage] = PAGES,
     actions: Sequence[ConsoleAction] = ACTIONS,
     data_routes: Sequence[DataRoute] = DATA_ROUTES,
@@ -72,12 +71,13 @@ def console_app(
     Args:
         context: what the pages show.
         tokens: the file of tokens; None serves this machine only, without login.
+        proxied: whether `headwater serve` forwards the requests, and says whose they are.
         pages, actions, data_routes: the tables.
 
     Raises:
         UsageError: the file has no token.
     """
-    console = _Console(context, tokens, pages)
+    console = _Console(context, tokens, pages, proxied=proxied)
     routes = [
         Route("/", console.to_overview),
         Route(f"{BASE}/static/{{name}}", console.static),
@@ -96,8 +96,8 @@ def console_app(
 class _Console:
     """The handlers of the routes."""
 
-    def __init__(self, context: ConsoleContext, tokens: Path | None, pages: Sequence[ConsolePage]) -> None:
-        self.context, self.access = context, Access(tokens)
+    def __init__(self, context: ConsoleContext, tokens: Path | None, pages: Sequence[ConsolePage], *, proxied: bool) -> None:
+        self.context, self.access, self.proxied = context, Access(tokens), proxied
         self.tokens = None if tokens is None else TokenFile(tokens)
         self.sessions, self.live = Sessions(self.access), LiveUpdates(context)
         self.navigation = [page for page in pages if page.in_navigation]
@@ -132,7 +132,7 @@ class _Console:
             form = await _form(request)
             target = _inside(next(iter(form.get("next", ())), BASE))
             token = next(iter(form.get("token", ())), "")
-            cookie = self.sessions.begin(token, request.client.host if request.client else "")
+            cookie = self.sessions.begin(token, self._address(request))
         except Denied as denied:
             return self._login_form(target, str(denied), status=denied.status)
         return self._with_cookie(RedirectResponse(target, 303, headers={**_HEADERS, **_NO_STORE}), request, cookie)
@@ -268,6 +268,12 @@ class _Console:
             raise Denied(403, "the form is of another site")
         if self.access.open:
             self.access.check_page(_raw(request))
+
+    def _address(self, request: Request) -> str:
+        """The client's address, by which failed logins are counted."""
+        if self.proxied:
+            return request.headers.get(CLIENT.decode(), "")
+        return request.client.host if request.client else ""
 
     def _who(self, session: Session) -> str:
         """The name of a session's token; without tokens, the user of this process."""

@@ -21,6 +21,7 @@ from headwater.online_stores import OnlineStore
 from headwater.serving.http.access_log import RequestLog
 from headwater.serving.http.app import App
 from headwater.serving.http.auth import check_bind
+from headwater.serving.http.console_proxy import ConsoleProxy
 from headwater.serving.metrics.multiprocess import MultiprocessMetrics
 from headwater.serving.process.ingest_process import address
 from headwater.serving.process.supervisor_link import SupervisorLink
@@ -48,6 +49,7 @@ class ServeOptions(Readable, metaclass=Spelled):
         allow_pickle: as for `hw.operations.Service`.
         supervised: for a worker of `headwater serve --workers`, its link to the supervisor.
         experiments: as for `hw.operations.Service`.
+        console: HOST:PORT of a `headwater console`, which is then also under /console.
 
     >>> ServeOptions(log_sample=0.1)
     ServeOptions(log_sample=0.1)
@@ -69,6 +71,7 @@ class ServeOptions(Readable, metaclass=Spelled):
     allow_pickle: bool = False
     supervised: SupervisorLink | None = None
     experiments: ExperimentStore | None = None
+    console: str | None = None
 
 
 @moved_into("options", ServeOptions, "forward_to", "log", "now", "supervised", **ServeOptions.former_names)
@@ -131,6 +134,7 @@ def serve(
             now=how.now,
             forward_to=how.forward_to,
         )
+        app.console = None if how.console is None else ConsoleProxy(how.console)
         supervised = how.supervised
         if supervised is None:
             with serving(app, host, port, closing=app.close) as url:

@@ -20,6 +20,7 @@ from headwater.serving.http.asgi import App as Asgi
 from headwater.serving.http.auth import Access, Denied
 from headwater.serving.http.body import BodyBudget, BodyTimeouts, read_body
 from headwater.serving.http.bound_route import BoundRoute, bound_routes
+from headwater.serving.http.console_proxy import BASE, LARGEST_FORM, ConsoleProxy
 from headwater.serving.http.error_responses import CLIENT_GONE, error_response
 from headwater.serving.http.event_proxy import Forwarder
 from headwater.serving.http.handlers import HandlerResult
@@ -98,6 +99,8 @@ class App:
         self._reading, self._bodies = BodyTimeouts(), BodyBudget()
         self._refreshing: list[asyncio.Task[None]] | None = None
         self._forwarder = Forwarder(service.store, forward_to)
+        self._console_numbers = self.numbers.route(BASE)
+        self.console: ConsoleProxy | None = None
         self._ids = RequestIds()
         self._remote_batches = RemoteBatches(service, self._lanes, now)
         self._whole = WholeRequests(service, self._paths, self.access, self._ids, self._bodies, self._post_response, now)
@@ -118,7 +121,11 @@ class App:
         data = b""
         try:
             bound = self._allowed(scope, headers, call)
-            if bound.handlers.app is not None:
+            if bound is None:
+                assert self.console is not None
+                data = await read_body(read, headers, self._reading, self._bodies, LARGEST_FORM)
+                call.status = await self.console.forward(scope, headers, data, read, send)
+            elif bound.handlers.app is not None:
                 call.status = await self._starlette(bound.handlers.app, scope, read, send, number)
             elif bound.handlers.page is not None:
                 call.status = await self._page(bound.handlers.page, scope, headers, send, number)
@@ -164,6 +171,8 @@ class App:
         self._lanes.close()
         self._loads.close()
         await self._forwarder.close()
+        if self.console is not None:
+            await self.console.close()
         await self.third_parties.close()
         self._post_response.close()
 
@@ -178,8 +187,8 @@ class App:
     async def _own_metrics(self) -> bytes:
         return self.numbers.text()
 
-    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: RequestContext) -> BoundRoute:
-        """The route of a request, after the check of its token.
+    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: RequestContext) -> BoundRoute | None:
+        """The route of a request, after the check of its token; None for the console, which checks access by itself.
 
         Raises:
             Denied: no token, or one without the scope.
@@ -190,6 +199,9 @@ class App:
             call.route, call.name, call.numbers, call.kind = bound.route.path, bound.name, bound.numbers, bound.kind
             self.access.allow(headers, bound.route.scope)
             return bound
+        if self.console is not None and self.console.is_for(scope["path"]):
+            call.route, call.numbers = BASE, self._console_numbers
+            return None
         self.access.allow(headers, "any")
         raise self._lost(scope["method"], scope["path"])
 

@@ -22,11 +22,15 @@ _UNSENT: Final = 1 << 23  # bytes queued for a child that does not read; further
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """A process to run: its name, and its headwater command line. worker: whether it serves requests."""
+    """A process to run: its name, and its headwater command line.
+
+    worker: whether it serves requests, on the socket that workers share. listener: a listening socket of its own, which outlives it.
+    """
 
     name: str
     argv: Sequence[str]
     worker: bool = False
+    listener: socket.socket | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Child:
         self.answered = self.since
         self._lines, self._unsent, self._pings = LineSplitter(), bytearray(), 0
         self.socket, theirs = socket.socketpair()
-        shared = [theirs.fileno()] + ([listener.fileno()] if listener is not None and spec.worker else [])
+        own = listener if spec.worker else spec.listener
+        shared = [theirs.fileno()] + ([] if own is None else [own.fileno()])
         try:
             self.process = subprocess.Popen(  # noqa: S603 (our own command line)
                 [sys.executable, *_CHILD, str(grace), ",".join(map(str, shared)), *spec.argv],

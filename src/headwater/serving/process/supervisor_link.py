@@ -77,7 +77,7 @@ class SupervisorLink:
 
     Args:
         fd: the child's socket.
-        listener: file descriptor of the listening socket that all workers share; None for a child that is not a worker.
+        listener: file descriptor of the listening socket that all workers share, or of its own; None for a child that does not listen.
         grace: seconds that the child may take to stop.
     """
 
