@@ -1,0 +1,5 @@
+from random import Random
+
+import pytest
+
+from headwater.testing import engine_laws

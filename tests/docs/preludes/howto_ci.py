@@ -1,0 +1,3 @@
+from tests.docs.shop import project_files
+
+project_files()

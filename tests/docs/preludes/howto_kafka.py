@@ -1,0 +1,3 @@
+from tests.docs.shop import payments
+
+payments().write_parquet("payments.parquet")

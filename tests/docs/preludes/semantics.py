@@ -1,0 +1,3 @@
+import polars as pl
+
+import headwater as hw

@@ -1,0 +1,5 @@
+from datetime import datetime
+
+import polars as pl
+
+import headwater as hw
