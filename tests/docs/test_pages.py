@@ -16,6 +16,7 @@ ELSEWHERE = {ten_ways.PAGE.name}  # run by tests/examples/test_ten_ways.py
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in MADE)]
 NOT_RUN = {  # by page, why a block does not run: one reason for each
     "README.md": ["installs a package and takes minutes"],
+    "console.md": ["serves until it is stopped"],
     "experiments.md": [
         "simulates for minutes",
         "simulates for minutes",
