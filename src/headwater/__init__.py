@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from headwater.backtesting.sweeps import transitions as transitions
     from headwater.catalog.plan import apply as apply
     from headwater.catalog.plan import plan as plan
+    from headwater.connectors.dbt import dbt as dbt
+    from headwater.connectors.sql import sql as sql
     from headwater.definitions.acknowledged import Acknowledgement as Acknowledgement
     from headwater.definitions.aggregate import Aggregation as Aggregation
     from headwater.definitions.aggregation import approx_percentile as approx_percentile
@@ -173,6 +175,8 @@ _HOMES = {
     "headwater.definitions.censored": "censored",
     "headwater.experiments.replay_day": "DayReplay ReplayOptions replay_day",
     "headwater.experiments.shadow": "ShadowAnalysis shadow",
+    "headwater.connectors.dbt": "dbt",
+    "headwater.connectors.sql": "sql",
     "headwater.definitions.connectors": "csv json_lines parquet",
     "headwater.definitions.durations": "window",
     "headwater.definitions.enriched": "enrich",

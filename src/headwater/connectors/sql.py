@@ -1,0 +1,203 @@
+"""SQL queries as tables, by ADBC: columns and times that are not needed are not fetched, and rows arrive in batches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from headwater import settings
+from headwater.connectors.sql_filter import Dialect, sql_filter
+from headwater.definitions.connectors import Connector
+from headwater.definitions.spelling import spelled
+from headwater.definitions.streams import Env
+from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class _Cursor(Protocol):
+    def execute(self, operation: str) -> object: ...
+    def fetch_record_batch(self) -> pa.RecordBatchReader: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Driver:
+    """module: of ADBC's driver. package: what pip installs. begins: statements that make a session read-only."""
+
+    module: str
+    package: str
+    dialect: Dialect
+    begins: tuple[str, ...] = ()
+
+
+_POSTGRES = _Driver(
+    "adbc_driver_postgresql", "adbc-driver-postgresql", Dialect(), ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",)
+)
+_DRIVERS: Mapping[str, _Driver] = {
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
+    "duckdb": _Driver("duckdb", "duckdb", Dialect()),
+    "snowflake": _Driver("adbc_driver_snowflake", "adbc-driver-snowflake", Dialect()),
+    "bigquery": _Driver("adbc_driver_bigquery", "adbc-driver-bigquery", Dialect(quote="`")),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SqlQuery(Connector):
+    """The rows of a query; made by `sql`. database: the URL without user, password and options."""
+
+    query: str
+    url: str | Env = field(repr=False, metadata={"fingerprint": False})
+    database: str = ""
+
+    is_remote = True
+
+    def __str__(self) -> str:
+        return f"{self.query if len(self.query) < 60 else self.query[:57] + '...'} of {self.database}"
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows, as a lazy frame; each reading runs the query again.
+
+        Raises:
+            MissingExtraError: the driver is not installed.
+            ConnectError: the database does not answer.
+            DataError: it refuses the query.
+        """
+        rows = _Rows(self.query, self.url)
+        return register_io_source(rows.read, schema=rows.schema(), is_pure=True)
+
+
+@spelled
+def sql(query: str, *, url: str | Env) -> SqlQuery:
+    """The rows of a SQL query, or of a table, as history or labels: PostgreSQL, DuckDB, Snowflake or BigQuery.
+
+    A reading fetches only the columns and the range of time that it needs, in batches. PostgreSQL and DuckDB are tested; Snowflake
+    and BigQuery are read through their ADBC drivers, and are not. The extra `headwater[sql]` has the drivers of PostgreSQL and DuckDB.
+
+    Args:
+        query: a SELECT, or the name of a table, such as `shop.orders`. Numbers of type NUMERIC come as text: cast them, such as
+            `amount::float8`.
+        url: `postgresql://user:password@host:5432/name`, `duckdb:shop.duckdb`, `snowflake://...`, `bigquery://...`;
+            `hw.env("NAME")` where it holds a password.
+
+    Raises:
+        DefinitionError: an empty query, several statements, or another kind of database.
+
+    >>> sql("select * from orders where not test", url="duckdb:shop.duckdb")
+    SqlQuery(select * from orders where not test of duckdb:shop.duckdb)
+    """
+    text = query.strip().rstrip(";").strip()
+    if not text or ";" in re.sub(r"'[^']*'", "", text):
+        raise DefinitionError(f"the query is {query!r}; give one SELECT, or the name of a table")
+    if isinstance(url, Env):
+        return SqlQuery(text, url, f"the database of {url!r}")
+    scheme = url.partition(":")[0]
+    if scheme not in _DRIVERS:
+        raise DefinitionError(f"the database's URL begins with {scheme!r}; {nearest(scheme, _DRIVERS)}")
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    shown = urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", "")) if "://" in url else url
+    return SqlQuery(text, url, shown)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    query: str
+    url: str | Env
+
+    def schema(self) -> pl.Schema:
+        with closing(self._cursor()) as cursor:
+            batches = self._run(cursor, f"SELECT * FROM {self._of()} LIMIT 0")  # noqa: S608 (the query is the user's)
+            return pl.DataFrame(pl.from_arrow(batches.read_all())).schema
+
+    def read(self, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
+        """For polars: frames of these columns. Its predicate is applied to each, whatever the database filtered."""
+        dialect = self._driver()[0].dialect
+        chosen = "*" if not columns else ", ".join(map(dialect.quoted, columns))
+        where = "" if predicate is None or (text := sql_filter(predicate, dialect)) is None else f" WHERE {text}"
+        limit = f" LIMIT {rows}" if rows is not None and predicate is None else ""
+        left = rows
+        with closing(self._cursor()) as cursor:
+            for batch in self._run(cursor, f"SELECT {chosen} FROM {self._of()}{where}{limit}"):  # noqa: S608 (values are quoted)
+                frame = pl.DataFrame(pl.from_arrow(batch))
+                frame = frame if predicate is None else frame.filter(predicate)
+                frame = frame if left is None else frame.head(left)
+                yield frame
+                left = None if left is None else left - frame.height
+                if left == 0:
+                    return
+
+    def _of(self) -> str:
+        return self.query if re.fullmatch(r'[\w."`]+', self.query) else f"({self.query}) AS headwater_query"
+
+    def _driver(self) -> tuple[_Driver, str]:
+        url = settings.secret(self.url.name) if isinstance(self.url, Env) else self.url
+        scheme = url.partition(":")[0]
+        if scheme not in _DRIVERS:
+            raise DefinitionError(f"the database's URL begins with {scheme!r}; {nearest(scheme, _DRIVERS)}")
+        return _DRIVERS[scheme], url
+
+    def _cursor(self) -> _Cursor:
+        driver, url = self._driver()
+        try:
+            connection = _connect(driver, url)
+        except Exception as error:
+            if isinstance(error, MissingExtraError):
+                raise
+            raise ConnectError(f"the database does not answer: {_message(error)}") from error
+        cursor: _Cursor = _Closing(connection, connection.cursor())
+        for statement in driver.begins:
+            cursor.execute(statement)
+        return cursor
+
+    def _run(self, cursor: _Cursor, statement: str) -> pa.RecordBatchReader:
+        try:
+            cursor.execute(statement)
+            return cursor.fetch_record_batch()
+        except Exception as error:
+            raise DataError(f"the database refuses the query {self.query!r}: {_message(error)}") from error
+
+
+class _Closing:
+    """A cursor that ends its connection too."""
+
+    def __init__(self, connection: Any, cursor: Any) -> None:  # noqa: ANN401 (objects of a driver)
+        self._connection, self._own = connection, cursor
+        self.execute, self.fetch_record_batch = cursor.execute, cursor.fetch_record_batch
+
+    def close(self) -> None:
+        self._own.close()
+        self._connection.close()
+
+
+def _connect(driver: _Driver, url: str) -> Any:  # noqa: ANN401 (each driver has its own)
+    from importlib import import_module
+
+    try:
+        from adbc_driver_manager import dbapi
+
+        if driver.module == "duckdb":
+            path = str(settings.in_project(url.partition(":")[2].removeprefix("//")))
+            return dbapi.connect(
+                driver=import_module("_duckdb").__file__,
+                entrypoint="duckdb_adbc_init",
+                db_kwargs={"path": path, "access_mode": "READ_ONLY"},
+            )
+        return import_module(f"{driver.module}.dbapi").connect(url)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            driver.package if error.name and error.name.startswith(driver.module) else str(error.name), "sql"
+        ) from error
+
+
+def _message(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]

@@ -1,0 +1,108 @@
+"""Filters of polars as SQL: comparisons of columns with numbers, text and times, joined by AND and OR.
+
+What has no translation is left out: the condition lets more rows through, and polars filters them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+_COMPARISONS: Mapping[str, str] = {"Gt": ">", "GtEq": ">=", "Lt": "<", "LtEq": "<=", "Eq": "="}
+_UNITS: Mapping[str, int] = {"Nanoseconds": 1_000_000_000, "Microseconds": 1_000_000, "Milliseconds": 1_000}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a database writes names."""
+
+    quote: str = '"'
+
+    def quoted(self, name: str) -> str:
+        """A column's name."""
+        return f"{self.quote}{name.replace(self.quote, self.quote * 2)}{self.quote}"
+
+
+def sql_filter(predicate: pl.Expr, dialect: Dialect) -> str | None:
+    """A condition that holds wherever the predicate does; None where nothing of it can be said in SQL.
+
+    >>> sql_filter((pl.col("n") >= 3) & (pl.col("city").str.len_chars() > 2), Dialect())
+    '"n" >= 3'
+    """
+    try:
+        return _condition(json.loads(predicate.meta.serialize(format="json")), dialect)
+    except (pl.exceptions.PolarsError, ValueError, LookupError, TypeError, OverflowError):
+        return None  # a form that this version of polars writes in another way
+
+
+def _condition(node: Mapping[str, Any], dialect: Dialect) -> str | None:
+    if "BinaryExpr" in node:
+        left, op, right = (node["BinaryExpr"][name] for name in ("left", "op", "right"))
+        if op in ("And", "LogicalAnd", "Or", "LogicalOr"):
+            both = [_condition(left, dialect), _condition(right, dialect)]
+            said = [text for text in both if text is not None]
+            if op.endswith("And"):
+                return " AND ".join(said) or None
+            return f"({said[0]} OR {said[1]})" if len(said) == 2 else None
+        return _comparison(left, op, right, dialect)
+    if "Function" in node:
+        function = node["Function"]
+        name = function["function"]
+        if name == {"Boolean": "IsNull"}:
+            return f"{dialect.quoted(function['input'][0]['Column'])} IS NULL"
+        if isinstance(name, dict) and isinstance(between := name.get("Boolean"), dict) and "IsBetween" in between:
+            column, low, high = function["input"]
+            closed = between["IsBetween"]["closed"]
+            if closed == "Both":
+                both = [_comparison(column, "GtEq", low, dialect), _comparison(column, "LtEq", high, dialect)]
+                return " AND ".join(text for text in both if text is not None) or None
+    return None
+
+
+def _comparison(left: Mapping[str, Any], op: str, right: Mapping[str, Any], dialect: Dialect) -> str | None:
+    if "Column" not in left or op not in _COMPARISONS:
+        return None
+    value = _literal(right)
+    return None if value is None else f"{dialect.quoted(left['Column'])} {_COMPARISONS[op]} {value}"
+
+
+def _literal(node: Mapping[str, Any]) -> str | None:
+    """A number, a text or a time. A cast of a whole number to a type of times is such a time."""
+    if "Cast" in node:
+        inner, to = node["Cast"]["expr"], node["Cast"]["dtype"]
+        to = to.get("Literal", to) if isinstance(to, dict) else to
+        if not (isinstance(to, dict) and "Datetime" in to):
+            return None
+        unit, zone = to["Datetime"]
+        return _time(_number(inner), unit, zone)
+    literal = node["Literal"]
+    scalar = literal.get("Scalar") or literal.get("Dyn")
+    if scalar is None:
+        return None
+    kind, value = next(iter(scalar.items()))
+    if kind == "Datetime":
+        return _time(value[0], value[1], value[2])
+    if kind.startswith(("Int", "UInt")) and isinstance(value, int):
+        return str(value)
+    if kind == "String" and isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return None
+
+
+def _number(node: Mapping[str, Any]) -> int:
+    literal = node["Literal"]
+    return int(next(iter((literal.get("Scalar") or literal["Dyn"]).values())))
+
+
+def _time(number: int, unit: str, zone: object) -> str | None:
+    micros, rest = divmod(number * 1_000_000, _UNITS[unit])
+    if rest:  # a time between two microseconds cannot be written
+        return None
+    text = f"{_EPOCH + timedelta(microseconds=micros):%Y-%m-%d %H:%M:%S.%f}"
+    return f"CAST('{text}+00:00' AS TIMESTAMP WITH TIME ZONE)" if zone else f"TIMESTAMP '{text}'"

@@ -1,0 +1,180 @@
+"""SQL queries and dbt models as tables: PostgreSQL and DuckDB give the rows that a frame in memory gives, whatever is filtered."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+import headwater as hw
+from headwater.connectors.sql_filter import Dialect, sql_filter
+from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError
+from tests.online_stores.servers import PostgresServer
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+ROWS = pl.DataFrame(
+    {
+        "user": [f"u'{n % 7}" for n in range(500)],
+        "at": [START + timedelta(minutes=n * 7, microseconds=n) for n in range(500)],
+        "Amount": [None if n % 11 == 0 else n / 4 for n in range(500)],
+        "n": list(range(500)),
+    }
+)
+
+
+def sql_of(rows):
+    for user, at, amount, n in rows.iter_rows():
+        yield f"('{user.replace(chr(39), chr(39) * 2)}', '{at.isoformat()}', {'NULL' if amount is None else amount}, {n})"
+
+
+@pytest.fixture(scope="module", params=["postgresql", "duckdb"])
+def orders(request, tmp_path_factory):
+    pytest.importorskip("adbc_driver_manager", reason="needs the extra sql")
+    values = ", ".join(sql_of(ROWS))
+    create = 'CREATE TABLE orders ("user" text, "at" timestamptz, "Amount" float8, n bigint)'
+    if request.param == "postgresql":
+        psycopg = pytest.importorskip("psycopg")
+        server = PostgresServer()
+        url = f"{server.address}/postgres"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(create)
+            connection.execute(f"INSERT INTO orders VALUES {values}")
+        yield url
+        server.close()
+        return
+    path = tmp_path_factory.mktemp("a shop") / f"shop.{request.param}"
+    duckdb = pytest.importorskip("duckdb")
+    with duckdb.connect(path) as connection:
+        connection.execute(create)
+        connection.execute(f"INSERT INTO orders VALUES {values}")
+    yield f"{request.param}:{path}"
+
+
+def read(url, query="orders"):
+    return hw.sql(query, url=url).scan().with_columns(pl.col("at").dt.convert_time_zone("UTC"))
+
+
+times = st.integers(-10, 510).map(lambda n: START + timedelta(minutes=7 * n, microseconds=n % 3))
+comparisons = st.one_of(
+    st.builds(lambda t, op: getattr(pl.col("at"), op)(t), times, st.sampled_from(["__lt__", "__le__", "__gt__", "__ge__", "__eq__"])),
+    st.builds(lambda n, op: getattr(pl.col("n"), op)(n), st.integers(-5, 600), st.sampled_from(["__lt__", "__ge__", "__eq__", "__ne__"])),
+    st.builds(lambda u: pl.col("user") == u, st.sampled_from(["u'1", "u'", "u'' OR 1=1", 'x"'])),
+    st.builds(lambda a, b: pl.col("n").is_between(min(a, b), max(a, b)), st.integers(0, 500), st.integers(0, 500)),
+    st.just(pl.col("Amount").is_null()),
+    st.builds(lambda a: pl.col("Amount") > a, st.floats(0, 130)),
+    st.just(pl.col("user").str.len_chars() > 2),
+)
+predicates = st.recursive(comparisons, lambda inner: st.builds(lambda a, b, both: a & b if both else a | b, inner, inner, st.booleans()))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(predicate=predicates, columns=st.sampled_from([["n"], ["user", "Amount"], ["at", "n"], ["user", "at", "Amount", "n"]]))
+def test_rows_are_those_of_a_frame(orders, predicate, columns):
+    got = read(orders).filter(predicate).select(*columns, pl.col("n").alias("order")).sort("order").collect()
+    assert_frame_equal(got, ROWS.filter(predicate).select(*columns, pl.col("n").alias("order")).sort("order"), check_dtypes=True)
+
+
+def test_limits_and_queries(orders):
+    assert read(orders, "select * from orders where \"user\" = 'u''1' order by n;").head(3).collect()["n"].to_list() == [1, 8, 15]
+    assert hw.sql("orders", url=orders).scan().filter(pl.col("n") > 400).head(2).collect().height == 2
+    assert hw.sql("select n from orders where false", url=orders).scan().collect().is_empty()
+
+
+@pytest.mark.parametrize("zone", ["UTC", None])
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_a_condition_lets_through_what_the_predicate_does(unit, zone):
+    literal = pl.lit(1_700_000_000_123_456_789 // {"ms": 10**6, "us": 10**3, "ns": 1}[unit], dtype=pl.Int64).cast(pl.Datetime(unit, zone))
+    text = sql_filter((pl.col("at") >= literal) & (pl.col("at").dt.hour() > 3), Dialect())
+    assert text == (
+        None
+        if unit == "ns"  # between two microseconds
+        else f"\"at\" >= CAST('2023-11-14 22:13:20.{'123000' if unit == 'ms' else '123456'}+00:00' AS TIMESTAMP WITH TIME ZONE)"
+        if zone
+        else f"\"at\" >= TIMESTAMP '2023-11-14 22:13:20.{'123000' if unit == 'ms' else '123456'}'"
+    )
+    assert sql_filter((pl.col("at") >= literal) | (pl.col("n").abs() > 3), Dialect()) is None
+
+
+def test_features_are_those_of_a_frame(orders):
+    def view(history):
+        source = hw.Source("orders", history=history, timestamp_field="at", select=["user", "Amount", "at"])
+        return hw.FeatureView(
+            "u", source=source, keys=["user"], windows=["1h", "1d"], features=[hw.count(), hw.sum("Amount")], freshness=hw.on_request()
+        )
+
+    rows = ROWS.sample(50, seed=1).select("user", at=pl.col("at") + timedelta(minutes=3))
+    got, expected = (
+        hw.get_historical_features(hw.FeatureService("f", [view(history)]), rows, timestamp_field="at")
+        for history in (hw.sql("orders", url=orders), ROWS)
+    )
+    assert_frame_equal(got, expected)
+
+
+def test_a_database_that_does_not_answer_or_refuses(orders, tmp_path):
+    with pytest.raises(DataError, match="refuses the query 'none'"):
+        hw.sql("none", url=orders).scan()
+    with pytest.raises((ConnectError, DataError)):
+        hw.sql(
+            "orders", url="postgresql://127.0.0.1:1/x" if orders.startswith("post") else f"{orders.partition(':')[0]}:{tmp_path}/no/file"
+        ).scan()
+    with pytest.raises(DataError):  # read-only
+        hw.sql("insert into orders (n) values (1) returning n" if orders.startswith("post") else "drop_all()", url=orders).scan()
+
+
+def test_bad_definitions(monkeypatch):
+    for query in ("", ";", "select 1; drop table orders"):
+        with pytest.raises(DefinitionError, match="give one SELECT"):
+            hw.sql(query, url="duckdb:x")
+    with pytest.raises(DefinitionError, match="did you mean 'postgresql'"):
+        hw.sql("orders", url="postgresq://localhost/x")
+    assert "secret" not in repr(hw.sql("orders", url="postgresql://me:secret@db:5432/shop?options=secret"))
+    assert str(hw.sql("orders", url="postgresql://me:secret@db:5432/shop")) == "orders of postgresql://db:5432/shop"
+    with pytest.raises(MissingExtraError, match=r"headwater\[sql\]"):
+        hw.sql("orders", url="snowflake://x").scan()
+    monkeypatch.setenv("SHOP_URL", "mysql://x")
+    with pytest.raises(DefinitionError, match="'mysql'"):
+        hw.sql("orders", url=hw.env("SHOP_URL")).scan()
+    assert hw.sql("orders", url=hw.env("SHOP_URL")).fingerprint == hw.sql("orders", url=hw.env("SHOP_URL")).fingerprint
+
+
+def manifest(path, **nodes):
+    path.write_text(json.dumps({"metadata": {}, "nodes": {n["unique_id"]: n for n in nodes.values() if n["resource_type"] != "source"},
+                                "sources": {n["unique_id"]: n for n in nodes.values() if n["resource_type"] == "source"}}))  # fmt: skip
+
+
+def node(name, kind="model", package="shop", **more):
+    return {"unique_id": f"{kind}.{package}.{name}", "name": name, "resource_type": kind, "config": {"materialized": "table"}, **more}
+
+
+def test_models_of_dbt(orders, tmp_path):
+    ROWS.write_parquet(tmp_path / "daily.parquet")
+    manifest(
+        tmp_path / "manifest.json",
+        a=node("orders", relation_name="orders"),
+        b=node("daily", config={"materialized": "external", "location": str(tmp_path / "{name}.parquet")}),
+        c=node("raw", kind="source", source_name="shop", identifier="orders"),
+        d=node("helper", config={"materialized": "ephemeral"}),
+        e=node("raw", kind="seed", alias="orders"),
+    )
+    path = str(tmp_path / "manifest.json")
+    assert hw.dbt(path, "orders", url=orders).scan().collect().height == 500
+    assert hw.dbt(path, "shop.raw", url=orders).scan().collect().height == 500
+    assert hw.dbt(path, "daily").scan().collect().equals(ROWS)
+    assert hw.dbt(path, "daily").state() == hw.dbt(path, "daily").state()
+    for name, message in (
+        ("order", "did you mean 'orders'"),
+        ("raw", "give one of these"),
+        ("helper", "is ephemeral"),
+    ):
+        with pytest.raises(DataError, match=message):
+            hw.dbt(path, name, url=orders).scan()
+    with pytest.raises(DefinitionError, match="give its url="):
+        hw.dbt(path, "orders").scan()
+    with pytest.raises(DataError, match="dbt parse"):
+        hw.dbt(str(tmp_path / "none.json"), "orders").scan()
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match="is no manifest"):
+        hw.dbt(path, "orders").scan()
