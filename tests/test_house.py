@@ -56,6 +56,7 @@ ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.puten
 
 CHECKOUT_EXTRAS = {"bench", "dev", "docs"}
 IMPORTED_AS = {  # else the requirement's name with underscores
+    "duckdb": "adbc_driver_duckdb",  # a module of it
     "mlflow-skinny": "mlflow",
     "openfeature-sdk": "openfeature",
     "protobuf": "google",

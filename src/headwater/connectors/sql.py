@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -42,10 +43,11 @@ class _Driver:
 _POSTGRES = _Driver(
     "adbc_driver_postgresql", "adbc-driver-postgresql", Dialect(), ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",)
 )
+_DUCKDB = _Driver("adbc_driver_duckdb", "duckdb", Dialect())
 _DRIVERS: Mapping[str, _Driver] = {
     "postgresql": _POSTGRES,
     "postgres": _POSTGRES,
-    "duckdb": _Driver("duckdb", "duckdb", Dialect()),
+    "duckdb": _DUCKDB,
     "snowflake": _Driver("adbc_driver_snowflake", "adbc-driver-snowflake", Dialect()),
     "bigquery": _Driver("adbc_driver_bigquery", "adbc-driver-bigquery", Dialect(quote="`")),
 }
@@ -72,7 +74,7 @@ class SqlQuery(Connector):
             ConnectError: the database does not answer.
             DataError: it refuses the query.
         """
-        rows = _Rows(self.query, self.url)
+        rows = _QueryRows(self.query, self.url)
         return register_io_source(rows.read, schema=rows.schema(), is_pure=True)
 
 
@@ -110,7 +112,7 @@ def sql(query: str, *, url: str | Env) -> SqlQuery:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _QueryRows:
     query: str
     url: str | Env
 
@@ -180,18 +182,17 @@ class _Closing:
 
 
 def _connect(driver: _Driver, url: str) -> Any:  # noqa: ANN401 (each driver has its own)
-    from importlib import import_module
-
     try:
-        from adbc_driver_manager import dbapi
+        if driver is _POSTGRES:
+            from adbc_driver_postgresql import dbapi
 
-        if driver.module == "duckdb":
+            return dbapi.connect(url)
+        if driver is _DUCKDB:
+            from adbc_driver_duckdb import driver_path
+            from adbc_driver_manager.dbapi import connect
+
             path = str(settings.in_project(url.partition(":")[2].removeprefix("//")))
-            return dbapi.connect(
-                driver=import_module("_duckdb").__file__,
-                entrypoint="duckdb_adbc_init",
-                db_kwargs={"path": path, "access_mode": "READ_ONLY"},
-            )
+            return connect(driver=driver_path(), entrypoint="duckdb_adbc_init", db_kwargs={"path": path, "access_mode": "READ_ONLY"})
         return import_module(f"{driver.module}.dbapi").connect(url)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
