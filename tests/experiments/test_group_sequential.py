@@ -34,6 +34,23 @@ def test_looks_beyond_the_plan_have_nothing_left() -> None:
     assert bounds([0.5, 1.3])[1] == pytest.approx(bounds([0.5, 1.0])[1])
 
 
+@pytest.mark.parametrize("units", [[10, 50, 250, 1_000, 2_000], [900, 950, 980, 990, 1_000]], ids=["ramp", "fast start"])
+def test_error_spent_by_time_is_exact_however_units_come(units: list[int]) -> None:
+    """The looks come by time; bounds that took the time for information would be wrong, since looks depend on each other by their units."""
+    shares = [0.2, 0.4, 0.6, 0.8, 1.0]
+    random = np.random.default_rng(2)
+    steps = random.standard_normal((100_000, 5)) * np.sqrt(np.diff([0, *units]))
+    z = np.abs(np.cumsum(steps, axis=1)) / np.sqrt(units)
+    crossed = np.maximum.accumulate(z > np.array(bounds(shares, units=units)), axis=1).mean(axis=0)
+    assert crossed == pytest.approx([spent(share) for share in shares], abs=0.0025)
+    assert crossed[-1] - (z > np.array(bounds(shares))).any(axis=1).mean() != pytest.approx(0.0, abs=0.003)
+
+
+def test_units_that_do_not_rise_are_refused() -> None:
+    with pytest.raises(UsageError, match="units"):
+        bounds([0.5, 1.0], units=[10, 10])
+
+
 @pytest.mark.parametrize("looks", [[0.5, 0.5], [0.0, 1.0], [0.6, 0.4]])
 def test_looks_that_do_not_rise_are_refused(looks: list[float]) -> None:
     with pytest.raises(UsageError, match="rise"):

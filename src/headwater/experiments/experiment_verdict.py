@@ -44,13 +44,16 @@ class ExperimentLook:
     """What is known at a look.
 
     Args:
-        information: the share of the planned units that have matured, at each look so far, this one last.
+        information: the share of the planned units that have matured, at each look so far, this one last; of the planned time where no
+            number is planned.
         lifts: the deciding metric of each arm but the control.
         guardrails: by arm.
         checks: of the experiment's health.
         higher_is_better: whether a rise of the deciding metric is a gain.
         break_even: the relative gain at which the fresher arm pays for itself; 0 where costs are not known.
         of_arms: the same of arms whose own costs are known; of several winners the one that earns most over its cost is served.
+        units: that had matured at each look; empty where information says it.
+        by_time: whether information is a share of the planned time.
         alpha: the two-sided error of the whole experiment.
     """
 
@@ -62,6 +65,8 @@ class ExperimentLook:
     break_even: float = 0.0
     alpha: float = 0.05
     of_arms: Mapping[str, float] = field(default_factory=dict)
+    units: Sequence[int] = ()
+    by_time: bool = False
 
     def needs(self, arm: str) -> float:
         """The gain at which an arm pays for itself."""
@@ -106,10 +111,10 @@ def verdict(look: ExperimentLook) -> ExperimentVerdict:
     if all(high < look.needs(arm) for arm, (_, high) in gains.items()):
         return ExperimentVerdict("stay batch", None, "no arm can gain as much as it costs", intervals)
     if look.information[-1] >= 1:
-        return ExperimentVerdict(
-            "stay batch", None, "all planned units have matured, and no arm is shown to gain more than it costs", intervals
-        )
-    return ExperimentVerdict("keep running", None, f"{look.information[-1]:.0%} of the planned units have matured", intervals)
+        over = "the planned time is over" if look.by_time else "all planned units have matured"
+        return ExperimentVerdict("stay batch", None, f"{over}, and no arm is shown to gain more than it costs", intervals)
+    part = "planned time is over" if look.by_time else "planned units have matured"
+    return ExperimentVerdict("keep running", None, f"{look.information[-1]:.0%} of the {part}", intervals)
 
 
 def _intervals(look: ExperimentLook) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
@@ -121,7 +126,8 @@ def _intervals(look: ExperimentLook) -> tuple[dict[str, tuple[float, float]], di
     intervals: dict[str, tuple[float, float]] = {}
     left = len(order)
     for arm in order:
-        intervals[arm] = look.lifts[arm].sequential(bounds(look.information, look.alpha / left)[-1])
+        bound = bounds(look.information, look.alpha / left, look.units or None)[-1]
+        intervals[arm] = look.lifts[arm].sequential(bound)
         if left > 1 and _excludes_zero(intervals[arm]) and left == len(order) - len(intervals) + 1:
             left -= 1
     intervals = {arm: intervals[arm] for arm in look.lifts}

@@ -52,9 +52,12 @@ def rule(plan: FrozenPlan, estimator: str, break_even: float) -> str:
         if plan.guardrails
         else ""
     )
+    by_time = plan.units_needed is None or plan.kind != "ab"
+    over = "the planned time is over" if by_time else "all planned units have matured"
+    spending = " by the share of the planned time" if by_time else ""
     arms = " Holm's method corrects for the arms." if len(plan.arms) > 2 else ""
     return (
-        f"An arm wins if the interval of its gain in {metric} lies {need}, and harms if it lies below 0; batch stays if all planned units have matured "
-        f"and no arm has won. The error of {plan.alpha:.0%} is spent over {looks} (O'Brien-Fleming, Lan-DeMets).{arms}{rails} Estimator: {estimator}."
+        f"An arm wins if the interval of its gain in {metric} lies {need}, and harms if it lies below 0; batch stays if {over} "
+        f"and no arm has won. The error of {plan.alpha:.0%} is spent over {looks}{spending} (O'Brien-Fleming, Lan-DeMets).{arms}{rails} Estimator: {estimator}."
         f"{f' {CAPTION}' if is_probe(plan) else ''}"
     )

@@ -2,7 +2,8 @@
 
 A test that is looked at twenty times and stopped at the first p below .05 is wrong in a quarter of A/A tests. Bounds that spend the 5 %
 over the looks are not. Information is the share of the planned units that have matured. Source: Lan, DeMets (1983); the bounds are found by
-integrating the density of a Brownian motion between them (Armitage, McPherson, Rowe 1969).
+integrating the density of a Brownian motion between them (Armitage, McPherson, Rowe 1969). Where the final number of units is not known,
+the error is spent by the share of the planned time, and the units so far say how looks depend on each other (Lan, Reboussin, DeMets 1994).
 """
 
 from __future__ import annotations
@@ -30,41 +31,45 @@ def spent(information: float, alpha: float = 0.05) -> float:
     return float(4 * stats.norm.sf(stats.norm.isf(alpha / 4) / np.sqrt(information))) if information > 0 else 0.0
 
 
-def bounds(information: Sequence[float], alpha: float = 0.05) -> list[float]:
+def bounds(information: Sequence[float], alpha: float = 0.05, units: Sequence[float] | None = None) -> list[float]:
     """The bound of |z| at each look: reject at the first look at which |z| is above it.
 
     Args:
-        information: the share of the planned information at each look so far, rising, above 0; above 1 counts as 1 where it is first
-            reached, and later looks have nothing left to spend.
+        information: the share of the planned information, or of the planned time, at each look so far, rising, above 0: the error that is
+            spent follows it. Above 1 counts as 1 where it is first reached, and later looks have nothing left to spend.
         alpha: the two-sided error of the whole experiment.
+        units: how many have matured at each look, rising, above 0: looks depend on each other by their shares. None is `information`.
 
     Raises:
-        UsageError: shares that do not rise or are not positive.
+        UsageError: shares or units that do not rise or are not positive.
 
     >>> [round(bound, 2) for bound in bounds([0.2, 0.4, 0.6, 0.8, 1.0])]
     [4.88, 3.36, 2.68, 2.29, 2.03]
+    >>> [round(bound, 2) for bound in bounds([0.2, 0.4, 0.6, 0.8, 1.0], units=[10, 50, 250, 1000, 2000])]  # a ramp
+    [4.88, 3.36, 2.7, 2.37, 2.13]
     """
-    return list(_bounds(tuple(information), alpha))
+    counted = tuple(min(share, 1.0) for share in information) if units is None else tuple(units)
+    return list(_bounds(tuple(information), counted, alpha))
 
 
 @lru_cache(maxsize=1024)
-def _bounds(information: tuple[float, ...], alpha: float) -> tuple[float, ...]:
-    times = [min(share, 1.0) for share in information]
-    if any(share <= 0 for share in times) or any(late <= early for early, late in pairwise(information)):
+def _bounds(information: tuple[float, ...], units: tuple[float, ...], alpha: float) -> tuple[float, ...]:
+    if any(share <= 0 for share in information) or any(late <= early for early, late in pairwise(information)):
         raise UsageError(f"the looks have the information {list(information)}; shares must be positive and rise from look to look")
     found: list[float] = []
     grid = density = np.empty(0)
-    before, spent_before = 0.0, 0.0
-    for time in times:
-        if time <= before:  # the plan's information is used up
+    units_before, spent_before = 0.0, 0.0
+    for share, count in zip((min(share, 1.0) for share in information), units, strict=True):
+        if spent(share, alpha) <= spent_before > 0 and share >= 1:  # the plan's error is used up
             found.append(float("inf"))
             continue
-        step = np.sqrt(time - before)
-        left = spent(time, alpha) - spent_before
-        bound = _bound(grid, density, float(step), left, float(np.sqrt(time)))
-        found.append(bound / float(np.sqrt(time)))
+        if count <= units_before:
+            raise UsageError(f"the looks have {list(units)} units; their number must be positive and rise from look to look")
+        step = np.sqrt(count - units_before)
+        bound = _bound(grid, density, float(step), spent(share, alpha) - spent_before, float(np.sqrt(count)))
+        found.append(bound / float(np.sqrt(count)))
         grid, density = _continued(grid, density, float(step), bound)
-        before, spent_before = time, spent(time, alpha)
+        units_before, spent_before = count, spent(share, alpha)
     return tuple(found)
 
 

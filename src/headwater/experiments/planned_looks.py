@@ -10,6 +10,9 @@ import numpy as np
 from headwater.kernel.arrays import I64
 from headwater.models.experiment_store import StartedExperiment
 
+_NEW = 0.01
+"""The least share of new units that makes a further look."""
+
 
 @dataclass(frozen=True)
 class PlannedLooks:
@@ -17,12 +20,15 @@ class PlannedLooks:
 
     Args:
         times: of each, microseconds: outcomes that were final then are its data.
-        information: the share of the planned information at each, rising.
+        information: the share of the planned units at each, rising; where looks come by time, the share of the planned time. The error that
+            is spent follows it.
+        units: of all arms that had matured at each, rising.
         planned: the units of all arms that are planned; None where looks come by time.
     """
 
     times: list[int]
     information: list[float]
+    units: list[int]
     planned: int | None
 
     @property
@@ -35,8 +41,9 @@ def planned_looks(started: StartedExperiment, first: I64, matures: I64, at: int,
     """The looks by a time.
 
     The k-th of K looks comes when k/K of the planned units have matured; where no number is planned, or information grows with time, when
-    k/K of the duration have passed and its outcomes are final. After a stop or the planned end one last look has every outcome, those
-    that matured since included; at the planned end it may spend all error that is left.
+    k/K of the duration have passed and its outcomes are final. A look with hardly a new unit takes the place of the one before. After a
+    stop or the planned end one last look has every outcome, those that matured since included; at the planned end it may spend all error
+    that is left.
 
     Args:
         started: the plan and what was done since.
@@ -48,11 +55,10 @@ def planned_looks(started: StartedExperiment, first: I64, matures: I64, at: int,
     plan = started.plan
     planned = plan.units_needed * len(plan.arms) if by_units and plan.units_needed else None
     if not len(matures):
-        return PlannedLooks([], [], planned)
+        return PlannedLooks([], [], [], planned)
     ordered, delay = np.sort(matures), int((matures - first).max())
     ended = min(plan.end, started.stopped_at if started.stopped_at is not None else plan.end)
-    times: list[int] = []
-    information: list[float] = []
+    looks: list[tuple[int, float]] = []
     for look in range(1, plan.looks + 1):
         share = look / plan.looks
         if planned is None:
@@ -64,17 +70,25 @@ def planned_looks(started: StartedExperiment, first: I64, matures: I64, at: int,
             if units > len(ordered) or int(ordered[units - 1]) > at:
                 break
             time, share = int(ordered[units - 1]), units / planned
-        if times and time <= times[-1]:  # both came together: one look
-            times, information = times[:-1], information[:-1]
-        times.append(time)
-        information.append(share)
+        looks.append((time, share))
     last = int(ordered[-1])
     if at >= max(ended, last):
         share = len(ordered) / planned if planned else (ended - plan.start) / plan.duration
         share = 1.0 if ended >= plan.end else max(share, 1e-6)
-        if times and (times[-1] >= last or information[-1] >= share or len(times) == plan.looks):
-            times[-1], information[-1] = max(times[-1], last), max(information[-1], share)
+        if looks and (looks[-1][0] >= last or looks[-1][1] >= share or len(looks) == plan.looks):
+            looks[-1] = max(looks[-1][0], last), max(looks[-1][1], share)
         else:
-            times.append(last)
-            information.append(share)
-    return PlannedLooks(times, information, planned)
+            looks.append((last, share))
+    return _with_units(looks, ordered, planned)
+
+
+def _with_units(looks: list[tuple[int, float]], matures: I64, planned: int | None) -> PlannedLooks:
+    """The looks with the units that had matured at each; a look with less than `_NEW` more than the one before takes its place."""
+    kept: list[tuple[int, float, int]] = []
+    for time, share in looks:
+        units = int(np.searchsorted(matures, time, side="right"))
+        if kept and units < kept[-1][2] * (1 + _NEW):
+            kept.pop()
+        if units:
+            kept.append((time, share, units))
+    return PlannedLooks([time for time, _, _ in kept], [share for _, share, _ in kept], [units for _, _, units in kept], planned)
