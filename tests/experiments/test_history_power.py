@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import headwater as hw
 from headwater.errors import DataError
 from headwater.experiments.assignment import Assignment
 from headwater.experiments.experiment_power import SequentialPlan
-from headwater.experiments.history_power import history_power, history_split
+from headwater.experiments.history_power import history_power
+from headwater.experiments.history_split import history_split
 from headwater.experiments.unit_history import unit_history
 from tests.experiments.shop_history import DAYS, project, requests
 
@@ -65,9 +67,47 @@ def test_designs_of_regions_say_what_they_find(kind: object) -> None:
     assert found.units == 12
     assert 0 < found.smallest_lift < 1
     assert 0 < found.power_planned <= 1
+    assert [at.days for at in found.by_length] == pytest.approx([7, 14, 21, 28, 42, 56])
+    assert [at.power for at in found.by_length] == sorted(at.power for at in found.by_length)
+    assert found.by_length[1].power == pytest.approx(found.power_planned)
     split = history_split(unit_history(_experiment(kind=kind)))
     assert 0 < split.p <= 1
     assert split.rejected < 0.15
+
+
+@pytest.mark.parametrize(
+    ("kind", "lift"), [(hw.ABTest(), 0.08), (hw.Switchback("region", length="7h"), 0.08), (hw.ClusterTest("region", burn_in="2d"), 0.15)]
+)
+def test_the_length_that_is_named_has_the_planned_power(kind: object, lift: float) -> None:
+    experiment = _experiment(kind=kind, plan=hw.ExperimentPlan(min_lift=lift, looks=1))
+    days = history_power(unit_history(experiment)).days
+    assert days is not None
+    planned = _experiment(kind=kind, plan=hw.ExperimentPlan(min_lift=lift, looks=1, duration=f"{int(days)}d"))
+    history = replace(unit_history(experiment), experiment=planned)
+    assert history_power(history).power_planned == pytest.approx(0.8, abs=0.06)  # whole days and buckets
+
+
+def test_washout_and_burn_in_cost_power() -> None:
+    plan = hw.ExperimentPlan(min_lift=0.1)
+    for short, long in (
+        (hw.Switchback("region", length="7h"), hw.Switchback("region", length="7h", washout="5h")),
+        (hw.ClusterTest("region"), hw.ClusterTest("region", burn_in="12d")),
+    ):
+        whole, less = (history_power(unit_history(_experiment(kind=kind, plan=plan))) for kind in (short, long))
+        assert less.smallest_lift > whole.smallest_lift
+        assert less.power_planned < whole.power_planned
+    assert (
+        "of which the first 5h are left out"
+        in history_power(unit_history(_experiment(kind=hw.Switchback("region", length="7h", washout="5h"), plan=plan))).design
+    )
+
+
+def test_clusters_that_differ_for_good_need_no_longer_time_but_more_clusters() -> None:
+    """Half of the regions spend thrice as much: no length finds a lift of 1 %."""
+    rich = requests(planted=lambda user: 40.0 if int(user) % 12 < 6 else 0.0)
+    found = history_power(unit_history(project(rich, kind=hw.ClusterTest("region")).experiment("fresher")))
+    assert found.days is None
+    assert found.by_length[-1].smallest_lift > 0.5 * found.by_length[0].smallest_lift
 
 
 def test_a_split_that_starts_with_a_difference_is_seen() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from headwater.results.planned_experiment import HistoryPower, HistorySplit, PlannedExperiment
+    from headwater.results.planned_experiment import HistorySplit, PlannedExperiment
 
 
 def plan(args: Arguments, screen: Screen) -> None:
@@ -120,19 +120,44 @@ def _table(planned: PlannedExperiment) -> RenderableType:
 
     needs = [(need.arm, need.what, need.state, need.note, need.command) for need in planned.needs]
     looks = [(f"{look.information:.0%}", look.at, f"{look.bound:.2f}") for look in planned.looks]
+    by_units = planned.power is not None and planned.power.units_needed is not None
+    share = "of the planned units" if by_units else "of the planned time"
     return Group(
         Text("\n".join(_head(planned))),
-        ShownTable("what each arm needs", ["arm", "needs", "", "", "made by"], needs),
-        ShownTable("looks", ["information", "at", "bound of |z|"], looks),
-        *(Text(line) for line in (*_found(planned.power), *_split(planned.split))),
+        ShownTable("What each arm needs", ["arm", "needs", "state", "note", "made by"], needs),
+        *([ShownTable("Looks", [share, "expected at" if by_units else "at", "stops if |z| exceeds"], looks)] if looks else []),
+        *(Text(line) for line in _power(planned)),
+        *([] if planned.power is None else [_lengths(planned)]),
+        *(Text(line) for line in _split(planned.split)),
     )
 
 
+def _lengths(planned: PlannedExperiment) -> RenderableType:
+    """Power by the length of the experiment."""
+    from headwater.reports.terminal import ShownTable
+
+    power = planned.power
+    assert power is not None
+    each = {"switchback": "buckets in each arm", "cluster": "clusters in each arm"}.get(planned.kind, "units in each arm")
+    rows = [
+        (f"{at.days:g} days", f"{at.units:,.0f}", f"{at.power:.0%}", _lift(at.smallest_lift, digits=2 if at.smallest_lift < 0.1 else 0))
+        for at in power.by_length
+    ]
+    return ShownTable("Power by length", ["length", each, f"finds a lift of {power.min_lift:.1%} in", "smallest lift found"], rows)
+
+
+def _lift(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}%}" if value < 10 else "none"
+
+
 def _head(planned: PlannedExperiment) -> Iterator[str]:
-    yield f"experiment {planned.experiment}, version {planned.version}: {planned.kind} by {planned.unit}"
+    from headwater.results.experiment_result import design
+
+    yield f"experiment {planned.experiment}, version {planned.version}: {design(planned.kind, planned.unit, planned.columns)}"
     yield "arms: " + "; ".join(f"{name} ({text})" for name, text in planned.arms.items())
-    guarded = f"; guardrails {', '.join(planned.guardrails)}" if planned.guardrails else ""
-    yield f"decides: {planned.metrics[0]}" + (f"; also {', '.join(planned.metrics[1:])}" if planned.metrics[1:] else "") + guarded
+    if planned.looks:
+        guarded = f"; guardrails {', '.join(planned.guardrails)}" if planned.guardrails else ""
+        yield f"decides: {planned.metrics[0]}" + (f"; also {', '.join(planned.metrics[1:])}" if planned.metrics[1:] else "") + guarded
     stages = " -> ".join(f"{share:.0%}" for share in planned.enrolled)
     yield f"from {planned.start} to {planned.end}; enrols {stages}" + (
         f", each at least {planned.stage_hours:g} h" if len(planned.enrolled) > 1 else ""
@@ -140,27 +165,34 @@ def _head(planned: PlannedExperiment) -> Iterator[str]:
     yield f"plan: {planned.digest or 'cannot be frozen yet'}" + (f"; version {planned.running} is running" if planned.running else "")
 
 
-def _found(power: HistoryPower | None) -> Iterator[str]:
+def _power(planned: PlannedExperiment) -> Iterator[str]:
+    power = planned.power
     if power is None:
         return
+    one = {"switchback": "a region's bucket", "cluster": "a cluster"}.get(planned.kind, "a unit")
+    cuped = "" if power.without_cuped == power.variation else f" ({power.without_cuped:.3g} without CUPED)"
     yield (
-        f"history: {power.days_of_history:g} days of {power.source}, {power.units:,} units, {power.a_day:,.0f} a day; {power.metric} has the "
-        f"mean {power.mean:.4g}, and varies by {power.variation:.3g} of it ({power.without_cuped:.3g} without CUPED)"
+        f"History: {power.days_of_history:g} days of {power.source}, {power.a_day:,.0f} new units a day. {power.metric} has the mean "
+        f"{power.mean:.4g}; the standard deviation of {one} is {power.variation:.3g} times the mean{cuped}."
     )
-    if power.units_needed is not None:
-        days = "more than the history ever shows" if power.days is None else f"in {power.days:.0f} days"
-        yield f"to find {power.min_lift:.1%}: {power.units_needed:,} units in each arm, {days}"
     yield (
-        f"by the planned end: {power.units_planned:,} in each arm; a lift of {power.min_lift:.1%} is found in {power.power_planned:.0%} of "
-        f"experiments; the smallest lift found as often as planned is {power.smallest_lift:.1%}"
+        f"By the planned end: {power.design}. A lift of {power.min_lift:.1%} is then found in {power.power_planned:.0%} of such experiments. "
+        f"The smallest lift found as often as planned is {_lift(power.smallest_lift)}."
     )
+    needed = "" if power.units_needed is None else f", with {power.units_needed:,} units in each arm"
+    if power.days is not None:
+        yield f"To find {power.min_lift:.1%} as often as planned takes {power.days:.0f} days{needed}."
+    elif power.units_needed is not None:
+        yield f"To find {power.min_lift:.1%} as often as planned takes {power.units_needed:,} units in each arm, more than history ever shows."
+    else:
+        yield f"No length finds {power.min_lift:.1%} as often as planned: take more clusters or regions, or a larger min_lift."
 
 
 def _split(split: HistorySplit | None) -> Iterator[str]:
     if split is not None:
         yield (
-            f"A/A test on history: the units' own split {'differs' if split.differs else 'does not differ'} (p {split.p:.2g}, {split.metric}); "
-            f"{split.rejected:.1%} of {split.splits} random splits have p below .05"
+            f"A/A test on history: the experiment's own split {'differs' if split.differs else 'does not differ'} before any arm acts (p "
+            f"{split.p:.2g}, {split.metric}). {split.rejected:.1%} of {split.splits} random splits have a p below .05."
         )
 
 

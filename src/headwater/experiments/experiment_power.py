@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
-from scipy import optimize
+import numpy as np
+from scipy import optimize, stats
 
 from headwater.errors import UsageError
 from headwater.experiments.group_sequential import bounds, crossing
 
+_PATHS = 40_000
+_FARTHEST = 60.0
+
 
 @dataclass(frozen=True)
 class SequentialPlan:
-    """Looks at equal steps of information, and the error and power of all of them together."""
+    """Looks at equal steps of information, and the error and power of all of them together.
+
+    degrees: of freedom of the test; with few of them, of clusters or regions, power is that of the t distribution, by simulation.
+    """
 
     looks: int = 1
     alpha: float = 0.05
     power: float = 0.8
+    degrees: float = math.inf
 
     @property
     def information(self) -> list[float]:
@@ -26,12 +35,27 @@ class SequentialPlan:
 
     def found(self, drift: float) -> float:
         """The probability to find an effect of that many standard errors at the end."""
+        if math.isfinite(self.degrees):
+            paths, edges = self._paths
+            shares = np.array(self.information)
+            return float((np.abs(paths + drift * shares) > edges * np.sqrt(shares)).any(axis=1).mean())
         return crossing(self.information, bounds(self.information, self.alpha), drift)[-1]
 
-    @property
+    @cached_property
     def drift(self) -> float:
-        """The effect, in standard errors at the end, that is found with the planned power."""
-        return float(optimize.brentq(lambda drift: self.found(drift) - self.power, 0.0, 12.0, xtol=1e-6))
+        """The effect, in standard errors at the end, that is found with the planned power; infinite where none is."""
+        if self.found(_FARTHEST) < self.power:
+            return math.inf
+        return float(optimize.brentq(lambda drift: self.found(drift) - self.power, 0.0, _FARTHEST, xtol=1e-6))
+
+    @cached_property
+    def _paths(self) -> tuple[np.ndarray, np.ndarray]:
+        """Simulated Brownian motions at the looks, and the bounds that each meets: wider where its error was estimated as too large."""
+        random, shares = np.random.default_rng(5), np.array(self.information)
+        steps = random.standard_normal((_PATHS, self.looks)) * np.sqrt(np.diff(shares, prepend=0.0))
+        estimated = np.sqrt(random.chisquare(self.degrees, (_PATHS, 1)) / self.degrees)
+        tails = stats.norm.sf(np.array(bounds(self.information, self.alpha)))
+        return np.cumsum(steps, axis=1), estimated * stats.t.isf(tails, self.degrees)
 
 
 def units_needed(lift: float, variation: float, plan: SequentialPlan, treated_variation: float | None = None) -> int:

@@ -19,7 +19,10 @@ from headwater.logs.exposure_rows import ARM, AT
 
 FALSE_ALARMS = 0.01
 """Of all checks together, for one experiment over all its looks."""
-CHECKS = 6  # that are tests; the others count what must not occur
+CHECKS = 7
+"""That are tests: sample ratio, before exposure, fallback, age, outcomes seen, carry-over, and the A/A test before the start. The others
+count what must not occur.
+"""
 LEAST_MATURED = 0.8
 MOST_MOVED = MOST_COPIES = 0.01
 MOST_BY_BOTS = 0.05

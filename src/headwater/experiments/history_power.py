@@ -1,174 +1,244 @@
-"""Power, duration and an A/A test from history, by the estimator that the experiment will be analysed with."""
+"""Power and duration from history, by the estimator that the experiment will be analysed with."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import polars as pl
 
 from headwater.definitions.durations import DAY, micros
-from headwater.definitions.experiment import LABEL, REQUESTS, Experiment, ExperimentMetric
+from headwater.definitions.durations import text as duration_text
+from headwater.definitions.experiment import REQUESTS, ExperimentMetric
 from headwater.definitions.experiment_kinds import ClusterTest, Interleaving, Switchback
-from headwater.definitions.labels import Outcome
 from headwater.errors import DataError
 from headwater.experiments.arm_moments import ArmMoments, arm_moments, unit_lift
-from headwater.experiments.arms_by_cluster import shuffled_clusters
-from headwater.experiments.assignment import Assignment
-from headwater.experiments.cluster_lift import cluster_lift
+from headwater.experiments.design_noise import DesignNoise, cluster_noise, switchback_noise
 from headwater.experiments.experiment_power import SequentialPlan, units_needed
-from headwater.experiments.frozen_plan import seed_of
-from headwater.experiments.relative_lift import RelativeLift
-from headwater.experiments.switchback_lift import SwitchbackBuckets, switchback_lift
+from headwater.experiments.history_sums import bucket_sums, cluster_sums, listed_clusters, unit_split
 from headwater.experiments.unit_history import UnitHistory
-from headwater.kernel.arrays import F64, I64
-from headwater.results.planned_experiment import HistoryPower, HistorySplit
-
-SPLITS = 200
-DIFFERS = 0.01
-"""The p of the own split below which an experiment does not start: one in a hundred, and the next version shuffles all units anew."""
-_SOUND = 0.05 + 3 * math.sqrt(0.05 * 0.95 / SPLITS)
+from headwater.kernel.arrays import I64
+from headwater.results.planned_experiment import HistoryPower, PowerAtLength
 
 _FAR = 5  # times the history's days that its growth is continued, at most
-
-Split = Callable[[I64, I64], RelativeLift]
-"""The lift of a metric between two sets of rows, control and treated."""
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What is split: units, clusters, or buckets of a switchback. arms: of each, in the experiment's own split. split: by metric."""
-
-    arms: Sequence[str]
-    split: Sequence[tuple[str, Split]]
+_LONGEST = 3_650.0  # days, beyond which no duration is named
+_LENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # times the planned duration
 
 
 def history_power(history: UnitHistory, share: float = 1.0) -> HistoryPower:
-    """What the experiment will find, if its units vary as in history.
+    """What the experiment will find, if its units vary as in history, by length; the arms' own effect on that variation is not known.
 
     Args:
         history: of its units.
         share: of all units that can be enrolled at all: without the holdout, and within the experiment's part of its layer.
 
     Raises:
-        DataError: the deciding metric has no positive mean, or too few units.
+        DataError: the deciding metric has no positive mean, or too few units, clusters or buckets.
     """
     experiment, plan = history.experiment, history.experiment.plan
     metric = experiment.metrics[0]
-    rows = _rows(history, [metric])
     least = plan.min_lift if metric.higher_is_better else -plan.min_lift
-    design = SequentialPlan(plan.looks, plan.alpha / (len(experiment.arms) - 1), plan.power)
-    control, treated = _halves(len(rows.arms))
-    lift = rows.split[0][1](control, treated)
-    variation = lift.se / math.sqrt(1 / len(control) + 1 / len(treated))
-    weights = [arm.weight or 0.0 for arm in experiment.arms]
-    harmonic = 2 / (1 / weights[0] + 1 / min(weights[1:]))
     planned_days = micros(plan.duration, "ExperimentPlan: duration") / DAY
-    by_unit = not isinstance(experiment.kind, ClusterTest | Switchback)
-    if by_unit:
-        totals = [total * share for total in history.enrolled_by_day(micros(plan.stage, "ExperimentPlan: stage"), plan.enrolled)]
-        planned = _at(totals, planned_days) * harmonic
-    else:
-        # a bucket more a bucket's length; clusters stay as many as they are
-        planned = len(rows.arms) / 2 * (planned_days / history.days if isinstance(experiment.kind, Switchback) else 1.0)
-        totals = []
-    needed = units_needed(least, variation, design) if by_unit else None
-    se = variation * math.sqrt(2 / max(planned, 1e-9))
+    design = _design(history, metric, share)
+    test = SequentialPlan(plan.looks, plan.alpha / (len(experiment.arms) - 1), plan.power, design.degrees)
+    days = design.days_until(abs(math.log1p(least)) / test.drift)
+    by_unit = isinstance(design, _UnitDesign)
     return HistoryPower(
         metric=metric.name,
         source=history.source,
         days_of_history=round(history.days, 3),
-        units=history.period[experiment.kind.region].n_unique() if isinstance(experiment.kind, Switchback) else len(rows.arms),
+        units=design.units,
         a_day=history.first_requests.height / history.days,
-        mean=lift.control,
-        variation=variation,
-        without_cuped=_without_cuped(history, metric) if by_unit else variation,
+        mean=design.mean,
+        variation=design.variation,
+        without_cuped=_without_cuped(history, metric) if by_unit else design.variation,
         min_lift=plan.min_lift,
-        units_needed=needed,
-        days=None if needed is None else _day_of(totals, needed / harmonic),
-        units_planned=int(planned),
-        power_planned=design.found(abs(math.log1p(least)) / se),
-        smallest_lift=math.expm1(min(design.drift * se, 50.0)),
+        units_needed=units_needed(least, design.variation, test) if by_unit else None,
+        days=days,
+        units_planned=int(design.each(planned_days)),
+        power_planned=test.found(abs(math.log1p(least)) / design.se(planned_days)),
+        smallest_lift=math.expm1(min(test.drift * design.se(planned_days), 50.0)),
+        design=design.in_words(planned_days),
+        by_length=[
+            PowerAtLength(length, design.each(length), test.found(abs(math.log1p(least)) / se), math.expm1(min(test.drift * se, 50.0)))
+            for length in (part * planned_days for part in _LENGTHS)
+            if math.isfinite(se := design.se(length))
+        ],
     )
 
 
-def history_split(history: UnitHistory) -> HistorySplit:
-    """Split the units of history as the experiment will, and `SPLITS` times at random; no split may find a difference.
-
-    Raises:
-        DataError: too few units, or a metric without a positive mean.
-    """
-    experiment = history.experiment
-    rows = _rows(history, [*experiment.metrics, *experiment.guardrails])
-    arms = np.array(rows.arms)
-    control = np.flatnonzero(arms == experiment.control.name)
-    tests = [(_p(split, control, np.flatnonzero(arms == arm.name)), name) for name, split in rows.split for arm in experiment.arms[1:]]
-    lowest, metric = min(tests)
-    random = np.random.default_rng(0)
-    rejected = 0
-    for _ in range(SPLITS):
-        treated = random.random(len(rows.arms)) < 0.5
-        rejected += _p(rows.split[0][1], np.flatnonzero(~treated), np.flatnonzero(treated)) < 0.05
-    p = min(lowest * len(tests), 1.0)
-    return HistorySplit(p, metric, SPLITS, rejected / SPLITS, p < DIFFERS, rejected / SPLITS > _SOUND)
+def _design(history: UnitHistory, metric: ExperimentMetric, share: float) -> _UnitDesign | _ClusterDesign | _SwitchbackDesign:
+    kind = history.experiment.kind
+    if isinstance(kind, Interleaving):
+        raise DataError("an interleaving says which ranking is preferred, never how much: no power is computed for a lift")
+    if isinstance(kind, ClusterTest):
+        return _ClusterDesign.of(history, metric, kind)
+    if isinstance(kind, Switchback):
+        return _SwitchbackDesign.of(history, metric, kind)
+    return _UnitDesign.of(history, metric, share)
 
 
-def _p(split: Split, control: I64, treated: I64) -> float:
-    """The p of a split; 1 where it cannot be computed, since an arm has too few rows or none of the outcome."""
-    try:
-        return split(control, treated).p_value
-    except DataError:
-        return 1.0
+@dataclass(frozen=True)
+class _UnitDesign:
+    """An A/B test. totals: units of all arms by the end of each day. harmonic: their share that counts for each arm."""
+
+    units: int
+    mean: float
+    variation: float
+    totals: Sequence[float]
+    harmonic: float
+    degrees: float = math.inf
+
+    @classmethod
+    def of(cls, history: UnitHistory, metric: ExperimentMetric, share: float) -> _UnitDesign:
+        experiment, plan = history.experiment, history.experiment.plan
+        control, treated = _halves(history.first_requests.height)
+        lift = unit_split(history, metric)(control, treated)
+        weights = [arm.weight or 0.0 for arm in experiment.arms]
+        totals = history.enrolled_by_day(micros(plan.stage, "ExperimentPlan: stage"), plan.enrolled)
+        return cls(
+            history.first_requests.height,
+            lift.control,
+            lift.se / math.sqrt(1 / len(control) + 1 / len(treated)),
+            [total * share for total in totals],
+            2 / (1 / weights[0] + 1 / min(weights[1:])),
+        )
+
+    def each(self, days: float) -> float:
+        """Units of each arm by so many days."""
+        return _at(self.totals, days) * self.harmonic
+
+    def se(self, days: float) -> float:
+        """The standard error of the log lift; infinite where history does not reach so far."""
+        return self.variation * math.sqrt(2 / max(self.each(days), 1e-9)) if days <= _FAR * len(self.totals) else math.inf
+
+    def days_until(self, se: float) -> float | None:
+        """The days until the standard error is so small; None where history never shows so many units."""
+        return _day_of(self.totals, 2 * (self.variation / se) ** 2 / self.harmonic) if se > 0 else None
+
+    def in_words(self, days: float) -> str:
+        """What is compared."""
+        return f"{self.each(days):,.0f} units in each arm"
+
+
+@dataclass(frozen=True)
+class _ClusterDesign:
+    """A cluster test: as many clusters as there are, and what time adds. variation: of a cluster over the days of history."""
+
+    units: int
+    mean: float
+    noise: DesignNoise
+    arms: tuple[int, int]
+    variation: float
+
+    @classmethod
+    def of(cls, history: UnitHistory, metric: ExperimentMetric, kind: ClusterTest) -> _ClusterDesign:
+        of_arm = list(listed_clusters(history).values())
+        counts = [of_arm.count(arm.name) for arm in history.experiment.arms]
+        windows = [(days, *cluster_sums(part, metric, kind.cluster)) for days, part in _windows(history)]
+        _, value, base = windows[0]
+        burn_in = micros(kind.burn_in, "ClusterTest: burn_in") / DAY
+        arms = counts[0], min(counts[1:])
+        noise = cluster_noise(windows, arms, burn_in)
+        one = noise.se(burn_in + history.days) / math.sqrt(sum(1 / count for count in arms))
+        return cls(len(of_arm), float(value.sum() / max(base.sum(), 1e-300)), noise, arms, one)
+
+    @property
+    def degrees(self) -> float:
+        """Of freedom."""
+        return self.noise.degrees
+
+    def each(self, _days: float) -> float:
+        """Clusters of the smaller arm."""
+        return min(self.arms)
+
+    def se(self, days: float) -> float:
+        """The standard error of the log lift."""
+        return self.noise.se(days)
+
+    def days_until(self, se: float) -> float | None:
+        """The days until the standard error is so small; None where the clusters differ by too much for any number of days."""
+        return _whole_days(self.noise, se)
+
+    def in_words(self, days: float) -> str:
+        """What is compared."""
+        read = max(days - self.noise.unread_days, 0)
+        return f"{self.arms[0]} clusters in the control and {self.arms[1]} in the arm, {read:g} days after the burn-in"
+
+
+@dataclass(frozen=True)
+class _SwitchbackDesign:
+    """A switchback: the regions that there are, and a bucket more for each length of one."""
+
+    units: int
+    mean: float
+    noise: DesignNoise
+    length: int
+    washout: int
+
+    @classmethod
+    def of(cls, history: UnitHistory, metric: ExperimentMetric, kind: Switchback) -> _SwitchbackDesign:
+        value, base = (bucket_sums(history, of, kind) for of in (metric.value, REQUESTS if metric.base is None else metric.base))
+        weights = [arm.weight or 0.0 for arm in history.experiment.arms]
+        length, washout = micros(kind.length, "Switchback: length"), micros(kind.washout, "Switchback: washout")
+        noise = switchback_noise(value, base, weights[1] / (weights[0] + weights[1]), length / DAY)
+        return cls(len(value), float(value.sum() / max(base.sum(), 1e-300)), noise, length, washout)
+
+    @property
+    def degrees(self) -> float:
+        """Of freedom."""
+        return self.noise.degrees
+
+    @property
+    def variation(self) -> float:
+        """Of a bucket of a region: standard deviation over mean."""
+        return math.sqrt(self.noise.of_a_day / (self.length / DAY) * self.units / 4)
+
+    def each(self, days: float) -> float:
+        """Buckets of all regions in each arm."""
+        return self._buckets(days) * self.units / 2
+
+    def se(self, days: float) -> float:
+        """The standard error of the log lift, by whole buckets."""
+        return self.noise.se(self._buckets(days) * self.length / DAY)
+
+    def days_until(self, se: float) -> float | None:
+        """The days until the standard error is so small."""
+        return _whole_days(self.noise, se)
+
+    def in_words(self, days: float) -> str:
+        """What is compared."""
+        left = f", of which the first {duration_text(self.washout)} are left out" if self.washout else ""
+        return f"{self.units} regions x {self._buckets(days)} buckets of {duration_text(self.length)}{left}"
+
+    def _buckets(self, days: float) -> int:
+        return int(days * DAY // self.length)
+
+
+def _whole_days(noise: DesignNoise, se: float) -> float | None:
+    """The days until the standard error is so small; None where it never is, or only after ten years."""
+    if se <= 0 or se**2 <= noise.lasting:
+        return None
+    days = noise.unread_days + noise.of_a_day / (se**2 - noise.lasting)
+    return None if days > _LONGEST else float(max(math.ceil(days), 1))
+
+
+def _windows(history: UnitHistory) -> Iterator[tuple[float, UnitHistory]]:
+    """The period, its halves and its quarters, each with its days; none shorter than a day."""
+    for parts in (1, 2, 4):
+        length = (history.end - history.start) // parts
+        if parts > 1 and length < DAY:
+            return
+        for part in range(parts):
+            start = history.start + part * length
+            yield length / DAY, replace(history, start=start, end=start + length)
 
 
 def _halves(rows: int) -> tuple[I64, I64]:
     """A random half of the rows, and the other."""
     order = np.random.default_rng(1).permutation(rows)
     return order[: rows // 2], order[rows // 2 :]
-
-
-def _rows(history: UnitHistory, metrics: Sequence[ExperimentMetric]) -> _Rows:
-    kind = history.experiment.kind
-    if isinstance(kind, Interleaving):
-        raise DataError("an interleaving says which ranking is preferred, never how much: no power is computed for a lift")
-    if isinstance(kind, ClusterTest):
-        return _clusters(history, metrics, kind.cluster)
-    if isinstance(kind, Switchback):
-        return _buckets(history, metrics, kind)
-    own = _assignment(history.experiment, history.experiment.salt)
-    return _Rows([own.arm(unit) or "" for unit in history.units()], [(metric.name, _unit_split(history, metric)) for metric in metrics])
-
-
-def _assignment(experiment: Experiment, salt: str) -> Assignment:
-    """Every unit's arm, without enrolment, layer and holdout."""
-    return Assignment(salt, {arm.name: arm.weight or 0.0 for arm in experiment.arms})
-
-
-def listed_clusters(history: UnitHistory) -> dict[str, str]:
-    """Of a cluster test, the arm of each cluster of history, by a shuffle stratified by the number of their units; else none."""
-    experiment = history.experiment
-    if not isinstance(experiment.kind, ClusterTest):
-        return {}
-    sizes = history.first_requests[experiment.kind.cluster].cast(pl.String).value_counts(name="units")
-    weights = {arm.name: arm.weight or 0.0 for arm in experiment.arms}
-    return shuffled_clusters({str(name): float(units) for name, units in sizes.iter_rows()}, weights, seed_of(experiment))
-
-
-def _unit_split(history: UnitHistory, metric: ExperimentMetric) -> Split:
-    values = history.values(metric)
-    place = np.full(history.first_requests.height, -1)
-    place[values.kept] = np.arange(len(values.kept))
-
-    def moments(rows: I64) -> ArmMoments:
-        chosen = place[rows]
-        chosen = chosen[chosen >= 0]
-        before = None if values.before is None else values.before[chosen]
-        base = None if metric.base is None else values.base[chosen]
-        return arm_moments(values.value[chosen], base, before)
-
-    return lambda control, treated: unit_lift(moments(control), moments(treated))
 
 
 def _without_cuped(history: UnitHistory, metric: ExperimentMetric) -> float:
@@ -179,60 +249,6 @@ def _without_cuped(history: UnitHistory, metric: ExperimentMetric) -> float:
         return arm_moments(values.value[rows], None if metric.base is None else values.base[rows])
 
     return unit_lift(moments(control), moments(treated)).se / math.sqrt(1 / len(control) + 1 / len(treated))
-
-
-def _clusters(history: UnitHistory, metrics: Sequence[ExperimentMetric], column: str) -> _Rows:
-    """Sums of each cluster over its units; a mean's denominator is the number of units."""
-    clusters = history.first_requests[column].cast(pl.String)
-    names = sorted(clusters.unique().to_list())
-    place = np.searchsorted(names, clusters.to_numpy())
-
-    def split(metric: ExperimentMetric) -> Split:
-        values = history.values(metric)
-        sums = [np.bincount(place[values.kept], column, len(names)) for column in (values.value, values.base)]
-
-        def lift(control: I64, treated: I64) -> RelativeLift:
-            chosen = np.concatenate([control, treated])
-            is_treated = np.arange(len(chosen)) >= len(control)
-            return cluster_lift(sums[0][chosen], sums[1][chosen], is_treated)
-
-        return lift
-
-    arms = listed_clusters(history)
-    return _Rows([arms[name] for name in names], [(metric.name, split(metric)) for metric in metrics])
-
-
-def _buckets(history: UnitHistory, metrics: Sequence[ExperimentMetric], kind: Switchback) -> _Rows:
-    """Sums of each region and bucket of time: of the labels and requests in it, and of outcomes of the units that begin in it."""
-    length = micros(kind.length, "Switchback: length")
-    count = max(int((history.end - history.start) // length), 1)
-    regions = sorted(history.period[kind.region].cast(pl.String).unique().to_list())
-    coins = _assignment(history.experiment, f"{history.experiment.salt}/{seed_of(history.experiment)}")
-    own = [coins.arm(f"{number}:{name}") or "" for name in regions for number in range(count)]
-
-    def table(of: Outcome | str) -> F64:
-        if isinstance(of, Outcome):
-            rows, values = history.first_requests, history.values(ExperimentMetric("outcome", value=of)).value
-        else:
-            rows = history.period
-            values = rows["__label"].fill_null(0.0).to_numpy() if of == LABEL else np.ones(rows.height)
-        bucket = (rows["__at"].to_numpy() - history.start) // length
-        region = np.searchsorted(regions, rows[kind.region].cast(pl.String).to_numpy())
-        inside = bucket < count
-        sums = np.bincount(region[inside] * count + bucket[inside], values[inside], len(own))
-        return sums.astype(np.float64).reshape(len(regions), count)
-
-    def split(metric: ExperimentMetric) -> Split:
-        value, base = table(metric.value), table(REQUESTS if metric.base is None else metric.base)
-
-        def lift(_control: I64, treated: I64) -> RelativeLift:
-            arms = np.zeros(len(own), np.bool_)
-            arms[treated] = True
-            return switchback_lift(SwitchbackBuckets(value, base, arms.reshape(value.shape)))
-
-        return lift
-
-    return _Rows(own, [(metric.name, split(metric)) for metric in metrics])
 
 
 def _at(totals: Sequence[float], days: float) -> float:

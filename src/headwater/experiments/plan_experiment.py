@@ -19,7 +19,9 @@ from headwater.experiments.cluster_lift import FEW_CLUSTERS
 from headwater.experiments.experiment_adviser import AdviserAnswers, kind_warnings
 from headwater.experiments.frozen_plan import OUTCOME_RULES, arm_model, freeze, kind_name
 from headwater.experiments.group_sequential import bounds
-from headwater.experiments.history_power import DIFFERS, history_power, history_split, listed_clusters
+from headwater.experiments.history_power import history_power
+from headwater.experiments.history_split import DIFFERS, history_split
+from headwater.experiments.history_sums import listed_clusters
 from headwater.experiments.unit_history import unit_history
 from headwater.models.experiment_store import ExperimentStore, FrozenPlan
 from headwater.models.registry import ModelRegistry
@@ -30,6 +32,7 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _STATES: dict[str, NeedState] = {"current": "there", "ahead": "there", "approximate": "there", "stale": "stale"}
 _LEAST_POWER = 0.5
+_ANY = 10.0  # a lift of 1,000 %: nobody has it
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def planned_and_frozen(
         end=timestamp_text(start + duration),
         enrolled=list(plan.enrolled),
         stage_hours=micros(plan.stage, "ExperimentPlan: stage") / HOUR,
-        looks=_looks(experiment, start, duration),
+        looks=[] if isinstance(experiment.kind, Shadow | Interleaving) else _looks(experiment, start, duration),
         needs=needs,
         power=power,
         split=split,
@@ -141,6 +144,7 @@ def planned_and_frozen(
         notes=notes,
         running=running[-1].plan.version if running else None,
         break_even=break_even,
+        columns={role: column for column, role in experiment.columns if role != "unit"},
     )
     return planned, frozen
 
@@ -266,13 +270,9 @@ def _need(arm: str, what: str, state: str, lost: str, command: str) -> Experimen
 
 def _warnings(project: Project, experiment: Experiment, power: HistoryPower | None, split: HistorySplit | None) -> Iterator[str]:
     if power is not None and power.power_planned < _LEAST_POWER:
-        longer = (
-            "" if power.days is None else f"; {power.power_planned:.0%} becomes {experiment.plan.power:.0%} after {power.days:.0f} days"
-        )
-        yield (
-            f"a lift of {power.min_lift:.1%} would be found in {power.power_planned:.0%} of such experiments{longer}. By the planned end the "
-            f"smallest lift found is {power.smallest_lift:.1%}"
-        )
+        longer = "" if power.days is None else f"; {experiment.plan.power:.0%} takes {power.days:.0f} days"
+        smallest = "" if power.smallest_lift > _ANY else f". By the planned end the smallest lift found is {power.smallest_lift:.1%}"
+        yield f"a lift of {power.min_lift:.1%} would be found in {power.power_planned:.0%} of such experiments{longer}{smallest}"
     if power is not None and isinstance(experiment.kind, ClusterTest) and power.units < 2 * FEW_CLUSTERS:
         yield f"{power.units} clusters are few: with fewer than {FEW_CLUSTERS} in an arm, the result hangs on the few that were drawn"
     if split is not None and split.unsound:

@@ -12,6 +12,25 @@ from headwater.results.result import Result
 ExperimentDecision = Literal["real-time", "stay batch", "harm", "keep running", "invalid"]
 MetricRole = Literal["deciding", "metric", "guardrail"]
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+KIND_NAMES: Mapping[str, str] = {
+    "ab": "A/B test",
+    "switchback": "switchback",
+    "cluster": "cluster test",
+    "interleaving": "interleaving",
+    "shadow": "shadow",
+}
+"""What a kind is called on pages."""
+
+
+def design(kind: str, unit: str, columns: Mapping[str, str]) -> str:
+    """What is assigned to arms, in words; columns: the region's or the cluster's column.
+
+    >>> design("ab", "user", {}), design("switchback", "user", {"region": "city"}), design("shadow", "user", {})
+    ('A/B test by user', 'switchback by city', 'shadow')
+    """
+    if kind == "shadow":
+        return KIND_NAMES[kind]
+    return f"{KIND_NAMES[kind]} by {next(iter(columns.values()), unit)}"
 
 
 class ArmResult(Result, frozen=True):
@@ -67,13 +86,37 @@ class MetricLift(Result, frozen=True):
 
 
 class AxisEstimate(Result, frozen=True):
-    """One estimate of an arm's lift on the common axis: by which method, of which metric, and what limits it."""
+    """One estimate of an arm's lift on the common axis: by which method, of which metric, and what limits it.
+
+    decides: whether it is the experiment's own, by which it is decided.
+    """
 
     method: str
     arm: str
     metric: str
     lift: Estimate
     note: str
+    decides: bool = False
+
+
+class OffPolicyLift(Result, frozen=True):
+    """What an arm's order of candidates would have earned for each place, over the control's, from lists in random order.
+
+    estimator: "snips", "ips" or "dr". lists, places: in random order, whose outcomes are final. effective: the number of equally weighted
+    places that would be as sure: (sum w)^2 / sum w^2. overlap: the share of places at which the order has the item that was shown there.
+    refused: why there is no estimate, "" where there is one.
+    """
+
+    arm: str
+    estimator: str
+    lift: Estimate
+    lists: int
+    places: int
+    effective: float
+    control_effective: float
+    overlap: float
+    control_overlap: float
+    refused: str = ""
 
 
 class HealthLine(Result, frozen=True):
@@ -114,9 +157,11 @@ class ExperimentResult(Result, frozen=True):
     """The data of an `ExperimentAnalysis`.
 
     data_at: outcomes that were final then are the newest look's. look, looks: the look that the verdict is of, and how many are planned.
-    information: the share of the planned units that had matured at each look so far. break_even: the relative gain that pays for the
-    fresher arm. plan: the frozen plan as JSON data, digest: its hash. changes: what was done since the start. sql: a query over the
-    exported tables that repeats the main figure, `sql_repeats` which.
+    information: the share of the planned units that had matured at each look so far; `information_by` "time": the share of the planned
+    time, where no number of units is planned. matured: the units that had matured at each look. break_even: the relative gain that pays
+    for the fresher arm. plan: the frozen plan as JSON data, digest: its hash. changes: what was done since the start. sql: a query over
+    the exported tables that repeats the main figure, `sql_repeats` which.
+    off_policy: by arm and estimator, from lists in random order.
     schedule: of a switchback the arm of each region and bucket. left_out: exposures and requests that are not analysed, by reason.
     """
 
@@ -151,6 +196,14 @@ class ExperimentResult(Result, frozen=True):
     sql_repeats: str
     schedule: Sequence[tuple[str, int, str]] = ()
     left_out: Mapping[str, int] = {}
+    information_by: Literal["units", "time"] = "units"
+    matured: Sequence[int] = ()
+    off_policy: Sequence[OffPolicyLift] = ()
+
+    @property
+    def design(self) -> str:
+        """What is assigned to arms, in words."""
+        return design(self.kind, self.unit, self.plan.get("columns") or {})
 
     @property
     def figures(self) -> Mapping[str, float]:

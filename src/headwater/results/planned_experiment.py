@@ -24,16 +24,28 @@ class ExperimentNeed(Result, frozen=True):
     command: str = ""
 
 
+class PowerAtLength(Result, frozen=True):
+    """An experiment of another length: its days; the units of each arm by then (clusters of a cluster test, buckets of all regions of a
+    switchback); the power to find `min_lift`, and the lift that is found with the planned power.
+    """
+
+    days: float
+    units: float
+    power: float
+    smallest_lift: float
+
+
 class HistoryPower(Result, frozen=True):
     """What an experiment can find, by the variation of its deciding metric in history.
 
     days_of_history: the period that was read, as long as the experiment where there is enough. units: distinct ones in it (clusters of a
     cluster test, regions of a switchback). a_day: new units a day, on average. mean: of the metric in control. variation: standard
-    deviation over mean of one unit, after CUPED; without: the same before it. units_needed: of each arm, to find `min_lift` with `power`
-    (the harmonic mean of the two arms, where shares differ). None of a cluster test and a switchback, whose number of clusters or regions
-    is given. days: until so many have been exposed, with the stages of the enrolment; None where the history never shows so many.
-    units_planned: of each arm by the planned end. power_planned: to find `min_lift` by then. smallest_lift: found by then with the
-    planned power.
+    deviation over mean of one unit, after CUPED (of a cluster, of a bucket of a region); without: the same before it.
+    units_needed: of each arm, to find `min_lift` with `power` (the harmonic mean of the two arms, where shares differ). None of a cluster
+    test and a switchback, whose number of clusters or regions is given. days: until `min_lift` is found with `power`, with the stages of
+    the enrolment; None where the history never shows so many units, or no length is enough. units_planned: of each arm by the planned
+    end (clusters, buckets of all regions). power_planned: to find `min_lift` by then. smallest_lift: found by then with the planned power.
+    design: what is compared by the planned end, in words. by_length: of experiments from half to four times as long.
     """
 
     metric: str
@@ -50,13 +62,15 @@ class HistoryPower(Result, frozen=True):
     units_planned: int
     power_planned: float
     smallest_lift: float
+    design: str = ""
+    by_length: Sequence[PowerAtLength] = ()
 
 
 class HistorySplit(Result, frozen=True):
     """The A/A test on history: units are split as they will be, before any arm acts, so no difference may be found.
 
     p: the least p of the metrics in the experiment's own split, corrected for their number (`metric`). splits: further random ones.
-    rejected: the share of them with p below .05. differs: whether the own split starts with a difference, by p < .01. unsound: whether so
+    rejected: the share of them with p below .05. differs: whether the own split starts with a difference, by p < .0014. unsound: whether so
     many random splits differ that the metric's test cannot be trusted.
     """
 
@@ -81,6 +95,7 @@ class PlannedExperiment(Result, frozen=True):
 
     digest: of the plan that a start now would freeze; "" where it cannot be frozen, `refused` says why. running: the version that runs
     now, None where none does. power, split: None where history does not show them, `notes` say why. warnings: of the adviser, and others.
+    columns: the region's or the cluster's column of the request.
     """
 
     experiment: str
@@ -104,6 +119,7 @@ class PlannedExperiment(Result, frozen=True):
     notes: Sequence[str] = ()
     running: int | None = None
     break_even: float = 0.0
+    columns: Mapping[str, str] = {}
 
     @property
     def missing(self) -> list[ExperimentNeed]:
