@@ -18,7 +18,7 @@ from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.errors import DataError, StoreError
 from headwater.events.statuses import status_name
 from headwater.experiments.level_answers import Failures, LevelAnswers, level_answers, placed_at
-from headwater.experiments.served_requests import model_at, trained_later
+from headwater.experiments.served_requests import first_rows, model_at, trained_later
 from headwater.kernel.arrays import F64
 from headwater.logs.serving_log_rows import AGE, HOW, LATENCY, LEVEL
 from headwater.models.compatibility import check
@@ -111,12 +111,12 @@ def level_side(
     model, level = placed_at(variant.model, variant.level)
     over = places.over_archive(model)
     answers = level_answers(over, level, rows.frame, scorer, resources, failures)
-    p50, p95 = _quantiles(answers.age)
+    first = first_rows(rows)
+    how_of = answers.how.filter(pl.Series(first))
+    p50, p95 = _quantiles(answers.age[first])
     fast, slow = _timed(scorer, over.features.in_training.feature_names, rows.frame)
-    how = {name: int(count) for name, count in answers.how.value_counts(sort=True).iter_rows()}
-    answered = Answered(
-        variant.name, str(chosen.number), how, p50, p95, dict(answers.faults), fast, slow, int((answers.how == "none").sum())
-    )
+    how = {name: int(count) for name, count in how_of.value_counts(sort=True).iter_rows()}
+    answered = Answered(variant.name, str(chosen.number), how, p50, p95, dict(answers.faults), fast, slow, int((how_of == "none").sum()))
     return LevelSide(answered, answers, notes)
 
 
@@ -134,9 +134,10 @@ def served_side(rows: DeliveredRows, levels: Sequence[str]) -> Answered:
             if count:
                 view, _, word = column.rpartition("__")
                 faults[f"{view}: {'older than promised' if word == 'stale' else word}"] += count
-    how = {str(name): int(count) for name, count in frame[HOW].fill_null("none").value_counts(sort=True).iter_rows()}
-    ages = frame[AGE].dt.total_microseconds().cast(pl.Float64).to_numpy() / 1e6
-    latency = _quantiles(frame[LATENCY].cast(pl.Float64).to_numpy() / 1e3)
+    requests = frame.filter(pl.Series(first_rows(rows)))
+    how = {str(name): int(count) for name, count in requests[HOW].fill_null("none").value_counts(sort=True).iter_rows()}
+    ages = requests[AGE].dt.total_microseconds().cast(pl.Float64).to_numpy() / 1e6
+    latency = _quantiles(requests[LATENCY].cast(pl.Float64).to_numpy() / 1e3)
     return Answered(", ".join(levels), ", ".join(_versions(rows.version)), how, *_quantiles(ages), dict(+faults), *latency)
 
 

@@ -9,22 +9,16 @@ import numpy as np
 import polars as pl
 
 from headwater.backtesting.delivered_rows import DeliveredRows
-from headwater.backtesting.experiment_rows import judged_by
-from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.outcome_rules import acted_on, scorable_rows
-from headwater.backtesting.row_blocks import given_blocks
 from headwater.definitions.censored import Censored
 from headwater.definitions.decision_value import DecisionValue
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.model import Model
 from headwater.errors import DataError, UsageError
+from headwater.experiments.list_gap import list_gap
+from headwater.experiments.metric_gap import metric_gap
 from headwater.kernel.arrays import F64, Bool
-from headwater.metrics import Blocks, RowContext
-from headwater.results.estimate import Estimate
-from headwater.results.level_gap_result import DecisionFlips, DecisionMoney, FlipCell, LevelGap, MetricGap
-
-RESAMPLES = 1000
-LEAST_BLOCKS = 8
+from headwater.results.level_gap_result import DecisionFlips, DecisionMoney, FlipCell, LevelGap
 
 
 def level_gap(
@@ -39,6 +33,8 @@ def level_gap(
         other: the other level's scores, float64 (rows) or (rows, classes), NaN where it has no answer.
         levels: the names of both, for their costs in `evaluation.value`.
     """
+    if rows.groups is not None:
+        return list_gap(model, evaluation, rows, other)
     notes: list[str] = []
     there = ~np.isnan(rows.score if rows.score.ndim == 1 else rows.score[:, 0]) & ~np.isnan(other if other.ndim == 1 else other[:, 0])
     apart = np.asarray((np.abs(rows.score - other) > 1e-9).reshape(len(there), -1).any(axis=1), np.bool_)
@@ -68,7 +64,7 @@ def level_gap(
         held = np.zeros(len(there), np.bool_)
         held[there] = may.held_out
         chosen, note = chosen & held, "requests of the approve-anyway holdout, an unweighted sample of all"
-    metric = _metric(model, evaluation, rows, other, chosen, note, notes)
+    metric = metric_gap(model, evaluation, rows, other, chosen, note, notes)
     return LevelGap(changed, flips, metric, money, notes)
 
 
@@ -109,34 +105,3 @@ def _money(
     each = weight * np.where(y > 0, value.hit, -value.false_alarm)
     costs = [math.nan if name is None else float(value.costs.get(name, math.nan)) for name in levels]
     return DecisionMoney(float(each[acts(rows.score)].sum()), float(each[acts(other)].sum()), *costs)
-
-
-def _metric(
-    model: Model, evaluation: Evaluation | None, rows: DeliveredRows, other: F64, chosen: Bool, note: str, notes: list[str]
-) -> MetricGap | None:
-    """The headline metric of both on the same rows, with the interval of their difference."""
-    metric = judged_by(model, evaluation or Evaluation()).headline
-    if metric.cut or metric.name == "cost":
-        notes.append(f"metric {metric.name!r} needs a threshold chosen in training, and a serving log has none; give Evaluation(headline=)")
-        return None
-    if not chosen.any():
-        notes.append("no outcome of these requests is known yet, so no metric is compared")
-        return None
-    columns = {name: rows.frame[name].to_numpy()[chosen] for name in metric.columns if name in rows.frame.columns}
-    if len(columns) < len(metric.columns):
-        notes.append(f"metric {metric.name!r} reads columns that no request had: {', '.join(set(metric.columns) - set(columns))}")
-        return None
-    blocks, why = Blocks.whole(int(chosen.sum())), "one interval needs 8 days"
-    days = given_blocks(rows.t[chosen], "1d", None)
-    enough = days.result.count >= LEAST_BLOCKS and not days.result.on
-    if enough:
-        blocks = resample_weights(days.index, RESAMPLES, successive=days.successive)
-    scores = {"served": rows.score[chosen], "other": other[chosen]}
-    found = evaluate([metric], rows.y[chosen], scores, blocks, context=RowContext(None, columns))
-    sign = 1.0 if metric.higher_is_better else -1.0
-    served, replayed = float(found.values[0, 0]), float(found.values[1, 0])
-    gap = Estimate(sign * (replayed - served), math.nan, math.nan)
-    if enough:
-        low, high = found.spread(1, 0, 0).interval()
-        gap = Estimate(gap.value, *(sorted((sign * low, sign * high)) if math.isfinite(low) else (math.nan, math.nan)))
-    return MetricGap(metric.name, served, replayed, gap, int(chosen.sum()), note if enough else f"{note}; no interval: {why}")

@@ -17,7 +17,7 @@ from headwater.errors import UsageError, nearest
 from headwater.experiments.answers_of_level import Places, level_side, served_side
 from headwater.experiments.level_answers import Failures
 from headwater.experiments.level_gap import level_gap
-from headwater.experiments.served_requests import Period, served_requests
+from headwater.experiments.served_requests import Period, first_rows, served_requests, with_outcome
 from headwater.logs.serving_log_rows import LEVEL
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
@@ -81,7 +81,7 @@ def replay_day(
         options: timezone, folders, and by when outcomes count.
 
     Raises:
-        UsageError: no date, an unknown timezone, model, level, view, source or third party; a ranking.
+        UsageError: no date, an unknown timezone, model, level, view, source or third party.
         DataError: no request was logged on the day (it names the days that the log holds), no model of the level was ever trained, or
             features cannot be computed.
     """
@@ -105,8 +105,8 @@ def replay_day(
         day=named,
         timezone=how.timezone,
         failed=list(fail),
-        requests=rows.frame.height,
-        with_outcome=int(rows.known.sum()),
+        requests=int(first_rows(rows).sum()),
+        with_outcome=with_outcome(rows),
         served=served_side(rows, levels),
         replayed=side.answered,
         gap=gap,

@@ -15,10 +15,11 @@ from headwater import clock, settings
 from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delivered_rows
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
-from headwater.errors import DataError, UsageError
+from headwater.errors import DataError
+from headwater.kernel.arrays import Bool
 from headwater.logs.serving_log_files import segments
 from headwater.logs.serving_log_files import served as served_log
-from headwater.logs.serving_log_rows import LEVEL, PREDICTION, VERSION
+from headwater.logs.serving_log_rows import LEVEL, PREDICTION, REQUEST, VERSION
 from headwater.models.registry import ModelRegistry, Version
 from headwater.training.resources import Resources
 
@@ -36,17 +37,11 @@ class Period:
 def served_requests(
     model: Model, period: Period, folder: str | Path | None, registry: ModelRegistry, resources: Resources
 ) -> DeliveredRows:
-    """The predictions that were served in a period, in the order of their requests within each level.
+    """The predictions that were served in a period, in the order of their requests within each level; of a ranking each returned item.
 
     Raises:
-        UsageError: a ranking, of which only returned items were logged.
         DataError: no request was logged then, with the days that have some.
     """
-    if model.ranking is not None:
-        raise UsageError(
-            f"model {model.name!r} is a ranking: the log has returned items only, and another level returns others; compare levels with "
-            "hw.Interleaving(), or let it explore (hw.Ranking(explore=0.02))"
-        )
     home = settings.home() if folder is None else Path(folder)
     first, last = clock.timestamp(period.since), clock.timestamp(period.until)
     try:
@@ -68,6 +63,22 @@ def served_requests(
     if not joined.frame.height:
         raise _nothing(model, home, first, last)
     return joined
+
+
+def first_rows(rows: DeliveredRows) -> Bool:
+    """The first row of each request: of a ranking a request is a list; bool (rows)."""
+    if rows.groups is None:
+        return np.ones(rows.frame.height, np.bool_)
+    first = np.zeros(rows.frame.height, np.bool_)
+    first[np.unique(rows.groups, return_index=True)[1]] = True
+    return first
+
+
+def with_outcome(rows: DeliveredRows) -> int:
+    """The requests whose outcome is known; of a ranking, that of every item."""
+    if rows.groups is None:
+        return int(rows.known.sum())
+    return len(np.unique(rows.groups)) - len(np.unique(rows.groups[~rows.known]))
 
 
 def model_at(registry: ModelRegistry, model: Model, level: str, at: int, logged: Sequence[str] = ()) -> tuple[Version, str]:
@@ -150,4 +161,5 @@ def _joined(parts: Sequence[DeliveredRows]) -> DeliveredRows:
         frame,
         +left_out,
         from_table,
+        None if parts[0].groups is None else frame[REQUEST].rank("dense").cast(pl.Int64).to_numpy(),
     )

@@ -20,7 +20,7 @@ from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.experiments.answers_of_level import Places, level_side, served_side
 from headwater.experiments.level_gap import level_gap
-from headwater.experiments.served_requests import Period, served_requests
+from headwater.experiments.served_requests import Period, first_rows, served_requests, with_outcome
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
@@ -84,8 +84,8 @@ def shadow(
         since=timestamp_text(since),
         until=timestamp_text(until),
         champion=control.name,
-        requests=rows.frame.height,
-        with_outcome=int(rows.known.sum()),
+        requests=int(first_rows(rows).sum()),
+        with_outcome=with_outcome(rows),
         served=served_side(rows, [control.level]),
         arms=arms,
         left_out=dict(+left_out),
@@ -112,7 +112,7 @@ def _scored(
         fitted = None if arm.version is None else (arm.trained_level or arm.level, arm.version)
         side = level_side(variant, rows, period, places, resources, fitted=fitted)
     except HeadwaterError as error:
-        nothing = Answered(arm.level, "", {}, float("nan"), float("nan"), {}, errors=rows.frame.height)
+        nothing = Answered(arm.level, "", {}, float("nan"), float("nan"), {}, errors=int(first_rows(rows).sum()))
         return ShadowArm(arm.name, nothing, None, f"{type(error).__name__}: {error}")
     gap = level_gap(variant.model, project.evaluation, rows, side.answers.score, (champion, arm.level))
     return ShadowArm(arm.name, side.answered, gap, "", [*side.notes, *gap.notes])

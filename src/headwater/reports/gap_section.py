@@ -35,6 +35,10 @@ def answers_table(sides: Mapping[str, Answered]) -> Table:
 def gap_blocks(gap: LevelGap) -> list[Block]:
     """How two levels differ."""
     blocks: list[Block] = []
+    if gap.lists is not None:
+        shift = f"; an item would have moved by {gap.lists.mean_shift:.2f} places on average" if gap.lists.lists else ""
+        line = f"{replay_words.lists(gap.lists)}{shift}."
+        blocks.append(Text(f"{line[0].upper()}{line[1:]}"))
     if gap.flips is not None:
         headings = ["decision", "requests", "outcome known", "positive", "unknown"]
         blocks.append(Table(f"Decisions: {gap.flips.rule}.", headings, replay_words.flip_rows(gap.flips)))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from headwater.reports import wording
-from headwater.results.level_gap_result import DecisionFlips, LevelGap, MetricGap
+from headwater.results.level_gap_result import DecisionFlips, LevelGap, ListDifferences, MetricGap
 from headwater.results.replay_result import ReplayResult, ShadowResult
 
 
@@ -31,7 +31,9 @@ def shadow_first_line(result: ShadowResult) -> ShadowResult:
 
 def difference(gap: LevelGap, requests: int) -> str:
     """How the answers differ, in a sentence."""
-    if gap.flips is not None:
+    if gap.lists is not None:
+        said = lists(gap.lists)
+    elif gap.flips is not None:
         said = f"{wording.count(gap.flips.flipped)} of {wording.count(requests)} decisions would have been others"
     elif math.isfinite(gap.changed):
         said = f"{gap.changed:.1%} of {wording.count(requests)} answers would have been others"
@@ -42,6 +44,16 @@ def difference(gap: LevelGap, requests: int) -> str:
     if gap.money is not None:
         said += f"; decisions would have been worth {gap.money.other - gap.money.served:+,.0f}"
     return f"{said}."
+
+
+def lists(found: ListDifferences) -> str:
+    """How orders differ, in a clause."""
+    if not found.lists:
+        return "no list of two items or more has a score of every item"
+    return (
+        f"of {wording.count(found.lists)} lists, {wording.share(found.first_changed)} would have begun with another of the shown items, and "
+        f"{wording.share(found.order_changed)} would have had another order"
+    )
 
 
 def metric(gap: MetricGap) -> str:

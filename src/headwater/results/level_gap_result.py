@@ -62,11 +62,24 @@ class DecisionMoney(Result, frozen=True):
     other_level_a_day: float = math.nan
 
 
+class ListDifferences(Result, frozen=True):
+    """How two orders of the same lists differ.
+
+    lists: of two items or more. first_changed: the share of them with another first item. order_changed: with another order. mean_shift: by
+    how many places an item moves on average.
+    """
+
+    lists: int
+    first_changed: float
+    order_changed: float
+    mean_shift: float
+
+
 class LevelGap(Result, frozen=True):
     """Served answers against those of another level on the same requests.
 
     flips, metric, money: None where no decision, no known outcome or no worth is declared; notes says why. changed: share of answers that
-    differ by more than 1e-9.
+    differ by more than 1e-9; of a ranking, of lists in another order. lists: of a ranking, None else.
     """
 
     changed: float
@@ -74,3 +87,4 @@ class LevelGap(Result, frozen=True):
     metric: MetricGap | None
     money: DecisionMoney | None
     notes: list[str]
+    lists: ListDifferences | None = None
