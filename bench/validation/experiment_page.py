@@ -102,13 +102,17 @@ def _faults(answers: Answers) -> Iterator[str]:
 
 
 def _sound(answers: Answers) -> Iterator[str]:
-    (found,) = answers.values()
-    alarms = [run["blocking"] for run in found if run["blocking"]]
-    by_check = Counter(name for names in alarms for name in names)  # type: ignore[attr-defined]
-    yield f"{len(alarms)} of {len(found):,} honest experiments are blocked, {_share(len(alarms), len(found), 2)}."
-    if by_check:
-        yield f"By check: {', '.join(f'{name} ({count})' for name, count in by_check.most_common())}."
-    yield from _outside([f"{len(alarms)} of {len(found):,}"] if len(alarms) > FALSE_ALARMS * len(found) else [])
+    yield "| kind | honest experiments | blocked | by check |"
+    yield "|---|---|---|---|"
+    short = []
+    for kind, found in answers.items():
+        alarms = [run["blocking"] for run in found if run["blocking"]]
+        by_check = Counter(name for names in alarms for name in names)  # type: ignore[attr-defined]
+        names = ", ".join(f"{name} ({count})" for name, count in by_check.most_common()) or "none"
+        yield f"| {kind} | {len(found):,} | {len(alarms)} ({_share(len(alarms), len(found), 2)}) | {names} |"
+        if len(alarms) > FALSE_ALARMS * len(found):
+            short.append(f"{kind}: {len(alarms)} of {len(found):,}")
+    yield from _outside(short)
 
 
 def _outside(short: Sequence[str]) -> Iterator[str]:

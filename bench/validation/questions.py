@@ -88,7 +88,7 @@ def questions() -> Iterator[Question]:
         yield Question("worlds", name, partial(experiment_worlds.answered, name))
     for name in experiment_health.FAULTS:
         yield Question("faults", name, partial(experiment_health.planted, name))
-    yield Question("sound", "20 looks", experiment_health.honest)
+    yield from (Question("sound", kind, partial(experiment_health.honest, kind)) for kind in experiment_health.HONEST)
     for name in experiment_decay.WORLDS:
         yield Question("freshness", name, partial(experiment_decay.run, name))
 

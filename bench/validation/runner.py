@@ -115,14 +115,19 @@ _JUDGING: Mapping[str, tuple[str, ...]] = {
 }
 _STATISTICS = (
     "arm_moments",
+    "cluster_analysis",
     "cluster_lift",
     "confidence_sequence",
     "exposed_units",
     "group_sequential",
     "health",
+    "history_split",
+    "history_sums",
     "off_policy",
+    "outcome_checks",
     "relative_lift",
     "sample_ratio",
+    "switchback_analysis",
     "switchback_lift",
     "team_draft",
 )

@@ -85,12 +85,12 @@ The goal is the coverage of the designs that the world allows. The research colu
 same rules.""",
     "faults": """## Experiments: planted faults
 
-Each is planted in exposures of 4,000 units (`bench/validation/experiment_health.py`), and the check that must flag it is asked at the last look. The goal is at
-least 95 of 100 runs.""",
+Each is planted in an experiment of 4,000 units, 20 regions or 40 clusters (`bench/validation/experiment_health.py`), and the check that must flag it is asked
+at the last look. The A/A test on history reads 600 units before the start. The goal is at least 95 of 100 runs.""",
     "sound": """## Experiments: false alarms of the health checks
 
-Honest experiments of 2,000 units are looked at on each of twenty days; a check that blocks the verdict at any look is a false alarm. The goal is at most 1 %
-of the experiments, for all checks together.""",
+Honest experiments, of 2,000 units, 20 regions or 40 clusters, are looked at on each of twenty days, after an A/A test on the history of 600 units. A check that
+stops the start, or blocks the verdict at any look, is a false alarm. The goal is at most 1 % of the experiments, for all checks together.""",
     "freshness": """## Lift by freshness over time
 
 Twenty views and 10,000 requests a day (`bench/validation/experiment_decay.py`): the statistics of `headwater watch --lift` on paired differences of the
