@@ -358,7 +358,7 @@ def test_regions_and_clusters_are_decided_end_to_end(tmp_path, kind, effect, dec
     assert result.decision in decision, result.health
     low, high = result.deciding[0].lift.low, result.deciding[0].lift.high
     assert low < effect < high
-    assert [each.method for each in result.axis] == ["A/B by unit", kind]
+    assert [each.method for each in result.axis] == ["A/B test by user", {"cluster": "cluster test"}.get(kind, kind)]
     assert bool(result.schedule) == (kind == "switchback")
 
 

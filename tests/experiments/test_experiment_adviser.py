@@ -37,7 +37,7 @@ def test_the_kind_follows_from_the_answers(answers: AdviserAnswers, written: str
 def test_a_kind_that_misleads_is_warned_of() -> None:
     fits = project().experiment("fresher")
     assert list(kind_warnings(fits, AdviserAnswers())) == []
-    assert "ab misleads here" in next(kind_warnings(fits, AdviserAnswers(supply=True, adversaries=False, carry_over=0)))
+    assert "A/B test misleads here" in next(kind_warnings(fits, AdviserAnswers(supply=True, adversaries=False, carry_over=0)))
     caused = project(outcomes="caused").experiment("fresher")
     assert "own log" in next(kind_warnings(caused, AdviserAnswers()))
     assert list(kind_warnings(caused, AdviserAnswers(feedback=False))) == []

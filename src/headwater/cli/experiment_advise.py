@@ -82,9 +82,11 @@ def _table(advice: ExperimentAdvice) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    from headwater.results.experiment_result import KIND_NAMES
+
     head = f"{advice.written}: {advice.why}" if advice.kind else f"not known yet: {advice.why}"
     lines = [head, *(f"  {n}. {step}" for n, step in enumerate(advice.steps, 1))]
-    lines += [f"{kind} misleads: {why}" for kind, why in advice.misleading.items()]
+    lines += [f"{KIND_NAMES[kind]} misleads: {why}" for kind, why in advice.misleading.items()]
     lines += [f"not answered: {question}" for question in advice.unanswered]
     return Group(*(Text(line) for line in lines))
 

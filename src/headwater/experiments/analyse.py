@@ -17,7 +17,9 @@ from headwater.experiments.analysis_kinds import KINDS
 from headwater.experiments.experiment_analysis import ExperimentAnalysis
 from headwater.experiments.experiment_look import ExperimentLooks
 from headwater.experiments.experiment_money import ExperimentEvidence
+from headwater.experiments.interleaving_result import interleaved
 from headwater.experiments.metric_rows import MetricReader
+from headwater.experiments.off_policy_lift import off_policy_lifts
 from headwater.experiments.request_labels import LabelsOf
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 from headwater.results.stored_runs import keep_run
@@ -68,10 +70,11 @@ def analyse(
     with (resources or DEFAULT_RESOURCES).shown() as used:
         labels = _labels(experiment, data_dir, now, used)
         if started.plan.kind == "interleaving":
-            return _kept(rows_of.interleaved(project.name, started, _items(exposures, data_dir, started, now), labels, now), data_dir)
+            return _kept(interleaved(project.name, started, _items(exposures, data_dir, started, now), labels, now), data_dir)
         look = ExperimentLooks(started, experiment, KINDS[started.plan.kind], logged, now)
         look.read(MetricReader(look.units, labels, now, used, look.left_out))
-        return _kept(rows_of.analysed(project.name, look, evidence, least, timestamp_text(now)), data_dir)
+        explored = off_policy_lifts(project, started.plan, data_dir, models, now, used) if evidence.off_policy is None else []
+        return _kept(rows_of.analysed(project.name, look, evidence, least, timestamp_text(now), explored), data_dir)
 
 
 def _kept(analysis: ExperimentAnalysis, folder: str | Path | None) -> ExperimentAnalysis:

@@ -15,6 +15,7 @@ from headwater.assessing.network import KINDS
 from headwater.definitions.durations import DAY, HOUR, text
 from headwater.definitions.experiment import Experiment
 from headwater.experiments.frozen_plan import kind_name
+from headwater.results.experiment_result import KIND_NAMES
 from headwater.results.planned_experiment import ExperimentAdvice
 
 CARRY_OVER = "How long does what one arm did still act after a change to the other: 'no', or a duration such as '3h'?"
@@ -99,7 +100,7 @@ def kind_warnings(experiment: Experiment, answers: AdviserAnswers) -> Iterator[s
     advice = advise(known)
     kind = kind_name(experiment.kind)
     if kind in advice.misleading:
-        yield f"{kind} misleads here: {advice.misleading[kind]}" + (
+        yield f"{KIND_NAMES[kind]} misleads here: {advice.misleading[kind]}" + (
             f"; {advice.written} fits" if advice.kind and advice.kind != kind else ""
         )
     if known.feedback and kind in ("ab", "switchback", "cluster"):

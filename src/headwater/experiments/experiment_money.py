@@ -29,7 +29,7 @@ class ExperimentEvidence:
 
     Args:
         backtest: of their model; it shows the arms' levels by name.
-        off_policy: by arm, an estimate from logged propensities, relative to the control.
+        off_policy: by arm, an estimate from logged propensities, relative to the control; None computes it where the model explores.
         worth: money a month that a relative lift of 1 brings; NaN where it is not known.
         costs: by level, money a month.
         source: where worth and costs are from.

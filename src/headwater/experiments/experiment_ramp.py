@@ -15,6 +15,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
 from headwater.experiments.analyse import analyse
 from headwater.experiments.experiment_lifecycle import IMMATURE, health_of, state_of, units_of
+from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.plan_experiment import ExperimentPlaces
 from headwater.experiments.probe_budget import budget_spent
 from headwater.logs.exposure_log import read_exposures
@@ -144,7 +145,13 @@ def _look(project: Project, started: StartedExperiment, places: ExperimentPlaces
         harmed: list[str] = []
     else:
         result = analyse(
-            project, plan.experiment, data_dir=places.data_dir, models=places.models, at=clock.timestamp(at), resources=places.resources
+            project,
+            plan.experiment,
+            data_dir=places.data_dir,
+            models=places.models,
+            at=clock.timestamp(at),
+            break_even=ExperimentEvidence(off_policy={}),  # a ramp reads guardrails and health alone
+            resources=places.resources,
         ).result
         broken = {line.check: line.evidence for line in result.health if line.status == "broken"}
         harmed = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -11,7 +10,6 @@ import polars as pl
 
 from headwater.definitions.experiment import ExperimentMetric
 from headwater.definitions.timestamps import timestamp_text
-from headwater.errors import DataError
 from headwater.experiments import experiment_sql, experiment_words
 from headwater.experiments.confidence_sequence import sequence_multiplier
 from headwater.experiments.experiment_analysis import ExperimentAnalysis
@@ -19,14 +17,13 @@ from headwater.experiments.experiment_look import ArmLift, ExperimentLooks
 from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.experiment_verdict import ExperimentLook, ExperimentVerdict, GuardrailLook, verdict
 from headwater.experiments.health import HealthCheck
-from headwater.experiments.interleaving_analysis import preferred
 from headwater.experiments.look_rows import COLD, LookRows
-from headwater.experiments.request_labels import LabelsOf
 from headwater.experiments.unit_analysis import LEAST_IN_STRATUM
 from headwater.logs.exposure_rows import ARM, BUCKET, CLUSTER
 from headwater.models.experiment_store import StartedExperiment
 from headwater.results.estimate import Estimate
 from headwater.results.experiment_result import (
+    KIND_NAMES,
     UNKNOWN,
     ArmResult,
     AxisEstimate,
@@ -37,13 +34,15 @@ from headwater.results.experiment_result import (
     MetricLift,
     MetricRole,
     NetValue,
-    Preferred,
+    OffPolicyLift,
 )
 
 _AT_LOOKS, _AT_ANY_TIME = "group-sequential", "confidence sequence"
 
 
-def analysed(project: str, look: ExperimentLooks, evidence: ExperimentEvidence, least: float, at: str) -> ExperimentAnalysis:
+def analysed(
+    project: str, look: ExperimentLooks, evidence: ExperimentEvidence, least: float, at: str, explored: Sequence[OffPolicyLift] = ()
+) -> ExperimentAnalysis:
     """The analysis of an experiment with lifts.
 
     Args:
@@ -52,6 +51,7 @@ def analysed(project: str, look: ExperimentLooks, evidence: ExperimentEvidence, 
         evidence: what is known of the arms besides.
         least: the relative gain at which an arm pays, where the evidence does not say.
         at: the time, as text.
+        explored: off-policy estimates, from lists in random order.
     """
     plan, experiment = look.plan, look.experiment
     deciding = experiment.metrics[0]
@@ -65,7 +65,7 @@ def analysed(project: str, look: ExperimentLooks, evidence: ExperimentEvidence, 
     )
     decided = _verdict(look, lifts, rails.looks, checks, (even, evens))
     metrics = [*_deciding(look, deciding, rows, lifts, decided), *_others(look), *rails.results]
-    axis, money = _axis(look, evidence, deciding, rows, lifts, decided)
+    axis, money = _axis(look, evidence, deciding, rows, lifts, decided, explored)
     shown = _shown_arm(decided, lifts, look.treated)
     sql, repeats = _sql(look, rows, shown)
     names = (look.control, decided.arm or shown, deciding.name)
@@ -87,6 +87,8 @@ def analysed(project: str, look: ExperimentLooks, evidence: ExperimentEvidence, 
         look=look.looks.number,
         looks=plan.looks,
         information=look.looks.information,
+        information_by="time" if look.looks.planned is None else "units",
+        matured=look.looks.units,
         arms=_arms(look),
         metrics=metrics,
         axis=axis,
@@ -107,6 +109,7 @@ def analysed(project: str, look: ExperimentLooks, evidence: ExperimentEvidence, 
         sql_repeats=repeats,
         schedule=_schedule(look),
         left_out={reason: count for reason, count in look.left_out.items() if count},
+        off_policy=explored,
     )
     return ExperimentAnalysis(result, look.exposures, rows.frame)
 
@@ -152,6 +155,8 @@ def _verdict(
         break_even[0],
         look.plan.alpha,
         break_even[1],
+        look.looks.units,
+        look.looks.planned is None,
     )
     decided = verdict(seen)
     if decided.decision in ("invalid", "harm"):
@@ -252,24 +257,35 @@ def _axis(
     rows: LookRows,
     lifts: Mapping[str, ArmLift],
     decided: ExperimentVerdict,
+    explored: Sequence[OffPolicyLift],
 ) -> tuple[list[AxisEstimate], list[NetValue]]:
-    """What each method says of every arm, as gains, and the net value of the experiment's."""
+    """The estimate of each method for every arm, as gains, and the net value of the experiment's."""
     levels, axis, money = {arm.name: arm.level for arm in look.plan.arms}, [], []
     for arm, known in lifts.items():
         pair = (levels[look.control], levels[arm])
         axis += evidence.estimates(arm, pair, metric.name)
+        axis += [_off_policy(look, each) for each in explored if each.arm == arm and not each.refused][:1]
         if known.lift is None:
             continue
         if look.plan.kind != "ab" and (naive := look.naive(rows, arm)) is not None:
             gain = _gain(_of(naive.lift, naive.interval()), metric)
-            axis.append(AxisEstimate("A/B by unit", arm, metric.name, gain, "as if no unit acted on another; one look"))
+            axis.append(AxisEstimate(f"A/B test by {look.plan.unit}", arm, metric.name, gain, "as if no unit acted on another; one look"))
         gain = _gain(_of(known.lift.lift, decided.intervals.get(arm, (math.nan, math.nan))), metric)
-        method = "A/B test" if look.plan.kind == "ab" else look.plan.kind
-        axis.append(AxisEstimate(method, arm, metric.name, gain, f"of the whole product if {look.kind.assumes}"))
+        note = f"of the whole product if {look.kind.assumes}"
+        axis.append(AxisEstimate(KIND_NAMES[look.plan.kind], arm, metric.name, gain, note, decides=True))
         net = evidence.net(arm, pair, gain)
         if net is not None:
             money.append(net)
     return axis, money
+
+
+def _off_policy(look: ExperimentLooks, estimate: OffPolicyLift) -> AxisEstimate:
+    model = next(arm.model for arm in look.experiment.arms if arm.name == estimate.arm)
+    note = (
+        f"{estimate.estimator.upper()} from {estimate.places:,} places of {estimate.lists:,} lists in random order ({estimate.effective:,.0f} "
+        "effective), if the world does not react"
+    )
+    return AxisEstimate("off-policy", estimate.arm, f"{model.labels.name} per place", estimate.lift, note)
 
 
 def _shown_arm(decided: ExperimentVerdict, lifts: Mapping[str, ArmLift], treated: Sequence[str]) -> str:
@@ -314,64 +330,3 @@ def changes_of(started: StartedExperiment) -> list[str]:
         what = f"enrolled {change.enrolled:.0%}" if change.change == "enrolled" else change.change
         lines.append(" ".join(filter(None, [timestamp_text(change.at), what, f"by {change.by}" if change.by else "", change.reason])))
     return lines
-
-
-def interleaved(
-    project: str, started: StartedExperiment, items: pl.DataFrame, labels: Mapping[str, LabelsOf], at: int
-) -> ExperimentAnalysis:
-    """The analysis of an interleaving, which says which ranking is preferred and never by how much."""
-    plan, left_out = started.plan, Counter[str]()
-    control, arm = (each.name for each in plan.arms)
-    share, units, p, lists, note = UNKNOWN, 0, math.nan, 0, "no list was shown yet"
-    if items.height:
-        try:
-            found, lists = preferred(items, labels[control], left_out)
-            share, units, p, note = _of(found.share, found.interval(1 - plan.alpha)), found.units, found.p_value, ""
-        except DataError as error:
-            note = str(error)
-    ended = at >= min(plan.end, started.stopped_at if started.stopped_at is not None else plan.end)
-    prefer = "" if not p < plan.alpha else arm if share.value > 0.5 else control
-    decision, reason = ("keep running", note or "the planned time is not over; a preference is read once, at the end")
-    if ended and not note:
-        decision = "real-time" if prefer == arm else "harm" if prefer == control else "stay batch"
-        reason = f"clicks prefer {prefer}" if prefer else "clicks prefer neither ranking"
-    line = {"real-time": f"Real-time: clicks prefer {arm}", "harm": f"Harm: clicks prefer {control}, the control"}.get(
-        decision, f"Stay batch: {reason}" if decision == "stay batch" else f"Keep running: {reason}"
-    )
-    result = ExperimentResult(
-        project=project,
-        experiment=plan.experiment,
-        version=plan.version,
-        kind=plan.kind,
-        unit=plan.unit,
-        at=timestamp_text(at),
-        data_at=timestamp_text(at),
-        decision=decision,  # type: ignore[arg-type]
-        arm=prefer if prefer == arm else "",
-        reason=reason,
-        rule=f"The share of users whose clicks prefer {arm} is tested once, at the end, at {plan.alpha:.0%}. It says which ranking is preferred, "
-        "never by how much.",
-        first_line=f"{line}.",
-        look=1 if ended and not note else 0,
-        looks=1,
-        information=[1.0] if ended and not note else [],
-        arms=[
-            ArmResult(a.name, a.model, a.level, a.weight, a.version, a.trained_level or a.level, a.allow_staler, units, units)
-            for a in plan.arms
-        ],
-        metrics=[],
-        axis=[],
-        break_even=0.0,
-        break_even_from="an interleaving does not say how much",
-        money=[],
-        health=[HealthLine("lists", "ok" if lists else "not checked", f"{lists:,} lists whose clicks are final")],
-        slices=[],
-        preference=Preferred(arm, share, units, p),
-        plan=msgspec.to_builtins(plan),
-        digest=plan.digest,
-        changes=changes_of(started),
-        sql="",
-        sql_repeats="",
-        left_out={reason: count for reason, count in left_out.items() if count},
-    )
-    return ExperimentAnalysis(result, items)

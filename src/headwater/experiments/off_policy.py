@@ -91,7 +91,10 @@ def policy_value(rows: LoggedActions, estimator: Estimator = "snips", predicted:
             f"in {uncovered:.1%} of the logged rows the policy may take an action that was never shown; its reward cannot be known from this log"
         )
     if effective < LEAST_EFFECTIVE:
-        raise DataError(f"the log has {effective:.0f} effective rows for this policy; at least {LEAST_EFFECTIVE:.0f} are needed")
+        raise DataError(
+            f"the log has {effective:.0f} effective rows for this policy, and at least {LEAST_EFFECTIVE:.0f} are needed: log for longer, or explore a "
+            "larger share"
+        )
     count = len(index)
     if estimator == "ips":
         terms = weights * rows.reward

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape as esc
 
@@ -17,10 +18,9 @@ def _percent(estimate: Estimate) -> Estimate:
 
 def one_axis(result: ExperimentResult) -> Json:
     """The gain of each arm by each method with its interval, and the break-even line."""
-    shown = list(result.axis)
+    shown = [each for each in result.axis if math.isfinite(each.lift.value)]
     heights = list(range(len(shown), 0, -1))
     values = [_percent(each.lift) for each in shown]
-    ours = {"A/B test", "switchback", "cluster"}
     dots: Json = {
         "type": "scatter",
         "mode": "markers",
@@ -28,9 +28,9 @@ def one_axis(result: ExperimentResult) -> Json:
         "y": heights,
         "error_x": error(values),
         "marker": {
-            "size": [13 if each.method in ours else 9 for each in shown],
+            "size": [13 if each.decides else 9 for each in shown],
             "color": "var(--series-2)",
-            "symbol": ["diamond" if each.method in ours else "circle" for each in shown],
+            "symbol": ["diamond" if each.decides else "circle" for each in shown],
         },
         "text": [f"<b>{esc(each.method)}</b>, {esc(each.arm)}, {esc(each.metric)}" for each in shown],
         "hovertemplate": "%{text}<br>%{x:+.2f} %<extra></extra>",
@@ -62,8 +62,8 @@ def _gap(shown: Sequence[AxisEstimate], heights: Sequence[int]) -> tuple[list[Js
     shapes: list[Json] = []
     notes: list[Json] = []
     for number, each in enumerate(shown):
-        last = max(place for place, other in enumerate(shown) if other.arm == each.arm)
-        if each.method != "backtest" or last == number or notes:
+        last = next((row for row, other in enumerate(shown) if other.arm == each.arm and other.decides), None)
+        if each.method != "backtest" or last is None or notes:
             continue
         low, high = sorted([100 * each.lift.value, 100 * shown[last].lift.value])
         fill = {"fillcolor": "var(--void)", "line": {"width": 0}, "layer": "below"}
@@ -75,7 +75,7 @@ def _gap(shown: Sequence[AxisEstimate], heights: Sequence[int]) -> tuple[list[Js
 
 def _row_name(result: ExperimentResult, each: AxisEstimate) -> str:
     names = [each.arm] if len(result.arms) > 2 else []
-    if each.method == "backtest":
+    if not each.decides and each.method in ("backtest", "off-policy"):
         names.append(f"in {wording.metric_label(each.metric)}")
     return ", ".join(names) or each.metric
 

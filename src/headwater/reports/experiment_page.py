@@ -32,8 +32,13 @@ def look(result: ExperimentResult) -> str:
     """Which look the verdict is of, in words."""
     if not result.look:
         return f"before the first of {result.looks} looks"
-    share = f", {wording.share(min(result.information[-1], 1.0))} of the planned information" if result.information else ""
-    return f"look {result.look} of {result.looks}{share}"
+    if not result.information:
+        return f"look {result.look} of {result.looks}"
+    share = wording.share(min(result.information[-1], 1.0))
+    if result.information_by == "units":
+        return f"look {result.look} of {result.looks}, {share} of the planned units"
+    units = f", with {wording.count(result.matured[-1])} units whose outcomes are final" if result.matured else ""
+    return f"look {result.look} of {result.looks}, {share} of the planned time{units}"
 
 
 def to_markdown(result: ExperimentResult) -> str:
@@ -72,6 +77,12 @@ def to_table(result: ExperimentResult) -> RenderableType:
                 else [Shown("every check of health is ok")]
             ),
             *(Shown(line) for line in experiment_section.gaps(result)),
+            *(
+                Shown(f"Off-policy, {each.arm}: {experiment_section.percent(each.lift.value)}; {each.note}.")
+                for each in result.axis
+                if each.method == "off-policy"
+            ),
+            *(Shown(line) for line in experiment_section.off_policy_refusals(result)),
         )
     )
 

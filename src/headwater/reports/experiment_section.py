@@ -54,6 +54,7 @@ def gain_section(result: ExperimentResult) -> Section:
         blocks.append(Bullets(list(dict.fromkeys(f"{each.method}: {each.note}" for each in drawn))))
     else:
         blocks.append(Text(f"There is no estimate yet: {result.reason}."))
+    blocks += _off_policy(result)
     for net in result.money:
         money = f"{net.a_month.value:,.0f} a month"
         between = f" (between {net.a_month.low:,.0f} and {net.a_month.high:,.0f})" if math.isfinite(net.a_month.low) else ""
@@ -71,19 +72,50 @@ def gaps(result: ExperimentResult) -> list[str]:
     for arm in dict.fromkeys(each.arm for each in result.axis):
         mine = [each for each in result.axis if each.arm == arm]
         before = next((each for each in mine if each.method == "backtest"), None)
-        if before is None or len(mine) < 2 or not math.isfinite(mine[-1].lift.value):
+        own = next((each for each in mine if each.decides and math.isfinite(each.lift.value)), None)
+        if before is None or own is None:
             continue
-        gap = 100 * (mine[-1].lift.value - before.lift.value)
+        gap = 100 * (own.lift.value - before.lift.value)
         other = (
             ""
-            if before.metric == mine[-1].metric
-            else f" The backtest's figure is of {wording.metric_label(before.metric)}, not of {mine[-1].metric}."
+            if before.metric == own.metric
+            else f" The backtest's figure is of {wording.metric_label(before.metric)}, not of {own.metric}."
         )
         lines.append(
-            f"{arm}: the backtest says {percent(before.lift.value)}, the experiment {percent(mine[-1].lift.value)}. The gap of "
+            f"{arm}: {percent(before.lift.value)} in the backtest, {percent(own.lift.value)} in the experiment. The gap of "
             f"{wording.number(gap, 1, signed=True)} points is {UNSEEN}: a world that reacts, and chance.{other}"
         )
     return lines
+
+
+def _off_policy(result: ExperimentResult) -> list[Block]:
+    """The estimates from lists in random order, with their overlap; where there is none, why."""
+    blocks: list[Block] = [Text(line) for line in off_policy_refusals(result)]
+    rows: list[list[str | Cell]] = [
+        [
+            each.arm,
+            each.estimator.upper(),
+            Cell("refused" if each.refused else percent(each.lift.value), _bracket(each.lift)),
+            f"{wording.count(each.places)} in {wording.count(each.lists)} lists",
+            Cell(wording.count(round(each.effective)), f"control {wording.count(round(each.control_effective))}"),
+            Cell(wording.share(each.overlap), f"control {wording.share(each.control_overlap)}"),
+        ]
+        for each in result.off_policy
+        if each.lists
+    ]
+    if not rows:
+        return blocks
+    headings: list[str | Cell] = ["arm", "estimator", "gain of a place", "places", "effective places", "overlap"]
+    text = (
+        "Off-policy: the same candidates in the arm's order and in the control's, judged by lists that were served in random order since the "
+        "start. Overlap is the share of places at which an order has the item that was shown there."
+    )
+    return [*blocks, Table("Off-policy estimates", headings, rows), Text(text, "quiet")]
+
+
+def off_policy_refusals(result: ExperimentResult) -> list[str]:
+    """Why an arm has no off-policy estimate."""
+    return [f"No off-policy estimate of {each.arm}: {each.refused.rstrip('.')}." for each in result.off_policy if each.refused]
 
 
 def _preference(result: ExperimentResult) -> list[Block]:

@@ -51,7 +51,7 @@ def test_a_world_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["experiment", "simulate", f"{file}:Still", "--runs", "30", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["truth"] == pytest.approx(0.1, abs=0.005)
-    assert [design["design"] for design in found["designs"]][:2] == ["backtest", "A/B by unit"]
+    assert [design["design"] for design in found["designs"]][:2] == ["backtest", "A/B test by unit"]
     for design in found["designs"]:
         assert design["covered"] >= 0.8, design
 
@@ -63,7 +63,7 @@ def test_the_world_of_the_docs(tmp_path: Path) -> None:
     found = simulate_world(world_of(f"{file}:Couriers"), 100)
     designs = {of.design: of for of in found.designs}
     assert found.truth == pytest.approx(0.09, abs=0.01)
-    for misled in ("backtest", "A/B by unit"):
+    for misled in ("backtest", "A/B test by unit"):
         assert designs[misled].mean == pytest.approx(0.25, abs=0.01)
         assert not designs[misled].recovers
     assert designs["clusters, after 2d"].recovers

@@ -71,7 +71,7 @@ def by_backtest(world: World, runs: int, seed: int) -> list[RelativeLift]:
 
 
 def by_unit(world: World, runs: int, seed: int) -> list[RelativeLift]:
-    """A/B by unit: half of every market's units are treated."""
+    """A/B test by unit: half of every market's units are treated."""
     totals = world.simulate(np.full((runs * world.markets, world.steps), 0.5), np.random.default_rng([seed, 2]))
     kept = slice(world.burn_in, None)
     sums = [part[:, kept].sum(axis=1).reshape(runs, -1) for part in _parts(totals)]

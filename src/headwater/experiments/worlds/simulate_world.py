@@ -102,7 +102,7 @@ def _designs(world: World) -> list[tuple[str, Callable[[int, int], list[Relative
 
     return [
         ("backtest", lambda runs, seed: by_backtest(world, runs, seed)),
-        ("A/B by unit", lambda runs, seed: by_unit(world, runs, seed)),
+        ("A/B test by unit", lambda runs, seed: by_unit(world, runs, seed)),
         (f"clusters, first {early}{unit}", lambda runs, seed: by_cluster(world, runs, seed, slice(0, early))),
         (f"clusters, after {world.burn_in}{unit}", lambda runs, seed: by_cluster(world, runs, seed)),
         *(
