@@ -6,29 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from msgspec.structs import replace as replaced
-from msgspec.structs import replace as replaced
-from msgspec.structs import replace as replaced
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.experiments.analyse import analyse
-from headwater.experiments.analyse import analyse
 from headwater.experiments.analyse import analyse
 from headwater.experiments.explored_rankings import OrderedPlaces, explored_value
 from headwater.experiments.frozen_plan import freeze
 from headwater.experiments.off_policy_lift import off_policy_lifts
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
-from headwater.experiments.frozen_plan import freeze
-from headwater.experiments.off_policy_lift import off_policy_lifts
-from headwater.models.experiment_store import ExperimentStore, FrozenArm
-from headwater.experiments.frozen_plan import freeze
-from headwater.experiments.off_policy_lift import off_policy_lifts
-from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from headwater.models.registry import ModelRegistry
-from headwater.training.resources import Resources
-from tests.experiments.analysis_world import World
-from headwater.training.resources import Resources
-from tests.experiments.analysis_world import World
 from headwater.training.resources import Resources
 from tests.experiments.analysis_world import World
 from tests.serving.test_exploring_rankings import exploring
@@ -105,8 +91,6 @@ def world(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("explored")
     known = exploring(1.0).models[0]
     nightly = hw.Level(hw.batch("1d"))
-    nightly = hw.Level(hw.batch("1d"))
-    nightly = hw.Level(hw.batch("1d"))
     kinds = EVENTS["item"].unique(maintain_order=True).to_list()[:3]
     wanted = labels("clicked", "clicked", user=EVENTS["user"], item=[kinds[n % 3] for n in range(60)], request=[n // 3 for n in range(60)])
     model = replace(known, labels=wanted, outcomes="caused")
@@ -146,114 +130,6 @@ def test_a_served_ranking_is_judged_from_its_log(world):
     assert found.other.effective >= 100
     assert found.other.value == pytest.approx(0.5, abs=4 * found.other.se + 1e-9)
     assert math.isnan(found.served)
-
-
-@pytest.mark.slow
-def test_the_decision_page_has_the_off_policy_estimate_with_its_overlap(world):
-    """Whatever is first is clicked: both orders earn the same, and the lift is 0 within its interval."""
-    folder, shop = world
-    analysis = analyse(shop, "split", data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
-    snips, ips, dr = analysis.result.off_policy
-    assert [snips.estimator, ips.estimator, dr.estimator] == ["snips", "ips", "dr"]
-    for found in analysis.result.off_policy:
-        assert (found.arm, found.lists, found.places, found.refused) == ("nightly", 350, 700, "")
-        assert min(found.effective, found.control_effective) >= 100
-        assert 0 < found.overlap < 0.5
-        assert found.lift.low <= 0.0 <= found.lift.high
-    (axis,) = [each for each in analysis.result.axis if each.method == "off-policy"]
-    assert (axis.arm, axis.metric, axis.lift) == ("nightly", "clicked per place", snips.lift)
-    page = analysis.to_markdown()
-    assert "Off-policy estimates" in page
-    assert "700 in 350 lists" in page
-    assert "Off-policy, nightly:" in " ".join(repr(analysis).split())
-
-
-@pytest.mark.slow
-def test_rankings_are_replayed_and_scored_in_shadow_on_the_items_that_were_shown(world):
-    """At the served level nothing changes; outcomes that were caused judge no other order, and independent ones do."""
-    folder, shop = world
-    options = hw.ReplayOptions(data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
-    now = hw.replay_day(shop, ASKED_AT.date(), options=options).result
-    assert (now.requests, now.gap.lists.lists, now.gap.lists.first_changed, now.gap.lists.order_changed) == (350, 350, 0.0, 0.0)
-    assert now.replayed.how == now.served.how == {"on_request": 350}
-    nightly = hw.replay_day(shop, ASKED_AT.date(), level="nightly", options=options).result
-    assert nightly.gap.metric is None
-    assert any("caused by what was shown" in note for note in nightly.notes)
-    assert "of 350 lists, " in nightly.first_line
-    (arm,) = hw.shadow(shop, "beside", data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z").result.arms
-    assert arm.gap.lists == nightly.gap.lists
-    free = hw.Project("shop", [replace(shop.models[0], outcomes="independent")], levels=shop.levels)
-    judged = hw.replay_day(free, ASKED_AT.date(), level="nightly", options=options).result
-    assert any("no outcome of these requests is known yet" in note for note in judged.notes)  # of each list, one item has a click
-
-
-def test_an_experiment_says_why_there_is_no_off_policy_estimate(tmp_path):
-    """Without explored lists the remedy is named; where nothing is caused and nothing explores, nothing is said."""
-    now = 1_900_000_000_000_000
-    texts = {}
-    for name, share, outcomes in (("explores", 0.1, "caused"), ("does not", 0.0, "caused"), ("independent", 0.0, "independent")):
-        model = replace(exploring(share).models[0], outcomes=outcomes)
-        project = hw.Project("shop", [model])
-        arms = tuple(FrozenArm(arm, "feed", "as defined", 0.5, 1) for arm in ("now", "other"))
-        plan = replaced(World(users=2).plan(), arms=arms)
-        texts[name] = [found.refused for found in off_policy_lifts(project, plan, tmp_path, tmp_path / "models", now, Resources())]
-    assert "no serving log" in texts["explores"][0]
-    assert "hw.Ranking(explore=0.02)" in texts["does not"][0]
-    assert texts["independent"] == []
-
-
-@pytest.mark.slow
-def test_the_decision_page_has_the_off_policy_estimate_with_its_overlap(world):
-    """Whatever is first is clicked: both orders earn the same, and the lift is 0 within its interval."""
-    folder, shop = world
-    analysis = analyse(shop, "split", data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
-    snips, ips, dr = analysis.result.off_policy
-    assert [snips.estimator, ips.estimator, dr.estimator] == ["snips", "ips", "dr"]
-    for found in analysis.result.off_policy:
-        assert (found.arm, found.lists, found.places, found.refused) == ("nightly", 350, 700, "")
-        assert min(found.effective, found.control_effective) >= 100
-        assert 0 < found.overlap < 0.5
-        assert found.lift.low <= 0.0 <= found.lift.high
-    (axis,) = [each for each in analysis.result.axis if each.method == "off-policy"]
-    assert (axis.arm, axis.metric, axis.lift) == ("nightly", "clicked per place", snips.lift)
-    page = analysis.to_markdown()
-    assert "Off-policy estimates" in page
-    assert "700 in 350 lists" in page
-    assert "Off-policy, nightly:" in " ".join(repr(analysis).split())
-
-
-@pytest.mark.slow
-def test_rankings_are_replayed_and_scored_in_shadow_on_the_items_that_were_shown(world):
-    """At the served level nothing changes; outcomes that were caused judge no other order, and independent ones do."""
-    folder, shop = world
-    options = hw.ReplayOptions(data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
-    now = hw.replay_day(shop, ASKED_AT.date(), options=options).result
-    assert (now.requests, now.gap.lists.lists, now.gap.lists.first_changed, now.gap.lists.order_changed) == (350, 350, 0.0, 0.0)
-    assert now.replayed.how == now.served.how == {"on_request": 350}
-    nightly = hw.replay_day(shop, ASKED_AT.date(), level="nightly", options=options).result
-    assert nightly.gap.metric is None
-    assert any("caused by what was shown" in note for note in nightly.notes)
-    assert "of 350 lists, " in nightly.first_line
-    (arm,) = hw.shadow(shop, "beside", data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z").result.arms
-    assert arm.gap.lists == nightly.gap.lists
-    free = hw.Project("shop", [replace(shop.models[0], outcomes="independent")], levels=shop.levels)
-    judged = hw.replay_day(free, ASKED_AT.date(), level="nightly", options=options).result
-    assert any("no outcome of these requests is known yet" in note for note in judged.notes)  # of each list, one item has a click
-
-
-def test_an_experiment_says_why_there_is_no_off_policy_estimate(tmp_path):
-    """Without explored lists the remedy is named; where nothing is caused and nothing explores, nothing is said."""
-    now = 1_900_000_000_000_000
-    texts = {}
-    for name, share, outcomes in (("explores", 0.1, "caused"), ("does not", 0.0, "caused"), ("independent", 0.0, "independent")):
-        model = replace(exploring(share).models[0], outcomes=outcomes)
-        project = hw.Project("shop", [model])
-        arms = tuple(FrozenArm(arm, "feed", "as defined", 0.5, 1) for arm in ("now", "other"))
-        plan = replaced(World(users=2).plan(), arms=arms)
-        texts[name] = [found.refused for found in off_policy_lifts(project, plan, tmp_path, tmp_path / "models", now, Resources())]
-    assert "no serving log" in texts["explores"][0]
-    assert "hw.Ranking(explore=0.02)" in texts["does not"][0]
-    assert texts["independent"] == []
 
 
 @pytest.mark.slow

@@ -72,7 +72,12 @@ def test_lists_without_every_score_or_outcome_do_not_count() -> None:
     assert gap.lists.lists == 1
     assert any("1 of 3 lists have an item without a score" in note for note in gap.notes)
     known = [True, False, True, True, True, True]
-    part = list_gap(model("independent"), hw.Evaluation(headline="mrr@10"), served([0, 0, 0, 1, 1, 2], [1, 2, 3, 1, 2, 1], [0, 1, 0, 1, 0, 1], known), OTHER)
+    part = list_gap(
+        model("independent"),
+        hw.Evaluation(headline="mrr@10"),
+        served([0, 0, 0, 1, 1, 2], [1, 2, 3, 1, 2, 1], [0, 1, 0, 1, 0, 1], known),
+        OTHER,
+    )
     assert part.metric is not None
     assert part.metric.rows == 3
     alone = list_gap(model("independent"), None, served([0, 1], [1, 1], [1, 0]), np.array([0.1, 0.2]))
