@@ -1,6 +1,7 @@
-"""Take the picture of the README's report: .venv/bin/python scripts/readme_pictures.py
+"""Take the pictures of the README, of its report and of the console: .venv/bin/python -m scripts.readme_pictures
 
-Runs the README's Python example and photographs the report that it writes, with the Chromium that is installed.
+Runs the README's Python example and the page "Getting started". Then it photographs the report of the one, and the console over the
+project of the other, with the Chromium that is installed.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.docs.pages import Runner, wait_for
+
 ROOT = Path(__file__).resolve().parents[1]
-PICTURE = ROOT / "docs" / "pictures" / "report.png"
+PICTURES = ROOT / "docs" / "pictures"
+ADDRESS = "127.0.0.1:8340"
 MOST = 150_000  # bytes
 
 
@@ -32,8 +36,27 @@ def photograph(page: str, picture: Path, width: int = 1000, height: int = 900) -
         sys.exit(f"{picture} has {picture.stat().st_size:,} bytes; allowed: {MOST:,}. Use a smaller window")
 
 
-if __name__ == "__main__":
+def report(folder: Path) -> None:
+    """The report of the README's example."""
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-c", example], cwd=folder, check=True)
-        photograph(f"file://{folder}/report.html", PICTURE)
+    subprocess.run([sys.executable, "-c", example], cwd=folder, check=True)
+    photograph(f"file://{folder}/report.html", PICTURES / "report.png")
+
+
+def console(folder: Path) -> None:
+    """The console over the project of the page "Getting started"."""
+    for _ in Runner(ROOT / "docs" / "getting_started.md", folder).run():
+        pass
+    command = [sys.executable, "-m", "headwater.cli", "console", "--listen", ADDRESS]
+    with subprocess.Popen(command, cwd=folder) as served:
+        try:
+            wait_for(f"http://{ADDRESS}/console")
+            photograph(f"http://{ADDRESS}/console", PICTURES / "console.png", width=1200)
+        finally:
+            served.terminate()
+
+
+if __name__ == "__main__":
+    for picture in (report, console):
+        with tempfile.TemporaryDirectory() as made:
+            picture(Path(made).resolve())

@@ -24,8 +24,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +83,28 @@ def same(expected: str, printed: str) -> bool:
     """
     wanted, got = ("".join(_NUMBER.sub("#", text).split()) for text in (expected, printed))
     return re.fullmatch(".*?".join(re.escape(part.strip()) for part in wanted.split("...")), got.strip(), re.DOTALL) is not None
+
+
+def wait_for(address: str, lives: Callable[[], bool] = lambda: True) -> None:
+    """Return once the address responds, and not that it is not ready.
+
+    Raises:
+        TimeoutError: it did not, or its process has ended.
+    """
+    for _ in range(SECONDS * 5):
+        if not lives():
+            raise TimeoutError(f"the process of {address} has ended")
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                return
+        except OSError:
+            pass
+        else:
+            return
+        time.sleep(0.2)
+    raise TimeoutError(f"{address} did not respond")
 
 
 def prelude(page: Path) -> Path:
@@ -175,20 +198,10 @@ class Runner:
         address = block.value
         for place, free in self.ports.items():
             address = address.replace(place, free)
-        for _ in range(SECONDS * 5):
-            assert started.poll() is None, f"{self.page.name}:{block.line}\n{log.read_text(encoding='utf-8')}"
-            try:
-                urllib.request.urlopen(address, timeout=2).close()
-            except urllib.error.HTTPError as error:
-                if error.code != 503:  # it is not ready
-                    break
-            except OSError:
-                pass
-            else:
-                break
-            time.sleep(0.2)
-        else:
-            raise AssertionError(f"{self.page.name}:{block.line}: {address} did not respond\n{log.read_text(encoding='utf-8')}")
+        try:
+            wait_for(address, lambda: started.poll() is None)
+        except TimeoutError as error:
+            raise AssertionError(f"{self.page.name}:{block.line}: {error}\n{log.read_text(encoding='utf-8')}") from error
         return self._shown(log.read_text(encoding="utf-8"))
 
     def _shown(self, text: str) -> str:
