@@ -240,3 +240,36 @@ def test_static_files_are_packed_and_kept_by_browsers(context, tokens):
     assert "immutable" in response.headers["cache-control"]
     assert client.get(url, headers={"accept-encoding": "identity"}).text == response.text
     assert client.get("/console/static/console_app.py").status_code == 404
+
+
+def test_a_store_that_is_down_is_said_once_and_not_waited_for_again(context, monkeypatch):
+    tried = []
+
+    def opened(*_args, **_options):
+        tried.append(1)
+        raise StoreError("the store does not answer")
+
+    monkeypatch.setattr("headwater.console.console_context.opened_for", opened)
+    context.store = "redis://127.0.0.1:1"
+    client = _client(context)
+    assert "The online store cannot be read: the store does not answer" in client.get("/console").text
+    client.get("/console/freshness")
+    assert len(tried) == 1
+
+
+def test_an_acknowledged_item_is_shown_with_who_and_goes_last(context, tokens, monkeypatch):
+    def down(*_args, **_options):
+        raise StoreError("the store does not answer")
+
+    monkeypatch.setattr("headwater.console.console_context.opened_for", down)
+    context.store = "redis://127.0.0.1:1"
+    admin = _logged_in(context, tokens, "admin")
+    csrf = _csrf(admin)
+    assert admin.post("/console/acknowledge", data={"csrf": csrf, "key": "nothing"}).status_code == 400
+    assert admin.post("/console/acknowledge", data={"csrf": csrf, "key": "online store"}).status_code == 303
+    shown = admin.get("/console").text
+    assert "acknowledged for a week" in shown
+    assert "acknowledged by" in shown
+    now = context.now()
+    context.now = lambda: now + 8 * 86_400_000_000
+    assert "acknowledged by" not in admin.get("/console").text

@@ -118,7 +118,17 @@ def _parity(context: ConsoleContext) -> Iterator[Item]:
 
 
 def _views(context: ConsoleContext) -> Iterator[Item]:
-    for view in view_summary(context).value or ():
+    summary = view_summary(context)
+    if summary.error:
+        yield Item(
+            "online store",
+            "store",
+            f"The online store cannot be read: {summary.error}",
+            "/freshness",
+            f"headwater doctor --project {context.file}",
+        )
+        return
+    for view in summary.value or ():
         if view.state in ("current", "not stored"):
             continue
         make = "materialize" if view.scheduled else "ingest"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -12,6 +12,7 @@ from typing import Final, TypeVar, cast
 from headwater import clock, settings
 from headwater.console.summaries import Summaries
 from headwater.definitions.project import Project
+from headwater.errors import HeadwaterError
 from headwater.kept_runs.runs import Runs, runs
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
@@ -20,6 +21,7 @@ from headwater.results.stored_runs import StoredRuns
 
 T = TypeVar("T")
 _MOST: Final = 1000  # results in memory
+_AGAIN: Final = 10.0  # seconds until a store that could not be opened is tried again; a server that is down takes long to say so
 
 
 @dataclass
@@ -51,6 +53,7 @@ class ConsoleContext:
         self._results: dict[object, tuple[float, object]] = {}
         self._locks: dict[object, threading.Lock] = {}
         self._store_lock = threading.Lock()
+        self._store_failed: tuple[float, HeadwaterError] | None = None
 
     @property
     def registry(self) -> ModelRegistry:
@@ -79,12 +82,20 @@ class ConsoleContext:
 
     @contextmanager
     def opened_store(self) -> Iterator[OnlineStore]:
-        """The online store, to read; one page at a time.
+        """The online store, to read; one page at a time. One that could not be opened is tried again after some seconds.
 
         Raises:
-            StoreError: there is none yet, or it cannot be opened.
+            HeadwaterError: there is none yet, or it cannot be opened, such as a StoreError.
         """
-        with self._store_lock, opened_for(self.project.name, self.store, readonly=True) as store:
+        with self._store_lock, ExitStack() as stack:
+            if self._store_failed is not None and clock.stopwatch() - self._store_failed[0] < _AGAIN:
+                raise self._store_failed[1]
+            try:
+                store = stack.enter_context(opened_for(self.project.name, self.store, readonly=True))
+            except HeadwaterError as error:
+                self._store_failed = clock.stopwatch(), error.with_traceback(None)
+                raise
+            self._store_failed = None
             yield store
 
     def cached(self, key: object, seconds: float, compute: Callable[[], T]) -> T:

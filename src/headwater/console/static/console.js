@@ -42,7 +42,7 @@
     document.addEventListener('visibilitychange', refresh);
     addEventListener('pagehide', function () { events.close(); });
   } else if (live) {
-    live.textContent = '';
+    live.parentNode.textContent = 'headwater';
   }
   document.addEventListener('click', function (event) {
     var button = event.target.closest('[data-copy]');
