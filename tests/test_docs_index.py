@@ -51,3 +51,11 @@ def test_every_variable_is_on_its_page():
 def test_every_error_has_a_cause_and_a_remedy(error):
     (row,) = [line for line in MADE["error_page"]().splitlines() if line.startswith(f"| `{error.__name__}`")]
     assert all(cell.strip() for cell in row.strip("|").split("|")), row
+
+
+def test_search_works_from_the_disk_without_another_host():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "\n  - offline" in text
+    (shims,) = re.findall(r"polyfills: \[(.*?)\]", text)
+    assert "iframe-worker" in shims, "without a shim of this name, `offline` loads one from another host"
+    assert all((ROOT / "docs" / shim).is_file() for shim in shims.split(", "))
