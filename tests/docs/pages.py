@@ -37,7 +37,7 @@ _FENCE = re.compile(
 _MARK = re.compile(r"<!-- (?P<word>not run|background|output)(?:: (?P<value>[^>]*?))? -->\n+ *\Z")
 _PORTS = ("127.0.0.1:8320", "127.0.0.1:8321", "127.0.0.1:8330")  # of `serve`, `ingest` and `mcp`: in tests any free port
 _NUMBER = re.compile(r"[-+−]?\.?\d[\d,.:]*|[─━]+")
-SECONDS = 120  # longest time of a command, and of a service until it responds
+SECONDS = 600  # longest time of a command, and of a service until it responds
 
 
 @dataclass(frozen=True)
