@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -28,7 +29,8 @@ from starlette.testclient import TestClient
 
 import headwater as hw
 from bench.measure import clean
-from bench.serving import fill
+from bench.serving import CONNECTIONS, fill
+from bench.streams import KEYS
 from headwater.console.console_app import console_app
 from headwater.console.console_context import ConsoleContext
 from headwater.events.statuses import STATUSES
@@ -192,45 +194,58 @@ class _Half:
 
 
 async def _load(url: str, seconds: float) -> list[float]:
-    """Seconds of each request from when it was due, at an even rate."""
-    rng, times = np.random.default_rng(1), []
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as client:
+    """Seconds of each request from when it was due, at an even rate over some connections that stay open."""
+    address, rng, times = urlsplit(url), np.random.default_rng(1), []
+    waiting: asyncio.Queue[float | None] = asyncio.Queue()
 
-        async def ask(due: float) -> None:
-            row = {"user": f"u{rng.integers(0, 20_000)}", "country": "c1", "device": "d1"}
-            body = {"row": row} if "user" in row else {}
-            answer = await client.post("/v1/features/plain_v1", json=body)
-            assert answer.status_code == 200, answer.text
+    async def connection() -> None:
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        head = f"POST /v1/features/plain_v1 HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n".encode()
+        while (due := await waiting.get()) is not None:
+            body = json.dumps({"row": {key: int(rng.integers(0, 20_000)) for key in KEYS}}).encode()
+            writer.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200"), answer
+            await reader.readexactly(int(answer.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
             times.append(time.perf_counter() - due)
+        writer.close()
 
-        begin, asked = time.perf_counter(), []
-        for n in range(round(seconds * RATE)):
-            due = begin + n / RATE
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            asked.append(asyncio.create_task(ask(due)))
-        await asyncio.gather(*asked)
+    connections = [asyncio.create_task(connection()) for _ in range(CONNECTIONS)]
+    begin = time.perf_counter()
+    for n in range(round(seconds * RATE)):
+        due = begin + n / RATE
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        waiting.put_nowait(due)
+    for _ in connections:
+        waiting.put_nowait(None)
+    await asyncio.gather(*connections)
     return times
 
 
 @contextmanager
 def _visited(url: str) -> Iterator[None]:
-    """A console that someone looks at."""
+    """A console that someone looks at, from a process of their own."""
+    command = [sys.executable, "-m", "bench.console", "look", url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean()) as looking:
+        assert looking.stdout is not None
+        looking.stdout.readline()
+        try:
+            yield
+        finally:
+            looking.stdin.close()  # type: ignore[union-attr]
+            looking.wait(40)
+
+
+def _look(url: str) -> None:
+    """Watch the events, and load one page after the other, until the input ends."""
     stop = threading.Event()
-
-    def look() -> None:
-        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client, client.stream("GET", "/console/events"):
-            for n in range(10_000):
-                if stop.wait(PAUSE if n else 0.0):
-                    return
-                client.get(("/console", "/console/features", "/console/lineage", "/console/freshness", "/console/serving")[n % 5])
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        looking.join(40)
+    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client, client.stream("GET", "/console/events"):
+        print("{}", flush=True)
+        for n in range(10_000):
+            client.get(("/console", "/console/features", "/console/lineage", "/console/freshness", "/console/serving")[n % 5])
+            if stop.wait(PAUSE):
+                return
 
 
 @contextmanager
@@ -244,5 +259,7 @@ if __name__ == "__main__":
             print(json.dumps(pages(int(rows), int(repeats))))
         case ["serving", seconds, repeats]:
             print(json.dumps(serving(float(seconds), int(repeats))))
+        case ["look", url]:
+            _look(url)
         case [("serve" | "console") as what, folder]:
             _child(what, Path(folder))
