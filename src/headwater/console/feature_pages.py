@@ -12,6 +12,7 @@ from headwater import clock
 from headwater.catalog.lineage import lineage
 from headwater.console.console_context import ConsoleContext
 from headwater.console.day_charts import DayChart, DayLine, day_chart
+from headwater.console.drift_summary import drift_of
 from headwater.console.explained_timeline import timeline
 from headwater.console.lineage_layout import lineage_picture
 from headwater.console.log_statistics import statistics_state
@@ -92,6 +93,7 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
         "age_days": ages[::-1],
         "statuses": sorted({status for day in days for status in day.statuses}),
         "snippets": context.cached(("snippets", feature), 600.0, lambda: request_snippets(context.project, feature)),
+        "drift": drift_of(context, feature, [model for model in context.project.models if feature in model.features.feature_names]),
         "log": statistics_state(context),
         "last_days": DAYS,
         **_explanation(context, request, feature),
