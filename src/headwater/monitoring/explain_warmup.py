@@ -32,6 +32,12 @@ def compile_explanation(view: FeatureView, store: OnlineStore) -> None:
     with suppress(HeadwaterError, PolarsError):
         nothing = pl.DataFrame({key: [None] for key in view.keys}) if view.keys else pl.DataFrame({"": [0]})
         OnlineView(view, store).read(nothing, now)
+    compile_recomputation(view)
+
+
+def compile_recomputation(view: FeatureView) -> None:
+    """Explain a value over a history of two made-up events, without a store; otherwise as `compile_explanation`."""
+    now = clock.now_micros()
     with suppress(HeadwaterError, PolarsError):
         source = view.source
         if isinstance(source.history, Enriched) or view.third_party is not None:
