@@ -135,7 +135,10 @@ def text_of(client, path):
         ("/definition?of=view%20card", ["every 1h", "card__count_1d", "count() over 1d"]),
         ("/definition?of=experiment%20hourly", ["arms old, new"]),
         ("/lineage", ["2 sources, 2 views, 1 service, 1 model, 1 experiment; 3 features"]),
-        ("/features/card__mean_amount_1d", ["at most 1 h old", "model risk", "1.5 min (median)", "not compared yet", "risk: not compared: ", "curl -X POST"]),
+        (
+            "/features/card__mean_amount_1d",
+            ["at most 1 h old", "model risk", "1.5 min (median)", "not compared yet", "risk: not compared: ", "curl -X POST"],
+        ),
         ("/freshness", ["card", "current", "Newest event", "clicks", "10 reads on"]),
         ("/freshness/clicks", ["2 records refused; 2 not replayed", "not a timestamp", "not json", "Replay all"]),
         ("/freshness/clicks?reason=malformed", ["1 record refused", "Replay these", "All reasons"]),
