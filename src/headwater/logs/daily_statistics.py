@@ -13,7 +13,7 @@ The table has a row for each count: `folder` ("model=churn"), `subject`, `measur
     status     feature                                 status     rows
     null       feature                                            rows
     value      feature            of the value                    sampled rows
-    text       feature                                 the value  sampled rows; values in less than 1 % of a file are left out
+    text       feature                                 the value  sampled rows; of a value with 20 and 1 % in a file
     age        view               of seconds                      sampled rows
     read       view                                               rows that read it
     stale      view                                               rows
@@ -50,8 +50,8 @@ SCHEMA: Final = {"folder": pl.String, "subject": pl.String, "measure": pl.String
 _KEYS: Final = ("folder", "subject", "measure", "bucket", "label")
 _SHIFT: Final = 52 - 3
 _SAMPLED: Final = 10_000  # rows of a file
-_SHARE: Final = 0.01  # of a file's sampled rows that a text needs, so that no text of a few people is kept
-_FEW: Final = 100  # sampled rows below which no text is kept
+_SHARE: Final = 0.01  # of a file's sampled rows that a text needs
+_FEW: Final = 20  # sampled rows that a text needs, so that none of a few people is kept
 _PART: Final = 50  # files between two writes
 _PATH: Final = "path"
 _DAY = re.compile(r"headwater_date=(\d{4}-\d{2}-\d{2})")
@@ -228,8 +228,8 @@ def _count_feature(counts: Counter[Key], folder: str, name: str, values: pl.Seri
     counts[folder, name, "null", None, None] = values.null_count()
     if sample.dtype.is_numeric() or sample.dtype == pl.Boolean():
         _count_values(counts, (folder, name, "value"), sample)
-    elif sample.dtype == pl.String() and sample.len() >= _FEW:
-        texts = sample.drop_nulls().value_counts().filter(pl.col("count") >= _SHARE * sample.len())
+    elif sample.dtype == pl.String():
+        texts = sample.drop_nulls().value_counts().filter(pl.col("count") >= max(_SHARE * sample.len(), _FEW))
         counts.update({(folder, name, "text", None, label): n for label, n in texts.iter_rows()})
 
 
