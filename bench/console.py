@@ -1,6 +1,7 @@
 """The pages of the console for 500 features and a serving log of 10 million rows, and what serving pays while the console is open.
 
-python -m bench.console pages ROWS REPEATS            prints JSON: seconds of each page, computed anew each time
+python -m bench.console seed FOLDER ROWS              fills a folder; prints JSON: the seconds that counting the log took
+python -m bench.console pages FOLDER REPEATS          prints JSON: seconds of each page, computed anew each time
 python -m bench.console serving SECONDS REPEATS       prints JSON: p99 of requests without and with an open console, in turns
 
 The log is written as the conversion of segments writes it: thirty days of ten files of one model with twenty features. The console that is
@@ -60,8 +61,8 @@ def project(history: Path) -> hw.Project:
     return hw.Project("big", [hw.Model(f"m{n}", features=service, labels=labels, task="binary") for n, service in enumerate(services)])
 
 
-def seed(folder: Path, rows: int) -> hw.Project:
-    """The history, a store with the last cut of every view, and the log of what was served of `m1`."""
+def seed(folder: Path, rows: int) -> dict:
+    """The history, a store with the last cut of every view, and the log of what was served of `m1`, counted."""
     now, rng = datetime.now(UTC), np.random.default_rng(1)
     at = [now - timedelta(hours=1 + n / 10) for n in range(2000)]
     history = pl.DataFrame(
@@ -84,7 +85,9 @@ def seed(folder: Path, rows: int) -> hw.Project:
             target = day_folder(folder / "data" / SERVED, datetime.fromtimestamp(start / 1e6, UTC).date()) / "model=m1"
             target.mkdir(parents=True, exist_ok=True)
             frame.with_columns(times).write_parquet(target / f"{start}-{number}.parquet")
-    return made
+    begin = time.perf_counter()
+    files = update(folder / "data")
+    return {"rows": rows, "files": files, "statistics_seconds": round(time.perf_counter() - begin, 2)}
 
 
 def _served(names: list[str], views: list[str], rows: int, rng: np.random.Generator) -> pl.DataFrame:
@@ -110,33 +113,28 @@ def _served(names: list[str], views: list[str], rows: int, rng: np.random.Genera
     return pl.DataFrame(columns)
 
 
-def pages(rows: int, repeats: int) -> dict:
+def pages(folder: Path, repeats: int) -> dict:
     """Seconds of each page: the first call, and the median and the most of calls that share nothing with the one before."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        made = seed(folder, rows)
-        begin = time.perf_counter()
-        files = update(folder / "data")
-        counted = time.perf_counter() - begin
-        context = ConsoleContext(made, folder / "data", store=f"lmdb:{folder / 'online'}?size=1GB", models=folder / "models")
-        client = TestClient(console_app(context, None), base_url="http://127.0.0.1:8330")
-        found = {}
-        for page in PAGES:
-            times = []
-            for _ in range(repeats + 1):
-                context.forget()
-                begin = time.perf_counter()
-                answer = client.get(f"/console{page}")
-                times.append(time.perf_counter() - begin)
-                assert answer.status_code == 200, (page, answer.text[:500])
-            found[page or "/"] = {
-                "first": times[0],
-                "median": float(np.median(times[1:])),
-                "most": max(times[1:]),
-                "bytes": len(answer.content),
-            }
-        context.close()
-        return {"pages": found, "rows": rows, "files": files, "statistics_seconds": counted}
+    made = project(folder / "history.parquet")
+    context = ConsoleContext(made, folder / "data", store=f"lmdb:{folder / 'online'}?size=1GB", models=folder / "models")
+    client = TestClient(console_app(context, None), base_url="http://127.0.0.1:8330")
+    found = {}
+    for page in PAGES:
+        times = []
+        for _ in range(repeats + 1):
+            context.forget()
+            begin = time.perf_counter()
+            answer = client.get(f"/console{page}")
+            times.append(time.perf_counter() - begin)
+            assert answer.status_code == 200, (page, answer.text[:500])
+        found[page or "/"] = {
+            "first": times[0],
+            "median": float(np.median(times[1:])),
+            "most": max(times[1:]),
+            "bytes": len(answer.content),
+        }
+    context.close()
+    return {"pages": found}
 
 
 def serving(seconds: float, repeats: int) -> dict:
@@ -255,8 +253,10 @@ def _left() -> Iterator[None]:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["pages", rows, repeats]:
-            print(json.dumps(pages(int(rows), int(repeats))))
+        case ["seed", folder, rows]:
+            print(json.dumps(seed(Path(folder), int(rows))))
+        case ["pages", folder, repeats]:
+            print(json.dumps(pages(Path(folder), int(repeats))))
         case ["serving", seconds, repeats]:
             print(json.dumps(serving(float(seconds), int(repeats))))
         case ["look", url]:
