@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -178,6 +179,7 @@ def _child(what: str, folder: Path) -> None:
             running = hw.serve(made, url, listen="127.0.0.1:8341", models=models, data_dir=folder / "data", options=options)  # type: ignore[arg-type]
         else:
             context = ConsoleContext(made, folder / "data", store=url, models=folder / "models")
+            os.nice(10)  # as that of `headwater serve --console`
             running = listening(console_app(context, None), "127.0.0.1", 8342)
         with running as address:
             print(address, flush=True)

@@ -62,7 +62,7 @@ def ingested(project, store, folder):
     ingesting = threading.Thread(target=lambda: hw.ingest(project, store, **options))
     ingesting.start()
     try:
-        wait_until(lambda: [s for s in status(project, store=store, data_dir=folder / "data").streams if s.dead], "the refused records")
+        wait_until(lambda: [s for s in status(project, store=store, data_dir=folder / "data").streams if s.dead], "the refused records", seconds=240)
     finally:
         stop.set()
         ingesting.join(30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from threading import Thread
+from functools import partial
 from typing import Final
 
 import polars as pl
@@ -30,7 +30,6 @@ from headwater.results.served_result import AgeDay, ValueDay
 
 _SHOWN: Final = 100  # definitions on a page
 _EVENTS: Final = 100
-_FOREVER: Final = 1e9  # seconds
 _KEY: Final = "key."
 _UNITS: Final = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 
@@ -85,7 +84,7 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
     found = context.cached(
         ("feature", feature), 10.0, lambda: feature_summary(context.project, feature, context.data_dir, graph_of(context))
     )
-    context.cached(("explanation", view.root.name), _FOREVER, Thread(target=compile_recomputation, args=(view.root,), daemon=True).start)
+    context.summaries.once(f"explanation of {view.root.name}", partial(compile_recomputation, view.root))
     days = context.cached(("values", feature), 10.0, lambda: feature_days(context.data_dir, feature, now=context.now()))
     ages = context.cached(("ages", view.name), 10.0, lambda: view_ages(context.data_dir, [view.name], now=context.now())).get(view.name, [])
     return {

@@ -63,6 +63,7 @@ class Summaries:
         self._lock = threading.Lock()
         self._known: dict[str, Summary[object]] = {}
         self._running: dict[str, Future[None]] = {}
+        self._begun: set[str] = set()
 
     def latest(self, name: str, kind: type[T], compute: Callable[[], T], *, seconds: float) -> Summary[T]:
         """The last value, computed again in the background where it is older than `seconds`.
@@ -96,6 +97,13 @@ class Summaries:
         if kept.keys() != before.keys():
             self._write(name, kept)
         return list(kept.values())
+
+    def once(self, name: str, work: Callable[[], object]) -> None:
+        """Do something in the background, the first time in this process that it is asked for, such as compiling what a page will need."""
+        with self._lock:
+            if name not in self._begun:
+                self._begun.add(name)
+                self._thread.submit(work)
 
     def close(self) -> None:
         """Start no more computations."""
