@@ -62,7 +62,11 @@ def ingested(project, store, folder):
     ingesting = threading.Thread(target=lambda: hw.ingest(project, store, **options))
     ingesting.start()
     try:
-        wait_until(lambda: [s for s in status(project, store=store, data_dir=folder / "data").streams if s.dead], "the refused records", seconds=240)
+        wait_until(
+            lambda: [s for s in status(project, store=store, data_dir=folder / "data").streams if s.dead],
+            "the refused records",
+            seconds=240,
+        )
     finally:
         stop.set()
         ingesting.join(30)
@@ -137,7 +141,7 @@ def text_of(client, path):
         ("/lineage", ["2 sources, 2 views, 1 service, 1 model, 1 experiment; 3 features"]),
         (
             "/features/card__mean_amount_1d",
-            ["at most 1 h old", "model risk", "1.5 min (median)", "not compared yet", "risk: not compared: ", "curl -X POST"],
+            ["at most 1 h old", "model risk", "1.5 min (median)", "not compared yet", "Drift from training", "risk:", "curl -X POST"],
         ),
         ("/freshness", ["card", "current", "Newest event", "clicks", "10 reads on"]),
         ("/freshness/clicks", ["2 records refused; 2 not replayed", "not a timestamp", "not json", "Replay all"]),

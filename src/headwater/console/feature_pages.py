@@ -84,9 +84,10 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
     found = context.cached(
         ("feature", feature), 10.0, lambda: feature_summary(context.project, feature, context.data_dir, graph_of(context))
     )
-    context.summaries.once(f"explanation of {view.root.name}", partial(compile_recomputation, view.root))
     days = context.cached(("values", feature), 10.0, lambda: feature_days(context.data_dir, feature, now=context.now()))
     ages = context.cached(("ages", view.name), 10.0, lambda: view_ages(context.data_dir, [view.name], now=context.now())).get(view.name, [])
+    drifts = drift_of(context, feature, [model for model in context.project.models if feature in model.features.feature_names])
+    context.summaries.once(f"explanation of {view.root.name}", partial(compile_recomputation, view.root))
     return {
         "heading": feature,
         "feature": found,
@@ -96,7 +97,7 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
         "age_days": ages[::-1],
         "statuses": sorted({status for day in days for status in day.statuses}),
         "snippets": context.cached(("snippets", feature), 600.0, lambda: request_snippets(context.project, feature)),
-        "drift": drift_of(context, feature, [model for model in context.project.models if feature in model.features.feature_names]),
+        "drift": drifts,
         "log": statistics_state(context),
         "last_days": DAYS,
         **_explanation(context, request, feature),
