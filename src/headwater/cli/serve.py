@@ -62,6 +62,7 @@ def run(args: Arguments, screen: Screen) -> None:
                 allow_pickle=args.allow_pickle,
                 supervised=args.supervised,
                 console=args.console,
+                traces=args.traces,
             ),
         )
         with serving as url:
@@ -133,7 +134,8 @@ def _specs(args: Arguments, workers: int, console: socket.socket | None) -> Iter
         *(["--log-third-party"] if args.log_third_party else []),
     ]
     shown = [] if at is None else [f"--console={at}"]
-    own = [f"--listen={args.listen}", *shown, *logs, *models, *pickles, *levels, *tokens, *forward]
+    traces = [] if args.traces is None else [f"--traces={args.traces}"] if args.traces else ["--traces"]
+    own = [f"--listen={args.listen}", *shown, *logs, *traces, *models, *pickles, *levels, *tokens, *forward]
     for n in range(workers):
         yield ProcessSpec(f"worker {n + 1}", ["serve", *common, *own], worker=True)
 
@@ -183,6 +185,12 @@ COMMAND = Verb(
         option("--keep-outcomes", metavar="DURATION", help="how long posted outcomes are kept, such as 400d (default: for good)"),
         switch(
             "--log-third-party", old="--answers", help="keep responses of third parties, in --data-dir, as the history that training needs"
+        ),
+        optional(
+            "--traces",
+            metavar="URL",
+            help="send a span of each request to this collector, by OTLP over HTTP; needs the extra otel (default without URL: "
+            "OTEL_EXPORTER_OTLP_ENDPOINT, else this machine)",
         ),
         *section(
             "Several processes under a supervisor, each restarted when it dies",

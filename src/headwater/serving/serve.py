@@ -50,6 +50,8 @@ class ServeOptions(Readable, metaclass=Spelled):
         supervised: for a worker of `headwater serve --workers`, its link to the supervisor.
         experiments: as for `hw.operations.Service`.
         console: HOST:PORT of a `headwater console`, which is then also under /console.
+        traces: a collector that takes OTLP over HTTP, such as "http://127.0.0.1:4318": a span of each request goes there (extra `otel`).
+            "" takes that of OTEL_EXPORTER_OTLP_ENDPOINT; None makes no spans.
 
     >>> ServeOptions(log_sample=0.1)
     ServeOptions(log_sample=0.1)
@@ -72,6 +74,7 @@ class ServeOptions(Readable, metaclass=Spelled):
     supervised: SupervisorLink | None = None
     experiments: ExperimentStore | None = None
     console: str | None = None
+    traces: str | None = None
 
 
 @moved_into("options", ServeOptions, "forward_to", "log", "now", "supervised", **ServeOptions.former_names)
@@ -135,6 +138,10 @@ def serve(
             forward_to=how.forward_to,
         )
         app.console = None if how.console is None else ConsoleProxy(how.console)
+        if how.traces is not None:
+            from headwater.serving.http.request_spans import RequestSpans
+
+            app.trace(RequestSpans(how.traces, service=project.name))
         supervised = how.supervised
         if supervised is None:
             with serving(app, host, port, closing=app.close) as url:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from headwater import clock
 from headwater.logs.serving_log_rows import Kind
 from headwater.serving.exposures import log_exposures
 from headwater.serving.http.access_log import AccessLine, RequestLog
+from headwater.serving.http.request_trace import RequestTrace
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.metrics.request_metrics import RequestMetrics, RouteMetrics
 from headwater.serving.running_experiments import RunningExperiments
 from headwater.serving.serving_log_writer import ServingLogWriter
 from headwater.serving.serving_result import ServingResult
+
+if TYPE_CHECKING:
+    from headwater.serving.http.request_spans import RequestSpans
 
 _MOST: Final = 64  # requests in a batch
 _LATEST: Final = 0.05  # seconds until an incomplete batch is processed
@@ -24,7 +29,7 @@ class RequestContext:
 
     id: X-Request-Id, or generated. route, name: empty where there is none. numbers: the metrics of its route. failed: class and code
     location of an unexpected error. ended: time of the response on the monotonic clock. size: bytes of the response. Of prediction routes:
-    the request and its result.
+    the request and its result. trace: what its span is made of, while requests are traced.
     """
 
     __slots__ = (
@@ -41,6 +46,7 @@ class RequestContext:
         "seconds",
         "size",
         "status",
+        "trace",
     )
 
     def __init__(self, number: bytes, numbers: RouteMetrics) -> None:
@@ -50,12 +56,21 @@ class RequestContext:
         self.kind: Kind = "features"
         self.request: ParsedRequest | None = None
         self.result: ServingResult | None = None
+        self.trace: RequestTrace | None = None
         self.size = 0
         self.seconds = self.ended = 0.0
 
+    def parsed(self, seconds: float) -> None:
+        """Note how long it took until the body was decoded."""
+        if self.trace is not None:
+            self.trace.parsed = seconds
+
 
 class PostResponseQueue:
-    """Collects answered requests from the event loop and records them in batches, which costs half as much as one at a time."""
+    """Collects answered requests from the event loop and records them in batches, which costs half as much as one at a time.
+
+    spans: what makes spans of them; None where requests are not traced.
+    """
 
     def __init__(
         self, numbers: RequestMetrics, log: RequestLog, recorder: ServingLogWriter | None, experiments: RunningExperiments
@@ -63,7 +78,15 @@ class PostResponseQueue:
         self._log, self._recorder, self._experiments = log, recorder, experiments
         self._waiting: list[RequestContext] = []
         self._timer: asyncio.TimerHandle | None = None
+        self.spans: RequestSpans | None = None
         numbers.before(self.settle)
+
+    def begin(self, number: bytes, numbers: RouteMetrics, method: str, headers: Mapping[bytes, bytes]) -> RequestContext:
+        """The state of a request that has arrived."""
+        call = RequestContext(number, numbers)
+        if self.spans is not None:
+            call.trace = RequestTrace(method, headers)
+        return call
 
     def put(self, call: RequestContext) -> None:
         """Add a request that has been answered."""
@@ -101,12 +124,21 @@ class PostResponseQueue:
             if self._log.on:
                 at = now - round((ended - call.ended) * 1e6)
                 self._log.put(AccessLine(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
+        self._trace(waiting, now, ended)
         if exposures is not None:
             exposures.write()
         if self._recorder is not None:
             self._recorder.write()
 
+    def _trace(self, calls: Sequence[RequestContext], now: int, ended: float) -> None:
+        """Make spans of requests; `now` microseconds UTC, and the same time on the monotonic clock."""
+        if self.spans is not None:
+            for call in calls:
+                self.spans.put(call, now - round((ended - call.ended) * 1e6))
+
     def close(self) -> None:
         """Record all that wait, and write the log."""
         self.settle()
+        if self.spans is not None:
+            self.spans.close()
         self._log.close()

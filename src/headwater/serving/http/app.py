@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from headwater import clock
@@ -42,6 +42,10 @@ from headwater.serving.serving_log_writer import ServingLogWriter
 from headwater.serving.third_party.fetcher import OnAnswer
 from headwater.serving.third_party.latency_budget import Deadline
 from headwater.serving.third_party.third_party_clients import ThirdPartyClients, third_party_values
+from headwater.serving.third_party.trace_header import TRACEPARENT
+
+if TYPE_CHECKING:
+    from headwater.serving.http.request_spans import RequestSpans
 
 T = TypeVar("T")
 
@@ -117,7 +121,7 @@ class App:
             ]
         headers: dict[bytes, bytes] = dict(scope["headers"])
         number = self._ids.of(headers)
-        call = RequestContext(number, self._lost_numbers)
+        call = self._post_response.begin(number, self._lost_numbers, scope["method"], headers)
         data = b""
         try:
             bound = self._allowed(scope, headers, call)
@@ -135,6 +139,7 @@ class App:
                     result = await self._forwarded(bound, data, headers, number)
                 else:
                     body = bound.decode(data)
+                    call.parsed(clock.stopwatch() - begin)
                     if getattr(body, "arm", None) is not None:
                         self.access.allow(headers, "admin")
                     result = self._near(bound, body, call) or await self._far(bound, body, call, begin)
@@ -163,6 +168,11 @@ class App:
             return self.access.open or bool(self.access.scopes((authorization or "").encode("latin-1")))
         except Denied:
             return False
+
+    def trace(self, spans: RequestSpans) -> None:
+        """Make a span of each request from now on; they are closed with the app."""
+        self._post_response.spans = spans
+        self.numbers.also(spans.collect)
 
     async def close(self) -> None:
         """End the threads, and write the queued log lines."""
@@ -246,6 +256,8 @@ class App:
         if result is not None:
             return result
         due.lap("request")
+        if self._post_response.spans is not None:
+            TRACEPARENT.set(self._post_response.spans.outgoing(call))
         called = await self.third_parties.ask(ready.service, ready.as_columns(), ready.height, t=t, limit=limit, due=due)
         due.lap("third party")
         third_party = third_party_values(called, due.stages["third party"])

@@ -101,7 +101,10 @@ def predict(
         result = answers.predictions(endpoint, key[1], t, request, third_party)
     else:
         result = arm_answers.predictions(service.endpoints, name, t, request, third_party)
-    content = endpoint.encoder.predictions(result, one=request.row is not None, without=_unwanted(body, result))
+    without = _unwanted(body, result)
+    begin = clock.stopwatch()
+    content = endpoint.encoder.predictions(result, one=request.row is not None, without=without)
+    result.stages["write"] = clock.stopwatch() - begin
     return HandlerResult(content, result.rows, result)
 
 
@@ -128,7 +131,11 @@ def rank(
         result = answers.ranking(endpoint, body.level, t, request, body.k, third_party)
     else:
         result = arm_answers.ranking(service.endpoints, t, request, body.k, third_party)
-    return HandlerResult(endpoint.encoder.ranked(result, without=_unwanted(body, result)), result.rows, result)
+    without = _unwanted(body, result)
+    begin = clock.stopwatch()
+    content = endpoint.encoder.ranked(result, without=without)
+    result.stages["write"] = clock.stopwatch() - begin
+    return HandlerResult(content, result.rows, result)
 
 
 def outcomes(service: Service, name: str, body: Row | list[Row]) -> HandlerResult:

@@ -81,8 +81,10 @@ class WholeRequests:
         read, answer, reader = bound.handlers.read, bound.handlers.answer, bound.handlers.reader
         assert read is not None
         assert answer is not None
-        call = RequestContext(self._ids.of(headers), bound.numbers)
+        call = self._post_response.begin(self._ids.of(headers), bound.numbers, "POST", headers)
         call.route, call.name, call.kind = bound.route.path, bound.name, bound.kind
+        if call.trace is not None:
+            call.trace.parsed = clock.stopwatch() - begin
         self._queue.put(_WholeRequest(BatchedRequest(bound.name, body, read, answer, reader), call, respond, begin, len(data)))
         return True
 

@@ -19,6 +19,7 @@ from headwater.definitions.columns import DTYPES
 from headwater.definitions.http_features import PLACE, HttpFeatures, fits
 from headwater.definitions.streams import Env
 from headwater.errors import DataError, UsageError
+from headwater.serving.third_party.trace_header import TRACEPARENT
 
 Fields = tuple[object, ...]
 """The request fields of one call, in the order of the definition."""
@@ -142,10 +143,12 @@ class ThirdPartyCaller:
         url = filled[0] + "?" * bool(mark or filled[1]) + filled[1]
         if len(url) > _LONG:
             raise CallError("unfit field", against=False)
+        trace = TRACEPARENT.get()
+        headers = self._headers if trace is None else {**self._headers, "traceparent": trace}
         if not self._body:
-            return httpx.Request("GET", url, headers=self._headers)
+            return httpx.Request("GET", url, headers=headers)
         content = msgspec.json.encode({name: fields[position] for position, name in self._rest})
-        return httpx.Request("POST", url, headers=self._headers, content=content)
+        return httpx.Request("POST", url, headers=headers, content=content)
 
     async def _data(self, answer: httpx.Response) -> bytes | None:
         """The body of a response; None where the third party has no data for the fields."""
