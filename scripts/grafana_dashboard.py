@@ -11,17 +11,27 @@ FILE = Path(__file__).parent.parent / "deploy/grafana.json"
 
 _P99: Final = "histogram_quantile(0.99, sum by (le, route) (rate(headwater_request_seconds_bucket[5m])))"
 _STAGES: Final = "sum by (stage) (rate(headwater_stage_seconds_sum[5m])) / on () group_left sum(rate(headwater_request_seconds_count[5m]))"
+_STALE: Final = "sum by (view) (rate(headwater_view_stale_reads_total[1h])) / sum by (view) (rate(headwater_view_reads_total[1h]))"
+_BURN: Final = f"{_STALE} / on (view) (1 - max by (view) (headwater_view_slo))"
 _COMMITS: Final = "histogram_quantile(0.99, sum by (le, source) (rate(headwater_commit_seconds_bucket[5m])))"
 
 # row of the dashboard -> (title, unit of Grafana, [(expression, legend), ...]) of each panel
 PANELS: Final = {
     "Is it fresh?": [
         ("Age of what can be read", "s", [("time() - headwater_known_timestamp_seconds", "{{source}}")]),
+        ("Burn rate of the freshness objective, 1 h", "none", [(_BURN, "{{view}}")]),
         ("Records not read yet", "short", [("sum by (source) (headwater_lag)", "{{source}}")]),
         ("Time since the last success of a job", "s", [("time() - headwater_job_last_success_timestamp_seconds", "{{job}}")]),
     ],
     "Is it correct?": [
-        ("Records refused, a minute", "short", [("sum by (source) (rate(headwater_dead_total[5m])) * 60", "{{source}}")]),
+        (
+            "Records refused, or unexpected, a minute",
+            "short",
+            [
+                ("sum by (source) (rate(headwater_dead_total[5m])) * 60", "{{source}}, refused"),
+                ("sum by (source) (rate(headwater_unexpected_total[5m])) * 60", "{{source}}, unexpected"),
+            ],
+        ),
         (
             "Share of features by status",
             "percentunit",

@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from headwater.definitions.durations import window as window
     from headwater.definitions.enriched import enrich as enrich
     from headwater.definitions.evaluation import Evaluation as Evaluation
+    from headwater.definitions.expectation import Expect as Expect
+    from headwater.definitions.expectation import ExpectRows as ExpectRows
     from headwater.definitions.experiment import Arm as Arm
     from headwater.definitions.experiment import Experiment as Experiment
     from headwater.definitions.experiment import ExperimentMetric as ExperimentMetric
@@ -183,6 +185,7 @@ _HOMES = {
     "headwater.definitions.acknowledged": "Acknowledgement",
     "headwater.definitions.decision_value": "DecisionValue",
     "headwater.definitions.evaluation": "Evaluation",
+    "headwater.definitions.expectation": "Expect ExpectRows",
     "headwater.definitions.experiment": "Arm Experiment ExperimentMetric ExperimentPlan",
     "headwater.definitions.experiment_kinds": "ABTest ClusterTest Interleaving Probe Shadow Switchback",
     "headwater.definitions.feature_service": "FeatureService",

@@ -39,6 +39,7 @@ from headwater.errors import UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.results.backtest_result import BacktestResult, Money, NewKeys
 from headwater.results.stored_runs import keep_run
+from headwater.training.history_expectations import warn_of_broken
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def backtest(
     compared = resolve_levels(levels) if levels is not None else usual_levels(model)
     _check_names(compared, how)
     delivered = known_deliveries(model.name, models)  # before training: a registry that cannot be read is an error now
+    warn_of_broken(model.sources)
     with (resources or DEFAULT_RESOURCES).shown() as used:
         experiment = prepare(trained_model(model), compared, how, used)
         run = _BacktestRun(experiment, compared, started)

@@ -71,6 +71,13 @@ def _table(result: Status) -> RenderableType:
         *(Text(line) for line in clocks),
         *(Text(delivery_words.status_line(delivery), "bold red" if delivery.withdrawn else "") for delivery in result.deliveries),
         *(Text(drift_words.status_line(drift), "bold red" if drift.alerts else "") for drift in result.drifts),
+        *(Text(str(objective), "bold red" if objective.missed else "") for objective in result.objectives),
+        *(
+            Text(f"unexpected in {s.source}: {count:,} events, {name.partition(': ')[2]}")
+            for s in result.streams
+            for name, count in s.counts.items()
+            if name.startswith("unexpected: ")
+        ),
         Text(f"the store takes {_size(result.size)}"),
     )
 

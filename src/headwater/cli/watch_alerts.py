@@ -38,7 +38,11 @@ def alerts_of(delivery: DeliveryResult | None, drift: DriftResult | None, about:
         )
         for feature in drift.alerts
     ]
-    return [*missed, *drifts]
+    broken = [
+        WatchAlert("HeadwaterExpectationBroken", {**about, "subject": check.subject, "expectation": check.expectation}, f"{check}.")
+        for check in drift.broken
+    ]
+    return [*missed, *drifts, *broken]
 
 
 def send(args: Arguments, alerts: list[WatchAlert], about: dict[str, str], screen: Screen) -> None:

@@ -15,6 +15,7 @@ from headwater.definitions.columns import output_name
 from headwater.definitions.definition import Definition, check_name, fingerprint_of
 from headwater.definitions.described import Described
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
+from headwater.definitions.expectation import Expectation, check_expectations, check_slo
 from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.list_keys import Each, ListKey
 from headwater.definitions.source import EnrichedHistory, Source
@@ -94,6 +95,7 @@ class FeatureView(Described):
         hop: the step in which the tail of each window moves, instead of the rule's.
         on_stale: what to serve when a value is older than promised: "previous" (the value before), "null", or "refuse".
         on_incomplete: what to serve while the view's records lack events that were received: "null", the "value" as it is, or "refuse".
+        slo, expectations: the share of reads in 30 days within the promised age, such as 0.99; what served values should be.
         description, owner, tags: for people and the catalogue; nothing computed depends on them.
 
     Raises:
@@ -119,10 +121,10 @@ class FeatureView(Described):
     on_incomplete: Literal["null", "value", "refuse"] = field(default="null", metadata={"fingerprint": "given"})
     request_keys: Mapping[str, str | FeatureRef] = field(default_factory=dict)
     base: Union[FeatureView, None] = field(default=None, metadata={"fingerprint": False})  # noqa: UP007 (a forward reference)
-    third_party: ThirdPartyFeatures | None = field(
-        default=None, metadata={"fingerprint": "given"}
-    )  # whose recorded responses the source has
+    third_party: ThirdPartyFeatures | None = field(default=None, metadata={"fingerprint": "given"})  # its responses are the source
     list_key: ListKey | None = field(default=None, metadata={"fingerprint": "given"})  # the key that a list of the request fills
+    slo: float | None = field(default=None, metadata={"fingerprint": False})
+    expectations: Sequence[Expectation] = field(default=(), repr=False, metadata={"fingerprint": False})
 
     is_placed: ClassVar[bool] = False
 
@@ -153,8 +155,10 @@ class FeatureView(Described):
             object.__setattr__(self, name, value)
         if self.ttl is not None:
             object.__setattr__(self, "ttl", text(micros(self.ttl, f"{subject}: ttl")))
+        check_slo(self.slo, self.freshness, subject)
         self._check_keys(subject)
         self._check_outputs(subject)
+        object.__setattr__(self, "expectations", check_expectations(self.expectations, {f.name for f in self.outputs}, subject))
 
     @cached_property
     def outputs(self) -> tuple[Feature, ...]:

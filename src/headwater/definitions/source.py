@@ -15,6 +15,7 @@ from headwater.definitions.connectors import Table, as_table
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.described import Described
 from headwater.definitions.durations import Duration, check_timezone, micros, text
+from headwater.definitions.expectation import Expect, Expectation, check_expectations
 from headwater.definitions.streams import Stream, check_stream
 from headwater.errors import DefinitionError
 
@@ -76,6 +77,8 @@ class Source(Described):
             before a change, which takes the event back from its known time on (alone, it deletes it), false for the image after,
             which replaces the event. `filter` looks at each image alone. Needs `id_field` and `known_at_field`.
         timezone: the IANA zone of naive timestamps, and of the days of a time that is a Date: it is the last microsecond of its day.
+        expectations: of its events: `Expect` and `ExpectRows`. Ingestion checks each event; `backtest`, `dataset` and `materialize` check
+            the history.
         description, owner, tags: for people and the catalogue; nothing computed depends on them.
 
     Raises:
@@ -101,6 +104,7 @@ class Source(Described):
     id_horizon: Duration = _DAY
     changes: str | None = None
     timezone: str | None = None
+    expectations: Sequence[Expectation] = dataclasses.field(default=(), repr=False, metadata={"fingerprint": False})
 
     def __post_init__(self) -> None:
         self.remember_site()
@@ -127,6 +131,11 @@ class Source(Described):
         self._check_changes(subject)
         if self.select is not None:
             object.__setattr__(self, "select", tuple(self.select))
+        object.__setattr__(self, "expectations", check_expectations(self.expectations, self.columns, subject))
+        if self.changes is not None and any(isinstance(each, Expect) and each.on_violation == "reject" for each in self.expectations):
+            raise DefinitionError(
+                f"{subject}: with changes={self.changes!r}, an event whose change is rejected would keep its old values; leave on_violation='reject' out"
+            )
 
     @property
     def delay(self) -> int:

@@ -72,6 +72,7 @@ class SortedRecords:
         self.outcomes.append(outcomes)
         self.counts["records"] += len(records.offset)
         self.counts["filtered"] += len(arrived.filtered)
+        self.counts.update(arrived.unexpected or {})
         if self.state.rules.filtered and len(arrived.filtered):
             self.filtered.append(arrived.rows[arrived.filtered])
         if len(records.at):

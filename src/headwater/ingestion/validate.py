@@ -19,6 +19,7 @@ from headwater.events.read_events import BEFORE, arrived
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
 from headwater.events.ties import declared
 from headwater.ingestion.archive import KNOWN_AT
+from headwater.ingestion.expected_events import ExpectedEvents
 from headwater.ingestion.serde.deserialize import FEW, Decoded, decoder
 from headwater.ingestion.serde.record_schema import stream_schema
 from headwater.ingestion.sources.stream_reader import RecordBatch
@@ -48,7 +49,8 @@ class Arrived:
     of a source with `changes`, KNOWN and BEFORE.
     dead: what was refused, by the columns of DEAD_SCHEMA but KNOWN_AT.
     kept: int64, the position of each row among the records. refused: int64, that of each of `dead`. filtered: int64, the places in `rows`
-    of those that the filter leaves out.
+    of those that the filter leaves out. unexpected: how many events break an expectation of the source, in all and by
+    expectation; None where there is none.
     """
 
     rows: pl.DataFrame
@@ -57,6 +59,7 @@ class Arrived:
     dead: pl.DataFrame
     refused: I64
     filtered: I64
+    unexpected: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Acceptance:
             DataError: a column that the source does not have, or of a type that the features cannot be made of.
         """
         none = self.events_of(pl.DataFrame(schema=self.schema))
+        if self._expected is not None:
+            self._expected_values(pl.DataFrame(schema=self.schema), none)
         view_tiles = tuple(ViewTiles(view, dict(none.schema)) for view in self.views)
         for tiles in view_tiles:
             tiles.check()
@@ -107,7 +112,9 @@ class Acceptance:
         dead = [_dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])]
         events = self.events_of(rows)
         filtered = NOTHING if events.height == rows.height else np.delete(np.arange(rows.height), events[ROW].to_numpy())
-        reasons = self._reasons(events, rows)
+        reasons, unexpected = self._reasons(events, rows), None
+        if self._expected is not None and events.height:
+            reasons, unexpected = self._expected.judged(self._expected_values(rows, events), reasons)
         if reasons.null_count() < len(reasons):
             bad = reasons.is_not_null()
             which = kept[events[ROW].filter(bad).to_numpy()]
@@ -115,7 +122,7 @@ class Acceptance:
             dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
             events = events.filter(~bad)
             gone += which.tolist()
-        return Arrived(rows, kept, events, pl.concat(dead), np.array(gone, np.int64), filtered)
+        return Arrived(rows, kept, events, pl.concat(dead), np.array(gone, np.int64), filtered, unexpected)
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands. Of images, KNOWN and BEFORE too."""
@@ -137,6 +144,19 @@ class Acceptance:
     def schema(self) -> Mapping[str, pl.DataType]:
         """The columns of the stream."""
         return stream_schema(self._streamed, self._unselected)
+
+    @cached_property
+    def _expected(self) -> ExpectedEvents | None:
+        return ExpectedEvents.of(self.source)
+
+    def _expected_values(self, rows: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+        """What is expected of, a row an event; null where an image says what was before."""
+        assert self._expected is not None
+        source, columns = replace(self.source, history=Frame(rows)), self._expected.columns
+        values = collect(arrived(source, [], columns, []), f"source {self.source.name!r}", held=True).select(columns)
+        if BEFORE not in events.columns:
+            return values
+        return values.with_columns(pl.when(~events[BEFORE].fill_null(value=False)).then(pl.col(name)).alias(name) for name in columns)
 
     @property
     def _keys(self) -> list[str]:

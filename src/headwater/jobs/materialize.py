@@ -40,9 +40,12 @@ from headwater.state.key_record import alone, section, through_of
 from headwater.state.view_state import Cut, CutInProgress, State, encoded, read_state, schema_bytes
 from headwater.state.view_tiles import KeyStates, ViewTiles
 from headwater.training.feature_frames import tables
+from headwater.training.history_expectations import warn_of_broken
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _KEYS = 50_000  # whose records are written in one commit
+_DAY = 86_400_000_000
+_CHECKED_DAYS = 2  # before today whose history is compared with what is expected of it
 
 
 @dataclass(frozen=True)
@@ -282,6 +285,8 @@ def materialize(
         t = job_time(at, mine.server_time, last_commit(project, mine))
         runs = [replace(materialize_view(stored_view.view, mine, t, resources=used), view=stored_view.name) for stored_view in wanted]
     _warn_later(wanted, runs, t)
+    today = t // _DAY
+    warn_of_broken(dict.fromkeys(stored_view.view.source for stored_view in wanted), days=(today - _CHECKED_DAYS, today))
     return runs
 
 

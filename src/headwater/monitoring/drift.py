@@ -20,7 +20,7 @@ from headwater.models.promises import delivery_of
 from headwater.models.reference_distribution import ReferenceDistribution
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.population_stability import dispersion, stability
-from headwater.monitoring.served_distributions import ServedFeatureDay, ServedPeriod, served_distributions
+from headwater.monitoring.served_distributions import ServedFeatureDay, ServedPeriod, served_distributions, served_expectations
 from headwater.reports import drift_words
 from headwater.reports.paged_result import PagedResult
 from headwater.results.drift_result import DriftDay, DriftResult, DriftState, FeatureDrift
@@ -92,6 +92,8 @@ def drift(
         _compared(feature, references[feature], days, until, loss, LEVEL / (2 * len(references)))
         for feature, days in served_distributions(period, references, folder)
     ]
+    whole = ServedPeriod(model, name, first, until // _DAY * _DAY)  # today is not over
+    expectations = served_expectations(whole, folder) if first < whole.until else []
     lacking = [
         FeatureDrift(f, "not compared", "its training kept no distribution") for f in version.manifest.features if f not in references
     ]
@@ -105,6 +107,7 @@ def drift(
         level_of_error=LEVEL,
         checked_at=timestamp_text(until),
         first_line="",
+        expectations=expectations,
     )
     return Drift(replace(result, first_line=drift_words.first_line(result)))
 

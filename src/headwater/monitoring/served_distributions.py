@@ -8,8 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
+from headwater.definitions.expectation import ExpectRows
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
+from headwater.events.expected_values import of_days
 from headwater.events.statuses import status_name
 from headwater.kernel.arrays import F64
 from headwater.logs.sample_rates import rate_of
@@ -18,6 +20,8 @@ from headwater.logs.serving_log_rows import AT as LOG_AT
 from headwater.logs.serving_log_rows import LEVEL, MODEL, REQUEST
 from headwater.models import reference_distribution
 from headwater.models.reference_distribution import WEIGHT, ReferenceDistribution, shares_of
+from headwater.results.expectation_result import ExpectationCheck
+from headwater.training.history_expectations import checks_of
 
 _DAY, _STATUS, _SQUARE, _ROWS = "__day", "__status", "__square", "__rows"
 _TOGETHER = 16  # features whose columns are read together, which bounds the memory
@@ -65,6 +69,28 @@ def served_distributions(
         for at, name in enumerate(names):
             bins, statuses, independent = answers[3 * at : 3 * at + 3]
             yield name, _days(bins, statuses, independent, len(references[name].shares)) or None
+
+
+def served_expectations(served: ServedPeriod, folder: Path) -> list[ExpectationCheck]:
+    """What comes of the expectations of the views that the model reads, over its served rows by day, UTC.
+
+    Raises:
+        DataError: nothing was served.
+    """
+    views = [view for view in served.model.features.views if view.expectations]
+    if not views:
+        return []
+    rows = _rows(served, folder)
+    names, checks = set(rows.collect_schema().names()), []
+    for view in views:
+        columns = [feature.name for feature in view.outputs if f"{view.name}__{feature.name}" in names]
+        age = f"{view.name}__age"
+        if age not in names:
+            continue
+        known = [expected for expected in view.expectations if isinstance(expected, ExpectRows) or expected.column in columns]
+        own = rows.filter(pl.col(age).is_not_null()).select(_DAY, *(pl.col(f"{view.name}__{name}").alias(name) for name in columns))
+        checks += checks_of(f"view {view.name}", known, of_days(own, _DAY, known), whole=True)
+    return checks
 
 
 def _rows(served: ServedPeriod, folder: Path) -> pl.LazyFrame:

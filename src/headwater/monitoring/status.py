@@ -30,6 +30,7 @@ from headwater.kernel.as_of import as_of
 from headwater.models.feature_drifts import drifts
 from headwater.models.promises import deliveries
 from headwater.models.registry import ModelRegistry
+from headwater.monitoring.freshness_objectives import FreshnessObjective, freshness_objectives
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed, placed_source, scoped
 from headwater.results.drift_result import DriftResult
@@ -123,6 +124,7 @@ class Status(Readable):
     """An online store; `now` in microseconds, `size` in bytes.
 
     deliveries, drifts: the latest comparison of each served model with its promise and with its training.
+    objectives: how the views keep their freshness objectives.
     """
 
     now: int
@@ -132,6 +134,7 @@ class Status(Readable):
     predictions: list[PredictionStatus]
     deliveries: list[DeliveryResult] = field(default_factory=list)
     drifts: list[DriftResult] = field(default_factory=list)
+    objectives: list[FreshnessObjective] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, object]:
         """The same, as JSON can say it."""
@@ -184,7 +187,9 @@ def status(
         views = [_view(mine, stored_view, t) for stored_view in stored(project)]
         registry, names = ModelRegistry(models), {model.name for model in project.models}
         promises = [delivery for delivery in deliveries(registry) if delivery.promise.model in names]
-        return Status(t, mine.size(), streams, views, predictions, promises, [drift for drift in drifts(registry) if drift.model in names])
+        drifted = [drift for drift in drifts(registry) if drift.model in names]
+        objectives = freshness_objectives(project, home, t)
+        return Status(t, mine.size(), streams, views, predictions, promises, drifted, objectives)
 
 
 def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:

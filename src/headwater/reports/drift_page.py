@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 
 from headwater.reports import document, drift_words, wording
-from headwater.reports.document import Cell, Section, Table, Text
+from headwater.reports.document import Block, Bullets, Cell, Section, Table, Text
 from headwater.reports.page import render, render_plain
 from headwater.reports.terminal import Printed, Shown, ShownTable
 from headwater.results.drift_result import DriftResult, FeatureDrift
@@ -15,7 +15,11 @@ _SHOWN = 20  # features that did not shift, in a terminal
 
 def to_section(result: DriftResult) -> Section:
     """A row for each feature, and the rule."""
-    return Section("drift", "Drift since training", [to_table_of(result), Text(drift_words.RULE, "quiet")])
+    expected = [str(check) for check in result.expectations]
+    blocks: list[Block] = [to_table_of(result), Text(drift_words.RULE, "quiet")]
+    if expected:
+        blocks += [Text("Expectations of views:"), Bullets(expected)]
+    return Section("drift", "Drift since training", blocks)
 
 
 def to_table_of(result: DriftResult) -> Table:
@@ -82,6 +86,7 @@ def to_table(result: DriftResult) -> RenderableType:
             ShownTable(table.caption, headings, texts),
             *(Shown(f"- {line}") for feature in moved for line in drift_words.details(feature)),
             *([Shown(f"and {more} more features that did not shift")] if more else []),
+            *(Shown(f"- {check}", "" if check.holds else "red") for check in result.expectations),
         )
     )
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from headwater.results.expectation_result import ExpectationCheck
 from headwater.results.result import Result
 
 DriftState = Literal["alert", "shifted", "no shift shown", "not compared"]
@@ -83,6 +84,7 @@ class DriftResult(Result, frozen=True, tag="drift"):
         model: its name. level: the name under which it is served. version: whose training is compared, by number.
         trained_until: the end of its training data, ISO 8601.
         features: those with an alert first, then those that shifted, each by their distance.
+        expectations: what came of those of the views that the model reads.
         loss: why production delivers less than promised, as `watch` found it; empty where no loss is shown.
         level_of_error: the probability that any feature of a day is above its limit, or its statuses, where nothing changed.
         checked_at: ISO 8601, UTC. first_line: the result in a sentence.
@@ -97,6 +99,12 @@ class DriftResult(Result, frozen=True, tag="drift"):
     level_of_error: float
     checked_at: str
     first_line: str
+    expectations: Sequence[ExpectationCheck] = ()
+
+    @property
+    def broken(self) -> Sequence[ExpectationCheck]:
+        """The expectations that the latest whole day breaks."""
+        return [check for check in self.expectations if check.broken_days and check.broken_days[-1] == check.last_day]
 
     @property
     def alerts(self) -> Sequence[FeatureDrift]:

@@ -29,6 +29,7 @@ from headwater.training.arm_log import ArmLog
 from headwater.training.dataset_manifests import erasure_of, remember_manifest
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog
+from headwater.training.history_expectations import warn_of_broken
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 from headwater.training.train import TrainingSet, training_set
 
@@ -106,6 +107,8 @@ def dataset(
     level = None if level is None else as_level(level)
     resources = _cached(resources)
     log = None if from_log is None else FromLog.of(from_log, model)
+    if log is None:
+        warn_of_broken(model.sources)
     with resources.shown() as mine:
         rows = training_set(model, level=level, as_of=limit, from_log=log, resources=mine)
     if (cache := resources.feature_cache) is not None:

@@ -13,6 +13,7 @@ from headwater.serving.http.access_log import AccessLine, RequestLog
 from headwater.serving.http.request_trace import RequestTrace
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.metrics.request_metrics import RequestMetrics, RouteMetrics
+from headwater.serving.metrics.view_reads import ViewReads
 from headwater.serving.running_experiments import RunningExperiments
 from headwater.serving.serving_log_writer import ServingLogWriter
 from headwater.serving.serving_result import ServingResult
@@ -69,7 +70,8 @@ class RequestContext:
 class PostResponseQueue:
     """Collects answered requests from the event loop and records them in batches, which costs half as much as one at a time.
 
-    spans: what makes spans of them; None where requests are not traced.
+    spans: what makes spans of them; None where requests are not traced. reads: what counts reads of views with an objective of
+    freshness; None without any.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class PostResponseQueue:
         self._waiting: list[RequestContext] = []
         self._timer: asyncio.TimerHandle | None = None
         self.spans: RequestSpans | None = None
+        self.reads: ViewReads | None = None
         numbers.before(self.settle)
 
     def begin(self, number: bytes, numbers: RouteMetrics, method: str, headers: Mapping[bytes, bytes]) -> RequestContext:
@@ -124,14 +127,18 @@ class PostResponseQueue:
             if self._log.on:
                 at = now - round((ended - call.ended) * 1e6)
                 self._log.put(AccessLine(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
-        self._trace(waiting, now, ended)
+        self._observe(waiting, now, ended)
         if exposures is not None:
             exposures.write()
         if self._recorder is not None:
             self._recorder.write()
 
-    def _trace(self, calls: Sequence[RequestContext], now: int, ended: float) -> None:
-        """Make spans of requests; `now` microseconds UTC, and the same time on the monotonic clock."""
+    def _observe(self, calls: Sequence[RequestContext], now: int, ended: float) -> None:
+        """Count reads, and make spans; `now` microseconds UTC, and the same time on the monotonic clock."""
+        if self.reads is not None:
+            for call in calls:
+                if call.result is not None:
+                    self.reads.count(call.kind, call.result)
         if self.spans is not None:
             for call in calls:
                 self.spans.put(call, now - round((ended - call.ended) * 1e6))

@@ -36,6 +36,7 @@ from headwater.serving.metrics.delivery_metrics import DeliveryMetrics
 from headwater.serving.metrics.drift_metrics import DriftMetrics
 from headwater.serving.metrics.level_lift_metrics import LevelLiftMetrics
 from headwater.serving.metrics.request_metrics import RequestMetrics
+from headwater.serving.metrics.view_reads import ViewReads
 from headwater.serving.process.periodic import PeriodicTasks
 from headwater.serving.service import Service
 from headwater.serving.serving_log_writer import ServingLogWriter
@@ -97,6 +98,9 @@ class App:
             self.numbers.also(recorder.collect)
         self._now = now
         self._post_response = PostResponseQueue(self.numbers, log or RequestLog(None), recorder, service.experiments)
+        if reads := ViewReads(service.project):
+            self._post_response.reads = reads
+            self.numbers.also(reads.collect)
         self._paths = bound_routes(service, routes, self.numbers)
         self._lost_numbers = self.numbers.route("")
         self._lanes, self._loads = WorkerPool(service), ModelLoads(service)

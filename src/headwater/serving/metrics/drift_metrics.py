@@ -43,16 +43,23 @@ class DriftMetrics:
             "headwater_drift_alerts", "features that shifted together with a loss or a share of statuses", labels=of_model
         )
         shifted = GaugeMetricFamily("headwater_drift_shifted", "features further from training than chance explains", labels=of_model)
+        broken = GaugeMetricFamily(
+            "headwater_expectation_broken",
+            "1 if the latest day breaks this expectation, else 0",
+            labels=[*of_model, "subject", "expectation"],
+        )
         checked = GaugeMetricFamily("headwater_drift_checked_timestamp_seconds", "when drift was last computed", labels=of_model)
         for drift in self._drifts():
             of = [drift.model, drift.level]
             alerts.add_metric(of, float(len(drift.alerts)))
             shifted.add_metric(of, float(len(drift.shifted)))
             checked.add_metric(of, parse_timestamp(drift.checked_at, "checked_at") / 1e6)
+            for check in drift.expectations:
+                broken.add_metric([*of, check.subject, check.expectation], float(check in drift.broken))
             for feature in drift.compared:
                 psi.add_metric([*of, feature.feature], feature.days[-1].psi)
                 limit.add_metric([*of, feature.feature], feature.days[-1].limit)
-        yield from (psi, limit, alerts, shifted, checked)
+        yield from (psi, limit, alerts, shifted, broken, checked)
 
     def _drifts(self) -> Sequence[DriftResult]:
         if self._folder is None or clock.stopwatch() - self._read_at < _EVERY:

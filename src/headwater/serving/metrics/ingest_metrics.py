@@ -25,6 +25,7 @@ _TOTALS: Final = {
     "outside": "accepted events older than every window",
     "filtered": "events that the source's filter leaves out",
     "dead": "records refused",
+    "unexpected": "events that break an expectation of their source",
     "refused_again": "refused records that were sent again",
     "lost": "records deleted before they were read",
 }

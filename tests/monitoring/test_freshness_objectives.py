@@ -1,0 +1,91 @@
+"""Objectives of freshness: the error budget of 30 days, the burn rate, and the counters of the service."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.logs.daily_statistics import update
+from headwater.monitoring.freshness_objectives import freshness_objectives
+from headwater.online.feature_vectors import FeatureVector
+from headwater.online.read_versions import ReadVersion
+from headwater.results.served_result import AgeDay
+from headwater.serving.metrics.view_reads import ViewReads
+from headwater.serving.serving_result import ServingResult
+from tests.flow import frame, project_of, view_of
+from tests.logs.conftest import about, as_of, home, one  # noqa: F401 (a fixture)
+
+NOW = datetime(2024, 5, 20, 12, tzinfo=UTC)
+MICROS = round(NOW.timestamp() * 1e6)
+
+
+def project(slo=0.99):
+    events = frame([(1, 10, 1.0)])
+    return project_of(view_of(events, freshness=hw.batch("1h"), slo=slo), view_of(events, freshness=hw.batch("1d"), name="other"))
+
+
+def objectives(monkeypatch, folder, days):
+    """Of a view that was read on days, as (days ago, reads, share of stale ones)."""
+    ages = [AgeDay((NOW - timedelta(days=ago)).date(), reads, None, None, None, stale, 0.0) for ago, reads, stale in days]
+    monkeypatch.setattr("headwater.monitoring.freshness_objectives.view_ages", lambda *_, **__: {"view": ages} if days else {})
+    return freshness_objectives(project(), folder, MICROS)
+
+
+@pytest.mark.parametrize(
+    ("days", "fresh", "used", "burn", "missed"),
+    [
+        ([(20, 9900, 0.0), (0, 100, 0.5)], 0.995, 0.5, 50.0, False),
+        ([(20, 1000, 0.02)], 0.98, 2.0, None, True),
+        ([(20, 1000, 0.02), (1, 1000, 0.0)], 0.99, 1.0, 0.0, False),
+        ([], None, None, None, False),
+    ],
+)
+def test_the_budget_and_the_burn_rate(monkeypatch, tmp_path, days, fresh, used, burn, missed):
+    (found,) = objectives(monkeypatch, tmp_path, days)
+    assert (found.view, found.target, found.reads) == ("view", 0.99, sum(reads for _, reads, _ in days))
+    assert found.fresh == (None if fresh is None else pytest.approx(fresh))
+    assert found.budget_used == (None if used is None else pytest.approx(used))
+    assert found.burn == (None if burn is None else pytest.approx(burn))
+    assert found.missed == missed
+    text = str(found)
+    assert text.startswith("freshness of view: 0.99 of reads promised fresh")
+    assert ("there were none" in text) == (not days)
+
+
+def test_the_serving_log_is_what_counts(tmp_path):
+    shop = project(slo=0.9)
+    of = about(("view__count_1h",), views=("view",))
+    with hw.ServedLog(tmp_path) as log:
+        for number in range(20):
+            log.put(one(of, number, moments=[as_of(number, stale=number < 4)]))
+    update(tmp_path)
+    now = round(datetime(2024, 5, 2, tzinfo=UTC).timestamp() * 1e6)
+    (found,) = freshness_objectives(shop, tmp_path, now)
+    assert (found.reads, found.fresh) == (20, 0.8)
+    assert found.budget_used == pytest.approx(2.0)
+    assert found.missed
+
+
+def test_the_service_counts_reads_of_views_with_an_objective():
+    reads = ViewReads(project())
+    assert reads
+    assert not ViewReads(project(slo=None))
+    versions = [ReadVersion(0, 0, {}, stale) for stale in (True, False)]
+    for n in range(3):
+        vector = FeatureVector([1.0], b"\0", versions if n else versions[::-1])
+        reads.count("features", ServingResult("service", None, 0, 1, {}, features=vector))
+    reads.count("predict", ServingResult("model", None, 0, 1, {}))
+    values = {sample.name: sample.value for family in reads.collect() for sample in family.samples if sample.labels["view"] == "view"}
+    assert values == {"headwater_view_reads_total": 3, "headwater_view_stale_reads_total": 2, "headwater_view_slo": 0.99}
+
+
+def test_status_shows_objectives_and_is_plain_json(tmp_path):
+    from headwater.testing.examples import temporary_store
+
+    shop = project()
+    with temporary_store() as store:
+        hw.materialize(shop, store=store, at="2024-05-01T12:00Z")
+        status = hw.status(shop, store=store, data_dir=tmp_path, at="2024-05-01T12:30Z", models=tmp_path / "models")
+    assert [objective.view for objective in status.objectives] == ["view"]
+    assert pl.DataFrame(status.to_dict()["objectives"]).height == 1
