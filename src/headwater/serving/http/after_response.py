@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from prometheus_client.core import Metric
 
 from headwater import clock
 from headwater.logs.serving_log_rows import Kind
@@ -17,9 +19,6 @@ from headwater.serving.metrics.view_reads import ViewReads
 from headwater.serving.running_experiments import RunningExperiments
 from headwater.serving.serving_log_writer import ServingLogWriter
 from headwater.serving.serving_result import ServingResult
-
-if TYPE_CHECKING:
-    from headwater.serving.http.request_spans import RequestSpans
 
 _MOST: Final = 64  # requests in a batch
 _LATEST: Final = 0.05  # seconds until an incomplete batch is processed
@@ -67,6 +66,26 @@ class RequestContext:
             self.trace.parsed = seconds
 
 
+class Spans(Protocol):
+    """What makes spans of requests, as `request_spans.RequestSpans` does."""
+
+    def put(self, call: RequestContext, ended: int) -> None:
+        """Add an answered request, which ended at `ended`, microseconds UTC. It never waits."""
+        ...
+
+    def outgoing(self, call: RequestContext) -> str:
+        """The header `traceparent` for calls of third parties."""
+        ...
+
+    def collect(self) -> Iterable[Metric]:
+        """The collector interface of prometheus_client."""
+        ...
+
+    def close(self) -> None:
+        """Export what waits."""
+        ...
+
+
 class PostResponseQueue:
     """Collects answered requests from the event loop and records them in batches, which costs half as much as one at a time.
 
@@ -80,7 +99,7 @@ class PostResponseQueue:
         self._log, self._recorder, self._experiments = log, recorder, experiments
         self._waiting: list[RequestContext] = []
         self._timer: asyncio.TimerHandle | None = None
-        self.spans: RequestSpans | None = None
+        self.spans: Spans | None = None
         self.reads: ViewReads | None = None
         numbers.before(self.settle)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from headwater import clock
@@ -14,7 +14,7 @@ from headwater.errors import nearest
 from headwater.logs.serving_log import ServedLog
 from headwater.serving.http.access_log import RequestLog
 from headwater.serving.http.admin_handlers import Page, PageRequest
-from headwater.serving.http.after_response import PostResponseQueue, RequestContext
+from headwater.serving.http.after_response import PostResponseQueue, RequestContext, Spans
 from headwater.serving.http.asgi import JSON, Message, Read, Refused, RequestIds, Respond, Scope, Send
 from headwater.serving.http.asgi import App as Asgi
 from headwater.serving.http.auth import Access, Denied
@@ -44,9 +44,6 @@ from headwater.serving.third_party.fetcher import OnAnswer
 from headwater.serving.third_party.latency_budget import Deadline
 from headwater.serving.third_party.third_party_clients import ThirdPartyClients, third_party_values
 from headwater.serving.third_party.trace_header import TRACEPARENT
-
-if TYPE_CHECKING:
-    from headwater.serving.http.request_spans import RequestSpans
 
 T = TypeVar("T")
 
@@ -173,7 +170,7 @@ class App:
         except Denied:
             return False
 
-    def trace(self, spans: RequestSpans) -> None:
+    def trace(self, spans: Spans) -> None:
         """Make a span of each request from now on; they are closed with the app."""
         self._post_response.spans = spans
         self.numbers.also(spans.collect)
