@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Protocol
-
-from prometheus_client.core import Metric
+from typing import TYPE_CHECKING, Final, Protocol
 
 from headwater import clock
 from headwater.logs.serving_log_rows import Kind
@@ -19,6 +17,9 @@ from headwater.serving.metrics.view_reads import ViewReads
 from headwater.serving.running_experiments import RunningExperiments
 from headwater.serving.serving_log_writer import ServingLogWriter
 from headwater.serving.serving_result import ServingResult
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 _MOST: Final = 64  # requests in a batch
 _LATEST: Final = 0.05  # seconds until an incomplete batch is processed
