@@ -48,7 +48,7 @@ def served(shop, exporter):
 
 
 def exported(exporter, count):
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while len(exporter.get_finished_spans()) < count and time.monotonic() < until:
         time.sleep(0.05)
     return exporter.get_finished_spans()
@@ -60,8 +60,8 @@ def exporter():
 
 
 def test_each_request_is_a_span_with_its_stages(exporter):
-    with served(project(), exporter) as (url, _), httpx.Client(base_url=url) as client:
-        got = client.post("/v1/features/churn_v1", json={"row": {"user": 1}}, headers={"traceparent": SAMPLED})
+    with served(project(), exporter) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
+        got = client.post("/v1/features/churn_v1", json={"row": {"user": 1}}, headers={"traceparent": SAMPLED}, timeout=60)
         client.post("/v1/features/churn_v1", json={"rows": [{"user": 1}, {"user": 2}]})
         client.post("/v1/features/churn_v1", json={"row": {}})
         client.get("/nowhere")
@@ -84,7 +84,7 @@ def test_each_request_is_a_span_with_its_stages(exporter):
 
 
 def test_a_parent_that_is_not_sampled_has_no_span_and_a_broken_one_counts_for_none(exporter):
-    with served(project(), exporter) as (url, _), httpx.Client(base_url=url) as client:
+    with served(project(), exporter) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
         for header in (UNSAMPLED, "00-zz-1-01", "é" * 80, SAMPLED):
             assert (
                 client.post("/v1/features/churn_v1", json={"row": {"user": 1}}, headers={"traceparent": header.encode()}).status_code == 200
@@ -94,7 +94,7 @@ def test_a_parent_that_is_not_sampled_has_no_span_and_a_broken_one_counts_for_no
 
 
 def test_third_parties_get_the_trace_of_the_request(exporter, ip, party):
-    with served(project(ip()), exporter) as (url, _), httpx.Client(base_url=url) as client:
+    with served(project(ip()), exporter) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
         for number, header in enumerate((SAMPLED, UNSAMPLED, None)):
             row = {"user": 1, "ip_address": f"10.0.0.{number}"}
             more = {} if header is None else {"headers": {"traceparent": header}}
@@ -113,7 +113,12 @@ def test_without_tracing_third_parties_are_told_nothing(ip, party):
     with temporary_store() as store:
         hw.materialize(shop, store=store, at=AT)
         with hw.serve(shop, store, listen=f"127.0.0.1:{free_port()}", models={}) as url:
-            httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1, "ip_address": "10.0.0.1"}}, headers={"traceparent": SAMPLED})
+            httpx.post(
+                f"{url}/v1/features/churn_v1",
+                json={"row": {"user": 1, "ip_address": "10.0.0.1"}},
+                headers={"traceparent": SAMPLED},
+                timeout=60,
+            )
     assert [headers.get("traceparent") for headers in party.headers] == [None]
 
 
@@ -141,7 +146,7 @@ def test_spans_reach_a_collector_over_http():
             hw.materialize(shop, store=store, at=AT)
             options = ServeOptions(traces=f"http://127.0.0.1:{server.server_port}")
             with hw.serve(shop, store, listen=f"127.0.0.1:{free_port()}", models={}, options=options) as url:
-                httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1}})
+                httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1}}, timeout=60)
     finally:
         server.shutdown()
         thread.join()
@@ -162,7 +167,7 @@ def test_an_exporter_that_hangs_delays_no_request_and_costs_spans(monkeypatch):
             hangs.wait(20)
             raise RuntimeError("the collector is gone")
 
-    with served(project(), Hanging()) as (url, app), httpx.Client(base_url=url) as client:
+    with served(project(), Hanging()) as (url, app), httpx.Client(base_url=url, timeout=60) as client:
         try:
             for _ in range(8):
                 assert client.post("/v1/features/churn_v1", json={"row": {"user": 1}}).status_code == 200
