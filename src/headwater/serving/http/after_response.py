@@ -67,7 +67,7 @@ class RequestContext:
             self.trace.parsed = seconds
 
 
-class Spans(Protocol):
+class SpanMaker(Protocol):
     """What makes spans of requests, as `request_spans.RequestSpans` does."""
 
     def put(self, call: RequestContext, ended: int) -> None:
@@ -100,7 +100,7 @@ class PostResponseQueue:
         self._log, self._recorder, self._experiments = log, recorder, experiments
         self._waiting: list[RequestContext] = []
         self._timer: asyncio.TimerHandle | None = None
-        self.spans: Spans | None = None
+        self.spans: SpanMaker | None = None
         self.reads: ViewReads | None = None
         numbers.before(self.settle)
 

@@ -14,7 +14,7 @@ from headwater.errors import nearest
 from headwater.logs.serving_log import ServedLog
 from headwater.serving.http.access_log import RequestLog
 from headwater.serving.http.admin_handlers import Page, PageRequest
-from headwater.serving.http.after_response import PostResponseQueue, RequestContext, Spans
+from headwater.serving.http.after_response import PostResponseQueue, RequestContext, SpanMaker
 from headwater.serving.http.asgi import JSON, Message, Read, Refused, RequestIds, Respond, Scope, Send
 from headwater.serving.http.asgi import App as Asgi
 from headwater.serving.http.auth import Access, Denied
@@ -170,7 +170,7 @@ class App:
         except Denied:
             return False
 
-    def trace(self, spans: Spans) -> None:
+    def trace(self, spans: SpanMaker) -> None:
         """Make a span of each request from now on; they are closed with the app."""
         self._post_response.spans = spans
         self.numbers.also(spans.collect)
