@@ -38,7 +38,7 @@ NOT_RUN = {  # by page, why a block does not run: one reason for each
     "howto_kubernetes.md": ["needs a cluster"],
     "howto_monitoring.md": ["needs a running service"],
     "index.md": ["installs a package and takes minutes"],
-    "monitoring.md": ["needs weeks of served predictions", "needs weeks of served predictions"],
+    "monitoring.md": ["needs weeks of served predictions", "needs weeks of served predictions", "installs a package"],
     "operations.md": [
         "needs a running service",
         "needs weeks of served predictions",
