@@ -80,9 +80,16 @@ def same(expected: str, printed: str) -> bool:
 
     >>> same("took 3 s ... done", "took  41.5 s\\nand was done"), same("took 3 s", "took 3 h")
     (True, False)
+    >>> same("the end.\\n...\\nnext", "the end.\\nfoo\\nnext")
+    True
     """
-    wanted, got = ("".join(_NUMBER.sub("#", text).split()) for text in (expected, printed))
-    return re.fullmatch(".*?".join(re.escape(part.strip()) for part in wanted.split("...")), got.strip(), re.DOTALL) is not None
+    wanted, got = [_plain(part) for part in re.split(r"(?<!\.)\.\.\.(?!\.)", expected)], _plain(printed)
+    return re.fullmatch(".*?".join(map(re.escape, wanted)), got, re.DOTALL) is not None
+
+
+def _plain(text: str) -> str:
+    """Text without spaces, and with # for each number and line of a table."""
+    return "".join(_NUMBER.sub("#", text).split())
 
 
 def wait_for(address: str, lives: Callable[[], bool] = lambda: True) -> None:
