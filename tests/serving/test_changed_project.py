@@ -108,6 +108,21 @@ def test_an_experiment_of_other_definitions_that_starts_later_is_not_served(tmp_
         until(lambda: "warnings" not in client.get("/readyz").json())
 
 
+def test_experiments_that_cannot_be_read_are_no_secret(tmp_path, levels):
+    store = running(tmp_path / "models")
+    path = store.folder / "fresh" / "1" / "plan.json"
+    plain = path.read_bytes()
+    path.write_bytes(plain[:100])
+    with asking(levels, EXPERIMENTED, models=MODELS, data_dir=tmp_path, experiments=store, levels=("nightly",)) as client:
+        (warning,) = client.get("/readyz").json()["warnings"]
+        assert "experiments were not read" in warning
+        assert str(path.parent) in warning
+        assert "arm" not in client.post("/v1/predict/churn", json={"row": ROW}).json()
+        path.write_bytes(plain)
+        until(lambda: "arm" in client.post("/v1/predict/churn", json={"row": ROW}).json())
+        assert "warnings" not in client.get("/readyz").json()
+
+
 PROJECT = """
 from tests.serving.experiment_world import EXPERIMENTED
 import dataclasses

@@ -41,7 +41,7 @@ def expire_exposures(data_dir: str | Path, store: ExperimentStore, keep: Duratio
     removed = []
     for started in store.started():
         plan = started.plan
-        folder, known = Path(data_dir) / EXPOSURES / plan.experiment / str(plan.version), _known_at(started, now)
+        folder, known = Path(data_dir) / EXPOSURES / plan.experiment / str(plan.version), _known_at(started)
         if known is not None and known < limit and folder.is_dir() and _written(folder) < limit:
             with suppress(FileNotFoundError):  # another process was faster
                 shutil.rmtree(folder)
@@ -73,11 +73,11 @@ def exposures_kept(data_dir: Path, store: ExperimentStore, keep: Duration, every
         thread.join()
 
 
-def _known_at(started: StartedExperiment, now: int) -> int | None:
-    """When the last outcome of an experiment is known, microseconds; None while it runs, and where no rule says when."""
+def _known_at(started: StartedExperiment) -> int | None:
+    """When the last outcome of an experiment is known, microseconds, if nothing stops it before; None where no rule says when."""
     plan, stopped = started.plan, started.stopped_at
     end = plan.end if stopped is None else min(stopped, plan.end)
-    return None if plan.matures is None or end > now else end + plan.matures
+    return None if plan.matures is None else end + plan.matures
 
 
 def _written(folder: Path) -> int:

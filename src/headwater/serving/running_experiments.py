@@ -56,6 +56,7 @@ class RunningExperiments:
         self._stamp: object = None
         self._served: dict[tuple[str, int], RunningExperiment] = {}
         self._looked = self._tried = float("-inf")
+        self._unread = ""
         self._lock = threading.Lock()
         self.of: Mapping[str, tuple[RunningExperiment, ...]] = {}
         self.started: Sequence[StartedExperiment] = ()
@@ -67,6 +68,11 @@ class RunningExperiments:
     def room(self) -> bool:
         """Whether exposures can be logged."""
         return self.log is not None and self.log.room
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why experiments that run are not served as they are now, in sentences."""
+        return [*self.refused.values(), *filter(None, [self._unread])]
 
     def look(self) -> None:
         """`refresh`, if the last look is long enough ago."""
@@ -87,8 +93,13 @@ class RunningExperiments:
             if stamp == self._stamp and not (self.refused and now - self._tried > _RETRY):
                 return
             self._tried = now
-            self._take(self._store.started())
-            self._stamp = stamp
+            try:
+                started = self._store.started()
+            except DataError as error:
+                self._unread = f"experiments were not read, and what was served before is served: {error}"
+                raise
+            self._take(started)
+            self._stamp, self._unread = stamp, ""
 
     def collect(self) -> Iterator[Metric]:
         """Metrics of experiments: the collector interface of prometheus_client."""

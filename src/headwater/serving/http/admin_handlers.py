@@ -69,7 +69,7 @@ async def readyz(request: PageRequest) -> PageResponse:
     reasons = (await asyncio.to_thread(app.readiness.reasons) if cached is None else cached) + app.others()
     body: dict[str, object] = {"status": "unready" if reasons else "ready"}
     warnings = [f"the previous version stays in use: {why}" for why in app.service.refused.values()]
-    warnings += app.service.experiments.refused.values()
+    warnings += app.service.experiments.warnings
     if warnings and app.may_read(request.authorization):
         body["warnings"] = warnings
     if reasons and app.may_read(request.authorization):
