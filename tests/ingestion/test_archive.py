@@ -52,6 +52,25 @@ def test_blocks_become_one_file_and_are_gone(store, tmp_path):
     assert numbers(mine) == [*before, 60]
 
 
+def test_each_block_is_read_once(store, tmp_path, monkeypatch):
+    """Other threads wait while blocks are copied; and one that is removed meanwhile is not mistaken for the next one."""
+    read, scan = [], store.scan
+
+    def noted(prefix):
+        store.commit({keyspace.block(keyspace.ARCHIVE, "events", 2): None}, {})
+        for key, value in scan(prefix):
+            read.append(keyspace.sequence_of(key))
+            yield key, value
+
+    for sequence in (1, 2, 3):
+        put(store, sequence, [sequence * 10])
+    monkeypatch.setattr(store, "scan", noted)
+    path = roller(store, tmp_path).roll()
+    assert (path.name, read) == ("all-000000000001-000000000003.parquet", [1, 3])
+    assert pl.read_parquet(path)["n"].to_list() == [10, 30]
+    assert list(scan(keyspace.ARCHIVE)) == []
+
+
 def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
     """Over a restart, too; those of each space by themselves."""
     view = streaming_view(source={"filter": pl.col("amount") > 0})

@@ -8,7 +8,6 @@ is made durable before they are deleted. A file says which commits it holds: aft
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,7 +25,6 @@ KNOWN_AT = "headwater_known_at"
 SEQUENCE = "headwater_sequence"
 FOLDERS: Mapping[bytes, str] = {keyspace.ARCHIVE: "archive", keyspace.DEAD: "dead_letters", keyspace.FILTERED: "filtered"}
 """Where the files of a space stand in a home."""
-_NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Roller:
 
     def roll(self) -> Path | None:
         """Move all blocks into a file, into several where columns changed; the last one."""
-        if next(iter(self._blocks()), None) is None:
+        if next(iter(self._keys()), None) is None:
             return None
         try:
             with self.archive.alone():
@@ -74,24 +72,33 @@ class Roller:
 
     def _roll(self) -> Path | None:
         done = self.last
-        old = [key for key, _ in self._blocks() if keyspace.sequence_of(key) <= done]
+        keys = list(self._keys())
+        old = [key for key in keys if keyspace.sequence_of(key) <= done]
         if old:
             self.store.commit(dict.fromkeys(old), {})
-        blocks = list(self._blocks())
-        if not blocks:
+        frames = self._alike(keys[-1]) if len(old) < len(keys) else {}
+        if not frames:
             return None
-        frames = [_frame(value) for _, value in blocks]
-        alike = next((n for n, block_frame in enumerate(frames) if block_frame.schema != frames[0].schema), len(frames))
-        blocks, more = blocks[:alike], len(frames) > alike
-        frame = pl.concat(frames[:alike])
-        first, last = keyspace.sequence_of(blocks[0][0]), keyspace.sequence_of(blocks[-1][0])
+        first, last = keyspace.sequence_of(min(frames)), keyspace.sequence_of(max(frames))
+        frame = pl.concat(frames.values())
         day = frame[KNOWN_AT].max()
         assert isinstance(day, datetime)
         path = self.archive.append(frame, day.date(), first, last)
-        self.store.commit(dict.fromkeys(key for key, _ in blocks), {})
+        self.store.commit(dict.fromkeys(frames), {})
         if self.keep is not None:
             self.archive.expire((day - timedelta(microseconds=self.keep)).date())
-        return self._roll() if more else path  # a file holds rows of the same columns
+        return (self._roll() or path) if max(frames) < keys[-1] else path  # a file holds rows of the same columns
+
+    def _alike(self, last: bytes) -> dict[bytes, pl.DataFrame]:
+        """By key, the rows of the first blocks that have the same columns, up to the key `last`; read and decoded one at a time."""
+        frames: dict[bytes, pl.DataFrame] = {}
+        schema: pl.Schema | None = None
+        for key, value in self._blocks():
+            frame = _frame(value)
+            if key > last or frame.schema != (schema := schema or frame.schema):
+                break
+            frames[key] = frame
+        return frames
 
     def rows(self) -> pl.LazyFrame | None:
         """Everything, in files or not yet; None where there is nothing. A column that some rows lack is null in them."""
@@ -126,6 +133,10 @@ class Roller:
 
     def _name(self) -> str:
         return self.source if self.partition is None else f"{self.source}\0{self.partition}"
+
+    def _keys(self) -> Iterable[bytes]:
+        """The keys of the blocks, which are not read."""
+        return (key for key, _ in self.store.sizes(self.space + keyspace.name(self._name())))
 
     def _blocks(self) -> Iterable[tuple[bytes, bytes]]:
         return self.store.scan(self.space + keyspace.name(self._name()))

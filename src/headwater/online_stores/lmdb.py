@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 _LEASE_POLL = 0.05
-_PAGE, _PAGE_BYTES = 2_000, 16_000_000  # keys and bytes of one page of a scan, at most, except for the last value
+_PAGE, _PAGE_BYTES = 2_000, 1_000_000  # of a scan: keys and bytes, but for the last value, that are copied while other threads wait
 _T = TypeVar("_T")
 
 
