@@ -16,9 +16,9 @@ def score_shadow(args: Arguments, screen: Screen) -> None:
     from headwater.experiments.shadow import shadow
 
     with screen.working("scoring"):
-        found = shadow(project, args.name, data_dir=options.data_dir(args), models=args.models, at=at, store=args.store)
-    found.write_html(page)
-    screen.show(found.table(), {**found.to_dict(), "page": str(page)})
+        analysis = shadow(project, args.name, data_dir=options.data_dir(args), models=args.models, at=at, store=args.store)
+    analysis.write_html(page)
+    screen.show(analysis.table(), {**analysis.to_dict(), "page": str(page)})
     screen.say(f"page: {page}")
 
 

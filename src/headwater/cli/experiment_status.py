@@ -26,27 +26,27 @@ def status(args: Arguments, screen: Screen) -> None:
     places = ExperimentPlaces(models=args.models, data_dir=options.data_dir(args))
     same = experiment_options.same(args)
     if args.name:
-        found = [experiment_status(project, args.name, places=places)]
-        screen.show(_table(found), found[0].to_dict())
+        statuses = [experiment_status(project, args.name, places=places)]
+        screen.show(_table(statuses), statuses[0].to_dict())
     else:
         names = {e.name for e in project.experiments}
         started = [e.plan.experiment for e in ExperimentStore(places.models).started() if e.plan.project in ("", project.name)]
-        found = [experiment_status(project, name, places=places) for name in sorted(set(started))]
+        statuses = [experiment_status(project, name, places=places) for name in sorted(set(started))]
         waiting = sorted(names - set(started))
-        data = {"experiments": [one.to_dict() for one in found], "not_started": waiting}
-        screen.show(_table(found) if found else "no experiment was started", data)
+        data = {"experiments": [one.to_dict() for one in statuses], "not_started": waiting}
+        screen.show(_table(statuses) if statuses else "no experiment was started", data)
         if waiting:
             screen.next("headwater", "experiment", "plan", waiting[0], *same)
             return
-        if not found:
+        if not statuses:
             screen.say("the project defines no experiment; give it hw.Project(..., experiments=[hw.Experiment(...)])")
             return
-    running = [one for one in found if one.state == "running"]
+    running = [one for one in statuses if one.state == "running"]
     ramped = next((one for one in running if one.stage < one.stages), None)
     if ramped is not None:
         screen.next("headwater", "experiment", "ramp", ramped.experiment, *same)
     else:
-        screen.next("headwater", "experiment", "analyse", found[0].experiment, *same)
+        screen.next("headwater", "experiment", "analyse", statuses[0].experiment, *same)
 
 
 def stop(args: Arguments, screen: Screen) -> None:

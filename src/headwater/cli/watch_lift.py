@@ -54,7 +54,7 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
     since = options.timestamp(args.since, "--since")
     at = options.timestamp(args.at, "--at")
     with screen.progress() as on_progress:
-        found = level_lift(
+        lifts = level_lift(
             project.model(args.model),
             loaded.levels(),
             data_dir=options.data_dir(args),
@@ -64,8 +64,8 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
             options=how,
             resources=options.resources(args, on_progress),
         )
-    write_level_lift(ModelRegistry(args.models), found.result)
-    return found
+    write_level_lift(ModelRegistry(args.models), lifts.result)
+    return lifts
 
 
 def _experiments(args: Arguments, loaded: LoadedProject) -> dict[str, Estimate]:

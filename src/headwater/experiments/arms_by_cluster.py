@@ -49,8 +49,8 @@ def shuffled_clusters(sizes: Mapping[str, float], weights: Mapping[str, float], 
     {'a': 'daily', 'b': 'streaming', 'c': 'daily', 'd': 'streaming'}
     """
     counts, arms = dict.fromkeys(weights, 0), dict[str, str]()
-    for place, cluster in enumerate(sorted(sizes, key=lambda name: (-sizes[name], name))):
-        lacks = {arm: round(weight * (place + 1) - counts[arm], 9) for arm, weight in weights.items()}
+    for rank, cluster in enumerate(sorted(sizes, key=lambda name: (-sizes[name], name))):
+        lacks = {arm: round(weight * (rank + 1) - counts[arm], 9) for arm, weight in weights.items()}
         most = [arm for arm, lack in lacks.items() if lack == max(lacks.values())]
         arm = most[bucket(f"{seed}/shuffle", cluster) % len(most)]
         counts[arm] += 1

@@ -86,8 +86,8 @@ class Assignment:
         if self.holdout and bucket("holdout", unit) < round(self.holdout * BUCKETS):
             return False
         if self.layer is not None:
-            place = bucket(f"{self.layer}/layer", unit)
-            if not round(self.span[0] * BUCKETS) <= place < round(self.span[1] * BUCKETS):
+            position = bucket(f"{self.layer}/layer", unit)
+            if not round(self.span[0] * BUCKETS) <= position < round(self.span[1] * BUCKETS):
                 return False
         return self.enrolled >= 1 or bucket(f"{self.salt}/enrolled", unit) < round(self.enrolled * BUCKETS)
 
@@ -97,5 +97,5 @@ class Assignment:
 
     def propensity(self, arm: str) -> float:
         """The probability that an enrolled unit gets the arm."""
-        place = self._arms.index(arm)
-        return (self._ends[place] - (self._ends[place - 1] if place else 0)) / BUCKETS
+        position = self._arms.index(arm)
+        return (self._ends[position] - (self._ends[position - 1] if position else 0)) / BUCKETS

@@ -173,8 +173,8 @@ def _weights(plan: FrozenPlan) -> Mapping[str, float]:
 
 
 def _by_arm(plan: FrozenPlan, counts: pl.DataFrame) -> dict[str, int]:
-    found = dict(counts.iter_rows())
-    return {arm.name: int(found.get(arm.name, 0)) for arm in plan.arms}
+    by_arm = dict(counts.iter_rows())
+    return {arm.name: int(by_arm.get(arm.name, 0)) for arm in plan.arms}
 
 
 def _stage(plan: FrozenPlan, share: float) -> int:
@@ -232,9 +232,9 @@ def _check_ready(planned: PlannedExperiment, *, accept_missing: bool) -> None:
     missing = [need for need in planned.missing if not (accept_missing and not need.what.startswith(("model ", "level ")))]
     if not missing:
         return
-    said = "; ".join(f"arm {need.arm}: {need.what} ({need.note})" for need in missing[:4])
+    needs = "; ".join(f"arm {need.arm}: {need.what} ({need.note})" for need in missing[:4])
     more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
     commands = dict.fromkeys(need.command for need in missing if need.command)
     raise UsageError(
-        f"experiment {planned.experiment!r} cannot start, {len(missing)} of its needs are missing: {said}{more}. Run: {'; '.join(commands)}"
+        f"experiment {planned.experiment!r} cannot start, {len(missing)} of its needs are missing: {needs}{more}. Run: {'; '.join(commands)}"
     )

@@ -135,12 +135,12 @@ class ExperimentLooks:
     def guardrail(self, metric: ExperimentMetric, arm: str, time: int) -> tuple[ArmLift, GuardrailLook | None]:
         """A guardrail of an arm at a time: its lift, and its look where there are units enough."""
         rows = self.look(metric.name, time)
-        found = self.lift(rows, arm)
-        if found.lift is None or not self._enough(rows, arm):
-            note = found.note or f"fewer than {LEAST_UNITS} units of an arm have a final outcome; no interval is shown"
-            return ArmLift(found.lift, found.units, note), None
+        lift = self.lift(rows, arm)
+        if lift.lift is None or not self._enough(rows, arm):
+            note = lift.note or f"fewer than {LEAST_UNITS} units of an arm have a final outcome; no interval is shown"
+            return ArmLift(lift.lift, lift.units, note), None
         assert metric.margin is not None
-        return found, GuardrailLook(metric.name, found.lift, found.units, metric.margin, metric.higher_is_better)
+        return lift, GuardrailLook(metric.name, lift.lift, lift.units, metric.margin, metric.higher_is_better)
 
     def over_time(self, name: str, arm: str) -> list[tuple[int, RelativeLift, int, float]]:
         """The lift at the end of each day, and now: time, lift, units, and the multiplier of a confidence sequence."""
@@ -153,9 +153,9 @@ class ExperimentLooks:
         points = []
         for time in dict.fromkeys([*range(first + step, last, step), last]):
             rows = self.look(name, time)
-            found = self.lift(rows, arm)
-            if found.lift is not None and self._enough(rows, arm):
-                points.append((time, found.lift, found.units, sequence_multiplier(found.units, self.plan.alpha / len(self.treated))))
+            lift = self.lift(rows, arm)
+            if lift.lift is not None and self._enough(rows, arm):
+                points.append((time, lift.lift, lift.units, sequence_multiplier(lift.units, self.plan.alpha / len(self.treated))))
         return points
 
     def _enough(self, rows: LookRows, arm: str) -> bool:
@@ -177,15 +177,15 @@ class ExperimentLooks:
         )
         final = now.final
         matured = float((now.known & ~now.late)[final].mean()) if final.any() else 1.0
-        found = unit_checks(whole, weights, before=self._before(), matured=matured, looks=looks)
-        found.append(late_outcomes(now.late, final))
+        checks = unit_checks(whole, weights, before=self._before(), matured=matured, looks=looks)
+        checks.append(late_outcomes(now.late, final))
         if self.experiment.metrics[0].never == "unknown" and self.plan.kind == "ab":
             arm = self.units.frame[ARM].to_numpy()
-            found.append(seen_outcomes({name: now.known[final & (arm == name)] for name in self.arms}, looks))
+            checks.append(seen_outcomes({name: now.known[final & (arm == name)] for name in self.arms}, looks))
         rows = self.look(self.experiment.metrics[0].name, self.at)
         if rows.frame.height:
-            found += self.kind.checks(rows, self.plan, FALSE_ALARMS / CHECKS / looks / max(len(self.treated), 1))
-        return found
+            checks += self.kind.checks(rows, self.plan, FALSE_ALARMS / CHECKS / looks / max(len(self.treated), 1))
+        return checks
 
     def _before(self) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
         """Each metric before the first exposure, of control and of each arm, one value for what is assigned."""
@@ -213,13 +213,13 @@ class ExperimentLooks:
         half = rows.frame[AT].median() if rows.frame.height else None
         if half is not None:
             parts += [("first half of the units", pl.col(AT) <= half), ("second half of the units", pl.col(AT) > half)]
-        found = []
+        lifts = []
         for name, condition in parts:
             part = rows.where(condition)
             lift = self.lift(part, arm)
             if lift.lift is not None and self._enough(part, arm) and math.isfinite(lift.lift.se):
-                found.append((name, lift.lift, lift.units))
-        return found
+                lifts.append((name, lift.lift, lift.units))
+        return lifts
 
     def counts(self, arm: str) -> tuple[int, int]:
         """The exposed and the matured units of an arm."""

@@ -100,14 +100,16 @@ class ExperimentEvidence:
 
     def estimates(self, arm: str, levels: tuple[str, str], metric: str) -> list[AxisEstimate]:
         """The backtest's and the off-policy estimate of an arm, relative to the control."""
-        found = []
+        estimates = []
         named_levels = (self.names.get(levels[0], levels[0]), self.names.get(levels[1], levels[1]))
         if self.backtest is not None and (lift := _relative(self.backtest, named_levels)) is not None:
             named, estimate = lift
-            found.append(AxisEstimate("backtest", arm, named, estimate, "yesterday's requests, if the world does not react"))
+            estimates.append(AxisEstimate("backtest", arm, named, estimate, "yesterday's requests, if the world does not react"))
         if self.off_policy and arm in self.off_policy:
-            found.append(AxisEstimate("off-policy", arm, metric, self.off_policy[arm], "logged propensities, if the world does not react"))
-        return found
+            estimates.append(
+                AxisEstimate("off-policy", arm, metric, self.off_policy[arm], "logged propensities, if the world does not react")
+            )
+        return estimates
 
 
 def _relative(backtest: BacktestResult, levels: tuple[str, str]) -> tuple[str, Estimate] | None:

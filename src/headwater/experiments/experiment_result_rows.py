@@ -70,7 +70,7 @@ def analysed(
     sql, repeats = _sql(look, rows, shown)
     names = (look.control, decided.arm or shown, deciding.name)
     by = next((metric.lift for metric in metrics if metric.role == "deciding" and metric.arm == names[1]), None)
-    told = by if by is not None and look.looks.number and math.isfinite(by.value) else None
+    interval = by if by is not None and look.looks.number and math.isfinite(by.value) else None
     result = ExperimentResult(
         project=project,
         experiment=plan.experiment,
@@ -83,7 +83,7 @@ def analysed(
         arm=decided.arm or "",
         reason=decided.reason,
         rule=experiment_words.rule(plan, look.kind.estimator, even),
-        first_line=experiment_words.first_line(decided.decision, names, told, decided.reason),
+        first_line=experiment_words.first_line(decided.decision, names, interval, decided.reason),
         look=look.looks.number,
         looks=plan.looks,
         information=look.looks.information,
@@ -177,7 +177,7 @@ def _verdict(
 def _deciding(
     look: ExperimentLooks, metric: ExperimentMetric, rows: LookRows, lifts: Mapping[str, ArmLift], decided: ExperimentVerdict
 ) -> list[MetricLift]:
-    found = []
+    metrics = []
     for arm, known in lifts.items():
         interval, method = decided.intervals.get(arm), _AT_LOOKS
         if interval is None and known.lift is not None:
@@ -185,13 +185,13 @@ def _deciding(
         made = _metric(look, metric, arm, "deciding", known, (interval or (math.nan, math.nan), method))
         if known.lift is not None and look.kind.p_value is not None:
             made = msgspec.structs.replace(made, p=look.kind.p_value(rows, look.control, arm, look.plan))
-        found.append(msgspec.structs.replace(made, over_time=_over_time(look, metric.name, arm), unknown=look.unknown))
-    return found
+        metrics.append(msgspec.structs.replace(made, over_time=_over_time(look, metric.name, arm), unknown=look.unknown))
+    return metrics
 
 
 def _others(look: ExperimentLooks) -> list[MetricLift]:
     """Metrics that do not decide, with intervals that hold at any time."""
-    found = []
+    metrics = []
     for metric in look.experiment.metrics[1:]:
         rows = look.look(metric.name, look.at)
         for arm in look.treated:
@@ -199,8 +199,8 @@ def _others(look: ExperimentLooks) -> list[MetricLift]:
             interval = (math.nan, math.nan)
             if known.lift is not None:
                 interval = known.lift.sequential(sequence_multiplier(known.units, look.plan.alpha))
-            found.append(_metric(look, metric, arm, "metric", known, (interval, _AT_ANY_TIME)))
-    return found
+            metrics.append(_metric(look, metric, arm, "metric", known, (interval, _AT_ANY_TIME)))
+    return metrics
 
 
 class _Rails:
@@ -304,15 +304,15 @@ def _sql(look: ExperimentLooks, rows: LookRows, arm: str) -> tuple[str, str]:
 
 
 def _arms(look: ExperimentLooks) -> list[ArmResult]:
-    found = []
+    arms = []
     for arm in look.plan.arms:
         units, matured = look.counts(arm.name)
-        found.append(
+        arms.append(
             ArmResult(
                 arm.name, arm.model, arm.level, arm.weight, arm.version, arm.trained_level or arm.level, arm.allow_staler, units, matured
             )
         )
-    return found
+    return arms
 
 
 def _schedule(look: ExperimentLooks) -> list[tuple[str, int, str]]:

@@ -98,8 +98,8 @@ def freeze(
     """
     undeclared = sorted({arm.model.name for arm in experiment.arms if arm.model.outcomes is None})
     problems = [f"model {name!r} does not declare what its outcomes depend on; {OUTCOME_RULES}" for name in undeclared]
-    found = [(arm, arm_model(project.arm_variant(experiment, arm), registry)) for arm in experiment.arms]
-    problems += [f"arm {arm.name!r}: {model.refused}" for arm, model in found if model.refused]
+    arm_models = [(arm, arm_model(project.arm_variant(experiment, arm), registry)) for arm in experiment.arms]
+    problems += [f"arm {arm.name!r}: {model.refused}" for arm, model in arm_models if model.refused]
     if problems:
         raise DataError(f"experiment {experiment.name!r} cannot start: {'; '.join(problems)}")
     planned = experiment.plan
@@ -108,7 +108,7 @@ def freeze(
         experiment=experiment.name,
         version=experiment.version,
         fingerprint=experiment.fingerprint,
-        arms=tuple(_frozen(arm, model) for arm, model in found),
+        arms=tuple(_frozen(arm, model) for arm, model in arm_models),
         unit=experiment.unit,
         kind=kind_name(experiment.kind),
         columns={role: column for column, role in experiment.columns if role != "unit"},

@@ -24,10 +24,10 @@ def preferred(items: pl.DataFrame, labels: LabelsOf, left_out: Counter[str]) -> 
     Raises:
         DataError: fewer than two units have a click.
     """
-    asked = items.rename({LIST: REQUEST})
-    clicks = request_labels(labels, asked, left_out).filter(pl.col(MATURES) <= labels.until)
+    shown = items.rename({LIST: REQUEST})
+    clicks = request_labels(labels, shown, left_out).filter(pl.col(MATURES) <= labels.until)
     final = clicks.with_columns(pl.when(pl.col(KNOWN) <= labels.until).then(pl.col(LABEL)).fill_null(0.0).alias(LABEL))
-    named = asked.select(UNIT, REQUEST, "item", TEAM).unique([UNIT, REQUEST, "item"], keep="first", maintain_order=True)
+    named = shown.select(UNIT, REQUEST, "item", TEAM).unique([UNIT, REQUEST, "item"], keep="first", maintain_order=True)
     by_list = (
         final.join(named, on=[UNIT, REQUEST, "item"], how="inner")
         .group_by(UNIT, REQUEST)

@@ -32,8 +32,13 @@ def interleaved(
     share, units, p, lists, note = UNKNOWN, 0, math.nan, 0, "no list was shown yet"
     if items.height:
         try:
-            found, lists = preferred(items, labels[control], left_out)
-            share, units, p, note = Estimate(found.share, *found.interval(1 - plan.alpha)), found.units, found.p_value, ""
+            preference, lists = preferred(items, labels[control], left_out)
+            share, units, p, note = (
+                Estimate(preference.share, *preference.interval(1 - plan.alpha)),
+                preference.units,
+                preference.p_value,
+                "",
+            )
         except DataError as error:
             note = str(error)
     ended = at >= min(plan.end, started.stopped_at if started.stopped_at is not None else plan.end)

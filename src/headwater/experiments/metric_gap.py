@@ -50,13 +50,13 @@ def metric_gap(
     if enough:
         blocks = resample_weights(days.index, RESAMPLES, successive=days.successive)
     scores = {"served": rows.score[chosen], "other": other[chosen]}
-    found = evaluate(
+    metrics = evaluate(
         [metric], rows.y[chosen], scores, blocks, context=RowContext(None if rows.groups is None else rows.groups[chosen], columns)
     )
     sign = 1.0 if metric.higher_is_better else -1.0
-    served, replayed = float(found.values[0, 0]), float(found.values[1, 0])
+    served, replayed = float(metrics.values[0, 0]), float(metrics.values[1, 0])
     gap = Estimate(sign * (replayed - served), math.nan, math.nan)
     if enough:
-        low, high = found.spread(1, 0, 0).interval()
+        low, high = metrics.spread(1, 0, 0).interval()
         gap = Estimate(gap.value, *(sorted((sign * low, sign * high)) if math.isfinite(low) else (math.nan, math.nan)))
     return MetricGap(metric.name, served, replayed, gap, int(chosen.sum()), note if enough else f"{note}; no interval: {why}")

@@ -230,12 +230,14 @@ def _models(project: Project, experiment: Experiment, arm: Arm, registry: ModelR
 def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, now: int) -> Iterator[ExperimentNeed]:
     """The views and precomputed predictions of each arm in the online store."""
     try:
-        found: Status | None = status(project, store=places.store, data_dir=places.data_dir, at=clock.timestamp(now), models=places.models)
+        stored_status: Status | None = status(
+            project, store=places.store, data_dir=places.data_dir, at=clock.timestamp(now), models=places.models
+        )
         lost = ""
     except HeadwaterError as error:
-        found, lost = None, str(error)
-    states = {} if found is None else {view.view: view for view in found.views}
-    scores = {} if found is None else {(score.model, score.level): score for score in found.predictions}
+        stored_status, lost = None, str(error)
+    states = {} if stored_status is None else {view.view: view for view in stored_status.views}
+    scores = {} if stored_status is None else {(score.model, score.level): score for score in stored_status.predictions}
     answering = [experiment.control] if isinstance(experiment.kind, Shadow) else experiment.arms  # a challenger is scored from the log
     for arm in answering:
         variant = project.arm_variant(experiment, arm)

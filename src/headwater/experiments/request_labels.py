@@ -83,19 +83,19 @@ def request_labels(labels: LabelsOf, exposures: pl.DataFrame, left_out: Counter[
     model, counts = labels.model, Counter[str]()
     files = _files(labels)
     rows = _served(labels, files, exposures, left_out).sort(log.AT, log.REQUEST).with_row_index(_ROW)
-    found, known = np.full(rows.height, np.nan), np.full(rows.height, NEVER_KNOWN, np.int64)
+    values, known = np.full(rows.height, np.nan), np.full(rows.height, NEVER_KNOWN, np.int64)
     if rows.height and (files.outcomes or isinstance(model.labels.label, Outcome)):
         kept, label, known_at = with_outcomes(model, rows, files, labels.until, counts, labels.resources)
         by_then = (known_at <= labels.until) & label.is_not_null().to_numpy()
         places = kept[_ROW].to_numpy()[by_then]
-        found[places], known[places] = label.cast(pl.Float64, strict=False).to_numpy()[by_then], known_at[by_then]
+        values[places], known[places] = label.cast(pl.Float64, strict=False).to_numpy()[by_then], known_at[by_then]
     lacking = np.flatnonzero(known == NEVER_KNOWN)
     if len(lacking) and not isinstance(model.labels.label, Outcome) and labels.history is not None:
         table = table_outcomes(model, rows[lacking], labels.until, labels.resources)
         by_then = table.found & (table.known_at <= labels.until) & table.label.is_not_null().to_numpy()
-        found[lacking[by_then]] = table.label.cast(pl.Float64, strict=False).to_numpy()[by_then]
+        values[lacking[by_then]] = table.label.cast(pl.Float64, strict=False).to_numpy()[by_then]
         known[lacking[by_then]] = table.known_at[by_then]
-    label = pl.Series(LABEL, found).fill_nan(None)
+    label = pl.Series(LABEL, values).fill_nan(None)
     known = np.where(label.is_null().to_numpy(), NEVER_KNOWN, known)
     at = rows[log.AT].dt.epoch("us")
     window = labels.window if rows.height else 0
@@ -125,26 +125,26 @@ def _served(labels: LabelsOf, files: FromLog, exposures: pl.DataFrame, left_out:
     """
     ranking = labels.model.ranking if ITEM in exposures.columns else None
     named = [UNIT, log.REQUEST, *([ITEM] if ranking else [])]
-    place = pl.col(POSITION) if ranking else pl.lit(0, pl.Int64)
-    asked = exposures.rename({REQUEST: log.REQUEST, AT: log.AT}).with_columns(place.alias(log.ROW)).select(*named, log.AT, log.ROW)
-    own = asked.with_columns(typed(asked[UNIT], _dtype(labels, labels.unit)).alias(labels.unit))
+    position = pl.col(POSITION) if ranking else pl.lit(0, pl.Int64)
+    exposed = exposures.rename({REQUEST: log.REQUEST, AT: log.AT}).with_columns(position.alias(log.ROW)).select(*named, log.AT, log.ROW)
+    own = exposed.with_columns(typed(exposed[UNIT], _dtype(labels, labels.unit)).alias(labels.unit))
     if ranking is not None:
         own = own.with_columns(typed(own[ITEM], _dtype(labels, ranking.item)).alias(ranking.item))
     if not files.served:
         return own
-    logged = read(files.served).filter(pl.col(log.REQUEST).is_in(asked[log.REQUEST].implode())).collect()
+    logged = read(files.served).filter(pl.col(log.REQUEST).is_in(exposed[log.REQUEST].implode())).collect()
     columns = {UNIT: labels.unit, **({ITEM: ranking.item} if ranking else {})}
     if any(column not in logged.columns for column in columns.values()):
         return own
     logged = logged.with_columns(text_of(column, logged.schema[column]).alias(name) for name, column in columns.items())
     logged = logged.unique([log.REQUEST, log.ROW, UNIT], keep="first", maintain_order=True)
-    found = logged.join(asked.select(named), on=named, how="inner")
-    missing = asked.join(found, on=named, how="anti")
+    served = logged.join(exposed.select(named), on=named, how="inner")
+    missing = exposed.join(served, on=named, how="anti")
     if set(labels.model.features.needed_by()) <= {labels.unit}:
-        return pl.concat([found, own.join(missing, on=named, how="semi")], how="diagonal_relaxed")
+        return pl.concat([served, own.join(missing, on=named, how="semi")], how="diagonal_relaxed")
     if missing.height:
         left_out["requests that are not in the serving log, so that no label can be found"] += missing.height
-    return found
+    return served
 
 
 def _dtype(labels: LabelsOf, column: str) -> pl.DataType:

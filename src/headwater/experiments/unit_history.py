@@ -102,13 +102,13 @@ class UnitHistory:
         A unit that was not enrolled at first takes part from its first request after the stage that enrols it.
         """
         period = self.period
-        names, place = np.unique(period[_UNIT].to_numpy(), return_inverse=True)
+        names, unit_of = np.unique(period[_UNIT].to_numpy(), return_inverse=True)
         stages = np.minimum((period[_AT].to_numpy() - self.start) // stage, len(enrolled) - 1)
         share, days = np.asarray(enrolled)[stages], (period[_AT].to_numpy() - self.start) // DAY
         so_far, totals = np.zeros(len(names)), []
         for day in range(int(np.ceil(self.days))):
             today = days == day
-            np.maximum.at(so_far, place[today], share[today])
+            np.maximum.at(so_far, unit_of[today], share[today])
             totals.append(float(so_far.sum()))
         return totals
 
@@ -116,8 +116,8 @@ class UnitHistory:
         """Of each unit: the sum from its first request on, and of the period before the first one's; NaN where a unit has no outcome."""
         if isinstance(of, Outcome):
             label = Labels("metric", table=first.head(0), timestamp_field=_AT, label=of)
-            asked = first[_AT].to_numpy()
-            return self._observed(label, first, asked), self._observed(label, first, asked - of.horizon)
+            times = first[_AT].to_numpy()
+            return self._observed(label, first, times), self._observed(label, first, times - of.horizon)
         each = pl.col(_LABEL).sum() if of == LABEL else pl.len().cast(pl.Float64)
         before = self.requests.filter(pl.col(_AT).is_between(2 * self.start - self.end, self.start, closed="left"))
         sums = []
@@ -126,8 +126,8 @@ class UnitHistory:
             sums.append(first.select(_UNIT).join(by_unit, on=_UNIT, how="left", maintain_order="left")["sum"].to_numpy().astype(np.float64))
         return sums[0], sums[1]
 
-    def _observed(self, label: Labels, first: pl.DataFrame, asked: I64) -> F64:
-        values = observed(label, Requests(first, asked), self.resources, strings=False)
+    def _observed(self, label: Labels, first: pl.DataFrame, times: I64) -> F64:
+        values = observed(label, Requests(first, times), self.resources, strings=False)
         return values.to_numpy().astype(np.float64)
 
 

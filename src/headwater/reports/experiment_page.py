@@ -44,9 +44,9 @@ def look(result: ExperimentResult) -> str:
 def to_markdown(result: ExperimentResult) -> str:
     """The same as Markdown."""
     first = document.to_markdown(Section("verdict", result.first_line, [])).replace("## ", "# ", 1)
-    told = f"{look(result)}. {result.rule}"
+    rule = f"{look(result)}. {result.rule}"
     sections = [document.to_markdown(section) for section in experiment_section.to_sections(result)]
-    return "\n\n".join([first, document.to_markdown(Section("rule", "Rule", [document.Text(told)])), *sections]) + "\n"
+    return "\n\n".join([first, document.to_markdown(Section("rule", "Rule", [document.Text(rule)])), *sections]) + "\n"
 
 
 def to_table(result: ExperimentResult) -> RenderableType:

@@ -139,13 +139,13 @@ def health_section(result: ExperimentResult) -> Section:
         [line.check, Cell(line.status, "", _CHIPS[line.status]), line.evidence] for line in _worst_first(result.health)
     ]
     broken = sum(line.status == "broken" for line in result.health)
-    said = (
+    summary = (
         f"{broken} broken: no verdict is given."
         if broken
         else "No check is broken; all together raise a false alarm in at most 1 % of experiments."
     )
     return Section(
-        "health", "Can it be believed?", [Text(said), Table("Checks of health", ["check", "", "evidence"], rows)] if rows else []
+        "health", "Can it be believed?", [Text(summary), Table("Checks of health", ["check", "", "evidence"], rows)] if rows else []
     )
 
 

@@ -32,27 +32,27 @@ def shadow_first_line(result: ShadowResult) -> ShadowResult:
 def difference(gap: LevelGap, requests: int) -> str:
     """How the answers differ, in a sentence."""
     if gap.lists is not None:
-        said = lists(gap.lists)
+        sentence = lists(gap.lists)
     elif gap.flips is not None:
-        said = f"{wording.count(gap.flips.flipped)} of {wording.count(requests)} decisions would have been others"
+        sentence = f"{wording.count(gap.flips.flipped)} of {wording.count(requests)} decisions would have been others"
     elif math.isfinite(gap.changed):
-        said = f"{gap.changed:.1%} of {wording.count(requests)} answers would have been others"
+        sentence = f"{gap.changed:.1%} of {wording.count(requests)} answers would have been others"
     else:
-        said = f"none of {wording.count(requests)} requests has an answer"
+        sentence = f"none of {wording.count(requests)} requests has an answer"
     if gap.metric is not None:
-        said += f"; {metric(gap.metric)}"
+        sentence += f"; {metric(gap.metric)}"
     if gap.money is not None:
-        said += f"; decisions would have been worth {gap.money.other - gap.money.served:+,.0f}"
-    return f"{said}."
+        sentence += f"; decisions would have been worth {gap.money.other - gap.money.served:+,.0f}"
+    return f"{sentence}."
 
 
-def lists(found: ListDifferences) -> str:
+def lists(differences: ListDifferences) -> str:
     """How orders differ, in a clause."""
-    if not found.lists:
+    if not differences.lists:
         return "no list of two items or more has a score of every item"
     return (
-        f"of {wording.count(found.lists)} lists, {wording.share(found.first_changed)} would have begun with another of the shown items, and "
-        f"{wording.share(found.order_changed)} would have had another order"
+        f"of {wording.count(differences.lists)} lists, {wording.share(differences.first_changed)} would have begun with another of the shown items, and "
+        f"{wording.share(differences.order_changed)} would have had another order"
     )
 
 
