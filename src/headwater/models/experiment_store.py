@@ -228,9 +228,11 @@ class ExperimentStore:
         """
         every = [known for known in self.started(name) if version in (None, known.plan.version)]
         if not every:
+            started = [e.plan.experiment for e in self.started()]
+            others = f"; {nearest(name, started)}" if started else ""
             raise UsageError(
-                f"experiment {name!r}{'' if version is None else f', version {version},'} was not started; "
-                f"{nearest(name, [e.plan.experiment for e in self.started()])}"
+                f"experiment {name!r}{'' if version is None else f', version {version},'} was not started; run: headwater experiment start "
+                f"{name}{others}"
             )
         return every[-1]
 

@@ -70,9 +70,9 @@ def to_table(result: ExperimentResult) -> RenderableType:
         Group(
             Shown(result.first_line, _STYLES[result.decision]),
             Shown(f"{look(result)}; plan {result.digest}"),
-            *([ShownTable("Metrics", ["metric", "arm", "role", "change", "interval", "units", ""], metrics)] if metrics else []),
+            *([ShownTable("Metrics", ["metric", "arm", "role", "change", "interval", "units", "note"], metrics)] if metrics else []),
             *(
-                [ShownTable("Checks that are not ok", ["check", "", "evidence"], checks)]
+                [ShownTable("Checks that are not ok", ["check", "status", "evidence"], checks)]
                 if checks
                 else [Shown("every check of health is ok")]
             ),
