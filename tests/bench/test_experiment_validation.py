@@ -127,7 +127,7 @@ def test_the_sections_of_one_part_replace_their_own_alone(tmp_path, monkeypatch,
     text = command.PAGE.read_text(encoding="utf-8")
     assert "kept" in text
     assert "old" not in text
-    assert "0 of 1 honest experiments" in text
+    assert "| A/B test | 1 | 0 (0.00 %) | none |" in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         cost,
         TEXTS["faults"].partition("\n")[0],
