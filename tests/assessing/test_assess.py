@@ -1,6 +1,8 @@
 """A whole assessment: made of a small project, of a backtest's JSON, of nothing; shown as a page, as Markdown and as JSON."""
 
+import csv
 import dataclasses
+import io
 import json
 import re
 from datetime import datetime, timedelta
@@ -17,7 +19,9 @@ from headwater.assessing.request_time import Asked, at_request, lost_at, over_bu
 from headwater.cli.projects import load
 from headwater.errors import UsageError
 from headwater.logs.serving_log_rows import LATENCY
-from headwater.reports.document import Bullets, Section, Table, Text, to_markdown
+from headwater.reports.assessment_page import to_sections
+from headwater.reports.document import Bullets, CsvFiles, Section, Table, Text, to_markdown
+from headwater.reports.readiness_and_cost import readiness_section
 from headwater.results.measurement import Missing, measured
 from tests.assessing.conftest import NOW, project, source, view
 
@@ -83,16 +87,18 @@ def test_the_page_needs_nothing_beside_itself(made, tmp_path):
     _, _, found = made
     html = found.write_html(tmp_path / "deep" / "page.html").read_text(encoding="utf-8")
     own = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
-    assert not re.findall(r'(?:src|href)="', own)
+    assert not re.findall(r'(?:src|href)="(?!#|data:text/csv)', own)
     sections = re.findall(r'<section id="(\w+)"', own)
     assert sections == [
         "verdict",
+        "glance",
+        "curve",
+        "next",
         "why",
         "plan",
         "changes",
         "risks",
         "lift",
-        "curve",
         "attribution",
         "latency",
         "cost",
@@ -100,6 +106,30 @@ def test_the_page_needs_nothing_beside_itself(made, tmp_path):
         "readiness",
     ]
     assert "default-src 'none'" in own
+
+
+def test_the_page_begins_with_four_lights_and_three_steps(made):
+    sections = {section.name: section for section in to_sections(made[2])}
+    (lights,) = sections["glance"].blocks
+    assert [(light.question, light.state, light.word) for light in lights.lights] == [
+        ("Lift", "good", "shown"),
+        ("Cost", "unknown", "not known"),
+        ("Readiness", "bad", "blocked"),
+        ("Risk", "care", "not ruled out"),
+    ]
+    (steps,) = sections["next"].blocks
+    assert len(steps.lines) == 3
+    assert steps.lines[0].startswith("view user: ")
+    open_ = [name for name, section in sections.items() if not section.folded]
+    assert open_ == ["glance", "curve", "next"]
+
+
+def test_the_checks_are_in_a_row_each_and_all_of_them_in_a_file(made):
+    readiness = made[2].readiness
+    (file,) = [block for block in readiness_section(readiness).blocks if isinstance(block, CsvFiles)]
+    ((name, content),) = file.files
+    assert name == "checks"
+    assert len(list(csv.reader(io.StringIO(content)))) == 1 + len(readiness.findings)
 
 
 def test_the_summary_says_what_blocks_it_and_what_is_not_known(made, tmp_path):
@@ -119,7 +149,7 @@ def test_markdown_has_the_same_parts(made):
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     assert heads[0] == made[2].decision.first_line
     assert heads[0].startswith("Compute features at request time (instant).")
-    assert len(heads) == 10
+    assert len(heads) == 12
     assert "Not answered" in text
 
 

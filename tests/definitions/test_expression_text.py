@@ -19,6 +19,7 @@ COLUMN = pl.col
         ((COLUMN("a") > 1) | (COLUMN("b") > 2) & (COLUMN("c") < 3), "(a > 1) | ((b > 2) & (c < 3))"),
         ((COLUMN("a") + COLUMN("b") * 2) > -10, "(a + (b * 2)) > -10"),
         (COLUMN("at").dt.hour().is_between(6, 17), "at.dt.hour().is_between(6, 17)"),
+        (COLUMN("at").dt.convert_time_zone("America/New_York").dt.hour() >= 17, "hour of at >= 17"),
         (COLUMN("kind").is_in(["a", "b"]), 'kind.is_in(["a", "b"])'),
         (COLUMN("n").is_in([1, 2]), "n.is_in([1, 2])"),
         ((COLUMN("a") + 1).abs() > 3, "(a + 1).abs() > 3"),

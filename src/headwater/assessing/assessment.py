@@ -41,3 +41,8 @@ class Assessment(AssessmentResult, frozen=True):
         from headwater.reports.page import write_page
 
         return write_page(path, to_html(self))
+
+    def _repr_html_(self) -> str:
+        from headwater.reports.assessment_page import to_notebook
+
+        return to_notebook(self)

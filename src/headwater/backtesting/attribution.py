@@ -42,17 +42,13 @@ _NONE: Chosen = frozenset()
 
 
 class Attribution(AttributionResult, frozen=True, kw_only=True):
-    """Which views earn from freshness. It prints as a table in a terminal; `plan` is the result in a sentence.
+    """Which views earn from freshness; `plan` is the result in a sentence.
 
     `units` are judged one at a time on all test days. The order of `path`, and where it stops, is chosen on every other test day
-    (`choosing_days`); every lift of `path`, `lift`, `rest`, `share` and `efficient` is measured on the days between (`reporting_days`),
-    which were not used to choose. `whole` is the fresh level over the stale one, on all test days.
-
-    A unit in `not_measurable` reads timestamps that cannot tell the two levels apart: it has no verdict and is in no set of the plan, and
-    the lift that `share` is a part of leaves it out.
-
-    `chosen` names the units that the plan makes fresh and `stay` those that can stay; without a shown lift all units stay.
-    `level` is the plan as a Level, which a backtest, an experiment or production takes.
+    (`choosing_days`); every lift of `path`, `lift`, `rest`, `share` and `efficient` is measured on the days between (`reporting_days`).
+    `whole` is the fresh level over the stale one, on all test days. A unit in `not_measurable` reads timestamps that cannot tell the
+    levels apart: it has no verdict, and is left out of the plan and of the lift that `share` is a part of. `chosen` names the units
+    that the plan makes fresh, `stay` those that can stay: all without a lift. `level` is the plan as a Level.
     """
 
     level: Level
@@ -76,6 +72,11 @@ class Attribution(AttributionResult, frozen=True, kw_only=True):
         from headwater.reports.attribution_section import to_table
 
         return to_table(self)
+
+    def _repr_html_(self) -> str:
+        from headwater.reports.attribution_section import to_notebook
+
+        return to_notebook(self)
 
 
 def _metric_of(existing: object, given: Mapping[str, object]) -> object:
@@ -132,8 +133,7 @@ def attribution(
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
-        UsageError: no view differs between the levels, one of them precomputes predictions, they differ in `known_after`, invalid groups or
-            costs.
+        UsageError: no view differs between the levels, one precomputes predictions, they differ in `known_after`, invalid groups or costs.
         DataError, LeakError: as `backtest`.
 
     Source: Nemhauser, Wolsey and Fisher, "An analysis of approximations for maximizing submodular set functions", 1978 (greedy);

@@ -40,9 +40,11 @@ from headwater.models.manifest import library_versions
 from headwater.results.backtest_result import BacktestResult, Money, NewKeys
 from headwater.results.stored_runs import keep_run
 from headwater.training.history_expectations import warn_of_broken
+from headwater.training.progress import BACKTEST
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as PlotlyFigure
     from rich.console import RenderableType
 
     from headwater.definitions.connectors import TableLike
@@ -72,6 +74,47 @@ class Backtest:
         ]
         numbers = dict.fromkeys(("age_seconds", "lift", "low", "high"), pl.Float64)
         return pl.DataFrame(rows, {"view": pl.String, "metric": pl.String, **numbers}, orient="row")
+
+    @property
+    def levels(self) -> pl.DataFrame:
+        """A row for each level: level, kind, age_seconds, coverage, then each metric with the ends of its interval, the headline first."""
+        from headwater.reports import result_frames
+
+        return result_frames.levels(self.result)
+
+    @property
+    def steps(self) -> pl.DataFrame:
+        """A row for each two levels and metric: from, to, metric, gain, low, high, verdict; those that are judged first."""
+        from headwater.reports import result_frames
+
+        return result_frames.steps(self.result)
+
+    @property
+    def slices(self) -> pl.DataFrame:
+        """A row for each slice, level and metric: slice, rows, level, metric, value, low, high."""
+        from headwater.reports import result_frames
+
+        return result_frames.slices(self.result)
+
+    def figure(self, name: str = "curve") -> PlotlyFigure:
+        """A figure of the report as plotly's own object, to show and to change.
+
+        Args:
+            name: "curve", the headline by feature age; "slices", the gain on each slice; "days", rows a day; "recall" and "calibration".
+
+        Raises:
+            UsageError: an unknown name, or nothing to draw.
+        """
+        from headwater.reports.plotly_figure import to_figure
+
+        return to_figure(self.result, name)
+
+    def to_csv(self, folder: str | Path) -> list[Path]:
+        """Write levels.csv, steps.csv, slices.csv and slice_steps.csv into a folder, and return their paths; none without rows."""
+        from headwater.reports.page import write_page
+        from headwater.reports.result_frames import csv_files
+
+        return [write_page(Path(folder) / f"{name}.csv", content) for name, content in csv_files(self.result).items()]
 
     def write_html(self, path: str | Path) -> Path:
         """Write the report as one page that needs no network, and return its path."""
@@ -172,7 +215,7 @@ def backtest(
     _check_names(compared, how)
     delivered = known_deliveries(model.name, models)  # before training: a registry that cannot be read is an error now
     warn_of_broken(model.sources)
-    with (resources or DEFAULT_RESOURCES).shown() as used:
+    with (resources or DEFAULT_RESOURCES).shown(BACKTEST) as used:
         experiment = prepare(trained_model(model), compared, how, used)
         run = _BacktestRun(experiment, compared, started)
         result = run.result()
@@ -207,7 +250,7 @@ def _of_scores(
 ) -> Backtest:
     if model is not None:
         raise UsageError("backtest() was given both a model and scores; give one: a model is trained, scores are judged as they are")
-    with resources.shown() as used:
+    with resources.shown(BACKTEST) as used:
         result, frame = judge_scores(scores, levels, evaluation, used)
     result = recommended(result)
     return Backtest(keep_run("backtest", result.verdict, result), frame)
@@ -243,6 +286,7 @@ class _BacktestRun:
         features_done = clock.stopwatch()
         self.scores = scores = trainer.scores()
         training_done = clock.stopwatch()
+        experiment.resources.say("judging", 0, 0)
         row_blocks = experiment.chosen_blocks(levels, scores)
         self.row_blocks = row_blocks
         blocks = experiment.resampled(row_blocks=row_blocks)

@@ -28,6 +28,7 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     from headwater.assessing.assess import assess
     from headwater.assessing.questions import read_answers, with_effects
     from headwater.reports.summary_page import beside, to_lines
+    from headwater.training.progress import BACKTEST
 
     page = options.output(args.output or "assess.html", "--output")
     markdown = None if args.markdown is None else options.output(args.markdown, "--markdown")
@@ -43,7 +44,7 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
         if evaluation.adversaries is None:
             evaluation = replace(evaluation, adversaries=known)
         evaluation = questions_before.ask(args, screen, evaluation, list(loaded.levels()))
-    with screen.progress() as on_progress:
+    with screen.progress(BACKTEST) as on_progress:
         assessment = assess(
             loaded.project,
             args.model,

@@ -39,8 +39,9 @@ def run(args: Arguments, screen: Screen) -> None:
     report = options.output(args.output, "--output")
     evaluation = questions_before.ask(args, screen, evaluation, list(levels))
     from headwater.backtesting.backtest import backtest
+    from headwater.training.progress import BACKTEST
 
-    with screen.progress() as on_progress:
+    with screen.progress(BACKTEST) as on_progress:
         result = backtest(model, levels, evaluation, models=args.models, resources=options.resources(args, on_progress))
     if ends is not None:
         result = _attributed(result, loaded, ends, evaluation, args, screen)
@@ -64,6 +65,7 @@ def _judge_scores(args: Arguments, screen: Screen) -> None:
     """Judge predictions made elsewhere; no project is read."""
     from headwater.backtesting.backtest import backtest
     from headwater.definitions.scores import Scores
+    from headwater.training.progress import BACKTEST
 
     project = {
         "--slices": args.slices,
@@ -84,7 +86,7 @@ def _judge_scores(args: Arguments, screen: Screen) -> None:
     if "id" in names and "," in names["id"]:
         names["id"] = [name.strip() for name in names["id"].split(",")]
     evaluation = questions_before.ask(args, screen, evaluation_options.evaluation(args, None), levels or [])
-    with screen.progress() as on_progress:
+    with screen.progress(BACKTEST) as on_progress:
         backtested = backtest(
             evaluation=evaluation,
             scores=Scores(args.scores, levels=levels, **names),

@@ -17,13 +17,15 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.demo.flights import prepare
     from headwater.demo.live_month import live
     from headwater.reports.summary_page import beside
+    from headwater.training.progress import BACKTEST
 
     with screen.working("reading the flights and the weather of 2013"):
         own = prepare(folder)
     if not own:
         screen.say(f"{folder / 'features.py'} differs from the demo's original; running it as it is. Delete it to restore the original")
     loaded = load(str(folder / "features.py"))
-    with screen.progress() as on_progress:
+    screen.say("1 of 3: the model is backtested at five levels of freshness; this is the longest part")
+    with screen.progress(BACKTEST) as on_progress:
         result = backtest(loaded.project, on_progress)
     report = result.write_html(folder / "report.html")
     summary = result.write_summary(beside(report))
@@ -34,11 +36,13 @@ def run(args: Arguments, screen: Screen) -> None:
     if args.no_live:
         screen.show_json(result.to_dict())
     else:
+        screen.say("2 of 3: the flights of September are streamed into an online store, and served values compared with training")
         with screen.progress() as on_progress:
             month = live(loaded.project, folder, on_progress)
         screen.say(str(month))
         from headwater.demo.serve_week import in_service
 
+        screen.say("3 of 3: a week is served, with an experiment")
         with screen.progress() as on_progress:
             week = in_service(loaded.project, folder, on_progress, backtest=result.result)
         screen.say(str(week))

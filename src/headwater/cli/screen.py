@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
@@ -67,14 +67,17 @@ class Screen:
         )
 
     @contextmanager
-    def progress(self) -> Iterator[OnProgress | None]:
-        """A function that draws progress, on a terminal."""
-        if self.as_json or not sys.stderr.isatty():
+    def progress(self, steps: Sequence[str] = ()) -> Iterator[OnProgress | None]:
+        """A function that draws progress on a terminal; in a log it prints a line when a step begins."""
+        if self.as_json or not (steps or sys.stderr.isatty()):
             yield None
             return
-        from headwater.training.progress import bar
+        from headwater.training.progress import bar, lines
 
-        with bar() as on_progress:
+        if not sys.stderr.isatty():
+            yield lines(self.say, steps)
+            return
+        with bar(steps) as on_progress:
             yield on_progress
 
     @contextmanager

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 _TYPE: Final = re.compile(r'("[^"]*")|\bdyn (?:int|float|str): ')
 _COLUMN: Final = re.compile(r'\bcol\("([A-Za-z_]\w*)"\)')
 _ARGUMENTS: Final = re.compile(r'(?<=\w)\(\[((?:"[^"]*"|[^\[\]"]|\[(?:"[^"]*"|[^\[\]"])*\])*)\]\)')
+_ZONE: Final = re.compile(r"\.dt\.convert_time_zone\((?:\"[^\"]*\")?\)")
+_PART_OF_TIME: Final = re.compile(r"(?<![.\w])(\w+)\.dt\.(year|month|day|weekday|hour|minute|second|date|time)\(\)(?!\.)")
 _OPERATOR: Final = re.compile(r" (\S+) \(")
 
 
 def expression_text(expression: pl.Expr) -> str:
-    """The expression without what only polars means: types of literals, and brackets around every part.
+    """The expression without what only polars means: types, brackets around every part, and time zones, whose names polars omits.
 
     >>> import polars as pl
     >>> print(expression_text(pl.col("hour") < 6))
@@ -24,8 +26,10 @@ def expression_text(expression: pl.Expr) -> str:
     (country == "no") & ((fee + 1) > 1.5)
     >>> print(expression_text(pl.col("hour").is_between(6, 17)), expression_text(pl.col("kind").is_in(["a", "b"])), sep="; ")
     hour.is_between(6, 17); kind.is_in(["a", "b"])
+    >>> print(expression_text(pl.col("asked_at").dt.convert_time_zone("America/New_York").dt.hour() < 8))
+    hour of asked_at < 8
     """
-    return _rendered(str(expression))
+    return _PART_OF_TIME.sub(r"\2 of \1", _ZONE.sub("", _rendered(str(expression))))
 
 
 def _rendered(text: str) -> str:

@@ -37,6 +37,11 @@ class Readable:
             return f"{name}({summary})"
         return folded(name, _fields(self))
 
+    def _repr_html_(self) -> str:
+        from headwater.definitions.readable_html import readable_html
+
+        return readable_html(self)
+
 
 def folded(name: str, parts: Sequence[str]) -> str:
     """`name(part, part, ...)` in lines of at most 100 columns, at most 12.
@@ -87,7 +92,17 @@ def brief(value: object) -> str:
         return _collection("[", map(brief, value), "]", len(value))
     if isinstance(value, type):
         return value.__name__
-    return _table(value) or _object(value)
+    return _expression(value) or _table(value) or _object(value)
+
+
+def _expression(value: object) -> str:
+    """An expression of polars in words; "" of anything else."""
+    polars = sys.modules.get("polars")
+    if polars is None or not isinstance(value, polars.Expr):
+        return ""
+    from headwater.definitions.expression_text import expression_text
+
+    return cut(expression_text(value), _PART)
 
 
 def _object(value: object) -> str:
@@ -118,15 +133,21 @@ def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> 
     return cut(opening + ", ".join([*shown, *more]) + closing, _PART)
 
 
-def _fields(value: object) -> list[str]:
-    field_texts = []
-    for number, (name, default) in enumerate(_defaults(value).items()):
+def shown_fields(value: object) -> Iterator[tuple[str, object]]:
+    """The fields that say something, with their values; a secret is "..."."""
+    for name, default in _defaults(value).items():
         mine = getattr(value, name)
-        if _left_out(default, mine):
-            continue
-        field_text = "..." if name in _SECRET and isinstance(mine, str) else brief(mine)
-        field_texts.append(field_text if number == 0 else f"{name}={field_text}")
-    return field_texts
+        if not _left_out(default, mine):
+            yield name, ("..." if name in _SECRET and isinstance(mine, str) else mine)
+
+
+def _fields(value: object) -> list[str]:
+    first = next(iter(_defaults(value)), "")
+    return [
+        text if name == first else f"{name}={text}"
+        for name, mine in shown_fields(value)
+        for text in ["..." if name in _SECRET and mine == "..." else brief(mine)]
+    ]
 
 
 def _defaults(value: object) -> dict[str, object]:

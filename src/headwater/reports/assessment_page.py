@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from headwater.reports import assessment_lights as lights
 from headwater.reports import assessment_sections as parts
 from headwater.reports import attribution_section, document, sections
 from headwater.reports.document import Bullets, Section, Text
-from headwater.reports.page import render_page
+from headwater.reports.page import render, render_page
 from headwater.reports.readiness_and_cost import cost_section, readiness_section
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.attribution_result import AttributionResult
@@ -19,7 +22,6 @@ def to_html(assessment: AssessmentResult) -> str:
         title=f"{assessment.model}: is real time right?",
         assessment=assessment,
         headline=parts.headline(assessment),
-        details=parts.details(assessment),
         sections=to_sections(assessment),
     )
 
@@ -27,29 +29,39 @@ def to_html(assessment: AssessmentResult) -> str:
 def to_sections(assessment: AssessmentResult) -> list[Section]:
     """The sections after the verdict.
 
-    Order: rules, plan, what would change it, risks, lift, attribution, request time, cost, network effects, readiness.
+    Order: four lights, the lift curve, next steps; folded: rules, plan, what would change it, risks, lift, attribution, request time, cost,
+    network effects, readiness.
     """
     cost, readiness, attribution = assessment.cost, assessment.readiness, assessment.attribution
     earned = attribution_section.to_section(attribution) if isinstance(attribution, AttributionResult) else parts.earned(assessment)
-    every = [
-        Section("why", "Why: the rules", [Bullets(parts.why(assessment))]),
+    folded = [
+        Section("why", "Why: the rules", [Text(parts.details(assessment)), Bullets(parts.why(assessment))]),
         parts.plan(assessment),
         parts.changes(assessment),
         parts.risks(assessment),
         parts.lift(assessment),
-        None if assessment.result is None else sections.curve(assessment.result),
         earned,
         parts.request_time(assessment),
         parts.cost(assessment) if isinstance(cost, Missing) else cost_section(cost),
         parts.network(assessment),
         parts.readiness(assessment) if isinstance(readiness, Missing) else readiness_section(readiness),
     ]
-    return [section for section in every if section is not None]
+    picture = [] if assessment.result is None else [sections.curve(assessment.result)]
+    head = [lights.at_a_glance(assessment), *picture, lights.next_steps(assessment)]
+    return [*head, *(replace(section, folded=True) for section in folded if section is not None)]
+
+
+def to_notebook(assessment: AssessmentResult) -> str:
+    """The recommendation, the four lights and the next steps as a fragment of HTML, without scripts."""
+    glance = [lights.at_a_glance(assessment), lights.next_steps(assessment)]
+    return render("sections_notebook.html.j2", first=parts.headline(assessment), sections=glance)
 
 
 def to_markdown(assessment: AssessmentResult) -> str:
     """The assessment as Markdown: the same sections, without figures and without the tables of every check and every number."""
     every = [
+        lights.at_a_glance(assessment),
+        lights.next_steps(assessment),
         parts.plan(assessment),
         parts.changes(assessment),
         parts.risks(assessment),

@@ -68,7 +68,7 @@ def risks(assessment: AssessmentResult) -> Section:
     """The risks that remain."""
     blocks: list[Block] = [Bullets(assessment.risks)] if assessment.risks else [Text("None found.")]
     if not isinstance(assessment.lift, Missing):
-        blocks += [Text(f"Audit of the backtest: {line}.") for line in audit_words.checks(assessment.lift.backtest.audit)]
+        blocks += [Text(f"Audit of the backtest: {line}.") for line in audit_words.checks(assessment.lift.backtest.audit)[:2]]
     return Section("risks", "Risks", blocks)
 
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 
 from headwater.reports import wording
 from headwater.reports.document import Block, Bullets, Section, Table, Text
+from headwater.reports.page import render
 from headwater.reports.terminal import Shown, ShownTable
 from headwater.results.attribution_result import AttributionResult, Efficient, PathStep, SliceLift, UnitLift
 from headwater.results.estimate import Comparison
@@ -19,6 +20,12 @@ def to_table(attribution: AttributionResult) -> RenderableType:
     for table in _tables(attribution):
         parts += [Shown(""), ShownTable(table.caption, table.headings, table.rows)]
     return Group(*parts, Shown(""), *(Shown(line, "dim") for line in attribution.notes))
+
+
+def to_notebook(attribution: AttributionResult) -> str:
+    """The same as a fragment of HTML, without scripts."""
+    section = Section("attribution", "", [*_tables(attribution), Bullets(attribution.notes)])
+    return render("sections_notebook.html.j2", first=attribution.plan, sections=[section])
 
 
 def to_section(attribution: AttributionResult | None) -> Section | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headwater.reports import age_section, attribution_section, attribution_words, offset_section, optional_sections, sections
-from headwater.reports.document import Section
+from headwater.reports.document import CsvFiles, Section
 from headwater.reports.page import render_page
+from headwater.reports.result_frames import csv_files
 from headwater.results.backtest_result import BacktestResult
+
+_FOLDED = frozenset({"attribution", "timestamps", "folds", "trust", "curves", "definitions"})
 
 
 def to_html(result: BacktestResult) -> str:
@@ -15,6 +20,7 @@ def to_html(result: BacktestResult) -> str:
         title=f"{result.model}: feature freshness backtest",
         verdict=sections.verdict(result),
         sections=to_sections(result),
+        files=CsvFiles(result.model, list(csv_files(result).items())),
     )
 
 
@@ -22,7 +28,7 @@ def to_sections(result: BacktestResult) -> list[Section]:
     """The sections after the verdict.
 
     Order: lift curve, levels and steps, lift by age, attribution, timestamps, transitions, money and folds (if any), what the
-    numbers rest on, events placed later, slices, curves (binary only), assumptions, definitions.
+    numbers rest on, events placed later, slices, curves (binary only), assumptions, definitions. Details are folded.
     """
     parts = [
         sections.curve(result),
@@ -40,4 +46,4 @@ def to_sections(result: BacktestResult) -> list[Section]:
         sections.assumptions(result),
         sections.definitions(result),
     ]
-    return [part for part in parts if part is not None]
+    return [replace(part, folded=part.name in _FOLDED) for part in parts if part is not None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -102,16 +104,65 @@ class Figures:
     shape: ClassVar = "figures"
 
 
-Block = Text | Bullets | Table | Figure | Terms | Code | Cards | Figures
+@dataclass(frozen=True)
+class CsvFiles:
+    """Links that download figures as CSV: of each file its name and its content. prefix: of the names of the files."""
+
+    prefix: str
+    files: Sequence[tuple[str, str]]
+    shape: ClassVar = "csv"
+
+
+@dataclass(frozen=True)
+class Light:
+    """A question with its answer: state "good", "care", "bad" or "unknown", which has a colour; the answer in a word, and why."""
+
+    question: str
+    state: str
+    word: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Lights:
+    """Traffic lights side by side."""
+
+    lights: Sequence[Light]
+    shape: ClassVar = "lights"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that are shown once their heading is opened."""
+
+    heading: str
+    blocks: Sequence[Text | Bullets | Table | CsvFiles]
+    shape: ClassVar = "fold"
+
+
+Block = Text | Bullets | Table | Figure | Terms | Code | Cards | Figures | CsvFiles | Lights | Fold
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a page under its heading. `name` is its id."""
+    """A section of a page under its heading. `name` is its id. folded: only the heading is shown until it is opened."""
 
     name: str
     heading: str
     blocks: Sequence[Block]
+    folded: bool = False
+
+
+def csv_text(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as CSV.
+
+    >>> print(csv_text(("a", "b"), [("1", "x, y")]), end="")
+    a,b
+    1,"x, y"
+    """
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([headings, *rows])
+    return file.getvalue()
 
 
 def to_markdown(section: Section) -> str:
@@ -129,6 +180,8 @@ def _markdown(block: Block) -> str:
         case Table(caption, headings, rows) if rows:
             heads = [_row([str(heading) for heading in headings]), _row(["---"] * len(headings))]
             return f"{_plain(caption)}:\n\n" + "\n".join([*heads, *(_row([_plain(str(cell)) for cell in row]) for row in rows)])
+        case Lights(lights):
+            return "\n".join(f"- {_plain(light.question)}: {_plain(light.word)}. {_plain(light.why)}" for light in lights)
     return ""
 
 

@@ -31,10 +31,7 @@ def to_notebook(result: BacktestResult) -> str:
 
 
 def _levels(result: BacktestResult) -> Table:
-    practical = recommendation_words.shown_metric(result)
-    metrics = sorted(
-        result.levels[0].metrics if result.levels else [], key=lambda name: (name != result.headline, name != practical, name != "cost")
-    )[:3]
+    metrics = recommendation_words.ordered_metrics(result)[:3]
     rows: list[list[str | Cell]] = [
         [
             level.name,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from html import escape as esc
 
-from headwater.reports.document import Block, Bullets, Figure, Section, Table, Text
+from headwater.reports.document import Block, Bullets, CsvFiles, Figure, Section, Table, Text, csv_text
 from headwater.results.cost_result import Cost, Swing
 from headwater.results.measurement import Missing, Number, Reading
-from headwater.results.readiness_result import Readiness
+from headwater.results.readiness_result import Finding, Readiness
 
 Json = dict[str, object]
 
+_ORDER = ("red", "amber", "unknown", "green")
 _MOST = 6  # inputs in a picture
 _COLORS = ("var(--series-2)", "var(--series-1)")
 
@@ -31,15 +32,40 @@ def readiness_section(result: Readiness) -> Section:
         f"{ladder.name}: {ladder.rungs[ladder.reached]}; at best {ladder.rungs[ladder.possible]}"
         for ladder in (result.online, result.learning)
     ]
-    checks = [[f.check, f.state, f.title, f.about, f.said, _origin(f.reading), f.green, f.red] for f in result.findings]
     counts = ", ".join(f"{count} {state}" for state, count in result.counts().items())
-    heads = ("check", "state", "what", "about", "found", "origin", "green", "red")
     blocks: list[Block] = [
         Table("How fresh each view can be", ("view", "reachable now", "at best", "next blocker", "remedy"), views),
         Bullets([*ladders, f"checks: {counts}"]),
-        Table("The scorecard", heads, checks),
+        Table(
+            "Checks that are not green; the file has all, with their thresholds",
+            ("check", "state", "what", "about", "found"),
+            _open_checks(result),
+        ),
+        CsvFiles("readiness", [("checks", _all_checks(result))]),
     ]
     return Section("readiness", "Readiness", blocks)
+
+
+def _open_checks(result: Readiness) -> list[list[str]]:
+    """A row for each check that is not green and what was found; the views and sources that share it stand in one row."""
+    about: dict[tuple[str, str, str, str], list[str]] = {}
+    for finding in sorted(result.findings, key=lambda found: _ORDER.index(found.state)):
+        if finding.state != "green":
+            about.setdefault((finding.check, finding.state, finding.title, _found(finding)), []).append(finding.about)
+    return [[check, state, title, _shortened(names), found] for (check, state, title, found), names in about.items()]
+
+
+def _found(finding: Finding) -> str:
+    return "" if isinstance(finding.reading, Missing) and finding.state == "unknown" else finding.said
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def _all_checks(result: Readiness) -> str:
+    rows = [[f.check, f.state, f.title, f.about, f.said, _origin(f.reading), f.green, f.red, f.remedy] for f in result.findings]
+    return csv_text(("check", "state", "what", "about", "found", "origin", "green", "red", "remedy"), rows)
 
 
 def cost_section(result: Cost) -> Section:
@@ -53,10 +79,18 @@ def cost_section(result: Cost) -> Section:
     blocks: list[Block] = [
         Text(result.sentence),
         Table(f"{result.currency} a day", ("way", "total"), [[way.name, _shown(way.total)] for way in result.ways]),
-        *([Table("Parts of the totals", ("way to serve", "part", result.currency, "formula"), parts)] if parts else []),
+        *([Table("Parts of the totals", ("way to serve", "part", result.currency), [row[:3] for row in parts])] if parts else []),
         *pictures,
-        *([Table("What each level costs a day", ("level", "runs a day", "cost", "formula"), levels)] if levels else []),
-        Table("Every input", ("symbol", "value", "origin", "source"), inputs),
+        *([Table("What each level costs a day", ("level", "runs a day", "cost"), [row[:3] for row in levels])] if levels else []),
+        Table("Every input; the files have its source, and each formula", ("symbol", "value", "origin"), [row[:3] for row in inputs]),
+        CsvFiles(
+            "cost",
+            [
+                ("parts", csv_text(("way to serve", "part", result.currency, "formula"), parts)),
+                ("levels", csv_text(("level", "runs a day", "cost", "formula"), levels)),
+                ("inputs", csv_text(("symbol", "value", "origin", "source"), inputs)),
+            ],
+        ),
     ]
     return Section("cost", "Cost", blocks)
 

@@ -132,6 +132,13 @@ def shown_metric(result: BacktestResult) -> str:
     return practical_metric(result, found.level, found.baseline) if found is not None else practical_metric(result, "", "")
 
 
+def ordered_metrics(result: BacktestResult) -> list[str]:
+    """The metrics as tables order them: the headline, that of the first line's figures, the cost, then the others."""
+    practical = shown_metric(result)
+    names = dict.fromkeys(name for level in result.levels for name in level.metrics)
+    return sorted(names, key=lambda name: (name != result.headline, name != practical, name != "cost"))
+
+
 def _agrees(result: BacktestResult, metric: str, level: str, baseline: str) -> bool:
     """Whether a metric that is not judged moves as the recommendation says."""
     before, after = _compared(result, level, baseline)

@@ -110,10 +110,7 @@ class _Writer:
         return self.text(first).append("\n").append_text(self.text(second, "dim")) if second else self.text(first)
 
     def _metrics(self) -> list[str]:
-        names = list(self.result.levels[0].metrics) if self.result.levels else []
-        practical = recommendation_words.shown_metric(self.result)  # the first line has its figures
-        names.sort(key=lambda name: (name != self.result.headline, name != practical, name != "cost"))
-        return names[: 3 if self.wide else 2]
+        return recommendation_words.ordered_metrics(self.result)[: 3 if self.wide else 2]
 
     def _value(self, level: LevelResult, metric: str) -> Text:
         if metric not in level.metrics:

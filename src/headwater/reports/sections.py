@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headwater.reports import audit_words, axis, figures, fixed_models, static_curve, wording
-from headwater.reports.document import Block, Bullets, Card, Cards, Cell, Code, Figure, Figures, Section, Table, Terms, Text
+from headwater.reports import audit_words, axis, figures, fixed_models, recommendation_words, static_curve, wording
+from headwater.reports.document import Block, Bullets, Card, Cards, Cell, Code, Figure, Figures, Fold, Section, Table, Terms, Text
 from headwater.reports.recommending import LEAST
 from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult, SliceResult
 from headwater.results.estimate import Comparison
 
+_WIDTH = 3  # metrics that a table has room for
 _CHIPS = {"LIFT": "chip lift", "harm": "chip harm"}
 
 
@@ -36,10 +37,11 @@ def verdict(result: BacktestResult) -> Verdict:
     differing = wording.exceptions(result) if len(result.levels) > 1 else []
     held = "Every slice has the same verdict." if result.slices else "This holds on average over all test rows; no slices were tested."
     decided = result.recommendation is not None and result.recommendation.answer == "run"
+    made = f" · {_day(result.at)}" if result.at else ""
     return Verdict(
         findings=[f"{finding.severity}: {audit_words.finding_line(finding)}" for finding in result.audit.blocking],
         model=result.model,
-        tested=f", tested on {wording.count(split.test_rows)} rows from {_day(split.split)} to {_day(split.test_end)}",
+        tested=f", tested on {wording.count(split.test_rows)} rows from {_day(split.split)} to {_day(split.test_end)}{made}",
         sentence=wording.verdict(result),
         lead=" ".join(line for line in (wording.rest(result), acknowledgement_note(result.audit)) if line),
         limits=wording.limits(result),
@@ -65,20 +67,40 @@ def curve(result: BacktestResult) -> Section:
 
 def levels(result: BacktestResult) -> Section:
     """The tables of levels and steps."""
-    metrics = list(result.levels[0].metrics) if result.levels else []
+    metrics = recommendation_words.ordered_metrics(result)
     replayed = any(level.replayed for level in result.levels)
-    headings: list[str | Cell] = ["level", "kind, mean age", *map(wording.metric_label, metrics), "covered"]
-    rows = [_level_row(result, level, metrics, replayed=replayed) for level in result.levels]
+    headings: list[str | Cell] = ["level", "kind, mean age", *map(wording.metric_label, metrics[:_WIDTH]), "covered"]
+    rows = [_level_row(result, level, metrics[:_WIDTH], replayed=replayed) for level in result.levels]
     if replayed:
         headings.append(Cell(f"{wording.metric_label(result.headline)} replayed", "not retrained"))
     note = (
-        "Replayed: the freshest level's model, not retrained, on this level's features. Its distance to the column before it is what "
+        "Replayed: the freshest level's model, not retrained, on this level's features. Its distance to the headline's column is what "
         "training at this level changes."
     )
-    table = Table(f"Levels. Brackets are {wording.intervals(result)}", headings, rows)
+    table = Table("Levels", headings, rows)
+    brackets = Text(f"Brackets are {wording.intervals(result)}", "quiet")
+    steps, further = _steps(result, metrics[:_WIDTH]), _further(result, metrics[_WIDTH:])
     fixed = fixed_models.to_table(result)
-    blocks = [table, Text(note if replayed else "", "quiet"), *_steps(result, metrics), *([fixed] if fixed else [])]
+    more: list[Text | Table] = [*further, *([fixed] if fixed else []), brackets]
+    blocks = [table, Text(note if replayed else "", "quiet"), *steps, Fold("All metrics, and how intervals were made", more)]
     return Section("levels", "Levels and steps", blocks)
+
+
+def _further(result: BacktestResult, metrics: Sequence[str]) -> list[Table]:
+    """The metrics that the first tables have no room for."""
+    if not metrics:
+        return []
+    labels = [wording.metric_label(name) for name in metrics]
+    levels = [[level.name, *(estimate_cell(result, level, name) for name in metrics)] for level in result.levels]
+    others = {(step.from_, step.to, step.metric): step for step in result.comparisons}
+    steps = [
+        [step_name(step), *(gain_cell(result, others.get((step.from_, step.to, name))) for name in metrics)]
+        for step in wording.shown_steps(result)
+    ]
+    return [
+        Table("Levels by the other metrics.", ["level", *labels], levels),
+        *([Table(f"Gains in the other metrics.{_signs(result, metrics)}", ["step", *labels], steps)] if steps else []),
+    ]
 
 
 def _level_row(result: BacktestResult, level: LevelResult, metrics: Sequence[str], *, replayed: bool) -> list[str | Cell]:
@@ -123,10 +145,14 @@ def _steps(result: BacktestResult, metrics: Sequence[str]) -> list[Block]:
     worth = (
         f" A lift in {label} below {wording.number(least, wording.places(result, result.headline))} is not worth having." if least else ""
     )
-    lower = [wording.metric_label(name) for name in names if not result.higher_is_better.get(name, True)]
-    signs = f" A fall of {wording.listed(lower)} counts as a gain." if lower else ""
-    table = Table(f"Differences. A gain is positive: the level on the right is better.{signs}{worth}", headings, rows)
+    table = Table(f"Differences. A gain is positive: the level on the right is better.{_signs(result, names)}{worth}", headings, rows)
     return [table, Text(wording.together(result), "quiet")]
+
+
+def _signs(result: BacktestResult, metrics: Sequence[str]) -> str:
+    """That a fall of some of these metrics is a gain; empty where none is."""
+    lower = [wording.metric_label(name) for name in metrics if not result.higher_is_better.get(name, True)]
+    return f" A fall of {wording.listed(lower)} counts as a gain." if lower else ""
 
 
 def _by_money(result: BacktestResult) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -27,7 +27,8 @@ class Resources(Readable, metaclass=Spelled):
         cache: a `Cache` whose features are read back where nothing that they are made of has changed; True is headwater's own
             (HEADWATER_HOME), False none. None is what the call does usually: `dataset` has headwater's own, all others none.
         engine: what reads and computes, by name or as an object; that of the settings where None.
-        progress: True or False; None shows a bar in a terminal and in a notebook. Or a function of task, steps done and total.
+        progress: None shows a bar in a terminal and in a notebook; True also lines elsewhere; False nothing. Or a function of task, done
+            and total, which is 0 where it is not known.
 
     >>> Resources(threads=2, memory="4GB")
     Resources(2, memory='4GB')
@@ -70,9 +71,9 @@ class Resources(Readable, metaclass=Spelled):
             self.progress(task, done, total)
 
     @contextmanager
-    def shown(self) -> Iterator[Resources]:
+    def shown(self, steps: Sequence[str] = ()) -> Iterator[Resources]:
         """The same resources with a progress function or none; the bar, if there is one, stands while the context lasts."""
-        with shown(self.progress) as on_progress:
+        with shown(self.progress, steps) as on_progress:
             yield replace(self, progress=on_progress or False)
 
 

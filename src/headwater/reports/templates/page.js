@@ -20,6 +20,7 @@
     var css = getComputedStyle(root);
     document.querySelectorAll('script[data-plot]').forEach(function (source) {
       var box = document.getElementById(source.dataset.plot);
+      if (!box.clientWidth) return;
       var plot = themed(JSON.parse(source.textContent), css);
       if (narrow.matches && plot.narrow) Object.assign(plot.layout, plot.narrow);
       if (root.classList.contains('printing')) plot.layout.width = 640;
@@ -28,8 +29,25 @@
       Plotly.react(box, plot.data, plot.layout, { displayModeBar: false, responsive: true });
     });
   }
+  // A folded section opens where a link leads into it, and for printing; plotly draws nothing of use while its box has no width.
+  function folded(open) {
+    document.querySelectorAll(open ? 'details:not([open])' : 'details.for-print').forEach(function (part) {
+      part.open = open;
+      part.classList.toggle('for-print', open);
+    });
+  }
+  function reveal() {
+    var part = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    var inner = part && part.querySelector(':scope > details');
+    if (inner) inner.open = true;
+  }
+  addEventListener('hashchange', reveal);
+  reveal();
+  addEventListener('beforeprint', function () { folded(true); });
+  addEventListener('afterprint', function () { folded(false); });
   if (typeof Plotly === 'undefined') return;
   draw();
+  document.querySelectorAll('details').forEach(function (part) { part.addEventListener('toggle', draw); });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
   narrow.addEventListener('change', draw);
   document.addEventListener('refreshed', draw); // the console has fetched elements again
