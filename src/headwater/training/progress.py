@@ -15,6 +15,7 @@ OnProgress = Callable[[str, int, int], None]
 BACKTEST = ("features", "training", "judging")
 """The steps of a backtest; a task that is none of them, such as a view, is a part of the current step."""
 _REDRAWN = 0.2  # seconds
+_REMEMBERED = 600  # seconds; trainings end minutes after one another
 
 
 @contextmanager
@@ -90,8 +91,9 @@ def _terminal() -> Iterator[_Drawn]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("of"), TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+    moving = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    left = (TextColumn("left:"), TimeRemainingColumn())
+    with Progress(*moving, *left, console=Console(stderr=True), transient=True, speed_estimate_period=_REMEMBERED) as progress:
         yield _TerminalBar(progress)
 
 
