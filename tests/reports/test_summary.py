@@ -81,6 +81,17 @@ def test_a_figure_that_is_not_judged_does_not_contradict_the_first_line():
     assert points(hourly())["Fresher than that"] == "Minute and instant features add less than is worth building."
 
 
+def test_a_count_that_is_less_sure_than_the_verdict_says_so():
+    """AUC is shown to gain, and the interval of precision includes 0."""
+    result = hourly()
+    steps = [
+        structs.replace(s, low=-0.06) if (s.from_, s.to, s.metric) == ("daily", "hourly", "precision@10%") else s
+        for s in result.comparisons
+    ]
+    sure = points(structs.replace(result, comparisons=steps))["How sure we are"]
+    assert sure.startswith("That it is better is shown; by how many is less sure: −6 to 33 of 100")
+
+
 def test_what_is_not_known_is_said():
     assert points(hourly())["Money"].startswith("Not known")
     assert "What it costs is not known" in points(hourly(value=structs.replace(WORTH, costs={})))["Money"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headwater.reports import wording
 from headwater.reports.document import Bullets, Light, Lights, Section
 from headwater.results.assessment_result import AssessmentResult
@@ -12,7 +14,12 @@ _STEPS = 3
 
 def at_a_glance(assessment: AssessmentResult) -> Section:
     """Lift, cost, readiness and risk."""
-    return Section("glance", "At a glance", [Lights([_lift(assessment), _cost(assessment), _readiness(assessment), _risk(assessment)])])
+    return Section("glance", "At a glance", [Lights(four(assessment))])
+
+
+def four(assessment: AssessmentResult) -> Sequence[Light]:
+    """The lights, in their order."""
+    return [_lift(assessment), _cost(assessment), _readiness(assessment), _risk(assessment)]
 
 
 def next_steps(assessment: AssessmentResult) -> Section:

@@ -53,8 +53,9 @@ def to_sections(assessment: AssessmentResult) -> list[Section]:
 
 def to_notebook(assessment: AssessmentResult) -> str:
     """The recommendation, the four lights and the next steps as a fragment of HTML, without scripts."""
-    glance = [lights.at_a_glance(assessment), lights.next_steps(assessment)]
-    return render("sections_notebook.html.j2", first=parts.headline(assessment), sections=glance)
+    glance = Bullets([f"{light.question}: {light.word}. {light.why}" for light in lights.four(assessment)])
+    steps = [Text("Next steps:"), *lights.next_steps(assessment).blocks]
+    return render("sections_notebook.html.j2", first=parts.headline(assessment), sections=[Section("glance", "", [glance, *steps])])
 
 
 def to_markdown(assessment: AssessmentResult) -> str:

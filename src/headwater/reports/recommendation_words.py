@@ -275,7 +275,10 @@ def sure_range(result: BacktestResult, found: Recommendation) -> str:
     if counted is None:
         return ""
     low, high = round(counted.of * step.low), round(counted.of * step.high)
-    return f"The gain is {number(low, 0)} to {number(high, 0)} of {count(counted.of)} in 95 of 100 such tests."
+    span = f"{number(low, 0)} to {number(high, 0)} of {count(counted.of)} in 95 of 100 such tests."
+    if step.low <= 0 and metric != result.headline and found.level != found.baseline:
+        return f"That it is better is shown; by how many is less sure: {span}"
+    return f"The gain is {span}"
 
 
 def _among(result: BacktestResult, metric: str, of: int) -> str:
