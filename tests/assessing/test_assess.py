@@ -20,7 +20,7 @@ from headwater.cli.projects import load
 from headwater.errors import UsageError
 from headwater.logs.serving_log_rows import LATENCY
 from headwater.reports.assessment_page import to_sections
-from headwater.reports.document import Bullets, CsvFiles, Section, Table, Text, to_markdown
+from headwater.reports.document import Bullets, CsvDownloads, Section, Table, Text, to_markdown
 from headwater.reports.readiness_and_cost import readiness_section
 from headwater.results.measurement import Missing, measured
 from tests.assessing.conftest import NOW, project, source, view
@@ -126,7 +126,7 @@ def test_the_page_begins_with_four_lights_and_three_steps(made):
 
 def test_the_checks_are_in_a_row_each_and_all_of_them_in_a_file(made):
     readiness = made[2].readiness
-    (file,) = [block for block in readiness_section(readiness).blocks if isinstance(block, CsvFiles)]
+    (file,) = [block for block in readiness_section(readiness).blocks if isinstance(block, CsvDownloads)]
     ((name, content),) = file.files
     assert name == "checks"
     assert len(list(csv.reader(io.StringIO(content)))) == 1 + len(readiness.findings)

@@ -14,7 +14,7 @@ from headwater.backtesting.backtest import Backtest
 from headwater.errors import UsageError
 from headwater.reports import result_frames, to_html, to_notebook
 from headwater.reports.backtest_page import to_sections
-from headwater.reports.document import Fold, Table
+from headwater.reports.document import FoldedBlocks, Table
 from tests.backtesting.sample_result import METRICS, flights
 from tests.reports.test_reports import changed, every_shape, every_task
 
@@ -48,7 +48,7 @@ def test_the_headline_is_the_first_metric_of_every_table():
     assert backtest.steps.row(0)[-1] == "LIFT"
     (levels, steps), fold = [
         [block for block in section.blocks if isinstance(block, kind)]
-        for section in to_sections(backtest.result) if section.name == "levels" for kind in (Table, Fold)
+        for section in to_sections(backtest.result) if section.name == "levels" for kind in (Table, FoldedBlocks)
     ]  # fmt: skip
     assert [str(heading) for heading in levels.headings[2:4]] == ["AUC", "precision@10%"]
     assert [str(heading) for heading in steps.headings[1:4]] == ["verdict on AUC", "AUC gain", "precision@10% gain"]

@@ -1,4 +1,4 @@
-"""The repr of definitions and results: at most 12 lines of at most 100 columns."""
+"""The repr of definitions and results: at most 12 lines of at most 100 columns; in a notebook, a table of their fields."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
+from html import escape
 
 from headwater import clock
 
@@ -16,6 +17,8 @@ LINES = 12
 _ITEMS = 6  # of a collection
 _PART = 160  # characters of one field
 _FIRST, _LAST = 10**14, 10**16  # an integer in between is a timestamp in microseconds, of the years 1973 to 2286
+_HTML_ROWS = 12  # of one field
+_CELL = "padding:2px 12px 2px 0;text-align:left;vertical-align:top;background:none;color:inherit"
 _SECRET = ("password", "token")
 
 
@@ -38,9 +41,7 @@ class Readable:
         return folded(name, _fields(self))
 
     def _repr_html_(self) -> str:
-        from headwater.definitions.readable_html import readable_html
-
-        return readable_html(self)
+        return as_html(self)
 
 
 def folded(name: str, parts: Sequence[str]) -> str:
@@ -133,7 +134,7 @@ def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> 
     return cut(opening + ", ".join([*shown, *more]) + closing, _PART)
 
 
-def shown_fields(value: object) -> Iterator[tuple[str, object]]:
+def _shown(value: object) -> Iterator[tuple[str, object]]:
     """The fields that say something, with their values; a secret is "..."."""
     for name, default in _defaults(value).items():
         mine = getattr(value, name)
@@ -145,7 +146,7 @@ def _fields(value: object) -> list[str]:
     first = next(iter(_defaults(value)), "")
     return [
         text if name == first else f"{name}={text}"
-        for name, mine in shown_fields(value)
+        for name, mine in _shown(value)
         for text in ["..." if name in _SECRET and mine == "..." else brief(mine)]
     ]
 
@@ -183,3 +184,44 @@ def counted(counts: Mapping[str, int]) -> str:
     ('1,200 without a time', 'none')
     """
     return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "none"
+
+
+def as_html(value: Readable) -> str:
+    """A heading and a table of the fields that have a value; small, without scripts, for light and dark themes.
+
+    >>> from headwater.definitions.freshness import streaming
+    >>> as_html(streaming("2s")).partition("</p>")[2]
+    "<p style='margin:.2em 0'>streaming, 2s behind</p></div>"
+    """
+    own = str(value) if type(value).__str__ is not object.__str__ else ""
+    fields = {} if own and dataclasses.is_dataclass(value) else dict(_shown(value))  # a definition that has words needs no table
+    name = fields.pop("name", "")
+    frames = [(field, of) for field, of in fields.items() if hasattr(of, "_repr_html_") and hasattr(of, "shape")]
+    heading = f"<b>{escape(type(value).__name__)}</b> {escape(name if isinstance(name, str) else brief(name))}"
+    summary = f"<p style='margin:.2em 0'>{escape(own)}</p>" if own and own != name and "\n" not in own else ""
+    rows = "".join(
+        f"<tr><th scope='row' style='{_CELL};font-weight:600'>{escape(field)}</th><td style='{_CELL}'>{_lines(of)}</td></tr>"
+        for field, of in fields.items()
+        if field not in dict(frames)
+    )
+    table = f"<table style='border-collapse:collapse;color:inherit;font-size:.92em'><tbody>{rows}</tbody></table>" if rows else ""
+    tables = "".join(f"<p style='margin:.3em 0'>{escape(field)}</p>{of._repr_html_()}" for field, of in frames)
+    return f"<div style='max-width:760px;line-height:1.45'><p style='margin:.3em 0'>{heading}</p>{summary}{table}{tables}</div>"
+
+
+def _lines(value: object) -> str:
+    parts = list(_parts(value))
+    more = [f"and {len(parts) - _HTML_ROWS} more"] if len(parts) > _HTML_ROWS else []
+    return "<br>".join(escape(part) for part in [*parts[:_HTML_ROWS], *more])
+
+
+def _parts(value: object) -> Iterator[str]:
+    """The items of a collection, each brief; the value itself where it is none."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield f"{key if isinstance(key, str) else brief(key)}: {item if isinstance(item, str) else brief(item)}"
+    elif isinstance(value, list | tuple) and value:
+        for item in value:
+            yield item if isinstance(item, str) else brief(item)
+    else:
+        yield value if isinstance(value, str) else brief(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from headwater.reports import age_section, attribution_section, attribution_words, offset_section, optional_sections, sections
-from headwater.reports.document import CsvFiles, Section
+from headwater.reports.document import CsvDownloads, Section
 from headwater.reports.page import render_page
 from headwater.reports.result_frames import csv_files
 from headwater.results.backtest_result import BacktestResult
@@ -20,7 +20,7 @@ def to_html(result: BacktestResult) -> str:
         title=f"{result.model}: feature freshness backtest",
         verdict=sections.verdict(result),
         sections=to_sections(result),
-        files=CsvFiles(result.model, list(csv_files(result).items())),
+        files=CsvDownloads(result.model, list(csv_files(result).items())),
     )
 
 

@@ -105,7 +105,7 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class CsvFiles:
+class CsvDownloads:
     """Links that download figures as CSV: of each file its name and its content. prefix: of the names of the files."""
 
     prefix: str
@@ -132,15 +132,15 @@ class Lights:
 
 
 @dataclass(frozen=True)
-class Fold:
+class FoldedBlocks:
     """Blocks that are shown once their heading is opened."""
 
     heading: str
-    blocks: Sequence[Text | Bullets | Table | CsvFiles]
+    blocks: Sequence[Text | Bullets | Table | CsvDownloads]
     shape: ClassVar = "fold"
 
 
-Block = Text | Bullets | Table | Figure | Terms | Code | Cards | Figures | CsvFiles | Lights | Fold
+Block = Text | Bullets | Table | Figure | Terms | Code | Cards | Figures | CsvDownloads | Lights | FoldedBlocks
 
 
 @dataclass(frozen=True)

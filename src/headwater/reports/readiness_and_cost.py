@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape as esc
 
-from headwater.reports.document import Block, Bullets, CsvFiles, Figure, Section, Table, Text, csv_text
+from headwater.reports.document import Block, Bullets, CsvDownloads, Figure, Section, Table, Text, csv_text
 from headwater.results.cost_result import Cost, Swing
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.readiness_result import Finding, Readiness
@@ -41,7 +41,7 @@ def readiness_section(result: Readiness) -> Section:
             ("check", "state", "what", "about", "found"),
             _open_checks(result),
         ),
-        CsvFiles("readiness", [("checks", _all_checks(result))]),
+        CsvDownloads("readiness", [("checks", _all_checks(result))]),
     ]
     return Section("readiness", "Readiness", blocks)
 
@@ -83,7 +83,7 @@ def cost_section(result: Cost) -> Section:
         *pictures,
         *([Table("What each level costs a day", ("level", "runs a day", "cost"), [row[:3] for row in levels])] if levels else []),
         Table("Every input; the files have its source, and each formula", ("symbol", "value", "origin"), [row[:3] for row in inputs]),
-        CsvFiles(
+        CsvDownloads(
             "cost",
             [
                 ("parts", csv_text(("way to serve", "part", result.currency, "formula"), parts)),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headwater.reports import audit_words, axis, figures, fixed_models, recommendation_words, static_curve, wording
-from headwater.reports.document import Block, Bullets, Card, Cards, Cell, Code, Figure, Figures, Fold, Section, Table, Terms, Text
+from headwater.reports.document import Block, Bullets, Card, Cards, Cell, Code, Figure, Figures, FoldedBlocks, Section, Table, Terms, Text
 from headwater.reports.recommending import LEAST
 from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult, SliceResult
@@ -82,7 +82,7 @@ def levels(result: BacktestResult) -> Section:
     steps, further = _steps(result, metrics[:_WIDTH]), _further(result, metrics[_WIDTH:])
     fixed = fixed_models.to_table(result)
     more: list[Text | Table] = [*further, *([fixed] if fixed else []), brackets]
-    blocks = [table, Text(note if replayed else "", "quiet"), *steps, Fold("All metrics, and how intervals were made", more)]
+    blocks = [table, Text(note if replayed else "", "quiet"), *steps, FoldedBlocks("All metrics, and how intervals were made", more)]
     return Section("levels", "Levels and steps", blocks)
 
 

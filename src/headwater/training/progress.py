@@ -51,7 +51,7 @@ def lines(write: Callable[[str], object], steps: Sequence[str] = ()) -> OnProgre
     return _Tracked(_Lines(write), steps)
 
 
-class _Drawn(Protocol):
+class _ProgressDisplay(Protocol):
     def draw(self, step: str, part: str, done: int, total: int) -> None:
         """Show the state. step: "step 2 of 3: training", or the task where there are no steps; part: the task within it."""
         ...
@@ -60,7 +60,7 @@ class _Drawn(Protocol):
 class _Tracked:
     """Which step a task is of."""
 
-    def __init__(self, drawn: _Drawn, steps: Sequence[str]) -> None:
+    def __init__(self, drawn: _ProgressDisplay, steps: Sequence[str]) -> None:
         self.drawn, self.steps, self.at = drawn, list(steps), 0
 
     def __call__(self, task: str, done: int, total: int) -> None:
@@ -86,7 +86,7 @@ class _Lines:
 
 
 @contextmanager
-def _terminal() -> Iterator[_Drawn]:
+def _terminal() -> Iterator[_ProgressDisplay]:
     """One line of rich: the step, a bar that moves, per cent, and the time that is left of the current task."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
