@@ -248,7 +248,14 @@ def test_backtest_prints_a_table_and_the_next_command(folder, run):
     assert done.returncode == 0, done.stderr
     assert "instant" in done.stdout
     assert "daily" not in done.stdout
-    assert done.stderr == "report: report.html\nnext: headwater train --project features.py\n"
+    *steps, report, summary, after = done.stderr.splitlines()
+    assert [step.partition(" (")[0] for step in steps] == ["step 1 of 3: features", "step 2 of 3: training", "step 3 of 3: judging"]
+    assert (report, summary) == ("report: report.html", "to forward: report-summary.html")
+    assert after == "next: headwater train --project features.py"
+    assert (folder / "report-summary.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    told = run("backtest", "--levels", "instant", "--summary")
+    assert told.stdout.startswith("Cannot decide: only one level was tested")
+    assert "Who checked: headwater's audit for leaks ran" in told.stdout
 
 
 @pytest.mark.slow
