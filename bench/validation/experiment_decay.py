@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from headwater.experiments.lift_sequence import FEWEST, decayed, lift_windows, share_of_error
+from headwater.experiments.lift_sequence import FEWEST, decayed, lift_windows, share_of_error, shared_dependence
 
 VIEWS, REQUESTS = 20, 10_000
 BEFORE, WITHIN, YEAR = 42, 14, 365
@@ -58,8 +58,9 @@ def run(name: str, seed: int, *, days: int = YEAR) -> dict[str, object]:
     alarms: dict[int, int] = {}
     for today in range(FEWEST, count + 1):
         numbers, rows = np.arange(today), np.full(today, float(REQUESTS))
+        dependence = shared_dependence([(numbers, one) for one in daily[:today].T])
         for view in range(VIEWS):
-            if view not in alarms and decayed(lift_windows(numbers, daily[:today, view], rows, error), even) is not None:
+            if view not in alarms and decayed(lift_windows(numbers, daily[:today, view], rows, error, dependence), even) is not None:
                 alarms[view] = today
     false = sum(view != 0 or world.years or today <= BEFORE for view, today in alarms.items())
     found = alarms.get(0)

@@ -23,7 +23,7 @@ from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, UsageError
 from headwater.experiments.level_intervals import WholePeriod, lift_over, weighted_resamples
 from headwater.experiments.lift_proposals import proposed
-from headwater.experiments.lift_sequence import LiftWindow, decayed, lift_windows, share_of_error
+from headwater.experiments.lift_sequence import LiftWindow, decayed, lift_windows, share_of_error, shared_dependence
 from headwater.experiments.monitored_rows import MonitoredRows
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import Blocks, RowContext
@@ -60,10 +60,10 @@ class _Series:
 
     def result(self) -> LevelLiftResult:
         rows, days = self.rows, self._days()
-        levels = self._levels()
-        views = self._views() if len(self.counted) else []
+        levels, views = self._levels(), self._views() if len(self.counted) else []
         series = max(1, len(rows.scores) - 1 + 2 * len(self.units))
         self.error = share_of_error(rows.options.alpha / rows.options.models, series)
+        self.dependence = shared_dependence([self._known(candidate)[:2] for candidate in [*levels, *views]])
         alternatives = [self._alternative(candidate) for candidate in [*levels, *views]]
         alternatives += self._together(views, alternatives)
         result = LevelLiftResult(
@@ -289,6 +289,7 @@ class _Series:
 
     _joint: list[_Candidate] = dataclasses.field(default_factory=list)
     error: float = 0.0
+    dependence: float = 0.0
 
     def _together(self, views: Sequence[_Candidate], alternatives: Sequence[Alternative]) -> list[Alternative]:
         """The views that have earned nothing, made stale together: views may stand in for one another."""
@@ -308,13 +309,8 @@ class _Series:
     # ---- what is decided
 
     def _alternative(self, candidate: _Candidate) -> Alternative:
-        rows, daily = self.rows, candidate.daily
-        days = self.judged_days[self.counted]
-        known = ~np.isnan(daily)
-        days, daily = days[known], daily[known]
-        position = np.searchsorted(self.judged_days, self.day[self.usable])
-        weights = np.bincount(position, weights=self.weight).astype(np.float64)[self.counted][known]
-        windows = lift_windows(days, daily, weights, self.error)
+        rows, (days, daily, weights) = self.rows, self._known(candidate)
+        windows = lift_windows(days, daily, weights, self.error, self.dependence)
         even = self._break_even(candidate)
         state, window = _state(windows, even)
         weekly = _weekly(days, daily, weights)
@@ -343,6 +339,13 @@ class _Series:
             saved=self._saved(candidate),
             experiment=next((rows.options.experiments[name] for name in names if name in rows.options.experiments), None),
         )
+
+    def _known(self, candidate: _Candidate) -> tuple[I64, F64, F64]:
+        """The days on which both levels have a metric, their differences, and how many requests each stands for."""
+        known = ~np.isnan(candidate.daily)
+        position = np.searchsorted(self.judged_days, self.day[self.usable])
+        weights = np.bincount(position, weights=self.weight).astype(np.float64)[self.counted]
+        return self.judged_days[self.counted][known], candidate.daily[known], weights[known]
 
     def _break_even(self, candidate: _Candidate) -> float:
         given, how = self.rows.options.break_even, self.rows.options.evaluation or Evaluation()

@@ -6,7 +6,8 @@ error      of single days about the mean. Read twice, each at half of the error,
            what no longer earns no longer varies either, and of the window and the days before it (84 at most) about their own mean, since
            few days know their variance badly. Successive days may depend on one another: the variance is that of an autoregression of
            order one, (1 + r) / (1 - r) times as large, with r corrected for its bias and never below 0, and as many fewer degrees of
-           freedom
+           freedom. One series knows its r badly, and what makes days depend moves many of them: an r below the mean of the project's
+           series is taken half way to it
 family     each look reads every window of every series. A series may spend its share of the error in a year of 365 looks, evenly, so
            all its intervals hold together whatever the dependence between days, windows and series (Bonferroni)
 decay      of the windows that lie wholly below break-even, the one with the clearest evidence; it says since when
@@ -32,6 +33,7 @@ BEFORE = 84
 FEWEST = 14
 """Judged days before the first interval: the error of fewer is not known well enough at this level."""
 _MOST_DEPENDENT = 0.9
+_RECENT = BEFORE + 14
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,20 @@ def share_of_error(alpha: float, series: int) -> float:
     return alpha / (max(series, 1) * LOOKS * len(LENGTHS))
 
 
-def lift_windows(day: I64, lift: F64, rows: F64, error: float) -> list[LiftWindow]:
+def shared_dependence(series: Sequence[tuple[I64, F64]]) -> float:
+    """How much successive days depend on one another, from 0 to 0.9: the mean over the series of one project, of their last 98 days.
+
+    One series knows its own badly, and what makes days depend, such as a campaign, moves all of them.
+
+    >>> days = np.repeat([1.0, -1.0, 1.0, -1.0], 10)
+    >>> shared_dependence([(np.arange(40), days), (np.arange(40), np.random.default_rng(0).normal(size=40))]) > 0.3
+    True
+    """
+    each = [_dependence(day[-_RECENT:], lift[-_RECENT:] - lift[-_RECENT:].mean()) for day, lift in series if len(lift) >= FEWEST]
+    return float(np.mean(each)) if each else 0.0
+
+
+def lift_windows(day: I64, lift: F64, rows: F64, error: float, dependence: float = 0.0) -> list[LiftWindow]:
     """The windows that end with the last day, short ones first; none before there are 14 days.
 
     Args:
@@ -65,6 +80,7 @@ def lift_windows(day: I64, lift: F64, rows: F64, error: float) -> list[LiftWindo
         lift: float64 (days), the difference of each; days without one are left out beforehand.
         rows: float64 (days), how many requests each stands for.
         error: the two-sided error of each window; see `share_of_error`.
+        dependence: of the project's series; see `shared_dependence`.
 
     >>> random = np.random.default_rng(0)
     >>> windows = lift_windows(np.arange(40), 0.02 + 0.002 * random.normal(size=40), np.full(40, 1e4), 1e-6)
@@ -75,7 +91,7 @@ def lift_windows(day: I64, lift: F64, rows: F64, error: float) -> list[LiftWindo
     if count < FEWEST:
         return []
     weight = rows / rows.mean()
-    return [_window(day, lift, weight, count - length, error) for length in LENGTHS if length <= count]
+    return [_window(day, lift, weight, count - length, error, dependence) for length in LENGTHS if length <= count]
 
 
 def decayed(windows: Sequence[LiftWindow], break_even: float) -> LiftWindow | None:
@@ -84,7 +100,7 @@ def decayed(windows: Sequence[LiftWindow], break_even: float) -> LiftWindow | No
     return max(below, key=lambda window: (break_even - window.lift.value) / window.error if window.error else math.inf, default=None)
 
 
-def _window(day: I64, lift: F64, weight: F64, first: int, error: float) -> LiftWindow:
+def _window(day: I64, lift: F64, weight: F64, first: int, error: float, dependence: float) -> LiftWindow:
     own = slice(first, len(lift))
     mean = float(np.average(lift[own], weights=weight[own]))
     residual = (lift[own] - mean) * np.sqrt(weight[own])
@@ -96,7 +112,7 @@ def _window(day: I64, lift: F64, weight: F64, first: int, error: float) -> LiftW
         both = np.concatenate([earlier, residual])
         r = _dependence(day[start:], both)
         alone = _deviation(residual, 1, max(r, _dependence(day[own], residual)))
-        deviations = [alone, _deviation(both, 2, r)]
+        deviations = [alone, _deviation(both, 2, max(r, (r + dependence) / 2))]
     total = math.sqrt(float(weight[own].sum()))
     halves = [(_half(deviation / total, freedom, error / len(deviations)), deviation / total, freedom) for deviation, freedom in deviations]
     half, deviation, freedom = min(halves)
