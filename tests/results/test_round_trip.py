@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import pkgutil
+from datetime import UTC, date, datetime
 
 import pytest
 from msgspec import inspect
@@ -32,6 +33,10 @@ def value_of(kind, full):
             return full
         case inspect.StrType() | inspect.AnyType():
             return "é, words"
+        case inspect.DateType():
+            return date(2026, 3, 1)
+        case inspect.DateTimeType():
+            return datetime(2026, 3, 1, 4, 5, 6, 789, tzinfo=UTC)
         case inspect.NoneType():
             return None
         case inspect.LiteralType(values):
