@@ -30,7 +30,9 @@ def photograph(page: str, picture: Path, width: int = 1000, height: int = 900) -
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("Chromium is not installed; install it with: apt install chromium")
-    flags = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=5000", f"--window-size={width},{height}"]
+    # Virtual time never ends for a page with live updates.
+    wait = "--virtual-time-budget=5000" if page.startswith("file:") else "--timeout=5000"
+    flags = ["--headless", "--no-sandbox", "--hide-scrollbars", wait, f"--window-size={width},{height}"]
     subprocess.run([browser, *flags, f"--screenshot={picture}", page], check=True, capture_output=True)
     if picture.stat().st_size > MOST:
         sys.exit(f"{picture} has {picture.stat().st_size:,} bytes; allowed: {MOST:,}. Use a smaller window")
