@@ -74,7 +74,7 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         ("/v1/features/churn_v2", {"row": ROW}, 404, "did you mean 'churn_v1'?"),
         ("/v1/predict/chrn", {"row": ROW}, 404, "did you mean 'churn'?"),
         ("/v1/rank/churn", {"row": ROW}, 404, "known: feed"),
-        ("/v1/feature/churn_v1", {"row": ROW}, 404, "did you mean '/v1/features/{service}'?"),
+        ("/v1/featurs/churn_v1", {"row": ROW}, 404, "did you mean '/v1/features/{service}'?"),
         # values
         (FEATURES, {"row": {**ROW, "user": "1"}}, 422, "the key 'user' is Int64 in the source and String in the requests"),
         (FEATURES, {"row": {**ROW, "user": 1.5}}, 422, "the key 'user' is a float"),
