@@ -31,7 +31,7 @@ LEVELS = [
 ]
 
 
-@settings(max_examples=tries(300), deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 @given(
     random=st.randoms(use_true_random=False),
     late=st.booleans(),
