@@ -1,5 +1,6 @@
 """The console over HTTP: sessions, rights, errors. The pages in a browser are in test_browser.py."""
 
+import asyncio
 import re
 
 import pytest
@@ -7,6 +8,7 @@ from starlette.testclient import TestClient
 
 from headwater.console.console_app import LARGEST_FORM, POLICY, console_app
 from headwater.console.console_context import ConsoleContext
+from headwater.console.live_updates import EventsResponse
 from headwater.console.page_table import ACTIONS, DATA_ROUTES, PAGES
 from headwater.console.page_types import ConsoleAction, ConsolePage, DataRoute, Done, NotShown
 from headwater.definitions.freshness import batch
@@ -273,3 +275,30 @@ def test_an_acknowledged_item_is_shown_with_who_and_goes_last(context, tokens, m
     now = context.now()
     context.now = lambda: now + 8 * 86_400_000_000
     assert "acknowledged by" not in admin.get("/console").text
+
+
+def test_a_page_that_is_kept_up_to_date_ends_without_an_error_when_the_server_stops():
+    sent = []
+
+    async def ask():
+        begun = asyncio.Event()
+
+        async def forever():
+            yield b"retry: 5000\n\n"
+            await asyncio.sleep(60)
+
+        async def send(message):
+            sent.append(message)
+            if message.get("body"):
+                begun.set()
+
+        running = asyncio.create_task(
+            EventsResponse(forever())({"type": "http", "asgi": {"spec_version": "2.3"}}, asyncio.Event().wait, send)
+        )
+        await begun.wait()
+        running.cancel()
+        await running
+
+    asyncio.run(ask())
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body", "http.response.body"]
+    assert (sent[-1]["body"], sent[-1]["more_body"]) == (b"", False)

@@ -146,3 +146,8 @@ def test_what_history_cannot_show_is_named() -> None:
     with pytest.raises(DataError, match="has 1 requests"):
         unit_history(project(TABLE.head(1)).experiment("fresher"))
     assert np.isfinite(history_power(unit_history(project(TABLE.head(200)).experiment("fresher"))).smallest_lift)
+
+
+def test_a_metric_without_variation_is_named() -> None:
+    with pytest.raises(DataError, match="spend has one value for all units of history"):
+        history_power(unit_history(project(TABLE.with_columns(spent=1.0)).experiment("fresher")))

@@ -15,12 +15,12 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from headwater import settings
 from headwater.console.console_context import ConsoleContext
-from headwater.console.live_updates import LiveUpdates
+from headwater.console.live_updates import EventsResponse, LiveUpdates
 from headwater.console.page_table import ACTIONS, DATA_ROUTES, PAGES
 from headwater.console.page_types import ConsoleAction, ConsolePage, ConsoleRequest, DataRoute, NotShown
 from headwater.console.rendering import render_console
@@ -156,7 +156,7 @@ class _Console:
             return Response(str(denied), denied.status, headers=_HEADERS, media_type="text/plain")
         if self.live.full:
             return Response("too many open pages; this one is not updated", 503, headers={**_HEADERS, "retry-after": "60"})
-        return StreamingResponse(self.live.events(), headers={**_HEADERS, **_NO_STORE}, media_type="text/event-stream")
+        return EventsResponse(self.live.events(), headers={**_HEADERS, **_NO_STORE}, media_type="text/event-stream")
 
     async def data(self, row: DataRoute, request: Request) -> Response:
         """JSON data; errors are JSON too."""

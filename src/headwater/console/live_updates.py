@@ -5,20 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from anyio import to_thread
+from starlette.responses import StreamingResponse
 
 from headwater.console.console_context import ConsoleContext
 from headwater.console.page_types import Part
 from headwater.models.registry import EXPERIMENTS
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 MOST: Final = 64
 """Open connections for events; further ones are told to try again later."""
 
 _EVERY: Final = 2.0  # seconds between two looks at the data
 _BEAT: Final = 15.0  # seconds between two comments, which keep proxies from closing the connection
+
+
+class EventsResponse(StreamingResponse):
+    """A stream of events that ends where the server stops; the page connects again."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        except asyncio.CancelledError:  # by the server that stops: the response is closed, and nothing has failed
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class LiveUpdates:

@@ -73,8 +73,10 @@ def units_needed(lift: float, variation: float, plan: SequentialPlan, treated_va
     >>> units_needed(0.08, 1.3, SequentialPlan(looks=1))
     4480
     """
-    if lift <= -1 or lift == 0 or not variation > 0:
-        raise UsageError(f"lift is {lift!r} and variation {variation!r}; give a lift above -1 that is not 0, and a positive variation")
+    if lift <= -1 or lift == 0:
+        raise UsageError(f"lift is {lift!r}; give a lift above -1 that is not 0, such as 0.01")
+    if not variation > 0:
+        raise UsageError(f"variation is {variation!r}; give the standard deviation over the mean of a unit, which is above 0")
     variance = variation**2 + (variation if treated_variation is None else treated_variation) ** 2
     return math.ceil(variance * (plan.drift / math.log1p(lift)) ** 2)
 

@@ -21,6 +21,7 @@ from headwater.experiments.unit_history import UnitHistory
 from headwater.kernel.arrays import I64
 from headwater.results.planned_experiment import HistoryPower, PowerAtLength
 
+_CONSTANT = 1e-9  # a variation that is rounding alone
 _FAR = 5  # times the history's days that its growth is continued, at most
 _LONGEST = 3_650.0  # days, beyond which no duration is named
 _LENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # times the planned duration
@@ -41,6 +42,10 @@ def history_power(history: UnitHistory, share: float = 1.0) -> HistoryPower:
     least = plan.min_lift if metric.higher_is_better else -plan.min_lift
     planned_days = micros(plan.duration, "ExperimentPlan: duration") / DAY
     design = _design(history, metric, share)
+    if not design.variation > _CONSTANT:
+        raise DataError(
+            f"{metric.name} has one value for all units of history, so it does not say how much they vary: read a longer history"
+        )
     test = SequentialPlan(plan.looks, plan.alpha / (len(experiment.arms) - 1), plan.power, design.degrees)
     days = design.days_until(abs(math.log1p(least)) / test.drift)
     by_unit = isinstance(design, _UnitDesign)
