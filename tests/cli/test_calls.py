@@ -75,7 +75,7 @@ def test_help_is_quick():
         (["train", "--output", "m", "--no-promote"], ["--output writes a folder", "leave out --no-promote"]),
         (["train", "--holdout", "2024-02-01"], ["--holdout", "no time zone"]),
         (["train", "--output", "m", "--models", "n"], ["--models or --output"]),
-        (["models", "promote"], ["Missing argument 'VERSION'"]),
+        (["models", "promote"], ["Missing argument 'VERSION', as in: headwater models promote"]),
         (["models", "promote", "one"], ["VERSION is 'one'", "an integer"]),
         (["models", "rollback", "3"], ["does not take '3'"]),
         (["train", "--output", "m", "--as-of", "2024-02-01"], ["--as-of", "no time zone"]),

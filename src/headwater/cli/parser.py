@@ -163,4 +163,7 @@ def _wrong(error: click.UsageError) -> str:
         return message
     param = error.param if isinstance(error, click.BadParameter) else None
     source = origin(ctx, param) if param is not None else None
+    examples = getattr(ctx.command, "examples", ()) if isinstance(error, click.MissingParameter) else ()
+    if examples:
+        message = f"{message.removesuffix('.')}, as in: {examples[0].partition('  #')[0]}"
     return f"{message}{'' if message.endswith('.') else '.'}{f' It comes from {source}.' if source else ''} See: {ctx.command_path} --help"

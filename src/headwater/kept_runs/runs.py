@@ -139,7 +139,7 @@ class Runs(Readable):
             (record.id, record.subject, record.at[:16].replace("T", " "), record.by, record.sentence)
             for record in self.records
         ]  # fmt: skip
-        return ShownTable("", ["run", "of", "at (UTC)", "by", "what came of it"], rows)
+        return ShownTable("", ["run", "of", "at (UTC)", "by", "what came of it"], rows, whole=1)
 
     def __str__(self) -> str:
         return f"{len(self.records)} runs in {self._stored.folder}"

@@ -87,16 +87,20 @@ class Shown:
 
 @dataclass(frozen=True)
 class ShownTable:
-    """A table that is reduced to the console's character set when it is printed; verdicts are coloured."""
+    """A table that is reduced to the console's character set when it is printed; verdicts are coloured.
+
+    whole: how many columns, from the first, are never broken into lines, such as names to copy.
+    """
 
     title: str
     headings: Sequence[object]
     rows: Sequence[Sequence[object]]
+    whole: int = 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         table = empty_table(self.title, ascii_only=options.ascii_only)
-        for heading in self.headings:
-            table.add_column(plain(str(heading), ascii_only=options.ascii_only), overflow="fold")
+        for number, heading in enumerate(self.headings):
+            table.add_column(plain(str(heading), ascii_only=options.ascii_only), overflow="fold", no_wrap=number < self.whole)
         for row in self.rows:
             table.add_row(*(plain(cell, VERDICT_STYLES.get(cell, ""), ascii_only=options.ascii_only) for cell in map(str, row)))
         yield table
