@@ -210,6 +210,18 @@ def test_an_id_that_repeats_in_other_rows_is_no_id(folder, monkeypatch, capsys):
     assert "id_field" not in (folder / "features.py").read_text(encoding="utf-8")
 
 
+def test_an_id_whose_copies_differ_now_and_then_is_an_id(folder, monkeypatch, capsys):
+    events = pl.read_parquet(folder / "events.parquet")
+    again = events.head(30).with_columns(amount=pl.when(pl.int_range(pl.len()) < 2).then(pl.col("amount") + 1).otherwise("amount"))
+    pl.concat([events, again]).write_parquet(folder / "events.parquet")
+    code, said = called(folder, monkeypatch, capsys, "--request-time", "asked", "--known-at", "settled")
+    assert (code, "30 rows are duplicates by event_id, and count once; 2 of them differ otherwise, and the first counts" in said) == (
+        0,
+        True,
+    )
+    assert 'id_field="event_id",  # 30 rows' in (folder / "features.py").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(("rows", "prefix", "expected"), [(300, "p", "parcel"), (50, "p", None), (300, "a long remark " * 5, None)])
 def test_a_code_that_differs_in_every_row_is_an_id_whatever_its_name(tmp_path, rows, prefix, expected):
     frame = pl.DataFrame(

@@ -26,6 +26,7 @@ CODE_NAME = re.compile(
 NUMBERS, TEXTS = 6, 3
 MANY = 1000
 _ROWS_OF_IDS, _LONGEST_ID = 100, 40  # rows, and letters, of a column of texts that is an id whatever its name
+SAME = 0.9  # the share of repeats that are duplicate rows, for the column to be an id; the others were changed on the way
 REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be one
 
 
@@ -141,19 +142,25 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
 
 
 def _ident(events: TableProfile, others: Sequence[str]) -> tuple[str, str] | None:
-    """The event id: a column whose repeated values are in duplicate rows."""
+    """The event id: a column whose repeated values are in duplicate rows, or nearly all of them."""
     for name, distinct in events.distinct.items():
         if name in others or not ID_NAME.search(name) or events.frame[name].null_count():
             continue
         if distinct == events.rows:
             return name, "a different value in every row"
         repeats = events.rows - distinct
-        if repeats <= REPEATS * events.rows and events.frame.n_unique() == distinct:
-            return name, f"{repeats:,} rows are duplicates, and count once"
+        if repeats <= REPEATS * events.rows and events.rows - events.frame.n_unique() >= SAME * repeats:
+            return name, f"{repeats:,} rows are duplicates, and count once{_differing(events, name)}"
     unnamed = [name for name, distinct in events.distinct.items() if name not in others and distinct == events.rows >= _ROWS_OF_IDS]
     codes = [name for name in unnamed if events.frame[name].dtype == pl.String and not events.frame[name].null_count()]
     longest = {name: events.frame[name].str.len_chars().max() for name in codes}
     return next(((name, "a different value in every row") for name in codes if cast("int", longest[name]) <= _LONGEST_ID), None)
+
+
+def _differing(events: TableProfile, ident: str) -> str:
+    """How many of the rows that repeat an id differ from the others with it."""
+    differing = events.frame.n_unique() - events.distinct[ident]
+    return f"; {differing:,} of them differ otherwise, and the first counts" if differing else ""
 
 
 def remarks(events: TableProfile, guesses: EventGuesses) -> list[str]:
@@ -162,7 +169,8 @@ def remarks(events: TableProfile, guesses: EventGuesses) -> list[str]:
     if guesses.ident is None and (copies := events.rows - frame.n_unique()):
         notes.append(f"{copies:,} rows are duplicates, and each counts: give the source an id_field, or remove them")
     elif guesses.ident is not None and (copies := events.rows - events.distinct[guesses.ident[0]]):
-        notes.append(f"{copies:,} rows are duplicates by {guesses.ident[0]}, and count once")
+        ident = guesses.ident[0]
+        notes.append(f"{copies:,} rows are duplicates by {ident}, and count once{_differing(events, ident)}")
     times = [column.name for column in guesses.time.columns] if not guesses.time.computed else []
     known = (*(key.column for key in guesses.keys), *times, *(guesses.ident or ())[:1])
     for name, distinct in events.distinct.items():
