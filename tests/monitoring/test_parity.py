@@ -316,3 +316,8 @@ def test_folders_may_be_texts(streamed, store, tmp_path):
     assert [p.mismatches for p in hw.parity(project, store=store, data_dir=str(tmp_path), at=at(110))] == [[]]
     assert hw.explain(project, "view__count_1h", {"key": 1}, store=store, data_dir=str(tmp_path), at=at(110)).offline == 2
     assert hw.status(project, store=store, data_dir=str(tmp_path), at=at(110)) is not None
+
+
+def test_a_view_that_was_never_ingested_is_not_compared(store, tmp_path):
+    made = check_view(streaming_view(), store, tmp_path, at=micros(110))
+    assert (made.values, made.notes, made.mismatches) == (0, {"view that was never ingested; run `headwater ingest`": 1}, [])

@@ -47,7 +47,10 @@ def run(args: Arguments, screen: Screen) -> None:
             _wait(project, args, stop)
             if not stop.is_set():
                 _once(project, args, screen, store, None)
-    screen.next("headwater", "parity", "--project", args.project, *options.same_store(args))
+        from headwater.monitoring.unfilled import unfilled
+
+        following = "ingest" if unfilled(project, store) else "parity"
+    screen.next("headwater", following, "--project", args.project, *options.same_store(args))
 
 
 def _everything(project: Project, args: Arguments, screen: Screen) -> None:

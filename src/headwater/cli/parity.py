@@ -52,7 +52,8 @@ def run(args: Arguments, screen: Screen) -> None:
         raise HeadwaterError(
             f"nothing was compared: {'; '.join(map(_nothing, results)) or 'the project has no view'}. {_REMEDIES[args.served]}"
         )
-    screen.next("headwater", "serve", "--project", args.project, *options.same_store(args))
+    following = "ingest" if any(result.notes and not result.values for result in results) else "serve"
+    screen.next("headwater", following, "--project", args.project, *options.same_store(args))
 
 
 _REMEDIES = {

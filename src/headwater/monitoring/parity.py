@@ -44,6 +44,7 @@ from headwater.kernel.arrays import F64, I64
 from headwater.kernel.as_of import NEVER
 from headwater.monitoring.agreement import agree
 from headwater.monitoring.orphans import OrphanedRecord, orphaned_records
+from headwater.monitoring.unfilled import why_unfilled
 from headwater.online.view_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
@@ -292,8 +293,10 @@ def check_view(
         StoreError: the view is not in the store.
         DataError: its history or archive cannot be read.
     """
-    offline, online = Offline(placed(store, view.root), store, folder, resources), OnlineView(view.root, store)
     t = clock.now_micros() if at is None else at
+    if why := why_unfilled(view, store):
+        return Parity(view.name, 0, 0, clock.timestamp(t), clock.timestamp(t), 0, [], {why: 1})
+    offline, online = Offline(placed(store, view.root), store, folder, resources), OnlineView(view.root, store)
     if online.read_version(t).incomplete:
         return Parity(view.name, 0, 0, clock.timestamp(t), clock.timestamp(t), 0, [], {_INCOMPLETE: 1})
     every, nobody = _keys(offline, online, t)

@@ -167,7 +167,9 @@ class StreamVersionReader:
             self._read()
             if self._state is None or self._state.seeded is None:
                 self._state = None
-                raise StoreError(f"feature view {self.view.name!r} is still being filled with its past; see `headwater status`")
+                raise StoreError(
+                    f"feature view {self.view.name!r} is not filled yet: `headwater ingest` fills it with its past; see `headwater status`"
+                )
         return self._state
 
 
