@@ -14,7 +14,7 @@ from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted
 from tests.ingestion.world import wait_until
 from tests.serving.third_party.parties import Party, hangs, says
-from tests.serving.world import MODELS, NOW, ROW, Sum, asking, churn, feed, filled, hourly, item, recent, user
+from tests.serving.world import ASKED_AT, MODELS, NOW, ROW, Sum, asking, churn, feed, filled, hour, hourly, item, recent, user
 
 
 def good(answer, status=200):
@@ -261,3 +261,53 @@ def test_a_level_that_nothing_can_serve_is_said(own):
     with asking(own, project, models=MODELS) as client:
         answer = client.post("/v1/features/churn_v1", json={"row": ROW, "level": "ceiling"})
         assert "cannot be served" in good(answer, 422)["error"]
+
+
+# ---------------------------------------------------------------- the request time
+
+
+def at_its_time(timestamp_field="asked"):
+    members = hw.FeatureService("timed_v1", [user, hour, hw.RequestField("country", str)])
+    table = pl.DataFrame({"user": [1, 2], "asked": [NOW, NOW], "other": [NOW, NOW], "country": ["no", "se"], "gone": [True, False]})
+    timed = hw.Labels("gone", table=table, timestamp_field=timestamp_field, label="gone", known_after="1m")
+    return hw.Model("timed", task="binary", features=members, labels=timed)
+
+
+MOMENT = {"user": 1, "country": "no"}
+
+
+def test_a_request_may_leave_out_its_own_time(own):
+    with asking(own, hw.Project("shop", [at_its_time()]), models={"timed": Sum()}) as client:
+        row, rows, columns = (
+            good(client.post("/v1/features/timed_v1", json=body))
+            for body in ({"row": MOMENT}, {"rows": [MOMENT]}, {"columns": {name: [value] for name, value in MOMENT.items()}})
+        )
+        assert row["features"]["hour"]["value"] == ASKED_AT.hour
+        assert rows["rows"][0]["hour"]["value"] == ASKED_AT.hour
+        assert columns["features"]["hour"]["values"] == [ASKED_AT.hour]
+        given = {**MOMENT, "asked": "2024-05-01T07:30:00Z"}
+        assert good(client.post("/v1/features/timed_v1", json={"row": given}))["features"]["hour"]["value"] == 7
+        said = good(client.post("/v1/predict/timed", json={"row": MOMENT, "features": True}))
+        assert said["prediction"]["features"]["hour"]["value"] == ASKED_AT.hour
+        document = good(client.get("/openapi.json"))["components"]["schemas"]
+        (row,) = [
+            schema
+            for schema in document.values()
+            if "asked" in schema.get("properties", {}) and "items" not in schema["properties"]["asked"]
+        ][:1]
+        assert sorted(row["required"]) == ["country", "user"]
+
+
+def test_the_time_of_a_request_in_process_is_the_one_that_is_given(own):
+    with hw.operations.Service(hw.Project("shop", [at_its_time()]), own, models={"timed": Sum()}) as service:
+        early = NOW.replace(hour=3, minute=10)
+        for rows in (MOMENT, [MOMENT, MOMENT]):
+            said = service.features("timed_v1", rows, at=early)
+            assert {row["hour"].value for row in said.rows} == {3}
+
+
+@pytest.mark.parametrize("models", [[at_its_time("other")], [at_its_time(), replace(at_its_time("other"), name="second")]], ids=len)
+def test_another_time_is_not_left_out(own, models):
+    with asking(own, hw.Project("shop", models), models={"timed": Sum(), "second": Sum()}) as client:
+        refused = client.post("/v1/features/timed_v1", json={"row": MOMENT})
+        assert (refused.status_code, "the request has no field 'asked'" in refused.text) == (422, True)

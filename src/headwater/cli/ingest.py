@@ -83,11 +83,21 @@ def _announce(project: Project, args: Arguments, screen: Screen) -> None:
     from headwater.ingestion.source_ingestor import streamed
 
     address = None if args.listen == "none" or args.once else args.listen
-    for source in streamed([stored_view.view for stored_view in stored(project)]):
+    views = [stored_view.view for stored_view in stored(project)]
+    for source in streamed(views):
         where = ""
         if isinstance(source.stream, Pushed):
             where = " by another process" if address is None else f" to http://{address}/v1/events/{source.name}"
         screen.say(f"source {source.name}: {source.stream}{where}")
+        if isinstance(source.stream, Pushed) and address is not None and args.supervised is None:
+            from headwater.monitoring.request_snippets import push_command
+
+            mine = [view.root for view in views if view.root.source == source and view.freshness.streamed]
+            if command := push_command(source, mine, f"http://{address}", tokens=options.tokens_file(args).exists()):
+                screen.say(command)
+    if args.supervised is None and not args.once:
+        screen.say("to predict, in another terminal:")
+        screen.next("headwater", "serve", "--project", args.project, *options.same_store(args))
 
 
 def _replay(project: Project, args: Arguments, limits: IngestLimits, tally: _CommitCounter, screen: Screen) -> None:

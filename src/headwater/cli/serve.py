@@ -67,7 +67,11 @@ def run(args: Arguments, screen: Screen) -> None:
         )
         with serving as url:
             if args.supervised is None:
+                from headwater.monitoring.request_snippets import prediction_command
+
                 screen.say(f"serving {project.name} at {url}; see {url}/docs")
+                if command := prediction_command(project, url, tokens=options.tokens_file(args).exists()):
+                    screen.say(command)
             stop.wait()
             if args.supervised is None:
                 screen.say("stopping")

@@ -1,21 +1,26 @@
-"""Requests to copy: a curl command and Python for a feature, with a row whose keys and fields have the right types."""
+"""Requests to copy: curl commands, and Python for a feature, with a row whose keys and fields have the right types."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 import polars as pl
 
+from headwater import clock
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
+from headwater.definitions.request_times import request_times
+from headwater.definitions.source import Source
+from headwater.definitions.streams import Pushed
 from headwater.errors import HeadwaterError
+from headwater.ingestion.validate import Acceptance
 from headwater.monitoring.explain import key_types
 from headwater.results.result import Result
 
@@ -54,12 +59,49 @@ def request_snippets(project: Project, feature: str, *, url: str = URL, tokens: 
     if not returning + reading:
         return None
     service = (returning + reading)[0]
-    values = _row(service)
+    left_out = request_times(project, service.name)
+    values = {name: value for name, value in _row(service).items() if name not in left_out}
     row = {name: _json(value) for name, value in values.items()}
     header = ' -H "Authorization: Bearer $HEADWATER_TOKEN"' if tokens else ""
     body = shlex.quote(json.dumps({"row": row}, ensure_ascii=False))
     curl = f"curl -X POST {url}/v1/features/{service.name}{header} -d {body}"
     return Snippets(service.name, row, curl, _python(service, feature if returning else None, values, url, tokens=tokens))
+
+
+def prediction_command(project: Project, url: str, *, tokens: bool) -> str:
+    """A curl command for a prediction of the first model; "" where that ranks, or there is none.
+
+    >>> import headwater as hw
+    >>> from headwater.testing.examples import visiting
+    >>> print(prediction_command(visiting(hw.batch("1h")), URL, tokens=False))
+    curl -X POST http://127.0.0.1:8320/v1/predict/churn -H 'Content-Type: application/json' -d '{"row": {"user": 1}}'
+    """
+    if not project.models or (model := project.models[0]).ranking is not None:
+        return ""
+    left_out = request_times(project, model.features.name)
+    row = {name: _json(value) for name, value in _row(model.features).items() if name not in left_out}
+    return _post(f"{url}/v1/predict/{model.name}", {"row": row}, tokens=tokens)
+
+
+def push_command(source: Source, views: Sequence[FeatureView], url: str, *, tokens: bool) -> str:
+    """A curl command that pushes an event of a source; "" while its history, which has the types of its columns, cannot be read."""
+    try:
+        columns = Acceptance(source, tuple(views), 0).schema
+    except (HeadwaterError, OSError):
+        return ""
+    now = clock.timestamp(clock.now_micros()).replace(microsecond=0)
+    times = {source.timestamp_field, source.known_at_field}
+    event = {name: _json(now if name in times else _example(dtype)) for name, dtype in columns.items()}
+    if source.id_field is not None and columns[source.id_field].is_integer():
+        event[source.id_field] = int(now.timestamp())  # not the id of an event in the history
+    once = source.id_field is not None or (isinstance(source.stream, Pushed) and source.stream.at_least_once)
+    return _post(f"{url}/v1/events/{source.name}", event, tokens=tokens, headers=() if once else ("Idempotency-Key: first-try",))
+
+
+def _post(url: str, body: Mapping[str, object], *, tokens: bool, headers: Sequence[str] = ()) -> str:
+    token = ' -H "Authorization: Bearer $HEADWATER_TOKEN"' if tokens else ""
+    every = "".join(f" -H {shlex.quote(header)}" for header in ("Content-Type: application/json", *headers))
+    return f"curl -X POST {url}{token}{every} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
 
 
 def _python(service: FeatureService, feature: str | None, row: Mapping[str, object], url: str, *, tokens: bool) -> str:

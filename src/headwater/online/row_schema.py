@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from msgspec import UNSET, Meta, UnsetType
 
+from headwater import clock
 from headwater.definitions.feature_service import FeatureService
 from headwater.errors import DataError, nearest
 from headwater.events.keys import check_types
@@ -85,17 +86,26 @@ class RowSchema:
     Args:
         owner: its name, for errors.
         fields: by name.
-        required: the fields that a row must have; None is all.
+        required: the fields that a row must have; None is all without `request_times`.
         role: of the rows in a request, if there are others; the structs are named by it.
+        request_times: the fields that are the request time: a row may leave them out.
 
     Attributes:
         row: the struct of a row. columns: the struct of rows as columns.
         whole: the fields of integers.
     """
 
-    def __init__(self, owner: str, fields: Mapping[str, RowField], required: Collection[str] | None = None, role: str = "") -> None:
+    def __init__(
+        self,
+        owner: str,
+        fields: Mapping[str, RowField],
+        required: Collection[str] | None = None,
+        role: str = "",
+        request_times: Collection[str] = (),
+    ) -> None:
         self.owner, self.fields = owner, fields
-        self.required = frozenset(fields if required is None else required)
+        self.request_times = frozenset(name for name in request_times if name in fields)
+        self.required = frozenset(fields.keys() - self.request_times if required is None else required)
         annotations = {name: field.annotation for name, field in fields.items()}
         self.whole = frozenset(name for name, annotation in annotations.items() if annotation in (_DECLARED[int], _KEY | None))
         self.row = _struct(owner + role, annotations, self.required)
@@ -110,7 +120,15 @@ class RowSchema:
 
     def optional(self, more: Mapping[str, RowField], role: str) -> RowSchema:
         """The schema of rows with some of these fields, and of `more`."""
-        return RowSchema(self.owner, {**more, **self.fields}, (), role)
+        return RowSchema(self.owner, {**more, **self.fields}, (), role, self.request_times)
+
+    def dated(self, values: dict[str, Any], t: int, count: int | None = None) -> dict[str, Any]:
+        """The values of a row, or columns of `count` rows, with the request time, t in microseconds, where a field for it was left out."""
+        left_out = self.request_times - values.keys()
+        if not left_out:
+            return values
+        at = clock.timestamp(t).astimezone(_ZONE)
+        return values | dict.fromkeys(left_out, at if count is None else [at] * count)
 
     def from_row(self, row: Mapping[str, object]) -> dict[str, object]:
         """A row of plain values, as values of the declared types.

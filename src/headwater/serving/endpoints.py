@@ -10,6 +10,7 @@ from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
+from headwater.definitions.request_times import request_times
 from headwater.definitions.served_views import backtest_only, fingerprint
 from headwater.errors import UsageError, nearest
 from headwater.online.feature_reader import OnlineFeatures
@@ -64,7 +65,7 @@ class RankingEndpoint(NamedTuple):
         """
         if candidates is not None:
             candidates = converted(self.candidates.schema, candidates)
-        return self.ranker.propose(self.shared.schema.from_row(row), candidates, t=t)
+        return self.ranker.propose(self.shared.schema.dated(self.shared.schema.from_row(row), t), candidates, t=t)
 
 
 def converted(schema: RowSchema, candidates: Sequence[object]) -> list[object]:
@@ -99,7 +100,8 @@ class Endpoints(threading.local):
         known = self._open.get((service, level))
         if known is None:
             features = self._features(service, level)
-            known = FeatureEndpoint(features, RowDecoder(features.schema), ResponseEncoder(FeatureShape(features)))
+            schema = RowSchema(service, features.schema.fields, request_times=request_times(self._project, service))
+            known = FeatureEndpoint(features, RowDecoder(schema), ResponseEncoder(FeatureShape(features)))
             self._open[service, level] = known
         return known
 
@@ -179,9 +181,14 @@ class Endpoints(threading.local):
         reader = PrecomputedReader(variant, self._store)
         if precomputed.on_request:
             opened = self.features(service, level)
-            features, encoder, fields = opened.features, opened.encoder, dict(opened.features.schema.fields)
+            features, encoder, fields, times = (
+                opened.features,
+                opened.encoder,
+                dict(opened.rows.schema.fields),
+                opened.rows.schema.request_times,
+            )
         else:
-            features, fields = self._features(service, level), {}
+            features, fields, times = self._features(service, level), {}, frozenset()
             encoder = ResponseEncoder(FeatureShape(features))
         held = read_precomputed(self._store, fingerprint(variant, self._store.namespace))
         subject = f"the prediction of model {variant.model.name!r}"
@@ -190,7 +197,7 @@ class Endpoints(threading.local):
             for name in precomputed.keys
         }
         known = {name: field._replace(needed_by=keys[name].needed_by) if name in keys else field for name, field in fields.items()}
-        schema = RowSchema(variant.model.name, {**keys, **known}, precomputed.keys)
+        schema = RowSchema(variant.model.name, {**keys, **known}, precomputed.keys, request_times=times)
         return ModelEndpoint(
             self._predictor(variant, features, reader), reader, RowDecoder(schema), encoder, service if precomputed.on_request else ""
         )
@@ -224,8 +231,8 @@ def _merged(schemas: Sequence[RowSchema], experiments: Sequence[RunningExperimen
             before = fields.get(name)
             fields[name] = field if before is None or not (before.keys or before.declared) else before
     required = frozenset.intersection(*(schema.required for schema in schemas))
-    role = "_of_arms"
-    return RowSchema(first.owner, fields, required, role)
+    times = frozenset.intersection(*(schema.request_times | (fields.keys() - schema.fields.keys()) for schema in schemas))
+    return RowSchema(first.owner, fields, required, "_of_arms", times)
 
 
 def ranking_schemas(schema: RowSchema, retrieval_fields: Mapping[str, RowField], ranking: Ranking) -> tuple[RowSchema, RowSchema]:

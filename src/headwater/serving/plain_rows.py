@@ -20,15 +20,15 @@ def request_time(at: datetime | str | None) -> int:
     return clock.now_micros() if at is None else parse_timestamp(at, "at")
 
 
-def parsed(schema: RowSchema, rows: Rows) -> ParsedRequest:
-    """Rows of plain values, checked as those of an HTTP request.
+def parsed(schema: RowSchema, rows: Rows, t: int) -> ParsedRequest:
+    """Rows of plain values, checked as those of an HTTP request that came at t (microseconds).
 
     Raises:
         UsageError: no rows.
         DataError: as `RowSchema.from_rows`.
     """
     if isinstance(rows, Mapping):
-        return ParsedRequest(schema.from_row(rows), {}, 1)
+        return ParsedRequest(schema.dated(schema.from_row(rows), t), {}, 1)
     if not rows:
         raise UsageError("no row was given; give one row, or a list of at least one")
-    return ParsedRequest(None, schema.from_rows(rows), len(rows))
+    return ParsedRequest(None, schema.dated(schema.from_rows(rows), t, len(rows)), len(rows))

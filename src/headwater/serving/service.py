@@ -127,7 +127,7 @@ class Service:
             StoreError: a view that is not in the online store. StaleError: one older than its freshness, with on_stale="refuse".
         """
         endpoint, t = self.endpoints.features(service, level), request_time(at)
-        request = parsed(endpoint.rows.schema, rows)
+        request = parsed(endpoint.rows.schema, rows, t)
         result = answers.features(endpoint, level, t, request, self._asked(service, request.as_columns(), t, None))
         return python_encoder.features(endpoint.encoder.shape, result)
 
@@ -152,10 +152,10 @@ class Service:
         t, experiments = request_time(at), self._running(model)
         if experiments or arm is not None:
             wish = Wish(model, level, arm, t, self.experiments.room)
-            request = parsed(self.endpoints.rows_of_arms(model, experiments)[0].schema, rows)
+            request = parsed(self.endpoints.rows_of_arms(model, experiments)[0].schema, rows, t)
             request = arm_answers.with_arms(self.endpoints, experiments, wish, request)
         else:
-            request = parsed(self.endpoints.model(model, level).rows.schema, rows)
+            request = parsed(self.endpoints.model(model, level).rows.schema, rows, t)
         endpoint = self.endpoints.model(*((model, level) if request.arms is None else request.arms.groups[0].key))
         third_party = self._asked(endpoint.predictor.model.features.name, request.as_columns(), t, model)
         if request.arms is None:
@@ -194,7 +194,7 @@ class Service:
             shared, items = self.endpoints.candidates_of_arms(model, experiments)
             wish = Wish(model, level, arm, t, self.experiments.room)
             given = None if candidates is None else converted(items.schema, candidates)
-            request = arm_answers.proposed(self.endpoints, experiments, wish, shared.schema.from_row(row), given)
+            request = arm_answers.proposed(self.endpoints, experiments, wish, shared.schema.dated(shared.schema.from_row(row), t), given)
         else:
             endpoint = self.endpoints.ranking(model, level)
             proposed, service = endpoint.propose(row, candidates, t), endpoint.ranker.predictor.model.features.name

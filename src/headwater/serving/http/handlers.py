@@ -43,9 +43,9 @@ class HandlerResult(NamedTuple):
     again: int | None = None
 
 
-def read_features(service: Service, name: str, body: FeaturesRequest, t: int) -> ParsedRequest:  # noqa: ARG001 (as `Read`)
+def read_features(service: Service, name: str, body: FeaturesRequest, t: int) -> ParsedRequest:
     """Parse the rows of `POST /v1/features/{service}`."""
-    return service.endpoints.features(name, body.level).rows.body(body, name)
+    return service.endpoints.features(name, body.level).rows.body(body, name, t)
 
 
 def features_reader(service: Service, name: str, body: FeaturesRequest, request: ParsedRequest) -> OnlineFeatures:  # noqa: ARG001 (as `Reader`)
@@ -71,14 +71,14 @@ def read_predict(service: Service, name: str, body: PredictionRequest, t: int) -
     if experiments is not None or body.arm is not None:
         return _read_arms(service, name, body, t, experiments or ())
     endpoint = service.endpoints.model(name, body.level)
-    return endpoint.rows.body(body, endpoint.service)
+    return endpoint.rows.body(body, endpoint.service, t)
 
 
 def _read_arms(service: Service, name: str, body: PredictionRequest, t: int, experiments: Sequence[RunningExperiment]) -> ParsedRequest:
     """As `read_predict`, during experiments."""
     endpoints, room = service.endpoints, service.experiments.room
     decoder, alike = endpoints.rows_of_arms(name, experiments)
-    request = decoder.body(body, "")
+    request = decoder.body(body, "", t)
     if request.row is not None and body.level is None and body.arm is None and alike:
         return arm_answers.one_with_arm(endpoints, experiments, name, request, t, room=room)
     return arm_answers.with_arms(endpoints, experiments, Wish(name, body.level, body.arm, t, room), request)
@@ -114,10 +114,10 @@ def read_rank(service: Service, name: str, body: RankingRequest, t: int) -> Pars
     if experiments is not None or body.arm is not None:
         shared, candidates = service.endpoints.candidates_of_arms(name, experiments or ())
         wish = Wish(name, body.level, body.arm, t, service.experiments.room)
-        row, given = shared.row(body.row), candidates.candidates(body.candidates)
+        row, given = shared.row(body.row, t), candidates.candidates(body.candidates)
         return arm_answers.proposed(service.endpoints, experiments or (), wish, row, given)
     endpoint = service.endpoints.ranking(name, body.level)
-    proposed = endpoint.ranker.propose(endpoint.shared.row(body.row), endpoint.candidates.candidates(body.candidates), t=t)
+    proposed = endpoint.ranker.propose(endpoint.shared.row(body.row, t), endpoint.candidates.candidates(body.candidates), t=t)
     of = "" if proposed.order is not None else endpoint.ranker.predictor.model.features.name
     return ParsedRequest(None, proposed.columns, proposed.height, of, proposed)
 

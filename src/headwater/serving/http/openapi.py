@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.request_times import request_times
 from headwater.errors import HeadwaterError
 from headwater.events.statuses import STATUSES
 from headwater.online.row_schema import MOST_ROWS, RowSchema, fields_of
@@ -182,7 +183,7 @@ class _Described:
                 return self.service.endpoints.features(service.name, None).rows.schema
         except HeadwaterError:
             pass
-        return RowSchema(service.name, fields_of(service, {}))
+        return RowSchema(service.name, fields_of(service, {}), request_times=request_times(self.service.project, service.name))
 
     def _forms(self, component: str) -> Schema:
         """One row, several, or columns: a request has one of them."""

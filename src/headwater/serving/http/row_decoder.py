@@ -59,26 +59,27 @@ class RowDecoder:
         self._rows = msgspec.json.Decoder(list[schema.row]).decode  # type: ignore[name-defined]
         self._columns = msgspec.json.Decoder(schema.columns).decode
 
-    def body(self, body: FeaturesRequest | PredictionRequest, service: str) -> ParsedRequest:
-        """The rows of a request, for which `service` is read."""
+    def body(self, body: FeaturesRequest | PredictionRequest, service: str, t: int) -> ParsedRequest:
+        """The rows of a request that came at t (microseconds), for which `service` is read."""
         if body.row and not body.rows and not body.columns:
-            return ParsedRequest(self.row(body.row), {}, 1, service)
+            return ParsedRequest(self.row(body.row, t), {}, 1, service)
         forms = [name for name in ("row", "rows", "columns") if getattr(body, name)]
         if len(forms) != 1:
             raise DataError(f"the request has {len(forms) or 'none'} of `row`, `rows` and `columns`; give one of them")
         if forms == ["rows"]:
             rows = self._decoded(self._rows, body.rows, ".rows")
             checked_count(len(rows), "rows")
-            return ParsedRequest(None, self.schema.column_values(rows), len(rows), service)
+            return ParsedRequest(None, self.schema.dated(self.schema.column_values(rows), t, len(rows)), len(rows), service)
         columns = self.schema.values(self._decoded(self._columns, body.columns, ".columns"))
         sizes = {len(column) for column in columns.values()}  # type: ignore[arg-type]
         if len(sizes) > 1:
             raise DataError(f"the columns of the request hold {sorted(sizes)} values; give each one value a row")
-        return ParsedRequest(None, columns, checked_count(sizes.pop() if sizes else 0, "rows"), service)  # type: ignore[arg-type]
+        count = checked_count(sizes.pop() if sizes else 0, "rows")
+        return ParsedRequest(None, self.schema.dated(columns, t, count), count, service)
 
-    def row(self, row: Raw) -> dict[str, object]:
-        """One row."""
-        return self.schema.values(self._decoded(self._row, row, ".row"))
+    def row(self, row: Raw, t: int) -> dict[str, object]:
+        """One row of a request that came at t (microseconds)."""
+        return self.schema.dated(self.schema.values(self._decoded(self._row, row, ".row")), t)
 
     def candidates(self, candidates: Raw) -> list[object] | None:
         """The candidates of a ranking: items, or rows of fields of their own."""
