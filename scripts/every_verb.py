@@ -73,6 +73,11 @@ def post(url, body):
         return json.load(response)
 
 
+def get(url):
+    with urllib.request.urlopen(url, timeout=30) as response:
+        return response.read()
+
+
 class Running:
     """A command that stays: it is ready when a request to it succeeds, and a signal ends it with 0."""
 
@@ -81,11 +86,12 @@ class Running:
         self.log = (folder / f"{arguments[0]}.log").open("w+", encoding="utf-8")
         self.process = subprocess.Popen([*HEADWATER, *arguments], cwd=folder, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
 
-    def answer(self, url, body):
+    def answer(self, url, body=None):
+        """What a POST of the body says, or a GET without one, once it succeeds."""
         end = time.monotonic() + WAIT
         while True:
             try:
-                return post(url, body)
+                return get(url) if body is None else post(url, body)
             except (urllib.error.URLError, ConnectionError) as error:
                 if self.process.poll() is not None or time.monotonic() > end:
                     what = error.read().decode() if isinstance(error, urllib.error.HTTPError) else error
@@ -130,6 +136,8 @@ def every_verb(folder):
     run(folder, "store", "compact", "--yes")
     run(folder, "store", "backup", "backup")
     run(folder, "token", "list")
+    run(folder, "runs", says="backtest")
+    run(folder, "doctor", says="claimed")
     run(folder, "demo", "--no-live", code=1, says="headwater[demo]")
     port = free_port()
     serving = Running(folder, "serve", "--listen", f"127.0.0.1:{port}")
@@ -138,6 +146,11 @@ def every_verb(folder):
     )
     print("         prediction:", json.dumps(answer)[:200], flush=True)
     serving.stop()
+    port = free_port()
+    console = Running(folder, "console", "--listen", f"127.0.0.1:{port}")
+    for page in ("", "/decide", "/features", "/lineage", "/freshness", "/serving", "/models", "/experiments"):
+        console.answer(f"http://127.0.0.1:{port}/console{page}")
+    console.stop()
 
     path = folder / "features.py"
     text = path.read_text(encoding="utf-8")
