@@ -219,6 +219,31 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known: {shown}" if names else "none is known"
 
 
+def given(value: object) -> str:
+    """A value in the words of an error: what it is, in one short line.
+
+    >>> given("daily"), given([1, nearest]), given(int)
+    ("'daily'", '[1, the function nearest, which is not called]', 'the class int, not an instance')
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}, not an instance"
+    if callable(value) and hasattr(value, "__code__"):
+        return f"the function {getattr(value, '__name__', 'of no name')}, which is not called"
+    if isinstance(value, list | tuple):
+        shown = ", ".join(given(part) for part in value[:3]) + (", ..." if len(value) > 3 else "")
+        return f"[{shown}]" if isinstance(value, list) else f"({shown})"
+    if hasattr(value, "__arrow_c_stream__") or type(value).__name__ == "LazyFrame":
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    if len(text) <= _LONGEST_VALUE and "\n" not in text:
+        return text
+    name = getattr(value, "name", None)
+    return f"{type(value).__name__}({name!r})" if isinstance(name, str) else f"{text[:_LONGEST_VALUE]}...".replace("\n", " ")
+
+
+_LONGEST_VALUE: Final = 100  # characters of a value in a message
+
+
 def listed(names: Iterable[str], most: int = 4) -> str:
     """The first names, and the number of further ones."""
     every = list(names)

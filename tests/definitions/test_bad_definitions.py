@@ -259,7 +259,7 @@ REFUSED = {
     ),
     "a freshness not called": (
         lambda: _view(freshness=hw.on_request),
-        ["feature view 'user': freshness is <function on_request", "give batch(...)"],
+        ["feature view 'user': freshness is the function on_request, which is not called", "give batch(...)"],
     ),
     "wait > delay": (
         lambda: hw.batch("1h", delay="1m", wait="2m"),
@@ -282,7 +282,7 @@ REFUSED = {
     "a level": (lambda: hw.Level("1h"), ["Level: features is '1h'; give batch(...)"]),
     "a level by name": (
         lambda: hw.Level({"user": hw.never()}),
-        ["Level: 'user' is not a feature view; give one freshness, or a mapping from views to freshness"],
+        ["Level: 'user' is not a feature view; give one freshness, or a mapping from the views themselves, not their names, to freshness"],
     ),
     "a level's freshness": (lambda: hw.Level({_view(): "1h"}), ["Level: the freshness of 'user' is '1h'"]),
     "a level's sources": (

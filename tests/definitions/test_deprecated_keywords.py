@@ -4,6 +4,7 @@ import pytest
 
 import headwater as hw
 from headwater.definitions.deprecated_keywords import moved_into, renamed
+from headwater.errors import UsageError
 from headwater.ingestion.ingest import IngestLimits
 
 
@@ -102,6 +103,6 @@ def test_each_renamed_keyword_says_its_new_name(function, old, new):
     """No other argument is given, or one that is no model, so that nothing is done."""
     with (
         pytest.warns(DeprecationWarning, match=rf"{function.__name__}\({old}=\) is deprecated .*{new}="),
-        pytest.raises((TypeError, AttributeError)),
+        pytest.raises((TypeError, AttributeError, UsageError)),
     ):
         function(**{old: None})

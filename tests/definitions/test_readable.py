@@ -246,6 +246,6 @@ def test_a_misspelt_argument_names_the_nearest(made, said):
         made()
 
 
-def test_a_missing_argument_is_still_python_s_own_error():
-    with pytest.raises(TypeError, match="missing"):
+def test_a_missing_argument_is_named_with_those_that_are_needed():
+    with pytest.raises(DefinitionError, match=r"Source\(\) is called without timestamp_field=; it needs name, timestamp_field="):
         hw.Source("a")

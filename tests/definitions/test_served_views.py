@@ -71,7 +71,7 @@ def test_a_variant_is_a_model_at_a_level():
         (lambda m: hw.ModelVariant(" ", m), "a variant is named ' '; give it a string"),
         (lambda m: hw.ModelVariant("live", "model"), "variant 'live': model is 'model'; give a Model"),
         (lambda m: hw.ModelVariant("live", m, HOURLY), r"variant 'live': level is Batch.*; wrap a freshness in hw.Level"),
-        (lambda m: hw.Project("p", [m], {"live": "1h"}), "variant 'live': level is '1h'; wrap a freshness in hw.Level"),
+        (lambda m: hw.Project("p", [m], {"live": "1h"}), "project 'p': the level 'live' is '1h'; give a Level or a freshness"),
         (lambda m: hw.Project("p", [m], evaluation={"split": "2024-01-01T00:00Z"}), r"evaluation is .*; give hw.Evaluation\(split="),
         (lambda m: hw.Project("p", [m], [hw.Level()]), "give a mapping from names to Levels"),
         (lambda m: hw.Project("p", [m], {"as defined": hw.Level()}), "a level is named 'as defined', as each model's own is"),

@@ -32,6 +32,7 @@ from headwater.backtesting.backtest import backtest
 from headwater.backtesting.break_even import recommended
 from headwater.backtesting.describe import value_of
 from headwater.backtesting.withdrawals import known_deliveries
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.definition import stack_level
 from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.durations import micros
@@ -82,6 +83,7 @@ def _with_effects(answers: object, given: Mapping[str, object]) -> object:
 @moved_into("evaluation", Evaluation, "split", "min_lift", "seed", "attribute", seeds="refits", time_out="timeouts")
 @moved_into("locations", Locations, "store", "models", "prices", folder="data_dir")
 @moved_into("resources", Resources, "progress")
+@checked_call
 def assess(
     project: Project,
     model: str | None = None,
@@ -113,8 +115,6 @@ def assess(
     Raises:
         UsageError: an unknown model, an invalid backtest or that of another model, an invalid price file or an invalid answer.
     """
-    if not isinstance(project, Project):
-        raise UsageError(f"assess() takes a Project, and was given {type(project).__name__}")
     worth = value_per_point
     if worth is not None:
         message = "assess(value_per_point=) is deprecated and will be removed in the next release; write evaluation=Evaluation(value=DecisionValue(...))"

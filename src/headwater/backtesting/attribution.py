@@ -20,6 +20,7 @@ from headwater.backtesting.measurable import Measurability, not_measurable
 from headwater.backtesting.slices import user_slices
 from headwater.backtesting.verdicts import in_metric, min_lifts
 from headwater.backtesting.view_groups import Costs, Groups, Unit, check_levels, find_units, unit_costs, unmeasured
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.freshness import Freshness
@@ -101,6 +102,7 @@ def _levels_of(_: object, given: Mapping[str, object]) -> object:
 @renamed("view_costs", "costs")
 @moved_into("evaluation", Evaluation, "split", "slices", "min_lift", "refits", "resamples", "seed")
 @moved_into("resources", Resources, "threads", "memory", "progress")
+@checked_call
 def attribution(
     model: Model,
     levels: Mapping[str, Level | Freshness] | None = None,
@@ -139,8 +141,6 @@ def attribution(
     Source: Nemhauser, Wolsey and Fisher, "An analysis of approximations for maximizing submodular set functions", 1978 (greedy);
     Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978 (trying again only what may be best).
     """
-    if not isinstance(model, Model):
-        raise UsageError(f"attribution() takes a Model, and was given {type(model).__name__}; take one from project.models")
     if not 0 < share <= 1:
         raise UsageError(f"share is {share!r}; give a part of the lift above 0 and up to 1, such as 0.95")
     trained, how, compared = trained_model(model), evaluation or Evaluation(), resolve_levels(levels)

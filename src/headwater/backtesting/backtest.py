@@ -29,6 +29,7 @@ from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.slices import Slice, cold_slices, user_slices
 from headwater.backtesting.split import describe
 from headwater.backtesting.withdrawals import known_deliveries
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.freshness import Freshness
@@ -40,6 +41,7 @@ from headwater.models.manifest import library_versions
 from headwater.results.backtest_result import BacktestResult, Money, NewKeys
 from headwater.results.stored_runs import keep_run
 from headwater.training.history_expectations import warn_of_broken
+from headwater.training.no_events import warn_of_no_events
 from headwater.training.progress import BACKTEST
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -169,6 +171,7 @@ class Backtest:
     *("split", "slices", "cold_start", "metrics", "min_lift", "costs", "tune", "refits", "resamples", "seed"),
 )
 @moved_into("resources", Resources, "threads", "memory", "progress")
+@checked_call
 def backtest(
     model: Model | None = None,
     levels: Mapping[str, Level | Freshness] | None = None,
@@ -282,6 +285,7 @@ class _BacktestRun:
         experiment, model, levels = self.experiment, self.experiment.model, self.levels
         chosen = self._slices()
         rows = experiment.level_rows(levels)
+        warn_of_no_events(experiment.requests, experiment.notes)
         trainer = experiment.trainer(levels, rows)
         features_done = clock.stopwatch()
         self.scores = scores = trainer.scores()

@@ -16,6 +16,7 @@ from headwater import clock
 from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delivered_rows
 from headwater.backtesting.delivery_weeks import Weeks
 from headwater.backtesting.outcome_rules import HIDDEN, held_out, unjudged
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
@@ -54,6 +55,7 @@ class Delivery(PagedResult):
         return write_page(path, to_html(self.result, lift))
 
 
+@checked_call
 def watch(
     model: Model,
     level: str | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_service import Enriched
@@ -19,6 +20,7 @@ from headwater.training.leak_checks import filter_columns, label_columns
 _NIGHTLY = batch("1d", delay="4h")
 
 
+@checked_call
 def sweep_known_after(
     model: Model,
     delays: Sequence[Duration],
@@ -78,6 +80,7 @@ def _told(source: Source, labels: Labels) -> bool:
     return not isinstance(source.history, Enriched) and bool(label_columns(source, labels) or filter_columns(source, labels))
 
 
+@checked_call
 def transitions(
     model: Model,
     *,

@@ -16,6 +16,7 @@ from headwater.catalog.experiment_protection import conflicts
 from headwater.catalog.lint import Lint, grouped, lints
 from headwater.catalog.rebuilds import rebuilds
 from headwater.catalog.serialize import describe
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import replayed
@@ -95,6 +96,7 @@ class Plan(Result, frozen=True):
         yield f"{', '.join(counts)}, {self.unchanged} unchanged{backfill}{breaking}"
 
 
+@checked_call
 def plan(project: Project, catalog: CatalogLike | None = None, *, registry: ModelRegistry | None = None) -> Plan:
     """What applying `project` would change; nothing is written.
 
@@ -127,6 +129,7 @@ def plan(project: Project, catalog: CatalogLike | None = None, *, registry: Mode
     return _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry())
 
 
+@checked_call
 def apply(
     project: Project,
     catalog: CatalogLike | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from headwater.errors import DefinitionError, UsageError, nearest
+from headwater.errors import DefinitionError, HeadwaterWarning, UsageError, nearest
 
 if TYPE_CHECKING:
     from headwater.definitions.level import Level
@@ -62,13 +63,19 @@ def load(path: str) -> LoadedProject:
         )
     names = vars(_run(file))
     defined = names.get("project")
+    others = [name for name, value in names.items() if isinstance(value, Project) and value is not defined]
     if isinstance(defined, Project):
+        if others:
+            warnings.warn(
+                f"{path} defines the projects {', '.join(map(repr, ['project', *others]))}; `project` is read, and the others are not. Write a file for each",
+                HeadwaterWarning,
+                stacklevel=2,
+            )
         return LoadedProject(defined, names)
     if "project" in names:
         raise DefinitionError(f"{path}: `project` is {type(defined).__name__}; write project = hw.Project(name, [models])")
-    projects = [name for name, value in names.items() if isinstance(value, Project)]
     public = [name for name in names if not name.startswith("_")]
-    hint = f"rename {projects[0]!r}" if projects else nearest("project", public)
+    hint = f"rename {' or '.join(map(repr, others))}" if others else nearest("project", public)
     raise DefinitionError(
         f"{path} defines no `project`; {hint}{'' if hint.endswith('?') else '.'} Write project = hw.Project(name, [models])"
     )

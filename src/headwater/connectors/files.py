@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headwater import settings
-from headwater.errors import DataError, nearest
+from headwater.errors import DataError, listed, nearest
 
 
 def found(path: str, ending: str) -> list[str]:
@@ -21,6 +21,12 @@ def found(path: str, ending: str) -> list[str]:
         else [str(settings.in_project(name)) for name in named(path)]
     )
     if not names:
+        if local_path.is_dir():
+            held = [p.name for p in local_path.iterdir()]
+            raise DataError(
+                f"the folder {path} has no file that ends with {ending!r}; it holds {listed(sorted(held)) or 'nothing'}. Name another folder, a file "
+                "or a glob"
+            )
         if not local_path.parent.is_dir():
             raise DataError(f"no file at {path}; its folder does not exist")
         siblings = [p.name for p in local_path.parent.iterdir()]

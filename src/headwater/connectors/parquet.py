@@ -29,5 +29,6 @@ def scan(spec: ParquetFiles, *, file: str | None = None) -> pl.LazyFrame:
         )
         frame.collect_schema()
     except (OSError, PolarsError) as error:
-        raise DataError(f"{spec.path} cannot be read as parquet: {read_error(error)}") from error
+        others = "Give hw.csv(path) or hw.json_lines(path) for such files, or write them as parquet"
+        raise DataError(f"{spec.path} cannot be read as parquet: {read_error(error)}. {others}") from error
     return frame

@@ -18,7 +18,7 @@ from headwater.connectors.sql_filter import Dialect, sql_filter
 from headwater.definitions.connectors import Connector
 from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import Env
-from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError, nearest
+from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError, given, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,6 +97,10 @@ def sql(query: str, *, url: str | Env) -> SqlQuery:
     >>> sql("select * from orders where not test", url="duckdb:shop.duckdb")
     SqlQuery(select * from orders where not test of duckdb:shop.duckdb)
     """
+    if not isinstance(query, str):
+        raise DefinitionError(f"the query is {given(query)}; give one SELECT, or the name of a table")
+    if not isinstance(url, str | Env):
+        raise DefinitionError(f"sql(): url is {given(url)}; give the database's URL, such as 'duckdb:shop.duckdb', or hw.env('NAME')")
     text = query.strip().rstrip(";").strip()
     if not text or ";" in re.sub(r"'[^']*'", "", text):
         raise DefinitionError(f"the query is {query!r}; give one SELECT, or the name of a table")
@@ -155,7 +159,7 @@ class _QueryRows:
         except Exception as error:
             if isinstance(error, MissingExtraError):
                 raise
-            raise ConnectError(f"the database does not answer: {_message(error)}") from error
+            raise ConnectError(f"the database does not answer: {_message(error).rstrip('.?')}. Start it, or correct url=") from error
         cursor: _Cursor = _Closing(connection, connection.cursor())
         for statement in driver.begins:
             cursor.execute(statement)
@@ -166,7 +170,8 @@ class _QueryRows:
             cursor.execute(statement)
             return cursor.fetch_record_batch()
         except Exception as error:
-            raise DataError(f"the database refuses the query {self.query!r}: {_message(error)}") from error
+            hint = "Correct the query; a table is named as in SQL, such as shop.orders"
+            raise DataError(f"the database refuses the query {self.query!r}: {_message(error)}. {hint}") from error
 
 
 class _Closing:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from headwater.definitions.definition import Definition
 from headwater.definitions.spelling import spelled
 from headwater.definitions.urls import checked_options, is_url, place, store_of
-from headwater.errors import DataError, DefinitionError, read_error
+from headwater.errors import DataError, DefinitionError, given, read_error
 
 
 @runtime_checkable
@@ -34,7 +34,7 @@ class Files(Definition):
     store: str = field(default="", init=False, repr=False, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", place(fspath(self.path)))
+        object.__setattr__(self, "path", place(self.path))
         object.__setattr__(self, "storage_options", checked_options(self.storage_options) if self.is_remote else {})
         object.__setattr__(self, "store", store_of(self.storage_options))
 
@@ -140,7 +140,7 @@ def parquet(path: str | PathLike[str], *, storage_options: Mapping[str, object] 
     >>> parquet("s3://shop/payments/*.parquet", storage_options={"aws_region": "eu-north-1"})
     ParquetFiles(s3://shop/payments/*.parquet)
     """
-    return ParquetFiles(fspath(path), {} if storage_options is None else storage_options)
+    return ParquetFiles(_path(path, "parquet"), {} if storage_options is None else storage_options)
 
 
 @spelled
@@ -150,7 +150,7 @@ def csv(path: str | PathLike[str], *, storage_options: Mapping[str, object] | No
     >>> csv("https://example.org/payments.csv")
     CsvFiles(https://example.org/payments.csv)
     """
-    return CsvFiles(fspath(path), {} if storage_options is None else storage_options)
+    return CsvFiles(_path(path, "csv"), {} if storage_options is None else storage_options)
 
 
 @spelled
@@ -162,7 +162,13 @@ def json_lines(path: str | PathLike[str], *, storage_options: Mapping[str, objec
     >>> json_lines("clicks.jsonl")
     JsonLinesFiles(clicks.jsonl)
     """
-    return JsonLinesFiles(fspath(path), {} if storage_options is None else storage_options)
+    return JsonLinesFiles(_path(path, "json_lines"), {} if storage_options is None else storage_options)
+
+
+def _path(path: object, name: str) -> str:
+    if isinstance(path, str | PathLike):
+        return fspath(path)
+    raise DefinitionError(f"{name}(): path is {given(path)}; give one path, glob, folder or URL, such as {name}('events/*')")
 
 
 def as_table(value: object, subject: str) -> Table:
@@ -186,9 +192,10 @@ def as_table(value: object, subject: str) -> Table:
         value = _collected(value, subject)
     if isinstance(value, ArrowFrame):
         return Frame(value)
+    framed = ". polars.DataFrame(...) makes a frame of it" if isinstance(value, list | dict) and value else ""
     raise DefinitionError(
         f"{subject} is {type(value).__name__}; give a path, hw.parquet(path), hw.csv(path), a LazyFrame of polars, or a frame with an Arrow "
-        "interface (polars, pandas 2.2+, pyarrow)"
+        f"interface (polars, pandas 2.2+, pyarrow){framed}"
     )
 
 

@@ -56,6 +56,8 @@ class Expect(Definition):
             if isinstance(self.accepted_values, str) or not isinstance(self.accepted_values, Sequence) or not self.accepted_values:
                 raise DefinitionError(f"{subject}: accepted_values is {self.accepted_values!r}; give a list of values")
             object.__setattr__(self, "accepted_values", tuple(self.accepted_values))
+        if not isinstance(self.not_null, bool):
+            raise DefinitionError(f"{subject}: not_null is {self.not_null!r}; give True or False")
         share = self.max_null_share
         if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1):
             raise DefinitionError(f"{subject}: max_null_share is {share!r}; give a share from 0 to below 1, such as 0.02")
@@ -97,7 +99,9 @@ class ExpectRows(Definition):
     def __post_init__(self) -> None:
         if self.at_least is None and self.at_most is None:
             raise DefinitionError("ExpectRows expects nothing; give at_least= or at_most=")
-        _bounds((self.at_least, self.at_most), "ExpectRows(at_least=, at_most=)")
+        bounds = _bounds((self.at_least, self.at_most), "ExpectRows(at_least=, at_most=)")
+        if any(bound is not None and (not isinstance(bound, int) or bound < 0) for bound in bounds):
+            raise DefinitionError(f"ExpectRows(at_least=, at_most=) is {bounds!r}; give numbers of rows, integers of at least 0")
 
     def describe(self) -> str:
         """The expectation in words."""

@@ -16,12 +16,17 @@ from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DefinitionError, given, nearest
 
 LABEL, REQUESTS = "label", "requests"
 """What a metric may sum besides outcomes: the model's label, and the number of requests."""
 
 Never = Literal["zero", "unknown"]
+
+
+def is_number(value: object) -> bool:
+    """Whether it is an integer or a float; a boolean is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +55,9 @@ class Arm(Definition):
     def __post_init__(self) -> None:
         check_name(self.name, "an arm")
         if not isinstance(self.model, Model):
-            raise DefinitionError(f"arm {self.name!r}: model is {self.model!r}; give a Model")
+            raise DefinitionError(f"arm {self.name!r}: model is {given(self.model)}; give a Model")
         object.__setattr__(self, "level", Level() if self.level is None else as_level(self.level))
-        if self.weight is not None and (
-            isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not 0 < self.weight < 1
-        ):
+        if self.weight is not None and not (is_number(self.weight) and 0 < self.weight < 1):
             raise DefinitionError(f"arm {self.name!r}: weight is {self.weight!r}; give a share between 0 and 1")
 
 
@@ -94,11 +97,11 @@ class ExperimentMetric(Definition):
             raise DefinitionError(f"{subject}: base is {self.base!r}; give 'requests', 'label', an outcome(...), or leave it out")
         if self.never not in ("zero", "unknown"):
             raise DefinitionError(f"{subject}: never is {self.never!r}; a unit without an outcome is 'zero' or 'unknown'")
-        if self.quantile is not None and not 0 < self.quantile < 1:
+        if self.quantile is not None and not (is_number(self.quantile) and 0 < self.quantile < 1):
             raise DefinitionError(f"{subject}: quantile is {self.quantile!r}; give a number between 0 and 1, such as 0.99")
         if self.quantile is not None and self.base is not None:
             raise DefinitionError(f"{subject}: a quantile over units has no base; leave one of them out")
-        if self.margin is not None and not 0 <= self.margin < 1:
+        if self.margin is not None and not (is_number(self.margin) and 0 <= self.margin < 1):
             raise DefinitionError(f"{subject}: margin is {self.margin!r}; give a share, such as 0.01")
 
 
@@ -143,14 +146,15 @@ class ExperimentPlan(Definition):
             object.__setattr__(self, name, text(length))
         if isinstance(self.looks, bool) or not isinstance(self.looks, int) or self.looks < 1:
             raise DefinitionError(f"ExperimentPlan: looks is {self.looks!r}; give how many times the result is looked at, at least 1")
-        stages = tuple(float(share) for share in self.enrolled)
+        listed_stages = self.enrolled if isinstance(self.enrolled, list | tuple) and all(map(is_number, self.enrolled)) else ()
+        stages = tuple(float(share) for share in listed_stages)
         if not stages or any(not 0 < share <= 1 for share in stages) or list(stages) != sorted(set(stages)):
             raise DefinitionError(
                 f"ExperimentPlan: enrolled is {self.enrolled!r}; give rising shares up to 1, such as (0.02, 0.1, 0.5, 1.0)"
             )
         object.__setattr__(self, "enrolled", stages)
         for name in ("min_lift", "alpha", "power"):
-            if not 0 < getattr(self, name) < 1:
+            if not is_number(getattr(self, name)) or not 0 < getattr(self, name) < 1:
                 raise DefinitionError(f"ExperimentPlan: {name} is {getattr(self, name)!r}; give a number between 0 and 1")
 
 
@@ -192,7 +196,7 @@ class Experiment(Definition):
         check_name(self.name, "an experiment")
         subject = f"experiment {self.name!r}"
         if not isinstance(self.arms, Sequence) or not all(isinstance(arm, Arm) for arm in self.arms) or len(self.arms) < 2:
-            raise DefinitionError(f"{subject}: arms is {self.arms!r}; give at least two hw.Arm(name, model, level), the control first")
+            raise DefinitionError(f"{subject}: arms is {given(self.arms)}; give at least two hw.Arm(name, model, level), the control first")
         names = [arm.name for arm in self.arms]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -205,12 +209,13 @@ class Experiment(Definition):
             )
         if not isinstance(self.kind, Shadow | ABTest | Switchback | ClusterTest | Interleaving):
             raise DefinitionError(
-                f"{subject}: kind is {self.kind!r}; give hw.ABTest(), hw.Switchback(region), hw.ClusterTest(cluster), hw.Interleaving() or "
+                f"{subject}: kind is {given(self.kind)}; give hw.ABTest(), hw.Switchback(region), hw.ClusterTest(cluster), hw.Interleaving() or "
                 "hw.Shadow()"
             )
         if isinstance(self.kind, Interleaving) and (tasks != {"ranking"} or len(self.arms) != 2):
             raise DefinitionError(f"{subject}: an interleaving compares two rankings; it has {len(self.arms)} arms of task {tasks.pop()}")
         _check_probe(self.kind, self.name, subject)
+        self._check_parts(subject)
         for column, role in self.columns:
             for arm in self.arms:
                 carried = tuple(arm.model.features.needed_by())
@@ -218,16 +223,27 @@ class Experiment(Definition):
                     raise DefinitionError(
                         f"{subject}: {role} is {column!r}, which a request of model {arm.model.name!r} does not carry; {nearest(column, carried)}"
                     )
-        if not self.metrics or not all(isinstance(metric, ExperimentMetric) for metric in self.metrics):
-            raise DefinitionError(f"{subject}: metrics is {self.metrics!r}; give at least one hw.ExperimentMetric, the deciding one first")
-        for guardrail in self.guardrails:
-            if not isinstance(guardrail, ExperimentMetric) or guardrail.margin is None:
-                raise DefinitionError(
-                    f"{subject}: the guardrail {getattr(guardrail, 'name', guardrail)!r} has no margin; say how much worse is still accepted, "
-                    "such as margin=0.01"
-                )
         object.__setattr__(self, "metrics", tuple(self.metrics))
         object.__setattr__(self, "guardrails", tuple(self.guardrails))
+
+    def _check_parts(self, subject: str) -> None:
+        if not isinstance(self.unit, str) or not self.unit:
+            raise DefinitionError(f"{subject}: unit is {given(self.unit)}; give the name of a column of the request")
+        if not isinstance(self.plan, ExperimentPlan):
+            raise DefinitionError(f"{subject}: plan is {given(self.plan)}; give hw.ExperimentPlan(duration=, looks=, ...)")
+        if not self.metrics or not all(isinstance(metric, ExperimentMetric) for metric in self.metrics):
+            raise DefinitionError(
+                f"{subject}: metrics is {given(self.metrics)}; give at least one hw.ExperimentMetric, the deciding one first"
+            )
+        for guardrail in self.guardrails:
+            if not isinstance(guardrail, ExperimentMetric):
+                raise DefinitionError(
+                    f"{subject}: guardrails is {given(self.guardrails)}; give a list of hw.ExperimentMetric(name, margin=)"
+                )
+            if guardrail.margin is None:
+                raise DefinitionError(
+                    f"{subject}: the guardrail {guardrail.name!r} has no margin; say how much worse is still accepted, such as margin=0.01"
+                )
 
     @property
     def columns(self) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import RequestFeature, RequestField
 from headwater.definitions.source import EnrichedHistory, Source
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DefinitionError, given, nearest
 
 Member = FeatureView | FeatureRef | RequestFeature | RequestField | HttpFeatures
 _MEMBERS = "feature views, single features, request features, request fields and HttpFeatures"
@@ -42,10 +42,10 @@ class FeatureService(Described):
         subject = f"feature service {self.name!r}"
         self.check_description(subject)
         if isinstance(self.features, str | FeatureView) or not isinstance(self.features, Sequence):
-            raise DefinitionError(f"{subject}: features is {self.features!r}; give a list of {_MEMBERS}")
+            raise DefinitionError(f"{subject}: features is {given(self.features)}; give a list of {_MEMBERS}")
         for member in self.features:
             if not isinstance(member, Member):
-                raise DefinitionError(f"{subject} holds {member!r}; give {_MEMBERS}")
+                raise DefinitionError(f"{subject} holds {given(member)}; give {_MEMBERS}")
         if not self.features:
             raise DefinitionError(f"{subject} is empty; give at least one feature")
         object.__setattr__(self, "features", tuple(self.features))

@@ -19,7 +19,7 @@ from headwater.definitions.expectation import Expectation, check_expectations, c
 from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.list_keys import Each, ListKey
 from headwater.definitions.source import EnrichedHistory, Source
-from headwater.errors import DefinitionError, HeadwaterWarning, nearest
+from headwater.errors import DefinitionError, HeadwaterWarning, given, nearest
 
 LIFETIME = Window(None)
 
@@ -139,10 +139,10 @@ class FeatureView(Described):
         for sequence, label in ((self.keys, "keys"), (self.windows, "windows"), (self.features, "features")):
             if isinstance(sequence, str):
                 raise DefinitionError(f"{subject}: {label} is the string {sequence!r}; give a list, such as [{sequence!r}]")
-            if sequence is not None and not isinstance(sequence, Sequence):
-                raise DefinitionError(f"{subject}: {label} is {sequence!r}; give a list of them")
+            if not isinstance(sequence, Sequence) and not (sequence is None and label == "windows"):
+                raise DefinitionError(f"{subject}: {label} is {given(sequence)}; give a list of them")
         if not self.features or not all(isinstance(f, Aggregation) for f in self.features):
-            raise DefinitionError(f"{subject}: features is {self.features!r}; give at least one aggregation, such as [hw.count()]")
+            raise DefinitionError(f"{subject}: features is {given(self.features)}; give at least one aggregation, such as [hw.count()]")
         if self.on_stale not in ("previous", "null", "refuse"):
             raise DefinitionError(f"{subject}: on_stale is {self.on_stale!r}; give 'previous', 'null' or 'refuse'")
         if self.on_incomplete not in ("null", "value", "refuse"):

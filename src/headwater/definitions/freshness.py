@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 from headwater.definitions.definition import Definition
 from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, check_timezone, micros, text
 from headwater.definitions.spelling import spelled
-from headwater.errors import DefinitionError
+from headwater.errors import DefinitionError, given
 
 _T = TypeVar("_T")
 
@@ -324,7 +324,7 @@ def is_freshness(value: object) -> TypeGuard[Freshness]:
 def check_freshness(value: object, subject: str) -> None:
     """Refuse anything that is not a freshness."""
     if not isinstance(value, FreshnessBase):
-        raise DefinitionError(f"{subject} is {value!r}; give batch(...), streaming(lag), on_request(), measured(ages) or never()")
+        raise DefinitionError(f"{subject} is {given(value)}; give batch(...), streaming(lag), on_request(), measured(ages) or never()")
 
 
 def kind_of(freshness: Sequence[Freshness]) -> str:

@@ -8,7 +8,7 @@ from typing import cast
 
 from headwater.definitions.definition import Definition
 from headwater.definitions.deprecated_keywords import RenamedAttribute
-from headwater.definitions.durations import Duration, text
+from headwater.definitions.durations import Duration, check_timezone, text
 from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
 from headwater.definitions.feature_service import Enriched, FeatureService, names_of
@@ -20,7 +20,7 @@ from headwater.definitions.model import Model, Precomputed, check_predictions
 from headwater.definitions.precomputed_members import precomputed_members
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import spelled
-from headwater.errors import DefinitionError, UsageError
+from headwater.errors import DefinitionError, UsageError, given
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Level(Definition):
             for view, freshness in named.items():
                 if not isinstance(view, FeatureView):
                     raise DefinitionError(
-                        f"Level: {view!r} is not a feature view; give one freshness, or a mapping from views to freshness"
+                        f"Level: {given(view)} is not a feature view; give one freshness, or a mapping from the views themselves, not their names, to freshness"
                     )
                 check_freshness(freshness, f"Level: the freshness of {view.name!r}")
             object.__setattr__(self, "features", named)
@@ -87,7 +87,13 @@ class Level(Definition):
             return view.freshness
         if not isinstance(self.features, Mapping):
             return self.features
-        return self.features.get(view, self.features.get(view.root, view.freshness))
+        found = self.features.get(view, self.features.get(view.root))
+        if found is None and any(other.name == view.name for other in self.features):
+            raise DefinitionError(
+                f"Level names a view {view.name!r} that differs from the view {view.name!r} that is read; give that view itself, not one that was "
+                "defined again"
+            )
+        return view.freshness if found is None else found
 
     def source(self, view: FeatureView) -> Source:
         """The source of `view`, with its events (and all that enriches them) known as soon as this level says."""
@@ -193,7 +199,7 @@ def _check_labels(labels: Labels, soon: str) -> None:
         )
 
 
-def as_level(level: Level | Freshness) -> Level:
+def as_level(level: object, subject: str = "the level") -> Level:
     """A level; a bare freshness is that of every view.
 
     Raises:
@@ -206,7 +212,7 @@ def as_level(level: Level | Freshness) -> Level:
         return level
     if not is_freshness(level):
         raise DefinitionError(
-            f"the level is {level!r}; give a Level or a freshness, such as hw.streaming('2s'); names of levels are the project's"
+            f"{subject} is {given(level)}; give a Level or a freshness, such as hw.streaming('2s'); names of levels are the project's"
         )
     return Level(level)
 
@@ -221,6 +227,7 @@ def ladder(timezone: str = "UTC") -> dict[str, Level]:
     >>> list(ladder())
     ['request only', 'daily', 'hourly', 'minute', 'instant']
     """
+    check_timezone(timezone, "ladder()")
     return {
         "request only": Level(never()),
         "daily": Level(batch("1d", timezone=timezone, delay="4h")),

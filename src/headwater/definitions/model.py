@@ -20,7 +20,7 @@ from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import spelled
 from headwater.definitions.tasks import TASKS, TaskName, TaskType, written
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DefinitionError, given, nearest
 
 Task = TaskName | Ranking
 Otherwise = Literal["default", "on_request"]
@@ -126,9 +126,11 @@ class Model(Described):
         subject = f"model {self.name!r}"
         self.check_description(subject)
         if not isinstance(self.features, FeatureService):
-            raise DefinitionError(f"{subject}: features is {self.features!r}; give a FeatureService")
+            raise DefinitionError(f"{subject}: features is {given(self.features)}; give hw.FeatureService(name, [views and features])")
         if not isinstance(self.labels, Labels):
-            raise DefinitionError(f"{subject}: labels is {self.labels!r}; give Labels")
+            raise DefinitionError(
+                f"{subject}: labels is {given(self.labels)}; give hw.Labels(name, table=, timestamp_field=, label=, known_after=)"
+            )
         if not isinstance(self.task, Ranking) and (self.task not in TASKS or TASKS[self.task].lists):
             close = nearest(self.task, written()) if isinstance(self.task, str) else f"known: {', '.join(written())}"
             raise DefinitionError(f"{subject}: task is {self.task!r}; {close} (or hw.Ranking(group=, item=))")

@@ -61,13 +61,16 @@ class Project(Definition):
         object.__setattr__(self, "models", tuple(self.models))
         if not isinstance(self.levels, Mapping):
             raise DefinitionError(f"project {self.name!r}: levels is {self.levels!r}; give a mapping from names to Levels")
-        object.__setattr__(self, "levels", {name: as_level(level) for name, level in self.levels.items()})
+        object.__setattr__(
+            self, "levels", {name: as_level(level, f"project {self.name!r}: the level {name!r}") for name, level in self.levels.items()}
+        )
         if self.evaluation is not None and not isinstance(self.evaluation, Evaluation):
             raise DefinitionError(f"project {self.name!r}: evaluation is {self.evaluation!r}; give hw.Evaluation(split=..., metrics=...)")
         if AS_DEFINED in self.levels:
             raise DefinitionError(f"project {self.name!r}: a level is named {AS_DEFINED!r}, as each model's own is; rename it")
         for level_name, level in self.named_levels.items():
             ModelVariant(level_name, self.models[0], level)  # which checks the type of the level
+        _check_levels(self)
         _distinct(self.models, "models")
         _distinct(self.views, "feature views")
         _distinct(_unique([http for model in self.models for http in model.features.http_features]), "third-party features")
@@ -147,6 +150,17 @@ class Project(Definition):
             if model.name == name:
                 return model
         raise UsageError(f"project {self.name!r} has no model {name!r}; {nearest(name, [m.name for m in self.models])}")
+
+
+def _check_levels(project: Project) -> None:
+    """Refuse a level that names a view which no model reads: it would change nothing."""
+    read = {name: view for each in project.views for name, view in ((each.name, each), (each.root.name, each.root))}
+    for name, level in project.named_levels.items():
+        for view in level.features if isinstance(level.features, Mapping) else ():
+            if view.name not in read and getattr(view, "third_party", None) is None:
+                raise DefinitionError(
+                    f"project {project.name!r}: the level {name!r} names the view {view.name!r}, which no model reads; {nearest(view.name, read)}"
+                )
 
 
 def _check_experiments(project: Project) -> None:

@@ -84,6 +84,10 @@ def request_feature(function: Callable[..., object]) -> RequestFeature:
     """
     name = getattr(function, "__name__", "")
     subject = f"request feature {name!r}"
+    if name == "<lambda>":
+        raise DefinitionError(
+            "a request feature is a lambda, which has no name and no types; write def name(amount: float) -> float instead"
+        )
     check_name(name, "a request feature")
     try:
         hints = typing.get_type_hints(function)

@@ -1,21 +1,21 @@
-"""Misspelt keyword arguments: the error names the nearest one that exists."""
+"""Wrong arguments of a call: one that is misspelt gets the nearest name, one that is missing is named with all that are needed."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DefinitionError, HeadwaterError, nearest
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def spelled(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, which refuses an unknown keyword argument with the nearest name.
+    """The function, which refuses an unknown keyword argument with the nearest name, and a call that lacks arguments.
 
     >>> @spelled
     ... def batch(every: str, *, delay: str = "0s") -> str:
@@ -24,12 +24,16 @@ def spelled(function: Callable[P, T]) -> Callable[P, T]:
     Traceback (most recent call last):
     headwater.errors.DefinitionError: batch() takes no argument 'dealy'; did you mean 'delay'?
     """
-    known = frozenset(inspect.signature(function).parameters)
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        check_arguments(function.__name__, kwargs, known)
-        return function(*args, **kwargs)
+        check_arguments(function.__name__, kwargs, signature.parameters)
+        try:
+            return function(*args, **kwargs)
+        except TypeError:
+            check_call(function.__name__, signature, args, kwargs)
+            raise
 
     return call
 
@@ -41,8 +45,43 @@ def check_arguments(name: str, names: Iterable[str], known: Collection[str]) -> 
             raise DefinitionError(f"{name}() takes no argument {argument!r}; {nearest(argument, known)}")
 
 
+def check_call(
+    name: str,
+    signature: inspect.Signature,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    error: type[HeadwaterError] = DefinitionError,
+) -> None:
+    """Refuse a call that Python refuses: an argument is missing, given twice, or has no name where it needs one.
+
+    >>> def batch(every: str, *, delay: str) -> None: ...
+    >>> check_call("batch", inspect.signature(batch), ["1d"], {})
+    Traceback (most recent call last):
+    headwater.errors.DefinitionError: batch() is called without delay=; it needs every, delay=
+    """
+    by_place = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    spread = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+    written = {
+        n: n if n in by_place else f"{n}=" for n, p in signature.parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+    needed = [n for n in written if signature.parameters[n].default is inspect.Parameter.empty]
+    placed = by_place[: len(args)]
+    if twice := [n for n in placed if n in kwargs]:
+        raise error(f"{name}() is given {twice[0]} twice, by its place and by its name; the order is {', '.join(by_place)}") from None
+    if len(args) > len(by_place) and not spread:
+        others = ", ".join(text for n, text in written.items() if n not in by_place)
+        raise error(
+            f"{name}() takes {len(by_place) or 'no'} values without a name, and was given {len(args)}"
+            + (f"; write their names: {others}" if others else "")
+        ) from None
+    if missing := [n for n in needed if n not in placed and n not in kwargs]:
+        raise error(
+            f"{name}() is called without {', '.join(written[n] for n in missing)}; it needs {', '.join(written[n] for n in needed)}"
+        ) from None
+
+
 class Spelled(type):
-    """The metaclass of dataclasses that refuse an unknown keyword argument with the nearest name.
+    """The metaclass of dataclasses that refuse an unknown keyword argument with the nearest name, and a call that lacks arguments.
 
     `former_names` of a class are those that the release before gave its fields: as arguments they work, with a warning.
     """
@@ -58,4 +97,10 @@ class Spelled(type):
             fields = getattr(cls, "__dataclass_fields__", None)
             if fields is not None and not kwargs.keys() <= fields.keys():
                 check_arguments(cls.__name__, kwargs, [name for name, field in fields.items() if field.init])
-            return super().__call__(*args, **kwargs)
+            try:
+                return super().__call__(*args, **kwargs)
+            except TypeError:
+                signature = inspect.signature(cls.__init__)
+                without_self = signature.replace(parameters=list(signature.parameters.values())[1:])
+                check_call(cls.__name__, without_self, args, kwargs)
+                raise

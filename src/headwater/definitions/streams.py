@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from headwater.definitions.definition import Definition
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import spelled
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DefinitionError, given, nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -293,7 +293,7 @@ def appended(
 def check_stream(stream: object, subject: str, *, has_history: bool) -> None:
     """Refuse a value that is not a stream, and a stream without a schema where the source has no history either."""
     if not isinstance(stream, Stream):
-        raise DefinitionError(f"{subject}: stream is {stream!r}; give hw.kafka(topic), hw.push() or hw.appended(path)")
+        raise DefinitionError(f"{subject}: stream is {given(stream)}; give hw.kafka(topic), hw.push() or hw.appended(path)")
     if stream.schema is None and not has_history:
         raise DefinitionError(
             f"{subject}: the columns of {stream} are not known; give the stream a schema=, such as {{'card': str, 'amount': float}}, or the "

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import clock
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
@@ -47,6 +48,7 @@ class LevelLift(PagedResult):
     predictions: pl.DataFrame | None = field(default=None, repr=False, compare=False)
 
 
+@checked_call
 def level_lift(
     model: Model,
     levels: Mapping[str, Level | Freshness] | None = None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from headwater import clock, settings
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -58,6 +59,7 @@ class ReplayOptions(Readable):
     resources: Resources = DEFAULT_RESOURCES
 
 
+@checked_call
 def replay_day(
     project: Project,
     day: str | date,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from headwater import clock, settings
 from headwater.backtesting.delivered_rows import DeliveredRows
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.experiment import Experiment
 from headwater.definitions.experiment_kinds import Shadow
 from headwater.definitions.project import Project
@@ -38,6 +39,7 @@ class ShadowAnalysis(PagedResult):
     result: ShadowResult
 
 
+@checked_call
 def shadow(
     project: Project,
     name: str,

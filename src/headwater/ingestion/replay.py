@@ -14,6 +14,7 @@ import polars as pl
 
 from headwater import clock
 from headwater.connectors import scan
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import RenamedAttribute, renamed
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_view import FeatureView
@@ -80,6 +81,7 @@ class _Tape:
 
 
 @renamed("data_dir", "folder")
+@checked_call
 def replay(
     views: Sequence[FeatureView],
     store: OnlineStore | str | None = None,

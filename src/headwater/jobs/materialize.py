@@ -18,6 +18,7 @@ from itertools import groupby
 
 import msgspec
 
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.definition import stack_level
 from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.feature_view import FeatureView
@@ -237,6 +238,7 @@ class _MaterializeRun:
 
 
 @moved_into("resources", Resources, "memory", tick="progress")
+@checked_call
 def materialize(
     project: Project,
     views: Sequence[str] = (),

@@ -162,18 +162,18 @@ def misfit(model: Model) -> str:
     if name.endswith("Ranker") and not model.task_type.lists:
         return f"the estimator {name} ranks the candidates of lists, and the task is {model.task_kind!r}; give a classifier or a regressor, or hw.Ranking(...)"
     if kind == "regressor" and model.task_type.classes:
-        return f"the estimator {name} predicts numbers, and the task is {model.task_kind!r}; give a classifier, such as {_other(name)}"
+        return f"the estimator {name} predicts numbers, and the task is {model.task_kind!r}; give a classifier, such as {_other(name, 'Classifier')}"
     if kind == "classifier" and model.task_type.values:
-        return f"the estimator {name} predicts classes, and the task is {model.task_kind!r}; give a regressor, such as {_other(name)}"
+        return f"the estimator {name} predicts classes, and the task is {model.task_kind!r}; give a regressor, such as {_other(name, 'Regressor')}"
     return ""
 
 
-def _other(name: str) -> str:
-    """The sister class of an estimator: of a classifier the regressor, and the other way round."""
+def _other(name: str, wanted: str) -> str:
+    """The sister class of an estimator: of a classifier the regressor, and the other way round; else one that is always there."""
     for suffix, other in (("Classifier", "Regressor"), ("Regressor", "Classifier")):
         if name.endswith(suffix):
             return name.removesuffix(suffix) + other
-    return "HistGradientBoostingClassifier or HistGradientBoostingRegressor of scikit-learn"
+    return f"HistGradientBoosting{wanted} of scikit-learn"
 
 
 def _histogram(task: TaskType, categorical: Sequence[int], *, graded: bool, seed: int) -> Estimator:

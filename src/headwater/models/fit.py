@@ -13,7 +13,7 @@ from headwater import settings
 from headwater.definitions.model import Estimator, Model
 from headwater.definitions.readable import Readable
 from headwater.definitions.tasks import TASKS, TaskType
-from headwater.errors import DataError
+from headwater.errors import DataError, listed
 from headwater.kernel.arrays import F64, I64
 from headwater.models.estimators import default_estimator, fresh_copy, is_fitted, weight_parameter
 from headwater.models.feature_encoding import Encoding, fit_encoding
@@ -211,7 +211,7 @@ def _fit(model: Model, fitted: Fitted, rows: tuple[object, F64 | I64], more: Map
         fitted.estimator.fit(*rows, **more)
     except ValueError as error:
         inputs = (
-            "The columns are numbers (NaN where missing) and categories"
+            f"The columns are numbers (NaN where missing) and categories: {listed(fitted.encoding.inputs, 12)}"
             if fitted.frames
             else "Missing values are NaN and strings are category numbers; a pipeline with an imputer takes them. An estimator of your own gets a frame "
             "with names if it has an attribute takes_frames = True"

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from headwater import clock, settings
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
@@ -47,6 +48,7 @@ class Drift(PagedResult):
         return write_page(path, to_html(self.result))
 
 
+@checked_call
 def drift(
     model: Model,
     level: str | None = None,
@@ -75,8 +77,6 @@ def drift(
         UsageError: something else than a model, or a period that is empty.
         DataError: no fitted version, or nothing was served.
     """
-    if not isinstance(model, Model):
-        raise UsageError(f"drift() takes a Model, and was given {type(model).__name__}; take one from project.models")
     until = parse_timestamp(at or clock.now(), "at")
     first = until // _DAY * _DAY - _USUAL * _DAY if since is None else parse_timestamp(since, "since")
     if first >= until:

@@ -12,6 +12,7 @@ import polars as pl
 from msgspec.structs import replace
 
 from headwater import clock, settings
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature_view import Feature, FeatureView
@@ -127,6 +128,7 @@ def explain_feature(
 
 
 @renamed("data_dir", "folder")
+@checked_call
 def explain(
     project: Project,
     feature: str,

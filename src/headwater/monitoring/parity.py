@@ -22,6 +22,7 @@ from msgspec import structs
 from headwater import clock, settings
 from headwater.aggregations.table import TABLE
 from headwater.definitions import aggregation as make
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import Feature, FeatureView
@@ -108,6 +109,7 @@ class Parity(Result, frozen=True, rename={"rows": "keys", "notes": "not_compared
 
 
 @renamed("data_dir", "folder")
+@checked_call
 def parity(
     project: Project,
     views: Sequence[str] = (),

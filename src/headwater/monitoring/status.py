@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, settings
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model_variant import ModelVariant
@@ -144,6 +145,7 @@ class Status(Readable):
 
 
 @renamed("data_dir", "folder")
+@checked_call
 def status(
     project: Project,
     *,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from headwater import clock
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.timestamps import parse_timestamp
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 Columns = Mapping[str, Sequence[object] | pl.Series]
 
 
+@checked_call
 def get_online_features(
     features: FeatureService | Member | Sequence[Member],
     rows: TableLike | Sequence[Mapping[str, object]],

@@ -49,7 +49,7 @@ def warn_stale(served: Mapping[FeatureView, ReadVersion], t: int) -> None:
     }
     if not old:
         return
-    listed = "; ".join(f"view {name!r} is {_old(age)} old (defined: {view.freshness})" for name, (view, age) in old.items())
+    listed = "; ".join(f"view {name!r} is {_old(age)} (defined: {view.freshness})" for name, (view, age) in old.items())
     verbs = dict.fromkeys(view.freshness.command for view, _ in old.values())
     runs = " and ".join(f"`headwater {verb}`" for verb in verbs)
     message = (
@@ -60,4 +60,6 @@ def warn_stale(served: Mapping[FeatureView, ReadVersion], t: int) -> None:
 
 
 def _old(age: int) -> str:
-    return rounded(age) if age >= 0 else f"-{rounded(age)}"
+    if age >= 0:
+        return f"{rounded(age)} old"
+    return f"{rounded(age)} later than the request: a store keeps the last values alone, and get_historical_features has those of an earlier time"

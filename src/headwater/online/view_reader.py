@@ -52,6 +52,11 @@ class OnlineView:
         tiles = self.view.tiles_fingerprint
         batch = self.view.freshness.scheduled
         stored = read_state(self.store, tiles) if batch else read_stream(self.store, tiles, self.view.source.name)
+        if stored is None and not self.view.freshness.stored and self.view.source.stream is None:
+            raise StoreError(
+                f"feature view {self.view.name!r} is not in the online store: its freshness is {self.view.freshness}, which no job stores, and source "
+                f"{self.view.source.name!r} has no stream. Give it freshness=hw.batch(...), or the source a stream="
+            )
         if stored is None:
             raise StoreError(
                 f"feature view {self.view.name!r} is not in the online store, or its definition has changed since; "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Final, TextIO
 
 from headwater import clock, settings
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -81,6 +82,7 @@ class ServeOptions(Readable, metaclass=Spelled):
 @contextmanager
 @renamed("data_dir", "folder")
 @renamed("listen", "http")
+@checked_call
 def serve(
     project: Project,
     store: OnlineStore | str | None = None,

@@ -15,6 +15,7 @@ from polars.exceptions import PolarsError
 
 from headwater import clock, settings
 from headwater.connectors.table_fingerprint import contents
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Outcome
@@ -63,6 +64,7 @@ def manifest_path(path: Path) -> Path:
 
 @moved_into("resources", Resources, "cache", "threads", "memory", tick="progress")
 @renamed("as_of", "until")
+@checked_call
 def dataset(
     model: Model,
     output: str | Path,
@@ -141,6 +143,7 @@ def _cached(resources: Resources | None) -> Resources:
 
 
 @moved_into("resources", Resources, "threads", "memory", tick="progress")
+@checked_call
 def reproduce(
     model: Model,
     manifest: str | Path,

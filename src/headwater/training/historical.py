@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from headwater.definitions.definition import stack_level
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level, as_level
-from headwater.definitions.timestamps import timestamp_text
-from headwater.errors import DataError, HeadwaterWarning, NoEventsWarning, RowsLeftOutWarning
+from headwater.errors import DataError, HeadwaterWarning, RowsLeftOutWarning
 from headwater.events.read_events import Notes
 from headwater.events.statuses import status_name
 from headwater.training.feature_frames import as_service, feature_frames
 from headwater.training.label_rows import read_labels
-from headwater.training.requests import Requests, read_rows
+from headwater.training.no_events import warn_of_no_events
+from headwater.training.requests import read_rows
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 @moved_into("resources", Resources, "threads", "memory")
+@checked_call
 def get_historical_features(
     features: FeatureService | Member | Sequence[Member],
     rows: TableLike | Labels,
@@ -99,22 +100,10 @@ def get_historical_features(
     if notes.unusable:
         reasons = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
         warnings.warn(RowsLeftOutWarning(f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out), stacklevel=2)
-    _warn_empty(requests, notes)
+    warn_of_no_events(requests, notes)
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
         own = own.with_columns(requests.label)
     joined = pl.concat([own, values], how="horizontal")
     vars(joined)["left_out"] = dict(notes.left_out)
     return joined
-
-
-def _warn_empty(requests: Requests, notes: Notes) -> None:
-    """Warn of sources that had no event for any of the rows."""
-    empty = [name for name, events in notes.events.items() if not events]
-    if empty and len(requests.t):
-        times = " to ".join(timestamp_text(int(t)) for t in dict.fromkeys((requests.t.min(), requests.t.max())))
-        message = (
-            f"no event of source {', '.join(map(repr, empty))} is known before any of the {len(requests.t):,} rows within a window, so its features "
-            f"are empty. The request times are {times}: compare their times and keys with those of the events"
-        )
-        warnings.warn(NoEventsWarning(message), stacklevel=stack_level())

@@ -68,8 +68,9 @@ def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None
     if timestamp_field not in frame.columns:
         times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
         near = difflib.get_close_matches(timestamp_field, times, n=1, cutoff=0) or frame.columns[:1] or ["asked_at"]
+        known = nearest(timestamp_field, frame.columns) if frame.columns else "the frame has no columns."
         raise DataError(
-            f"rows: there is no column {timestamp_field!r} with the request times; {nearest(timestamp_field, frame.columns)}. Name it, "
+            f"rows: there is no column {timestamp_field!r} with the request times; {known}{'' if known.endswith(('?', '.')) else '.'} Name it, "
             f"such as timestamp_field={near[0]!r}"
         )
     t = frame.lazy().select(timestamp_micros(timestamp_field, frame.schema, timezone, "rows", from_call=True).alias("t")).collect()["t"]

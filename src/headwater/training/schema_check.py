@@ -12,6 +12,7 @@ import polars as pl
 
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.enriched import lacking
+from headwater.definitions.expectation import Expect
 from headwater.definitions.feature_service import Enriched, FeatureService
 from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
 from headwater.definitions.labels import Labels, Outcome
@@ -101,6 +102,9 @@ class _Check:
                 self.problems.attempt(context, timestamp_micros, name, columns.schema, source.timezone, context, days=True)
         if source.id_field is not None:
             self.problems.look(columns, source.id_field, context)
+        for expected in source.expectations:
+            if isinstance(expected, Expect):
+                self.problems.look(columns, expected.column, f"{context}: an expectation")
         if source.changes is not None and self.problems.look(columns, source.changes, context):
             self.problems.attempt(context, flag, source.changes, columns.schema, context)
         return columns.in_zone(source.timezone)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level, as_level
@@ -40,6 +41,7 @@ from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog, logged
 from headwater.training.leak_checks import refuse_label_columns
 from headwater.training.negatives import sample_negatives
+from headwater.training.no_events import warn_of_no_events
 from headwater.training.positive_log import model_labels
 from headwater.training.precomputed_rows import rows_of
 from headwater.training.requests import Requests
@@ -202,6 +204,7 @@ def training_set(
             )
         left_out["no prediction was precomputed"] += len(requests.t) - len(scored_rows)
         features, requests = rows.frame[scored_rows], requests.take(scored_rows)
+    warn_of_no_events(requests, notes)
     answered = TrainingSet(
         requests,
         features,
@@ -251,6 +254,7 @@ def _with_negatives(model: Model, task: Ranking, rows: TrainingSet, level: Level
 
 @moved_into("resources", Resources, "threads", "memory", tick="progress")
 @renamed("as_of", "until")
+@checked_call
 def train(
     model: Model,
     *,

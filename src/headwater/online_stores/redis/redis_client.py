@@ -215,7 +215,9 @@ def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool =
         except (*_AGAIN, *_REDIRECTED) as error:
             moved = isinstance(error, _REDIRECTED)
             if (once and not moved) or clock.stopwatch() >= until:
-                raise UnansweredError(f"{options.where} does not answer: {error}. Is it running, and within reach?") from error
+                raise UnansweredError(
+                    f"{options.where} does not answer: {str(error).rstrip('.')}. Is it running, and within reach?"
+                ) from error
         except redis.ResponseError as error:
             raise StoreError(f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}") from error
         time.sleep(_PAUSE)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import settings
+from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -68,6 +69,7 @@ class IngestOptions(Readable, metaclass=Spelled):
 @moved_into("options", IngestOptions, "tokens", "metrics_port", "catalog", "allow_unapplied", "on_commit", "supervised", "shared")
 @renamed("data_dir", "folder")
 @renamed("listen", "http")
+@checked_call
 def ingest(
     project: Project,
     store: OnlineStore | str | None = None,

@@ -1,0 +1,27 @@
+"""A warning of sources that have no event for any of the rows: a wrong time, zone or key, or a table without rows."""
+
+from __future__ import annotations
+
+import warnings
+
+from headwater.definitions.definition import stack_level
+from headwater.definitions.timestamps import timestamp_text
+from headwater.errors import NoEventsWarning
+from headwater.events.read_events import Notes
+from headwater.training.requests import Requests
+
+
+def warn_of_no_events(requests: Requests, notes: Notes) -> None:
+    """Warn of sources that had no event for any of the rows.
+
+    Warns:
+        NoEventsWarning: there is such a source.
+    """
+    empty = [name for name, events in notes.events.items() if not events]
+    if empty and len(requests.t):
+        times = " to ".join(timestamp_text(int(t)) for t in dict.fromkeys((requests.t.min(), requests.t.max())))
+        message = (
+            f"no event of source {', '.join(map(repr, empty))} is known before any of the {len(requests.t):,} rows within a window, so its features "
+            f"are empty. The request times are {times}: compare their times and keys with those of the events"
+        )
+        warnings.warn(NoEventsWarning(message), stacklevel=stack_level())
