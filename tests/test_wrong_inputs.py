@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -46,6 +47,11 @@ def of(**given):
 
 def labels(**given):
     return hw.Labels("bought", **({"table": LABELS, "timestamp_field": "timestamp", "label": "y", "known_after": "1m"} | given))
+
+
+def early():
+    """Labels from before the first event."""
+    return labels(table=LABELS.with_columns(EARLY))
 
 
 def model(read=None, **given):
@@ -326,8 +332,14 @@ def test_a_wrong_input_is_refused_with_what_to_do(call, says):
 WARNED = {
     "rows before any event": (lambda: ask(ROWS.with_columns(EARLY)), "no event of source 'pay' is known before any of the 2 rows"),
     "a history without rows": (lambda: ask(read=of(history=EVENTS.clear())), "no event of source 'pay'"),
-    "training before any event": (lambda: hw.train(model(labels=labels(table=LABELS.with_columns(EARLY)))), "no event of source 'pay'"),
-    "a backtest before any event": (lambda: backtest(labels=labels(table=LABELS.with_columns(EARLY))), "no event of source 'pay'"),
+    "training before any event": (
+        lambda: hw.train(model(labels=early(), estimator=DummyClassifier())),
+        "no event of source 'pay'",
+    ),
+    "a backtest before any event": (
+        lambda: backtest(labels=early(), estimator=DummyClassifier()),
+        "no event of source 'pay'",
+    ),
     "a value that is old": (lambda: online([{"user": 1}], at="2025-05-02T00:00Z"), "view 'user' is 365d old"),
     "a value of a later time": (
         lambda: online([{"user": 1}], at="2023-05-03T00:00Z"),
@@ -379,7 +391,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::headwater.errors.UnappliedWarning")
+@pytest.mark.filterwarnings("ignore::headwater.serving.process.ingest_process.UnappliedWarning")
 @pytest.mark.parametrize(("arguments", "says"), COMMANDS.values(), ids=COMMANDS)
 def test_a_wrong_call_of_the_command_line_is_refused(arguments, says, capsys):
     assert main(arguments) in (1, 2)
@@ -388,7 +400,7 @@ def test_a_wrong_call_of_the_command_line_is_refused(arguments, says, capsys):
     assert not Path("new.py").exists()
 
 
-@pytest.mark.filterwarnings("ignore::headwater.errors.UnappliedWarning")
+@pytest.mark.filterwarnings("ignore::headwater.serving.process.ingest_process.UnappliedWarning")
 @pytest.mark.parametrize("command", ["console", "serve"])
 def test_a_port_in_use_is_named(command, capsys):
     assert main(["materialize", "--at", "2024-02-20T00:00Z"]) == 0
