@@ -135,7 +135,7 @@ def test_the_scan_sees_each_way_of_writing_it(tmp_path, code, found):
 def test_every_third_party_import_is_a_declared_dependency():
     required = {_module(r) for r in PROJECT["dependencies"]} | set(_optional())
     undeclared = {(module, _name(path)) for module, paths in _third_party().items() if module not in required for path in paths}
-    assert undeclared == set()
+    assert undeclared == {("feast", "headwater/init/feast_script.py")}  # another Python runs it
 
 
 def test_an_optional_library_is_imported_in_exactly_one_file():

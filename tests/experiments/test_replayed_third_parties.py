@@ -1,7 +1,5 @@
 """A day of a model with a third party: no stream, no archive, integer ids, and a log that no process has converted."""
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
@@ -123,11 +121,3 @@ def test_a_model_without_a_version_at_the_level_is_refused(tmp_path):
     logged(tmp_path, shop)
     with pytest.raises(HeadwaterError, match="headwater train --model churn --level 'nightly'"):
         replayed(tmp_path, shop, level="nightly")
-
-
-def test_a_ranking_is_refused(tmp_path):
-    shop = project()
-    model = shop.models[0]
-    ranking = replace(model, task=hw.Ranking(group="user", item="address"), outcomes="caused")
-    with pytest.raises(HeadwaterError, match="is a ranking"):
-        replayed(tmp_path, hw.Project("shop", [ranking]))

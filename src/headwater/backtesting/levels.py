@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from headwater.definitions.durations import DAY, SECOND
-from headwater.definitions.freshness import Freshness
+from headwater.definitions.freshness import Freshness, is_freshness
 from headwater.definitions.level import Level, as_level, ladder
 from headwater.definitions.model import Model, Precomputed
 from headwater.errors import UsageError
@@ -45,11 +45,10 @@ def resolve_levels(levels: Mapping[str, Level | Freshness] | None) -> dict[str, 
         return ladder()
     if not isinstance(levels, Mapping) or not levels:
         raise UsageError("levels is a mapping from names to Levels, such as {'daily': hw.Level(hw.batch('1d'))}; at least one")
-    by_name = {name: as_level(level) for name, level in levels.items()}
-    for name, level in by_name.items():
-        if not isinstance(level, Level):
+    for name, level in levels.items():
+        if not isinstance(level, Level) and not is_freshness(level):
             raise UsageError(f"level {name!r} is {level!r}; give a Level or a freshness, such as hw.batch('1d')")
-    return by_name
+    return {name: as_level(level) for name, level in levels.items()}
 
 
 def usual_levels(model: Model) -> dict[str, Level]:

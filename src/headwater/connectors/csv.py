@@ -26,7 +26,7 @@ def scan(spec: CsvFiles, *, file: str | None = None) -> pl.LazyFrame:
         names = [name for name in frame.collect_schema().names() if name != file]
     except (OSError, PolarsError) as error:
         raise DataError(f"{spec.path} cannot be read as CSV: {read_error(error)}") from error
-    if any(not name.isprintable() or name.lstrip().startswith(("{", "[")) for name in names):
+    if any(not name.replace("\t", "").isprintable() or name.lstrip().startswith(("{", "[")) for name in names):
         raise DataError(
             f"{spec.path} is not CSV: its first line is not a line of column names. Give hw.parquet(path) or hw.json_lines(path) for such files, "
             "or write a header"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from anyio import to_thread
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from headwater.console.console_context import ConsoleContext
@@ -75,7 +75,7 @@ class LiveUpdates:
         now = asyncio.get_running_loop().time()
         if now - self._looked >= _EVERY / 2 or not self._stamps:
             self._looked = now
-            self._stamps = await to_thread.run_sync(stamps, self._context)
+            self._stamps = await run_in_threadpool(stamps, self._context)
         return self._stamps
 
 
