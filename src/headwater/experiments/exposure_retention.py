@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,9 +12,9 @@ from headwater import clock
 from headwater.definitions.durations import Duration, micros
 from headwater.errors import DataError
 from headwater.logs.exposure_log import EXPOSURES
+from headwater.logs.retention import repeated
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 
-_LOG: Final = logging.getLogger(__name__)
 _EVERY: Final = 3600.0  # seconds
 
 
@@ -53,24 +51,8 @@ def expire_exposures(data_dir: str | Path, store: ExperimentStore, keep: Duratio
 def exposures_kept(data_dir: Path, store: ExperimentStore, keep: Duration, every: float = _EVERY) -> Iterator[None]:
     """Expire exposures now and every so many seconds, in a thread, while the context lasts."""
     micros(keep, "exposures: keep")
-    stop = threading.Event()
-
-    def run() -> None:
-        while True:
-            try:
-                expire_exposures(data_dir, store, keep, clock.now_micros())
-            except (OSError, DataError) as error:
-                _LOG.warning("old exposures in %s cannot be removed: %s; the next attempt is in an hour", data_dir, error)
-            if stop.wait(every):
-                return
-
-    thread = threading.Thread(target=run, name="exposures kept", daemon=True)
-    thread.start()
-    try:
+    with repeated("exposures", lambda: expire_exposures(data_dir, store, keep, clock.now_micros()), (OSError, DataError), every):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _known_at(started: StartedExperiment) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -49,18 +49,25 @@ def outcomes_kept(folder: Path, keep: Duration | None, every: float = _EVERY) ->
         yield
         return
     micros(keep, "outcomes: keep")
+    with repeated("outcomes", lambda: expire_outcomes(folder, keep, clock.now_micros()), (OSError, sqlite3.Error, PolarsError), every):
+        yield
+
+
+@contextmanager
+def repeated(what: str, expire: Callable[[], object], errors: tuple[type[Exception], ...], every: float = _EVERY) -> Iterator[None]:
+    """Call `expire` now and every so many seconds, in a thread, while the context lasts; an error of these is logged, and it goes on."""
     stop = threading.Event()
 
     def run() -> None:
         while True:
             try:
-                expire_outcomes(folder, keep, clock.now_micros())
-            except (OSError, sqlite3.Error, PolarsError) as error:
-                _LOG.warning("old outcomes in %s cannot be removed: %s; the next attempt is in an hour", folder, error)
+                expire()
+            except errors as error:
+                _LOG.warning("old %s cannot be removed: %s; the next attempt is in an hour", what, error)
             if stop.wait(every):
                 return
 
-    thread = threading.Thread(target=run, name="outcomes kept", daemon=True)
+    thread = threading.Thread(target=run, name=f"{what} kept", daemon=True)
     thread.start()
     try:
         yield
