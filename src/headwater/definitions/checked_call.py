@@ -26,7 +26,7 @@ def checked_call(function: Callable[P, T]) -> Callable[P, T]:
     """The function, which refuses wrong arguments with what it takes.
 
     >>> @checked_call
-    ... def train(model: "Model", *, seed: int = 0) -> None: ...
+    ... def train(model: Model, *, seed: int = 0) -> None: ...
     >>> train(None, sede=1)
     Traceback (most recent call last):
     headwater.errors.UsageError: train() takes no argument 'sede'; did you mean 'seed'?
