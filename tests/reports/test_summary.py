@@ -65,7 +65,7 @@ def test_the_summary_says_what_to_do_what_it_changes_and_what_it_earns():
     assert said["Money"].startswith("It costs 12 a day more than daily. It earns 706 a day [569 to 828]")
     assert said["How sure we are"].startswith("The gain is 23 to 33 of 100 in 95 of 100 such tests.")
     assert said["Who checked"].startswith("headwater's audit for leaks ran 2 checks. Run by ada@desk.")
-    assert "hourly against daily" in said["Next"]
+    assert said["Next"].startswith("An A/B test in production, hourly against daily, for two weeks; `headwater experiment plan`")
     assert summary.about.endswith("2026-11-27")
 
 
@@ -79,6 +79,15 @@ def test_the_most_that_a_fresher_level_adds_is_the_end_of_its_interval():
 def test_a_figure_that_is_not_judged_does_not_contradict_the_first_line():
     """Minute features gain 0.0265 of precision over hourly ones: more than 0.01, so the count is left out; AUC decided."""
     assert points(hourly())["Fresher than that"] == "Minute and instant features add less than is worth building."
+
+
+@pytest.mark.parametrize(("rows", "weeks"), [(2.5, "three weeks"), (1.2, "six weeks"), (0.2, "two weeks or longer")])
+def test_the_next_step_has_the_weeks_that_find_the_gain(rows, weeks):
+    """35 and 63 of 100: (2.8 / 0.2823)^2 x (0.35 x 0.65 + 0.63 x 0.37) = 45 flagged rows of each arm, of a tenth of the rows a day."""
+    result = hourly()
+    split = structs.replace(result.split, split="2026-01-01", test_end="2026-01-11", test_rows=round(rows * 20 * 10))
+    wanted = f"for {weeks};" if rows > 1 else f"for {weeks}; `headwater experiment plan` computes how long"
+    assert wanted in points(structs.replace(result, split=split))["Next"]
 
 
 def test_a_count_that_is_less_sure_than_the_verdict_says_so():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from headwater.reports import recommendation_words as words
 from headwater.reports import wording
+from headwater.reports.experiment_weeks import experiment_weeks
 from headwater.reports.recommending import days_tested, worth_of
 from headwater.results.assessment_parts import Network
 from headwater.results.audit_result import DELIVERY
@@ -19,6 +20,8 @@ from headwater.results.recommendation_result import Recommendation
 _REPLAY = "A backtest replays the past. Network effects are not covered: people who react to the predictions, and {requests} that compete for one thing."
 
 _SHOWN = 5  # levels in a sentence
+_WEEKS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
+_MOST_WEEKS = 26  # the world of a longer test is no longer that of the backtest
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> For
         ("Fresher than that", _fresher(result, found)),
         ("In the way", _barred(assessed)),
         ("Not covered", _not_covered(result, assessed)),
-        ("Next", _next(found, assessed)),
+        ("Next", _next(result, found, assessed)),
         ("How sure we are", _how_sure(result, found)),
         _checked(result),
     ]
@@ -214,7 +217,7 @@ def _not_covered(result: BacktestResult, assessed: Assessed | None) -> str:
     return " ".join([*lines, *more[:2]]) or "Nothing that was asked about."
 
 
-def _next(found: Recommendation, assessed: Assessed | None) -> str:
+def _next(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
     if found.answer != "run":
         more = f"Collect about {found.days:,.0f} more days, then test again." if math.isfinite(found.days) else ""
         return more or "Remove the reason in the first line, then test again."
@@ -222,8 +225,15 @@ def _next(found: Recommendation, assessed: Assessed | None) -> str:
         return "Nothing to build. Test again when the data or the decision changes."
     kind = "" if assessed is None or assessed.network.experiment.startswith("not known") else assessed.network.experiment.partition(" (")[0]
     named = "An A/B test" if kind in ("", "user-level A/B") else _upper(kind)
-    length = "for two weeks or longer; `headwater experiment plan` computes how long"
-    return f"{named} in production, {found.level} against {found.baseline}, {length}."
+    return f"{named} in production, {found.level} against {found.baseline}, {_length(result, found, named)}."
+
+
+def _length(result: BacktestResult, found: Recommendation, named: str) -> str:
+    """How long the test runs; that of other kinds than an A/B test depends on regions or clusters, which a backtest does not know."""
+    weeks = experiment_weeks(result, found) if named.endswith("A/B test") else None
+    if weeks is None or weeks > _MOST_WEEKS:
+        return "for two weeks or longer; `headwater experiment plan` computes how long"
+    return f"for {_WEEKS.get(weeks, str(weeks))} weeks; `headwater experiment plan` checks that against the history of its units"
 
 
 def _how_sure(result: BacktestResult, found: Recommendation) -> str:
