@@ -23,6 +23,8 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 HEAVY = {
+    "boto3",
+    "botocore",
     "confluent_kafka",
     "duckdb",
     "fastavro",

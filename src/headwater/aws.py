@@ -1,0 +1,198 @@
+"""Clients of Amazon Web Services, by boto3: failures as errors that say what to do, and a bounded wait where requests are throttled."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from headwater import clock
+from headwater.errors import ConnectError, HeadwaterError, MissingExtraError
+
+_LOG = logging.getLogger(__name__)
+
+Answer = dict[str, Any]
+
+_FIRST_PAUSE: Final = 0.05  # seconds; each further pause is up to twice as long
+_LONGEST_PAUSE: Final = 5.0
+_THROTTLED: Final = frozenset(
+    {
+        *("LimitExceededException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled"),
+        *("RequestThrottledException", "SlowDown", "ThrottledException", "Throttling", "ThrottlingError", "ThrottlingException"),
+        *("TooManyRequestsException", "KMSThrottlingException", "TransactionInProgressException"),
+    }
+)
+_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+_REFUSED: Final = frozenset(
+    {
+        *(
+            "AccessDenied",
+            "AccessDeniedException",
+            "IncompleteSignature",
+            "InvalidAccessKeyId",
+            "InvalidClientTokenId",
+            "InvalidSignatureException",
+        ),
+        *("MissingAuthenticationToken", "NotAuthorized", "OptInRequired", "SignatureDoesNotMatch", "UnauthorizedOperation"),
+        *("UnrecognizedClientException", "KMSAccessDeniedException"),
+    }
+)
+_CREDENTIALS: Final = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile with AWS_PROFILE, or run where the machine has a role. "
+    "An emulator takes any values"
+)
+
+
+class AwsRefusedError(ConnectError):
+    """A service refused a request with a code that its caller expects.
+
+    Remedy: its caller handles it.
+
+    code: of the service, such as "ResourceNotFoundException". answer: the whole response, such as one with "CancellationReasons".
+    """
+
+    def __init__(self, code: str, message: str, answer: Answer) -> None:
+        self.code, self.answer = code, answer
+        super().__init__(message)
+
+
+@dataclass
+class AwsClient:
+    """A client of one service, for any number of threads.
+
+    Region and credentials come from where every program with boto3 finds them: environment, profile, role. A request that is throttled,
+    that gets no answer, or that meets an error of the service, is sent again after a random pause that grows, until `patience` has passed.
+    So it may take effect twice: writes must be conditional or idempotent.
+
+    Args:
+        service: "kinesis" or "dynamodb", which is also the name of the extra.
+        region: such as "eu-central-1"; None takes that of environment or profile.
+        endpoint_url: of an emulator, or of a private endpoint; None is the public one.
+        patience: seconds after which a request that fails is given up.
+        timeout: seconds to wait for each answer.
+        failure: which error is raised; a store raises `StoreError`.
+        connections: how many requests can be under way.
+
+    throttled, waited: the number of requests that were throttled, and the seconds of all pauses so far.
+
+    Raises:
+        MissingExtraError: boto3 is not installed.
+        ConnectError, or `failure`: no region, no credentials, an address that is none.
+    """
+
+    service: str
+    region: str | None = None
+    endpoint_url: str | None = None
+    patience: float = 30.0
+    timeout: float = 10.0
+    failure: type[HeadwaterError] = ConnectError
+    connections: int = 32
+    throttled: int = 0
+    waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        try:
+            import boto3
+            from botocore import exceptions
+            from botocore.config import Config
+        except ImportError as error:
+            raise MissingExtraError("boto3", self.service) from error
+        self._errors = exceptions
+        config = Config(
+            connect_timeout=min(5.0, self.timeout),
+            read_timeout=self.timeout,
+            max_pool_connections=self.connections,
+            retries={"total_max_attempts": 1, "mode": "standard"},  # `call` does this, and counts
+            user_agent_extra="headwater",
+        )
+        with self._failures():
+            session = boto3.session.Session(region_name=self.region)
+            if session.get_credentials() is None:
+                raise exceptions.NoCredentialsError
+            self._client = session.client(self.service, endpoint_url=self.endpoint_url, config=config)
+        self.region = self._client.meta.region_name
+        self.endpoint_url = self._client.meta.endpoint_url
+
+    def __str__(self) -> str:
+        return f"{self.service} at {self.endpoint_url} (region {self.region})"
+
+    def call(
+        self, operation: str, request: Mapping[str, object], *, expected: Collection[str] = (), patience: float | None = None
+    ) -> Answer:
+        """The answer to one request.
+
+        Args:
+            operation: by boto3's name, such as "get_records".
+            request: its parameters.
+            expected: codes that are raised as `AwsRefusedError`, without another attempt.
+            patience: seconds, in place of the client's; 0 for one attempt.
+
+        Raises:
+            AwsRefusedError: a code that is expected.
+            ConnectError, or `failure`: credentials missing or expired, access refused, throttled or without an answer for too long.
+        """
+        began, pause = clock.stopwatch(), _FIRST_PAUSE
+        until = began + (self.patience if patience is None else patience)
+        while True:
+            again = clock.stopwatch() + pause < until
+            with self._failures(expected, again=again):
+                answer: Answer = getattr(self._client, operation)(**request)
+                return answer
+            self._wait(operation, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _wait(self, operation: str, seconds: float) -> None:
+        self.waited += seconds
+        _LOG.debug("%s: %s is sent again in %.2f s", self, operation, seconds)
+        time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def _failures(self, expected: Collection[str] = (), *, again: bool = False) -> Iterator[None]:
+        """Raise what boto3 raises in the block as an error that says what to do; `again` passes over those that may be gone soon."""
+        at = self.endpoint_url or f"the service {self.service}"
+        errors = self._errors
+        try:
+            yield
+        except errors.ClientError as error:
+            code, text = _code_of(error.response)
+            if code in expected:
+                raise AwsRefusedError(code, f"{self.service}: {text} ({code})", error.response) from error
+            self.throttled += code in _THROTTLED
+            passing = code in _THROTTLED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500
+            if not (again and passing):
+                raise self.failure(f"{at}: {_refused(self.service, code, text)}") from error
+        except (errors.NoCredentialsError, errors.PartialCredentialsError) as error:
+            raise self.failure(f"{at}: no credentials were found, or only a part of them ({error}); {_CREDENTIALS}") from error
+        except (errors.TokenRetrievalError, errors.SSOError, errors.CredentialRetrievalError, errors.MetadataRetrievalError) as error:
+            raise self.failure(f"{at}: credentials cannot be fetched: {error}. Sign in again, or {_CREDENTIALS}") from error
+        except errors.ProfileNotFound as error:
+            raise self.failure(f"{at}: {error}; correct AWS_PROFILE, or add the profile to ~/.aws/config") from error
+        except errors.NoRegionError as error:
+            raise self.failure(f"{at}: no region is known; give region=, or set AWS_REGION") from error
+        except (errors.HTTPClientError, errors.ConnectionError, errors.EventStreamError) as error:
+            if not again:
+                raise self.failure(
+                    f"{at}: no answer: {error}. Check region, endpoint_url and network, and that the service (or the emulator) runs"
+                ) from error
+        except (errors.BotoCoreError, ValueError) as error:
+            raise self.failure(f"{at}: the request cannot be sent: {error}") from error
+
+
+def _code_of(answer: Mapping[str, Any]) -> tuple[str, str]:
+    """The code and the message of an error. An emulator may write a code as `namespace#code`."""
+    error = answer.get("Error", {})
+    return str(error.get("Code", "")).rpartition("#")[2], str(error.get("Message") or "no message")
+
+
+def _refused(service: str, code: str, text: str) -> str:
+    if code in _THROTTLED:
+        return f"{service} still throttles requests after the pauses: {text} ({code}). Raise its capacity, or send less"
+    if code in _EXPIRED:
+        return f"the credentials have expired: {text} ({code}). Sign in again, then start again"
+    if code in _REFUSED:
+        return f"access refused: {text} ({code}). Check the credentials, the region, and what their policy allows"
+    return f"{text} ({code})"

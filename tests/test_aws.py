@@ -1,0 +1,136 @@
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from headwater.aws import AwsClient, AwsRefusedError
+from headwater.errors import ConnectError, MissingExtraError, StoreError
+
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, tmp_path):
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def answers():
+    """A server whose answers, (status, body), are taken from a list; the last one is repeated."""
+    queue = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, body = queue.pop(0) if len(queue) > 1 else queue[0]
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    queue.append(f"http://127.0.0.1:{server.server_port}")
+    yield queue
+    server.shutdown()
+    server.server_close()
+
+
+def refused(code, message="no"):
+    return 400, {"__type": code, "message": message}
+
+
+def client(answers, **options):
+    address = answers.pop(0)
+    return AwsClient("kinesis", region="eu-central-1", endpoint_url=address, **options)
+
+
+FOUND = 200, {"StreamNames": ["clicks"], "HasMoreStreams": False}
+
+
+@pytest.mark.parametrize(
+    ("first", "throttled"),
+    [
+        (refused("ProvisionedThroughputExceededException"), 2),
+        (refused("com.amazonaws#ThrottlingException"), 2),
+        ((500, {"__type": "InternalFailure"}), 0),
+    ],
+)
+def test_what_passes_is_asked_again_after_a_pause(answers, first, throttled):
+    kinesis = client(answers)
+    answers += [first, first, FOUND]
+    assert kinesis.call("list_streams", {})["StreamNames"] == ["clicks"]
+    assert kinesis.throttled == throttled
+    assert 0.075 <= kinesis.waited <= 0.15  # two pauses, of 25 to 50 and of 50 to 100 ms
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (refused("LimitExceededException", "too many"), "still throttles requests after the pauses: too many .* Raise its capacity"),
+        (refused("ExpiredTokenException"), "credentials have expired: no .* Sign in again"),
+        (refused("UnrecognizedClientException"), "access refused: no .* Check the credentials, the region, and what their policy allows"),
+        (refused("ValidationException", "a name is too long"), r"a name is too long \(ValidationException\)"),
+        ((503, {}), "no message"),
+    ],
+)
+def test_what_does_not_pass_is_an_error(answers, answer, message):
+    kinesis = client(answers, patience=0.1, failure=StoreError)
+    answers.append(answer)
+    with pytest.raises(StoreError, match=message):
+        kinesis.call("list_streams", {})
+
+
+def test_an_expected_code_is_raised_at_once(answers):
+    kinesis = client(answers)
+    answers.append(refused("ResourceNotFoundException", "no such stream"))
+    with pytest.raises(AwsRefusedError, match="no such stream") as caught:
+        kinesis.call("list_streams", {}, expected=["ResourceNotFoundException"])
+    assert caught.value.code == "ResourceNotFoundException"
+    assert kinesis.waited == 0
+
+
+def test_an_endpoint_without_a_server_is_named():
+    kinesis = AwsClient("kinesis", region="eu-central-1", endpoint_url="http://127.0.0.1:9", patience=0)
+    with pytest.raises(ConnectError, match=r"http://127.0.0.1:9: no answer: .* Check region, endpoint_url and network"):
+        kinesis.call("list_streams", {})
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "message"),
+    [
+        (dict.fromkeys(KEYS), {}, "no credentials were found.*set AWS_ACCESS_KEY_ID"),
+        ({"AWS_SECRET_ACCESS_KEY": None}, {}, "no credentials were found, or only a part of them"),
+        ({}, {"region": None}, "no region is known; give region=, or set AWS_REGION"),
+        ({"AWS_PROFILE": "shop"}, {}, "profile .shop. could not be found; correct AWS_PROFILE"),
+        ({}, {"endpoint_url": "localhost:4566"}, "localhost:4566: the request cannot be sent: Invalid endpoint"),
+        ({}, {"region": "Frankfurt am Main"}, "doesn't match a supported format"),
+    ],
+)
+def test_a_client_that_cannot_be_made(monkeypatch, variables, options, message):
+    for name, value in variables.items():
+        monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    with pytest.raises(ConnectError, match=message):
+        AwsClient("kinesis", **{"region": "eu-central-1"} | options)
+
+
+@pytest.mark.parametrize("service", ["kinesis", "dynamodb"])
+def test_a_missing_library_names_the_extra_of_the_service(monkeypatch, service):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(MissingExtraError, match=rf"pip install 'headwater\[{service}\]'"):
+        AwsClient(service)
