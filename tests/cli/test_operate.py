@@ -92,7 +92,7 @@ def test_bad_calls_of_explain(run):
         (["view__sum_amnt_1d", "key=1", "word=d"], "view__sum_amount_1d"),
         (["view__sum_amount_1d", "key"], "write key=VALUE"),
         (["view__sum_amount_1d", "key=x", "word=d"], "the key 'key' is Int64, and 'x' is not"),
-        (["view__sum_amount_1d", "key=1"], "has the keys"),
+        (["view__sum_amount_1d", "key=1"], "no value for 'word', of the keys of feature view"),
         (["view__sum_amount_1d", "key=1", "wrd=d"], "has no key 'wrd'"),
     ):
         code, _, err = run("explain", *arguments)

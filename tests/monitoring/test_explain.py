@@ -316,6 +316,8 @@ def test_names_that_there_are_not(store):
         typed_keys(project, "view__count_1h", {"kee": "1"})
     with pytest.raises(UsageError, match="'key' is Int64, and 'one' is not"):
         typed_keys(project, "view__count_1h", {"key": "one"})
+    with pytest.raises(UsageError, match=r"no value for 'key', of the keys of feature view 'view'; explain view__count_1h key=VALUE"):
+        typed_keys(project, "view__count_1h", {})
 
 
 def test_keys_of_all_types_from_texts(store):

@@ -173,7 +173,7 @@ def typed_keys(project: Project, feature: str, strings: Mapping[str, str]) -> di
     """Parse keys that were given as strings to the types of the feature's view.
 
     Raises:
-        UsageError: an unknown feature or key, or a string that is not of the key's type.
+        UsageError: an unknown feature or key, a key without a value, or a string that is not of the key's type.
     """
     view = _view_of(project, feature)
     schema = key_types(view)
@@ -185,6 +185,9 @@ def typed_keys(project: Project, feature: str, strings: Mapping[str, str]) -> di
         if value is None:
             raise UsageError(f"the key {name!r} is {schema[name]}, and {text!r} is not")
         typed_values[name] = value
+    if missing := [name for name in view.keys if name not in typed_values]:
+        example = " ".join([feature, *(f"{name}=VALUE" for name in view.keys)])
+        raise UsageError(f"no value for {', '.join(map(repr, missing))}, of the keys of feature view {view.name!r}; explain {example}")
     return typed_values
 
 

@@ -26,7 +26,7 @@ def experiment_weeks(result: BacktestResult, found: Recommendation) -> int | Non
     values = {level.name: level.metrics[metric].value for level in result.levels if metric in level.metrics}
     was, becomes, days = values.get(found.baseline, math.nan), values.get(found.level, math.nan), days_tested(result)
     share = _share(metric)
-    if words.counts(result, metric, found) is None or share is None or not days > 0 or not was != becomes:
+    if words.counts(result, metric, found) is None or share is None or not days > 0 or was == becomes:
         return None
     needed = (_DRIFT / (becomes - was)) ** 2 * (was * (1 - was) + becomes * (1 - becomes))  # of each arm
     each_day = share * result.split.test_rows / days / 2
