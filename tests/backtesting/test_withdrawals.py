@@ -9,7 +9,8 @@ import headwater as hw
 from headwater.backtesting.break_even import recommended
 from headwater.backtesting.withdrawals import finding_of, known_deliveries
 from headwater.errors import DataError
-from headwater.models.promises import delivery_of, write_delivery
+from headwater.models.latest_results import LATEST_DELIVERY
+from headwater.models.promises import delivery_of
 from headwater.models.registry import ModelRegistry
 from headwater.reports import delivery_words, to_html, to_text
 from headwater.results.audit_result import DELIVERY, AuditFinding
@@ -21,6 +22,11 @@ from headwater.testing.examples import churn
 LEVELS = {"daily": hw.batch("1d"), "instant": hw.on_request()}
 SUBJECT = "churn, week of 2024-06-03"
 NONE = Estimate(math.nan, math.nan, math.nan)
+
+
+def keep(registry, delivery):
+    """As `headwater watch` does."""
+    LATEST_DELIVERY.write(registry, delivery.promise.model, delivery.served_level, delivery)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +59,7 @@ def read(tested, registry, *acknowledged):
 
 
 def test_a_withdrawal_stands_first_on_every_rendering(tested, registry):
-    write_delivery(registry, delivered(tested))
+    keep(registry, delivered(tested))
     found = read(tested, registry)
     line = "was withdrawn: promised AUC"
     assert found.recommendation.withheld
@@ -67,17 +73,17 @@ def test_a_withdrawal_stands_first_on_every_rendering(tested, registry):
 
 
 def test_it_is_acknowledged_with_a_reason_and_an_author_for_its_week_alone(tested, registry):
-    write_delivery(registry, delivered(tested))
+    keep(registry, delivered(tested))
     known = hw.Acknowledgement(DELIVERY, SUBJECT, "stamps of the reviews were early; corrected", "Ada")
     found = read(tested, registry, known)
     assert found.verdict == recommended(tested).verdict
     assert "Ada: stamps of the reviews were early; corrected" in to_html(found)
-    write_delivery(registry, delivered(tested, week="2024-07-01"))
+    keep(registry, delivered(tested, week="2024-07-01"))
     assert read(tested, registry, known).recommendation.withheld
 
 
 def test_only_a_new_promise_ends_it(tested, registry):
-    write_delivery(registry, delivered(tested))
+    keep(registry, delivered(tested))
     hw.train(churn()).register(registry)  # takes the promise over
     assert read(tested, registry).recommendation.withheld
     (registry.current("churn").folder / "promise.json").unlink()  # as that of other definitions, of which nothing was promised
@@ -92,9 +98,9 @@ def test_only_a_new_promise_ends_it(tested, registry):
 
 def test_a_result_from_before_is_brought_up_to_date(tested, registry):
     """Its JSON may hold a withdrawal that has ended, or lack one."""
-    write_delivery(registry, delivered(tested))
+    keep(registry, delivered(tested))
     withdrawn = read(tested, registry)
-    write_delivery(registry, delivered(tested, "no miss shown"))
+    keep(registry, delivered(tested, "no miss shown"))
     again = read(BacktestResult.from_dict(withdrawn.to_dict()), registry)
     assert not again.recommendation.withheld
     assert again.audit.checks_run.count(DELIVERY) == 1
@@ -110,7 +116,7 @@ def test_without_a_registry_the_page_claims_nothing(tested, tmp_path, monkeypatc
 
 
 def test_levels_are_named_and_a_broken_file_is_an_error_before_training(tested, registry):
-    write_delivery(registry, delivered(tested))
+    keep(registry, delivered(tested))
     path = registry.current("churn").folder.parent / "delivery.json"
     path.write_text("{")
     with pytest.raises(DataError, match="is not JSON"):
@@ -122,7 +128,7 @@ def test_levels_are_named_and_a_broken_file_is_an_error_before_training(tested, 
 
 def test_a_leak_is_named_after_the_withdrawal(tested, registry):
 
-    write_delivery(registry, delivered(tested))
+    keep(registry, delivered(tested))
     leak = AuditFinding("own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp")
     leaking = msgspec.structs.replace(tested, audit=msgspec.structs.replace(tested.audit, findings=[leak]))
     verdict = read(leaking, registry).verdict

@@ -9,7 +9,7 @@ import headwater as hw
 from headwater import clock
 from headwater.console.console_context import ConsoleContext
 from headwater.definitions.definition import fingerprint_of
-from headwater.models.level_lifts import write_level_lift
+from headwater.models.latest_results import LATEST_LEVEL_LIFT
 from headwater.models.registry import EXPERIMENTS, ModelRegistry
 from headwater.monitoring.parity import Mismatch, Parity, ParityRun
 from headwater.results.assessment_parts import Network, Stage, StagedPlan
@@ -71,7 +71,8 @@ def _models(context, model, text):
             "kept": {"format": "lightgbm", "file": "model.txt", "digest": "ab", "runs_code": False, "tolerance": 0.0},
         }  # fmt: skip
         registry.add(model, lambda folder, data=manifest: (folder / "manifest.json").write_bytes(msgspec.json.encode(data)))
-    write_level_lift(registry, _level_lift(model, text))
+    lift = _level_lift(model, text)
+    LATEST_LEVEL_LIFT.write(registry, lift.model, lift.served, lift)
     place = registry.folder / EXPERIMENTS / "fresher" / "1"
     place.mkdir(parents=True)
     start = clock.now_micros() - 3 * 86_400_000_000

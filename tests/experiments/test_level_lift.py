@@ -15,7 +15,7 @@ from headwater.errors import DataError, UsageError
 from headwater.experiments.level_lift import LiftOptions, level_lift
 from headwater.logs.sample_rates import write_rate
 from headwater.models.artifact import load
-from headwater.models.level_lifts import level_lifts, write_level_lift
+from headwater.models.latest_results import LATEST_LEVEL_LIFT
 from headwater.models.registry import MONITORED, ModelRegistry
 from headwater.results.estimate import Estimate
 from headwater.results.level_lift_result import LevelLiftResult
@@ -174,8 +174,8 @@ def test_renderings_and_metrics_carry_the_result(world, tmp_path):
     assert "earned nothing" in found.to_markdown()
     assert "earned nothing" in found._repr_html_()
     registry = ModelRegistry(folder / "models")
-    write_level_lift(registry, found.result)
-    assert [of.to_dict() for of in level_lifts(registry)] == [found.to_dict()]
+    LATEST_LEVEL_LIFT.write(registry, found.result.model, found.result.served, found.result)
+    assert [of.to_dict() for of in LATEST_LEVEL_LIFT.all(registry)] == [found.to_dict()]
     families = {family.name: family.samples for family in LevelLiftMetrics(folder / "models", ["risk"]).collect()}
     flags = {sample.labels["compared"]: sample.value for sample in families["headwater_freshness_earned_nothing"]}
     assert flags["user"] == 1.0

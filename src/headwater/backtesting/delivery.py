@@ -23,7 +23,8 @@ from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import DataError, UsageError
 from headwater.metrics import Metric, resolve
-from headwater.models.promises import delivery_of, promise_of_version, same, under_promise, write_delivery
+from headwater.models.latest_results import LATEST_DELIVERY
+from headwater.models.promises import delivery_of, promise_of_version, same, under_promise
 from headwater.models.registry import ModelRegistry, Version
 from headwater.reports import delivery_words
 from headwater.reports.paged_result import PagedResult
@@ -104,7 +105,7 @@ def watch(
     weeks = Weeks(held, metric, rows, _horizon(model, held), now, kept, unjudged(model)).judged()
     result = _result(held, name, names or sorted(set(rows.version.drop_nulls()) - {""}), weeks, rows, now, unjudged(model))
     if promise is None:
-        write_delivery(registry, result)
+        LATEST_DELIVERY.write(registry, result.promise.model, result.served_level, result)
     return Delivery(keep_run("delivery", result.first_line, result, model, folder=data_dir))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def drifted(args: Arguments, model: Model, screen: Screen) -> DriftResult | None:
     """Compute the drift, and keep it for `status`, metrics and the console; None, with a warning, where it cannot be computed."""
-    from headwater.models.feature_drifts import write_drift
+    from headwater.models.latest_results import LATEST_DRIFT
     from headwater.models.registry import ModelRegistry
     from headwater.monitoring.drift import drift
 
@@ -28,5 +28,5 @@ def drifted(args: Arguments, model: Model, screen: Screen) -> DriftResult | None
     except DataError as error:
         screen.warning(f"drift is not shown: {error}")
         return None
-    write_drift(ModelRegistry(args.models), found)
+    LATEST_DRIFT.write(ModelRegistry(args.models), found.model, found.level, found)
     return found

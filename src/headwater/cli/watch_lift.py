@@ -35,7 +35,7 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
     """Compute lift by freshness, and keep it for metrics."""
     from headwater.experiments.level_lift import level_lift
     from headwater.experiments.monitored_rows import LiftOptions
-    from headwater.models.level_lifts import write_level_lift
+    from headwater.models.latest_results import LATEST_LEVEL_LIFT
     from headwater.models.registry import ModelRegistry
 
     project, evens = loaded.project, _numbers(args.break_even_of, "--break-even-of", all_of=True)
@@ -64,7 +64,7 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
             options=how,
             resources=options.resources(args, on_progress),
         )
-    write_level_lift(ModelRegistry(args.models), lifts.result)
+    LATEST_LEVEL_LIFT.write(ModelRegistry(args.models), lifts.result.model, lifts.result.served, lifts.result)
     return lifts
 
 

@@ -21,7 +21,7 @@ from headwater.console.kept_decisions import delivered, records, result_of
 from headwater.console.page_types import ConsoleRequest, Done
 from headwater.console.view_summary import view_summary
 from headwater.errors import DataError, HeadwaterError, UsageError
-from headwater.models.level_lifts import level_lifts
+from headwater.models.latest_results import LATEST_LEVEL_LIFT
 from headwater.results.experiment_result import ExperimentResult
 from headwater.results.level_lift_result import LevelLiftResult
 
@@ -84,7 +84,7 @@ def acknowledge(context: ConsoleContext, request: ConsoleRequest) -> Done:
 def monitored(context: ConsoleContext) -> Sequence[LevelLiftResult]:
     """The lift by freshness over time of each model of the project that has one."""
     names = {model.name for model in context.project.models}
-    return context.cached("level lifts", 5.0, lambda: [one for one in level_lifts(context.registry) if one.model in names])
+    return context.cached("level lifts", 5.0, lambda: [one for one in LATEST_LEVEL_LIFT.all(context.registry) if one.model in names])
 
 
 def _withdrawn(context: ConsoleContext) -> Iterator[Item]:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from headwater import permissions
 from headwater.errors import DataError, UsageError
+from headwater.models.latest_results import LATEST_DELIVERY, read_json, write_json
 from headwater.models.registry import ModelRegistry, Version
 from headwater.results.promise_result import DeliveryResult, Promise
 
-PROMISE, DELIVERY = "promise.json", "delivery.json"
+PROMISE = "promise.json"
 
 
 def write_promise(folder: Path, promise: Promise, fingerprint: str) -> Path:
@@ -75,31 +75,14 @@ def same(one: Promise | None, other: Promise) -> bool:
     return one is not None and one.to_dict() == other.to_dict()
 
 
-def write_delivery(registry: ModelRegistry, delivery: DeliveryResult) -> Path:
-    """Keep the latest comparison, for `status` and metrics.
-
-    Raises:
-        OSError: the registry cannot be written.
-    """
-    folder = registry.versions(delivery.promise.model, delivery.served_level)[0].folder.parent
-    return write_json(folder / DELIVERY, delivery.to_dict())
-
-
 def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResult | None:
     """The latest comparison of a model at a level; None where there is none, or none of the promise of the version that is served.
 
     A withdrawal stays where that version has no promise: only a new promise ends it.
     """
-    versions = registry.versions(model, level)
-    if not versions:
+    delivery = LATEST_DELIVERY.read(registry, model, level)
+    if delivery is None:
         return None
-    data = read_json(versions[0].folder.parent / DELIVERY)
-    if data is None:
-        return None
-    try:
-        delivery = DeliveryResult.from_dict(data)
-    except msgspec.ValidationError:
-        return None  # of another version of headwater: the next `watch` writes it again
     held = promise_of_version(registry.current(model, level))
     return delivery if same(held, delivery.promise) or (held is None and delivery.withdrawn) else None
 
@@ -110,23 +93,3 @@ def deliveries(registry: ModelRegistry) -> Iterator[DeliveryResult]:
         delivery = delivery_of(registry, model, level)
         if delivery is not None:
             yield delivery
-
-
-def read_json(path: Path) -> dict[str, object] | None:
-    """The JSON data of a file of the registry; None where it is not there.
-
-    Raises:
-        DataError: it is not JSON.
-    """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as error:
-        raise DataError(f"{path} is not JSON: {error}; delete it, and give the backtest again") from error
-
-
-def write_json(path: Path, data: dict[str, object]) -> Path:
-    """Replace a file of the registry, atomically and durably."""
-    permissions.replace_file(path, msgspec.json.format(msgspec.json.encode(data), indent=1) + b"\n")
-    return path

@@ -28,7 +28,7 @@ from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.held_events import waiting
 from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET
 from headwater.kernel.as_of import as_of
-from headwater.models.feature_drifts import drifts
+from headwater.models.latest_results import LATEST_DRIFT
 from headwater.models.promises import deliveries
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.freshness_objectives import FreshnessObjective, freshness_objectives
@@ -189,7 +189,7 @@ def status(
         views = [_view(mine, stored_view, t) for stored_view in stored(project)]
         registry, names = ModelRegistry(models), {model.name for model in project.models}
         promises = [delivery for delivery in deliveries(registry) if delivery.promise.model in names]
-        drifted = [drift for drift in drifts(registry) if drift.model in names]
+        drifted = [drift for drift in LATEST_DRIFT.all(registry) if drift.model in names]
         objectives = freshness_objectives(project, home, t)
         return Status(t, mine.size(), streams, views, predictions, promises, drifted, objectives)
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from headwater import clock
-from headwater.errors import HeadwaterError
 from headwater.models.promises import deliveries
-from headwater.models.registry import ModelRegistry
-from headwater.results.promise_result import DeliveryResult
-
-_EVERY: Final = 30.0  # seconds between two reads
+from headwater.serving.metrics.registry_results import RegistryResults
 
 
 class DeliveryMetrics:
@@ -27,9 +20,7 @@ class DeliveryMetrics:
     """
 
     def __init__(self, folder: Path | None, models: Collection[str]) -> None:
-        self._folder, self._models = folder, models
-        self._read_at = -math.inf
-        self._known: Sequence[DeliveryResult] = ()
+        self._kept = RegistryResults(folder, deliveries, lambda delivery: delivery.promise.model in models)
 
     def collect(self) -> Iterator[Metric]:
         """The collector interface of prometheus_client."""
@@ -39,7 +30,7 @@ class DeliveryMetrics:
         )
         promised = GaugeMetricFamily("headwater_promised_metric", "the metric that the backtest promised", labels=labels)
         delivered = GaugeMetricFamily("headwater_delivered_metric", "the metric of the last judged weeks", labels=labels)
-        for delivery in self._deliveries():
+        for delivery in self._kept.latest():
             if not delivery.judged:
                 continue
             names = [delivery.promise.model, delivery.served_level, delivery.promise.metric]
@@ -47,13 +38,3 @@ class DeliveryMetrics:
             promised.add_metric(names, delivery.promise.promised.value)
             delivered.add_metric(names, delivery.judged[-1].delivered.value)
         yield from (withdrawn, promised, delivered)
-
-    def _deliveries(self) -> Sequence[DeliveryResult]:
-        if self._folder is None or clock.stopwatch() - self._read_at < _EVERY:
-            return self._known
-        self._read_at = clock.stopwatch()
-        try:
-            self._known = [delivery for delivery in deliveries(ModelRegistry(self._folder)) if delivery.promise.model in self._models]
-        except (HeadwaterError, OSError):  # metrics go on without it; `headwater watch` and `status` raise the error
-            self._known = ()
-        return self._known

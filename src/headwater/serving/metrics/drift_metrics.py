@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from headwater import clock
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.errors import HeadwaterError
-from headwater.models.feature_drifts import drifts
-from headwater.models.registry import ModelRegistry
-from headwater.results.drift_result import DriftResult
-
-_EVERY: Final = 30.0  # seconds between two reads
+from headwater.models.latest_results import LATEST_DRIFT
+from headwater.serving.metrics.registry_results import RegistryResults
 
 
 class DriftMetrics:
@@ -28,9 +21,7 @@ class DriftMetrics:
     """
 
     def __init__(self, folder: Path | None, models: Collection[str]) -> None:
-        self._folder, self._models = folder, models
-        self._read_at = -math.inf
-        self._known: Sequence[DriftResult] = ()
+        self._kept = RegistryResults(folder, LATEST_DRIFT.all, lambda drift: drift.model in models)
 
     def collect(self) -> Iterator[Metric]:
         """The collector interface of prometheus_client."""
@@ -49,7 +40,7 @@ class DriftMetrics:
             labels=[*of_model, "subject", "expectation"],
         )
         checked = GaugeMetricFamily("headwater_drift_checked_timestamp_seconds", "when drift was last computed", labels=of_model)
-        for drift in self._drifts():
+        for drift in self._kept.latest():
             of = [drift.model, drift.level]
             alerts.add_metric(of, float(len(drift.alerts)))
             shifted.add_metric(of, float(len(drift.shifted)))
@@ -60,13 +51,3 @@ class DriftMetrics:
                 psi.add_metric([*of, feature.feature], feature.days[-1].psi)
                 limit.add_metric([*of, feature.feature], feature.days[-1].limit)
         yield from (psi, limit, alerts, shifted, broken, checked)
-
-    def _drifts(self) -> Sequence[DriftResult]:
-        if self._folder is None or clock.stopwatch() - self._read_at < _EVERY:
-            return self._known
-        self._read_at = clock.stopwatch()
-        try:
-            self._known = [drift for drift in drifts(ModelRegistry(self._folder)) if drift.model in self._models]
-        except (HeadwaterError, OSError):  # metrics go on without it; `headwater watch` and `status` raise the error
-            self._known = ()
-        return self._known

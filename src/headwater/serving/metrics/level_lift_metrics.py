@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from headwater import clock
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.errors import HeadwaterError
-from headwater.models.level_lifts import level_lifts
-from headwater.models.registry import ModelRegistry
-from headwater.results.level_lift_result import LevelLiftResult
-
-_EVERY: Final = 30.0  # seconds between two reads
+from headwater.models.latest_results import LATEST_LEVEL_LIFT
+from headwater.serving.metrics.registry_results import RegistryResults
 
 
 class LevelLiftMetrics:
@@ -28,9 +22,7 @@ class LevelLiftMetrics:
     """
 
     def __init__(self, folder: Path | None, models: Collection[str]) -> None:
-        self._folder, self._models = folder, models
-        self._read_at = -math.inf
-        self._known: Sequence[LevelLiftResult] = ()
+        self._kept = RegistryResults(folder, LATEST_LEVEL_LIFT.all, lambda result: result.model in models)
 
     def collect(self) -> Iterator[Metric]:
         """The collector interface of prometheus_client."""
@@ -50,7 +42,7 @@ class LevelLiftMetrics:
         checked = GaugeMetricFamily(
             "headwater_freshness_lift_checked_timestamp_seconds", "the time of the latest comparison", labels=["model", "level"]
         )
-        for result in self._results():
+        for result in self._kept.latest():
             checked.add_metric([result.model, result.served], parse_timestamp(result.checked_at, "checked_at") / 1e6)
             for one in result.alternatives:
                 names = [result.model, result.served, one.name, result.metric]
@@ -59,13 +51,3 @@ class LevelLiftMetrics:
                     if math.isfinite(value):
                         family.add_metric(names, value)
         yield from (nothing, lift, low, high, checked)
-
-    def _results(self) -> Sequence[LevelLiftResult]:
-        if self._folder is None or clock.stopwatch() - self._read_at < _EVERY:
-            return self._known
-        self._read_at = clock.stopwatch()
-        try:
-            self._known = [result for result in level_lifts(ModelRegistry(self._folder)) if result.model in self._models]
-        except (HeadwaterError, OSError):  # metrics go on without it; `headwater watch` raises the error
-            self._known = ()
-        return self._known
