@@ -179,7 +179,7 @@ def test_a_version_takes_over_the_promise_of_the_same_definitions(served, tmp_pa
     trained = hw.train(bank.models[0], as_of=LIVE)
     first = trained.register(registry)
     assert promise_of_version(first) is None
-    with pytest.raises(DataError, match="nothing was promised of risk at as defined, version 1: keep the backtest"):
+    with pytest.raises(DataError, match="nothing was promised of risk as defined, version 1: keep the backtest"):
         hw.watch(bank.models[0], data_dir=folder, models=tmp_path / "models")
     second = trained.register(registry, promise=hw.promised(tested, "live"))
     third = trained.register(registry)

@@ -19,7 +19,7 @@ def test_versions_are_kept_promoted_and_rolled_back(folder, run):
     done = run("train", *UNTIL, "--holdout", "2024-01-20T00:00Z")
     assert done.returncode == 0, done.stderr
     assert "holdout: auc " in done.stderr
-    assert "model: churn at as defined, version 1, which is served from now on, in .headwater/models/churn/as defined/1" in done.stderr
+    assert "model: churn as defined, version 1, which is served from now on, in .headwater/models/churn/as defined/1" in done.stderr
     assert done.stderr.endswith("next: headwater materialize --project features.py\n")  # there is no online store to serve from yet
     done = run("train", *UNTIL, "--no-promote")
     assert "version 2, which waits to be promoted" in done.stderr
@@ -29,7 +29,7 @@ def test_versions_are_kept_promoted_and_rolled_back(folder, run):
     assert _versions(run, "--level", "instant") == [("instant", 1, True)]
 
     done = run("models", "promote", "2")
-    assert (done.returncode, done.stderr) == (0, "churn at as defined, version 2 is served from now on\n")
+    assert (done.returncode, done.stderr) == (0, "churn as defined, version 2 is served from now on\n")
     assert _versions(run, "--level", "as defined") == [("as defined", 1, False), ("as defined", 2, True)]
     done = run("models", "rollback", "--json")
     assert json.loads(done.stdout)["version"] == 1

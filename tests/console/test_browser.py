@@ -187,7 +187,7 @@ def test_logging_in_promoting_rolling_back_and_logging_out(browser, tmp_path):
         page.wait_for_url(f"{url}/console/models")
         page.evaluate("window.confirm = () => true")
         page.get_by_role("button", name="Promote version 1 of churn").click()
-        page.wait_for_selector("text=churn at as defined, version 1 is served from now on")
+        page.wait_for_selector("text=churn as defined, version 1 is served from now on")
         assert page.get_by_role("row", name="1 served").count() == 1
         page.evaluate("window.confirm = () => true")
         page.get_by_role("button", name="Roll back churn to version 3").click()

@@ -63,8 +63,8 @@ def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, 
             "order__count_2d"
         ].to_list() == [12]
     names = [one.name for one in done]
-    assert (names[0], set(names)) == ("user", {"user", "order", "churn at as defined"})
-    assert names.index("churn at as defined") > names.index("user")
+    assert (names[0], set(names)) == ("user", {"user", "order", "churn as defined"})
+    assert names.index("churn as defined") > names.index("user")
     first = next(one for one in done if one.name == "order")
     assert isinstance(first.error, DataError)
     assert first.again == 0.05

@@ -143,7 +143,7 @@ def test_a_level_may_have_any_name(tmp_path, level):
             "it has one at 'as defined'. Run: headwater train --model shades --level 'live'",
         ),
         (lambda r: r.rollback("shades", "live"), DataError, "no version of shades at 'live'"),
-        (lambda r: r.promote(7, "shades"), UsageError, "shades at as defined has no version 7; it has 1 to 2"),
+        (lambda r: r.promote(7, "shades"), UsageError, "shades as defined has no version 7; it has 1 to 2"),
         (lambda r: r.version(1, "other"), DataError, "no version of other"),
     ],
 )

@@ -258,7 +258,7 @@ def test_a_shift_alone_is_information_and_with_its_statuses_an_alert(trained, tm
     again = drifted(tmp_path, model, 7)
     (alert,) = again.result.alerts
     assert (alert.feature, alert.reason) == ("user__mean_pages_1d", "its status shares changed")
-    assert again.result.first_line.startswith("Alert: 1 of 2 features of churn at as defined moved away from training by 2024-05-07")
+    assert again.result.first_line.startswith("Alert: 1 of 2 features of churn as defined moved away from training by 2024-05-07")
     for text in (repr(again), again.to_markdown(), again._repr_html_(), again.write_html(tmp_path / "page.html").read_text()):
         assert "user__mean_pages_1d" in text
         assert "missing" in text
@@ -311,9 +311,7 @@ def test_a_model_that_was_trained_before_is_said(trained, tmp_path):
     assert read_manifest(path.read_bytes(), path).references == {}
     found = drifted(tmp_path, model, 1).result
     assert [f.state for f in found.features] == ["not compared"] * 2
-    assert (
-        found.first_line == "Nothing compared: version 1 of churn at as defined was trained before distributions were kept; train it again."
-    )
+    assert found.first_line == "Nothing compared: version 1 of churn as defined was trained before distributions were kept; train it again."
 
 
 def test_a_manifest_is_read_as_it_was_written(trained):
@@ -332,4 +330,4 @@ def test_what_cannot_be_compared_is_said(trained, tmp_path):
     with pytest.raises(UsageError, match="give an earlier since"):
         hw.drift(model, data_dir=tmp_path, models=tmp_path / "models", since="2024-05-02T00:00Z", at="2024-05-01T00:00Z")
     none = hw.drift(model, data_dir=tmp_path, models=tmp_path / "models", since="2024-06-01T00:00Z", at="2024-06-02T00:00Z").result
-    assert none.first_line == "Nothing compared: no feature of churn at as defined was served in this period."
+    assert none.first_line == "Nothing compared: no feature of churn as defined was served in this period."

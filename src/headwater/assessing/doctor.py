@@ -15,7 +15,7 @@ from typing import Final
 from headwater import clock, settings
 from headwater.catalog.plan import plan
 from headwater.definitions.enriched import bottom_of
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.model_variant import AS_DEFINED, at_level
 from headwater.definitions.project import Project
 from headwater.definitions.readable import cut
 from headwater.definitions.streams import KafkaTopic
@@ -232,11 +232,11 @@ def _models(examined: _Examined) -> Iterator[Diagnosis]:
         try:
             warned = check(variant.model, variant.level, registry.open(variant.model, variant.name))
         except HeadwaterError as error:
-            yield Diagnosis("models", f"{variant.model.name} at {variant.name}", "broken", cut(str(error), 300))
+            yield Diagnosis("models", at_level(variant.model.name, variant.name), "broken", cut(str(error), 300))
             continue
         health: Health = "warning" if warned else "ok"
         evidence = "; ".join(warned) or f"version {current.number}, made {current.manifest.created_at}"
-        yield Diagnosis("models", f"{variant.model.name} at {variant.name}", health, evidence)
+        yield Diagnosis("models", at_level(variant.model.name, variant.name), health, evidence)
 
 
 def _existing(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
+from headwater.definitions.model_variant import at_level
 from headwater.definitions.project import Project
 from headwater.definitions.request_feature import RequestField
 from headwater.definitions.served_views import StoredView, replayed, stored
@@ -110,7 +111,7 @@ def experiment_definition(project: Project, experiment: Experiment) -> dict[str,
 def _arm(project: Project, experiment: Experiment, arm: Arm) -> str:
     variant = project.arm_variant(experiment, arm)
     staler = ", may be staler than trained" if variant.allow_staler else ""
-    return f"{arm.model.name} at {variant.name}, {arm.weight:.4g} of the units{staler}"
+    return f"{at_level(arm.model.name, variant.name)}, {arm.weight:.4g} of the units{staler}"
 
 
 def _metric(metric: ExperimentMetric) -> str:

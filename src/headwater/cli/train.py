@@ -38,7 +38,7 @@ def run(args: Arguments, screen: Screen) -> None:
 
 def _train_arms(loaded: LoadedProject, args: Arguments, screen: Screen) -> None:
     """Train the model of an arm, or of each, at the arm's own level, and with --from-log on its own log."""
-    from headwater.definitions.model_variant import AS_DEFINED
+    from headwater.definitions.model_variant import AS_DEFINED, at_level
 
     if args.model or args.level or args.output:
         raise UsageError("--experiment takes models and levels from its arms; leave out --model, --level and --output")
@@ -52,7 +52,7 @@ def _train_arms(loaded: LoadedProject, args: Arguments, screen: Screen) -> None:
     for arm in arms:
         variant = loaded.project.arm_variant(experiment, arm)
         if (arm.model.name, variant.name) in trained:
-            screen.say(f"arm {arm.name}: {arm.model.name} at {variant.name} was just trained")
+            screen.say(f"arm {arm.name}: {at_level(arm.model.name, variant.name)} was just trained")
             continue
         if variant.allow_staler and args.arm is None:
             screen.say(f"arm {arm.name} may be served staler than trained (allow_staler): it takes the model as defined")

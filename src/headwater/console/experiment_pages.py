@@ -13,6 +13,7 @@ from headwater.console.kept_decisions import records, result_of
 from headwater.console.page_types import ConsoleRequest, NotShown
 from headwater.console.shown_sections import blocks_for_console, for_console
 from headwater.console.summaries import Summary
+from headwater.definitions.model_variant import at_level
 from headwater.errors import HeadwaterError, nearest
 from headwater.experiments.experiment_lifecycle import experiment_status, state_of
 from headwater.experiments.plan_experiment import ExperimentPlaces
@@ -115,5 +116,5 @@ def _listed(context: ConsoleContext, name: str, started: StartedExperiment | Non
     if started is None:
         return ShownExperiment(name, "not started", "", "", [], first_line, at)
     plan = started.plan
-    arms = [f"{arm.name}: {arm.model} at {arm.level}" for arm in plan.arms]
+    arms = [f"{arm.name}: {at_level(arm.model, arm.level)}" for arm in plan.arms]
     return ShownExperiment(name, state_of(started, clock.now_micros()), plan.kind, plan.unit, arms, first_line, at)

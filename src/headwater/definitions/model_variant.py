@@ -15,6 +15,15 @@ AS_DEFINED = "as defined"
 """The name of the variant that is a model as it was written."""
 
 
+def at_level(model: str, level: str) -> str:
+    """A model at a level, in words.
+
+    >>> at_level("churn", "hourly"), at_level("churn", AS_DEFINED)
+    ('churn at hourly', 'churn as defined')
+    """
+    return f"{model} {level}" if level == AS_DEFINED else f"{model} at {level}"
+
+
 @dataclass(frozen=True, eq=False)
 class ModelVariant(Definition):
     """A model at a level: a served variant, or one side of an experiment.
@@ -67,4 +76,4 @@ class ModelVariant(Definition):
     scoring = RenamedAttribute("precomputed")
 
     def __str__(self) -> str:
-        return f"{self.model.name} at {self.name}: {self.level.describe(self.model)}"
+        return f"{at_level(self.model.name, self.name)}: {self.level.describe(self.model)}"

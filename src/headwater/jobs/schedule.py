@@ -10,7 +10,7 @@ from typing import Final
 
 from headwater import clock
 from headwater.definitions.freshness import Batch
-from headwater.definitions.model_variant import ModelVariant
+from headwater.definitions.model_variant import ModelVariant, at_level
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, served
 from headwater.errors import UsageError
@@ -133,4 +133,4 @@ def _of_model(
         fitted = registry.open(variant.model, variant.name, allow_pickle=allow_pickle)
         return materialize_model(variant, fitted, store=store, resources=resources)
 
-    return _ScheduledJob(f"{variant.model.name} at {variant.name}", variant.precomputed.freshness.schedule, make)
+    return _ScheduledJob(at_level(variant.model.name, variant.name), variant.precomputed.freshness.schedule, make)

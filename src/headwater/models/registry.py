@@ -24,7 +24,7 @@ import msgspec
 from headwater import clock, permissions, settings
 from headwater.definitions.deprecated_keywords import RenamedAttribute, renamed
 from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED
+from headwater.definitions.model_variant import AS_DEFINED, at_level
 from headwater.definitions.readable import Readable, cut
 from headwater.disk import sync
 from headwater.errors import DataError, UsageError, nearest
@@ -66,7 +66,7 @@ class Version(Readable):
         return manifest_in(self.folder)
 
     def __str__(self) -> str:
-        return f"{self.model} at {self.level}, version {self.number}"
+        return f"{at_level(self.model, self.level)}, version {self.number}"
 
 
 class ModelRegistry:
@@ -148,7 +148,7 @@ class ModelRegistry:
                 return candidate
         if not known:
             raise self._none(model, level)
-        raise UsageError(f"{model} at {level} has no version {number}; it has {_listed(known)}")
+        raise UsageError(f"{at_level(model, level)} has no version {number}; it has {_listed(known)}")
 
     def promote(self, number: int, model: str, level: str = AS_DEFINED) -> Version:
         """Make a version the current one.
@@ -192,7 +192,7 @@ class ModelRegistry:
         before = [number for number in pointer.before if number in there]
         if not before:
             raise UsageError(
-                f"{model} at {level}: no version was current before version {pointer.version}; promote one of {_listed(self.versions(model, level))}"
+                f"{at_level(model, level)}: no version was current before version {pointer.version}; promote one of {_listed(self.versions(model, level))}"
             )
         return before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from headwater.definitions.model_variant import at_level
 from headwater.reports import wording
 from headwater.results.promise_result import DeliveryResult, Promise
 
@@ -86,7 +87,7 @@ def _why(result: DeliveryResult) -> str:
 
 def status_line(result: DeliveryResult) -> str:
     """One line for `headwater status`."""
-    return f"promise of {result.promise.model} at {result.served_level}, checked {result.checked_at[:10]}: {result.first_line}"
+    return f"promise of {at_level(result.promise.model, result.served_level)}, checked {result.checked_at[:10]}: {result.first_line}"
 
 
 def reasons(result: DeliveryResult) -> list[str]:

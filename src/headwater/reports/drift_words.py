@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headwater.definitions.model_variant import at_level
 from headwater.reports import wording
 from headwater.results.drift_result import DriftResult, FeatureDrift
 
@@ -17,7 +18,7 @@ _NAMED = 3
 
 def first_line(result: DriftResult) -> str:
     """The result in a sentence."""
-    compared, at = result.compared, f"{result.model} at {result.level}"
+    compared, at = result.compared, at_level(result.model, result.level)
     if not compared:
         reasons = {feature.reason for feature in result.features}
         if reasons == {"its training kept no distribution"}:
@@ -37,7 +38,7 @@ def first_line(result: DriftResult) -> str:
 
 def status_line(result: DriftResult) -> str:
     """One line for `headwater status`."""
-    return f"drift of {result.model} at {result.level}, checked {result.checked_at[:10]}: {result.first_line}"
+    return f"drift of {at_level(result.model, result.level)}, checked {result.checked_at[:10]}: {result.first_line}"
 
 
 def moved_most(feature: FeatureDrift) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headwater.definitions.model_variant import at_level
 from headwater.reports import answers_page, gap_section, wording
 from headwater.reports.document import Bullets, Section, Text
 from headwater.results.replay_result import ReplayResult
@@ -30,7 +31,7 @@ def to_section(result: ReplayResult) -> Section:
 
 def to_html(result: ReplayResult) -> str:
     """One self-contained page."""
-    eyebrow = f"Replay of {result.day} ({result.timezone}): {result.model} at {result.replayed.level}"
+    eyebrow = f"Replay of {result.day} ({result.timezone}): {at_level(result.model, result.replayed.level)}"
     return answers_page.to_html(f"{result.model}: replay of {result.day}", eyebrow, result.first_line, [to_section(result)])
 
 

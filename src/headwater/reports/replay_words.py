@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from headwater.definitions.model_variant import at_level
 from headwater.reports import wording
 from headwater.results.level_gap_result import DecisionFlips, LevelGap, ListDifferences, MetricGap
 from headwater.results.replay_result import ReplayResult, ShadowResult
@@ -15,7 +16,7 @@ from headwater.results.replay_result import ReplayResult, ShadowResult
 def with_first_line(result: ReplayResult) -> ReplayResult:
     """The result with its first line."""
     failing = f" with {wording.listed(list(result.failed))} failing" if result.failed else ""
-    line = f"On {result.day}, {result.model} at {result.replayed.level}{failing}: {difference(result.gap, result.requests)}"
+    line = f"On {result.day}, {at_level(result.model, result.replayed.level)}{failing}: {difference(result.gap, result.requests)}"
     return msgspec.structs.replace(result, first_line=line)
 
 
