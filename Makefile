@@ -53,7 +53,8 @@ pythons:
 	sh scripts/other_pythons.sh
 
 trust: $(VENV)/.installed-dev
-	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/ingestion tests/online_stores tests/serving/test_experiment_kills.py
+	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/ingestion tests/online_stores tests/serving/test_experiment_kills.py \
+		tests/backtesting/test_delivery.py tests/engine/local/test_shared_requests.py
 
 soak: $(VENV)/.installed-dev
 	HEADWATER_TESTS=full HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak -rA

@@ -453,7 +453,11 @@ def visibility(settings: Settings) -> list[dict]:
         _bench(settings, "kafka", "fill", servers, "payments", events)
         backlog = round(float(np.median(_bench(settings, "kafka", "measure", servers, "payments", events, 1)["archive"])) * 1000)
         _bench(settings, "visibility", "measure", servers, 20_000, seconds)
-        together = round(float(np.median([_bench(settings, "visibility", "peak", servers, seconds)["produced"] for _ in range(3)])))
+        together = round(
+            float(
+                np.median([_bench(settings, "visibility", "peak", servers, seconds)["produced"] for _ in range(min(settings.repeats, 3))])
+            )
+        )
         half = "events/s, half of what"
         cases: dict[int, tuple[str, str | None]] = {
             20_000: ("20,000 events/s", "<= 40 ms"),

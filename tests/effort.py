@@ -1,8 +1,10 @@
-"""How much a run of the tests does: the short form of `make test`, or everything with HEADWATER_TESTS=full, as `make test-full` sets it."""
+"""How much a run of the tests does: the short form of `make test`, everything with HEADWATER_TESTS=full, as `make test-full` sets it, and
+the longest form of some with HEADWATER_TRUST=long, as `make trust` sets it."""
 
 import os
 
-FULL = os.environ.get("HEADWATER_TESTS") == "full"
+LONG = os.environ.get("HEADWATER_TRUST") == "long"
+FULL = LONG or os.environ.get("HEADWATER_TESTS") == "full"
 
 
 def tries(full: int) -> int:

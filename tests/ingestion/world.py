@@ -3,7 +3,6 @@
 import http.client
 import itertools
 import json
-import os
 import random
 import signal
 import socket
@@ -23,8 +22,8 @@ from headwater.ingestion.validate import COPY
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
 from headwater.state.view_state import read_stream
+from tests.effort import LONG
 
-LONG = os.environ.get("HEADWATER_TRUST") == "long"
 USERS = 20
 
 PROJECT = """

@@ -2,7 +2,6 @@
 arms stay, and every event counts once."""
 
 import itertools
-import os
 import random
 import subprocess
 import sys
@@ -19,12 +18,12 @@ import pytest
 import headwater as hw
 from headwater.logs.exposure_log import BATCH, read_exposures
 from headwater.online.view_reader import OnlineView
-from tests.effort import FULL
+from tests.effort import FULL, LONG
 from tests.figures import figure
 from tests.serving.experiment_world import both_levels, expected, started, totals
 from tests.serving.world import ROW, free_port
 
-KILLS = 200 if os.environ.get("HEADWATER_TRUST") == "long" else 5 if FULL else 2
+KILLS = 200 if LONG else 5 if FULL else 2
 """`make trust` kills 200 times, by turns the one and the other."""
 USERS = 90
 

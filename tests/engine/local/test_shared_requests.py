@@ -15,7 +15,7 @@ from headwater.kernel.distinct_requests import distinct_requests
 from headwater.testing import cases
 from headwater.testing.conformance import bits
 from headwater.testing.engine_laws import query_of, requests_of
-from tests.effort import tries
+from tests.effort import LONG, tries
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::headwater.errors.HeadwaterWarning"
@@ -31,7 +31,7 @@ LEVELS = [
 ]
 
 
-@settings(max_examples=tries(150), deadline=None)
+@settings(max_examples=tries(150 if LONG else 60), deadline=None)
 @given(
     random=st.randoms(use_true_random=False),
     late=st.booleans(),
