@@ -134,7 +134,7 @@ REFUSED = {
     # history
     "parquet read as CSV": (lambda: ask(read=of(history=hw.csv("ev.parquet"))), ["ev.parquet is not CSV", "Give hw.parquet(path)"]),
     "JSON read as CSV": (lambda: ask(read=of(history=hw.csv("json.csv"))), ["json.csv is not CSV", "hw.json_lines(path)"]),
-    "semicolons": (lambda: ask(read=of(history=hw.csv("semi.csv"))), ["separated by ';'", "pl.read_csv(path, separator=';')"]),
+    "semicolons": (lambda: ask(read=of(history=hw.csv("semi.csv"))), ["separated by ';'", "Give hw.csv(path, separator=';')"]),
     "an empty CSV": (lambda: ask(read=of(history=hw.csv("empty.csv"))), ["empty.csv is empty"]),
     "a misspelt event time": (lambda: ask(read=of(timestamp_field="att")), ["there is no column 'att'; did you mean 'at'?"]),
     "an event time of text": (lambda: ask(read=of(timestamp_field="name")), ["the timestamp 'name' is text; parse it in select"]),

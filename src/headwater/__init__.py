@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from headwater.catalog.plan import apply as apply
     from headwater.catalog.plan import plan as plan
     from headwater.connectors.dbt import dbt as dbt
+    from headwater.connectors.delta import delta as delta
+    from headwater.connectors.iceberg import iceberg as iceberg
     from headwater.connectors.sql import sql as sql
     from headwater.definitions.acknowledged import Acknowledgement as Acknowledgement
     from headwater.definitions.aggregate import Aggregation as Aggregation
@@ -178,6 +180,8 @@ _HOMES = {
     "headwater.experiments.replay_day": "DayReplay ReplayOptions replay_day",
     "headwater.experiments.shadow": "ShadowAnalysis shadow",
     "headwater.connectors.dbt": "dbt",
+    "headwater.connectors.delta": "delta",
+    "headwater.connectors.iceberg": "iceberg",
     "headwater.connectors.sql": "sql",
     "headwater.definitions.connectors": "csv json_lines parquet",
     "headwater.definitions.durations": "window",

@@ -193,11 +193,12 @@ class CatalogError(HeadwaterError):
 class MissingExtraError(HeadwaterError):
     """An optional library is not installed.
 
-    Remedy: install the extra in the message.
+    Remedy: install the extra in the message, or the library where no extra has it.
     """
 
-    def __init__(self, library: str, extra: str) -> None:
-        super().__init__(f"{library} is not installed; install it with: pip install 'headwater[{extra}]'")
+    def __init__(self, library: str, extra: str | None) -> None:
+        package = library if extra is None else f"'headwater[{extra}]'"
+        super().__init__(f"{library} is not installed; install it with: pip install {package}")
 
 
 _LONGEST_NAME: Final = 200  # characters; the comparison of a longer one with the known names would take minutes

@@ -27,6 +27,11 @@ def one_thread() -> None:
     os.environ["POLARS_MAX_THREADS"] = "1"
 
 
+def plan_by_pyiceberg() -> None:
+    """Let pyiceberg plan polars' scans of Iceberg, unless POLARS_ICEBERG_PLANNER is set: polars warns where its own planner is missing."""
+    os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")
+
+
 def threads() -> int:
     """Number of threads of the kernels: HEADWATER_THREADS, else the number of cores."""
     value = os.environ.get("HEADWATER_THREADS", "")

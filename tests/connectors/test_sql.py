@@ -132,7 +132,7 @@ def test_bad_definitions(monkeypatch):
         hw.sql("orders", url="postgresq://localhost/x")
     assert "secret" not in repr(hw.sql("orders", url="postgresql://me:secret@db:5432/shop?options=secret"))
     assert str(hw.sql("orders", url="postgresql://me:secret@db:5432/shop")) == "orders of postgresql://db:5432/shop"
-    with pytest.raises(MissingExtraError, match=r"headwater\[sql\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install adbc-driver-snowflake"):
         hw.sql("orders", url="snowflake://x").scan()
     monkeypatch.setenv("SHOP_URL", "mysql://x")
     with pytest.raises(DefinitionError, match="'mysql'"):
@@ -178,3 +178,27 @@ def test_models_of_dbt(orders, tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(DataError, match="is no manifest"):
         hw.dbt(path, "orders").scan()
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "said"),
+    [
+        ("duckdb:shop.duckdb", DataError, "no file at shop.duckdb; in .*: did you mean 'shops.duckdb'"),
+        ("duckdb:none/shop.duckdb", DataError, "no file at none/shop.duckdb; its folder does not exist"),
+        ("duckdb:shops.duckdb", DataError, "shops.duckdb cannot be opened by DuckDB: .* not a valid DuckDB database file"),
+        ("mysql://shop/orders", DefinitionError, "begins with 'mysql'; known: bigquery.*pl.read_database"),
+        ("snowflake://shop/orders", MissingExtraError, "pip install adbc-driver-snowflake$"),
+    ],
+)
+def test_databases_that_cannot_be_opened(url, error, said, tmp_path, monkeypatch):
+    pytest.importorskip("adbc_driver_duckdb", reason="needs the extra sql")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shops.duckdb").write_text("not a database " * 1000)
+    with pytest.raises(error, match=said):
+        hw.sql("orders", url=url).scan()
+
+
+def test_urls_as_sqlalchemy_writes_them(orders):
+    scheme, _, rest = orders.partition(":")
+    assert hw.sql("orders", url=f"{scheme}+driver:{rest}").scan().collect().height == 500
+    assert hw.sql("orders", url=f"{scheme}+driver:{rest}") == hw.sql("orders", url=orders)

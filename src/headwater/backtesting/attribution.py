@@ -20,6 +20,7 @@ from headwater.backtesting.measurable import Measurability, not_measurable
 from headwater.backtesting.slices import user_slices
 from headwater.backtesting.verdicts import in_metric, min_lifts
 from headwater.backtesting.view_groups import Costs, Groups, Unit, check_levels, find_units, unit_costs, unmeasured
+from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.evaluation import Evaluation
@@ -82,9 +83,8 @@ class Attribution(AttributionResult, frozen=True, kw_only=True):
 
 def _metric_of(existing: object, given: Mapping[str, object]) -> object:
     """The old metric= as the only one of an evaluation."""
-    chosen = given["metrics"]
-    given_evaluation = existing if isinstance(existing, Evaluation) else Evaluation()
-    return dataclasses.replace(given_evaluation, metrics=None if chosen is None else [cast("str | Metric", chosen)])
+    chosen, evaluation = given["metrics"], existing if isinstance(existing, Evaluation) else Evaluation()
+    return dataclasses.replace(evaluation, metrics=None if chosen is None else [cast("str | Metric", chosen)])
 
 
 def _levels_of(_: object, given: Mapping[str, object]) -> object:
@@ -152,7 +152,7 @@ def attribution(
     headline = judged_by(trained, how).headline
     min_lift = how.min_lift.get(headline.name) if isinstance(how.min_lift, Mapping) else how.min_lift
     own = dataclasses.replace(how, metrics=[headline], costs=None, tune=None, min_lift=min_lift, refits=how.refits or 0)
-    with (resources or DEFAULT_RESOURCES).shown() as used:
+    with one_version(), (resources or DEFAULT_RESOURCES).shown() as used:
         experiment = prepare(trained, {names[0]: stale, names[1]: fresh}, own, used)
         measurability = Measurability(trained, {names[0]: stale, names[1]: fresh}, experiment.requests.t, experiment.split.test)
         blind = unmeasured(measurability, names, units)

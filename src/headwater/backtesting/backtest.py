@@ -29,6 +29,7 @@ from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.slices import Slice, cold_slices, user_slices
 from headwater.backtesting.split import describe
 from headwater.backtesting.withdrawals import known_deliveries
+from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.evaluation import Evaluation
@@ -172,6 +173,7 @@ class Backtest:
 )
 @moved_into("resources", Resources, "threads", "memory", "progress")
 @checked_call
+@one_version()
 def backtest(
     model: Model | None = None,
     levels: Mapping[str, Level | Freshness] | None = None,

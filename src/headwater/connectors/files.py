@@ -27,14 +27,20 @@ def found(path: str, ending: str) -> list[str]:
                 f"the folder {path} has no file that ends with {ending!r}; it holds {listed(sorted(held)) or 'nothing'}. Name another folder, a file "
                 "or a glob"
             )
-        if not local_path.parent.is_dir():
-            raise DataError(f"no file at {path}; its folder does not exist")
-        siblings = [p.name for p in local_path.parent.iterdir()]
-        where = f"in {local_path.parent}: {nearest(local_path.name, siblings)}" if siblings else f"the folder {local_path.parent} is empty"
-        raise DataError(f"no file at {path}; {where}")
+        raise missing(path)
     if all(Path(name).stat().st_size == 0 for name in names):
         raise DataError(f"{path} is empty: it has no bytes, so no columns either; write the table again")
     return names
+
+
+def missing(path: str) -> DataError:
+    """The error for a file that is not there: its folder, and the nearest name in it."""
+    local_path = settings.in_project(path)
+    if not local_path.parent.is_dir():
+        return DataError(f"no file at {path}; its folder does not exist")
+    siblings = [p.name for p in local_path.parent.iterdir()]
+    where = f"in {local_path.parent}: {nearest(local_path.name, siblings)}" if siblings else f"the folder {local_path.parent} is empty"
+    return DataError(f"no file at {path}; {where}")
 
 
 def named(path: str) -> list[str]:

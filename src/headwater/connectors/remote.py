@@ -21,8 +21,8 @@ from headwater.errors import ConnectError, DataError, read_error
 if TYPE_CHECKING:
     Read = Callable[..., pl.LazyFrame]
 
-_FIRST: Final = {"max_retries": 1, "timeout": "10s", "connect_timeout": "5s"}
-_DATA: Final = {"max_retries": 2, "timeout": "120s", "connect_timeout": "5s"}
+FIRST: Final = {"max_retries": 1, "timeout": "10s", "connect_timeout": "5s"}
+DATA: Final = {"max_retries": 2, "timeout": "120s", "connect_timeout": "5s"}
 _SECONDS: Final = 10.0
 _GLOB: Final = re.compile(r"[*?\[]")
 _SECRET: Final = re.compile("key|secret|token|password|sas|credential|bearer|auth", re.IGNORECASE)
@@ -48,10 +48,10 @@ def scan(spec: Files, read: Read, ending: str) -> pl.LazyFrame:
     options = resolved(spec.storage_options)
     hive = {"hive_partitioning": any("=" in segment or segment == "**" for segment in url.split("/")[3:-1])} if ending == ".parquet" else {}
     try:
-        read(url, storage_options=_FIRST | options, glob=not over_http, **hive).collect_schema()
+        read(url, storage_options=FIRST | options, glob=not over_http, **hive).collect_schema()
     except Exception as error:  # noqa: BLE001 (the library of a cloud, which polars asks for credentials, raises its own)
         raise _said(error, spec, ending) from None  # what it says may hold a credential
-    return read(url, storage_options=_DATA | options, glob=not over_http, **hive)
+    return read(url, storage_options=DATA | options, glob=not over_http, **hive)
 
 
 def resolved(options: Mapping[str, object]) -> dict[str, object]:
@@ -120,21 +120,27 @@ def _look(url: str) -> None:
 
 
 def _said(error: Exception, spec: Files, ending: str) -> DataError | ConnectError:
-    """The error for a failure, without credentials."""
-    secrets = [str(value) for name, value in resolved(spec.storage_options).items() if _SECRET.search(name)]
+    format_hint = "as CSV" if ending == ".csv" else "as parquet" if ending else ""
+    return table_error(error, spec.path, spec.storage_options, format_hint)
+
+
+def table_error(error: Exception, path: str, options: Mapping[str, object], format_hint: str) -> DataError | ConnectError:
+    """The error for a table that cannot be read, without credentials. format_hint: such as "as CSV"."""
+    secrets = [str(value) for name, value in resolved(options).items() if _SECRET.search(name)]
     text = read_error(error, secrets).rstrip(".")
-    format_hint = "as CSV " if ending == ".csv" else "as parquet " if ending else ""
     if "expanded paths were empty" in text or "empty CSV" in text:
         empty = "the file is empty: it has no bytes, so no columns either" if "empty CSV" in text else "no file is there"
-        return DataError(f"{spec.path}: {empty}; check the bucket and the pattern, or write the table first")
+        return DataError(f"{path}: {empty}; check the bucket and the pattern, or write the table first")
     if isinstance(error, FileNotFoundError):
-        folder = "" if _GLOB.search(spec.path) or spec.path.endswith("/") else ". A folder's URL ends with /"
-        return DataError(f"{spec.path}: nothing is there: {text}{folder}")
-    refused = re.search(r"\b40[13]\b|[Cc]redential|[Uu]nauthorized|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch", text)
+        folder = "" if _GLOB.search(path) or path.endswith("/") else ". A folder's URL ends with /"
+        return DataError(f"{path}: nothing is there: {text}{folder}")
+    refused = re.search(
+        r"\b40[13]\b|[Cc]redential|[Uu]nauthorized|ACCESS_DENIED|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch", text
+    )
     if refused:
         return ConnectError(
-            f"{spec.path}: the store refuses: {text}. Check the credentials in storage_options= or the environment, and what they may read"
+            f"{path}: the store refuses: {text}. Check the credentials in storage_options= or the environment, and what they may read"
         )
-    if isinstance(error, _AWAY) or "Error performing" in text:
-        return ConnectError(f"{spec.path}: the store does not answer: {text}. Check the endpoint and that it can be reached from here")
-    return DataError(f"{spec.path} cannot be read {format_hint.rstrip()}: {text}".replace("read :", "read:"))
+    if isinstance(error, _AWAY) or re.search("Error performing|NETWORK_CONNECTION", text):
+        return ConnectError(f"{path}: the store does not answer: {text}. Check the endpoint and that it can be reached from here")
+    return DataError(f"{path} cannot be read {format_hint}".rstrip() + f": {text}")

@@ -14,11 +14,12 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from headwater import settings
+from headwater.connectors.files import missing
 from headwater.connectors.sql_filter import Dialect, sql_filter
 from headwater.definitions.connectors import Connector
 from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import Env
-from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError, given, nearest
+from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, given, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,12 +33,13 @@ class _Cursor(Protocol):
 
 @dataclass(frozen=True)
 class _Driver:
-    """module: of ADBC's driver. package: what pip installs. begins: statements that make a session read-only."""
+    """module: of ADBC's driver. package: what pip installs. extra: what has it. begins: statements that make a session read-only."""
 
     module: str
     package: str
     dialect: Dialect
     begins: tuple[str, ...] = ()
+    extra: str | None = "sql"
 
 
 _POSTGRES = _Driver(
@@ -48,8 +50,8 @@ _DRIVERS: Mapping[str, _Driver] = {
     "postgresql": _POSTGRES,
     "postgres": _POSTGRES,
     "duckdb": _DUCKDB,
-    "snowflake": _Driver("adbc_driver_snowflake", "adbc-driver-snowflake", Dialect()),
-    "bigquery": _Driver("adbc_driver_bigquery", "adbc-driver-bigquery", Dialect(quote="`")),
+    "snowflake": _Driver("adbc_driver_snowflake", "adbc-driver-snowflake", Dialect(), extra=None),
+    "bigquery": _Driver("adbc_driver_bigquery", "adbc-driver-bigquery", Dialect(quote="`"), extra=None),
 }
 
 
@@ -106,9 +108,7 @@ def sql(query: str, *, url: str | Env) -> SqlQuery:
         raise DefinitionError(f"the query is {query!r}; give one SELECT, or the name of a table")
     if isinstance(url, Env):
         return SqlQuery(text, url, f"the database of {url!r}")
-    scheme = url.partition(":")[0]
-    if scheme not in _DRIVERS:
-        raise DefinitionError(f"the database's URL begins with {scheme!r}; {nearest(scheme, _DRIVERS)}")
+    url = _driver_of(url)[1]
     parts = urlsplit(url)
     host = parts.hostname or ""
     shown = urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", "")) if "://" in url else url
@@ -146,19 +146,17 @@ class _QueryRows:
         return self.query if re.fullmatch(r'[\w."`]+', self.query) else f"({self.query}) AS headwater_query"
 
     def _driver(self) -> tuple[_Driver, str]:
-        url = settings.secret(self.url.name) if isinstance(self.url, Env) else self.url
-        scheme = url.partition(":")[0]
-        if scheme not in _DRIVERS:
-            raise DefinitionError(f"the database's URL begins with {scheme!r}; {nearest(scheme, _DRIVERS)}")
-        return _DRIVERS[scheme], url
+        return _driver_of(settings.secret(self.url.name) if isinstance(self.url, Env) else self.url)
 
     def _cursor(self) -> _Cursor:
         driver, url = self._driver()
         try:
             connection = _connect(driver, url)
         except Exception as error:
-            if isinstance(error, MissingExtraError):
+            if isinstance(error, HeadwaterError):
                 raise
+            if driver is _DUCKDB:
+                raise DataError(f"{url.partition(':')[2]} cannot be opened by DuckDB: {_message(error)}") from error
             raise ConnectError(f"the database does not answer: {_message(error).rstrip('.?')}. Start it, or correct url=") from error
         cursor: _Cursor = _Closing(connection, connection.cursor())
         for statement in driver.begins:
@@ -186,6 +184,18 @@ class _Closing:
         self._connection.close()
 
 
+def _driver_of(url: str) -> tuple[_Driver, str]:
+    """The driver, and the URL as it takes it: of one as SQLAlchemy writes it, `postgresql+psycopg://`, without the driver there."""
+    scheme, colon, rest = url.partition(":")
+    name = scheme.partition("+")[0]
+    if name not in _DRIVERS:
+        raise DefinitionError(
+            f"the database's URL begins with {scheme!r}; {nearest(name, _DRIVERS)}. Rows of another database: write them to parquet, or give a "
+            "frame, such as pl.read_database(query, connection)"
+        )
+    return _DRIVERS[name], f"{name}{colon}{rest}"
+
+
 def _connect(driver: _Driver, url: str) -> Any:  # noqa: ANN401 (each driver has its own)
     try:
         if driver is _POSTGRES:
@@ -196,12 +206,15 @@ def _connect(driver: _Driver, url: str) -> Any:  # noqa: ANN401 (each driver has
             from adbc_driver_duckdb import driver_path
             from adbc_driver_manager.dbapi import connect
 
-            path = str(settings.in_project(url.partition(":")[2].removeprefix("//")))
-            return connect(driver=driver_path(), entrypoint="duckdb_adbc_init", db_kwargs={"path": path, "access_mode": "READ_ONLY"})
+            path = url.partition(":")[2].removeprefix("//")
+            file = settings.in_project(path)
+            if not file.is_file():  # a database in memory has no tables to read either
+                raise missing(path)
+            return connect(driver=driver_path(), entrypoint="duckdb_adbc_init", db_kwargs={"path": str(file), "access_mode": "READ_ONLY"})
         return import_module(f"{driver.module}.dbapi").connect(url)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            driver.package if error.name and error.name.startswith(driver.module) else str(error.name), "sql"
+            driver.package if error.name and error.name.startswith(driver.module) else str(error.name), driver.extra
         ) from error
 
 

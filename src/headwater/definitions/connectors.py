@@ -56,6 +56,8 @@ class ParquetFiles(Files):
 class CsvFiles(Files):
     """CSV files with a header line; ISO 8601 date-times are read as such."""
 
+    separator: str = field(default=",", metadata={"fingerprint": "given"})
+
 
 @dataclass(frozen=True, eq=False)
 class JsonLinesFiles(Files):
@@ -144,13 +146,20 @@ def parquet(path: str | PathLike[str], *, storage_options: Mapping[str, object] 
 
 
 @spelled
-def csv(path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None) -> CsvFiles:
+def csv(path: str | PathLike[str], *, separator: str = ",", storage_options: Mapping[str, object] | None = None) -> CsvFiles:
     """CSV files with a header: one file or a glob, of this machine or of an object store; `path` and `storage_options` as of `parquet`.
+
+    separator: the character between fields, such as ";" or a tab.
+
+    Raises:
+        DefinitionError: as `parquet`, or a separator that is not one character of ASCII.
 
     >>> csv("https://example.org/payments.csv")
     CsvFiles(https://example.org/payments.csv)
     """
-    return CsvFiles(_path(path, "csv"), {} if storage_options is None else storage_options)
+    if not isinstance(separator, str) or len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+        raise DefinitionError(f"csv(): separator is {given(separator)}; give one character of ASCII, such as ';' or '\\t'")
+    return CsvFiles(_path(path, "csv"), {} if storage_options is None else storage_options, separator)
 
 
 @spelled

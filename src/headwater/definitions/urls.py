@@ -68,8 +68,8 @@ def place(path: str) -> str:
     return f"{scheme}://{rest}"
 
 
-def checked_options(options: object) -> dict[str, object]:
-    """The options of a storage: strings, numbers, booleans or `env(name)` by name. No message holds a value.
+def checked_options(options: object, called: str = "storage_options") -> dict[str, object]:
+    """The options of a storage: strings, numbers, booleans or `env(name)` by name. No message holds a value. called: the argument.
 
     Raises:
         DefinitionError: they are not such a mapping.
@@ -80,12 +80,12 @@ def checked_options(options: object) -> dict[str, object]:
         return {}
     if not isinstance(options, Mapping):
         raise DefinitionError(
-            f"storage_options is {type(options).__name__}; give a mapping of names to strings, such as "
+            f"{called} is {type(options).__name__}; give a mapping of names to strings, such as "
             '{"aws_region": "eu-north-1", "aws_secret_access_key": hw.env("SECRET")}'
         )
     for name, value in options.items():
         if not isinstance(name, str) or not isinstance(value, str | int | Env):
-            raise DefinitionError(f"storage_options: {name!r} has a {type(value).__name__}; give a string, a number, or hw.env(name)")
+            raise DefinitionError(f"{called}: {name!r} has a {type(value).__name__}; give a string, a number, or hw.env(name)")
     return dict(options)
 
 

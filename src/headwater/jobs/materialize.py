@@ -18,6 +18,7 @@ from itertools import groupby
 
 import msgspec
 
+from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.definition import stack_level
 from headwater.definitions.deprecated_keywords import moved_into
@@ -239,6 +240,7 @@ class _MaterializeRun:
 
 @moved_into("resources", Resources, "memory", tick="progress")
 @checked_call
+@one_version()
 def materialize(
     project: Project,
     views: Sequence[str] = (),

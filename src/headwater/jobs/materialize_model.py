@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from headwater import settings
+from headwater.connectors.snapshots import one_version
 from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.model import Model
@@ -47,6 +48,7 @@ def _sinks(_: object, given: Mapping[str, object]) -> object:
 @moved("sinks", {"table": "table", "files": "files"}, "sinks=[...]", _sinks)
 @moved_into("resources", Resources, "threads", "memory", tick="progress")
 @renamed("variant", "arm")
+@one_version()
 def materialize_model(
     variant: ModelVariant | Model,
     fitted: Fitted | ServedModel | None = None,

@@ -199,6 +199,7 @@ def _definitions(model: Model) -> dict[str, str]:
 
 def _data(model: Model) -> dict[str, str]:
     """What is cheap to know of each table: where it is, and a hash of its files' names, sizes and times; no rows are read."""
+    from headwater.connectors.snapshots import VersionedTable
     from headwater.connectors.table_fingerprint import state
 
     tables = {f"labels {model.labels.name}": model.labels.data}
@@ -206,6 +207,9 @@ def _data(model: Model) -> dict[str, str]:
     described: dict[str, str] = {}
     for name, table in tables.items():
         try:
+            if isinstance(table, VersionedTable):
+                described[name] = f"{table}, version {table.version_read()}"
+                continue
             known = state(table)
         except HeadwaterError as error:
             described[name] = f"not found: {error}"

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 from polars.exceptions import PolarsError
 
 from headwater import clock, settings
+from headwater.connectors.snapshots import VERSION, VersionedTable, one_version
 from headwater.connectors.table_fingerprint import contents
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.freshness import Freshness
-from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
 from headwater.definitions.readable import Readable
-from headwater.definitions.source import Source
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions
@@ -31,6 +30,7 @@ from headwater.training.dataset_manifests import erasure_of, remember_manifest
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog
 from headwater.training.history_expectations import warn_of_broken
+from headwater.training.model_tables import tables_of
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 from headwater.training.train import TrainingSet, training_set
 
@@ -65,6 +65,7 @@ def manifest_path(path: Path) -> Path:
 @moved_into("resources", Resources, "cache", "threads", "memory", tick="progress")
 @renamed("as_of", "until")
 @checked_call
+@one_version()
 def dataset(
     model: Model,
     output: str | Path,
@@ -77,8 +78,8 @@ def dataset(
     """Write the model's training set, point-in-time correct, with a manifest next to it.
 
     The manifest holds the fingerprints of the model's views, features and labels, the level, the latest known time of outcomes,
-    a SHA-256 of every file that was read, how many events each source gave, rows left out by reason, versions, and a digest of the rows:
-    `reproduce` makes them again from it.
+    a SHA-256 of every file that was read, or which version of a Delta or Iceberg table, how many events each source gave, rows left out by
+    reason, versions, and a digest of the rows: `reproduce` makes them again from it.
 
     Args:
         model: whose labels and features to write.
@@ -171,12 +172,13 @@ def reproduce(
     tables = recorded["tables"]
     assert isinstance(tables, dict)
     log = FromLog.from_manifest(tables[LOG]) if LOG in tables else None
-    now = _tables(model) if log is None else {LOG: log.contents()}
-    changed = [*_changed_definitions(recorded, _definitions(model, level, log)), *_changed_tables(recorded, now)]
-    if changed:
-        raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
-    with replace(resources or DEFAULT_RESOURCES, cache=False).shown() as used:
-        rows = training_set(model, level=level, as_of=str(recorded["until"]), from_log=log, resources=used)
+    with one_version(_recorded_versions(model, tables)):
+        now = _tables(model) if log is None else {LOG: log.contents()}
+        changed = [*_changed_definitions(recorded, _definitions(model, level, log)), *_changed_tables(recorded, now)]
+        if changed:
+            raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
+        with replace(resources or DEFAULT_RESOURCES, cache=False).shown() as used:
+            rows = training_set(model, level=level, as_of=str(recorded["until"]), from_log=log, resources=used)
     frame = rows.frame
     if digest(frame) != recorded["digest"]:
         mine, theirs = library_versions(), recorded["versions"]
@@ -240,18 +242,13 @@ def _level_entry(level: Level, model: Model) -> dict[str, str]:
 
 def _tables(model: Model) -> dict[str, object]:
     """What each table that is read holds; labels and sources by name."""
-    labels = model.labels
-    tables: dict[str, object] = {f"labels {labels.name}": contents(labels.data)}
-    services = [model.features.in_training]
-    if model.ranking is not None and model.ranking.negatives is not None and model.ranking.retrieval is not None:
-        services.append(model.ranking.retrieval)
-    sources: dict[Source, None] = dict.fromkeys(view.source for service in services for view in service.views_in_history)
-    if isinstance(labels.label, Outcome):
-        sources[labels.label.source] = None
-    for source in sources:
-        if source.history is not None:
-            tables[f"source {source.name}"] = contents(source.table)
-    return tables
+    return {name: contents(table) for name, table in tables_of(model).items()}
+
+
+def _recorded_versions(model: Model, tables: Mapping[str, object]) -> dict[str, int]:
+    """The versions that a manifest names, by the fingerprints of today's tables."""
+    entries = {table.fingerprint: tables.get(name) for name, table in tables_of(model).items() if isinstance(table, VersionedTable)}
+    return {mine: entry[VERSION] for mine, entry in entries.items() if isinstance(entry, dict) and VERSION in entry}
 
 
 def _changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
@@ -283,7 +280,8 @@ def _changed_tables(recorded: Mapping[str, object], mine: Mapping[str, object]) 
         if now == table or not isinstance(now, dict):
             continue
         if "files" not in table or "files" not in now:
-            differences.append(f"the rows of {name} are not what they were")
+            other = "id" in table and "id" in now and table["id"] != now["id"]
+            differences.append(f"{name} is another table of that name" if other else f"the rows of {name} are not what they were")
             continue
         old, new = table["files"], now["files"]
         changed = [f for f in old if f in new and old[f] != new[f]]

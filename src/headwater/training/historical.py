@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.feature_service import FeatureService, Member
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 @moved_into("resources", Resources, "threads", "memory")
 @checked_call
+@one_version()
 def get_historical_features(
     features: FeatureService | Member | Sequence[Member],
     rows: TableLike | Labels,

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from headwater import clock
+from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.freshness import Freshness
@@ -40,6 +41,7 @@ from headwater.training.feature_frames import feature_frames
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog, logged
 from headwater.training.leak_checks import refuse_label_columns
+from headwater.training.model_tables import versions_of
 from headwater.training.negatives import sample_negatives
 from headwater.training.no_events import warn_of_no_events
 from headwater.training.positive_log import model_labels
@@ -255,6 +257,7 @@ def _with_negatives(model: Model, task: Ranking, rows: TrainingSet, level: Level
 @moved_into("resources", Resources, "threads", "memory", tick="progress")
 @renamed("as_of", "until")
 @checked_call
+@one_version()
 def train(
     model: Model,
     *,
@@ -311,7 +314,7 @@ def train(
     examples = rows.features[_telling(rows.features)]
     distributions = _references(rows, known)
     return Trained(
-        model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows), examples, seed, distributions
+        model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows, model), examples, seed, distributions
     )
 
 
@@ -350,13 +353,15 @@ def _references(rows: TrainingSet, known: LabelValues) -> dict[str, ReferenceDis
     return references(rows.features, rows.requests.t, weights=weights, rows=lists, statuses=rows.statuses)
 
 
-def _data(rows: TrainingSet) -> dict[str, object]:
-    """What a manifest says of the training set; the digest is that of `dataset` for the same rows."""
+def _data(rows: TrainingSet, model: Model) -> dict[str, object]:
+    """What a manifest says of the training set; the digest is that of `dataset` for the same rows. tables: those that have versions."""
     frame = rows.frame
     columns = {name: repr(dtype) for name, dtype in frame.schema.items()}
-    return {"digest": digest(frame), "rows": frame.height, "columns": columns, "events": dict(rows.events)} | (
-        {"served_by": dict(rows.served_by)} if rows.served_by else {}
-    )
+    data: dict[str, object] = {"digest": digest(frame), "rows": frame.height, "columns": columns, "events": dict(rows.events)}
+    if rows.served_by:
+        return data | {"served_by": dict(rows.served_by)}
+    versions = versions_of(model)
+    return data | ({"tables": versions} if versions else {})
 
 
 def _telling(features: pl.DataFrame) -> list[int]:

@@ -1,0 +1,66 @@
+"""Tables that keep their earlier versions, and which version a call reads: the latest when it first looked, or a recorded one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from headwater.definitions.connectors import Connector, Table
+
+VERSION = "version"
+"""The entry of a manifest's table with the version that was read."""
+
+_versions: ContextVar[dict[str, int] | None] = ContextVar("versions", default=None)
+
+
+class VersionedTable(Connector):
+    """A table of numbered versions, each immutable; `contents` and `state` name the version that is read, and read no rows."""
+
+    def version_read(self) -> int:
+        """The version that a reading gets now.
+
+        Raises:
+            DataError: there is no such table or version.
+            ConnectError: its store or catalog does not answer.
+        """
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, object]:
+        """What tells the table from another one of its name, such as the id that it got when it was created."""
+        raise NotImplementedError
+
+    def contents(self) -> dict[str, object]:
+        """Which table, and which version of it."""
+        return {**self.identity(), VERSION: self.version_read()}
+
+    def state(self) -> list[object]:
+        """As `contents`: a version never changes."""
+        return [self.contents()]
+
+
+@contextmanager
+def one_version(recorded: Mapping[str, int] | None = None) -> Iterator[None]:
+    """Read one version of each versioned table, however often it is read and whoever writes to it meanwhile; also as a decorator.
+
+    recorded: versions by the fingerprint of the table; of any other, the latest when it is first read. An inner call takes the versions
+    of the outer one.
+    """
+    if recorded is None and _versions.get() is not None:
+        yield
+        return
+    token = _versions.set(dict(recorded or {}))
+    try:
+        yield
+    finally:
+        _versions.reset(token)
+
+
+def version_within(table: Table, latest: Callable[[], int]) -> int:
+    """The version of the table that the call under way reads; outside of one, the latest."""
+    versions = _versions.get()
+    if versions is None:
+        return latest()
+    if table.fingerprint not in versions:
+        versions[table.fingerprint] = latest()
+    return versions[table.fingerprint]
