@@ -136,6 +136,11 @@ def webhook_secret() -> str:
     return os.environ.get("HEADWATER_WEBHOOK_SECRET", "")
 
 
+def service_token() -> str | None:
+    """The token that commands send to a running service: HEADWATER_TOKEN; None where it is not set."""
+    return os.environ.get("HEADWATER_TOKEN") or None
+
+
 def notify_socket() -> str | None:
     """Where systemd wants to be told how the service is: NOTIFY_SOCKET; None where it did not start this process."""
     return os.environ.get("NOTIFY_SOCKET") or None

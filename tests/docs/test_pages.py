@@ -95,7 +95,7 @@ def test_every_fence_is_a_block():
 COMMAND = re.compile(r"headwater [a-z][^\n\"&|#`]*")
 
 
-@pytest.mark.parametrize("name", ["howto_airflow.md", "howto_kubernetes.md"])
+@pytest.mark.parametrize("name", ["howto_airflow.md"])
 def test_files_of_a_page_that_does_not_run_are_valid(name):
     files = [block for block in blocks((ROOT / "docs" / name).read_text(encoding="utf-8")) if block.title is not None]
     calls = []

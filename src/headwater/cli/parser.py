@@ -35,6 +35,7 @@ VERBS: Final = {
     "console": "show the project in the browser: verdicts, features, freshness, serving",
     "mcp": "let assistants read the project over MCP",
     "doctor": "check machine, packages, project, store, streams and models",
+    "logs": "ship logs to an object store or Kafka, or fetch those of all machines",
     "store": "compact, back up, restore or migrate the online store",
     "deadletters": "list refused records, or replay them after a fix",
     "erase": "remove one entity from the store, the archive and the logs",

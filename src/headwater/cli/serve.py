@@ -26,6 +26,8 @@ def run(args: Arguments, screen: Screen) -> None:
     """Serve until stopped."""
     if not 0 <= args.log_sample <= 1:
         raise UsageError(f"--log-sample is {args.log_sample}; give a share from 0 to 1")
+    if args.ship_logs is not None and not args.serving_log_sample:
+        raise UsageError("--ship-logs ships the serving log, and --serving-log-sample 0 keeps none; give a larger share, or no --ship-logs")
     if args.supervised is None and ((args.workers, args.ingest, args.materialize) != (None, None, None) or args.console == ""):
         _supervise(args, screen)
         return
@@ -39,7 +41,10 @@ def run(args: Arguments, screen: Screen) -> None:
 
     folder = options.data_dir(args)
     with stopped() as stop, seldom_collected(), ExitStack() as stack:
-        served = stack.enter_context(ServedLog(folder, sample=args.serving_log_sample, keep=args.keep)) if args.serving_log_sample else None
+        served = None
+        if args.serving_log_sample:
+            log = ServedLog(folder, sample=args.serving_log_sample, keep=args.keep, ship_to=args.ship_logs, ship_buffer=args.ship_buffer)
+            served = stack.enter_context(log)
         stack.enter_context(outcomes_kept(folder, args.keep_outcomes))
         stack.enter_context(exposures_kept(folder, ExperimentStore(args.models), args.keep))
         answers = AnswerLog(folder / "answers") if args.log_third_party else None
@@ -135,6 +140,7 @@ def _specs(args: Arguments, workers: int, console: socket.socket | None) -> Iter
         f"--serving-log-sample={args.serving_log_sample}",
         f"--keep={args.keep}",
         *([f"--keep-outcomes={args.keep_outcomes}"] if args.keep_outcomes is not None else []),
+        *([f"--ship-logs={args.ship_logs}", f"--ship-buffer={args.ship_buffer}"] if args.ship_logs is not None else []),
         *(["--log-third-party"] if args.log_third_party else []),
     ]
     shown = [] if at is None else [f"--console={at}"]
@@ -187,6 +193,19 @@ COMMAND = Verb(
             "{default})",
         ),
         option("--keep-outcomes", metavar="DURATION", help="how long posted outcomes are kept, such as 400d (default: for good)"),
+        option(
+            "--ship-logs",
+            metavar="URL",
+            help="ship the serving log, outcomes and exposures each minute: s3://bucket/folder, gs://, az://, file:///folder or "
+            "kafka://host:9092/topic; `headwater logs fetch` brings those of all machines together",
+        ),
+        option(
+            "--ship-buffer",
+            metavar="SIZE",
+            default="10GB",
+            help="with --ship-logs: how large the serving log on this machine may be; the oldest files are deleted, and those that were not "
+            "shipped are counted (default: {default})",
+        ),
         switch(
             "--log-third-party", old="--answers", help="keep responses of third parties, in --data-dir, as the history that training needs"
         ),

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from headwater import clock
 from headwater.cli import options
-from headwater.cli.command import Arguments, Verb
+from headwater.cli.command import Arguments, Verb, option
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
+from headwater.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,8 +23,17 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.definitions.model_variant import AS_DEFINED
     from headwater.monitoring.status import status
 
+    if args.rate is not None and args.service is None:
+        raise UsageError("--rate is what a running service is asked for; name it with --service http://HOST:PORT")
+    capacity = None
+    if args.service is not None:
+        from headwater.monitoring.serving_capacity import serving_capacity
+
+        capacity = serving_capacity(args.service, args.rate)
     result = status(project, store=args.store, data_dir=options.data_dir(args), models=args.models)
-    screen.show(_table(result), result.to_dict())
+    screen.show(_table(result), {**result.to_dict(), **({} if capacity is None else {"serving": capacity.to_dict()})})
+    if capacity is not None:
+        screen.say(str(capacity))
     absent = [v for v in result.views if v.state == "absent"]
     behind = absent or [v for v in result.views if v.state == "stale"]
     batch = any("every" in v.freshness for v in behind)
@@ -104,8 +114,14 @@ COMMAND = Verb(
         *options.project(model=False),
         *options.store(),
         *options.models(),
+        option(
+            "--service",
+            metavar="URL",
+            help="also show the measured cost of a request of a running `headwater serve`; its token is HEADWATER_TOKEN",
+        ),
+        option("--rate", metavar="N", type=float, help="with --service: how many workers N requests a second need"),
         *options.as_json(),
     ],
     help=__doc__,
-    examples=["headwater status", "headwater status --json"],
+    examples=["headwater status", "headwater status --json", "headwater status --service http://127.0.0.1:8320 --rate 20000"],
 )

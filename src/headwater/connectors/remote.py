@@ -60,6 +60,49 @@ def resolved(options: Mapping[str, object]) -> dict[str, object]:
     return {name: str(value).lower() if isinstance(value, bool) else value for name, value in with_secrets.items()}
 
 
+def write(spec: Files, frame: pl.DataFrame) -> None:
+    """Write one parquet file to a URL: a whole object, or none. A store that is away costs seconds.
+
+    Raises:
+        ConnectError: the store does not answer, or refuses. DataError: it cannot be written.
+    """
+    try:
+        frame.write_parquet(spec.path, storage_options=_FIRST | resolved(spec.storage_options))
+    except Exception as error:  # noqa: BLE001 (as `scan`)
+        raise _said(error, spec, ".parquet") from None
+
+
+def listed(spec: Files) -> list[str]:
+    """The parquet files that a glob matches and that have rows, sorted; none where nothing matches. Of each, only the footer is read.
+
+    Raises:
+        ConnectError, DataError: as `write`.
+    """
+    options = _DATA | resolved(spec.storage_options)
+    try:
+        files = pl.scan_parquet(
+            spec.path, schema={}, extra_columns="ignore", hive_partitioning=False, include_file_paths=_FILE, storage_options=options
+        )
+        return sorted(files.select(pl.col(_FILE).unique()).collect()[_FILE])
+    except Exception as error:  # noqa: BLE001 (as `scan`)
+        text = str(error)
+        if "expanded paths were empty" in text or (isinstance(error, FileNotFoundError) and not spec.is_remote):
+            return []
+        raise _said(error, spec, ".parquet") from None
+
+
+def read(spec: Files) -> pl.DataFrame:
+    """One parquet file, whole.
+
+    Raises:
+        ConnectError, DataError: as `write`.
+    """
+    try:
+        return pl.read_parquet(spec.path, glob=False, hive_partitioning=False, storage_options=_DATA | resolved(spec.storage_options))
+    except Exception as error:  # noqa: BLE001 (as `scan`)
+        raise _said(error, spec, ".parquet") from None
+
+
 def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, object]:
     """A hash of the rows of each file, in order, and their number; only the store knows the bytes.
 

@@ -42,6 +42,7 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import streamed
 from headwater.ingestion.validate import Acceptance
 from headwater.logs.exposure_log import EXPOSURES
+from headwater.logs.shipping import shipping_state
 from headwater.monitoring.orphans import spelt
 from headwater.online_stores import OnlineStore, ingest_lease, keyspace, open_store
 from headwater.online_stores.ownership import opened_for, placed
@@ -157,6 +158,10 @@ class _Erasure:
 
     def _outcomes(self) -> Mapping[str, int]:
         converted(self.folder, dry_run=self.journal.dry_run)
+        if (shipped := shipping_state(self.folder)) is not None:
+            self.journal.not_searched(
+                f"logs shipped to {shipped.url}", "delete them there, and erase the key in each folder of fetched logs"
+            )
         requests = self.journal.keep_pending("requests", erased_requests(self.folder, self.requests))
         return {**erase_outcomes(self.folder, self.requests, requests, self.journal), "outcomes": self.journal.rows_in_files("outcomes")}
 

@@ -1,4 +1,6 @@
-"""`python -m headwater.logs.convert_segments FOLDER KEEP`: one conversion of a serving log's segments, at the lowest priority there is."""
+"""`python -m headwater.logs.convert_segments FOLDER KEEP [URL SIZE]`: one conversion of a serving log's segments, and one shipment of logs,
+at the lowest priority there is.
+"""
 
 import gc
 import os
@@ -8,6 +10,8 @@ from pathlib import Path
 
 from headwater import settings
 from headwater.errors import HeadwaterError
+
+_WAIT = 5.0  # seconds to wait for another process that ships
 
 
 def run_idle() -> None:
@@ -23,9 +27,10 @@ if __name__ == "__main__":
     run_idle()
     settings.one_thread()
     gc.disable()  # it makes no cycles, and the collector would take half of its time
-    from headwater.logs.serving_log_conversion import run
+    from headwater.logs.serving_log_conversion import ShipTo, run
 
+    folder, keep, *to = sys.argv[1:]
     try:
-        run(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2] else None)
+        run(Path(folder), int(keep) if keep else None, ShipTo(to[0], int(to[1])) if to else None, _WAIT)
     except (HeadwaterError, OSError) as error:
         sys.exit(f"the serving log in {sys.argv[1]} is not converted: {error}; its segments stay, and are tried again")

@@ -211,17 +211,7 @@ class Outcomes:
 
     def _add(self, row: CheckedOutcome, now: int) -> tuple[bool, bool]:
         """Whether the row is new, and whether it differs from what was known."""
-        known = self._journal.execute(
-            "SELECT outcome, known_at FROM outcomes WHERE identity = ? ORDER BY known_at, sequence", (row.identity,)
-        ).fetchall()
-        if known:
-            latest, at = known[-1]
-            again = any(outcome == row.outcome for outcome, _ in known)
-            if latest == row.outcome or (again and (row.known_at is None or row.known_at <= at)):
-                return False, False
-        values = (row.identity, row.outcome, now if row.known_at is None else row.known_at, now)
-        self._journal.execute("INSERT INTO outcomes (identity, outcome, known_at, at) VALUES (?, ?, ?, ?)", values)
-        return True, bool(known)
+        return _insert(self._journal, (row.identity, row.outcome, row.known_at, now))
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -233,6 +223,37 @@ class Outcomes:
                 f"the journal of outcomes {self.place / JOURNAL} cannot be used: {error}; nothing of this call was taken. Make room, or give the "
                 "right to write there, and send the same again"
             ) from error
+
+
+def merge(folder: Path, labels: str, rows: Sequence[tuple[str, str, int, int]]) -> int:
+    """Add rows of another machine's journal, in its order, by the rule of posted rows: a copy is left out; how many were new.
+
+    Args:
+        folder: they go into its subfolder `outcomes`.
+        labels: the name of their labels.
+        rows: identity, outcome, known_at and posted at, as a journal has them.
+
+    Raises:
+        sqlite3.Error: the journal cannot be written.
+    """
+    permissions.own_folder(folder / OUTCOMES)
+    place = permissions.make_folder(folder / OUTCOMES / labels)
+    with closing(_open(place / JOURNAL)) as journal, _transaction(journal):
+        return sum(_insert(journal, row)[0] for row in rows)
+
+
+def _insert(journal: sqlite3.Connection, row: tuple[str, str, int | None, int]) -> tuple[bool, bool]:
+    """Add identity, outcome, known_at (None: when it is posted) and posted at; whether the row is new, and differs from what was known."""
+    identity, outcome, known_at, now = row
+    known = journal.execute("SELECT outcome, known_at FROM outcomes WHERE identity = ? ORDER BY known_at, sequence", (identity,)).fetchall()
+    if known:
+        latest, at = known[-1]
+        again = any(earlier == outcome for earlier, _ in known)
+        if latest == outcome or (again and (known_at is None or known_at <= at)):
+            return False, False
+    values = (identity, outcome, now if known_at is None else known_at, now)
+    journal.execute("INSERT INTO outcomes (identity, outcome, known_at, at) VALUES (?, ?, ?, ?)", values)
+    return True, bool(known)
 
 
 _SELECT = "SELECT sequence, identity, outcome, known_at, at FROM outcomes WHERE sequence > ? ORDER BY sequence"
@@ -256,7 +277,7 @@ def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path]
     waiting: list[tuple[int, str, str, int, int]] = []
     if files is None:
         if (journal_folder / JOURNAL).is_file():
-            with closing(_open_readonly(journal_folder / JOURNAL)) as journal:
+            with closing(open_readonly(journal_folder / JOURNAL)) as journal:
                 waiting = journal.execute(_SELECT, (-1,)).fetchall()
         files = rolled(journal_folder)  # after the journal, so that rolling meanwhile loses none
         waiting = [row for row in waiting if row[0] > _last(files)]
@@ -289,7 +310,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return journal
 
 
-def _open_readonly(path: Path) -> sqlite3.Connection:
+def open_readonly(path: Path) -> sqlite3.Connection:
     """The journal, only to be read: SQLite creates no other file.
 
     Where there is no write-ahead log, all commits are in the file, and a writer that comes now begins such a log first. Where

@@ -35,6 +35,7 @@ _AGAIN = 0.2  # seconds until a failed write is tried again
 _PATIENCE = 60.0  # seconds for which it is tried after the worker has ended
 _CONVERT = 60.0  # seconds between two conversions of complete segments
 _CONVERT_ANYWAY = 3600.0  # also converts segments of processes that have ended, and deletes old days
+_SHIPPING = "shipping"  # the folder beside the log where it is shipped, which is tried again each minute
 
 
 class _Segment:
@@ -186,7 +187,8 @@ class SegmentWriter:
         if not self.convert:
             return
         passed = time.monotonic() - self.converted_at
-        if passed < (_CONVERT if self.complete else _CONVERT_ANYWAY) or (self.converter is not None and self.converter.poll() is None):
+        soon = self.complete or (self.folder.parents[1] / _SHIPPING).exists()
+        if passed < (_CONVERT if soon else _CONVERT_ANYWAY) or (self.converter is not None and self.converter.poll() is None):
             return
         self.converted_at, self.complete = time.monotonic(), 0
         with suppress(OSError):

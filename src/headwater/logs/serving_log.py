@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 import threading
 import zlib
 from collections import Counter
@@ -31,7 +32,7 @@ from headwater.errors import HeadwaterError, UsageError
 from headwater.logs.sample_rates import write_rate
 from headwater.logs.segment_pipe import EntryBatch, SegmentPipe
 from headwater.logs.segment_writer import FLUSH, RECORDS
-from headwater.logs.serving_log_conversion import command, convert
+from headwater.logs.serving_log_conversion import ShipTo, command, convert
 from headwater.logs.serving_log_files import SEGMENTS, SERVED, prune
 from headwater.logs.serving_log_rows import Entry, EntryContext, RowEntry
 from headwater.logs.serving_log_segment import SegmentEncoder
@@ -84,9 +85,12 @@ class ServedLog:
         memory: upper limit of held bytes.
         segment: how many bytes make a segment.
         every: the time after which a segment is complete, however small.
+        ship_to: the URL of a destination, to which the process that converts segments ships this log, and outcomes and exposures in
+            `folder`, each minute.
+        ship_buffer: where logs are shipped, how large the local files of this log may be; the oldest are deleted.
 
     Raises:
-        UsageError: a sample outside 0 to 1.
+        UsageError: a sample outside 0 to 1; not a URL of a destination.
         OSError: the process that writes cannot be started.
 
     >>> import tempfile
@@ -107,6 +111,8 @@ class ServedLog:
         memory: Size = "256MB",
         segment: Size = "32MB",
         every: Duration = "1m",
+        ship_to: str | None = None,
+        ship_buffer: Size = "10GB",
     ) -> None:
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
             raise UsageError(f"the serving log: sample is {sample!r}; give the share of requests to keep, from 0 to 1")
@@ -126,7 +132,14 @@ class ServedLog:
         self._closed = False
         if kept is not None:
             prune(self.folder, kept, clock.now_micros())
-        arguments = [str(self.folder / SEGMENTS), self._token, str(most), str(seconds), *command(Path(folder), kept)]
+        to = None if ship_to is None else ShipTo(ship_to, in_bytes(ship_buffer, "ship_buffer"))
+        if to is not None:
+            from headwater.logs.log_destination import destination
+
+            destination(to.url)
+        self._convert = command(Path(folder), kept, to)
+        self._ships = to is not None
+        arguments = [str(self.folder / SEGMENTS), self._token, str(most), str(seconds), *self._convert]
         self._pipe = SegmentPipe(arguments)
         write_rate(self.folder, self._token, float(sample))
 
@@ -193,6 +206,9 @@ class ServedLog:
         if ended:
             with suppress(HeadwaterError, OSError):  # the segments are complete, and another process will convert them
                 convert(self.folder.parent, only=self._token, wait=max(0.0, min(_CONVERSION, until - clock.stopwatch())))
+        if self._ships:
+            with suppress(OSError, subprocess.TimeoutExpired):  # what is not shipped waits on disk
+                subprocess.run(self._convert, timeout=max(0.0, until - clock.stopwatch()), stdin=subprocess.DEVNULL, check=False)  # noqa: S603
 
     @property
     def _why(self) -> str:

@@ -13,6 +13,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from time import sleep
@@ -25,6 +26,7 @@ from headwater.disk import sync
 from headwater.engine.checkpoint import lock
 from headwater.errors import StoreError
 from headwater.ingestion.archive_files import durable
+from headwater.logs import shipping_queue
 from headwater.logs.daily_statistics import prune_statistics, update
 from headwater.logs.segment_writer import CLOSED
 from headwater.logs.serving_log_files import SEGMENTS, SERVED, day_folder, prune, raw_segments
@@ -102,25 +104,44 @@ def convert_segment(root: Path, path: Path) -> int:
         target = day_folder(root, _EPOCH + timedelta(days=day)) / path.parent.name / f"{first}-{path.stem}.parquet"
         permissions.make_folder(target.parent)
         durable(frame, target)
+        shipping_queue.add(root.parent, target)
     path.unlink(missing_ok=True)
     sync(path.parent)
     return rows.requests
 
 
-def command(folder: Path, keep: int | None) -> Sequence[str]:
-    """The command line of a process that converts complete segments, and deletes days older than `keep` microseconds."""
-    return [sys.executable, "-m", "headwater.logs.convert_segments", str(folder), "" if keep is None else str(keep)]
+@dataclass(frozen=True)
+class ShipTo:
+    """Where logs are shipped. url: of the destination. most: bytes that the local files of the serving log may take."""
+
+    url: str
+    most: int
 
 
-def run(folder: Path, keep: int | None) -> None:
-    """Convert complete segments, delete old days, and add new files to the daily statistics.
+def command(folder: Path, keep: int | None, to: ShipTo | None = None) -> Sequence[str]:
+    """The command line of a process that converts complete segments, deletes days older than `keep` microseconds, and ships logs."""
+    shipping = [] if to is None else [to.url, str(to.most)]
+    return [sys.executable, "-m", "headwater.logs.convert_segments", str(folder), "" if keep is None else str(keep), *shipping]
+
+
+def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 0.0) -> None:
+    """Convert complete segments, ship the logs, delete old days, and add new files to the daily statistics.
+
+    wait: seconds to wait for another process that ships.
 
     Raises:
         StoreError, OSError: as `convert`.
+        UsageError: as `shipping.ship`.
     """
     try:
+        if to is not None:
+            shipping_queue.begin(folder)
         convert(folder)
     finally:
+        if to is not None:
+            from headwater.logs.shipping import ship
+
+            ship(folder, to.url, most=to.most, wait=wait)
         if keep is not None:
             prune(folder / SERVED, keep, clock.now_micros())
             prune_statistics(folder)

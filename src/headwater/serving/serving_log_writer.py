@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from headwater import clock
+from headwater.errors import StoreError
 from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_rows import CANDIDATES, EXPLORED, PROPENSITY, BatchEntry, Entry, EntryContext, Kind, RowEntry
+from headwater.logs.shipping import shipping_state
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
 from headwater.serving.http.row_decoder import ParsedRequest
@@ -46,6 +50,14 @@ class ServingLogWriter:
             entries.add_metric([f"dropped: {reason}"], count)
         yield entries
         yield GaugeMetricFamily("headwater_served_log_bytes", "bytes queued to be written", counts.memory)
+        with suppress(StoreError):  # `headwater logs status` reports it
+            if (state := shipping_state(self.log.folder.parent)) is not None:
+                failing = 0.0 if state.failing_since is None else (clock.now_micros() - state.failing_since) / 1e6
+                yield GaugeMetricFamily("headwater_logs_waiting_bytes", "bytes of the log that are not shipped yet", state.waiting_bytes)
+                yield GaugeMetricFamily(
+                    "headwater_logs_dropped", "files of the log that were deleted before they were shipped", state.dropped
+                )
+                yield GaugeMetricFamily("headwater_logs_failing_seconds", "seconds since logs cannot be shipped; 0 where they can", failing)
 
     def put(self, kind: Kind, request_id: str, ready: ParsedRequest, result: ServingResult, seconds: float, arm: str | None = None) -> None:
         """Add a result; `write` writes it. arm: of an experiment, as EXPERIMENT/ARM."""

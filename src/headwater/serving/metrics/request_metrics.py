@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, cast
@@ -141,6 +142,8 @@ class RequestMetrics:
                 stages.add_metric([path, stage], *stage_latency.cumulative())
         for word, count in zip(STATUSES, self._statuses.tolist(), strict=True):
             statuses.add_metric([word], count)
-        yield from (requests, rows, statuses, how, latency, stages)
+        processor = CounterMetricFamily("headwater_processor_seconds", "processor seconds of this process, all threads")
+        processor.add_metric([], time.process_time())
+        yield from (requests, rows, statuses, how, latency, stages, processor)
         for collect in self._more:
             yield from collect()
