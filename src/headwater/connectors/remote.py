@@ -67,7 +67,7 @@ def write(spec: Files, frame: pl.DataFrame) -> None:
         ConnectError: the store does not answer, or refuses. DataError: it cannot be written.
     """
     try:
-        frame.write_parquet(spec.path, storage_options=_FIRST | resolved(spec.storage_options))
+        frame.write_parquet(spec.path, storage_options=FIRST | resolved(spec.storage_options))
     except Exception as error:  # noqa: BLE001 (as `scan`)
         raise _said(error, spec, ".parquet") from None
 
@@ -78,7 +78,7 @@ def listed(spec: Files) -> list[str]:
     Raises:
         ConnectError, DataError: as `write`.
     """
-    options = _DATA | resolved(spec.storage_options)
+    options = DATA | resolved(spec.storage_options)
     try:
         files = pl.scan_parquet(
             spec.path, schema={}, extra_columns="ignore", hive_partitioning=False, include_file_paths=_FILE, storage_options=options
@@ -98,7 +98,7 @@ def read(spec: Files) -> pl.DataFrame:
         ConnectError, DataError: as `write`.
     """
     try:
-        return pl.read_parquet(spec.path, glob=False, hive_partitioning=False, storage_options=_DATA | resolved(spec.storage_options))
+        return pl.read_parquet(spec.path, glob=False, hive_partitioning=False, storage_options=DATA | resolved(spec.storage_options))
     except Exception as error:  # noqa: BLE001 (as `scan`)
         raise _said(error, spec, ".parquet") from None
 
