@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from headwater.definitions.freshness import on_request as on_request
     from headwater.definitions.freshness import streaming as streaming
     from headwater.definitions.http_features import HttpFeatures as HttpFeatures
+    from headwater.definitions.kinesis_stream import kinesis as kinesis
     from headwater.definitions.labels import Labels as Labels
     from headwater.definitions.labels import outcome as outcome
     from headwater.definitions.level import Level as Level
@@ -196,6 +197,7 @@ _HOMES = {
     "headwater.definitions.feature_view": "FeatureRef FeatureView",
     "headwater.definitions.freshness": "batch measured never on_request streaming",
     "headwater.definitions.http_features": "HttpFeatures",
+    "headwater.definitions.kinesis_stream": "kinesis",
     "headwater.definitions.labels": "Labels outcome",
     "headwater.definitions.level": "Level ladder",
     "headwater.definitions.list_keys": "each",

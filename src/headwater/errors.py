@@ -113,14 +113,18 @@ class RetentionError(DataError):
     Remedy: rebuild the view from its archive or history, or continue with `--accept-loss`, which counts the lost records.
 
     stream: its name in messages. partition: of the stream. wanted: the offset to read next. first: the first offset available;
-    position: the same as the stream's reader writes it. lost: how many records are gone at most.
+    position: the same as the stream's reader writes it. lost: how many records are gone at most, or 1 where that is not known.
+    why: in place of what the offsets show.
     """
 
-    def __init__(self, stream: str, partition: str, *, wanted: int, first: int, position: bytes, lost: int) -> None:
+    def __init__(self, stream: str, partition: str, *, wanted: int, first: int, position: bytes, lost: int, why: str = "") -> None:
         self.stream, self.partition, self.wanted, self.first, self.position, self.lost = stream, partition, wanted, first, position, lost
+        offsets = (
+            f"offset {wanted} is to be read next, and the first one still there is {first}: up to {lost:,} records were deleted before they"
+        )
         super().__init__(
-            f"{stream}, partition {partition}: offset {wanted} is to be read next, and the first one still there is {first}: up to {lost:,} "
-            "records were deleted before they were read. Rebuild the view from its archive or history, or go on without them with --accept-loss"
+            f"{stream}, partition {partition}: {why or f'{offsets} were read'}. "
+            "Rebuild the view from its archive or history, or go on without them with --accept-loss"
         )
 
 

@@ -18,7 +18,7 @@ from headwater.definitions.enriched import bottom_of
 from headwater.definitions.model_variant import AS_DEFINED, at_level
 from headwater.definitions.project import Project
 from headwater.definitions.readable import cut
-from headwater.definitions.streams import KafkaTopic
+from headwater.definitions.streams import BrokerStream
 from headwater.errors import HeadwaterError
 from headwater.models.compatibility import check
 from headwater.models.registry import ModelRegistry
@@ -197,9 +197,9 @@ def _store(examined: _Examined) -> Iterator[Diagnosis]:
 
 def _streams(examined: _Examined) -> Iterator[Diagnosis]:
     assert examined.project is not None
-    topics = {source.name: source.stream for source in map(bottom_of, examined.project.sources) if isinstance(source.stream, KafkaTopic)}
+    topics = {source.name: source.stream for source in map(bottom_of, examined.project.sources) if isinstance(source.stream, BrokerStream)}
     for name, topic in topics.items():
-        from headwater.ingestion.sources.kafka_inspect import look
+        from headwater.assessing.probes.stream_probe import look
 
         try:
             sample = look(topic, records=1, watch=0.0)
@@ -214,7 +214,7 @@ def _streams(examined: _Examined) -> Iterator[Diagnosis]:
             f"{topic}: {len(sample.first)} partitions, {'its last record was read' if records else 'without records'}",
         )
     if not topics:
-        yield Diagnosis("streams", "Kafka", "not checked", "no source of the project reads a topic")
+        yield Diagnosis("streams", "brokers", "not checked", "no source of the project reads a topic of Kafka or a stream of Kinesis")
 
 
 def _models(examined: _Examined) -> Iterator[Diagnosis]:

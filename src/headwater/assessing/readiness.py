@@ -26,7 +26,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
-from headwater.definitions.streams import KafkaTopic
+from headwater.definitions.streams import BrokerStream
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.models.registry import ModelRegistry
 from headwater.results.measurement import Missing, Number, Reading, measured
@@ -173,7 +173,7 @@ class _Seen:
 
     def applies(self, view: FeatureView, check: Check) -> bool:
         """Whether a check applies to the view: topic settings do not apply to pushed events."""
-        return check.id not in {"E6", "E8", "E9", "E11"} or isinstance(bottom_of(view.source).stream, KafkaTopic | None)
+        return check.id not in {"E6", "E8", "E9", "E11"} or isinstance(bottom_of(view.source).stream, BrokerStream | None)
 
     def beyond(self, view: FeatureView, models: list[Model], limits: Limits) -> list[tuple[Reach, Finding]]:
         """The requirements of a level beyond its gates."""
@@ -205,8 +205,8 @@ class _Seen:
     def _tail(self, source: Source) -> stream_probe.Tail | Missing:
         if isinstance(source.history, Enriched):
             return Missing(f"source {source.name!r} is enriched; its events are those of {bottom_of(source).name!r}")
-        if not isinstance(source.stream, KafkaTopic):
-            return Missing(f"source {source.name!r} has no topic of Kafka, but {source.stream or 'no stream'}")
+        if not isinstance(source.stream, BrokerStream):
+            return Missing(f"source {source.name!r} has no topic of Kafka and no stream of Kinesis, but {source.stream or 'no stream'}")
         try:
             return stream_probe.tail(source, self._over(source), records=self.locations.records, watch=self.locations.watch)
         except HeadwaterError as error:
@@ -244,7 +244,7 @@ class _Seen:
                 readings |= archive_probe.of_source(past)
             if isinstance(live, stream_probe.Tail):
                 readings |= {n: r for n, r in stream_probe.of_source(source, live).items() if isinstance(r, Number) or n not in readings}
-            if isinstance(topic, KafkaTopic):
+            if isinstance(topic, BrokerStream):
                 readings["schema"] = stream_probe.schema(topic)
             table = self.locations.tables.get(source.name)
             if table is not None and self.locations.database is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from headwater.definitions.definition import Definition
@@ -124,8 +124,21 @@ class Stream(Definition):
         raise NotImplementedError
 
 
+class BrokerStream(Stream):
+    """A stream whose records a service keeps in partitions, in any format.
+
+    divided_by_store: whether the processes that read it divide its partitions by the online store, since the service has no groups.
+    registry, avro, message: see `kafka`.
+    """
+
+    divided_by_store: ClassVar[bool] = False
+    registry: Registry | None
+    avro: str | None
+    message: ProtobufMessage | None
+
+
 @dataclass(frozen=True, eq=False)
-class KafkaTopic(Stream):
+class KafkaTopic(BrokerStream):
     """The records of a topic of Apache Kafka; made by `kafka`."""
 
     topic: str
@@ -226,16 +239,16 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
     subject = f"kafka({topic!r})"
     if not isinstance(topic, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
         raise DefinitionError(f"{subject}: a topic's name has 1 to 249 letters, digits, dots, underscores and dashes")
-    _check_choice(format, get_args(Format), f"{subject}: format")
-    _check_choice(start, ("earliest", "latest"), f"{subject}: start")
-    _check_schema(schema, timestamps, subject)
+    check_choice(format, get_args(Format), f"{subject}: format")
+    check_choice(start, ("earliest", "latest"), f"{subject}: start")
+    check_schema(schema, timestamps, subject)
     for name, value in (options or {}).items():
         if name in _OWN:
             raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
         if not isinstance(value, str | Env):
             raise DefinitionError(f"{subject}: the option {name!r} is {value!r}; give a string, or env('NAME')")
     descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
-    _check_formats(format, registry, avro, descriptor, subject)
+    check_formats(format, registry, avro, descriptor, subject)
     return KafkaTopic(
         topic,
         servers=servers,
@@ -265,8 +278,8 @@ def push(
     >>> push(schema={"card": str}).at_least_once
     False
     """
-    _check_choice(format, ("json",), "push(): format")
-    _check_schema(schema, timestamps, "push()")
+    check_choice(format, ("json",), "push(): format")
+    check_schema(schema, timestamps, "push()")
     return Pushed(schema=None if schema is None else dict(schema), format=format, timestamps=timestamps, at_least_once=at_least_once)
 
 
@@ -285,15 +298,17 @@ def appended(
     lines appended to log/*.ndjson
     """
     subject = f"appended({fspath(path)!r})"
-    _check_choice(format, ("json", "csv"), f"{subject}: format")
-    _check_schema(schema, timestamps, subject)
+    check_choice(format, ("json", "csv"), f"{subject}: format")
+    check_schema(schema, timestamps, subject)
     return AppendedFiles(fspath(path), format=format, schema=None if schema is None else dict(schema), timestamps=timestamps)
 
 
 def check_stream(stream: object, subject: str, *, has_history: bool) -> None:
     """Refuse a value that is not a stream, and a stream without a schema where the source has no history either."""
     if not isinstance(stream, Stream):
-        raise DefinitionError(f"{subject}: stream is {given(stream)}; give hw.kafka(topic), hw.push() or hw.appended(path)")
+        raise DefinitionError(
+            f"{subject}: stream is {given(stream)}; give hw.kafka(topic), hw.kinesis(stream), hw.push() or hw.appended(path)"
+        )
     if stream.schema is None and not has_history:
         raise DefinitionError(
             f"{subject}: the columns of {stream} are not known; give the stream a schema=, such as {{'card': str, 'amount': float}}, or the "
@@ -301,14 +316,16 @@ def check_stream(stream: object, subject: str, *, has_history: bool) -> None:
         )
 
 
-def _check_choice(value: object, allowed: tuple[str, ...], subject: str) -> None:
+def check_choice(value: object, allowed: tuple[str, ...], subject: str) -> None:
+    """Refuse a value that is not one of a few."""
     if value not in allowed:
         near = f"; {nearest(value, allowed)}" if isinstance(value, str) else ""
         raise DefinitionError(f"{subject} is {value!r}; give {' or '.join(map(repr, allowed))}{near}")
 
 
-def _check_schema(schema: Schema | None, timestamps: object, subject: str) -> None:
-    _check_choice(timestamps, get_args(Timestamps), f"{subject}: timestamps")
+def check_schema(schema: Schema | None, timestamps: object, subject: str) -> None:
+    """Refuse a schema that is not one of columns and types."""
+    check_choice(timestamps, get_args(Timestamps), f"{subject}: timestamps")
     if schema is None:
         return
     if not isinstance(schema, Mapping) or not schema:
@@ -326,7 +343,8 @@ def _is_polars(dtype: object) -> bool:
     return polars is not None and (isinstance(dtype, polars.DataType) or (isinstance(dtype, type) and issubclass(dtype, polars.DataType)))
 
 
-def _check_formats(format: str, registry: object, avro: object, message: object, subject: str) -> None:
+def check_formats(format: str, registry: object, avro: object, message: object, subject: str) -> None:
+    """Refuse a format without its schema, and a schema of another format."""
     if registry is not None and not isinstance(registry, str | Env | Registry):
         raise DefinitionError(f"{subject}: registry is {registry!r}; give a URL, env('NAME') or hw.Registry(url, user=..., password=...)")
     for name, schema_source, fits in (("avro", avro, "avro"), ("message", message, "protobuf")):

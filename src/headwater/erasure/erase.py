@@ -19,7 +19,7 @@ from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, fingerprint, served, stored
 from headwater.definitions.source import Source
-from headwater.definitions.streams import KafkaTopic
+from headwater.definitions.streams import BrokerStream
 from headwater.engine.checkpoint import lock
 from headwater.erasure.erase_datasets import mark_manifests
 from headwater.erasure.erase_exposures import erase_exposures
@@ -265,8 +265,8 @@ class _Erasure:
                 self._step(f"stream {name}", lambda partition=partition: self._partition(acceptance, partition, rollers[keyspace.ARCHIVE]))  # type: ignore[misc]
             if any(roller.place.is_dir() for roller in rollers.values()):
                 self._step(f"files {source.name}", lambda: self._files(acceptance, rollers))
-        if isinstance(source.stream, KafkaTopic):
-            self.journal.not_searched(f"topic {source.stream.topic}", "delete the records there, or wait until its retention has")
+        if isinstance(source.stream, BrokerStream):
+            self.journal.not_searched(str(source.stream), "delete the records there, or wait until its retention has")
         if source.id_field is None:
             self.journal.not_searched(f"ids of source {source.name}", "hashes of idempotency keys are dropped after id_horizon")
 

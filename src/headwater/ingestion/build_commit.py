@@ -175,6 +175,7 @@ def _progress(records: SortedRecords, known: int, gap: int) -> Progress:
         views=old.maintained(tiles.view.tiles_fingerprint for tiles in records.state.rules.acceptance.tiles),
         lost=max(old.lost, gap),
         gap=gap,
+        closed=old.closed or records.state.rules.partition in records.closed,
     )
 
 
@@ -186,6 +187,8 @@ def _blocks(records: SortedRecords, progress: Progress) -> tuple[dict[bytes, byt
     ids = b"".join(records.deduplication.blocks)
     id_changes, id_blocks = state.id_blocks.put(own(keyspace.IDS), ids, now, state.stored.get)
     changes = {**held_changes, **id_changes}
+    if state.siblings is not None:
+        changes |= state.siblings.changes(progress.sequence, records.deduplication.blocks, now)
     if records.rows and rules.archive:
         changes[own(keyspace.ARCHIVE)] = frame_codec.encoded(stamped(pl.concat(records.rows), progress.sequence, now))
     if records.filtered:
@@ -209,7 +212,8 @@ def _moved(records: SortedRecords) -> dict[bytes, bytes | None]:
 
 
 def _expected(records: SortedRecords) -> dict[bytes, bytes | None]:
-    """The progress and the positions of the state, of every partition that has one or gets one."""
+    """The progress and the positions of the state, of every partition that has one or gets one; and what other partitions have accepted."""
     state = records.state
     positions = {keyspace.offset(state.rules.source.name, name): state.positions.get(name) for name in records.positions}
-    return {**positions, state.rules.place: state.encoded}
+    others = {} if state.siblings is None else state.siblings.expected(events=bool(records.deduplication.blocks))
+    return {**positions, **others, state.rules.place: state.encoded}

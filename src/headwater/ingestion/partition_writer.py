@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from headwater import clock
-from headwater.errors import FencedError
+from headwater.errors import FencedError, LostError
 from headwater.ingestion.archive import FOLDERS
 from headwater.ingestion.build_commit import Adopt, Commit, CommitBatch, Skip, build_commit
 from headwater.ingestion.change_state import ChangeState
@@ -24,7 +24,7 @@ from headwater.ingestion.committed import Committed
 from headwater.ingestion.freed_memory import keep_freed_memory
 from headwater.ingestion.sources.stream_reader import Position, RecordBatch
 from headwater.ingestion.validate import Acceptance
-from headwater.ingestion.writer_state import WriterRules, WriterState
+from headwater.ingestion.writer_state import WriterRules, WriterState, with_siblings
 from headwater.online_stores import Changes, OnlineStore, keyspace
 from headwater.state.view_state import Progress
 
@@ -147,12 +147,27 @@ class PartitionWriter:
 
     def _commit(self, batch: CommitBatch, now: int, more: MoreChanges = lambda _: {}) -> Committed:
         since = clock.stopwatch()
-        commit = build_commit(self.state, batch, now)
-        self.store.commit({**commit.changes, **more(commit.result)}, commit.expect)
+        commit = self._committed(batch, now, more)
         self._state = commit.state
         for space in FOLDERS:
             self.blocks[space] += _block_size(commit, space)
         return replace(commit.result, seconds=clock.stopwatch() - since)
+
+    def _committed(self, batch: CommitBatch, now: int, more: MoreChanges) -> Commit:
+        """The commit that the store has taken, built again as often as another partition has accepted events that may be in it too."""
+        while True:
+            state = with_siblings(self.state, now)
+            commit = build_commit(state, batch, now)
+            try:
+                self.store.commit({**commit.changes, **more(commit.result)}, commit.expect)
+            except LostError:
+                raise
+            except FencedError:
+                if state.siblings is None or not state.siblings.have_moved(self.store):
+                    raise
+                self._state = state
+            else:
+                return commit
 
 
 def _block_size(commit: Commit, space: bytes) -> int:

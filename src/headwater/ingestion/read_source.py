@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from headwater import clock
-from headwater.definitions.streams import KafkaTopic
+from headwater.definitions.streams import BrokerStream
 from headwater.errors import FencedError, RecreatedError, RetentionError
 from headwater.ingestion.source_ingestor import SourceIngestor, Turns
 from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
@@ -178,7 +178,7 @@ class SourceReader:
         """Whether nothing is left to read; `seconds` ago the stream was opened."""
         if self.once and seconds < _GHOSTS and feed.elsewhere():
             return False
-        assigned = self.lag or not isinstance(self.ingestor.source.stream, KafkaTopic) or seconds > _JOINING
+        assigned = self.lag or not isinstance(self.ingestor.source.stream, BrokerStream) or seconds > _JOINING
         return bool(assigned) and not any(self.lag.values())
 
     def _known(self, records: RecordBatch, at: int) -> int:

@@ -26,6 +26,7 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.revalidate import Logs
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
 from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, RecordBatch, Revoked, open_feed
+from headwater.ingestion.stream_group import StreamGroup
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import claim, placed, placed_source
@@ -80,7 +81,7 @@ def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
             )
         if view.source.stream is None:
             raise DefinitionError(
-                f"{subject}, and its source {view.source.name!r} has no stream; give it stream=hw.kafka(topic), or use batch()"
+                f"{subject}, and its source {view.source.name!r} has no stream; give it stream=, such as hw.kafka(topic), or use batch()"
             )
         by_source.setdefault(view.source, {}).setdefault(view.tiles_fingerprint, view)
     return {source: tuple(named.values()) for source, named in by_source.items()}
@@ -147,7 +148,11 @@ class SourceIngestor:
         revoked: Revoked = self.forget
         if self.inbox is not None:
             return PushedFeed(self.inbox, assigned, revoked)
-        return open_feed(self.source, assigned, revoked, self._origin_of)
+        return open_feed(self.source, assigned, revoked, self._origin_of, self._group())
+
+    def _group(self) -> StreamGroup:
+        source = self.acceptance.source
+        return StreamGroup(self.store, source.name, corrected=source.changes is not None)
 
     def decoded(self, records: RecordBatch) -> RecordBatch:
         """The records with decoded payloads, so that the committing thread need not decode them."""
@@ -158,7 +163,11 @@ class SourceIngestor:
         if self.store.capabilities.one_writer:
             return
         with self._lock:
-            self._rolled()  # their remaining blocks are for the new owners to move
+            self._rolled()  # their remaining blocks are for the new owners to move; a closed partition gets none
+            for writer in [self._writers[name] for name in partitions if name in self._writers]:
+                if writer.progress.closed and self.folder is not None:
+                    for space in [space for space, size in writer.blocks.items() if size]:
+                        self._roller(writer.partition, space).roll()
             self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions}}
             for name in partitions:
                 self._writers.pop(name, None)

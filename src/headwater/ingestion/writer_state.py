@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -14,10 +14,11 @@ from headwater.ingestion.change_state import ChangeState
 from headwater.ingestion.dedup_blocks import IdBlocks
 from headwater.ingestion.dedup_index import DedupIndex
 from headwater.ingestion.held_events import HeldEvents
+from headwater.ingestion.sibling_ids import SiblingIds, siblings_of
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.ingestion.stored_values import StoredValues
 from headwater.ingestion.validate import Acceptance
-from headwater.online_stores import keyspace
+from headwater.online_stores import OnlineStore, keyspace
 from headwater.state.view_state import Progress, read_progress
 
 
@@ -59,6 +60,7 @@ class WriterState:
     positions: by partition, from where to read on. origins: by partition, what its position counts in; see `RecordBatch.origins`.
     ids: of accepted events, None where events have none; id_blocks: where these are stored. held: events of the future.
     changes: the events that can be retracted, of a source with `changes=`.
+    siblings: what is known of the ids of other partitions, where a copy of an event may come by another one; None where it cannot.
     views: the tiles fingerprints of all streaming views that the store has a state of; the sections of others are dropped from records.
     """
 
@@ -72,6 +74,7 @@ class WriterState:
     id_blocks: IdBlocks
     held: HeldEvents
     changes: ChangeState | None
+    siblings: SiblingIds | None = None
     views: frozenset[str] = frozenset()
 
     @classmethod
@@ -89,6 +92,9 @@ class WriterState:
         ids, id_blocks = None, IdBlocks(horizon)
         if (source.id_field is not None and changes is None) or isinstance(source.stream, Pushed):
             ids = DedupIndex(horizon)
+            for ancestor in ancestors(stored, source.name, rules.partition):
+                for _, value in stored.scan(keyspace.IDS + keyspace.name(f"{source.name}\0{ancestor}")):
+                    ids = ids.load(value, progress.at)
             for key, value in stored.scan(keyspace.IDS + writer):
                 ids, id_blocks = ids.load(value, progress.at), id_blocks.load(key, value)
         return cls(
@@ -102,8 +108,29 @@ class WriterState:
             id_blocks,
             HeldEvents.load(dict(stored.scan(keyspace.HELD + writer)), progress.at),
             changes,
+            None if ids is None else siblings_of(source, rules.partition),
             frozenset(key[1:9].hex() for key, _ in stored.scan(keyspace.STREAM_STATE)),
         )
+
+
+def with_siblings(state: WriterState, now: int) -> WriterState:
+    """The state with the ids that other partitions have accepted, where partitions share them at `now`, microseconds."""
+    if state.siblings is None or state.ids is None:
+        return state
+    siblings, ids = state.siblings.read(state.stored, state.ids, now)
+    return replace(state, siblings=siblings, ids=ids)
+
+
+def ancestors(stored: StoredValues | OnlineStore, source: str, partition: str | None) -> list[str]:
+    """The partitions that a partition comes from, by splits and merges, the nearest first; each is closed, and read to its end."""
+    found: list[str] = []
+    ahead = [] if partition is None else [partition]
+    while ahead:
+        values = stored.get([keyspace.parents(source, name) for name in ahead])
+        parents = [name for value in values if value is not None for name in msgspec.msgpack.decode(value, type=list[str])]
+        ahead = [name for name in dict.fromkeys(parents) if name not in found]
+        found += ahead
+    return found
 
 
 def _by_sequence(progress: Progress, rules: WriterRules, stored: StoredValues) -> Progress:

@@ -38,7 +38,7 @@ from headwater.results.drift_result import DriftResult
 from headwater.results.promise_result import DeliveryResult
 from headwater.state.key_record import stored_sections
 from headwater.state.prediction_codec import read_precomputed
-from headwater.state.view_state import Progress, merged, misses, progresses, read_parts, read_state
+from headwater.state.view_state import Progress, known_through, merged, misses, progresses, read_parts, read_state
 from headwater.state.window_reach import out_of_reach
 
 
@@ -253,7 +253,7 @@ def standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float 
     state, progress = merged(store, parts, view.source.name), progresses(store, view.source.name)
     if state is None or state.seeded is None:
         return "absent" if state is None else "filling", None, None
-    age = (t - min(done.known for done in progress.values())) / 1e6 if progress else None
+    age = (t - known_through(progress.values())) / 1e6 if progress else None
     if age is not None and -age > view.freshness.worst_age / 1e6:
         return "ahead", age, None
     gap = out_of_reach(view, max((done.gap for done in progress.values()), default=0))

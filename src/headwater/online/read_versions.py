@@ -13,7 +13,7 @@ from headwater.errors import IncompleteError, RebuiltError, StaleError, StoreErr
 from headwater.events.statuses import STATUSES
 from headwater.kernel.batch_cuts import CutLookup, lookup
 from headwater.online_stores import OnlineStore, keyspace
-from headwater.state.view_state import Progress, State, decoded, merged, read_parts, read_progress
+from headwater.state.view_state import Progress, State, decoded, known_through, merged, read_parts, read_progress
 from headwater.state.view_tiles import ViewTiles
 from headwater.state.window_reach import out_of_reach
 
@@ -122,7 +122,7 @@ class StreamVersionReader:
         if values is not previous and values != previous:
             progress = [read_progress(p) for p in values]
             parts = [end[1:].decode() if end else None for end in self._located[1]]
-            latest, known = max(p.at for p in progress), min(p.known for p in progress)
+            latest, known = max(p.at for p in progress), known_through(progress)
             sequences = {partition: p.sequence for partition, p in zip(parts, progress, strict=True)}
             self._decoded_from = values, (latest, known, sequences)  # nothing writes to what a store gave
         T = latest if latest > t else t  # noqa: FURB136 (`max` takes longer)

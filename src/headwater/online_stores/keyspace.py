@@ -24,6 +24,9 @@ STATE_OF_SOURCE = STATE + b"source"
 STREAM_STATE = b"s"
 """The states of streaming views. In format 2 they stood in STATE, and each view had records of its own under its tiles fingerprint."""
 ORIGIN, FILLING, REPLAYED = b"y", b"z", b"r"
+MEMBER, PARENTS, COUNT, MARK = b"g", b"k", b"c", b"q"
+"""Heartbeats of the processes that divide a stream among them; by partition, those that it comes from; by source, the number of its
+partitions; by partition, the last commit with ids, while partitions share these."""
 LOG, REDO = b"w", b"x"
 """In a store that is log first, by writer: its last commit, and what of it is not applied yet."""
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
@@ -88,6 +91,11 @@ def offset(source: str, partition: str) -> bytes:
 def origin(source: str, partition: str) -> bytes:
     """The key of the identity of what a partition's position counts in (Kafka: the topic's id); see `RecordBatch.origins`."""
     return ORIGIN + name(source) + partition.encode()
+
+
+def parents(source: str, partition: str) -> bytes:
+    """The key of the names of the partitions that a partition comes from, by a split or a merge."""
+    return PARENTS + name(source) + partition.encode()
 
 
 def replayed(source: str) -> bytes:

@@ -107,6 +107,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     not maintain, so a view that missed a commit is missing here. rules: digests of what decides which records become events, by part.
     lost: when records were last given up that these rules would accept, microseconds; 0 where none were.
     gap: by when events have happened that were lost before they were read, microseconds; 0 where none were. Every view lacks them.
+    closed: whether the partition was read to its end, and gets no more records: it holds no other one up.
     by_sequence: whether records say which `sequence` they are complete through; earlier versions wrote an offset in stores with several
     writers.
     """
@@ -123,6 +124,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     lost: int = 0
     gap: int = 0
     by_sequence: bool = False
+    closed: bool = False
 
     def maintained(self, names: Iterable[str]) -> dict[str, str]:
         """The entries of `views` for some views."""
@@ -132,6 +134,12 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
         """Whether the records of a view are whole, and every commit since has maintained them."""
         named = state.coverage != "" and self.views.get(tiles) == state.coverage
         return state.seeded is not None and (named or not self.sequence)
+
+
+def known_through(progress: Iterable[Progress]) -> int:
+    """All that was received by then is readable, microseconds, given the progress of each partition, of one at least."""
+    every = list(progress)
+    return min((done.known for done in every if not done.closed), default=max(done.known for done in every))
 
 
 def read_progress(value: bytes | None) -> Progress:

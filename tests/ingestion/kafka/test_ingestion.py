@@ -245,3 +245,52 @@ def test_a_topic_that_was_created_again(url, make, broker, topic):
     here.took(write(50))
     here.once()
     here.check()
+
+
+class Repeating(Stream):
+    """Writes each event to the partition of its user, as many as the topic has; one in five again later, to the partition of then."""
+
+    partitions = PARTITIONS
+
+    def run(self):
+        from confluent_kafka import Producer
+
+        producer, failed, again = Producer({"bootstrap.servers": self.broker.servers, "log_level": 0}), [], []
+
+        def send(line, n):
+            producer.produce(self.topic, line, partition=n % 20 % self.partitions, on_delivery=lambda e, _: e and failed.append(e))
+
+        while not self.over.wait(0.02):
+            for line, n in (self.world.event() for _ in range(self.rate // 50)):
+                if n is not None:
+                    send(line, n)
+                    self.world.took([n])
+                    again += [(line, n)] if self.chance.random() < 0.2 else []
+            for _ in range(len(again) // 8):
+                send(*again.pop(self.chance.randrange(len(again))))
+            producer.poll(0)
+        for line, n in again:
+            send(line, n)
+        assert producer.flush(60) == 0
+        assert not failed, failed
+
+
+@pytest.mark.slow
+def test_partitions_that_are_added_under_load(redis_url, broker, topic, tmp_path):
+    stream = f'hw.kafka("{topic}", servers="{broker.servers}", schema=schema, group="{topic}")'
+    here = World(tmp_path, redis_url, stream, ', id_field="n", id_horizon="1h"')
+    first = here.start()
+    with Repeating(here, broker, topic, rate=400) as producer:
+        here.begun(first)
+        here.port += 1
+        second = here.start()
+        here.begun(second)
+        time.sleep(2)
+        broker.grow(topic, PARTITIONS + 2)
+        producer.partitions = PARTITIONS + 2
+        time.sleep(4)
+    end(first)
+    end(second)
+    here.once()
+    here.check()
+    figure(f"partitions added under load: {len(here.good):,} events exact, one in five sent twice")

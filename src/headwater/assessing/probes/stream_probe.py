@@ -1,11 +1,12 @@
-"""Readings of a Kafka topic: its records, their times, its retention, and the schema registry."""
+"""Readings of a Kafka topic or a Kinesis stream: its records, their times, its retention, and the schema registry."""
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from headwater import clock
 from headwater.assessing.probes import event_probe as of_events
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
-from headwater.definitions.streams import KafkaTopic
+from headwater.definitions.streams import BrokerStream, KafkaTopic, Stream
 from headwater.errors import HeadwaterError
 from headwater.events.selection import ROW, TIME
 from headwater.ingestion.serde.schema_registry import RegistryClient
@@ -23,10 +24,17 @@ from headwater.ingestion.validate import OFFSET, PARTITION, Acceptance
 from headwater.results.measurement import Missing, Number, Reading, measured
 
 if TYPE_CHECKING:
-    from headwater.ingestion.sources.kafka_inspect import TopicSample
+    from headwater.ingestion.sources.topic_sample import TopicSample
 
 _FAR = 2**61
 _STRICT = ("BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE")
+
+
+INSPECTED: Final = {
+    "KafkaTopic": "headwater.ingestion.sources.kafka_inspect",
+    "KinesisStream": "headwater.ingestion.sources.kinesis_inspect",
+}
+"""By the class of a stream, the module that looks at it from outside."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +55,25 @@ class Tail:
         return f"the topic, its last {len(self.seen.offset):,} records"
 
 
+def look(stream: Stream, *, records: int, watch: float) -> TopicSample:
+    """The last records of a stream, and those that come in so many seconds.
+
+    Raises:
+        HeadwaterError: the service does not respond or refuses, or its extra is not installed.
+    """
+    sample: TopicSample = importlib.import_module(INSPECTED[type(stream).__name__]).look(stream, records=records, watch=watch)
+    return sample
+
+
 def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: float) -> Tail:
     """Read the end of a source's topic.
 
     Raises:
-        HeadwaterError: the broker does not respond, the records cannot be decoded, or the extra `kafka` is not installed.
+        HeadwaterError: the service does not respond, the records cannot be decoded, or its extra is not installed.
     """
-    from headwater.ingestion.sources.kafka_inspect import look
-
-    spec = source.stream
-    assert isinstance(spec, KafkaTopic)
-    seen = look(spec, records=records, watch=watch)
+    stream = source.stream
+    assert stream is not None
+    seen = look(stream, records=records, watch=watch)
     append = seen.settings.get("message.timestamp.type") == "LogAppendTime"
     came = seen.stamp if append else seen.came
     names = [str(p) for p in sorted(seen.first)]
@@ -121,13 +137,13 @@ def retention(seen: TopicSample) -> float:
     return math.inf if milliseconds < 0 else milliseconds / 1000
 
 
-def schema(spec: KafkaTopic) -> Reading:
+def schema(spec: BrokerStream) -> Reading:
     """Whether a registry holds the records' schema and enforces compatibility: 1, 0.5 or 0."""
     if spec.registry is None:
         own = spec.schema is not None or spec.avro is not None or spec.message is not None
         reason = "no registry=: the schema is the reader's own" if own else "no schema: neither registry= nor schema= is set"
         return Number(0.5 if own else 0.0, "", "measured", reason)
-    subject = f"{spec.topic}-value"
+    subject = f"{spec.topic if isinstance(spec, KafkaTopic) else spec.address.partition(' ')[2]}-value"
     try:
         registry = RegistryClient(spec.registry)
         if registry.version(subject, "latest") is None:

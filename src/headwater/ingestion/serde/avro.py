@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from headwater.definitions.streams import KafkaTopic, Stream
+from headwater.definitions.streams import BrokerStream, Stream
 from headwater.errors import DataError, MissingExtraError
 from headwater.ingestion.serde.avro_sizes import check_of
 from headwater.ingestion.serde.schema_registry import Schemas, split
@@ -28,7 +28,7 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
     Raises:
         DataError: the file of the schema is missing or is none.
     """
-    assert isinstance(stream, KafkaTopic)
+    assert isinstance(stream, BrokerStream)
     if stream.registry is not None:
         schemas = Schemas(stream.registry, "AVRO", _checked)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from headwater.clock import EPOCH
-from headwater.definitions.streams import KafkaTopic, ProtobufMessage, Stream
+from headwater.definitions.streams import BrokerStream, ProtobufMessage, Stream
 from headwater.errors import DataError, MissingExtraError, nearest
 from headwater.ingestion.serde.schema_registry import Schemas, split
 from headwater.settings import in_project
@@ -45,7 +45,7 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
     Raises:
         DataError: the file of descriptors is missing or is none, or has no such message type.
     """
-    assert isinstance(stream, KafkaTopic)
+    assert isinstance(stream, BrokerStream)
     names = list(row.__struct_encode_fields__)
     if stream.registry is not None:
         schemas = Schemas(stream.registry, "PROTOBUF", _file)

@@ -33,7 +33,7 @@ from headwater.ingestion.sources.kafka_client import (
     close_within,
     settings_of,
 )
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Position, RecordBatch, Revoked, between, offset_at
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, PartitionGroup, Position, RecordBatch, Revoked, between, offset_at
 from headwater.kernel.arrays import I64
 
 _LOG = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ _AGAIN: Final = 0.025  # seconds after one look at which the next one begins whi
 _EOF, _RESET, _LATE = (getattr(ck.KafkaError, f"_{name}") for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "MAX_POLL_EXCEEDED"))
 
 
-def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf) -> KafkaFeed:
+def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, group: PartitionGroup | None = None) -> KafkaFeed:
     """See `feeds.open_feed`; `assigned` is called in a thread of its own, `revoked` inside `poll` and `close`."""
-    return KafkaFeed(source, assigned, revoked, origin_of)
+    return KafkaFeed(source, assigned, revoked, origin_of, group)
 
 
 class KafkaFeed:
@@ -61,7 +61,7 @@ class KafkaFeed:
     where a topic was created again, so offsets of a partition always rise.
     """
 
-    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf) -> None:
+    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, group: PartitionGroup | None) -> None:
         spec = source.stream
         assert isinstance(spec, KafkaTopic)
         self._spec, self._assigned, self._revoked, self._origin_of = spec, assigned, revoked, origin_of
@@ -70,6 +70,7 @@ class KafkaFeed:
         self._lookup: tuple[Lookup, threading.Thread] | None = None
         self._origins: dict[int, str] = {}  # of the partitions that are read
         self._shift: dict[int, int] = {}
+        self._count = (lambda _: None) if group is None else group.counted
         self._checked = -_IDENTITY  # when the topic was last asked for its id
         self._unconfirmed: Fetched | None = None  # fetched, topic id not confirmed yet
         self._ends: dict[int, int] = {}  # of the partitions that are assigned: the offset to read on from
@@ -90,6 +91,7 @@ class KafkaFeed:
             raise DefinitionError(f"{spec}: {error.args[0].str()}; see options= of hw.kafka") from error
         try:
             self._first_partitions = self._partitions()
+            self._count(len(self._first_partitions))
             self._ids = TopicIds(spec)
             self._consumer.subscribe([spec.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
             self._fetcher = fetcher(self._consumer, str(options["client.id"]))
@@ -261,8 +263,9 @@ class KafkaFeed:
                 answer = self._ids.answer(timeout)
                 if answer is None:
                     return False
-                self._checked = answer[0]
-                self._failure = self._another(answer[1])
+                self._checked, topic = answer
+                self._count(topic.partitions)
+                self._failure = self._another(topic.id)
             except HeadwaterError as error:
                 self._failure = error
         return True
@@ -320,7 +323,7 @@ class KafkaFeed:
     def _gone(self, partition: int, wanted: int, low: int, high: int) -> DataError:
         """The error for a partition that no longer has the next offset."""
         with suppress(ConnectError):
-            another = self._another(self._ids.now())
+            another = self._another(self._ids.now().id)
             if another is not None:
                 return another
         shift = self._shift[partition]

@@ -29,7 +29,7 @@ class Lookup:
 
     def _run(self) -> None:
         try:
-            self.topic_id = self.ids.now()
+            self.topic_id = self.ids.now().id
             self.known = {int(name): offset_at(position) for name, position in self.assigned([str(p) for p in self.number]).items()}
         except HeadwaterError as error:  # `poll` raises it
             self.failure = error

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headwater import clock, settings
 from headwater.definitions.streams import Env, KafkaTopic
@@ -30,6 +30,7 @@ __all__ = [
     "PASSING",
     "PATIENCE",
     "TopicIds",
+    "TopicState",
     "bare",
     "ck",
     "configured",
@@ -189,8 +190,15 @@ def registry_library() -> ModuleType:
     return confluent_kafka.schema_registry
 
 
+class TopicState(NamedTuple):
+    """The id of a topic, which is another one after the topic was deleted and created again under its name; "" for none. Its partitions."""
+
+    id: str
+    partitions: int
+
+
 class TopicIds:
-    """The id of a topic, which is another one after the topic was deleted and created again under its name."""
+    """What a topic is now: its id, and how many partitions it has."""
 
     def __init__(self, spec: KafkaTopic) -> None:
         from confluent_kafka.admin import AdminClient
@@ -200,14 +208,14 @@ class TopicIds:
         self._client = AdminClient(options)  # type: ignore[arg-type]
         self._asked: tuple[float, Future[TopicDescription]] | None = None
 
-    def now(self) -> str:
-        """The id; "" where the broker gives topics none (before Kafka 2.8).
+    def now(self) -> TopicState:
+        """The topic; without an id where the broker gives topics none (before Kafka 2.8).
 
         Raises:
             ConnectError: no answer, access refused, or the topic does not exist.
         """
         try:
-            return _id_of(self._ask(PATIENCE).result())
+            return _state_of(self._ask(PATIENCE).result())
         except ck.KafkaException as error:
             return self._refused(error)
 
@@ -217,28 +225,28 @@ class TopicIds:
             self._asked = clock.stopwatch(), self._ask(_SOON)
         return self._asked
 
-    def answer(self, timeout: float) -> tuple[float, str] | None:
-        """The id, and when it was requested by `clock.stopwatch`; None where no answer came within so many seconds.
+    def answer(self, timeout: float) -> tuple[float, TopicState] | None:
+        """The topic, and when it was requested by `clock.stopwatch`; None where no answer came within so many seconds.
 
         Raises:
             ConnectError: access refused, or the topic does not exist any more.
         """
         at, pending = self.ask()
         try:
-            topic_id = _id_of(pending.result(timeout))
+            topic = _state_of(pending.result(timeout))
         except TimeoutError:
             return None
         except ck.KafkaException as error:
             self._asked = None
             if error.args[0].code() in PASSING or error.args[0].retriable() or error.args[0].code() == _TIMED_OUT:
                 return None
-            topic_id = self._refused(error)
+            topic = self._refused(error)
         self._asked = None
-        return at, topic_id
+        return at, topic
 
-    def _refused(self, error: ck.KafkaException) -> str:
+    def _refused(self, error: ck.KafkaException) -> TopicState:
         if error.args[0].code() == _UNSUPPORTED:
-            return ""
+            return TopicState("", 0)
         raise ConnectError(f"{self._spec}: the topic cannot be described: {error.args[0].str()}") from error
 
     def _ask(self, timeout: float) -> Future[TopicDescription]:
@@ -250,9 +258,9 @@ class TopicIds:
         return description
 
 
-def _id_of(described: TopicDescription) -> str:
+def _state_of(described: TopicDescription) -> TopicState:
     topic_id = str(described.topic_id)
-    return "" if set(topic_id) == {"A"} else topic_id  # all bits are zero: none
+    return TopicState("" if set(topic_id) == {"A"} else topic_id, len(described.partitions))  # all bits are zero: none
 
 
 def _secret(value: str | Env) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.source import Source
+from headwater.definitions.streams import BrokerStream
 from headwater.errors import DefinitionError
 from headwater.ingestion.serde.deserialize import Decoded, in_one
 from headwater.ingestion.serde.payloads import concatenated, taken
@@ -31,6 +32,7 @@ FEEDS: Final = Rows(
     {
         "KafkaTopic": "headwater.ingestion.sources.kafka",
         "AppendedFiles": "headwater.ingestion.sources.appended_files",
+        "KinesisStream": "headwater.ingestion.sources.kinesis",
     }
 )
 """By the class of a stream, the module whose `open_feed` reads it."""
@@ -49,6 +51,7 @@ class RecordBatch:
     where they are decoded already.
     origins: partition name -> what its offsets count in, where a stream may be replaced by another one of its name (Kafka: the topic's id).
     received: when the last of them was taken in by the clock of a broker, microseconds; 0 where the broker reports no time.
+    closed: the partitions that are read to their end with these records, and get no more.
     ids: strings (n) that identify records which may come twice at different offsets, null where missing; None if the stream has none.
     """
 
@@ -63,6 +66,7 @@ class RecordBatch:
     decoded: Decoded | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     received: int = 0
+    closed: frozenset[str] = frozenset()
 
     def take(self, index: I64) -> RecordBatch:
         """Some of the records, by index; `positions` stay."""
@@ -138,8 +142,41 @@ def joined(polls: Sequence[RecordBatch]) -> list[RecordBatch]:
             concatenated([poll.payloads for poll in polls]),
             decoded=in_one([(poll.decoded, len(poll.offset)) for poll in polls if poll.decoded is not None]),
             origins={name: origin for poll in polls for name, origin in poll.origins.items()},
+            closed=frozenset[str]().union(*(poll.closed for poll in polls)),
         )
     ]
+
+
+class PartitionGroup(Protocol):
+    """The processes that read a stream into one store; see `stream_group.StreamGroup`."""
+
+    def beat(self) -> None:
+        """Say that this process lives, and look which others do."""
+        ...
+
+    def leave(self) -> None:
+        """Give the partitions of this process to others now."""
+        ...
+
+    def mine(self, partitions: Iterable[str]) -> set[str]:
+        """Those of all partitions that this process reads."""
+        ...
+
+    def positions(self) -> Mapping[str, Position]:
+        """By partition, from where to read on, whoever reads it."""
+        ...
+
+    def needs_writer(self, partition: str) -> bool:
+        """Whether a partition that is read to its end has still something to commit."""
+        ...
+
+    def counted(self, partitions: int) -> None:
+        """Keep how many partitions the stream has, before records are passed on that were read when it had them."""
+        ...
+
+    def descend(self, partition: str, parents: Collection[str]) -> None:
+        """Keep the names of the partitions whose ids those of this one may repeat; before it is assigned."""
+        ...
 
 
 class Feed(Protocol):
@@ -155,7 +192,7 @@ class Feed(Protocol):
         ...
 
     def lag(self) -> Mapping[str, int]:
-        """How far each assigned partition is behind its end: records (Kafka) or bytes (files)."""
+        """How far each assigned partition is behind its end: records (Kafka), bytes (files) or milliseconds (Kinesis)."""
         ...
 
     def elsewhere(self) -> int:
@@ -171,7 +208,9 @@ class Feed(Protocol):
         ...
 
 
-def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf = lambda _: "") -> Feed:
+def open_feed(
+    source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf = lambda _: "", group: PartitionGroup | None = None
+) -> Feed:
     """Begin to read the stream of a source.
 
     Args:
@@ -181,6 +220,7 @@ def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: O
             wait for calls it in a thread of its own, and goes on with its other partitions meanwhile.
         revoked: called with the partitions that others read from now on; also while `assigned` is still running for them.
         origin_of: see `OriginOf`.
+        group: the processes that read the stream of a broker; needed where `stream.divided_by_store`.
 
     Raises:
         DefinitionError: the source has no stream that can be read here.
@@ -192,5 +232,6 @@ def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: O
         raise DefinitionError(
             f"source {source.name!r}: {stream or 'it has no stream, which'} is not read from anywhere; `headwater ingest` receives pushed events"
         )
-    feed: Feed = importlib.import_module(FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked, origin_of)
+    more = (group,) if isinstance(stream, BrokerStream) else ()
+    feed: Feed = importlib.import_module(FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked, origin_of, *more)
     return feed

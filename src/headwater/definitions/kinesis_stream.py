@@ -1,0 +1,122 @@
+"""Streams of Amazon Kinesis, as values. `headwater.ingestion.sources.kinesis` reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime
+from os import PathLike, fspath
+from typing import ClassVar, get_args
+
+from headwater.definitions.spelling import spelled
+from headwater.definitions.streams import (
+    BrokerStream,
+    Env,
+    Format,
+    ProtobufMessage,
+    Registry,
+    Schema,
+    Timestamps,
+    check_choice,
+    check_formats,
+    check_schema,
+)
+from headwater.definitions.timestamps import parse_timestamp
+from headwater.errors import DefinitionError, HeadwaterError, given
+
+_STARTS = ("earliest", "latest")
+
+
+@dataclass(frozen=True, eq=False)
+class KinesisStream(BrokerStream):
+    """The records of a stream of Amazon Kinesis; made by `kinesis`. start: "earliest", "latest", or microseconds since 1970 UTC."""
+
+    divided_by_store: ClassVar[bool] = True
+
+    stream: str
+    _: KW_ONLY
+    region: str | None = field(default=None, metadata={"fingerprint": False})
+    endpoint_url: str | Env | None = field(default=None, metadata={"fingerprint": False})
+    format: Format = "json"
+    schema: Schema | None = None
+    timestamps: Timestamps = "iso"
+    registry: Registry | None = field(default=None, metadata={"fingerprint": False})
+    avro: str | None = None
+    message: ProtobufMessage | None = None
+    start: str | int = "earliest"
+
+    def __str__(self) -> str:
+        return f"the Kinesis stream {self.stream!r}"
+
+    @property
+    def address(self) -> str:
+        return f"kinesis {self.stream}"
+
+
+@spelled
+def kinesis(  # noqa: PLR0913 (each is a keyword that a stream may need)
+    stream: str,
+    *,
+    region: str | None = None,
+    endpoint_url: str | Env | None = None,
+    format: Format = "json",
+    schema: Schema | None = None,
+    timestamps: Timestamps = "iso",
+    registry: Registry | str | Env | None = None,
+    avro: str | PathLike[str] | None = None,
+    message: ProtobufMessage | tuple[str, str] | None = None,
+    start: str | datetime = "earliest",
+) -> KinesisStream:
+    """The records of a stream of Amazon Kinesis Data Streams.
+
+    Credentials come from where every program with boto3 finds them: environment, profile or role.
+
+    Args:
+        stream: its name.
+        region: such as "eu-central-1"; None takes that of environment or profile.
+        endpoint_url: of an emulator or a private endpoint; None is the public one.
+        format, schema, timestamps, registry, avro, message: as for `kafka`.
+        start: where to begin in a stream that no position is known of: "earliest", "latest", or a timestamp, tz-aware or ISO 8601 with an
+            offset, from which on records arrived. Shards that come from a split or a merge later begin at their beginning.
+
+    Raises:
+        DefinitionError: a name, type or setting that does not exist, or formats and schemas that do not fit together.
+
+    >>> print(kinesis("clicks", region="eu-central-1", schema={"user": str}))
+    the Kinesis stream 'clicks'
+    """
+    subject = f"kinesis({stream!r})"
+    if not isinstance(stream, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", stream):
+        raise DefinitionError(f"{subject}: a stream's name has 1 to 128 letters, digits, dots, underscores and dashes; no ARN")
+    if endpoint_url is not None and not isinstance(endpoint_url, Env) and not re.match(r"https?://", str(endpoint_url)):
+        raise DefinitionError(
+            f"{subject}: endpoint_url is {given(endpoint_url)}; give a URL, such as 'http://localhost:4566', or env('NAME')"
+        )
+    check_choice(format, get_args(Format), f"{subject}: format")
+    check_schema(schema, timestamps, subject)
+    descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
+    check_formats(format, registry, avro, descriptor, subject)
+    return KinesisStream(
+        stream,
+        region=region,
+        endpoint_url=endpoint_url,
+        format=format,
+        schema=None if schema is None else dict(schema) if isinstance(schema, Mapping) else schema,
+        timestamps=timestamps,
+        registry=Registry(registry) if isinstance(registry, str | Env) else registry,
+        avro=None if avro is None else fspath(avro),
+        message=descriptor,
+        start=_start(start, subject),
+    )
+
+
+def _start(start: str | datetime, subject: str) -> str | int:
+    if start in _STARTS:
+        return str(start)
+    try:
+        return parse_timestamp(start, "start")
+    except HeadwaterError as error:
+        raise DefinitionError(
+            f"{subject}: start is {given(start)}; give 'earliest', 'latest', or a timestamp with an offset, such as '2026-01-31T08:00Z'"
+        ) from error

@@ -1,0 +1,142 @@
+"""The processes that read one stream into one store, where the stream's service has no groups: the store says which process reads what."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from headwater import clock
+from headwater.errors import DataError, FencedError, LostError, StoreError, listed
+from headwater.ingestion.sibling_ids import PartitionCount, count_key
+from headwater.ingestion.sources.stream_reader import Position
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state.view_state import read_progress
+
+_LOG = logging.getLogger(__name__)
+
+_SILENT: Final = 5.0  # seconds without a heartbeat after which the partitions of a process are given to others
+
+
+class StreamGroup:
+    """One process of those that read the stream of a source.
+
+    Each process increments its heartbeat in the store. One whose heartbeat stands still for 5 s by the clock of another one is taken for
+    dead. Partitions, by name, are dealt in turn to the processes that live. For a while two processes may take a partition for theirs: the
+    commit of one of them is refused then, as after any takeover, so this costs time and never an event.
+
+    A store with one writer has one process, which reads all partitions.
+
+    source: its name in the store. corrected: whether its events can be corrected (`changes=`).
+    """
+
+    def __init__(self, store: OnlineStore, source: str, *, corrected: bool = False) -> None:
+        self._store, self._source, self._corrected, self._alone = store, source, corrected, store.capabilities.one_writer
+        self._count = 0
+        self._begin = keyspace.MEMBER + keyspace.name(source)
+        self._key = self._begin + secrets.token_hex(8).encode()
+        self._beats = 0
+        self._seen: dict[bytes, tuple[bytes, float]] = {}
+        self._members: Sequence[bytes] = [self._key]
+
+    def beat(self) -> None:
+        """Say that this process lives, and look which others do."""
+        if self._alone:
+            return
+        self._beats += 1
+        try:
+            self._store.commit({self._key: keyspace.number(self._beats)}, {})
+            found, now = dict(self._store.scan(self._begin)), clock.stopwatch()
+            self._seen = {key: was if (was := self._seen.get(key)) and was[0] == value else (value, now) for key, value in found.items()}
+            dead = {key: value for key, (value, since) in self._seen.items() if now - since > _SILENT}
+            for key, value in dead.items():
+                with suppress(FencedError):  # it lives
+                    self._store.commit({key: None}, {key: value})
+            self._members = sorted(found.keys() - dead.keys())
+        except StoreError as error:
+            _LOG.warning("source %s: the store does not take the heartbeat of this process: %s", self._source, error)
+
+    def leave(self) -> None:
+        """Give the partitions of this process to others now."""
+        if self._beats:
+            with suppress(StoreError):
+                self._store.commit({self._key: None}, {})
+
+    def mine(self, partitions: Iterable[str]) -> set[str]:
+        """Those of all partitions that this process reads."""
+        if self._key not in self._members:
+            return set()
+        turn, count = self._members.index(self._key), len(self._members)
+        return {name for n, name in enumerate(sorted(partitions)) if n % count == turn}
+
+    def positions(self) -> Mapping[str, Position]:
+        """By partition, from where to read on, whoever reads it."""
+        begin = keyspace.offset(self._source, "")
+        return {key[len(begin) :].decode(): value for key, value in self._store.scan(begin)}
+
+    def needs_writer(self, partition: str) -> bool:
+        """Whether a partition that is read to its end has still something to commit: that it is closed, or events that are held."""
+        if self._alone:
+            return False
+        name = keyspace.name(f"{self._source}\0{partition}")
+        progress = read_progress(self._store.get([keyspace.PROGRESS + name])[0])
+        return not progress.closed or any(True for _ in self._store.sizes(keyspace.HELD + name))
+
+    def counted(self, partitions: int) -> None:
+        """Keep how many partitions the stream has; where it has more than before, from now on their writers share ids for a while.
+
+        Raises:
+            DataError: partitions were added, and events may be corrected: a change may come by another partition than its event.
+        """
+        if self._alone or partitions <= self._count:
+            return
+        key = count_key(self._source)
+        while self._count < partitions:
+            stored = self._store.get([key])[0]
+            known = PartitionCount() if stored is None else msgspec.msgpack.decode(stored, type=PartitionCount)
+            before = known.count or len(self.positions())  # earlier versions counted none
+            grows = 0 < before < partitions
+            if grows and self._corrected:
+                raise DataError(
+                    f"source {self._source!r} has changes=, and its stream has {partitions} partitions instead of {before}: a change may come by "
+                    "another partition than its event, and in a store of several writers only the event's has it. Ingest into lmdb:, or "
+                    "begin a new topic that has all events"
+                )
+            if known.count < partitions:
+                found = PartitionCount(partitions, clock.now_micros() if grows else known.grown)
+                try:
+                    self._store.commit({key: msgspec.msgpack.encode(found)}, {key: stored})
+                except LostError:
+                    raise
+                except FencedError:
+                    continue  # another process has seen it too
+            if grows:
+                _LOG.warning(
+                    "source %s: its stream has %d partitions instead of %d; their writers share ids for twice id_horizon",
+                    self._source,
+                    partitions,
+                    before,
+                )
+            self._count = partitions
+
+    def descend(self, partition: str, parents: Collection[str]) -> None:
+        """Keep the names of the partitions whose ids those of this one may repeat; before it is assigned.
+
+        Raises:
+            DataError: events may be corrected: a change may come by another partition than its event.
+        """
+        if self._alone or not parents:
+            return
+        if self._corrected:
+            raise DataError(
+                f"source {self._source!r} has changes=, and the shard {partition} comes from {listed(parents)} by a split or a merge: a change may come "
+                "by another shard than its event, and in a store of several writers only the event's has it. Ingest into lmdb:"
+            )
+        key = keyspace.parents(self._source, partition)
+        value = msgspec.msgpack.encode(sorted(parents))
+        if self._store.get([key])[0] != value:
+            self._store.commit({key: value}, {})

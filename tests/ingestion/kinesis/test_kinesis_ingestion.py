@@ -1,0 +1,94 @@
+"""`headwater ingest` from both emulators into stores of one writer and of several: every event counts once, also across resharding."""
+
+import signal
+
+import pytest
+
+import headwater as hw
+from headwater.ingestion.sources.kinesis_shards import ShardPosition
+from headwater.online_stores import keyspace
+from tests.ingestion.world import World, wait_until
+from tests.online_stores.servers import serving
+
+IDS = ', id_field="n", id_horizon="1h"'
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def url(request, tmp_path):
+    if request.param == "lmdb":
+        yield f"lmdb:{tmp_path / 'online'}"
+        return
+    with serving(tmp_path / "redis", "--appendonly", "yes") as server:
+        yield server.url
+
+
+@pytest.fixture
+def make(tmp_path):
+    def world(emulator, stream, url, more=IDS):
+        given = f'hw.kinesis("{stream}", region="eu-central-1", endpoint_url="{emulator.url}", schema=schema)'
+        return World(tmp_path, url, given, more)
+
+    return world
+
+
+def write(here, emulator, stream, count, hashed=None):
+    """Write new events; returns them."""
+    made = [event for event in (here.event() for _ in range(count)) if event[1] is not None]  # moto repeats bad ones too, in other shards
+    emulator.put(stream, [line for line, _ in made], hashed=hashed)
+    here.took([n for _, n in made])
+    return [line for line, n in made if n is not None]
+
+
+def positions(url):
+    store = hw.operations.open_store(url, readonly=True)
+    try:
+        begin = keyspace.OFFSET
+        found = list(store.scan(begin))
+    finally:
+        store.close()
+    return {key.rpartition(b"\0")[2].decode(): ShardPosition.decoded(value) for key, value in found}
+
+
+def read_up(url, count):
+    wait_until(lambda: sum(p.count for p in positions(url).values()) >= count, f"{count} records to be read")
+
+
+def end(process):
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0, process.log.read_text()
+
+
+def test_a_stream_of_two_shards(emulator, make, url):
+    stream = emulator.stream(2)
+    here = make(emulator, stream, url)
+    for hashed in (0.1, 0.9):
+        write(here, emulator, stream, 700, hashed)
+    here.once()
+    write(here, emulator, stream, 100, 0.9)
+    here.once()
+    here.check()
+    assert sum(p.count for p in positions(url).values()) == len(here.good)
+
+
+@pytest.mark.parametrize("change", ["split", "merge"])
+def test_duplicates_across_a_change_of_shards(emulator, make, url, change):
+    stream = emulator.stream(1 if change == "split" else 2)
+    here = make(emulator, stream, url)
+    before = write(here, emulator, stream, 300, 0.1) + write(here, emulator, stream, 300, 0.9)
+    here.once()
+    getattr(emulator, change)(stream)
+    assert (
+        len(emulator.client.call("list_shards", {"StreamName": stream})["Shards"])
+        == {
+            ("moto", "split"): 3,
+            ("moto", "merge"): 3,
+            ("ministack", "split"): 2,
+            ("ministack", "merge"): 1,
+        }[emulator.name, change]
+    )
+    for payload, hashed in ((before[5], 0.1), (before[400], 0.9)):
+        emulator.put(stream, [payload], hashed=hashed)
+    write(here, emulator, stream, 100, 0.1)
+    write(here, emulator, stream, 100, 0.9)
+    here.once()
+    here.check()

@@ -1,0 +1,122 @@
+"""Shards that are split and merged under load, on answers like those of AWS: parents before children, and no event twice or never."""
+
+import random
+import threading
+import time
+
+import pytest
+
+from tests.ingestion.kinesis.faithful import FaithfulKinesis
+from tests.ingestion.world import World
+from tests.online_stores.servers import serving
+
+IDS = ', id_field="n", id_horizon="1h"'
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def url(request, tmp_path):
+    if request.param == "lmdb":
+        yield f"lmdb:{tmp_path / 'online'}"
+        return
+    with serving(tmp_path / "redis", "--appendonly", "yes") as server:
+        yield server.url
+
+
+@pytest.fixture
+def kinesis():
+    stream = FaithfulKinesis(2)
+    yield stream
+    stream.stop()
+
+
+@pytest.fixture
+def make(kinesis, tmp_path):
+    def world(url, more=IDS):
+        return World(tmp_path, url, f'hw.kinesis("clicks", region="eu-central-1", endpoint_url="{kinesis.url}", schema=schema)', more)
+
+    return world
+
+
+class Producer(threading.Thread):
+    """Writes events until it is told to stop; one in five is sent again later, by the same key, wherever that goes by then."""
+
+    def __init__(self, world, kinesis, rate=1000):
+        super().__init__(daemon=True)
+        self.world, self.kinesis, self.rate, self.over = world, kinesis, rate, threading.Event()
+        self.chance, self.again = random.Random(5), []
+
+    def run(self):
+        while not self.over.wait(0.02):
+            for payload, n in (self.world.event() for _ in range(self.rate // 50)):
+                if n is None:
+                    continue
+                key = f"u{n % 20}"
+                self.kinesis.put(payload, key)
+                self.world.took([n])
+                if self.chance.random() < 0.2:
+                    self.again.append((payload, key))
+            for _ in range(len(self.again) // 8):
+                self.kinesis.put(*self.again.pop(self.chance.randrange(len(self.again))))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
+        for payload, key in self.again:
+            self.kinesis.put(payload, key)
+
+
+def test_splits_and_merges_under_load(kinesis, make, url):
+    here = make(url)
+    process = here.start()
+    with Producer(here, kinesis):
+        here.begun(process)
+        for change in (kinesis.split, kinesis.merge, kinesis.split):
+            time.sleep(0.5)
+            change()
+            kinesis.throttled = kinesis.expired = 3
+        time.sleep(0.3)
+    process.terminate()
+    assert process.wait(60) == 0, process.log.read_text()
+    here.once()
+    here.check()
+    assert kinesis.refused == 18
+
+
+@pytest.mark.slow
+def test_kills_during_splits(kinesis, make, url):
+    here = make(url)
+    with Producer(here, kinesis, rate=400):
+        for n in range(3):
+            process = here.start()
+            here.begun(process)
+            (kinesis.merge if n == 1 else kinesis.split)()
+            time.sleep(0.1 + 0.2 * n)
+            process.kill()
+            process.wait()
+    here.once()
+    here.check()
+
+
+@pytest.mark.slow
+def test_two_processes_divide_the_shards(kinesis, make, tmp_path):
+    with serving(tmp_path / "redis", "--appendonly", "yes") as server:
+        here = make(server.url)
+        first = here.start()
+        with Producer(here, kinesis, rate=400):
+            here.begun(first)
+            here.port += 1
+            second = here.start()
+            here.begun(second)
+            kinesis.split()
+            time.sleep(1)
+            first.kill()
+            first.wait()
+            time.sleep(1)
+        second.terminate()
+        assert second.wait(60) == 0, second.log.read_text()
+        here.once()
+        here.check()
