@@ -1,6 +1,7 @@
 """A topic of JSON payments into durable tiles, compared with a consumer that only takes values out of messages.
 
 python -m bench.kafka fill SERVERS TOPIC EVENTS
+python -m bench.kafka produce SERVERS TOPIC EVENTS PARTITIONS   into a topic that exists
 python -m bench.kafka measure SERVERS TOPIC EVENTS REPEATS      prints JSON; SERVERS from `scripts/kafka.sh DIR start`
 """
 
@@ -44,20 +45,25 @@ def broker() -> Iterator[str]:
             subprocess.run([script, folder, "stop"], check=False, capture_output=True)
 
 
-def make_topic(servers: str, topic: str) -> None:
+def make_topic(servers: str, topic: str, partitions: int = PARTITIONS) -> None:
     """A topic without events."""
     from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": servers})  # a name: it must outlive what it is asked for
-    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result()
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result()
 
 
 def fill(servers: str, topic: str, events: int) -> None:
     """Make the topic with payments of the last minutes, one a millisecond, of about 100 bytes; some cards pay far more often."""
+    make_topic(servers, topic)
+    produce(servers, topic, events, PARTITIONS)
+
+
+def produce(servers: str, topic: str, events: int, partitions: int) -> None:
+    """Write these payments to a topic."""
     import numpy as np
     from confluent_kafka import Producer
 
-    make_topic(servers, topic)
     room = {"queue.buffering.max.messages": 2_000_000, "queue.buffering.max.kbytes": 1_000_000}
     producer = Producer({"bootstrap.servers": servers, "linger.ms": 20, "batch.num.messages": 50_000, **room})
     r = np.random.default_rng(1)
@@ -69,20 +75,20 @@ def fill(servers: str, topic: str, events: int) -> None:
     amounts = np.round(r.lognormal(3, 1, events), 2).tolist()
     for n, (card, amount, moment) in enumerate(zip(cards.tolist(), amounts, moments, strict=True)):
         value = f'{{"id":"p{n:07}","card":"c{card:05}","amount":{amount},"authorised_at":"{moment}Z"}}'
-        producer.produce(topic, value.encode(), f"c{card:05}", partition=card % PARTITIONS)
+        producer.produce(topic, value.encode(), f"c{card:05}", partition=card % partitions)
         if n % BATCH == 0:
             producer.poll(0)
     producer.flush()
 
 
-def project(servers: str, topic: str, *, probed: bool = False, pushed: bool = False) -> hw.Project:
+def project(servers: str, topic: str, *, probed: bool = False, pushed: bool = False, group: str | None = None) -> hw.Project:
     """Count, sum and maximum of a card's payments over three windows; if probed, the latest `sent_at` too."""
     import polars as pl
 
     import headwater as hw
 
     schema = {"id": str, "card": str, "amount": float, "authorised_at": pl.Datetime("us", "UTC")} | ({"sent_at": int} if probed else {})
-    topic_of = hw.kafka(topic, servers=servers, group=f"bench-{time.time_ns()}", schema=schema, start="earliest")
+    topic_of = hw.kafka(topic, servers=servers, group=group or f"bench-{time.time_ns()}", schema=schema, start="earliest")
     stream = hw.push(schema=schema, at_least_once=True) if pushed else topic_of
     source = hw.Source("payments", timestamp_field="authorised_at", stream=stream)
     features = [hw.count(), hw.sum("amount"), hw.max("amount"), *([hw.last("sent_at")] if probed else [])]
@@ -172,6 +178,9 @@ if __name__ == "__main__":
     verb, servers, topic, events, *rest = sys.argv[1:]
     if verb == "fill":
         fill(servers, topic, int(events))
+        print("{}")
+    elif verb == "produce":
+        produce(servers, topic, int(events), int(rest[0]))
         print("{}")
     else:
         print(json.dumps({**measure(servers, topic, int(events), int(rest[0])), "peak_mb": peak_mb()}))

@@ -44,6 +44,15 @@ def in_turns(sides: dict[str, Callable[[], object]], repeats: int, warm: Sequenc
     return times
 
 
+def processors_busy() -> float:
+    """Seconds in which processors of this machine were busy so far, with whatever (Linux; else 0)."""
+    path = Path("/proc/stat")
+    if not path.exists():
+        return 0.0
+    fields = [int(field) for field in path.read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def peak_mb() -> float:
     """The most memory that this process has held, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024

@@ -16,17 +16,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
 import numba as nb
 import numpy as np
 
 import headwater as hw
 from bench.measure import peak_mb
-from bench.streams import KEYS, ByHand, batch, payments, shard, views
+from bench.streams import KEYS, ByHand, batch, cover, payments, shard, views
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.lmdb import LmdbStore
-from headwater.state.view_state import State, encoded, schema_bytes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,12 +90,7 @@ def filled(store: OnlineStore, frame: pl.DataFrame, partitions: int, of: Sequenc
         for at in range(0, rows, 100_000):
             records, now = batch(mine[at : at + 100_000], at, str(number))
             writer.apply([records], now)
-        values = {}
-        for view, tiles in zip(of, writer.acceptance.tiles, strict=True):
-            state = State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole")
-            values[keyspace.stream_state(view.tiles_fingerprint, writer.partition)] = encoded(state)
-        views_of = {view.tiles_fingerprint: "whole" for view in of}
-        writer.note(msgspec.structs.replace(writer.progress, views=views_of), values, {})
+        cover(writer, of)
     return OnlineFeatures(hw.FeatureService("service", of), store)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import scale_rows
 from bench.data import write_history, write_tables
 from bench.measure import ROOT, ChildError, Skipped, child, clean, compared
 
@@ -593,4 +594,5 @@ ROWS: Mapping[str, Row] = {
     "visibility": visibility,
     "engines": engines,
     "console": console,
+    **scale_rows.ROWS,
 }

@@ -36,7 +36,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import polars as pl
 
@@ -44,16 +43,15 @@ import headwater as hw
 import headwater.serving.serve as hw_serve
 from bench import bare
 from bench.measure import ROOT, Skipped, clean
-from bench.streams import KEYS, batch, payments, shard, views
+from bench.streams import KEYS, batch, cover, payments, shard, views
 from headwater.cli.ingest import seldom_collected
 from headwater.logs.serving_log import ServedLog
 from headwater.models.fit import fit
 from headwater.models.serving_model import ServedModel
-from headwater.online_stores import keyspace, open_store
+from headwater.online_stores import open_store
 from headwater.serving.http.asgi import App, Read, Scope, Send
 from headwater.serving.http.auth import TokenFile
 from headwater.serving.process.uvicorn_server import ServerOptions, serving
-from headwater.state.view_state import State, encoded, schema_bytes
 
 EVENTS, USERS = 300_000, 20_000
 CONNECTIONS = 16
@@ -81,22 +79,20 @@ def fresh() -> list[hw.FeatureView]:
     return [view.at(hw.streaming("1d")) for view in views(*KEYS)]
 
 
-def fill(folder: Path) -> None:
-    """A store in which the last payment has just come."""
+def fill(folder: Path, url: str | None = None) -> None:
+    """A store in which the last payment has just come: one at `url`, or in the folder; the folder says where it is."""
     frame = payments(EVENTS, seed=2, hours=24, users=USERS)
     late = pl.lit(time.time_ns() // 1000 - int(frame["ts"].dt.epoch("us").max()) - 1_000_000).cast(pl.Duration("us"))  # type: ignore[arg-type]
     frame = frame.with_columns(pl.col("ts") + late)
-    store = open_store(f"lmdb:{folder / 'online'}")
-    writer = shard(views(*KEYS), store)
+    url = url or f"lmdb:{folder / 'online'}"
+    (folder / "store").write_text(url)
+    store = open_store(url)
+    partition = None if store.capabilities.one_writer else "0"
+    writer = shard(views(*KEYS), store, partition)
     for at in range(0, frame.height, 100_000):
         records, now = batch(frame[at : at + 100_000], at)
         writer.apply([records], now)
-    rows = {
-        keyspace.stream_state(view.tiles_fingerprint): encoded(State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole"))
-        for view, tiles in zip(fresh(), writer.acceptance.tiles, strict=True)
-    }
-    whole = {view.tiles_fingerprint: "whole" for view in fresh()}
-    writer.note(msgspec.structs.replace(writer.progress, views=whole), rows, {})
+    cover(writer, fresh())
     store.close()
 
 
@@ -121,7 +117,7 @@ def serve(side: str, folder: str, port: str, length: str, fd: str = "") -> None:
             served = stack.enter_context(ServedLog(logged)) if side.startswith("headwater") else None
             models = {"fraud": _scorer(definitions.model("fraud"))}
             service = {"tokens": data_dir / "tokens.json", "models": models, "options": hw.ServeOptions(log=log, serving_log=served)}
-            stack.enter_context(hw.serve(definitions, f"lmdb:{data_dir / 'online'}", listen=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
+            stack.enter_context(hw.serve(definitions, (data_dir / "store").read_text(), listen=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
         print("ready", flush=True)
         for line in sys.stdin:
             used = resource.getrusage(resource.RUSAGE_SELF)
@@ -214,10 +210,13 @@ class _Side:
             process.stdin.flush()
         return sum(float(process.stdout.readline()) for process in self.processes)
 
-    def wrk(self, script: Path, seconds: float, *more: str) -> dict[str, float]:
-        """Requests a second, latencies in milliseconds, and microseconds of a processor a request. Each worker has as many connections."""
-        before = self.busy()
-        command = ["wrk", "-t1", f"-c{CONNECTIONS * len(self.processes)}", f"-d{seconds:.0f}s", "--latency", "-s", str(script)]
+    def wrk(self, script: Path, seconds: float, *more: str, connections: int = CONNECTIONS) -> dict[str, float]:
+        """Requests a second, latencies in milliseconds, and microseconds of a processor a request, also of wrk's.
+
+        Each worker has as many connections.
+        """
+        before, client = self.busy(), _children()
+        command = ["wrk", "-t1", f"-c{connections * len(self.processes)}", f"-d{seconds:.0f}s", "--latency", "-s", str(script)]
         output = subprocess.run(
             [*command, f"http://127.0.0.1:{self.port}{self.path}", "--", *more],
             capture_output=True,
@@ -228,13 +227,20 @@ class _Side:
         if "Non-2xx" in output or "Socket errors" in output:
             raise RuntimeError(f"{self.path}: {output}")
         figures = {name: _number(output, pattern) for name, pattern in _PATTERNS.items()}
-        return figures | {"busy": (self.busy() - before) / figures["requests"] * 1e6}
+        taken = {"busy": self.busy() - before, "client": _children() - client}
+        return figures | {name: seconds / figures["requests"] * 1e6 for name, seconds in taken.items()}
 
     def close(self) -> None:
         for process in self.processes:
             process.stdin.close()
         for process in self.processes:
             process.wait(30)
+
+
+def _children() -> float:
+    """Seconds of a processor of the processes that this one has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def free_port() -> int:
@@ -401,11 +407,11 @@ def _stages(side: _Side, token: str) -> dict[str, float]:
     return {stage: histogram["sum"] / histogram["count"] * 1e6 for stage, histogram in histograms.items() if histogram.get("count")}
 
 
-def _ready(folder: Path) -> str:
+def _ready(folder: Path, url: str | None = None) -> str:
     """A filled store and a token."""
     if shutil.which("wrk") is None:
         raise Skipped("needs wrk")
-    fill(folder)
+    fill(folder, url)
     token = TokenFile(folder / "tokens.json").add("bench", ["read", "predict"])
     (folder / "token").write_text(token)
     return token

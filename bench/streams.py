@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lmdb
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -17,7 +18,8 @@ import headwater as hw
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
-from headwater.online_stores import OnlineStore
+from headwater.online_stores import OnlineStore, keyspace
+from headwater.state.view_state import State, encoded, schema_bytes
 
 USERS = 100_000
 HOURS = 48
@@ -58,6 +60,16 @@ def shard(
 ) -> PartitionWriter:
     """What writes the stream of some views into a store."""
     return PartitionWriter(Acceptance(of[0].source, tuple(of), DAY), store, partition, archive=archive, filtered=filtered)
+
+
+def cover(writer: PartitionWriter, of: Sequence[hw.FeatureView]) -> None:
+    """Have the store say that these views are complete."""
+    values = {}
+    for view, tiles in zip(of, writer.acceptance.tiles, strict=True):
+        state = State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole")
+        values[keyspace.stream_state(view.tiles_fingerprint, writer.partition)] = encoded(state)
+    views_of = {view.tiles_fingerprint: "whole" for view in of}
+    writer.note(msgspec.structs.replace(writer.progress, views=views_of), values, {})
 
 
 def batch(frame: pl.DataFrame, first: int, partition: str = "0") -> tuple[RecordBatch, int]:

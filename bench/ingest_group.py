@@ -1,0 +1,278 @@
+"""Ingest processes in one Kafka group, and what an event costs each part of one apart: the points and the units of the simulation.
+
+python -m bench.ingest_group measure KIND EVENTS PROCESSES...     prints JSON; KIND is redis or postgres
+python -m bench.ingest_group ingest SERVERS TOPIC GROUP STORE     one process; a line for each commit
+
+All processes have joined the group and committed before the backlog is written, and are stopped by a signal meanwhile, so a point is a
+group that works through a backlog, without starts and rebalances. Its rate is that of the middle of the backlog.
+
+The units: reading and decoding with a commit that sleeps, then commits of what was decoded, without a reader. No unit is measured
+while both work.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from unittest import mock
+
+from bench.kafka import broker, make_topic, project
+from bench.measure import ROOT, clean, processors_busy
+from bench.servers import StoreServer, busy_of, server
+from bench.simulation.machine import FIRST, LAST
+
+PARTITIONS = 12
+WARM = 24_000  # events before the backlog
+_COMMIT = 1e-6  # seconds of an event for which a commit that does nothing sleeps, so that the next poll is full, as it is behind a commit
+BATCHES = (10_000, 50_000)  # records of a poll, at which commits are timed
+TURNS = 2  # of each point: the mean of those in which other programs took little of the processors, or the one with the least
+QUIET = 0.1  # processors
+_PATIENCE = 120.0
+
+
+def measure(kind: str, events: int, processes: list[int]) -> dict:
+    """The units, and a point for each number of processes."""
+    with broker() as servers, server(kind) as store:
+        pid = _listener(int(servers.rpartition(":")[2]))
+        units = json.loads(_run("units", servers, store, str(events), str(pid)))
+        points = {}
+        for count in processes:
+            turns = [_point(servers, store, pid, events, count) for _ in range(TURNS)]
+            quiet = [turn for turn in turns if turn["others"] < QUIET] or [min(turns, key=lambda turn: turn["others"])]
+            points[str(count)] = {key: statistics.mean(turn[key] for turn in quiet) for key in quiet[0]} | {"turns": turns}
+    return {"kind": kind, "events": events, "partitions": PARTITIONS, "units": units, "points": points}
+
+
+def _run(verb: str, servers: str, store: StoreServer, *more: str) -> str:
+    command = [sys.executable, "-m", "bench.ingest_group", verb, servers, store.url, str(store.pid), str(store.port), *more]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=clean(), check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _listener(port: int) -> int:
+    """The process that listens on a port."""
+    wanted = f":{port:04X}"
+    inodes = {
+        fields[9]
+        for table in ("tcp", "tcp6")
+        for fields in map(str.split, Path(f"/proc/net/{table}").read_text().splitlines()[1:])
+        if fields[1].endswith(wanted) and fields[3] == "0A"
+    }
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            for link in _links(entry / "fd"):
+                if any(link == f"socket:[{inode}]" for inode in inodes):
+                    return int(entry.name)
+    raise RuntimeError(f"nothing listens on {port}")
+
+
+def _links(folder: Path) -> list[str]:
+    try:
+        return [str(entry.readlink()) for entry in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _topic_bytes(broker_pid: int, topic: str) -> int:
+    """Bytes of a topic's files, which the broker has open; the space that it reserves for more is not counted."""
+    paths = {Path(link) for link in _links(Path(f"/proc/{broker_pid}/fd")) if f"/{topic}-" in link and link.endswith(".log")}
+    return sum(path.stat().st_size for path in paths)
+
+
+# ---- points
+
+
+class _Member:
+    """An ingest process, and the lines that it has written: seconds of the monotonic clock, events, its processor time, its partitions."""
+
+    def __init__(self, servers: str, topic: str, group: str, store: StoreServer) -> None:
+        command = [sys.executable, "-m", "bench.ingest_group", "ingest", servers, topic, group, store.url]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=clean())
+        self.lines: list[list[float]] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append([float(field) for field in line.split()])
+
+    @property
+    def events(self) -> float:
+        """Committed so far."""
+        return sum(line[1] for line in list(self.lines))
+
+    def close(self) -> None:
+        """Stop it."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def _point(servers: str, store: StoreServer, pid: int, events: int, count: int) -> dict:
+    """The rate of a group of so many processes, and where its processor time goes."""
+    topic = f"payments-{count}-{time.time_ns()}"
+    make_topic(servers, topic, PARTITIONS)
+    with ExitStack() as stack:
+        members = []
+        url = f"{store.url}?prefix=p{time.time_ns()}"
+        for _ in range(count):
+            members.append(_Member(servers, topic, topic, StoreServer(url)))
+            stack.callback(members[-1].close)
+        share = PARTITIONS // count
+        _until(lambda: all(member.lines and member.lines[-1][3] >= share for member in members), "no member has its share")
+        _produce(servers, topic, WARM)
+        _until(lambda: sum(member.events for member in members) >= WARM, "the first events are not committed")
+        for member in members:
+            member.process.send_signal(signal.SIGSTOP)
+        _produce(servers, topic, events)
+        before, all_of_it, since = (store.busy(), busy_of(pid)), processors_busy(), time.perf_counter()
+        for member in members:
+            member.lines.clear()
+            member.process.send_signal(signal.SIGCONT)
+        _until(lambda: sum(member.events for member in members) >= events, "the backlog is not committed")
+        after, elapsed = (store.busy(), busy_of(pid)), time.perf_counter() - since
+        all_of_it = processors_busy() - all_of_it
+    lines = sorted((line[0], line[1], member) for member, own in enumerate(members) for line in own.lines)
+    committed, begin, end = 0.0, None, lines[-1]
+    for line in lines:
+        committed += line[1]
+        begin = begin or ((line[0], committed) if committed >= FIRST * events else None)
+        if committed >= LAST * events:
+            end = (line[0], committed)
+            break
+    assert begin is not None
+    per = 1e6 / events
+    own = sum(member.lines[-1][2] - member.lines[0][2] for member in members) + after[0] - before[0] + after[1] - before[1]
+    return {
+        "others": (all_of_it - own) / elapsed,
+        "rate": (end[1] - begin[1]) / (end[0] - begin[0]),
+        "commit_events": statistics.median(line[1] for line in lines if line[1]),
+        "busy": sum(own.lines[-1][2] - own.lines[0][2] for own in members) / sum(sum(x[1] for x in own.lines[1:]) for own in members) * 1e6,
+        "store": (after[0] - before[0]) * per,
+        "broker": (after[1] - before[1]) * per,
+    }
+
+
+def _produce(servers: str, topic: str, events: int) -> None:
+    command = [sys.executable, "-m", "bench.kafka", "produce", servers, topic, str(events), str(PARTITIONS)]
+    subprocess.run(command, check=True, cwd=ROOT, env=clean(), stdout=subprocess.DEVNULL)
+
+
+def _until(done: object, otherwise: str) -> None:
+    until = time.monotonic() + _PATIENCE
+    while not done():  # type: ignore[operator]
+        if time.monotonic() > until:
+            raise RuntimeError(otherwise)
+        time.sleep(0.02)
+
+
+def ingest(servers: str, topic: str, group: str, url: str) -> None:
+    """One member, until it is stopped by a signal."""
+    from headwater.cli.ingest import seldom_collected
+    from headwater.ingestion.ingest import ingest as run
+    from headwater.online_stores import open_store
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
+    def committed(_source: object, commit: object, lag: dict) -> None:
+        accepted = commit.counts.get("accepted", 0)  # type: ignore[attr-defined]
+        print(time.monotonic(), accepted, time.process_time(), len(lag), flush=True)
+
+    with seldom_collected():
+        run(project(servers, topic, group=group), open_store(url), data_dir=None, stop=stop, on_commit=committed)
+
+
+# ---- units
+
+
+def units(servers: str, url: str, store_pid: str, store_port: str, events: str, broker_pid: str) -> None:
+    """What an event costs the reading thread, the committing thread, the store and the broker, each apart."""
+    topic = f"units-{time.time_ns()}"
+    make_topic(servers, topic, PARTITIONS)
+    _produce(servers, topic, int(events))
+    store = StoreServer(url, int(store_pid), int(store_port))
+    result: dict = {"event_bytes": _topic_bytes(int(broker_pid), topic) / int(events)}
+    decoded = []
+    for size in BATCHES:
+        taken = _decoded_and_committed(servers, topic, store, int(events), size, int(broker_pid))
+        decoded.append(taken.pop("decode"))
+        result[f"commit_{size}"] = taken
+    result["decode"] = {key: statistics.mean(each[key] for each in decoded) for key in decoded[0]}
+    print(json.dumps(result))
+
+
+def _decoded_and_committed(servers: str, topic: str, store: StoreServer, events: int, size: int, broker_pid: int) -> dict:
+    """Read all events with commits of nothing; then commit what was read, in the polls in which it came."""
+    from headwater.cli.ingest import seldom_collected
+    from headwater.ingestion.ingest import ingest as run
+    from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
+    from headwater.online_stores import open_store
+
+    stop, kept, marks = threading.Event(), [], []
+    commit = SourceIngestor.commit
+
+    def nothing(ingestor: SourceIngestor, records: list, now: int, known: int | None = None) -> list:
+        if records:
+            kept.append((ingestor, records, now, known))
+            count = sum(len(poll.offset) for poll, _ in records)
+            marks.append((time.perf_counter(), time.process_time(), busy_of(broker_pid), count))
+            if sum(mark[3] for mark in marks) >= events:
+                stop.set()
+            time.sleep(count * _COMMIT)
+        return []
+
+    with seldom_collected():
+        opened = open_store(f"{store.url}?prefix=u{time.time_ns()}")
+        keep = mock.patch.object(SourceIngestor, "forget")  # writers, which are committed with afterwards
+        with keep, mock.patch.object(SourceIngestor, "commit", nothing):
+            run(project(servers, topic), opened, data_dir=None, stop=stop, limits=IngestLimits(batch=size))
+        begin, end = marks[0], marks[-1]
+        count = sum(mark[3] for mark in marks[1:])
+        decode = {
+            "wall": (end[0] - begin[0]) / count * 1e6,
+            "busy": (end[1] - begin[1]) / count * 1e6,
+            "broker": (end[2] - begin[2]) / count * 1e6,
+        }
+        walls, busies, servers_busy, sizes, commits = [], [], [], [], 0
+        for turn, (ingestor, records, now, known) in enumerate(kept):
+            there, wall, busy = store.busy(), time.perf_counter(), time.process_time()
+            done = commit(ingestor, records, now, known)
+            taken = time.perf_counter() - wall, time.process_time() - busy, store.busy() - there
+            if turn:  # loops are loaded by the first
+                walls.append(taken[0])
+                busies.append(taken[1])
+                servers_busy.append(taken[2])
+                sizes.append(sum(len(poll.offset) for poll, _ in records))
+                commits += len(done)
+        opened.close()
+    total = sum(sizes)
+    return {
+        "decode": decode,
+        "events": total,
+        "commits": commits,
+        "wall": sum(walls) / commits * 1e3,
+        "busy": sum(busies) / commits * 1e3,
+        "store": sum(servers_busy) / commits * 1e3,
+    }
+
+
+if __name__ == "__main__":
+    verb, *arguments = sys.argv[1:]
+    if verb == "measure":
+        print(json.dumps(measure(arguments[0], int(arguments[1]), [int(count) for count in arguments[2:]])))
+    else:
+        {"ingest": ingest, "units": units}[verb](*arguments)

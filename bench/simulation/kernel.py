@@ -1,0 +1,197 @@
+"""A heap of events, and processes that wait: for time, for a processor, for what a queue holds.
+
+A process is a generator. What it yields takes a function and calls it, with a value, when the process is to go on.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any
+
+Resume = Callable[[Any], None]
+Command = Callable[[Resume], None]
+Process = Generator[Command, Any, None]
+
+
+class Simulation:
+    """Time, and what is to happen; two things at one time happen in the order in which they were planned.
+
+    >>> simulation, seen = Simulation(), []
+    >>> def process():
+    ...     yield simulation.wait(2.0)
+    ...     seen.append(simulation.now)
+    >>> simulation.start(process())
+    >>> simulation.run(until=10.0)
+    >>> seen
+    [2.0]
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._heap: list[tuple[float, int, Resume, Any]] = []
+        self._planned = 0
+
+    def at(self, delay: float, call: Resume, value: Any = None) -> None:
+        """Call a function with a value, so many seconds from now."""
+        self._planned += 1
+        heapq.heappush(self._heap, (self.now + delay, self._planned, call, value))
+
+    def wait(self, seconds: float) -> Command:
+        """Go on after so many seconds."""
+        return lambda resume: self.at(seconds, resume)
+
+    def start(self, process: Process) -> None:
+        """Begin a process now."""
+
+        def step(value: Any) -> None:
+            try:
+                command = process.send(value)
+            except StopIteration:
+                return
+            command(step)
+
+        step(None)
+
+    def run(self, until: float) -> None:
+        """Let everything happen that is planned before a time."""
+        heap = self._heap
+        while heap and heap[0][0] < until:
+            self.now, _, call, value = heapq.heappop(heap)
+            call(value)
+        self.now = until
+
+
+class Queue:
+    """Items that wait, first in, first out; `most` of them at once, further ones are dropped and counted."""
+
+    def __init__(self, simulation: Simulation, most: float = float("inf")) -> None:
+        self.items: deque[Any] = deque()
+        self.dropped = 0
+        self._simulation, self._most = simulation, most
+        self._taker: tuple[int, Resume] | None = None
+
+    def put(self, item: Any) -> bool:
+        """Whether there was room."""
+        if len(self.items) >= self._most:
+            self.dropped += 1
+            return False
+        self.items.append(item)
+        if self._taker is not None:
+            (count, resume), self._taker = self._taker, None
+            self._simulation.at(0.0, lambda _: resume(self._taken(count)))
+        return True
+
+    def take(self, count: int = 1) -> Command:
+        """Wait until something is there, and take up to so many."""
+
+        def command(resume: Resume) -> None:
+            if self.items:
+                self._simulation.at(0.0, lambda _: resume(self._taken(count)))
+            else:
+                self._taker = count, resume
+
+        return command
+
+    def _taken(self, count: int) -> list[Any]:
+        return [self.items.popleft() for _ in range(min(count, len(self.items)))]
+
+
+class Servers:
+    """So many alike servers, or processors, and one line before them."""
+
+    def __init__(self, simulation: Simulation, count: int = 1) -> None:
+        self.free = count
+        self.line: deque[Resume] = deque()
+        self.simulation = simulation
+
+    def acquire(self) -> Command:
+        """Wait for one."""
+
+        def command(resume: Resume) -> None:
+            if self.free:
+                self.free -= 1
+                resume(None)
+            else:
+                self.line.append(resume)
+
+        return command
+
+    def release(self) -> None:
+        """Give one back, to the first in line."""
+        if self.line:
+            self.simulation.at(0.0, self.line.popleft())
+        else:
+            self.free += 1
+
+    def use(self, seconds: float) -> Process:
+        """Wait for one, keep it for so many seconds, and give it back."""
+        yield self.acquire()
+        yield self.simulation.wait(seconds)
+        self.release()
+
+
+class Thread:
+    """What runs on one of some processors: it keeps a processor until it waits, or its slice has passed and others are in line.
+
+    lock: of its interpreter, which threads of one process share.
+    """
+
+    SLICE = 0.003
+    """Seconds: the base slice of Linux's scheduler."""
+    SWITCH = 0.005
+    """Seconds after which Python asks a thread for the interpreter's lock (`sys.getswitchinterval`)."""
+
+    def __init__(self, processors: Servers, lock: Servers | None = None) -> None:
+        self._processors, self._simulation, self._lock = processors, processors.simulation, lock
+        self._holds, self._left = False, self.SLICE
+
+    def run(self, seconds: float, locked: float = 0.0) -> Process:
+        """Keep a processor busy for so many seconds, of which a share holds the lock."""
+        held = seconds * locked if self._lock is not None else 0.0
+        if held:
+            yield from self._hold(held)
+        yield from self._run(seconds - held)
+
+    def _hold(self, seconds: float) -> Process:
+        """Run with the lock; it goes to a thread that wants it after a switch interval."""
+        lock = self._lock
+        assert lock is not None
+        while seconds > 1e-12:
+            if not lock.free:
+                self.pause()
+            yield lock.acquire()
+            left = self.SWITCH
+            while seconds > 1e-12 and (left > 0 or not lock.line):
+                part = min(seconds, left if left > 0 else self.SWITCH)
+                yield from self._run(part)
+                seconds -= part
+                left -= part
+            lock.release()
+
+    def _run(self, seconds: float) -> Process:
+        while seconds > 0:
+            if not self._holds:
+                yield self._processors.acquire()
+                self._holds, self._left = True, self.SLICE
+            part = min(seconds, self._left)
+            yield self._simulation.wait(part)
+            seconds -= part
+            self._left -= part
+            if self._left <= 1e-12:
+                self._left = self.SLICE
+                if self._processors.line:
+                    self.pause()
+
+    def take(self, queue: Queue, count: int) -> Generator[Command, Any, list[Any]]:
+        """Take from a queue; the processor is given back where nothing is there."""
+        if not queue.items:
+            self.pause()
+        return (yield queue.take(count))
+
+    def pause(self) -> None:
+        """Give the processor back."""
+        if self._holds:
+            self._holds = False
+            self._processors.release()

@@ -1,0 +1,87 @@
+"""docs/scale.md: its tables are what its script gives, and its figures follow from the inputs."""
+
+import pytest
+
+from bench.scale import figures
+from bench.scale.inputs import Results, assumed, measured
+from bench.simulation import scenarios
+from headwater.assessing import prices
+from scripts import scale
+
+
+@pytest.fixture(scope="module")
+def results():
+    return Results.read()
+
+
+@pytest.fixture(scope="module")
+def inputs(results):
+    return figures.plain(measured(results), assumed())
+
+
+def _value(rows, what):
+    return figures.value(rows, what)
+
+
+def test_the_page_has_what_the_script_gives(results):
+    text = scale.PAGE.read_text("utf-8")
+    assert scale.page(text, results) == text
+    first = scale.MARK.search(text)
+    assert scale.page(text.replace(first[0], first[1] + first[3]), results) == text
+
+
+def test_prices_of_assess_cost_are_not_written_again():
+    own = assumed()
+    assert {name: own[name].value for name in ("p_cpu", "w", "g", "p_gb")} == {
+        name: prices.defaults()[name].value for name in ("p_cpu", "w", "g", "p_gb")
+    }
+    text = (scale.ROOT / "bench" / "scale" / "assumptions.toml").read_text("utf-8")
+    assert "[p_cpu]" not in text
+    assert "[w]" not in text
+
+
+def test_every_input_says_its_unit_and_source(results):
+    for name, given in {**measured(results), **assumed()}.items():
+        assert given.unit, name
+        assert len(given.source) > 5, name
+        assert given.value > 0, name
+
+
+def test_twice_the_events_take_twice_the_processors(inputs):
+    twice = {**inputs, "events": 2 * inputs["events"]}
+    for what in ("vCPU of ingest processes", "vCPU of brokers", "disk of brokers"):
+        assert _value(figures.ingest(twice), what) == pytest.approx(2 * _value(figures.ingest(inputs), what))
+
+
+def test_each_region_reads_all_events_and_two_serve_all_requests(inputs):
+    assert figures.serving_rate(inputs) == inputs["predictions"] / 2
+    assert figures.written(inputs) == inputs["events"] * inputs["records"]
+
+
+def test_the_sum_of_the_parts_is_the_cost(inputs):
+    rows = figures.cost(inputs)
+    regions = inputs["regions"] * sum(row.value for row in rows if row.what.startswith("a region: "))
+    once = sum(row.value for row in rows if not row.what.startswith(("a region", "all regions")))
+    assert rows[-1].value == pytest.approx(regions + once)
+
+
+def test_the_first_limit_is_the_one_of_which_most_are_needed(inputs):
+    needs = [row[3] for row in figures.limits(inputs)]
+    assert needs == sorted(needs, reverse=True)
+
+
+def test_a_row_that_was_not_measured_is_named():
+    with pytest.raises(KeyError, match="no row 'POST features from lmdb, one worker'"):
+        Results([]).row("POST features from lmdb, one worker")
+
+
+@pytest.mark.parametrize(("value", "text"), [(1234567.0, "1,230,000"), (0.012345, "0.0123"), (42.0, "42"), (0, "0")])
+def test_numbers_have_three_digits(value, text):
+    assert scale.number(value) == text
+
+
+def test_points_that_are_kept_are_those_of_the_simulation(results):
+    for point in scenarios.points(results):
+        row = results.row(f"simulated: {point['name']}")
+        assert row["ours"] == pytest.approx(point["simulated"], abs=0.1), point["name"]
+        assert row["peer"] == point["measured"]
