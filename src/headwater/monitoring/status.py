@@ -38,7 +38,7 @@ from headwater.results.drift_result import DriftResult
 from headwater.results.promise_result import DeliveryResult
 from headwater.state.key_record import stored_sections
 from headwater.state.prediction_codec import read_precomputed
-from headwater.state.view_state import Progress, known_through, merged, misses, progresses, read_parts, read_state
+from headwater.state.view_state import Progress, known_of, known_through, merged, misses, progresses, read_parts, read_state
 from headwater.state.window_reach import out_of_reach
 
 
@@ -199,9 +199,11 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
     prefix = keyspace.PROGRESS + keyspace.name(source)
     told = store.get([keyspace.broker_clock(store.namespace + of.name)])[0]
     compared = None if told is None else told.decode()
+    every = progresses(store, source)
     for key, value in store.scan(prefix):
         partition = key[len(prefix) : -1].decode() or None
         progress = msgspec.msgpack.decode(value, type=Progress)
+        known = known_of(progress, every.values())
         name = source if partition is None else f"{source}\0{partition}"
         held = sum(waiting(rows, progress.at).height for _, rows in store.scan(keyspace.HELD + keyspace.name(name)))
         archive = Roller(store, keyspace.ARCHIVE, folder / "archive", source, partition).rows()
@@ -209,9 +211,7 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
         reasons = {} if dead is None else dict(dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
         archived = 0 if archive is None else int(archive.select(pl.len()).collect().item())
         statuses.append(
-            StreamStatus(
-                of.name, partition, progress.sequence, progress.known, progress.latest, held, archived, progress.counts, reasons, compared
-            )
+            StreamStatus(of.name, partition, progress.sequence, known, progress.latest, held, archived, progress.counts, reasons, compared)
         )
     return statuses
 

@@ -250,12 +250,13 @@ def test_a_topic_that_was_created_again(url, make, broker, topic):
 class Repeating(Stream):
     """Writes each event to the partition of its user, as many as the topic has; one in five again later, to the partition of then."""
 
-    partitions = PARTITIONS
+    partitions, whole = PARTITIONS, False
 
     def run(self):
         from confluent_kafka import Producer
 
-        producer, failed, again = Producer({"bootstrap.servers": self.broker.servers, "log_level": 0}), [], []
+        settings = {"bootstrap.servers": self.broker.servers, "log_level": 0, "topic.metadata.refresh.interval.ms": 200}
+        producer, failed, again = Producer(settings), [], []
 
         def send(line, n):
             producer.produce(self.topic, line, partition=n % 20 % self.partitions, on_delivery=lambda e, _: e and failed.append(e))
@@ -273,6 +274,7 @@ class Repeating(Stream):
             send(line, n)
         assert producer.flush(60) == 0
         assert not failed, failed
+        self.whole = True
 
 
 @pytest.mark.slow
@@ -287,8 +289,10 @@ def test_partitions_that_are_added_under_load(redis_url, broker, topic, tmp_path
         here.begun(second)
         time.sleep(2)
         broker.grow(topic, PARTITIONS + 2)
+        time.sleep(1)
         producer.partitions = PARTITIONS + 2
         time.sleep(4)
+    assert producer.whole
     end(first)
     end(second)
     here.once()

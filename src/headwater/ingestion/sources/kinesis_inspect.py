@@ -29,7 +29,7 @@ def look(spec: KinesisStream, *, records: int, watch: float) -> TopicSample:  # 
     Raises:
         ConnectError: no answer, access refused, or the stream does not exist. MissingExtraError: boto3 is not installed.
     """
-    client = connected(spec, patience=20.0)
+    client = connected(spec, patience=10.0)
     stream = described(client, spec)
     each = max(1, records // max(1, len(stream.shards)))
     rows = [_last(client, spec, shard, each) for shard in stream.shards.values()]
