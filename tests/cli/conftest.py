@@ -1,13 +1,12 @@
 """Small tables, a project over them, and the command line as a user starts it."""
 
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+
+from tests.warm_commands import run_command
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -69,17 +68,7 @@ def folder(tmp_path):
 def run(tmp_path):
     """Run `headwater ARGUMENTS` in the test's folder."""
 
-    def call(*arguments, **more):
-        command = [sys.executable, "-m", "headwater.cli", *map(str, arguments)]
-        return subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONUTF8": "1"},
-            **more,
-        )
+    def call(*arguments):
+        return run_command(arguments, tmp_path)
 
     return call
