@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -148,9 +148,11 @@ class SourceIngestor:
         revoked: Revoked = self.forget
         if self.inbox is not None:
             return PushedFeed(self.inbox, assigned, revoked)
-        return open_feed(self.source, assigned, revoked, self._origin_of, self._group())
+        return open_feed(self.source, assigned, revoked, self._origin_of, self._group)
 
+    @cached_property
     def _group(self) -> StreamGroup:
+        """The same for all feeds, so that a stream that is opened again has the same partitions."""
         source = self.acceptance.source
         return StreamGroup(self.store, source.name, corrected=source.changes is not None)
 

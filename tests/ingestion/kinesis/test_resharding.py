@@ -77,7 +77,9 @@ def test_splits_and_merges_under_load(kinesis, make, url):
         for change in (kinesis.split, kinesis.merge, kinesis.split):
             time.sleep(0.5)
             change()
-            kinesis.throttled = kinesis.expired = 3
+            with kinesis.lock:
+                kinesis.throttled += 3
+                kinesis.expired += 3
         time.sleep(0.3)
     process.terminate()
     assert process.wait(60) == 0, process.log.read_text()
