@@ -273,6 +273,8 @@ def test_a_killed_shipment_goes_on_where_it_was(module, owner, name, after, shar
     assert ids(tmp_path / "b") == sorted(f"r{n}" for n in range(12))
     assert outcomes(tmp_path / "b", model().labels)["headwater_request"].to_list() == ["r1"]
     assert sorted(read_exposures(tmp_path / "b", "checkout")["unit"]) == ["u1", "u2"]
+    for path in (folder / "exposures").rglob("*.segment"):
+        assert (tmp_path / "b" / path.relative_to(folder)).read_bytes() == path.read_bytes()
     state = shipping_state(folder)
     assert (state.waiting, state.dropped) == (0, 0)
 
