@@ -138,7 +138,7 @@ def _curves(results: Results) -> str:
     rows = []
     for begin in ("point-in-time windows, integer keys: 12 features, ", "commit of 10,000 random keys", "POST features from "):
         rows += [row for row in results.named(begin) if "beside" not in row["name"]]
-    rows += results.named("Kafka JSON into redis, ingest") + results.named("Kafka JSON into postgres, ingest")
+    rows += results.named("Kafka JSON into redis, ingest")
     return table(
         ["point", "measured", "load before the run"],
         [[row["name"], f"{number(row['ours'])} {row['unit']}", f"{row['load']:.1f}"] for row in rows],

@@ -22,9 +22,9 @@ def serving_units(results: Results, kind: str) -> ServingUnits:
     return ServingUnits.measured(results.row(f"POST features from {kind}, one worker")["units"])
 
 
-def ingest_units(results: Results, kind: str) -> IngestUnits:
-    """Of processes that commit to this store."""
-    return IngestUnits.measured(results.row(f"Kafka JSON into {kind}, ingest processes in one group: 1")["units"])
+def ingest_units(results: Results) -> IngestUnits:
+    """Of processes that commit to Redis."""
+    return IngestUnits.measured(results.row("Kafka JSON into redis, ingest processes in one group: 1")["units"])
 
 
 def points(results: Results) -> list[dict]:
@@ -35,10 +35,9 @@ def points(results: Results) -> list[dict]:
             name = f"POST features from {kind}, {case}"
             simulated = served(serving_units(results, kind), count, CONNECTIONS, seconds=1.0)
             found.append(_point(name, simulated, results.row(name), 1.0))
-    for kind in ("redis", "postgres"):
-        for row in results.named(f"Kafka JSON into {kind}, ingest processes in one group"):
-            simulated = ingested(ingest_units(results, kind), int(row["name"].rpartition(" ")[2]), row["events"])
-            found.append(_point(row["name"], simulated, row, 1e3))
+    for row in results.named("Kafka JSON into redis, ingest processes in one group"):
+        simulated = ingested(ingest_units(results), int(row["name"].rpartition(" ")[2]), row["events"])
+        found.append(_point(row["name"], simulated, row, 1e3))
     return found
 
 
@@ -118,7 +117,7 @@ def ingest_slow_store(plan: IngestPlan, share: float = 0.6, begin: float = 5.0, 
 
 def fleets(results: Results) -> dict[str, list[dict]]:
     """All of them, over Redis."""
-    workers, processes = ServingPlan(serving_units(results, "redis"), rate=0.0), IngestPlan(ingest_units(results, "redis"), rate=0.0)
+    workers, processes = ServingPlan(serving_units(results, "redis"), rate=0.0), IngestPlan(ingest_units(results), rate=0.0)
     return {
         "serving saturation": serving_saturation(workers),
         "serving lost zone": serving_lost_zone(workers),
