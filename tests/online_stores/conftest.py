@@ -3,15 +3,20 @@
 import contextlib
 import functools
 import itertools
+import os
 
 import pytest
 
 import headwater as hw
+from headwater.online_stores.dynamodb import dynamodb_table
 from headwater.testing import split_store
 from headwater.testing.split_store import open_split
+from tests.online_stores.emulators import CREDENTIALS, emulating
 from tests.online_stores.servers import BINARIES, clustered, serving, serving_postgres
 
-STORES = ["lmdb", "redis", "cluster", "postgres", "split", *(["valkey"] if "valkey-server" in BINARIES else [])]
+DYNAMODB = ["ministack", "moto", "ministack_and_postgres"]
+LONG = os.environ.get("HEADWATER_TRUST") == "long"
+STORES = ["lmdb", "redis", "cluster", "postgres", "split", *DYNAMODB, *(["valkey"] if "valkey-server" in BINARIES else [])]
 _NUMBERS = itertools.count()
 
 
@@ -39,6 +44,33 @@ def postgres_url():
         yield f"{server.address}/postgres"
 
 
+@pytest.fixture(scope="session")
+def ministack_address(tmp_path_factory):
+    with emulating("ministack", tmp_path_factory.mktemp("ministack")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def moto_address(tmp_path_factory):
+    with emulating("moto", tmp_path_factory.mktemp("moto")) as address:
+        yield address
+
+
+@pytest.fixture
+def dynamodb_url(request, monkeypatch):
+    """Makes the URL of a store on an emulator, by the name of a kind and a prefix."""
+
+    def make(kind, prefix):
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        emulator, _, elsewhere = kind.partition("_and_")
+        state = f"&state={request.getfixturevalue('postgres_url')}%3Fprefix={prefix}" if elsewhere else ""
+        address = request.getfixturevalue(f"{emulator}_address")
+        return f"dynamodb://table-of-{prefix}?region=eu-west-1&endpoint={address}&prefix={prefix}{state}"
+
+    return make
+
+
 @pytest.fixture
 def split_places(tmp_path):
     """Where the processes of a table and a state answer, which are empty."""
@@ -52,18 +84,24 @@ def make_store(request, tmp_path):
         return functools.partial(open_split, request.getfixturevalue("split_places"))
     if request.param == "lmdb":
         return functools.partial(hw.operations.open_store, f"lmdb:{tmp_path}/store?size=1GB")
+    if request.param in DYNAMODB:
+        return functools.partial(hw.operations.open_store, request.getfixturevalue("dynamodb_url")(request.param, f"test{next(_NUMBERS)}"))
     return functools.partial(hw.operations.open_store, f"{request.getfixturevalue(request.param + '_url')}?prefix=test{next(_NUMBERS)}")
 
 
-@pytest.fixture(params=["cluster", "split"])
-def opening(request, tmp_path):
+@pytest.fixture(params=["cluster", "split", *(pytest.param(kind, marks=pytest.mark.slow) for kind in DYNAMODB if LONG or kind != "moto")])
+def opening(request, tmp_path, monkeypatch):
     """Opens stores: the same one again and again, or another one by its name."""
+    monkeypatch.setattr(dynamodb_table, "ACTIONS", 10)  # so that a commit of few records takes several transactions
+    monkeypatch.setattr(dynamodb_table, "LANES", 3)
     prefix, places = f"half{next(_NUMBERS)}", {}
     with contextlib.ExitStack() as stack:
 
         def opened(name=""):
             if request.param == "cluster":
                 store = hw.operations.open_store(f"{request.getfixturevalue('cluster_url')}?prefix={prefix}{name}")
+            elif request.param in DYNAMODB:
+                store = hw.operations.open_store(request.getfixturevalue("dynamodb_url")(request.param, prefix + name))
             else:
                 if name not in places:
                     places[name] = stack.enter_context(split_store.serving(tmp_path / f"split{name}"))

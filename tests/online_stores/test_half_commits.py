@@ -1,6 +1,6 @@
 """A writer that dies between any two steps of a commit, in stores that are log first: every count is exact, or the store is refused.
 
-The stores are a cluster of Redis, and a table and a state in processes of their own.
+The stores are a cluster of Redis, DynamoDB with its state in the table or in PostgreSQL, and a table and a state in processes of their own.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from headwater.online_stores.keyspace import OFFSET, RECORD, number
 from headwater.testing.split_store import RemoteState
 from headwater.testing.stores import record
 from tests.flow import Flow, at, streaming_view
+from tests.online_stores.conftest import DYNAMODB, LONG
 from tests.online_stores.steps import KEYS, Dead, Steps, read, roll_back
 
 
@@ -51,10 +52,17 @@ def view_of(schema, source):
 SENT = {"then": [120], "in pieces": [85, 99, 120], "with nothing between": [80, 80, 120]}
 
 
+KINDS = [(kind, case) for kind in ("cluster", "split", *DYNAMODB) for case in CASES]
+IN_SHORT = {("ministack", "events that wait, with ids"), ("ministack_and_postgres", "corrections")}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("events", "schema", "source"), CASES.values(), ids=CASES)
-def test_killed_between_every_two_steps(events, schema, source, opening, tmp_path):
+@pytest.mark.parametrize(
+    ("opening", "case"), [each for each in KINDS if LONG or each[0] not in DYNAMODB or each in IN_SHORT], indirect=["opening"]
+)
+def test_killed_between_every_two_steps(opening, case, tmp_path):
     """Once during the commit, and once more while the next process takes over."""
+    events, schema, source = CASES[case]
     view = view_of(schema, source)
     exact = {}
     for die_at in itertools.count():

@@ -133,7 +133,8 @@ def store() -> list[Flag]:
         option(
             "--store",
             metavar="URL",
-            help="the online store: lmdb:FOLDER, redis://host:port/db or postgresql://host/database (default: HEADWATER_STORE, else LMDB in headwater's home)",
+            help="the online store: lmdb:FOLDER, redis://host:port/db, postgresql://host/database or dynamodb://table "
+            "(default: HEADWATER_STORE, else LMDB in headwater's home)",
         ),
         option(
             "--data-dir",

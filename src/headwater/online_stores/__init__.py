@@ -25,6 +25,7 @@ STORES: Final = Rows(
         "rediss": "headwater.online_stores.redis.redis_client",
         "unix": "headwater.online_stores.redis.redis_client",
         "postgresql": "headwater.online_stores.postgres",
+        "dynamodb": "headwater.online_stores.dynamodb.dynamodb_store",
     }
 )
 """By the scheme of a URL, the module whose `open_store` opens the store."""
@@ -72,6 +73,10 @@ class FeatureTable(Protocol):
     """
 
     outrun: int
+
+    def check_sizes(self, records: Changes) -> None:
+        """Raise StoreError where a record is larger than the table takes; asked before a commit is decided."""
+        ...
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of some keys."""
@@ -259,7 +264,7 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
 
     Args:
         url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`, `rediss://`,
-            `unix://`, `redis+cluster://host:port`, or `postgresql://host:port/database?prefix=`.
+            `unix://`, `redis+cluster://host:port`, `postgresql://host:port/database?prefix=`, or `dynamodb://table?region=&state=`.
         readonly: refuse to write; fails where no store exists yet.
         for_requests: give up what a server does not answer within the URL's `read_timeout`, since a request waits for it.
 
@@ -270,6 +275,6 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     scheme = urlsplit(url).scheme.partition("+")[0]
     if scheme not in STORES:
         raise UsageError(
-            f"the online store {url!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB or postgresql://HOST:PORT/DATABASE"
+            f"the online store {url!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB, postgresql://HOST:PORT/DATABASE or dynamodb://TABLE"
         )
     return cast("OnlineStore", importlib.import_module(STORES[scheme]).open_store(url, readonly=readonly, for_requests=for_requests))

@@ -88,7 +88,7 @@ def _check(backup: Path, source: OnlineStore, target: OnlineStore) -> None:
         raise StoreError(f"the store to restore {backup} into is not empty (it holds {held[:40]!r}); give an empty one")
     one_writer = source.get([_PARTITIONED])[0] is None
     if one_writer != target.capabilities.one_writer:
-        kinds = ("LMDB", "Redis or PostgreSQL")
+        kinds = ("LMDB", "Redis, PostgreSQL or DynamoDB")
         own, other = kinds if one_writer else kinds[::-1]
         raise StoreError(f"{backup} is a backup of {own}, whose records are other than those of {other}; restore it into {own}")
 

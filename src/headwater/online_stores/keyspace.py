@@ -129,6 +129,11 @@ def sequence_of(key: bytes) -> int:
     return int(struct.unpack(">Q", key[-8:])[0])
 
 
+def complete_through(record: bytes) -> int:
+    """The commit that the value of a record is complete through: its second word."""
+    return int(struct.unpack_from("<q", record, 8)[0]) if len(record) >= 16 else -1
+
+
 def number(value: int) -> bytes:
     """An integer as the value of a key."""
     return struct.pack("<q", value)

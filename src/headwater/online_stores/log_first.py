@@ -110,6 +110,7 @@ class LogFirstStore:
         if not records:
             self.state.commit(rest, {**wanted, LOG + writer: self._settled(writer)})
             return
+        self.table.check_sizes(records)
         head = self._owned(writer)
         old = _head(head)
         new = _Head(old.turn, old.n + 1, decided=old.turn)
@@ -161,6 +162,8 @@ class LogFirstStore:
             if self.state.get([LOG + writer]) != [mine]:
                 raise FencedError(f"the partition {writer!r} of {self.state!r} was taken over by another process")
             raise LostError(f"{self.table!r} holds records of commits that {self.state!r} has lost offsets of. {REBUILD}")
+        if applied < head.n - (redo is not None):
+            raise LostError(f"{self.table!r} has lost records of commits that {self.state!r} has published. {REBUILD}")
         return mine if redo is None else self._apply(writer, mine, redo)
 
     def _owned(self, writer: bytes) -> bytes | None:

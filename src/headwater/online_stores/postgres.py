@@ -32,7 +32,7 @@ from headwater.errors import FencedError, MissingExtraError, StoreError
 from headwater.online_stores import Capabilities, Changes
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
-from headwater.online_stores.keyspace import RECORD, end_of
+from headwater.online_stores.keyspace import RECORD, complete_through, end_of
 from headwater.online_stores.server_url import ServerUrl, parse
 
 try:
@@ -110,13 +110,18 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     Behind a `?`: `prefix=` (the schema; headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=` (the same, where
     requests wait for the answer; 200ms, and 2s to connect), and libpq's own `sslmode=`, `sslrootcert=` and the like.
     """
-    at, parts = parse(url, _PASSED_ON), urlsplit(url)
-    client = {"options": _SESSION, "application_name": f"headwater {os.getpid()} on {socket.gethostname()}", **at.options}
-    target = f"postgresql://{parts.netloc}{parts.path}?{urlencode(client).replace('+', '%20')}"
+    at, target = target_of(url)
     store = PostgresStore(target, at, readonly=readonly)
     if for_requests:  # a server that is starting was waited for
         store.timeout = at.read_timeout
     return store
+
+
+def target_of(url: str) -> tuple[ServerUrl, str]:
+    """A URL in parts, and as libpq takes it."""
+    at, parts = parse(url, _PASSED_ON), urlsplit(url)
+    client = {"options": _SESSION, "application_name": f"headwater {os.getpid()} on {socket.gethostname()}", **at.options}
+    return at, f"postgresql://{parts.netloc}{parts.path}?{urlencode(client).replace('+', '%20')}"
 
 
 class _LateError(psycopg.OperationalError):
@@ -234,7 +239,7 @@ class PostgresStore:
                 self._check(self._rows(connection, statement, keys, [expect[key] for key in keys]), keys)
         puts = sorted((key, value) for key, value in changes.items() if value is not None)
         if puts:
-            throughs = [_through(value) if key.startswith(RECORD) else None for key, value in puts]
+            throughs = [complete_through(value) if key.startswith(RECORD) else None for key, value in puts]
             columns = [key for key, _ in puts], [value for _, value in puts], throughs
             self.outrun += len(puts) - connection.execute(self._sql(_PUT), columns).rowcount
         dropped = [key for key, value in changes.items() if value is None]
@@ -309,11 +314,15 @@ class PostgresStore:
 
     def backup(self, to: Path) -> None:
         """See `OnlineStore`; a snapshot, while others write."""
+        back_up(self, to, self.snapshot())
+
+    def snapshot(self) -> Iterator[tuple[bytes, bytes]]:
+        """All keys with their values, as of one time."""
         with self._connected() as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             try:
                 with connection.transaction(), connection.cursor("all", binary=True) as cursor:
-                    back_up(self, to, cursor.execute(self._sql(_ALL)))
+                    yield from cursor.execute(self._sql(_ALL))
             except psycopg.Error as error:
                 raise self._error(error) from error
             finally:
@@ -387,8 +396,3 @@ class PostgresStore:
             return StoreError(f"{self.where} does not answer: {text}. Start it, or correct its address")
         remedy = next((remedy for cause, remedy in _REMEDIES.items() if re.search(cause, text)), "See the server's message above")
         return StoreError(f"{self.where} refuses: {text}. Nothing was written. {remedy}")
-
-
-def _through(record: bytes) -> int:
-    """What a record is complete through: its second word."""
-    return int(struct.unpack_from("<q", record, 8)[0]) if len(record) >= 16 else -1

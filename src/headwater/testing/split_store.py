@@ -155,6 +155,9 @@ class RemoteTable(_Remote):
         """See `FeatureTable`."""
         return iter(self.call("scan", prefix))
 
+    def check_sizes(self, records: Changes) -> None:
+        """See `FeatureTable`; a process takes records of any size."""
+
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""
         return {shard: self._write(shard, part, {}, (writer, turn, n)) for shard, part in _sharded(records).items()}

@@ -60,6 +60,9 @@ class RedisTable:
                 batch = keys[start : start + _AT_ONCE]
                 yield from ((key, value) for key, value in zip(batch, self.get(batch), strict=True) if value is not None)
 
+    def check_sizes(self, records: Changes) -> None:
+        """See `FeatureTable`; what is larger than a server takes, the state refuses with its log."""
+
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""
         return self._write(records, {}, (writer, turn, n))

@@ -1,0 +1,78 @@
+"""Leases in DynamoDB: an item that its holder changes again and again; who sees it unchanged for long enough takes it over."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headwater import clock
+from headwater.errors import StoreError
+from headwater.online_stores.dynamodb.dynamodb_items import CanceledError, Item, Items, Key, at, delete, put
+
+_LEASE = 5.0
+_POLL = 0.05
+
+
+@contextmanager
+def held(items: Items, place: Key, name: str, owner: str, wait: float) -> Iterator[None]:
+    """Hold the lease of a place; seconds to wait for it at most. No clocks are compared. Safety rests on what commits expect, not on it.
+
+    Raises:
+        StoreError: another process holds it.
+    """
+    mine = _Lease(items, place, owner)
+    until, seen, since = clock.stopwatch() + wait, mine.read(), clock.stopwatch()
+    while not mine.take(seen, lapsed=clock.stopwatch() - since > _LEASE):
+        if clock.stopwatch() >= until:
+            holder = f": process {seen['o']['S']}" if seen else ""
+            raise StoreError(f"another process holds the lease {name!r} of {items.where}{holder}; stop it, or wait longer")
+        time.sleep(_POLL)
+        before, seen = seen, mine.read()
+        if before != seen:
+            since = clock.stopwatch()
+    stop = threading.Event()
+    renewal = threading.Thread(target=mine.renew, args=(stop,), daemon=True)
+    renewal.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        renewal.join()
+        mine.release()
+
+
+class _Lease:
+    def __init__(self, items: Items, place: Key, owner: str) -> None:
+        self._items, self._place, self._owner, self._mark = items, place, owner, b""
+
+    def read(self) -> Item | None:
+        return self._items.get([self._place]).get(self._place)
+
+    def take(self, seen: Item | None, *, lapsed: bool) -> bool:
+        """Whether the lease is this one's now: it was free, or nobody has renewed it."""
+        if seen is not None and not lapsed:
+            return False
+        return self._write("attribute_not_exists(m)", b"") if seen is None else self._write("m = :m", seen["m"]["B"])
+
+    def renew(self, stop: threading.Event) -> None:
+        while not stop.wait(_LEASE / 3):
+            with contextlib.suppress(StoreError):  # a lease that cannot be renewed lapses; the next commit says why
+                self._write("m = :m", self._mark)
+
+    def release(self) -> None:
+        with contextlib.suppress(StoreError, CanceledError):
+            self._items.write([delete(self._place, "m = :m", {":m": {"B": self._mark}})])
+
+    def _write(self, condition: str, known: bytes) -> bool:
+        mark = secrets.token_bytes(16)
+        item = {**at(self._place), "m": {"B": mark}, "o": {"S": self._owner}}
+        try:
+            self._items.write([put(item, condition, {":m": {"B": known}} if known else None)])
+        except CanceledError:
+            return False
+        self._mark = mark
+        return True

@@ -1,0 +1,108 @@
+"""The online store on DynamoDB: a table of records, and a state of ingestion in the same table or in PostgreSQL.
+
+It is log first: `log_first` says in which steps a commit is made, `docs/decisions/0260-dynamodb-is-log-first.md` what readers see between
+them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+
+from headwater.aws import AwsClient
+from headwater.errors import FencedError, HeadwaterError, LostError, StoreError, UsageError
+from headwater.online_stores import IngestState
+from headwater.online_stores.dynamodb.dynamodb_items import Items
+from headwater.online_stores.dynamodb.dynamodb_state import DynamoState
+from headwater.online_stores.dynamodb.dynamodb_table import DynamoTable
+from headwater.online_stores.formats import check_format
+from headwater.online_stores.keyspace import FORMAT_KEY, REDO
+from headwater.online_stores.log_first import REBUILD, LogFirstStore
+from headwater.online_stores.server_url import ServerUrl, parse
+
+_EPOCH = REDO + b"epoch"  # hidden in scans, as logs are
+
+
+def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> LogFirstStore:
+    """The store that `dynamodb://TABLE` names.
+
+    Behind a `?`: `region=` (else that of environment or profile), `state=postgresql://...` (where the state of ingestion is; else in the
+    table itself), `prefix=` (what all keys begin with; headwater), `endpoint=` (the address of a private endpoint or an emulator),
+    `timeout=` (for an answer, and while requests are throttled; 10s), `read_timeout=` (as `timeout`, where requests wait; 200ms).
+    Credentials are those of environment, profile or role. The table is created where it is missing and may be created.
+    """
+    at = parse(url, ("region", "endpoint", "state"))
+    name = at.where.partition("://")[2]
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", name):
+        raise UsageError(
+            f"{at.where!r} names no table of DynamoDB: give dynamodb://TABLE?region=eu-west-1, with 3 to 255 letters, digits, '_', '.' and '-'"
+        )
+    store = _opened(name, at, at.timeout, readonly=readonly, for_requests=for_requests)
+    if not for_requests:
+        return store
+    store.close()  # a server that is starting was waited for
+    return _opened(name, at, at.read_timeout, readonly=readonly, for_requests=for_requests)
+
+
+def _opened(name: str, at: ServerUrl, timeout: float, *, readonly: bool, for_requests: bool) -> LogFirstStore:
+    options = at.options
+    client = AwsClient(
+        "dynamodb",
+        region=options.get("region"),
+        endpoint_url=options.get("endpoint"),
+        patience=timeout,
+        timeout=timeout,
+        failure=StoreError,
+    )
+    items = Items(client, name, at.where)
+    items.make(readonly=readonly)
+    table = DynamoTable(items, at.prefix)
+    store = LogFirstStore(table, _state(items, at, readonly=readonly, for_requests=for_requests))
+    try:
+        _join(table, store.state, readonly=readonly)
+        check_format(store, at.where, readonly=readonly)
+    except HeadwaterError:
+        store.close()
+        raise
+    return store
+
+
+def _state(items: Items, at: ServerUrl, *, readonly: bool, for_requests: bool) -> IngestState:
+    address = at.options.get("state")
+    if address is None:
+        return DynamoState(items, at.prefix, readonly=readonly)
+    if not address.startswith("postgresql://"):
+        raise UsageError(
+            f"state= of {at.where}: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE (with %3F and %26 for ? and & in it), or leave it out"
+        )
+    from headwater.online_stores import postgres_state
+
+    return postgres_state.open_state(address, readonly=readonly, for_requests=for_requests)
+
+
+def _join(table: DynamoTable, state: IngestState, *, readonly: bool) -> None:
+    """Check that the records are those of this state; a new table and a new state become a store.
+
+    Raises:
+        LostError: they are not.
+    """
+    (known,), found = state.get([_EPOCH]), table.read_epoch()
+    if known is None and found is not None:
+        (known,) = state.get([_EPOCH])  # another process may have made both meanwhile
+    if known is None and found is None:
+        if readonly:
+            raise StoreError(f"there is no online store in {table!r}; begin with a command that writes")
+        other = next((key for key, _ in state.scan(b"") if key not in (FORMAT_KEY, _EPOCH)), None)
+        if other is not None:
+            raise StoreError(
+                f"{state!r} is the state of another store (it holds {other[:40]!r}); give another prefix= or an empty database"
+            )
+        with contextlib.suppress(FencedError):  # another process came first
+            state.commit({_EPOCH: secrets.token_bytes(16)}, {_EPOCH: None})
+        (known,) = state.get([_EPOCH])
+    if known is None or found not in (None, known):
+        raise LostError(f"{table!r} holds records of another state of ingestion than {state!r}, which may have been lost. {REBUILD}")
+    if found is None and not readonly:
+        table.begin(known)
+    table.epoch = known

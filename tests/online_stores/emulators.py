@@ -1,0 +1,60 @@
+"""Two emulators of DynamoDB, each a process of its own on 127.0.0.1 and a free port, which is killed by its own id."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+from tests.online_stores.servers import free_port
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+# moto's transactions are not isolated from other threads, so it answers one request at a time
+_MOTO = """
+import os
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, run_simple
+WSGIRequestHandler.log_request = lambda *_: None
+run_simple("127.0.0.1", int(os.environ["MOTO_PORT"]), DomainDispatcherApplication(create_backend_app), threaded=False)
+"""
+COMMANDS = {"moto": ["-c", _MOTO], "ministack": ["-m", "ministack"]}
+
+
+@contextmanager
+def emulating(name, folder):
+    """The address of an emulator that lasts as long as the context."""
+    for module in ("boto3", name):
+        pytest.importorskip(module, reason=f"needs {module}")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    environment = (
+        os.environ | CREDENTIALS | {"GATEWAY_PORT": str(port), "MOTO_PORT": str(port), "MINISTACK_HOST": "127.0.0.1", "HOME": str(folder)}
+    )
+    with (folder / "log").open("wb") as log:
+        command = [sys.executable, *COMMANDS[name]]
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        _await(f"http://127.0.0.1:{port}/", process, folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _await(address, process, log):
+    until = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+        else:
+            return
