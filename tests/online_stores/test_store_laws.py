@@ -25,7 +25,7 @@ def cases():
             yield pytest.param(law, kind, id=f"{kind}-{law}", marks=[] if quick else [pytest.mark.slow])
 
 
-@pytest.mark.parametrize(("law", "make_store"), cases(), indirect=["make_store"])
+@pytest.mark.parametrize(("law", "make_store"), list(cases()), indirect=["make_store"])
 def test_law(law, make_store):
     stores.LAWS[law](make_store, Random(0))
 
