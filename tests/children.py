@@ -140,3 +140,34 @@ def roll_and_say(pipe, url, folder):
         pipe.send("deleted")
         pipe.send("done")
         time.sleep(60)
+
+
+def roll_objects_and_say(pipe, url, folder, pause):
+    """Roll the archive to an object store, and say before the object is written, after it, and when the blocks are gone.
+
+    pause: seconds to wait in the middle of the request that writes it.
+    """
+    from obstore.store import S3Store
+
+    real = S3Store.put
+
+    def told(store, path, content, **options):
+        pipe.send("before")
+        half = len(content) // 2
+        real(store, path, _slowly(pipe, (content[:half], content[half:]), pause), **options)
+        pipe.send("object")
+        time.sleep(0.3)
+
+    S3Store.put = told
+    with closing(hw.operations.open_store(url)) as store:
+        archive.Roller(store, keyspace.ARCHIVE, Path(folder), "events").roll()
+        pipe.send("deleted")
+        pipe.send("done")
+        time.sleep(60)
+
+
+def _slowly(pipe, pieces, pause):
+    for piece in pieces:
+        yield piece
+        pipe.send("half")
+        time.sleep(pause)

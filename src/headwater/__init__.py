@@ -123,6 +123,7 @@ if TYPE_CHECKING:
     from headwater.experiments.replay_day import replay_day as replay_day
     from headwater.experiments.shadow import ShadowAnalysis as ShadowAnalysis
     from headwater.experiments.shadow import shadow as shadow
+    from headwater.ingestion.debezium_history import debezium as debezium
     from headwater.ingestion.replay import replay as replay
     from headwater.jobs.materialize import materialize as materialize
     from headwater.jobs.precompute import ActiveKeys as ActiveKeys
@@ -184,6 +185,7 @@ _HOMES = {
     "headwater.connectors.delta": "delta",
     "headwater.connectors.iceberg": "iceberg",
     "headwater.connectors.sql": "sql",
+    "headwater.ingestion.debezium_history": "debezium",
     "headwater.definitions.connectors": "csv json_lines parquet",
     "headwater.definitions.durations": "window",
     "headwater.definitions.enriched": "enrich",

@@ -89,6 +89,26 @@ def data_dir() -> str | None:
     return os.environ.get("HEADWATER_DATA_DIR") or None
 
 
+def archive_url() -> str | None:
+    """The object store that has the archive: HEADWATER_ARCHIVE_URL, without a final slash; None where it is in the data directory.
+
+    Raises:
+        UsageError: it is not the URL of an object store, or holds a password.
+    """
+    value = os.environ.get("HEADWATER_ARCHIVE_URL", "").rstrip("/")
+    if value and (not re.match(r"(s3|s3a|gs|az|azure|abfs|abfss)://[^/:]+(/|$)", value) or "?" in value):
+        raise UsageError(
+            "HEADWATER_ARCHIVE_URL is not the URL of an object store; give s3://bucket/prefix, gs:// or az://, and credentials in the variables of the "
+            "store, such as AWS_ACCESS_KEY_ID"
+        )
+    return value or None
+
+
+def use_archive_url(url: str) -> None:
+    """Use this object store for the archive, also in processes that this one starts, unless HEADWATER_ARCHIVE_URL is set."""
+    os.environ.setdefault("HEADWATER_ARCHIVE_URL", url)
+
+
 def overridden(key: str) -> bool:
     """Whether an environment variable overrides a key of headwater.toml; HEADWATER_HOME also sets the data directory."""
     names = {"store": ["HEADWATER_STORE"], "data-dir": ["HEADWATER_DATA_DIR", "HEADWATER_HOME"], "catalog": ["HEADWATER_CATALOG"]}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater import settings
 from headwater.cli import main
 from headwater.cli.parser import parse
 from headwater.errors import UsageError
@@ -226,3 +227,17 @@ serve.run(given, None)
     for child, said in (("True", "loads"), ("False", "")):
         done = subprocess.run([sys.executable, "-c", code.replace("{}", child)], capture_output=True, text=True, check=False)
         assert done.stderr.strip() == said
+
+
+def test_the_archive_of_every_command_may_be_on_an_object_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_ARCHIVE_URL", "")
+    monkeypatch.delenv("HEADWATER_ARCHIVE_URL")  # and again after the test
+    write(tmp_path, 'archive-url = "s3://bucket/prefix/"')
+    given("ingest")
+    assert settings.archive_url() == "s3://bucket/prefix"
+    monkeypatch.setenv("HEADWATER_ARCHIVE_URL", "gs://other/place")
+    given("status")
+    assert settings.archive_url() == "gs://other/place"
+    write(tmp_path, "archive-url = 5")
+    with pytest.raises(UsageError, match="archive-url is 5; give a string in quotes"):
+        given("ingest")

@@ -3,6 +3,7 @@
     store = "redis://cache:6379/0"      # for every command
     data-dir = "data"
     catalog = "catalog.sqlite"
+    archive-url = "s3://bucket/prefix"  # the archive of streams, instead of the data directory
 
     [serve]                             # options of `headwater serve`; [ingest] and [materialize] likewise
     listen = "127.0.0.1:8320"
@@ -30,6 +31,7 @@ from headwater.errors import UsageError, nearest
 
 NAME: Final = "headwater.toml"
 _SHARED: Final = {"store": "store", "data-dir": "data_dir", "catalog": "catalog"}
+_ARCHIVE: Final = "archive-url"
 _NOT_HERE: Final = frozenset({*_SHARED, "project", "json", "debug", "help"})
 
 
@@ -38,11 +40,13 @@ class ProjectFile:
     """The content of a headwater.toml, with paths relative to the working folder.
 
     path: of the file. shared: values for every command. sections: values for one command each; all by the Python name of the option.
+    archive_url: see `settings.archive_url`.
     """
 
     path: Path
     shared: Mapping[str, str]
     sections: Mapping[str, Mapping[str, object]]
+    archive_url: str | None = None
 
     def defaults(self, command: str | None) -> dict[str, object]:
         """The values for a command."""
@@ -72,13 +76,13 @@ def read(project: str | Path) -> ProjectFile | None:
             if not isinstance(value, dict):
                 raise UsageError(f"{path}: {key} is {value!r}; write a section: [{key}]")
             sections[key] = _section(path, key, value)
-        elif key not in _SHARED:
-            raise UsageError(f"{path} has no key {key!r}; {nearest(key, [*_SHARED, *SECTIONS])}")
+        elif key not in (*_SHARED, _ARCHIVE):
+            raise UsageError(f"{path} has no key {key!r}; {nearest(key, [*_SHARED, _ARCHIVE, *SECTIONS])}")
         elif not isinstance(value, str) or not value:
             raise UsageError(f"{path}: {key} is {value!r}; give a string in quotes")
-        elif not settings.overridden(key):
+        elif key != _ARCHIVE and not settings.overridden(key):
             shared[_SHARED[key]] = _url(value, folder)
-    return ProjectFile(path, shared, sections)
+    return ProjectFile(path, shared, sections, held.get(_ARCHIVE))
 
 
 def section_options(section: str) -> dict[str, Flag]:

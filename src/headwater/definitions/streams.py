@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 Schema = Mapping[str, "pl.DataType | type"]
 Timestamps = Literal["iso", "s", "ms", "us"]
-Format = Literal["json", "avro", "protobuf"]
+Format = Literal["json", "avro", "protobuf", "debezium"]
+DEBEZIUM_COLUMNS = ("__deleted", "__op", "__source_ts", "__ts", "__lsn")
+"""What an envelope of Debezium says besides the row: whether it deletes, the operation, when it was committed in the database and when the
+connector read it, and its place in the log of the database."""
 
 PYTHON_TYPES = (str, int, float, bool, bytes, datetime, date)
 
@@ -186,7 +189,7 @@ class AppendedFiles(Stream):
 
     path: str
     _: KW_ONLY
-    format: Literal["json", "csv"] = "json"
+    format: Literal["json", "csv", "debezium"] = "json"
     schema: Schema | None = None
     timestamps: Timestamps = "iso"
 
@@ -219,7 +222,9 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
         topic: its name.
         servers: host:port, several separated by commas.
         group: the consumer group that shares the partitions out; None is `headwater-` and the source's name.
-        format: "json" (an object a record), "avro" or "protobuf".
+        format: "json" (an object a record), "avro", "protobuf", or "debezium": envelopes as JSON, each a change image of a row. The schema
+            names columns of the row; the stream has these in addition: `__deleted` (for `changes=`), `__op`, `__source_ts` (when it was
+            committed in the database), `__ts` (when the connector read it, for `known_at_field=`) and `__lsn`.
         schema: columns and their types (polars dtypes, or str, int, float, bool, bytes, datetime, date); None takes those of the
             source's history. Fields that a record lacks are null; those that the schema does not name are not read.
         timestamps: how a record writes the timestamps of the schema: "iso" for ISO 8601 strings, or the unit of a number since 1970
@@ -242,6 +247,7 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
     check_choice(format, get_args(Format), f"{subject}: format")
     check_choice(start, ("earliest", "latest"), f"{subject}: start")
     check_schema(schema, timestamps, subject)
+    _check_debezium(format, schema, subject)
     for name, value in (options or {}).items():
         if name in _OWN:
             raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
@@ -285,21 +291,26 @@ def push(
 
 @spelled
 def appended(
-    path: str | PathLike[str], *, format: Literal["json", "csv"] = "json", schema: Schema | None = None, timestamps: Timestamps = "iso"
+    path: str | PathLike[str],
+    *,
+    format: Literal["json", "csv", "debezium"] = "json",
+    schema: Schema | None = None,
+    timestamps: Timestamps = "iso",
 ) -> AppendedFiles:
     """Files that are being appended to: each line a JSON object, or CSV under a header.
 
     Args:
         path: a file or a glob; files that come later are read from their beginning.
-        format: "json" or "csv".
+        format: "json", "csv", or "debezium" as of `kafka`.
         schema, timestamps: as for `kafka`.
 
     >>> print(appended("log/*.ndjson", schema={"card": str}))
     lines appended to log/*.ndjson
     """
     subject = f"appended({fspath(path)!r})"
-    check_choice(format, ("json", "csv"), f"{subject}: format")
+    check_choice(format, ("json", "csv", "debezium"), f"{subject}: format")
     check_schema(schema, timestamps, subject)
+    _check_debezium(format, schema, subject)
     return AppendedFiles(fspath(path), format=format, schema=None if schema is None else dict(schema), timestamps=timestamps)
 
 
@@ -338,6 +349,12 @@ def check_schema(schema: Schema | None, timestamps: object, subject: str) -> Non
             )
 
 
+def _check_debezium(format: str, schema: Schema | None, subject: str) -> None:
+    taken = [name for name in DEBEZIUM_COLUMNS if name in (schema or ())]
+    if format == "debezium" and taken:
+        raise DefinitionError(f"{subject}: the schema names {taken[0]!r}, which every envelope gives; name the columns of the row alone")
+
+
 def _is_polars(dtype: object) -> bool:
     polars = sys.modules.get("polars")
     return polars is not None and (isinstance(dtype, polars.DataType) or (isinstance(dtype, type) and issubclass(dtype, polars.DataType)))
@@ -350,8 +367,8 @@ def check_formats(format: str, registry: object, avro: object, message: object, 
     for name, schema_source, fits in (("avro", avro, "avro"), ("message", message, "protobuf")):
         if schema_source is not None and format != fits:
             raise DefinitionError(f"{subject}: {name}= is for format={fits!r}, and format is {format!r}")
-    if format == "json" and registry is not None:
+    if format in ("json", "debezium") and registry is not None:
         raise DefinitionError(f"{subject}: registry= is for format='avro' or 'protobuf'; JSON is read by schema=")
     own = "avro='payments.avsc'" if format == "avro" else "message=('payments.desc', 'shop.Payment')"
-    if format != "json" and (registry is None) == (avro is None and message is None):
+    if format in ("avro", "protobuf") and (registry is None) == (avro is None and message is None):
         raise DefinitionError(f"{subject}: format={format!r} needs either registry=, the URL of a schema registry, or {own}")

@@ -95,6 +95,11 @@ def erase(
     (1, 1)
     """
     home = settings.home() if data_dir is None else Path(data_dir)
+    if (archive := settings.archive_url()) is not None:
+        raise UsageError(
+            f"erase rewrites files of this machine, and the archive is at {archive}. Stop ingestion, copy what is there into {home}, unset "
+            "HEADWATER_ARCHIVE_URL, erase, and copy it back"
+        )
     url = settings.store() if store is None else store
     if isinstance(url, str):
         open_store(url, readonly=True).close()  # no receipt of a store that is not there
@@ -277,7 +282,7 @@ class _Erasure:
         state = StreamState(writer, self.key, self.folder, tokens)
         if not state.archived and writer.progress.counts.get("accepted", 0):
             self.journal.not_searched(
-                f"source {source.name}", f"no archive in {archive.place}: records by other keys still count the events"
+                f"source {source.name}", f"no archive in {archive.where}: records by other keys still count the events"
             )
         if writer.corrections is not None:
             self.journal.keep_pending(f"tokens {source.name}", {token.hex() for token in state.tokens})

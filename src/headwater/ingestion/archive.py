@@ -16,13 +16,14 @@ from pathlib import Path
 
 import polars as pl
 
-from headwater import clock
-from headwater.errors import StoreError
-from headwater.ingestion.archive_files import ArchivePart, ParquetArchive
+from headwater import clock, settings
+from headwater.errors import ConnectError, StoreError
+from headwater.ingestion import archive_files
+from headwater.ingestion.archive_files import Archive, ArchivePart, ParquetArchive
 from headwater.online_stores import OnlineStore, keyspace
 
 KNOWN_AT = "headwater_known_at"
-SEQUENCE = "headwater_sequence"
+SEQUENCE = archive_files.SEQUENCE
 FOLDERS: Mapping[bytes, str] = {keyspace.ARCHIVE: "archive", keyspace.DEAD: "dead_letters", keyspace.FILTERED: "filtered"}
 """Where the files of a space stand in a home."""
 
@@ -43,34 +44,48 @@ class Roller:
     keep: int | None = None
 
     @property
-    def archive(self) -> ParquetArchive:
+    def archive(self) -> Archive:
         """Where the rows of the space go."""
-        return ParquetArchive(self.folder / self.source, self.partition)
+        if settings.archive_url() is None:
+            return ParquetArchive(self.place, self.partition)
+        from headwater.ingestion.archive_objects import ObjectArchive
+
+        return ObjectArchive(self.where, self.partition)
 
     @property
     def place(self) -> Path:
-        """The folder of the source."""
-        return self.archive.place
+        """The folder of the source; unused where the archive is on an object store."""
+        return self.folder / self.source
+
+    @property
+    def where(self) -> str:
+        """Where the rows go, for messages."""
+        url = settings.archive_url()
+        return str(self.place) if url is None else f"{url}/{self.folder.name}/{self.source}"
 
     @property
     def last(self) -> int:
         """The last commit that the archive holds; -1 where there is none."""
         return _last(self.archive.parts())
 
-    def roll(self) -> Path | None:
+    def roll(self) -> Path | str | None:
         """Move all blocks into a file, into several where columns changed; the last one."""
         if next(iter(self._keys()), None) is None:
             return None
         try:
             with self.archive.alone():
                 return self._roll()
+        except ConnectError as error:
+            raise StoreError(
+                f"{error}. Nothing is lost, what belongs there stays in the online store: start again when it answers"
+            ) from error
         except OSError as error:
             raise StoreError(
                 f"{self.place} cannot be written: {error.strerror or error}. Nothing is lost, what belongs there stays in the online store: make "
                 "room, or give the right to write there, and start again"
             ) from error
 
-    def _roll(self) -> Path | None:
+    def _roll(self) -> Path | str | None:
         done = self.last
         keys = list(self._keys())
         old = [key for key in keys if keyspace.sequence_of(key) <= done]

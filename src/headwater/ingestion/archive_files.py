@@ -14,13 +14,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePath
+from typing import IO, Protocol
 
 import polars as pl
 
 from headwater import permissions
 from headwater.disk import sync
+
+SEQUENCE = "headwater_sequence"
+"""The column with the commit that made a row readable."""
 
 _LEVEL = 1  # of zstd: a third less processor time than polars' default for files 3 % larger
 _GROUP = 1 << 16  # rows: commits share polars' threads with a file that is written, and wait for one column of one group at most
@@ -48,8 +51,8 @@ class ArchivePart(Protocol):
 class Archive(Protocol):
     """Rows of one writer of a source, by commit; each part has the columns that the stream had then."""
 
-    def append(self, rows: pl.DataFrame, day: date, first: int, last: int) -> Path:
-        """Add the rows of the commits from `first` to `last`, the latest known on `day`; whole and durable, or not there."""
+    def append(self, rows: pl.DataFrame, day: date, first: int, last: int) -> Path | str:
+        """Add the rows of the commits from `first` to `last`, the latest known on `day`; whole and durable, or not there. Where."""
         ...
 
     def alone(self) -> AbstractContextManager[None]:
@@ -58,6 +61,10 @@ class Archive(Protocol):
 
     def parts(self) -> Sequence[ArchivePart]:
         """All parts in the order of their commits; the last one is the newest, also after `expire`."""
+        ...
+
+    def rewrite(self, part: ArchivePart, rows: pl.DataFrame) -> None:
+        """Replace the rows of a part; a reader has the old ones or the new ones."""
         ...
 
     def expire(self, before: date) -> int:
@@ -116,13 +123,18 @@ class ParquetArchive:
         """See `Archive`."""
         return [ParquetFile(path) for path in sorted(self.files(), key=span)]
 
+    def rewrite(self, part: ArchivePart, rows: pl.DataFrame) -> None:
+        """See `Archive`."""
+        assert isinstance(part, ParquetFile)
+        durable(rows, part.path)
+
     def expire(self, before: date) -> int:
         """See `Archive`; the file with the last commit is emptied, since its name says which it is."""
         return expire_files(self.files(), before)
 
     def files(self) -> list[Path]:
         """The files, in no order."""
-        return [path for path in self.place.glob("headwater_date=*/*.parquet") if _parts(path)[0] == _quoted(self.partition)]
+        return [path for path in self.place.glob("headwater_date=*/*.parquet") if is_of(path, self.partition)]
 
 
 def file_name(partition: str | None, first: int, last: int) -> str:
@@ -130,7 +142,12 @@ def file_name(partition: str | None, first: int, last: int) -> str:
     return f"{_quoted(partition)}-{first:012d}-{last:012d}.parquet"
 
 
-def span(path: Path) -> tuple[int, int]:
+def is_of(path: PurePath, partition: str | None) -> bool:
+    """Whether a file holds rows of the partition, by its name."""
+    return _parts(path)[0] == _quoted(partition)
+
+
+def span(path: PurePath) -> tuple[int, int]:
     """The first and the last commit in a file, by its name."""
     return _parts(path)[1:]
 
@@ -154,7 +171,7 @@ def expire_files(files: Sequence[Path], before: date) -> int:
     return gone
 
 
-def _parts(path: Path) -> tuple[str, int, int]:
+def _parts(path: PurePath) -> tuple[str, int, int]:
     match = _NAME.fullmatch(path.name)
     return ("", -1, -1) if match is None else (match[1], int(match[2]), int(match[3]))
 
@@ -166,12 +183,17 @@ def _quoted(partition: str | None) -> str:
     return re.sub(r"^all$|[^A-Za-z0-9_.]", lambda match: "".join(f"%{ord(letter):02X}" for letter in match[0]), partition)
 
 
+def write_rows(frame: pl.DataFrame, file: IO[bytes]) -> None:
+    """Write rows as the archive's files have them."""
+    frame.write_parquet(file, compression_level=_LEVEL, row_group_size=_GROUP)
+
+
 def durable(frame: pl.DataFrame, path: Path) -> None:
     """Write a file that is whole and on disk, or not there; its folder and the one above are synced too."""
     draft = path.with_suffix(".draft")
     try:
         with permissions.open_private(draft, "wb") as file:
-            frame.write_parquet(file, compression_level=_LEVEL, row_group_size=_GROUP)
+            write_rows(frame, file)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:

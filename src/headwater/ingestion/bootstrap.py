@@ -72,7 +72,7 @@ def seed(writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = Fals
     archive = logs.archive
     if archive.last > writer.progress.sequence:
         raise StoreError(
-            f"the archive in {archive.place} holds events up to commit {archive.last}, and the online store has made {writer.progress.sequence}: it "
+            f"the archive in {archive.where} holds events up to commit {archive.last}, and the online store has made {writer.progress.sequence}: it "
             "was restored or lost, or the archive is another store's. Move away the files whose names end with a greater number, or name "
             "another folder; see the page on operations"
         )

@@ -20,7 +20,6 @@ from headwater.definitions.served_views import stored
 from headwater.definitions.source import Source
 from headwater.events.selection import IDENT, ROW, TIME
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
-from headwater.ingestion.archive_files import durable
 from headwater.ingestion.dedup_index import WIDTH, words
 from headwater.ingestion.held_events import DUE, waiting
 from headwater.ingestion.validate import OFFSET, PARTITION, Acceptance, content_of
@@ -101,10 +100,11 @@ class _Repair:
         for batch in self._in_parts(self._blocks(acceptance)):
             self.store.commit(batch, {self.key: self.value})
         for space, name in FOLDERS.items():
-            for path in Roller(self.store, space, self.folder / name, self.source, self.partition).archive.files():
-                rows = pl.read_parquet(path)
+            archive = Roller(self.store, space, self.folder / name, self.source, self.partition).archive
+            for part in archive.parts():
+                rows = part.read()
                 if self._is_ahead(rows):
-                    durable(self._clipped(rows, acceptance if space == keyspace.ARCHIVE else None), path)
+                    archive.rewrite(part, self._clipped(rows, acceptance if space == keyspace.ARCHIVE else None))
         at, now = self.progress.at, self.now
         counts = {**self.progress.counts, "released": self.progress.counts.get("released", 0) - early}
         whole = self._archived() >= counts.get("accepted", 0) + counts["released"] + counts.get("rejudged", 0) - counts.get("erased", 0)

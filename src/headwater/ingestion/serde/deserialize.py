@@ -28,18 +28,21 @@ from headwater.ingestion.serde.row_struct import row_type
 from headwater.ingestion.serde.timestamp_parsing import in_schema, micros_of
 from headwater.kernel.arrays import I64
 
-Read = Callable[[bytes], msgspec.Struct]
+Read = Callable[[bytes], msgspec.Struct | None]
+"""Reads one record; None of one that says nothing, such as the tombstone after a delete of Debezium."""
 
 _READERS: Final[Mapping[str, str]] = {
     "json": "headwater.ingestion.serde.json",
     "csv": "headwater.ingestion.serde.csv_lines",
     "avro": "headwater.ingestion.serde.avro",
     "protobuf": "headwater.ingestion.serde.protobuf",
+    "debezium": "headwater.ingestion.serde.debezium",
 }
 _CHUNK: Final = 16_384  # records whose objects stay in the processor's cache
 FEW: Final = 1_000
 """Fewer records than this are decoded one by one: for these the compiled reader takes as long."""
-_TYPED: Final = frozenset({"avro", "protobuf"})  # these have timestamp types
+_TYPED: Final = frozenset({"avro", "protobuf", "debezium"})  # these have timestamp types
+_TOMBSTONES: Final = frozenset({"debezium"})  # a record without a payload repeats the delete before it
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,11 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
     assert stream is not None, "stream_schema has refused a source without"
     row = row_type(schema, None if stream.format in _TYPED else stream.timestamps)
     read = _reader(stream, row)
+    skips = stream.format in _TOMBSTONES
     fields = [attrgetter(name) for name in row.__struct_fields__]
 
     def decode_some(payloads: Sequence[bytes | None]) -> Decoded:
-        structs, kept, refused = _rows(payloads, read)
+        structs, kept, refused = _rows(payloads, read, skips=skips)
         columns: list[pl.Series] = []
         unfit: dict[int, str] = {}
         for (name, dtype), field in zip(schema.items(), fields, strict=True):
@@ -152,22 +156,27 @@ def _reader(stream: Stream, row: type[msgspec.Struct]) -> Read:
     return read
 
 
-def _rows(payloads: Sequence[bytes | None], read: Read) -> tuple[list[msgspec.Struct], I64, list[tuple[int, str]]]:
-    """The rows, the position of each among the payloads, and what was refused."""
+def _rows(payloads: Sequence[bytes | None], read: Read, *, skips: bool) -> tuple[list[msgspec.Struct], I64, list[tuple[int, str]]]:
+    """The rows, the position of each among the payloads, and what was refused. skips: whether no payload says nothing."""
     try:
-        return list(map(read, payloads)), np.arange(len(payloads)), []  # type: ignore[arg-type] # None raises
+        rows = list(map(read, payloads))  # type: ignore[arg-type] # None raises
+        if None not in rows:
+            return rows, np.arange(len(payloads)), []  # type: ignore[return-value] # as checked
     except (HeadwaterError, MemoryError):
         raise
     except Exception:  # noqa: BLE001, S110 (libraries raise anything on broken bytes: below, each record gets its own reason)
         pass
     structs, kept, refused = [], [], []
     for n, payload in enumerate(payloads):
+        if payload is None and skips:
+            continue
         try:
             if payload is None:
                 refused.append((n, "no payload (a tombstone)"))
                 continue
-            structs.append(read(payload))
-            kept.append(n)
+            if (row := read(payload)) is not None:
+                structs.append(row)
+                kept.append(n)
         except (HeadwaterError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 (as above)

@@ -13,7 +13,7 @@ from headwater.definitions.columns import root_columns
 from headwater.definitions.connectors import as_table
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.source import Source
-from headwater.definitions.streams import Stream
+from headwater.definitions.streams import DEBEZIUM_COLUMNS, Stream
 from headwater.errors import DataError, DefinitionError, nearest
 
 _OF_PYTHON: Final = {
@@ -25,6 +25,10 @@ _OF_PYTHON: Final = {
     datetime: pl.Datetime("us", "UTC"),
     date: pl.Date(),
 }
+
+
+_UTC: Final = pl.Datetime("us", "UTC")
+_ENVELOPE: Final[dict[str, pl.DataType]] = dict(zip(DEBEZIUM_COLUMNS, (pl.Boolean(), pl.String(), _UTC, _UTC, pl.Int64()), strict=True))
 
 
 def stream_schema(source: Source, also: Collection[str] = ()) -> dict[str, pl.DataType]:
@@ -63,7 +67,9 @@ def stream_schema(source: Source, also: Collection[str] = ()) -> dict[str, pl.Da
 
 def declared(stream: Stream) -> dict[str, pl.DataType] | None:
     """The columns of the stream's own schema; None where it has none."""
-    return None if stream.schema is None else {name: _polars(dtype) for name, dtype in stream.schema.items()}
+    if stream.schema is None:
+        return None
+    return {name: _polars(dtype) for name, dtype in stream.schema.items()} | (_ENVELOPE if stream.format == "debezium" else {})
 
 
 def _history(source: Source, also: Collection[str]) -> dict[str, pl.DataType]:

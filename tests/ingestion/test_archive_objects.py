@@ -1,0 +1,193 @@
+"""An archive on an object store (an S3 server): nothing lost, nothing twice, whenever a process ends or the store is away."""
+
+import io
+import socket
+import sys
+from contextlib import closing
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater import settings
+from headwater.errors import ConnectError, MissingExtraError, StoreError, UsageError
+from headwater.ingestion import archive_objects
+from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller
+from headwater.ingestion.archive_objects import ObjectArchive
+from headwater.monitoring.parity import check_view
+from headwater.online.view_reader import OnlineView
+from headwater.online_stores import keyspace
+from headwater.testing.processes import Process
+from tests.children import roll_objects_and_say
+from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
+from tests.flow import Flow, at, clock, home, micros, store, streaming_view  # noqa: F401 (fixtures)
+
+
+@pytest.fixture
+def bucket(s3, request, monkeypatch):
+    """The URL of an archive of this test."""
+    pytest.importorskip("obstore", reason="needs the extra objects")
+    for name, value in s3.options.items():
+        monkeypatch.setenv(name.upper(), value)
+    number = abs(hash(request.node.nodeid)) % 10**9
+    monkeypatch.setenv("HEADWATER_ARCHIVE_URL", f"s3://shop/kept/{number}/")
+    return f"s3://shop/kept/{number}"
+
+
+def put(store, sequence, numbers, partition=None):
+    """A block, as a commit leaves it."""
+    name = "events" if partition is None else f"events\0{partition}"
+    rows = stamped(numbers, sequence)
+    out = io.BytesIO()
+    rows.write_ipc_stream(out)
+    store.commit({keyspace.block(keyspace.ARCHIVE, name, sequence): out.getvalue()}, {})
+
+
+def stamped(numbers, sequence):
+    return pl.DataFrame({"n": list(numbers)}).with_columns(
+        pl.lit(sequence, pl.Int64).alias(SEQUENCE), pl.lit(at(sequence)).alias(KNOWN_AT).cast(pl.Datetime("us", "UTC"))
+    )
+
+
+def roller(store, folder, partition=None, **options):
+    return Roller(store, keyspace.ARCHIVE, folder / "archive", "events", partition, **options)
+
+
+def numbers(made):
+    rows = made.rows()
+    return [] if rows is None else sorted(rows.collect()["n"].to_list())
+
+
+def test_blocks_become_one_object_and_are_gone(store, tmp_path, bucket):
+    mine = roller(store, tmp_path)
+    assert (mine.roll(), numbers(mine)) == (None, [])
+    for sequence in (1, 2, 5):
+        put(store, sequence, [sequence * 10, sequence * 10 + 1])
+    assert mine.roll() == f"{bucket}/archive/events/headwater_date=2024-05-01/all-000000000001-000000000005.parquet"
+    assert list(store.scan(keyspace.ARCHIVE)) == []
+    assert numbers(mine) == [10, 11, 20, 21, 50, 51]
+    assert [part().height for part in mine.parts()] == [6]
+    put(store, 6, [60])
+    assert numbers(mine) == [10, 11, 20, 21, 50, 51, 60]
+    assert not (tmp_path / "archive").exists()
+
+
+def test_partitions_of_any_name(store, tmp_path, bucket):
+    names = [None, "0", "a/b", "é ü", "all", "x%41", "-"]
+    for number, name in enumerate(names):
+        put(store, 1, [number], name)
+        roller(store, tmp_path, name).roll()
+    assert [numbers(roller(store, tmp_path, name)) for name in names] == [[number] for number in range(len(names))]
+
+
+def test_commits_that_two_processes_wrote_are_read_once(store, tmp_path, bucket):
+    """A process that lost its partition while it wrote an object, and the new owner, move the same blocks in different pieces."""
+    archive = ObjectArchive(f"{bucket}/archive/events")
+    rows = {number: stamped([number], number) for number in range(1, 13)}
+    for first, last in ((1, 4), (3, 6), (5, 6), (5, 9), (7, 12), (1, 4)):
+        archive.append(pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last)
+    assert [(part.first, part.last) for part in archive.parts()] == [(1, 4), (5, 6), (7, 9), (10, 12)]
+    assert numbers(roller(store, tmp_path)) == list(range(1, 13))
+    assert [part.read()["n"].to_list() for part in archive.parts()] == [[1, 2, 3, 4], [5, 6], [7, 8, 9], [10, 11, 12]]
+
+
+def test_old_days_are_removed_and_the_last_commit_stays_known(store, tmp_path, bucket):
+    mine = roller(store, tmp_path, keep=86_400_000_000)
+    for sequence in (1, 2, 3):
+        put(store, sequence, [sequence])
+        mine.roll()
+    assert mine.archive.expire(at(0).date()) == 0
+    assert mine.archive.expire(at(0).date() + timedelta(days=1)) == 3
+    assert (numbers(mine), mine.last) == ([], 3)
+    assert mine.archive.expire(at(0).date() + timedelta(days=1)) == 0
+    put(store, 4, [4])
+    assert numbers(mine) == [4]
+
+
+def test_a_part_is_rewritten(store, tmp_path, bucket):
+    mine = roller(store, tmp_path)
+    put(store, 1, [1, 2, 3])
+    mine.roll()
+    (part,) = mine.archive.parts()
+    mine.archive.rewrite(part, part.read().filter(pl.col("n") != 2))
+    assert numbers(mine) == [1, 3]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_killed_while_rolling(steps, tmp_path, bucket):
+    """Before, in the middle of and after the request that writes the object, and when the blocks are gone."""
+    url = f"lmdb:{tmp_path}/online?size=1GB"
+    with closing(hw.operations.open_store(url)) as store:
+        for sequence in (1, 2, 3):
+            put(store, sequence, [sequence])
+    child = Process(roll_objects_and_say, url, str(tmp_path / "archive"), 30 if steps == 2 else 0)
+    assert [child.wait() for _ in range(steps)] == ["before", "half", "half", "object", "deleted"][:steps]
+    child.kill()
+    with closing(hw.operations.open_store(url)) as store:
+        mine = roller(store, tmp_path)
+        assert numbers(mine) == [1, 2, 3]
+        put(store, 4, [4])
+        mine.roll()
+        assert (numbers(mine), list(store.scan(keyspace.ARCHIVE))) == ([1, 2, 3, 4], [])
+
+
+def test_a_store_that_is_away_loses_nothing(store, tmp_path, bucket, monkeypatch):
+    mine = roller(store, tmp_path)
+    put(store, 1, [1])
+    with socket.socket() as taken, monkeypatch.context() as away:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        away.setattr(archive_objects, "_RETRIES", 1)
+        away.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        away.setenv("HEADWATER_ARCHIVE_URL", f"{bucket}/away")
+        with pytest.raises(
+            StoreError, match=r"the store does not answer: .* Nothing is lost, what belongs there stays in the online store"
+        ):
+            mine.roll()
+        with pytest.raises(ConnectError, match="the store does not answer"):
+            mine.rows()
+    assert len(list(store.scan(keyspace.ARCHIVE))) == 1
+    mine.roll()
+    assert (numbers(mine), list(store.scan(keyspace.ARCHIVE))) == ([1], [])
+
+
+def test_a_store_that_refuses_is_named_without_credentials(store, tmp_path, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
+    monkeypatch.setenv("HEADWATER_ARCHIVE_URL", f"{bucket}/refused")
+    put(store, 1, [1])
+    with pytest.raises(StoreError, match="the store refuses") as raised:
+        roller(store, tmp_path).roll()
+    assert "the-secret-of-the-test" not in str(raised.value)
+    assert len(list(store.scan(keyspace.ARCHIVE))) == 1
+
+
+def test_a_view_is_filled_from_it_and_parity_reads_it(store, tmp_path, bucket, clock):
+    old, new = streaming_view([hw.sum("amount")]), streaming_view([hw.sum("amount")], name="new")
+    flow = Flow([old], store, tmp_path)
+    for n in range(0, 8, 4):
+        flow.send([{"key": k % 2, "at": k, "amount": 2.0**k} for k in range(n, n + 4)], n + 4)
+        flow.ingestor.roll(least=1)
+    assert list(store.scan(keyspace.ARCHIVE)) == []
+    clock(8)
+    Flow([old, new], store, tmp_path).ingestor.writer("0")
+    served = [OnlineView(view, store).read(pl.DataFrame({"key": [0, 1]}), micros(9)).features[0].to_list() for view in (old, new)]
+    assert served == [[85.0, 170.0]] * 2
+    assert check_view(new, store, tmp_path, at=micros(9)).mismatches == []
+
+
+@pytest.mark.parametrize(
+    "url", ["bucket/prefix", "http://host/x", "s3://", "s3://key:secret@bucket/x", "s3://bucket/x?token=1", "file:///tmp/x"]
+)
+def test_urls_that_are_none_of_an_object_store(url, monkeypatch):
+    monkeypatch.setenv("HEADWATER_ARCHIVE_URL", url)
+    with pytest.raises(UsageError, match="give s3://bucket/prefix") as raised:
+        settings.archive_url()
+    assert "secret" not in str(raised.value)
+
+
+def test_without_the_extra(store, tmp_path, bucket, monkeypatch):
+    monkeypatch.setenv("HEADWATER_ARCHIVE_URL", f"{bucket}/extra")
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(MissingExtraError, match=r"headwater\[objects\]"):
+        roller(store, tmp_path).rows()
