@@ -46,15 +46,15 @@ def ingest(x: Numbers) -> list[Figure]:
     """Partitions and processes of a region."""
     event = x["decode"] + x["records"] * x["redis_commit"]
     cpus = x["events"] * event / x["utilisation"]
-    processes = math.ceil(cpus / 2)
+    processes = math.ceil(cpus)
     partitions = 2 * processes
     broker = x["events"] * x["broker"] * (1 + x["kafka_copies"]) / x["utilisation"]
     stored = x["events"] * x["event_bytes"] * x["kafka_hours"] * HOUR * x["kafka_copies"]
     return [
         Figure("processor of an event", event * 1e6, "us", "decode + records · commit of a record into Redis"),
         Figure("vCPU of ingest processes", cpus, "vCPU", "events · that / utilisation"),
-        Figure("ingest processes", processes, "processes", "two vCPU each: one reads, one commits"),
-        Figure("partitions", partitions, "partitions", "two a process, so that work can be spread anew"),
+        Figure("ingest processes", processes, "processes", "one processor each: its threads share the interpreter's lock"),
+        Figure("partitions", partitions, "partitions", "two a process, so that processes can be added"),
         Figure("events of a partition", x["events"] / partitions, "/s", "events / partitions"),
         Figure("vCPU of brokers", broker, "vCPU", "events · broker · (one consumer + copies) / utilisation"),
         Figure("disk of brokers", stored / TB, "TB", "events · bytes in the topic · hours · copies"),
