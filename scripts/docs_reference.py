@@ -57,6 +57,7 @@ level = ["live"]
 | `store` | URL of the online store | `HEADWATER_STORE` |
 | `data-dir` | the folder of archive, logs, refused records and runs | `HEADWATER_DATA_DIR` |
 | `catalog` | a file, or the URL of a PostgreSQL database | `HEADWATER_CATALOG` |
+| `reads` | of a development environment: URL of the production store, which is only read | `HEADWATER_READS` |
 """
 
 ERRORS = """# Errors

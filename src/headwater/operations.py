@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from headwater.monitoring.parity import Parity as Parity
     from headwater.monitoring.served_parity import served_parity as served_parity
     from headwater.monitoring.status import Status as Status
+    from headwater.monitoring.view_version_status import ViewVersion as ViewVersion
+    from headwater.monitoring.view_version_status import promote_view as promote_view
+    from headwater.monitoring.view_version_status import rollback_view as rollback_view
+    from headwater.monitoring.view_version_status import view_versions as view_versions
     from headwater.online_stores import OnlineStore as OnlineStore
     from headwater.online_stores import open_store as open_store
     from headwater.serving.service import Service as Service
@@ -64,6 +68,7 @@ _HOMES = {
     "headwater.monitoring.parity": "Parity",
     "headwater.monitoring.served_parity": "served_parity",
     "headwater.monitoring.status": "Status",
+    "headwater.monitoring.view_version_status": "ViewVersion promote_view rollback_view view_versions",
     "headwater.models.formats": "load_model",
     "headwater.models.registry": "ModelRegistry",
     "headwater.online_stores": "OnlineStore open_store",

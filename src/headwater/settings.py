@@ -111,7 +111,12 @@ def use_archive_url(url: str) -> None:
 
 def overridden(key: str) -> bool:
     """Whether an environment variable overrides a key of headwater.toml; HEADWATER_HOME also sets the data directory."""
-    names = {"store": ["HEADWATER_STORE"], "data-dir": ["HEADWATER_DATA_DIR", "HEADWATER_HOME"], "catalog": ["HEADWATER_CATALOG"]}
+    names = {
+        "store": ["HEADWATER_STORE"],
+        "data-dir": ["HEADWATER_DATA_DIR", "HEADWATER_HOME"],
+        "catalog": ["HEADWATER_CATALOG"],
+        "reads": ["HEADWATER_READS"],
+    }
     return any(os.environ.get(name) for name in names[key])
 
 
@@ -144,6 +149,19 @@ def secret(name: str) -> str:
 def store() -> str:
     """Where the online store is, a URL: HEADWATER_STORE, else LMDB in `home()`."""
     return os.environ.get("HEADWATER_STORE", "") or f"lmdb:{home() / 'online'}"
+
+
+_READS: list[str] = []  # the production store that this process reads; set by a command
+
+
+def read_production(url: str | None) -> None:
+    """Make this process a development environment that reads a production store; None: HEADWATER_READS decides."""
+    _READS[:] = [] if url is None else [url]
+
+
+def reads() -> str | None:
+    """Which production store a development environment reads, a URL: HEADWATER_READS; None where this is no such environment."""
+    return next(iter(_READS), None) or os.environ.get("HEADWATER_READS") or None
 
 
 def catalog() -> str:

@@ -92,7 +92,7 @@ def test_promote_and_rollback_go_through_what_was_current(versions):
 
 def test_one_at_a_time_says_what_is_current(versions, monkeypatch):
     versions.add("shades", constant(3.0), promote=False)
-    both, read = threading.Barrier(2, timeout=0.3), registries._pointer
+    both, read = threading.Barrier(2, timeout=0.3), registries.read_pointer
 
     def slow(place):
         found = read(place)
@@ -100,7 +100,7 @@ def test_one_at_a_time_says_what_is_current(versions, monkeypatch):
             both.wait()
         return found
 
-    monkeypatch.setattr(registries, "_pointer", slow)
+    monkeypatch.setattr(registries, "read_pointer", slow)
     threads = [threading.Thread(target=versions.promote, args=(number, "shades")) for number in (1, 3)]
     for thread in threads:
         thread.start()

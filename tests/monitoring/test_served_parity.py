@@ -1,5 +1,6 @@
 """What was served is compared at the very commit, or cut, that it was read at; what differs is named, and nothing else is cried about."""
 
+from collections import Counter
 from contextlib import closing
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import headwater as hw
 from headwater.errors import DataError, UsageError
 from headwater.jobs.materialize import materialize_view
+from headwater.logs.serving_log_files import served
 from headwater.logs.serving_log_rows import EntryContext, RowEntry
 from headwater.monitoring.served_parity import _chains
 from headwater.online_stores import Capabilities, keyspace
 from headwater.testing.examples import visiting
+from headwater.training.from_log import _of_versions
 from tests.flow import Flow, at, frame, micros, streaming_view, view_of
 from tests.logs.conftest import home, run, serve  # noqa: F401 (fixtures)
 
@@ -288,6 +291,28 @@ def test_levels_are_compared_at_their_own_freshness(store, tmp_path):
         "view@late": (6, ["view__count_1d"], {}),
         "model@gone": (0, [], {"rows of a level that the project does not have": 1}),
     }
+
+
+def test_rows_are_compared_and_trained_on_with_the_version_that_they_were_read_at(store, tmp_path):
+    rows = frame([(1, 10, 1.5), (1, HOUR + 1, 4.0)])
+    first = view_of(rows, freshness=hw.batch("1h"), windows=["1d"])
+    second = view_of(rows, freshness=hw.batch("1h"), windows=["1d"], features=[hw.max("amount", name="count")], version=2)
+    project = hw.Project("project", project_of(second).models, versions=[first])
+    world = World(project, second, store, tmp_path, flow=False)
+    for each in (first, second):
+        for hour in (1, 2):
+            materialize_view(each, store, micros(hour * HOUR + 60))
+    assert world.serve(2 * HOUR + 61, key=1).values == [4.0]
+    older = project.pinned("model", {"view": 1}).features
+    world.features, world.of = hw.OnlineFeatures(older, store), EntryContext.of("predict", "project", older, model="model", version="1")
+    for minute in (2, 3):
+        assert world.serve(2 * HOUR + 60 * minute, key=1).values == [2, 5.5]
+    found = {one.view: (one.rows, one.values, one.mismatches, dict(one.notes)) for one in world.compared()}
+    assert found == {"view@2": (1, 1, [], {}), "view": (2, 4, [], {})}
+    for version, count in ((1, 2), (2, 1)):
+        left_out = Counter()
+        kept = _of_versions(project.pinned("model", {"view": version}), served(tmp_path, model="model").collect(), left_out)
+        assert (kept.height, dict(left_out)) == (count, {"served with other versions of views": 3 - count})
 
 
 def test_rows_since_and_so_many(streamed):

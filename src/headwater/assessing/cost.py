@@ -111,7 +111,7 @@ def _of_view(readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> Rea
 
 def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Reading]:
     """Rows read for each window, for a key with the mean rate."""
-    from headwater.definitions.feature_view import Feature
+    from headwater.definitions.feature import Feature
 
     E, U, tau = (own.get(name) for name in ("E", "U", "tau"))
     per_window: dict[str, Reading] = {}

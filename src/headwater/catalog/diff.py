@@ -177,7 +177,7 @@ def _breaking(change: DefinitionChange, held: CatalogState, new: Entries, traine
     if old is None or change.kind not in ("view", "http", "service"):
         return
     after = new.get(change.key)
-    lost = _lost_of_service(old, after, reported) if change.kind == "service" else _LOST[change.kind](old, after)
+    lost = _lost_of_service(old, after, new, reported) if change.kind == "service" else _LOST[change.kind](old, after)
     readers: dict[tuple[str, ...], list[str]] = {}
     for reader, read in _readers(old, held, new, trained):
         readers.setdefault(tuple(name for name in read if name in lost), []).append(reader)
@@ -238,14 +238,31 @@ def _lost_of_http(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]
 _LOST: Mapping[str, Callable[[CatalogEntry, CatalogEntry | None], dict[str, str]]] = {"view": _lost_of_view, "http": _lost_of_http}
 
 
-def _lost_of_service(old: CatalogEntry, new: CatalogEntry | None, reported: set[str]) -> dict[str, str]:
+def _lost_of_service(old: CatalogEntry, new: CatalogEntry | None, entries: Entries, reported: set[str]) -> dict[str, str]:
     before = old.definition["features"]
     after = {} if new is None else new.definition["features"]
     assert isinstance(before, Mapping)
     assert isinstance(after, Mapping)
     lost = {name: "which would be no longer served to it" for name in before if name not in after}
     lost |= {name: "which would mean something else" for name in before if name in after and after[name] != before[name]}
-    return {name: reason for name, reason in lost.items() if name not in reported}
+    kept = _of_other_versions(old, new, entries)
+    return {name: reason for name, reason in lost.items() if name not in reported and name not in kept}
+
+
+def _of_other_versions(old: CatalogEntry, new: CatalogEntry | None, entries: Entries) -> set[str]:
+    """The features of views that the service now lists at another version, while the project keeps the one that it listed.
+
+    A model that was trained on that version goes on reading it.
+    """
+    before = cast("Mapping[str, list[str]]", old.definition["reads"])
+    after = {} if new is None else cast("Mapping[str, list[str]]", new.definition["reads"])
+    now = {label.partition("@")[0] for label in after}
+    return {
+        f"{label.partition('@')[0]}__{feature}"
+        for label, features in before.items()
+        if label not in after and label.partition("@")[0] in now and EntryKey("view", label) in entries
+        for feature in features
+    }
 
 
 def _readers(old: CatalogEntry, held: CatalogState, new: Entries, trained: Collection[str]) -> Iterator[tuple[str, list[str]]]:

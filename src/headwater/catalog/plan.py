@@ -16,12 +16,14 @@ from headwater.catalog.experiment_protection import conflicts
 from headwater.catalog.lint import Lint, grouped, lints
 from headwater.catalog.rebuilds import rebuilds
 from headwater.catalog.serialize import describe
+from headwater.catalog.version_protection import beside, dropped_versions
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import replayed
 from headwater.errors import DefinitionError, UsageError
 from headwater.models.registry import ModelRegistry
+from headwater.online_stores.ownership import views_of_production
 from headwater.results.result import Result
 
 CatalogLike = Catalog | str | PathLike[str]
@@ -44,7 +46,9 @@ class Plan(Result, frozen=True):
         rebuilt: by name, why `headwater ingest` fills streaming views again from archive and history; until it has, they are incomplete.
         needs_backfill: the views whose state cannot be derived from stored state: batch ones are materialized, streaming ones seeded.
         breaking: what models read and would not find, or find to mean something else.
-        protected: what running experiments need and would lose; an apply is refused until they are stopped.
+        protected: what running experiments, served models and promoted versions need and would lose; an apply is refused while they do.
+        versions: of each view with several versions, which there are and which one its name reads.
+        from_production: in a development environment, the views that are read from the production store.
     """
 
     project: str
@@ -60,6 +64,8 @@ class Plan(Result, frozen=True):
     needs_backfill: tuple[str, ...] = ()
     breaking: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
+    versions: Mapping[str, str] = {}
+    from_production: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Gather what the changes say."""
@@ -86,6 +92,8 @@ class Plan(Result, frozen=True):
             yield from (f"      {detail}" for detail in change.details)
             yield from (f"      breaking: {reason}" for reason in change.breaking)
         yield from (f"  ↻ view {view} is filled again by headwater ingest: {reason}" for view, reason in self.rebuilt.items())
+        yield from (f"  view {view} has several versions: {words}" for view, words in self.versions.items())
+        yield from (f"  view {view} is read from the production store, and nothing is written there" for view in self.from_production)
         yield from (f"  level {level} is for backtests only: {reason}" for level, reason in self.backtest_only.items())
         yield from (f"  ✗ refused: {reason}" for reason in grouped(self.refused))
         yield from (f"  ✗ refused: {reason}" for reason in self.protected)
@@ -153,8 +161,8 @@ def apply(
 
     Raises:
         DefinitionError: no pipeline can run a definition, or it does not fit the tables; all reasons are listed.
-        UsageError: a change breaks a model, a running experiment needs what would change, or the catalog has another version than
-            expected.
+        UsageError: a change breaks a model; a running experiment, a served model or a promoted version needs what would change; or the
+            catalog has another version than expected.
         CatalogError: the catalog cannot be written, or another process was applying for half a minute.
     """
     where = _catalog(catalog)
@@ -217,8 +225,23 @@ def _plan(project: Project, catalog: Catalog, held: CatalogState, looked: tuple[
     kept = tuple(f"{change.kind} {change.name}" for change in differences if change.action == "removed")
     only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
     again = rebuilds(held, new, differences)
-    running = tuple(conflicts(project, registry, clock.now_micros()))
-    return Plan(project.name, str(catalog), held.version, differences, looked, same, None, kept, only, again, protected=running)
+    needed = (*conflicts(project, registry, clock.now_micros()), *dropped_versions(project, registry))
+    several = beside(project, registry)
+    return Plan(
+        project.name,
+        str(catalog),
+        held.version,
+        differences,
+        looked,
+        same,
+        None,
+        kept,
+        only,
+        again,
+        protected=needed,
+        versions=several,
+        from_production=views_of_production(project),
+    )
 
 
 def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:

@@ -11,8 +11,9 @@ from headwater.definitions.connectors import Table
 from headwater.definitions.definition import Definition, fingerprint_of
 from headwater.definitions.durations import text
 from headwater.definitions.experiment import Arm, Experiment, ExperimentMetric
+from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
-from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.freshness import OnRequest
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
@@ -39,7 +40,10 @@ def describe(project: Project) -> Entries:
     only = replayed(project)
     entries = [
         *(CatalogEntry("source", s.name, s.fingerprint, _source(s)) for s in project.sources),
-        *(CatalogEntry("view", v.name, v.fingerprint, view_definition(v), v.tiles_fingerprint) for v in project.views),
+        *(
+            CatalogEntry("view", v.label, v.fingerprint, view_definition(v), v.tiles_fingerprint)
+            for v in (*project.views, *project.versions)
+        ),
         *(CatalogEntry("http", h.name, h.fingerprint, _http(h)) for m in project.models for h in m.features.http_features),
         *(
             CatalogEntry("view", at_level.name, at_level.view.fingerprint, view_definition(at_level.view), at_level.view.tiles_fingerprint)
@@ -74,7 +78,7 @@ _PLURAL = {
 
 def _of_levels(project: Project) -> list[StoredView]:
     """The views at a freshness that only levels give them."""
-    return [stored_view for stored_view in stored(project) if stored_view.name != stored_view.view.name]
+    return [stored_view for stored_view in stored(project) if stored_view.name != stored_view.view.label]
 
 
 def _level(level: Level, only: Mapping[str, str] | None) -> dict[str, object]:
@@ -168,7 +172,7 @@ def view_definition(view: FeatureView) -> dict[str, object]:
         ttl=view.ttl,
         on_stale=view.on_stale,
         on_incomplete=None if view.on_incomplete == "null" else view.on_incomplete,
-        alias_of=None if view.base is None else view.root.name,
+        alias_of=None if view.base is None else view.root.label,
         request_keys={k: _expression(v) for k, v in view.request_keys.items()} or None,
         list_key=None if view.list_key is None else {view.list_key.key: view.list_key.max_length},
         events=fingerprint_of(_events(view.source, frozenset(view.keys)), 8),
@@ -197,7 +201,7 @@ _HOW = ("timeout", "cache", "stale_while_revalidate", "retries", "idempotent", "
 def service_definition(service: FeatureService) -> dict[str, object]:
     """A feature service as a catalog holds it."""
     members = {name: text for member in service.features for name, text in _member(member)}
-    return {"features": members, "reads": {view: [f.name for f in features] for view, features in service.needed.items()}}
+    return {"features": members, "reads": {v.label: [f.name for f in service.needed[v.name]] for v in service.views_in_history}}
 
 
 def _member(member: Member) -> list[tuple[str, object]]:

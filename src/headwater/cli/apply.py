@@ -49,6 +49,7 @@ COMMAND = Verb(
         *options.project(model=False),
         *options.catalog(),
         *options.models(),
+        *options.reads(),
         switch("--allow-destroy", help="remove from the catalog what the project no longer has"),
         switch("--allow-breaking", help="remove or change what models still read"),
         option("--expect", metavar="VERSION", type=int, help="fail if the catalog has another version than the plan"),

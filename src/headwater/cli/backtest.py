@@ -33,7 +33,7 @@ def run(args: Arguments, screen: Screen) -> None:
         return
     loaded = load(args.project)
     evaluation_options.check_metrics(args)
-    model = loaded.project.model(args.model)
+    model = options.pinned(args, loaded.project, loaded.project.model(args.model))
     levels, evaluation = _levels(loaded, model, args.levels), _evaluation(loaded, args)
     ends = None if args.attribution is None else _ends(loaded, model, levels, args.attribution)
     report = options.output(args.output, "--output")
@@ -166,6 +166,7 @@ COMMAND = Verb(
     run,
     [
         *options.project(),
+        *options.view_versions(),
         option(
             "--split",
             metavar="TIME",

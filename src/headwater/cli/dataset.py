@@ -25,7 +25,7 @@ def run(args: Arguments, screen: Screen) -> None:
     if args.reproduce and (args.as_of or args.from_log is not None):
         raise UsageError("--reproduce takes the time and the log from the manifest; leave out --as-of and --from-log")
     loaded = load(args.project)
-    model, level = loaded.project.model(args.model), loaded.level(args.level)
+    model, level = options.pinned(args, loaded.project, loaded.project.model(args.model)), loaded.level(args.level)
     until = options.timestamp(args.as_of, "--as-of")
     options.output(args.output, "--output")
     from headwater.training import dataset
@@ -100,6 +100,7 @@ COMMAND = Verb(
     [
         *options.project(),
         *options.level(),
+        *options.view_versions(),
         *options.as_of(),
         *options.memory(),
         option("--output", metavar="FILE", required=True, help="where the rows go; .parquet or .csv"),

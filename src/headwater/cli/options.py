@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater import clock, settings
-from headwater.cli.command import FILE, Arguments, Flag, option, optional, switch
+from headwater.cli.command import FILE, Arguments, Flag, option, optional, several, switch
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
+    from headwater.definitions.model import Model
+    from headwater.definitions.project import Project
     from headwater.training.arm_log import ArmLog
     from headwater.training.progress import OnProgress
     from headwater.training.resources import Resources
@@ -145,7 +147,20 @@ def store() -> list[Flag]:
             envvar="HEADWATER_DATA_DIR",
             help="where the archive of streams, logs and refused records are kept (default: HEADWATER_DATA_DIR, else headwater's home)",
         ),
+        *reads(),
     ]
+
+
+def reads() -> list[Flag]:
+    """The option --reads."""
+    shown = "a production store: views that it has are read from there, and all others live in --store; nothing is written to it (default: HEADWATER_READS)"
+    return [option("--reads", metavar="URL", help=shown, callback=_read_production)]
+
+
+def _read_production(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if not ctx.resilient_parsing:
+        settings.read_production(value)
+    return value
 
 
 def logs() -> list[Flag]:
@@ -159,6 +174,35 @@ def shared_store() -> list[Flag]:
     """The option --allow-shared-store."""
     shown = "add this project to a store that another project uses; needed once for a project and a store"
     return [switch("--allow-shared-store", help=shown)]
+
+
+def view_versions() -> list[Flag]:
+    """The option --view."""
+    shown = "read this version of a view, such as user@2; may be repeated (default: the promoted versions)"
+    return [several("--view", metavar="VERSION", help=shown)]
+
+
+def pinned(args: Arguments, project: Project, model: Model) -> Model:
+    """The model, reading the versions of views that --view names, and of others the promoted ones."""
+    if not args.view and not project.view_versions:
+        return model
+    from headwater.definitions.view_versions import chosen_versions
+    from headwater.models.promoted_views import PromotedViews
+    from headwater.models.registry import ModelRegistry
+
+    promoted = PromotedViews(project, ModelRegistry(getattr(args, "models", None))).selection().promoted
+    return project.pinned(model, {**promoted, **chosen_versions(project.view_versions, args.view, project.name)})
+
+
+def promoted_feature(project: Project, feature: str) -> str:
+    """A feature by its bare name as that of the promoted version of its view."""
+    if not project.view_versions:
+        return feature
+    from headwater.definitions import view_versions
+    from headwater.models.promoted_views import PromotedViews
+    from headwater.models.registry import ModelRegistry
+
+    return view_versions.promoted_feature(feature, PromotedViews(project, ModelRegistry()).selection().promoted)
 
 
 def models() -> list[Flag]:
@@ -183,7 +227,8 @@ def allow_pickle() -> list[Flag]:
 def same_store(args: Arguments) -> list[str]:
     """The store options for the next command; a URL with a password is not repeated."""
     url = ["--store", "URL" if "@" in args.store else args.store] if args.by_flag("store") else []
-    return url + (["--data-dir", args.data_dir] if args.by_flag("data_dir") else [])
+    production = ["--reads", "URL" if "@" in args.reads else args.reads] if args.by_flag("reads") else []
+    return url + (["--data-dir", args.data_dir] if args.by_flag("data_dir") else []) + production
 
 
 def data_dir(args: Arguments) -> Path:

@@ -54,6 +54,7 @@ COMMAND = Verb(
         *options.project(model=False),
         *options.catalog(),
         *options.models(),
+        *options.reads(),
         switch("--check", help="end with 1 where the project differs from the catalog, or would be refused"),
         *options.as_json(),
     ],

@@ -64,6 +64,8 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
     from headwater.jobs.materialize_model import materialize_model
     from headwater.jobs.sinks import PredictionTable
     from headwater.kernel.batch_cuts import due_after
+    from headwater.models.promoted_views import PromotedViews
+    from headwater.models.registry import ModelRegistry
     from headwater.online_stores.ownership import opened_for
 
     variant = _variant(project, name, args)
@@ -83,6 +85,7 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
         stopped_where(watching=args.watch) as stop,
     ):
         while not stop.is_set():
+            variant = PromotedViews(project, ModelRegistry(args.models)).selection().of(project, _variant(project, name, args))
             fitted = _fitted(variant, args)
             with screen.progress() as on_progress:
                 result = materialize_model(

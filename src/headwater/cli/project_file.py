@@ -4,6 +4,7 @@
     data-dir = "data"
     catalog = "catalog.sqlite"
     archive-url = "s3://bucket/prefix"  # the archive of streams, instead of the data directory
+    reads = "redis://production:6379/0" # a development environment: views that are there are read from there, and never written
 
     [serve]                             # options of `headwater serve`; [ingest] and [materialize] likewise
     listen = "127.0.0.1:8320"
@@ -30,8 +31,8 @@ from headwater.cli.command import SECTIONS, Flag
 from headwater.errors import UsageError, nearest
 
 NAME: Final = "headwater.toml"
-_SHARED: Final = {"store": "store", "data-dir": "data_dir", "catalog": "catalog"}
 _ARCHIVE: Final = "archive-url"
+_SHARED: Final = {"store": "store", "data-dir": "data_dir", "catalog": "catalog", "reads": "reads"}
 _NOT_HERE: Final = frozenset({*_SHARED, "project", "json", "debug", "help"})
 
 

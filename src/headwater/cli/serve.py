@@ -120,7 +120,8 @@ def _specs(args: Arguments, workers: int, console: socket.socket | None) -> Iter
     """The processes to run: ingestion, jobs and the console first, then the workers. console: the socket that it listens on."""
     from headwater.serving.process.child_process import ProcessSpec
 
-    store = [f"{flag}={value}" for flag, value in (("--store", args.store), ("--data-dir", args.data_dir)) if value is not None]
+    given = (("--store", args.store), ("--data-dir", args.data_dir), ("--reads", args.reads))
+    store = [f"{flag}={value}" for flag, value in given if value is not None]
     common = [f"--project={args.project}", *store, *(["--debug"] if args.debug else [])]
     models = [f"--models={args.models}"] if args.models is not None else []
     pickles = ["--allow-pickle"] if args.allow_pickle else []

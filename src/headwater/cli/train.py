@@ -73,6 +73,7 @@ def _train(
 ) -> None:
     """Train one model at one level (None: as defined), and keep it."""
     model, level, level_name = of
+    model = options.pinned(args, loaded.project, model)
     until, holdout = options.timestamp(args.as_of, "--as-of"), options.timestamp(args.holdout, "--holdout")
     from headwater.models.registry import ModelRegistry
     from headwater.training.train import train
@@ -145,6 +146,7 @@ COMMAND = Verb(
     [
         *options.project(),
         *options.level(),
+        *options.view_versions(),
         *options.as_of(),
         option(
             "--holdout",

@@ -9,7 +9,8 @@ from functools import cached_property
 
 from headwater.definitions.definition import check_name
 from headwater.definitions.described import Described
-from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import RequestFeature, RequestField
 from headwater.definitions.source import EnrichedHistory, Source
@@ -120,7 +121,7 @@ class FeatureService(Described):
     def sources(self) -> tuple[Source, ...]:
         """Every source that is read, those below an enriched one included."""
         read = [view for view in self.views_in_history if view.third_party is None or view.third_party.history is not None]
-        return tuple({id(source): source for view in self._within(read) for source in _chain(view.source)}.values())
+        return sources_of(self._within(read))
 
     @property
     def request_features(self) -> tuple[RequestFeature, ...]:
@@ -307,6 +308,11 @@ class Enriched(EnrichedHistory):
     def columns(self) -> frozenset[str] | None:
         """The columns of the base and the features; None where the schema of a table decides."""
         return None if self.base.columns is None else self.base.columns | set(self.features.feature_names)
+
+
+def sources_of(views: Sequence[FeatureView]) -> tuple[Source, ...]:
+    """The sources that views read, those below an enriched one included."""
+    return tuple({id(source): source for view in views for source in _chain(view.source)}.values())
 
 
 def _chain(source: Source) -> Iterator[Source]:

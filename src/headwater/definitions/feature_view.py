@@ -11,34 +11,17 @@ from functools import cached_property
 from typing import ClassVar, Literal, Union
 
 from headwater.definitions.aggregate import Aggregation, Windows
-from headwater.definitions.columns import output_name
 from headwater.definitions.definition import Definition, check_name, fingerprint_of
 from headwater.definitions.described import Described
 from headwater.definitions.durations import Duration, Window, as_window, micros, text
 from headwater.definitions.expectation import Expectation, check_expectations, check_slo
+from headwater.definitions.feature import Feature, reading, state_of
 from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.list_keys import Each, ListKey
-from headwater.definitions.source import EnrichedHistory, Source
+from headwater.definitions.source import Source
 from headwater.errors import DefinitionError, HeadwaterWarning, given, nearest
 
 LIFETIME = Window(None)
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One column of a view: one aggregation, in one window, over `columns` of the source."""
-
-    name: str
-    aggregation: Aggregation
-    columns: tuple[str, ...]
-    window: Window
-    column: int = 0  # which of the aggregation's outputs this is
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The columns of the source that it is made of, that of `where` included."""
-        where = self.aggregation.where
-        return self.columns if where is None else (*self.columns, where)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +78,12 @@ class FeatureView(Described):
         hop: the step in which the tail of each window moves, instead of the rule's.
         on_stale: what to serve when a value is older than promised: "previous" (the value before), "null", or "refuse".
         on_incomplete: what to serve while the view's records lack events that were received: "null", the "value" as it is, or "refuse".
+        version: which version of the view this is. Several versions of a name may live in one project and store; see `Project(versions=)`.
         slo, expectations: the share of reads in 30 days within the promised age, such as 0.99; what served values should be.
         description, owner, tags: for people and the catalogue; nothing computed depends on them.
 
     Raises:
-        DefinitionError: a bad name, key, window or freshness; two features of one name.
+        DefinitionError: a bad name, key, window, freshness or version; two features of one name.
 
     >>> import polars as pl, headwater as hw
     >>> clicks = hw.Source("clicks", history=pl.DataFrame({"user": [1], "at": [0]}), timestamp_field="at")
@@ -123,6 +107,7 @@ class FeatureView(Described):
     base: Union[FeatureView, None] = field(default=None, metadata={"fingerprint": False})  # noqa: UP007 (a forward reference)
     third_party: ThirdPartyFeatures | None = field(default=None, metadata={"fingerprint": "given"})  # its responses are the source
     list_key: ListKey | None = field(default=None, metadata={"fingerprint": "given"})  # the key that a list of the request fills
+    version: int = field(default=1, metadata={"fingerprint": "given"})
     slo: float | None = field(default=None, metadata={"fingerprint": False})
     expectations: Sequence[Expectation] = field(default=(), repr=False, metadata={"fingerprint": False})
 
@@ -143,6 +128,8 @@ class FeatureView(Described):
                 raise DefinitionError(f"{subject}: {label} is {given(sequence)}; give a list of them")
         if not self.features or not all(isinstance(f, Aggregation) for f in self.features):
             raise DefinitionError(f"{subject}: features is {given(self.features)}; give at least one aggregation, such as [hw.count()]")
+        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
+            raise DefinitionError(f"{subject}: version is {self.version!r}; give an integer from 1 on, such as 2")
         if self.on_stale not in ("previous", "null", "refuse"):
             raise DefinitionError(f"{subject}: on_stale is {self.on_stale!r}; give 'previous', 'null' or 'refuse'")
         if self.on_incomplete not in ("null", "value", "refuse"):
@@ -171,6 +158,11 @@ class FeatureView(Described):
         return tuple(f"{self.name}__{f.name}" for f in self.outputs)
 
     @property
+    def label(self) -> str:
+        """The name, and the version where that is not the first: `user`, `user@2`."""
+        return self.name if self.version == 1 else f"{self.name}@{self.version}"
+
+    @property
     def expires_after(self) -> int | None:
         """`ttl` in microseconds."""
         return None if self.ttl is None else micros(self.ttl, "ttl")
@@ -186,13 +178,18 @@ class FeatureView(Described):
         streams = not self.freshness.scheduled
         state_definition = (
             self.root.name,
-            _reading(self.source, self.read_columns, without_history=streams, without_stream=not streams),  # a batch view reads no stream
+            reading(self.source, self.read_columns, without_history=streams, without_stream=not streams),  # a batch view reads no stream
             self.keys,
-            [_state(f) for f in self.outputs],
+            [state_of(f) for f in self.outputs],
             self.ttl is not None,  # then the time of the last event is kept too
             self.freshness.state if streams else self.freshness,
         )
-        return fingerprint_of(state_definition)
+        return fingerprint_of(state_definition if self.version == 1 else (*state_definition, self.version))
+
+    @property
+    def logged_as(self) -> str:
+        """What the serving log has of the view: its tiles fingerprint, and its version where that is not the first."""
+        return self.tiles_fingerprint if self.version == 1 else f"{self.tiles_fingerprint}@{self.version}"
 
     @cached_property
     def record_group(self) -> str:
@@ -212,8 +209,8 @@ class FeatureView(Described):
             key: (of.view.values_fingerprint([f for f in of.view.outputs if f.name == of.feature]) if isinstance(of, FeatureRef) else of)
             for key, of in self.request_keys.items()
         }
-        events = _reading(self.source, read, without_history=True, without_stream=True)
-        value_definition = (self.name, events, self.keys, filled, [(f.name, *_state(f)) for f in features], self.ttl)
+        events = reading(self.source, read, without_history=True, without_stream=True)
+        value_definition = (self.name, events, self.keys, filled, [(f.name, *state_of(f)) for f in features], self.ttl)
         return fingerprint_of(value_definition if self.list_key is None else (*value_definition, self.list_key.key))
 
     @property
@@ -370,31 +367,3 @@ class FeatureView(Described):
                 HeadwaterWarning,
                 stacklevel=5,  # past the checks and the call of the class
             )
-
-
-def _reading(source: Source, columns: frozenset[str], *, without_history: bool, without_stream: bool) -> object:
-    """The fields of a source that decide the values of `columns`, through every base of an enriched source."""
-    fields = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
-    identity = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
-    own = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
-    if source.select is not None:
-        identity["select"] = [item for item in source.select if output_name(item) in own]
-    if without_history and not isinstance(source.history, EnrichedHistory):
-        identity.pop("history", None)
-    if without_stream:
-        identity.pop("stream", None)
-    return identity
-
-
-def _state(feature: Feature) -> tuple[object, ...]:
-    """The definition of a feature's stored state, which does not include its name."""
-    aggregation = feature.aggregation
-    return (
-        aggregation.function,
-        aggregation.params,
-        aggregation.where,
-        aggregation.secondary,
-        feature.columns,
-        feature.column,
-        feature.window,
-    )

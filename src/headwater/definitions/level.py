@@ -88,12 +88,19 @@ class Level(Definition):
         if not isinstance(self.features, Mapping):
             return self.features
         found = self.features.get(view, self.features.get(view.root))
+        if found is None:  # a level names a view as the models are written, and holds for its other versions
+            names = {other.name: freshness for other, freshness in self._named.items() if other.version != view.version}
+            found = names.get(view.name, names.get(view.root.name))
         if found is None and any(other.name == view.name for other in self.features):
             raise DefinitionError(
                 f"Level names a view {view.name!r} that differs from the view {view.name!r} that is read; give that view itself, not one that was "
                 "defined again"
             )
         return view.freshness if found is None else found
+
+    @property
+    def _named(self) -> Mapping[FeatureView, Freshness]:
+        return cast("Mapping[FeatureView, Freshness]", self.features)
 
     def source(self, view: FeatureView) -> Source:
         """The source of `view`, with its events (and all that enriches them) known as soon as this level says."""

@@ -12,6 +12,7 @@ from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.deprecated_keywords import RenamedAttribute
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.experiment import Arm, Experiment
+from headwater.definitions.feature_service import sources_of
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.http_features import HttpFeatures
@@ -19,6 +20,7 @@ from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.source import Source
+from headwater.definitions.view_versions import Versions, ViewVersions, chosen_versions, pinned, view_versions
 from headwater.errors import DefinitionError, UsageError, nearest
 
 T = TypeVar("T", bound=Definition)
@@ -37,10 +39,12 @@ class Project(Definition):
         experiments: comparisons of models at levels in production.
         holdout: the share of all units that take part in no experiment of the project, such as 0.05: they get the default throughout, and
             show what all experiments together brought.
+        versions: other versions of views that the models read, such as the one before a change. They are kept filled beside those, and
+            `headwater views promote` says which one is read by name.
 
     Raises:
         DefinitionError: two models, views, sources or experiments that share a name and differ; a level that is not a Level; an experiment
-            of a model that is not the project's; parts of a layer that overlap; a holdout that is not below 1.
+            of a model that is not the project's; parts of a layer that overlap; a holdout that is not below 1; versions that do not fit.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Project(Definition):
     evaluation: Evaluation | None = field(default=None, metadata={"fingerprint": False})
     experiments: Sequence[Experiment] = field(default=(), metadata={"fingerprint": "given"})
     holdout: float = field(default=0.0, metadata={"fingerprint": "given"})
+    versions: Sequence[FeatureView] = field(default=(), metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
         check_name(self.name, "a project")
@@ -70,6 +75,8 @@ class Project(Definition):
             raise DefinitionError(f"project {self.name!r}: a level is named {AS_DEFINED!r}, as each model's own is; rename it")
         for level_name, level in self.named_levels.items():
             ModelVariant(level_name, self.models[0], level)  # which checks the type of the level
+        object.__setattr__(self, "versions", tuple(self.versions))
+        self._check_versions()
         _check_levels(self)
         _distinct(self.models, "models")
         _distinct(self.views, "feature views")
@@ -79,6 +86,29 @@ class Project(Definition):
         if isinstance(self.holdout, bool) or not isinstance(self.holdout, int | float) or not 0 <= self.holdout < 1:
             raise DefinitionError(f"project {self.name!r}: holdout is {self.holdout!r}; give a share from 0 to below 1, such as 0.05")
         _check_experiments(self)
+
+    def _check_versions(self) -> None:
+        numbers = [name for name in self.named_levels if name.isdecimal()]
+        if self.view_versions and numbers:
+            raise DefinitionError(f"project {self.name!r}: the level {numbers[0]!r} is named like a version of a view; rename it")
+
+    @cached_property
+    def view_versions(self) -> ViewVersions:
+        """By the name of each view that has several versions, the views by version, the lowest first."""
+        return view_versions(self.models, self.versions, f"project {self.name!r}")
+
+    def pinned(self, model: Model | str, versions: Versions) -> Model:
+        """A model that reads other versions of its views: `project.pinned("churn", {"user": 1})`.
+
+        Raises:
+            UsageError: a model or version that the project does not have.
+        """
+        labels = [f"{name}@{version}" for name, version in versions.items()]
+        return pinned(
+            self.model(model) if isinstance(model, str) else model,
+            self.view_versions,
+            chosen_versions(self.view_versions, labels, self.name),
+        )
 
     @cached_property
     def variants(self) -> tuple[ModelVariant, ...]:
@@ -127,8 +157,9 @@ class Project(Definition):
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Every source that a view reads, those below an enriched one included."""
-        return _unique([source for model in self.models for source in model.sources])
+        """Every source that a view reads, in any of its versions, those below an enriched one included."""
+        older = [source for view in self.versions for source in sources_of([view])]
+        return _unique([*(source for model in self.models for source in model.sources), *older])
 
     def variant(self, model: str | None = None, level: str | None = None) -> ModelVariant:
         """The model of that name (or the only one) at the level of that name (or as defined)."""

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import ClassVar
 
 from headwater.definitions.definition import Definition
+from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.functions import FUNCTIONS
 from headwater.definitions.negative_sampling import NegativeSampling
 from headwater.errors import DefinitionError

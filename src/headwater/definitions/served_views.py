@@ -26,8 +26,14 @@ class StoredView:
 
     @cached_property
     def name(self) -> str:
-        """The view's name; at a freshness that only levels give it, followed by the first of these: `user@live`."""
-        return self.view.name if AS_DEFINED in self.levels else f"{self.view.name}@{self.levels[0]}"
+        """The view's label; at a freshness that only levels give it, followed by the first of these: `user@live`, `user@2@live`."""
+        return self.view.label if AS_DEFINED in self.levels else f"{self.view.label}@{self.levels[0]}"
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What it may be called by: its name, its label with the version, and the view's name, which is that of every version."""
+        version = f"{self.view.name}@{self.view.version}"
+        return frozenset({self.name, self.view.name, version, version + self.name.removeprefix(self.view.label)})
 
 
 def backtest_only(variant: ModelVariant) -> str | None:
@@ -77,14 +83,20 @@ def stored(project: Project) -> tuple[StoredView, ...]:
     """The views that plan, apply, ingest, materialize and status work on: each as defined, and at each other freshness of a level.
 
     A view at a freshness has tiles of its own; levels that are equally fresh share them. Streams that lag differently share theirs too,
-    and stand here once: the first that is named.
+    and stand here once: the first that is named. So does each version of a view, at each of these.
     """
     levels: dict[FeatureView, list[str]] = {view.root: [AS_DEFINED] for view in project.views}
+    levels |= {view: [AS_DEFINED] for view in project.versions}
     for variant in served(project):
         if variant.name != AS_DEFINED and (variant.precomputed is None or variant.precomputed.on_request):
             for view in (view for service in variant.services for view in service.views_within):
-                names = levels.setdefault(view.root, [])
-                names.extend([] if variant.name in names else [variant.name])
+                others = project.view_versions.get(view.root.name, {}).values()
+                for version in (
+                    view.root,
+                    *(other.at(variant.level.freshness(other)) for other in others if other.version != view.root.version),
+                ):
+                    names = levels.setdefault(version, [])
+                    names.extend([] if variant.name in names else [variant.name])
     by_fingerprint: dict[str, StoredView] = {}
     for view, names in levels.items():
         by_fingerprint.setdefault(view.tiles_fingerprint, StoredView(view, tuple(names)))
@@ -92,7 +104,8 @@ def stored(project: Project) -> tuple[StoredView, ...]:
 
 
 def chosen(every: Iterable[StoredView], names: Sequence[str], unknown: Callable[[str], str]) -> list[StoredView]:
-    """Those of these names, in their order: `user` is the view at each freshness, `user@live` at one; all of them where none is named.
+    """Those of these names, in their order: `user` is the view at each freshness and version, `user@live` at one freshness, `user@2` of one
+    version; all of them where none is named.
 
     Raises:
         UsageError: a name that none has; `unknown` makes the message of it, which the nearest name is added to.
@@ -100,7 +113,7 @@ def chosen(every: Iterable[StoredView], names: Sequence[str], unknown: Callable[
     every = list(every)
     selected: dict[str, StoredView] = {}
     for name in names:
-        mine = [stored_view for stored_view in every if name in (stored_view.name, stored_view.view.name)]
+        mine = [stored_view for stored_view in every if name in stored_view.names]
         if not mine:
             raise UsageError(f"{unknown(name)}; {nearest(name, [stored_view.name for stored_view in every])}")
         selected |= {stored_view.name: stored_view for stored_view in mine}

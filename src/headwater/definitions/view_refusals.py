@@ -90,4 +90,4 @@ REFUSALS: Mapping[str, Callable[[_Views], Iterator[Finding]]] = {
 
 def _roots(project: _Views) -> list[FeatureView]:
     """The views that have state, aliases left out."""
-    return list(dict.fromkeys(view.root for view in project.views))
+    return list(dict.fromkeys(view.root for view in (*project.views, *getattr(project, "versions", ()))))

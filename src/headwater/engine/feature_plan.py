@@ -12,7 +12,7 @@ from headwater.aggregations.base import Answers, GroupBy
 from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE
 from headwater.definitions.durations import SECOND
-from headwater.definitions.feature_view import Feature
+from headwater.definitions.feature import Feature
 from headwater.engine.query import Query
 from headwater.events import statuses as value_statuses
 from headwater.kernel.arrays import I64, Bool, Column

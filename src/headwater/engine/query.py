@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import polars as pl
 
 from headwater.definitions.durations import Window
-from headwater.definitions.feature_view import Feature
+from headwater.definitions.feature import Feature
 from headwater.definitions.source import Source
 from headwater.events.read_events import Notes, Reach
 from headwater.kernel.arrays import I64

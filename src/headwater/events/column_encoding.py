@@ -12,7 +12,7 @@ import polars as pl
 
 from headwater.aggregations.base import Answers
 from headwater.aggregations.table import TABLE
-from headwater.definitions.feature_view import Feature
+from headwater.definitions.feature import Feature
 from headwater.errors import DataError
 from headwater.kernel.arrays import Column, ListColumn
 from headwater.kernel.hashes import hashes_of_strings

@@ -12,7 +12,7 @@ import polars as pl
 from headwater.aggregations.base import Answers
 from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE
-from headwater.definitions.feature_view import Feature
+from headwater.definitions.feature import Feature
 from headwater.events.selection import KNOWN
 from headwater.kernel.arrays import I64, Bool, Column, Events, ListColumn, Values
 from headwater.kernel.as_of import NEVER

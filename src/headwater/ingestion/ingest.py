@@ -20,7 +20,7 @@ from headwater.ingestion.read_source import SourceReader
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
 from headwater.ingestion.sources.http_inbox import Inbox
 from headwater.online_stores import OnlineStore, ingest_lease
-from headwater.online_stores.ownership import scoped
+from headwater.online_stores.ownership import environment, own_views, scoped
 
 _PUSHED = "pushed"
 
@@ -61,18 +61,21 @@ def ingest(
         ClockError: the wall clock cannot be right, with `once`; without, ingestion waits until it is.
     """
     limits, stop = limits or IngestLimits(), stop or threading.Event()
-    sources = streamed([stored_view.view for stored_view in stored(project)])
+    store = scoped(store, project.name, write=True)
+    every = stored(project)
+    sources = streamed([stored_view.view for stored_view in own_views(store, every)])
+    if not sources and streamed([stored_view.view for stored_view in every]):
+        raise UsageError(f"every streaming view of project {project.name!r} is read from production; there is nothing to ingest")
     if not sources:
         raise UsageError(f"project {project.name!r} has no streaming view; give one freshness=hw.streaming('2s')")
     pushed = [source for source in sources if isinstance(source.stream, Pushed)]
     if receive is None and len(pushed) == len(sources) and not once:
         raise UsageError(f"every stream of project {project.name!r} is pushed, and nothing receives; give an address, as --listen does")
-    store = scoped(store, project.name, write=True)
     with ExitStack() as stack:
         stack.enter_context(ingest_lease(store, wait=limits.wait))
         if pushed and receive is not None:
             stack.enter_context(store.lease(_PUSHED + store.namespace, wait=limits.wait))
-        brokers = stack.enter_context(BrokerClocks(store, list(sources), wanted=limits.broker_clock))
+        brokers = stack.enter_context(BrokerClocks(store, list(sources), wanted=limits.broker_clock and environment(store) is None))
         check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time, brokers=brokers)
         left = [] if receive is not None else pushed  # others receive for them; their views are filled here all the same
         ingestors = [SourceIngestor(source, views, store, data_dir, limits, filled=source in left) for source, views in sources.items()]

@@ -17,6 +17,7 @@ from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
+from headwater.definitions.streams import KafkaTopic
 from headwater.errors import DefinitionError, RecreatedError, RetentionError
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.bootstrap import seed
@@ -29,7 +30,7 @@ from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, 
 from headwater.ingestion.stream_group import StreamGroup
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.ownership import claim, placed, placed_source
+from headwater.online_stores.ownership import claim, environment, placed, placed_source
 from headwater.state.view_state import progresses
 
 _LOG = logging.getLogger(__name__)
@@ -148,13 +149,21 @@ class SourceIngestor:
         revoked: Revoked = self.forget
         if self.inbox is not None:
             return PushedFeed(self.inbox, assigned, revoked)
-        return open_feed(self.source, assigned, revoked, self._origin_of, self._group)
+        return open_feed(self._read_source(), assigned, revoked, self._origin_of, self._group)
 
     @cached_property
     def _group(self) -> StreamGroup:
         """The same for all feeds, so that a stream that is opened again has the same partitions."""
         source = self.acceptance.source
         return StreamGroup(self.store, source.name, corrected=source.changes is not None)
+
+    def _read_source(self) -> Source:
+        """The source; in a development environment with a consumer group of its own, so that production keeps its partitions."""
+        name, stream = environment(self.store), self.source.stream
+        if name is None or not isinstance(stream, KafkaTopic):
+            return self.source
+        group = f"{stream.group or f'headwater-{self.source.name}'}-development-{name}"
+        return replace(self.source, stream=replace(stream, group=group))
 
     def decoded(self, records: RecordBatch) -> RecordBatch:
         """The records with decoded payloads, so that the committing thread need not decode them."""

@@ -37,7 +37,7 @@ from headwater.jobs.last_commit import last_commit
 from headwater.kernel.batch_cuts import computable, due_after
 from headwater.online.read_versions import SLOTS, newest
 from headwater.online_stores import Changes, OnlineStore, keyspace
-from headwater.online_stores.ownership import opened_for, placed
+from headwater.online_stores.ownership import opened_for, own_views, placed
 from headwater.state.key_record import alone, section, through_of
 from headwater.state.view_state import Cut, CutInProgress, State, encoded, read_state, schema_bytes
 from headwater.state.view_tiles import KeyStates, ViewTiles
@@ -284,8 +284,11 @@ def materialize(
     user 10 events added
     user 2 events added
     """
-    wanted = batch_views(project, views)
+    named = batch_views(project, views)
     with opened_for(project.name, store, write=True, shared=shared) as mine, (resources or DEFAULT_RESOURCES).shown() as used:
+        wanted = own_views(mine, named)
+        if views and not wanted:
+            raise UsageError(f"{', '.join(views)}: read from production, so nothing is materialized in this development environment")
         t = job_time(at, mine.server_time, last_commit(project, mine))
         runs = [replace(materialize_view(stored_view.view, mine, t, resources=used), view=stored_view.name) for stored_view in wanted]
     _warn_later(wanted, runs, t)

@@ -20,9 +20,10 @@ from headwater.jobs.materialize import Materialized, batch_views, materialize_vi
 from headwater.jobs.materialize_model import materialize_model
 from headwater.jobs.precompute import PrecomputeResult
 from headwater.kernel.batch_cuts import due_after
+from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import scoped
+from headwater.online_stores.ownership import own_views, scoped
 from headwater.training.resources import QUIET, Resources
 
 _FIRST: Final = 5.0  # seconds before what failed is tried again
@@ -90,10 +91,10 @@ def schedule(
     def now() -> int:
         return job_time(None, store.server_time, last_commit(project, store))
 
-    jobs = [_of_view(stored_view, store, resources, now) for stored_view in _views(project)]
+    jobs = [_of_view(stored_view, store, resources, now) for stored_view in own_views(store, _views(project))]
     registry = ModelRegistry(models)
     jobs += [
-        _of_model(variant, store, registry, resources, now, allow_pickle=allow_pickle)
+        _of_model(project, variant, store, registry, resources, now, allow_pickle=allow_pickle)
         for variant in served(project)
         if variant.precomputed is not None
     ]
@@ -123,14 +124,23 @@ def _of_view(stored_view: StoredView, store: OnlineStore, resources: Resources, 
 
 
 def _of_model(
-    variant: ModelVariant, store: OnlineStore, registry: ModelRegistry, resources: Resources, now: Callable[[], int], *, allow_pickle: bool
+    project: Project,
+    variant: ModelVariant,
+    store: OnlineStore,
+    registry: ModelRegistry,
+    resources: Resources,
+    now: Callable[[], int],
+    *,
+    allow_pickle: bool,
 ) -> _ScheduledJob:
+    promoted = PromotedViews(project, registry)
     assert variant.precomputed is not None
     assert variant.precomputed.freshness.schedule is not None
 
     def make() -> PrecomputeResult:
         now()
-        fitted = registry.open(variant.model, variant.name, allow_pickle=allow_pickle)
-        return materialize_model(variant, fitted, store=store, resources=resources)
+        pinned = promoted.selection().of(project, variant)
+        fitted = registry.open(pinned.model, pinned.name, allow_pickle=allow_pickle)
+        return materialize_model(pinned, fitted, store=store, resources=resources)
 
     return _ScheduledJob(at_level(variant.model.name, variant.name), variant.precomputed.freshness.schedule, make)

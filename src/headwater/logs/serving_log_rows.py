@@ -36,7 +36,7 @@ class EntryContext:
         kind: of the request.
         project, service, model, version, arm, level: names; None where there is none.
         features: the names of the features, in order.
-        views: of each view that is read its name, and the fingerprint of its stored tiles (`FeatureView.tiles_fingerprint`).
+        views: of each view that is read its name, and its version and stored tiles (`FeatureView.logged_as`).
         request: the columns of a request that are kept: its keys and fields. What else a request carries is not logged.
         schema: the dtypes of features and request columns; what has none is inferred from its values.
         stages: what the time that an answer takes is told apart into.
@@ -69,7 +69,7 @@ class EntryContext:
         stages: Sequence[str] = (),
     ) -> EntryContext:
         """From a service's definition, with fields that the server adds."""
-        views = {view.name: view.tiles_fingerprint for view in service.views}
+        views = {view.name: view.logged_as for view in service.views}
         names, request = service.feature_names, tuple(service.needed_by())
         return EntryContext(kind, project, service.name, model, version, arm, level, names, views, request, schema or {}, tuple(stages))
 

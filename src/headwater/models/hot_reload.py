@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.kernel.arrays import F64
-from headwater.models.registry import ModelRegistry, Stamp
+from headwater.models.pointer import Stamp
+from headwater.models.registry import ModelRegistry
 from headwater.models.serving_model import Score, ServedModel
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from headwater.definitions.freshness import from_data
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.tasks import TASKS
+from headwater.definitions.view_versions import read_versions_of
 from headwater.errors import DataError
 from headwater.models.feature_encoding import Encoding, Kind
 from headwater.models.named import Frames
@@ -64,6 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     encoded; `categories` of strings and `words` of lists by feature. frames: the library of the frames that the estimator takes, "" for a
     matrix. request, third_party: a fingerprint of each request
     feature and field, and of what a third party says. not_in_training: features that no history supplies.
+    view_versions: the version of each view that the requests of the model read.
     level: its name, words, fingerprint, and the precomputing, if any. seed: of the training. data: the digest, columns, events and
     left-out rows of the training set, as `dataset` writes them. metrics: `training` on the rows it was fitted on, `holdout` on later ones
     by a model of the earlier. examples: rows that it must still score as it did. references: how each feature was distributed in training;
@@ -90,6 +92,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     third_party: dict[str, str] = {}
     not_in_training: list[str] = []
     views: dict[str, View] = {}
+    view_versions: dict[str, int] = {}
     level: dict[str, Any] = {}
     until: str = ""
     seed: int = 0
@@ -140,6 +143,7 @@ def definitions_of(model: Model, level: Level, level_name: str) -> dict[str, Any
         "labels": {model.labels.name: model.labels.fingerprint},
         "request": request_fingerprints(model),
         "views": views_of(model, level),
+        "view_versions": read_versions_of(model),
         "level": {
             "name": level_name,
             "describe": level.describe(model),

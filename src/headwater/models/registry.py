@@ -9,17 +9,13 @@ that nothing reads.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote, unquote
-
-import msgspec
 
 from headwater import clock, permissions, settings
 from headwater.definitions.deprecated_keywords import RenamedAttribute, renamed
@@ -30,25 +26,17 @@ from headwater.disk import sync
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.artifact import manifest_in, open_model
 from headwater.models.manifest import Manifest
+from headwater.models.pointer import Pointer, Stamp, locked, read_pointer, stamp_of, write_pointer
 from headwater.models.serving_model import ServedModel
 
-CURRENT = "current"
 EXPERIMENTS = "running-experiments"
 """The folder of started experiments, beside those of models, whose names have no hyphen."""
 MONITORED = "monitored-levels"
 """The registry of the models that are only scored for comparison, in the same folder; none of them is served."""
+PROMOTED_VIEWS = "promoted-views"
+"""The folder of which version of each view is promoted, beside those of models."""
 _WRITING = ".new-"
 _ABANDONED = 86_400  # seconds after which what a writer left is taken away
-
-Stamp = tuple[int, int, int]
-"""Which file `current` is, without reading it."""
-
-
-class _Pointer(msgspec.Struct, frozen=True):
-    """version: the current one. before: those that were current before it, the latest last."""
-
-    version: int
-    before: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -114,8 +102,8 @@ class ModelRegistry:
             sync(folder)
         except OSError as error:
             raise DataError(f"the model registry at {self.folder} cannot be written: {error}") from error
-        with self._locked(folder):
-            if promote or _pointer(folder) is None:
+        with locked(folder):
+            if promote or read_pointer(folder) is None:
                 self._point(folder, version.number)
         return version
 
@@ -131,7 +119,7 @@ class ModelRegistry:
         Raises:
             DataError: there is none.
         """
-        pointer = _pointer(self._place(model, level))
+        pointer = read_pointer(self._place(model, level))
         if pointer is None:
             raise self._none(model, level)
         return self.version(pointer.version, model, level)
@@ -158,7 +146,7 @@ class ModelRegistry:
         """
         version = self.version(number, model, level)
         folder = self._place(model, level)
-        with self._locked(folder):
+        with locked(folder):
             self._point(folder, number)
         return version
 
@@ -170,10 +158,10 @@ class ModelRegistry:
         """
         folder = self._place(model, level)
         self.before(model, level)
-        with self._locked(folder):
-            before = self._before(model, level)
-            permissions.replace_file(folder / CURRENT, msgspec.json.encode(_Pointer(before[-1], before[:-1])), self.folder)
-        return self.version(before[-1], model, level)
+        with locked(folder):
+            back = self._before(model, level)
+            write_pointer(folder, back, self.folder)
+        return self.version(back.version, model, level)
 
     def before(self, model: str, level: str = AS_DEFINED) -> Version:
         """The version that `rollback` would make current.
@@ -181,20 +169,19 @@ class ModelRegistry:
         Raises:
             UsageError: there is none.
         """
-        return self.version(self._before(model, level)[-1], model, level)
+        return self.version(self._before(model, level).version, model, level)
 
-    def _before(self, model: str, level: str) -> list[int]:
-        """The versions that were current before the current one, the last one last; at least one."""
-        pointer = _pointer(self._place(model, level))
+    def _before(self, model: str, level: str) -> Pointer:
+        """The pointer after a rollback."""
+        pointer = read_pointer(self._place(model, level))
         if pointer is None:
             raise self._none(model, level)
-        there = {version.number for version in self.versions(model, level)}
-        before = [number for number in pointer.before if number in there]
-        if not before:
+        back = pointer.back({version.number for version in self.versions(model, level)})
+        if back is None:
             raise UsageError(
                 f"{at_level(model, level)}: no version was current before version {pointer.version}; promote one of {_listed(self.versions(model, level))}"
             )
-        return before
+        return back
 
     def variants(self) -> list[tuple[str, str]]:
         """Every model and level that has a version, by name."""
@@ -206,15 +193,13 @@ class ModelRegistry:
     arms = RenamedAttribute("variants")
 
     def _models(self) -> list[Path]:
-        return [folder for folder in self.folder.iterdir() if folder.is_dir() and folder.name not in (EXPERIMENTS, MONITORED)]
+        return [
+            folder for folder in self.folder.iterdir() if folder.is_dir() and folder.name not in (EXPERIMENTS, MONITORED, PROMOTED_VIEWS)
+        ]
 
     def stamp(self, model: str, level: str = AS_DEFINED) -> Stamp | None:
         """What changes whenever another version is made current; None where none is. It costs one look at a file, and reads nothing."""
-        try:
-            status = (self._place(model, level) / CURRENT).stat()
-        except FileNotFoundError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return stamp_of(self._place(model, level))
 
     @renamed("allow_pickle", "trust")
     def open(self, model: Model, level: str = AS_DEFINED, *, version: int | None = None, allow_pickle: bool = False) -> ServedModel:
@@ -246,33 +231,15 @@ class ModelRegistry:
             permissions.share_like(folder, self.folder, below=False)
 
     def _point(self, folder: Path, number: int) -> None:
-        pointer = _pointer(folder)
-        if pointer is not None and pointer.version == number:
-            return
-        before = [] if pointer is None else [*pointer.before, pointer.version]
-        permissions.replace_file(folder / CURRENT, msgspec.json.encode(_Pointer(number, before)), self.folder)
-
-    @contextmanager
-    def _locked(self, folder: Path) -> Iterator[None]:
-        """Only one process at a time changes the current version; the lock ends with its process."""
-        with permissions.open_private(folder / ".lock", "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        pointer = read_pointer(folder)
+        if pointer is None or pointer.version != number:
+            write_pointer(folder, Pointer(number) if pointer is None else pointer.moved_to(number), self.folder)
 
     def _none(self, model: str, level: str) -> DataError:
         others = [name for of, name in self.variants() if of == model]
         hint = f"it has one at {', '.join(map(repr, others))}" if others else nearest(model, {of for of, _ in self.variants()})
         chosen = "" if level == AS_DEFINED else f" --level {level!r}"
         return DataError(f"{self.folder} holds no version of {model} at {level!r}; {hint}. Run: headwater train --model {model}{chosen}")
-
-
-def _pointer(folder: Path) -> _Pointer | None:
-    try:
-        return msgspec.json.decode((folder / CURRENT).read_bytes(), type=_Pointer)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as error:
-        raise DataError(f"{folder / CURRENT} does not say which version is current: {error}; promote one") from error
 
 
 def _file_name(name: str) -> str:

@@ -15,9 +15,11 @@ from headwater import clock, settings
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.enriched import bottom_of
-from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.view_versions import of_version
 from headwater.errors import UsageError, nearest
 from headwater.events.change_images import ANOTHER
 from headwater.events.read_events import GONE, Notes, arrived
@@ -142,7 +144,8 @@ def explain(
 
     Args:
         project: whose feature.
-        feature: its full name, such as `card__mean_amount_30d`.
+        feature: its full name, such as `card__mean_amount_30d`; of one version of its view `card@2__mean_amount_30d`, else of the one that
+            the models are written with.
         keys: the keys of its view.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         data_dir: where ingestion keeps the archive; None is headwater's home.
@@ -163,10 +166,11 @@ def explain(
     >>> found.events["why"][-1]
     'outside: it happened at or after 2024-05-01 11:00:00.000000, where the window ends'
     """
-    view = _view_of(project, feature)
+    view, name = _view_of(project, feature)
     home = settings.home() if data_dir is None else Path(data_dir)
     with opened_for(project.name, store, readonly=True) as mine:
-        return explain_feature(view, feature, keys, mine, home, at=None if at is None else parse_timestamp(at, "at"))
+        explained = explain_feature(view, name, keys, mine, home, at=None if at is None else parse_timestamp(at, "at"))
+        return replace(explained, feature=feature)
 
 
 def typed_keys(project: Project, feature: str, strings: Mapping[str, str]) -> dict[str, object]:
@@ -175,7 +179,7 @@ def typed_keys(project: Project, feature: str, strings: Mapping[str, str]) -> di
     Raises:
         UsageError: an unknown feature or key, a key without a value, or a string that is not of the key's type.
     """
-    view = _view_of(project, feature)
+    view, _ = _view_of(project, feature)
     schema = key_types(view)
     typed_values: dict[str, object] = {}
     for name, text in strings.items():
@@ -222,8 +226,13 @@ def typed(text: str, dtype: pl.DataType) -> object:
         return None
 
 
-def _view_of(project: Project, feature: str) -> FeatureView:
-    named = {name: view.root for view in project.views for name in view.root.feature_names}
+def _view_of(project: Project, feature: str) -> tuple[FeatureView, str]:
+    """The view of a feature, and the feature's name in it."""
+    every = [view.root for view in project.views]
+    named = {name: (view, name) for view in every for name in view.feature_names}
+    for versions in project.view_versions.values():
+        for view in versions.values():
+            named |= {of_version(name, view.version): (view, name) for name in view.feature_names}
     if feature not in named:
         raise UsageError(f"project {project.name!r} has no feature {feature!r}; {nearest(feature, named)}")
     return named[feature]

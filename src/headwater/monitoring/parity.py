@@ -25,7 +25,8 @@ from headwater.definitions import aggregation as make
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.durations import micros
-from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, chosen, stored
 from headwater.definitions.timestamps import parse_timestamp

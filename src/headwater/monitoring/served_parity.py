@@ -20,10 +20,12 @@ from msgspec.structs import replace
 
 from headwater import clock, settings
 from headwater.definitions.deprecated_keywords import renamed
+from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import FeatureService
-from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.list_keys import MOST_LENGTH
 from headwater.definitions.model import Model
+from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.errors import DataError, UsageError, nearest
 from headwater.events.key_lists import KeyLists, key_lists
@@ -115,13 +117,30 @@ def _compared(project: Project, model: Model, level: str | None, rows: pl.DataFr
     """What was served at a level; the names of its views end with it, as those that are stored for it do."""
     end = "" if level is None else f"@{level}"
     try:
-        service = project.variant(model.name, level).service
+        groups = _by_versions(project, project.variant(model.name, level), rows)
     except UsageError:
         at = clock.timestamp(rows.select(pl.col(AT).dt.epoch("us").max()).item())
         return [
             Parity(f"{model.name}{end}", rows.height, 0, at, at, 0, [], {"rows of a level that the project does not have": rows.height})
         ]
-    return [replace(comparison, view=f"{comparison.view}{end}") for comparison in _Served(service, rows, place).compared(views)]
+    compared = [comparison for service, own in groups for comparison in _Served(service, own, place).compared(views)]
+    return [replace(comparison, view=f"{comparison.view}{end}") for comparison in compared]
+
+
+def _by_versions(project: Project, variant: ModelVariant, rows: pl.DataFrame) -> list[tuple[FeatureService, pl.DataFrame]]:
+    """The rows that were served with the same versions of views, and the service at these."""
+    known = project.view_versions
+    if not known:
+        return [(variant.service, rows)]
+    roots = {view.name: view.root.name for view in variant.service.views}
+    texts: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for text in rows[VIEWS].unique(maintain_order=True):
+        served = {roots[view]: int(of.partition("@")[2] or 1) for view, of in json.loads(text).items() if view in roots}
+        texts.setdefault(tuple(sorted((view, number) for view, number in served.items() if number in known.get(view, {}))), []).append(text)
+    return [
+        (variant.level.service(project.pinned(variant.model, dict(versions))), rows.filter(pl.col(VIEWS).is_in(mine)))
+        for versions, mine in texts.items()
+    ]
 
 
 def _added(a: Parity, b: Parity) -> Parity:
@@ -163,7 +182,7 @@ class _Served:
         notes: Counter[str] = Counter()
         stream = view.root.freshness.streamed
         rows = self.frame.with_row_index("__row").filter(pl.col(f"{view.name}__T").is_not_null())
-        same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text).get(view.name) == view.tiles_fingerprint])
+        same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text).get(view.name) == view.logged_as])
         notes["rows of another definition of the view"] += int((~same).sum())
         rows = rows.filter(same)
         if any(isinstance(f, FeatureRef) and not self._known(f.name) for f in map(view.request_key, view.keys)):
@@ -174,7 +193,7 @@ class _Served:
             rows = rows.filter(pl.col(f"{view.name}__sequence").is_not_null())
         T, K = (rows[f"{view.name}__{name}"].dt.epoch("us").to_numpy() for name in "TK")
         last_T, last_K = (clock.timestamp(int(times.max(initial=0))) for times in (T, K))
-        comparison = Parity(view.name, rows.height, 0, last_T, last_K, 0, [], notes)
+        comparison = Parity(view.label, rows.height, 0, last_T, last_K, 0, [], notes)
         for chain in _chains(rows[f"{view.name}__sequence"]) if stream else [_Chain(np.arange(rows.height), {}, K)]:
             if len(chain.rows):
                 comparison = _added(comparison, self._compare_chain(view, rows[chain.rows], T[chain.rows], chain))

@@ -30,6 +30,7 @@ from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET
 from headwater.kernel.as_of import as_of
 from headwater.models.latest_results import LATEST_DRIFT
 from headwater.models.promises import deliveries
+from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.freshness_objectives import FreshnessObjective, freshness_objectives
 from headwater.online_stores import OnlineStore, keyspace
@@ -181,13 +182,14 @@ def status(
     home = settings.home() if data_dir is None else Path(data_dir)
     with opened_for(project.name, store, readonly=True) as mine:
         streams = [s for source in project.sources for s in _streams(mine, source, home)]
+        registry, names = ModelRegistry(models), {model.name for model in project.models}
+        read = PromotedViews(project, registry).selection()
         predictions = [
-            _predictions(mine, variant, t)
+            _predictions(mine, read.of(project, variant), t)
             for variant in served(project)
             if variant.precomputed is not None and backtest_only(variant) is None
         ]
         views = [_view(mine, stored_view, t) for stored_view in stored(project)]
-        registry, names = ModelRegistry(models), {model.name for model in project.models}
         promises = [delivery for delivery in deliveries(registry) if delivery.promise.model in names]
         drifted = [drift for drift in LATEST_DRIFT.all(registry) if drift.model in names]
         objectives = freshness_objectives(project, home, t)

@@ -7,13 +7,18 @@ held events or tiles.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
+from headwater import settings
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.project import Project
+from headwater.definitions.served_views import StoredView, stored
 from headwater.definitions.source import Source
-from headwater.errors import FencedError, StoreError
-from headwater.online_stores import Changes, OnlineStore, keyspace, opened
+from headwater.errors import FencedError, StoreError, UsageError
+from headwater.online_stores import Changes, OnlineStore, keyspace, open_store, opened
+from headwater.online_stores.development import NAMESPACE, DevelopmentStore, ProductionViews
 from headwater.online_stores.formats import check_still
 
 
@@ -86,6 +91,55 @@ def scoped(store: OnlineStore, project: str, *, write: bool = False, shared: boo
     return ScopedStore(store, f"{project}.")
 
 
+def from_production(store: OnlineStore, view: FeatureView) -> bool:
+    """Whether a development environment reads a view from production; False for any other store."""
+    if not isinstance(store, ScopedStore) or not isinstance(store.store, DevelopmentStore):
+        return False
+    production = store.store.production
+    return production.holds(placed(production.store, view.root))
+
+
+def views_of_production(project: Project) -> tuple[str, ...]:
+    """The names of the views that a development environment reads from production; none where this is no such environment.
+
+    Raises:
+        StoreError: the production store cannot be opened.
+    """
+    reads = settings.reads()
+    if reads is None:
+        return ()
+    with opened(reads, readonly=True) as store:
+        production = ProductionViews(scoped(store, project.name))
+        every = stored(project)
+        return tuple(kept.name for kept in every if production.holds(placed(production.store, kept.view)))
+
+
+def own_views(store: OnlineStore, views: Iterable[StoredView]) -> list[StoredView]:
+    """The views that are kept in a store: all of them, but for those that a development environment reads from production."""
+    return [stored_view for stored_view in views if not from_production(store, stored_view.view)]
+
+
+def environment(store: OnlineStore) -> str | None:
+    """The name of a development environment, which no other has; None of any other store."""
+    return store.store.environment() if isinstance(store, ScopedStore) and isinstance(store.store, DevelopmentStore) else None
+
+
+def developing(store: OnlineStore, project: str, reads: str, *, for_requests: bool = False) -> ScopedStore:
+    """A store of one's own as a development environment of a project sees it: views that production has are read from there.
+
+    Args:
+        store: one's own, which everything is written to.
+        project: the project's name.
+        reads: the URL of the production store, which is opened read-only.
+        for_requests: as for `open_store`.
+
+    Raises:
+        StoreError: the production store cannot be opened, or does not belong to the project; or both are one store.
+    """
+    production = scoped(open_store(reads, readonly=True, for_requests=for_requests), project)
+    return ScopedStore(DevelopmentStore(store, ProductionViews(production)), store.namespace + NAMESPACE)
+
+
 @contextmanager
 def opened_for(
     project: str,
@@ -96,9 +150,24 @@ def opened_for(
     shared: bool = False,
     for_requests: bool = False,
 ) -> Iterator[OnlineStore]:
-    """As `opened`, as a project sees the store; raises what `scoped` does."""
-    with opened(store, readonly=readonly, for_requests=for_requests) as mine:
-        yield scoped(mine, project, write=write, shared=shared)
+    """As `opened`, as a project sees the store; raises what `scoped` does.
+
+    In a development environment (`settings.reads`), views that production has are read from there; one's own store is created.
+    """
+    reads = settings.reads() if store is None or isinstance(store, str) else None
+    if reads is None:
+        with opened(store, readonly=readonly, for_requests=for_requests) as mine:
+            yield scoped(mine, project, write=write, shared=shared)
+        return
+    if reads == (settings.store() if store is None else store):
+        raise UsageError(f"--store and --reads name one store, {reads!r}; a development environment writes to a store of its own")
+    with opened(store, for_requests=for_requests) as own:
+        mine = developing(scoped(own, project, write=True, shared=shared), project, reads, for_requests=for_requests)
+        try:
+            yield mine
+        finally:
+            production = cast("DevelopmentStore", mine.store).production.store
+            production.close()
 
 
 def claim(store: OnlineStore, source: Source) -> None:
@@ -124,6 +193,10 @@ def placed(store: OnlineStore, view: FeatureView) -> FeatureView:
     """The view with the fingerprint under which the store keeps its state, and its source as of `placed_source`."""
     if view.is_placed:
         return view
+    if isinstance(store, ScopedStore) and isinstance(store.store, DevelopmentStore):
+        theirs = placed(store.store.production.store, view)
+        if store.store.production.holds(theirs):
+            return theirs
     batch = view.freshness.scheduled
     source = view.source if batch else placed_source(store, view.source)
     space = store.namespace if batch else source.name

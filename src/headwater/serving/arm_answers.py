@@ -55,7 +55,7 @@ def one_with_arm(
     assert request.row is not None
     choice = one_row(experiments, request.row, t, room=room)
     key = (model, None) if choice is None else choice.groups[0].key
-    return _new(ParsedRequest, (request.row, request.columns, 1, endpoints.model(*key).service, None, None, choice))
+    return _new(ParsedRequest, (request.row, request.columns, 1, endpoints.model(*key).service, None, None, choice, endpoints))
 
 
 def with_arms(endpoints: Endpoints, experiments: Sequence[RunningExperiment], wish: Wish, request: ParsedRequest) -> ParsedRequest:
@@ -71,7 +71,7 @@ def with_arms(endpoints: Endpoints, experiments: Sequence[RunningExperiment], wi
         endpoint = endpoints.model(*key)
         _require(endpoint.rows.schema, request)
         service = endpoint.service or service
-    return request._replace(service=service, arms=choice)
+    return request._replace(service=service, arms=choice, endpoints=endpoints)
 
 
 def predictions(endpoints: Endpoints, name: str, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None) -> ServingResult:
@@ -114,7 +114,7 @@ def proposed(
         second = endpoints.ranking(*arm.experiment.keys[arm.experiment.plan.arms[1].name])
         choice = choice._replace(second=second.ranker.propose(_fields(second.shared.schema, row), candidates, t=wish.t))
     service = "" if own.order is not None else endpoint.ranker.predictor.model.features.name
-    return ParsedRequest(None, own.columns, own.height, service, own, arms=choice)
+    return ParsedRequest(None, own.columns, own.height, service, own, arms=choice, endpoints=endpoints)
 
 
 def ranking(endpoints: Endpoints, t: int, request: ParsedRequest, k: int, third_party: ThirdPartyValues | None) -> ServingResult:
@@ -130,7 +130,7 @@ def ranking(endpoints: Endpoints, t: int, request: ParsedRequest, k: int, third_
     plan = arm.experiment.plan
     other, second = arm.experiment.keys[plan.arms[1].name], choice.second
     assert second is not None
-    theirs = ParsedRequest(None, second.columns, second.height, request.service, second)
+    theirs = ParsedRequest(None, second.columns, second.height, request.service, second, endpoints=endpoints)
     rival_endpoint = endpoints.ranking(*other)
     rival = answers.ranking(rival_endpoint, other[1], t, theirs, k, None)
     whole = [

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from headwater.definitions.model import Model
-from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.request_times import request_times
 from headwater.definitions.served_views import backtest_only, fingerprint
 from headwater.errors import UsageError, nearest
+from headwater.models.promoted_views import ViewSelection
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.key_encoder import KeyColumn
 from headwater.online.precomputed import PrecomputedReader
@@ -78,11 +78,14 @@ class Endpoints(threading.local):
 
     Args:
         project, store: as for `hw.operations.Service`.
-        scorer: finds the fitted model of a model at a level.
+        selection: the versions of views that are read.
+        scorer: finds the fitted model of a variant.
     """
 
-    def __init__(self, project: Project, store: OnlineStore, scorer: Callable[[Model, str | None], Scorer]) -> None:
-        self._project, self._store, self._scorer = project, store, scorer
+    def __init__(self, project: Project, store: OnlineStore, selection: ViewSelection, scorer: Callable[[ModelVariant], Scorer]) -> None:
+        self._project, self._store, self._selection, self._scorer = project, store, selection, scorer
+        self._variants: dict[Key, ModelVariant] = {}
+        self._alike: dict[tuple[str, str | None, tuple[tuple[str, int], ...]], FeatureEndpoint] = {}
         self._services = {model.features.name: model for model in project.models}
         self._open: dict[Key, FeatureEndpoint] = {}
         self._models: dict[Key, ModelEndpoint] = {}
@@ -99,10 +102,18 @@ class Endpoints(threading.local):
         """
         known = self._open.get((service, level))
         if known is None:
-            features = self._features(service, level)
-            schema = RowSchema(service, features.schema.fields, request_times=request_times(self._project, service))
-            known = FeatureEndpoint(features, RowDecoder(schema), ResponseEncoder(FeatureShape(features)))
-            self._open[service, level] = known
+            known = self._open[service, level] = self.opened(self.by_name(service, level), level)
+        return known
+
+    def opened(self, variant: ModelVariant, level: str | None) -> FeatureEndpoint:
+        """The features of a variant; variants that read the same versions share them."""
+        features = OnlineFeatures(variant.service, self._store)
+        name, versions = features.service.name, tuple((view.name, view.version) for view in features.service.views)
+        known = self._alike.get((name, level, versions))
+        if known is None:
+            schema = RowSchema(name, features.schema.fields, request_times=request_times(self._project, name))
+            known = FeatureEndpoint(features, RowDecoder(schema, self), ResponseEncoder(FeatureShape(features)))
+            self._alike[name, level, versions] = known
         return known
 
     def model(self, model: str, level: str | None) -> ModelEndpoint:
@@ -130,7 +141,10 @@ class Endpoints(threading.local):
             retrieval_fields = {} if retrieval is None else dict(retrieval.schema.fields)
             shared, candidate = ranking_schemas(endpoint.rows.schema, retrieval_fields, variant.model.ranking)
             known = RankingEndpoint(
-                Ranker(endpoint.predictor, retrieval, endpoint.precomputed), RowDecoder(shared), RowDecoder(candidate), endpoint.encoder
+                Ranker(endpoint.predictor, retrieval, endpoint.precomputed),
+                RowDecoder(shared, self),
+                RowDecoder(candidate, self),
+                endpoint.encoder,
             )
             self._rankings[model, level] = known
         return known
@@ -146,7 +160,7 @@ class Endpoints(threading.local):
             own = self.model(model, None).rows
             merged = _merged(schemas, experiments)
             alike = merged is schemas[0]
-            known = experiments, own if alike else RowDecoder(merged), alike
+            known = experiments, own if alike else RowDecoder(merged, self), alike
             self._of_arms[model] = known
         return known[1:]
 
@@ -157,7 +171,7 @@ class Endpoints(threading.local):
             endpoints = [self.ranking(*key) for key in _keys(model, experiments)]
             shared = _merged([endpoint.shared.schema for endpoint in endpoints], experiments)
             candidates = _merged([endpoint.candidates.schema for endpoint in endpoints], ())
-            known = experiments, (RowDecoder(shared), RowDecoder(candidates))
+            known = experiments, (RowDecoder(shared, self), RowDecoder(candidates, self))
             self._candidates_of_arms[model] = known
         return known[1]
 
@@ -167,20 +181,35 @@ class Endpoints(threading.local):
         Raises:
             UsageError: an unknown model or level, or one for backtests only.
         """
-        variant = self._project.variant(model, level)
-        why = backtest_only(variant)
-        if why is not None:
-            raise UsageError(f"model {model!r} at level {variant.name!r} cannot be served: {why}")
-        return variant
+        known = self._variants.get((model, level))
+        if known is None:
+            variant = self._project.variant(model, level)
+            why = backtest_only(variant)
+            if why is not None:
+                raise UsageError(f"model {model!r} at level {variant.name!r} cannot be served: {why}")
+            known = self._variants[model, level] = self._selection.of(self._project, variant)
+        return known
+
+    def by_name(self, service: str, level: str | None) -> ModelVariant:
+        """A model that reads a feature service at a level, with the versions of views that bare names read.
+
+        Raises:
+            UsageError: an unknown service or level, or one for backtests only.
+        """
+        if service not in self._services:
+            raise UsageError(f"project {self._project.name!r} has no feature service {service!r}; {nearest(service, self._services)}")
+        model = self._services[service].name
+        self.variant(model, level)
+        return self._selection.by_name(self._project, self._project.variant(model, level))
 
     def _model(self, variant: ModelVariant, level: str | None) -> ModelEndpoint:
         precomputed, service = variant.precomputed, variant.model.features.name
         if precomputed is None:
-            opened = self.features(service, level)
+            opened = self.opened(variant, level)
             return ModelEndpoint(self._predictor(variant, opened.features, None), None, opened.rows, opened.encoder, service)
         reader = PrecomputedReader(variant, self._store)
         if precomputed.on_request:
-            opened = self.features(service, level)
+            opened = self.opened(variant, level)
             features, encoder, fields, times = (
                 opened.features,
                 opened.encoder,
@@ -188,7 +217,7 @@ class Endpoints(threading.local):
                 opened.rows.schema.request_times,
             )
         else:
-            features, fields, times = self._features(service, level), {}, frozenset()
+            features, fields, times = OnlineFeatures(variant.service, self._store), {}, frozenset()
             encoder = ResponseEncoder(FeatureShape(features))
         held = read_precomputed(self._store, fingerprint(variant, self._store.namespace))
         subject = f"the prediction of model {variant.model.name!r}"
@@ -199,18 +228,12 @@ class Endpoints(threading.local):
         known = {name: field._replace(needed_by=keys[name].needed_by) if name in keys else field for name, field in fields.items()}
         schema = RowSchema(variant.model.name, {**keys, **known}, precomputed.keys, request_times=times)
         return ModelEndpoint(
-            self._predictor(variant, features, reader), reader, RowDecoder(schema), encoder, service if precomputed.on_request else ""
+            self._predictor(variant, features, reader), reader, RowDecoder(schema, self), encoder, service if precomputed.on_request else ""
         )
 
     def _predictor(self, variant: ModelVariant, features: OnlineFeatures, precomputed: PrecomputedReader | None) -> Predictor:
         needed = precomputed is None or precomputed.definition.on_request
-        level = None if variant.name == AS_DEFINED else variant.name
-        return Predictor(variant.model, features, self._scorer(variant.model, level) if needed else None, precomputed)
-
-    def _features(self, service: str, level: str | None) -> OnlineFeatures:
-        if service not in self._services:
-            raise UsageError(f"project {self._project.name!r} has no feature service {service!r}; {nearest(service, self._services)}")
-        return OnlineFeatures(self.variant(self._services[service].name, level).service, self._store)
+        return Predictor(variant.model, features, self._scorer(variant) if needed else None, precomputed)
 
 
 def _keys(model: str, experiments: Sequence[RunningExperiment]) -> list[Key]:

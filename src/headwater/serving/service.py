@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from headwater import clock, settings
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
+from headwater.definitions.view_versions import promoted_feature
 from headwater.errors import HeadwaterError
 from headwater.logs.outcome_journal import Added, Outcomes
 from headwater.models.experiment_store import ExperimentStore
+from headwater.models.promoted_views import PromotedViews, ViewSelection
+from headwater.models.registry import ModelRegistry
 from headwater.monitoring.explain import Explanation, explain
 from headwater.monitoring.explain_warmup import compile_explanation
-from headwater.online.precomputed import PrecomputedReader
 from headwater.online.predictor import Scorer, ThirdPartyValues
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for
@@ -35,13 +36,16 @@ from headwater.serving.exposure_events import AddedExposures, add_exposures
 from headwater.serving.exposures import log_exposures
 from headwater.serving.http.response_schema import Features, Predictions, Ranked
 from headwater.serving.http.row_decoder import ParsedRequest
-from headwater.serving.loaded_models import Key, LoadedModels
+from headwater.serving.loaded_models import Key
 from headwater.serving.model_loader import in_folder, in_memory
 from headwater.serving.plain_rows import Rows, parsed, request_time
 from headwater.serving.running_experiments import RunningExperiments
+from headwater.serving.served_selection import LiveSelection, ServedSelection
 from headwater.serving.serving_result import ServingResult
 from headwater.serving.third_party.third_party_clients import BlockingThirdPartyClients
 from headwater.training.train import Trained
+
+_AGAIN: Final = 5.0  # seconds until versions of views that could not be read are tried again
 
 
 class Service:
@@ -84,20 +88,23 @@ class Service:
         kept = settings.home() / "models" if models is None else models
         scorers = in_memory(kept) if isinstance(kept, Mapping) else in_folder(Path(kept), allow_pickle=allow_pickle)
         self.models_folder = None if isinstance(kept, Mapping) else Path(kept)
-        self._loads, self._fit = LoadedModels(scorers), set[Key]()
+        self._scorers = scorers
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)
         for name in levels:
             project.variant(project.models[0].name, name)
+        self._promoted = None if self.models_folder is None else PromotedViews(project, ModelRegistry(self.models_folder))
         started = None if self.models_folder is None else ExperimentStore(self.models_folder)
         self.experiments = RunningExperiments(project, started if experiments is None else experiments, self.data_dir, self._prepare)
         self._stack = ExitStack()
         self.store = self._stack.enter_context(opened_for(project.name, store, readonly=True, for_requests=True))
-        self._warm: set[Key] = set()
+        selection = ViewSelection() if self._promoted is None else self._promoted.selection()
+        self._live = LiveSelection(ServedSelection(project, self.store, selection, scorers))
+        self._explained: list[bool] = []  # shared by the lanes
+        self._tried: tuple[float, ViewSelection | None] = (0.0, None)
         self._lock = threading.Lock()
         self._outcomes: dict[str, Outcomes] = {}
         self._asking: BlockingThirdPartyClients | None = None
-        self.endpoints = Endpoints(project, self.store, self.scorer)
         self._stack.callback(self.experiments.close)
 
     def __enter__(self) -> Self:
@@ -111,6 +118,11 @@ class Service:
         self._stack.close()
         for posted in self._outcomes.values():
             posted.close()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The endpoints of new requests; one that was parsed keeps those that it was parsed by."""
+        return self._live.current.endpoints
 
     def features(self, service: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None) -> Features:
         """The current features of one row or several.
@@ -149,19 +161,19 @@ class Service:
         Raises:
             ModelError: a fitted model that is missing, or has other features.
         """
-        t, experiments = request_time(at), self._running(model)
+        t, experiments, endpoints = request_time(at), self._running(model), self.endpoints
         if experiments or arm is not None:
             wish = Wish(model, level, arm, t, self.experiments.room)
-            request = parsed(self.endpoints.rows_of_arms(model, experiments)[0].schema, rows, t)
-            request = arm_answers.with_arms(self.endpoints, experiments, wish, request)
+            request = parsed(endpoints.rows_of_arms(model, experiments)[0].schema, rows, t)
+            request = arm_answers.with_arms(endpoints, experiments, wish, request)
         else:
-            request = parsed(self.endpoints.model(model, level).rows.schema, rows, t)
-        endpoint = self.endpoints.model(*((model, level) if request.arms is None else request.arms.groups[0].key))
+            request = parsed(endpoints.model(model, level).rows.schema, rows, t)
+        endpoint = endpoints.model(*((model, level) if request.arms is None else request.arms.groups[0].key))
         third_party = self._asked(endpoint.predictor.model.features.name, request.as_columns(), t, model)
         if request.arms is None:
             result = answers.predictions(endpoint, level, t, request, third_party)
         else:
-            result = arm_answers.predictions(self.endpoints, model, t, request, third_party)
+            result = arm_answers.predictions(endpoints, model, t, request, third_party)
             self._expose(result)
         return python_encoder.predictions(endpoint.encoder.shape, result, with_features=features)
 
@@ -189,23 +201,23 @@ class Service:
         Raises:
             UsageError: not a ranking model. DataError, StoreError: as for `predict`.
         """
-        t, experiments = request_time(at), self._running(model)
+        t, experiments, endpoints = request_time(at), self._running(model), self.endpoints
         if experiments or arm is not None:
-            shared, items = self.endpoints.candidates_of_arms(model, experiments)
+            shared, items = endpoints.candidates_of_arms(model, experiments)
             wish = Wish(model, level, arm, t, self.experiments.room)
             given = None if candidates is None else converted(items.schema, candidates)
-            request = arm_answers.proposed(self.endpoints, experiments, wish, shared.schema.dated(shared.schema.from_row(row), t), given)
+            request = arm_answers.proposed(endpoints, experiments, wish, shared.schema.dated(shared.schema.from_row(row), t), given)
         else:
-            endpoint = self.endpoints.ranking(model, level)
+            endpoint = endpoints.ranking(model, level)
             proposed, service = endpoint.propose(row, candidates, t), endpoint.ranker.predictor.model.features.name
             request = ParsedRequest(None, proposed.columns, proposed.height, service, proposed)
-        endpoint = self.endpoints.ranking(*((model, level) if request.arms is None else request.arms.groups[0].key))
+        endpoint = endpoints.ranking(*((model, level) if request.arms is None else request.arms.groups[0].key))
         service = endpoint.ranker.predictor.model.features.name
         third_party = self._asked(service, request.columns, t, model) if request.height else None
         if request.arms is None:
             result = answers.ranking(endpoint, level, t, request, k, third_party)
         else:
-            result = arm_answers.ranking(self.endpoints, t, request, k, third_party)
+            result = arm_answers.ranking(endpoints, t, request, k, third_party)
             self._expose(result)
         return python_encoder.ranked(endpoint.encoder.shape, result, with_features=features)
 
@@ -243,6 +255,7 @@ class Service:
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Explain a feature value; as `hw.explain`."""
+        feature = promoted_feature(feature, self._live.current.selection.promoted)
         return explain(self.project, feature, keys, store=self.store, data_dir=self.data_dir, at=at)
 
     def unready(self) -> list[str]:
@@ -250,26 +263,24 @@ class Service:
 
         Ready means: the store can be read, it has every view at the required levels, readers are compiled, and every model is loaded.
         """
-        reasons = list[str]()
+        reasons = self._live.current.unready(self.levels)
         try:
-            for level in self.levels:
-                for model in self.project.models:
-                    reasons += _failures(
-                        partial(self._check, model, level),
-                        partial(self._fitted, model, level),
-                        partial(self.endpoints.model, model.name, level),
-                    )
-                    if model.ranking is not None:
-                        reasons += _failures(partial(self._check_ranking, model, level))
             self._compile_explain()
-        except UnansweredError as error:  # further checks would time out too
+        except UnansweredError as error:
             reasons.append(str(error))
         return list(dict.fromkeys(reasons))
+
+    def _compile_explain(self) -> None:
+        """Compile what `explain` recomputes values with, once; a view that cannot be explained says so when it is asked for."""
+        if not self._explained:
+            self._explained.append(True)
+            for view in self.project.views:
+                compile_explanation(view.root, self.store)
 
     def lane(self) -> Service:
         """A copy of the service for another thread: it shares the store and loaded models, and has its own readers."""
         service = copy.copy(self)
-        service.__dict__ |= {"_stack": ExitStack(), "endpoints": Endpoints(self.project, self.store, self.scorer), "_asking": None}
+        service.__dict__ |= {"_stack": ExitStack(), "_asking": None}
         return service
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
@@ -278,7 +289,7 @@ class Service:
         Raises:
             ModelError: it is missing or incompatible.
         """
-        return self._loads.scorer(self.endpoints.variant(model.name, level), (model.name, level))
+        return self._live.current.scorer(self.endpoints.variant(model.name, level))
 
     def load(self, model: str, level: str | None) -> None:
         """Load the fitted model of a level, if its requests need one.
@@ -287,24 +298,15 @@ class Service:
             UsageError: an unknown model or level, or one for backtests only.
             ModelError: as for `scorer`.
         """
-        self._fitted(self.project.model(model), level)
+        self._live.current.load(model, level)
 
     def is_loaded(self, model: str, level: str | None) -> bool:
         """Whether the fitted model of a level is loaded, or not needed; during an experiment, so are those of its arms."""
-        return (model, level) in self._fit
+        return (model, level) in self._live.current.fitted
 
     def _prepare(self, model: str, level: str | None) -> ModelVariant:
-        """Load and check a model at a level, for an arm.
-
-        Raises:
-            HeadwaterError: it cannot be served.
-        """
-        variant = self.endpoints.variant(model, level)
-        self._check(variant.model, level)
-        self._fitted(variant.model, level)
-        if variant.model.ranking is not None:
-            self._check_ranking(variant.model, level)
-        return variant
+        """Load and check a model at a level, for an arm."""
+        return self._live.current.prepare(model, level)
 
     def _running(self, model: str) -> Sequence[RunningExperiment]:
         """The experiments of a model, in process, where no event loop polls for them."""
@@ -331,69 +333,34 @@ class Service:
 
         After a failure, which `refused` lists, the previous version stays in use.
         """
-        self._loads.refresh()
+        self._follow()
+        self._live.current.loads.refresh()
         self.experiments.refresh()
 
     @property
     def refused(self) -> Mapping[Key, str]:
-        """Why a promoted version could not be loaded, by model and level."""
-        return self._loads.refused
+        """Why a promoted version could not be loaded, by model and level; of versions of views under the name "views"."""
+        refused: dict[Key, str] = {("views", None): self._live.refused} if self._live.refused else {}
+        return refused | self._live.current.loads.refused
 
-    def _fitted(self, model: Model, level: str | None) -> None:
-        """Load the fitted model, if the model predicts on request."""
-        precomputed = self.endpoints.variant(model.name, level).precomputed
-        if precomputed is None or precomputed.on_request:
-            self.scorer(model, level)
-        self._fit.add((model.name, level))
-
-    def _check(self, model: Model, level: str | None) -> None:
-        """Check that the data of a model's requests is in the store.
-
-        Raises:
-            HeadwaterError: it is missing or unreadable.
-        """
-        variant, service = self.endpoints.variant(model.name, level), model.features.name
-        if variant.precomputed is not None:
-            PrecomputedReader(variant, self.store).one(dict.fromkeys(variant.precomputed.keys))
-        if variant.precomputed is not None and not variant.precomputed.on_request:
+    def _follow(self) -> None:
+        """Answer new requests with the versions of views that are read now, once all that they need is ready."""
+        if self._promoted is None or not self.project.view_versions:
             return
-        online = self.endpoints.features(service, level).features
-        for view in online.views.values():
-            version_keys, _ = view.version_reader.look()
-            view.version_reader.read_version(self.store.get(version_keys), clock.now_micros())
-        if (service, level) not in self._warm:
-            online.warm()
-            self._warm.add((service, level))
-
-    def _check_ranking(self, model: Model, level: str | None) -> None:
-        """Check that candidates can be read.
-
-        Raises:
-            HeadwaterError: a view of theirs is missing or unreadable.
-        """
-        retrieval = self.endpoints.ranking(model.name, level).ranker.retrieval
-        key = (f"candidates of {model.name}", level)
-        if retrieval is not None and key not in self._warm:
-            retrieval.warm()
-            self._warm.add(key)
-
-    def _compile_explain(self) -> None:
-        """Compile what `explain` recomputes values with, once; a view that cannot be explained says so when it is asked for."""
-        key = ("explain", None)
-        if key not in self._warm:
-            self._warm.add(key)
-            for view in self.project.views:
-                compile_explanation(view.root, self.store)
-
-
-def _failures(*works: Callable[[], object]) -> list[str]:
-    """Error messages of functions; an unresponsive store is raised."""
-    messages = []
-    for work in works:
         try:
-            work()
-        except UnansweredError:
-            raise
+            wanted = self._promoted.selection()
         except HeadwaterError as error:
-            messages.append(str(error))
-    return messages
+            self._live.refused = str(error)
+            return
+        until, tried = self._tried
+        if wanted == self._live.current.selection:
+            self._live.refused = ""
+            return
+        if wanted == tried and clock.stopwatch() < until:
+            return
+        self._tried = clock.stopwatch() + _AGAIN, wanted
+        candidate = ServedSelection(self.project, self.store, wanted, self._scorers)
+        reasons = candidate.unready(self.levels, also=self._live.current.fitted)
+        self._live.refused = "; ".join(reasons)
+        if not reasons:
+            self._live.current = candidate

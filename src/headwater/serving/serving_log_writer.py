@@ -16,7 +16,9 @@ from headwater.logs.serving_log_rows import CANDIDATES, EXPLORED, PROPENSITY, Ba
 from headwater.logs.shipping import shipping_state
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
+from headwater.serving.endpoints import Endpoints
 from headwater.serving.http.row_decoder import ParsedRequest
+from headwater.serving.served_selection import endpoints_of
 from headwater.serving.service import Service
 from headwater.serving.serving_result import ServingResult
 
@@ -38,6 +40,7 @@ class ServingLogWriter:
     def __init__(self, log: ServedLog, service: Service) -> None:
         self.log, self._service = log, service
         self._entries: list[Entry] = []
+        self._endpoints: object = None
         self._about: dict[tuple[Kind, str, str | None, str | None, str | None], EntryContext] = {}
 
     def collect(self) -> Iterator[Metric]:
@@ -61,8 +64,11 @@ class ServingLogWriter:
 
     def put(self, kind: Kind, request_id: str, ready: ParsedRequest, result: ServingResult, seconds: float, arm: str | None = None) -> None:
         """Add a result; `write` writes it. arm: of an experiment, as EXPERIMENT/ARM."""
+        if ready.endpoints is not self._endpoints:  # other versions of views may be read
+            self._endpoints = ready.endpoints
+            self._about.clear()
         key = kind, result.name, result.level, None if kind == "features" else result.version, arm
-        about = self._about.get(key) or self._of(*key)
+        about = self._about.get(key) or self._of(endpoints_of(ready), *key)
         features = result.features
         if type(features) is not FeatureVector or result.order is not None:
             self._entries += _entries(about, request_id, result.t, ready, result, seconds)
@@ -93,14 +99,14 @@ class ServingLogWriter:
             self.log.write(self._entries)
             self._entries.clear()
 
-    def _of(self, kind: Kind, name: str, level: str | None, version: str | None, arm: str | None) -> EntryContext:
+    def _of(self, endpoints: Endpoints, kind: Kind, name: str, level: str | None, version: str | None, arm: str | None) -> EntryContext:
         """The context of the entries of a model's version, or of a feature service; kept."""
         model = next(
             candidate
             for candidate in self._service.project.models
             if name == (candidate.features.name if kind == "features" else candidate.name)
         )
-        service = self._service.project.variant(model.name, level).service
+        service = (endpoints.by_name(name, level) if kind == "features" else endpoints.variant(name, level)).service
         about = EntryContext.of(
             kind,
             self._service.project.name,

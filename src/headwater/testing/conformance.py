@@ -24,7 +24,7 @@ from headwater.aggregations.base import AggregateFunction, Answers, FinalizeCont
 from headwater.aggregations.table import TABLE, family
 from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.feature_view import Feature
+from headwater.definitions.feature import Feature
 from headwater.engine.feature_plan import wanted_of
 from headwater.errors import NoEventsWarning, RowsLeftOutWarning
 from headwater.events.column_encoding import encode, hashed, to_kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 
@@ -11,6 +12,7 @@ import polars as pl
 
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.aggregation import count, mean
+from headwater.definitions.aggregation import max as longest
 from headwater.definitions.durations import Duration, Window
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
@@ -65,6 +67,22 @@ def visiting(freshness: Freshness) -> Project:
     labels = Labels("leaving", table=requests, timestamp_field="at", label="left", known_after="1d")
     model = Model("churn", features=FeatureService("churn_v1", [visits(freshness)]), labels=labels, task="binary")
     return Project("shop", [model])
+
+
+def two_versions(freshness: Freshness) -> Project:
+    """The project of `visiting`, whose model is written with version 2 of its view: that has the longest visit too."""
+    older = visits(freshness)
+    view = FeatureView(
+        "user",
+        source=older.source,
+        keys=["user"],
+        features=[count(), mean("pages"), longest("pages")],
+        windows=["1d"],
+        freshness=freshness,
+        version=2,
+    )
+    (model,) = visiting(freshness).models
+    return Project("shop", [replace(model, features=FeatureService("churn_v1", [view]))], versions=[older])
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from fractions import Fraction
 from typing import cast
 
 from headwater.definitions.durations import Window, micros
-from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.feature import Feature
+from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.secondary_key import SecondaryKey
 from headwater.definitions.source import Source

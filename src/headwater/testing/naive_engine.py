@@ -15,7 +15,7 @@ import polars as pl
 from headwater.connectors import scan
 from headwater.definitions.columns import output_name
 from headwater.definitions.durations import micros
-from headwater.definitions.feature_view import Feature
+from headwater.definitions.feature import Feature
 from headwater.definitions.source import Source
 from headwater.engine.query import EngineRun, EventQuery, FeatureValues, Query, RequestSet, StatePart, StateParts, StateQuery, States
 from headwater.events.column_encoding import check_accepts, check_values, feature_dtype

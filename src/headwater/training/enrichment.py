@@ -18,8 +18,9 @@ from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.connectors import Frame
 from headwater.definitions.durations import Window
 from headwater.definitions.enriched import clashing, known_column, lacking
+from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
-from headwater.definitions.feature_view import Feature, FeatureView
+from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.source import Source

@@ -17,7 +17,7 @@ from polars.exceptions import PolarsError
 from headwater import permissions, settings
 from headwater.connectors.table_fingerprint import state
 from headwater.definitions.definition import canonical
-from headwater.definitions.feature_view import Feature
+from headwater.definitions.feature import Feature
 from headwater.definitions.readable import Readable
 from headwater.engine.query import EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.events.read_events import Notes

@@ -127,6 +127,7 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
     every = read(files.served).collect()
     left_out: Counter[str] = Counter()
     own = _without_probes(files.folder, every, left_out) if files.arm is None else files.arm.rows(every, left_out)
+    own = _of_versions(model, own, left_out)
     rows = _complete(model, own if level is None else _at(level, model, own, left_out), left_out).sort(AT, REQUEST, ROW)
     rows, label, known = with_outcomes(model, rows, files, until, left_out, resources)
     if not model.task_type.classes:
@@ -165,9 +166,21 @@ def _without_probes(folder: Path, rows: pl.DataFrame, left_out: Counter[str]) ->
     return rows
 
 
+def _of_versions(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+    """The rows that were served with the versions of views that the model reads."""
+    wanted = {view.name: str(view.version) for view in model.features.views}
+
+    def same(text: str) -> bool:
+        return all((logged_as.partition("@")[2] or "1") == wanted.get(view, "1") for view, logged_as in json.loads(text).items())
+
+    kept = rows.filter(pl.col(VIEWS).is_null() | pl.col(VIEWS).is_in([text for text in rows[VIEWS].drop_nulls().unique() if same(text)]))
+    left_out["served with other versions of views"] += rows.height - kept.height
+    return kept
+
+
 def _at(level: Level, model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
     """The rows that were served at a level."""
-    wanted = {view.name: view.tiles_fingerprint for view in level.service(model).views}
+    wanted = {view.name: view.logged_as for view in level.service(model).views}
     same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text) == wanted])
     left_out["served at another level, or as views were defined before"] += int((~same).sum())
     return rows.filter(same)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headwater.definitions.aggregation import count
 from headwater.definitions.durations import Window
-from headwater.definitions.feature_view import Feature
+from headwater.definitions.feature import Feature
 from headwater.definitions.labels import Outcome
 from headwater.definitions.source import Source
 from headwater.engine.engines import open_engine

@@ -13,8 +13,9 @@ import polars as pl
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.enriched import lacking
 from headwater.definitions.expectation import Expect
+from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import Enriched, FeatureService
-from headwater.definitions.feature_view import Feature, FeatureRef, FeatureView
+from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.source import Source

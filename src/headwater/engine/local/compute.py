@@ -11,7 +11,7 @@ import polars as pl
 from headwater import settings
 from headwater.aggregations.base import Answers
 from headwater.aggregations.run import FeatureSpec, aggregate
-from headwater.definitions.feature_view import Feature
+from headwater.definitions.feature import Feature
 from headwater.engine.feature_plan import FeaturePlan, hashed_columns
 from headwater.engine.local.sorted_events import sort_events, sorted_columns, under_value_names, value_name
 from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet, reach_of

@@ -225,7 +225,7 @@ class App:
             return None
         t = self._now()
         ready = call.request = read(self.service, bound.name, body, t)
-        return answer(self.service, bound.name, body, t, ready, None)
+        return answer(bound.name, body, t, ready, None)
 
     async def _far(self, bound: BoundRoute, body: Any, call: RequestContext, begin: float) -> HandlerResult:  # noqa: ANN401 (as the route says)
         """The result computed in worker threads, with calls of third parties."""
@@ -250,7 +250,7 @@ class App:
 
         def begun(service: Service) -> tuple[ParsedRequest, HandlerResult | None]:
             ready = reads(service, name, body, t)
-            return ready, None if self.third_parties.asks(ready.service) else answers(service, name, body, t, ready, None)
+            return ready, None if self.third_parties.asks(ready.service) else answers(name, body, t, ready, None)
 
         ready, result = await run(begun)
         call.request = ready
@@ -262,7 +262,7 @@ class App:
         called = await self.third_parties.ask(ready.service, ready.as_columns(), ready.height, t=t, limit=limit, due=due)
         due.lap("third party")
         third_party = third_party_values(called, due.stages["third party"])
-        result = await run(lambda service: answers(service, name, body, t, ready, third_party))
+        result = await run(lambda _: answers(name, body, t, ready, third_party))
         due.lap("answer")
         if limit is not None:
             limit.done(due, cut_off=called.cut_off)

@@ -15,6 +15,7 @@ from headwater.serving.http.request_schema import FeaturesRequest, PredictionReq
 from headwater.serving.http.response_encoder import encode
 from headwater.serving.http.row_decoder import ParsedRequest, checked_count
 from headwater.serving.loaded_models import Key
+from headwater.serving.served_selection import endpoints_of
 from headwater.serving.service import Service
 from headwater.serving.serving_result import ServingResult
 
@@ -48,16 +49,14 @@ def read_features(service: Service, name: str, body: FeaturesRequest, t: int) ->
     return service.endpoints.features(name, body.level).rows.body(body, name, t)
 
 
-def features_reader(service: Service, name: str, body: FeaturesRequest, request: ParsedRequest) -> OnlineFeatures:  # noqa: ARG001 (as `Reader`)
+def features_reader(name: str, body: FeaturesRequest, request: ParsedRequest) -> OnlineFeatures:
     """What the features are read with."""
-    return service.endpoints.features(name, body.level).features
+    return endpoints_of(request).features(name, body.level).features
 
 
-def features(
-    service: Service, name: str, body: FeaturesRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None
-) -> HandlerResult:
+def features(name: str, body: FeaturesRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None) -> HandlerResult:
     """`POST /v1/features/{service}`."""
-    endpoint = service.endpoints.features(name, body.level)
+    endpoint = endpoints_of(request).features(name, body.level)
     result = answers.features(endpoint, body.level, t, request, third_party)
     begin = clock.stopwatch()
     content = endpoint.encoder.features(result, compact=body.compact, columns=bool(body.columns))
@@ -84,23 +83,21 @@ def _read_arms(service: Service, name: str, body: PredictionRequest, t: int, exp
     return arm_answers.with_arms(endpoints, experiments, Wish(name, body.level, body.arm, t, room), request)
 
 
-def predict_reader(service: Service, name: str, body: PredictionRequest, request: ParsedRequest) -> OnlineFeatures | None:
+def predict_reader(name: str, body: PredictionRequest, request: ParsedRequest) -> OnlineFeatures | None:
     """What the features of a prediction on request are read with; None where a precomputed one is looked up first."""
     key = (name, body.level) if request.arms is None else request.arms.groups[0].key
-    endpoint = service.endpoints.model(*key)
+    endpoint = endpoints_of(request).model(*key)
     return endpoint.predictor.features if endpoint.precomputed is None else None
 
 
-def predict(
-    service: Service, name: str, body: PredictionRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None
-) -> HandlerResult:
+def predict(name: str, body: PredictionRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None) -> HandlerResult:
     """`POST /v1/predict/{model}`."""
-    key = _key(name, body, request)
-    endpoint = service.endpoints.model(*key)
+    key, endpoints = _key(name, body, request), endpoints_of(request)
+    endpoint = endpoints.model(*key)
     if request.arms is None or len(request.arms.groups) == 1:
         result = answers.predictions(endpoint, key[1], t, request, third_party)
     else:
-        result = arm_answers.predictions(service.endpoints, name, t, request, third_party)
+        result = arm_answers.predictions(endpoints, name, t, request, third_party)
     without = _unwanted(body, result)
     begin = clock.stopwatch()
     content = endpoint.encoder.predictions(result, one=request.row is not None, without=without)
@@ -112,25 +109,26 @@ def read_rank(service: Service, name: str, body: RankingRequest, t: int) -> Pars
     """Parse `POST /v1/rank/{model}`, and retrieve the candidates."""
     experiments = service.experiments.of.get(name)
     if experiments is not None or body.arm is not None:
-        shared, candidates = service.endpoints.candidates_of_arms(name, experiments or ())
+        endpoints = service.endpoints
+        shared, candidates = endpoints.candidates_of_arms(name, experiments or ())
         wish = Wish(name, body.level, body.arm, t, service.experiments.room)
         row, given = shared.row(body.row, t), candidates.candidates(body.candidates)
-        return arm_answers.proposed(service.endpoints, experiments or (), wish, row, given)
-    endpoint = service.endpoints.ranking(name, body.level)
+        return arm_answers.proposed(endpoints, experiments or (), wish, row, given)
+    endpoints = service.endpoints
+    endpoint = endpoints.ranking(name, body.level)
     proposed = endpoint.ranker.propose(endpoint.shared.row(body.row, t), endpoint.candidates.candidates(body.candidates), t=t)
     of = "" if proposed.order is not None else endpoint.ranker.predictor.model.features.name
-    return ParsedRequest(None, proposed.columns, proposed.height, of, proposed)
+    return ParsedRequest(None, proposed.columns, proposed.height, of, proposed, endpoints=endpoints)
 
 
-def rank(
-    service: Service, name: str, body: RankingRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None
-) -> HandlerResult:
+def rank(name: str, body: RankingRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None) -> HandlerResult:
     """`POST /v1/rank/{model}`."""
-    endpoint = service.endpoints.ranking(*_key(name, body, request))
+    endpoints = endpoints_of(request)
+    endpoint = endpoints.ranking(*_key(name, body, request))
     if request.arms is None:
         result = answers.ranking(endpoint, body.level, t, request, body.k, third_party)
     else:
-        result = arm_answers.ranking(service.endpoints, t, request, body.k, third_party)
+        result = arm_answers.ranking(endpoints, t, request, body.k, third_party)
     without = _unwanted(body, result)
     begin = clock.stopwatch()
     content = endpoint.encoder.ranked(result, without=without)

@@ -43,7 +43,7 @@ def answer_batch(service: Service, requests: Sequence[BatchedRequest], t: int) -
         try:
             request.parsed = parsed = request.read(service, request.name, request.body, t)
             if parsed.row is not None and request.reader is not None:
-                online = request.reader(service, request.name, request.body, parsed)
+                online = request.reader(request.name, request.body, parsed)
                 if online is not None:
                     alike.setdefault(online, []).append(request)
         except UnansweredError:
@@ -57,7 +57,7 @@ def answer_batch(service: Service, requests: Sequence[BatchedRequest], t: int) -
         if request.parsed is None:
             continue
         try:
-            request.result = request.answer(service, request.name, request.body, t, request.parsed, None)
+            request.result = request.answer(request.name, request.body, t, request.parsed, None)
         except UnansweredError:
             raise
         except Exception as error:  # noqa: BLE001 (as above)

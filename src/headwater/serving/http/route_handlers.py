@@ -17,8 +17,8 @@ from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.service import Service
 
 Read: TypeAlias = Callable[[Service, str, Any, int], ParsedRequest]
-Answer: TypeAlias = Callable[[Service, str, Any, int, ParsedRequest, ThirdPartyValues | None], HandlerResult]
-Reader: TypeAlias = Callable[[Service, str, Any, ParsedRequest], OnlineFeatures | None]
+Answer: TypeAlias = Callable[[str, Any, int, ParsedRequest, ThirdPartyValues | None], HandlerResult]
+Reader: TypeAlias = Callable[[str, Any, ParsedRequest], OnlineFeatures | None]
 Take: TypeAlias = Callable[[Service, str, Any], HandlerResult]
 
 

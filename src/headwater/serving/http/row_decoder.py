@@ -16,6 +16,7 @@ from headwater.online.row_schema import MOST_ROWS, RowSchema, Scalar
 from headwater.serving.arm_choice import ArmChoice
 from headwater.serving.http.request_schema import AnyRequest, FeaturesRequest, PredictionRequest, RankingRequest, explained
 
+_new: Final = tuple.__new__  # without the arguments' names, which take most of the time
 _OUTER: Final = re.compile(r"^\.(row|rows(\[\d+\])?|columns|candidates(\[\d+\])?)$")
 
 
@@ -30,7 +31,8 @@ class ParsedRequest(NamedTuple):
     """A request whose rows have their declared types.
 
     row: of a request for one row; else `columns`, with `height` rows. service: the feature service to read; empty for none. proposed: the
-    candidates of a ranking. shared: its features, if they were read already. arms: during an experiment, who answers which row.
+    candidates of a ranking. shared: its features, if they were read already. arms: during an experiment, who answers which row. endpoints:
+    the `Endpoints` that it was parsed by and is answered by, whatever is promoted meanwhile.
     """
 
     row: Mapping[str, object] | None
@@ -40,6 +42,7 @@ class ParsedRequest(NamedTuple):
     proposed: Proposed | None = None
     shared: SharedRead | None = None
     arms: ArmChoice | None = None
+    endpoints: object = None
 
     def as_columns(self) -> Mapping[str, Sequence[object]]:
         """The rows as columns."""
@@ -47,14 +50,14 @@ class ParsedRequest(NamedTuple):
 
 
 class RowDecoder:
-    """Decodes the rows of JSON requests by a schema.
+    """Decodes the rows of JSON requests by a schema. endpoints: which each parsed request names.
 
     Raises, from each method:
         DataError: what `RowSchema` raises; no rows, too many, rows in several forms, or columns of different lengths.
     """
 
-    def __init__(self, schema: RowSchema) -> None:
-        self.schema = schema
+    def __init__(self, schema: RowSchema, endpoints: object = None) -> None:
+        self.schema, self._endpoints = schema, endpoints
         self._row = msgspec.json.Decoder(schema.row).decode
         self._rows = msgspec.json.Decoder(list[schema.row]).decode  # type: ignore[name-defined]
         self._columns = msgspec.json.Decoder(schema.columns).decode
@@ -62,20 +65,21 @@ class RowDecoder:
     def body(self, body: FeaturesRequest | PredictionRequest, service: str, t: int) -> ParsedRequest:
         """The rows of a request that came at t (microseconds), for which `service` is read."""
         if body.row and not body.rows and not body.columns:
-            return ParsedRequest(self.row(body.row, t), {}, 1, service)
+            return _new(ParsedRequest, (self.row(body.row, t), {}, 1, service, None, None, None, self._endpoints))
         forms = [name for name in ("row", "rows", "columns") if getattr(body, name)]
         if len(forms) != 1:
             raise DataError(f"the request has {len(forms) or 'none'} of `row`, `rows` and `columns`; give one of them")
         if forms == ["rows"]:
             rows = self._decoded(self._rows, body.rows, ".rows")
             checked_count(len(rows), "rows")
-            return ParsedRequest(None, self.schema.dated(self.schema.column_values(rows), t, len(rows)), len(rows), service)
+            several = self.schema.dated(self.schema.column_values(rows), t, len(rows))
+            return ParsedRequest(None, several, len(rows), service, endpoints=self._endpoints)
         columns = self.schema.values(self._decoded(self._columns, body.columns, ".columns"))
         sizes = {len(column) for column in columns.values()}  # type: ignore[arg-type]
         if len(sizes) > 1:
             raise DataError(f"the columns of the request hold {sorted(sizes)} values; give each one value a row")
         count = checked_count(sizes.pop() if sizes else 0, "rows")
-        return ParsedRequest(None, self.schema.dated(columns, t, count), count, service)
+        return ParsedRequest(None, self.schema.dated(columns, t, count), count, service, endpoints=self._endpoints)
 
     def row(self, row: Raw, t: int) -> dict[str, object]:
         """One row of a request that came at t (microseconds)."""

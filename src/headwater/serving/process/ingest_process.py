@@ -25,8 +25,8 @@ from headwater.ingestion.commit_source import OnCommit
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.ingest import ingest as run
 from headwater.ingestion.source_ingestor import IngestLimits, streamed
-from headwater.online_stores import OnlineStore, open_store
-from headwater.online_stores.ownership import scoped
+from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import opened_for
 
 if TYPE_CHECKING:
     from headwater.catalog.plan import CatalogLike
@@ -124,13 +124,9 @@ def ingest(
             home = settings.home() / "tokens.json"
             known = Path(how.tokens) if how.tokens is not None else home if home.exists() else None
             receive = receiver(*address(listen), known)
-        url = settings.store() if store is None else store
-        opened = open_store(url) if isinstance(url, str) else url
-        if isinstance(url, str):
-            stack.callback(opened.close)
         run(
             project,
-            scoped(opened, project.name, write=True, shared=how.shared),
+            stack.enter_context(opened_for(project.name, store, write=True, shared=how.shared)),
             data_dir=Path(data_dir) if data_dir is not None else settings.home(),
             limits=limits,
             receive=receive,
