@@ -190,6 +190,15 @@ def test_both_environments_need_a_store_of_their_own(urls, production, monkeypat
         hw.status(other)
 
 
+def test_a_store_that_a_project_has_written_to_is_not_one_s_own(urls, production, monkeypatch):
+    """Production's by another spelling of its URL, or any other."""
+    before = everything(production)
+    monkeypatch.setenv("HEADWATER_READS", production + ("&timeout=9s" if "prefix" in production else "&runs=on"))
+    with pytest.raises((UsageError, StoreError), match=r"--store is the store of project 'project'|is already open in this process"):
+        hw.status(DEVELOPMENT, store=production)
+    assert everything(production) == before
+
+
 def test_without_a_production_store_it_is_no_development_environment(tmp_path, clock):
     assert settings.reads() is None
     clock(0)

@@ -55,6 +55,7 @@ COMMAND = Verb(
         *options.project(model=False),
         option("--listen", metavar="HOST:PORT", default="127.0.0.1:8330", help="where to listen (default: {default})"),
         options.store()[0],
+        *options.reads(),
         *options.logs(),
         *options.models(),
         *options.catalog(),

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from headwater.definitions.feature_view import FeatureView
-from headwater.errors import FencedError, StoreError
+from headwater.errors import FencedError, StoreError, UsageError
 from headwater.online_stores import Capabilities, Changes, OnlineStore, keyspace
 
 NAMESPACE: Final = "development."
 """What the names of sources begin with in a store of one's own."""
-_ID: Final = b"mdevelopment"
+ENVIRONMENT: Final = b"mdevelopment"
+"""The key of the name of an environment, in its own store: a store without it, that a project has written to, is not an environment's."""
 
 
 class ProductionViews:
@@ -97,16 +99,25 @@ class DevelopmentStore:
 
     def environment(self) -> str:
         """A name that no other environment has: of consumer groups, so that no partition is taken away from production."""
-        (known,) = self.own.get([_ID])
-        if known is None:
-            known = uuid.uuid4().hex[:12].encode()
-            try:
-                self.own.commit({_ID: known}, {_ID: None})
-            except FencedError:  # another process came first
-                return self.environment()
-        return known.decode()
+        return (self.own.get([ENVIRONMENT])[0] or b"").decode()
 
     def close(self) -> None:
         """Close both stores."""
         self.own.close()
         self.production.store.close()
+
+
+def make_own(store: OnlineStore) -> None:
+    """Make a new store that of a development environment; one that is stays as it is.
+
+    Raises:
+        UsageError: a project has written to it as its store, such as production's.
+    """
+    name, owner = store.get([ENVIRONMENT, keyspace.OWNER])
+    if name is None and owner is not None:
+        raise UsageError(
+            f"--store is the store of project {owner.decode()!r}, and a development environment writes to a store of its own; name a new one"
+        )
+    if name is None:
+        with suppress(FencedError):  # another process came first
+            store.commit({ENVIRONMENT: uuid.uuid4().hex[:12].encode()}, {ENVIRONMENT: None})

@@ -18,7 +18,7 @@ from headwater.definitions.served_views import StoredView, stored
 from headwater.definitions.source import Source
 from headwater.errors import FencedError, StoreError, UsageError
 from headwater.online_stores import Changes, OnlineStore, keyspace, open_store, opened
-from headwater.online_stores.development import NAMESPACE, DevelopmentStore, ProductionViews
+from headwater.online_stores.development import NAMESPACE, DevelopmentStore, ProductionViews, make_own
 from headwater.online_stores.formats import check_still
 
 
@@ -162,6 +162,7 @@ def opened_for(
     if reads == (settings.store() if store is None else store):
         raise UsageError(f"--store and --reads name one store, {reads!r}; a development environment writes to a store of its own")
     with opened(store, for_requests=for_requests) as own:
+        make_own(own)
         mine = developing(scoped(own, project, write=True, shared=shared), project, reads, for_requests=for_requests)
         try:
             yield mine
