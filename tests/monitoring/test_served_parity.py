@@ -302,11 +302,11 @@ def test_rows_are_compared_and_trained_on_with_the_version_that_they_were_read_a
     for each in (first, second):
         for hour in (1, 2):
             materialize_view(each, store, micros(hour * HOUR + 60))
-    assert world.serve(2 * HOUR + 61, key=1).values == [4.0]
+    assert list(world.serve(2 * HOUR + 61, key=1).values) == [4.0]
     older = project.pinned("model", {"view": 1}).features
     world.features, world.of = hw.OnlineFeatures(older, store), EntryContext.of("predict", "project", older, model="model", version="1")
     for minute in (2, 3):
-        assert world.serve(2 * HOUR + 60 * minute, key=1).values == [2, 5.5]
+        assert list(world.serve(2 * HOUR + 60 * minute, key=1).values) == [2, 5.5]
     found = {one.view: (one.rows, one.values, one.mismatches, dict(one.notes)) for one in world.compared()}
     assert found == {"view@2": (1, 1, [], {}), "view": (2, 4, [], {})}
     for version, count in ((1, 2), (2, 1)):

@@ -79,7 +79,7 @@ def everything(url):
 @pytest.fixture
 def production(urls, clock):
     """The URL of a production store that is filled."""
-    clock(0)
+    clock(2)
     produce(urls[0], 1, 10.0)
     clock(3)
     return urls[0]
@@ -102,8 +102,8 @@ def test_it_reads_production_and_builds_what_changed(production, developing, clo
         assert values(mine) == (2, 1.0, 7.0)
         assert len(environment(mine)) == 12
     assert everything(production) == before
-    produce(production, 3, 20.0)  # production goes on, and is read as it is
     clock(4)
+    produce(production, 3, 20.0)  # production goes on, and is read as it is
     with opened_for("project", None, write=True) as mine:
         assert values(mine) == (3, 1.0, 7.0)
     planned = plan(DEVELOPMENT)
@@ -175,17 +175,18 @@ def test_a_store_whose_files_may_not_be_written_is_read(urls, production, monkey
 
 
 @pytest.mark.parametrize("urls", ["lmdb"], indirect=True)
-def test_both_environments_need_a_store_of_their_own(urls, production, monkeypatch):
+def test_both_environments_need_a_store_of_their_own(urls, production, monkeypatch, tmp_path):
     monkeypatch.setenv("HEADWATER_READS", urls[0])
     monkeypatch.setenv("HEADWATER_STORE", urls[0])
     with pytest.raises(UsageError, match="--store and --reads name one store"):
         hw.status(DEVELOPMENT)
+    monkeypatch.setenv("HEADWATER_STORE", urls[1])
     monkeypatch.setenv("HEADWATER_READS", "lmdb:/nowhere/at/all")
     with pytest.raises(StoreError, match="there is no online store in /nowhere/at/all"):
         hw.status(DEVELOPMENT)
     other = dataclasses.replace(DEVELOPMENT, name="other")
     monkeypatch.setenv("HEADWATER_READS", urls[0])
-    monkeypatch.setenv("HEADWATER_STORE", "lmdb:own")
+    monkeypatch.setenv("HEADWATER_STORE", f"lmdb:{tmp_path}/other?size=1GB")
     with pytest.raises(StoreError, match="the online store belongs to project 'project', and this is project 'other'"):
         hw.status(other)
 
