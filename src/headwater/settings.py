@@ -47,6 +47,16 @@ def engine() -> str:
     return os.environ.get("HEADWATER_ENGINE", "") or "local"
 
 
+def spark_remote() -> str | None:
+    """The URL of a server of Spark Connect: SPARK_REMOTE."""
+    return os.environ.get("SPARK_REMOTE") or None
+
+
+def spark_local_folder() -> str | None:
+    """On a worker of Spark: the first of its folders for files of a job; None is the system's."""
+    return os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None
+
+
 _PROJECT = [Path()]  # the folder in force is the last one; of the process, since threads read files too
 
 

@@ -15,16 +15,18 @@ ENGINES: Rows[str] = Rows(
     {
         "local": "headwater.engine.local.local_engine:LocalEngine",
         "naive": "headwater.testing.naive_engine:NaiveEngine",
+        "spark": "headwater.engine.spark.spark_engine:SparkEngine",
     }
 )
-"""Engines by name: "module:class"; the class takes no arguments."""
+"""Engines by name: "module:class". The class takes no arguments; for a name such as "spark:sc://host:15002" it takes what follows."""
 
 
 def open_engine(engine: Engine | str | None = None) -> Engine:
-    """An engine, or the one of a name; None is the engine of the settings (HEADWATER_ENGINE, else "local").
+    """An engine, or the one of a name, such as "local" or "spark:sc://host:15002"; None is the engine of the settings (HEADWATER_ENGINE,
+    else "local").
 
     Raises:
-        UsageError: there is no engine of that name.
+        UsageError: there is no engine of that name, or it takes no address.
 
     >>> type(open_engine("local")).__name__
     'LocalEngine'
@@ -35,8 +37,13 @@ def open_engine(engine: Engine | str | None = None) -> Engine:
 
 
 @cache
-def _opened(name: str) -> Engine:
+def _opened(text: str) -> Engine:
+    name, _, address = text.partition(":")
     if name not in ENGINES:
         raise UsageError(f"there is no engine {name!r}; {nearest(name, ENGINES)}")
     module, _, kind = ENGINES[name].partition(":")
-    return cast("Engine", getattr(importlib.import_module(module), kind)())
+    make = getattr(importlib.import_module(module), kind)
+    try:
+        return cast("Engine", make(address) if address else make())
+    except TypeError:
+        raise UsageError(f"the engine is {text!r}, and {name!r} takes no address; give {name!r}") from None

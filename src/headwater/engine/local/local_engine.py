@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 import polars as pl
 
+from headwater.definitions.source import Source
 from headwater.engine.local import spill
 from headwater.engine.local.states import states_between
 from headwater.engine.query import EngineRun, EventQuery, FeatureValues, Query, RequestSet, StateParts, StateQuery, States
@@ -38,14 +39,13 @@ class LocalEngine:
 
 def _newest(query: EventQuery) -> pl.DataFrame:
     """Of each key when its last event was, in one pass that holds the keys alone."""
-    source, reach = query.source, query.reach
-    if reach is None:
-        scan = scan_events(source, query.keys, [], Reach(None, 0, 0), query.request_keys)
-        frame = scan.frame.head(0)
-    else:
-        scan = scan_events(source, query.keys, [], reach, query.request_keys)
-        frame = scan.frame
-        delay = source.delay if source.window_on == "timestamp" else 0
-        known = pl.col(KNOWN) if KNOWN in frame.collect_schema() else pl.col(TIME) + delay
-        frame = frame.filter(pl.col(TIME) < reach.last, known <= reach.known).drop_nulls(list(query.keys))
+    scan = scan_events(query.source, query.keys, [], query.reach or Reach(None, 0, 0), query.request_keys)
+    frame = scan.frame.head(0) if query.reach is None else counted_now(scan.frame, query.source, query.keys, query.reach)
     return collect(frame.group_by(query.keys).agg(pl.col(TIME).max()), scan.subject, streaming=True)
+
+
+def counted_now(events: pl.LazyFrame, source: Source, keys: Sequence[str], reach: Reach) -> pl.LazyFrame:
+    """Those of the events of a scan that count at the end of a reach, and have keys."""
+    delay = source.delay if source.window_on == "timestamp" else 0
+    known = pl.col(KNOWN) if KNOWN in events.collect_schema() else pl.col(TIME) + delay
+    return events.filter(pl.col(TIME) < reach.last, known <= reach.known).drop_nulls(list(keys))

@@ -56,6 +56,34 @@ def compute(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> lis
         uuid.uuid4().hex
     ]  # of a URL nothing says that it has not changed, so no run goes on with another's
     scan = scan_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests])
+    job = _planned(query, requests, scan, run, memory)
+    if job.plan.buckets == 1:
+        return local.compute(query, requests, run)
+    nothing = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
+    local.answer(query, nothing, [r.take(NOTHING) for r in requests], EngineRun())  # refuse now what must be
+    with workplace(_query_print(query, requests), fingerprint_of([before, memory, _versions()])) as folder:
+        return job.split(folder, before).answers()
+
+
+def answer_files(
+    query: Query, files: list[Path], requests: Sequence[RequestSet], run: EngineRun, folder: Path
+) -> list[list[FeatureValues]]:
+    """As `compute`, of events as `Engine.events` gives them, in parquet files; what does not fit into memory is split in `folder`.
+
+    Raises:
+        DataError: the events do not fit the definitions.
+    """
+    source, frame = replace(query.source, id_field=None, changes=None), pl.scan_parquet(files)  # which of them count is decided
+    scan = Scan(source, frame, pl.lit(True), frame.select(TIME), f"source {source.name!r}")  # noqa: FBT003 (a literal)
+    if run.memory is not None:
+        job = _planned(query, requests, scan, run, run.memory)
+        if job.plan.buckets > 1:
+            return job.split(folder, None).answers()
+    return local.answer(query, contiguous(collect(frame, scan.subject)), requests, run)
+
+
+def _planned(query: Query, requests: Sequence[RequestSet], scan: Scan, run: EngineRun, memory: int) -> _SpillJob:
+    """The work of a scan in the fewest buckets that fit into memory; a warning where none do."""
     events = int(collect(scan.near.select(pl.len()), scan.subject, streaming=True).item())
     sample = collect(scan.frame.head(_SAMPLE), scan.subject, streaming=True)
     free = memory - resident() - _beside(query, requests)
@@ -65,14 +93,9 @@ def compute(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> lis
             f"memory={size_text(memory)} may not be held: this process, the rows asked for and their answers take {size_text(memory - free)}, and "
             f"splitting a history some {size_text(_LEAST)} more. Request fewer rows in a call, or give more memory",
             HeadwaterWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    if plan.buckets == 1:
-        return local.compute(query, requests, run)
-    nothing = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
-    local.answer(query, nothing, [r.take(NOTHING) for r in requests], EngineRun())  # refuse now what must be
-    with workplace(_query_print(query, requests), fingerprint_of([before, memory, _versions()])) as folder:
-        return _SpillJob(query, requests, scan, sample, folder, plan, run).split(events, before).answers()
+    return _SpillJob(query, requests, scan, sample, events, plan, run)
 
 
 def _beside(query: Query, requests: Sequence[RequestSet]) -> int:
@@ -100,23 +123,27 @@ class _SpillJob:
     requests: Sequence[RequestSet]
     scan: Scan
     sample: pl.DataFrame
-    folder: Path
+    events: int
     plan: BucketPlan
     run: EngineRun
+    folder: Path = Path()
 
-    def split(self, events: int, before: object) -> _SpillJob:
-        """Deal the events into buckets, unless that is done, and then by the plan it was done by; note what was left out."""
-        done = read_json(self.folder / "split.json")
+    def split(self, folder: Path, before: object) -> _SpillJob:
+        """Deal the events into buckets in a folder, unless that is done, and then by the plan it was done by; note what was left out.
+
+        before: the state of the source's table when the work began; None: it cannot change.
+        """
+        done = read_json(folder / "split.json")
         if done is None:
-            with renamed(self.folder / "split") as draft:
-                left_out = self._write(draft, _up_to(events, self.run.reading))
-                if state(self.query.source.table) not in (None, before):
+            with renamed(folder / "split") as draft:
+                left_out = self._write(draft, _up_to(self.events, self.run.reading))
+                if before is not None and state(self.query.source.table) not in (None, before):
                     raise DataError(f"{self.scan.subject}: its files changed while they were read; run again")
             done = {"left_out": left_out, "buckets": self.plan.buckets, "capacity": self.plan.capacity}
-            write_json(self.folder / "split.json", done)
+            write_json(folder / "split.json", done)
         for reason, rows in cast("dict[str, int]", done["left_out"]).items():
             self.run.notes.leave_out(reason, rows)
-        return replace(self, plan=BucketPlan(cast("int", done["buckets"]), cast("int", done["capacity"])))
+        return replace(self, plan=BucketPlan(cast("int", done["buckets"]), cast("int", done["capacity"])), folder=folder)
 
     def answers(self) -> list[list[FeatureValues]]:
         """The features of every request, part by part; parts that are done are not done again."""

@@ -18,7 +18,7 @@ from headwater.events.read_events import GONE, Notes, Reach, Scan, scan_events, 
 from headwater.events.selection import IDENT, KNOWN, TIME, collect
 from headwater.kernel.arrays import LASTS
 
-_EVENT = 400  # bytes an event takes at most while its states are made
+EVENT_BYTES = 400  # bytes an event takes at most while its states are made
 _LEFT_OUT = "left_out.json"
 
 
@@ -41,12 +41,12 @@ class _StateRun(Generic[States]):
     def parts(self, folder: Path | None) -> StateParts[States]:
         """The events that are in the states, in parts by keys that fit into memory."""
         query, memory = self.query, self.run.memory
-        scan = scan_events(query.source, query.keys, query.columns, Reach(self._since(), query.head.T, query.head.K), [])
+        scan = scan_events(query.source, query.keys, query.columns, reach_between(query), [])
         count = 0 if memory is None else collect(scan.near.select(pl.len()), scan.subject, streaming=True).item()
-        buckets = 1 if memory is None else max(1, -(-count * _EVENT // memory))
+        buckets = 1 if memory is None else max(1, -(-count * EVENT_BYTES // memory))
         if folder is None or buckets == 1:
             rows = scan.counting(collect(scan.frame, scan.subject), self.run.notes)
-            return StateParts("whole", [partial(self._part, self._fresh(rows.lazy()))])
+            return StateParts("whole", [partial(self._part, fresh(query, rows.lazy()))])
         events_folder = folder / "events"
         if not events_folder.exists():
             with renamed(events_folder) as draft:
@@ -69,7 +69,7 @@ class _StateRun(Generic[States]):
         bucket = hash_of({key: schema[key] for key in self.query.keys}) % buckets
         if scan.source.id_field is None:
             self._count_uncertain(scan)
-            split(self._fresh(scan.frame).filter(pl.col(TIME).is_not_null()), bucket, draft / "part0", scan.subject)
+            split(fresh(self.query, scan.frame).filter(pl.col(TIME).is_not_null()), bucket, draft / "part0", scan.subject)
             return
         split(scan.frame, pl.col(IDENT).hash() % buckets, draft / "ids", scan.subject)
         for of in range(buckets):
@@ -78,7 +78,7 @@ class _StateRun(Generic[States]):
                 notes = Notes()
                 rows = scan.counting(pl.read_parquet(files, hive_partitioning=False), notes)
                 self.run.notes.left_out.update(notes.left_out)
-                split(self._fresh(rows.lazy()), bucket, draft / f"part{of}", scan.subject)
+                split(fresh(self.query, rows.lazy()), bucket, draft / f"part{of}", scan.subject)
             for file in files:
                 file.unlink()
 
@@ -92,19 +92,21 @@ class _StateRun(Generic[States]):
             if rows:
                 self.run.notes.leave_out(reason, rows)
 
-    def _since(self) -> int | None:
-        """Before which time no event can be in the states."""
-        source, before, first = self.query.source, self.query.before, self.query.first
-        if before is None or source.known_at_field is not None or source.id_field is not None:
-            return first
-        since = min(before.T, before.K - source.delay + 1)
-        return since if first is None else max(since, first)
 
-    def _fresh(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """Those of the events that count at the head and did not at the one before."""
-        source, head, before, schema = self.query.source, self.query.head, self.query.before, rows.collect_schema()
-        known = pl.col(KNOWN) if KNOWN in schema else pl.col(TIME) + (source.delay if source.window_on == "timestamp" else 0)
-        rows = rows.filter(known <= head.K)
-        if GONE in schema:
-            rows = rows.filter(pl.col(GONE) > head.K, pl.col(GONE) <= LASTS)
-        return rows if before is None else rows.filter((pl.col(TIME) >= before.T) | (known > before.K))
+def reach_between(query: StateQuery[States]) -> Reach:
+    """Which events can be in the states of a query."""
+    source, before, first = query.source, query.before, query.first
+    if before is not None and source.known_at_field is None and source.id_field is None:
+        since = min(before.T, before.K - source.delay + 1)
+        first = since if first is None else max(since, first)
+    return Reach(first, query.head.T, query.head.K)
+
+
+def fresh(query: StateQuery[States], rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Those of the events that count at the head and did not at the one before."""
+    source, head, before, schema = query.source, query.head, query.before, rows.collect_schema()
+    known = pl.col(KNOWN) if KNOWN in schema else pl.col(TIME) + (source.delay if source.window_on == "timestamp" else 0)
+    rows = rows.filter(known <= head.K)
+    if GONE in schema:
+        rows = rows.filter(pl.col(GONE) > head.K, pl.col(GONE) <= LASTS)
+    return rows if before is None else rows.filter((pl.col(TIME) >= before.T) | (known > before.K))

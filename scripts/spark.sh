@@ -1,0 +1,126 @@
+#!/bin/sh
+# A real cluster of Apache Spark, for tests: a master, two workers with one core each, and a server of Spark Connect, on 127.0.0.1, with
+# their logs and process ids in the folder DIR.
+#
+#     scripts/spark.sh DIR start      prints the URL of Spark Connect, sc://127.0.0.1:PORT, once it answers
+#     scripts/spark.sh DIR stop
+#     scripts/spark.sh install        only install Spark
+#
+# Needs Java 17 or newer. Spark is the package pyspark, installed once into a virtual environment of its own in $HEADWATER_SPARK (default
+# build/spark under the checkout). The workers run Python of $HEADWATER_SPARK_PYTHON (default .venv/bin/python of the checkout).
+set -eu
+
+version=4.2.0
+root=$(cd "$(dirname "$0")/.." && pwd)
+home=${HEADWATER_SPARK:-$root/build/spark}/$version
+worker_python=${HEADWATER_SPARK_PYTHON:-$root/.venv/bin/python}
+
+fail() {
+    printf 'spark.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+install() {
+    if [ -e "$home/.complete" ]; then return; fi
+    rm -rf "$home"
+    mkdir -p "$(dirname "$home")"
+    if has uv; then
+        uv venv --quiet --python "${PYTHON:-python3}" "$home"
+        uv pip install --quiet --python "$home/bin/python" "pyspark==$version"
+    else
+        "${PYTHON:-python3}" -m venv "$home"
+        PIP_DISABLE_PIP_VERSION_CHECK=1 "$home/bin/python" -m pip install --quiet "pyspark==$version"
+    fi
+    touch "$home/.complete"
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# launch NAME COMMAND...: in a session of its own, since a Ctrl-C in the terminal is not meant for it
+launch() {
+    name=$1
+    shift
+    setsid "$@" >>"$dir/$name.log" 2>&1 </dev/null &
+    echo $! >"$dir/$name.pid"
+}
+
+runs() { [ -e "$dir/$1.pid" ] && kill -0 "$(cat "$dir/$1.pid")" 2>/dev/null; }
+
+wait_for() {
+    waited=0
+    until grep -q "$2" "$dir/$1.log"; do
+        runs "$1" || { tail -20 "$dir/$1.log" >&2 && stop && fail "the $1 of Spark ended; its last words are above"; }
+        [ $waited -lt 600 ] || { stop && fail "the $1 of Spark does not start within a minute; see $dir/$1.log"; }
+        waited=$((waited + 1))
+        sleep 0.1
+    done
+}
+
+start() {
+    has java || fail 'java is not on PATH; on Debian and Ubuntu: apt-get install default-jre-headless'
+    install
+    if runs connect; then fail "a cluster runs already; the process id of its Connect server is $(cat "$dir/connect.pid")"; fi
+    SPARK_HOME=$(echo "$home"/lib/python3*/site-packages/pyspark)
+    export SPARK_HOME SPARK_LOCAL_IP=127.0.0.1 SPARK_LOCAL_DIRS="$dir/local" PYSPARK_PYTHON="$worker_python" SPARK_DAEMON_MEMORY=256m
+    export SPARK_NO_DAEMONIZE=1 SPARK_DAEMON_JAVA_OPTS='-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
+    mkdir -p "$dir/local"
+    port=$(free_port) connect=$(free_port)
+    launch master "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.master.Master --host 127.0.0.1 --port "$port" --webui-port 0
+    wait_for master 'I have been elected leader'
+    for number in 1 2; do
+        launch "worker$number" "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.worker.Worker --host 127.0.0.1 --webui-port 0 \
+            --cores 1 --memory 1g --work-dir "$dir/work$number" "spark://127.0.0.1:$port"
+    done
+    export SPARK_DAEMON_MEMORY=1g # of the Connect server
+    launch connect "$SPARK_HOME/bin/spark-submit" --class org.apache.spark.sql.connect.service.SparkConnectServer \
+        --master "spark://127.0.0.1:$port" --executor-memory 768m --executor-cores 1 \
+        --conf spark.driver.host=127.0.0.1 --conf spark.connect.grpc.binding.address=127.0.0.1 \
+        --conf "spark.connect.grpc.binding.port=$connect" --conf spark.ui.enabled=false --conf spark.sql.shuffle.partitions=4 \
+        --conf "spark.sql.warehouse.dir=$dir/warehouse" --conf "spark.pyspark.python=$worker_python" --conf spark.log.level=WARN \
+        --conf 'spark.executor.extraJavaOptions=-XX:+UseSerialGC' --conf 'spark.driver.extraJavaOptions=-XX:+UseSerialGC' spark-internal
+    waited=0
+    until answers "$connect"; do
+        runs connect || { tail -20 "$dir/connect.log" >&2 && stop && fail 'the Connect server ended; its last words are above'; }
+        [ $waited -lt 900 ] || { stop && fail "the Connect server does not answer within 90 seconds; see $dir/connect.log"; }
+        waited=$((waited + 1))
+        sleep 0.1
+    done
+    echo "sc://127.0.0.1:$connect" | tee "$dir/url"
+}
+
+answers() {
+    python3 -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 0.2).close()' "$1" 2>/dev/null
+}
+
+stop() {
+    for name in connect worker1 worker2 master; do
+        if runs "$name"; then
+            pid=$(cat "$dir/$name.pid")
+            kill "$pid"
+            waited=0
+            while kill -0 "$pid" 2>/dev/null; do
+                if [ $waited -eq 100 ]; then kill -9 "$pid"; fi
+                waited=$((waited + 1))
+                sleep 0.1
+            done
+        fi
+        rm -f "$dir/$name.pid"
+    done
+}
+
+if [ "${1:-}" = install ]; then
+    install
+    exit
+fi
+[ $# -eq 2 ] || fail 'usage: scripts/spark.sh DIR start|stop, or scripts/spark.sh install'
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
+case $2 in
+start) start ;;
+stop) stop ;;
+*) fail "there is no '$2'; give start or stop" ;;
+esac

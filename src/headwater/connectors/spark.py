@@ -1,0 +1,231 @@
+"""Tables of Spark as history, and the sessions of Spark that read and compute: the one file that imports pyspark."""
+
+from __future__ import annotations
+
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from headwater import settings
+from headwater.connectors.sql_filter import Dialect, sql_filter
+from headwater.definitions.connectors import Connector
+from headwater.definitions.spelling import spelled
+from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, UsageError, given
+from headwater.version import __version__
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+DIALECT = Dialect(quote="`")
+_PORT = 15002  # of Spark Connect
+_SECONDS = 10  # to wait for a connection
+_sessions: dict[str, SparkSession] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class SparkTable(Connector):
+    """A table of Spark; made by `spark_table`. session: a URL or a session. frame: a DataFrame, which `name` stands for."""
+
+    name: str
+    session: object = field(default=None, repr=False, metadata={"fingerprint": False})
+    frame: object = field(default=None, repr=False, metadata={"fingerprint": False})
+
+    is_remote = True
+
+    def __str__(self) -> str:
+        return f"the Spark {'table' if self.frame is None else 'DataFrame'} {self.name}"
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without what belongs to a process."""
+        return {"name": self.name, "session": None, "frame": None}
+
+    def spark_frame(self, session: object = None) -> DataFrame:
+        """The table as a DataFrame of Spark: in its own session, else in the given one.
+
+        Raises:
+            ConnectError, UsageError, MissingExtraError: as `open_session`.
+        """
+        if self.frame is not None:
+            return cast("DataFrame", self.frame)
+        return open_session(self.session if self.session is not None else session).table(self.name)
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows, as a lazy frame; each reading fetches the columns and times that it needs.
+
+        Raises:
+            ConnectError, UsageError, MissingExtraError: as `open_session`.
+            DataError: there is no such table.
+        """
+        return register_io_source(self._read, schema=self.schema(), is_pure=True)
+
+    def schema(self, session: object = None) -> pl.Schema:
+        """The columns and their types in polars.
+
+        Raises:
+            DataError: there is no such table.
+        """
+        with spark_errors(f"{self} cannot be read"):
+            return of_spark(self.spark_frame(session).limit(0).toArrow()).schema
+
+    def state(self) -> list[object]:
+        """Nothing says cheaply that the table changed."""
+        return []
+
+    def contents(self) -> dict[str, object]:
+        """The number of rows, and a hash of all of them that Spark computes."""
+        with spark_errors(f"{self} cannot be read"):
+            (row,) = self.spark_frame().selectExpr("count(*) AS rows", "coalesce(bit_xor(xxhash64(*)), 0) AS hash").collect()
+        return {"table": self.name, "rows": row["rows"], "hash": f"{row['hash'] & (2**64 - 1):016x}"}
+
+    def _read(self, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
+        with spark_errors(f"{self} cannot be read"):
+            limit = rows if predicate is None else None
+            found = of_spark(narrowed(self.spark_frame(), columns, predicate, limit).toArrow())
+        yield (found if predicate is None else found.filter(predicate)).head(found.height if rows is None else rows)
+
+
+@spelled
+def spark_table(table: str | DataFrame, *, name: str | None = None, session: SparkSession | str | None = None) -> SparkTable:
+    """A table of Spark, or a DataFrame of it, as history or labels. Tables of Delta and Iceberg are read as the session reads them.
+
+    Args:
+        table: the name of a table, such as "shop.payments", "delta.`/lake/payments`" or "parquet.`/lake/payments`"; or a DataFrame.
+        name: of a DataFrame: what it is called in fingerprints; the same in every run.
+        session: a session, or the URL of a server of Spark Connect, such as "sc://host:15002"; None is that of the engine of the settings
+            (HEADWATER_ENGINE="spark:sc://host:15002"), of SPARK_REMOTE, or the active one.
+
+    Raises:
+        DefinitionError: neither the name of a table nor a DataFrame, or a DataFrame without a name.
+
+    >>> spark_table("shop.payments")
+    SparkTable(the Spark table shop.payments)
+    """
+    if isinstance(table, str):
+        if not table.strip():
+            raise DefinitionError("spark_table(): the name of the table is empty; give one, such as 'shop.payments'")
+        if name is not None:
+            raise DefinitionError("spark_table(): name= is for a DataFrame; a table has its own name")
+        return SparkTable(table, session)
+    if not hasattr(table, "mapInArrow"):
+        raise DefinitionError(
+            f"spark_table(): the table is {given(table)}; give the name of a table, such as 'shop.payments', or a DataFrame"
+        )
+    if name is None:
+        raise DefinitionError("spark_table(): a DataFrame needs a name= that is the same in every run, such as name='payments'")
+    return SparkTable(name, table.sparkSession, table)
+
+
+def open_session(session: object = None) -> SparkSession:
+    """A session that is given, or of a URL; None is that of the settings, or the active one.
+
+    Raises:
+        MissingExtraError: without the extra `spark`.
+        UsageError: no session is given, set or active.
+        ConnectError: no server answers at the URL.
+    """
+    if session is not None and not isinstance(session, str):
+        return cast("SparkSession", session)
+    builder = _pyspark().SparkSession
+    url = session or _of_settings()
+    if url is None:
+        active = builder.getActiveSession()
+        if active is None:
+            raise UsageError(
+                "there is no Spark session; give a session or a URL, such as hw.spark('sc://host:15002'), or set SPARK_REMOTE or "
+                "HEADWATER_ENGINE=spark:sc://host:15002"
+            )
+        return cast("SparkSession", active)
+    if url not in _sessions or getattr(_sessions[url], "is_stopped", False):
+        _check_answers(url)
+        with spark_errors(f"the Spark Connect server {_shown(url)} does not answer"):
+            _sessions[url] = builder.builder.remote(url).create()
+            _ = _sessions[url].version
+    return _sessions[url]
+
+
+def narrowed(frame: DataFrame, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None = None) -> DataFrame:
+    """The columns and the rows that a predicate of polars lets through, or a few more, as far as Spark can tell."""
+    where = None if predicate is None else sql_filter(predicate, DIALECT)
+    frame = frame if where is None else frame.where(where)
+    frame = frame if columns is None else frame.select(*(DIALECT.quoted(column) for column in columns))
+    return frame if rows is None else frame.limit(rows)
+
+
+def of_spark(rows: object) -> pl.DataFrame:
+    """Arrow rows of Spark in polars; timestamps of any session's zone are in UTC."""
+    frame = pl.DataFrame(pl.from_arrow(rows))
+    zoned = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None]
+    return frame.with_columns(pl.col(name).dt.convert_time_zone("UTC") for name in zoned)
+
+
+@contextmanager
+def spark_errors(doing: str) -> Iterator[None]:
+    """Errors of Spark as errors of headwater that begin with `doing`.
+
+    Raises:
+        DataError: Spark refuses what is read.
+        UsageError: the workers' Python lacks headwater.
+        ConnectError: the server does not answer, or a job does not end.
+    """
+    try:
+        yield
+    except HeadwaterError:
+        raise
+    except Exception as error:
+        message = _message(error)
+        kind = type(error).__name__
+        if kind == "AnalysisException":
+            raise DataError(f"{doing}: {message}") from error
+        if "No module named 'headwater" in str(error):
+            raise UsageError(
+                f"the Spark workers' Python has no headwater; install headwater=={__version__} there (spark.pyspark.python names that Python)"
+            ) from error
+        if not type(error).__module__.startswith(("pyspark", "grpc", "py4j")):
+            raise
+        raise ConnectError(f"{doing}: {message}. See Spark's own log; when the cluster is well, run again") from error
+
+
+def _pyspark() -> Any:  # noqa: ANN401 (a module)
+    try:
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # which headwater does not use
+        import pyspark.sql
+
+        return pyspark.sql
+    except ImportError as error:
+        raise MissingExtraError("pyspark", "spark") from error
+
+
+def _of_settings() -> str | None:
+    name, _, url = settings.engine().partition(":")
+    return url if name == "spark" and url else settings.spark_remote()
+
+
+def _check_answers(url: str) -> None:
+    """Try the address first: pyspark itself tries for ten minutes."""
+    parts = urlsplit(url)
+    if parts.scheme != "sc" or not parts.hostname:
+        raise UsageError(f"the URL of Spark is {_shown(url)!r}; give that of a Spark Connect server, such as sc://host:15002")
+    try:
+        socket.create_connection((parts.hostname, parts.port or _PORT), _SECONDS).close()
+    except OSError as error:
+        raise ConnectError(
+            f"no Spark Connect server answers at {_shown(url)}: {error.strerror or error}. Start one (start-connect-server.sh), or correct the URL"
+        ) from error
+
+
+def _shown(url: str) -> str:
+    """The URL without its parameters, which hold tokens."""
+    return url.partition("/;")[0].partition(";")[0]
+
+
+def _message(error: Exception) -> str:
+    text = str(error).partition("JVM stacktrace:")[0].partition("Traceback (most recent call last)")
+    lines = [line.strip() for line in (text[0] if text[0].strip() and not text[2] else str(error)).splitlines() if line.strip()]
+    return (lines[-1] if text[2] else " ".join(lines))[:500].rstrip(".") if lines else type(error).__name__

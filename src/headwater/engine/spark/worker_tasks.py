@@ -1,0 +1,289 @@
+"""What a worker of Spark does with the rows of one partition: read events, tell duplicates apart, compute features, make states.
+
+A task is pickled by the engine and called by `run_task` on a worker. It holds one chunk of rows in memory at a time; a partition that is
+larger lies on the worker's disk.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pickle
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from headwater.connectors.spark import of_spark
+from headwater.definitions.connectors import CsvFiles, Frame, JsonLinesFiles, ParquetFiles, Table
+from headwater.definitions.source import Source
+from headwater.engine.local.local_engine import counted_now
+from headwater.engine.local.partition import hash_of
+from headwater.engine.local.spill import answer_files
+from headwater.engine.local.states import fresh
+from headwater.engine.query import EngineRun, Query, StateQuery
+from headwater.engine.spark.blobs import (
+    ANSWERS,
+    BLOB_BYTES,
+    COUNT,
+    EVENTS,
+    PIECE,
+    STATES,
+    Blob,
+    batches_of,
+    blobs_of,
+    error_blob,
+    frame_blobs,
+    frame_of,
+    note_blob,
+)
+from headwater.engine.spark.request_frames import answer_frame, requests_of
+from headwater.engine.spark.spilled import CHUNK_BYTES, spilled_rows
+from headwater.errors import DataError, HeadwaterError, UsageError, read_error
+from headwater.events.read_events import Notes, Reach, Scan, scan_events
+from headwater.events.selection import IDENT, TIME, collect
+from headwater.events.ties import TIE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BUCKET = "__bucket"
+
+
+FilesTable = ParquetFiles | CsvFiles | JsonLinesFiles
+
+
+class Task(Protocol):
+    """What is done with the rows of a partition."""
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """The blobs that come of the batches of a partition."""
+        ...
+
+
+def versions() -> list[str]:
+    """The versions that the driver and its workers must share: hashes and pickles are the same in one version."""
+    return [f"{name} {importlib.metadata.version(name)}" for name in ("headwater", "polars")]
+
+
+def run_task(expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """On a worker: what a task makes of a partition. An error of headwater is a row of its own, so that Spark does not try again."""
+    return batches_of(_checked(expected, pickled, batches))
+
+
+def _checked(expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+    try:
+        if versions() != expected:
+            raise UsageError(
+                f"the Spark workers have {' and '.join(versions())}, and this process {' and '.join(expected)}; install the same versions "
+                "in the workers' Python"
+            )
+        task: Task = pickle.loads(pickled)  # noqa: S301 (of the engine, which sent this function too)
+        yield from task.run(batches)
+    except HeadwaterError as error:
+        yield error_blob(error)
+
+
+@dataclass(frozen=True)
+class Deal:
+    """How events are dealt into buckets: by a hash of columns compared in these types.
+
+    wanted: the hashes of the keys that are asked for; None: all.
+    """
+
+    columns: Mapping[str, pl.DataType]
+    buckets: int
+    wanted: pl.Series | None = None
+
+    def blobs(self, rows: pl.DataFrame, kind: int = EVENTS) -> Iterator[Blob]:
+        """The rows, by bucket."""
+        hashed = rows.with_columns(hash_of(self.columns).alias(_BUCKET))
+        if self.wanted is not None:
+            hashed = hashed.filter(pl.col(_BUCKET).is_in(self.wanted.implode()))
+        dealt = hashed.with_columns((pl.col(_BUCKET) % self.buckets).cast(pl.Int32))
+        for (bucket,), of in dealt.partition_by(_BUCKET, as_dict=True, include_key=False).items():
+            yield from frame_blobs(int(bucket), kind, of)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which events of a source's table are read.
+
+    source: its history is an empty frame with the columns of the table. near: frames of keys whose range is that of the requests.
+    """
+
+    source: Source
+    keys: Sequence[str]
+    columns: Sequence[str]
+    reach: Reach
+    near: Sequence[pl.DataFrame] = ()
+
+    def scan(self, table: Table | None = None) -> Scan:
+        """The rows of a table, or of none, that are in reach."""
+        source = self.source if table is None else replace(self.source, history=table)
+        return scan_events(source, self.keys, self.columns, self.reach, self.near)
+
+    def events(self, table: Table, left_out: Counter[str]) -> Iterator[pl.DataFrame]:
+        """Events in chunks; of a source with ids all rows, with what tells which of them count."""
+        scan = self.scan(table)
+        rows = scan.frame if scan.whole is None else scan.whole
+        for chunk in [collect(rows, scan.subject)] if isinstance(table, Frame) else _chunks(rows, scan.subject):
+            if self.source.id_field is None:
+                notes = Notes()
+                yield scan.counting(chunk, notes)
+                left_out.update(notes.left_out)
+            else:
+                yield chunk
+
+
+@dataclass(frozen=True)
+class ReadEvents:
+    """Read events, and deal them: by key, or by id where it must be told first which of them count.
+
+    raw: whether batches hold rows of the table; else its pieces. newest: keep of each key the last event alone.
+    """
+
+    reading: Reading
+    deal: Deal
+    raw: bool = False
+    newest: bool = False
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        left_out: Counter[str] = Counter()
+        events: Counter[str] = Counter()
+        for table in self._raw(batches) if self.raw else self._pieces(batches):
+            for chunk in self.reading.events(table, left_out):
+                rows = self._last(chunk) if self.newest else chunk
+                if self.reading.source.id_field is None:
+                    events[self.reading.source.name] += rows.height
+                yield from self.deal.blobs(rows)
+        yield note_blob(left_out, events)
+
+    def _raw(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Table]:
+        schema = self._schema()
+        held: list[pl.DataFrame] = []
+        size = 0
+        for batch in batches:
+            frame = of_spark(batch)
+            held.append(frame)
+            size += int(frame.estimated_size())
+            if size >= CHUNK_BYTES:
+                yield Frame(_filled(pl.concat(held), schema))
+                held, size = [], 0
+        if held:
+            yield Frame(_filled(pl.concat(held), schema))
+
+    def _pieces(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Table]:
+        for blob in blobs_of(batches):
+            if blob.kind == EVENTS:
+                yield Frame(_filled(frame_of(blob), self._schema()))
+            else:
+                assert blob.kind == PIECE
+                piece: FilesTable = pickle.loads(blob.payload)  # noqa: S301 (of the engine)
+                if not piece.is_remote and not any(c in piece.path for c in "*?[") and not Path(piece.path).exists():
+                    raise DataError(
+                        f"a Spark worker finds no file at {piece.path}; put the files where every worker sees them under the same path, such as an "
+                        "object store, or give hw.spark_table"
+                    )
+                yield piece
+
+    def _schema(self) -> pl.Schema:
+        empty = self.reading.source.table
+        assert isinstance(empty, Frame)
+        return pl.DataFrame(empty.data).schema
+
+    def _last(self, events: pl.DataFrame) -> pl.DataFrame:
+        reading = self.reading
+        counted = counted_now(events.lazy(), reading.source, reading.keys, reading.reach)
+        return counted.group_by(reading.keys).agg(pl.col(TIME).max()).collect()
+
+
+@dataclass(frozen=True)
+class CountEvents:
+    """Tell which rows that share an id count, and deal those by key. A partition holds all rows of an id."""
+
+    reading: Reading
+    deal: Deal
+    memory: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        name = self.reading.source.name
+        with spilled_rows(batches) as (spilled, passed):
+            yield from passed
+            scan = self.reading.scan()
+            for rows in spilled.parts(pl.col(IDENT).hash() // self.deal.buckets, self.memory):
+                notes = Notes()
+                events = scan.counting(rows, notes)
+                yield from self.deal.blobs(events.drop([c for c in events.columns if c.startswith(TIE)]))
+                yield note_blob(dict(notes.left_out), {name: events.height})
+
+
+@dataclass(frozen=True)
+class AnswerRequests:
+    """The features of the requests of a partition, with the local engine.
+
+    sets: an empty frame of each request set. nothing: an empty frame of events.
+    """
+
+    query: Query
+    sets: Sequence[pl.DataFrame]
+    nothing: pl.DataFrame
+    memory: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        with spilled_rows(batches, self.nothing) as (spilled, passed):
+            yield from passed
+            if not spilled.requests:
+                return
+            frames = [pl.concat([empty, *spilled.requests.get(number, [])]) for number, empty in enumerate(self.sets)]
+            sets = [requests_of(frame, self.query.keys) for frame in frames]
+            run = EngineRun(threads=1, memory=self.memory)
+            answers = answer_files(self.query, spilled.files(), [requests for _, requests in sets], run, spilled.folder / "work")
+            for number, ((rows, _), by_level) in enumerate(zip(sets, answers, strict=True)):
+                for level, values in enumerate(by_level):
+                    if rows.len():
+                        yield from frame_blobs(0, ANSWERS, answer_frame(rows, values, number, level))
+
+
+@dataclass(frozen=True)
+class MakeStates:
+    """The partial states of the events of a partition, a stream of pickles for each bucket."""
+
+    query: StateQuery[Any]
+    deal: Deal
+    memory: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        key = hash_of(self.deal.columns)
+        with spilled_rows(batches, apart=True) as (spilled, passed):
+            yield from passed
+            for bucket in sorted(spilled.buckets):
+                count = 0
+                for rows in spilled.parts(key // self.deal.buckets, self.memory, bucket):
+                    events = fresh(self.query, rows.lazy()).collect()
+                    count += events.height
+                    for states in self.query.make(events) if events.height else ():
+                        pickled = pickle.dumps(states)
+                        for first in range(0, len(pickled), BLOB_BYTES):
+                            yield Blob(bucket, STATES, pickled[first : first + BLOB_BYTES])
+                if count:
+                    yield Blob(bucket, COUNT, str(count).encode())
+
+
+def _filled(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """The rows with nulls in the columns of the table that were not read."""
+    return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in rows.columns)
+
+
+def _chunks(rows: pl.LazyFrame, subject: str) -> Iterator[pl.DataFrame]:
+    try:
+        yield from rows.collect_batches(chunk_size=500_000, maintain_order=False)
+    except (OSError, PolarsError) as error:
+        raise DataError(f"{subject} cannot be read: {read_error(error)}") from error

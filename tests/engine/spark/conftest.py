@@ -1,0 +1,96 @@
+"""Servers of Spark Connect: Sail in this process, and a real cluster of Spark with a master and two workers."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headwater.engine.spark.spark_engine import SparkEngine
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT / "scripts" / "spark.sh"
+
+
+@dataclass
+class Cluster:
+    """A running cluster."""
+
+    folder: Path
+    url: str
+
+    def run(self, verb):
+        """scripts/spark.sh FOLDER VERB."""
+        environment = {**os.environ, "HEADWATER_SPARK_PYTHON": sys.executable}
+        done = subprocess.run([SCRIPT, self.folder, verb], capture_output=True, text=True, check=False, timeout=600, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def kill_worker(self, number):
+        """Kill a worker, whose executor ends with it."""
+        os.kill(int((self.folder / f"worker{number}.pid").read_text()), signal.SIGKILL)
+
+    def wait_for_spilled_rows(self, seconds=60):
+        """Until a worker has rows of a partition on its disk."""
+        until = time.monotonic() + seconds
+        while not list((self.folder / "local").rglob("headwater-*")):
+            assert time.monotonic() < until, "no worker has begun"
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def sail():
+    """The URL of Sail's server."""
+    pytest.importorskip("pyspark", reason="needs pyspark-client: pip install 'headwater[spark]'")
+    server = pytest.importorskip("pysail.spark", reason="needs pysail").SparkConnectServer("127.0.0.1", 0)
+    server.start(background=True)
+    host, port = server.listening_address
+    yield f"sc://{host}:{port}"
+    server.stop()
+
+
+def started(tmp_path_factory):
+    """A new cluster; skips where Java is missing."""
+    pytest.importorskip("pyspark", reason="needs pyspark-client: pip install 'headwater[spark]'")
+    if shutil.which("java") is None:
+        pytest.skip("needs a cluster of Apache Spark, and for it: java")
+    made = Cluster(tmp_path_factory.mktemp("spark"), "")
+    made.url = made.run("start")
+    return made
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A cluster for all tests."""
+    made = started(tmp_path_factory)
+    yield made
+    made.run("stop")
+
+
+@pytest.fixture(params=["sail", pytest.param("cluster", marks=pytest.mark.slow)])
+def url(request):
+    """The URL of each server."""
+    server = request.getfixturevalue(request.param)
+    return server if isinstance(server, str) else server.url
+
+
+@pytest.fixture
+def engine(url):
+    return SparkEngine(url)
+
+
+@pytest.fixture
+def session(engine):
+    from headwater.connectors.spark import open_session
+
+    return open_session(engine.session)
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))

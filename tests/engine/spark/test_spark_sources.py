@@ -1,0 +1,170 @@
+"""Where Spark reads a history: its tables and DataFrames, files, and rows of the calling process; and the verbs on top."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import headwater as hw
+from headwater.connectors.spark import open_session
+from headwater.definitions.connectors import as_table
+from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError, UsageError
+from tests.engine.spark import events as day
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning"),
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas"),
+]
+EVENTS = day.events(400)
+ROWS = day.requests(60)
+FEATURES = [hw.count(), hw.sum("real"), hw.last("word"), hw.max("moment")]
+RULES = {"known_at_field": "known", "id_field": "id", "id_horizon": "1h"}
+
+
+def rows_of(history, engine, **rules):
+    view = day.view(day.source(history, **(rules or RULES)), features=FEATURES)
+    return hw.get_historical_features(view, ROWS, resources=hw.Resources(engine=engine))
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return rows_of(EVENTS, "local")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A folder of three parquet files."""
+    for number, rows in enumerate(EVENTS.iter_slices(150)):
+        rows.write_parquet(tmp_path / f"{number}.parquet")
+    return tmp_path
+
+
+def test_files_that_the_workers_read(files, engine, expected):
+    assert_frame_equal(rows_of(str(files), engine), expected, check_exact=True)
+    EVENTS.write_ndjson(files / "events.jsonl")
+    with pytest.raises(DataError, match="'at' is text"):
+        rows_of(hw.json_lines(files / "events.jsonl"), engine)
+
+
+def test_tables_and_data_frames_of_spark(files, engine, session, expected, monkeypatch):
+    frame = session.read.parquet(str(files))
+    frame.createOrReplaceTempView("payments")
+    for table in (hw.spark_table(frame, name="payments"), hw.spark_table("payments"), hw.spark_table(f"parquet.`{files}`")):
+        assert_frame_equal(rows_of(table, engine), expected, check_exact=True)
+        mine = table if table.frame is not None else replace(table, session=engine.session)
+        assert_frame_equal(rows_of(mine, "local"), expected, check_exact=True)
+    monkeypatch.setenv("HEADWATER_ENGINE", f"spark:{engine.session}")
+    assert_frame_equal(rows_of(hw.spark_table("payments"), None), expected, check_exact=True)
+    assert hw.spark_table("payments").contents() == hw.spark_table(frame, name="payments").contents()
+
+
+def test_delta_tables(tmp_path, sail, expected):
+    deltalake = pytest.importorskip("deltalake", reason="needs deltalake")
+    deltalake.write_deltalake(tmp_path / "lake", EVENTS.to_arrow())
+    table = hw.spark_table(f"delta.`{tmp_path / 'lake'}`")
+    assert_frame_equal(rows_of(table, hw.spark(sail)), expected, check_exact=True)
+
+
+def test_enriched_events(engine):
+    base = day.source(EVENTS)
+    rated = hw.enrich(base, "rated", [day.view(base, features=[hw.count()])])
+    view = hw.FeatureView("of", source=rated, keys=["name"], features=[hw.max("view__count_1h")], windows=["2h"], freshness=hw.on_request())
+    given, expected = (hw.get_historical_features(view, ROWS, resources=hw.Resources(engine=of)) for of in (engine, "local"))
+    assert_frame_equal(given, expected, check_exact=True)
+
+
+def test_materialize_and_parity(files, engine, session, tmp_path):
+    session.read.parquet(str(files)).createOrReplaceTempView("batch_payments")
+    source = day.source(hw.spark_table("batch_payments", session=session), **RULES)
+    view = day.view(source, features=FEATURES, freshness=hw.batch("1h"))
+    labels = hw.Labels("y_of", table=ROWS.with_columns(y=1).drop_nulls(), timestamp_field="timestamp", label="y", known_after="1h")
+    model = hw.Model("m", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
+    project, at = hw.Project("shop", [model]), day.NOON + timedelta(hours=5)
+    mine, values = hw.Resources(engine=engine), {}
+    for name, resources in (("spark", mine), ("local", hw.Resources(engine="local"))):
+        store = f"lmdb:{tmp_path}/{name}?size=100MB"
+        for cut in (at, at + timedelta(hours=4)):
+            (done,) = hw.materialize(project, store=store, at=cut, resources=resources)
+        with hw.operations.open_store(store) as opened:
+            records = {key: value for key, value in opened.scan(b"") if b"state" not in key}
+        values[name] = (done.events, done.keys, done.left_out, len(records))
+        (compared,) = hw.parity(project, store=store, at=at + timedelta(hours=4), resources=resources)
+        assert compared.mismatches == []
+        assert compared.rows > 0
+    assert values["spark"] == values["local"]
+
+
+def test_backtest(engine):
+    view = day.view(day.source(EVENTS), features=[hw.count(), hw.sum("whole")])
+    many = day.requests(600, seed=3).drop_nulls().with_columns(y=pl.int_range(pl.len()) % 2)
+    labels = hw.Labels("y_of", table=many, timestamp_field="timestamp", label="y", known_after="1m")
+    model = hw.Model("m", task="binary", features=hw.FeatureService("service", [view]), labels=labels)
+    evaluation = hw.Evaluation(split=day.NOON + timedelta(hours=16), resamples=50)
+    given, expected = (
+        hw.backtest(model, [hw.batch("1h")], evaluation, resources=hw.Resources(engine=of, progress=False)) for of in (engine, "local")
+    )
+    assert_frame_equal(given.predictions, expected.predictions)
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def test_a_renamed_column_is_named_before_spark_works(engine, session):
+    session.createDataFrame(EVENTS.rename({"real": "reel"}).to_arrow()).createOrReplaceTempView("changed")
+    with pytest.raises(DataError, match="there is no column 'real'; did you mean 'reel'"):
+        rows_of(hw.spark_table("changed"), engine)
+
+
+def test_a_table_that_is_missing(engine):
+    with pytest.raises(DataError, match=r"the Spark table no_such cannot be read: .*no_such"):
+        rows_of(hw.spark_table("no_such"), engine)
+
+
+def test_an_error_on_a_worker_is_that_of_this_process(engine):
+    endless = EVENTS.with_columns(real=pl.lit(float("inf")))
+    with pytest.raises(DataError, match="infinite"):
+        rows_of(endless, engine)
+
+
+def test_workers_of_another_version(engine, monkeypatch):
+    monkeypatch.setattr("headwater.engine.spark.spark_engine.versions", lambda: ["headwater 9.9", "polars 1"])
+    with pytest.raises(UsageError, match=r"the Spark workers have headwater .* and this process headwater 9\.9 and polars 1"):
+        rows_of(EVENTS, engine)
+
+
+def test_files_that_a_worker_does_not_see(files, sail, monkeypatch):
+    def lost(table):
+        return [replace(as_table(str(files), "history"), path="/nowhere/0.parquet")]
+
+    monkeypatch.setattr("headwater.engine.spark.spark_engine._pieces", lost)
+    with pytest.raises(DataError, match=r"a Spark worker finds no file at /nowhere/0\.parquet; put the files where every worker sees them"):
+        rows_of(str(files), hw.spark(sail))
+
+
+def test_no_server_answers():
+    with pytest.raises(ConnectError, match=r"no Spark Connect server answers at sc://127\.0\.0\.1:1: Connection refused. Start one"):
+        rows_of(EVENTS, "spark:sc://127.0.0.1:1/;token=secret")
+
+
+def test_no_session_and_a_wrong_url(monkeypatch):
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+    with pytest.raises(
+        UsageError, match="the URL of Spark is 'http://host:1'; give that of a Spark Connect server, such as sc://host:15002"
+    ):
+        open_session("http://host:1")
+    with pytest.raises(UsageError, match="'local' takes no address; give 'local'"):
+        rows_of(EVENTS, "local:sc://host")
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyspark.sql", None)
+    with pytest.raises(MissingExtraError, match=r"pyspark is not installed; install it with: pip install 'headwater\[spark\]'"):
+        rows_of(EVENTS, "spark:sc://127.0.0.1:1")
+
+
+def test_a_table_that_is_none():
+    for table, name in ((7, None), ("", None), ("shop.payments", "other")):
+        with pytest.raises(DefinitionError, match="spark_table"):
+            hw.spark_table(table, name=name)
