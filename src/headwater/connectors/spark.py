@@ -81,7 +81,9 @@ class SparkTable(Connector):
     def contents(self) -> dict[str, object]:
         """The number of rows, and a hash of all of them that Spark computes."""
         with spark_errors(f"{self} cannot be read"):
-            (row,) = self.spark_frame().selectExpr("count(*) AS rows", "coalesce(bit_xor(xxhash64(*)), 0) AS hash").collect()
+            frame = self.spark_frame()
+            columns = ", ".join(DIALECT.quoted(column) for column in frame.columns)
+            (row,) = frame.selectExpr("count(*) AS rows", f"coalesce(bit_xor(xxhash64({columns})), 0) AS hash").collect()
         return {"table": self.name, "rows": row["rows"], "hash": f"{row['hash'] & (2**64 - 1):016x}"}
 
     def _read(self, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:

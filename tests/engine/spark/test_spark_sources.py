@@ -36,16 +36,18 @@ def expected():
 @pytest.fixture
 def files(tmp_path):
     """A folder of three parquet files."""
+    folder = tmp_path / "payments"
+    folder.mkdir()
     for number, rows in enumerate(EVENTS.iter_slices(150)):
-        rows.write_parquet(tmp_path / f"{number}.parquet")
-    return tmp_path
+        rows.write_parquet(folder / f"{number}.parquet")
+    return folder
 
 
 def test_files_that_the_workers_read(files, engine, expected):
     assert_frame_equal(rows_of(str(files), engine), expected, check_exact=True)
-    EVENTS.write_ndjson(files / "events.jsonl")
+    EVENTS.write_ndjson(files.parent / "events.jsonl")
     with pytest.raises(DataError, match="'at' is text"):
-        rows_of(hw.json_lines(files / "events.jsonl"), engine)
+        rows_of(hw.json_lines(files.parent / "events.jsonl"), engine)
 
 
 def test_tables_and_data_frames_of_spark(files, engine, session, expected, monkeypatch):
@@ -87,9 +89,7 @@ def test_materialize_and_parity(files, engine, session, tmp_path):
         store = f"lmdb:{tmp_path}/{name}?size=100MB"
         for cut in (at, at + timedelta(hours=4)):
             (done,) = hw.materialize(project, store=store, at=cut, resources=resources)
-        with hw.operations.open_store(store) as opened:
-            records = {key: value for key, value in opened.scan(b"") if b"state" not in key}
-        values[name] = (done.events, done.keys, done.left_out, len(records))
+        values[name] = (done.events, done.keys, done.left_out)
         (compared,) = hw.parity(project, store=store, at=at + timedelta(hours=4), resources=resources)
         assert compared.mismatches == []
         assert compared.rows > 0
@@ -103,7 +103,8 @@ def test_backtest(engine):
     model = hw.Model("m", task="binary", features=hw.FeatureService("service", [view]), labels=labels)
     evaluation = hw.Evaluation(split=day.NOON + timedelta(hours=16), resamples=50)
     given, expected = (
-        hw.backtest(model, [hw.batch("1h")], evaluation, resources=hw.Resources(engine=of, progress=False)) for of in (engine, "local")
+        hw.backtest(model, {"hourly": hw.Level(hw.batch("1h"))}, evaluation, resources=hw.Resources(engine=of, progress=False))
+        for of in (engine, "local")
     )
     assert_frame_equal(given.predictions, expected.predictions)
 
