@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:feature view 'view\\d*'")  # cas
 @pytest.fixture(autouse=True)
 def _large_events(monkeypatch):
     """So that a handful of events needs several buckets of a megabyte."""
-    monkeypatch.setattr(states, "_EVENT", 300_000)
+    monkeypatch.setattr(states, "EVENT_BYTES", 300_000)
 
 
 @pytest.mark.slow
