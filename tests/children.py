@@ -28,7 +28,7 @@ def many():
 
 def materialize_slowly(pipe, url, hours):
     """Materialize up to so many hours, in 13 buckets of small commits; says each commit."""
-    materialize._EVENT = 1_000_000
+    materialize.EVENT_BYTES = 1_000_000
     materialize._KEYS = 100
     with closing(hw.operations.open_store(url)) as store:
         commit, made = store.commit, 0
