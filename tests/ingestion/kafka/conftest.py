@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +104,13 @@ def fetching(request, monkeypatch):
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A broker; skips where something that it needs is missing."""
+    with broker_of(tmp_path_factory.mktemp("kafka")) as made:
+        yield made
+
+
+@contextmanager
+def broker_of(folder):
+    """A broker with its data in a folder; skips where something that it needs is missing."""
     pytest.importorskip("confluent_kafka", reason="needs confluent-kafka: pip install 'headwater[kafka]'")
     jars = Path(os.environ.get("HEADWATER_KAFKA_JARS", ROOT / "build" / "kafka"))
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
@@ -110,7 +118,7 @@ def broker(tmp_path_factory):
         missing.remove("mvn")
     if missing:
         pytest.skip(f"needs a broker of Apache Kafka, and for it: {', '.join(missing)}")
-    made = Broker(tmp_path_factory.mktemp("kafka"), "")
+    made = Broker(folder, "")
     try:
         made.servers = made.run("start")
         yield made
