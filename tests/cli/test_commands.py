@@ -55,6 +55,7 @@ OLD_NAMES = [  # the call, the old name with its value, the new name, the option
             ["store", "refused", "clicks"],
             ["store", "migrate"],
             ["store", "repair-clock"],
+            ["store", "repair-loss"],
             ["deadletters", "list", "clicks"],
             ["deadletters", "replay", "clicks"],
         )

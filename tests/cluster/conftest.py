@@ -34,10 +34,10 @@ def group_at(network, topic, tmp_path):
 
     groups = []
 
-    def made(url):
+    def made(url, **more):
         options = '{"session.timeout.ms": "3000", "heartbeat.interval.ms": "500"}'
         stream = f'hw.kafka("{topic}", servers="{network.servers}", schema=schema, group="{topic}", options={options})'
-        groups.append(Group(tmp_path, url, stream))
+        groups.append(Group(tmp_path, url, stream, **more))
         return groups[-1]
 
     yield made

@@ -37,8 +37,8 @@ WORDS = ["a", "b", "ü", "dd", ""]
 class Group(World):
     """A project of two views over a source with ids, the processes that ingest it, and all events that were sent."""
 
-    def __init__(self, folder, url, stream):
-        super().__init__(folder, url, stream)
+    def __init__(self, folder, url, stream, **options):
+        super().__init__(folder, url, stream, **options)
         (folder / "features.py").write_text(PROJECT.format(stream=stream), encoding="utf-8")
         self.sent_rows = []
         self.processes = []

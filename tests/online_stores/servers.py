@@ -113,7 +113,8 @@ class Server:
 class PostgresServer:
     """A PostgreSQL server of the test's own, with one database; it can be killed, stopped for a while, and started again."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, of=None):
+        """of: the port of a primary, and this is its standby."""
         pytest.importorskip("psycopg", reason="needs the extra postgres")
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [p for p in [shutil.which("postgres")] if p]
         if not found:
@@ -137,6 +138,21 @@ class PostgresServer:
             "UTF8",
             "--locale=C",
         ]
+        if of is not None:
+            primary = f"host=127.0.0.1 port={of} user=headwater application_name=standby"
+            made = [
+                self._binaries / "pg_basebackup",
+                "-D",
+                self.data / "db",
+                "-d",
+                primary,
+                "-R",
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+                "--no-sync",
+            ]
         subprocess.run(made, check=True, **self._quiet)
         self.start()
 
@@ -159,6 +175,21 @@ class PostgresServer:
                 assert self.process.poll() is None, "PostgreSQL did not start"
                 assert time.monotonic() < until, "PostgreSQL does not come up"
                 time.sleep(0.05)
+
+    def standby(self, port):
+        """A standby of this server, reached by another port of it; it has all by now, and follows."""
+        return PostgresServer(of=port)
+
+    def promote(self):
+        """Make a standby a primary."""
+        subprocess.run([self._binaries / "pg_ctl", "promote", "-w", "-D", self.data / "db"], check=True, **self._quiet)
+
+    def restart(self, *options):
+        """Start again with further options, nothing lost."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=30)
+        self._options = (*self._options, *options)
+        self.start()
 
     def kill(self):
         """End all of its processes without a word; they share memory, and the children end when the first of them has."""

@@ -108,6 +108,35 @@ def repair(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
 
 
+def repair_lost(args: Arguments, screen: Screen) -> None:
+    """Repair what a store that has lost its last commits left behind."""
+    from dataclasses import asdict
+
+    from headwater.ingestion.repair_loss import repair_loss
+
+    project, data_dir = load(args.project).project, options.data_dir(args)
+    found = repair_loss(project, store=args.store, data_dir=data_dir, dry_run=True)
+    lines = []
+    for lost in found:
+        subject = lost.source if lost.partition is None else f"{lost.source}, partition {lost.partition}"
+        told = f", senders were told of {lost.acknowledged:,}" if lost.acknowledged else ""
+        lines.append(f"{subject}: the store has made {lost.made:,} commits, the archive holds up to {lost.archived:,}{told}")
+        lines += [f"  {lost.read_again:,} events leave the archive, and are read from the stream again"] if lost.read_again else []
+        lines += [f"  {lost.committed_again:,} pushed events of the archive are committed again"] if lost.committed_again else []
+        lines += [f"  {lost.lost:,} pushed records at most are in no file, and are lost: send them again if you can"] if lost.lost else []
+    record = {"lost": [asdict(lost) for lost in found], "dry_run": args.dry_run}
+    if not found or args.dry_run:
+        screen.show("\n".join(lines) or "nothing is lost: archive and senders know of no later commit than the store", record)
+        return
+    if not options.confirmed(args, "\n".join([*lines, "Repair archive and store?"])):
+        screen.say("nothing was repaired")
+        return
+    with screen.working("repairing archive and store"):
+        repair_loss(project, store=args.store, data_dir=data_dir)
+    screen.show("\n".join(["repaired", *lines]), record)
+    screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
+
+
 def migrate(args: Arguments, screen: Screen) -> None:
     """Migrate a store of an older version in place."""
     from headwater.jobs.migrate_store import migrate_store
@@ -211,6 +240,14 @@ COMMAND = Actions(
             help="Set streams that are ahead because of a wrong clock back to the present.",
             summary="set streams that are ahead back to the present",
             examples=["headwater store repair-clock"],
+        ),
+        "repair-loss": Verb(
+            repair_lost,
+            [*_COMMON, *options.confirmation("repaired"), *options.as_json()],
+            help="Repair archive and store after the store has lost its last commits: a standby without them took over, or an older copy was "
+            "restored. Stop ingestion first.",
+            summary="repair archive and store after lost commits",
+            examples=["headwater store repair-loss --dry-run"],
         ),
     },
     help=__doc__,

@@ -24,7 +24,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery
-from headwater.errors import DefinitionError, FencedError, LostError, StoreError
+from headwater.errors import DefinitionError, FencedError, LostError
 from headwater.events.read_events import Reach
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME
 from headwater.ingestion import revalidate as rejudging
@@ -35,6 +35,7 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.revalidate import Accepted, First, Logs, rejudge
 from headwater.ingestion.validate import Acceptance
 from headwater.online_stores import Changes, OnlineStore, keyspace
+from headwater.online_stores.log_first import REBUILD
 from headwater.online_stores.ownership import has_moved
 from headwater.state.key_record import KeyRecords, stored_sections, with_section
 from headwater.state.view_state import State, StreamStart, encoded, read_part, schema_bytes
@@ -44,6 +45,14 @@ from headwater.state.window_reach import out_of_reach, reach
 _LOG = logging.getLogger(__name__)
 _EVENTS = 100_000  # with their images
 _RECORDS = 10_000  # of one commit
+_REPAIR = (
+    "Nothing was written. `headwater store repair-loss --dry-run` says what is lost, and without --dry-run it repairs archive and store"
+)
+
+
+def remedy(writer: PartitionWriter) -> str:
+    """What to do about a store that has lost commits of a writer."""
+    return _REPAIR if writer.progress.sequence else REBUILD
 
 
 def new_views(writer: PartitionWriter) -> list[ViewTiles]:
@@ -67,14 +76,14 @@ def seed(writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = Fals
 
     Raises:
         FencedError: another process writes to the partition.
-        StoreError: the archive holds commits that the store has not made.
+        LostError: the archive holds commits that the store has not made.
     """
     archive = logs.archive
     if archive.last > writer.progress.sequence:
-        raise StoreError(
-            f"the archive in {archive.where} holds events up to commit {archive.last}, and the online store has made {writer.progress.sequence}: it "
-            "was restored or lost, or the archive is another store's. Move away the files whose names end with a greater number, or name "
-            "another folder; see the page on operations"
+        raise LostError(
+            f"the archive in {archive.where} holds events up to commit {archive.last}, and the online store has made {writer.progress.sequence}: a "
+            "server without the last commits took over, an older copy was restored, or the archive is another store's (then give another "
+            f"--data-dir). {remedy(writer)}"
         )
     T = max(now, writer.progress.at)
     if not writer.progress.sequence and has_moved(writer.source):  # what came by the stream before is not in this one

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from headwater import clock
 from headwater.definitions.source import Source
-from headwater.errors import ClockError, FencedError, RecreatedError, RetentionError
+from headwater.errors import ClockError, FencedError, LostError, RecreatedError, RetentionError
 from headwater.ingestion.clock_check import ClockCheck
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.read_source import IDLE, PolledBatch, SourceReader
@@ -149,6 +149,8 @@ class SourceCommitter:
         records = [(batch.records, batch.turns) for batch in polled if batch.records is not None]
         try:
             commits = ingestor.commit(records, clock.now_micros(), max((batch.known for batch in polled), default=0))
+        except LostError:
+            raise
         except FencedError as error:
             if ingestor.store.capabilities.one_writer:
                 raise

@@ -14,7 +14,7 @@ import numpy as np
 
 from headwater import clock
 from headwater.definitions.streams import BrokerStream
-from headwater.errors import FencedError, RecreatedError, RetentionError
+from headwater.errors import FencedError, LostError, RecreatedError, RetentionError
 from headwater.ingestion.source_ingestor import SourceIngestor, Turns
 from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
 
@@ -124,6 +124,8 @@ class SourceReader:
                     if not self.ingestor.limits.accept_loss:
                         raise
                     self._lose(error)
+                except LostError:
+                    raise
                 except FencedError as error:
                     if self.ingestor.store.capabilities.one_writer:
                         raise

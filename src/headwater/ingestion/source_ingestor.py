@@ -18,15 +18,17 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
 from headwater.definitions.streams import KafkaTopic
-from headwater.errors import DefinitionError, RecreatedError, RetentionError
+from headwater.errors import DefinitionError, LostError, RecreatedError, RetentionError
+from headwater.ingestion.acknowledged import Acknowledged
 from headwater.ingestion.archive import FOLDERS, Roller
-from headwater.ingestion.bootstrap import seed
+from headwater.ingestion.bootstrap import remedy, seed
 from headwater.ingestion.build_commit import Adopt, Skip
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.revalidate import Logs
+from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
-from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, RecordBatch, Revoked, open_feed
+from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, RecordBatch, Revoked, offset_at, open_feed
 from headwater.ingestion.stream_group import StreamGroup
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
@@ -127,6 +129,7 @@ class SourceIngestor:
             )
         }
         self._expired = -_HOUR
+        self._acknowledged = Acknowledged.of(self.acceptance.source, None if folder is None else folder / FOLDERS[keyspace.ARCHIVE])
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
         self._writers: dict[str | None, PartitionWriter] = {}
@@ -259,6 +262,7 @@ class SourceIngestor:
                 return self._writers[name]
         kept = self.folder is not None
         writer = PartitionWriter(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep[keyspace.FILTERED] != 0)
+        self._check_acknowledged(writer)
         with self._lock:
             self._filling[name] = writer
         try:
@@ -271,6 +275,14 @@ class SourceIngestor:
             writer.check_mine()
             self._writers[name] = writer
         return writer
+
+    def _check_acknowledged(self, writer: PartitionWriter) -> None:
+        told, made = self._acknowledged, writer.progress.sequence
+        if told is not None and told.commit > made:
+            raise LostError(
+                f"source {self.source.name!r}: senders were told that commit {told.commit} is made, and the online store has made {made}: a server "
+                f"without the last commits took over, or an older copy was restored. {remedy(writer)}"
+            )
 
     def _fill(self, writer: PartitionWriter) -> None:
         """Fill new views with their past. The lock is free: other partitions are committed, and this one may be taken away."""
@@ -292,6 +304,8 @@ class SourceIngestor:
     def _apply(self, writer: PartitionWriter, records: Sequence[RecordBatch], now: int, known: int | None) -> Committed:
         committed = writer.apply(records, now, known)
         if self.inbox is not None:
+            if self._acknowledged is not None and PUSHED in writer.positions:
+                self._acknowledged.note(committed.sequence, offset_at(writer.positions[PUSHED]))
             reasons = dict(zip(committed.dead[OFFSET].to_list(), committed.dead["reason"].to_list(), strict=True))
             for poll, record_outcomes in zip(records, committed.record_outcomes, strict=True):
                 self.inbox.settle(int(poll.offset[0]), record_outcomes, reasons, committed.sequence)

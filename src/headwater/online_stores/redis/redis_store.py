@@ -283,7 +283,7 @@ class RedisStore:
                 raise StoreError(f"{self._options.where} is a replica, which cannot be written; give the address of the primary")
 
 
-_REOPEN = "Nothing was written. Open the store again, and go on from the offsets that it holds"
+_REOPEN = "Nothing was written. Open the store again (start `headwater ingest` again), and go on from the offsets that it holds"
 
 
 def _bounds(prefix: bytes) -> tuple[bytes, bytes]:

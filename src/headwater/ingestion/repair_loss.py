@@ -1,0 +1,154 @@
+"""Repair what a store that has lost its last commits left behind: files of the archive, and pushed events that nobody sends again.
+
+A standby without the last commits took over, or an older copy was restored: the store is in an earlier state as a whole. A stream that can
+be read again is read on from there, so the files of the archive are cut back to the store's last commit. Pushed events of lost commits are
+committed again from the archive. Those that no file has are lost: views are incomplete until their windows have passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from headwater import clock, settings
+from headwater.definitions.durations import micros
+from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.project import Project
+from headwater.definitions.served_views import stored
+from headwater.definitions.source import Source
+from headwater.errors import LostError
+from headwater.ingestion.acknowledged import Acknowledged
+from headwater.ingestion.archive import FOLDERS, SEQUENCE, Roller
+from headwater.ingestion.archive_files import durable
+from headwater.ingestion.build_commit import Skip
+from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.source_ingestor import IngestLimits, streamed
+from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
+from headwater.ingestion.sources.stream_reader import RecordBatch, between, integer_position, offset_at
+from headwater.ingestion.validate import AT, OFFSET, Acceptance
+from headwater.online_stores import OnlineStore, ingest_lease, keyspace
+from headwater.online_stores.log_first import REBUILD
+from headwater.online_stores.ownership import opened_for, placed, placed_source
+from headwater.state.view_state import progresses
+
+_ROWS = 100_000  # of one commit
+_RESCUED = "lost-commits"  # a file beside the archive, while its rows are in no other
+
+
+@dataclass(frozen=True)
+class LostCommits:
+    """Commits that a source, or one partition of it, has lost.
+
+    made: the last commit of the store. archived: the last one in a file. acknowledged: the last one that senders were told of, 0 for none.
+    read_again: events in files that the stream is read again for. committed_again: pushed events in files. lost: pushed records that are in
+    no file, at most.
+    """
+
+    source: str
+    partition: str | None
+    made: int
+    archived: int
+    acknowledged: int
+    read_again: int
+    committed_again: int
+    lost: int
+
+
+def repair_loss(
+    project: Project, *, store: OnlineStore | str | None = None, data_dir: Path | None = None, dry_run: bool = False
+) -> list[LostCommits]:
+    """Repair the streams of a project whose store has lost its last commits. Ingestion must not run.
+
+    Args:
+        project: whose streams.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
+        data_dir: where ingestion keeps the archive; None is headwater's home.
+        dry_run: change nothing.
+
+    Raises:
+        LostError: the store has lost every commit of a stream: it is to be built again.
+        StoreError: the store cannot be written, or a process ingests into it.
+    """
+    home = settings.home() if data_dir is None else data_dir
+    by_source = streamed([stored_view.view for stored_view in stored(project)])
+    with opened_for(project.name, store) as mine, ingest_lease(mine, wait=0.0):
+        repairs = [repair for source, views in by_source.items() for repair in _of_source(mine, source, views, home)]
+        for repair in repairs:
+            if not dry_run and not repair.found.made:
+                raise LostError(f"the store holds no commit of source {repair.found.source!r}: all are lost. {REBUILD}")
+        if not dry_run:
+            for repair in repairs:
+                repair.run()
+        return [repair.found for repair in repairs]
+
+
+def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView], home: Path) -> Iterator[_Repair]:
+    own = placed_source(store, source)
+    acceptance = Acceptance(own, tuple(placed(store, view) for view in views), micros(IngestLimits.max_future_skew, "max_future_skew"))
+    told = Acknowledged.of(own, home / FOLDERS[keyspace.ARCHIVE])
+    pushed_alone = None if store.capabilities.one_writer else PUSHED
+    known = {name.decode() or None: progress for name, progress in progresses(store, own.name).items()}
+    for partition in dict.fromkeys([*known, *([pushed_alone] if told is not None else [])]):
+        repair = _Repair(store, acceptance, partition, home, told)
+        if repair.found.archived > repair.found.made or repair.found.acknowledged > repair.found.made or repair.rescued.exists():
+            yield repair
+
+
+class _Repair:
+    """Of one partition's writer."""
+
+    def __init__(self, store: OnlineStore, acceptance: Acceptance, partition: str | None, home: Path, told: Acknowledged | None) -> None:
+        self.acceptance, self.partition, self.told = acceptance, partition, told
+        self.writer = PartitionWriter(acceptance, store, partition)
+        source, made = acceptance.source.name, self.writer.progress.sequence
+        self.rollers = {space: Roller(store, space, home / name, source, partition) for space, name in FOLDERS.items()}
+        archive = self.rollers[keyspace.ARCHIVE]
+        self.rescued = archive.place / _RESCUED
+        rows = [pl.read_parquet(self.rescued)] if self.rescued.exists() else []
+        rows += [] if (files := archive.lost(made)) is None else [files]
+        self.rows = pl.concat(rows, how="diagonal_relaxed") if rows else pl.DataFrame(schema={OFFSET: pl.Int64})
+        if told is not None and self.rows.height:
+            self.rows = self.rows.unique([SEQUENCE, OFFSET], maintain_order=True)  # a run was stopped between two steps
+        last = max(roller.last for roller in self.rollers.values())
+        events, pushed = self.rows.height, told is not None
+        lost = 0 if told is None or told.commit <= max(made, archive.last) else max(told.offset - self._end(), 0)
+        acknowledged = 0 if told is None else told.commit
+        self.found = LostCommits(source, partition, made, last, acknowledged, 0 if pushed else events, events if pushed else 0, lost)
+
+    def run(self) -> None:
+        """Keep the rows in a file, cut the archive, commit the rows; a run that is stopped is gone on from."""
+        progress = self.writer.progress
+        if self.told is not None and self.rows.height:
+            durable(self.rows, self.rescued)
+        for roller in self.rollers.values():
+            roller.cut(progress.sequence, progress.at)
+        if self.told is None:
+            return
+        for first in range(0, self.rows.height, _ROWS):
+            self.writer.apply([self._batch(self.rows[first : first + _ROWS])], clock.now_micros(), 0)
+        if self.found.lost:
+            skip = Skip(PUSHED, integer_position(self.told.offset), self.found.lost)
+            self.writer.skip(skip, clock.now_micros())
+        self.told.note(self.writer.progress.sequence, self._at())
+        self.rescued.unlink(missing_ok=True)
+
+    def _batch(self, rows: pl.DataFrame) -> RecordBatch:
+        """Rows as records that come once, however often they are given."""
+        n, at = rows.height, rows[AT].dt.epoch("us").to_numpy()
+        ids = rows.select(pl.format("lost {} {}", SEQUENCE, OFFSET)).to_series()
+        own = self.acceptance.schema
+        lacking = [pl.lit(None, dtype).alias(name) for name, dtype in own.items() if name not in rows.columns]
+        frame = rows.with_columns(lacking).select(pl.col(name).cast(dtype) for name, dtype in own.items())
+        moved = {PUSHED: between(self._at(), max(self._at(), int(rows[OFFSET].max()) + 1))}  # type: ignore[arg-type]
+        return RecordBatch([PUSHED], np.zeros(n, np.int64), rows[OFFSET].to_numpy(), at, moved, frame=frame, ids=ids)
+
+    def _at(self) -> int:
+        return offset_at(self.writer.positions[PUSHED]) if PUSHED in self.writer.positions else 0
+
+    def _end(self) -> int:
+        """The offset after the last record that store and files have."""
+        return max(self._at(), int(self.rows[OFFSET].max() or -1) + 1)  # type: ignore[arg-type]

@@ -1,0 +1,162 @@
+"""A server of the store is lost and its standby takes over: exact where commits wait for the standby, else refused and repaired."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.cluster.proxy import Link
+from tests.cluster.world import producing
+from tests.figures import figure
+from tests.ingestion.test_kills import SMALL_FILES
+from tests.ingestion.world import World, said, wait_until
+from tests.online_stores.servers import PostgresServer, Server
+
+AOF = ("--appendonly", "yes")
+
+
+class RedisPair:
+    """A primary behind a link, and a replica of it. waits: whether commits wait for the replica."""
+
+    def __init__(self, folder, stack, *, waits):
+        self.primary = stack.enter_context(contextlib.closing(Server(folder / "primary", *AOF)))
+        self.way = stack.enter_context(Link(self.primary.port))
+        self.replica = stack.enter_context(contextlib.closing(self.primary.replica(folder / "replica", self.way.port)))
+        self.link = stack.enter_context(Link(self.primary.port))
+        self.url = f"redis://127.0.0.1:{self.link.port}/0" + ("?replicas=1" if waits else "")
+
+    def part(self):
+        """Let the replica fall behind."""
+        self.way.switch(1)
+
+    def fail_over(self):
+        self.primary.kill()
+        with self.replica.client as client:
+            client.execute_command("REPLICAOF", "NO", "ONE")
+        self.link.switch(self.replica.port)
+
+
+class PostgresPair:
+    """A primary behind a link, and a hot standby that replicates its stream. waits: whether commits wait until it has applied them."""
+
+    def __init__(self, folder, stack, *, waits):
+        more = ("-c", "synchronous_standby_names=standby", "-c", "synchronous_commit=remote_apply") if waits else ()
+        # A standby is asked to be there only once it is: the store is made, and copied, before.
+        self.primary = stack.enter_context(contextlib.closing(PostgresServer("-c", "wal_level=replica")))
+        self.way = stack.enter_context(Link(self.primary.port))
+        self.standby = stack.enter_context(contextlib.closing(self.primary.standby(self.way.port)))
+        if more:
+            self.primary.restart(*more)
+        self.link = stack.enter_context(Link(self.primary.port))
+        self.url = f"postgresql://headwater@127.0.0.1:{self.link.port}/postgres"
+
+    def part(self):
+        self.way.block()
+
+    def fail_over(self):
+        self.primary.kill()
+        self.way.switch(1)
+        self.standby.promote()
+        self.link.switch(self.standby.port)
+
+
+@pytest.fixture(params=[RedisPair, PostgresPair], ids=["redis", "postgres"])
+def pair(request, tmp_path):
+    with contextlib.ExitStack() as stack:
+        yield lambda *, waits: request.param(tmp_path / "servers", stack, waits=waits)
+
+
+@pytest.mark.slow
+def test_a_standby_that_commits_wait_for_takes_over_without_loss(pair, network, group_at, topic):
+    servers = pair(waits=True)
+    here = group_at(servers.url)
+    with producing(here, network.servers, topic):
+        here.begin(None, None)
+        time.sleep(1)
+        servers.fail_over()
+        here.url = here.url.partition("?")[0]  # the replica that took over has none itself
+        for process in here.processes:
+            process.kill()
+            process.wait()
+        here.begin(None, None)
+        time.sleep(1)
+    here.end()
+    figure(f"failover to a standby that has every commit: {len(here.good):,} events exact")
+
+
+def repaired(here, *arguments):
+    """What `headwater store repair-loss` prints."""
+    command = [sys.executable, "-m", "headwater.cli", "store", "repair-loss", "--store", here.url, *arguments]
+    done = subprocess.run(command, cwd=here.folder, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def refused(process, *words):
+    """It ends by itself, and says why."""
+    assert process.wait(60) == 1, process.log.read_text()
+    assert any(said(process, each) for each in words), process.log.read_text()
+
+
+@pytest.mark.slow
+def test_commits_that_a_standby_lacks_are_refused_and_read_again(pair, network, group_at, topic):
+    """Files of the archive hold events of lost commits."""
+    servers = pair(waits=False)
+    here = group_at(servers.url, script=SMALL_FILES)
+    with producing(here, network.servers, topic):
+        (process,) = here.begin(None)
+        servers.part()
+        files = {*here.folder.rglob("*.parquet")}
+        wait_until(lambda: len({*here.folder.rglob("*.parquet")} - files) >= 8, "files of the archive", process)
+        servers.fail_over()
+        refused(process, "this process had made commit", "holds events up to commit")
+        again = here.start()
+        refused(again, "store repair-loss --dry-run")
+    told = repaired(here, "--dry-run")
+    assert re.search(r"[1-9][\d,]* events leave the archive, and are read from the stream again", told), told
+    repaired(here, "--yes")
+    assert "nothing is lost" in repaired(here, "--dry-run")
+    here.processes.clear()  # they were refused
+    here.end()
+    figure(f"failover to a standby without the last commits, refused and repaired: {len(here.good):,} events exact")
+
+
+@pytest.mark.slow
+def test_acknowledged_pushes_that_a_standby_lacks_are_refused_and_named(pair, tmp_path):
+    servers = pair(waits=False)
+    here = World(tmp_path, servers.url, "hw.push(schema=schema)")
+    process = here.start()
+    senders = [here.sender(0)]
+    senders[0].start()
+    try:
+        here.begun(process)
+        servers.part()
+        before = len(here.good)
+        wait_until(lambda: len(here.good) > before + 50, "acknowledged pushes", process)
+        servers.fail_over()
+        refused(process, "this process had made commit", "senders were told that commit")
+        again = here.start()
+        refused(again, "senders were told that commit")
+        told = repaired(here, "--yes")
+        lost = int(re.search(r"([\d,]+) pushed records at most are in no file", told)[1].replace(",", ""))
+        last = here.start()
+        here.begun(last)
+        reached = senders[0].batches + 3
+        wait_until(lambda: senders[0].batches >= reached, "pushes that are taken again", last)
+    finally:
+        senders[0].over.set()
+        senders[0].join(60)
+        last.send_signal(signal.SIGTERM)
+    assert last.wait(60) == 0, last.log.read_text()
+    archived = here.rows("archive")["n"].to_list()
+    assert len(archived) == len({*archived})
+    missing = {*here.good} - {*archived}
+    assert 0 < len(missing) <= lost
+    here.good = archived
+    here.incomplete = True
+    assert here.found() == here.expected()
+    figure(f"failover to a standby without {len(missing):,} acknowledged pushes: refused, at most {lost:,} named; the others exact")

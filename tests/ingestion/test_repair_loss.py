@@ -1,0 +1,124 @@
+"""A store that has lost its last commits is refused until `store repair-loss` has made archive and store fit again."""
+
+from contextlib import closing
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import LostError
+from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.repair_loss import repair_loss
+from headwater.ingestion.sources.http_inbox import PARTITION, Inbox
+from headwater.monitoring.parity import check_view
+from headwater.online.view_reader import OnlineView
+from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
+from tests.ingestion.test_bootstrap import SUMS, WITH_ID, events, values
+
+
+def view_of(*, pushed, ids=False):
+    stream = hw.push(schema=WITH_ID, at_least_once=True) if pushed else hw.appended("nowhere", schema=WITH_ID)
+    return streaming_view(SUMS, source={"stream": stream, **({"id_field": "id", "id_horizon": "1h"} if ids else {})})
+
+
+def sent(view, folder, *, commits, rolled, kept):
+    """Commits of ten events each; the archive has files up to some of them. A copy of the store holds fewer: its URL, and all values."""
+    with closing(hw.operations.open_store(f"lmdb:{folder}/online?size=1GB")) as store:
+        flow = flow_of(view, store, folder)
+        for n in range(commits):
+            flow.send(events(range(10 * n, 10 * n + 10), ids=True), 10 * n + 10, partition=PARTITION)
+            if n + 1 == kept:
+                store.backup(folder / "behind")
+            if n + 1 in rolled:
+                flow.ingestor.roll(least=1)
+        return f"lmdb:{folder}/behind?size=1GB", values(view, store, 60)
+
+
+def flow_of(view, store, folder):
+    flow = Flow([view], store, folder)
+    flow.ingestor.inbox = Inbox(view.source) if view.source.stream == view_of(pushed=True).source.stream else None
+    flow.offset = flow.ingestor.writer(PARTITION).progress.counts.get("records", 0)
+    return flow
+
+
+def archived(folder):
+    return sorted(row for path in (folder / "archive").rglob("*.parquet") for row in pl.read_parquet(path)["amount"].to_list())
+
+
+@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize("rolled", [[1, 3, 4], [4], [2, 4]], ids=str)
+def test_a_stream_that_is_read_again(rolled, ids, tmp_path, clock):
+    view = view_of(pushed=False, ids=ids)
+    url, expected = sent(view, tmp_path, commits=4, rolled=rolled, kept=2)
+    with closing(hw.operations.open_store(url)) as store:
+        for _ in range(2):
+            with pytest.raises(LostError, match=r"holds events up to commit 4, and the online store has made 2.*repair-loss"):
+                flow_of(view, store, tmp_path)
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=True)
+        assert (found.made, found.archived, found.read_again, found.committed_again, found.lost) == (2, 4, 20, 0, 0)
+        with pytest.raises(LostError):
+            flow_of(view, store, tmp_path)
+        assert repair_loss(project_of(view), store=store, data_dir=tmp_path) == [found]
+        assert repair_loss(project_of(view), store=store, data_dir=tmp_path) == []
+        flow = flow_of(view, store, tmp_path)
+        assert flow.offset == 20
+        flow.send(events(range(20, 40), ids=True), 45, partition=PARTITION)  # as one commit, not as two
+        flow.ingestor.roll(least=1)
+        assert values(view, store, 60) == expected
+        assert archived(tmp_path) == [2.0**n for n in range(40)]
+        assert check_view(view, store, tmp_path, at=micros(60)).mismatches == []
+
+
+@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("rolled", [[4], [1, 3, 4]], ids=str)
+def test_pushed_events_of_lost_commits_are_committed_again(rolled, ids, stopped, tmp_path, clock, monkeypatch):
+    view = view_of(pushed=True, ids=ids)
+    url, expected = sent(view, tmp_path, commits=4, rolled=rolled, kept=2)
+    clock(50)
+    with closing(hw.operations.open_store(url)) as store:
+        with pytest.raises(LostError, match=r"senders were told that commit 4 is made, and the online store has made 2.*repair-loss"):
+            flow_of(view, store, tmp_path)
+        if stopped:
+            with monkeypatch.context() as patch:
+                patch.setattr(PartitionWriter, "apply", stop)
+                with pytest.raises(KeyboardInterrupt):
+                    repair_loss(project_of(view), store=store, data_dir=tmp_path)
+            with pytest.raises(LostError):
+                flow_of(view, store, tmp_path)
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path)
+        assert (found.acknowledged, found.read_again, found.committed_again, found.lost) == (4, 0, 20, 0)
+        flow = flow_of(view, store, tmp_path)
+        assert flow.offset == 40
+        assert values(view, store, 60) == expected
+        flow.ingestor.roll(least=1)
+        assert archived(tmp_path) == [2.0**n for n in range(40)]
+        assert check_view(view, store, tmp_path, at=micros(60)).mismatches == []
+
+
+def stop(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_pushed_events_that_no_file_has_are_named_and_views_are_incomplete(tmp_path, clock):
+    view = view_of(pushed=True)
+    url, _ = sent(view, tmp_path, commits=4, rolled=[3], kept=2)
+    clock(50)
+    with closing(hw.operations.open_store(url)) as store:
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path)
+        assert (found.committed_again, found.lost) == (10, 10)
+        flow = flow_of(view, store, tmp_path)
+        flow.offset = 40
+        for second, incomplete in ((60, True), (3_800, False)):
+            flow.send([{"key": 0, "at": second - 1, "amount": 1.0, "id": f"{second}"}], second, partition=PARTITION)
+            assert OnlineView(view, store).read(pl.DataFrame({"key": [0]}), micros(second)).read_version.incomplete is incomplete
+
+
+@pytest.mark.parametrize("pushed", [False, True])
+def test_a_store_that_has_lost_everything_is_to_be_built_again(pushed, tmp_path, clock):
+    view = view_of(pushed=pushed)
+    sent(view, tmp_path, commits=2, rolled=[2], kept=1)
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/new?size=1GB")) as store:
+        with pytest.raises(LostError, match=r"has made 0.*rebuild it from the archive"):
+            flow_of(view, store, tmp_path)
+        assert archived(tmp_path) == [2.0**n for n in range(20)]
