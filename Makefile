@@ -8,13 +8,14 @@ PYTEST_ARGS ?= -n 3
 
 export PYTHON VENV
 
-.PHONY: help demo dev test test-full plain pythons trust soak experiments-validate oracles check format bench docs clean distclean
+.PHONY: help demo dev test test-full test-cluster plain pythons trust soak experiments-validate oracles check format bench docs clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       run the demo on real flights, into build/demo  (DEMO_ARGS="...")'
 	@echo 'make test       run the tests, without the slow ones            (PYTEST_ARGS="-x -k hops")'
 	@echo 'make test-full  run all tests, as CI does'
+	@echo 'make test-cluster  run the tests of several servers and processes; it names the servers that are missing'
 	@echo 'make plain      build the wheel, and run every verb where nothing but it is installed'
 	@echo 'make pythons    run the core of the tests on every newer Python that this machine has'
 	@echo 'make trust      kill, stop and starve ingestion, two hundred times each (an hour)'
@@ -46,6 +47,10 @@ test: $(VENV)/.installed-dev
 test-full: $(VENV)/.installed-dev
 	HEADWATER_TESTS=full $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-cluster: $(VENV)/.installed-dev
+	sh scripts/cluster_needs.sh
+	HEADWATER_TESTS=cluster $(BIN)/python -m pytest $(PYTEST_ARGS)
+
 plain:
 	sh scripts/plain_install.sh
 
@@ -55,6 +60,7 @@ pythons:
 trust: $(VENV)/.installed-dev
 	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/ingestion tests/online_stores tests/serving/test_experiment_kills.py \
 		tests/backtesting/test_delivery.py tests/engine/local/test_shared_requests.py
+	HEADWATER_TRUST=long HEADWATER_TESTS=cluster $(BIN)/python -m pytest tests/cluster
 
 soak: $(VENV)/.installed-dev
 	HEADWATER_TESTS=full HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak -rA

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.alone import turn
-from tests.effort import FULL, tries
+from tests.effort import CLUSTER, FULL, IN_CLUSTERS, tries
 from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.ingestion.world")
@@ -69,12 +69,19 @@ def pytest_collection():
 
 
 def pytest_collection_modifyitems(config, items):
-    if FULL:
-        return
-    slow = [item for item in items if item.get_closest_marker("slow") is not None]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item.get_closest_marker("slow") is None]
+    kept = [item for item in items if _runs(item)]
+    config.left_out = not CLUSTER and any(_of_cluster(item) for item in items)
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if not _runs(item)])
+        items[:] = kept
+
+
+def _runs(item):
+    return _of_cluster(item) is CLUSTER and (FULL or item.get_closest_marker("slow") is None)
+
+
+def _of_cluster(item):
+    return item.nodeid.startswith(IN_CLUSTERS) and item.get_closest_marker("slow") is not None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -114,6 +121,8 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.line(
             "the short form: without tests that are marked slow, and with few examples of each law; `make test-full` runs all"
         )
+    if getattr(terminalreporter.config, "left_out", False):
+        terminalreporter.line("without slow tests of several servers: `make test-cluster` runs them, by HEADWATER_TESTS=cluster")
     found = [
         (report.nodeid, line.removeprefix(PREFIX))
         for report in terminalreporter.stats.get("passed", [])

@@ -1,12 +1,20 @@
 """How much a run of the tests does: the short form of `make test`, everything with HEADWATER_TESTS=full, as `make test-full` sets it, and
-the longest form of some with HEADWATER_TRUST=long, as `make trust` sets it."""
+the longest form of some with HEADWATER_TRUST=long, as `make trust` sets it.
+
+Slow tests of IN_CLUSTERS run with HEADWATER_TESTS=cluster, as `make test-cluster` sets it, and nothing else does then.
+"""
 
 import os
 
 LONG = os.environ.get("HEADWATER_TRUST") == "long"
-FULL = LONG or os.environ.get("HEADWATER_TESTS") == "full"
+CLUSTER = os.environ.get("HEADWATER_TESTS") == "cluster"
+FULL = LONG or CLUSTER or os.environ.get("HEADWATER_TESTS") == "full"
 
 
 def tries(full: int) -> int:
     """How many examples Hypothesis tries of a law: so many in the full form, a tenth of them in the short one, but at least 5."""
     return full if FULL else min(full, max(5, full // 10))
+
+
+IN_CLUSTERS = ("tests/cluster/", "tests/engine/spark/", "tests/ingestion/kinesis/")
+"""Folders of tests of several servers and processes."""

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.cluster.world import producing
+from tests.effort import LONG
 from tests.figures import figure
 
 
@@ -13,16 +14,21 @@ from tests.figures import figure
 def test_processes_that_are_killed_stopped_and_started_again(url, network, group_at, topic):
     here = group_at(url)
     with producing(here, network.servers, topic):
-        first, second, _ = here.begin(None, None, None)
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        time.sleep(1)
-        (fourth,) = here.begin(None)
-        second.send_signal(signal.SIGTERM)
-        assert second.wait(60) == 0, second.log.read_text()
-        fourth.send_signal(signal.SIGKILL)  # its group has not noticed the first one long ago
-        fourth.wait()
-        here.begin(None)
-        time.sleep(1)
+        for _ in range(20 if LONG else 1):
+            first, second, third = here.begin(None, None, None)
+            kill(first)
+            time.sleep(1)
+            (fourth,) = here.begin(None)
+            second.send_signal(signal.SIGTERM)
+            assert second.wait(60) == 0, second.log.read_text()
+            kill(fourth)
+            here.begin(None)
+            time.sleep(1)
+            kill(third)
     here.end()
-    figure(f"three processes, two killed, one stopped, two joined: {len(here.good):,} events and their copies exact")
+    figure(f"three processes, three killed, one stopped, two joined: {len(here.good):,} events and their copies exact")
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.wait()

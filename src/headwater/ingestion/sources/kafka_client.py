@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -67,10 +68,10 @@ HOPELESS: Final = frozenset(
     }
 )
 # librdkafka's own errors begin with an underscore; they are as public as the others.
-ALL_DOWN, _DOWN, _TIMED_OUT, _UNSUPPORTED = (
-    getattr(ck.KafkaError, f"_{name}") for name in ("ALL_BROKERS_DOWN", "TRANSPORT", "TIMED_OUT", "UNSUPPORTED_FEATURE")
+ALL_DOWN, _DOWN, _LEFT, _TIMED_OUT, _UNSUPPORTED = (
+    getattr(ck.KafkaError, f"_{name}") for name in ("ALL_BROKERS_DOWN", "TRANSPORT", "DESTROY_BROKER", "TIMED_OUT", "UNSUPPORTED_FEATURE")
 )
-PASSING: Final = frozenset({ALL_DOWN, _DOWN})
+PASSING: Final = frozenset({ALL_DOWN, _DOWN, _LEFT})
 
 
 def settings_of(spec: KafkaTopic) -> dict[str, object]:
@@ -103,6 +104,11 @@ def bare(spec: KafkaTopic) -> Iterator[ck.Consumer]:
         raise ConnectError(f"{spec}: no broker at {spec.servers!r} answers, or it refuses: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def _passes(error: ck.KafkaException) -> bool:
+    """Whether another request may be answered: the connection was lost, or the broker was slow."""
+    return bool(error.args[0].code() in {*PASSING, _TIMED_OUT} or error.args[0].retriable())
 
 
 def close_within(consumer: ck.Consumer, seconds: float = PATIENCE) -> bool:
@@ -214,10 +220,14 @@ class TopicIds:
         Raises:
             ConnectError: no answer, access refused, or the topic does not exist.
         """
-        try:
-            return _state_of(self._ask(PATIENCE).result())
-        except ck.KafkaException as error:
-            return self._refused(error)
+        until = clock.stopwatch() + PATIENCE
+        while True:
+            try:
+                return _state_of(self._ask(PATIENCE).result())
+            except ck.KafkaException as error:
+                if not _passes(error) or clock.stopwatch() >= until:
+                    return self._refused(error)
+            time.sleep(0.1)
 
     def ask(self) -> tuple[float, Future[TopicDescription]]:
         """Request the id, unless an answer is awaited already; when it was requested, and the answer."""
@@ -238,7 +248,7 @@ class TopicIds:
             return None
         except ck.KafkaException as error:
             self._asked = None
-            if error.args[0].code() in PASSING or error.args[0].retriable() or error.args[0].code() == _TIMED_OUT:
+            if _passes(error):
                 return None
             topic = self._refused(error)
         self._asked = None

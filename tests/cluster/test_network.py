@@ -1,0 +1,104 @@
+"""The network between ingestion, its broker and its store delays, loses and parts: exact, or ended with an error that says why."""
+
+import contextlib
+import signal
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.cluster.proxy import Link
+from tests.cluster.world import producing
+from tests.figures import figure
+from tests.ingestion.world import said, wait_until
+from tests.online_stores.servers import serving, serving_postgres
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def direct(request, tmp_path):
+    """The URL of a store that is reached without a proxy."""
+    if request.param == "postgres":
+        with serving_postgres() as server:
+            yield f"{server.address}/postgres"
+    else:
+        with serving(tmp_path / "redis", "--appendonly", "yes") as server:
+            yield server.url
+
+
+@pytest.fixture
+def ways(direct):
+    """Three ways to the store, each with its URL."""
+    parts = urlsplit(direct)
+    with contextlib.ExitStack() as stack:
+        links = [stack.enter_context(Link(parts.port)) for _ in range(3)]
+        yield links, [direct.replace(f":{parts.port}/", f":{link.port}/") + "?timeout=3s" for link in links]
+
+
+@pytest.mark.slow
+def test_delays_losses_and_partitions(direct, ways, network, group_at, topic):
+    links, urls = ways
+    here = group_at(direct)
+    with producing(here, network.servers, topic):
+        first, second, third = here.begin(*urls)
+        network.link.delay = links[0].delay = 0.02
+        for _ in range(3):
+            network.link.cut()
+            for link in links:
+                link.cut()
+            time.sleep(0.3)
+        links[1].block()  # shorter than its timeout: it waits
+        time.sleep(1)
+        links[1].heal()
+        network.link.block(first.pid)  # its partitions go to the others, and it still reaches the store
+        time.sleep(5)
+        network.link.heal()
+        links[2].block()  # longer: it ends
+        assert third.wait(60) == 1, third.log.read_text()
+        links[2].heal()
+        assert said(third, "does not answer"), third.log.read_text()
+        here.processes.remove(third)
+        network.link.delay = links[0].delay = 0.0
+        here.begin(urls[2])
+        assert first.poll() is None, first.log.read_text()
+        assert second.poll() is None, second.log.read_text()
+    here.end()
+    figure(f"delays, cut connections, and partitions from broker and store: {len(here.good):,} events exact")
+
+
+SKEWED = """
+import sys
+from headwater import clock, cli
+right = clock.now_micros
+clock.now_micros = lambda: right() + {micros}
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.slow
+def test_a_process_whose_clock_is_wrong_commits_nothing_and_one_that_is_a_little_off_is_exact(direct, network, group_at, topic):
+    """By the clocks of the store's server and of the broker; limits are 5 minutes."""
+    here = group_at(direct)
+    off = {}
+    for name, seconds in (("little", 100), ("much", 1_000)):
+        off[name] = here.folder / f"{name}.py"
+        off[name].write_text(SKEWED.format(micros=seconds * 1_000_000))
+    with producing(here, network.servers, topic):
+        (right,) = here.begin(None)
+        here.script = off["little"]
+        (little,) = here.begin(None)
+        here.script = off["much"]
+        much = here.start()
+        wait_until(lambda: said(much, "at most 5m is allowed (max_clock_jump). Nothing was committed"), "the refusal", much)
+        time.sleep(2)
+        assert not said(much, "first commit")
+        for process in (right, little):
+            assert process.poll() is None, process.log.read_text()
+        much.send_signal(signal.SIGTERM)
+        assert much.wait(60) == 0, much.log.read_text()
+    for process in (right, little):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, process.log.read_text()
+    here.script, here.processes = None, []
+    here.skewed = True
+    here.end()
+    figure(f"one clock 100 s ahead, one 1,000 s ahead and refused: {len(here.good):,} events exact")
