@@ -129,7 +129,7 @@ def test_commits_that_a_standby_lacks_are_refused_and_read_again(pair, network, 
 def test_acknowledged_pushes_that_a_standby_lacks_are_refused_and_named(pair, tmp_path):
     servers = pair(waits=False)
     here = World(tmp_path, servers.url, "hw.push(schema=schema)")
-    process = here.start()
+    process = last = here.start()
     senders = [here.sender(0)]
     senders[0].start()
     try:

@@ -14,7 +14,7 @@ import polars as pl
 import headwater as hw
 from headwater.online.view_reader import OnlineView
 from headwater.testing.naive import agree, evaluate
-from tests.ingestion.world import World, names, said, wait_until
+from tests.ingestion.world import World, names
 
 PARTITIONS = 4
 
@@ -49,7 +49,7 @@ class Group(World):
         for url in urls or [None]:
             started.append(self.start(*(["--store", url] if url else [])))
             self.processes.append(started[-1])
-            wait_until(lambda: said(started[-1], "first commit"), "the first commit", started[-1], seconds=180)  # the first one compiles
+            self.begun(started[-1])
         return started
 
     def kill(self):

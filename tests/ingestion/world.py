@@ -68,8 +68,8 @@ class World:
         return process
 
     def begun(self, process):
-        """Wait for the first commit."""
-        wait_until(lambda: said(process, "first commit"), "the first commit", process)
+        """Wait for the first commit; kernels may have to be compiled, by several processes."""
+        wait_until(lambda: said(process, "first commit"), "the first commit", process, seconds=180)
 
     def once(self, *more):
         """Ingest all there is, and stop."""

@@ -21,7 +21,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.definitions.source import Source
 from headwater.errors import LostError
-from headwater.ingestion.acknowledged import Acknowledged
+from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, SEQUENCE, Roller
 from headwater.ingestion.archive_files import durable
 from headwater.ingestion.build_commit import Skip
@@ -86,22 +86,24 @@ def repair_loss(
         return [repair.found for repair in repairs]
 
 
-def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView], home: Path) -> Iterator[_Repair]:
+def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView], home: Path) -> Iterator[_LossRepair]:
     own = placed_source(store, source)
     acceptance = Acceptance(own, tuple(placed(store, view) for view in views), micros(IngestLimits.max_future_skew, "max_future_skew"))
-    told = Acknowledged.of(own, home / FOLDERS[keyspace.ARCHIVE])
+    told = AcknowledgedCommits.of(own, home / FOLDERS[keyspace.ARCHIVE])
     pushed_alone = None if store.capabilities.one_writer else PUSHED
     known = {name.decode() or None: progress for name, progress in progresses(store, own.name).items()}
     for partition in dict.fromkeys([*known, *([pushed_alone] if told is not None else [])]):
-        repair = _Repair(store, acceptance, partition, home, told)
+        repair = _LossRepair(store, acceptance, partition, home, told)
         if repair.found.archived > repair.found.made or repair.found.acknowledged > repair.found.made or repair.rescued.exists():
             yield repair
 
 
-class _Repair:
+class _LossRepair:
     """Of one partition's writer."""
 
-    def __init__(self, store: OnlineStore, acceptance: Acceptance, partition: str | None, home: Path, told: Acknowledged | None) -> None:
+    def __init__(
+        self, store: OnlineStore, acceptance: Acceptance, partition: str | None, home: Path, told: AcknowledgedCommits | None
+    ) -> None:
         self.acceptance, self.partition, self.told = acceptance, partition, told
         self.writer = PartitionWriter(acceptance, store, partition)
         source, made = acceptance.source.name, self.writer.progress.sequence

@@ -19,7 +19,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
 from headwater.definitions.streams import KafkaTopic
 from headwater.errors import DefinitionError, LostError, RecreatedError, RetentionError
-from headwater.ingestion.acknowledged import Acknowledged
+from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.bootstrap import remedy, seed
 from headwater.ingestion.build_commit import Adopt, Skip
@@ -129,7 +129,7 @@ class SourceIngestor:
             )
         }
         self._expired = -_HOUR
-        self._acknowledged = Acknowledged.of(self.acceptance.source, None if folder is None else folder / FOLDERS[keyspace.ARCHIVE])
+        self._acknowledged = AcknowledgedCommits.of(self.acceptance.source, None if folder is None else folder / FOLDERS[keyspace.ARCHIVE])
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
         self._writers: dict[str | None, PartitionWriter] = {}

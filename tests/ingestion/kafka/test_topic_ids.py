@@ -22,7 +22,7 @@ def ids(monkeypatch, *answers):
         if isinstance(answer, int):
             future.set_exception(ck.KafkaException(ck.KafkaError(answer)))
         else:
-            future.set_result(SimpleNamespace(topic_id=answer))
+            future.set_result(SimpleNamespace(topic_id=answer, partitions=[0]))
         return future
 
     monkeypatch.setattr(made, "_ask", ask)
@@ -32,10 +32,10 @@ def ids(monkeypatch, *answers):
 @pytest.mark.parametrize("code", ["_DESTROY_BROKER", "_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN"])
 def test_a_lost_connection_is_no_answer(monkeypatch, code):
     lost = getattr(ck.KafkaError, code)
-    assert ids(monkeypatch, lost, lost, "a").now() == "a"
+    assert ids(monkeypatch, lost, lost, "a").now().id == "a"
     one = ids(monkeypatch, lost, "b")
     assert one.answer(1) is None
-    assert one.answer(1)[1] == "b"
+    assert one.answer(1)[1].id == "b"
 
 
 def test_a_refusal_is_an_error(monkeypatch):

@@ -15,12 +15,12 @@ from headwater.definitions.streams import Pushed
 _NAME = "acknowledged"
 
 
-class Acknowledged:
+class AcknowledgedCommits:
     """The last commit of a pushed source that senders were told of, and the offset after its events; 0 and 0 where there is none.
 
     folder: of the source's archive; None keeps them in memory. The file outlives a killed process; it is not synced to the disk.
 
-    >>> told = Acknowledged(None)
+    >>> told = AcknowledgedCommits(None)
     >>> told.note(7, 120)
     >>> told.commit, told.offset
     (7, 120)
@@ -33,7 +33,7 @@ class Acknowledged:
             self.commit, self.offset = map(int, self._path.read_text().split())
 
     @classmethod
-    def of(cls, source: Source, archive: Path | None) -> Acknowledged | None:
+    def of(cls, source: Source, archive: Path | None) -> AcknowledgedCommits | None:
         """That of a source as the store names it; None where its stream can be read again. archive: with a folder for each source."""
         return cls(None if archive is None else archive / source.name) if isinstance(source.stream, Pushed) else None
 
