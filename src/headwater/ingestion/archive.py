@@ -157,7 +157,9 @@ class Roller:
     def cut(self, made: int, at: int) -> None:
         """Remove the rows of commits after `made` from files; it was made `at`, microseconds, by which dead letters are told."""
         if not isinstance(self.archive, ParquetArchive):
-            raise StoreError(f"the archive in {self.where} lies on an object store, and is not cut. Nothing was changed; restore it with the store")
+            raise StoreError(
+                f"the archive in {self.where} lies on an object store, and is not cut. Nothing was changed; restore it with the store"
+            )
         with self.archive.alone():
             for part in self.archive.parts():
                 if part.last <= made:
