@@ -58,8 +58,7 @@ pythons:
 	sh scripts/other_pythons.sh
 
 trust: $(VENV)/.installed-dev
-	HEADWATER_TRUST=long $(BIN)/python -m pytest tests/ingestion tests/online_stores tests/serving/test_experiment_kills.py \
-		tests/backtesting/test_delivery.py tests/engine/local/test_shared_requests.py
+	HEADWATER_TRUST=long $(BIN)/python -m pytest $(PYTEST_ARGS)
 	HEADWATER_TRUST=long HEADWATER_TESTS=cluster $(BIN)/python -m pytest tests/cluster
 
 soak: $(VENV)/.installed-dev
