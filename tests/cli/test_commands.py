@@ -56,6 +56,10 @@ OLD_NAMES = [  # the call, the old name with its value, the new name, the option
             ["store", "migrate"],
             ["store", "repair-clock"],
             ["store", "repair-loss"],
+            ["views"],
+            ["views", "list"],
+            ["views", "promote", "user@2"],
+            ["views", "rollback", "user"],
             ["deadletters", "list", "clicks"],
             ["deadletters", "replay", "clicks"],
         )
