@@ -102,6 +102,8 @@ def data_dir() -> str | None:
 def archive_url() -> str | None:
     """The object store that has the archive: HEADWATER_ARCHIVE_URL, without a final slash; None where it is in the data directory.
 
+    A development environment has its archive in its data directory: the URL may be that of production.
+
     Raises:
         UsageError: it is not the URL of an object store, or holds a password.
     """
@@ -111,7 +113,7 @@ def archive_url() -> str | None:
             "HEADWATER_ARCHIVE_URL is not the URL of an object store; give s3://bucket/prefix, gs:// or az://, and credentials in the variables of the "
             "store, such as AWS_ACCESS_KEY_ID"
         )
-    return value or None
+    return None if reads() is not None else value or None
 
 
 def use_archive_url(url: str) -> None:

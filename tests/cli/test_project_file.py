@@ -238,6 +238,9 @@ def test_the_archive_of_every_command_may_be_on_an_object_store(tmp_path, monkey
     monkeypatch.setenv("HEADWATER_ARCHIVE_URL", "gs://other/place")
     given("status")
     assert settings.archive_url() == "gs://other/place"
+    with monkeypatch.context() as development:  # nothing is written to what production has
+        development.setenv("HEADWATER_READS", "redis://production:6379/0")
+        assert settings.archive_url() is None
     write(tmp_path, "archive-url = 5")
     with pytest.raises(UsageError, match="archive-url is 5; give a string in quotes"):
         given("ingest")
