@@ -22,7 +22,7 @@ SCHEMA = {"card": str, "at": datetime}
     [
         (lambda: hw.kafka("my topic"), "a topic's name has"),
         (lambda: hw.kafka(""), "a topic's name has"),
-        (lambda: hw.kafka("t", format="jsn"), "format is 'jsn'; give 'json' or 'avro' or 'protobuf'; did you mean 'json'"),
+        (lambda: hw.kafka("t", format="jsn"), "format is 'jsn'; give 'json' or 'avro' or 'protobuf' or 'debezium'; did you mean 'json'"),
         (lambda: hw.kafka("t", timestamps="ns"), "timestamps is 'ns'"),
         (lambda: hw.kafka("t", start="end"), "start is 'end'; give 'earliest' or 'latest'"),
         (lambda: hw.kafka("t", schema={}), "schema is {}; give columns"),

@@ -19,6 +19,7 @@ from headwater.definitions.streams import (
     Schema,
     Timestamps,
     check_choice,
+    check_debezium,
     check_formats,
     check_schema,
 )
@@ -95,6 +96,7 @@ def kinesis(  # noqa: PLR0913 (each is a keyword that a stream may need)
         )
     check_choice(format, get_args(Format), f"{subject}: format")
     check_schema(schema, timestamps, subject)
+    check_debezium(format, schema, subject)
     descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
     check_formats(format, registry, avro, descriptor, subject)
     return KinesisStream(

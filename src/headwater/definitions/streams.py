@@ -247,7 +247,7 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
     check_choice(format, get_args(Format), f"{subject}: format")
     check_choice(start, ("earliest", "latest"), f"{subject}: start")
     check_schema(schema, timestamps, subject)
-    _check_debezium(format, schema, subject)
+    check_debezium(format, schema, subject)
     for name, value in (options or {}).items():
         if name in _OWN:
             raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
@@ -310,7 +310,7 @@ def appended(
     subject = f"appended({fspath(path)!r})"
     check_choice(format, ("json", "csv", "debezium"), f"{subject}: format")
     check_schema(schema, timestamps, subject)
-    _check_debezium(format, schema, subject)
+    check_debezium(format, schema, subject)
     return AppendedFiles(fspath(path), format=format, schema=None if schema is None else dict(schema), timestamps=timestamps)
 
 
@@ -349,7 +349,8 @@ def check_schema(schema: Schema | None, timestamps: object, subject: str) -> Non
             )
 
 
-def _check_debezium(format: str, schema: Schema | None, subject: str) -> None:
+def check_debezium(format: str, schema: Schema | None, subject: str) -> None:
+    """Refuse a schema that names what every envelope of Debezium gives."""
     taken = [name for name in DEBEZIUM_COLUMNS if name in (schema or ())]
     if format == "debezium" and taken:
         raise DefinitionError(f"{subject}: the schema names {taken[0]!r}, which every envelope gives; name the columns of the row alone")

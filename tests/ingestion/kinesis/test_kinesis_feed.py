@@ -214,6 +214,7 @@ def test_errors_say_what_to_do(stream, monkeypatch):
         ("a", {"start": "begin"}, "start is 'begin'; give 'earliest', 'latest', or a timestamp with an offset"),
         ("a", {"start": "2026-01-31T08:00"}, "give 'earliest', 'latest', or a timestamp with an offset"),
         ("a", {"format": "avro"}, "needs either registry="),
+        ("a", {"format": "debezium", "schema": {"__op": str}}, "the schema names '__op', which every envelope gives"),
     ],
 )
 def test_definitions_are_checked(name, options, message):
