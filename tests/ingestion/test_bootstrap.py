@@ -84,7 +84,7 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
         flow.send(events(range(5, 10)), 10, partition="1")
         both = Flow([old, new], store, tmp_path)
         assert read_stream(store, new.tiles_fingerprint, "events").seeded is None
-        with pytest.raises(StoreError, match="still being filled"):
+        with pytest.raises(StoreError, match="is not filled yet"):
             values(new, store, 11)
         said = {v.view: v.state for v in hw.status(project_of(old, new), store=store, data_dir=tmp_path, at=at(11)).views}
         assert said == {"view": "current", "new": "filling"}
@@ -222,7 +222,7 @@ def test_seeding_that_is_killed_is_done_anew(tmp_path, clock):
             child.wait()
         child.kill()
         with closing(hw.operations.open_store(url)) as store:
-            with pytest.raises(StoreError, match="still being filled"):
+            with pytest.raises(StoreError, match="is not filled yet"):
                 values(new, store, 50)
             assert values(old, store, 50)[0][0][0] == sum(2.0**n for n in range(0, 40, 5))
     clock(60)
