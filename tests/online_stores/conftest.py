@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import itertools
-import os
 
 import pytest
 
@@ -11,12 +10,12 @@ import headwater as hw
 from headwater.online_stores.dynamodb import dynamodb_table
 from headwater.testing import split_store
 from headwater.testing.split_store import open_split
+from tests.effort import LONG
 from tests.online_stores.emulators import CREDENTIALS, emulating
 from tests.online_stores.servers import BINARIES, clustered, serving, serving_postgres
 
 DYNAMODB = ["ministack", "moto", "ministack_and_postgres"]
-LONG = os.environ.get("HEADWATER_TRUST") == "long"
-STORES = ["lmdb", "redis", "cluster", "postgres", "split", *DYNAMODB, *(["valkey"] if "valkey-server" in BINARIES else [])]
+STORES = ["lmdb", "redis", "cluster", "postgres", "split", *(["valkey"] if "valkey-server" in BINARIES else [])]
 _NUMBERS = itertools.count()
 
 

@@ -15,7 +15,7 @@ from headwater.online_stores.dynamodb import dynamodb_state as state
 from headwater.online_stores.dynamodb import dynamodb_table
 from headwater.online_stores.keyspace import OFFSET, RECORD, number
 from headwater.testing.stores import record
-from tests.online_stores.conftest import LONG
+from tests.effort import LONG
 from tests.online_stores.steps import Dead
 
 _NUMBERS = itertools.count()

@@ -15,8 +15,9 @@ from headwater.online_stores.backup import restore_into
 from headwater.online_stores.keyspace import OFFSET, RECORD, number
 from headwater.testing.split_store import RemoteState
 from headwater.testing.stores import record
+from tests.effort import LONG
 from tests.flow import Flow, at, streaming_view
-from tests.online_stores.conftest import DYNAMODB, LONG
+from tests.online_stores.conftest import DYNAMODB
 from tests.online_stores.steps import KEYS, Dead, Steps, read, roll_back
 
 

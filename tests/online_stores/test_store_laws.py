@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.testing import stores
-from tests.effort import tries
-from tests.online_stores.conftest import DYNAMODB, LONG, STORES
+from tests.effort import LONG, tries
+from tests.online_stores.conftest import DYNAMODB, STORES
 
 QUICK = {"what is put is got", "nothing is written unless all is expected", "a newer format is refused", "records never go back"}
 ON_OTHERS = {*QUICK, "records are kept too", "scans rise", "reopening keeps all", "it is a map"}
@@ -16,7 +16,7 @@ ON_OTHERS = {*QUICK, "records are kept too", "scans rise", "reopening keeps all"
 
 
 def cases():
-    for kind in STORES:
+    for kind in (*STORES, *DYNAMODB):
         for law in stores.LAWS:
             emulated = kind in DYNAMODB
             if emulated and not LONG and (law == "many keys fit in a commit" or not (kind == "ministack" or law in ON_OTHERS)):
@@ -30,7 +30,7 @@ def test_law(law, make_store):
     stores.LAWS[law](make_store, Random(0))
 
 
-@pytest.mark.parametrize("make_store", [kind for kind in STORES if kind not in DYNAMODB or LONG], indirect=True)
+@pytest.mark.parametrize("make_store", [*STORES, *(DYNAMODB if LONG else [])], indirect=True)
 @settings(max_examples=tries(30), suppress_health_check=list(HealthCheck))
 @given(random=st.randoms(use_true_random=False))
 def test_any_store_is_a_map(make_store, random):
