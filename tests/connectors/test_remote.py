@@ -299,7 +299,7 @@ def test_an_endpoint_that_is_dead_or_silent_is_said_in_bounded_time(ending, monk
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as dead:
         ports = {"silent": silent.getsockname()[1], "dead": dead.getsockname()[1]}
         dead.close()
-        monkeypatch.setattr(remote, "_FIRST", remote._FIRST | {"timeout": "1s"})
+        monkeypatch.setattr(remote, "FIRST", remote.FIRST | {"timeout": "1s"})
         for port in ports.values():
             options = {"aws_access_key_id": "a", "aws_secret_access_key": "s", "aws_region": "us-east-1", "aws_allow_http": True}
             table = (hw.csv if ending == ".csv" else hw.parquet)(

@@ -1,6 +1,7 @@
 """Runs in MLflow tracking: figures, definitions and the result, once each."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ from headwater.kept_runs.runs import runs
 from headwater.results.stored_runs import RunRecord, StoredRuns
 
 pytest.importorskip("mlflow", reason="needs mlflow")
+
+
+@pytest.fixture(autouse=True)
+def _no_spark(monkeypatch):
+    """mlflow looks for a session of pyspark, which takes a process of pytest-xdist for a doctest and ends it."""
+    monkeypatch.setitem(sys.modules, "pyspark", None)
 
 
 def test_a_run_is_logged_once(tmp_path, monkeypatch):

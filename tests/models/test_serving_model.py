@@ -312,6 +312,7 @@ def test_the_fast_way_reads_no_further_than_the_row(served):
 
 @pytest.mark.slow
 def test_a_registered_model_of_mlflow_is_read_by_its_uri(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyspark", None)  # mlflow looks for a session, and pyspark takes pytest-xdist for a doctest
     import mlflow as library
     import mlflow.sklearn
     from mlflow.models import infer_signature

@@ -142,7 +142,7 @@ def log_run(run: TrackedRun, tracking_uri: str, experiment: str) -> str:
     """
     mlflow = _library()
     try:
-        client = mlflow.MlflowClient(tracking_uri)
+        client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)  # else it asks Spark, where pyspark is installed
         known = client.get_experiment_by_name(experiment)
         of = client.create_experiment(experiment) if known is None else known.experiment_id
         tag, value = run.key
