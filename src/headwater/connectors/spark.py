@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -197,11 +198,26 @@ def spark_errors(doing: str) -> Iterator[None]:
 def _pyspark() -> Any:  # noqa: ANN401 (a module)
     try:
         warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # which headwater does not use
-        import pyspark.sql
+        with _as_at_a_prompt():
+            import pyspark.sql
+            import pyspark.sql.connect
 
         return pyspark.sql
     except ImportError as error:
         raise MissingExtraError("pyspark", "spark") from error
+
+
+@contextmanager
+def _as_at_a_prompt() -> Iterator[None]:
+    """While pyspark is imported, it takes a process without a main file or a prompt, such as `python -c`, for a doctest, and may end it."""
+    missing = not hasattr(sys, "ps1")
+    if missing:
+        sys.ps1 = ""
+    try:
+        yield
+    finally:
+        if missing:
+            del sys.ps1
 
 
 def _of_settings() -> str | None:
