@@ -45,6 +45,6 @@ def test_units_power_and_the_smallest_lift_agree(looks: int) -> None:
 def test_falls_need_about_as_many_and_nothing_is_refused() -> None:
     plan = SequentialPlan()
     assert units_needed(-0.05, 1.0, plan) == pytest.approx(units_needed(0.05, 1.0, plan), rel=0.12)
-    for lift, variation in ((0.0, 1.0), (-1.0, 1.0), (0.1, 0.0)):
-        with pytest.raises(UsageError, match="variation"):
+    for lift, variation, wrong in ((0.0, 1.0, "lift is 0"), (-1.0, 1.0, "lift is -1"), (0.1, 0.0, "variation is 0")):
+        with pytest.raises(UsageError, match=wrong):
             units_needed(lift, variation, plan)

@@ -88,7 +88,7 @@ def make_store(request, tmp_path):
     return functools.partial(hw.operations.open_store, f"{request.getfixturevalue(request.param + '_url')}?prefix=test{next(_NUMBERS)}")
 
 
-@pytest.fixture(params=["cluster", "split", *(pytest.param(kind, marks=pytest.mark.slow) for kind in DYNAMODB if LONG or kind != "moto")])
+@pytest.fixture(params=["cluster", "split", *(DYNAMODB if LONG else [])])
 def opening(request, tmp_path, monkeypatch):
     """Opens stores: the same one again and again, or another one by its name."""
     monkeypatch.setattr(dynamodb_table, "ACTIONS", 10)  # so that a commit of few records takes several transactions

@@ -53,14 +53,11 @@ def view_of(schema, source):
 SENT = {"then": [120], "in pieces": [85, 99, 120], "with nothing between": [80, 80, 120]}
 
 
-KINDS = [(kind, case) for kind in ("cluster", "split", *DYNAMODB) for case in CASES]
-IN_SHORT = {("ministack", "events that wait, with ids"), ("ministack_and_postgres", "corrections")}
+KINDS = [(kind, case) for kind in ("cluster", "split", *(DYNAMODB if LONG else [])) for case in CASES]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("opening", "case"), [each for each in KINDS if LONG or each[0] not in DYNAMODB or each in IN_SHORT], indirect=["opening"]
-)
+@pytest.mark.parametrize(("opening", "case"), KINDS, indirect=["opening"])
 def test_killed_between_every_two_steps(opening, case, tmp_path):
     """Once during the commit, and once more while the next process takes over."""
     events, schema, source = CASES[case]

@@ -556,7 +556,9 @@ def test_a_backup_of_another_kind_is_refused(tmp_path):
         lmdb.commit({KEY: number(1)}, {})
         store.backup(tmp_path / "a")
         lmdb.backup(tmp_path / "b")
-        with pytest.raises(StoreError, match=r"is a backup of Redis or PostgreSQL.*restore it into Redis or PostgreSQL"):
+        with pytest.raises(
+            StoreError, match=r"is a backup of Redis, PostgreSQL or DynamoDB.*restore it into Redis, PostgreSQL or DynamoDB"
+        ):
             restore(tmp_path / "a", f"lmdb:{tmp_path}/new")
         with pytest.raises(StoreError, match=r"is a backup of LMDB.*restore it into LMDB"):
             restore(tmp_path / "b", server.url + "?prefix=new")

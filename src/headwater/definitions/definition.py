@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
@@ -28,7 +29,7 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 def stack_level() -> int:
     """The `stacklevel` for a warning of the caller that points to the first line outside this package."""
     frame, level = sys._getframe(1), 1  # noqa: SLF001 (as in remember_site)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, contextlib.__file__)):  # decorators that are contexts
         frame, level = frame.f_back, level + 1
     return level
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
+from headwater.definitions.definition import stack_level
 from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.freshness import Freshness
@@ -88,7 +89,7 @@ def get_historical_features(
         warnings.warn(
             f"not in training, because they come from a third party without history=: {', '.join(requested.not_in_training)}",
             HeadwaterWarning,
-            stacklevel=2,
+            stacklevel=stack_level(),
         )
     resources = resources or DEFAULT_RESOURCES
     requests = read_labels(rows, resources, strings=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
@@ -101,7 +102,10 @@ def get_historical_features(
         values = feature_frames(service, requests, {"": Level() if level is None else as_level(level)}, notes, mine, statuses=statuses)[""]
     if notes.unusable:
         reasons = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
-        warnings.warn(RowsLeftOutWarning(f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out), stacklevel=2)
+        warnings.warn(
+            RowsLeftOutWarning(f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out),
+            stacklevel=stack_level(),
+        )
     warn_of_no_events(requests, notes)
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
