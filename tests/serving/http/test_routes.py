@@ -283,7 +283,7 @@ def test_explain_answers_far_from_now(client, at):
         ({}, "name a feature"),
         ({"feature": "user__cont_2d", "user": "1"}, "did you mean 'user__count_2d'"),
         ({"feature": "user__count_2d", "usr": "1"}, "did you mean 'user'"),
-        ({"feature": "user__count_2d"}, "has the keys"),
+        ({"feature": "user__count_2d"}, "no value for 'user'"),
         ({"feature": "user__count_2d", "user": "x"}, "'x' is not"),
         ({"feature": "user__count_2d", "user": "1", "at": "yesterday"}, "yesterday"),
         ({"feature": "user__count_2d", "user": "1", "at": "9999-12-31T23:59:59.999999Z"}, "give a timestamp of the years 1000 to 9000"),
