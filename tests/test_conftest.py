@@ -80,7 +80,11 @@ def test_tried():
 
 @pytest.mark.parametrize(
     ("environment", "tried", "expected"),
-    [({}, 20, {"passed": 2, "deselected": 1}), ({"HEADWATER_TESTS": "full"}, 100, {"passed": 3}), ({"HEADWATER_TRUST": "long"}, 200, {"passed": 3})],
+    [
+        ({}, 20, {"passed": 2, "deselected": 1}),
+        ({"HEADWATER_TESTS": "full"}, 100, {"passed": 3}),
+        ({"HEADWATER_TRUST": "long"}, 200, {"passed": 3}),
+    ],
 )
 def test_the_short_form_leaves_slow_tests_out_and_says_so(tmp_path, environment, tried, expected):
     said = _run(tmp_path, environment, False, SLOW.format(tried=tried))
