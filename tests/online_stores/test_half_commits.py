@@ -5,6 +5,7 @@ The stores are a cluster of Redis, DynamoDB with its state in the table or in Po
 
 import contextlib
 import itertools
+import threading
 from datetime import datetime
 
 import pytest
@@ -178,14 +179,14 @@ def test_who_was_slow_writes_no_half_of_a_commit_later(opening):
         slow, other = opening(f"slow{stop_at}"), opening(f"slow{stop_at}")
         slow.mend(OWN)
         commit(slow, 1, None)
-        steps = Steps(slow)
+        steps, count, taken = Steps(slow), itertools.count(1), threading.Event()
 
-        def overtaken(steps=steps, other=other, stop_at=stop_at):
-            steps.count += 1
-            if steps.count == stop_at + 1:
+        def overtaken(other=other, stop_at=stop_at, count=count, taken=taken):
+            if next(count) == stop_at + 1:
                 other.mend(OWN)
                 assert records_of(other) == {record(2)}
                 commit(other, 3, 2)
+                taken.set()
 
         steps.step = overtaken
         if not isinstance(slow.state, RemoteState):
@@ -194,6 +195,7 @@ def test_who_was_slow_writes_no_half_of_a_commit_later(opening):
             slow.state.before = slow.table.before = overtaken
         with pytest.raises(FencedError):
             commit(slow, 2, 1)
+        assert taken.wait(60)  # shards are written side by side, and the first that is refused ends the commit
         assert records_of(other) == {record(3)}
         for expected in (1, 2, 3):
             with pytest.raises(FencedError):
