@@ -63,8 +63,10 @@ def list_versions(args: Arguments, screen: Screen) -> None:
     from headwater.monitoring.view_version_status import view_versions
 
     versions = view_versions(project, store=args.store, models=args.models)
-    screen.show(_table(versions), {"versions": [version.to_dict() for version in versions]})
-    if not versions:
+    if versions:
+        screen.show(_table(versions), {"versions": [version.to_dict() for version in versions]})
+    else:
+        screen.show_json({"versions": []})
         screen.say(f"no view of project {project.name} has several versions; give the project versions=[...]")
 
 
