@@ -6,7 +6,7 @@ import pytest
 
 from tests.figures import figure
 from tests.ingestion.world import LONG, World
-from tests.online_stores.servers import serving, serving_postgres
+from tests.online_stores.servers import durable_store
 
 STORES = ["lmdb", "redis", "postgres"]
 
@@ -14,16 +14,8 @@ STORES = ["lmdb", "redis", "postgres"]
 @pytest.fixture(params=STORES)
 def url(request, tmp_path):
     """An online store that outlives the processes which write to it."""
-    if request.param == "lmdb":
-        yield f"lmdb:{tmp_path / 'online'}"
-        return
-    if request.param == "postgres":
-        with serving_postgres() as server:
-            yield f"{server.address}/postgres"
-        return
-    folder = tmp_path / "redis"
-    with serving(folder, "--appendonly", "yes", "--appendfsync", "always") as server:
-        yield server.url
+    with durable_store(request.param, tmp_path) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from headwater.ingestion.partition_writer import Progress
 from headwater.online_stores import keyspace
 from tests.figures import figure
 from tests.ingestion.world import LONG, World, said, wait_until
-from tests.online_stores.servers import serving
+from tests.online_stores.servers import durable_store, serving
 
 PARTITIONS = 3
 ONE_BY_ONE = Path(__file__).with_name("one_by_one.py")
@@ -23,11 +23,8 @@ KILLS = 30 if LONG else 3  # each takes until the group has noticed
 
 @pytest.fixture(params=["lmdb", "redis"])
 def url(request, tmp_path):
-    if request.param == "lmdb":
-        yield f"lmdb:{tmp_path / 'online'}"
-        return
-    with serving(tmp_path / "redis", "--appendonly", "yes") as server:
-        yield server.url
+    with durable_store(request.param, tmp_path) as address:
+        yield address
 
 
 @pytest.fixture

@@ -8,18 +8,15 @@ import pytest
 
 from tests.ingestion.kinesis.faithful import FaithfulKinesis
 from tests.ingestion.world import World
-from tests.online_stores.servers import serving
+from tests.online_stores.servers import durable_store, serving
 
 IDS = ', id_field="n", id_horizon="1h"'
 
 
 @pytest.fixture(params=["lmdb", "redis"])
 def url(request, tmp_path):
-    if request.param == "lmdb":
-        yield f"lmdb:{tmp_path / 'online'}"
-        return
-    with serving(tmp_path / "redis", "--appendonly", "yes") as server:
-        yield server.url
+    with durable_store(request.param, tmp_path) as address:
+        yield address
 
 
 @pytest.fixture
