@@ -105,16 +105,16 @@ class Store:
         }
         self.put("")
 
-    def put(self, key, content=b""):
+    def put(self, key, content=b"", bucket="shop"):
         """Write an object (of no key: the bucket) and give its URL."""
         if isinstance(content, pl.DataFrame):
             made = io.BytesIO()
             content.write_csv(made) if key.endswith(".csv") else content.write_parquet(made)
             content = made.getvalue()
         own = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIATEST/20240501/us-east-1/s3/aws4_request", "Content-Type": "text/plain"}
-        asked = urllib.request.Request(f"{self.url}/shop/{quote(key)}", data=content, headers=own, method="PUT")
+        asked = urllib.request.Request(f"{self.url}/{bucket}/{quote(key)}", data=content, headers=own, method="PUT")
         urllib.request.urlopen(asked, timeout=60).close()
-        return f"s3://shop/{key}"
+        return f"s3://{bucket}/{key}"
 
 
 @pytest.fixture(scope="session")
