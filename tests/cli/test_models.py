@@ -20,7 +20,8 @@ def test_versions_are_kept_promoted_and_rolled_back(folder, run):
     assert done.returncode == 0, done.stderr
     assert "holdout: auc " in done.stderr
     assert "model: churn as defined, version 1, which is served from now on, in .headwater/models/churn/as defined/1" in done.stderr
-    assert done.stderr.endswith("next: headwater materialize --project features.py\n")  # there is no online store to serve from yet
+    assert "next: headwater serve --project features.py --materialize\n" in done.stderr  # there is no online store to serve from yet
+    assert "/v1/predict/churn " in done.stderr.splitlines()[-1]
     done = run("train", *UNTIL, "--no-promote")
     assert "version 2, which waits to be promoted" in done.stderr
     assert done.stderr.endswith("next: headwater models promote 2 --project features.py\n")

@@ -89,7 +89,7 @@ def _announce(project: Project, args: Arguments, screen: Screen) -> None:
         if isinstance(source.stream, Pushed):
             where = " by another process" if address is None else f" to http://{address}/v1/events/{source.name}"
         screen.say(f"source {source.name}: {source.stream}{where}")
-        if isinstance(source.stream, Pushed) and address is not None and args.supervised is None:
+        if isinstance(source.stream, Pushed) and address is not None:
             from headwater.monitoring.request_snippets import push_command
 
             mine = [view.root for view in views if view.root.source == source and view.freshness.streamed]

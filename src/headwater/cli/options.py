@@ -307,8 +307,9 @@ def tokens() -> list[Flag]:
 
 
 def tokens_file(args: Arguments) -> Path:
-    """The file of tokens: the option, or tokens.json in headwater's home."""
-    return settings.home() / "tokens.json" if args.tokens is None else Path(args.tokens)
+    """The file of tokens: the option where a command has it, or tokens.json in headwater's home."""
+    named = getattr(args, "tokens", None)
+    return settings.home() / "tokens.json" if named is None else Path(named)
 
 
 def confirmation(effect: str) -> list[Flag]:

@@ -104,8 +104,10 @@ def _train(
     served = registry.current(version.model, version.level).number == version.number
     screen.say(f"model: {version}, {'which is served from now on' if served else 'which waits to be promoted'}, in {version.folder}")
     if served:
-        following = ("experiment", "plan", args.experiment) if args.experiment else (_next(loaded.project, args),)
-        screen.next("headwater", *following, "--project", args.project)
+        if args.experiment:
+            screen.next("headwater", "experiment", "plan", args.experiment, "--project", args.project)
+        else:
+            _lead_to_serving(loaded.project, args, screen)
     else:
         level_given = ("--level", level_name) if level_name else ()
         screen.next("headwater", "models", "promote", str(version.number), "--project", args.project, *chosen, *level_given)
@@ -122,16 +124,21 @@ def _promise(args: Arguments, model: Model, level: Level | None) -> Promise | No
     return promised(backtest_of(args.promise), args.promise_level, describes=(level or Level()).describe(model))
 
 
-def _next(project: Project, args: Arguments) -> str:
-    """The next command before serving: fill the online store if it does not exist and a view needs it."""
+def _lead_to_serving(project: Project, args: Arguments, screen: Screen) -> None:
+    """Print how to serve, with what fills the online store and keeps it fresh where it does not exist yet, and how to predict then."""
     from headwater import settings
     from headwater.definitions.served_views import stored
+    from headwater.monitoring.request_snippets import URL, prediction_command
 
+    models = ("--models", args.models) if args.by_flag("models") else ()
     kind, _, folder = (args.file.get("store") or settings.store()).partition(":")
-    views = [stored_view.view for stored_view in stored(project)]
-    if not views or kind != "lmdb" or Path(folder.partition("?")[0]).exists():
-        return "serve"
-    return "materialize" if any(view.freshness.scheduled for view in views) else "ingest"
+    freshness = [stored_view.view.freshness for stored_view in stored(project)]
+    jobs = (("--ingest", any(each.streamed for each in freshness)), ("--materialize", any(each.scheduled for each in freshness)))
+    new = kind == "lmdb" and not Path(folder.partition("?")[0]).exists()
+    screen.next("headwater", "serve", "--project", args.project, *models, *(flag for flag, needed in jobs if new and needed))
+    if command := prediction_command(project, URL, tokens=options.tokens_file(args).exists()):
+        screen.say("to predict, in another terminal:")
+        screen.say(command)
 
 
 def _say(trained: Trained, screen: Screen) -> None:
