@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from tests.cli.conftest import tables
+from tests.effort import LONG
 from tests.serving.world import free_port
 
 SHAPES = [
@@ -91,7 +92,7 @@ def until_it_answers(folder, url, *command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SHAPES if LONG else SHAPES[1::4])
 def test_the_project_runs_unchanged(tmp_path, run, shape):
     (tmp_path / "features.py").unlink(missing_ok=True)
     for call in (["init", *shaped(shape, tmp_path)], ["plan"], ["apply"], ["train"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from headwater import permissions
 from headwater.cli import options
 from headwater.cli.command import Arguments, Verb, option, switch
 from headwater.cli.projects import load
@@ -12,7 +13,7 @@ from headwater.cli.screen import Screen
 
 def run(args: Arguments, screen: Screen) -> None:
     """Prepare the data and the definitions, run the backtest, and write its report."""
-    folder = options.output(args.output, "--output", folder=True)
+    folder = permissions.own_folder(options.output(args.output, "--output", folder=True))  # reports, and a store of predictions
     from headwater.demo.demo import backtest
     from headwater.demo.flights import prepare
     from headwater.demo.live_month import live

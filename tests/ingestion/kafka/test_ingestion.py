@@ -19,9 +19,14 @@ from tests.online_stores.servers import durable_store, serving
 PARTITIONS = 3
 ONE_BY_ONE = Path(__file__).with_name("one_by_one.py")
 KILLS = 30 if LONG else 3  # each takes until the group has noticed
+FETCHING = ["batches", "objects"]
+PAIRS = [(store, fetching) for store in ("lmdb", "redis") for fetching in FETCHING] if LONG else [("lmdb", "batches"), ("redis", "objects")]
+
+in_each_store = pytest.mark.parametrize(("url", "fetching"), PAIRS, indirect=True)
+in_each_way = pytest.mark.parametrize("fetching", FETCHING if LONG else FETCHING[:1], indirect=True)
 
 
-@pytest.fixture(params=["lmdb", "redis"])
+@pytest.fixture
 def url(request, tmp_path):
     with durable_store(request.param, tmp_path) as address:
         yield address
@@ -98,6 +103,7 @@ def end(process):
 
 
 @pytest.mark.slow
+@in_each_store
 def test_a_broker_that_restarts(url, make, broker, topic):
     here = make(url)
     process = here.start()
@@ -116,6 +122,7 @@ def test_a_broker_that_restarts(url, make, broker, topic):
 
 
 @pytest.mark.slow
+@in_each_store
 def test_killed_processes(url, make, broker, topic):
     here = make(url)
     with Stream(here, broker, topic):
@@ -126,6 +133,7 @@ def test_killed_processes(url, make, broker, topic):
 
 
 @pytest.mark.slow
+@in_each_way
 def test_processes_that_come_and_go(redis_url, make, broker, topic):
     here = make(redis_url)
     with Stream(here, broker, topic):
@@ -147,6 +155,7 @@ def test_processes_that_come_and_go(redis_url, make, broker, topic):
 
 
 @pytest.mark.slow
+@in_each_way
 def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topic):
     here = make(redis_url)
     with Stream(here, broker, topic):
@@ -168,6 +177,7 @@ def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topi
 
 
 @pytest.mark.slow
+@in_each_store
 def test_aborted_transactions_never_count(url, make, broker, topic):
     from confluent_kafka import Producer
 
@@ -191,6 +201,7 @@ def test_aborted_transactions_never_count(url, make, broker, topic):
 
 
 @pytest.mark.slow
+@in_each_store
 def test_records_that_were_deleted_before_they_were_read(url, make, broker, topic):
     here = make(url)
 
@@ -216,6 +227,7 @@ def test_records_that_were_deleted_before_they_were_read(url, make, broker, topi
 
 
 @pytest.mark.slow
+@in_each_store
 def test_a_topic_that_was_created_again(url, make, broker, topic):
     """With fewer records than the old one had, and with more."""
     here, more = make(url), 10 if url.startswith("lmdb") else 2000

@@ -75,7 +75,7 @@ class ThirdPartyClients:
             for party, state in fetcher.states().items():
                 for name in _STATES:
                     breaker.add_metric([service, party, name], float(name == state))
-        late = CounterMetricFamily("headwater_late", "responses after their model's latency budget", labels=["model"])
+        late = CounterMetricFamily("headwater_latency_budget_exceeded", "responses after their model's latency budget", labels=["model"])
         cut = CounterMetricFamily("headwater_cut_off", "responses with third-party features cut off", labels=["model"])
         for model, limit in self.limits.items():
             late.add_metric([model], limit.late)
