@@ -35,7 +35,7 @@ SCHEMA = {"card": str, "at": datetime}
         (lambda: hw.kafka("t", format="avro"), "needs either registry=.* or avro="),
         (lambda: hw.kafka("t", format="avro", avro="a.avsc", registry="http://r"), "needs either registry="),
         (lambda: hw.kafka("t", format="protobuf"), "needs either registry=.* or message="),
-        (lambda: hw.kafka("t", avro="a.avsc"), "avro= is for format='avro', and format is 'json'"),
+        (lambda: hw.kafka("t", avro="a.avsc"), "avro= is for format='avro' or 'debezium', and format is 'json'"),
         (lambda: hw.kafka("t", registry="http://r"), "JSON is read by schema="),
         (lambda: hw.kafka("t", format="avro", registry=5), "registry is 5"),
         (lambda: hw.Registry("https://me:hunter2@r"), "holds a user or a password; give hw.Registry"),

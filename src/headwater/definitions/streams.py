@@ -222,9 +222,10 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
         topic: its name.
         servers: host:port, several separated by commas.
         group: the consumer group that shares the partitions out; None is `headwater-` and the source's name.
-        format: "json" (an object a record), "avro", "protobuf", or "debezium": envelopes as JSON, each a change image of a row. The schema
-            names columns of the row; the stream has these in addition: `__deleted` (for `changes=`), `__op`, `__source_ts` (when it was
-            committed in the database), `__ts` (when the connector read it, for `known_at_field=`) and `__lsn`.
+        format: "json" (an object a record), "avro", "protobuf", or "debezium": envelopes, each a change image of a row, as JSON or, with
+            `registry` or `avro`, as Avro. The schema names columns of the row; the stream has these in addition: `__deleted` (for
+            `changes=`), `__op`, `__source_ts` (when it was committed in the database), `__ts` (when the connector read it, for
+            `known_at_field=`) and `__lsn`.
         schema: columns and their types (polars dtypes, or str, int, float, bool, bytes, datetime, date); None takes those of the
             source's history. Fields that a record lacks are null; those that the schema does not name are not read.
         timestamps: how a record writes the timestamps of the schema: "iso" for ISO 8601 strings, or the unit of a number since 1970
@@ -365,11 +366,13 @@ def check_formats(format: str, registry: object, avro: object, message: object, 
     """Refuse a format without its schema, and a schema of another format."""
     if registry is not None and not isinstance(registry, str | Env | Registry):
         raise DefinitionError(f"{subject}: registry is {registry!r}; give a URL, env('NAME') or hw.Registry(url, user=..., password=...)")
-    for name, schema_source, fits in (("avro", avro, "avro"), ("message", message, "protobuf")):
-        if schema_source is not None and format != fits:
-            raise DefinitionError(f"{subject}: {name}= is for format={fits!r}, and format is {format!r}")
-    if format in ("json", "debezium") and registry is not None:
-        raise DefinitionError(f"{subject}: registry= is for format='avro' or 'protobuf'; JSON is read by schema=")
+    for name, schema_source, fits in (("avro", avro, ("avro", "debezium")), ("message", message, ("protobuf",))):
+        if schema_source is not None and format not in fits:
+            raise DefinitionError(f"{subject}: {name}= is for format={' or '.join(map(repr, fits))}, and format is {format!r}")
+    if format == "json" and registry is not None:
+        raise DefinitionError(f"{subject}: registry= is for format='avro', 'protobuf' or 'debezium'; JSON is read by schema=")
+    if format == "debezium" and registry is not None and avro is not None:
+        raise DefinitionError(f"{subject}: envelopes in Avro need registry= or avro=, and both are given")
     own = "avro='payments.avsc'" if format == "avro" else "message=('payments.desc', 'shop.Payment')"
     if format in ("avro", "protobuf") and (registry is None) == (avro is None and message is None):
         raise DefinitionError(f"{subject}: format={format!r} needs either registry=, the URL of a schema registry, or {own}")

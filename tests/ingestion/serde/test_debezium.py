@@ -14,52 +14,11 @@ import headwater as hw
 from headwater.errors import DataError, DefinitionError, HeadwaterWarning
 from headwater.ingestion.serde.deserialize import decoder
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
+from tests.ingestion.envelopes import envelope, with_schema
 
 ROW = {"id": int, "first_name": str, "email": str}
 CUSTOMER = {"id": 1, "first_name": "Anne Marie", "email": "annek@noanswer.org"}
-POSTGRES = {
-    "version": "3.2.0.Final",
-    "connector": "postgresql",
-    "name": "PostgreSQL_server",
-    "ts_ms": 1559033904863,
-    "ts_us": 1559033904863123,
-    "ts_ns": 1559033904863123000,
-    "snapshot": "false",
-    "db": "postgres",
-    "sequence": '["24023119","24023128"]',
-    "schema": "public",
-    "table": "customers",
-    "txId": 555,
-    "lsn": 24023128,
-    "xmin": None,
-}
 MYSQL = {"connector": "mysql", "ts_ms": 1465491411000, "file": "mysql-bin.000003", "pos": 154, "row": 0, "server_id": 0}
-
-
-def envelope(op, before=None, after=None, source=POSTGRES, **more):
-    return {"before": before, "after": after, "source": source, "op": op, "ts_ms": 1559033904961, "ts_us": 1559033904961654} | more
-
-
-def with_schema(payload, *fields):
-    """As a converter with schemas.enable=true writes it. fields: name, type and name of the type, with its parameters."""
-    row = [
-        {"type": kind, "optional": True, "field": name}
-        | ({"name": form, "version": 1} if form else {})
-        | ({"parameters": more} if more else {})
-        for name, kind, form, more in fields
-    ]
-    schema = {
-        "type": "struct",
-        "fields": [
-            {"type": "struct", "fields": row, "optional": True, "name": "server.customers.Value", "field": "before"},
-            {"type": "struct", "fields": row, "optional": True, "name": "server.customers.Value", "field": "after"},
-            {"type": "string", "optional": False, "field": "op"},
-            {"type": "int64", "optional": True, "field": "ts_ms"},
-        ],
-        "optional": False,
-        "name": "server.customers.Envelope",
-    }
-    return {"schema": schema, "payload": payload}
 
 
 def decode(*payloads, schema=ROW, timezone=None, **options):
@@ -135,38 +94,39 @@ STAMP = datetime(2018, 6, 20, 13, 37, 3)  # noqa: DTZ001 (a clock without a zone
 MILLIS, UTC_STAMP = 1529501823000, pl.Datetime("us", "UTC")
 
 
-@pytest.mark.parametrize(
-    ("kind", "form", "parameters", "value", "dtype", "expected"),
-    [
-        ("int64", "io.debezium.time.Timestamp", {}, MILLIS, UTC_STAMP, STAMP.replace(tzinfo=UTC)),
-        ("int64", "io.debezium.time.MicroTimestamp", {}, MILLIS * 1000 + 5, UTC_STAMP, STAMP.replace(microsecond=5, tzinfo=UTC)),
-        ("int64", "io.debezium.time.NanoTimestamp", {}, MILLIS * 10**6 + 5999, UTC_STAMP, STAMP.replace(microsecond=5, tzinfo=UTC)),
-        ("int64", "org.apache.kafka.connect.data.Timestamp", {}, MILLIS, pl.Datetime("us"), STAMP),
-        (
-            "string",
-            "io.debezium.time.ZonedTimestamp",
-            {},
-            "2018-06-20T15:37:03.000007+02:00",
-            UTC_STAMP,
-            STAMP.replace(microsecond=7, tzinfo=UTC),
-        ),
-        ("string", "io.debezium.time.ZonedTimestamp", {}, "2018-06-20T13:37:03Z", UTC_STAMP, STAMP.replace(tzinfo=UTC)),
-        ("int32", "io.debezium.time.Date", {}, 17702, pl.Date(), date(2018, 6, 20)),
-        ("int32", "org.apache.kafka.connect.data.Date", {}, -1, pl.Date(), date(1969, 12, 31)),
-        ("int32", "io.debezium.time.Time", {}, 49023005, pl.Time(), time(13, 37, 3, 5000)),
-        ("int64", "io.debezium.time.MicroTime", {}, 49023000007, pl.Time(), time(13, 37, 3, 7)),
-        ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "AN3h", pl.Decimal(10, 2), Decimal("568.01")),
-        ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "/w==", pl.Decimal(10, 2), Decimal("-0.01")),
-        ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "AN3h", pl.Float64(), 568.01),
-        ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "0"}, "AN3h", pl.Int64(), 56801),
-        ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "AN3h", pl.String(), "568.01"),
-        ("struct", "io.debezium.data.VariableScaleDecimal", {}, {"scale": 3, "value": "AN3h"}, pl.Float64(), 56.801),
-        ("bytes", "", {}, base64.b64encode(b"\0\xff").decode(), pl.Binary(), b"\0\xff"),
-        ("string", "io.debezium.data.Enum", {"allowed": "a,b"}, "a", pl.String(), "a"),
-        ("array", "", {}, [1, None], pl.List(pl.Int64()), [1, None]),
-        ("int64", "io.debezium.time.MicroTimestamp", {}, None, UTC_STAMP, None),
-    ],
-)
+COLUMNS = "kind, form, parameters, value, dtype, expected"
+TYPES = [
+    ("int64", "io.debezium.time.Timestamp", {}, MILLIS, UTC_STAMP, STAMP.replace(tzinfo=UTC)),
+    ("int64", "io.debezium.time.MicroTimestamp", {}, MILLIS * 1000 + 5, UTC_STAMP, STAMP.replace(microsecond=5, tzinfo=UTC)),
+    ("int64", "io.debezium.time.NanoTimestamp", {}, MILLIS * 10**6 + 5999, UTC_STAMP, STAMP.replace(microsecond=5, tzinfo=UTC)),
+    ("int64", "org.apache.kafka.connect.data.Timestamp", {}, MILLIS, pl.Datetime("us"), STAMP),
+    (
+        "string",
+        "io.debezium.time.ZonedTimestamp",
+        {},
+        "2018-06-20T15:37:03.000007+02:00",
+        UTC_STAMP,
+        STAMP.replace(microsecond=7, tzinfo=UTC),
+    ),
+    ("string", "io.debezium.time.ZonedTimestamp", {}, "2018-06-20T13:37:03Z", UTC_STAMP, STAMP.replace(tzinfo=UTC)),
+    ("int32", "io.debezium.time.Date", {}, 17702, pl.Date(), date(2018, 6, 20)),
+    ("int32", "org.apache.kafka.connect.data.Date", {}, -1, pl.Date(), date(1969, 12, 31)),
+    ("int32", "io.debezium.time.Time", {}, 49023005, pl.Time(), time(13, 37, 3, 5000)),
+    ("int64", "io.debezium.time.MicroTime", {}, 49023000007, pl.Time(), time(13, 37, 3, 7)),
+    ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "AN3h", pl.Decimal(10, 2), Decimal("568.01")),
+    ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "/w==", pl.Decimal(10, 2), Decimal("-0.01")),
+    ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "AN3h", pl.Float64(), 568.01),
+    ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "0"}, "AN3h", pl.Int64(), 56801),
+    ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "AN3h", pl.String(), "568.01"),
+    ("struct", "io.debezium.data.VariableScaleDecimal", {}, {"scale": 3, "value": "AN3h"}, pl.Float64(), 56.801),
+    ("bytes", "", {}, base64.b64encode(b"\0\xff").decode(), pl.Binary(), b"\0\xff"),
+    ("string", "io.debezium.data.Enum", {"allowed": "a,b"}, "a", pl.String(), "a"),
+    ("array", "", {}, [1, None], pl.List(pl.Int64()), [1, None]),
+    ("int64", "io.debezium.time.MicroTimestamp", {}, None, UTC_STAMP, None),
+]
+
+
+@pytest.mark.parametrize(COLUMNS, TYPES)
 def test_types_are_those_that_the_schema_names(kind, form, parameters, value, dtype, expected):
     message = with_schema(envelope("c", after={"x": value}), ("x", kind, form, parameters))
     assert one(message, schema={"x": dtype}, timezone="UTC")["x"] == expected
@@ -209,6 +169,8 @@ def test_without_a_schema_the_declared_types_decide(value, dtype, options, expec
         (envelope("u", before=CUSTOMER), "the operation 'u' without after"),
         (envelope("d", after=CUSTOMER), "REPLICA IDENTITY FULL"),
         (envelope("u", after=CUSTOMER | {"email": "__debezium_unavailable_value"}), "the value was not sent, .*\\$.email"),
+        (envelope("u", after=CUSTOMER | {"id": ["__debezium_unavailable_value"]}), "the value was not sent, .*\\$.id"),
+        (envelope("u", after=CUSTOMER | {"id": list(b"__debezium_unavailable_value")}), "the value was not sent"),
         (envelope("c", after=CUSTOMER | {"id": "1"}), "Expected `int"),
         (b'{"before": null, "after": {"id"', "truncated"),
         (b"\xff\xfe", "utf|UTF|malformed|invalid"),
@@ -247,8 +209,12 @@ def test_bad_envelopes_move_no_other():
 def test_definitions_that_cannot_be():
     with pytest.raises(DefinitionError, match="the schema names '__op', which every envelope gives"):
         hw.kafka("customers", format="debezium", schema={"id": int, "__op": str})
-    with pytest.raises(DefinitionError, match="registry= is for format='avro'"):
-        hw.kafka("customers", format="debezium", schema=ROW, registry="http://registry")
+    with pytest.raises(DefinitionError, match="envelopes in Avro need registry= or avro=, and both are given"):
+        hw.kafka("customers", format="debezium", schema=ROW, registry="http://registry", avro="customers.avsc")
+    with pytest.raises(DefinitionError, match="avro= is for format='avro' or 'debezium', and format is 'json'"):
+        hw.kafka("customers", schema=ROW, avro="customers.avsc")
+    with pytest.raises(DefinitionError, match="registry= is for format='avro', 'protobuf' or 'debezium'"):
+        hw.kafka("customers", schema=ROW, registry="http://registry")
     with pytest.raises(DefinitionError, match="did you mean 'debezium'"):
         hw.kafka("customers", format="debesium", schema=ROW)
 

@@ -1,4 +1,4 @@
-"""Envelopes of Debezium as JSON: the image of a row that a change leaves, or takes away, with or without the schema in each record.
+"""Envelopes of Debezium, in JSON with or without the schema in each record, or in Avro: the row that a change leaves, or takes away.
 
 | op | row | __deleted |
 |---|---|---|
@@ -16,13 +16,17 @@ import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from headwater.definitions.streams import DEBEZIUM_COLUMNS, Stream
+from headwater.definitions.streams import DEBEZIUM_COLUMNS, BrokerStream, Stream
 
-Json = Any  # a value of JSON
+if TYPE_CHECKING:
+    from headwater.ingestion.serde.avro import WriterSchema
+
+Json = Any  # a value of JSON, or of Avro: the same, but for bytes
 _Named = Mapping[str, tuple[str, Mapping[str, str]]]  # of a field, the name of its type and that type's parameters
 
 _DELETED, _OP, _SOURCE_TIME, _TIME, _LSN = DEBEZIUM_COLUMNS
@@ -41,8 +45,21 @@ _MICROS: Final[Mapping[str, float]] = {  # microseconds in a unit
     "ms": 1000,
     "us": 1,
 }
-_NOT_SENT: Final = "__debezium_unavailable_value"
-_NOT_SENT_BYTES: Final = base64.b64encode(_NOT_SENT.encode()).decode()
+_LOGICAL: Final[Mapping[str, str]] = {  # of Avro's logical types, the name that Kafka Connect gives; it may leave the names out
+    "decimal": _DECIMAL,
+    "date": f"{_CONNECT}Date",
+    "time-millis": f"{_CONNECT}Time",
+    "time-micros": "io.debezium.time.MicroTime",
+    "timestamp-millis": f"{_CONNECT}Timestamp",
+    "timestamp-micros": "io.debezium.time.MicroTimestamp",
+}
+_NOT_SENT: Final = b"__debezium_unavailable_value"
+_PLACEHOLDERS: Final[Mapping[type, tuple[object, ...]]] = {  # what stands for a value that was not sent
+    str: (_NOT_SENT.decode(), base64.b64encode(_NOT_SENT).decode()),
+    bytes: (_NOT_SENT,),
+    list: ([_NOT_SENT.decode()], list(_NOT_SENT)),
+    dict: ({_NOT_SENT.decode(): _NOT_SENT.decode()},),
+}
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 (wall time: a type without a zone)
 _SCHEMAS: Final = 1000  # that are remembered
@@ -60,24 +77,17 @@ class _Message(msgspec.Struct):
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct | None]:
-    """What reads one record: a row, or None of a tombstone, which repeats a delete for the broker's compaction."""
+    """What reads one record: a row, or None of a tombstone, which repeats a delete for the broker's compaction.
+
+    Raises:
+        DataError: the file of an Avro schema is missing or is none.
+    """
     kinds = {field.encode_name: _kind(field.type) for field in msgspec.structs.fields(row)}
     columns = {name: kind for name, kind in kinds.items() if name not in DEBEZIUM_COLUMNS}
-    decode = msgspec.json.Decoder(_Message | None).decode
-    schemas: dict[bytes, _Named] = {}
+    decode = _avro(stream) if isinstance(stream, BrokerStream) and (stream.registry or stream.avro) else _json()
 
     def read(payload: bytes) -> msgspec.Struct | None:
-        message, named = decode(payload), _NONE
-        if message is None:
-            return None
-        if message.payload:
-            content = bytes(message.schema)
-            if content not in schemas:
-                if len(schemas) >= _SCHEMAS:
-                    schemas.clear()
-                schemas[content] = _named(msgspec.json.decode(content))
-            payload, named = bytes(message.payload), schemas[content]
-        envelope = msgspec.json.decode(payload)
+        envelope, named = decode(payload)
         if envelope is None:
             return None
         values = {
@@ -88,6 +98,62 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
         return msgspec.convert({**values, **_about(envelope)}, row)
 
     return read
+
+
+def _json() -> Callable[[bytes], tuple[Json, _Named]]:
+    """What reads an envelope, and the names of its types where the record holds its schema."""
+    decode = msgspec.json.Decoder(_Message | None).decode
+    names = lru_cache(_SCHEMAS)(lambda schema: _named(msgspec.json.decode(schema)))
+
+    def read(payload: bytes) -> tuple[Json, _Named]:
+        if payload[:1] == b"\0":
+            raise ValueError("not JSON: it begins with a zero byte, as Avro of a schema registry does; give the stream registry=")
+        message = decode(payload)
+        if message is None:
+            return None, _NONE
+        if message.payload:
+            return msgspec.json.decode(message.payload), names(bytes(message.schema))
+        return msgspec.json.decode(payload), _NONE
+
+    return read
+
+
+def _avro(stream: Stream) -> Callable[[bytes], tuple[Json, _Named]]:
+    """What reads an envelope, and the names of the types of the schema that it is written with."""
+    from headwater.ingestion.serde.avro import record_reader
+
+    read_record, names = record_reader(stream, _connect_names), lru_cache(_SCHEMAS)(_named_in_avro)
+
+    def read(payload: bytes) -> tuple[Json, _Named]:
+        envelope, schema = read_record(payload)
+        return envelope, names(schema)
+
+    return read
+
+
+def _connect_names(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema whose types have the names of Kafka Connect, and no logical types: values stay the numbers and bytes that JSON has too."""
+    logical = schema.pop("logicalType", None)
+    return {"connect.name": _LOGICAL[logical], **schema} if logical in _LOGICAL else schema
+
+
+def _named_in_avro(schema: WriterSchema) -> _Named:
+    """The same as `_named`, of a schema in Avro."""
+    fields = schema.parsed.get("fields", ()) if isinstance(schema.parsed, dict) else ()
+    images = [kind for field in fields if field["name"] in ("before", "after") for kind in _members(field["type"], schema)]
+    types = [(field["name"], kind) for image in images for field in image.get("fields", ()) for kind in _members(field["type"], schema)]
+    return {name: _parameters(kind) for name, kind in types if "connect.name" in kind}
+
+
+def _members(kind: Json, schema: WriterSchema) -> list[Mapping[str, Json]]:
+    """The types of a union, or the one type, those that have a definition; names are resolved."""
+    found = [schema.named.get(member) if isinstance(member, str) else member for member in (kind if isinstance(kind, list) else [kind])]
+    return [member for member in found if isinstance(member, Mapping)]
+
+
+def _parameters(kind: Mapping[str, Json]) -> tuple[str, Mapping[str, str]]:
+    scale = {} if "scale" not in kind else {"scale": kind["scale"]}
+    return kind["connect.name"], {**scale, **kind.get("connect.parameters", {})}
 
 
 def _image(envelope: Json) -> dict[str, Json]:
@@ -161,7 +227,7 @@ def _value(name: str, value: Json, kind: Any, named: _Named, unit: str) -> objec
     """
     if value is None:
         return None
-    if isinstance(value, str) and value in (_NOT_SENT, _NOT_SENT_BYTES):
+    if value in _PLACEHOLDERS.get(type(value), ()):
         raise ValueError(
             f"the value was not sent, since the change left it as it was; `ALTER TABLE ... REPLICA IDENTITY FULL` sends it - at `$.{name}`"
         )
@@ -179,16 +245,21 @@ def _value(name: str, value: Json, kind: Any, named: _Named, unit: str) -> objec
         if kind is time:
             return (_EPOCH + _since(value, form, unit)).time() if isinstance(value, int) else time.fromisoformat(value)
         if kind is bytes:
-            return base64.b64decode(value, validate=True)
+            return _bytes(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{str(value)[:80]!r}: {error} - at `$.{name}`") from error
     return value
 
 
 def _decimal(value: Json, parameters: Mapping[str, str]) -> Decimal:
-    """An unscaled integer as big-endian bytes in base 64; its scale is the type's or, of a VariableScaleDecimal, its own."""
-    scale, text = (value["scale"], value["value"]) if isinstance(value, dict) else (int(parameters["scale"]), value)
-    return Decimal(int.from_bytes(base64.b64decode(text, validate=True), signed=True)).scaleb(-scale)
+    """An unscaled integer as big-endian bytes; its scale is the type's or, of a VariableScaleDecimal, its own."""
+    scale, unscaled = (value["scale"], value["value"]) if isinstance(value, dict) else (int(parameters["scale"]), value)
+    return Decimal(int.from_bytes(_bytes(unscaled), signed=True)).scaleb(-scale)
+
+
+def _bytes(value: str | bytes) -> bytes:
+    """JSON writes them in base 64."""
+    return value if isinstance(value, bytes) else base64.b64decode(value, validate=True)
 
 
 def _number(text: str) -> Decimal:
