@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.alone import turn
-from tests.effort import CLUSTER, FULL, IN_CLUSTERS, tries
+from tests.effort import CLUSTER, FULL, IN_CLUSTERS, LONG, tries
 from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.ingestion.world")
@@ -77,6 +77,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _runs(item):
+    if item.get_closest_marker("long") is not None and not LONG:
+        return False
     return _of_cluster(item) is CLUSTER and (FULL or item.get_closest_marker("slow") is None)
 
 

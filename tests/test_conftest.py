@@ -66,6 +66,10 @@ from tests.effort import tries
 def test_slow():
     pass
 
+@pytest.mark.long
+def test_long():
+    pass
+
 TRIED = []
 
 @settings(max_examples=tries(200))
@@ -81,12 +85,12 @@ def test_tried():
 @pytest.mark.parametrize(
     ("environment", "tried", "expected"),
     [
-        ({}, 20, {"passed": 2, "deselected": 1}),
-        ({"HEADWATER_TESTS": "full"}, 100, {"passed": 3}),
-        ({"HEADWATER_TRUST": "long"}, 200, {"passed": 3}),
+        ({}, 20, {"passed": 2, "deselected": 2}),
+        ({"HEADWATER_TESTS": "full"}, 100, {"passed": 3, "deselected": 1}),
+        ({"HEADWATER_TRUST": "long"}, 200, {"passed": 4}),
     ],
 )
-def test_the_short_form_leaves_slow_tests_out_and_says_so(tmp_path, environment, tried, expected):
+def test_each_form_leaves_out_what_is_for_longer_ones_and_the_short_one_says_so(tmp_path, environment, tried, expected):
     said = _run(tmp_path, environment, False, SLOW.format(tried=tried))
     assert {word: int(number) for number, word in re.findall(r"(\d+) (passed|deselected|failed)", said.splitlines()[-1])} == expected
     assert ("`make test-full` runs all" in said) == (environment == {})
@@ -103,7 +107,7 @@ def _run(tmp_path, environment, shared, module):
     clean = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("CI", "HEADWATER_NO_SKIPS", "HEADWATER_TESTS") and not name.startswith("PYTEST_")
+        if name not in ("CI", "HEADWATER_NO_SKIPS", "HEADWATER_TESTS", "HEADWATER_TRUST") and not name.startswith("PYTEST_")
     }
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist", str(tests)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tests.parent, env=clean | environment).stdout

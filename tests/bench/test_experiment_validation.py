@@ -11,7 +11,7 @@ from bench.validation.page import page, with_sections
 from bench.validation.texts import AFTER, BEFORE, TEXTS
 
 ASKED = {question.name: question for question in questions.questions()}
-SLOW = ("switchback, 6 regions, 48 buckets, randomisation", "off-policy, IPS", "off-policy, SNIPS", "off-policy, DR with a wrong model")
+LONGER = ("switchback, 6 regions, 48 buckets, randomisation", "off-policy, IPS", "off-policy, SNIPS", "off-policy, DR with a wrong model")
 SEEDS = 10
 
 
@@ -24,7 +24,7 @@ def _near(rate, expected, runs):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in experiment_estimators.ESTIMATORS]
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in LONGER else []) for name in experiment_estimators.ESTIMATORS]
 )
 def test_an_estimator_has_its_error_coverage_and_power(name):
     of = _sums([ASKED[f"estimators: {name}"].ask(seed) for seed in range(SEEDS)])
@@ -35,7 +35,7 @@ def test_an_estimator_has_its_error_coverage_and_power(name):
     assert known is None or abs(of["found"] / of["of"] - known) <= NEAR
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", experiment_looks.RULES)
 def test_twenty_looks_have_the_error_of_one(name):
     of = _sums([ASKED[f"looks: {name}"].ask(seed) for seed in range(20)])
@@ -54,7 +54,7 @@ def test_uneven_looks_are_others_in_each_seed():
     assert first[-1] == experiment_looks.UNITS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", experiment_worlds.CASES)
 def test_the_worlds_are_those_of_the_tables(name):
     case = experiment_worlds.CASES[name]

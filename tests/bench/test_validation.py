@@ -21,7 +21,7 @@ def kept(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_intervals_cover_the_true_lift():
     answers = [ASKED["coverage: days differ, 28 days"].ask(seed) for seed in range(150)]
     intervals = [answer[kind]["auc"] for answer in answers for kind in ("lift", "null")]
@@ -41,7 +41,7 @@ def test_verdicts_follow_from_how_long_a_state_lasts():
     assert sum(ASKED["verdicts: null: readings carry no information"].ask(seed)["verdict"] == "LIFT" for seed in range(20)) <= 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_intervals_that_include_training_cover_the_mean_lift():
     """After so little training there is a lift or a loss of the fitted models, though none of the procedure."""
     answers = [ASKED["training: 8 days of training, no information"].ask(seed) for seed in range(25)]
@@ -83,7 +83,7 @@ def test_data_that_are_not_installed_are_not_measured(monkeypatch):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_plan_is_the_planted_view_alone():
     assert sum(ASKED["attribution: one view of six"].ask(seed)["right"] for seed in range(10)) >= 9
 

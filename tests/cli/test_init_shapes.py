@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 
 from tests.cli.conftest import tables
-from tests.effort import LONG
 from tests.serving.world import free_port
 
 SHAPES = [
@@ -92,7 +91,7 @@ def until_it_answers(folder, url, *command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES if LONG else SHAPES[1::4])
+@pytest.mark.parametrize("shape", [pytest.param(shape, marks=() if n % 4 == 1 else pytest.mark.long) for n, shape in enumerate(SHAPES)])
 def test_the_project_runs_unchanged(tmp_path, run, shape):
     (tmp_path / "features.py").unlink(missing_ok=True)
     for call in (["init", *shaped(shape, tmp_path)], ["plan"], ["apply"], ["train"]):
