@@ -12,8 +12,8 @@ FULL = LONG or CLUSTER or os.environ.get("HEADWATER_TESTS") == "full"
 
 
 def tries(full: int) -> int:
-    """How many examples Hypothesis tries of a law: all in the longest form, half in the full, a tenth in the short one, at least 5."""
-    return full if LONG else min(full, max(5, full // 2 if FULL else full // 10))
+    """How many examples Hypothesis tries of a law: all in the longest form, a third in the full, a tenth in the short one, at least 5."""
+    return full if LONG else min(full, max(5, full // 3 if FULL else full // 10))
 
 
 IN_CLUSTERS = ("tests/cluster/", "tests/engine/spark/", "tests/ingestion/kinesis/")

@@ -15,7 +15,7 @@ from headwater.aggregations import run
 from headwater.aggregations.table import TABLE
 from headwater.errors import HeadwaterWarning
 from headwater.testing import cases, conformance
-from tests.effort import FULL, tries
+from tests.effort import FULL, LONG, tries
 
 RANDOM = st.randoms(use_true_random=False)
 AGGREGATIONS = cases.aggregations()
@@ -41,7 +41,7 @@ def test_every_aggregation_obeys(law, function, random):
     conformance.LAWS[law](chosen, random)
 
 
-@pytest.mark.parametrize("seed", range(4 if FULL else 1))
+@pytest.mark.parametrize("seed", range(4 if LONG else 2 if FULL else 1))
 @pytest.mark.parametrize("law", conformance.LAWS)
 def test_seeded_cases_need_no_hypothesis(law, seed):
     for aggregation in AGGREGATIONS:

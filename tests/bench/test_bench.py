@@ -105,9 +105,9 @@ def test_streams_are_measured_beside_a_program_of_their_own(tmp_path):
     assert all(row["ours"] > 0 for row in found)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not all(map(shutil.which, ("java", "mvn"))), reason="needs java and mvn, for a broker of Apache Kafka")
-@pytest.mark.parametrize(("row", "count"), [("kafka", 3), pytest.param("visibility", 4, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("row", "count"), [("kafka", 3), ("visibility", 4)])
 def test_a_broker_is_measured_beside_a_consumer_that_makes_nothing_of_it(tmp_path, row, count):
     found = _bench(tmp_path / "results.json", "--only", row)
     assert [each["row"] for each in found] == [row] * count

@@ -21,7 +21,7 @@ def url(request, tmp_path):
 @pytest.fixture(scope="session")
 def kills():
     """How often to kill."""
-    return 200 if LONG else 8
+    return 200 if LONG else 6
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_pushed_events_count_once(world, kills, report):
     report(f"{kills} kills, {len(here.good):,} pushed events and {here.refused:,} bad ones, {sent}: exact; {begun(starts)}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_offsets_in_another_transaction_are_found_out(tmp_path, kills, report, world_at):
     here = world_at(f"lmdb:{tmp_path / 'online'}", 'hw.appended("log.ndjson", schema=schema)', script=SPLIT)
     for done in range(1, kills + 1):
