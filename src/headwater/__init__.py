@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from headwater.definitions.rolling import rolling as rolling
     from headwater.definitions.scores import Scores as Scores
     from headwater.definitions.source import Source as Source
+    from headwater.definitions.spark_stream import spark_stream as spark_stream
     from headwater.definitions.streams import Registry as Registry
     from headwater.definitions.streams import appended as appended
     from headwater.definitions.streams import env as env
@@ -146,6 +147,7 @@ if TYPE_CHECKING:
     from headwater.online.precomputed import PrecomputedReader as PrecomputedReader
     from headwater.serving.client.client import AsyncClient as AsyncClient
     from headwater.serving.client.client import Client as Client
+    from headwater.serving.process.commit_batches import commit_batches as commit_batches
     from headwater.serving.process.ingest_process import IngestOptions as IngestOptions
     from headwater.serving.process.ingest_process import ingest as ingest
     from headwater.serving.serve import ServeOptions as ServeOptions
@@ -204,6 +206,7 @@ _HOMES = {
     "headwater.definitions.freshness": "batch measured never on_request streaming",
     "headwater.definitions.http_features": "HttpFeatures",
     "headwater.definitions.kinesis_stream": "kinesis",
+    "headwater.definitions.spark_stream": "spark_stream",
     "headwater.definitions.labels": "Labels outcome",
     "headwater.definitions.level": "Level ladder",
     "headwater.definitions.list_keys": "each",
@@ -241,6 +244,7 @@ _HOMES = {
     "headwater.training.train": "Trained train",
     "headwater.kept_runs.runs": "runs",
     "headwater.serving.client.client": "AsyncClient Client",
+    "headwater.serving.process.commit_batches": "commit_batches",
     "headwater.serving.process.ingest_process": "IngestOptions ingest",
     "headwater.serving.serve": "ServeOptions serve",
 }

@@ -79,13 +79,14 @@ def run(args: Arguments, screen: Screen) -> None:
 def _announce(project: Project, args: Arguments, screen: Screen) -> None:
     """Print the streams, and the address for pushed events."""
     from headwater.definitions.served_views import stored
+    from headwater.definitions.spark_stream import SparkStream
     from headwater.definitions.streams import Pushed
     from headwater.ingestion.source_ingestor import streamed
 
     address = None if args.listen == "none" or args.once else args.listen
     views = [stored_view.view for stored_view in stored(project)]
     for source in streamed(views):
-        where = ""
+        where = " commits by itself" if isinstance(source.stream, SparkStream) else ""
         if isinstance(source.stream, Pushed):
             where = " by another process" if address is None else f" to http://{address}/v1/events/{source.name}"
         screen.say(f"source {source.name}: {source.stream}{where}")

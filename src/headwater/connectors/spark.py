@@ -18,7 +18,7 @@ from headwater import settings
 from headwater.connectors.sql_filter import Dialect, sql_filter
 from headwater.definitions.connectors import Connector
 from headwater.definitions.spelling import spelled
-from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, UsageError, given
+from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, UsageError, given, nearest
 from headwater.version import __version__
 
 if TYPE_CHECKING:
@@ -159,6 +159,25 @@ def narrowed(frame: DataFrame, columns: list[str] | None, predicate: pl.Expr | N
     frame = frame if where is None else frame.where(where)
     frame = frame if columns is None else frame.select(*(DIALECT.quoted(column) for column in columns))
     return frame if rows is None else frame.limit(rows)
+
+
+def query_id(frame: DataFrame, name: str) -> str:
+    """The id of the streaming query that calls foreachBatch with a frame; its checkpoint keeps it when the query is started again.
+
+    Raises:
+        UsageError: no query of this name runs in the frame's session.
+    """
+    session = frame.sparkSession
+    if not type(session).__module__.startswith("pyspark.sql.connect"):
+        return str(session.sparkContext.getLocalProperty("sql.streaming.queryId"))
+    with spark_errors("the queries of the Spark session cannot be listed"):
+        found = {query.name: query.id for query in session.streams.active}
+    if name not in found:
+        raise UsageError(
+            f"no query of this Spark session has the name {name!r}, which hw.spark_stream() gives; start it with "
+            f"frame.writeStream.queryName({name!r}). {nearest(name, [other for other in found if other])}"
+        )
+    return found[name]
 
 
 def of_spark(rows: object) -> pl.DataFrame:

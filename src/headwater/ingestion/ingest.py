@@ -11,6 +11,7 @@ from typing import cast
 from headwater.definitions.durations import micros
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
+from headwater.definitions.spark_stream import SparkStream
 from headwater.definitions.streams import Pushed
 from headwater.errors import UsageError
 from headwater.ingestion.broker_clock import BrokerClocks
@@ -53,7 +54,7 @@ def ingest(
         on_commit: called after each commit.
 
     Raises:
-        UsageError: no view of the project is streaming.
+        UsageError: no view of the project is streaming, or Spark commits all of them.
         DefinitionError: a streaming view that cannot be fed.
         StoreError: the store cannot be written, or another process ingests into it.
         RetentionError: a stream no longer has the next record.
@@ -68,6 +69,12 @@ def ingest(
         raise UsageError(f"every streaming view of project {project.name!r} is read from production; there is nothing to ingest")
     if not sources:
         raise UsageError(f"project {project.name!r} has no streaming view; give one freshness=hw.streaming('2s')")
+    sources = {source: views for source, views in sources.items() if not isinstance(source.stream, SparkStream)}
+    if not sources:
+        raise UsageError(
+            f"every stream of project {project.name!r} is a query of Spark, which commits its batches itself (hw.commit_batches); there is "
+            "nothing to ingest"
+        )
     pushed = [source for source in sources if isinstance(source.stream, Pushed)]
     if receive is None and len(pushed) == len(sources) and not once:
         raise UsageError(f"every stream of project {project.name!r} is pushed, and nothing receives; give an address, as --listen does")

@@ -35,6 +35,10 @@ class Cluster:
         """Kill a worker, whose executor ends with it."""
         os.kill(int((self.folder / f"worker{number}.pid").read_text()), signal.SIGKILL)
 
+    def kill_server(self):
+        """Kill the Connect server, which is the driver of all queries."""
+        os.kill(int((self.folder / "connect.pid").read_text()), signal.SIGKILL)
+
     def wait_for_spilled_rows(self, seconds=60):
         """Until a worker has rows of a partition on its disk."""
         until = time.monotonic() + seconds

@@ -69,6 +69,15 @@ def versions() -> list[str]:
     return [f"{name} {importlib.metadata.version(name)}" for name in ("headwater", "polars")]
 
 
+def check_versions(expected: list[str]) -> None:
+    """Refuse what a process with other versions sent."""
+    if versions() != expected:
+        raise UsageError(
+            f"the Spark workers have {' and '.join(versions())}, and this process {' and '.join(expected)}; install the same versions "
+            "in the workers' Python"
+        )
+
+
 def run_task(expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """On a worker: what a task makes of a partition. An error of headwater is a row of its own, so that Spark does not try again."""
     return batches_of(_checked(expected, pickled, batches))
@@ -76,11 +85,7 @@ def run_task(expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBat
 
 def _checked(expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
     try:
-        if versions() != expected:
-            raise UsageError(
-                f"the Spark workers have {' and '.join(versions())}, and this process {' and '.join(expected)}; install the same versions "
-                "in the workers' Python"
-            )
+        check_versions(expected)
         task: Task = pickle.loads(pickled)  # noqa: S301 (of the engine, which sent this function too)
         yield from task.run(batches)
     except HeadwaterError as error:

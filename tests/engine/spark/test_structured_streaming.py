@@ -1,0 +1,218 @@
+"""Queries of Structured Streaming that feed the online store, on a real cluster; and how a batch is read in pieces, also on Sail."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import headwater as hw
+from headwater.ingestion.source_ingestor import IngestLimits
+from headwater.ingestion.sources.spark_batch import BatchPosition, SparkBatch
+from tests.effort import LONG
+from tests.engine.spark.conftest import ROOT
+from tests.ingestion.batches import POLARS, QUERY, check, project, rows, source, view
+from tests.online_stores.servers import Server, durable_store
+
+pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
+VIEW = view(source())
+SHOP = project(VIEW)
+COLUMNS = "id long, user string, n long, real double, word string, at timestamp"
+
+
+# ---------------------------------------------------------------- a batch in pieces
+
+
+def test_pieces_of_a_batch_are_the_same_in_any_order(session):
+    events = rows(0, 500)
+    ordered, other = (
+        SparkBatch(session.createDataFrame(frame.to_arrow()).repartition(n), 3, QUERY) for n, frame in ((3, events), (2, events.reverse()))
+    )
+    start, schema = BatchPosition(3, rows=40), dict(POLARS)
+    pieces = [list(batch.pieces(start, 100, schema)) for batch in (ordered, other)]
+    assert [piece.end for piece in pieces[0]] == [piece.end for piece in pieces[1]]
+    for mine, theirs in zip(*pieces, strict=True):
+        assert_frame_equal(mine.rows.sort("id"), theirs.rows.sort("id"))
+    assert_frame_equal(pl.concat(piece.rows for piece in pieces[0]).sort("id"), events)
+    assert len(pieces[0]) == 7
+    assert pieces[0][-1].end == BatchPosition(4, rows=540)
+    (rest,) = itertools.islice(other.pieces(pieces[0][-2].end, 100, schema), 2)
+    assert_frame_equal(rest.rows.sort("id"), pieces[0][-1].rows.sort("id"))
+    (whole,) = ordered.pieces(start, 500, schema)
+    assert whole.end == BatchPosition(4, rows=540)
+
+
+# ---------------------------------------------------------------- queries
+
+
+class Query:
+    """A query over files of JSON lines in a folder, one file a batch; it can be started again."""
+
+    def __init__(self, cluster, folder, url):
+        self.cluster, self.folder, self.url, self.files = cluster, folder, url, 0
+        self.running = None
+        (folder / "in").mkdir()
+
+    @property
+    def worker(self):
+        """The process that commits."""
+        return int((self.folder / "worker").read_text())
+
+    def put(self, events):
+        """One more file."""
+        self.files += 1
+        draft = self.folder / "draft"
+        events.with_columns(pl.col("at").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).write_ndjson(draft)
+        draft.rename(self.folder / "in" / f"{self.files:04d}.json")
+
+    def start(self, checkpoint="checkpoint", name="payments", **limits):
+        from headwater.connectors.spark import open_session
+
+        limits = IngestLimits(**({"batch": 150} | limits))
+        commits = hw.commit_batches(SHOP, "payments", store=self.url, data_dir=self.folder / "data", allow_unapplied=True, limits=limits)
+        worker = str(self.folder / "worker")
+
+        def commit(frame, batch):
+            with open(worker, "w") as file:  # noqa: PTH123 (it travels by value)
+                file.write(str(os.getpid()))
+            commits(frame, batch)
+
+        session = open_session(self.cluster.url)
+        frame = session.readStream.schema(COLUMNS).option("maxFilesPerTrigger", 1).json(str(self.folder / "in"))
+        writer = frame.writeStream.queryName(name).foreachBatch(commit)
+        self.running = writer.option("checkpointLocation", str(self.folder / checkpoint)).start()
+        return self.running
+
+    def finish(self):
+        self.running.processAllAvailable()
+        self.running.stop()
+
+    def fails(self, seconds=120):
+        """What the query fails with."""
+        until = time.monotonic() + seconds
+        while self.running.isActive:
+            assert time.monotonic() < until, "the query does not fail"
+            time.sleep(0.1)
+        return str(self.running.exception())
+
+    def commits(self):
+        with suppress(Exception):
+            return sum(stream.commits for stream in hw.status(SHOP, store=self.url, data_dir=self.folder / "data").streams)
+        return 0
+
+    def wait_for(self, commits, seconds=120):
+        until = time.monotonic() + seconds
+        while self.commits() < commits:
+            assert time.monotonic() < until, f"no {commits} commits; {self.running.exception()}"
+            time.sleep(0.02)
+
+
+@pytest.fixture(params=["redis", "postgres", "lmdb"])
+def query(request, cluster, tmp_path):
+    with durable_store(request.param, tmp_path) as url:
+        made = Query(cluster, tmp_path, url)
+        yield made
+        if made.running is not None:
+            with suppress(Exception):
+                made.running.stop()
+
+
+@pytest.mark.slow
+def test_a_query_whose_process_is_killed_is_exact(query):
+    """Files of 300 rows with copies are committed in pieces of about 120; the committing process is killed at any time."""
+    bad = rows(0, 1).with_columns(id=pl.lit(10_000), user=pl.lit(None, pl.String))
+    for number in range(6):
+        copies = rows(max(number * 300 - 40, 0), 40)
+        query.put(pl.concat([rows(number * 300, 300), copies, bad.with_columns(id=pl.lit(10_000 + number))]))
+    for kill in range(12 if LONG else 3):
+        query.start()
+        query.wait_for(2 + kill * (1 if LONG else 4))
+        time.sleep(0.03 * (kill % 4))
+        os.kill(query.worker, signal.SIGKILL)
+        assert "foreachBatch" in query.fails() or "EOF" in query.fails() or "closed" in query.fails()
+    query.start()
+    query.finish()
+    check(query.url, VIEW, rows(0, 1800))
+    (stream,) = hw.status(SHOP, store=query.url, data_dir=query.folder / "data").streams
+    assert (stream.archived, stream.counts["accepted"], stream.counts["dead"]) == (1800, 1800, 6)
+    assert stream.counts["copies"] == 240
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("query", ["redis"], indirect=True)
+def test_a_server_that_is_killed_and_another_checkpoint(query):
+    """The Connect server dies with its driver. Then the old checkpoint goes on, and a new one is refused."""
+    for number in range(4):
+        query.put(rows(number * 300, 300))
+    query.start()
+    query.wait_for(4)
+    query.cluster.kill_server()
+    query.cluster.run("stop")
+    query.cluster.url = query.cluster.run("start")
+    query.start()
+    query.finish()
+    check(query.url, VIEW, rows(0, 1200))
+    query.start(checkpoint="another")
+    assert "this query runs from another checkpoint. Start it with the checkpointLocation of the other one" in query.fails()
+    query.start(name="unnamed")
+    assert "no query of this Spark session has the name 'payments', which hw.spark_stream() gives" in query.fails()
+    query.put(rows(1200, 10))
+    query.start()
+    query.finish()
+    check(query.url, VIEW, rows(0, 1210))
+
+
+@pytest.mark.slow
+def test_a_store_that_is_down(cluster, tmp_path):
+    """The query fails with the error of the store, and goes on from its checkpoint once the store is back."""
+    server = Server(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always")
+    query = Query(cluster, tmp_path, server.url)
+    try:
+        query.put(rows(0, 300))
+        query.start()
+        query.wait_for(3)
+        query.running.processAllAvailable()
+        server.kill()
+        query.put(rows(300, 300))
+        assert "StoreError" in query.fails()
+        server.start()
+        query.start()
+        query.finish()
+        check(query.url, VIEW, rows(0, 600))
+    finally:
+        server.close()
+
+
+CLASSIC = """
+import sys
+from pathlib import Path
+import headwater as hw
+from pyspark.sql import SparkSession
+from tests.engine.spark.test_structured_streaming import COLUMNS, SHOP
+folder, url = Path(sys.argv[1]), sys.argv[2]
+session = SparkSession.builder.master("local[1]").config("spark.ui.enabled", False).getOrCreate()
+frame = session.readStream.schema(COLUMNS).option("maxFilesPerTrigger", 1).json(str(folder / "in"))
+commits = hw.commit_batches(SHOP, "payments", store=url, data_dir=folder / "data", allow_unapplied=True)
+query = frame.writeStream.foreachBatch(commits).option("checkpointLocation", str(folder / "checkpoint")).trigger(availableNow=True).start()
+query.awaitTermination()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("query", ["lmdb"], indirect=True)
+def test_a_classic_session(query):
+    """Spark in the process itself, which commits too; it is started again."""
+    home = next((ROOT / "build" / "spark").glob("*/lib/python3*/site-packages"))
+    environment = {**os.environ, "PYTHONPATH": f"{home}:{ROOT}", "SPARK_LOCAL_IP": "127.0.0.1"}
+    for number in range(2):
+        query.put(rows(number * 300, 300))
+        command = [sys.executable, "-c", CLASSIC, str(query.folder), query.url]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+        assert done.returncode == 0, done.stderr[-3000:]
+    check(query.url, VIEW, rows(0, 600))
