@@ -54,13 +54,15 @@ def commit_batches(
         UsageError: no such source, none of its views is streaming, or the catalog has other definitions.
         StoreError: the folder of an LMDB store cannot be written, or the store belongs to another project.
 
-    >>> from datetime import datetime
+    >>> from datetime import UTC, datetime
+    >>> import polars as pl
     >>> import headwater as hw
     >>> stream = hw.spark_stream("payments", schema={"card": str, "amount": float, "at": datetime})
     >>> source = hw.Source("payments", stream=stream, timestamp_field="at")
     >>> view = hw.FeatureView("card", source=source, keys=["card"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("1m"))
-    >>> labels = hw.Labels("y", table=[{"card": "a", "at": datetime(2024, 5, 1), "y": 1}], timestamp_field="at", label="y", timezone="UTC")
-    >>> model = hw.Model("fraud", task="binary", features=hw.FeatureService("s", [view]), labels=labels)
+    >>> table = pl.DataFrame({"card": ["a"], "at": [datetime(2024, 5, 1, tzinfo=UTC)], "fraud": [1]})
+    >>> labels = hw.Labels("frauds", table=table, timestamp_field="at", label="fraud", known_after="30d")
+    >>> model = hw.Model("fraud", task="binary", features=hw.FeatureService("service", [view]), labels=labels)
     >>> commit_batches(hw.Project("shop", [model]), "payments", store="redis://cache:6379/0", allow_unapplied=True)
     commit_batches(project='shop', source='payments')
     """
