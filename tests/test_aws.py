@@ -71,12 +71,15 @@ FOUND = 200, {"StreamNames": ["clicks"], "HasMoreStreams": False}
         ((500, {"__type": "InternalFailure"}), 0),
     ],
 )
-def test_what_passes_is_asked_again_after_a_pause(answers, first, throttled):
+def test_what_passes_is_asked_again_after_a_pause(answers, first, throttled, caplog):
     kinesis = client(answers)
     answers += [first, first, FOUND]
     assert kinesis.call("list_streams", {})["StreamNames"] == ["clicks"]
     assert kinesis.throttled == throttled
     assert 0.075 <= kinesis.waited <= 0.15  # two pauses, of 25 to 50 and of 50 to 100 ms
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == bool(throttled)  # one in half a minute
+    assert all("requests were throttled so far, and are sent again" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_an_expected_code_is_raised_at_once(answers):
 
 def test_an_endpoint_without_a_server_is_named():
     kinesis = AwsClient("kinesis", region="eu-central-1", endpoint_url="http://127.0.0.1:9", patience=0)
-    with pytest.raises(ConnectError, match=r"http://127.0.0.1:9: no answer: .* Check region, endpoint_url and network"):
+    with pytest.raises(ConnectError, match=r"http://127.0.0.1:9: no answer: .* Check the region, the endpoint and the network"):
         kinesis.call("list_streams", {})
 
 
@@ -116,7 +119,7 @@ def test_an_endpoint_without_a_server_is_named():
     [
         (dict.fromkeys(KEYS), {}, "no credentials were found.*set AWS_ACCESS_KEY_ID"),
         ({"AWS_SECRET_ACCESS_KEY": None}, {}, "no credentials were found, or only a part of them"),
-        ({}, {"region": None}, "no region is known; give region=, or set AWS_REGION"),
+        ({}, {"region": None}, "no region is known; give region=, or set AWS_DEFAULT_REGION"),
         ({"AWS_PROFILE": "shop"}, {}, "profile .shop. could not be found; correct AWS_PROFILE"),
         ({}, {"endpoint_url": "localhost:4566"}, "localhost:4566: the request cannot be sent: Invalid endpoint"),
         ({}, {"region": "Frankfurt am Main"}, "doesn't match a supported format"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from headwater import clock
@@ -19,6 +20,7 @@ Answer = dict[str, Any]
 
 _FIRST_PAUSE: Final = 0.05  # seconds; each further pause is up to twice as long
 _LONGEST_PAUSE: Final = 5.0
+_WARN_EVERY: Final = 30.0
 _THROTTLED: Final = frozenset(
     {
         *("LimitExceededException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled"),
@@ -93,6 +95,7 @@ class AwsClient:
     connections: int = 32
     throttled: int = 0
     waited: float = 0.0
+    _warned: tuple[int, float] = field(default=(0, -math.inf), init=False, repr=False)  # throttled then, and when to warn again
 
     def __post_init__(self) -> None:
         try:
@@ -142,12 +145,21 @@ class AwsClient:
             with self._failures(expected, again=again):
                 answer: Answer = getattr(self._client, operation)(**request)
                 return answer
-            self._wait(operation, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
+            self.wait(operation, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _wait(self, operation: str, seconds: float) -> None:
+    def wait(self, what: str, seconds: float) -> None:
+        """Wait before `what` is sent again. Where requests are throttled, a warning says how many, at most every half minute."""
         self.waited += seconds
-        _LOG.debug("%s: %s is sent again in %.2f s", self, operation, seconds)
+        _LOG.debug("%s: %s is sent again in %.2f s", self, what, seconds)
+        if self.throttled > self._warned[0] and clock.stopwatch() > self._warned[1]:
+            self._warned = self.throttled, clock.stopwatch() + _WARN_EVERY
+            _LOG.warning(
+                "%s: %d requests were throttled so far, and are sent again; %.1f s of pauses. If it lasts, raise its capacity, or send less",
+                self,
+                self.throttled,
+                self.waited,
+            )
         time.sleep(seconds)
 
     @contextlib.contextmanager
@@ -172,11 +184,11 @@ class AwsClient:
         except errors.ProfileNotFound as error:
             raise self.failure(f"{at}: {error}; correct AWS_PROFILE, or add the profile to ~/.aws/config") from error
         except errors.NoRegionError as error:
-            raise self.failure(f"{at}: no region is known; give region=, or set AWS_REGION") from error
+            raise self.failure(f"{at}: no region is known; give region=, or set AWS_DEFAULT_REGION") from error
         except (errors.HTTPClientError, errors.ConnectionError, errors.EventStreamError) as error:
             if not again:
                 raise self.failure(
-                    f"{at}: no answer: {error}. Check region, endpoint_url and network, and that the service (or the emulator) runs"
+                    f"{at}: no answer: {error}. Check the region, the endpoint and the network, and that the service (or the emulator) runs"
                 ) from error
         except (errors.BotoCoreError, ValueError) as error:
             raise self.failure(f"{at}: the request cannot be sent: {error}") from error

@@ -13,6 +13,7 @@
     ├── StoreError          an online store cannot be read or written as it is
     │   ├── StaleError      a value is older than its freshness, and its view has on_stale="refuse"
     │   │   └── IncompleteError  a view's records lack events, and it has on_incomplete="refuse"
+    │   ├── NoStoreError    there is no online store at that address yet
     │   ├── RebuiltError    a view was rebuilt with other column types since it was opened
     │   └── FencedError     another process has taken over the writes of this one
     │       └── LostError   a server has lost writes of this process
@@ -83,6 +84,13 @@ class IncompleteError(StaleError):
     """The records of a view lack events that were received, and the view has on_incomplete="refuse".
 
     Remedy: let `headwater ingest` rebuild the view, or serve the values that there are with `on_incomplete="value"`.
+    """
+
+
+class NoStoreError(StoreError):
+    """There is no online store at that address yet, and reading makes none.
+
+    Remedy: check the address; `headwater ingest` and `headwater materialize` create a store.
     """
 
 

@@ -198,7 +198,10 @@ def test_what_is_refused_says_what_to_do(opened, url, monkeypatch):
         (url + "-none", {"readonly": True}, StoreError, r"no online store|there is no"),
         ("dynamodb://x", {}, UsageError, r"names no table of DynamoDB: give dynamodb://TABLE\?region="),
         (url + "&regon=x", {}, UsageError, r"the option 'regon' of dynamodb://.* is not known.*region"),
-        (url + "&state=redis://cache", {}, UsageError, r"state= of dynamodb://.*: give postgresql://"),
+        *(
+            (f"{url}&state={given}", {}, UsageError, r"state= of dynamodb://.* names no database of PostgreSQL: give postgresql://")
+            for given in ("redis://cache", "postgresql://", "postgresql", "postgresql://user:secret@host", "postgresql://host/?prefix=x")
+        ),
     ):
         if options:
             opened()
@@ -224,6 +227,47 @@ def test_what_is_refused_says_what_to_do(opened, url, monkeypatch):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     with pytest.raises(StoreError, match="no credentials were found"):
         opened()
+
+
+def test_a_state_in_postgresql_is_no_store_by_itself(dynamodb_url, postgres_url):
+    """Its records would be missed; and no store in PostgreSQL is a state."""
+    prefix = f"state{next(_NUMBERS)}"
+    url, plain = dynamodb_url("ministack_and_postgres", prefix), f"{postgres_url}?prefix={prefix}"
+    hw.operations.open_store(url).close()
+    for readonly in (False, True):
+        with pytest.raises(StoreError, match=r"the state of ingestion of a store whose records are elsewhere; give the URL of that store"):
+            hw.operations.open_store(plain, readonly=readonly)
+    with pytest.raises(LostError, match=r"either state= of its URL is not the one that it was made with, or that state was lost"):
+        hw.operations.open_store(url.partition("&state=")[0])
+    with contextlib.closing(hw.operations.open_store(plain + "-store")) as store:
+        store.commit({OWN: number(1)}, {OWN: None})
+    with pytest.raises(StoreError, match="is the state of another store"):
+        hw.operations.open_store(dynamodb_url("ministack_and_postgres", prefix + "-store"))
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("postgresql://u:p@h:1/db", "postgresql://u:p@h:1/db"),
+        ("postgresql://u:p%40s+s%26%3F@h/db%3Fprefix=a%26sslmode=require", "postgresql://u:p%40s+s%26%3F@h/db?prefix=a&sslmode=require"),
+        ("postgresql://u@h/db?prefix=a", "postgresql://u@h/db?prefix=a"),
+        ("postgresql%3A%2F%2Fu%3Ap%2540s%40h%2Fdb%3Fprefix%3Da", "postgresql://u:p%40s@h/db?prefix=a"),
+        ("postgresql:///db", "postgresql:///db"),
+    ],
+)
+def test_the_address_of_a_state_in_postgresql(given, address, monkeypatch, dynamodb_url):
+    """With characters in a password that its own address has percent-encoded."""
+    pytest.importorskip("psycopg", reason="needs the extra postgres")
+    opened = []
+
+    def opening(url, **_):
+        opened.append(url)
+        raise StoreError("seen")
+
+    monkeypatch.setattr("headwater.online_stores.postgres_state.open_state", opening)
+    with pytest.raises(StoreError, match="seen"):
+        hw.operations.open_store(f"{dynamodb_url('ministack', 'address')}&state={given}&read_timeout=1s")
+    assert opened == [address]
 
 
 def test_without_boto3_the_extra_is_named(monkeypatch):

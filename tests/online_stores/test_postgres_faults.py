@@ -177,6 +177,23 @@ def test_the_holder_of_a_lease_is_named(server):
             pass
 
 
+def test_a_lease_that_is_released_is_free_at_once(server, monkeypatch):
+    """The server ends it with its connection too, but later."""
+    left_open = []
+
+    def leaving_open(connection):
+        left_open.append(connection)
+
+    with opened(url(server)) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(psycopg.Connection, "close", leaving_open)
+            for _ in range(2):
+                with store.lease("ingest", wait=0):
+                    pass
+        for connection in left_open:
+            connection.close()
+
+
 def test_reading_only(server):
     with pytest.raises(StoreError, match=r"there is no online store in .* under the prefix 'headwater'"):
         hw.operations.open_store(url(server), readonly=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from headwater.errors import HeadwaterError, StoreError
+from headwater.errors import HeadwaterError, NoStoreError, StoreError
 from headwater.online_stores import OnlineStore, open_store
 from headwater.online_stores.keyspace import FORMAT_KEY, RECORD
 
@@ -51,19 +52,13 @@ def check_restorable(backup: Path, url: str) -> None:
     source = open_store(f"lmdb:{backup}", readonly=True)
     target = None
     try:
-        if _exists(url):
+        with contextlib.suppress(NoStoreError):
             target = open_store(url, readonly=True)
             _check(backup, source, target)
     finally:
         source.close()
         if target is not None:
             target.close()
-
-
-def _exists(url: str) -> bool:
-    """Whether there is a store to open; an LMDB store is made when it is first written."""
-    kind, _, folder = url.partition(":")
-    return kind != "lmdb" or Path(folder.partition("?")[0]).exists()
 
 
 def restore_into(backup: Path, target: OnlineStore) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from headwater.errors import FencedError, StoreError
 from headwater.online_stores import Changes, OnlineStore
-from headwater.online_stores.keyspace import FORMAT, FORMAT_KEY, OLDER
+from headwater.online_stores.keyspace import EPOCH, FORMAT, FORMAT_KEY, OLDER
 
 MIGRATING = b"migrating to " + FORMAT
 _PAGE, _PAGE_BYTES = 5_000, 8_000_000  # keys and bytes that one transaction converts, at most, except for the last value
@@ -47,9 +47,14 @@ def check_format(store: OnlineStore, where: str, *, readonly: bool) -> None:
     """Note the format of a store that is new.
 
     Raises:
-        StoreError: another version wrote it; it is left as it is.
+        StoreError: another version wrote it, or it is the state of ingestion of another store; it is left as it is.
     """
-    (stored_format,) = store.get([FORMAT_KEY])
+    stored_format, epoch = store.get([FORMAT_KEY, EPOCH])
+    if epoch is not None and store.capabilities.atomic:
+        raise StoreError(
+            f"{where} holds the state of ingestion of a store whose records are elsewhere; give the URL of that store, such as "
+            "dynamodb://TABLE?state=postgresql://..., or another prefix="
+        )
     if stored_format is None and not readonly:
         store.commit({FORMAT_KEY: FORMAT}, {})
     elif stored_format in (None, FORMAT) or (_migrates.get() and is_older(stored_format)):

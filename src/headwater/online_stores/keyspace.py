@@ -29,6 +29,8 @@ MEMBER, PARENTS, COUNT, MARK = b"g", b"k", b"c", b"q"
 partitions; by partition, the last commit with ids, while partitions share these."""
 LOG, REDO = b"w", b"x"
 """In a store that is log first, by writer: its last commit, and what of it is not applied yet."""
+EPOCH = REDO + b"epoch"  # hidden in scans, as logs are
+"""In a state of ingestion whose records are in another place: the identity that both have."""
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
 """For events that can be retracted: their last images by id, their keys in a view by key and time, and when they are dropped."""
 _LONGEST = 400

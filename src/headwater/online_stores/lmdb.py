@@ -18,7 +18,7 @@ import lmdb
 from headwater import clock, permissions
 from headwater.definitions.memory_sizes import in_bytes
 from headwater.definitions.readable import cut
-from headwater.errors import FencedError, StoreError
+from headwater.errors import FencedError, NoStoreError, StoreError
 from headwater.online_stores import Capabilities, Changes
 from headwater.online_stores.formats import check_format
 from headwater.online_stores.keyspace import RECORD
@@ -65,7 +65,7 @@ class LmdbStore:
         self.appends_runs = True
         self._runs = SortedRuns()
         if readonly and not (folder / "data.mdb").exists():
-            raise StoreError(f"there is no online store in {folder}; `headwater ingest` and `headwater materialize` create one")
+            raise NoStoreError(f"there is no online store in {folder}; `headwater ingest` and `headwater materialize` create one")
         try:
             if not readonly:
                 permissions.own_folder(folder)

@@ -22,13 +22,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from headwater import clock
-from headwater.errors import FencedError, MissingExtraError, StoreError
+from headwater.errors import FencedError, MissingExtraError, NoStoreError, StoreError
 from headwater.online_stores import Capabilities, Changes
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
@@ -289,6 +289,8 @@ class PostgresStore:
                     raise StoreError(f"another process holds the lease {name!r} of {self.where}{holder}; stop it, or wait longer")
                 time.sleep(_LEASE_POLL)
             yield
+            with suppress(psycopg.Error):  # the end of the connection ends it too, once the server has noticed
+                connection.execute("SELECT pg_advisory_unlock(%b::bigint)", [lock])
         finally:
             connection.close()
 
@@ -381,7 +383,7 @@ class PostgresStore:
         """Create the tables, unless they are there."""
         there = self._read("SELECT to_regclass('{schema}.commits') IS NOT NULL")[0][0]
         if self._readonly and not there:
-            raise StoreError(f"there is no online store in {self.where} under the prefix {self.prefix!r}")
+            raise NoStoreError(f"there is no online store in {self.where} under the prefix {self.prefix!r}")
         if not self._readonly:
             self._persistently(lambda connection: connection.execute(self._sql(_FORGET if there else _TABLES)))
 

@@ -6,7 +6,6 @@ or a merge, have been committed to their end.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,8 +21,6 @@ from headwater.ingestion.sources.kinesis_shard_reader import ShardReader, ShardR
 from headwater.ingestion.sources.kinesis_shards import ENDED, FIRST, ShardPosition, StreamDescription, connected, described
 from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, PartitionGroup, Position, RecordBatch, Revoked
 from headwater.kernel.arrays import I64
-
-_LOG = logging.getLogger(__name__)
 
 _BEAT: Final = 0.5  # seconds between two heartbeats
 _LISTED: Final = 5.0  # seconds between two looks at which shards there are
@@ -129,7 +126,7 @@ class KinesisFeed:
 
     def _watch(self) -> None:
         """Send heartbeats and look for new shards, in a thread of its own, until closed."""
-        listed, throttled = clock.stopwatch(), 0
+        listed = clock.stopwatch()
         while not self._closing.wait(_BEAT):
             self._group.beat()
             if clock.stopwatch() - listed < _LISTED:
@@ -140,15 +137,6 @@ class KinesisFeed:
                 self._failure = error
                 return
             listed = clock.stopwatch()
-            if self._client.throttled > throttled:
-                count, throttled = self._client.throttled - throttled, self._client.throttled
-                _LOG.warning(
-                    "%s: %d requests were throttled in the last %.0f s, and sent again; %.1f s of pauses so far",
-                    self._spec,
-                    count,
-                    _LISTED,
-                    self._client.waited,
-                )
 
     def _describe(self) -> StreamDescription:
         """How the stream is now; also called by the threads that read."""

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from headwater import clock
 from headwater.aws import AwsClient, AwsRefusedError
-from headwater.errors import StoreError
+from headwater.errors import NoStoreError, StoreError
 
 Key = tuple[bytes, bytes]
 """The partition key and the sort key of an item. They are stored as hexadecimal text, whose order is that of the bytes."""
@@ -61,8 +61,8 @@ class Items:
             found = self._call("describe_table", {"TableName": self.table}, expected=("ResourceNotFoundException",))["Table"]
         except AwsRefusedError as error:
             if readonly:
-                raise StoreError(
-                    f"there is no table {self.table!r} at {self._client}; check its name and the region, or begin with a command that writes"
+                raise NoStoreError(
+                    f"there is no table {self.table!r} in {self._client}; check its name and the region, or begin with a command that writes"
                 ) from error
             self._create()
             found = self._call("describe_table", {"TableName": self.table})["Table"]
@@ -111,6 +111,7 @@ class Items:
             answer = self._call("batch_get_item", {"RequestItems": left})
             found.update((key_of(item), item) for item in answer["Responses"].get(self.table, ()))
             left = answer.get("UnprocessedKeys") or {}
+            self._client.throttled += bool(left)
             return not left
 
         self.until_done(ask, "keys unread")
@@ -160,7 +161,9 @@ class Items:
         failed = {n: reason.get("Item") for n, reason in enumerate(reasons) if reason["Code"] == "ConditionalCheckFailed"}
         if failed:
             raise CanceledError(failed) from error
-        if not any(reason["Code"] in _CONFLICTS for reason in reasons):
+        codes = {reason["Code"] for reason in reasons}
+        self._client.throttled += not codes.isdisjoint(_CONFLICTS - {"TransactionConflict"})
+        if codes.isdisjoint(_CONFLICTS):
             raise StoreError(f"{self.where} refuses a transaction: {error}. Nothing was written") from error
 
     def put_all(self, items: Iterable[Item]) -> None:
@@ -189,6 +192,7 @@ class Items:
         def ask() -> bool:
             nonlocal left
             left = self._call("batch_write_item", {"RequestItems": left}).get("UnprocessedItems") or {}
+            self._client.throttled += bool(left)
             return not left
 
         self.until_done(ask, "items unwritten")
@@ -259,7 +263,7 @@ class Items:
                     f"{self.where} still leaves {left} after {self._client.patience:g} s. Is the table's capacity too small for what is written, "
                     "or do too many processes write the same? Ingestion goes on from the last commit"
                 )
-            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
+            self._client.wait(left, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def close(self) -> None:

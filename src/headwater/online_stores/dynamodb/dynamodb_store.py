@@ -9,19 +9,19 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+from dataclasses import replace
+from urllib.parse import unquote, urlsplit
 
 from headwater.aws import AwsClient
-from headwater.errors import FencedError, HeadwaterError, LostError, StoreError, UsageError
+from headwater.errors import FencedError, HeadwaterError, LostError, NoStoreError, StoreError, UsageError
 from headwater.online_stores import IngestState
 from headwater.online_stores.dynamodb.dynamodb_items import Items
 from headwater.online_stores.dynamodb.dynamodb_state import DynamoState
 from headwater.online_stores.dynamodb.dynamodb_table import DynamoTable
 from headwater.online_stores.formats import check_format
-from headwater.online_stores.keyspace import FORMAT_KEY, REDO
+from headwater.online_stores.keyspace import EPOCH, FORMAT_KEY
 from headwater.online_stores.log_first import REBUILD, LogFirstStore
 from headwater.online_stores.server_url import ServerUrl, parse
-
-_EPOCH = REDO + b"epoch"  # hidden in scans, as logs are
 
 
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> LogFirstStore:
@@ -38,11 +38,27 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
         raise UsageError(
             f"{at.where!r} names no table of DynamoDB: give dynamodb://TABLE?region=eu-west-1, with 3 to 255 letters, digits, '_', '.' and '-'"
         )
+    at = replace(at, options={**at.options, **_state_option(url, at.where)})
     store = _opened(name, at, at.timeout, readonly=readonly, for_requests=for_requests)
     if not for_requests:
         return store
     store.close()  # a server that is starting was waited for
     return _opened(name, at, at.read_timeout, readonly=readonly, for_requests=for_requests)
+
+
+def _state_option(url: str, where: str) -> dict[str, str]:
+    """The option `state`, where it is given: a URL with %3F and %26 for its ? and &, or quoted as a whole."""
+    given = [value for name, _, value in (option.partition("=") for option in urlsplit(url).query.split("&")) if name == "state"]
+    if not given:
+        return {}
+    user, at, rest = given[-1].rpartition("@") if "://" in given[-1] else ("", "", unquote(given[-1]))
+    address = user + at + re.sub("%3f", "?", re.sub("%26", "&", rest), flags=re.IGNORECASE)
+    if not re.match("postgresql://[^/]*/[^?]", address):
+        raise UsageError(
+            f"state= of {where} names no database of PostgreSQL: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE (with %3F and %26 for ? and "
+            "& in it), or leave it out"
+        )
+    return {"state": address}
 
 
 def _opened(name: str, at: ServerUrl, timeout: float, *, readonly: bool, for_requests: bool) -> LogFirstStore:
@@ -72,10 +88,6 @@ def _state(items: Items, at: ServerUrl, *, readonly: bool, for_requests: bool) -
     address = at.options.get("state")
     if address is None:
         return DynamoState(items, at.prefix, readonly=readonly)
-    if not address.startswith("postgresql://"):
-        raise UsageError(
-            f"state= of {at.where}: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE (with %3F and %26 for ? and & in it), or leave it out"
-        )
     from headwater.online_stores import postgres_state
 
     return postgres_state.open_state(address, readonly=readonly, for_requests=for_requests)
@@ -87,22 +99,25 @@ def _join(table: DynamoTable, state: IngestState, *, readonly: bool) -> None:
     Raises:
         LostError: they are not.
     """
-    (known,), found = state.get([_EPOCH]), table.read_epoch()
+    (known,), found = state.get([EPOCH]), table.read_epoch()
     if known is None and found is not None:
-        (known,) = state.get([_EPOCH])  # another process may have made both meanwhile
+        (known,) = state.get([EPOCH])  # another process may have made both meanwhile
     if known is None and found is None:
         if readonly:
-            raise StoreError(f"there is no online store in {table!r}; begin with a command that writes")
-        other = next((key for key, _ in state.scan(b"") if key not in (FORMAT_KEY, _EPOCH)), None)
+            raise NoStoreError(f"there is no online store in {table!r}; begin with a command that writes")
+        other = next((key for key, _ in state.scan(b"") if key not in (FORMAT_KEY, EPOCH)), None)
         if other is not None:
             raise StoreError(
                 f"{state!r} is the state of another store (it holds {other[:40]!r}); give another prefix= or an empty database"
             )
         with contextlib.suppress(FencedError):  # another process came first
-            state.commit({_EPOCH: secrets.token_bytes(16)}, {_EPOCH: None})
-        (known,) = state.get([_EPOCH])
+            state.commit({EPOCH: secrets.token_bytes(16)}, {EPOCH: None})
+        (known,) = state.get([EPOCH])
     if known is None or found not in (None, known):
-        raise LostError(f"{table!r} holds records of another state of ingestion than {state!r}, which may have been lost. {REBUILD}")
+        raise LostError(
+            f"{table!r} holds records of another state of ingestion than {state!r}: either state= of its URL is not the one that it was made "
+            f"with, or that state was lost. {REBUILD}"
+        )
     if found is None and not readonly:
         table.begin(known)
     table.epoch = known

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from headwater import clock
-from headwater.errors import FencedError, LostError, StoreError
+from headwater.errors import FencedError, LostError, NoStoreError, StoreError
 from headwater.online_stores import NO_MARKS, Capabilities, Changes, Marks
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
@@ -164,7 +164,7 @@ class RedisStore:
             args: tuple[Argument, ...] = (secrets.token_hex(8), self._epoch, self._n, mode, int(moved))
             (answer,) = self._servers.run([RedisCall(self._base, scripts.ENTER, args)])
             if answer[0] == b"none":
-                raise StoreError(f"there is no online store in {self._options.where} under the prefix {self._options.prefix.decode()!r}")
+                raise NoStoreError(f"there is no online store in {self._options.where} under the prefix {self._options.prefix.decode()!r}")
             if answer[0] == b"emptied":
                 raise LostError(f"{self._options.where} was restarted empty: all {self._n} commits are lost. {REBUILD}")
             if answer[0] == b"lost":

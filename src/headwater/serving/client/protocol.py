@@ -18,6 +18,7 @@ from headwater.errors import (
     HeadwaterError,
     IncompleteError,
     ModelError,
+    NoStoreError,
     StaleError,
     StoreError,
     UsageError,
@@ -29,7 +30,18 @@ _WAIT: Final = 0.05  # seconds before the first repetition; each further one wai
 _LONGEST: Final = 2.0
 _KINDS: Final[Mapping[str, type[HeadwaterError]]] = {
     kind.__name__: kind
-    for kind in (BusyError, ConnectError, DataError, DefinitionError, IncompleteError, ModelError, StaleError, StoreError, UsageError)
+    for kind in (
+        BusyError,
+        ConnectError,
+        DataError,
+        DefinitionError,
+        IncompleteError,
+        ModelError,
+        NoStoreError,
+        StaleError,
+        StoreError,
+        UsageError,
+    )
 }
 _STATUSES: Final[Mapping[int, type[HeadwaterError]]] = (
     dict.fromkeys((401, 403), AccessError)
