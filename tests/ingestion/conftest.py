@@ -6,9 +6,10 @@ import pytest
 
 from tests.figures import figure
 from tests.ingestion.world import LONG, World
-from tests.online_stores.servers import durable_store
+from tests.online_stores.durable_stores import durable_store
+from tests.online_stores.emulators import DYNAMODB
 
-STORES = ["lmdb", "redis", "postgres"]
+STORES = ["lmdb", "redis", "postgres", *(DYNAMODB if LONG else [])]
 
 
 @pytest.fixture(params=STORES)
@@ -18,10 +19,11 @@ def url(request, tmp_path):
         yield address
 
 
-@pytest.fixture(scope="session")
-def kills():
-    """How often to kill."""
-    return 200 if LONG else 6
+@pytest.fixture
+def kills(request):
+    """How often to kill; more seldom on an emulator, which is slow."""
+    emulated = "url" in request.fixturenames and request.getfixturevalue("url").startswith("dynamodb:")
+    return (24 if emulated else 200) if LONG else 6
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from headwater.online_stores.dynamodb import dynamodb_table
 from headwater.testing import split_store
 from headwater.testing.split_store import open_split
 from tests.effort import LONG
-from tests.online_stores.emulators import CREDENTIALS, emulating
+from tests.online_stores.emulators import CREDENTIALS, DYNAMODB, emulating
 from tests.online_stores.servers import BINARIES, clustered, serving, serving_postgres
 
-DYNAMODB = ["ministack", "moto", "ministack_and_postgres"]
 STORES = ["lmdb", "redis", "cluster", "postgres", "split", *(["valkey"] if "valkey-server" in BINARIES else [])]
 _NUMBERS = itertools.count()
 
@@ -65,7 +64,7 @@ def dynamodb_url(request, monkeypatch):
         emulator, _, elsewhere = kind.partition("_and_")
         state = f"&state={request.getfixturevalue('postgres_url')}%3Fprefix={prefix}" if elsewhere else ""
         address = request.getfixturevalue(f"{emulator}_address")
-        return f"dynamodb://table-of-{prefix}?region=eu-west-1&endpoint={address}&prefix={prefix}{state}"
+        return f"dynamodb://table-of-{prefix}?region=eu-west-1&endpoint={address}&timeout=60s&prefix={prefix}{state}"
 
     return make
 

@@ -21,6 +21,8 @@ from werkzeug.serving import WSGIRequestHandler, run_simple
 WSGIRequestHandler.log_request = lambda *_: None
 run_simple("127.0.0.1", int(os.environ["MOTO_PORT"]), DomainDispatcherApplication(create_backend_app), threaded=False)
 """
+DYNAMODB = ("ministack", "moto", "ministack_and_postgres", "moto_and_postgres")
+"""Stores on an emulator: with a state of ingestion of their own, or with one in PostgreSQL."""
 COMMANDS = {"moto": ["-c", _MOTO], "ministack": ["-m", "ministack"]}
 
 

@@ -351,16 +351,3 @@ def _shut(each):
 
 def is_root():
     return os.geteuid() == 0
-
-
-@contextmanager
-def durable_store(kind, folder):
-    """The URL of an online store that outlives the processes which write to it: "lmdb", "redis" or "postgres"."""
-    if kind == "lmdb":
-        yield f"lmdb:{folder / 'online'}"
-    elif kind == "postgres":
-        with serving_postgres() as server:
-            yield f"{server.address}/postgres"
-    else:
-        with serving(folder / "redis", "--appendonly", "yes", "--appendfsync", "always") as server:
-            yield server.url

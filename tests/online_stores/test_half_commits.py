@@ -18,7 +18,7 @@ from headwater.testing.split_store import RemoteState
 from headwater.testing.stores import record
 from tests.effort import LONG
 from tests.flow import Flow, at, streaming_view
-from tests.online_stores.conftest import DYNAMODB
+from tests.online_stores.emulators import DYNAMODB
 from tests.online_stores.steps import KEYS, Dead, Steps, read, roll_back
 
 

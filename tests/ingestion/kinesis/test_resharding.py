@@ -8,7 +8,8 @@ import pytest
 
 from tests.ingestion.kinesis.faithful import FaithfulKinesis
 from tests.ingestion.world import World
-from tests.online_stores.servers import durable_store, serving
+from tests.online_stores.durable_stores import durable_store
+from tests.online_stores.servers import serving
 
 IDS = ', id_field="n", id_horizon="1h"'
 

@@ -1,0 +1,30 @@
+"""Stores that outlive the processes which write to them, by the name of their kind."""
+
+import contextlib
+from contextlib import contextmanager
+
+import pytest
+
+from tests.online_stores.emulators import CREDENTIALS, DYNAMODB, emulating
+from tests.online_stores.servers import serving, serving_postgres
+
+
+@contextmanager
+def durable_store(kind, folder):
+    """The URL of an online store that outlives the processes which write to it: "lmdb", "redis", "postgres", or a kind of DYNAMODB."""
+    if kind == "lmdb":
+        yield f"lmdb:{folder / 'online'}"
+    elif kind == "postgres":
+        with serving_postgres() as server:
+            yield f"{server.address}/postgres"
+    elif kind in DYNAMODB:
+        emulator, _, elsewhere = kind.partition("_and_")
+        with emulating(emulator, folder / emulator) as address, pytest.MonkeyPatch.context() as patch:
+            for name, value in CREDENTIALS.items():
+                patch.setenv(name, value)
+            at = f"dynamodb://features?region=eu-west-1&endpoint={address}&timeout=60s"  # an emulator copies its table at each transaction
+            with durable_store(elsewhere, folder) if elsewhere else contextlib.nullcontext() as state:
+                yield f"{at}&state={state}" if elsewhere else at
+    else:
+        with serving(folder / "redis", "--appendonly", "yes", "--appendfsync", "always") as server:
+            yield server.url
