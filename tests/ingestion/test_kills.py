@@ -31,7 +31,7 @@ def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
 def test_on_dynamodb_lines_of_a_file_count_once(world, tmp_path, report):
     """A few kills, since emulators are slow; the longest form has all of these tests on them."""
     here = world('hw.appended("log-*.ndjson", schema=schema)')
-    writer = here.appender(tmp_path / "log-0.ndjson", rate=500)
+    writer = here.appender(tmp_path / "log-0.ndjson", rate=200)
     writer.start()
     starts = here.killed(2)
     writer.end()

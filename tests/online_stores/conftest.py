@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import urllib.request
 
 import pytest
 
@@ -56,7 +57,8 @@ def moto_address(tmp_path_factory):
 
 @pytest.fixture
 def dynamodb_url(request, monkeypatch):
-    """Makes the URL of a store on an emulator, by the name of a kind and a prefix."""
+    """Makes the URL of a store on an emulator, by its kind and a prefix. moto, which copies what it holds, forgets it afterwards."""
+    used = set()
 
     def make(kind, prefix):
         for name, value in CREDENTIALS.items():
@@ -64,9 +66,13 @@ def dynamodb_url(request, monkeypatch):
         emulator, _, elsewhere = kind.partition("_and_")
         state = f"&state={request.getfixturevalue('postgres_url')}%3Fprefix={prefix}" if elsewhere else ""
         address = request.getfixturevalue(f"{emulator}_address")
+        used.add((emulator, address))
         return f"dynamodb://table-of-{prefix}?region=eu-west-1&endpoint={address}&timeout=60s&prefix={prefix}{state}"
 
-    return make
+    yield make
+    for emulator, address in used:
+        if emulator == "moto":
+            urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).close()
 
 
 @pytest.fixture
