@@ -10,11 +10,16 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.measure import ROOT, ChildError, Skipped
 from bench.rows import ROWS, Settings
+from bench.scale_rows import CURVES
+
+GROUPS = {"curves": CURVES}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,16 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
         feast_python=options.feast_python,
         disk=options.disk,
     )
-    chosen = [name for name in ROWS if not options.only or any(name.startswith(prefix) for prefix in options.only)]
+    prefixes = tuple(prefix for given in options.only for prefix in GROUPS.get(given, (given,)))
+    chosen = [name for name in ROWS if not prefixes or name.startswith(prefixes)]
     if not chosen:
-        sys.exit(f"no row begins with {', '.join(options.only)}; there are {', '.join(ROWS)}")
+        sys.exit(f"no row begins with {', '.join(options.only)}; there are {', '.join([*GROUPS, *ROWS])}")
     command = "python -m bench " + " ".join(["--only {}", *_changed(options)])
     path = Path(options.output)
+    when = {"date": datetime.now(UTC).date().isoformat(), "commit": commit()}
     results: list[dict] = []
     failed = 0
     for name in chosen:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        also = {"row": name, "command": command.format(name), "threads": settings.threads, "scale": settings.scale}
+        also = {"row": name, "command": command.format(name), "threads": settings.threads, "scale": settings.scale, **when}
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         try:
             measured = [row | {"met": met(row), "load": load} for row in ROWS[name](settings)]
@@ -100,6 +107,15 @@ def machine() -> str:
     return f"{os.cpu_count()} x {model}, {platform.system()}, Python {platform.python_version()}"
 
 
+def commit() -> str | None:
+    """The commit of this checkout, with `-dirty` if files differ from it; None without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=10"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def _kept(path: Path, results: list[dict], chosen: list[str]) -> list[dict]:
     """The results with those of the rows that were not chosen, from an earlier run."""
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
@@ -119,7 +135,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     normal = Settings()
     parser = argparse.ArgumentParser("python -m bench", description="Measure headwater and its peers, in turns, in one run.")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="ROW", help=f"rows that begin so: {', '.join(ROWS)}; may be repeated"
+        "--only", action="append", default=[], metavar="ROW", help=f"rows that begin so: {', '.join([*GROUPS, *ROWS])}; may be repeated"
     )
     parser.add_argument("--scale", type=float, default=normal.scale, help="the share of the events and rows to measure with")
     parser.add_argument("--repeats", type=int, default=normal.repeats, help="how often each side is measured; the median counts")

@@ -1,13 +1,15 @@
-"""Rows of unit costs and of one to three processes: what docs/scale.md and the simulation are computed from."""
+"""Rows of unit costs and of one to three processes or executors: what docs/scale.md and the simulation are computed from."""
 
 from __future__ import annotations
 
 import math
+import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from bench.measure import Skipped, child
+from bench.measure import Skipped, child, compared
 from bench.scale.inputs import Results
 from bench.simulation import scenarios
 
@@ -65,16 +67,48 @@ def _workers(kind: str) -> Row:
     return row
 
 
-def ingest_group(settings: Settings) -> list[dict]:
-    """One to three ingest processes in one Kafka group, into Redis; broker and store share the processors."""
-    taken = _bench(settings, "ingest_group", "measure", "redis", settings.of(1_000_000), 1, 2, 3)
+def _ingest_group(kind: str, *processes: int) -> Row:
+    def row(settings: Settings) -> list[dict]:
+        """Ingest processes in one Kafka group; broker and store share the processors."""
+        taken = _bench(settings, "ingest_group", "measure", kind, settings.of(1_000_000), *processes)
+        rows = []
+        for count, point in taken["points"].items():
+            name = f"Kafka JSON into {kind}, ingest processes in one group: {count}"
+            figures = {"ours": round(point["rate"] / 1e3, 1), "unit": "k events/s", **_NONE}
+            rows.append({"name": name, **figures, "details": point, "events": taken["events"]})
+        rows[0]["units"] = taken["units"] | {"partitions": taken["partitions"]}
+        return rows
+
+    return row
+
+
+def spark(settings: Settings) -> list[dict]:
+    """Features on one executor of a cluster and on two, beside the local engine with as many threads, and beside Spark SQL."""
     rows = []
-    for count, point in taken["points"].items():
-        name = f"Kafka JSON into redis, ingest processes in one group: {count}"
-        figures = {"ours": round(point["rate"] / 1e3, 1), "unit": "k events/s", **_NONE}
-        rows.append({"name": name, **figures, "details": point, "events": taken["events"]})
-    rows[0]["units"] = taken["units"] | {"partitions": taken["partitions"]}
+    with tempfile.TemporaryDirectory(dir=settings.disk) as folder:
+        for executors in (1, 2):
+            for events in (settings.of(1_000_000), settings.of(10_000_000)):
+                arguments = (folder, executors, events, min(settings.repeats, 3), settings.limit)
+                taken = child([sys.executable, "-m", "bench.spark", *map(str, arguments)], executors)
+                rows += _of_spark(taken, f"{events:,} events, executors: {executors}")
     return rows
+
+
+def _of_spark(taken: dict, size: str) -> list[dict]:
+    """The rows of a cluster."""
+    turns = taken["turns"]
+    busy = {part: statistics.median(turns["spark"][part]) for part in ("executors", "driver", "client")}
+    also = {key: taken[key] for key in ("events", "rows", "executors", "peak_mb")} | {"goal": None}
+    local = {"peer_name": "the local engine with as many threads", "equal": taken["equal"], "busy": busy}
+    rows = [{"name": f"12 features on Spark, {size}", **compared(turns["spark"], turns["local"]), **local, **also}]
+    if "windows by sql" in turns:
+        sides = compared(turns["exact"], turns["windows by sql"], peer_over_ours=True)
+        stopped = ", interrupted" if taken["interrupted"] else ""
+        sql = {"peer_name": f"Spark SQL, a join by time and a group by request{stopped}", "equal": taken["windows_equal"]}
+        rows.append({"name": f"12 features on Spark, {size}, beside Spark SQL", **sides, **sql, **also})
+    past = compared(turns["past"], turns["past by sql"], peer_over_ours=True)
+    sql = {"peer_name": "Spark SQL, running aggregates over events and requests together", "equal": taken["past_equal"]}
+    return [*rows, {"name": f"4 features of all the past on Spark, {size}, beside Spark SQL", **past, **sql, **also}]
 
 
 def simulation(_settings: Settings) -> list[dict]:
@@ -119,12 +153,28 @@ def _results() -> Results:
     return results
 
 
+CURVES = (
+    "event_counts",
+    "larger",
+    "growth",
+    "workers",
+    "redis_workers",
+    "ingest_group",
+    "postgres_ingest_group",
+    "spark",
+    "simulation",
+    "fleets",
+)
+"""Rows with the curves of docs/scale.md, and what the simulation makes of them: `python -m bench --keep --only curves`."""
+
 ROWS: Mapping[str, Row] = {
     "store_costs": store_costs,
     "materialized": materialized,
     "workers": _workers("lmdb"),
     "redis_workers": _workers("redis"),
-    "ingest_group": ingest_group,
+    "ingest_group": _ingest_group("redis", 1, 2, 3),
+    "postgres_ingest_group": _ingest_group("postgres", 1, 2),
+    "spark": spark,
     "simulation": simulation,
     "fleets": fleets,
 }

@@ -57,6 +57,22 @@ def busy_of(pid: int) -> float:
     return total
 
 
+def busy_of_tree(pid: int) -> float:
+    """Seconds of a processor of a process and all below it, those that have ended too."""
+    taken, parents = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                taken[int(entry.name)], parents[int(entry.name)] = sum(map(int, fields[11:15])) / _TICK, int(fields[1])
+    total, below = 0.0, [pid]
+    while below:
+        one = below.pop()
+        total += taken.get(one, 0.0)
+        below += [child for child, parent in parents.items() if parent == one]
+    return total
+
+
 @contextmanager
 def server(kind: str) -> Iterator[StoreServer]:
     """A server of a kind: `lmdb`, which is a folder, `redis` or `postgres`.

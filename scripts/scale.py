@@ -13,8 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench import scale_rows  # noqa: E402
 from bench.scale import figures  # noqa: E402
 from bench.scale.inputs import Input, Results, assumed, measured  # noqa: E402
+from bench.simulation import scenarios  # noqa: E402
 
 PAGE = ROOT / "docs" / "scale.md"
 MARK = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -61,7 +63,20 @@ def _stores(x: figures.Numbers) -> str:
 
 def _limits(x: figures.Numbers) -> str:
     rows = [[what, f"{number(one)} {unit}", number(need), then] for what, one, unit, need, then in figures.limits(x)]
-    return table(["of one", "carries", "needed in a region, without reserve", "what to change"], rows)
+    return table(["", "is full at", "needed in a region, without reserve", "what to change then"], rows)
+
+
+def _summary(x: figures.Numbers) -> str:
+    rows = [[row.what, f"{number(row.value)} {row.unit}".strip(), row.how] for row in figures.summary(x)]
+    return table(["of a region", "figure", "derived in"], rows)
+
+
+def _region(results: Results) -> str:
+    rows = [
+        [each["case"], number(each["rate"]), _ms(each["p50"]), _ms(each["p99"]), _ms(each["share_p99"])]
+        for each in _cases(results, "whole region")
+    ]
+    return table(["at the plan's load", "/s", "p50", "p99", "p99 of the share"], rows)
 
 
 def _points(results: Results) -> str:
@@ -123,7 +138,7 @@ def _changes(results: Results) -> str:
         [each["case"], _ms(each["p50"]), _ms(each["p99"]), _seconds(each["most"] / 1e3), _seconds(each["caught_up"])]
         for each in _cases(results, "ingest changes")
     ]
-    return table(["", "p50", "p99", "oldest event when committed", "all fresher than 1 s after"], rows)
+    return table(["", "p50", "p99", "oldest event when committed", f"all fresher than {scenarios.FRESH:g} s after"], rows)
 
 
 def _seconds(value: float | None) -> str:
@@ -134,15 +149,32 @@ def _cases(results: Results, name: str) -> list[dict]:
     return results.row(f"simulated fleet: {name}, the last case, p99")["cases"]
 
 
+CURVES = (
+    "point-in-time windows, integer keys: 12 features, ",
+    "history larger than memory: ",
+    "12 features on Spark, ",
+    "4 features of all the past on Spark, ",
+    "commit of 10,000 random keys, ",
+    "POST features from ",
+    "Kafka JSON into redis, ingest",
+    "Kafka JSON into postgres, ingest",
+)
+
+
 def _curves(results: Results) -> str:
-    rows = []
-    for begin in ("point-in-time windows, integer keys: 12 features, ", "commit of 10,000 random keys", "POST features from "):
-        rows += [row for row in results.named(begin) if "beside" not in row["name"]]
-    rows += results.named("Kafka JSON into redis, ingest")
-    return table(
-        ["point", "measured", "load before the run"],
-        [[row["name"], f"{number(row['ours'])} {row['unit']}", f"{row['load']:.1f}"] for row in rows],
-    )
+    rows = [row for begin in CURVES for row in results.named(begin) if "DuckDB" not in row["name"]]
+    measured_rows = [
+        [
+            row["name"],
+            f"{number(row['ours'])} {row['unit']}",
+            "" if row["peer"] is None else f"{number(row['peer'])} {row['unit']}: {row['peer_name']}",
+            f"{row['load']:.1f}",
+            f"{row.get('date') or ''} {row.get('commit') or ''}".strip(),
+        ]
+        for row in rows
+    ]
+    missing = [[f"`--only {name}`", "not measured", why, "", ""] for name, why in results.missing(scale_rows.CURVES).items()]
+    return table(["point", "measured", "beside it", "load before", "date and commit"], measured_rows + missing)
 
 
 def tables(results: Results) -> dict[str, str]:
@@ -159,6 +191,8 @@ def tables(results: Results) -> dict[str, str]:
         "network": _figures(figures.network(x)),
         "cost": _figures(figures.cost(x)),
         "limits": _limits(x),
+        "summary": _summary(x),
+        "whole region": _region(results),
         "points": _points(results),
         "curves": _curves(results),
         "serving saturation": _saturation(results, "serving"),

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A real cluster of Apache Spark, for tests: a master, two workers with one core each, and a server of Spark Connect, on 127.0.0.1, with
-# their logs and process ids in the folder DIR.
+# A real cluster of Apache Spark, for tests and the bench: a master, two workers with one core each, and a server of Spark Connect, on
+# 127.0.0.1, with their logs and process ids in the folder DIR. HEADWATER_SPARK_WORKERS=1 starts one worker.
 #
 #     scripts/spark.sh DIR start      prints the URL of Spark Connect, sc://127.0.0.1:PORT, once it answers
 #     scripts/spark.sh DIR stop
@@ -71,7 +71,7 @@ start() {
     port=$(free_port) connect=$(free_port)
     launch master "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.master.Master --host 127.0.0.1 --port "$port" --webui-port 0
     wait_for master 'I have been elected leader'
-    for number in 1 2; do
+    for number in $(seq "${HEADWATER_SPARK_WORKERS:-2}"); do
         launch "worker$number" "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.worker.Worker --host 127.0.0.1 --webui-port 0 \
             --cores 1 --memory 1g --work-dir "$dir/work$number" "spark://127.0.0.1:$port"
     done

@@ -46,14 +46,15 @@ def ingest(x: Numbers) -> list[Figure]:
     """Partitions and processes of a region."""
     event = x["decode"] + x["records"] * x["redis_commit"]
     cpus = x["events"] * event / x["utilisation"]
-    processes = math.ceil(cpus)
+    processes = math.ceil(x["events"] * x["records"] * x["redis_wall"] / x["utilisation"])
     partitions = 2 * processes
     broker = x["events"] * x["broker"] * (1 + x["kafka_copies"]) / x["utilisation"]
     stored = x["events"] * x["event_bytes"] * x["kafka_hours"] * HOUR * x["kafka_copies"]
     return [
-        Figure("processor of an event", event * 1e6, "us", "decode + records · commit of a record into Redis"),
+        Figure("processor time of an event", event * 1e6, "us", "decode + records · commit of a record into Redis"),
         Figure("vCPU of ingest processes", cpus, "vCPU", "events · that / utilisation"),
-        Figure("ingest processes", processes, "processes", "one processor each: its threads share the interpreter's lock"),
+        Figure("ingest processes", processes, "processes", "events · records · a record's commit by the clock / utilisation"),
+        Figure("a processor's share that one takes", cpus * x["utilisation"] / processes, "vCPU", "it waits for the store in between"),
         Figure("partitions", partitions, "partitions", "two a process, so that processes can be added"),
         Figure("events of a partition", x["events"] / partitions, "/s", "events / partitions"),
         Figure("vCPU of brokers", broker, "vCPU", "events · broker · (one consumer + copies) / utilisation"),
@@ -143,11 +144,11 @@ def history(x: Numbers) -> list[Figure]:
     return [
         Figure("events", events / 1e12, "trillion", "history / bytes of an event in parquet"),
         Figure("years at today's rate", events / day / 365, "years", "events / (events a second · a day)"),
-        Figure("one pass over all of it, 12 features", once, "vCPU-hours", "events · seconds of a pass"),
+        Figure("one pass over all of it, 12 features", once, "vCPU-hours", "events · processor time of one"),
         Figure(f"the same, {x['features_in_training']:g} features", once * training, "vCPU-hours", "that · features in training / 12"),
         Figure("its cost", once * training * HOUR * x["p_cpu"], "USD", "vCPU-hours · p_cpu"),
         Figure("vCPU for it within a day", once * training / 24, "vCPU", "vCPU-hours / 24"),
-        Figure("a day's events, 12 features", day * x["pass"] / HOUR, "vCPU-hours", "a day's events · seconds of a pass"),
+        Figure("a day's events, 12 features", day * x["pass"] / HOUR, "vCPU-hours", "a day's events · the same"),
         Figure("a nightly job for all records", nightly, "vCPU-hours", "entities · records · seconds of a row"),
         Figure("vCPU for it within an hour", nightly, "vCPU", "vCPU-hours / 1"),
         Figure("storage of the history", x["history"] / GB * x["object_store"], "USD/month", "history · object store"),
@@ -214,15 +215,45 @@ def cost(x: Numbers) -> list[Figure]:
 
 
 def limits(x: Numbers) -> list[tuple[str, float, str, float, str]]:
-    """What one of each carries, and how many this plan needs: the first to break is the one of which most are needed."""
-    event = x["decode"] + x["records"] * x["redis_commit"]
-    memory = x["entities"] * x["records"] * x["redis_bytes"]
+    """What one of each carries, of events, predictions or entities, and how many this plan needs: most are needed of the first to break."""
+    records = x["records"]
+    room = x["node_memory"] * x["filled"]
+    request = x["redis_request"] + x["model"] + x["log"]
     rows = [
-        ("one LMDB writer", 1 / x["lmdb_wall"], "records/s", written(x), "shards by entity, each with its own writer"),
-        ("one Redis primary", 1 / x["redis_write"], "records/s", written(x), "a cluster; slots are spread by key"),
-        ("one PostgreSQL processor", 1 / x["postgres_write"], "records/s", written(x), "schemas or servers by key range; or Redis"),
-        ("one ingest process", 1 / event, "events/s", x["events"], "more partitions and processes in the group"),
-        ("one worker", 1 / x["redis_request"], "requests/s", serving_rate(x), "more workers behind the balancer; none has state"),
-        ("one node's memory, Redis", x["node_memory"] * x["filled"] / GB, "GB", memory / GB, "more nodes"),
+        ("one LMDB writer", 1 / (records * x["lmdb_wall"]), "events/s", x["events"], "shards by entity, each with its own writer"),
+        ("one Redis primary", 1 / (records * x["redis_write"]), "events/s", x["events"], "a cluster; slots are spread by key"),
+        ("one PostgreSQL processor", 1 / (records * x["postgres_write"]), "events/s", x["events"], "servers by key range; or Redis"),
+        ("one ingest process", 1 / (records * x["redis_wall"]), "events/s", x["events"], "more partitions and processes in the group"),
+        ("one worker", 1 / request, "predictions/s", serving_rate(x), "more workers behind the balancer; none has state"),
+        ("one node's memory, Redis", room / (records * x["redis_bytes"]), "entities", x["entities"], "more nodes"),
     ]
     return sorted(((what, one, unit, need / one, then) for what, one, unit, need, then in rows), key=lambda row: -row[3])
+
+
+def primaries(x: Numbers) -> int:
+    """Redis primaries of a region, each with a processor."""
+    return math.ceil((written(x) * x["redis_write"] + serving_rate(x) * x["redis_request_read"]) / x["utilisation"])
+
+
+def summary(x: Numbers) -> list[Figure]:
+    """What is to be had, for each region, and what all of it costs."""
+    ingested, served, net, past, spent = ingest(x), serving(x), network(x), history(x), cost(x)
+    redis = stores(x)["redis"]
+    busy = sum(
+        value(net, what) for what in ("reads of the store", "commits to the store", "events to consumers", "copies of topics and records")
+    )
+    training = f"the same, {x['features_in_training']:g} features"
+    return [
+        Figure("topic: partitions", value(ingested, "partitions"), "", "Ingest"),
+        Figure("ingest processes", value(ingested, "ingest processes"), "", "Ingest"),
+        Figure("processors for them", value(ingested, "vCPU of ingest processes"), "vCPU", "Ingest"),
+        Figure("brokers: disk", value(ingested, "disk of brokers"), "TB", "Ingest"),
+        Figure("Redis: memory with replicas", value(redis, "memory"), "TB", "Stores"),
+        Figure("Redis: primaries, each with a replica", primaries(x), "", "Stores"),
+        Figure(f"Redis: nodes of {x['node_cpus']:g} vCPU", value(redis, "nodes"), "", "Stores"),
+        Figure("workers", value(served, "workers"), "", "Serving"),
+        Figure("network inside a region", busy, "GB/s", "Network"),
+        Figure("training over all history", value(past, training), "vCPU-hours", "History and training; once, not by region"),
+        Figure("a month, all regions", value(spent, "all regions"), "USD", "Cost"),
+        Figure("a month, if commits stay in a zone", value(spent, "all regions, if commits stay in a zone"), "USD", "Cost"),
+    ]

@@ -54,6 +54,10 @@ class Results:
         """The measured rows whose name begins so."""
         return [row for name, row in self._rows.items() if name.startswith(begin) and "skipped" not in row]
 
+    def missing(self, rows: Sequence[str]) -> dict[str, str]:
+        """Which of these rows of the bench were not measured, and why."""
+        return {row["row"]: row["skipped"] for row in self._rows.values() if "skipped" in row and row["row"] in rows}
+
 
 def assumed() -> dict[str, Input]:
     """The assumptions, with the prices of `assess cost` that the figures use."""
@@ -83,6 +87,7 @@ def measured(results: Results) -> dict[str, Input]:
             put(f"{kind}_read", many["server"], "s", f"{reads}, the server's processor")
         if kind == "redis":
             put("redis_commit", commit["busy"] / commit["records"], "s", f"{commits}, a record, the ingest process's processor")
+            put("redis_wall", commit["wall"] / commit["records"], "s", f"{commits}, a record by the clock")
             written = (commit["bytes_in"] + commit["bytes_out"]) / commit["records"]
             put("write_bytes", written, "B", f"{row}: to Redis and back, by record of a commit")
             put("read_bytes", one["bytes_in"] + one["bytes_out"], "B", f"{row}: the same, of a read of three records")

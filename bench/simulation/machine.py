@@ -129,6 +129,8 @@ class IngestUnits:
 
     together: partitions that the records of a full poll are of; a consumer fetches long runs of few partitions. locked: the share of the
     reader's and the committer's processor time that holds the interpreter's lock; it is not measured, and all of it is the worst case.
+    wait: of a commit, seconds in which no processor works for it: the store's disk. apart: whether the store has a process for each of
+    ours, as PostgreSQL; else it has one thread, as Redis.
     """
 
     decode: float
@@ -138,6 +140,8 @@ class IngestUnits:
     partitions: int
     together: float
     locked: float = 1.0
+    wait: Cost = Cost(0.0, 0.0)
+    apart: bool = False
 
     def least(self, counts: Sequence[float]) -> float:
         """Seconds that a process takes at least for so many events of each partition: those of its reader, or of its lock."""
@@ -145,9 +149,9 @@ class IngestUnits:
         return max(decode, (decode + commit) * self.locked)
 
     @classmethod
-    def measured(cls, units: dict) -> IngestUnits:
+    def measured(cls, units: dict, *, apart: bool = False) -> IngestUnits:
         """Of a row of `ingest_group`."""
-        small, large = (units[name] for name in ("commit_10000", "commit_50000"))
+        small, large = ({**each, "wait": _waited(each)} for each in (units[name] for name in ("commit_10000", "commit_50000")))
 
         def cost(name: str) -> Cost:
             points: Any = [(each["events"] / each["commits"], each[name] * 1e-3) for each in (small, large)]
@@ -156,7 +160,12 @@ class IngestUnits:
         decode = units["decode"]
         together = 50_000 * large["commits"] / large["events"]
         parts = decode["busy"] * 1e-6, decode["broker"] * 1e-6, cost("busy"), cost("store")
-        return cls(*parts, units["partitions"], together)
+        return cls(*parts, units["partitions"], together, wait=cost("wait"), apart=apart)
+
+
+def _waited(commit: dict) -> float:
+    """Milliseconds of a commit in which neither our process nor the store's works."""
+    return max(commit["wall"] - commit["busy"] - commit["store"], 0.0)
 
 
 class _IngestMachine:
@@ -165,17 +174,19 @@ class _IngestMachine:
     def __init__(self, units: IngestUnits, processes: int, events: float, processors: int) -> None:
         self.simulation, self.units = Simulation(), units
         self.cpu = Servers(self.simulation, processors)
-        self.wanted, self.writes = Queue(self.simulation), Queue(self.simulation)
+        self.wanted = Queue(self.simulation)
+        stores = [Queue(self.simulation) for _ in range(processes if units.apart else 1)]
         self.commits: list[tuple[float, float]] = []
         self.simulation.start(self.broker())
-        self.simulation.start(self.server())
+        for writes in stores:
+            self.simulation.start(self.server(writes))
         together = max(round(min(units.partitions / processes, units.together)), 1)
-        for _ in range(processes):
+        for number in range(processes):
             fetched, work, taken = (Queue(self.simulation) for _ in range(3))
             taken.put(None)
             lock = Servers(self.simulation)
             self.simulation.start(self.reader(Thread(self.cpu, lock), fetched, work, taken, events / processes))
-            self.simulation.start(self.committer(Thread(self.cpu, lock), work, taken, together))
+            self.simulation.start(self.committer(Thread(self.cpu, lock), work, taken, together, stores[number % len(stores)]))
 
     def broker(self) -> Process:
         thread = Thread(self.cpu)
@@ -197,22 +208,25 @@ class _IngestMachine:
             work.put(count)
         thread.pause()
 
-    def committer(self, thread: Thread, work: Queue, taken: Queue, partitions: int) -> Process:
+    def committer(self, thread: Thread, work: Queue, taken: Queue, partitions: int, writes: Queue) -> Process:
         answers = Queue(self.simulation)
         while True:
             (count,) = yield from thread.take(work, 1)
             taken.put(None)
             for _ in range(partitions):
                 yield from thread.run(self.units.commit.of(count / partitions), self.units.locked)
-                self.writes.put((answers, count / partitions))
+                writes.put((answers, count / partitions))
                 yield from thread.take(answers, 1)
                 self.commits.append((self.simulation.now, count / partitions))
 
-    def server(self) -> Process:
+    def server(self, writes: Queue) -> Process:
         thread = Thread(self.cpu)
         while True:
-            ((answers, count),) = yield from thread.take(self.writes, 1)
+            ((answers, count),) = yield from thread.take(writes, 1)
             yield from thread.run(self.units.store.of(count))
+            if wait := self.units.wait.of(count):
+                thread.pause()
+                yield self.simulation.wait(wait)
             answers.put(None)
 
 

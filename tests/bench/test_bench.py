@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,7 @@ from bench.measure import child
 from headwater.aggregations.table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = {"name", "ours", "peer", "ratio", "unit", "goal", "command", "row", "threads", "scale", "machine"}
+NEEDED = {"name", "ours", "peer", "ratio", "unit", "goal", "command", "row", "threads", "scale", "machine", "date", "commit"}
 
 
 def _bench(output, *arguments):
@@ -112,6 +113,17 @@ def test_a_broker_is_measured_beside_a_consumer_that_makes_nothing_of_it(tmp_pat
     found = _bench(tmp_path / "results.json", "--only", row)
     assert [each["row"] for each in found] == [row] * count
     assert all(each["ours"] > 0 for each in found), found
+
+
+def test_a_group_of_rows_is_chosen_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "ROWS", {name: lambda _: [] for name in ("levels", *bench.GROUPS["curves"])})
+    output = tmp_path / "results.json"
+    monkeypatch.setattr(bench, "commit", lambda: "0123456789-dirty")
+    monkeypatch.setitem(bench.ROWS, "spark", lambda _: [{"name": "x", "ours": 1, "peer": None, "ratio": None, "unit": "s", "goal": None}])
+    assert bench.main(["--output", str(output), "--only", "curves"]) == 0
+    (row,) = json.loads(output.read_text("utf-8"))
+    assert (row["row"], row["command"], row["commit"]) == ("spark", "python -m bench --only spark", "0123456789-dirty")
+    assert row["date"] == datetime.now(UTC).date().isoformat()
 
 
 def test_results_of_other_rows_are_kept_when_asked(tmp_path):

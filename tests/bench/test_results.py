@@ -15,6 +15,11 @@ def test_every_row_has_a_result_or_a_reason():
     assert [row["name"] for row in rows if row["ours"] is None and not row.get("skipped")] == []
 
 
+def test_no_row_is_kept_whose_sides_differ():
+    rows = json.loads((ROOT / "bench" / "results.json").read_text("utf-8"))
+    assert [row["name"] for row in rows if row.get("equal") is False] == []
+
+
 def test_the_page_has_the_rows_of_the_results():
     text, rows = performance_table.PAGE.read_text("utf-8"), json.loads(performance_table.RESULTS.read_text("utf-8"))
     assert performance_table.page(text, rows) == text

@@ -85,3 +85,27 @@ def test_points_that_are_kept_are_those_of_the_simulation(results):
         row = results.row(f"simulated: {point['name']}")
         assert row["ours"] == pytest.approx(point["simulated"], abs=0.1), point["name"]
         assert row["peer"] == point["measured"]
+
+
+def test_a_share_of_a_region_has_as_large_a_share_of_each_part(results, inputs):
+    whole, share = scenarios.Region.of(results), scenarios.Region.of(results, 1 / 24, 1 / 12)
+    for part, of in (("serving", 24), ("ingest", 12)):
+        all_of_it, some = getattr(whole, part), getattr(share, part)
+        assert some.rate == pytest.approx(all_of_it.rate / of, rel=0.05)
+        assert some.shards == pytest.approx(all_of_it.shards / of, rel=0.05)
+    assert whole.serving.rate * inputs["utilisation"] == pytest.approx(figures.serving_rate(inputs), rel=0.02)
+    assert whole.ingest.rate * inputs["utilisation"] == pytest.approx(inputs["events"], rel=0.02)
+    assert whole.ingest.partitions == pytest.approx(_value(figures.ingest(inputs), "partitions"), rel=0.01)
+
+
+def test_the_summary_has_the_figures_of_the_other_tables(inputs):
+    rows = {row.what: row.value for row in figures.summary(inputs)}
+    assert rows["ingest processes"] == _value(figures.ingest(inputs), "ingest processes")
+    assert rows["a month, all regions"] == figures.cost(inputs)[-1].value
+
+
+def test_fleets_that_are_kept_are_those_of_the_simulation(results):
+    share = scenarios.Region.of(results, scenarios.SERVING_SHARE, scenarios.INGEST_SHARE)
+    kept = results.row("simulated fleet: ingest saturation, the last case, p99")["cases"]
+    for made, case in zip(scenarios.ingest_saturation(share.ingest), kept, strict=True):
+        assert case["p99"] == pytest.approx(made["p99"], abs=1e-3)

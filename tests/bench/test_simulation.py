@@ -1,5 +1,7 @@
 """The simulation: known results of queueing theory, and nothing is lost or made in it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,21 @@ def test_one_process_is_bound_by_its_commits_and_three_by_the_processors():
     commit = 12 * 1.2e-3 + 50_000 * 1.5e-6
     assert one["rate"] == pytest.approx(50_000 / commit, rel=0.03)
     assert three["rate"] == pytest.approx(2 / (2.5e-6 + 4 * 1.2e-3 / 50_000), rel=0.05)
+
+
+def test_a_store_with_a_process_for_each_of_ours_waits_for_its_disk_side_by_side():
+    disk = replace(EVENTS, decode=1e-8, broker=1e-8, commit=Cost(0.0, 0.0), store=Cost(0.0, 0.0), wait=Cost(10e-3, 0.0))
+    shared, apart = (ingested(replace(disk, apart=apart), 3, events=15e6, processors=4)["rate"] for apart in (False, True))
+    assert shared == pytest.approx(150_000 / (12 * 10e-3), rel=0.03)  # 12 commits of a poll of each, one after the other
+    assert apart == pytest.approx(50_000 * 3 / (4 * 10e-3), rel=0.03)
+
+
+def test_what_no_processor_does_of_a_commit_is_the_wait_for_its_disk():
+    sizes = {"commit_10000": {"events": 50_000, "commits": 10}, "commit_50000": {"events": 100_000, "commits": 10}}
+    times = {"wall": 30.0, "busy": 9.0, "store": 8.0}
+    units = {name: each | times for name, each in sizes.items()} | {"decode": {"busy": 1.0, "broker": 0.3}, "partitions": 12}
+    assert IngestUnits.measured(units, apart=True).wait.of(5_000) == pytest.approx(13e-3)
+    assert IngestUnits.measured({**units, **{name: each | times | {"wall": 16.0} for name, each in sizes.items()}}).wait == Cost(0.0, 0.0)
 
 
 @pytest.mark.parametrize(
