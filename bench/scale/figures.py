@@ -134,21 +134,22 @@ def serving(x: Numbers) -> list[Figure]:
 
 
 def history(x: Numbers) -> list[Figure]:
-    """Passes over the history, and nightly jobs."""
+    """Passes over the history, and nightly jobs; by Spark's executors where they were measured, else by the local engine."""
     events = x["history"] / x["history_bytes"]
-    once = events * x["pass"] / HOUR
+    each, of, one = (x["pass"], "vCPU", "the local engine") if "executor_pass" not in x else (x["executor_pass"], "executor", "an executor")
+    once = events * each / HOUR
     day = x["events"] * DAY
-    training = x["features_in_training"] / 12
+    training = once * x["features_in_training"] / 12
     rows = x["entities"] * x["records"]
     nightly = rows * x["materialize"] / HOUR
     return [
         Figure("events", events / 1e12, "trillion", "history / bytes of an event in parquet"),
         Figure("years at today's rate", events / day / 365, "years", "events / (events a second · a day)"),
-        Figure("one pass over all of it, 12 features", once, "vCPU-hours", "events · processor time of one"),
-        Figure(f"the same, {x['features_in_training']:g} features", once * training, "vCPU-hours", "that · features in training / 12"),
-        Figure("its cost", once * training * HOUR * x["p_cpu"], "USD", "vCPU-hours · p_cpu"),
-        Figure("vCPU for it within a day", once * training / 24, "vCPU", "vCPU-hours / 24"),
-        Figure("a day's events, 12 features", day * x["pass"] / HOUR, "vCPU-hours", "a day's events · the same"),
+        Figure("one pass over all of it, 12 features", once, f"{of}-hours", f"events · processor time of one in {one}"),
+        Figure(f"the same, {x['features_in_training']:g} features", training, f"{of}-hours", "that · features in training / 12"),
+        Figure("its cost", training * HOUR * x["p_cpu"], "USD", f"{of}-hours · p_cpu"),
+        Figure("processors for it within a day", training / 24, "vCPU", f"{of}-hours / 24; an executor has one"),
+        Figure("a day's events, 12 features", day * each / HOUR, f"{of}-hours", "a day's events · the same"),
         Figure("a nightly job for all records", nightly, "vCPU-hours", "entities · records · seconds of a row"),
         Figure("vCPU for it within an hour", nightly, "vCPU", "vCPU-hours / 1"),
         Figure("storage of the history", x["history"] / GB * x["object_store"], "USD/month", "history · object store"),
@@ -235,6 +236,11 @@ def primaries(x: Numbers) -> int:
     return math.ceil((written(x) * x["redis_write"] + serving_rate(x) * x["redis_request_read"]) / x["utilisation"])
 
 
+def _training(past: list[Figure], x: Numbers) -> Figure:
+    row = next(row for row in past if row.what == f"the same, {x['features_in_training']:g} features")
+    return Figure("training over all history", row.value, row.unit, "History and training; once, not by region")
+
+
 def summary(x: Numbers) -> list[Figure]:
     """What is to be had, for each region, and what all of it costs."""
     ingested, served, net, past, spent = ingest(x), serving(x), network(x), history(x), cost(x)
@@ -242,7 +248,6 @@ def summary(x: Numbers) -> list[Figure]:
     busy = sum(
         value(net, what) for what in ("reads of the store", "commits to the store", "events to consumers", "copies of topics and records")
     )
-    training = f"the same, {x['features_in_training']:g} features"
     return [
         Figure("topic: partitions", value(ingested, "partitions"), "", "Ingest"),
         Figure("ingest processes", value(ingested, "ingest processes"), "", "Ingest"),
@@ -253,7 +258,7 @@ def summary(x: Numbers) -> list[Figure]:
         Figure(f"Redis: nodes of {x['node_cpus']:g} vCPU", value(redis, "nodes"), "", "Stores"),
         Figure("workers", value(served, "workers"), "", "Serving"),
         Figure("network inside a region", busy, "GB/s", "Network"),
-        Figure("training over all history", value(past, training), "vCPU-hours", "History and training; once, not by region"),
+        _training(past, x),
         Figure("a month, all regions", value(spent, "all regions"), "USD", "Cost"),
         Figure("a month, if commits stay in a zone", value(spent, "all regions, if commits stay in a zone"), "USD", "Cost"),
     ]

@@ -116,6 +116,10 @@ def measured(results: Results) -> dict[str, Input]:
     put("event_bytes", ingest["event_bytes"], "B", f"{row}: an event in the topic's files")
     row = next(row["name"] for row in results.named("history larger than memory") if row["name"].endswith("time an event"))
     put("pass", min(results.row(row)["ours_busy_seconds"]) * 1e-6, "s", f"{row}: processors, by event, for 12 features")
+    if "spark" not in results.missing(["spark"]):
+        few, many = (results.row(f"12 features on Spark, {events} events, executors: 2") for events in ("1,000,000", "10,000,000"))
+        more = (many["busy"]["executors"] - few["busy"]["executors"]) / (many["events"] - few["events"])
+        put("executor_pass", more, "s", "12 features on Spark, executors: 2: the executors' processors, by event beyond the first million")
     row = "materialize: rows of nine features written into LMDB"
     details = results.row(row)["details"]
     put("materialize", details["busy"] / details["rows"], "s", f"{row}: processors, by row")

@@ -1,9 +1,11 @@
 """docs/scale.md: its tables are what its script gives, and its figures follow from the inputs."""
 
+import json
+
 import pytest
 
 from bench.scale import figures
-from bench.scale.inputs import Results, assumed, measured
+from bench.scale.inputs import RESULTS, Results, assumed, measured
 from bench.simulation import scenarios
 from headwater.assessing import prices
 from scripts import scale
@@ -109,3 +111,20 @@ def test_fleets_that_are_kept_are_those_of_the_simulation(results):
     kept = results.row("simulated fleet: ingest saturation, the last case, p99")["cases"]
     for made, case in zip(scenarios.ingest_saturation(share.ingest), kept, strict=True):
         assert case["p99"] == pytest.approx(made["p99"], abs=1e-3)
+
+
+def test_hours_are_those_of_executors_where_they_were_measured(inputs):
+    local = {name: value for name, value in inputs.items() if name != "executor_pass"}
+    (mine,), (theirs,) = (
+        [row for row in figures.history(x) if row.what.startswith("one pass")] for x in (local, {**local, "executor_pass": 3e-6})
+    )
+    assert (mine.unit, theirs.unit) == ("vCPU-hours", "executor-hours")
+    assert theirs.value / mine.value == pytest.approx(3e-6 / local["pass"])
+
+
+def test_the_cost_of_an_executor_is_what_it_adds_for_an_event():
+    rows = [row for row in json.loads(RESULTS.read_text("utf-8")) if row["row"] != "spark"]
+    for events, busy in ((1_000_000, 5.0), (10_000_000, 23.0)):
+        name = f"12 features on Spark, {events:,} events, executors: 2"
+        rows.append({"row": "spark", "name": name, "events": events, "busy": {"executors": busy}})
+    assert measured(Results(rows))["executor_pass"].value == pytest.approx(2e-6)
