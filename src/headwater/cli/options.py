@@ -8,6 +8,7 @@ import threading
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import click
 
@@ -226,9 +227,18 @@ def allow_pickle() -> list[Flag]:
 
 def same_store(args: Arguments) -> list[str]:
     """The store options for the next command; a URL with a password is not repeated."""
-    url = ["--store", "URL" if "@" in args.store else args.store] if args.by_flag("store") else []
-    production = ["--reads", "URL" if "@" in args.reads else args.reads] if args.by_flag("reads") else []
+    url = ["--store", shown_url(args.store, "URL")] if args.by_flag("store") else []
+    production = ["--reads", shown_url(args.reads, "URL")] if args.by_flag("reads") else []
     return url + (["--data-dir", args.data_dir] if args.by_flag("data_dir") else []) + production
+
+
+def shown_url(url: str, otherwise: str) -> str:
+    """A store's URL, or `otherwise` where it may have a password, also in an address that is one of its options.
+
+    >>> shown_url("dynamodb://t?state=postgresql%3A%2F%2Fu%3Asecret%40h%2Fdb", "the store")
+    'the store'
+    """
+    return otherwise if "@" in unquote(url) else url
 
 
 def data_dir(args: Arguments) -> Path:

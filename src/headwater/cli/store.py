@@ -69,11 +69,12 @@ def restore_backup(args: Arguments, screen: Screen) -> None:
     from headwater.online_stores.backup import check_restorable, restore
 
     backup, url = Path(args.folder), args.store or settings.store()
+    place = options.shown_url(url, "the store")
     check_restorable(backup, url)
     if args.dry_run:
-        screen.show(f"would restore {backup} into {_place(url)}, which is empty", {"backup": str(backup), "dry_run": True})
+        screen.show(f"would restore {backup} into {place}, which is empty", {"backup": str(backup), "dry_run": True})
         return
-    if not options.confirmed(args, f"Ingestion goes on from where {backup} was made. Restore it into {_place(url)}?"):
+    if not options.confirmed(args, f"Ingestion goes on from where {backup} was made. Restore it into {place}?"):
         screen.say("nothing was restored")
         return
     with screen.working("restoring"):
@@ -176,11 +177,6 @@ def refused_records(args: Arguments, screen: Screen) -> None:
         table.add_row(*("" if v is None else v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in row))
     records = [{name: v.decode(errors="replace") if isinstance(v, bytes) else str(v) for name, v in row.items()} for row in rows.to_dicts()]
     screen.show(table, {"source": args.source, "refused": records})
-
-
-def _place(url: str) -> str:
-    """The name of a store for messages; a URL with a password is not repeated."""
-    return "the store" if "@" in url else url
 
 
 _COMMON = [*options.project(model=False), *options.store()]
