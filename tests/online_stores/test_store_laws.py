@@ -19,6 +19,8 @@ ON_MINISTACK = {*QUICK, "records are kept too", "scans rise", "reopening keeps a
 def cases():
     for kind in (*STORES, *(DYNAMODB if LONG else DYNAMODB[:3])):
         for law in stores.LAWS:
+            if (kind, law) == ("moto", "scans are read in pages"):
+                continue  # moto copies a table of 5,000 items at each transaction, which takes minutes; the other emulator has the law
             emulated = kind in DYNAMODB
             if emulated and not LONG and law not in (ON_MINISTACK if kind == "ministack" else QUICK):
                 continue
