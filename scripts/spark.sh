@@ -4,15 +4,18 @@
 #
 #     scripts/spark.sh DIR start      prints the URL of Spark Connect, sc://127.0.0.1:PORT, once it answers
 #     scripts/spark.sh DIR stop
-#     scripts/spark.sh install        only install Spark
+#     scripts/spark.sh install        only install Spark, and the jars of Delta
 #
 # Needs Java 17 or newer. Spark is the package pyspark, installed once into a virtual environment of its own in $HEADWATER_SPARK (default
-# build/spark under the checkout). The workers run Python of $HEADWATER_SPARK_PYTHON (default .venv/bin/python of the checkout).
+# build/spark under the checkout). Tables of Delta need mvn, which fetches its jars there once; without it the cluster has none.
+# The workers run Python of $HEADWATER_SPARK_PYTHON (default .venv/bin/python of the checkout).
 set -eu
 
 version=4.2.0
 root=$(cd "$(dirname "$0")/.." && pwd)
+delta=4.4.0
 home=${HEADWATER_SPARK:-$root/build/spark}/$version
+lakes=${HEADWATER_SPARK:-$root/build/spark}/delta-$delta # Iceberg's newest jars are for Spark 4.1, and do not run on 4.2
 worker_python=${HEADWATER_SPARK_PYTHON:-$root/.venv/bin/python}
 
 fail() {
@@ -34,6 +37,33 @@ install() {
         PIP_DISABLE_PIP_VERSION_CHECK=1 "$home/bin/python" -m pip install --quiet "pyspark==$version"
     fi
     touch "$home/.complete"
+}
+
+fetch_lakes() {
+    if [ -e "$lakes/.complete" ] || ! has mvn; then return; fi
+    mkdir -p "$lakes"
+    pom=$(mktemp -d)
+    cat >"$pom/pom.xml" <<EOF
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>headwater</groupId><artifactId>lakes</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>io.delta</groupId><artifactId>delta-spark_4.2_2.13</artifactId><version>$delta</version></dependency>
+  </dependencies>
+</project>
+EOF
+    mvn -q -B -f "$pom/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DincludeGroupIds=io.delta \
+        "-DoutputDirectory=$lakes" >&2 || fail "mvn could not fetch the jars of Delta $delta; its message is above"
+    rm -rf "$pom"
+    touch "$lakes/.complete"
+}
+
+# The options of spark-submit for Delta, one a line; none without its jars.
+lake_options() {
+    if [ ! -e "$lakes/.complete" ]; then return; fi
+    printf '%s\n' --jars "$(find "$lakes" -name '*.jar' | sort | paste -sd, -)" \
+        --conf spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension \
+        --conf spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog
 }
 
 free_port() {
@@ -63,6 +93,7 @@ wait_for() {
 start() {
     has java || fail 'java is not on PATH; on Debian and Ubuntu: apt-get install default-jre-headless'
     install
+    fetch_lakes
     if runs connect; then fail "a cluster runs already; the process id of its Connect server is $(cat "$dir/connect.pid")"; fi
     SPARK_HOME=$(echo "$home"/lib/python3*/site-packages/pyspark)
     export SPARK_HOME SPARK_LOCAL_IP=127.0.0.1 SPARK_LOCAL_DIRS="$dir/local" PYSPARK_PYTHON="$worker_python" SPARK_DAEMON_MEMORY=256m
@@ -76,12 +107,16 @@ start() {
             --cores 1 --memory 1g --work-dir "$dir/work$number" "spark://127.0.0.1:$port"
     done
     export SPARK_DAEMON_MEMORY=1g # of the Connect server
-    launch connect "$SPARK_HOME/bin/spark-submit" --class org.apache.spark.sql.connect.service.SparkConnectServer \
+    IFS='
+'
+    # shellcheck disable=SC2046 # one option a line
+    launch connect "$SPARK_HOME/bin/spark-submit" $(lake_options) --class org.apache.spark.sql.connect.service.SparkConnectServer \
         --master "spark://127.0.0.1:$port" --executor-memory 768m --executor-cores 1 \
         --conf spark.driver.host=127.0.0.1 --conf spark.connect.grpc.binding.address=127.0.0.1 \
         --conf "spark.connect.grpc.binding.port=$connect" --conf spark.ui.enabled=false --conf spark.sql.shuffle.partitions=4 \
         --conf "spark.sql.warehouse.dir=$dir/warehouse" --conf "spark.pyspark.python=$worker_python" --conf spark.log.level=WARN \
         --conf 'spark.executor.extraJavaOptions=-XX:+UseSerialGC' --conf 'spark.driver.extraJavaOptions=-XX:+UseSerialGC' spark-internal
+    unset IFS
     waited=0
     until answers "$connect"; do
         runs connect || { tail -20 "$dir/connect.log" >&2 && stop && fail 'the Connect server ended; its last words are above'; }
@@ -114,6 +149,7 @@ stop() {
 
 if [ "${1:-}" = install ]; then
     install
+    fetch_lakes
     exit
 fi
 [ $# -eq 2 ] || fail 'usage: scripts/spark.sh DIR start|stop, or scripts/spark.sh install'

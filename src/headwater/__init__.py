@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headwater.connectors.delta import delta as delta
     from headwater.connectors.iceberg import iceberg as iceberg
     from headwater.connectors.spark import spark_table as spark_table
+    from headwater.connectors.spark_output import spark_output as spark_output
     from headwater.connectors.sql import sql as sql
     from headwater.definitions.acknowledged import Acknowledgement as Acknowledgement
     from headwater.definitions.aggregate import Aggregation as Aggregation
@@ -163,6 +164,7 @@ if TYPE_CHECKING:
     from headwater.training.resources import Resources as Resources
     from headwater.training.train import Trained as Trained
     from headwater.training.train import train as train
+    from headwater.training.write_historical import write_historical_features as write_historical_features
 
 _HOMES = {
     "headwater.definitions.aggregate": "Aggregation",
@@ -189,6 +191,7 @@ _HOMES = {
     "headwater.connectors.delta": "delta",
     "headwater.connectors.iceberg": "iceberg",
     "headwater.connectors.spark": "spark_table",
+    "headwater.connectors.spark_output": "spark_output",
     "headwater.connectors.sql": "sql",
     "headwater.engine.spark.spark_engine": "spark",
     "headwater.ingestion.debezium_history": "debezium",
@@ -227,6 +230,7 @@ _HOMES = {
     "headwater.training.feature_cache": "Cache",
     "headwater.training.dataset": "Dataset dataset reproduce",
     "headwater.training.historical": "get_historical_features",
+    "headwater.training.write_historical": "write_historical_features",
     "headwater.monitoring.drift": "Drift drift",
     "headwater.monitoring.explain": "explain",
     "headwater.online.precomputed": "PrecomputedReader",

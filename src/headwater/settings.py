@@ -47,6 +47,11 @@ def engine() -> str:
     return os.environ.get("HEADWATER_ENGINE", "") or "local"
 
 
+def use_engine(name: str) -> None:
+    """Use this engine, also in processes that this one starts, unless HEADWATER_ENGINE is set."""
+    os.environ.setdefault("HEADWATER_ENGINE", name)
+
+
 def spark_remote() -> str | None:
     """The URL of a server of Spark Connect: SPARK_REMOTE."""
     return os.environ.get("SPARK_REMOTE") or None

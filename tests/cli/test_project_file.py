@@ -244,3 +244,17 @@ def test_the_archive_of_every_command_may_be_on_an_object_store(tmp_path, monkey
     write(tmp_path, "archive-url = 5")
     with pytest.raises(UsageError, match="archive-url is 5; give a string in quotes"):
         given("ingest")
+
+
+def test_the_engine_of_every_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_ENGINE", "")
+    monkeypatch.delenv("HEADWATER_ENGINE")  # and again after the test
+    write(tmp_path, 'engine = "spark:sc://host:15002"')
+    given("materialize")
+    assert settings.engine() == "spark:sc://host:15002"
+    monkeypatch.setenv("HEADWATER_ENGINE", "local")
+    given("materialize")
+    assert settings.engine() == "local"
+    write(tmp_path, 'engin = "local"')
+    with pytest.raises(UsageError, match="has no key 'engin'; did you mean 'engine'"):
+        given("materialize")

@@ -1,4 +1,4 @@
-"""Whether this machine, its packages, a project, its store, streams and models are ready to run. Nothing is written."""
+"""Whether this machine, its packages, its engine, a project, its store, streams and models are ready to run. Nothing is written."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from headwater.definitions.model_variant import AS_DEFINED, at_level
 from headwater.definitions.project import Project
 from headwater.definitions.readable import cut
 from headwater.definitions.streams import BrokerStream
+from headwater.engine.engines import open_engine
+from headwater.engine.query import InspectableEngine
 from headwater.errors import HeadwaterError
 from headwater.models.compatibility import check
 from headwater.models.registry import ModelRegistry
@@ -49,10 +51,10 @@ def doctor(
     models: str | Path | None = None,
     catalog: str | None = None,
 ) -> DoctorResult:
-    """Check machine, packages, project, store, streams and models.
+    """Check machine, packages, engine, project, store, streams and models.
 
     Args:
-        project: whose; None checks machine and packages only.
+        project: whose; None checks machine, packages and engine only.
         store: the URL of the online store; None is that of the settings.
         data_dir: the folder of archive and logs; None is headwater's home.
         models: the folder of fitted models; None is `models` in headwater's home.
@@ -70,7 +72,7 @@ def doctor(
 
 def _looked(part: str, look: Callable[[_Examined], Iterator[Diagnosis]], examined: _Examined) -> Iterator[Diagnosis]:
     """The checks of a part; an error ends them, and is one."""
-    if examined.project is None and part not in ("machine", "packages"):
+    if examined.project is None and part not in _WITHOUT_PROJECT:
         return
     try:
         yield from look(examined)
@@ -154,6 +156,12 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _engine(_: _Examined) -> Iterator[Diagnosis]:
+    engine = open_engine()
+    if isinstance(engine, InspectableEngine):
+        yield Diagnosis("engine", settings.engine().partition(":")[0], "ok", engine.inspect())
 
 
 def _project(examined: _Examined) -> Iterator[Diagnosis]:
@@ -247,9 +255,11 @@ def _existing(folder: Path) -> Path:
     return nearest_folder
 
 
+_WITHOUT_PROJECT: Final = ("machine", "packages", "engine")
 _PARTS: Final = {
     "machine": _machine,
     "packages": _packages,
+    "engine": _engine,
     "project": _project,
     "store": _store,
     "streams": _streams,

@@ -1,4 +1,4 @@
-"""Check whether this machine, its packages, the project, its store, streams and models are ready to run. Nothing is written."""
+"""Check whether this machine, its packages, its engine, the project, its store, streams and models are ready to run. Nothing is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(args: Arguments, screen: Screen) -> None:
         report = msgspec.structs.replace(report, checks=[*report.checks, Diagnosis("project", args.project, "broken", refused)])
     _show(report, screen)
     if project is None and not refused:
-        screen.say(f"no project file at {args.project}: machine and packages were checked")
+        screen.say(f"no project file at {args.project}: machine, packages and engine were checked")
         screen.next("headwater", "init", "EVENTS", "LABELS")
     if report.broken:
         raise HeadwaterError(f"{len(report.broken)} of {len(report.checks)} checks are broken; first: {report.broken[0].evidence}")

@@ -45,8 +45,7 @@ def _read_file(ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
         file = read(value)
         if file is not None:
-            if file.archive_url is not None:
-                settings.use_archive_url(file.archive_url)
+            file.use_settings()
             ctx.meta[FILE] = file
             ctx.default_map = file.defaults(ctx.command.name)
     return value

@@ -4,6 +4,7 @@
     data-dir = "data"
     catalog = "catalog.sqlite"
     archive-url = "s3://bucket/prefix"  # the archive of streams, instead of the data directory
+    engine = "spark:sc://host:15002"    # what reads histories and computes features of training data; "local" is this machine
     reads = "redis://production:6379/0" # a development environment: views that are there are read from there, and never written
 
     [serve]                             # options of `headwater serve`; [ingest] and [materialize] likewise
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -31,7 +32,7 @@ from headwater.cli.command import SECTIONS, Flag
 from headwater.errors import UsageError, nearest
 
 NAME: Final = "headwater.toml"
-_ARCHIVE: Final = "archive-url"
+_USED: Final = {"archive-url": settings.use_archive_url, "engine": settings.use_engine}
 _SHARED: Final = {"store": "store", "data-dir": "data_dir", "catalog": "catalog", "reads": "reads"}
 _NOT_HERE: Final = frozenset({*_SHARED, "project", "json", "debug", "help"})
 
@@ -40,14 +41,19 @@ _NOT_HERE: Final = frozenset({*_SHARED, "project", "json", "debug", "help"})
 class ProjectFile:
     """The content of a headwater.toml, with paths relative to the working folder.
 
-    path: of the file. shared: values for every command. sections: values for one command each; all by the Python name of the option.
-    archive_url: see `settings.archive_url`.
+    path: of the file. shared: values for every command. sections: values for one command each; both by the Python name of the option.
+    settings: values by key that no option has, such as `engine`.
     """
 
     path: Path
     shared: Mapping[str, str]
     sections: Mapping[str, Mapping[str, object]]
-    archive_url: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def use_settings(self) -> None:
+        """Use the values that no option has, unless an environment variable says otherwise."""
+        for key, value in self.settings.items():
+            _USED[key](value)
 
     def defaults(self, command: str | None) -> dict[str, object]:
         """The values for a command."""
@@ -77,13 +83,13 @@ def read(project: str | Path) -> ProjectFile | None:
             if not isinstance(value, dict):
                 raise UsageError(f"{path}: {key} is {value!r}; write a section: [{key}]")
             sections[key] = _section(path, key, value)
-        elif key not in (*_SHARED, _ARCHIVE):
-            raise UsageError(f"{path} has no key {key!r}; {nearest(key, [*_SHARED, _ARCHIVE, *SECTIONS])}")
+        elif key not in (*_SHARED, *_USED):
+            raise UsageError(f"{path} has no key {key!r}; {nearest(key, [*_SHARED, *_USED, *SECTIONS])}")
         elif not isinstance(value, str) or not value:
             raise UsageError(f"{path}: {key} is {value!r}; give a string in quotes")
-        elif key != _ARCHIVE and not settings.overridden(key):
+        elif key in _SHARED and not settings.overridden(key):
             shared[_SHARED[key]] = _url(value, folder)
-    return ProjectFile(path, shared, sections, held.get(_ARCHIVE))
+    return ProjectFile(path, shared, sections, {key: held[key] for key in _USED if key in held})
 
 
 def section_options(section: str) -> dict[str, Flag]:

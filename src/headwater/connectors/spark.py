@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
+from io import BytesIO
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -22,7 +25,9 @@ from headwater.errors import ConnectError, DataError, DefinitionError, Headwater
 from headwater.version import __version__
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 DIALECT = Dialect(quote="`")
 _PORT = 15002  # of Spark Connect
@@ -185,6 +190,36 @@ def of_spark(rows: object) -> pl.DataFrame:
     frame = pl.DataFrame(pl.from_arrow(rows))
     zoned = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None]
     return frame.with_columns(pl.col(name).dt.convert_time_zone("UTC") for name in zoned)
+
+
+def spark_schema(rows: pa.Schema) -> StructType:
+    """The schema of Arrow rows as Spark has it."""
+    _pyspark()
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(rows)
+
+
+def pickled(value: object, reduced: Mapping[type, Callable[[Any], object]], modules: Sequence[ModuleType] = ()) -> bytes:
+    """A value for a worker. reduced: how values of a type are pickled. modules: those whose functions are pickled whole."""
+    _pyspark()
+    cloudpickle: Any = import_module("pyspark.cloudpickle")  # which is not typed
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, value: object) -> object:
+            reduce = reduced.get(type(value))
+            return super().reducer_override(value) if reduce is None else reduce(value)
+
+    whole = [module for module in modules if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
+    buffer = BytesIO()
+    try:
+        for module in whole:
+            cloudpickle.register_pickle_by_value(module)
+        Pickler(buffer).dump(value)
+    finally:
+        for module in whole:
+            cloudpickle.unregister_pickle_by_value(module)
+    return buffer.getvalue()
 
 
 @contextmanager

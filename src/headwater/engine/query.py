@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import polars as pl
 
@@ -208,6 +208,19 @@ class Engine(Protocol):
 
         Raises:
             DataError: the source cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class InspectableEngine(Protocol):
+    """An engine whose servers `headwater doctor` inspects."""
+
+    def inspect(self) -> str:
+        """Where it computes, and which versions are there, in a line.
+
+        Raises:
+            HeadwaterError: it cannot compute.
         """
         ...
 

@@ -11,7 +11,7 @@ Health = Literal["ok", "warning", "broken", "not checked"]
 
 
 class Diagnosis(Result, frozen=True):
-    """One check: of which part (machine, packages, project, store, streams or models), its name, how it is, what was seen, what to do."""
+    """One check: of a part (machine, packages, engine, project, store, streams, models), its name, how it is, what was seen, what to do."""
 
     part: str
     name: str

@@ -64,14 +64,42 @@ def feature_frames(
 
     Levels at which a view is equally fresh share its values too. `statuses`: followed by the status of each.
     """
+    tables = tables_for(service, requests, levels, notes, resources, statuses=statuses)
+    return frames_of(service, requests, levels, tables, notes, resources, statuses=statuses)
+
+
+def tables_for(
+    service: FeatureService,
+    requests: Requests,
+    levels: Mapping[str, Level],
+    notes: Notes,
+    resources: Resources = DEFAULT_RESOURCES,
+    *,
+    statuses: bool = False,
+) -> Tables:
+    """The tables of the service's enriched sources, for requests at these levels."""
     last = int(requests.t.max()) if len(requests.t) else 0  # neither T nor K is ever later than t
-    call = _Call(tables(last, last, notes, resources), notes, resources, statuses=statuses)
+    made = tables(last, last, notes, resources)
     for level, view in itertools.product(levels.values(), service.views_in_history):
         if isinstance(view.source.history, Enriched):
             windows = retained(view) if statuses else [f.window for f in service.needed[view.name]]
             columns = {*view.keys, *(c for f in service.needed[view.name] for c in f.reads)}
-            call.tables.read(call.tables.at(level, view), columns, first_read(level.freshness(view), requests, windows))
-    return _frames(service, requests, levels, call)
+            made.read(made.at(level, view), columns, first_read(level.freshness(view), requests, windows))
+    return made
+
+
+def frames_of(
+    service: FeatureService,
+    requests: Requests,
+    levels: Mapping[str, Level],
+    tables: Tables,
+    notes: Notes,
+    resources: Resources,
+    *,
+    statuses: bool = False,
+) -> dict[str, pl.DataFrame]:
+    """As `feature_frames`, with tables of its own."""
+    return _frames(service, requests, levels, _Call(tables, notes, resources, statuses=statuses))
 
 
 def enriched_events(source: Source) -> Requests:

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.definition import stack_level
@@ -23,10 +21,12 @@ from headwater.events.statuses import status_name
 from headwater.training.feature_frames import as_service, feature_frames
 from headwater.training.label_rows import read_labels
 from headwater.training.no_events import warn_of_no_events
-from headwater.training.requests import read_rows
+from headwater.training.requests import joined, read_rows
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from headwater.definitions.connectors import TableLike
 
 
@@ -83,6 +83,22 @@ def get_historical_features(
     >>> hw.get_historical_features(view, rows, statuses=True)["user__count_1d__status"].to_list()
     ['present', 'present', 'missing']
     """
+    service = in_training(features)
+    resources = resources or DEFAULT_RESOURCES
+    requests = read_labels(rows, resources, strings=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    check_names(service, requests.frame.columns, statuses=statuses)
+    notes = Notes(Counter(requests.left_out))
+    with resources.shown() as mine:
+        values = feature_frames(service, requests, {"": Level() if level is None else as_level(level)}, notes, mine, statuses=statuses)[""]
+    warn_of_left_out(notes)
+    warn_of_no_events(requests, notes)
+    answered = joined(service, requests, values)
+    vars(answered)["left_out"] = dict(notes.left_out)
+    return answered
+
+
+def in_training(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
+    """The service of what a user gave, without features of third parties that have no history; a warning names those."""
     requested = as_service(features)
     service = requested.in_training
     if service is not requested:
@@ -91,25 +107,26 @@ def get_historical_features(
             HeadwaterWarning,
             stacklevel=stack_level(),
         )
-    resources = resources or DEFAULT_RESOURCES
-    requests = read_labels(rows, resources, strings=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    return service
+
+
+def check_names(service: FeatureService, columns: Sequence[str], *, statuses: bool) -> None:
+    """Refuse a column of the rows that is named like a feature.
+
+    Raises:
+        DataError: there is one.
+    """
     names = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
-    clash = sorted(names & set(requests.frame.columns) - {f.name for f in service.request_fields})
+    clash = sorted(names & set(columns) - {f.name for f in service.request_fields})
     if clash:
         raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
-    notes = Notes(Counter(requests.left_out))
-    with resources.shown() as mine:
-        values = feature_frames(service, requests, {"": Level() if level is None else as_level(level)}, notes, mine, statuses=statuses)[""]
+
+
+def warn_of_left_out(notes: Notes) -> None:
+    """Warn of rows that cannot be used, with the number of each reason."""
     if notes.unusable:
         reasons = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
         warnings.warn(
             RowsLeftOutWarning(f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out),
             stacklevel=stack_level(),
         )
-    warn_of_no_events(requests, notes)
-    own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
-    if requests.label is not None and requests.label.name not in own.columns:
-        own = own.with_columns(requests.label)
-    joined = pl.concat([own, values], how="horizontal")
-    vars(joined)["left_out"] = dict(notes.left_out)
-    return joined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -37,7 +38,20 @@ def read_labels(labels: Labels, resources: Resources = DEFAULT_RESOURCES, *, str
     Raises:
         DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
     """
-    context = f"labels {labels.name!r}" + (f" ({labels.site})" if labels.site else "")
+    requests, context = label_rows(labels, strings=strings), _context(labels)
+    if not len(requests.t):
+        if not requests.left_out:
+            raise DataError(f"{context}: no row is left of the table; check its filter and that the table has rows")
+        raise DataError(
+            f"{context}: no row has a time, an outcome and a time at which it was known; left out: {counted(requests.left_out)}"
+        )
+    label = requests.label if requests.label is not None else observed(labels, requests, resources, strings=strings)
+    return replace(requests, label=label.rename(labels.label_name))
+
+
+def label_rows(labels: Labels, *, strings: bool = False) -> Requests:
+    """The requests of labels, possibly none; without the label where it is an `outcome(...)`. Raises as `read_labels`."""
+    context = _context(labels)
     own = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
     own += [labels.label] if isinstance(labels.label, str) else list(labels.label.keys)
     own += [labels.weight] if labels.weight else []
@@ -56,8 +70,6 @@ def read_labels(labels: Labels, resources: Resources = DEFAULT_RESOURCES, *, str
     else:
         known = pl.col(ASKED_AT) + labels.maturity
     frame = collect(chosen.frame.with_columns(columns).with_columns(known.alias(KNOWN_AT)), context)
-    if frame.height == 0:
-        raise DataError(f"{context}: no row is left of the table; check its filter and that the table has rows")
     left_out: Counter[str] = Counter()
     reasons = {
         f"labels: no {labels.timestamp_field}": ASKED_AT,
@@ -70,13 +82,13 @@ def read_labels(labels: Labels, resources: Resources = DEFAULT_RESOURCES, *, str
             frame = frame.filter(pl.col(name).is_not_null())
     if labels.weight:
         frame = _weighted(frame, labels.weight, left_out, context)
-    if frame.height == 0:
-        raise DataError(f"{context}: no row has a time, an outcome and a time at which it was known; left out: {counted(left_out)}")
-    requests = Requests(
-        frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns]), frame[ASKED_AT].to_numpy(), left_out=left_out
-    )
-    label = frame[LABEL] if LABEL in frame.columns else observed(labels, requests, resources, strings=strings)
-    return Requests(requests.frame, requests.t, label.rename(labels.label_name), frame[KNOWN_AT].to_numpy(), left_out)
+    label = frame[LABEL].rename(labels.label_name) if LABEL in frame.columns else None
+    own_columns = frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns])
+    return Requests(own_columns, frame[ASKED_AT].to_numpy(), label, frame[KNOWN_AT].to_numpy(), left_out)
+
+
+def _context(labels: Labels) -> str:
+    return f"labels {labels.name!r}" + (f" ({labels.site})" if labels.site else "")
 
 
 def outcome_column(name: str, schema: pl.Schema, context: str, *, strings: bool) -> pl.Expr:

@@ -19,6 +19,7 @@ from headwater.kernel.arrays import I64
 
 if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike
+    from headwater.definitions.feature_service import FeatureService
 
 ASKED_AT = "__asked_at"
 
@@ -79,3 +80,11 @@ def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None
             f"rows: {t.null_count()} of {len(t)} rows have no {timestamp_field!r}; every row needs its request time. Filter them out first"
         )
     return Requests(frame, t.to_numpy())
+
+
+def joined(service: FeatureService, requests: Requests, values: pl.DataFrame) -> pl.DataFrame:
+    """The columns of the requests, then the label where it is none of them, then the features; request fields have their declared dtype."""
+    own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
+    if requests.label is not None and requests.label.name not in own.columns:
+        own = own.with_columns(requests.label)
+    return pl.concat([own, values], how="horizontal")

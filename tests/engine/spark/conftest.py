@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater.connectors.spark import _sessions
 from headwater.engine.spark.spark_engine import SparkEngine
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,7 +56,14 @@ def sail():
     server.start(background=True)
     host, port = server.listening_address
     yield f"sc://{host}:{port}"
+    end_session(f"sc://{host}:{port}")
     server.stop()
+
+
+def end_session(url):
+    """End the session of a server before the server: pyspark asks a server that is gone for minutes, also when the process ends."""
+    if url in _sessions:
+        _sessions.pop(url).stop()
 
 
 def started(tmp_path_factory):
@@ -73,6 +81,7 @@ def cluster(tmp_path_factory):
     """A cluster for all tests."""
     made = started(tmp_path_factory)
     yield made
+    end_session(made.url)
     made.run("stop")
 
 
@@ -93,6 +102,14 @@ def session(engine):
     from headwater.connectors.spark import open_session
 
     return open_session(engine.session)
+
+
+@pytest.fixture
+def _delta(request, session):
+    """Skips where a cluster of Spark has no jars of Delta; Sail needs none."""
+    of_cluster = request.node.callspec.params["url"] == "cluster"
+    if of_cluster and "delta" not in session.conf.get("spark.sql.extensions", ""):
+        pytest.skip("needs the jars of Delta, and for them: mvn")
 
 
 @pytest.fixture(autouse=True)

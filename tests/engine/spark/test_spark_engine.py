@@ -15,7 +15,7 @@ from headwater.kernel.as_of import as_of
 from headwater.testing import engine_laws
 from tests.effort import FULL
 from tests.engine.spark import events as day
-from tests.engine.spark.conftest import started
+from tests.engine.spark.conftest import end_session, started
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning"),
@@ -109,4 +109,5 @@ def test_the_answer_is_exact_after_a_worker_is_killed(tmp_path_factory):
         thread.join(120)
         assert_frame_equal(answers[0], expected, check_exact=True)
     finally:
+        end_session(cluster.url)
         cluster.run("stop")

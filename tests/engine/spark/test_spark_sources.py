@@ -1,17 +1,23 @@
 """Where Spark reads a history: its tables and DataFrames, files, and rows of the calling process; and the verbs on top."""
 
+import re
+from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+from headwater.assessing.doctor import doctor
 from headwater.connectors.spark import open_session
 from headwater.definitions.connectors import as_table
 from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError, UsageError
+from headwater.online.view_reader import OnlineView
 from tests.engine.spark import events as day
+from tests.flow import Flow, clock, frame, micros, streaming_view  # noqa: F401 (clock is a fixture)
+from tests.online_stores.servers import serving
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning"),
@@ -62,11 +68,12 @@ def test_tables_and_data_frames_of_spark(files, engine, session, expected, monke
     assert hw.spark_table("payments").contents() == hw.spark_table(frame, name="payments").contents()
 
 
-def test_delta_tables(tmp_path, sail, expected):
+@pytest.mark.usefixtures("_delta")
+def test_delta_tables(tmp_path, engine, expected):
     deltalake = pytest.importorskip("deltalake", reason="needs deltalake")
     deltalake.write_deltalake(tmp_path / "lake", EVENTS.to_arrow())
     table = hw.spark_table(f"delta.`{tmp_path / 'lake'}`")
-    assert_frame_equal(rows_of(table, hw.spark(sail)), expected, check_exact=True)
+    assert_frame_equal(rows_of(table, engine), expected, check_exact=True)
 
 
 def test_enriched_events(engine):
@@ -77,7 +84,17 @@ def test_enriched_events(engine):
     assert_frame_equal(given, expected, check_exact=True)
 
 
-def test_materialize_and_parity(files, engine, session, tmp_path):
+@pytest.fixture(params=["lmdb", "redis"])
+def stores(request, tmp_path):
+    """The URLs of two stores."""
+    if request.param == "lmdb":
+        yield [f"lmdb:{tmp_path}/{number}?size=100MB" for number in range(2)]
+    else:
+        with serving(tmp_path / "redis0") as first, serving(tmp_path / "redis1") as second:
+            yield [first.url, second.url]
+
+
+def test_materialize_and_parity(files, engine, session, stores):
     session.read.parquet(str(files)).createOrReplaceTempView("batch_payments")
     source = day.source(hw.spark_table("batch_payments", session=session), **RULES)
     view = day.view(source, features=FEATURES, freshness=hw.batch("1h"))
@@ -85,8 +102,7 @@ def test_materialize_and_parity(files, engine, session, tmp_path):
     model = hw.Model("m", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
     project, at = hw.Project("shop", [model]), day.NOON + timedelta(hours=5)
     mine, values = hw.Resources(engine=engine), {}
-    for name, resources in (("spark", mine), ("local", hw.Resources(engine="local"))):
-        store = f"lmdb:{tmp_path}/{name}?size=100MB"
+    for name, resources, store in zip(("spark", "local"), (mine, hw.Resources(engine="local")), stores, strict=True):
         for cut in (at, at + timedelta(hours=4)):
             (done,) = hw.materialize(project, store=store, at=cut, resources=resources)
         values[name] = (done.events, done.keys, done.left_out)
@@ -94,6 +110,26 @@ def test_materialize_and_parity(files, engine, session, tmp_path):
         assert compared.mismatches == []
         assert compared.rows > 0
     assert values["spark"] == values["local"]
+
+
+def test_a_stream_begins_with_a_history_that_spark_reads(engine, session, tmp_path, clock, monkeypatch):
+    """Half of the stream's events are in the history too; ids tell which."""
+    rows = frame([(n % 5, n, 2.0**n) for n in range(20)], id=[f"e{n}" for n in range(20)])
+    session.createDataFrame(rows.to_arrow()).createOrReplaceTempView("before_the_stream")
+    stream = hw.push(schema={"key": int, "amount": float, "at": datetime, "id": str})
+    values = {}
+    for name, history in (("local", rows), (f"spark:{engine.session}", hw.spark_table("before_the_stream"))):
+        monkeypatch.setenv("HEADWATER_ENGINE", name)
+        rules = {"history": history, "stream": stream, "id_field": "id", "id_horizon": "1h", "select": ["key", "amount"]}
+        view = streaming_view([hw.sum("amount"), hw.last_n("amount", k=3)], source=rules)
+        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/{name[:5]}?size=100MB")) as store:
+            clock(20)
+            flow = Flow([view], store, tmp_path / name[:5])
+            flow.send([{"key": n % 5, "at": n, "amount": 2.0**n, "id": f"e{n}"} for n in range(10, 30)], 31)
+            values[name] = OnlineView(view, store).read(pl.DataFrame({"key": range(6)}), micros(40)).features
+    spark, local = values.values()
+    assert [s.to_list() for s in spark] == [s.to_list() for s in local]
+    assert spark[0].to_list() == [sum(2.0**n for n in range(30) if n % 5 == k) for k in range(6)]
 
 
 def test_backtest(engine):
@@ -107,6 +143,22 @@ def test_backtest(engine):
         for of in (engine, "local")
     )
     assert_frame_equal(given.predictions, expected.predictions)
+
+
+def test_doctor_inspects_the_cluster(engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_ENGINE", f"spark:{engine.session}")
+    (check,) = [check for check in doctor(data_dir=tmp_path).checks if check.part == "engine"]
+    assert check.health == "ok"
+    assert re.fullmatch(r"Spark [0-9.]+; workers have Python 3[0-9.]+, headwater [0-9.a-z]+ and polars [0-9.]+", check.evidence)
+    monkeypatch.setattr("headwater.engine.spark.spark_job.versions", lambda: ["headwater 9.9", "polars 1"])
+    (check,) = doctor(data_dir=tmp_path).broken
+    assert "the Spark workers have headwater" in check.evidence
+
+
+def test_doctor_names_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_ENGINE", "spark:sc://127.0.0.1:1")
+    (check,) = doctor(data_dir=tmp_path).broken
+    assert (check.part, "no Spark Connect server answers" in check.evidence) == ("engine", True)
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -130,7 +182,7 @@ def test_an_error_on_a_worker_is_that_of_this_process(engine):
 
 
 def test_workers_of_another_version(engine, monkeypatch):
-    monkeypatch.setattr("headwater.engine.spark.spark_engine.versions", lambda: ["headwater 9.9", "polars 1"])
+    monkeypatch.setattr("headwater.engine.spark.spark_job.versions", lambda: ["headwater 9.9", "polars 1"])
     with pytest.raises(UsageError, match=r"the Spark workers have headwater .* and this process headwater 9\.9 and polars 1"):
         rows_of(EVENTS, engine)
 
@@ -139,7 +191,7 @@ def test_files_that_a_worker_does_not_see(files, sail, monkeypatch):
     def lost(table):
         return [replace(as_table(str(files), "history"), path="/nowhere/0.parquet")]
 
-    monkeypatch.setattr("headwater.engine.spark.spark_engine._pieces", lost)
+    monkeypatch.setattr("headwater.engine.spark.spark_job._pieces", lost)
     with pytest.raises(DataError, match=r"a Spark worker finds no file at /nowhere/0\.parquet; put the files where every worker sees them"):
         rows_of(str(files), hw.spark(sail))
 

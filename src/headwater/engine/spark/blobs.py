@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "bucket int, kind int, payload binary"
 BLOB_BYTES: Final = 4_000_000  # of a payload, about: a message to a client of Spark Connect may have 128 MB
-EVENTS, PIECE, REQUESTS, ANSWERS, STATES, COUNT, NOTES, ERROR = range(8)
+EVENTS, PIECE, REQUESTS, ANSWERS, STATES, COUNT, NOTES, ERROR, VERSIONS, ROWS = range(10)
 _ERRORS: Final = {error.__name__: error for error in (ConnectError, DataError, LeakError, UsageError)}
 
 
 @dataclass(frozen=True)
 class Blob:
     """A row. kind: EVENTS, a frame as `Engine.events` gives it; PIECE, a pickled table; REQUESTS, ANSWERS, frames; STATES, a part of a
-    stream of pickles; COUNT, a number of events; NOTES, counts of rows; ERROR, an error of headwater.
+    stream of pickles; COUNT, a number of events; NOTES, counts of rows; ERROR, an error of headwater;
+    VERSIONS, those of a worker in words; ROWS, a frame of rows that take their answers with them.
     """
 
     bucket: int
@@ -62,6 +63,16 @@ def frame_of(blob: Blob) -> pl.DataFrame:
     return pl.read_ipc_stream(blob.payload)
 
 
+def pass_on(blobs: Iterable[Blob], passed: list[Blob]) -> Iterator[pl.DataFrame]:
+    """The frames of ROWS; notes and errors are put into `passed`."""
+    for blob in blobs:
+        if blob.kind == ROWS:
+            yield frame_of(blob)
+        else:
+            assert blob.kind in (NOTES, ERROR)
+            passed.append(blob)
+
+
 def note_blob(left_out: Mapping[str, int], events: Mapping[str, int]) -> Blob:
     """Counts of rows: those left out, by reason, and those read, by source."""
     return Blob(0, NOTES, json.dumps([left_out, events]).encode())
@@ -76,6 +87,29 @@ def raised(blob: Blob) -> HeadwaterError:
     """The error of a blob."""
     name, message = json.loads(blob.payload)
     return _ERRORS.get(name, DataError)(message)
+
+
+def arrow_of(rows: pl.DataFrame) -> pa.Table:
+    """Rows in the Arrow types that Spark reads; they have none that it lacks.
+
+    >>> arrow_of(pl.DataFrame({"user": ["ann"]})).schema.field("user").type
+    DataType(string)
+    """
+    import pyarrow as pa
+
+    table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return table.cast(pa.schema([(column.name, _small(column.type)) for column in table.schema]))
+
+
+def _small(dtype: pa.DataType) -> pa.DataType:
+    """The type without offsets of 64 bits."""
+    import pyarrow as pa
+
+    if pa.types.is_large_string(dtype):
+        return pa.string()
+    if pa.types.is_large_binary(dtype):
+        return pa.binary()
+    return pa.list_(_small(dtype.value_type)) if pa.types.is_large_list(dtype) else dtype
 
 
 def blobs_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:

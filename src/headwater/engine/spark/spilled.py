@@ -15,13 +15,14 @@ import polars as pl
 from headwater import settings
 from headwater.engine.local.partition import bucket_files, split
 from headwater.engine.local.states import EVENT_BYTES
-from headwater.engine.spark.blobs import ERROR, EVENTS, NOTES, REQUESTS, Blob, blobs_of, frame_blobs, frame_of
+from headwater.engine.spark.blobs import ERROR, EVENTS, NOTES, REQUESTS, ROWS, Blob, blobs_of, frame_blobs, frame_of
 from headwater.engine.spark.request_frames import SET
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK_BYTES = 64_000_000  # of rows that are held as one
+_ROWS_BUCKET = -1
 
 
 @dataclass
@@ -37,8 +38,8 @@ class Spilled:
     _files: dict[int, list[Path]] = field(default_factory=dict)
 
     def add(self, blob: Blob) -> None:
-        """Hold the events of a blob, and write them with those before once they are many."""
-        bucket, frame = (blob.bucket if self.apart else 0), frame_of(blob)
+        """Hold the events or rows of a blob, and write them with those before once they are many."""
+        bucket, frame = (_ROWS_BUCKET if blob.kind == ROWS else blob.bucket if self.apart else 0), frame_of(blob)
         self.buckets[bucket] += frame.height
         self._held.setdefault(bucket, []).append(frame)
         self._size += int(frame.estimated_size())
@@ -56,6 +57,17 @@ class Spilled:
     def files(self, bucket: int = 0) -> list[Path]:
         """The files of a bucket."""
         return self._files.get(bucket, [])
+
+    def row_frames(self, size: int) -> Iterator[pl.DataFrame]:
+        """The rows, so many bytes at a time or a little more."""
+        held: list[pl.DataFrame] = []
+        for file in self.files(_ROWS_BUCKET):
+            held.append(pl.read_parquet(file))
+            if sum(int(frame.estimated_size()) for frame in held) >= size:
+                yield pl.concat(held)
+                held = []
+        if held:
+            yield pl.concat(held)
 
     def parts(self, hashed: pl.Expr, memory: int, bucket: int = 0) -> Iterator[pl.DataFrame]:
         """The rows of a bucket in parts that fit into memory; rows of one hash are together."""
@@ -85,7 +97,7 @@ def spilled_rows(
         spilled, passed = Spilled(Path(name), apart), []
         (spilled.folder / "work").mkdir()
         for blob in blobs_of(batches):
-            if blob.kind == EVENTS:
+            if blob.kind in (EVENTS, ROWS):
                 spilled.add(blob)
             elif blob.kind == REQUESTS:
                 frame = frame_of(blob)
@@ -93,7 +105,7 @@ def spilled_rows(
             else:
                 assert blob.kind in (NOTES, ERROR)
                 passed.append(blob)
-        if nothing is not None and not spilled.buckets:
+        if nothing is not None and not spilled.buckets[0]:
             spilled.add(next(frame_blobs(0, EVENTS, nothing)))
         spilled.flush()
         yield spilled, passed

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import pickle
+import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
@@ -32,6 +34,7 @@ from headwater.engine.spark.blobs import (
     EVENTS,
     PIECE,
     STATES,
+    VERSIONS,
     Blob,
     batches_of,
     blobs_of,
@@ -58,6 +61,11 @@ FilesTable = ParquetFiles | CsvFiles | JsonLinesFiles
 
 class Task(Protocol):
     """What is done with the rows of a partition."""
+
+    @property
+    def modules(self) -> Sequence[ModuleType]:
+        """Modules that workers lack; they travel with the task."""
+        return ()
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """The blobs that come of the batches of a partition."""
@@ -90,6 +98,17 @@ def _checked(expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBat
         yield from task.run(batches)
     except HeadwaterError as error:
         yield error_blob(error)
+
+
+@dataclass(frozen=True)
+class TellVersions(Task):
+    """Tell what a worker has."""
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        for _ in batches:
+            pass
+        yield Blob(0, VERSIONS, f"Python {platform.python_version()}, {' and '.join(versions())}".encode())
 
 
 @dataclass(frozen=True)
@@ -145,7 +164,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class ReadEvents:
+class ReadEvents(Task):
     """Read events, and deal them: by key, or by id where it must be told first which of them count.
 
     raw: whether batches hold rows of the table; else its pieces. newest: keep of each key the last event alone.
@@ -170,17 +189,7 @@ class ReadEvents:
 
     def _raw(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Table]:
         schema = self._schema()
-        held: list[pl.DataFrame] = []
-        size = 0
-        for batch in batches:
-            frame = of_spark(batch)
-            held.append(frame)
-            size += int(frame.estimated_size())
-            if size >= CHUNK_BYTES:
-                yield Frame(_filled(pl.concat(held), schema))
-                held, size = [], 0
-        if held:
-            yield Frame(_filled(pl.concat(held), schema))
+        return (Frame(_filled(rows, schema)) for rows in chunks_of(batches))
 
     def _pieces(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Table]:
         for blob in blobs_of(batches):
@@ -208,7 +217,7 @@ class ReadEvents:
 
 
 @dataclass(frozen=True)
-class CountEvents:
+class CountEvents(Task):
     """Tell which rows that share an id count, and deal those by key. A partition holds all rows of an id."""
 
     reading: Reading
@@ -229,7 +238,7 @@ class CountEvents:
 
 
 @dataclass(frozen=True)
-class AnswerRequests:
+class AnswerRequests(Task):
     """The features of the requests of a partition, with the local engine.
 
     sets: an empty frame of each request set. nothing: an empty frame of events.
@@ -257,7 +266,7 @@ class AnswerRequests:
 
 
 @dataclass(frozen=True)
-class MakeStates:
+class MakeStates(Task):
     """The partial states of the events of a partition, a stream of pickles for each bucket."""
 
     query: StateQuery[Any]
@@ -280,6 +289,21 @@ class MakeStates:
                             yield Blob(bucket, STATES, pickled[first : first + BLOB_BYTES])
                 if count:
                     yield Blob(bucket, COUNT, str(count).encode())
+
+
+def chunks_of(batches: Iterable[pa.RecordBatch]) -> Iterator[pl.DataFrame]:
+    """The rows of a table in chunks."""
+    held: list[pl.DataFrame] = []
+    size = 0
+    for batch in batches:
+        frame = of_spark(batch)
+        held.append(frame)
+        size += int(frame.estimated_size())
+        if size >= CHUNK_BYTES:
+            yield pl.concat(held)
+            held, size = [], 0
+    if held:
+        yield pl.concat(held)
 
 
 def _filled(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

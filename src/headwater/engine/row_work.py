@@ -1,0 +1,85 @@
+"""Features of rows that are not in the memory of this process: what an engine is given, and what it gives back.
+
+A *stage* is one set of requests of a query: the features of one source and one set of keys. Rows go from stage to stage, each time dealt
+by the keys of that stage, and take the answers with them in columns of their own. So no row needs a number, and nothing is joined.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from headwater.connectors.spark import SparkTable
+from headwater.connectors.spark_output import SparkOutput
+from headwater.definitions.connectors import Table
+from headwater.engine.query import Engine, EngineRun, FeatureValues, Query, RequestSet
+
+if TYPE_CHECKING:
+    import polars as pl
+
+OnStage = Callable[[Query, RequestSet], list[FeatureValues]]
+"""A query and a set of its requests -> the answers for each of its freshnesses."""
+
+
+class RowWork(Protocol):
+    """What is to be done with rows; it can be pickled, and runs where the rows are."""
+
+    @property
+    def modules(self) -> Sequence[ModuleType]:
+        """Modules of the user's whose functions it calls."""
+        ...
+
+    def read(self, table: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
+        """Rows of the table as rows that travel, and the number of those left out, by reason.
+
+        Raises:
+            DataError: the table does not fit.
+        """
+        ...
+
+    def ends(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The earliest and the latest row; all where they are two or fewer."""
+        ...
+
+    def plan(self, rows: pl.DataFrame, on_stage: OnStage, engine: Engine) -> pl.DataFrame:
+        """Call `on_stage` for each stage in order, with requests of these rows; gives the rows as they will be in the end.
+
+        engine: reads the events of enriched sources.
+        """
+        ...
+
+    def asked(self, rows: pl.DataFrame, stage: int) -> RequestSet:
+        """The requests of rows, which have the answers of all stages before, in their order."""
+        ...
+
+    def answered(self, rows: pl.DataFrame, stage: int, answers: Sequence[FeatureValues]) -> pl.DataFrame:
+        """The rows with the answers of a stage."""
+        ...
+
+    def finished(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows as they are written, of rows with all answers."""
+        ...
+
+
+@dataclass(frozen=True)
+class WrittenRows:
+    """What an engine has written: the table, to be read, and the ends of the rows, as `RowWork.ends`."""
+
+    table: SparkTable
+    ends: pl.DataFrame
+
+
+@runtime_checkable
+class RowEngine(Protocol):
+    """An engine that computes features of rows where they are, and writes them there."""
+
+    def write_rows(self, table: Table, work: RowWork, output: SparkOutput, run: EngineRun) -> WrittenRows:
+        """Write what the work makes of the rows of a table, in any order.
+
+        Raises:
+            DataError: the rows or a source cannot be read, the output cannot be written or exists.
+        """
+        ...

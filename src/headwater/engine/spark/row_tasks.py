@@ -1,0 +1,149 @@
+"""What a worker of Spark does with rows that travel: read them, deal them by the keys of a stage, answer them, and finish them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, cast
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from headwater.engine.local.partition import hash_of
+from headwater.engine.local.spill import answer_files
+from headwater.engine.query import EngineRun, Query
+from headwater.engine.row_work import RowWork
+from headwater.engine.spark.blobs import ROWS, Blob, arrow_of, blobs_of, frame_blobs, frame_of, note_blob, pass_on
+from headwater.engine.spark.spilled import spilled_rows
+from headwater.engine.spark.worker_tasks import Task, chunks_of
+from headwater.errors import DataError, read_error
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BUCKET = "__bucket"
+_ROWS_SHARE = 8  # of a task's memory, one part is for rows
+
+
+@dataclass(frozen=True)
+class _RowTask(Task):
+    work: RowWork
+
+    @property
+    def modules(self) -> Sequence[ModuleType]:
+        """As `Task`."""
+        return self.work.modules
+
+
+@dataclass(frozen=True)
+class ReadRows(_RowTask):
+    """Read rows of a table. raw: batches hold its rows; else frames of this process. ends: give the earliest and the latest alone."""
+
+    raw: bool
+    ends: bool = False
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        left_out: Counter[str] = Counter()
+        for table in chunks_of(batches) if self.raw else (frame_of(blob) for blob in blobs_of(batches)):
+            rows, missing = self.work.read(table)
+            left_out.update(missing)
+            if rows.height or self.ends:
+                yield from frame_blobs(0, ROWS, self.work.ends(rows) if self.ends else rows)
+        if not self.ends:
+            yield note_blob(left_out, {})
+
+
+@dataclass(frozen=True)
+class DealRows(_RowTask):
+    """Deal rows by the keys of a stage, compared in these types."""
+
+    stage: int
+    types: Mapping[str, pl.DataType]
+    buckets: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        passed: list[Blob] = []
+        for rows in pass_on(blobs_of(batches), passed):
+            keys = self.work.asked(rows, self.stage).keys
+            buckets = keys.with_columns((hash_of(self.types) % self.buckets).cast(pl.Int32).alias(_BUCKET))[_BUCKET]
+            for (bucket,), of in rows.with_columns(buckets).partition_by(_BUCKET, as_dict=True, include_key=False).items():
+                yield from frame_blobs(int(bucket), ROWS, of)
+        yield from passed
+
+
+@dataclass(frozen=True)
+class AnswerRows(_RowTask):
+    """Answer the rows of a partition with its events, with the local engine. nothing: an empty frame of events."""
+
+    stage: int
+    query: Query
+    nothing: pl.DataFrame
+    memory: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        with spilled_rows(batches, self.nothing) as (spilled, passed):
+            yield from passed
+            run = EngineRun(threads=1, memory=self.memory)
+            for number, rows in enumerate(spilled.row_frames(self.memory // _ROWS_SHARE)):
+                asked = self.work.asked(rows, self.stage)
+                (answers,) = answer_files(self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number))
+                yield from frame_blobs(0, ROWS, self.work.answered(rows, self.stage, answers))
+
+
+@dataclass(frozen=True)
+class FinishRows(_RowTask):
+    """Make rows with all answers what is written."""
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        passed: list[Blob] = []
+        for rows in pass_on(blobs_of(batches), passed):
+            yield from frame_blobs(0, ROWS, plain(self.work.finished(rows)))
+        yield from passed
+
+
+def plain(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows in types that Spark has.
+
+    Raises:
+        DataError: a column has a type that it lacks, or an integer of 64 bits without a sign is too large.
+
+    >>> plain(pl.DataFrame({"n": pl.Series([1], dtype=pl.UInt32)})).schema
+    Schema([('n', Int64)])
+    """
+    types = pl.Schema({name: _plain(name, dtype) for name, dtype in rows.schema.items()})
+    try:
+        return rows.cast(types)
+    except PolarsError as error:
+        raise DataError(f"the rows do not fit into the types of Spark: {read_error(error)}") from error
+
+
+_WIDER: Final[Mapping[pl.DataType, pl.DataType]] = {
+    pl.UInt8(): pl.Int16(),
+    pl.UInt16(): pl.Int32(),
+    pl.UInt32(): pl.Int64(),
+    pl.UInt64(): pl.Int64(),
+}
+
+
+def _plain(name: str, dtype: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, pl.List):
+        return pl.List(_plain(name, cast("pl.DataType", dtype.inner)))
+    if dtype in (pl.Time, pl.Null, pl.Object):
+        raise DataError(f"the column {name!r} is {dtype}, which Spark lacks; cast it in the select of its source or of the rows")
+    if isinstance(dtype, pl.Datetime):
+        return pl.Datetime("us", dtype.time_zone)
+    if isinstance(dtype, pl.Duration):
+        return pl.Duration("us")
+    return pl.String() if isinstance(dtype, pl.Categorical | pl.Enum) else _WIDER.get(dtype, dtype)
+
+
+def unpacked(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """On a worker: the rows of blobs."""
+    for blob in blobs_of(batches):
+        yield from arrow_of(frame_of(blob)).combine_chunks().to_batches()
