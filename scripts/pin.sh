@@ -44,7 +44,7 @@ hashed() {
 } >"$folder/requirements.txt"
 {
     echo '# What the image installs, with the hashes of all files. Made by scripts/pin.sh.'
-    hashed --extra avro --extra kafka --extra postgres --extra protobuf --extra redis pyproject.toml
+    hashed --extra avro --extra kafka --extra objects --extra otel --extra postgres --extra protobuf --extra redis pyproject.toml
 } >"$folder/image.txt"
 {
     echo '# What builds the wheel that the image installs, with the hashes of all files. Made by scripts/pin.sh.'

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-import polars as pl
 
 from headwater import settings
 from headwater.definitions.deprecated_keywords import renamed
@@ -21,6 +19,7 @@ from headwater.definitions.served_views import StoredView, fingerprint, served, 
 from headwater.definitions.source import Source
 from headwater.definitions.streams import BrokerStream
 from headwater.engine.checkpoint import lock
+from headwater.erasure.erase_archive import erase_parts, note_objects
 from headwater.erasure.erase_datasets import mark_manifests
 from headwater.erasure.erase_exposures import erase_exposures
 from headwater.erasure.erase_logs import (
@@ -49,6 +48,9 @@ from headwater.online_stores.ownership import opened_for, placed
 from headwater.state.prediction_codec import SLOTS, place, read_precomputed
 from headwater.state.view_state import read_state, read_stream
 from headwater.training.feature_cache import Cache
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @renamed("data_dir", "folder")
@@ -95,11 +97,6 @@ def erase(
     (1, 1)
     """
     home = settings.home() if data_dir is None else Path(data_dir)
-    if (archive := settings.archive_url()) is not None:
-        raise UsageError(
-            f"erase rewrites files of this machine, and the archive is at {archive}. Stop ingestion, copy what is there into {home}, unset "
-            "HEADWATER_ARCHIVE_URL, erase, and copy it back"
-        )
     url = settings.store() if store is None else store
     if isinstance(url, str):
         open_store(url, readonly=True).close()  # no receipt of a store that is not there
@@ -268,8 +265,9 @@ class _Erasure:
             for partition in parts:
                 name = source.name if partition is None else f"{source.name}, partition {partition}"
                 self._step(f"stream {name}", lambda partition=partition: self._partition(acceptance, partition, rollers[keyspace.ARCHIVE]))  # type: ignore[misc]
-            if any(roller.place.is_dir() for roller in rollers.values()):
+            if any(roller.every_part() for roller in rollers.values()):
                 self._step(f"files {source.name}", lambda: self._files(acceptance, rollers))
+        note_objects(source, self.store, self.journal)
         if isinstance(source.stream, BrokerStream):
             self.journal.not_searched(str(source.stream), "delete the records there, or wait until its retention has")
         if source.id_field is None:
@@ -295,13 +293,8 @@ class _Erasure:
         tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
         partition = next(iter(partitions(self.store, source.name)), self.store.capabilities.writer_of("0"))
         state = StreamState(PartitionWriter(acceptance, self.store, partition), self.key, None, tokens)
-        for space, roller in rollers.items():
-            for path in sorted(roller.place.glob("headwater_date=*/*.parquet")):
-                rows = pl.read_parquet(path, hive_partitioning=False)
-                mask, unread = state.rows_of(space, rows)
-                self._unread(source, unread)
-                if mask.any():
-                    self.journal.rewrite(path, FOLDERS[space], int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet)
+        for roller in rollers.values():
+            self._unread(source, erase_parts(roller, state, self.journal))
         return {name: self.journal.rows_in_files(name) for name in FOLDERS.values()}
 
     def _unread(self, source: Source, payloads: int) -> None:

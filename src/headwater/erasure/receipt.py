@@ -21,13 +21,14 @@ import msgspec
 from headwater import clock, permissions, settings
 from headwater.disk import sync
 from headwater.errors import StoreError
+from headwater.ingestion.archive_objects import content, put
 
 ERASURES: Final = "erasures"
 _FORMAT: Final = 1
 
 
 class RewrittenFile(msgspec.Struct):
-    """A file that rows were removed from: its path, what it is part of, how many rows, and its SHA-256 before and after."""
+    """A file or object that rows were removed from: path or URL, what it is part of, how many rows, SHA-256 before and after."""
 
     path: str
     place: str
@@ -204,10 +205,28 @@ class ErasureJournal:
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}; make room, and run the same command again") from error
 
+    def rewrite_object(self, url: str, place: str, removed: int, body: bytes) -> None:
+        """Replace an object of the archive, and note it; a kill leaves the old object or the new.
+
+        Raises:
+            ConnectError: the store does not answer, or refuses.
+        """
+        before = _digest_of_object(url)
+        if before is None:
+            return  # ingestion has removed it, since its day is over
+        self.receipt.files.append(RewrittenFile(url, place, removed, before, hashlib.sha256(body).hexdigest()))
+        if self.path is not None:
+            self.save()
+            put(url, body)
+
     def forget_unreplaced(self) -> None:
         """Forget the file that a killed process noted and did not replace: it is still to be rewritten."""
         files = self.receipt.files
-        if files and Path(files[-1].path).is_file() and digest_of_file(Path(files[-1].path)) != files[-1].after:
+        if not files:
+            return
+        path = files[-1].path
+        digest = _digest_of_object(path) if "://" in path else digest_of_file(Path(path)) if Path(path).is_file() else None
+        if digest is not None and digest != files[-1].after:
             files.pop()
             self.save()
 
@@ -232,6 +251,11 @@ def digest_of_file(path: Path) -> str:
     """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of_object(url: str) -> str | None:
+    body = content(url)
+    return None if body is None else hashlib.sha256(body).hexdigest()
 
 
 def _hash(salt: str, key: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ import polars as pl
 from headwater import clock, settings
 from headwater.errors import ConnectError, StoreError
 from headwater.ingestion import archive_files
-from headwater.ingestion.archive_files import Archive, ArchivePart, ParquetArchive
+from headwater.ingestion.archive_files import Archive, ArchivePart, ParquetArchive, ParquetFile
 from headwater.online_stores import OnlineStore, keyspace
 
 KNOWN_AT = "headwater_known_at"
@@ -135,6 +135,14 @@ class Roller:
         done = _last(parts)
         waiting = [partial(_frame, value) for key, value in blocks if keyspace.sequence_of(key) > done]
         return [*(part.read for part in parts), *waiting]
+
+    def every_part(self) -> Sequence[ArchivePart]:
+        """The files or objects of all partitions, also those whose rows are in another one too."""
+        if settings.archive_url() is None:
+            return [ParquetFile(path) for path in sorted(self.place.glob("headwater_date=*/*.parquet"))]
+        from headwater.ingestion.archive_objects import every_object
+
+        return every_object(self.where)
 
     def expire(self, now: int) -> int:
         """Remove what became known more than `keep` before `now`, microseconds, from files and from blocks; how many of both."""

@@ -55,8 +55,13 @@ class ArchiveObject:
 
     def scan(self) -> pl.LazyFrame:
         """See `ArchivePart`."""
-        rows = pl.scan_parquet(f"{self.url}/{self.path}", hive_partitioning=False, glob=False, storage_options=dict(remote.DATA))
+        rows = pl.scan_parquet(self.address, hive_partitioning=False, glob=False, storage_options=dict(remote.DATA))
         return rows if self.after < span(PurePosixPath(self.path))[0] else rows.filter(pl.col(SEQUENCE) > self.after)
+
+    @property
+    def address(self) -> str:
+        """The URL of the object."""
+        return f"{self.url}/{self.path}"
 
 
 @dataclass(frozen=True)
@@ -106,15 +111,49 @@ class ObjectArchive:
         return len(gone) + 1
 
     def _paths(self) -> list[PurePosixPath]:
-        with _reachable(self.url):
-            names = [PurePosixPath(item["path"]) for batch in _store(self.url).list(chunk_size=1000) for item in batch]
-        return [path for path in names if is_of(path, self.partition)]
+        return [path for path in _paths(self.url) if is_of(path, self.partition)]
 
     def _put(self, path: str, rows: pl.DataFrame) -> None:
         content = io.BytesIO()
         write_rows(rows, content)
-        with _reachable(self.url):
-            _store(self.url).put(path, content.getvalue(), use_multipart=False)  # the parts of a killed upload would stay, unseen
+        put(f"{self.url}/{path}", content.getvalue())
+
+
+def every_object(url: str) -> list[ArchiveObject]:
+    """The objects of a source, of every partition, also those whose commits are all in another one; by name."""
+    return [ArchiveObject(url, str(path)) for path in sorted(_paths(url))]
+
+
+def content(address: str) -> bytes | None:
+    """The bytes of the object at a URL; None where there is none.
+
+    Raises:
+        ConnectError: the store does not answer, or refuses.
+    """
+    url, path = _split(address)
+    with _reachable(url):
+        try:
+            return bytes(_store(url).get(path).bytes())
+        except FileNotFoundError:
+            return None
+
+
+def put(address: str, body: bytes) -> None:
+    """Write an object, whole or not at all. Raises as `content`."""
+    url, path = _split(address)
+    with _reachable(url):
+        _store(url).put(path, body, use_multipart=False)  # the parts of a killed upload would stay, unseen
+
+
+def _split(address: str) -> tuple[str, str]:
+    """The place of the source, and the path below it."""
+    url, day, name = address.rsplit("/", 2)
+    return url, f"{day}/{name}"
+
+
+def _paths(url: str) -> list[PurePosixPath]:
+    with _reachable(url):
+        return [PurePosixPath(item["path"]) for batch in _store(url).list(chunk_size=1000) for item in batch]
 
 
 @cache

@@ -1,0 +1,53 @@
+"""Erasing a key from the files of a source: the archive, filtered rows and dead letters, in a folder or on an object store."""
+
+from __future__ import annotations
+
+import io
+
+import polars as pl
+
+from headwater import settings
+from headwater.definitions.source import Source
+from headwater.erasure.erase_stream import StreamState
+from headwater.erasure.receipt import ErasureJournal
+from headwater.ingestion.archive import FOLDERS, Roller
+from headwater.ingestion.archive_files import ParquetFile
+from headwater.ingestion.archive_objects import ArchiveObject
+from headwater.online_stores import OnlineStore
+
+
+def erase_parts(roller: Roller, state: StreamState, journal: ErasureJournal) -> int:
+    """Rewrite each file or object that holds rows of the key; how many payloads could not be read.
+
+    Raises:
+        ConnectError: an object store does not answer, or refuses.
+        StoreError: a file cannot be written.
+    """
+    place, unread = FOLDERS[roller.space], 0
+    for part in roller.every_part():
+        rows = part.read()
+        mask, lost = state.rows_of(roller.space, rows)
+        unread += lost
+        if not mask.any():
+            continue
+        left = rows.filter(pl.Series(~mask))
+        if isinstance(part, ParquetFile):
+            journal.rewrite(part.path, place, int(mask.sum()), left.write_parquet)
+        elif isinstance(part, ArchiveObject):
+            body = io.BytesIO()
+            left.write_parquet(body)
+            journal.rewrite_object(part.address, place, int(mask.sum()), body.getvalue())
+    return unread
+
+
+def note_objects(source: Source, store: OnlineStore, journal: ErasureJournal) -> None:
+    """Note what an archive on an object store may still hold: nothing locks it, and it may keep earlier versions."""
+    url = settings.archive_url()
+    if url is None:
+        return
+    journal.not_searched(f"earlier versions of objects in {url}", "delete them, if the bucket keeps versions")
+    if not store.capabilities.one_writer:
+        journal.not_searched(
+            f"objects of source {source.name} that ingestion was writing",
+            "an object store has no lock: if `headwater ingest` was running, run the same command again",
+        )
