@@ -1,5 +1,6 @@
 """A copy of an event that comes by another partition: after partitions were added, and in a child of a closed partition."""
 
+import contextlib
 import threading
 from datetime import datetime
 
@@ -9,19 +10,20 @@ import headwater as hw
 from headwater.errors import DataError
 from headwater.ingestion.stream_group import StreamGroup
 from tests.flow import Flow, clock, streaming_view  # noqa: F401 (a fixture)
-from tests.online_stores.servers import serving, serving_postgres
+from tests.online_stores.servers import clustered, durable_store
 
 HOUR = 3600
 SCHEMA = {"id": int, "key": int, "amount": float, "at": datetime}
 
 
-@pytest.fixture(params=["redis", "postgres"])
+@pytest.fixture(params=["redis", "cluster", "postgres"])
 def store(request, tmp_path):
-    server = serving(tmp_path / "redis") if request.param == "redis" else serving_postgres()
-    with server as running:
-        made = hw.operations.open_store(running.url if request.param == "redis" else f"{running.address}/postgres")
-        yield made
-        made.close()
+    with contextlib.ExitStack() as stack:
+        if request.param == "cluster":
+            url = f"redis+cluster://127.0.0.1:{stack.enter_context(clustered(tmp_path / 'cluster'))[0].port}"
+        else:
+            url = stack.enter_context(durable_store(request.param, tmp_path))
+        yield stack.enter_context(contextlib.closing(hw.operations.open_store(url)))
 
 
 def flow_of(store, folder, stream=None):
