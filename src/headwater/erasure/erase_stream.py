@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ import polars as pl
 
 from headwater.definitions.feature_view import FeatureView
 from headwater.erasure.key_match import ErasedKey, StreamRows
-from headwater.errors import FencedError, LostError
+from headwater.errors import FencedError, LostError, StoreError
 from headwater.events.selection import IDENT, ROW, TIME
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.bootstrap import history_before
@@ -35,7 +35,7 @@ from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import change_codec as kept
 from headwater.state import frame_codec
 from headwater.state.key_record import section, stored_sections, with_section
-from headwater.state.view_state import StreamStart, read_part
+from headwater.state.view_state import StreamStart, folded_into, progresses, read_part
 from headwater.state.view_tiles import ViewTiles
 
 _ROWS = 200_000
@@ -69,6 +69,7 @@ class StreamState:
 
     def find(self) -> StreamMatches:
         """Look for the key."""
+        self._check_whole()
         rows: Counter[str] = Counter()
         changes: dict[bytes, bytes | None] = {}
         if self.writer.corrections is None:
@@ -93,6 +94,16 @@ class StreamState:
             changes = {keyspace.filling(self.writer.source.name, self.writer.partition): secrets.token_bytes(16), **changes}
         return StreamMatches(+rows, changes, frozenset(self.tokens) if self.writer.corrections is not None else frozenset(), unread)
 
+    def _check_whole(self) -> None:
+        """Raise StoreError while records of a closed partition are partly in this one: the archive does not say which."""
+        partition, progress = self.writer.partition, progresses(self.store, self.writer.source.name)
+        for name, done in progress.items():
+            if done.heir is not None and not done.folded and partition in {done.heir, name.decode()}:
+                raise StoreError(
+                    f"source {self.writer.source.name!r}: the closed partition {name.decode()} is being folded into {done.heir}. Nothing was erased "
+                    "from them; run `headwater ingest` until `headwater status` says that it is folded, then erase again"
+                )
+
     def erase(self) -> StreamMatches:
         """Remove the matches.
 
@@ -107,7 +118,7 @@ class StreamState:
                 raise
             except FencedError:  # the writer of the partition was first: what was found is out of date
                 self.writer.load()
-                for cached in ("archived", "tokens"):
+                for cached in ("archived", "tokens", "_folded"):
                     self.__dict__.pop(cached, None)
                 continue
             return matches
@@ -150,7 +161,7 @@ class StreamState:
     def _sections(self, tiles: ViewTiles) -> dict[bytes, bytes]:
         """A view's sections without the key, by the place of the record: computed again, or empty."""
         view = tiles.view
-        if read_part(self.store, view.tiles_fingerprint, self.writer.partition) is None:
+        if read_part(self.store, view.tiles_fingerprint, self.writer.partition) is None or self.writer.progress.folded:
             return {}
         if self.key.columns <= set(view.keys):
             return dict.fromkeys(self._places_by_key(tiles), b"")
@@ -197,23 +208,30 @@ class StreamState:
 
     def _past(self, tiles: ViewTiles) -> Iterator[tuple[pl.DataFrame, Bool]]:
         """The events that a view's records may hold, from the archive and the history before the stream; and which of them have the key."""
-        for read, mask in self.archived:
+        for read, mask in chain(*(self._archived(name) for name in self._folded), self.archived):
             events = self.acceptance.events_of(self._columns(read()))
             yield events, mask[events[ROW].to_numpy()]
         begun = self.store.get([keyspace.begun(self.writer.source.name)])[0]
         start = None if begun is None else msgspec.msgpack.decode(begun, type=StreamStart)
-        if start is not None and start.partition == self.writer.partition and self.writer.source.history is not None:
+        if start is not None and start.partition in {self.writer.partition, *self._folded} and self.writer.source.history is not None:
             past = history_before(tiles.view, None, start.until, self.key.columns)
             yield past, self.key.matches(past)
 
     @cached_property
     def archived(self) -> list[tuple[Callable[[], pl.DataFrame], Bool]]:
         """What reads each part of the archive, in files and not yet, and which of its rows have the key."""
+        return self._archived(self.writer.partition)
+
+    @cached_property
+    def _folded(self) -> list[str]:
+        """The closed partitions whose records are in this one's."""
+        partition = self.writer.partition
+        return [] if partition is None else folded_into(progresses(self.store, self.writer.source.name), partition)
+
+    def _archived(self, partition: str | None) -> list[tuple[Callable[[], pl.DataFrame], Bool]]:
         if self.folder is None:
             return []
-        roller = Roller(
-            self.store, keyspace.ARCHIVE, self.folder / FOLDERS[keyspace.ARCHIVE], self.writer.source.name, self.writer.partition
-        )
+        roller = Roller(self.store, keyspace.ARCHIVE, self.folder / FOLDERS[keyspace.ARCHIVE], self.writer.source.name, partition)
         return [(read, self.stream.matches(read())) for read in roller.parts()]
 
     def _erased_rows(self) -> Iterator[pl.DataFrame]:
@@ -355,9 +373,16 @@ class StreamState:
 
 
 def partitions(store: OnlineStore, source: str) -> list[str | None]:
-    """The partitions that a store holds of a source's stream; None alone where one writer has all of it."""
-    prefix = keyspace.PROGRESS + keyspace.name(source)
-    return [key[len(prefix) : -1].decode() or None for key, _ in store.scan(prefix)]
+    """The partitions that a store holds of a source's stream; None alone where one writer has all of it.
+
+    Those that are folded into others come after these, whose records are computed again from the rows of both.
+    """
+    progress = progresses(store, source)
+    order, ahead = list[bytes](), [name for name, done in progress.items() if done.heir is None]
+    while ahead:
+        order += ahead
+        ahead = [name for name, done in progress.items() if done.heir is not None and done.heir.encode() in ahead]
+    return [name.decode() or None for name in order]
 
 
 def _until(pairs: Iterator[tuple[bytes, bytes | None]], size: int) -> Iterator[tuple[bytes, bytes | None]]:

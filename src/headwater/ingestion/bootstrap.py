@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -110,7 +111,7 @@ def seed(writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = Fals
         name = tiles.view.tiles_fingerprint
         state_key = keyspace.stream_state(name, writer.partition)
         writer.store.commit({state_key: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(writer))
-        _clear(writer, tiles)
+        _clear(writer, tiles, list(logs.folded))
         counts[tiles.view.name] = past.fill(tiles) if writer.corrections is None else past.fill_with_images(tiles, writer.corrections)
         state = past.state(tiles)
         progress = msgspec.structs.replace(writer.progress, views={**writer.progress.views, name: state.coverage})
@@ -214,20 +215,24 @@ class _ViewHistory:
     @cached_property
     def _missing(self) -> bool:
         """Whether more was accepted than the archive holds."""
-        counts = self.writer.progress.counts
-        accepted = sum(counts.get(name, 0) for name in ("accepted", "released", "rejudged"))
-        return accepted - counts.get("erased", 0) > self._count
+        counts = Counter(self.writer.progress.counts) + Counter(self.logs.counts)
+        accepted = sum(counts[name] for name in ("accepted", "released", "rejudged"))
+        return accepted - counts["erased"] > self._count
 
     @cached_property
     def _count(self) -> int:
-        return self.logs.count(self.logs.archive)
+        return sum(self.logs.count(archive) for archive in (self.logs.archive, *self.logs.folded.values()))
 
     def _archived(self) -> Iterator[pl.DataFrame]:
         first = first_ids(self.writer.store, self.writer.source)
-        return (events for events, _ in Accepted(self.writer.acceptance, self.logs.archive.lazy_parts(), first).parts())
+        return (events for events, _ in Accepted(self.writer.acceptance, self.logs.past, first).parts())
 
     def _history(self, tiles: ViewTiles) -> list[Callable[[], pl.DataFrame]]:
-        if self.begun is None or self.begun.partition != self.writer.partition or self.writer.source.history is None:
+        if (
+            self.begun is None
+            or self.begun.partition not in {self.writer.partition, *self.logs.folded}
+            or self.writer.source.history is None
+        ):
             return []
         furthest = reach(tiles.view)
         events = history_before(tiles.view, None if furthest is None else self.T - furthest, self.begun.until)
@@ -274,10 +279,13 @@ def _add(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int
     return events.height
 
 
-def _clear(writer: PartitionWriter, tiles: ViewTiles) -> None:
-    """Remove the sections of a view that a killed run, or a definition of old, has left; other views keep theirs."""
-    view, end = tiles.view, b"" if writer.partition is None else b"\0" + writer.partition.encode()
-    places = [key for key, _ in stored_sections(writer.store, view) if key.endswith(end)]
+def _clear(writer: PartitionWriter, tiles: ViewTiles, folded: Sequence[str]) -> None:
+    """Remove the sections of a view that a killed run, or a definition of old, has left; other views keep theirs.
+
+    folded: partitions that are folded into the writer's, also those that are not wholly.
+    """
+    view, ends = tiles.view, tuple(b"" if name is None else b"\0" + name.encode() for name in (writer.partition, *folded))
+    places = [key for key, _ in stored_sections(writer.store, view) if key.endswith(ends)]
     for first in range(0, len(places), _RECORDS):
         batch = places[first : first + _RECORDS]
         records = zip(batch, writer.store.get(batch), strict=True)

@@ -9,8 +9,8 @@ holds those that had an effect by the old rules, and views are filled with them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import msgspec
@@ -39,16 +39,26 @@ First = tuple[pl.Series, int] | None
 
 @dataclass(frozen=True)
 class Logs:
-    """The stored records of one partition of a stream: archive, filtered log and dead letters."""
+    """The stored records of one partition of a stream: archive, filtered log and dead letters.
+
+    folded: by name, the archives of the closed partitions whose records are folded into this one's; counts: what became of their records.
+    """
 
     archive: Roller
     filtered: Roller
     dead: Roller
+    folded: Mapping[str, Roller] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def accepted(self) -> list[pl.LazyFrame]:
         """The archive, by the columns that the stream had."""
         return self.archive.lazy_parts()
+
+    @property
+    def past(self) -> list[pl.LazyFrame]:
+        """The archives of all that records hold."""
+        return [part for roller in (*self.folded.values(), self.archive) for part in roller.lazy_parts()]
 
     def count(self, roller: Roller) -> int:
         """How many rows are there."""
@@ -175,6 +185,8 @@ def rejudge(writer: PartitionWriter, logs: Logs, T: int, expect: Changes, first:
 def _is_lost(writer: PartitionWriter, logs: Logs, changed: set[str]) -> bool:
     """Whether something that these rules might accept was not kept, or is not judged again."""
     counts = writer.progress.counts
+    if changed and any(logs.counts.get(name, 0) for name in ("filtered", "dead", "copies")):
+        return True  # of partitions that have no writer any more
     left_out = counts.get("filtered", 0) if changed & {"filter", "select", "types"} else 0
     refused = counts.get("dead", 0) + counts.get("copies", 0) if changed else 0
     if writer.acceptance.source.changes is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
-from headwater.definitions.streams import KafkaTopic
+from headwater.definitions.streams import BrokerStream, KafkaTopic
 from headwater.errors import DefinitionError, LostError, RecreatedError, RetentionError
+from headwater.ingestion.acceptance_rules import rules_of
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.bootstrap import remedy, seed
 from headwater.ingestion.build_commit import Adopt, Skip
+from headwater.ingestion.closed_partitions import ClosedPartitions
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.revalidate import Logs
@@ -33,7 +36,7 @@ from headwater.ingestion.stream_group import StreamGroup
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import claim, environment, placed, placed_source
-from headwater.state.view_state import progresses
+from headwater.state.view_state import folded_into, progresses
 
 _LOG = logging.getLogger(__name__)
 _HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
@@ -133,6 +136,7 @@ class SourceIngestor:
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
         self._writers: dict[str | None, PartitionWriter] = {}
+        self._folders: dict[str | None, ClosedPartitions] = {}  # by the partition that they are folded into
         self._filling: dict[str | None, PartitionWriter] = {}  # views are being filled with their past; nothing is committed meanwhile
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
@@ -158,7 +162,8 @@ class SourceIngestor:
     def _group(self) -> StreamGroup:
         """The same for all feeds, so that a stream that is opened again has the same partitions."""
         source = self.acceptance.source
-        return StreamGroup(self.store, source.name, corrected=source.changes is not None)
+        views = [tiles.view.tiles_fingerprint for tiles in self.acceptance.tiles]
+        return StreamGroup(self.store, source.name, corrected=source.changes is not None, views=views, rules=rules_of(self.acceptance))
 
     def _read_source(self) -> Source:
         """The source; in a development environment with a consumer group of its own, so that production keeps its partitions."""
@@ -185,6 +190,7 @@ class SourceIngestor:
             self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions}}
             for name in partitions:
                 self._writers.pop(name, None)
+                self._folders.pop(name, None)
                 if name in self._filling:
                     self._filling[name].abandoned.set()
 
@@ -193,14 +199,21 @@ class SourceIngestor:
         with self._lock:
             if self.store.capabilities.one_writer:
                 return [self._apply(self.writer(None), [poll for poll, _ in records], now, known)]
-            if not records:
-                return [writer.apply([], now, known) for writer in self.writers]
-            commits = []
+            commits = [] if records else [writer.apply([], now, known) for writer in self.writers]
             for name in dict.fromkeys(p for poll, _ in records for p in poll.positions):
                 mine = [own for poll, turns in records if turns.get(name) == self.turns.get(name) for own in poll.of(name)]
                 if mine and name in self._writers:
                     commits.append(self._apply(self._writers[name], mine, now, known))
+            for folder in self._folders.values():
+                self._fold(folder, now)
             return commits
+
+    def _fold(self, closed: ClosedPartitions, now: int) -> None:
+        """Fold closed partitions a step further; what the last process that wrote to one left of its rows is moved into files."""
+        name = closed.fold(now)
+        if name is not None and self.folder is not None:
+            for space in FOLDERS:
+                self._roller(name, space).roll()
 
     def skip(self, error: RetentionError | RecreatedError, now: int) -> list[Committed]:
         """Commit that the stream is read on behind what an error says is lost."""
@@ -274,6 +287,8 @@ class SourceIngestor:
         with self._lock:
             writer.check_mine()
             self._writers[name] = writer
+            if isinstance(self.source.stream, BrokerStream) and self.source.stream.divided_by_store and name is not None:
+                self._folders[name] = ClosedPartitions(writer)
         return writer
 
     def _check_acknowledged(self, writer: PartitionWriter) -> None:
@@ -312,7 +327,12 @@ class SourceIngestor:
         return committed
 
     def _logs(self, partition: str | None) -> Logs:
-        return Logs(*(self._roller(partition, space) for space in (keyspace.ARCHIVE, keyspace.FILTERED, keyspace.DEAD)))
+        progress = progresses(self.store, self.acceptance.source.name)
+        folded = [] if partition is None else folded_into(progress, partition)
+        counts = sum((Counter(progress[name.encode()].counts) for name in folded), Counter[str]())
+        archives = {name: self._roller(name, keyspace.ARCHIVE) for name in folded}
+        archive, filtered, dead = (self._roller(partition, space) for space in (keyspace.ARCHIVE, keyspace.FILTERED, keyspace.DEAD))
+        return Logs(archive, filtered, dead, archives, counts)
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         folder = self.folder or settings.home()

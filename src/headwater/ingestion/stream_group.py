@@ -15,7 +15,7 @@ from headwater.errors import DataError, FencedError, LostError, StoreError, list
 from headwater.ingestion.sibling_ids import PartitionCount, count_key
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.online_stores import OnlineStore, keyspace
-from headwater.state.view_state import read_progress
+from headwater.state.view_state import Progress, progresses, read_part
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,11 +31,15 @@ class StreamGroup:
 
     A store with one writer has one process, which reads all partitions.
 
-    source: its name in the store. corrected: whether its events can be corrected (`changes=`).
+    source: its name in the store. corrected: whether its events can be corrected (`changes=`). views: the tiles fingerprints of its views.
+    rules: as of `Progress.rules`, those of today; None are any.
     """
 
-    def __init__(self, store: OnlineStore, source: str, *, corrected: bool = False) -> None:
+    def __init__(
+        self, store: OnlineStore, source: str, *, corrected: bool = False, views: Sequence[str] = (), rules: Mapping[str, str] | None = None
+    ) -> None:
         self._store, self._source, self._corrected, self._alone = store, source, corrected, store.capabilities.one_writer
+        self._views, self._rules = views, rules
         self._count = 0
         self._begin = keyspace.MEMBER + keyspace.name(source)
         self._key = self._begin + secrets.token_hex(8).encode()
@@ -79,12 +83,25 @@ class StreamGroup:
         return {key[len(begin) :].decode(): value for key, value in self._store.scan(begin)}
 
     def needs_writer(self, partition: str) -> bool:
-        """Whether a partition that is read to its end has still something to commit: that it is closed, or events that are held."""
+        """Whether a partition that is read to its end has still something to commit.
+
+        That it is closed, events that are held, the past of new views or rules, or partitions that it folds. Not where it is folded.
+        """
         if self._alone:
             return False
-        name = keyspace.name(f"{self._source}\0{partition}")
-        progress = read_progress(self._store.get([keyspace.PROGRESS + name])[0])
-        return not progress.closed or any(True for _ in self._store.sizes(keyspace.HELD + name))
+        every = progresses(self._store, self._source)
+        progress = every.get(partition.encode(), Progress())
+        if progress.heir is not None:
+            return False
+        if (
+            not progress.closed
+            or (self._rules is not None and progress.rules != self._rules)
+            or any(done.heir == partition and not done.folded for done in every.values())
+        ):
+            return True
+        held = self._store.sizes(keyspace.HELD + keyspace.name(f"{self._source}\0{partition}"))
+        states = ((tiles, read_part(self._store, tiles, partition)) for tiles in self._views)
+        return any(True for _ in held) or not all(state is not None and progress.covers(tiles, state) for tiles, state in states)
 
     def counted(self, partitions: int) -> None:
         """Keep how many partitions the stream has; where it has more than before, from now on their writers share ids for a while.

@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from headwater import clock
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
@@ -19,7 +17,7 @@ from headwater.online_stores import Changes, OnlineStore, keyspace
 from headwater.online_stores.ownership import ScopedStore, opened_for, placed
 from headwater.state.compaction import Compaction, Size, compact, drop_sections, section_size, shrunk
 from headwater.state.key_record import fingerprints, section, through_of
-from headwater.state.view_state import Progress, progresses, read_parts
+from headwater.state.view_state import progresses, read_parts
 
 _AT_ONCE = 1000
 
@@ -73,15 +71,16 @@ def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:
     if view.freshness.scheduled:
         cuts = online.state.cuts
         return _cuts(online, cuts[0].T) if cuts else Compaction(Size(), Size(), 0)
-    entries = store.scan(keyspace.PROGRESS + keyspace.name(view.source.name))
-    at = [msgspec.msgpack.decode(value, type=Progress).at for _, value in entries]
+    at = [done.at for done in progresses(store, view.source.name).values() if not done.folded]
     return compact(store, online.view.root, online.tiles.records, min([now, *at]))
 
 
 def _superseded(store: OnlineStore, views: Sequence[FeatureView]) -> list[CompactedView]:
     """Drop the sections and states of views that share records with a project's views, and that neither it nor a writer has any more."""
     streaming = [view for view in views if not view.freshness.scheduled]
-    maintained = {tiles for view in streaming for done in progresses(store, view.source.name).values() for tiles in done.views}
+    maintained = {
+        tiles for view in streaming for done in progresses(store, view.source.name).values() if not done.folded for tiles in done.views
+    }
     known = maintained | {view.tiles_fingerprint for view in streaming}
     sizes: dict[str, Size] = {}
     places: dict[str, list[bytes]] = {}

@@ -52,6 +52,7 @@ from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed
 from headwater.results.result import Result
 from headwater.results.stored_runs import keep_run
+from headwater.state.view_state import folded_into, progresses
 from headwater.training.feature_frames import tables
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -217,7 +218,7 @@ class Offline:
         columns = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
         self.notes.clear()
         frames = [nothing.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE))]
-        for partition, (last, known) in commits.items():
+        for partition, (last, known) in {**self._folded(commits), **commits}.items():
             if self.folder is None:
                 continue
             roller = Roller(self.store, keyspace.ARCHIVE, self.folder / "archive", self.view.source.name, partition)
@@ -228,6 +229,12 @@ class Offline:
                 frames.append(events.with_columns(kept))
         every = pl.concat([*frames, *self._before(acceptance)], how="diagonal_relaxed")
         return every.drop(SEQUENCE) if self.view.source.changes is None else ended(every, self.view.source, SEQUENCE)
+
+    def _folded(self, commits: Mapping[str | None, object]) -> dict[str | None, tuple[int, pl.Expr]]:
+        """As the argument of `committed`, of closed partitions that are folded into these: all of their events count."""
+        progress = progresses(self.store, self.view.source.name)
+        names = {name for heir in commits if heir is not None for name in folded_into(progress, heir)} - commits.keys()
+        return {name: (progress[name.encode()].sequence, pl.lit(NEVER)) for name in sorted(names)}
 
     def _before(self, acceptance: Acceptance) -> list[pl.DataFrame]:
         begun = OnlineView(self.view, self.store).state.from_history

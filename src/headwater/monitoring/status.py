@@ -49,7 +49,8 @@ class StreamStatus(Readable):
 
     known: all that was received by then has been read; latest: of the events; both microseconds. held: events that wait for their time.
     archived: events in the archive. dead: refused records by reason. clock: whether ingestion compares the wall clock with that of the
-    stream's broker: "compared", or "not compared: " and why; None where there is no broker.
+    stream's broker: "compared", or "not compared: " and why; None where there is no broker. folded_into: the partition that has the
+    records of a closed one; None where they are its own.
     """
 
     source: str
@@ -62,6 +63,7 @@ class StreamStatus(Readable):
     counts: Mapping[str, int]
     dead: Mapping[str, int]
     clock: str | None = None
+    folded_into: str | None = None
 
     def behind(self, now: int) -> float:
         """Seconds since everything received had been read."""
@@ -213,7 +215,10 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
         reasons = {} if dead is None else dict(dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
         archived = 0 if archive is None else int(archive.select(pl.len()).collect().item())
         statuses.append(
-            StreamStatus(of.name, partition, progress.sequence, known, progress.latest, held, archived, progress.counts, reasons, compared)
+            StreamStatus(
+                *(of.name, partition, progress.sequence, known, progress.latest, held, archived, progress.counts, reasons, compared),
+                folded_into=progress.heir if progress.folded else None,
+            )
         )
     return statuses
 

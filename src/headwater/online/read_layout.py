@@ -12,10 +12,11 @@ from typing import Final, cast
 import numpy as np
 
 from headwater.definitions.feature_view import FeatureView
+from headwater.errors import StoreError
 from headwater.kernel.arrays import I64
 from headwater.online.key_encoder import KeyEncoder
 from headwater.online.read_versions import ReadVersion, VersionReader
-from headwater.online_stores import keyspace
+from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import read_plan
 from headwater.state.read_plan import U8
 from headwater.state.view_tiles import ViewTiles
@@ -23,6 +24,7 @@ from headwater.state.view_tiles import ViewTiles
 Records = Sequence[bytes | None]
 Versions = tuple[list[ReadVersion], Sequence[ReadVersion], Sequence[int]]
 _WORD: Final = 8  # bytes of an integer of 64 bits
+_ANSWERS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class ReadLayout:
 
     Attributes:
         version_keys: all keys of versions to read; they come first in a read. Views of one source share them. heads: how many.
-        lacking: whether a view misses a commit, by the last values of these.
+        lacking: whether a view misses a commit, by the last values of these. folding: whether records move from partition to partition.
         begins: of each place, where some views have their records, what goes before a key in the store, and the group of views that are
         looked up by the same keys.
         sizes: how many records a key has at each place. plain: whether that is one at all, without an ending.
@@ -82,6 +84,7 @@ class ReadLayout:
                 self._ends.append(ends)
         self._number(versions)
         self.heads, self.lacking = len(self.version_keys), False
+        self.folding = any(part.version_reader.folding for part in parts)
         self.plain = all(list(ends) == [b""] for ends in self._ends)
         self._in_order = [group for _, group in self.begins] == list(range(len(self.begins)))
         self._prefixes = [begin for begin, _ in self.begins]
@@ -92,6 +95,24 @@ class ReadLayout:
         pack = struct.Struct(">" + "".join(f"{len(begin)}sq" for begin in self._prefixes)).pack_into
         self.pack_integers = pack if integers and self.plain and self._in_order else None
         self.sizes = tuple(map(len, self._ends))
+
+    def stored(self, store: OnlineStore, wanted: Sequence[bytes]) -> list[bytes | None]:
+        """What a store holds of these keys, of each key's records as of one time.
+
+        A store that is not atomic answers so only where nothing moves from one record of a key to another. While something does, records
+        are read until two answers agree.
+
+        Raises:
+            StoreError: they change too often.
+        """
+        answer = store.get(wanted)
+        if not self.folding or store.capabilities.atomic:
+            return answer
+        for _ in range(_ANSWERS):
+            before, answer = answer, store.get(wanted)
+            if answer[self.heads :] == before[self.heads :]:
+                return answer
+        raise StoreError(f"records changed during {_ANSWERS} reads while those of a closed partition are folded into them; ask again")
 
     def wanted_of_one(self, keys: Sequence[bytes | None]) -> list[bytes]:
         """As `wanted`, for one key of each group."""

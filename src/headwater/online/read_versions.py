@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, Protocol, cast
+from typing import ClassVar, NamedTuple, Protocol, cast
 
 from headwater import clock
 from headwater.definitions.feature_view import FeatureView
@@ -53,6 +53,11 @@ class VersionReader(Protocol):
         """Equal for views with the same read version, as long as `lacks` is called with the stored values before `read_version` is."""
         ...
 
+    @property
+    def folding(self) -> bool:
+        """Whether records of a closed partition are being folded into others, as of the last `look`."""
+        ...
+
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
         ...
@@ -89,6 +94,7 @@ class StreamVersionReader:
 
     view: FeatureView
     store: OnlineStore
+    folding: bool = False
     _located: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
     _located_at: float = -REFRESH
     _state: State | None = None
@@ -109,7 +115,9 @@ class StreamVersionReader:
         now = clock.stopwatch()
         if now - self._located_at > REFRESH or not self._located[0]:
             name = keyspace.PROGRESS + keyspace.name(self.view.source.name)
-            keys = [key for key, _ in self.store.scan(name)] or [name]
+            progress = [(key, read_progress(value)) for key, value in self.store.scan(name)]
+            keys = [key for key, done in progress if not done.folded] or [name]
+            self.folding = any(done.heir is not None and not done.folded for _, done in progress)
             if keys != self._located[0] and self._state is not None:
                 self._read()  # a partition that is new may not be whole
             self._located = keys, [b"\0" + key[len(name) : -1] if key != name else b"" for key in keys]
@@ -178,6 +186,7 @@ class CutVersionReader:
     """The cuts of a batch view; each key has a record of two of them."""
 
     view: FeatureView
+    folding: ClassVar[bool] = False
     _decoded_from: tuple[bytes | None, State | None] = (None, None)
 
     @property

@@ -68,8 +68,8 @@ class Capabilities:
 class FeatureTable(Protocol):
     """Records, by the keys of `keyspace.RECORD`: read by many, and only ever moved forward. Safe to use from several threads.
 
-    It may have shards; each shard changes atomically. outrun: how many records were not written because the stored ones were complete
-    through more.
+    It may have shards; each shard changes atomically, and has all partitions' records of a key. outrun: how many records were not written
+    because the stored ones were complete through more.
     """
 
     outrun: int

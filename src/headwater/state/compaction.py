@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import FencedError
-from headwater.kernel.arrays import NOTHING
 from headwater.online_stores import OnlineStore
 from headwater.state.key_record import sections, stored_sections, with_section
-from headwater.state.partial_state import Tiles
 from headwater.state.tile_codec import Records
 
 _AT_ONCE = 1000
@@ -90,8 +88,7 @@ def compact(store: OnlineStore, view: FeatureView, records: Records, T: int) -> 
 def shrunk(records: Records, old: Sequence[bytes], T: int) -> list[bytes]:
     """The sections as of T; empty where nothing is left."""
     held, through, words = records.load(old)
-    nothing = Tiles(NOTHING, NOTHING, tuple(tuple(array[:0] for array in state) for state in held.states))
-    return list(records.dump(records.stored.merge(held, nothing, T), through, words))
+    return list(records.dump(records.stored.moved(held, T), through, words))
 
 
 def drop_sections(store: OnlineStore, places: Sequence[bytes], tiles: str) -> int:

@@ -84,6 +84,11 @@ class TileAggregator:
         states = tuple(self._merged(slot, _taken(slot, _joined(a, b), order), in_group) for slot, a, b in pairs)
         return Tiles(key[in_group == 0], start[in_group == 0], states)
 
+    def moved(self, tiles: Tiles, T: int) -> Tiles:
+        """The tiles where they belong as of T, without those at GONE."""
+        nothing = Tiles(NOTHING, NOTHING, tuple(tuple(array[:0] for array in state) for state in tiles.states))
+        return self.merge(tiles, nothing, T)
+
     def without(self, tiles: Tiles, key: I64, start: I64, T: int) -> Tiles:
         """The tiles that do not belong to any of these keys and starts as of T."""
         rows = np.flatnonzero(~among(tiles.key, self.ladder.tile_start(tiles.start, T), key, start))

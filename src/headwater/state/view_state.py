@@ -110,6 +110,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     closed: whether the partition was read to its end, and gets no more records: it holds no other one up.
     by_sequence: whether records say which `sequence` they are complete through; earlier versions wrote an offset in stores with several
     writers.
+    heir: of a closed partition, the one whose writer folds its records into its own; heir_since: when that was settled, microseconds.
+    folded: whether no record is left, so that nobody reads it any more.
     """
 
     sequence: int = 0
@@ -125,6 +127,9 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     gap: int = 0
     by_sequence: bool = False
     closed: bool = False
+    heir: str | None = None
+    heir_since: int = 0
+    folded: bool = False
 
     def maintained(self, names: Iterable[str]) -> dict[str, str]:
         """The entries of `views` for some views."""
@@ -166,7 +171,22 @@ def progresses(store: OnlineStore, source: str) -> dict[bytes, Progress]:
 
 def misses(tiles: str, parts: Mapping[bytes, State], progress: Mapping[bytes, Progress]) -> bool:
     """Whether a view's records miss a commit of some partition."""
-    return not all(partition in parts and done.covers(tiles, parts[partition]) for partition, done in progress.items())
+    read = {partition: done for partition, done in progress.items() if not done.folded}
+    return not all(partition in parts and done.covers(tiles, parts[partition]) for partition, done in read.items())
+
+
+def folded_into(progress: Mapping[bytes, Progress], partition: str) -> list[str]:
+    """The closed partitions whose records are folded into those of a partition, also by way of others, or are being folded.
+
+    >>> folded_into({b"a": Progress(heir="b"), b"b": Progress(heir="c"), b"c": Progress()}, "c")
+    ['b', 'a']
+    """
+    found: list[str] = []
+    ahead = [partition]
+    while ahead:
+        ahead = [name.decode() for name, done in progress.items() if done.heir in ahead]
+        found += ahead
+    return found
 
 
 def read_stream(store: OnlineStore, tiles: str, source: str) -> State | None:
@@ -178,13 +198,13 @@ def merged(store: OnlineStore, parts: Mapping[bytes, State], source: str) -> Sta
     """The parts of a streaming view as one state."""
     if not parts or b"" in parts:
         return parts.get(b"")
-    name = keyspace.PROGRESS + keyspace.name(source)
-    begun = {key[len(name) : -1] for key, _ in store.scan(name)}
-    seeded = [state.seeded for state in parts.values()]
-    whole = begun <= parts.keys() and None not in seeded
+    every = progresses(store, source)
+    folded = {partition for partition, done in every.items() if done.folded}
+    seeded = [state.seeded for partition, state in parts.items() if partition not in folded]
+    whole = every.keys() - folded <= parts.keys() and None not in seeded
     return msgspec.structs.replace(
         next(iter(parts.values())),
-        seeded=max(s for s in seeded if s is not None) if whole else None,
+        seeded=max((s for s in seeded if s is not None), default=0) if whole else None,
         from_history=max(state.from_history for state in parts.values()),
         exact_from=max(state.exact_from for state in parts.values()),
         complete_from=max(state.complete_from for state in parts.values()),

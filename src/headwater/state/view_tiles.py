@@ -139,6 +139,11 @@ class ViewTiles:
             rows = keyed if len(keys) <= most else keyed.filter(pl.Series(mine))
             yield self._states(rows, number[mine] - first, keys[first : first + most], T)
 
+    def stored(self, keys: list[bytes], sections: Sequence[bytes], T: int) -> KeyStates:
+        """The states that sections of records hold, as of T; one section for each key."""
+        tiles, _, words = self.records.load(sections)
+        return KeyStates(keys, self.records.stored.moved(tiles, T), words)
+
     def add(self, states: KeyStates, T: int, through: int, fetch: Fetch) -> KeyedRecords:
         """As `update`, with the events that states as of T were made of."""
         keys, records = states.keys, self.records

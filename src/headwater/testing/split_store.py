@@ -221,7 +221,8 @@ _ALL = [b"%d" % number for number in range(SHARDS)]
 def _sharded(records: Changes) -> dict[bytes, dict[bytes, bytes | None]]:
     shards: dict[bytes, dict[bytes, bytes | None]] = {}
     for key, value in records.items():
-        shards.setdefault(_ALL[zlib.crc32(key) % SHARDS], {})[key] = value
+        whole = key.rpartition(b"\0")[0] or key  # without its partition
+        shards.setdefault(_ALL[zlib.crc32(whole) % SHARDS], {})[key] = value
     return shards
 
 

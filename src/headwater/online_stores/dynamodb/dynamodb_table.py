@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from headwater.errors import FencedError, LostError, StoreError
@@ -65,24 +66,25 @@ class DynamoTable:
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""
         parts = list(_parted(records, {}))
+        own = b"" if writer.startswith(b"\0") else b"\0" + writer.rpartition(b"\0")[2]  # of a job, every record
         lanes = list(enumerate(parts[lane::LANES] for lane in range(min(LANES, len(parts)))))
 
         def fill(lane_and_parts: tuple[int, list[list[bytes]]]) -> None:
             lane, mine = lane_and_parts
             for part in mine:
-                self._apply(self._lane(writer, lane), turn, n, {key: records[key] for key in part})
+                self._apply(self._lane(writer, lane), turn, n, {key: records[key] for key in part}, own)
 
         self._items.side_by_side(fill, lanes)
         return NO_MARKS
 
-    def _apply(self, lane: Key, turn: int, n: int, records: dict[bytes, bytes | None]) -> None:
+    def _apply(self, lane: Key, turn: int, n: int, records: dict[bytes, bytes | None], own: bytes) -> None:
         """Write some records of commit n, unless they are written."""
         owned = {":e": {"B": self.epoch}, ":u": _number(turn), ":n": _number(n)}
         first = update(lane, "e = :e AND u = :u AND n <= :n", "SET n = :n", owned)
         while True:
             names = list(records)
             try:
-                self._items.write([first, *(self._forward(key, records[key], n) for key in names)])
+                self._items.write([first, *(self._forward(key, records[key], n, own) for key in names)])
             except CanceledError as error:
                 failed = dict(error.failed)
                 if 0 in failed:
@@ -94,7 +96,13 @@ class DynamoTable:
             else:
                 return
 
-    def _forward(self, key: bytes, value: bytes | None, n: int) -> dict[str, Any]:
+    def _forward(self, key: bytes, value: bytes | None, n: int, own: bytes) -> dict[str, Any]:
+        """The action that writes a record. Of another partition, which is folded and has no writer, it drops whatever is there.
+
+        own: what the keys of the writer's own records end with.
+        """
+        if value is None and not key.endswith(own):
+            return delete(self._place(key))
         if value is None:
             return delete(self._place(key), "attribute_not_exists(n) OR n < :n", {":n": _number(n)})
         item = {**self._item(key, value), "n": _number(n)}
@@ -202,15 +210,16 @@ class DynamoTable:
 
 
 def _parted(records: Changes, expect: Changes) -> Iterator[list[bytes]]:
-    """Keys, as many as a transaction takes; the same for the same records."""
+    """Keys, as many as a transaction takes; the same for the same records. The records of one key, by partition, stay together."""
     part: list[bytes] = []
     size = 0
-    for key in sorted({*records, *expect}):
-        mine = 2 * len(key) + len(records.get(key) or b"") + len(expect.get(key) or b"")
-        if part and (len(part) == ACTIONS or size + mine > PAYLOAD):
+    for _, group in groupby(sorted({*records, *expect}, key=_stem_first), _stem):
+        keys = list(group)
+        mine = sum(2 * len(key) + len(records.get(key) or b"") + len(expect.get(key) or b"") for key in keys)
+        if part and (len(part) + len(keys) > ACTIONS or size + mine > PAYLOAD):
             yield part
             part, size = [], 0
-        part.append(key)
+        part += keys
         size += mine
     if part:
         yield part
@@ -218,3 +227,12 @@ def _parted(records: Changes, expect: Changes) -> Iterator[list[bytes]]:
 
 def _number(value: int) -> Mapping[str, str]:
     return {"N": str(value)}
+
+
+def _stem(key: bytes) -> bytes:
+    """A record's key without its partition."""
+    return key.rpartition(b"\0")[0] or key
+
+
+def _stem_first(key: bytes) -> tuple[bytes, bytes]:
+    return _stem(key), key
