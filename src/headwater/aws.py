@@ -102,9 +102,10 @@ class AwsClient:
             import boto3
             from botocore import exceptions
             from botocore.config import Config
+            from botocore.httpsession import ProtocolError, URLLib3ReadTimeoutError, URLLib3SSLError
         except ImportError as error:
             raise MissingExtraError("boto3", self.service) from error
-        self._errors = exceptions
+        self._errors, self._broken = exceptions, (ProtocolError, URLLib3ReadTimeoutError, URLLib3SSLError)
         config = Config(
             connect_timeout=min(5.0, self.timeout),
             read_timeout=self.timeout,
@@ -147,6 +148,22 @@ class AwsClient:
                 return answer
             self.wait(operation, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def events(
+        self, operation: str, request: Mapping[str, object], field: str, *, expected: Collection[str] = (), patience: float | None = None
+    ) -> Iterator[Answer]:
+        """The events that a request is answered with for a while, in this field of the answer; a connection that breaks ends them too.
+
+        The other arguments, and what is raised: as of `call`.
+        """
+        stream = self.call(operation, request, expected=expected, patience=patience)[field]
+        try:
+            with self._failures(expected, again=True):
+                yield from stream
+        except self._broken as error:
+            _LOG.debug("%s: the events of %s ended: %s", self, operation, error)
+        finally:
+            stream.close()
 
     def wait(self, what: str, seconds: float) -> None:
         """Wait before `what` is sent again. Where requests are throttled, a warning says how many, at most every half minute."""

@@ -10,7 +10,8 @@ import headwater as hw
 from headwater.errors import DataError
 from headwater.ingestion.stream_group import StreamGroup
 from tests.flow import Flow, clock, streaming_view  # noqa: F401 (a fixture)
-from tests.online_stores.servers import clustered, durable_store
+from tests.online_stores.durable_stores import durable_store
+from tests.online_stores.servers import clustered
 
 HOUR = 3600
 SCHEMA = {"id": int, "key": int, "amount": float, "at": datetime}

@@ -27,11 +27,15 @@ from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DefinitionError, HeadwaterError, given
 
 _STARTS = ("earliest", "latest")
+_CONSUMER = r"[A-Za-z0-9._-]{1,128}|arn:[a-z-]+:kinesis:\S+:stream/\S+/consumer/\S+"
 
 
 @dataclass(frozen=True, eq=False)
 class KinesisStream(BrokerStream):
-    """The records of a stream of Amazon Kinesis; made by `kinesis`. start: "earliest", "latest", or microseconds since 1970 UTC."""
+    """The records of a stream of Amazon Kinesis; made by `kinesis`. start: "earliest", "latest", or microseconds since 1970 UTC.
+
+    consumer: the name or ARN of a registered consumer; None polls.
+    """
 
     divided_by_store: ClassVar[bool] = True
 
@@ -46,6 +50,7 @@ class KinesisStream(BrokerStream):
     avro: str | None = None
     message: ProtobufMessage | None = None
     start: str | int = "earliest"
+    consumer: str | None = field(default=None, metadata={"fingerprint": False})
 
     def __str__(self) -> str:
         return f"the Kinesis stream {self.stream!r}"
@@ -68,6 +73,7 @@ def kinesis(  # noqa: PLR0913 (each is a keyword that a stream may need)
     avro: str | PathLike[str] | None = None,
     message: ProtobufMessage | tuple[str, str] | None = None,
     start: str | datetime = "earliest",
+    consumer: str | None = None,
 ) -> KinesisStream:
     """The records of a stream of Amazon Kinesis Data Streams.
 
@@ -80,6 +86,8 @@ def kinesis(  # noqa: PLR0913 (each is a keyword that a stream may need)
         format, schema, timestamps, registry, avro, message: as for `kafka`.
         start: where to begin in a stream that no position is known of: "earliest", "latest", or a timestamp, tz-aware or ISO 8601 with an
             offset, from which on records arrived. Shards that come from a split or a merge later begin at their beginning.
+        consumer: enhanced fan-out by this registered consumer of the stream, its name or ARN: a shard pushes it records, 2 MB/s of its own.
+            None polls, and shares the 2 MB/s of a shard with every other reader that polls.
 
     Raises:
         DefinitionError: a name, type or setting that does not exist, or formats and schemas that do not fit together.
@@ -93,6 +101,10 @@ def kinesis(  # noqa: PLR0913 (each is a keyword that a stream may need)
     if endpoint_url is not None and not isinstance(endpoint_url, Env) and not re.match(r"https?://", str(endpoint_url)):
         raise DefinitionError(
             f"{subject}: endpoint_url is {given(endpoint_url)}; give a URL, such as 'http://localhost:4566', or env('NAME')"
+        )
+    if consumer is not None and not re.fullmatch(_CONSUMER, str(consumer)):
+        raise DefinitionError(
+            f"{subject}: consumer is {given(consumer)}; give the name or the ARN of a consumer that is registered with the stream, such as 'features'"
         )
     check_choice(format, get_args(Format), f"{subject}: format")
     check_schema(schema, timestamps, subject)
@@ -110,6 +122,7 @@ def kinesis(  # noqa: PLR0913 (each is a keyword that a stream may need)
         avro=None if avro is None else fspath(avro),
         message=descriptor,
         start=_start(start, subject),
+        consumer=consumer,
     )
 
 

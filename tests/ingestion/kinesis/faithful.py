@@ -1,17 +1,21 @@
 """A stream of Kinesis over HTTP that answers as AWS does where the emulators do not.
 
-A closed shard is listed and keeps its records, its last answer has no next iterator, iterators expire, and requests are throttled.
+A closed shard is listed and keeps its records, its last answer has no next iterator, iterators expire, and requests are throttled. A
+registered consumer is pushed records in the framing of event streams, by subscriptions that end after a while.
 """
 
 import base64
 import hashlib
 import itertools
 import json
+import struct
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HASHES = 2**128
+ARN = "arn:aws:kinesis:eu-central-1:1:stream/clicks"
 
 
 class Shard:
@@ -23,7 +27,9 @@ class Shard:
 class FaithfulKinesis:
     """One stream, `clicks`.
 
-    limit: records of an answer. throttled, expired: how many of the next requests are refused so; refused: how many were.
+    limit: records of an answer. throttled, expired: how many of the next requests are refused so; refused: how many were. consumers: the
+    registered ones. lasting: seconds of a subscription; broken: how many of the next ones end within a message; subscribed: the starting
+    positions of all so far.
     """
 
     def __init__(self, shards=1):
@@ -31,6 +37,7 @@ class FaithfulKinesis:
         self.shards, self.limit = [], 10_000
         self.throttled = self.expired = self.refused = 0
         self.created, self.retention = 1_700_000_000.0, 24
+        self.consumers, self.lasting, self.broken, self.subscribed = ["features"], 0.3, 0, []
         step = HASHES // shards
         for n in range(shards):
             self._add(n * step, HASHES - 1 if n == shards - 1 else (n + 1) * step - 1)
@@ -41,13 +48,27 @@ class FaithfulKinesis:
 
             def do_POST(self):
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
-                status, body = stream.answer(self.headers["X-Amz-Target"].rpartition(".")[2], request)
+                operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+                if operation == "SubscribeToShard":
+                    self.subscribe(request)
+                    return
+                status, body = stream.answer(operation, request)
                 data = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/x-amz-json-1.1")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+
+            def subscribe(self, request):
+                self.send_response(200)
+                self.send_header("Content-Type", "application/vnd.amazon.eventstream")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.close_connection = True
+                for message in stream.subscription(request):
+                    self.wfile.write(message)
+                    self.wfile.flush()
 
             def log_message(self, *args):
                 pass
@@ -93,30 +114,71 @@ class FaithfulKinesis:
             if operation == "DescribeStreamSummary":
                 if request["StreamName"] != "clicks":
                     return 400, {"__type": "ResourceNotFoundException", "message": "no such stream"}
-                summary = {"StreamName": "clicks", "StreamCreationTimestamp": self.created, "RetentionPeriodHours": self.retention}
+                summary = {
+                    "StreamName": "clicks",
+                    "StreamARN": ARN,
+                    "StreamCreationTimestamp": self.created,
+                    "RetentionPeriodHours": self.retention,
+                }
                 return 200, {"StreamDescriptionSummary": summary}
             if operation == "ListStreams":
                 return 200, {"StreamNames": ["clicks"], "HasMoreStreams": False}
             if operation == "ListShards":
                 return 200, {"Shards": [_listed(shard) for shard in self.shards]}
+            if operation == "ListStreamConsumers":
+                return 200, {"Consumers": [_consumer(name) for name in self.consumers]}
+            if operation == "DescribeStreamConsumer":
+                name = request.get("ConsumerName") or request["ConsumerARN"].split("/")[-1].partition(":")[0]
+                if name not in self.consumers:
+                    return 400, {"__type": "ResourceNotFoundException", "message": f"no consumer {name}"}
+                return 200, {"ConsumerDescription": {**_consumer(name), "StreamARN": ARN}}
             if operation == "GetShardIterator":
                 return self._iterator(request)
             assert operation == "GetRecords", operation
             return self._records(request)
 
     def _iterator(self, request):
-        shard = next((shard for shard in self.shards if shard.name == request["ShardId"]), None)
+        shard = self._shard(request["ShardId"])
         if shard is None:
             return 400, {"__type": "ResourceNotFoundException", "message": "no such shard"}
-        kind, records = request["ShardIteratorType"], shard.records
-        if kind == "TRIM_HORIZON":
-            at = 0
-        elif kind == "AT_TIMESTAMP":
-            at = next((n for n, record in enumerate(records) if record[3] >= request["Timestamp"]), len(records))
-        else:
-            assert kind == "AFTER_SEQUENCE_NUMBER"
-            at = next((n for n, record in enumerate(records) if int(record[0]) > int(request["StartingSequenceNumber"])), len(records))
+        at = _place(shard.records, request["ShardIteratorType"], request.get("StartingSequenceNumber"), request.get("Timestamp"))
         return 200, {"ShardIterator": f"{shard.name}:{at}"}
+
+    def _shard(self, name):
+        return next((shard for shard in self.shards if shard.name == name), None)
+
+    def subscription(self, request):
+        """The messages of a subscription."""
+        yield _message({":message-type": "event", ":event-type": "initial-response"}, {})
+        with self.lock:
+            shard, start = self._shard(request["ShardId"]), request["StartingPosition"]
+            self.subscribed.append(start)
+            if shard is None or request["ConsumerARN"] not in [_consumer(name)["ConsumerARN"] for name in self.consumers]:
+                error = {":message-type": "exception", ":exception-type": "ResourceNotFoundException"}
+                yield _message(error, {"message": "no such shard or consumer"})
+                return
+            at = _place(shard.records, start["Type"], start.get("SequenceNumber"), start.get("Timestamp"))
+            broken, self.broken = self.broken > 0, max(0, self.broken - 1)
+        until = time.monotonic() + self.lasting
+        while time.monotonic() < until:
+            with self.lock:
+                some = shard.records[at : at + self.limit]
+                at += len(some)
+                left = len(shard.records) - at
+                event = {"Records": [_record(record) for record in some], "MillisBehindLatest": 1000 if left else 0}
+                if shard.closed and not left:
+                    children = [child for child in self.shards if shard.name in child.parents]
+                    event["ChildShards"] = [
+                        {"ShardId": child.name, "ParentShards": child.parents, "HashKeyRange": _listed(child)["HashKeyRange"]}
+                        for child in children
+                    ]
+                else:
+                    event["ContinuationSequenceNumber"] = some[-1][0] if some else "1"
+            message = _message({":message-type": "event", ":event-type": "SubscribeToShardEvent"}, event)
+            yield message[: len(message) // 2] if broken else message
+            if broken or "ChildShards" in event:
+                return
+            time.sleep(0.02)
 
     def _records(self, request):
         if self.throttled:
@@ -134,15 +196,45 @@ class FaithfulKinesis:
         after = first + len(some)
         left = len(shard.records) - after
         body = {
-            "Records": [
-                {"SequenceNumber": s, "Data": base64.b64encode(p).decode(), "PartitionKey": k, "ApproximateArrivalTimestamp": t}
-                for s, p, k, t in some
-            ],
+            "Records": [_record(record) for record in some],
             "MillisBehindLatest": max(1, round((time.time() - shard.records[after][3]) * 1000)) if left else 0,
         }
         if left or not shard.closed:
             body["NextShardIterator"] = f"{name}:{after}"
         return 200, body
+
+
+def _place(records, kind, sequence, timestamp):
+    """How many records are before a starting position."""
+    if kind == "TRIM_HORIZON":
+        return 0
+    if kind == "AT_TIMESTAMP":
+        return next((n for n, record in enumerate(records) if record[3] >= timestamp), len(records))
+    assert kind == "AFTER_SEQUENCE_NUMBER"
+    return next((n for n, record in enumerate(records) if int(record[0]) > int(sequence)), len(records))
+
+
+def _record(record):
+    sequence, payload, key, at = record
+    data = base64.b64encode(payload).decode()
+    return {"SequenceNumber": sequence, "Data": data, "PartitionKey": key, "ApproximateArrivalTimestamp": at}
+
+
+def _consumer(name):
+    arn = f"{ARN}/consumer/{name}:1"
+    return {"ConsumerName": name, "ConsumerARN": arn, "ConsumerStatus": "ACTIVE", "ConsumerCreationTimestamp": 1_700_000_000.0}
+
+
+def _message(headers, body):
+    """A message of an event stream: its size, that of its headers, a checksum; headers, payload; a checksum of all."""
+    named = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+        for name, value in {**headers, ":content-type": "application/json"}.items()
+    )
+    payload = json.dumps(body).encode()
+    prelude = struct.pack(">II", 16 + len(named) + len(payload), len(named))
+    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + named + payload
+    return message + struct.pack(">I", zlib.crc32(message))
 
 
 def _listed(shard):

@@ -17,6 +17,7 @@ from headwater import clock
 from headwater.definitions.kinesis_stream import KinesisStream
 from headwater.definitions.source import Source
 from headwater.errors import HeadwaterError, RecreatedError
+from headwater.ingestion.sources.kinesis_fan_out import consumer_arn
 from headwater.ingestion.sources.kinesis_shard_reader import ShardReader, ShardRecords
 from headwater.ingestion.sources.kinesis_shards import ENDED, FIRST, ShardPosition, StreamDescription, connected, described
 from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, PartitionGroup, Position, RecordBatch, Revoked
@@ -43,6 +44,7 @@ class KinesisFeed:
         self._spec, self._assigned, self._revoked, self._origin_of, self._group = spec, assigned, revoked, origin_of, group
         self._client = connected(spec)
         self._stream = described(self._client, spec, patience=_OPENED)
+        self._consumer = consumer_arn(self._client, spec, self._stream.arn)
         self._stored: Mapping[str, ShardPosition] = {}
         now = clock.now_micros() // 1000
         self._start = FIRST if spec.start == "earliest" else f"@{now if spec.start == 'latest' else int(spec.start) // 1000}"
@@ -188,7 +190,7 @@ class KinesisFeed:
             self._behind[name] = 0
             self._ends.append((name, first, first))
             return
-        reader = ShardReader(self._client, self._spec, name, first, stream, self._describe, self._queue)
+        reader = ShardReader(self._client, self._spec, name, first, stream, self._describe, self._queue, consumer=self._consumer)
         self._readers[name] = reader
         reader.start()
 

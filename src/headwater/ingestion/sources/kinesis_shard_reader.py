@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from headwater import clock
 from headwater.aws import Answer, AwsClient, AwsRefusedError
 from headwater.definitions.kinesis_stream import KinesisStream
-from headwater.errors import HeadwaterError, RetentionError
+from headwater.errors import ConnectError, HeadwaterError, RetentionError
 from headwater.ingestion.sources.kinesis_aggregated import payloads_of
+from headwater.ingestion.sources.kinesis_fan_out import pushed
 from headwater.ingestion.sources.kinesis_shards import FIRST, NOT_FOUND, Shard, ShardPosition, StreamDescription
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class ShardReader:
     """Reads a shard from a position on, into a queue that is bounded, until its end or `stop`.
 
     describe: how the stream is now; called where a shard was closed, so that its children are known before its end is.
-    tip: when the end of the shard was last reached, milliseconds; 0 where it was not.
+    tip: when the end of the shard was last reached, milliseconds; 0 where it was not. consumer: the ARN of a registered one; None polls.
     """
 
     client: AwsClient
@@ -58,6 +59,7 @@ class ShardReader:
     out: queue.Queue[ShardRecords]
     stop: threading.Event = field(default_factory=threading.Event)
     tip: int = 0
+    consumer: str | None = None
 
     def start(self) -> None:
         """Begin to read."""
@@ -75,7 +77,15 @@ class ShardReader:
             self._put(ShardRecords(self, self.position, self.position, error=failure))
 
     def _read(self) -> None:
-        iterator, at_tip = None, False
+        at_tip = False
+        for answer in self._polled() if self.consumer is None else self._pushed(self.consumer):
+            at_tip = self._take(answer, at_tip=at_tip)
+            if self.position.ended:
+                return
+
+    def _polled(self) -> Iterator[Answer]:
+        """The answers to requests, until the shard is gone or `stop`."""
+        iterator = None
         while not self.stop.is_set():
             since = clock.stopwatch()
             try:
@@ -88,20 +98,23 @@ class ShardReader:
                     return
                 iterator = None  # it has expired: five minutes after it was given
                 continue
-            iterator, at_tip = answer.get("NextShardIterator"), self._take(answer, at_tip=at_tip)
-            if self.position.ended:
-                return
+            iterator = answer.get("NextShardIterator")
+            yield answer
             self.stop.wait(max(0.0, _PACE - (clock.stopwatch() - since)))
 
+    def _pushed(self, consumer: str) -> Iterator[Answer]:
+        """What a registered consumer is pushed, in their form."""
+        request = {"ConsumerARN": consumer, "ShardId": self.name}
+        try:
+            yield from pushed(self.client, self.spec, request, lambda: self.position.starting, self.stop)
+        except AwsRefusedError as error:
+            if not self._is_gone():
+                raise ConnectError(f"{self.spec}: its consumer {self.spec.consumer!r} was deregistered: {error}") from error
+
     def _iterator(self) -> str:
-        place = self.position.place
-        request: dict[str, object] = {"StreamName": self.spec.stream, "ShardId": self.name}
-        if place == FIRST:
-            request |= {"ShardIteratorType": "TRIM_HORIZON"}
-        elif place.startswith("@"):
-            request |= {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": int(place[1:]) / 1000}
-        else:
-            request |= {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": place}
+        start = self.position.starting
+        request = {f"Starting{name}" if name == "SequenceNumber" else name: value for name, value in start.items() if name != "Type"}
+        request |= {"StreamName": self.spec.stream, "ShardId": self.name, "ShardIteratorType": start["Type"]}
         return str(self.client.call("get_shard_iterator", request, expected=[NOT_FOUND])["ShardIterator"])
 
     def _take(self, answer: Answer, *, at_tip: bool) -> bool:

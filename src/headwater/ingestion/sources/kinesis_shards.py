@@ -15,6 +15,8 @@ from headwater.settings import secret
 
 NOT_FOUND: Final = "ResourceNotFoundException"
 FIRST, ENDED = "first", "ended"
+StartingPosition = Mapping[str, object]
+"""As requests of Kinesis name a position."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,15 @@ class ShardPosition:
         """Whether the shard is closed, and was read to its end."""
         return self.place == ENDED
 
+    @property
+    def starting(self) -> StartingPosition:
+        """From where a subscription reads on."""
+        if self.place == FIRST:
+            return {"Type": "TRIM_HORIZON"}
+        if self.place.startswith("@"):
+            return {"Type": "AT_TIMESTAMP", "Timestamp": int(self.place[1:]) / 1000}
+        return {"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": self.place}
+
     def end(self) -> ShardPosition:
         """The end of the shard."""
         return replace(self, place=ENDED)
@@ -67,11 +78,12 @@ class Shard:
 
 @dataclass(frozen=True)
 class StreamDescription:
-    """created: when, milliseconds. retention: how long records are kept, milliseconds. shards: by name, in their order."""
+    """created: when, milliseconds. retention: how long records are kept, milliseconds. shards: by name, in their order. arn: its own."""
 
     created: int
     retention: int
     shards: Mapping[str, Shard]
+    arn: str = ""
 
 
 def connected(spec: KinesisStream, *, patience: float = 300.0) -> AwsClient:
@@ -104,6 +116,7 @@ def described(client: AwsClient, spec: KinesisStream, *, patience: float | None 
         round(summary["StreamCreationTimestamp"].timestamp() * 1000),
         int(summary["RetentionPeriodHours"]) * 3_600_000,
         {shard.name: shard for shard in shards},
+        str(summary.get("StreamARN", "")),
     )
 
 
