@@ -106,7 +106,7 @@ class Shards:
         return {
             "id": self.id,
             "key": key,
-            "user": f"u{key % 7}",
+            "user": f"u{chance.randrange(7)}",
             "amount": amount,
             "word": chance.choice(["x", "y", "é", "zz"]),
             "at": when,
