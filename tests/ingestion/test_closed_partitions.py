@@ -64,7 +64,7 @@ def store(make_store):
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     monkeypatch.setattr(closed_partitions, "_LOOK", 0.0)
-    monkeypatch.setattr(closed_partitions, "_PIECE", 25)
+    monkeypatch.setattr(closed_partitions, "_PIECE", 15)
 
 
 def views(*more):
