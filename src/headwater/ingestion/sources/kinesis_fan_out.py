@@ -73,8 +73,9 @@ def pushed(
         except ConnectError as error:
             if patience is None:
                 raise
+            text = " ".join(str(error).split())  # a page of HTML, from an emulator
             raise ConnectError(
-                f"{spec}: the consumer {spec.consumer!r} cannot subscribe to a shard: {error}. Its policy needs kinesis:SubscribeToShard; an emulator "
+                f"{spec}: the consumer {spec.consumer!r} cannot subscribe to a shard: {text}. Its policy needs kinesis:SubscribeToShard; an emulator "
                 "may not have it. Leave consumer= out to poll"
             ) from error
         stop.wait(_PAUSE)
