@@ -59,7 +59,7 @@ pythons:
 
 trust: $(VENV)/.installed-dev
 	HEADWATER_TRUST=long $(BIN)/python -m pytest $(PYTEST_ARGS)
-	HEADWATER_TRUST=long HEADWATER_TESTS=cluster $(BIN)/python -m pytest tests/cluster
+	HEADWATER_TRUST=long HEADWATER_TESTS=cluster $(BIN)/python -m pytest tests/cluster tests/engine/spark/test_structured_streaming.py
 
 soak: $(VENV)/.installed-dev
 	HEADWATER_TESTS=full HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak -rA
