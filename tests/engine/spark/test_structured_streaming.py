@@ -18,7 +18,8 @@ from headwater.ingestion.sources.spark_batch import BatchPosition, SparkBatch
 from tests.effort import LONG
 from tests.engine.spark.conftest import ROOT
 from tests.ingestion.batches import POLARS, QUERY, check, project, rows, source, view
-from tests.online_stores.servers import Server, durable_store
+from tests.online_stores.durable_stores import durable_store
+from tests.online_stores.servers import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
 VIEW = view(source())
@@ -93,6 +94,15 @@ class Query:
         self.running.processAllAvailable()
         self.running.stop()
 
+    def close(self):
+        """Stop the query and the session: pyspark would wait for a stopped server at the end of the process."""
+        from headwater.connectors.spark import open_session
+
+        with suppress(Exception):
+            self.running.stop()
+        with suppress(Exception):
+            open_session(self.cluster.url).stop()
+
     def fails(self, seconds=120):
         """What the query fails with."""
         until = time.monotonic() + seconds
@@ -118,9 +128,7 @@ def query(request, cluster, tmp_path):
     with durable_store(request.param, tmp_path) as url:
         made = Query(cluster, tmp_path, url)
         yield made
-        if made.running is not None:
-            with suppress(Exception):
-                made.running.stop()
+        made.close()
 
 
 @pytest.mark.slow
@@ -200,6 +208,7 @@ def test_a_store_that_is_down(cluster, tmp_path):
         query.finish()
         check(query.url, VIEW, rows(0, 600))
     finally:
+        query.close()
         server.close()
 
 
