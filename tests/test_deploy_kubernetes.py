@@ -87,6 +87,14 @@ def test_a_container_can_do_no_more_than_it_needs(name):
     assert "memory" in container["resources"]["limits"]
 
 
+@pytest.mark.parametrize("name", [name for kind, name in BY_KIND if kind == "CronJob"])
+def test_a_job_that_hangs_does_not_keep_the_next_ones_out(name):
+    schedule = BY_KIND["CronJob", name]["spec"]
+    assert schedule["concurrencyPolicy"] == "Forbid"
+    assert schedule["jobTemplate"]["spec"]["activeDeadlineSeconds"] > 0
+    assert schedule["startingDeadlineSeconds"] > 0
+
+
 def test_what_is_named_is_there():
     claims = {name for kind, name in BY_KIND if kind == "PersistentVolumeClaim"}
     maps = {name for kind, name in BY_KIND if kind == "ConfigMap"}

@@ -10,8 +10,10 @@ import pytest
 import headwater as hw
 from headwater.errors import DataError, UsageError
 from headwater.jobs.materialize import materialize_view
+from headwater.logs.fetching import fetch
 from headwater.logs.serving_log_files import served
 from headwater.logs.serving_log_rows import EntryContext, RowEntry
+from headwater.monitoring.explain import explain_feature
 from headwater.monitoring.served_parity import _chains
 from headwater.online_stores import Capabilities, keyspace
 from headwater.testing.examples import visiting
@@ -78,6 +80,26 @@ def test_each_row_is_compared_at_the_commit_it_was_read_at(streamed):
     (made,) = streamed.compared()
     assert (made.view, made.rows, made.values, made.mismatches, dict(made.notes)) == ("view", 60, 180, [], {})
     assert made.events == 24
+
+
+def test_a_log_that_was_fetched_is_compared_with_the_archive_of_another_machine(streamed, tmp_path):
+    """Machine A ingests, B serves and ships its log, C has fetched that: the archive is linked there, or it is said to be missing."""
+    together = tmp_path / "together"
+    with hw.ServedLog(tmp_path / "b", ship_to=f"file://{tmp_path}/shipped") as log:
+        for n in range(4):
+            streamed.flow.send(events_of([(1, 10 * n, 0.5 * n)]), 10 * n + 2)
+            serve(log, streamed.features, streamed.of, n, {"key": 1}, 10 * n + 3)
+    streamed.flow.ingestor.roll(least=1)
+    assert fetch(together, f"file://{tmp_path}/shipped").rows == 4
+    with pytest.raises(DataError, match=r"4 events of source 'events' are archived, and there is no archive of it in .*together/archive"):
+        hw.operations.served_parity(streamed.project, store=streamed.store, data_dir=together)
+    missing = {f"events of every key, whose archive is not in {together}/archive": 4}
+    assert explain_feature(streamed.view, "count_1h", {"key": 1}, streamed.store, together, at=micros(40)).notes == missing
+    (together / "archive").symlink_to(tmp_path / "archive")
+    (made,) = hw.operations.served_parity(streamed.project, store=streamed.store, data_dir=together)
+    assert (made.rows, made.values, made.mismatches) == (4, 12, [])
+    explained = explain_feature(streamed.view, "count_1h", {"key": 1}, streamed.store, together, at=micros(40))
+    assert (explained.notes, explained.offline) == ({}, 4)
 
 
 def test_what_was_committed_at_the_same_moment_after_the_read_does_not_count(streamed):

@@ -36,7 +36,7 @@ from headwater.erasure.erase_stream import StreamState, partitions
 from headwater.erasure.key_match import ErasedKey, StreamRows, as_text
 from headwater.erasure.receipt import ErasureJournal, Receipt
 from headwater.errors import StoreError, UsageError, nearest
-from headwater.ingestion.archive import FOLDERS, Roller
+from headwater.ingestion.archive import FOLDERS, Roller, every_part
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import streamed
 from headwater.ingestion.validate import Acceptance
@@ -265,7 +265,7 @@ class _Erasure:
             for partition in parts:
                 name = source.name if partition is None else f"{source.name}, partition {partition}"
                 self._step(f"stream {name}", lambda partition=partition: self._partition(acceptance, partition, rollers[keyspace.ARCHIVE]))  # type: ignore[misc]
-            if any(roller.every_part() for roller in rollers.values()):
+            if any(every_part(roller.folder, roller.source) for roller in rollers.values()):
                 self._step(f"files {source.name}", lambda: self._files(acceptance, rollers))
         note_objects(source, self.store, self.journal)
         if isinstance(source.stream, BrokerStream):

@@ -10,7 +10,7 @@ from headwater import settings
 from headwater.definitions.source import Source
 from headwater.erasure.erase_stream import StreamState
 from headwater.erasure.receipt import ErasureJournal
-from headwater.ingestion.archive import FOLDERS, Roller
+from headwater.ingestion.archive import FOLDERS, Roller, every_part
 from headwater.ingestion.archive_files import ParquetFile
 from headwater.ingestion.archive_objects import ArchiveObject
 from headwater.online_stores import OnlineStore
@@ -24,7 +24,7 @@ def erase_parts(roller: Roller, state: StreamState, journal: ErasureJournal) -> 
         StoreError: a file cannot be written.
     """
     place, unread = FOLDERS[roller.space], 0
-    for part in roller.every_part():
+    for part in every_part(roller.folder, roller.source):
         rows = part.read()
         mask, lost = state.rows_of(roller.space, rows)
         unread += lost

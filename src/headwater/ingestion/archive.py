@@ -136,14 +136,6 @@ class Roller:
         waiting = [partial(_frame, value) for key, value in blocks if keyspace.sequence_of(key) > done]
         return [*(part.read for part in parts), *waiting]
 
-    def every_part(self) -> Sequence[ArchivePart]:
-        """The files or objects of all partitions, also those whose rows are in another one too."""
-        if settings.archive_url() is None:
-            return [ParquetFile(path) for path in sorted(self.place.glob("headwater_date=*/*.parquet"))]
-        from headwater.ingestion.archive_objects import every_object
-
-        return every_object(self.where)
-
     def expire(self, now: int) -> int:
         """Remove what became known more than `keep` before `now`, microseconds, from files and from blocks; how many of both."""
         if self.keep is None:
@@ -187,6 +179,24 @@ class Roller:
 
     def _blocks(self) -> Iterable[tuple[bytes, bytes]]:
         return self.store.scan(self.space + keyspace.name(self._name()))
+
+
+def readable_parts(folder: Path, source: str) -> Sequence[ArchivePart]:
+    """The files or objects of all partitions of a source, so that each commit is read once. folder: as of a `Roller`."""
+    if (url := settings.archive_url()) is None:
+        return every_part(folder, source)
+    from headwater.ingestion.archive_objects import readable_objects
+
+    return readable_objects(f"{url}/{folder.name}/{source}")
+
+
+def every_part(folder: Path, source: str) -> Sequence[ArchivePart]:
+    """The same with objects whose rows are in another one too."""
+    if (url := settings.archive_url()) is None:
+        return [ParquetFile(path) for path in sorted((folder / source).glob("headwater_date=*/*.parquet"))]
+    from headwater.ingestion.archive_objects import every_object
+
+    return every_object(f"{url}/{folder.name}/{source}")
 
 
 def stamped(rows: pl.DataFrame, sequence: int, known: int) -> pl.DataFrame:

@@ -144,7 +144,12 @@ def file_name(partition: str | None, first: int, last: int) -> str:
 
 def is_of(path: PurePath, partition: str | None) -> bool:
     """Whether a file holds rows of the partition, by its name."""
-    return _parts(path)[0] == _quoted(partition)
+    return partition_of(path) == _quoted(partition)
+
+
+def partition_of(path: PurePath) -> str:
+    """The partition as the name of a file has it."""
+    return _parts(path)[0]
 
 
 def span(path: PurePath) -> tuple[int, int]:

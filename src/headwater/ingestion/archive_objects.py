@@ -9,7 +9,7 @@ wrote what the commits hold, and a reader takes every commit from one object.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -21,7 +21,7 @@ import polars as pl
 
 from headwater.connectors import remote
 from headwater.errors import ConnectError, MissingExtraError
-from headwater.ingestion.archive_files import SEQUENCE, ArchivePart, file_name, is_of, span, write_rows
+from headwater.ingestion.archive_files import SEQUENCE, ArchivePart, file_name, is_of, partition_of, span, write_rows
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -83,13 +83,7 @@ class ObjectArchive:
 
     def parts(self) -> list[ArchiveObject]:
         """See `Archive`; an object whose commits are all in another one is left out."""
-        parts: list[ArchiveObject] = []
-        done = -1
-        for path in sorted(self._paths(), key=_widest_first):
-            if span(path)[1] > done:
-                parts.append(ArchiveObject(self.url, str(path), done))
-                done = span(path)[1]
-        return parts
+        return _each_commit_once(self.url, self._paths())
 
     def rewrite(self, part: ArchivePart, rows: pl.DataFrame) -> None:
         """See `Archive`."""
@@ -119,6 +113,14 @@ class ObjectArchive:
         put(f"{self.url}/{path}", content.getvalue())
 
 
+def readable_objects(url: str) -> list[ArchiveObject]:
+    """The objects of a source, of every partition, so that each commit is read once."""
+    by_partition: dict[str, list[PurePosixPath]] = {}
+    for path in _paths(url):
+        by_partition.setdefault(partition_of(path), []).append(path)
+    return [part for _, paths in sorted(by_partition.items()) for part in _each_commit_once(url, paths)]
+
+
 def every_object(url: str) -> list[ArchiveObject]:
     """The objects of a source, of every partition, also those whose commits are all in another one; by name."""
     return [ArchiveObject(url, str(path)) for path in sorted(_paths(url))]
@@ -143,6 +145,17 @@ def put(address: str, body: bytes) -> None:
     url, path = _split(address)
     with _reachable(url):
         _store(url).put(path, body, use_multipart=False)  # the parts of a killed upload would stay, unseen
+
+
+def _each_commit_once(url: str, paths: Sequence[PurePosixPath]) -> list[ArchiveObject]:
+    """The objects of one partition in the order of their commits, without those whose commits are all in another one."""
+    parts: list[ArchiveObject] = []
+    done = -1
+    for path in sorted(paths, key=_widest_first):
+        if span(path)[1] > done:
+            parts.append(ArchiveObject(url, str(path), done))
+            done = span(path)[1]
+    return parts
 
 
 def _split(address: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
+from headwater import settings
 from headwater.connectors import scan
 from headwater.definitions.feature_service import Enriched, FeatureService
 from headwater.definitions.model import Model
@@ -23,11 +24,12 @@ from headwater.definitions.source import Source
 from headwater.errors import DataError
 from headwater.events.read_events import arrived
 from headwater.events.selection import KNOWN, ROW, collect
-from headwater.ingestion.archive import KNOWN_AT, Roller
+from headwater.ingestion.archive import KNOWN_AT, Roller, readable_parts
 from headwater.ingestion.archive_columns import as_today, broken_files_named
 from headwater.ingestion.validate import AT, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import placed_source
+from headwater.state.view_state import progresses
 
 ARCHIVE = "archive"
 
@@ -63,16 +65,18 @@ def with_archive(model: Model, data_dir: Path, store: OnlineStore | None) -> Mod
 def _archived(source: Source, service: FeatureService, data_dir: Path, store: OnlineStore | None) -> Source:
     """The source over its archive; itself where it has none."""
     name = source.name if store is None else placed_source(store, source).name
-    files = sorted((data_dir / ARCHIVE / name).glob("headwater_date=*/*.parquet"))
-    if files and store is None:
+    files = readable_parts(data_dir / ARCHIVE, name)
+    if store is not None:
+        check_archive(store, data_dir, name)
+    elif files:
         raise DataError(
-            f"source {source.name!r} is archived in {data_dir / ARCHIVE / name}, and its latest events are in the online store; give store="
+            f"source {source.name!r} is archived in {archive_place(data_dir)}, and its latest events are in the online store; give store="
         )
     acceptance = Acceptance(source, tuple(view.root for view in service.views if view.source == source), 0)
     schema = dict(acceptance.schema)
     columns = {**schema, KNOWN_AT: pl.Datetime("us", "UTC")}
     with broken_files_named(data_dir, source.name):
-        parts = [pl.read_parquet(file, hive_partitioning=False) for file in files] + _waiting(name, data_dir, store)
+        parts = [file.read() for file in files] + _waiting(name, data_dir, store)
         begun = min((int(part[AT].dt.epoch("us").min()) for part in parts if part.height), default=None)  # type: ignore[arg-type]
         rows = [as_today(part, columns)[0] for part in parts]
     if begun is None:
@@ -82,13 +86,45 @@ def _archived(source: Source, service: FeatureService, data_dir: Path, store: On
     return dataclasses.replace(source, history=own, select=select, known_at_field=KNOWN_AT, known_after="0s")
 
 
+def check_archive(store: OnlineStore, data_dir: Path, source: str) -> None:
+    """Refuse a folder without the archive of a source whose events were accepted, such as one of fetched logs.
+
+    source: its name in the store.
+
+    Raises:
+        DataError: the archive is somewhere else.
+    """
+    if missing := events_elsewhere(store, data_dir, source):
+        raise DataError(
+            f"{missing:,} events of source {source!r} are archived, and there is no archive of it in {archive_place(data_dir)}: copy or link "
+            f"the folder {ARCHIVE!r} of the ingesting machine into the data directory, or keep the archive on an object store (archive-url)"
+        )
+
+
+def events_elsewhere(store: OnlineStore, data_dir: Path, source: str) -> int:
+    """How many events of a source were accepted in partitions of which neither the archive here nor the store has any row."""
+    missing = 0
+    for partition, progress in progresses(store, source).items():
+        roller = Roller(store, keyspace.ARCHIVE, data_dir / ARCHIVE, source, partition.decode() or None)
+        accepted = progress.counts.get("accepted", 0) - progress.counts.get("erased", 0)
+        if accepted > 0 and not roller.parts():
+            missing += accepted
+    return missing
+
+
+def archive_place(data_dir: Path) -> str:
+    """Where the archive of a data directory is."""
+    url = settings.archive_url()
+    return str(data_dir / ARCHIVE) if url is None else f"{url}/{ARCHIVE}"
+
+
 def _waiting(name: str, data_dir: Path, store: OnlineStore | None) -> list[pl.DataFrame]:
     """The archived rows of a source that are still in the store, by partition and commit."""
     if store is None:
         return []
-    prefix, parts = keyspace.PROGRESS + keyspace.name(name), list[pl.DataFrame]()
-    for key, _ in store.scan(prefix):
-        roller = Roller(store, keyspace.ARCHIVE, data_dir / ARCHIVE, name, key[len(prefix) : -1].decode() or None)
+    parts = list[pl.DataFrame]()
+    for partition in progresses(store, name):
+        roller = Roller(store, keyspace.ARCHIVE, data_dir / ARCHIVE, name, partition.decode() or None)
         parts += [part() for part in roller.parts()[len(roller.archive.parts()) :]]
     return parts
 

@@ -30,6 +30,7 @@ from headwater.ingestion.dedup_index import DedupIndex
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import COPY, Acceptance
 from headwater.kernel.arrays import LASTS
+from headwater.monitoring.archived_sources import archive_place, events_elsewhere
 from headwater.online.view_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.training.feature_frames import tables
@@ -109,6 +110,10 @@ class EventTrace:
         accepted, frames = space == keyspace.ARCHIVE, []
         filtering, every = self._acceptance(self.view.source), self._acceptance(replace(self.view.source, filter=None))
         columns = {**every.schema, **filtering.schema}
+        if accepted and self.folder is not None and self.store is not None:
+            elsewhere = events_elsewhere(self.store, self.folder, self.view.source.name)
+            if elsewhere:
+                self.notes[f"events of every key, whose archive is not in {archive_place(self.folder)}"] += elsewhere
         schema: dict[str, pl.DataType] = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **columns}
         for partition in self._partitions() or [None]:
             chunks = [pl.DataFrame(schema=schema)]

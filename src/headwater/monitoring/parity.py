@@ -45,11 +45,12 @@ from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import F64, I64
 from headwater.kernel.as_of import NEVER
 from headwater.monitoring.agreement import agree
+from headwater.monitoring.archived_sources import check_archive, events_elsewhere
 from headwater.monitoring.orphans import OrphanedRecord, orphaned_records
 from headwater.monitoring.unfilled import why_unfilled
 from headwater.online.view_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.ownership import opened_for, placed
+from headwater.online_stores.ownership import from_production, opened_for, placed
 from headwater.results.result import Result
 from headwater.results.stored_runs import keep_run
 from headwater.state.view_state import folded_into, progresses
@@ -60,6 +61,8 @@ _ABS = "__abs_"
 _ROWS = 1_000
 AHEAD = "the store is ahead of the clock; see `headwater store repair-clock`"
 _INCOMPLETE = "the view is incomplete: its records lack events that were received; see `headwater status`"
+
+_OF_PRODUCTION = "the view is read from production, and its archive is there; compare it there"
 
 
 class Mismatch(Result, frozen=True):
@@ -218,6 +221,8 @@ class Offline:
         columns = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
         self.notes.clear()
         frames = [nothing.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE))]
+        if self.folder is not None:
+            check_archive(self.store, self.folder, self.view.source.name)
         for partition, (last, known) in {**self._folded(commits), **commits}.items():
             if self.folder is None:
                 continue
@@ -307,6 +312,8 @@ def check_view(
     if why := why_unfilled(view, store):
         return Parity(view.name, 0, 0, clock.timestamp(t), clock.timestamp(t), 0, [], {why: 1})
     offline, online = Offline(placed(store, view.root), store, folder, resources), OnlineView(view.root, store)
+    if from_production(store, view) and folder is not None and events_elsewhere(store, folder, offline.view.source.name):
+        return Parity(view.name, 0, 0, clock.timestamp(t), clock.timestamp(t), 0, [], {_OF_PRODUCTION: 1})
     if online.read_version(t).incomplete:
         return Parity(view.name, 0, 0, clock.timestamp(t), clock.timestamp(t), 0, [], {_INCOMPLETE: 1})
     every, nobody = _keys(offline, online, t)
