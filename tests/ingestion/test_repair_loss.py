@@ -69,6 +69,17 @@ def test_a_stream_that_is_read_again(rolled, ids, tmp_path, clock):
         assert check_view(view, store, tmp_path, at=micros(60)).mismatches == []
 
 
+def test_batches_that_spark_does_not_repeat_stay_in_the_archive(tmp_path, clock):
+    view = streaming_view(SUMS, source={"stream": hw.spark_stream("query", schema=WITH_ID)})
+    url, _ = sent(view, tmp_path, commits=4, rolled=[4], kept=2)
+    with closing(hw.operations.open_store(url)) as store:
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=True)
+        assert (found.made, found.archived) == (2, 4)
+        with pytest.raises(LostError, match=r"Spark does not repeat the lost batches of source 'events'.*rebuild it from the archive"):
+            repair_loss(project_of(view), store=store, data_dir=tmp_path)
+    assert archived(tmp_path) == [2.0**n for n in range(40)]
+
+
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("stopped", [False, True])
 @pytest.mark.parametrize("rolled", [[4], [1, 3, 4]], ids=str)

@@ -18,6 +18,8 @@ from headwater.definitions.enriched import bottom_of
 from headwater.definitions.model_variant import AS_DEFINED, at_level
 from headwater.definitions.project import Project
 from headwater.definitions.readable import cut
+from headwater.definitions.served_views import stored
+from headwater.definitions.spark_stream import SparkStream
 from headwater.definitions.streams import BrokerStream
 from headwater.engine.engines import open_engine
 from headwater.engine.query import InspectableEngine
@@ -189,12 +191,15 @@ def _store(examined: _Examined) -> Iterator[Diagnosis]:
     yield Diagnosis(
         "store", "connection", "ok", f"{seen.size / (1 << 20):,.1f} MiB; its state was read in {clock.stopwatch() - begin:.2f} s"
     )
+    streams = {each.view.name: each.view.root.source.stream for each in stored(examined.project)}
+    by_spark = {name: stream for name, stream in streams.items() if isinstance(stream, SparkStream)}
     bad = {"absent": "nothing is stored", "stale": "older than promised", "incomplete": "being filled again", "ahead": "ahead of the clock"}
     for view in seen.views:
         if view.state in bad:
             verb = "materialize" if "every" in view.freshness else "ingest"
+            remedy = f"see that {by_spark[view.view]} runs" if view.view in by_spark else f"run `headwater {verb}`"
             health: Health = "warning"
-            yield Diagnosis("store", f"view {view.view}", health, f"{view.freshness}: {bad[view.state]}", f"run `headwater {verb}`")
+            yield Diagnosis("store", f"view {view.view}", health, f"{view.freshness}: {bad[view.state]}", remedy)
     good = [view.view for view in seen.views if view.state not in bad]
     if good:
         yield Diagnosis("store", "views", "ok", f"served as promised: {', '.join(good)}")

@@ -20,6 +20,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.definitions.source import Source
+from headwater.definitions.spark_stream import SparkStream
 from headwater.errors import LostError
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, SEQUENCE, Roller
@@ -70,16 +71,21 @@ def repair_loss(
         dry_run: change nothing.
 
     Raises:
-        LostError: the store has lost every commit of a stream: it is to be built again.
+        LostError: the store is to be built again: it has lost every commit of a stream, or commits of one that Spark does not repeat.
         StoreError: the store cannot be written, or a process ingests into it.
     """
     home = settings.home() if data_dir is None else data_dir
     by_source = streamed([stored_view.view for stored_view in stored(project)])
+    by_spark = {source.name for source in by_source if isinstance(source.stream, SparkStream)}
     with opened_for(project.name, store) as mine, ingest_lease(mine, wait=0.0):
         repairs = [repair for source, views in by_source.items() for repair in _of_source(mine, source, views, home)]
         for repair in repairs:
             if not dry_run and not repair.found.made:
                 raise LostError(f"the store holds no commit of source {repair.found.source!r}: all are lost. {REBUILD}")
+            if not dry_run and repair.found.source in by_spark:
+                raise LostError(
+                    f"Spark does not repeat the lost batches of source {repair.found.source!r}; only the archive has them. {REBUILD}"
+                )
         if not dry_run:
             for repair in repairs:
                 repair.run()
