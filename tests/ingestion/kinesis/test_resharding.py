@@ -3,9 +3,12 @@
 import random
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
+import headwater as hw
+from headwater.state.view_state import progresses
 from tests.ingestion.kinesis.faithful import FaithfulKinesis
 from tests.ingestion.world import World
 from tests.online_stores.durable_stores import durable_store
@@ -38,9 +41,9 @@ def make(kinesis, tmp_path):
 class Producer(threading.Thread):
     """Writes events until it is told to stop; one in five is sent again later, by the same key, wherever that goes by then."""
 
-    def __init__(self, world, kinesis, rate=1000):
+    def __init__(self, world, kinesis, rate=1000, repeated=0.2):
         super().__init__(daemon=True)
-        self.world, self.kinesis, self.rate, self.over = world, kinesis, rate, threading.Event()
+        self.world, self.kinesis, self.rate, self.repeated, self.over = world, kinesis, rate, repeated, threading.Event()
         self.chance, self.again = random.Random(5), []
 
     def run(self):
@@ -51,7 +54,7 @@ class Producer(threading.Thread):
                 key = f"u{n % 20}"
                 self.kinesis.put(payload, key)
                 self.world.took([n])
-                if self.chance.random() < 0.2:
+                if self.chance.random() < self.repeated:
                     self.again.append((payload, key))
             for _ in range(len(self.again) // 8):
                 self.kinesis.put(*self.again.pop(self.chance.randrange(len(self.again))))
@@ -99,6 +102,44 @@ def test_kills_during_splits(kinesis, make, url):
             process.wait()
     here.once()
     here.check()
+
+
+@pytest.mark.slow
+def test_kills_while_closed_shards_are_folded(kinesis, make, tmp_path):
+    """Under load; every read while it lasts has counted what was committed, no less than the one before."""
+    with (
+        serving(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always") as server,
+        closing(hw.operations.open_store(server.url)) as store,
+    ):
+        here = make(server.url, ', id_field="n", id_horizon="1s"')
+        closed = [shard.name for shard in kinesis.shards]
+        process, chance, kills, counted = here.start(), random.Random(2), 0, 0
+
+        def folded():
+            found = progresses(store, "visits")
+            return [name for name in closed if name.encode() in found and found[name.encode()].folded]
+
+        with Producer(here, kinesis, rate=200, repeated=0):
+            here.begun(process)
+            for _ in closed:
+                kinesis.split()  # the first of the open shards
+            until = time.monotonic() + 180
+            while len(folded()) < len(closed):
+                assert time.monotonic() < until, (folded(), process.log.read_text())
+                before, counted = counted, sum(count for count, _ in here.found().values())
+                assert counted >= before
+                moving = any(done.heir and not done.folded for done in progresses(store, "visits").values())
+                if moving and kills < 3 and chance.random() < 0.2:
+                    kills += 1
+                    process.kill()
+                    process.wait()
+                    process = here.start()
+                    here.begun(process)
+                time.sleep(0.1)
+        process.terminate()
+        assert process.wait(60) == 0, process.log.read_text()
+        here.once()
+        here.check()
 
 
 @pytest.mark.slow
