@@ -23,7 +23,6 @@ from headwater.results.promise_result import Promise
 from headwater.serving.metrics.delivery_metrics import DeliveryMetrics
 from tests.backtesting.delivery_world import LIVE, SERVED, SPLIT, kept, play, project, tables
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
-from tests.effort import LONG
 from tests.logs.conftest import about, many, model, one
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -440,8 +439,8 @@ def test_the_promised_error_is_read_with_its_own_degrees_of_freedom(served):
     assert shorts[0].high - shorts[0].value == pytest.approx(live.metrics["auc"].high - live.metrics["auc"].value, rel=1e-3)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rho", RHOS if LONG else RHOS[1:2])
+@pytest.mark.long
+@pytest.mark.parametrize("rho", RHOS)
 def test_a_kept_promise_is_rarely_withdrawn_and_a_leak_nearly_always(rho):
     """Over half a year; `python -m bench.validation.promises` runs more worlds."""
     found = np.array([missed(seed, rho, 26) for seed in range(20_000, 20_100)]) > 0

@@ -33,7 +33,7 @@ def test_two_days_give_no_lift():
     assert {ASKED["coverage: 2 days"].ask(seed)["lift"]["auc"]["verdict"] for seed in range(10)} == {"inconclusive"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_verdicts_follow_from_how_long_a_state_lasts():
     for seed in range(5):
         assert ASKED["verdicts: decaying, half-life 3 hours"].ask(seed)["verdict"] == "LIFT"

@@ -48,7 +48,9 @@ KINDS = [name for name in (*STORES, *DYNAMODB) if name != "lmdb"]
 
 def on(*short):
     """Runs a test on these kinds of stores; in the long form on all."""
-    every = [pytest.param(kind, marks=[] if kind in short else pytest.mark.slow) for kind in KINDS]
+    every = [
+        pytest.param(kind, marks=() if kind in short else pytest.mark.long if kind in DYNAMODB else pytest.mark.slow) for kind in KINDS
+    ]
     return pytest.mark.parametrize("make_store", every, indirect=True)
 
 
