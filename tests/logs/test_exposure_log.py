@@ -16,7 +16,7 @@ T = 1_714_521_600_000_000
 ROWS = [Exposure(f"u{n}", ("daily", "streaming")[n % 2], T + n, f"r{n}", 0.5, 1.5, 60.0, score=n / 7) for n in range(300)]
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -135,7 +135,7 @@ def test_training_takes_the_same_rows_from_what_was_fetched(shared, tmp_path):
 
 
 def test_what_waits_is_shipped_when_the_store_is_back(credentials, tmp_path, monkeypatch):
-    there = credentials.put("", bucket="away") + tmp_path.name  # polars keeps a client of a bucket, with the endpoint that it had
+    there = credentials.put("", bucket="returns") + tmp_path.name  # polars keeps a client of a bucket, with the endpoint that it had
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     served(tmp_path / "a", one(about(), 1), ship_to=there)
     state = shipping_state(tmp_path / "a")

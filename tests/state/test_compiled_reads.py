@@ -47,6 +47,7 @@ class At:
     K: int
     ends: list[bytes]
     like = "the same"
+    folding = False
 
     def look(self):
         return [b"version"], self.ends

@@ -203,7 +203,7 @@ def test_errors_say_what_to_do(stream, monkeypatch):
     with pytest.raises(ConnectError, match=r"the Kinesis stream 'click' does not exist at http.*; did you mean 'clicks'\?"):
         Reader(stream, name="click")
     stream.stop()
-    with pytest.raises(ConnectError, match=r"no answer: .* Check region, endpoint_url and network"):
+    with pytest.raises(ConnectError, match=r"no answer: .* Check the region, the endpoint and the network"):
         Reader(stream)
 
 
