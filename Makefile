@@ -17,7 +17,7 @@ help:
 	@echo 'make test-full  run all tests, as CI does'
 	@echo 'make test-cluster  run the tests of several servers and processes; it names the servers that are missing'
 	@echo 'make plain      build the wheel, and run every verb where nothing but it is installed'
-	@echo 'make pythons    run the core of the tests on every newer Python that this machine has'
+	@echo 'make pythons    run the core of the tests on every newer Python that this machine has (PYTHONS=newest: on one)'
 	@echo 'make trust      kill, stop and starve ingestion, two hundred times each (an hour)'
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
@@ -56,7 +56,7 @@ plain:
 	sh scripts/plain_install.sh
 
 pythons:
-	sh scripts/other_pythons.sh
+	sh scripts/other_pythons.sh $(PYTHONS)
 
 trust: $(VENV)/.installed-dev
 	HEADWATER_TRUST=long $(BIN)/python -m pytest $(PYTEST_ARGS)

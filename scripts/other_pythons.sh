@@ -1,7 +1,8 @@
 #!/bin/sh
 # The core of the tests on every Python after the oldest one that headwater is for: those that this machine has, in an environment each.
 #
-#     scripts/other_pythons.sh       an interpreter that is missing is named, and no error
+#     scripts/other_pythons.sh             an interpreter that is missing is named, and no error
+#     scripts/other_pythons.sh newest      only the newest of those that this machine has
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -18,6 +19,13 @@ find_python() {
     done
     return 1
 }
+
+if [ "${1:-}" = newest ]; then
+    for version in $versions; do
+        if find_python "$version" >/dev/null; then newest=$version; fi
+    done
+    versions=${newest:-$versions}
+fi
 
 for version in $versions; do
     if ! python=$(find_python "$version"); then
