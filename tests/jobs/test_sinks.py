@@ -93,7 +93,7 @@ def test_a_reader_sees_one_cut_or_the_next_and_waits_for_none(url, store, monkey
 
     def slow(self, *given):
         real(self, *given)
-        time.sleep(0.05)
+        time.sleep(0.15)
 
     monkeypatch.setattr(sinks.PredictionTable, "_copy", slow)
     reader = threading.Thread(target=read)
@@ -107,9 +107,9 @@ def test_a_reader_sees_one_cut_or_the_next_and_waits_for_none(url, store, monkey
         time.sleep(0.01)
     ended.set()
     reader.join()
-    assert took > 0.6
+    assert took > 1.8
     assert seen == {(KEYS, n, n, 1) for n in (1.0, 2.0, 3.0)}
-    assert slowest < 0.3  # less than a transaction took
+    assert slowest < took / 3  # less than one of two transactions took
     assert rows_of(url, "SELECT DISTINCT cut, known_until, model_version FROM scores_pays") == [(at(3), at(3), "1")]
 
 
