@@ -18,7 +18,7 @@ help:
 	@echo 'make test-cluster  run the tests of several servers and processes; it names the servers that are missing'
 	@echo 'make plain      build the wheel, and run every verb where nothing but it is installed'
 	@echo 'make pythons    run the core of the tests on every newer Python that this machine has (PYTHONS=newest: on one)'
-	@echo 'make trust      kill, stop and starve ingestion, two hundred times each (an hour)'
+	@echo 'make trust      kill, stop and starve ingestion, two hundred times each, with every long test (hours)'
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
 	@echo 'make experiments-validate  measure the statistics of experiments, into docs/validation.md (minutes)'
