@@ -5,6 +5,7 @@ import socket
 import sys
 from contextlib import closing
 from datetime import timedelta
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -112,6 +113,70 @@ def test_a_part_is_rewritten(store, tmp_path, bucket):
     (part,) = mine.archive.parts()
     mine.archive.rewrite(part, part.read().filter(pl.col("n") != 2))
     assert numbers(mine) == [1, 3]
+
+
+def test_dead_letters_that_two_processes_wrote_are_read_once(store, tmp_path, bucket, clock):
+    """Those of older versions do not say their commit, and are read as they are."""
+    flow = Flow([streaming_view([hw.sum("amount")])], store, tmp_path)
+    for n in range(3):
+        flow.send([{"key": "none", "at": n, "amount": 1.0}], n + 1)
+    mine = Roller(store, keyspace.DEAD, tmp_path / "dead_letters", "events")
+    letters = mine.rows().collect()
+    archive = ObjectArchive(f"{bucket}/dead_letters/events")
+    archive.append(letters[:2], at(1).date(), 1, 2)
+    archive.append(letters[1:], at(1).date(), 2, 3)
+    store.commit(dict.fromkeys([key for key, _ in store.scan(keyspace.DEAD)]), {})
+    assert (letters.height, mine.rows().collect().equals(letters)) == (3, True)
+    old = ObjectArchive(f"{bucket}/old/events")
+    for rows, first, last in ((letters[:2], 1, 2), (letters[1:], 2, 3)):
+        old.append(rows.drop(SEQUENCE), at(1).date(), first, last)
+    assert [part.read().height for part in old.parts()] == [2, 2]
+
+
+def test_commits_that_the_store_has_lost_are_cut(store, tmp_path, bucket):
+    """Also in objects that a wider one hides, with a row of before and without one; and again, where a run was stopped."""
+    mine = roller(store, tmp_path)
+    rows = {number: stamped([number], number) for number in range(1, 8)}
+    for first, last in ((1, 2), (3, 7), (4, 5), (4, 6), (6, 7)):
+        mine.archive.append(pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last)
+    ObjectArchive(f"{bucket}/archive/events", "other").append(rows[7], at(1).date(), 7, 7)
+    assert sorted(mine.lost(4)["n"].to_list()) == [5, 6, 7]
+    for _ in range(2):
+        mine.cut(4, 0)
+        assert (mine.last, numbers(mine), mine.lost(4)) == (4, [1, 2, 3, 4], None)
+    put(store, 5, [50])
+    mine.roll()
+    assert numbers(mine) == [1, 2, 3, 4, 50]
+    assert numbers(roller(store, tmp_path, "other")) == [7]
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3])
+def test_a_cut_that_is_stopped_before_a_request_is_made_again(requests, store, tmp_path, bucket, monkeypatch):
+    """Each object is put in its shorter form, and then deleted."""
+    mine = roller(store, tmp_path)
+    rows = {number: stamped([number], number) for number in range(1, 8)}
+    for first, last in ((1, 6), (3, 7)):
+        mine.archive.append(pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last)
+    real, made = archive_objects._store(mine.where), []
+
+    def counted(name):
+        def call(*args, **more):
+            if len(made) == requests:
+                raise KeyboardInterrupt
+            made.append(name)
+            return getattr(real, name)(*args, **more)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        broken = SimpleNamespace(put=counted("put"), delete=counted("delete"), list=real.list)
+        patch.setattr(archive_objects, "_store", lambda url: broken if url == mine.where else real)
+        with pytest.raises(KeyboardInterrupt):
+            mine.cut(4, 0)
+    assert made == ["put", "delete", "put"][:requests]
+    assert set(mine.lost(4)["n"]) <= {5, 6, 7}
+    mine.cut(4, 0)
+    assert (mine.last, numbers(mine)) == (4, [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])

@@ -1,5 +1,6 @@
 """A store that has lost its last commits is refused until `store repair-loss` has made archive and store fit again."""
 
+import threading
 from contextlib import closing
 
 import polars as pl
@@ -7,12 +8,20 @@ import pytest
 
 import headwater as hw
 from headwater.errors import LostError
+from headwater.ingestion.archive import Roller
+from headwater.ingestion.clock_check import ClockCheck
+from headwater.ingestion.commit_source import commit_all
 from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.read_source import SourceReader
 from headwater.ingestion.repair_loss import repair_loss
+from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.http_inbox import PARTITION, Inbox
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
+from headwater.online_stores import keyspace
+from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
+from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)
 from tests.ingestion.test_bootstrap import SUMS, WITH_ID, events, values
 
 
@@ -109,6 +118,50 @@ def test_pushed_events_of_lost_commits_are_committed_again(rolled, ids, stopped,
 
 def stop(*_, **__):
     raise KeyboardInterrupt
+
+
+def test_senders_are_told_that_commits_were_lost(tmp_path, clock):
+    """Not to send the same again now, as when ingestion is stopped."""
+    view = view_of(pushed=True)
+    url, _ = sent(view, tmp_path, commits=4, rolled=[4], kept=2)
+    with closing(hw.operations.open_store(url)) as store:
+        ingestor = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits(), filled=False)
+        ingestor.inbox = Inbox(view.source)
+        waiting = ingestor.inbox.put([b"{}"], None)
+        reader = SourceReader(ingestor, threading.Event())
+        reader.start()
+        with pytest.raises(LostError, match="senders were told that commit 4 is made"):
+            commit_all([reader], ClockCheck(10**15, lambda: None), reader.stop, None)
+        told = "these events were not committed, and earlier ones may be lost: .*repair-loss.*Send them again once"
+        with pytest.raises(LostError, match=told):
+            waiting.result(10)
+        with pytest.raises(LostError, match=told):
+            ingestor.inbox.put([b"{}"], None)
+        reader.thread.join(10)
+
+
+@pytest.mark.parametrize("pushed", [False, True])
+def test_an_archive_on_an_object_store(pushed, tmp_path, clock, bucket):
+    """Dead letters and filtered rows are cut as the archive is."""
+    view = view_of(pushed=pushed)
+    url, expected = sent(view, tmp_path, commits=4, rolled=[1, 4], kept=2)
+    clock(50)
+    with closing(hw.operations.open_store(url)) as store:
+        with pytest.raises(LostError, match="repair-loss"):
+            flow_of(view, store, tmp_path)
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path)
+        assert (found.read_again, found.committed_again, found.lost) == ((0, 20, 0) if pushed else (20, 0, 0))
+        assert repair_loss(project_of(view), store=store, data_dir=tmp_path) == []
+        flow = flow_of(view, store, tmp_path)
+        if not pushed:
+            flow.send(events(range(20, 40), ids=True), 45, partition=PARTITION)
+        flow.send([{"key": "none", "at": 50, "amount": 1.0, "id": "none"}], 51, partition=PARTITION)
+        flow.ingestor.roll(least=1)
+        assert values(view, store, 60) == expected
+        rows = Roller(store, keyspace.ARCHIVE, tmp_path / "archive", "events").rows().collect()
+        assert sorted(rows["amount"]) == [2.0**n for n in range(40)]
+        assert check_view(view, store, tmp_path, at=micros(60)).mismatches == []
+    assert not [*tmp_path.rglob("*.parquet")]
 
 
 def test_pushed_events_that_no_file_has_are_named_and_views_are_incomplete(tmp_path, clock):

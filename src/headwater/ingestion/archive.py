@@ -147,7 +147,7 @@ class Roller:
         return len(old) + self.archive.expire(limit.date())
 
     def lost(self, made: int) -> pl.DataFrame | None:
-        """The rows of commits after `made` in files; None where no file has such a commit. Dead letters have no commit, so none of them."""
+        """The rows of commits after `made` in files; None where no file has such a commit. Dead letters of older versions name none."""
         parts = [part.read() for part in self.archive.parts() if part.last > made]
         if not parts:
             return None
@@ -155,20 +155,13 @@ class Roller:
         return rows.filter(pl.col(SEQUENCE) > made) if SEQUENCE in rows.columns else rows.clear()
 
     def cut(self, made: int, at: int) -> None:
-        """Remove the rows of commits after `made` from files; it was made `at`, microseconds, by which dead letters are told."""
-        if not isinstance(self.archive, ParquetArchive):
-            raise StoreError(
-                f"the archive in {self.where} lies on an object store, and is not cut. Nothing was changed; restore it with the store"
-            )
+        """Remove the rows of commits after `made`; it was made `at`, microseconds, by which dead letters without a commit are told."""
+
+        def kept(rows: pl.DataFrame) -> pl.DataFrame:
+            return rows.filter(pl.col(SEQUENCE) <= made if SEQUENCE in rows.columns else pl.col(KNOWN_AT) <= clock.timestamp(at))
+
         with self.archive.alone():
-            for part in self.archive.parts():
-                if part.last <= made:
-                    continue
-                if part.first <= made:
-                    rows = part.read()
-                    kept = pl.col(SEQUENCE) <= made if SEQUENCE in rows.columns else pl.col(KNOWN_AT) <= clock.timestamp(at)
-                    archive_files.durable(rows.filter(kept), part.path.with_name(archive_files.file_name(self.partition, part.first, made)))
-                part.path.unlink()
+            self.archive.cut(made, kept)
 
     def _name(self) -> str:
         return self.source if self.partition is None else f"{self.source}\0{self.partition}"

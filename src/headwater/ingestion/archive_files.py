@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -65,6 +65,10 @@ class Archive(Protocol):
 
     def rewrite(self, part: ArchivePart, rows: pl.DataFrame) -> None:
         """Replace the rows of a part; a reader has the old ones or the new ones."""
+        ...
+
+    def cut(self, last: int, kept: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """Remove the rows of commits after `last`; `kept` returns those of a part that stay. A call that was stopped is made again."""
         ...
 
     def expire(self, before: date) -> int:
@@ -127,6 +131,15 @@ class ParquetArchive:
         """See `Archive`."""
         assert isinstance(part, ParquetFile)
         durable(rows, part.path)
+
+    def cut(self, last: int, kept: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """See `Archive`."""
+        for part in self.parts():
+            if part.last <= last:
+                continue
+            if part.first <= last:
+                durable(kept(part.read()), part.path.with_name(file_name(self.partition, part.first, last)))
+            part.path.unlink()
 
     def expire(self, before: date) -> int:
         """See `Archive`; the file with the last commit is emptied, since its name says which it is."""

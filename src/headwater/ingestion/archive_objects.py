@@ -9,7 +9,7 @@ wrote what the commits hold, and a reader takes every commit from one object.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -56,7 +56,11 @@ class ArchiveObject:
     def scan(self) -> pl.LazyFrame:
         """See `ArchivePart`."""
         rows = pl.scan_parquet(self.address, hive_partitioning=False, glob=False, storage_options=dict(remote.DATA))
-        return rows if self.after < span(PurePosixPath(self.path))[0] else rows.filter(pl.col(SEQUENCE) > self.after)
+        if self.after < span(PurePosixPath(self.path))[0]:
+            return rows
+        with _reachable(self.url):
+            has_commits = SEQUENCE in rows.collect_schema()  # not so the dead letters of older versions
+        return rows.filter(pl.col(SEQUENCE) > self.after) if has_commits else rows
 
     @property
     def address(self) -> str:
@@ -89,6 +93,17 @@ class ObjectArchive:
         """See `Archive`."""
         assert isinstance(part, ArchiveObject)
         self._put(part.path, rows)
+
+    def cut(self, last: int, kept: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """See `Archive`; also objects whose commits are all in another one, which would show again without that one."""
+        for path in sorted(self._paths(), key=_widest_first):
+            begin, end = span(path)
+            if end <= last:
+                continue
+            if begin <= last:
+                self._put(f"{path.parent}/{file_name(self.partition, begin, last)}", kept(ArchiveObject(self.url, str(path)).read()))
+            with _reachable(self.url):
+                _store(self.url).delete([str(path)])
 
     def expire(self, before: date) -> int:
         """See `Archive`; the object with the last commit is emptied, since its name says which it is."""

@@ -16,13 +16,13 @@ import msgspec
 import polars as pl
 
 from headwater.events.selection import TIME
-from headwater.ingestion.archive import KNOWN_AT, stamped
+from headwater.ingestion.archive import SEQUENCE, stamped
 from headwater.ingestion.change_state import ImageMerge
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.held_events import DUE
 from headwater.ingestion.sort_records import SortedRecords
 from headwater.ingestion.sources.stream_reader import Position, RecordBatch, joined
-from headwater.ingestion.validate import DEAD_SCHEMA, NONE, UTC
+from headwater.ingestion.validate import DEAD_SCHEMA, NONE
 from headwater.ingestion.writer_state import WriterState
 from headwater.online_stores import Changes, keyspace
 from headwater.state import frame_codec
@@ -194,8 +194,8 @@ def _blocks(records: SortedRecords, progress: Progress) -> tuple[dict[bytes, byt
     if records.filtered:
         changes[own(keyspace.FILTERED)] = frame_codec.encoded(stamped(pl.concat(records.filtered), progress.sequence, now))
     if records.dead_letters:
-        dead = pl.concat(records.dead_letters).with_columns(pl.lit(now).cast(UTC).alias(KNOWN_AT))
-        changes[own(keyspace.DEAD)] = frame_codec.encoded(dead.select(*DEAD_SCHEMA))
+        dead = stamped(pl.concat(records.dead_letters), progress.sequence, now)
+        changes[own(keyspace.DEAD)] = frame_codec.encoded(dead.select(*DEAD_SCHEMA, SEQUENCE))
     ids_after = records.deduplication.ids
     return changes, replace(state, ids=ids_after, id_blocks=id_blocks, held=held, positions=records.positions, origins=records.origins)
 

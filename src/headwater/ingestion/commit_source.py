@@ -45,6 +45,9 @@ class SourceCommitter:
                 self._run()
             except BaseException as error:  # noqa: BLE001 (raised by `commit_all`)
                 self.failure = error
+                inbox = self.reader.ingestor.inbox
+                if inbox is not None and isinstance(error, LostError):
+                    inbox.give_up(close=True, lost=error)
             finally:
                 ended.put(self)
 

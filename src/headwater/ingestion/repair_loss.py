@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from headwater import clock, settings
+from headwater import clock, permissions, settings
 from headwater.definitions.durations import micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
@@ -131,6 +131,7 @@ class _LossRepair:
         """Keep the rows in a file, cut the archive, commit the rows; a run that is stopped is gone on from."""
         progress = self.writer.progress
         if self.told is not None and self.rows.height:
+            permissions.make_folder(self.rescued.parent)
             durable(self.rows, self.rescued)
         for roller in self.rollers.values():
             roller.cut(progress.sequence, progress.at)

@@ -102,13 +102,13 @@ def check_archive(store: OnlineStore, data_dir: Path, source: str) -> None:
 
 
 def events_elsewhere(store: OnlineStore, data_dir: Path, source: str) -> int:
-    """How many events of a source were accepted in partitions of which neither the archive here nor the store has any row."""
+    """How many archived events of a source the store does not hold any more, in partitions of which no file of the archive is here."""
     missing = 0
     for partition, progress in progresses(store, source).items():
         roller = Roller(store, keyspace.ARCHIVE, data_dir / ARCHIVE, source, partition.decode() or None)
-        accepted = progress.counts.get("accepted", 0) - progress.counts.get("erased", 0)
-        if accepted > 0 and not roller.parts():
-            missing += accepted
+        archived = sum(progress.counts.get(name, 0) for name in ("accepted", "released", "rejudged")) - progress.counts.get("erased", 0)
+        if archived > 0 and not roller.archive.parts():
+            missing += max(archived - sum(rows().height for rows in roller.parts()), 0)
     return missing
 
 

@@ -17,8 +17,10 @@ import pytest
 import headwater as hw
 from headwater import clock, errors
 from headwater.online_stores import keyspace
+from headwater.online_stores.redis.commands import UnansweredError
 from headwater.serving.client.protocol import Reply, failure
 from headwater.serving.http.auth import TokenFile
+from headwater.serving.http.error_responses import error_response
 from headwater.serving.http.response_schema import Health
 from tests.ingestion.world import wait_until
 from tests.serving.world import NOW, ROW, asking, free_port, watched
@@ -359,3 +361,26 @@ def test_addresses_that_are_none(make, url):
 def test_an_answer_without_a_kind_is_judged_by_its_status(status, kind):
     found = failure(Reply(status, {"x-request-id": "p-1"}, b"<html>"))
     assert (type(found).__name__, found.request_id) == (kind, "p-1")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        *((each, each) for each in (errors.StoreError, errors.FencedError, errors.LostError, errors.RebuiltError, errors.IncompleteError)),
+        *((each, each) for each in (errors.BusyError, errors.ConnectError, errors.ModelError, errors.NoStoreError, errors.StaleError)),
+        (UnansweredError, errors.StoreError),  # one that only the store's module knows
+    ],
+)
+def test_a_refusal_that_may_pass_and_one_that_does_not_are_told_apart(raised, kind):
+    """All have status 503."""
+    answer = error_response(raised("what it is"), b"r-2")
+    found = failure(Reply(answer.status, dict(answer.headers), answer.body))
+    assert (answer.status, type(found), str(found), found.request_id) == (503, kind, "what it is", "r-2")
+
+
+def test_commits_that_were_lost_are_not_asked_for_again(make):
+    lost = (503, b'{"error":"commits were lost","request_id":"r","kind":"LostError"}', {})
+    with scripted(lost, (200, TAKEN, {})) as (url, seen), make(url, retries=2) as client:
+        with pytest.raises(errors.LostError, match="commits were lost"):
+            client.events("clicks", {"user": 1})
+        assert len(seen) == 1

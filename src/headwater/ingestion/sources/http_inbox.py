@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from headwater import clock
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
-from headwater.errors import BusyError, UsageError
+from headwater.errors import BusyError, LostError, UsageError
 from headwater.ingestion.sources.stream_reader import Assigned, Position, RecordBatch, Revoked, between, offset_at
 
 PARTITION: Final = "pushed"
@@ -62,9 +62,10 @@ class Inbox:
         self._events = self._bytes = 0
         self._changed = threading.Condition()
         self._closed = False
+        self._lost: LostError | None = None
 
     def put(self, payloads: Sequence[bytes], key: str | None) -> Future[Settled]:
-        """Leave a batch; the future says what became of it, or fails with BusyError where nothing is known of it.
+        """Leave a batch; the future says what became of it, or fails with BusyError or LostError where it was not committed.
 
         Args:
             payloads: at least one.
@@ -73,6 +74,7 @@ class Inbox:
         Raises:
             UsageError: events that could not be told from their copies, or more than ever wait.
             BusyError: too many wait, or ingestion is stopping; nothing was taken.
+            LostError: ingestion is stopping, since the store has lost commits; nothing was taken.
         """
         if key is None and self.source.id_field is None and not self.stream.at_least_once:
             raise UsageError(
@@ -84,7 +86,7 @@ class Inbox:
         batch = _PushedBatch(payloads, key, clock.now_micros(), sum(map(len, payloads)))
         with self._changed:
             if self._closed:
-                raise BusyError("ingestion is stopping; send it again")
+                raise self._not_committed("ingestion is stopping; send it again")
             if self._waiting and (self._events + len(payloads) > self.most or self._bytes + batch.size > _BYTES):
                 raise BusyError(f"{self._events:,} events of source {self.source.name!r} wait for their commit; send it again later")
             self._waiting.append(batch)
@@ -120,13 +122,13 @@ class Inbox:
         """How many events wait."""
         return self._events
 
-    def give_up(self, *, close: bool, waiting: bool = False) -> None:
+    def give_up(self, *, close: bool, waiting: bool = False, lost: LostError | None = None) -> None:
         """Tell the senders of what was taken and not committed to send it again.
 
-        waiting: those of what waits, too. close: and take nothing any more.
+        waiting: those of what waits, too. close: and take nothing any more. lost: why, where the store has lost commits.
         """
         with self._changed:
-            self._closed = self._closed or close
+            self._closed, self._lost = self._closed or close, self._lost or lost
             waiting = waiting or close
             left = [batch for _, batch in self._taken] + (list(self._waiting) if waiting else [])
             self._taken.clear()
@@ -135,14 +137,21 @@ class Inbox:
                 self._events = self._bytes = 0
             self._changed.notify_all()
         for batch in left:
-            _resolve(batch, BusyError("ingestion stopped before these events were committed; send them again"))
+            _resolve(batch, self._not_committed("ingestion stopped before these events were committed; send them again"))
+
+    def _not_committed(self, message: str) -> BusyError | LostError:
+        if self._lost is None:
+            return BusyError(message)
+        return LostError(
+            f"these events were not committed, and earlier ones may be lost: {self._lost}. Send them again once ingestion runs"
+        )
 
     def _count(self, batch: _PushedBatch, sign: int) -> None:
         self._events += sign * len(batch.payloads)
         self._bytes += sign * batch.size
 
 
-def _resolve(batch: _PushedBatch, outcome: Settled | BusyError) -> None:
+def _resolve(batch: _PushedBatch, outcome: Settled | BusyError | LostError) -> None:
     if not batch.settled.set_running_or_notify_cancel():
         return  # the sender has gone
     if isinstance(outcome, Settled):

@@ -15,10 +15,13 @@ from headwater.errors import (
     ConnectError,
     DataError,
     DefinitionError,
+    FencedError,
     HeadwaterError,
     IncompleteError,
+    LostError,
     ModelError,
     NoStoreError,
+    RebuiltError,
     StaleError,
     StoreError,
     UsageError,
@@ -35,9 +38,12 @@ _KINDS: Final[Mapping[str, type[HeadwaterError]]] = {
         ConnectError,
         DataError,
         DefinitionError,
+        FencedError,
         IncompleteError,
+        LostError,
         ModelError,
         NoStoreError,
+        RebuiltError,
         StaleError,
         StoreError,
         UsageError,
@@ -99,7 +105,8 @@ Step = Send | Wait
 def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[Step, Reply | Lost | None, T]:
     """Yield the next step until there is a response; the caller sends the result of each step.
 
-    A request is sent again after no response, and after status 429, 502, 503 or 504, within `retries` and `timeout`.
+    A request is sent again after no response, and after status 429, 502, 503 or 504, within `retries` and `timeout`; not where commits were
+    lost, which no repetition brings back.
 
     Raises:
         HeadwaterError: of the class that the service reports, with its message and request id; ConnectError where there is no response.
@@ -116,7 +123,7 @@ def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[St
             return _read(call, reply)
         else:
             error = failure(reply)
-            if reply.status not in (429, 502, 503, 504):
+            if reply.status not in (429, 502, 503, 504) or isinstance(error, LostError):
                 raise error
             retry_after = reply.headers.get("retry-after", "")
             pause = max(pause, float(retry_after)) if retry_after.isdigit() else pause

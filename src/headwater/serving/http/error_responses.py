@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from headwater import errors
 from headwater.errors import (
     BusyError,
     ConnectError,
@@ -70,10 +71,15 @@ def error_response(error: Exception, request_id: bytes) -> AsgiResponse:
         message = f"internal error; the service's log has details under the request id {request_id.decode()}"
     content = {"error": message, "request_id": request_id.decode()}
     if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
-        content["kind"] = type(error).__name__
+        content["kind"] = _public(error).__name__
     body = msgspec.json.encode(content)
     headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id), *more]
     return AsgiResponse(status, headers, body, failed)
+
+
+def _public(error: HeadwaterError) -> type[HeadwaterError]:
+    """The class of an error that clients know: itself, or the nearest one of `headwater.errors`."""
+    return next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
 
 
 def where(error: Exception) -> str:
