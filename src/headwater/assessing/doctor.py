@@ -7,6 +7,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -19,14 +20,17 @@ from headwater.definitions.model_variant import AS_DEFINED, at_level
 from headwater.definitions.project import Project
 from headwater.definitions.readable import cut
 from headwater.definitions.served_views import stored
+from headwater.definitions.source import Source
 from headwater.definitions.spark_stream import SparkStream
-from headwater.definitions.streams import BrokerStream
+from headwater.definitions.streams import BrokerStream, KafkaTopic
 from headwater.engine.engines import open_engine
 from headwater.engine.query import InspectableEngine
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, NoStoreError
+from headwater.ingestion.consumer_group import former_group, group_of
 from headwater.models.compatibility import check
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.status import status
+from headwater.online_stores.ownership import identity, opened_for
 from headwater.results.doctor_result import Diagnosis, DoctorResult, Health
 
 _ROOM: Final = 5 << 30  # bytes free on the disk
@@ -210,7 +214,8 @@ def _store(examined: _Examined) -> Iterator[Diagnosis]:
 
 def _streams(examined: _Examined) -> Iterator[Diagnosis]:
     assert examined.project is not None
-    topics = {source.name: source.stream for source in map(bottom_of, examined.project.sources) if isinstance(source.stream, BrokerStream)}
+    sources = {source.name: source for source in map(bottom_of, examined.project.sources)}
+    topics = {name: source.stream for name, source in sources.items() if isinstance(source.stream, BrokerStream)}
     for name, topic in topics.items():
         from headwater.assessing.probes.stream_probe import look
 
@@ -226,8 +231,37 @@ def _streams(examined: _Examined) -> Iterator[Diagnosis]:
             "ok",
             f"{topic}: {len(sample.first)} partitions, {'its last record was read' if records else 'without records'}",
         )
+        if isinstance(topic, KafkaTopic):
+            yield from _group(examined, sources[name], topic)
     if not topics:
         yield Diagnosis("streams", "brokers", "not checked", "no source of the project reads a topic of Kafka or a stream of Kinesis")
+
+
+def _group(examined: _Examined, source: Source, topic: KafkaTopic) -> Iterator[Diagnosis]:
+    """Whether the members of a source's consumer group write to this store, and no other ones read the topic for it."""
+    from headwater.ingestion.sources.kafka_client import note_of, seen_group
+
+    assert examined.project is not None
+    with suppress(NoStoreError), opened_for(examined.project.name, examined.store, readonly=True) as store:
+        group, mine = group_of(store, source), note_of(identity(store))
+        if group is not None and seen_group(topic, group).notes - {mine}:
+            yield Diagnosis(
+                "streams",
+                f"{source.name}: consumer group",
+                "warning",
+                f"processes that write to another online store have committed offsets of {topic} in the group {group!r}: members of one group share the "
+                "partitions, so each store lacks those of the other one",
+                "give every project and environment a group= of its own, or leave group= out",
+            )
+        former = former_group(source)
+        if topic.group is None and (members := seen_group(topic, former).members):
+            yield Diagnosis(
+                "streams",
+                f"{source.name}: consumer group",
+                "warning",
+                f"the group {former!r}, which earlier versions joined, has {members} members; this version joins {group or 'another one'!r}",
+                "stop those that write to this store: two groups read each record twice, and the store refuses the commits of one of them in turn",
+            )
 
 
 def _models(examined: _Examined) -> Iterator[Diagnosis]:

@@ -221,7 +221,8 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
     Args:
         topic: its name.
         servers: host:port, several separated by commas.
-        group: the consumer group that shares the partitions out; None is `headwater-` and the source's name.
+        group: the consumer group that shares the partitions out; None is one of the processes that write to one online store:
+            `headwater-`, the source's name, and a name that no other store has.
         format: "json" (an object a record), "avro", "protobuf", or "debezium": envelopes, each a change image of a row, as JSON or, with
             `registry` or `avro`, as Avro. The schema names columns of the row; the stream has these in addition: `__deleted` (for
             `changes=`), `__op`, `__source_ts` (when it was committed in the database), `__ts` (when the connector read it, for

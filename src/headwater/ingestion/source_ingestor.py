@@ -27,6 +27,7 @@ from headwater.ingestion.bootstrap import remedy, seed
 from headwater.ingestion.build_commit import Adopt, Skip
 from headwater.ingestion.closed_partitions import ClosedPartitions
 from headwater.ingestion.committed import Committed
+from headwater.ingestion.consumer_group import group_of
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.revalidate import Logs
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
@@ -35,7 +36,7 @@ from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, 
 from headwater.ingestion.stream_group import StreamGroup
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.ownership import claim, environment, placed, placed_source
+from headwater.online_stores.ownership import claim, placed, placed_source
 from headwater.state.view_state import folded_into, progresses
 
 _LOG = logging.getLogger(__name__)
@@ -166,12 +167,11 @@ class SourceIngestor:
         return StreamGroup(self.store, source.name, corrected=source.changes is not None, views=views, rules=rules_of(self.acceptance))
 
     def _read_source(self) -> Source:
-        """The source; in a development environment with a consumer group of its own, so that production keeps its partitions."""
-        name, stream = environment(self.store), self.source.stream
-        if name is None or not isinstance(stream, KafkaTopic):
+        """The source, whose topic is read in the consumer group of this store."""
+        stream = self.source.stream
+        if not isinstance(stream, KafkaTopic):
             return self.source
-        group = f"{stream.group or f'headwater-{self.source.name}'}-development-{name}"
-        return replace(self.source, stream=replace(stream, group=group))
+        return replace(self.source, stream=replace(stream, group=group_of(self.store, self.source, write=True)))
 
     def decoded(self, records: RecordBatch) -> RecordBatch:
         """The records with decoded payloads, so that the committing thread need not decode them."""

@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from headwater.errors import DataError, FencedError, LostError, StoreError, list
 from headwater.ingestion.sibling_ids import PartitionCount, count_key
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores.ownership import identified
 from headwater.state.view_state import Progress, progresses, read_part
 
 _LOG = logging.getLogger(__name__)
@@ -46,6 +48,11 @@ class StreamGroup:
         self._beats = 0
         self._seen: dict[bytes, tuple[bytes, float]] = {}
         self._members: Sequence[bytes] = [self._key]
+
+    @cached_property
+    def identity(self) -> str:
+        """See `PartitionGroup`."""
+        return identified(self._store)
 
     def beat(self) -> None:
         """Say that this process lives, and look which others do."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from headwater.errors import HeadwaterError, NoStoreError, StoreError
 from headwater.online_stores import OnlineStore, open_store
-from headwater.online_stores.keyspace import FORMAT_KEY, RECORD
+from headwater.online_stores.keyspace import FORMAT_KEY, IDENTITY, RECORD
 
 _PARTITIONED = b"mpartitioned"
 _AT_ONCE = 10_000
@@ -71,7 +71,8 @@ def restore_into(backup: Path, target: OnlineStore) -> None:
     try:
         _check(backup, source, target)
         _write(source.scan(RECORD), target)
-        rest = {key: value for key, value in source.scan(b"") if not key.startswith(RECORD) and key not in (_PARTITIONED, FORMAT_KEY)}
+        own = (_PARTITIONED, FORMAT_KEY, IDENTITY)
+        rest = {key: value for key, value in source.scan(b"") if not key.startswith(RECORD) and key not in own}
         target.commit(rest, {})
     finally:
         source.close()

@@ -11,6 +11,8 @@ FORMAT, OLDER = b"3", (b"1", b"2")
 """The format of this version, and the older ones that it migrates. In format 1 no view is known as complete: ingestion backfills each."""
 OWNER, SHARED, STREAM = b"mowner", b"mshared", b"mstream"
 """The project that the store belongs to; other projects that keep data in it; by source, where its first stream came from."""
+IDENTITY = b"midentity"
+"""A name that no other store has; a backup that is restored gets another one."""
 RECEIVER = b"mreceiver"
 """The address at which the process that ingests receives pushed events."""
 RECEIVER_SECRET = b"mreceiver secret"

@@ -7,8 +7,9 @@ held events or tiles.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from headwater import settings
@@ -122,6 +123,19 @@ def own_views(store: OnlineStore, views: Iterable[StoredView]) -> list[StoredVie
 def environment(store: OnlineStore) -> str | None:
     """The name of a development environment, which no other has; None of any other store."""
     return store.store.environment() if isinstance(store, ScopedStore) and isinstance(store.store, DevelopmentStore) else None
+
+
+def identity(store: OnlineStore) -> str:
+    """A name that no other store has; "" where the store has none yet. See `identified`."""
+    return (store.get([keyspace.IDENTITY])[0] or b"").decode()
+
+
+def identified(store: OnlineStore) -> str:
+    """As `identity`; a store that has none yet is given one."""
+    if not identity(store):
+        with suppress(FencedError):  # another process came first
+            store.commit({keyspace.IDENTITY: uuid.uuid4().hex[:12].encode()}, {keyspace.IDENTITY: None})
+    return identity(store)
 
 
 def developing(store: OnlineStore, project: str, reads: str, *, for_requests: bool = False) -> ScopedStore:

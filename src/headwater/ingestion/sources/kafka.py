@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -31,6 +31,8 @@ from headwater.ingestion.sources.kafka_client import (
     TopicIds,
     ck,
     close_within,
+    note_of,
+    place,
     settings_of,
 )
 from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, PartitionGroup, Position, RecordBatch, Revoked, between, offset_at
@@ -70,7 +72,8 @@ class KafkaFeed:
         self._lookup: tuple[Lookup, threading.Thread] | None = None
         self._origins: dict[int, str] = {}  # of the partitions that are read
         self._shift: dict[int, int] = {}
-        self._count = (lambda _: None) if group is None else group.counted
+        self._count: Callable[[int], None] = (lambda _: None) if group is None else group.counted
+        self._label = "" if group is None else note_of(group.identity)
         self._checked = -_IDENTITY  # when the topic was last asked for its id
         self._unconfirmed: Fetched | None = None  # fetched, topic id not confirmed yet
         self._ends: dict[int, int] = {}  # of the partitions that are assigned: the offset to read on from
@@ -129,8 +132,7 @@ class KafkaFeed:
     def acknowledge(self, positions: Mapping[str, Position]) -> None:
         """See `Feed`."""
         ends = {int(name): offset_at(position) for name, position in positions.items()}
-        mine = [ck.TopicPartition(self._spec.topic, p, end - self._shift[p]) for p, end in ends.items() if p in self._ends]
-        if mine:
+        if mine := [place(self._spec, p, end - self._shift[p], self._label) for p, end in ends.items() if p in self._ends]:
             self._consumer.commit(offsets=mine, asynchronous=True)
 
     def close(self) -> None:
@@ -179,8 +181,7 @@ class KafkaFeed:
 
     def _not_yet(self, number: I64, offset: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Which records are to be read: not those of a partition that was lost while they were fetched, nor those that came before."""
-        beyond = np.iinfo(np.int64).max
-        wanted = np.full(int(number.max(initial=-1)) + 1, beyond)
+        wanted = np.full(int(number.max(initial=-1)) + 1, np.iinfo(np.int64).max)
         for p, end in self._ends.items():
             if p < len(wanted):
                 wanted[p] = end
@@ -248,9 +249,8 @@ class KafkaFeed:
             self._shift[p] = parts_of(origins[p])[1]
             self._origins[p] = origins[p] or topic_id
             start = self._start(p, known[p] - self._shift[p] if p in known else None)
-            where = ck.TopicPartition(self._spec.topic, p, start)
             self._fetcher.forward(self._spec.topic, p)  # before the seek: what came earlier is dropped by it
-            self._consumer.seek(where)
+            self._consumer.seek(where := place(self._spec, p, start))
             self._consumer.resume([where])
             self._ends[p] = start
             del self._pending[p]

@@ -35,8 +35,10 @@ __all__ = [
     "bare",
     "ck",
     "configured",
+    "note_of",
     "place",
     "registry_library",
+    "seen_group",
     "settings_of",
     "there_or_made",
 ]
@@ -134,9 +136,9 @@ def close_within(consumer: ck.Consumer, seconds: float = PATIENCE) -> bool:
     return not thread.is_alive()
 
 
-def place(spec: KafkaTopic, partition: int, offset: int = 0) -> ck.TopicPartition:
-    """A partition of the topic, and an offset in it."""
-    return ck.TopicPartition(spec.topic, partition, offset)
+def place(spec: KafkaTopic, partition: int, offset: int = 0, note: str = "") -> ck.TopicPartition:
+    """A partition of the topic, an offset in it, and what stands next to the offset where it is committed."""
+    return ck.TopicPartition(spec.topic, partition, offset, metadata=note)
 
 
 def configured(spec: KafkaTopic) -> dict[str, str]:
@@ -194,6 +196,39 @@ def registry_library() -> ModuleType:
     except ImportError as error:
         raise MissingExtraError("confluent-kafka[schemaregistry]", "kafka") from error
     return confluent_kafka.schema_registry
+
+
+def note_of(identity: str) -> str:
+    """What stands next to each offset that a group has committed: the store that its members write to."""
+    return f"headwater store {identity}"
+
+
+class GroupSeen(NamedTuple):
+    """A consumer group from outside: how many members it has, and the notes next to its offsets of a topic."""
+
+    members: int
+    notes: frozenset[str]
+
+
+def seen_group(spec: KafkaTopic, group: str) -> GroupSeen:
+    """A consumer group as the broker knows it.
+
+    Raises:
+        ConnectError: no answer, or access refused.
+    """
+    from confluent_kafka import ConsumerGroupTopicPartitions
+    from confluent_kafka.admin import AdminClient
+
+    client = AdminClient(settings_of(spec))  # type: ignore[arg-type]  # kept until it has answered
+    try:
+        described = client.describe_consumer_groups([group], request_timeout=PATIENCE)[group].result()
+        asked = [ConsumerGroupTopicPartitions(group)]
+        offsets = client.list_consumer_group_offsets(asked, request_timeout=PATIENCE)[group].result().topic_partitions
+    except ck.KafkaException as error:
+        if error.args[0].code() == ck.KafkaError.GROUP_ID_NOT_FOUND:
+            return GroupSeen(0, frozenset())
+        raise ConnectError(f"{spec}: the consumer group {group} cannot be described: {error.args[0].str()}") from error
+    return GroupSeen(len(described.members), frozenset(o.metadata for o in offsets if o.topic == spec.topic and o.metadata))
 
 
 class TopicState(NamedTuple):

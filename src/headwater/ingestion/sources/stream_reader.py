@@ -150,6 +150,11 @@ def joined(polls: Sequence[RecordBatch]) -> list[RecordBatch]:
 class PartitionGroup(Protocol):
     """The processes that read a stream into one store; see `stream_group.StreamGroup`."""
 
+    @property
+    def identity(self) -> str:
+        """A name of the store that no other one has."""
+        ...
+
     def beat(self) -> None:
         """Say that this process lives, and look which others do."""
         ...

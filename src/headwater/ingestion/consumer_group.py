@@ -1,0 +1,38 @@
+"""The Kafka consumer group of a source: its members write to one store, so no other store takes partitions away."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headwater.definitions.source import Source
+from headwater.definitions.streams import KafkaTopic
+from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import environment, identified, identity
+
+_PREFIX: Final = "headwater-"
+
+
+def former_group(source: Source) -> str:
+    """The group that earlier versions joined, whatever the store; of a source whose stream names none."""
+    return _PREFIX + source.name
+
+
+def group_of(store: OnlineStore, source: Source, *, write: bool = False) -> str | None:
+    """The group of the processes that read a source into a store; None where the store has no identity yet.
+
+    It is the stream's `group=`, else `headwater-`, the source's name, the project's namespace in the store, and the store's identity. A
+    development environment has groups of its own in any case.
+
+    Args:
+        store: as its project sees it.
+        source: whose stream is a `KafkaTopic`.
+        write: give a store that has no identity one.
+    """
+    assert isinstance(source.stream, KafkaTopic)
+    name, own = environment(store), source.stream.group
+    if name is not None:
+        return f"{own or former_group(source)}-development-{name}"
+    if own is not None:
+        return own
+    found = identified(store) if write else identity(store)
+    return f"{former_group(source)}-{store.namespace}{found}" if found else None
