@@ -61,7 +61,7 @@ class Steps:
 
 
 class _TableItems:
-    """The items of a table, where `step` is called before each transaction and each change; the state has the same items without it."""
+    """The items of a table, where `step` is called before each transaction; the state has the same items without it."""
 
     def __init__(self, items, step):
         self._items, self._step = items, step
@@ -72,10 +72,6 @@ class _TableItems:
     def write(self, *args):
         self._step()
         self._items.write(*args)
-
-    def change(self, *args):
-        self._step()
-        return self._items.change(*args)
 
 
 def roll_back(state, pairs):

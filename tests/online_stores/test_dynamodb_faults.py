@@ -102,6 +102,28 @@ def test_a_commit_of_the_state_that_is_killed_at_any_request(changes, opened, ur
     assert at > 2
 
 
+def test_a_reader_that_saw_a_commit_decided_goes_on_after_it(opened, deadly, monkeypatch):
+    """It reads the commit's values from its log; then another process finishes it, and the log is gone."""
+    monkeypatch.setattr(state, "_KEYS", 20)
+    monkeypatch.setattr(gates, "_ABANDONED", 0.05)
+    changes = {b"a%d" % n: b"%d" % n for n in range(60)}
+    opened().state.commit({b"a1": b"old", b"b": b"1"}, {})
+    reader = opened(readonly=True)
+    assert dict(reader.scan(b"a")) == {b"a1": b"old"}
+    for at in itertools.count(1):
+        deadly(at)
+        with pytest.raises(Dead):
+            opened().state.commit(changes, {})
+        deadly(-1)
+        if dict(reader.scan(b"a")) == changes:  # decided, and not written
+            break
+        opened().state.commit({b"b": b"1"}, {})  # gives up what was not decided
+    stored = {dynamodb_table.key_of(item)[1] for item in reader.table._items.all(reader.state._prefix + b"S")}
+    assert len(stored & changes.keys()) < 60
+    opened().state.commit({b"a0": b"next"}, {})
+    assert dict(reader.scan(b"a")) == changes | {b"a0": b"next"}
+
+
 def swept(store, monkeypatch):
     """What is left of large values: those that keys refer to."""
     with monkeypatch.context() as patch:

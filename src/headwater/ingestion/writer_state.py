@@ -83,9 +83,7 @@ class WriterState:
         source, writer = rules.source, keyspace.name(rules.name)
         encoded = stored.get([rules.place])[0]
         progress = noted if encoded is None and noted is not None else _by_sequence(read_progress(encoded), rules, stored)
-        begin = keyspace.offset(source.name, "")
-        found = ((key[len(begin) :].decode(), value) for key, value in stored.scan(begin + (rules.partition or "").encode()))
-        positions = {name: position for name, position in found if rules.partition in (None, name)}
+        positions = _positions(rules, stored)
         origins = stored.get([keyspace.origin(source.name, name) for name in positions])
         changes = None if source.changes is None else ChangeState.load(rules.acceptance, stored, rules.name, rules.partition)
         horizon = micros(source.id_horizon, "id_horizon")
@@ -131,6 +129,15 @@ def ancestors(stored: StoredValues | OnlineStore, source: str, partition: str | 
         ahead = [name for name in dict.fromkeys(parents) if name not in found]
         found += ahead
     return found
+
+
+def _positions(rules: WriterRules, stored: StoredValues) -> dict[str, Position]:
+    """By partition, from where to read on: of the writer's own, or of all."""
+    if rules.partition is not None:
+        (position,) = stored.get([keyspace.offset(rules.source.name, rules.partition)])
+        return {} if position is None else {rules.partition: position}
+    begin = keyspace.offset(rules.source.name, "")
+    return {key[len(begin) :].decode(): position for key, position in stored.scan(begin)}
 
 
 def _by_sequence(progress: Progress, rules: WriterRules, stored: StoredValues) -> Progress:

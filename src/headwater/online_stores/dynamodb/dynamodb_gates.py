@@ -25,6 +25,7 @@ class Gates:
 
     def __init__(self, items: Items, prefix: bytes) -> None:
         self._items, self._prefix = items, prefix
+        self._last: list[Item | None] = []  # what was read last, once something was
 
     def place(self, number: int | None = None) -> Key:
         """The key of a gate; of any one where none is named."""
@@ -95,10 +96,21 @@ class Gates:
                 f"a commit to {self._items.where} took so long that it was given up, unless it was made: read the offsets again, and go on from them"
             ) from error
 
-    def read(self, number: int | None = None) -> Item | None:
-        """A gate, or any one."""
-        place = self.place(number)
-        return self._items.get([place]).get(place)
+    def read(self) -> Item | None:
+        """A gate: any one, since they change together."""
+        place = self.place()
+        return self.seen(self._items.get([place]).get(place))
+
+    def seen(self, gate: Item | None) -> Item | None:
+        """A gate that was read, without its key."""
+        shown = None if gate is None else {name: value for name, value in gate.items() if name not in ("p", "s")}
+        self._last = [shown]
+        return shown
+
+    def last(self) -> Item | None:
+        """A gate as it was read last, if it was open. If another read finds the same, no commit behind the gates was made since."""
+        last = self._last
+        return last[0] if last and "o" not in (last[0] or {}) else self.read()
 
     def open(self, token: bytes, new_format: bytes | None, *more: dict[str, Any]) -> None:
         """Open the gates after a commit, which may have changed the store's format; with more actions.

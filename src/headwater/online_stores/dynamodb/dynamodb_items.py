@@ -197,19 +197,6 @@ class Items:
 
         self.until_done(ask, "items unwritten")
 
-    def change(self, key: Key, condition: str, assignments: str, values: Item) -> Item:
-        """Update one item, and return it.
-
-        Raises:
-            CanceledError: the condition does not hold.
-        """
-        request = {"TableName": self.table, "ReturnValues": "ALL_NEW", **_update(key, condition, assignments, values)}
-        try:
-            changed: Item = self._call("update_item", request, expected=("ConditionalCheckFailedException",))["Attributes"]
-        except AwsRefusedError as error:
-            raise CanceledError({0: error.answer.get("Item")}) from error
-        return changed
-
     def page(self, p: bytes, first: bytes, last: bytes, most: int, *attributes: str) -> tuple[list[Item], bool]:
         """Items of a partition key whose sort keys lie from `first` to `last`, rising; at most `most`, and 1 MB. Are there more?"""
         request = {
@@ -286,7 +273,7 @@ def put(item: Item, condition: str = "", values: Item | None = None) -> dict[str
 
 def update(key: Key, condition: str, assignments: str, values: Item) -> dict[str, Any]:
     """The action that changes attributes of an item."""
-    return {"Update": _update(key, condition, assignments, values)}
+    return {"Update": {"Key": at(key), "UpdateExpression": assignments, **_if(condition, values)}}
 
 
 def delete(key: Key, condition: str = "", values: Item | None = None) -> dict[str, Any]:
@@ -321,10 +308,6 @@ def number_of(item: Item | None, name: str, otherwise: int = 0) -> int:
 def weight(item: Item) -> int:
     """The bytes of an item, about as DynamoDB counts them."""
     return sum(len(name) + len(next(iter(value.values()))) for name, value in item.items())
-
-
-def _update(key: Key, condition: str, assignments: str, values: Item) -> dict[str, Any]:
-    return {"Key": at(key), "UpdateExpression": assignments, **_if(condition, values)}
 
 
 def _if(condition: str, values: Item | None) -> dict[str, Any]:

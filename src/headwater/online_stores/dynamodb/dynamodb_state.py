@@ -268,26 +268,22 @@ class DynamoState:
         gate = self._gates.place()
         found = self._items.get_together([gate, *map(self._place, keys)])
         there = {key: found[place] for key in keys if (place := self._place(key)) in found}
-        return self._overlaid(there, found.get(gate), lambda key: key in keys)
+        return self._overlaid(there, self._gates.seen(found.get(gate)), lambda key: key in keys)
 
     def _found(self, keys: Sequence[bytes]) -> tuple[dict[bytes, Item], Callable[[bytes], bool]]:
         found, wanted = self._items.get([self._place(key) for key in keys]), set(keys)
         return {place[1]: item for place, item in found.items()}, wanted.__contains__
 
     def _settled(self, collect: Callable[[], tuple[dict[bytes, Item], Callable[[bytes], bool]]]) -> dict[bytes, Item]:
-        """Items of one moment: read twice, with the same commits both times, while the gates stay as they are."""
-        before, number = None, secrets.randbelow(GATES)
+        """Items of one moment: read twice with the same commits, and then a gate, which is as it was when it was read before."""
         until = clock.stopwatch() + 30
         while True:
-            gate = self._gates.read(number)
-            found, covers = collect()
-            shown = self._overlaid(found, gate, covers)
-            mark = gate, [(key, item["c"]["B"]) for key, item in shown.items()]
-            if mark == before and self._gates.read(number) == gate:
+            gate = self._gates.last()
+            before, shown = (self._overlaid(found, gate, covers) for found, covers in (collect(), collect()))
+            if _commits(before) == _commits(shown) and self._gates.read() == gate:
                 return shown
             if clock.stopwatch() > until:
                 raise StoreError(f"the state in {self._items.where} changes faster than it can be read; read it again")
-            before = mark
 
     def _overlaid(self, found: Mapping[bytes, Item], gate: Item | None, covers: Callable[[bytes], bool]) -> dict[bytes, Item]:
         """Items as they are once the commit that is decided is written."""
@@ -355,6 +351,11 @@ class DynamoState:
         size, value, ref, hashed = entry
         content = {"b": {"B": ref}, "h": {"B": hashed}} if value is None else {"v": {"B": value}}
         return {**at(self._place(key)), "c": {"B": token}, "z": {"N": str(size)}, **content}
+
+
+def _commits(items: Mapping[bytes, Item]) -> list[tuple[bytes, bytes]]:
+    """The keys, each with the commit that wrote it."""
+    return [(key, item["c"]["B"]) for key, item in items.items()]
 
 
 def _entry(value: bytes, ref: bytes | None) -> tuple[int, bytes | None, bytes, bytes]:

@@ -120,19 +120,19 @@ class DynamoTable:
 
     def fence(self, writer: bytes, turn: int) -> int | None:
         """See `FeatureTable`."""
-        values = {":e": {"B": self.epoch}, ":u": _number(turn), ":b": {"B": secrets.token_bytes(8)}, ":z": _number(0)}
+        mine = {"B": secrets.token_bytes(8)}
+        values = {":e": {"B": self.epoch}, ":u": _number(turn), ":b": mine, ":z": _number(0)}
         known = "attribute_not_exists(u) OR (e = :e AND (u < :u OR (u = :u AND b = :b)))"
-
-        def take(lane: int) -> int | None:
-            try:
-                taken = self._items.change(self._lane(writer, lane), known, "SET e = :e, u = :u, b = :b, n = if_not_exists(n, :z)", values)
-            except CanceledError:
-                return None
-            return number_of(taken, "n")
-
-        found = self._items.side_by_side(take, range(LANES))
-        applied = [n for n in found if n is not None]
-        return max(applied) if len(applied) == LANES else None
+        taken = "SET e = :e, u = :u, b = :b, n = if_not_exists(n, :z)"
+        lanes = [self._lane(writer, lane) for lane in range(LANES)]
+        try:
+            self._items.write([update(lane, known, taken, values) for lane in lanes])
+        except CanceledError:
+            return None
+        found = list(self._items.get_together(lanes).values())  # no commit of an earlier turn changes them any more
+        if len(found) < LANES or any(item["b"] != mine for item in found):
+            return None
+        return max(number_of(item, "n") for item in found)
 
     def replace(self, records: Changes, expect: Changes) -> Marks:
         """See `FeatureTable`."""
