@@ -304,3 +304,20 @@ def test_the_place_comes_from_the_environment(tmp_path, monkeypatch):
     assert (tmp_path / "home" / "catalog.sqlite").is_file()
     monkeypatch.setenv("HEADWATER_CATALOG", str(tmp_path / "elsewhere.sqlite"))
     assert hw.plan(project()).version == 0
+
+
+def test_a_development_environment_applies_to_a_catalog_of_its_own(place, tmp_path, monkeypatch):
+    """Whatever address its configuration shares with production's."""
+    hw.apply(of_hours(1), place)
+    with monkeypatch.context() as development:
+        development.setenv("HEADWATER_READS", "redis://production:6379/0")
+        development.setattr("headwater.catalog.plan.views_of_production", lambda _project: ())
+        with pytest.raises(
+            UsageError, match="was not written by a development environment, and one writes to a catalog of its own; name a new"
+        ):
+            hw.apply(of_hours(2), place, allow_breaking=True)
+        for hours in (2, 3):
+            hw.apply(of_hours(hours), tmp_path / "own.sqlite", allow_breaking=True)
+        assert hours_held(tmp_path / "own.sqlite") == {3}
+    assert hours_held(place) == {1}
+    assert len(Catalog(place).log("shop")) == 1

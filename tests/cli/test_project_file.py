@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headwater import settings
-from headwater.cli import main
+from headwater.cli import main, serve
 from headwater.cli.parser import parse
 from headwater.errors import UsageError
 
@@ -244,6 +244,17 @@ def test_the_archive_of_every_command_may_be_on_an_object_store(tmp_path, monkey
     write(tmp_path, "archive-url = 5")
     with pytest.raises(UsageError, match="archive-url is 5; give a string in quotes"):
         given("ingest")
+
+
+def test_a_development_environment_ships_no_logs(tmp_path, monkeypatch, capsys):
+    write(tmp_path, '[serve]\nworkers = 2\nship-logs = "s3://production/logs"')
+    shipped = []
+    monkeypatch.setattr(serve, "_supervise", lambda args, _screen: shipped.append(args.ship_logs))
+    for reads in ("", "redis://production:6379/0"):
+        monkeypatch.setenv("HEADWATER_READS", reads)
+        assert main(["serve"]) == 0
+    assert shipped == ["s3://production/logs", None]
+    assert capsys.readouterr().err == "logs are not shipped: this is a development environment, and production's logs may be there\n"
 
 
 def test_the_engine_of_every_command(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,9 @@ import headwater as hw
 from headwater import settings
 from headwater.catalog.plan import plan
 from headwater.errors import StoreError, UsageError
+from headwater.ingestion import source_ingestor
 from headwater.ingestion.ingest import ingest
+from headwater.jobs.compact_views import compact_store
 from headwater.online_stores import keyspace
 from headwater.online_stores.ownership import environment, opened_for, scoped
 from tests.flow import Flow, at, clock, home, project_of
@@ -132,6 +135,103 @@ def test_it_writes_nothing_to_production(production, developing):
     with contextlib.closing(hw.operations.open_store(production, readonly=True)) as again, pytest.raises(StoreError):
         again.commit({b"nx": b"y"}, {})
     assert everything(production) == before
+
+
+def compared(rows):
+    return {row.view: (row.rows, len(row.mismatches), dict(row.notes)) for row in rows}
+
+
+def test_parity_leaves_streams_of_production_to_production(production, developing, tmp_path):
+    """Their archive is there, in part in its store: whatever of it lies in the data directory, no value is said to differ."""
+    elsewhere = {"the view is read from production, and its archive is there; compare it there": 1}
+    with opened_for("project", None, write=True) as mine:
+        Flow([OURS], mine, tmp_path / "data").send([{"user": "ä", "amount": 7.0, "at": 1}], 2)
+    expected = {"live": (0, 0, elsewhere), "hourly": (3, 0, {}), "changed": (3, 0, {})}
+    assert compared(hw.parity(DEVELOPMENT, data_dir=tmp_path / "data", at=at(3))) == expected
+    with contextlib.closing(hw.operations.open_store(production)) as store:  # half of its archive comes to lie there
+        flow = Flow([LIVE, CHANGED], scoped(store, "project", write=True), tmp_path / "data")
+        flow.ingestor.roll(least=1)
+        flow.send([{"user": "b", "amount": 1.0, "at": 2}], 3)
+    assert compared(hw.parity(DEVELOPMENT, data_dir=tmp_path / "data", at=at(4))) == expected
+
+
+RIGHTS = (ROOT / "docs" / "howto_versions.md").read_text(encoding="utf-8")
+"""The page that says what a user needs who may only read production."""
+
+
+def read_only(url):
+    """The URL by a new user of the server, who has the rights that the documentation gives."""
+    name, host = f"reader{next(NUMBERS)}", url.partition("//")[2].rpartition("@")[2]
+    if url.startswith("redis"):
+        (grants,) = re.findall(r"ACL SETUSER reader (.*)", RIGHTS)
+        with redis_client(url) as client:
+            client.execute_command("ACL", "SETUSER", name, *grants.split())
+        return f"redis://{name}:password@{host}"
+    (grants,) = re.findall(r"(CREATE ROLE reader .*?\n)```", RIGHTS, re.DOTALL)
+    with psycopg_connection(url) as connection:
+        connection.execute(grants.replace("reader", name).replace("headwater", url.partition("prefix=")[2]))
+    return f"postgresql://{name}@{host}"
+
+
+def redis_client(url):
+    return pytest.importorskip("redis").Redis.from_url(url.partition("?")[0])
+
+
+def psycopg_connection(url):
+    return pytest.importorskip("psycopg").connect(url.partition("?")[0], autocommit=True)
+
+
+@pytest.mark.parametrize("urls", ["redis", "postgres"], indirect=True)
+def test_a_user_with_the_documented_rights_reads_production(urls, production, developing, monkeypatch):
+    reader = read_only(production)
+    with pytest.raises(StoreError, match="refuses"), contextlib.closing(hw.operations.open_store(reader)) as store:
+        store.commit({b"nx": b"y"}, {})
+    monkeypatch.setenv("HEADWATER_READS", reader)
+    with opened_for("project", None, write=True) as mine:
+        Flow([OURS], mine, None).send([{"user": "ä", "amount": 7.0, "at": 1}], 2)
+        assert values(mine) == (2, 1.0, 7.0)
+    assert plan(DEVELOPMENT).from_production == ("live", "hourly")
+    assert [view.state for view in hw.status(DEVELOPMENT, at=at(3)).views] == ["approximate", "current", "approximate"]
+
+
+def test_compaction_and_erasure_leave_production_as_it_is(production, developing, clock, tmp_path):
+    with opened_for("project", None, write=True) as mine:
+        Flow([OURS], mine, None).send([{"user": "ä", "amount": 7.0, "at": 1}], 2)
+    before = everything(production)
+    receipt = hw.operations.erase(DEVELOPMENT, {"user": "ä"}, data_dir=tmp_path / "data")
+    assert {name for name in receipt.rows if name.startswith("online records")} == {"online records of changed"}
+    elsewhere = {place.place: place.why for place in receipt.not_searched if place.place.startswith("view ")}
+    assert elsewhere == dict.fromkeys(["view live", "view hourly"], "read from the production store: erase the key there")
+    assert everything(production) == before
+    clock(9_000)  # no window reaches what there is
+    with contextlib.closing(hw.operations.open_store(production)) as store:
+        Flow([LIVE, CHANGED], scoped(store, "project", write=True), None).send([], 9_000)
+    with opened_for("project", None, write=True) as mine:
+        Flow([OURS], mine, None).send([], 9_000)
+    before = everything(production)
+    assert [(view.view, view.compaction.before.records, view.compaction.after.records) for view in compact_store(DEVELOPMENT)] == [
+        ("changed", 1, 0)
+    ]
+    assert everything(production) == before
+
+
+@pytest.mark.parametrize("urls", ["lmdb"], indirect=True)
+@pytest.mark.parametrize("stream", ["kafka", "kinesis"])
+def test_streams_are_read_beside_production(urls, production, developing, monkeypatch, stream):
+    """By another consumer group, so that production keeps its partitions; without its consumer, whose subscriptions would end."""
+    monkeypatch.setattr(source_ingestor, "open_feed", lambda source, *_: source.stream)
+    schema = {"user": str, "amount": float, "at": datetime}
+    given = hw.kafka("events", servers="a:9", schema=schema, group="ours")
+    if stream == "kinesis":
+        given = hw.kinesis("events", region="eu-west-1", schema=schema, consumer="ours")
+    changed = dataclasses.replace(OURS, source=dataclasses.replace(EVENTS, stream=given))
+    with opened_for("project", None, write=True) as mine:
+        read, name = Flow([changed], mine, None).ingestor.open(), environment(mine)
+    if stream == "kafka":
+        assert read.group.startswith("ours-")
+        assert name in read.group
+    else:
+        assert read == dataclasses.replace(given, consumer=None)
 
 
 READS = """

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
 _LOCK = 0x6865616477  # of all that apply to one PostgreSQL database; any constant
+_DEVELOPMENT = "development."  # in the place of a project's name: the catalog is that of development environments
 _TABLES = sa.MetaData()
 _SCHEMA = sa.Table("headwater_schema", _TABLES, sa.Column("version", sa.Integer, primary_key=True))
 _PROJECTS = sa.Table(
@@ -96,8 +97,11 @@ class Catalog:
 
         Raises:
             CatalogError: another process has been writing for longer than `wait`; it cannot be written, or a newer headwater wrote it.
+            UsageError: this is a development environment, and the catalog is not one's.
         """
         with self._writing() as connection:
+            if settings.reads() is not None:
+                self._make_own(connection)
             yield _held(connection, project), CatalogWriter(connection, project)
 
     @contextmanager
@@ -136,6 +140,17 @@ class Catalog:
             if schema_version is not None and schema_version <= len(MIGRATIONS):
                 connection.execute(sa.update(_SCHEMA).values(version=len(MIGRATIONS) + 1))
             yield connection
+
+    def _make_own(self, connection: sa.Connection) -> None:
+        """Make a new catalog that of development environments; one that is stays as it is."""
+        names = set(connection.execute(sa.select(_PROJECTS.c.name)).scalars())
+        if names and _DEVELOPMENT not in names:
+            raise UsageError(
+                f"the catalog {self} was not written by a development environment, and one writes to a catalog of its own; name a new one with "
+                "--catalog or HEADWATER_CATALOG"
+            )
+        if not names:
+            connection.execute(sa.insert(_PROJECTS).values(name=_DEVELOPMENT, version=0))
 
     def _schema(self, connection: sa.Connection) -> int | None:
         """The version of the schema; None where there are no tables yet."""

@@ -28,6 +28,9 @@ def run(args: Arguments, screen: Screen) -> None:
         raise UsageError(f"--log-sample is {args.log_sample}; give a share from 0 to 1")
     if args.ship_logs is not None and not args.serving_log_sample:
         raise UsageError("--ship-logs ships the serving log, and --serving-log-sample 0 keeps none; give a larger share, or no --ship-logs")
+    if args.ship_logs is not None and settings.reads() is not None:
+        screen.say("logs are not shipped: this is a development environment, and production's logs may be there")
+        args.ship_logs = None
     if args.supervised is None and ((args.workers, args.ingest, args.materialize) != (None, None, None) or args.console == ""):
         _supervise(args, screen)
         return

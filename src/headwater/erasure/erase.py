@@ -44,7 +44,7 @@ from headwater.logs.exposure_log import EXPOSURES
 from headwater.logs.shipping import shipping_state
 from headwater.monitoring.orphans import spelt
 from headwater.online_stores import OnlineStore, ingest_lease, keyspace, open_store
-from headwater.online_stores.ownership import opened_for, placed
+from headwater.online_stores.ownership import from_production, opened_for, own_views, placed
 from headwater.state.prediction_codec import SLOTS, place, read_precomputed
 from headwater.state.view_state import read_state, read_stream
 from headwater.training.feature_cache import Cache
@@ -113,7 +113,9 @@ class _Erasure:
 
     def __init__(self, project: Project, key: ErasedKey, store: OnlineStore, folder: Path, journal: ErasureJournal, wait: float) -> None:
         self.project, self.key, self.store, self.folder, self.journal, self.wait = project, key, store, folder, journal, wait
-        self.views = [dataclasses.replace(stored_view, view=placed(store, stored_view.view)) for stored_view in stored(project)]
+        self.views = [
+            dataclasses.replace(stored_view, view=placed(store, stored_view.view)) for stored_view in own_views(store, stored(project))
+        ]
         self.requests = request_keys(project, key)
 
     def run(self) -> None:
@@ -325,6 +327,9 @@ class _Erasure:
 
     def _name_the_rest(self) -> None:
         """What no step searches."""
+        for stored_view in stored(self.project):
+            if from_production(self.store, stored_view.view):
+                self.journal.not_searched(f"view {stored_view.name}", "read from the production store: erase the key there")
         for source in self.project.sources:
             if source.history is not None:
                 self.journal.not_searched(

@@ -16,6 +16,7 @@ from headwater import clock, permissions, settings
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.kinesis_stream import KinesisStream
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
 from headwater.definitions.streams import BrokerStream, KafkaTopic
@@ -36,7 +37,7 @@ from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, 
 from headwater.ingestion.stream_group import StreamGroup
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.ownership import claim, placed, placed_source
+from headwater.online_stores.ownership import claim, environment, placed, placed_source
 from headwater.state.view_state import folded_into, progresses
 
 _LOG = logging.getLogger(__name__)
@@ -167,8 +168,13 @@ class SourceIngestor:
         return StreamGroup(self.store, source.name, corrected=source.changes is not None, views=views, rules=rules_of(self.acceptance))
 
     def _read_source(self) -> Source:
-        """The source, whose topic is read in the consumer group of this store."""
+        """The source, whose topic is read in the consumer group of this store.
+
+        A development environment polls shards of Kinesis: a second subscription of a registered consumer would end production's.
+        """
         stream = self.source.stream
+        if isinstance(stream, KinesisStream) and environment(self.store) is not None:
+            return replace(self.source, stream=replace(stream, consumer=None))
         if not isinstance(stream, KafkaTopic):
             return self.source
         return replace(self.source, stream=replace(stream, group=group_of(self.store, self.source, write=True)))

@@ -14,7 +14,7 @@ from headwater.errors import FencedError
 from headwater.online.read_versions import newest
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores import Changes, OnlineStore, keyspace
-from headwater.online_stores.ownership import ScopedStore, opened_for, placed
+from headwater.online_stores.ownership import ScopedStore, opened_for, own_views, placed
 from headwater.state.compaction import Compaction, Size, compact, drop_sections, section_size, shrunk
 from headwater.state.key_record import fingerprints, section, through_of
 from headwater.state.view_state import progresses, read_parts
@@ -37,6 +37,7 @@ def compact_store(
 
     Of a streaming view as of the last commit; of a batch view as of the cut before the last, which is read until the last one's delay is
     over. No value changes. Sections of earlier definitions of a streaming view are dropped where no process maintains them any more.
+    In a development environment, views that are read from production are left out.
 
     Args:
         project: whose views.
@@ -50,7 +51,7 @@ def compact_store(
     t = clock.now_micros() if now is None else now
     with opened_for(project.name, store, readonly=dry_run) as opened:
         mine = _Unwritten(opened) if dry_run else opened
-        views = [(stored_view.name, placed(mine, stored_view.view)) for stored_view in stored(project)]
+        views = [(stored_view.name, placed(mine, stored_view.view)) for stored_view in own_views(opened, stored(project))]
         there = [(name, view) for name, view in views if _is_stored(mine, view)]
         compacted = [CompactedView(name, _compacted(mine, view, t)) for name, view in there]
         return [*compacted, *_superseded(mine, [view for _, view in views])]

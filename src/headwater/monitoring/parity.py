@@ -45,7 +45,7 @@ from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import F64, I64
 from headwater.kernel.as_of import NEVER
 from headwater.monitoring.agreement import agree
-from headwater.monitoring.archived_sources import check_archive, events_elsewhere
+from headwater.monitoring.archived_sources import check_archive
 from headwater.monitoring.orphans import OrphanedRecord, orphaned_records
 from headwater.monitoring.unfilled import why_unfilled
 from headwater.online.view_reader import OnlineView, ViewValues
@@ -312,7 +312,7 @@ def check_view(
     if why := why_unfilled(view, store):
         return Parity(view.name, 0, 0, clock.timestamp(t), clock.timestamp(t), 0, [], {why: 1})
     offline, online = Offline(placed(store, view.root), store, folder, resources), OnlineView(view.root, store)
-    if from_production(store, view) and folder is not None and events_elsewhere(store, folder, offline.view.source.name):
+    if not view.freshness.scheduled and from_production(store, view) and _has_accepted(store, offline.view):
         return Parity(view.name, 0, 0, clock.timestamp(t), clock.timestamp(t), 0, [], {_OF_PRODUCTION: 1})
     if online.read_version(t).incomplete:
         return Parity(view.name, 0, 0, clock.timestamp(t), clock.timestamp(t), 0, [], {_INCOMPLETE: 1})
@@ -337,6 +337,11 @@ def check_view(
     count = drawn.height * len(view.outputs)
     T, K = (clock.timestamp(of) for of in (served.read_version.T, served.read_version.K))
     return Parity(view.name, drawn.height, count, T, K, events.height, mismatches, dict(offline.notes))
+
+
+def _has_accepted(store: OnlineStore, view: FeatureView) -> bool:
+    """Whether a view has events that an archive has to have: all but those of its history."""
+    return any(progress.counts.get("accepted", 0) for progress in progresses(store, view.source.name).values())
 
 
 def _keys(offline: Offline, online: OnlineView, t: int) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -96,7 +96,7 @@ _REMEDIES = {
     "does not exist": "Create the database, or give the name of one: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "authentication|no password supplied": "Give its user and password: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "pg_hba.conf": "Allow this host and user in the server's pg_hba.conf",
-    "permission denied": "Grant the user CREATE on the database, or USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on its tables",
+    "permission denied": "Grant the user CREATE on the database, or USAGE on the schema and, on its tables, SELECT (to read), INSERT, UPDATE, DELETE",
     "No space left|could not extend file": "Make room on the server's disk; ingestion goes on from the last commit",
     "read-only transaction": "It is a standby: give the address of the primary, or target_session_attrs=read-write",
     "SSL": "Give sslmode=, sslrootcert= and the like as the server wants them",

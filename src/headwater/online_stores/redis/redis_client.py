@@ -236,5 +236,8 @@ def _remedy(error: Exception) -> str:
     if "MISCONF" in message:
         return "It cannot save to its disk: make room there; ingestion goes on from the last commit"
     if isinstance(error, redis.exceptions.NoPermissionError) or "NOPERM" in message:
-        return "Allow the user EVAL, EVALSHA, INFO, SCAN, MEMORY and the commands on strings, hashes, lists and sorted sets"
+        return (
+            "Allow the user EVAL, EVALSHA, INFO, SCAN, MEMORY and the commands on strings, hashes, lists and sorted sets; one who only reads "
+            "needs +@read +@connection +@transaction +eval +evalsha +info +time, in a cluster also +cluster"
+        )
     return "See the server's message above"
