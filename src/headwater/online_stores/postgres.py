@@ -30,6 +30,7 @@ from urllib.parse import urlencode, urlsplit
 from headwater import clock
 from headwater.errors import FencedError, MissingExtraError, NoStoreError, StoreError
 from headwater.online_stores import Capabilities, Changes
+from headwater.online_stores import postgres_sql as sql
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
 from headwater.online_stores.keyspace import RECORD, complete_through, end_of
@@ -50,48 +51,6 @@ _SESSION = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepali
 _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _AWAY = (psycopg.errors.CannotConnectNow, psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.TooManyConnections)
 
-_TABLES = """
-SELECT pg_advisory_xact_lock(8033); -- two that create one schema would fail; several statements are one transaction
-CREATE SCHEMA IF NOT EXISTS {schema};
-CREATE TABLE IF NOT EXISTS {schema}.entries (key bytea PRIMARY KEY, value bytea, through bigint) WITH (fillfactor = 70);
-ALTER TABLE {schema}.entries ALTER value SET STORAGE EXTERNAL;
-CREATE TABLE IF NOT EXISTS {schema}.commits (writer text PRIMARY KEY, count bigint NOT NULL, made boolean NOT NULL, at timestamptz NOT NULL);
-"""
-_BEGIN = """
-INSERT INTO {schema}.commits VALUES (%b, %b, %b, now()) ON CONFLICT (writer)
-DO UPDATE SET count = EXCLUDED.count, made = EXCLUDED.made, at = EXCLUDED.at WHERE commits.count < EXCLUDED.count RETURNING 1
-"""
-_MADE = "SELECT made FROM {schema}.commits WHERE writer = %b AND count = %b"
-_FORGET = "DELETE FROM {schema}.commits WHERE at < now() - interval '1 day'"
-_HOLD = "INSERT INTO {schema}.entries (key) SELECT unnest(%b::bytea[]) ON CONFLICT DO NOTHING"
-_ABSENT = "SELECT key, value IS NULL FROM {schema}.entries WHERE key = ANY(%b::bytea[]) ORDER BY key FOR UPDATE"
-_EQUAL = """
-SELECT entries.key, entries.value = expected.value
-FROM {schema}.entries JOIN unnest(%b::bytea[], %b::bytea[]) AS expected (key, value) ON entries.key = expected.key
-ORDER BY entries.key FOR UPDATE OF entries
-"""
-_STILL = _EQUAL.replace("FOR UPDATE", "FOR SHARE")  # of keys that many writers expect, and none of them changes
-_PUT = """
-INSERT INTO {schema}.entries SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::bigint[]) ON CONFLICT (key)
-DO UPDATE SET value = EXCLUDED.value, through = EXCLUDED.through WHERE entries.through IS NULL OR EXCLUDED.through >= entries.through
-"""
-_DROP = "DELETE FROM {schema}.entries WHERE key IN (SELECT key FROM {schema}.entries WHERE key = ANY(%b::bytea[]) ORDER BY key FOR UPDATE)"
-_RELEASE = "DELETE FROM {schema}.entries WHERE key = ANY(%b::bytea[]) AND value IS NULL"
-_GET = "SELECT key, value FROM {schema}.entries WHERE key = ANY(%b::bytea[]) AND value IS NOT NULL"
-_SCAN = """
-SELECT key, {shown} FROM (
-    SELECT key, value, sum(octet_length(value)) OVER (ORDER BY key ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before FROM (
-        SELECT key, value FROM {schema}.entries
-        WHERE key {after} %b AND (%b::bytea IS NULL OR key < %b) AND value IS NOT NULL ORDER BY key LIMIT {page}
-    ) AS page
-) AS sized WHERE before <= {bytes} ORDER BY key
-"""
-_ALL = "SELECT key, value FROM {schema}.entries WHERE value IS NOT NULL ORDER BY key"
-_SIZE = "SELECT pg_total_relation_size('{schema}.entries')"
-_HOLDER = """
-SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
-WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32) | objid::bigint = %b AND objsubid = 1
-"""
 _REMEDIES = {
     "does not exist": "Create the database, or give the name of one: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "authentication|no password supplied": "Give its user and password: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
@@ -181,7 +140,7 @@ class PostgresStore:
         """See `OnlineStore`; one statement, so all of one time."""
         if not keys:
             return []
-        values = dict(self._read(_GET, list(keys)))
+        values = dict(self._read(sql.GET, list(keys)))
         return [values.get(key) for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -196,7 +155,7 @@ class PostgresStore:
         first, end, after = prefix, end_of(prefix), ">="
         most = _PAGE_BYTES if shown == "value" else _LARGEST << 20
         while True:
-            page = self._read(_SCAN, first, end, end, shown=shown, after=after, page=_PAGE, bytes=most)
+            page = self._read(sql.SCAN, first, end, end, shown=shown, after=after, page=_PAGE, bytes=most)
             if not page:
                 return
             yield from page
@@ -212,8 +171,9 @@ class PostgresStore:
             for _ in range(_ATTEMPTS):
                 self._count += 1
                 try:
-                    with self._connected() as connection, connection.transaction():
-                        self._write(connection, changes, expect)
+                    with self._connected() as connection, connection.pipeline(), connection.transaction():
+                        put = self._write(connection, changes, expect)
+                    self.outrun += sum(value is not None for value in changes.values()) - put.rowcount if put else 0
                     return
                 except _AGAIN:
                     continue
@@ -224,29 +184,34 @@ class PostgresStore:
                         return
         raise StoreError(f"{self.where} ended the connection, or a deadlock, {_ATTEMPTS} times during one commit; nothing was written")
 
-    def _write(self, connection: _Connection, changes: Changes, expect: Changes) -> None:
-        """One commit, within a transaction."""
-        if not connection.execute(self._sql(_BEGIN), (self._writer, self._count, True)).fetchall():
-            raise StoreError(f"commit {self._count} of {self.where} was given up")
+    def _write(self, connection: _Connection, changes: Changes, expect: Changes) -> psycopg.Cursor[tuple[Any, ...]] | None:
+        """One commit, within a transaction: what is expected is asked for at once, and what changes is sent once that holds."""
+        begun = self._sent(connection, sql.BEGIN, self._writer, self._count, made="true")
         absent = sorted(key for key, value in expect.items() if value is None)
         held = sorted((key, value) for key, value in expect.items() if value is not None)
+        expected = []
         if absent:
-            connection.execute(self._sql(_HOLD), [absent])
-            self._check(self._rows(connection, _ABSENT, absent), absent)
-        for statement, mine in ((_EQUAL, True), (_STILL, False)):
+            self._sent(connection, sql.HOLD, absent)
+            expected.append((self._sent(connection, sql.ABSENT, absent), absent))
+        for statement, mine in ((sql.EQUAL, True), (sql.STILL, False)):
             keys = [key for key, _ in held if (key in changes) is mine]
             if keys:
-                self._check(self._rows(connection, statement, keys, [expect[key] for key in keys]), keys)
+                expected.append((self._sent(connection, statement, keys, [expect[key] for key in keys]), keys))
+        if not begun.fetchall():
+            raise StoreError(f"commit {self._count} of {self.where} was given up")
+        for answer, keys in expected:
+            self._check(answer.fetchall(), keys)
         puts = sorted((key, value) for key, value in changes.items() if value is not None)
+        put = None
         if puts:
             throughs = [complete_through(value) if key.startswith(RECORD) else None for key, value in puts]
-            columns = [key for key, _ in puts], [value for _, value in puts], throughs
-            self.outrun += len(puts) - connection.execute(self._sql(_PUT), columns).rowcount
+            put = self._sent(connection, sql.PUT, [key for key, _ in puts], [value for _, value in puts], throughs)
         dropped = [key for key, value in changes.items() if value is None]
         if dropped:
-            connection.execute(self._sql(_DROP), [dropped])
+            self._sent(connection, sql.DROP, dropped)
         if absent:
-            connection.execute(self._sql(_RELEASE), [absent])
+            self._sent(connection, sql.RELEASE, absent)
+        return put
 
     def _check(self, rows: Sequence[tuple[bytes, bool]], keys: Sequence[bytes]) -> None:
         """Raise FencedError unless every key has its expected value."""
@@ -268,9 +233,9 @@ class PostgresStore:
             ) from error
 
     def _look_up(self, connection: _Connection) -> bool:
-        if connection.execute(self._sql(_BEGIN), (self._writer, self._count, False)).fetchall():
+        if self._sent(connection, sql.BEGIN, self._writer, self._count, made="false").fetchall():
             return False
-        return connection.execute(self._sql(_MADE), (self._writer, self._count)).fetchall() == [(True,)]
+        return self._sent(connection, sql.MADE, self._writer, self._count).fetchall() == [(True,)]
 
     def mend(self, offset: bytes) -> None:
         """See `OnlineStore`; there is never half of a commit."""
@@ -284,7 +249,7 @@ class PostgresStore:
         try:
             while not self._asked(connection, "SELECT pg_try_advisory_lock(%b::bigint)", lock):
                 if clock.stopwatch() >= until:
-                    who = self._asked(connection, _HOLDER, lock)
+                    who = self._asked(connection, sql.HOLDER, lock)
                     holder = f": process {who.removeprefix('headwater ')}" if isinstance(who, str) and who.startswith("headwater ") else ""
                     raise StoreError(f"another process holds the lease {name!r} of {self.where}{holder}; stop it, or wait longer")
                 time.sleep(_LEASE_POLL)
@@ -312,7 +277,7 @@ class PostgresStore:
 
     def size(self) -> int:
         """See `OnlineStore`; of the table, its index, and what vacuum has not freed yet."""
-        return int(self._read(_SIZE)[0][0])
+        return int(self._read(sql.SIZE)[0][0])
 
     def backup(self, to: Path) -> None:
         """See `OnlineStore`; a snapshot, while others write."""
@@ -324,7 +289,7 @@ class PostgresStore:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             try:
                 with connection.transaction(), connection.cursor("all", binary=True) as cursor:
-                    yield from cursor.execute(self._sql(_ALL))
+                    yield from cursor.execute(self._sql(sql.ALL))
             except psycopg.Error as error:
                 raise self._error(error) from error
             finally:
@@ -338,11 +303,11 @@ class PostgresStore:
     def _sql(self, statement: str, **parts: object) -> bytes:
         return statement.format(schema=f'"{self.prefix}"', **parts).encode()
 
-    def _rows(self, connection: _Connection, statement: str, *args: object, **parts: object) -> list[tuple[Any, ...]]:
-        return connection.cursor(binary=True).execute(self._sql(statement, **parts), args).fetchall()
+    def _sent(self, connection: _Connection, statement: str, *args: object, **parts: object) -> psycopg.Cursor[tuple[Any, ...]]:
+        return connection.cursor(binary=True).execute(self._sql(statement, **parts), args)
 
     def _read(self, statement: str, *args: object, **parts: object) -> list[tuple[Any, ...]]:
-        return self._persistently(lambda connection: self._rows(connection, statement, *args, **parts))
+        return self._persistently(lambda connection: self._sent(connection, statement, *args, **parts).fetchall())
 
     def _connect(self) -> _Connection:
         connection = _Connection.connect(self._target, autocommit=True, connect_timeout=max(2, round(self.timeout)))  # 2 is libpq's least
@@ -385,7 +350,7 @@ class PostgresStore:
         if self._readonly and not there:
             raise NoStoreError(f"there is no online store in {self.where} under the prefix {self.prefix!r}")
         if not self._readonly:
-            self._persistently(lambda connection: connection.execute(self._sql(_FORGET if there else _TABLES)))
+            self._persistently(lambda connection: connection.execute(self._sql(sql.FORGET if there else sql.TABLES)))
 
     def _is_lost(self, error: Exception) -> bool:
         """Whether the connection broke, or was not made, so that another may do."""
