@@ -2,25 +2,35 @@
 # A real cluster of Apache Spark, for tests and the bench: a master, two workers with one core each, and a server of Spark Connect, on
 # 127.0.0.1, with their logs and process ids in the folder DIR. HEADWATER_SPARK_WORKERS=1 starts one worker.
 #
-#     scripts/spark.sh DIR start      prints the URL of Spark Connect, sc://127.0.0.1:PORT, once it answers
+#     scripts/spark.sh DIR start [iceberg]    prints the URL of Spark Connect, sc://127.0.0.1:PORT, once it answers
 #     scripts/spark.sh DIR stop
-#     scripts/spark.sh install        only install Spark, and the jars of Delta
+#     scripts/spark.sh install [iceberg]      only install Spark, and the jars of Delta or Iceberg
+#
+# Spark is the newest version, with Delta; `iceberg` is the newest that Iceberg has jars for, with Iceberg in the catalog `lake`.
 #
 # Needs Java 17 or newer. Spark is the package pyspark, installed once into a virtual environment of its own in $HEADWATER_SPARK (default
-# build/spark under the checkout). Tables of Delta need mvn, which fetches its jars there once; without it the cluster has none.
+# build/spark under the checkout). Delta and Iceberg need mvn, which fetches their jars there once; without it the cluster has none.
 # The workers run Python of $HEADWATER_SPARK_PYTHON (default .venv/bin/python of the checkout).
 set -eu
 
-version=4.2.0
 root=$(cd "$(dirname "$0")/.." && pwd)
-delta=4.4.0
-home=${HEADWATER_SPARK:-$root/build/spark}/$version
-lakes=${HEADWATER_SPARK:-$root/build/spark}/delta-$delta # Iceberg's newest jars are for Spark 4.1, and do not run on 4.2
+installed=${HEADWATER_SPARK:-$root/build/spark}
 worker_python=${HEADWATER_SPARK_PYTHON:-$root/.venv/bin/python}
 
 fail() {
     printf 'spark.sh: %s\n' "$@" >&2
     exit 1
+}
+
+# The versions of Spark and of the jars of a format of tables.
+choose() {
+    lake=${1:-delta}
+    case $lake in
+    delta) version=4.2.0 jars=4.4.0 group=io.delta artifact=delta-spark_4.2_2.13 ;;
+    iceberg) version=4.1.4 jars=1.12.0 group=org.apache.iceberg artifact=iceberg-spark-runtime-4.1_2.13 ;;
+    *) fail "there is no '$lake'; give iceberg, or nothing for delta" ;;
+    esac
+    home=$installed/$version lakes=$installed/$lake-$jars
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -48,22 +58,32 @@ fetch_lakes() {
   <modelVersion>4.0.0</modelVersion>
   <groupId>headwater</groupId><artifactId>lakes</artifactId><version>1</version>
   <dependencies>
-    <dependency><groupId>io.delta</groupId><artifactId>delta-spark_4.2_2.13</artifactId><version>$delta</version></dependency>
+    <dependency><groupId>$group</groupId><artifactId>$artifact</artifactId><version>$jars</version></dependency>
   </dependencies>
 </project>
 EOF
-    mvn -q -B -f "$pom/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DincludeGroupIds=io.delta \
-        "-DoutputDirectory=$lakes" >&2 || fail "mvn could not fetch the jars of Delta $delta; its message is above"
+    mvn -q -B -f "$pom/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DincludeGroupIds=$group" \
+        "-DoutputDirectory=$lakes" >&2 || fail "mvn could not fetch $artifact $jars; its message is above"
     rm -rf "$pom"
     touch "$lakes/.complete"
 }
 
-# The options of spark-submit for Delta, one a line; none without its jars.
+# The options of spark-submit for Delta or Iceberg, one a line; none without the jars.
 lake_options() {
     if [ ! -e "$lakes/.complete" ]; then return; fi
-    printf '%s\n' --jars "$(find "$lakes" -name '*.jar' | sort | paste -sd, -)" \
-        --conf spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension \
-        --conf spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog
+    printf '%s\n' --jars "$(find "$lakes" -name '*.jar' | sort | paste -sd, -)"
+    case $lake in
+    delta)
+        printf '%s\n' --conf spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension \
+            --conf spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog
+        ;;
+    iceberg)
+        printf '%s\n' --conf spark.sql.extensions=org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions \
+            --conf spark.sql.catalog.lake=org.apache.iceberg.spark.SparkCatalog --conf spark.sql.catalog.lake.type=hadoop \
+            --conf "spark.sql.catalog.lake.warehouse=$dir/lake" \
+            --conf spark.sql.session.localRelationSizeLimit=3221225472 # a client of Spark 4.2 cannot read the default of 4.1, 3221225472b
+        ;;
+    esac
 }
 
 free_port() {
@@ -148,15 +168,16 @@ stop() {
 }
 
 if [ "${1:-}" = install ]; then
+    choose "${2:-}"
     install
     fetch_lakes
     exit
 fi
-[ $# -eq 2 ] || fail 'usage: scripts/spark.sh DIR start|stop, or scripts/spark.sh install'
+[ $# -ge 2 ] || fail 'usage: scripts/spark.sh DIR start [iceberg], scripts/spark.sh DIR stop, or scripts/spark.sh install [iceberg]'
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 case $2 in
-start) start ;;
+start) choose "${3:-}" && start ;;
 stop) stop ;;
 *) fail "there is no '$2'; give start or stop" ;;
 esac

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar, cast
 
 from headwater.definitions.connectors import Connector, Table
 
 VERSION = "version"
 """The entry of a manifest's table with the version that was read."""
 
-_versions: ContextVar[dict[str, int] | None] = ContextVar("versions", default=None)
+Latest = TypeVar("Latest", int, int | None)
+
+_versions: ContextVar[dict[str, object] | None] = ContextVar("versions", default=None)
 
 
 class VersionedTable(Connector):
     """A table of numbered versions, each immutable; `contents` and `state` name the version that is read, and read no rows."""
 
-    def version_read(self) -> int:
-        """The version that a reading gets now.
+    def version_read(self) -> int | None:
+        """The version that a reading gets now; None where this table keeps none.
 
         Raises:
             DataError: there is no such table or version.
@@ -56,11 +59,11 @@ def one_version(recorded: Mapping[str, int] | None = None) -> Iterator[None]:
         _versions.reset(token)
 
 
-def version_within(table: Table, latest: Callable[[], int]) -> int:
+def version_within(table: Table, latest: Callable[[], Latest]) -> Latest:
     """The version of the table that the call under way reads; outside of one, the latest."""
     versions = _versions.get()
     if versions is None:
         return latest()
     if table.fingerprint not in versions:
         versions[table.fingerprint] = latest()
-    return versions[table.fingerprint]
+    return cast("Latest", versions[table.fingerprint])

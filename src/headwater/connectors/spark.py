@@ -18,8 +18,9 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from headwater import settings
+from headwater.connectors.snapshots import VERSION, VersionedTable, version_within
+from headwater.connectors.spark_versions import at_version, newest_version
 from headwater.connectors.sql_filter import Dialect, sql_filter
-from headwater.definitions.connectors import Connector
 from headwater.definitions.spelling import spelled
 from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, UsageError, given, nearest
 from headwater.version import __version__
@@ -36,8 +37,11 @@ _sessions: dict[str, SparkSession] = {}
 
 
 @dataclass(frozen=True, eq=False)
-class SparkTable(Connector):
-    """A table of Spark; made by `spark_table`. session: a URL or a session. frame: a DataFrame, which `name` stands for."""
+class SparkTable(VersionedTable):
+    """A table of Spark; made by `spark_table`. session: a URL or a session. frame: a DataFrame, which `name` stands for.
+
+    A call reads one version of a table that keeps them.
+    """
 
     name: str
     session: object = field(default=None, repr=False, metadata={"fingerprint": False})
@@ -60,7 +64,9 @@ class SparkTable(Connector):
         """
         if self.frame is not None:
             return cast("DataFrame", self.frame)
-        return open_session(self.session if self.session is not None else session).table(self.name)
+        opened = open_session(self.session if self.session is not None else session)
+        version = self._version(opened)
+        return opened.table(self.name) if version is None else at_version(opened, self.name, version)
 
     def scan(self) -> pl.LazyFrame:
         """The rows, as a lazy frame; each reading fetches the columns and times that it needs.
@@ -80,17 +86,39 @@ class SparkTable(Connector):
         with spark_errors(f"{self} cannot be read"):
             return of_spark(self.spark_frame(session).limit(0).toArrow()).schema
 
+    def version_read(self) -> int | None:
+        """See `VersionedTable`: of Delta the number, of Iceberg the id of the snapshot; None of other tables and of DataFrames."""
+        return None if self.frame is not None else self._version(open_session(self.session))
+
+    def identity(self) -> dict[str, object]:
+        """The name."""
+        return {"table": self.name}
+
     def state(self) -> list[object]:
-        """Nothing says cheaply that the table changed."""
-        return []
+        """The version; nothing else says cheaply that a table changed."""
+        version = self.version_read()
+        return [] if version is None else [self.name, version]
 
     def contents(self) -> dict[str, object]:
-        """The number of rows, and a hash of all of them that Spark computes."""
+        """The version; of a table that keeps none, the number of rows and a hash of all of them that Spark computes."""
+        version = self.version_read()
+        return {**self.identity(), **(self.rows() if version is None else {VERSION: version})}
+
+    def rows(self) -> dict[str, object]:
+        """The number of rows, and a hash of them that does not depend on their order, computed by Spark.
+
+        Raises:
+            DataError, ConnectError: it cannot be read.
+        """
         with spark_errors(f"{self} cannot be read"):
             frame = self.spark_frame()
-            columns = ", ".join(DIALECT.quoted(column) for column in frame.columns)
-            (row,) = frame.selectExpr("count(*) AS rows", f"coalesce(bit_xor(xxhash64({columns})), 0) AS hash").collect()
-        return {"table": self.name, "rows": row["rows"], "hash": f"{row['hash'] & (2**64 - 1):016x}"}
+            names = [DIALECT.quoted(column) for column in frame.columns]
+            hashed = ", ".join(f"{name}, isnull({name})" for name in names)  # a null alone would leave the hash as it is
+            (row,) = frame.selectExpr("count(*) AS rows", f"sum(cast(xxhash64({hashed}) AS decimal(28, 0))) AS hash").collect()
+        return {"rows": row["rows"], "hash": f"{int(row['hash'] or 0) & (2**64 - 1):016x}"}
+
+    def _version(self, session: SparkSession) -> int | None:
+        return version_within(self, lambda: newest_version(session, self.name))
 
     def _read(self, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
         with spark_errors(f"{self} cannot be read"):

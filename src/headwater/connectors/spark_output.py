@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from headwater.connectors.spark import SparkTable, spark_errors
+from headwater.connectors.spark_versions import AT_PATH
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import spelled
 from headwater.errors import DataError, DefinitionError, nearest
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 Mode = Literal["error", "overwrite", "append"]
 _MODES = ("error", "overwrite", "append")
-_PATH = re.compile(r"(?P<format>\w+)\.`(?P<path>.+)`", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class SparkOutput(Readable):
     @property
     def _path(self) -> tuple[str, str] | None:
         """The format and the path, where the table is at a path."""
-        found = None if self.table is None else _PATH.fullmatch(self.table)
+        found = None if self.table is None else AT_PATH.fullmatch(self.table)
         return None if found is None else (found["format"], found["path"])
 
 
@@ -106,7 +105,7 @@ def spark_output(
         raise DefinitionError("spark_output(): the name of the table is empty; give one, such as 'shop.training', or None for a DataFrame")
     if mode not in _MODES:
         raise DefinitionError(f"spark_output(): mode is {mode!r}; {nearest(str(mode), _MODES)}")
-    at_path = None if table is None else _PATH.fullmatch(table)
+    at_path = None if table is None else AT_PATH.fullmatch(table)
     if at_path and format not in (None, at_path["format"]):
         raise DefinitionError(f"spark_output(): {table} has the format {at_path['format']!r}, and format= is {format!r}; leave format= out")
     columns = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)

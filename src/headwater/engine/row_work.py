@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from headwater.connectors.spark import SparkTable
 from headwater.connectors.spark_output import SparkOutput
 from headwater.definitions.connectors import Table
-from headwater.engine.query import Engine, EngineRun, FeatureValues, Query, RequestSet
+from headwater.engine.query import Engine, EngineRun, EventQuery, FeatureValues, Query, RequestSet
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,5 +81,13 @@ class RowEngine(Protocol):
 
         Raises:
             DataError: the rows or a source cannot be read, the output cannot be written or exists.
+        """
+        ...
+
+    def enriched(self, query: EventQuery, work: RowWork, run: EngineRun) -> Table:
+        """What the work makes of the events of a query, in any order: a table that this engine reads, for the time of a call.
+
+        Raises:
+            DataError: a source cannot be read.
         """
         ...

@@ -207,8 +207,8 @@ def _data(model: Model) -> dict[str, str]:
     described: dict[str, str] = {}
     for name, table in tables.items():
         try:
-            if isinstance(table, VersionedTable):
-                described[name] = f"{table}, version {table.version_read()}"
+            if isinstance(table, VersionedTable) and (version := table.version_read()) is not None:
+                described[name] = f"{table}, version {version}"
                 continue
             known = state(table)
         except HeadwaterError as error:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from headwater.connectors import scan
 from headwater.definitions.columns import output_name, root_columns
-from headwater.definitions.connectors import Frame
+from headwater.definitions.connectors import Frame, Table
 from headwater.definitions.durations import Window
 from headwater.definitions.enriched import clashing, known_column, lacking
 from headwater.definitions.feature import Feature
@@ -24,16 +25,21 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.source import Source
-from headwater.engine.query import AsOf, Engine, EngineRun, EventQuery, RequestSet, reach_of
+from headwater.engine.engines import open_engine
+from headwater.engine.query import AsOf, EngineRun, EventQuery, RequestSet, reach_of
+from headwater.engine.row_work import RowEngine
 from headwater.errors import DataError, nearest
 from headwater.events.read_events import Notes, Reach
-from headwater.events.selection import KNOWN, selected, timestamp_micros
+from headwater.events.selection import selected
 from headwater.kernel.as_of import as_of, earliest
+from headwater.training.enriched_rows import EnrichedRows, asking, enriched_frame
 from headwater.training.identity_map import IdentityMap
+from headwater.training.replayed_rows import Stageless
 from headwater.training.requests import Requests
+from headwater.training.resources import Resources
 
-Frames = Callable[[FeatureService, Requests, "Tables", bool], pl.DataFrame]
-"""(features, events that ask, the tables of the call, whether to say when all that counts was known) -> a column for each, and KNOWN."""
+CallFrames = Callable[[FeatureService, Requests, Resources, bool, "Tables | None"], pl.DataFrame]
+"""As `Frames`, with the tables of the call; without them nothing is read: the engine of the resources knows each source."""
 
 NOTHING = 2**62  # where reading begins if nothing can count
 
@@ -50,14 +56,14 @@ class Tables:
     """The tables that the enriched sources of one call are read from.
 
     Args:
-        frames: computes features, and gets the tables that it needs for them from this object in turn.
-        engine: reads the events.
+        frames: a function of a module, which computes features, and gets the tables that it needs for them from this object in turn.
+        resources: whose engine reads the events, and computes their features where it has them.
         last, known: no row of the call counts an event of this time or a later one, or one known later; microseconds UTC.
         notes: where rows that are left out are counted.
     """
 
-    def __init__(self, frames: Frames, engine: Engine, last: int, known: int, notes: Notes) -> None:
-        self._frames, self._engine, self._last, self._known, self._notes = frames, engine, last, known, notes
+    def __init__(self, frames: CallFrames, resources: Resources, last: int, known: int, notes: Notes) -> None:
+        self._frames, self._resources, self._last, self._known, self.notes = frames, resources, last, known, notes
         self._at: IdentityMap[Level, IdentityMap[Source, Source]] = IdentityMap()
         self._same: dict[str, Source] = {}
         self._reads: IdentityMap[Source, _Read] = IdentityMap()
@@ -102,7 +108,7 @@ class Tables:
         assert isinstance(enriched, Enriched)
         self.read(source, enriched.features.feature_names, None)
         columns, _, start = _below(source, _Read(set(enriched.features.feature_names), None))
-        return self._events(self.readable(enriched.base), columns, start)[0]
+        return self._events(self._query(self.readable(enriched.base), columns, start))[0]
 
     def _enriched(self, source: Source, enriched: Enriched) -> Source:
         read, base = self._reads[source], self.readable(enriched.base)
@@ -110,33 +116,60 @@ class Tables:
         if base.history is None and start == NOTHING:
             return dataclasses.replace(source, history=None)
         _check(source, enriched, base, columns, service)
-        requests, known = self._events(base, columns, start)
-        frames = [requests.frame]
-        if service is not None:
-            late = known is not None and bool((known.to_numpy() < requests.t).any())
-            frame = self._frames(service, requests, self, late)
-            if known is not None and late:  # known_at >= event time bounds known_at of every event in the windows
-                known = pl.Series(np.maximum(known.to_numpy(), frame[KNOWN].to_numpy()))
-            frames.append(frame.drop(KNOWN, strict=False))
-        if known is not None:
-            frames.append(known.cast(pl.Datetime("us", "UTC")).alias(known_column(source.name)).to_frame())
-        table = pl.concat(frames, how="horizontal")
-        select = (
-            list(table.columns) if source.select is None else [i for i in source.select if output_name(i) in _outputs(source, read.names)]
-        )
-        return dataclasses.replace(source, history=Frame(table), select=select)
+        table = self._table(EnrichedRows(source, base, columns, service, _Frames(self._frames), _Frames(self._frames, self)), start)
+        names = list(scan(table).collect_schema())
+        select = names if source.select is None else [i for i in source.select if output_name(i) in _outputs(source, read.names)]
+        return dataclasses.replace(source, history=table, select=select)
 
-    def _events(self, base: Source, columns: Sequence[str], start: int | None) -> tuple[Requests, pl.Series | None]:
-        """The events as rows that ask at their event time, and when they were known, where a column says."""
-        reach = None if start == NOTHING else Reach(start, self._last, self._known)
-        events = self._engine.events(EventQuery(base, columns, [], reach), EngineRun(self._notes))
-        context = f"source {base.name!r}"
-        t = events.select(timestamp_micros(base.timestamp_field, events.schema, base.timezone, context, days=True)).to_series()
-        if t.null_count():  # only where windows go by when events are known
-            self._notes.leave_out(f"{context}: no {base.timestamp_field}", t.null_count())
-            events, t = events.filter(t.is_not_null()), t.drop_nulls()
-        known = None if base.known_at_field is None or KNOWN not in events.columns else events[KNOWN]
-        return Requests(events.select(columns), t.to_numpy()), known
+    def _table(self, rows: EnrichedRows, start: int | None) -> Table:
+        """The events with their features: where the engine has them, or in this process."""
+        engine, query = open_engine(self._resources.engine), self._query(rows.base, rows.columns, start)
+        if query.reach is not None and isinstance(engine, RowEngine):
+            run = EngineRun(self.notes, self._resources.threads, self._resources.bytes)
+            return engine.enriched(query, rows, run)
+        requests, known = self._events(query)
+        features = None
+        if rows.service is not None:
+            late = known is not None and bool((known.to_numpy() < requests.t).any())
+            features = self._frames(rows.service, requests, self._resources, late, self)
+        return Frame(enriched_frame(rows.source, requests, features, known))
+
+    def _query(self, base: Source, columns: Sequence[str], start: int | None) -> EventQuery:
+        return EventQuery(base, columns, [], None if start == NOTHING else Reach(start, self._last, self._known))
+
+    def _events(self, query: EventQuery) -> tuple[Requests, pl.Series | None]:
+        """The events in this process, as `asking`."""
+        events = open_engine(self._resources.engine).events(query, EngineRun(self.notes))
+        requests, known = asking(query.source, query.keys, events)
+        for reason, rows in requests.left_out.items():
+            self.notes.leave_out(reason, rows)
+        return requests, known
+
+
+class PlainTables(Tables):
+    """Where nothing is read: the engine at hand knows each source."""
+
+    def __init__(self) -> None:
+        super().__init__(_no_frames, Resources(engine=Stageless()), 0, 0, Notes())
+
+    def readable(self, source: Source) -> Source:
+        """The source itself."""
+        return source
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """As `Frames`, with the tables of a call, or none."""
+
+    frames: CallFrames
+    tables: Tables | None = None
+
+    def __call__(self, service: FeatureService, events: Requests, resources: Resources, known: bool) -> pl.DataFrame:  # noqa: FBT001 (as Frames says)
+        return self.frames(service, events, resources, known, self.tables)
+
+
+def _no_frames(*_: object) -> pl.DataFrame:
+    raise NotImplementedError
 
 
 def first_read(freshness: Freshness, requests: Requests, windows: Sequence[Window]) -> int | None:

@@ -26,7 +26,7 @@ from headwater.events.statuses import status_name, status_series
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.kernel.request_order import RequestOrder
-from headwater.training.enrichment import NOTHING, Tables, first_read
+from headwater.training.enrichment import NOTHING, PlainTables, Tables, first_read
 from headwater.training.identity_map import IdentityMap
 from headwater.training.request_features import request_feature, request_field, third_party
 from headwater.training.requests import Requests
@@ -109,11 +109,13 @@ def enriched_events(source: Source) -> Requests:
 
 def tables(last: int, known: int, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> Tables:
     """`Tables` for a call whose rows count no event of `last` or later, nor one known after `known`: microseconds UTC."""
+    return Tables(_event_frames, resources, last, known, notes)
 
-    def frames(service: FeatureService, events: Requests, mine: Tables, known: bool) -> pl.DataFrame:  # noqa: FBT001 (as Frames says)
-        return _frames(service, events, {"": Level()}, _Call(mine, notes, resources, known=known))[""]
 
-    return Tables(frames, open_engine(resources.engine), last, known, notes)
+def _event_frames(service: FeatureService, events: Requests, resources: Resources, known: bool, tables: Tables | None) -> pl.DataFrame:  # noqa: FBT001 (as CallFrames says)
+    """See `CallFrames`."""
+    call = _Call(PlainTables() if tables is None else tables, Notes() if tables is None else tables.notes, resources, known=known)
+    return _frames(service, events, {"": Level()}, call)[""]
 
 
 @dataclass(frozen=True)

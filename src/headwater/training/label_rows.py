@@ -13,7 +13,7 @@ from headwater.definitions.readable import counted
 from headwater.engine.query import AsOf
 from headwater.errors import DataError
 from headwater.events.selection import collect, column, selected, timestamp_micros
-from headwater.training.outcome_values import OutcomeRequests, outcome_values
+from headwater.training.outcome_values import OutcomeRequests, OutcomeTables, outcome_values
 from headwater.training.requests import ASKED_AT, Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -130,12 +130,17 @@ def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], context: s
     return frame
 
 
-def observed(labels: Labels, requests: Requests, resources: Resources, *, strings: bool) -> pl.Series:
-    """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon."""
+def observed(
+    labels: Labels, requests: Requests, resources: Resources, *, strings: bool, tables_of: OutcomeTables | None = None
+) -> pl.Series:
+    """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon.
+
+    tables_of: as `OutcomeRequests`.
+    """
     outcome = labels.label
     assert isinstance(outcome, Outcome)
     end = requests.t + outcome.horizon
-    asked = OutcomeRequests(outcome, requests, AsOf(end, end + outcome.source.delay), f"labels {labels.name!r}")
+    asked = OutcomeRequests(outcome, requests, AsOf(end, end + outcome.source.delay), f"labels {labels.name!r}", tables_of)
     series = outcome_values(asked, labels.label_name, resources)
     each = outcome.aggregation
     if strings and series.dtype in _TEXTS:

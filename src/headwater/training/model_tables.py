@@ -24,4 +24,5 @@ def tables_of(model: Model) -> dict[str, Table]:
 
 def versions_of(model: Model) -> dict[str, dict[str, object]]:
     """Of each versioned table, which version the call under way reads; labels and sources by name."""
-    return {name: table.contents() for name, table in tables_of(model).items() if isinstance(table, VersionedTable)}
+    versioned = {name: table for name, table in tables_of(model).items() if isinstance(table, VersionedTable)}
+    return {name: table.contents() for name, table in versioned.items() if table.version_read() is not None}

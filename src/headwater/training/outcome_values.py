@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from headwater.engine.engines import open_engine
 from headwater.engine.query import AsOf, EngineRun, Query, RequestSet, reach_of
 from headwater.events.read_events import Notes
 from headwater.events.selection import column
+from headwater.training.enrichment import Tables
 from headwater.training.feature_frames import tables
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 EVENTS = "__events"
+
+OutcomeTables = Callable[[int, int], Tables]
+"""(last, known) -> the tables that an enriched source is read from; as `feature_frames.tables`."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,14 @@ class OutcomeRequests:
         requests: their frame has the outcome's keys.
         as_of: the end of each request's window, and the time by which its events must be known.
         context: what errors name, such as "labels 'churn'".
+        tables_of: the tables of an enriched source; those that the engine of the resources makes where None.
     """
 
     outcome: Outcome
     requests: Requests
     as_of: AsOf
     context: str
+    tables_of: OutcomeTables | None = None
 
     def values(self, name: str, window: Window, resources: Resources, *, counted: bool = False) -> pl.DataFrame:
         """The outcome over a window that ends at `as_of.T`, in a column of that name; `counted` adds the number of events, `EVENTS`."""
@@ -50,22 +57,22 @@ class OutcomeRequests:
             column(key, self.requests.frame.schema, f"{self.context}: outcome")
         ask = RequestSet(self.requests.frame.select(outcome.keys), self.requests.t, (self.as_of,))
         run = EngineRun(threads=resources.threads, memory=resources.bytes)
-        query = Query(_readable(outcome, features[0], ask, resources), outcome.keys, features)
+        query = Query(self._readable(features[0], ask, resources), outcome.keys, features)
         values = open_engine(resources.engine).features(query, [ask], run)[0][0].values
         self.requests.left_out.update(run.notes.left_out)
         return values
+
+    def _readable(self, feature: Feature, ask: RequestSet, resources: Resources) -> Source:
+        """The outcome's source; where its events are enriched, over a table of them."""
+        source, reach = self.outcome.source, reach_of([ask], [feature.window])
+        if reach is None:
+            return source
+        mine = replace(resources, progress=False, cache=None)
+        enriched = tables(reach.last, reach.known, Notes(), mine) if self.tables_of is None else self.tables_of(reach.last, reach.known)
+        enriched.read(source, {*self.outcome.keys, *feature.reads}, reach.first)
+        return enriched.readable(source)
 
 
 def outcome_values(asked: OutcomeRequests, name: str, resources: Resources) -> pl.Series:
     """The outcome of each request over the outcome's own window, in the aggregation's dtype."""
     return asked.values(name, asked.outcome.window, resources)[name]
-
-
-def _readable(outcome: Outcome, feature: Feature, ask: RequestSet, resources: Resources) -> Source:
-    """The outcome's source; where its events are enriched, over a table of them."""
-    reach = reach_of([ask], [feature.window])
-    if reach is None:
-        return outcome.source
-    enriched = tables(reach.last, reach.known, Notes(), replace(resources, progress=False, cache=None))
-    enriched.read(outcome.source, {*outcome.keys, *feature.reads}, reach.first)
-    return enriched.readable(outcome.source)

@@ -9,9 +9,9 @@ from headwater.connectors.spark import SparkTable, spark_table
 from headwater.connectors.spark_output import SparkOutput
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.connectors import as_table
-from headwater.definitions.feature_service import Enriched, FeatureService, Member
+from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.freshness import Freshness
-from headwater.definitions.labels import Labels, Outcome
+from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level, as_level
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun
@@ -58,8 +58,7 @@ def write_historical_features(
         RowsLeftOutWarning, NoEventsWarning: as `get_historical_features`.
 
     Raises:
-        UsageError: the engine is not Spark, or a feature cannot be computed there: one that is looked up by a list of keys, or at measured
-            ages, or an outcome of an enriched source.
+        UsageError: the engine is not Spark, or a feature is looked up by a list of keys.
         DataError: as `get_historical_features`; the table exists or cannot be written.
         ConnectError: Spark does not answer, or does not finish.
     """
@@ -71,7 +70,7 @@ def write_historical_features(
             "get_historical_features"
         )
     level = Level() if level is None else as_level(level)
-    _check(service, rows, level)
+    _check(service)
     labels = rows if isinstance(rows, Labels) else None
     spark_frame = spark_table(cast("DataFrame", rows), name="rows") if hasattr(rows, "mapInArrow") else None
     table = labels.data if labels is not None else spark_frame or as_table(rows, "rows")
@@ -83,20 +82,9 @@ def write_historical_features(
     return written.table
 
 
-def _check(service: FeatureService, rows: TableLike | Labels | DataFrame, level: Level) -> None:
-    drawn = [view.name for view in service.views_in_history if (of := level.freshness(view)).reads_events and not of.servable]
-    if drawn:
-        raise UsageError(
-            f"the view {drawn[0]!r} is asked for at measured ages, which write_historical_features does not do; use get_historical_features"
-        )
+def _check(service: FeatureService) -> None:
     lists = [view.name for view in service.views_in_history if view.list_key is not None]
     if lists:
         raise UsageError(
             f"the view {lists[0]!r} is looked up by each element of a list, which write_historical_features does not do; use get_historical_features"
-        )
-    outcome = rows.label if isinstance(rows, Labels) else None
-    if isinstance(outcome, Outcome) and isinstance(outcome.source.history, Enriched):
-        raise UsageError(
-            f"the outcome reads the enriched source {outcome.source.name!r}, which write_historical_features does not do; use "
-            "get_historical_features"
         )

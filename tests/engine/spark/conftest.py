@@ -25,10 +25,10 @@ class Cluster:
     folder: Path
     url: str
 
-    def run(self, verb):
+    def run(self, *verb):
         """scripts/spark.sh FOLDER VERB."""
         environment = {**os.environ, "HEADWATER_SPARK_PYTHON": sys.executable}
-        done = subprocess.run([SCRIPT, self.folder, verb], capture_output=True, text=True, check=False, timeout=600, env=environment)
+        done = subprocess.run([SCRIPT, self.folder, *verb], capture_output=True, text=True, check=False, timeout=600, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -66,13 +66,13 @@ def end_session(url):
         _sessions.pop(url).stop()
 
 
-def started(tmp_path_factory):
-    """A new cluster; skips where Java is missing."""
+def started(tmp_path_factory, *lake):
+    """A new cluster; skips where Java is missing. lake: as scripts/spark.sh."""
     pytest.importorskip("pyspark", reason="needs pyspark-client: pip install 'headwater[spark]'")
     if shutil.which("java") is None:
         pytest.skip("needs a cluster of Apache Spark, and for it: java")
     made = Cluster(tmp_path_factory.mktemp("spark"), "")
-    made.url = made.run("start")
+    made.url = made.run("start", *lake)
     return made
 
 
@@ -80,6 +80,17 @@ def started(tmp_path_factory):
 def cluster(tmp_path_factory):
     """A cluster for all tests."""
     made = started(tmp_path_factory)
+    yield made
+    end_session(made.url)
+    made.run("stop")
+
+
+@pytest.fixture(scope="session")
+def iceberg(tmp_path_factory):
+    """A cluster of the newest Spark that Iceberg has jars for, with Iceberg in the catalog `lake`."""
+    if shutil.which("mvn") is None:
+        pytest.skip("needs the jars of Iceberg, and for them: mvn")
+    made = started(tmp_path_factory, "iceberg")
     yield made
     end_session(made.url)
     made.run("stop")

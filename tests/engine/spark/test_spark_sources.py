@@ -76,12 +76,39 @@ def test_delta_tables(tmp_path, engine, expected):
     assert_frame_equal(rows_of(table, engine), expected, check_exact=True)
 
 
-def test_enriched_events(engine):
-    base = day.source(EVENTS)
+@pytest.mark.parametrize("rules", [{}, {"known_at_field": "known"}, RULES], ids=["plain", "late events", "ids"])
+def test_enriched_events_stay_on_the_workers(rules, engine, monkeypatch):
+    """Two views of one enriched source, which is enriched again; no event comes to this process."""
+    base = day.source(EVENTS, **rules)
+    rated = hw.enrich(base, "rated", [day.view(base, features=[hw.count(), hw.last("word")])])
+    of = {"features": [hw.max("view__count_1h"), hw.last("view__last_word_1h")], "windows": ["2h"], "freshness": hw.on_request()}
+    first = hw.FeatureView("first", source=rated, keys=["name"], **of)
+    again = hw.enrich(rated, "again", [first])
+    second = hw.FeatureView(
+        "second", source=again, keys=["day"], features=[hw.max("first__max_view__count_1h_2h")], windows=["3h"], freshness=hw.batch("1h")
+    )
+    expected = hw.get_historical_features([first, second], ROWS, resources=hw.Resources(engine="local"))
+    monkeypatch.setattr(type(engine), "events", lambda *_: pytest.fail("events came to this process"))
+    given = hw.get_historical_features([first, second], ROWS, resources=hw.Resources(engine=engine))
+    assert_frame_equal(given, expected, check_exact=True)
+
+
+def test_an_enriched_source_without_events(engine):
+    base = day.source(EVENTS.clear())
     rated = hw.enrich(base, "rated", [day.view(base, features=[hw.count()])])
     view = hw.FeatureView("of", source=rated, keys=["name"], features=[hw.max("view__count_1h")], windows=["2h"], freshness=hw.on_request())
     given, expected = (hw.get_historical_features(view, ROWS, resources=hw.Resources(engine=of)) for of in (engine, "local"))
     assert_frame_equal(given, expected, check_exact=True)
+
+
+def test_an_error_among_enriched_events(engine):
+    base = day.source(EVENTS.with_columns(real=pl.lit(float("inf"))))
+    rated = hw.enrich(base, "rated", [day.view(base, features=[hw.sum("real")])])
+    view = hw.FeatureView(
+        "of", source=rated, keys=["name"], features=[hw.max("view__sum_real_1h")], windows=["2h"], freshness=hw.on_request()
+    )
+    with pytest.raises(DataError, match="infinite"):
+        hw.get_historical_features(view, ROWS, resources=hw.Resources(engine=engine))
 
 
 @pytest.fixture(params=["lmdb", "redis"])

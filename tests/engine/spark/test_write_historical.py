@@ -77,6 +77,12 @@ def test_views_aliases_and_functions_of_features(engine, session, rows):
     same(service, rows, engine, level=hw.streaming("10s"), statuses=True)
 
 
+def test_measured_ages(engine, rows):
+    """T and K of one row may be those of an earlier one: the events of all are read."""
+    way = hw.measured(["0s", "3h", None, "20s", "30m"], cuts=["0s", "2h", "0s", "10s", "30m"])
+    same(day.view(day.source(EVENTS, known_at_field="known"), features=FEW), rows, engine, level=way, statuses=True)
+
+
 def test_enriched_sources(engine, rows):
     base = day.source(EVENTS, known_at_field="known")
     rated = hw.enrich(base, "rated", [day.view(base, features=[hw.count(), hw.sum("real")])])
@@ -84,14 +90,16 @@ def test_enriched_sources(engine, rows):
     same([of, day.view(base, features=FEW)], rows, engine)
 
 
-@pytest.mark.parametrize("label", ["a column", "an outcome"])
+@pytest.mark.parametrize("label", ["a column", "an outcome", "an outcome of enriched events"])
 def test_labels(label, engine, session):
     labelled = ROWS.with_columns(y=pl.when(pl.col("number") % 5 != 0).then(pl.col("number") % 2))
     table = hw.spark_table(session.createDataFrame(labelled.to_arrow()), name="labels")
     source = day.source(EVENTS, known_at_field="known")
+    rated = hw.enrich(source, "rated", [day.view(source, features=[hw.count()])])
     outcome = {
         "a column": {"label": "y", "known_after": "1h"},
         "an outcome": {"label": hw.outcome(source, hw.count(), keys=["key"], within="2h")},
+        "an outcome of enriched events": {"label": hw.outcome(rated, hw.sum("view__count_1h"), keys=["key"], within="2h")},
     }
     given = {
         name: hw.Labels("y_of", table=of, timestamp_field="timestamp", filter=pl.col("number") > 9, **outcome[label])

@@ -64,9 +64,9 @@ def frame_of(blob: Blob) -> pl.DataFrame:
 
 
 def pass_on(blobs: Iterable[Blob], passed: list[Blob]) -> Iterator[pl.DataFrame]:
-    """The frames of ROWS; notes and errors are put into `passed`."""
+    """The frames of ROWS and EVENTS; notes and errors are put into `passed`."""
     for blob in blobs:
-        if blob.kind == ROWS:
+        if blob.kind in (ROWS, EVENTS):
             yield frame_of(blob)
         else:
             assert blob.kind in (NOTES, ERROR)

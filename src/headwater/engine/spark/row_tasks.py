@@ -39,7 +39,7 @@ class _RowTask(Task):
 
 @dataclass(frozen=True)
 class ReadRows(_RowTask):
-    """Read rows of a table. raw: batches hold its rows; else frames of this process. ends: give the earliest and the latest alone."""
+    """Read rows of a table. raw: batches hold its rows; else frames of rows or events. ends: give the earliest and the latest alone."""
 
     raw: bool
     ends: bool = False
@@ -47,13 +47,15 @@ class ReadRows(_RowTask):
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """As `Task`."""
         left_out: Counter[str] = Counter()
-        for table in chunks_of(batches) if self.raw else (frame_of(blob) for blob in blobs_of(batches)):
+        passed: list[Blob] = []
+        for table in chunks_of(batches) if self.raw else pass_on(blobs_of(batches), passed):
             rows, missing = self.work.read(table)
             left_out.update(missing)
             if rows.height or self.ends:
                 yield from frame_blobs(0, ROWS, self.work.ends(rows) if self.ends else rows)
         if not self.ends:
             yield note_blob(left_out, {})
+        yield from passed
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,16 @@ class AnswerRows(_RowTask):
 
 @dataclass(frozen=True)
 class FinishRows(_RowTask):
-    """Make rows with all answers what is written."""
+    """Make rows with all answers what is written. as_spark: in types that Spark has."""
+
+    as_spark: bool = True
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """As `Task`."""
         passed: list[Blob] = []
         for rows in pass_on(blobs_of(batches), passed):
-            yield from frame_blobs(0, ROWS, plain(self.work.finished(rows)))
+            done = self.work.finished(rows)
+            yield from frame_blobs(0, ROWS, plain(done) if self.as_spark else done)
         yield from passed
 
 

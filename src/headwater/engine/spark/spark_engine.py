@@ -128,7 +128,13 @@ class SparkEngine:
 
     def write_rows(self, table: Table, work: RowWork, output: SparkOutput, run: EngineRun) -> WrittenRows:
         """As `RowEngine`."""
-        return RowsJob(self.session, table, work, self, run).write(output)
+        return RowsJob.of_table(self.session, table, work, self, run).write(table, output)
+
+    def enriched(self, query: EventQuery, work: RowWork, run: EngineRun) -> Table:
+        """As `RowEngine`."""
+        assert query.reach is not None
+        job = SparkJob.of(self.session, query.source, query.keys, query.columns, query.reach, [], run)
+        return RowsJob(self.session, job.events(Deal({}, 1)), work, self, run).enriched(job.nothing)
 
     def inspect(self) -> str:
         """The versions of Spark and of its workers, which must be those of this process."""

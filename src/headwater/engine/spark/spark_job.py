@@ -21,7 +21,7 @@ from headwater.connectors.spark import SparkTable, narrowed, open_session, pickl
 from headwater.definitions.connectors import Connector, Files, Frame, ParquetFiles, Table
 from headwater.definitions.source import Source
 from headwater.engine.query import EngineRun
-from headwater.engine.spark.blobs import ERROR, EVENTS, NOTES, PIECE, SCHEMA, Blob, frame_blobs, raised, tables_of
+from headwater.engine.spark.blobs import ERROR, EVENTS, NOTES, PIECE, SCHEMA, Blob, frame_blobs, frame_of, raised, tables_of
 from headwater.engine.spark.worker_tasks import CountEvents, Deal, ReadEvents, Reading, Task, run_task, versions
 from headwater.events.read_events import Notes, Reach
 from headwater.events.selection import IDENT, collect
@@ -34,6 +34,28 @@ _MEMORY = 1_000_000_000  # bytes of a task, where the call gives no memory
 _BUCKETS = 2  # times as many as partitions of a shuffle: hashes of buckets do not split evenly
 _PARTITIONS = 32  # of a shuffle, where the server does not tell
 _UPLOAD = 8  # batches of a relation that is sent to the server
+
+
+@dataclass(frozen=True, eq=False)
+class SparkRows(Connector):
+    """Rows with features on the workers, for the time of a call: blobs, which are computed where they are read."""
+
+    columns: Mapping[str, pl.DataType]
+    blobs: DataFrame = field(repr=False, metadata={"fingerprint": False})
+
+    is_remote = True
+
+    def __str__(self) -> str:
+        return "rows of Spark with features"
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows, in this process."""
+        return register_io_source(self._read, schema=self.columns)
+
+    def _read(self, columns: list[str] | None, predicate: pl.Expr | None, _rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
+        for blob in collected(self.blobs, str(self), EngineRun()):
+            rows = frame_of(blob).select(columns or list(self.columns))
+            yield rows if predicate is None else rows.filter(predicate)
 
 
 @dataclass(frozen=True)
@@ -113,6 +135,8 @@ class SparkJob:
         columns, predicate = self.read
         if isinstance(self.table, SparkTable):
             return narrowed(self.table.spark_frame(self.given), columns, predicate)
+        if isinstance(self.table, SparkRows):
+            return self.table.blobs
         if isinstance(self.table, Files):
             pieces = _pieces(self.table)
             rows = self.relation(Blob(number, PIECE, pickle.dumps(piece)) for number, piece in enumerate(pieces))

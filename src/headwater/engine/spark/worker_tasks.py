@@ -31,8 +31,11 @@ from headwater.engine.spark.blobs import (
     ANSWERS,
     BLOB_BYTES,
     COUNT,
+    ERROR,
     EVENTS,
+    NOTES,
     PIECE,
+    ROWS,
     STATES,
     VERSIONS,
     Blob,
@@ -167,7 +170,7 @@ class Reading:
 class ReadEvents(Task):
     """Read events, and deal them: by key, or by id where it must be told first which of them count.
 
-    raw: whether batches hold rows of the table; else its pieces. newest: keep of each key the last event alone.
+    raw: whether batches hold rows of the table; else its pieces, or rows with features. newest: keep of each key the last event alone.
     """
 
     reading: Reading
@@ -179,22 +182,26 @@ class ReadEvents(Task):
         """As `Task`."""
         left_out: Counter[str] = Counter()
         events: Counter[str] = Counter()
-        for table in self._raw(batches) if self.raw else self._pieces(batches):
+        passed: list[Blob] = []
+        for table in self._raw(batches) if self.raw else self._pieces(batches, passed):
             for chunk in self.reading.events(table, left_out):
                 rows = self._last(chunk) if self.newest else chunk
                 if self.reading.source.id_field is None:
                     events[self.reading.source.name] += rows.height
                 yield from self.deal.blobs(rows)
         yield note_blob(left_out, events)
+        yield from passed
 
     def _raw(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Table]:
         schema = self._schema()
         return (Frame(_filled(rows, schema)) for rows in chunks_of(batches))
 
-    def _pieces(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Table]:
+    def _pieces(self, batches: Iterable[pa.RecordBatch], passed: list[Blob]) -> Iterator[Table]:
         for blob in blobs_of(batches):
-            if blob.kind == EVENTS:
+            if blob.kind in (EVENTS, ROWS):
                 yield Frame(_filled(frame_of(blob), self._schema()))
+            elif blob.kind in (NOTES, ERROR):
+                passed.append(blob)
             else:
                 assert blob.kind == PIECE
                 piece: FilesTable = pickle.loads(blob.payload)  # noqa: S301 (of the engine)

@@ -1,0 +1,153 @@
+"""Features of rows on the machines of an engine: the code of rows in memory runs there, stage by stage.
+
+Each run of it is with an engine that gives back the answers that the rows have brought along, and stops at the stage at hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import NoReturn
+
+import numpy as np
+import polars as pl
+
+from headwater.definitions.feature_service import FeatureService
+from headwater.definitions.freshness import Freshness
+from headwater.engine.query import Engine, EngineRun, EventQuery, FeatureValues, Query, RequestSet, StateParts, StateQuery, States
+from headwater.engine.row_work import OnStage
+from headwater.kernel.as_of import NEVER, as_of
+from headwater.training.requests import ASKED_AT
+from headwater.training.resources import Resources
+
+_ANSWER = "__answer"
+
+
+class ReplayedRows:
+    """The part of `RowWork` that is the same for all rows."""
+
+    def computed(self, rows: pl.DataFrame, resources: Resources) -> pl.DataFrame:
+        """What is made of rows, by the engine of the resources. It reads no table."""
+        raise NotImplementedError
+
+    def asked(self, rows: pl.DataFrame, stage: int) -> RequestSet:
+        """As `RowWork`."""
+        try:
+            self._run(rows, stage)
+        except _Reached as reached:
+            return reached.requests
+        raise AssertionError(f"there is no stage {stage}")
+
+    def answered(self, rows: pl.DataFrame, stage: int, answers: Sequence[FeatureValues]) -> pl.DataFrame:
+        """As `RowWork`."""
+        return rows.with_columns(
+            series.alias(f"{_ANSWER}.{stage}.{level}.{kind}.{series.name}")
+            for level, values in enumerate(answers)
+            for kind, frame in (("v", values.values), ("s", values.statuses), ("k", _known_frame(values)))
+            for series in frame
+        )
+
+    def finished(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """As `RowWork`."""
+        return self._run(rows, None)
+
+    def _run(self, rows: pl.DataFrame, stage: int | None) -> pl.DataFrame:
+        return self.computed(rows, Resources(progress=False, cache=False, engine=_Replay(rows, stage)))
+
+
+def ends_of(rows: pl.DataFrame, freshnesses: Iterable[Freshness]) -> pl.DataFrame:
+    """The rows with the first and the last request time, T and K: those of all other rows are between them.
+
+    T and K rise with the request time, but for measured ages.
+    """
+    if rows.height <= 2:
+        return rows
+    t = rows[ASKED_AT].to_numpy()
+    ends = {int(t.argmin()), int(t.argmax())}
+    for freshness in freshnesses:
+        if freshness.reads_events and not freshness.servable:
+            T, K = as_of(freshness, t)
+            live = np.flatnonzero(T > NEVER)
+            ends |= {int(live[at]) for at in (T[live].argmin(), T[live].argmax(), K[live].argmax())} if len(live) else set()
+    return rows[sorted(ends)]
+
+
+def planning(on_stage: OnStage) -> Resources:
+    """Resources whose engine calls `on_stage` for each stage."""
+    return Resources(progress=False, cache=False, engine=_Planning(on_stage))
+
+
+def own_columns(rows: pl.DataFrame) -> list[str]:
+    """The columns of rows without those of answers."""
+    return [name for name in rows.columns if not name.startswith(_ANSWER)]
+
+
+def modules_of(service: FeatureService | None) -> list[ModuleType]:
+    """The modules of the functions of a service."""
+    names = set() if service is None else {feature.function.__module__ for feature in service.request_features}
+    return [sys.modules[name] for name in sorted(names - {"__main__"}) if name in sys.modules]
+
+
+def _known_frame(values: FeatureValues) -> pl.DataFrame:
+    return pl.DataFrame() if values.known_at is None else pl.DataFrame({"known": values.known_at})
+
+
+class _Reached(Exception):  # noqa: N818 (no error)
+    """The stage at hand is reached."""
+
+    def __init__(self, requests: RequestSet) -> None:
+        self.requests = requests
+
+
+class Stageless(Engine):
+    """An engine that reads no table."""
+
+    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+        """Never called."""
+        raise NotImplementedError
+
+    def events(self, query: EventQuery, run: EngineRun) -> NoReturn:
+        """Never called."""
+        raise NotImplementedError
+
+    def states(self, query: StateQuery[States], run: EngineRun) -> AbstractContextManager[StateParts[States]]:
+        """Never called."""
+        raise NotImplementedError
+
+
+class _Planning(Stageless):
+    """Calls for each stage."""
+
+    def __init__(self, on_stage: OnStage) -> None:
+        self._on_stage = on_stage
+
+    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:  # noqa: ARG002
+        """As `Engine`."""
+        return [self._on_stage(query, asked) for asked in requests]
+
+
+class _Replay(Stageless):
+    """Gives the answers that rows have, and stops at a stage; None: at none."""
+
+    def __init__(self, rows: pl.DataFrame, stage: int | None) -> None:
+        self._rows, self._stage, self._next = rows, stage, 0
+
+    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:  # noqa: ARG002
+        """As `Engine`."""
+        return [self._answers(asked) for asked in requests]
+
+    def _answers(self, asked: RequestSet) -> list[FeatureValues]:
+        number, self._next = self._next, self._next + 1
+        if number == self._stage:
+            raise _Reached(asked)
+        return [self._answer(number, level) for level in range(len(asked.as_of))]
+
+    def _answer(self, stage: int, level: int) -> FeatureValues:
+        values, statuses, known = (self._kept(stage, level, kind) for kind in "vsk")
+        return FeatureValues(values, statuses, known["known"].to_numpy() if known.width else None)
+
+    def _kept(self, stage: int, level: int, kind: str) -> pl.DataFrame:
+        prefix = f"{_ANSWER}.{stage}.{level}.{kind}."
+        return self._rows.select(pl.col(name).alias(name.removeprefix(prefix)) for name in self._rows.columns if name.startswith(prefix))
