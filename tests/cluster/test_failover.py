@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.cluster.asking import asked
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
 from tests.figures import figure
@@ -62,6 +63,75 @@ class PostgresPair:
         self.way.switch(1)
         self.standby.promote()
         self.link.switch(self.standby.port)
+
+
+class RedisChain(RedisPair):
+    """Behind the replica is another one, for which commits wait once the first has taken over."""
+
+    def __init__(self, folder, stack):
+        super().__init__(folder, stack, waits=True)
+        self.second = stack.enter_context(contextlib.closing(self.replica.replica(folder / "second")))
+        self.url += "&timeout=20s"
+
+    def interrupt(self):
+        self.primary.pause()
+        time.sleep(1)
+        self.primary.resume()
+
+
+class PostgresMoved(PostgresPair):
+    """Both behind one address."""
+
+    def __init__(self, folder, stack):
+        super().__init__(folder, stack, waits=True)
+        self.url += "?timeout=20s"
+
+    def interrupt(self):
+        self.primary.restart()
+
+
+class PostgresHosts(PostgresMoved):
+    """Both in the URL."""
+
+    def __init__(self, folder, stack):
+        super().__init__(folder, stack)
+        hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
+        self.url = f"postgresql://headwater@{hosts}/postgres?target_session_attrs=read-write&timeout=20s"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [RedisChain, PostgresMoved, PostgresHosts])
+def test_processes_and_a_service_go_on_with_a_new_primary_by_themselves(kind, network, group_at, topic, tmp_path):
+    """Before that, the old one is stopped for a second (Redis), or restarted (PostgreSQL)."""
+    with contextlib.ExitStack() as stack:
+        servers = kind(tmp_path / "servers", stack)
+        here = group_at(servers.url)
+        with producing(here, network.servers, topic):
+            processes = here.begin(None, None)
+            with asked(here) as asking:
+                silent = []
+                for fault in (servers.interrupt, servers.fail_over):
+                    begin = time.monotonic()
+                    fault()
+                    goes_on(here, processes)
+                    asking.answered(time.monotonic())
+                    silent.append(f"{asking.silence(begin):.1f}")
+            assert [process.poll() for process in processes] == [None, None]
+        here.end()
+        figure(
+            f"{kind.__name__}: features again {silent[0]} s after the interruption, {silent[1]} s after the failover: {len(here.good):,} events exact"
+        )
+
+
+def goes_on(here, processes):
+    """Wait for twenty commits; no process may end."""
+    before = here.commits()
+    until = time.monotonic() + 60
+    while here.commits() < before + 20:
+        for process in processes:
+            assert process.poll() is None, process.log.read_text()
+        assert time.monotonic() < until, "no commits"
+        time.sleep(0.05)
 
 
 @pytest.fixture(params=[RedisPair, PostgresPair], ids=["redis", "postgres"])

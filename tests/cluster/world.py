@@ -1,5 +1,6 @@
 """Several processes of one consumer group, events that keep coming, and what must have been counted in the end."""
 
+import contextlib
 import json
 import random
 import signal
@@ -13,6 +14,7 @@ import polars as pl
 
 import headwater as hw
 from headwater.online.view_reader import OnlineView
+from headwater.state.view_state import progresses
 from headwater.testing.naive import agree, evaluate
 from tests.ingestion.world import World, names
 
@@ -51,6 +53,11 @@ class Group(World):
             self.processes.append(started[-1])
             self.begun(started[-1])
         return started
+
+    def commits(self):
+        """How many commits the store has made, of all partitions."""
+        with contextlib.closing(hw.operations.open_store(self.url, readonly=True)) as store:
+            return sum(progress.sequence for progress in progresses(store, "visits").values())
 
     def kill(self):
         """End all that run, where a test failed."""

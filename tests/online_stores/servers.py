@@ -87,12 +87,21 @@ class Server:
     def replica(self, folder, port=None):
         """A server that copies this one (by way of a port that leads here), and has all by now."""
         copy = Server(folder, "--replicaof", "127.0.0.1", str(port or self.port))
+        copy.follows()
+        return copy
+
+    def follows(self):
+        """Wait until this replica has all that its primary has."""
         until = time.monotonic() + 20
-        with copy.client as client:
-            while client.info("replication")["master_link_status"] != "up":
+        with self.client as client:
+            while client.info("replication").get("master_link_status") != "up":
                 assert time.monotonic() < until, "the replica does not come up"
                 time.sleep(0.02)
-        return copy
+
+    @property
+    def role(self):
+        with self.client as client:
+            return client.info("replication")["role"]
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -251,21 +260,22 @@ def serving(folder, *options, binary="redis-server"):
 
 
 @contextmanager
-def clustered(folder, *options, masters=3):
-    """The servers of a cluster without replicas."""
-    servers = []
+def clustered(folder, *options, masters=3, replicas=0, binary="redis-server"):
+    """The servers of a cluster: its masters, then its replicas, the first of the first master and so on."""
+    servers, every = [], masters + replicas
     try:
         servers += (
-            Server(folder / str(number), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options)
-            for number in range(masters)
+            Server(folder / str(number), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options, binary=binary)
+            for number in range(every)
         )
         bounds = [16384 * number // masters for number in range(masters + 1)]
         for number, server in enumerate(servers):
             with server.client as client:
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+                if number < masters:
+                    client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         until, again = time.monotonic() + 30, 0.0
-        while not all(whole(server, masters) for server in servers):
+        while not all(whole(server, every) for server in servers):
             assert time.monotonic() < until, "the cluster does not come together"
             if time.monotonic() > again:  # a handshake that a busy machine answers too late is given up, and never repeated
                 again = time.monotonic() + 2
@@ -273,6 +283,11 @@ def clustered(folder, *options, masters=3):
                     with server.client as client:
                         client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
             time.sleep(0.05)
+        for master, replica in zip(servers, servers[masters:], strict=False):
+            with master.client as here, replica.client as there:
+                there.execute_command("CLUSTER", "REPLICATE", here.execute_command("CLUSTER", "MYID"))
+        for replica in servers[masters:]:
+            replica.follows()
         yield servers
     finally:
         for server in servers:

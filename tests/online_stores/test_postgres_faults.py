@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import shutil
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +101,35 @@ def test_a_commit_whose_answer_is_lost_is_made_once(server):
             cut.join()
             assert offset(store) == to
         assert len(list(store.scan(b"a"))) == 29
+
+
+def test_a_server_with_tls_that_is_killed_is_connected_to_again():
+    """The library names TLS in the error of a connection that breaks, as in that of one that is refused."""
+    openssl = shutil.which("openssl") or pytest.skip("needs openssl")
+    with serving_postgres() as server:
+        key, cert = (server.data / name for name in ("key.pem", "cert.pem"))
+        subprocess.run(
+            [
+                openssl,
+                *["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"],
+                key,
+                "-out",
+                cert,
+            ],
+            check=True,
+            capture_output=True,
+        )
+        for file in (key, cert):
+            shutil.chown(file, server.data.owner(), server.data.group())
+            file.chmod(0o600)
+        server.restart("-c", "ssl=on", "-c", f"ssl_key_file={key}", "-c", f"ssl_cert_file={cert}")
+        server.database = "postgres"
+        with opened(url(server, sslmode="require")) as store:
+            for to in range(1, 4):
+                step(store, to)
+                server.kill()
+                server.start()
+                assert offset(store) == to
 
 
 def test_a_commit_that_was_given_up_is_not_made_later(server):

@@ -16,7 +16,7 @@ from headwater.errors import FencedError, LostError, MissingExtraError, StoreErr
 from headwater.online_stores.backup import restore, restore_into
 from headwater.online_stores.keyspace import OFFSET, RECORD, as_number, number
 from headwater.online_stores.redis import lua as scripts
-from headwater.online_stores.redis import redis_store
+from headwater.online_stores.redis import redis_client, redis_store
 from headwater.online_stores.redis.commands import RedisCall
 from headwater.testing.stores import record
 from tests.online_stores.servers import Proxy, Server, clustered, free_port, serving, whole
@@ -263,6 +263,20 @@ def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path, closing):
             assert proxy.cut_answers == 0
             with server.client as client:
                 assert client.hget("{headwater}:meta", "n") == b"20", "with the one that made the store"
+
+
+def test_a_commit_whose_answer_is_lost_waits_for_replicas_too(failover):
+    """It is looked up by another connection, and a server counts only what that one has written."""
+    proxy, replica, _, _ = failover
+    with opened(proxy.url + "?replicas=1&timeout=1s") as store:
+        step(store, 1)
+        replica.pause()
+        proxy.cut_answers = 1
+        with pytest.raises(StoreError, match="0 replicas have it and replicas=1 are asked for"):
+            step(store, 2)
+        replica.resume()
+        assert offset(store) == 2
+        step(store, 3)
 
 
 def test_a_commit_that_never_arrived_is_made_again(tmp_path, closing):
@@ -605,6 +619,51 @@ def master_of(servers, key):
     raise AssertionError(key)
 
 
+def test_all_servers_are_written_to_before_one_is_read():
+    """And where one fails, the others are read."""
+    steps = []
+
+    def trip(name, answers, failure=None):
+        for turn in range(answers):
+            steps.append(f"write {name}{turn}")
+            yield
+            steps.append(f"read {name}{turn}")
+        if failure:
+            raise failure
+        return [name]
+
+    failure = StoreError("b")
+    assert redis_client._together([trip("a", 1), trip("b", 1, failure), trip("c", 2)]) == [["a"], failure, ["c"]]
+    assert steps == ["write a0", "write b0", "write c0", "read a0", "read b0", "read c0", "write c1", "read c1"]
+
+
+@pytest.mark.slow
+def test_what_masters_have_answered_is_not_sent_again(cluster, monkeypatch):
+    """One of three is killed while commits are made; each group of records sees each of them once."""
+    servers, url = cluster
+    with opened(url) as store:
+        step(store, 1)
+        state = master_of(servers, b"{headwater}:state")
+        victim = servers[(state + 1) % 3]
+        sent, real = [], redis_client._command
+
+        def noted(call, *, by_name):
+            if call.command is scripts.GROUP:
+                sent.append(call.key)
+            return real(call, by_name=by_name)
+
+        monkeypatch.setattr(redis_client, "_command", noted)
+        victim.pause()
+        threading.Timer(1, victim.kill).start()
+        threading.Timer(2, victim.start).start()
+        step(store, 2)
+        groups = {scripts.group(b"headwater", each + b"\0p") for each in MANY}
+        again = {each for each in groups if sent.count(each) > 1}
+        assert set(sent) == groups
+        assert 0 < len(again) < len(groups) / 2
+        assert {value for _, value in store.scan(RECORD)} == {record(2)}
+
+
 @pytest.mark.slow
 def test_a_cluster_that_comes_back_whole_goes_on(cluster):
     servers, url = cluster
@@ -702,6 +761,14 @@ def test_logs_that_are_applied_take_no_memory(cluster):
             step(store, 4)
         step(other, 4)
     assert [key for server in servers for key in server.client.keys("*redo*")] == []
+
+
+def test_any_node_of_a_cluster_that_answers_describes_it(tmp_path):
+    with clustered(tmp_path) as servers:
+        ports = [free_port(), servers[1].port]
+        with opened("redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports)) as store:
+            step(store, 1)
+            assert offset(store) == 1
 
 
 @pytest.mark.slow

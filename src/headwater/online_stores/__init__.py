@@ -15,7 +15,7 @@ from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from headwater import settings
-from headwater.errors import UsageError
+from headwater.errors import StoreError, UsageError
 from headwater.plugins import Rows
 
 STORES: Final = Rows(
@@ -35,6 +35,10 @@ Changes = Mapping[bytes, bytes | None]
 Marks = Mapping[bytes, int]
 """By shard of a feature table, how many writes it had confirmed; a shard that has confirmed fewer has lost some."""
 NO_MARKS: Marks = MappingProxyType({})
+
+
+class UnansweredError(StoreError):
+    """The server of a store cannot be reached; asking again at once would wait for it again."""
 
 
 INGEST_LEASE = "ingest"

@@ -29,7 +29,7 @@ from urllib.parse import urlencode, urlsplit
 
 from headwater import clock
 from headwater.errors import FencedError, MissingExtraError, NoStoreError, StoreError
-from headwater.online_stores import Capabilities, Changes
+from headwater.online_stores import Capabilities, Changes, UnansweredError
 from headwater.online_stores import postgres_sql as sql
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
@@ -58,7 +58,7 @@ _REMEDIES = {
     "permission denied": "Grant the user CREATE on the database, or USAGE on the schema and, on its tables, SELECT (to read), INSERT, UPDATE, DELETE",
     "No space left|could not extend file": "Make room on the server's disk; ingestion goes on from the last commit",
     "read-only transaction": "It is a standby: give the address of the primary, or target_session_attrs=read-write",
-    "SSL": "Give sslmode=, sslrootcert= and the like as the server wants them",
+    "SSL(?! SYSCALL| connection has been closed)": "Give sslmode=, sslrootcert= and the like as the server wants them",
 }
 """By what the server says, as a pattern."""
 
@@ -360,6 +360,6 @@ class PostgresStore:
     def _error(self, error: Exception) -> StoreError:
         text = " ".join(str(error).split()).rstrip(".?")
         if self._is_lost(error):
-            return StoreError(f"{self.where} does not answer: {text}. Start it, or correct its address")
+            return UnansweredError(f"{self.where} does not answer: {text}. Start it, or correct its address")
         remedy = next((remedy for cause, remedy in _REMEDIES.items() if re.search(cause, text)), "See the server's message above")
         return StoreError(f"{self.where} refuses: {text}. Nothing was written. {remedy}")

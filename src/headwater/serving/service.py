@@ -25,9 +25,8 @@ from headwater.models.registry import ModelRegistry
 from headwater.monitoring.explain import Explanation, explain
 from headwater.monitoring.explain_warmup import compile_explanation
 from headwater.online.predictor import Scorer, ThirdPartyValues
-from headwater.online_stores import OnlineStore
+from headwater.online_stores import OnlineStore, UnansweredError
 from headwater.online_stores.ownership import opened_for
-from headwater.online_stores.redis.commands import UnansweredError
 from headwater.serving import answers, arm_answers, python_encoder
 from headwater.serving.arm_answers import Wish
 from headwater.serving.arm_choice import RunningExperiment

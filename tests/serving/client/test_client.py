@@ -16,8 +16,7 @@ import pytest
 
 import headwater as hw
 from headwater import clock, errors
-from headwater.online_stores import keyspace
-from headwater.online_stores.redis.commands import UnansweredError
+from headwater.online_stores import UnansweredError, keyspace
 from headwater.serving.client.protocol import Reply, failure
 from headwater.serving.http.auth import TokenFile
 from headwater.serving.http.error_responses import error_response

@@ -15,8 +15,7 @@ import pytest
 import headwater as hw
 from headwater import clock
 from headwater.errors import DataError, StoreError
-from headwater.online_stores import Capabilities
-from headwater.online_stores.redis.commands import UnansweredError
+from headwater.online_stores import Capabilities, UnansweredError
 from headwater.serving.http.asgi import Refused
 from headwater.serving.http.worker_pool import WorkerPool
 from tests.ingestion.world import wait_until

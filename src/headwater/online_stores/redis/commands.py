@@ -6,14 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from headwater.errors import StoreError
 from headwater.online_stores.redis.lua import Script
 
 Argument = bytes | str | int
-
-
-class UnansweredError(StoreError):
-    """The server cannot be reached."""
 
 
 @dataclass(frozen=True)

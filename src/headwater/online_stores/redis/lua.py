@@ -206,7 +206,10 @@ local part, mine = cmsgpack.unpack(ARGV[1]), nil
 if ARGV[2] then
   local turn, n, by = applied(KEYS[1], ARGV[2])
   if turn > tonumber(ARGV[3]) then return {'held', ARGV[2]} end
-  if n >= tonumber(ARGV[4]) then return {'ok', tonumber(redis.call('HGET', meta, 'n') or '0'), 0} end
+  if n >= tonumber(ARGV[4]) then -- written again, for WAIT to wait for
+    redis.call('HSET', KEYS[1] .. ':applied', ARGV[2], turn .. ' ' .. n .. ' ' .. by)
+    return {'ok', tonumber(redis.call('HGET', meta, 'n') or '0'), 0}
+  end
   mine = ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. by
 end
 local other = differs(part, record)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from headwater import clock
 from headwater.errors import MissingExtraError, StoreError, UsageError
+from headwater.online_stores import UnansweredError
 from headwater.online_stores.log_first import LogFirstStore
-from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers, UnansweredError
+from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers
 from headwater.online_stores.redis.lua import Script
 from headwater.online_stores.redis.redis_store import RedisStore
 from headwater.online_stores.server_url import parse
@@ -20,23 +21,34 @@ from headwater.online_stores.server_url import parse
 try:
     import redis
     from redis.backoff import NoBackoff
-    from redis.cluster import RedisCluster
+    from redis.cluster import ClusterNode, RedisCluster
     from redis.crc import key_slot
     from redis.retry import Retry
 except ImportError as error:
     raise MissingExtraError("redis", "redis") from error
 
+if TYPE_CHECKING:
+    from redis.connection import AbstractConnection
+
 _T = TypeVar("_T")
-_PAUSE = 0.05
+Trip = Generator[None, None, list[Any]]
+"""A conversation with one server, which stops before each answer that is to be read; it returns the answers."""
+_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between two attempts, which double
+_PORT = 6379
 _AT_ONCE = 10_000
 _PASSED_ON = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "max_connections", "client_name", "db")
 _AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterError, redis.exceptions.RedisClusterException)
 _NO_USE = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
-_REDIRECTED = (redis.exceptions.AskError, redis.exceptions.TryAgainError, redis.exceptions.ClusterDownError)
+_REDIRECTED = (
+    redis.exceptions.AskError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.ReadOnlyError,  # a replica that is to take over, or a primary that was replaced
+)
 
 
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> RedisStore | LogFirstStore:
-    """The store that `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `rediss+cluster://` names.
+    """The store that `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `rediss+cluster://` names; of a cluster, any nodes.
 
     Behind a `?`: `prefix=` (what all keys begin with; headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=`
     (the same, where requests wait for the answer; 200ms), `replicas=` (how
@@ -61,14 +73,23 @@ def _connect(url: str, more: Mapping[str, str], options: RedisOptions) -> Server
     scheme, _, kind = parts.scheme.partition("+")
     if kind not in ("", "cluster") or (kind and scheme == "unix"):
         raise UsageError(f"{options.where}: the scheme is redis, rediss, unix, redis+cluster or rediss+cluster")
-    plain = f"{scheme}://{parts.netloc}{parts.path}?{urlencode(more)}"
+    user, at, hosts = parts.netloc.rpartition("@")
+    first, *others = hosts.split(",") if kind else [hosts]
+    plain = f"{scheme}://{user}{at}{first}{parts.path}?{urlencode(more)}"
     how = {"socket_timeout": options.timeout, "socket_connect_timeout": options.timeout, "retry": Retry(NoBackoff(), 0)}
     try:
         if kind:
-            return _Cluster(lambda: RedisCluster.from_url(plain, protocol=2, **how), options)
+            nodes = [(node.hostname or "", node.port or _PORT) for node in (urlsplit(f"//{other}") for other in others)]
+            return _Cluster(lambda: _cluster_of(plain, nodes, how), options)
         return _Standalone(redis.Redis.from_url(plain, protocol=2, **how), options)
     except ValueError as error:
         raise UsageError(f"{options.where} cannot be used: {error}") from error
+
+
+def _cluster_of(url: str, more: Sequence[tuple[str, int]], how: Mapping[str, Any]) -> RedisCluster:
+    """The client of a cluster, which any of its nodes that can be reached describes."""
+    nodes = [ClusterNode(host, port) for host, port in more]  # type: ignore[no-untyped-call]
+    return RedisCluster.from_url(url, protocol=2, startup_nodes=nodes, **how)
 
 
 class _Standalone:
@@ -81,7 +102,14 @@ class _Standalone:
 
     def run(self, calls: Sequence[RedisCall], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
         """See `Servers`."""
-        return _persistently(lambda: _answers(self._client, calls, self.options, durable=durable, atomic=atomic), self.options, once=once)
+
+        def attempt() -> list[Any]:
+            (answers,) = _together([_answers(self._client, calls, self.options, durable=durable, atomic=atomic)])
+            if isinstance(answers, Exception):
+                raise answers
+            return answers
+
+        return _persistently(attempt, self.options, once=once, refresh=self._let_go)
 
     def everywhere(self, *command: Argument) -> list[Any]:
         """See `Servers`."""
@@ -90,6 +118,11 @@ class _Standalone:
     def scan(self, pattern: bytes) -> Iterator[list[bytes]]:
         """See `Servers`."""
         return _scan(self._client, pattern, self.options)
+
+    def _let_go(self) -> bool:
+        """Close unused connections: the address may lead to another server by now."""
+        self._client.connection_pool.disconnect(inuse_connections=False)
+        return False
 
     def close(self) -> None:
         """Close all connections."""
@@ -106,25 +139,34 @@ class _Cluster:
         self._client = _persistently(make, options)
 
     def run(self, calls: Sequence[RedisCall], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
-        """See `Servers`. Nodes are asked one after the other; calls that a node has not answered yet are made again elsewhere."""
+        """See `Servers`. All masters work at the same time; calls that one has not answered are made again, there or elsewhere."""
         answers: dict[int, Any] = {}
 
         def attempt() -> list[Any]:
-            nodes: dict[str, list[int]] = {}
+            nodes: dict[str, tuple[redis.Redis, list[int]]] = {}
             for index, call in enumerate(calls):
                 if index not in answers:
-                    nodes.setdefault(self._client.nodes_manager.get_node_from_slot(key_slot(call.key)).name, []).append(index)
-            for name, indexes in nodes.items():
-                client = self._client.nodes_manager.nodes_cache[name].redis_connection
-                node_answers = _answers(client, [calls[index] for index in indexes], self.options, durable=durable, atomic=atomic)
-                answers.update(zip(indexes, node_answers, strict=True))
+                    node = self._client.nodes_manager.get_node_from_slot(key_slot(call.key))
+                    nodes.setdefault(node.name, (node.redis_connection, []))[1].append(index)
+            results = _together(
+                [
+                    _answers(client, [calls[index] for index in indexes], self.options, durable=durable, atomic=atomic)
+                    for client, indexes in nodes.values()
+                ]
+            )
+            failures = [result for result in results if isinstance(result, Exception)]
+            for (_, indexes), result in zip(nodes.values(), results, strict=True):
+                if not isinstance(result, Exception):
+                    answers.update(zip(indexes, result, strict=True))
+            if failures:
+                raise failures[0]
             return [answers[index] for index in range(len(calls))]
 
-        return _persistently(attempt, self.options, once=once, refresh=self._client.nodes_manager.initialize)
+        return _persistently(attempt, self.options, once=once, refresh=self._refresh())
 
     def everywhere(self, *command: Argument) -> list[Any]:
         """See `Servers`."""
-        return [_persistently(partial(_ask, client, *command), self.options) for client in self._masters()]
+        return _persistently(lambda: [_ask(client, *command) for client in self._masters()], self.options, refresh=self._refresh())
 
     def scan(self, pattern: bytes) -> Iterator[list[bytes]]:
         """See `Servers`."""
@@ -135,19 +177,53 @@ class _Cluster:
         """Close all connections."""
         self._client.close()
 
+    def _refresh(self) -> Callable[[], bool]:
+        """Discovers the masters; whether one of them took over since now."""
+        before = self._client.nodes_manager.slots_cache
+
+        def refresh() -> bool:
+            self._client.nodes_manager.initialize()
+            after = self._client.nodes_manager.slots_cache
+            return any(slot in after and after[slot][0].name != nodes[0].name for slot, nodes in before.items())
+
+        return refresh
+
     def _masters(self) -> list[redis.Redis]:
         return [node.redis_connection for node in self._client.nodes_manager.get_nodes_by_server_type("primary")]
 
 
-def _answers(client: redis.Redis, calls: Sequence[RedisCall], options: RedisOptions, *, durable: bool, atomic: bool) -> list[Any]:
+def _together(trips: Sequence[Trip]) -> list[list[Any] | Exception]:
+    """The answers of each trip, or what ended it: everything is written to all servers before the first answer is read."""
+    results: dict[int, list[Any] | Exception] = {}
+    left = dict(enumerate(trips))
+    try:
+        while left:
+            for number, trip in list(left.items()):
+                try:
+                    next(trip)
+                except StopIteration as end:
+                    results[number] = end.value
+                except Exception as error:  # noqa: BLE001 (the caller raises it, when the others have answered)
+                    results[number] = error
+                else:
+                    continue
+                del left[number]
+    finally:
+        for trip in left.values():
+            trip.close()
+    return [results[number] for number in range(len(trips))]
+
+
+def _answers(client: redis.Redis, calls: Sequence[RedisCall], options: RedisOptions, *, durable: bool, atomic: bool) -> Trip:
     """One round trip for every so many calls, and one more where the server does not know a script."""
     answers: list[Any] = []
     for start in range(0, len(calls), _AT_ONCE):
         batch = calls[start : start + _AT_ONCE]
-        batch_answers = _trip(client, [_command(call, by_name=True) for call in batch], options, durable=durable, atomic=atomic)
+        batch_answers = yield from _trip(client, [_command(call, by_name=True) for call in batch], options, durable=durable, atomic=atomic)
         unknown = [index for index, answer in enumerate(batch_answers) if isinstance(answer, redis.exceptions.NoScriptError)]
         if unknown:
-            again = _trip(client, [_command(batch[index], by_name=False) for index in unknown], options, durable=durable, atomic=atomic)
+            commands = [_command(batch[index], by_name=False) for index in unknown]
+            again = yield from _trip(client, commands, options, durable=durable, atomic=atomic)
             for index, answer in zip(unknown, again, strict=True):
                 batch_answers[index] = answer
         answers += batch_answers
@@ -164,22 +240,26 @@ def _command(call: RedisCall, *, by_name: bool) -> tuple[Argument, ...]:
     return (*start, 1, call.key, *call.args)
 
 
-def _trip(
-    client: redis.Redis, commands: Sequence[tuple[Argument, ...]], options: RedisOptions, *, durable: bool, atomic: bool
-) -> list[Any]:
-    durable = durable and options.replicas > 0
-    if len(commands) == 1 and not durable:
-        try:
-            return [_ask(client, *commands[0])]
-        except redis.exceptions.NoScriptError as error:
-            return [error]
-    with client.pipeline(transaction=atomic and not durable) as pipeline:
-        for command in commands:
-            _ask(pipeline, *command)
-        if durable:
-            _ask(pipeline, "WAIT", options.replicas, int(options.timeout * 500))
-        answers = pipeline.execute(raise_on_error=False)
-    if durable:
+def _trip(client: redis.Redis, commands: Sequence[tuple[Argument, ...]], options: RedisOptions, *, durable: bool, atomic: bool) -> Trip:
+    """Write commands, and read their answers, errors among them."""
+    wait = [("WAIT", options.replicas, int(options.timeout * 500))] if durable and options.replicas else []
+    if atomic and len(commands) > 1 and not wait:
+        with client.pipeline(transaction=True) as pipeline:
+            for command in commands:
+                _ask(pipeline, *command)
+            return pipeline.execute(raise_on_error=False)
+    connection, whole = client.connection_pool.get_connection(), False
+    try:
+        packed = connection.pack_commands([*commands, *wait])  # type: ignore[no-untyped-call]
+        connection.send_packed_command(packed)  # type: ignore[no-untyped-call]
+        yield
+        answers = [_answer(client, connection, command) for command in (*commands, *wait)]
+        whole = True
+    finally:
+        if not whole:  # answers that are still to come are of these commands
+            connection.disconnect()  # type: ignore[no-untyped-call]
+        client.connection_pool.release(connection)
+    if wait:
         have = answers.pop()
         if isinstance(have, int) and have < options.replicas:
             raise StoreError(
@@ -187,6 +267,13 @@ def _trip(
                 "if the server is. Bring the replicas back, read the offsets again and go on from them"
             )
     return answers
+
+
+def _answer(client: redis.Redis, connection: AbstractConnection, command: tuple[Argument, ...]) -> Any:  # noqa: ANN401, as the command has it
+    try:
+        return client.parse_response(connection, command[0])  # type: ignore[no-untyped-call]
+    except redis.ResponseError as error:
+        return error
 
 
 def _ask(client: redis.Redis, *command: Argument) -> Any:  # noqa: ANN401, as the command has it
@@ -202,9 +289,12 @@ def _scan(client: redis.Redis, pattern: bytes, options: RedisOptions) -> Iterato
             return
 
 
-def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool = False, refresh: Callable[[], object] = lambda: None) -> _T:
-    """The result of `make`, retried until the timeout while the server cannot be reached, unless `once`."""
-    until = clock.stopwatch() + options.timeout
+def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool = False, refresh: Callable[[], bool] = lambda: False) -> _T:
+    """The result of `make`, retried until the timeout while the server cannot be reached, unless `once`.
+
+    refresh: looks where the servers are now; whether that is elsewhere. A silent server takes all of the time, so another one gets as much.
+    """
+    until, pause, moved = clock.stopwatch() + options.timeout, _PAUSE, False
     while True:
         try:
             return make()
@@ -213,18 +303,33 @@ def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool =
                 f"{options.where} refuses the user or the password: {error}. Give redis://USER:PASSWORD@HOST:PORT/DB"
             ) from error
         except (*_AGAIN, *_REDIRECTED) as error:
-            moved = isinstance(error, _REDIRECTED)
-            if (once and not moved) or clock.stopwatch() >= until:
-                raise UnansweredError(
-                    f"{options.where} does not answer: {str(error).rstrip('.')}. Is it running, and within reach?"
-                ) from error
+            again = not once or isinstance(error, _REDIRECTED)
+            late = clock.stopwatch() >= until
+            if late or not again:
+                had_moved, moved = moved, _quietly(refresh)
+                if had_moved or not (moved and again):
+                    raise _unanswered(error, options) from error
+                until = clock.stopwatch() + options.timeout
+                continue
         except redis.ResponseError as error:
             raise StoreError(f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}") from error
-        time.sleep(_PAUSE)
-        try:
-            refresh()
-        except _AGAIN:
-            continue
+        time.sleep(max(0.0, min(pause, until - clock.stopwatch())))
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        _quietly(refresh)
+
+
+def _quietly(refresh: Callable[[], bool]) -> bool:
+    """As `refresh`; False where no server says where they are."""
+    try:
+        return refresh()
+    except _AGAIN:
+        return False
+
+
+def _unanswered(error: Exception, options: RedisOptions) -> UnansweredError:
+    if isinstance(error, redis.exceptions.ReadOnlyError):
+        return UnansweredError(f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}")
+    return UnansweredError(f"{options.where} does not answer: {str(error).rstrip('.')}. Is it running, and within reach?")
 
 
 def _remedy(error: Exception) -> str:

@@ -34,17 +34,18 @@ from typing import Any
 
 from headwater import clock
 from headwater.errors import FencedError, LostError, NoStoreError, StoreError
-from headwater.online_stores import NO_MARKS, Capabilities, Changes, Marks
+from headwater.online_stores import NO_MARKS, Capabilities, Changes, Marks, UnansweredError
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
 from headwater.online_stores.keyspace import RECORD, REDO, end_of
 from headwater.online_stores.log_first import REBUILD
 from headwater.online_stores.redis import lua as scripts
-from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers, UnansweredError
+from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers
 from headwater.online_stores.redis.redis_table import RedisTable
 
 _LEASE = 5.0
 _LEASE_POLL = 0.05
+_DAY = 86_400
 _LARGEST = 1 << 29
 _ATTEMPTS = 5
 _AT_ONCE = 1000
@@ -244,6 +245,10 @@ class RedisStore:
         except UnansweredError:
             try:
                 (answer,) = self._servers.run([RedisCall(self._base, scripts.RESOLVE, (self._writer, self._count))])
+                if answer[0] == b"ok":  # its replicas were not waited for yet, and a connection waits for what it wrote itself
+                    self._servers.run(
+                        [RedisCall(self._base, ("EXPIRE", self._base + b":writer:" + self._writer.encode(), _DAY))], durable=True
+                    )
             except UnansweredError as error:
                 raise StoreError(
                     f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them"

@@ -7,7 +7,7 @@ from typing import Any
 
 from headwater import clock
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online_stores.redis.commands import UnansweredError
+from headwater.online_stores import UnansweredError
 from headwater.serving.http.handlers import HandlerResult
 from headwater.serving.http.route_handlers import Answer, Read, Reader
 from headwater.serving.http.row_decoder import ParsedRequest, SharedRead

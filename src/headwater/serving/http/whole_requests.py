@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from headwater import clock
-from headwater.online_stores.redis.commands import UnansweredError
+from headwater.online_stores import UnansweredError
 from headwater.serving.http.after_response import PostResponseQueue, RequestContext
 from headwater.serving.http.asgi import RequestIds, Respond
 from headwater.serving.http.auth import Access

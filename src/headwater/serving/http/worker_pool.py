@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from headwater import clock
 from headwater.errors import HeadwaterError, StoreError
-from headwater.online_stores.redis.commands import UnansweredError
+from headwater.online_stores import UnansweredError
 from headwater.serving.http.asgi import Refused
 from headwater.serving.service import Service
 from headwater.serving.third_party.circuit_breaker import CircuitBreaker

@@ -1,0 +1,151 @@
+"""A primary of a Redis cluster is killed under load, and the cluster promotes its replica: ingestion and serving go on by themselves."""
+
+import contextlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.cluster.asking import asked
+from tests.cluster.proxy import Link
+from tests.cluster.test_failover import goes_on, refused
+from tests.cluster.world import producing
+from tests.figures import figure
+from tests.ingestion.test_kills import SMALL_FILES
+from tests.ingestion.world import World, wait_until
+from tests.online_stores.servers import clustered
+
+AOF = ("--appendonly", "yes", "--cluster-replica-validity-factor", "0")
+MASTERS = 3
+
+
+class Cluster:
+    """Three primaries, each behind a link that clients and its replica use, and three replicas."""
+
+    def __init__(self, folder, stack):
+        self.servers = stack.enter_context(clustered(folder, *AOF, masters=MASTERS, replicas=MASTERS))
+        self.replicas = self.servers[MASTERS:]
+        self.links = [stack.enter_context(Link(server.port)) for server in self.servers[:MASTERS]]
+        for server, link in zip(self.servers, self.links, strict=False):
+            announced = {"cluster-announce-port": link.port, "cluster-announce-bus-port": server.port + 10_000}
+            with server.client as client:
+                for name, value in announced.items():
+                    client.config_set(name, value)
+            server.options += tuple(str(part) for name, value in announced.items() for part in (f"--{name}", value))
+        wait_until(lambda: all(self._by_link(n) for n in range(MASTERS)), "replicas that use the links")
+        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:2])
+        with self.servers[0].client as client:
+            self.state = client.execute_command("CLUSTER", "KEYSLOT", "{headwater}") * MASTERS // 16384  # the number of its primary
+
+    def _by_link(self, n):
+        replica = self.replicas[n]
+        with replica.client as client:
+            info = client.info("replication")
+        return info["master_port"] == self.links[n].port and info["master_link_status"] == "up"
+
+    def part(self, n):
+        """Let the replica of a primary fall behind."""
+        self.links[n].block(self.replicas[n].process.pid)
+
+    def kill(self, n):
+        """Kill a primary, and wait until its replica is one; the seconds."""
+        begin = time.monotonic()
+        self.servers[n].kill()
+        wait_until(lambda: self.replicas[n].role == "master", "a promoted replica")
+        return time.monotonic() - begin
+
+    def silence(self, n):
+        """Let nothing pass to a primary or from it, and have its replica take over."""
+        begin = time.monotonic()
+        self.links[n].block()
+        with self.replicas[n].client as client:
+            client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+        wait_until(lambda: self.servers[n].role == "slave", "a replica of the promoted one")
+        self.servers[n].follows()
+        return time.monotonic() - begin
+
+    def back(self, n):
+        """Start a killed primary again, which becomes the replica of its replica."""
+        self.servers[n].start()
+        wait_until(lambda: self.servers[n].role == "slave", "a replica of the promoted one")
+        self.servers[n].follows()
+
+
+@pytest.fixture
+def servers(tmp_path):
+    with contextlib.ExitStack() as stack:
+        yield Cluster(tmp_path / "servers", stack)
+
+
+@pytest.mark.slow
+def test_two_processes_and_a_service_go_on_by_themselves(servers, network, group_at, topic):
+    """Commits wait for a replica; the primary of the state is killed, then one of records, and the last one falls silent."""
+    here = group_at(servers.url + "?replicas=1&timeout=10s")
+    with producing(here, network.servers, topic):
+        first, second = here.begin(None, None)
+        with asked(here) as asking:
+            gaps = []
+            for step in range(MASTERS):
+                n, begin = (servers.state + step) % MASTERS, time.monotonic()
+                if step < 2:
+                    seconds = servers.kill(n)
+                    servers.back(n)
+                else:
+                    seconds = servers.silence(n)
+                goes_on(here, (first, second))
+                asking.answered(time.monotonic())
+                gaps.append((seconds, asking.silence(begin)))
+        assert [process.poll() for process in (first, second)] == [None, None]
+    here.end()
+    promoted, silent = (", ".join(f"{seconds:.1f}" for seconds in column) for column in zip(*gaps, strict=True))
+    figure(
+        f"primaries of a Redis cluster: two killed, one silent; replaced after {promoted} s, features after {silent} s: {len(here.good):,} events exact"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["state", "records"])
+def test_commits_that_a_promoted_replica_lacks_are_refused(lost, servers, network, group_at, topic):
+    """By the running process, and by each new one, while the archive has files of them."""
+    here = group_at(servers.url, script=SMALL_FILES)
+    n = (servers.state + (lost == "records")) % MASTERS
+    with producing(here, network.servers, topic):
+        (process,) = here.begin(None)
+        servers.part(n)
+        files = {*here.folder.rglob("*.parquet")}
+        wait_until(lambda: len({*here.folder.rglob("*.parquet")} - files) >= 8, "files of the archive", process)
+        servers.kill(n)
+        refused(process, "this process had made commit", "lost offsets of", "has lost commits of")
+        for _ in range(2):
+            refused(here.start(), "lost offsets of", "has lost commits of")
+    here.processes.clear()
+    repair = subprocess.run(
+        [sys.executable, "-m", "headwater.cli", "store", "repair-loss", "--store", here.url, "--yes"],
+        cwd=here.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert repair.returncode == 1, repair.stdout
+    assert "rebuild it from the archive" in repair.stderr, repair.stderr
+
+
+@pytest.mark.slow
+def test_acknowledged_pushes_that_a_promoted_replica_lacks_are_refused(servers, tmp_path):
+    here = World(tmp_path, servers.url, "hw.push(schema=schema)")
+    process = here.start()
+    sender = here.sender(0)
+    sender.start()
+    try:
+        here.begun(process)
+        servers.part(servers.state)
+        before = len(here.good)
+        wait_until(lambda: len(here.good) > before + 50, "acknowledged pushes", process)
+        servers.kill(servers.state)
+        refused(process, "this process had made commit", "lost offsets of", "senders were told that commit")
+        refused(here.start(), "lost offsets of", "has lost commits of", "senders were told that commit")
+    finally:
+        sender.over.set()
+        sender.join(60)
