@@ -24,7 +24,7 @@ def environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def answers():
-    """A server whose answers, (status, body), are taken from a list; the last one is repeated."""
+    """A server whose answers, (status, body), are taken from a list; the last one is repeated. A body that is a string is a web page."""
     queue = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -33,9 +33,10 @@ def answers():
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             status, body = queue.pop(0) if len(queue) > 1 else queue[0]
-            data = json.dumps(body).encode()
+            page = isinstance(body, str)
+            data = body.encode() if page else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Type", "text/html; charset=utf-8" if page else "application/x-amz-json-1.1")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -123,6 +124,7 @@ def test_an_endpoint_without_a_server_is_named():
         ({"AWS_PROFILE": "shop"}, {}, "profile .shop. could not be found; correct AWS_PROFILE"),
         ({}, {"endpoint_url": "localhost:4566"}, "localhost:4566: the request cannot be sent: Invalid endpoint"),
         ({}, {"region": "Frankfurt am Main"}, "doesn't match a supported format"),
+        ({}, {"region": "eu-west1"}, r"AWS has no region 'eu-west1' \(did you mean 'eu-west-1'\?\); correct region="),
     ],
 )
 def test_a_client_that_cannot_be_made(monkeypatch, variables, options, message):
@@ -130,6 +132,21 @@ def test_a_client_that_cannot_be_made(monkeypatch, variables, options, message):
         monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
     with pytest.raises(ConnectError, match=message):
         AwsClient("kinesis", **{"region": "eu-central-1"} | options)
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "eu-isoe-west-1", "mx-central-9", "local"])
+def test_a_region_that_boto3_does_not_know_is_taken_where_it_may_be_one(region):
+    AwsClient("kinesis", region=region, **({"endpoint_url": "http://127.0.0.1:9"} if region == "local" else {}))
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_web_page_is_no_answer_of_a_service(answers, status):
+    dynamodb = client(answers, patience=0.1, failure=StoreError)
+    answers.append((status, "<html>"))
+    with pytest.raises(
+        StoreError, match=r"http://127.0.0.1:\d+: the answer is a web page, and none of a service of AWS. Check the endpoint"
+    ):
+        dynamodb.call("list_streams", {})
 
 
 @pytest.mark.parametrize("service", ["kinesis", "dynamodb"])

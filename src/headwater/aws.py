@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from headwater import clock
-from headwater.errors import ConnectError, HeadwaterError, MissingExtraError
+from headwater.errors import ConnectError, HeadwaterError, MissingExtraError, nearest
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,6 +47,9 @@ _CREDENTIALS: Final = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile with AWS_PROFILE, or run where the machine has a role. "
     "An emulator takes any values"
 )
+
+
+_NO_SERVICE: Final = "the answer is a web page, and none of a service of AWS. Check the endpoint, and proxies on the way to it"
 
 
 class AwsRefusedError(ConnectError):
@@ -118,8 +121,19 @@ class AwsClient:
             if session.get_credentials() is None:
                 raise exceptions.NoCredentialsError
             self._client = session.client(self.service, endpoint_url=self.endpoint_url, config=config)
+            self._check_region(session)
         self.region = self._client.meta.region_name
         self.endpoint_url = self._client.meta.endpoint_url
+
+    def _check_region(self, session: Any) -> None:  # noqa: ANN401 (of boto3, which is imported where it is used)
+        """Raise where the address is made of a region that has no name of one: requests to it would get no answer."""
+        name, url = self._client.meta.region_name, self._client.meta.endpoint_url
+        try:
+            session.get_partition_for_region(name)
+        except self._errors.UnknownRegionError as error:
+            if f".{name}." in url:
+                hint = nearest(name, session.get_available_regions(self.service))
+                raise self.failure(f"AWS has no region {name!r} ({hint}); correct region=, or AWS_DEFAULT_REGION") from error
 
     def __str__(self) -> str:
         return f"{self.service} at {self.endpoint_url} (region {self.region})"
@@ -145,6 +159,8 @@ class AwsClient:
             again = clock.stopwatch() + pause < until
             with self._failures(expected, again=again):
                 answer: Answer = getattr(self._client, operation)(**request)
+                if _is_page(answer):
+                    raise self.failure(f"{self.endpoint_url}: {_NO_SERVICE}")
                 return answer
             self.wait(operation, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -193,7 +209,7 @@ class AwsClient:
             self.throttled += code in _THROTTLED
             passing = code in _THROTTLED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500
             if not (again and passing):
-                raise self.failure(f"{at}: {_refused(self.service, code, text)}") from error
+                raise self.failure(f"{at}: {_NO_SERVICE if _is_page(error.response) else _refused(self.service, code, text)}") from error
         except (errors.NoCredentialsError, errors.PartialCredentialsError) as error:
             raise self.failure(f"{at}: no credentials were found, or only a part of them ({error}); {_CREDENTIALS}") from error
         except (errors.TokenRetrievalError, errors.SSOError, errors.CredentialRetrievalError, errors.MetadataRetrievalError) as error:
@@ -209,6 +225,11 @@ class AwsClient:
                 ) from error
         except (errors.BotoCoreError, ValueError) as error:
             raise self.failure(f"{at}: the request cannot be sent: {error}") from error
+
+
+def _is_page(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer is one of a web server or of a proxy."""
+    return "html" in answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-type", "")
 
 
 def _code_of(answer: Mapping[str, Any]) -> tuple[str, str]:

@@ -15,7 +15,9 @@ from headwater.ingestion.ingest import ingest
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.online_stores import keyspace
 from headwater.online_stores.lmdb import LmdbStore
+from tests.effort import LONG
 from tests.ingestion.batches import NOW, QUERY, Frame, check, online, project, rows, source, view
+from tests.ingestion.conftest import STORES
 
 OTHER = "0f0f0f0f-0d5c-4f6e-9d0e-1a2b3c4d5e6f"
 VIEW = view(source())
@@ -46,6 +48,7 @@ def sources(url):
     return hw.status(SHOP, store=url).streams
 
 
+@pytest.mark.parametrize("url", [*STORES, *([] if LONG else [pytest.param("ministack", marks=pytest.mark.slow)])], indirect=True)
 def test_batches_in_every_store_count_once_each(url):
     """Copies across batches, a repeated batch, and rows that are no events."""
     bad = rows(0, 3).with_columns(

@@ -1,21 +1,22 @@
-"""DynamoDB in trouble: processes that die between any two requests, lost state, large records, throttling, and what is refused."""
+"""DynamoDB in trouble: processes that die between any two requests, lost state, large records."""
 
 import contextlib
 import itertools
-import sys
 from datetime import UTC, datetime
 
 import pytest
 
 import headwater as hw
 from headwater.aws import AwsClient
-from headwater.errors import FencedError, LostError, MissingExtraError, StoreError, UsageError
+from headwater.errors import FencedError, LostError, StoreError
 from headwater.online_stores.dynamodb import dynamodb_gates as gates
 from headwater.online_stores.dynamodb import dynamodb_state as state
 from headwater.online_stores.dynamodb import dynamodb_table
 from headwater.online_stores.keyspace import OFFSET, RECORD, number
 from headwater.testing.stores import record
 from tests.effort import LONG
+from tests.ingestion.batches import Frame, check, rows, source, view
+from tests.ingestion.test_commit_batch import commit as commit_batch
 from tests.online_stores.steps import Dead
 
 _NUMBERS = itertools.count()
@@ -135,6 +136,30 @@ def swept(store, monkeypatch):
     assert list(store.table._items.all(begin + b"T")) == []
 
 
+@pytest.mark.slow
+def test_a_batch_of_spark_that_is_killed_at_any_request_counts_once(url, deadly, tmp_path, monkeypatch):
+    """It comes again, with its rows in another order, as often as Spark likes."""
+    for at in itertools.count(step=1 if LONG else 3):
+        there = url.replace("prefix=", f"prefix=batch{at}-")
+        monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / f"home{at}"))
+        commit_batch(there, 0, Frame(rows(0, 40)))
+        deadly(at)
+        died = True
+        try:
+            commit_batch(there, 1, Frame(rows(30, 40)))
+            died = False
+        except Dead:
+            pass
+        deadly(-1)
+        for _ in range(2):
+            commit_batch(there, 1, Frame(rows(30, 40).reverse()))
+        commit_batch(there, 2, Frame(rows(70, 10)))
+        check(there, view(source()), rows(0, 80))
+        if not died:
+            break
+    assert at > 5
+
+
 def test_a_state_that_is_lost_is_refused(opened, url):
     store = opened()
     store.mend(OWN)
@@ -179,120 +204,6 @@ def test_two_writers_of_one_partition(opened):
     assert first.get([RECORD + b"k"]) == [record(2, b"second")]
 
 
-def test_what_is_left_unprocessed_is_asked_for_again(opened, monkeypatch):
-    """As where a table's capacity is used up: one key of each batch is answered, one item of each is written."""
-    call, counts = AwsClient.call, {"get": 0, "write": 0}
-
-    def calling(self, operation, request, **options):
-        kind = {"batch_get_item": "get", "batch_write_item": "write"}.get(operation)
-        if kind is None:
-            return call(self, operation, request, **options)
-        counts[kind] += 1
-        ((table, wanted),) = request["RequestItems"].items()
-        if kind == "get":
-            first, rest = {**wanted, "Keys": wanted["Keys"][:1]}, {**wanted, "Keys": wanted["Keys"][1:]}
-            left, name = bool(rest["Keys"]), "UnprocessedKeys"
-        else:
-            first, rest = wanted[:1], wanted[1:]
-            left, name = bool(rest), "UnprocessedItems"
-        return {**call(self, operation, {"RequestItems": {table: first}}, **options), name: {table: rest} if left else {}}
-
-    store = opened()
-    keys = [RECORD + b"%d" % n for n in range(4)]
-    store.commit({key: record(1, key) for key in keys} | {b"a": bytes(900_000)}, {})
-    monkeypatch.setattr(AwsClient, "call", calling)
-    assert store.get(keys) == [record(1, key) for key in keys]
-    store.commit({b"a": b"x" * 900_000}, {})
-    assert store.get([b"a"]) == [b"x" * 900_000]
-    assert counts["get"] > 4
-    assert counts["write"] > 3
-
-
 def test_the_servers_clock_is_known(opened):
     store = opened()
     assert abs(store.server_time() / 1e6 - datetime.now(UTC).timestamp()) < 60
-
-
-def test_what_is_refused_says_what_to_do(opened, url, monkeypatch):
-    elsewhere = url.replace("dynamodb://", "dynamodb://no-")
-    for other, options, error, text in (
-        (elsewhere, {"readonly": True}, StoreError, r"there is no table 'no-table-of-.*check its name and the region"),
-        (url + "-none", {"readonly": True}, StoreError, r"no online store|there is no"),
-        ("dynamodb://x", {}, UsageError, r"names no table of DynamoDB: give dynamodb://TABLE\?region="),
-        (url + "&regon=x", {}, UsageError, r"the option 'regon' of dynamodb://.* is not known.*region"),
-        *(
-            (f"{url}&state={given}", {}, UsageError, r"state= of dynamodb://.* names no database of PostgreSQL: give postgresql://")
-            for given in ("redis://cache", "postgresql://", "postgresql", "postgresql://user:secret@host", "postgresql://host/?prefix=x")
-        ),
-    ):
-        if options:
-            opened()
-        with pytest.raises(error, match=text):
-            opened(other, **options)
-    store = opened()
-    name = "of-other-keys"
-    store.table._items._call(
-        "create_table",
-        {
-            "TableName": name,
-            "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
-            "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
-            "BillingMode": "PAY_PER_REQUEST",
-        },
-        ("ResourceInUseException",),
-    )
-    at = url.partition("?")[2]
-    with pytest.raises(StoreError, match=r"has the keys id \(S, HASH\), and headwater needs a partition key `p`"):
-        opened(f"dynamodb://{name}?{at}")
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    with pytest.raises(StoreError, match="no credentials were found"):
-        opened()
-
-
-def test_a_state_in_postgresql_is_no_store_by_itself(dynamodb_url, postgres_url):
-    """Its records would be missed; and no store in PostgreSQL is a state."""
-    prefix = f"state{next(_NUMBERS)}"
-    url, plain = dynamodb_url("ministack_and_postgres", prefix), f"{postgres_url}?prefix={prefix}"
-    hw.operations.open_store(url).close()
-    for readonly in (False, True):
-        with pytest.raises(StoreError, match=r"the state of ingestion of a store whose records are elsewhere; give the URL of that store"):
-            hw.operations.open_store(plain, readonly=readonly)
-    with pytest.raises(LostError, match=r"either state= of its URL is not the one that it was made with, or that state was lost"):
-        hw.operations.open_store(url.partition("&state=")[0])
-    with contextlib.closing(hw.operations.open_store(plain + "-store")) as store:
-        store.commit({OWN: number(1)}, {OWN: None})
-    with pytest.raises(StoreError, match="is the state of another store"):
-        hw.operations.open_store(dynamodb_url("ministack_and_postgres", prefix + "-store"))
-
-
-@pytest.mark.parametrize(
-    ("given", "address"),
-    [
-        ("postgresql://u:p@h:1/db", "postgresql://u:p@h:1/db"),
-        ("postgresql://u:p%40s+s%26%3F@h/db%3Fprefix=a%26sslmode=require", "postgresql://u:p%40s+s%26%3F@h/db?prefix=a&sslmode=require"),
-        ("postgresql://u@h/db?prefix=a", "postgresql://u@h/db?prefix=a"),
-        ("postgresql%3A%2F%2Fu%3Ap%2540s%40h%2Fdb%3Fprefix%3Da", "postgresql://u:p%40s@h/db?prefix=a"),
-        ("postgresql:///db", "postgresql:///db"),
-    ],
-)
-def test_the_address_of_a_state_in_postgresql(given, address, monkeypatch, dynamodb_url):
-    """With characters in a password that its own address has percent-encoded."""
-    pytest.importorskip("psycopg", reason="needs the extra postgres")
-    opened = []
-
-    def opening(url, **_):
-        opened.append(url)
-        raise StoreError("seen")
-
-    monkeypatch.setattr("headwater.online_stores.postgres_state.open_state", opening)
-    with pytest.raises(StoreError, match="seen"):
-        hw.operations.open_store(f"{dynamodb_url('ministack', 'address')}&state={given}&read_timeout=1s")
-    assert opened == [address]
-
-
-def test_without_boto3_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(MissingExtraError, match=r"headwater\[dynamodb\]"):
-        hw.operations.open_store("dynamodb://features?region=eu-west-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any, Final, TypeVar
 from headwater import clock
 from headwater.aws import AwsClient, AwsRefusedError
 from headwater.errors import NoStoreError, StoreError
+
+_LOG = logging.getLogger(__name__)
 
 Key = tuple[bytes, bytes]
 """The partition key and the sort key of an item. They are stored as hexadecimal text, whose order is that of the bytes."""
@@ -29,6 +32,7 @@ NOWHERE: Final = b"\0"
 
 _BATCH, _BATCH_BYTES, _GET = 25, 8_000_000, 100
 _THREADS = 8
+_CREATED_WITHIN: Final = 60.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
 _CONFLICTS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
 _SCHEMA = "a partition key `p` and a sort key `s`, both of type String"
@@ -55,21 +59,28 @@ class Items:
         """Create the table, unless it is there.
 
         Raises:
-            StoreError: it has other keys, is not there and `readonly`, or cannot be created.
+            StoreError: it has other keys, is not there and `readonly`, cannot be created, or is being deleted.
         """
-        try:
-            found = self._call("describe_table", {"TableName": self.table}, expected=("ResourceNotFoundException",))["Table"]
-        except AwsRefusedError as error:
-            if readonly:
-                raise NoStoreError(
-                    f"there is no table {self.table!r} in {self._client}; check its name and the region, or begin with a command that writes"
-                ) from error
+        found, until = self._described(), clock.stopwatch() + _CREATED_WITHIN
+        if found is None and readonly:
+            raise NoStoreError(
+                f"there is no table {self.table!r} in {self._client}; check its name and the region, or begin with a command that writes"
+            )
+        if found is None:
             self._create()
-            found = self._call("describe_table", {"TableName": self.table})["Table"]
-        until = clock.stopwatch() + 60
-        while found["TableStatus"] == "CREATING" and clock.stopwatch() < until:
+            found = self._described()  # which may not know of it yet
+        while found is None or found["TableStatus"] == "CREATING":
+            if clock.stopwatch() > until:
+                raise StoreError(
+                    f"the table {self.where} is still being created after {_CREATED_WITHIN:g} s; start again when it is ACTIVE"
+                )
             time.sleep(0.2)
-            found = self._call("describe_table", {"TableName": self.table})["Table"]
+            found = self._described()
+        if found["TableStatus"] not in ("ACTIVE", "UPDATING"):
+            raise StoreError(
+                f"the table {self.where} in {self._client} is {found['TableStatus']}, and is used only while it is ACTIVE or UPDATING. Wait until it is, "
+                "or give another name. Nothing was written"
+            )
         types = {each["AttributeName"]: each["AttributeType"] for each in found["AttributeDefinitions"]}
         keys = [(each["AttributeName"], types.get(each["AttributeName"]), each["KeyType"]) for each in found["KeySchema"]]
         if keys != [("p", "S", "HASH"), ("s", "S", "RANGE")]:
@@ -77,6 +88,16 @@ class Items:
             raise StoreError(
                 f"the table {self.where} has the keys {have}, and headwater needs {_SCHEMA}; give another name, and it is created"
             )
+
+    def _described(self) -> dict[str, Any] | None:
+        """What DynamoDB says of the table; None where it is not there."""
+        try:
+            found: dict[str, Any] = self._call("describe_table", {"TableName": self.table}, expected=("ResourceNotFoundException",))[
+                "Table"
+            ]
+        except AwsRefusedError:
+            return None
+        return found
 
     def _create(self) -> None:
         wanted = {
@@ -87,6 +108,7 @@ class Items:
         }
         try:
             self._call("create_table", wanted, expected=("ResourceInUseException", "AccessDeniedException"))
+            _LOG.info("the table %r was created in %s", self.table, self._client)
         except AwsRefusedError as error:
             if error.code != "ResourceInUseException":  # another process creates it
                 raise StoreError(
@@ -259,7 +281,7 @@ class Items:
 
     def _call(self, operation: str, request: Mapping[str, object], expected: Sequence[str] = ()) -> dict[str, Any]:
         try:
-            return self._client.call(operation, request, expected=expected or ("ResourceNotFoundException",))
+            return self._client.call(operation, request, expected=(*expected, "ResourceNotFoundException"))
         except AwsRefusedError as error:
             if error.code in expected:
                 raise
