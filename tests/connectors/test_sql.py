@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+from headwater.connectors import sql as sql_module
 from headwater.connectors.sql_filter import Dialect, sql_filter
 from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError
 from tests.online_stores.servers import PostgresServer
@@ -75,6 +76,115 @@ predicates = st.recursive(comparisons, lambda inner: st.builds(lambda a, b, both
 def test_rows_are_those_of_a_frame(orders, predicate, columns):
     got = read(orders).filter(predicate).select(*columns, pl.col("n").alias("order")).sort("order").collect()
     assert_frame_equal(got, ROWS.filter(predicate).select(*columns, pl.col("n").alias("order")).sort("order"), check_dtypes=True)
+
+
+def typed(url):
+    """A row of the types of each database that a string or a number stands for, or that polars has no word for."""
+    number = "1.50::numeric(12, 2)"
+    given = {"id": f"'{UUID}'::uuid", "mood": "'ok'::mood", "document": "'{\"a\": 1}'::json", "amount": number, "tags": "array['x', null]"}
+    if url.startswith("post"):
+        given |= {"code": "'ab'::char(4)", "binary": "'{\"a\": 1}'::jsonb"}
+    return f"select {', '.join(f'{value} as {name}' for name, value in given.items())}"
+
+
+UUID = "2d14b648-461b-42d8-aa4d-277159190600"
+
+
+@pytest.fixture(scope="module")
+def moods(orders):
+    """The database, with an enumeration `mood`."""
+    statement = "CREATE TYPE mood AS ENUM ('sad', 'ok')"
+    if orders.startswith("post"):
+        with pytest.importorskip("psycopg").connect(orders, autocommit=True) as connection:
+            connection.execute(statement)
+    else:
+        with pytest.importorskip("duckdb").connect(orders.partition(":")[2]) as connection:
+            connection.execute(statement)
+    return orders
+
+
+def test_types_of_databases_are_plain_ones(moods):
+    got = hw.sql(typed(moods), url=moods).scan().collect()
+    expected = {"id": UUID, "mood": "ok", "document": '{"a": 1}', "amount": "1.50", "tags": ["x", None]}
+    if moods.startswith("post"):
+        expected |= {"code": "ab  ", "binary": '{"a": 1}'}
+        assert {name: dtype for name, dtype in got.schema.items() if name != "tags"} == dict.fromkeys(
+            ["id", "mood", "document", "amount", "code", "binary"], pl.String
+        )
+    assert got.with_columns(pl.col("mood", "amount").cast(pl.String)).row(0, named=True) == expected
+
+
+@pytest.mark.parametrize("value", ["it's none", UUID, '{"a": 1}', "ab", "1.5"])
+def test_columns_are_compared_as_polars_compares(moods, value):
+    """PostgreSQL refuses to compare a UUID, an enumeration or JSON with other strings, and pads those of a given length."""
+    table = hw.sql(typed(moods), url=moods).scan()
+    names = [name for name, dtype in table.collect_schema().items() if dtype == pl.String]
+    assert len(names) == (6 if moods.startswith("post") else 2)  # DuckDB's others are decimals and categories of polars
+    rows = table.collect()
+    for name in names:
+        for predicate in (pl.col(name) == value, pl.col(name) > value, pl.col(name).is_null() | (pl.col(name) == rows[name][0])):
+            assert_frame_equal(table.filter(predicate).collect(), rows.filter(predicate))
+
+
+def test_strings_are_compared_in_columns_of_strings_and_never_by_order():
+    assert sql_filter(pl.col("city") == "Bø", Dialect(strings=["city"])) == "\"city\" = 'Bø'"
+    assert sql_filter(pl.col("city") == "Bø", Dialect(cast="VARCHAR", strings=["city"])) == "CAST(\"city\" AS VARCHAR) = 'Bø'"
+    assert sql_filter(pl.col("id") == "Bø", Dialect(strings=["city"])) is None
+    assert sql_filter(pl.col("city") >= "Bø", Dialect(strings=["city"])) is None  # collations differ
+
+
+def test_an_interval_is_refused_by_name(orders):
+    with pytest.raises(DataError, match=r"has the columns \['wait'\] of type INTERVAL.*extract\(epoch from wait\) AS wait"):
+        hw.sql("select n, interval '1 day' as wait from orders", url=orders).scan()
+
+
+def test_the_database_is_asked_for_columns_and_times_that_are_needed(orders, monkeypatch):
+    asked = []
+    run = sql_module._QueryRows._run
+    monkeypatch.setattr(sql_module._QueryRows, "_run", lambda rows, cursor, text: (asked.append(text), run(rows, cursor, text))[1])
+    source = hw.Source(
+        "orders", history=hw.sql("orders", url=orders), timestamp_field="at", select=["user", "Amount"], filter=pl.col("user") != "u'1"
+    )
+    view = hw.FeatureView("u", source=source, keys=["user"], windows=["1h"], features=[hw.count()], freshness=hw.on_request())
+    rows = pl.DataFrame({"user": ["u'2"], "at": [START + timedelta(hours=30)]})
+    hw.get_historical_features(hw.FeatureService("f", [view]), rows, timestamp_field="at")
+    (statement,) = (text for text in asked if not text.endswith("LIMIT 0"))
+    columns, _, condition = statement.partition(" FROM orders WHERE ")
+    assert set(columns.removeprefix("SELECT ").split(", ")) == {'"at"', '"user"'}
+    assert "\"at\" <= CAST('2026-03-02 06:00:00.000001+00:00'" in condition
+    assert '"at" >= CAST(\'2026-03-02 04:5' in condition
+
+
+def test_a_table_that_has_changed_is_an_error_that_names_the_column(orders):
+    view = hw.FeatureView(
+        "u",
+        source=hw.Source("orders", history=hw.sql("changing", url=orders), timestamp_field="at", select=["user", "Amount"]),
+        keys=["user"],
+        windows=["1h"],
+        features=[hw.sum("Amount")],
+        freshness=hw.on_request(),
+    )
+    rows = pl.DataFrame({"user": ["u'2"], "at": [START]})
+    for definition, message in (
+        (
+            'select "user", "at", cast("Amount" as text) as "Amount" from orders',
+            r"the column 'Amount': sum\(\) takes numbers or booleans, and the",
+        ),
+        ('select "user", "at", n from orders', "there is no column 'Amount'"),
+        (None, "refuses the query 'changing'"),
+    ):
+        change(orders, f"CREATE VIEW changing AS {definition}" if definition else None)
+        with pytest.raises(DataError, match=message):
+            hw.get_historical_features(hw.FeatureService("f", [view]), rows, timestamp_field="at")
+
+
+def change(url, statement):
+    """Put a view in the place of `changing`."""
+    module, target = ("psycopg", url) if url.startswith("post") else ("duckdb", url.partition(":")[2])
+    with pytest.importorskip(module).connect(target) as connection:
+        for text in ("DROP VIEW IF EXISTS changing", statement):
+            if text:
+                connection.execute(text)
 
 
 def test_limits_and_queries(orders):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -42,10 +43,13 @@ class _Driver:
     extra: str | None = "sql"
 
 
+_INTERVALS = ("month_day_nano_interval", "month_interval", "day_time_interval")
+_STRINGS = (b"text", b"varchar", b"bpchar", b"char", b"name")
+"""The types of PostgreSQL that `column = 'any string'` may be asked of."""
 _POSTGRES = _Driver(
     "adbc_driver_postgresql", "adbc-driver-postgresql", Dialect(), ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",)
 )
-_DUCKDB = _Driver("adbc_driver_duckdb", "duckdb", Dialect())
+_DUCKDB = _Driver("adbc_driver_duckdb", "duckdb", Dialect(cast="VARCHAR"))  # its UUIDs come as strings, and do not compare with any
 _DRIVERS: Mapping[str, _Driver] = {
     "postgresql": _POSTGRES,
     "postgres": _POSTGRES,
@@ -77,7 +81,8 @@ class SqlQuery(Connector):
             DataError: it refuses the query.
         """
         rows = _QueryRows(self.query, self.url)
-        return register_io_source(rows.read, schema=rows.schema(), is_pure=True)
+        schema, strings = rows.schema()
+        return register_io_source(partial(rows.read, strings), schema=schema, is_pure=True)
 
 
 @spelled
@@ -120,21 +125,32 @@ class _QueryRows:
     query: str
     url: str | Env
 
-    def schema(self) -> pl.Schema:
+    def schema(self) -> tuple[pl.Schema, frozenset[str]]:
+        """The types of the columns, and the names of those that hold strings in the database too."""
         with closing(self._cursor()) as cursor:
-            batches = self._run(cursor, f"SELECT * FROM {self._of()} LIMIT 0")  # noqa: S608 (the query is the user's)
-            return pl.DataFrame(pl.from_arrow(batches.read_all())).schema
+            table = self._run(cursor, f"SELECT * FROM {self._of()} LIMIT 0").read_all()  # noqa: S608 (the query is the user's)
+            if intervals := [field.name for field in table.schema if str(field.type) in _INTERVALS]:
+                name = intervals[0]
+                raise DataError(
+                    f"the query {self.query!r} has the columns {intervals} of type INTERVAL, which cannot be read; leave them out of the query, or "
+                    f"convert them to seconds: extract(epoch from {name}) AS {name}"
+                )
+            schema = _frame(table).schema
+            types = {field.name: (field.metadata or {}).get(b"POSTGRESQL:type", b"text") for field in table.schema}
+            return schema, frozenset(name for name, held in types.items() if schema[name] == pl.String and held in _STRINGS)
 
-    def read(self, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
+    def read(
+        self, strings: frozenset[str], columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
         """For polars: frames of these columns. Its predicate is applied to each, whatever the database filtered."""
-        dialect = self._driver()[0].dialect
+        dialect = replace(self._driver()[0].dialect, strings=strings)
         chosen = "*" if not columns else ", ".join(map(dialect.quoted, columns))
         where = "" if predicate is None or (text := sql_filter(predicate, dialect)) is None else f" WHERE {text}"
         limit = f" LIMIT {rows}" if rows is not None and predicate is None else ""
         left = rows
         with closing(self._cursor()) as cursor:
             for batch in self._run(cursor, f"SELECT {chosen} FROM {self._of()}{where}{limit}"):  # noqa: S608 (values are quoted)
-                frame = pl.DataFrame(pl.from_arrow(batch))
+                frame = _frame(batch)
                 frame = frame if predicate is None else frame.filter(predicate)
                 frame = frame if left is None else frame.head(left)
                 yield frame
@@ -170,6 +186,17 @@ class _QueryRows:
         except Exception as error:
             hint = "Correct the query; a table is named as in SQL, such as shop.orders"
             raise DataError(f"the database refuses the query {self.query!r}: {_message(error)}. {hint}") from error
+
+
+def _frame(rows: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+    """Rows as polars has them: a UUID is a string such as DuckDB gives and JSON holds, and JSON and NUMERIC are strings."""
+    frame = pl.DataFrame(pl.from_arrow(rows))
+    uuids = [field.name for field in rows.schema if getattr(field.type, "extension_name", "") == "arrow.uuid"]
+    others = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.BaseExtension)]
+    hexadecimal = pl.col(uuids).bin.encode("hex")
+    return frame.with_columns(
+        pl.col(others).ext.storage(), hexadecimal.str.replace(r"^(.{8})(.{4})(.{4})(.{4})(.{12})$", "${1}-${2}-${3}-${4}-${5}")
+    )
 
 
 class _Closing:

@@ -1,12 +1,13 @@
-"""Filters of polars as SQL: comparisons of columns with numbers, text and times, joined by AND and OR.
+"""Filters of polars as SQL: comparisons of columns with numbers, strings and times, joined by AND and OR.
 
-What has no translation is left out: the condition lets more rows through, and polars filters them.
+What has no translation is left out: the condition lets more rows through, and polars filters them. Strings are compared for equality alone,
+since each database has an order of its own (its collation), and only in columns of strings: a database refuses `id = 'x'` of a UUID.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,9 +21,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a database writes names."""
+    """How a database writes names. cast: to which type a column is cast before it is compared with a string, if to any.
+
+    strings: the columns that may be compared with a string.
+    """
 
     quote: str = '"'
+    cast: str = ""
+    strings: Collection[str] = ()
 
     def quoted(self, name: str) -> str:
         """A column's name."""
@@ -68,8 +74,12 @@ def _condition(node: Mapping[str, Any], dialect: Dialect) -> str | None:
 def _comparison(left: Mapping[str, Any], op: str, right: Mapping[str, Any], dialect: Dialect) -> str | None:
     if "Column" not in left or op not in _COMPARISONS:
         return None
-    value = _literal(right)
-    return None if value is None else f"{dialect.quoted(left['Column'])} {_COMPARISONS[op]} {value}"
+    value, column = _literal(right), dialect.quoted(left["Column"])
+    if value is not None and value.startswith("'"):
+        if op != "Eq" or left["Column"] not in dialect.strings:
+            return None
+        column = f"CAST({column} AS {dialect.cast})" if dialect.cast else column
+    return None if value is None else f"{column} {_COMPARISONS[op]} {value}"
 
 
 def _literal(node: Mapping[str, Any]) -> str | None:
