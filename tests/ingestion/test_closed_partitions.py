@@ -14,6 +14,8 @@ import headwater as hw
 from headwater import clock as clock_module
 from headwater.errors import FencedError, StoreError
 from headwater.ingestion import closed_partitions
+from headwater.ingestion.archive_files import partition_of
+from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.stream_reader import RecordBatch, between, offset_at
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
@@ -83,8 +85,8 @@ def views(*more):
 class Shards:
     """A stream of shards: "a" is closed, and "b" and "c" come from it."""
 
-    def __init__(self, store, folder, clock, *more):
-        self.store, self.folder, self.clock, self.more = store, folder, clock, more
+    def __init__(self, store, folder, clock, *more, limits=None):
+        self.store, self.folder, self.clock, self.more, self.limits = store, folder, clock, more, limits
         self.second, self.id, self.sent, self.chance = 0, 0, [], Random(7)
         self.start()
         self.name = self.flow.ingestor.acceptance.source.name
@@ -92,7 +94,7 @@ class Shards:
     def start(self):
         """As a process that has just started does."""
         self.views = views(*self.more)
-        self.flow = Flow(self.views, self.store, self.folder)
+        self.flow = Flow(self.views, self.store, self.folder, limits=self.limits)
         self.flow.ingestor.forget(["0"])
         self.online = [OnlineView(view, self.store) for view in self.views]
 
@@ -378,3 +380,23 @@ def test_parity_status_and_erasure_know_of_a_fold(store, tmp_path, clock):
     hw.operations.erase(project, {"user": "u3"}, store=store, data_dir=tmp_path, wait=0)
     left = [event for event in shards.sent if event["user"] != "u3"]
     assert sum(json.loads(shards.answers()["numbers"][1])) == len(left)
+
+
+@on_redis
+def test_what_is_too_old_of_a_closed_shard_is_removed_from_the_archive(store, tmp_path, clock):
+    shards = Shards(store, tmp_path, clock, limits=IngestLimits(archive="2d"))
+    shards.split()
+    shards.flow.ingestor.roll(least=1)
+
+    def files(shard):
+        return [path for path in (tmp_path / "archive").rglob("*.parquet") if partition_of(path) == shard and pl.read_parquet(path).height]
+
+    assert files("a")
+    assert files("b")
+    shards.idle(24 * HOUR)
+    shards.flow.ingestor.roll(least=1)
+    assert files("a")
+    shards.idle(3 * 24 * HOUR)
+    shards.flow.ingestor.roll(least=1)
+    assert files("a") == files("b") == []
+    assert shards.progress("a").closed

@@ -232,14 +232,18 @@ def _streams(examined: _Examined) -> Iterator[Diagnosis]:
             f"{topic}: {len(sample.first)} partitions, {'its last record was read' if records else 'without records'}",
         )
         if isinstance(topic, KafkaTopic):
-            yield from _group(examined, sources[name], topic)
+            yield from _topic(examined, sources[name], topic)
     if not topics:
         yield Diagnosis("streams", "brokers", "not checked", "no source of the project reads a topic of Kafka or a stream of Kinesis")
 
 
-def _group(examined: _Examined, source: Source, topic: KafkaTopic) -> Iterator[Diagnosis]:
-    """Whether the members of a source's consumer group write to this store, and no other ones read the topic for it."""
+def _topic(examined: _Examined, source: Source, topic: KafkaTopic) -> Iterator[Diagnosis]:
+    """Whether a topic keeps its records until they are read; and whether the members of its group write to this store."""
     from headwater.ingestion.sources.kafka_client import note_of, seen_group
+    from headwater.ingestion.sources.kafka_inspect import lost_by_compaction
+
+    if why := lost_by_compaction(source):
+        yield Diagnosis("streams", f"{source.name}: cleanup.policy", "warning", why)
 
     assert examined.project is not None
     with suppress(NoStoreError), opened_for(examined.project.name, examined.store, readonly=True) as store:

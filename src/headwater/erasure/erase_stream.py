@@ -130,7 +130,7 @@ class StreamState:
         """Write the changes in their order, some at a time, each time with the progress, so that other writers are fenced."""
         writer, pairs = self.writer, iter(matches.changes.items())
         progress, erased = writer.progress, sum(int(mask.sum()) for _, mask in self.archived)
-        encoded = writer.state.encoded
+        encoded, shared = writer.state.encoded, writer.state.shared
         while batch := dict(_until(pairs, _BYTES)):
             expect: dict[bytes, bytes | None] = {writer.place: encoded}
             if writer.partition is not None:
@@ -142,8 +142,13 @@ class StreamState:
             counts = dict(Counter(progress.counts) + Counter({"erased": erased, "erasures": 1}))
             progress, erased = msgspec.structs.replace(progress, counts=counts), 0
             written = msgspec.msgpack.encode(progress)
+            if shared is not None:  # a writer of another partition moves no event meanwhile
+                expect |= shared.expected()
+                after = shared.after_all(progress)
+                batch |= shared.changes(after.sequence + 1, after.at)
             self.store.commit({**batch, writer.place: written}, expect)
             encoded = written
+            shared = None if shared is None else shared.after(batch)
         if matches.changes:
             writer.load()
 

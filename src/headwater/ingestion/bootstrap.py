@@ -174,7 +174,13 @@ class _ViewHistory:
         return sum(_add(self.writer, tiles, rows, self.T) for rows in chunks)
 
     def fill_with_images(self, tiles: ViewTiles, corrections: ChangeState) -> int:
-        """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
+        """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept.
+
+        Where partitions share their events, an archive does not say which of them has one: the view begins without its past, and is
+        incomplete until its windows have passed.
+        """
+        if self._shared:
+            return 0
         images = pl.concat([corrections.none, *self._images(corrections), *(archived.drop(ROW) for archived in self._archived())])
         past = ChangeHistory(corrections, images, self.T)
         return sum(_add(self.writer, tiles, events, self.T, changes) for events, changes in past.parts(tiles, _EVENTS))
@@ -201,7 +207,7 @@ class _ViewHistory:
         until = 0 if self.begun is None else self.begun.until
         sequence = self.writer.progress.sequence
         doubtful = until and self.writer.source.id_field is None and not self.replayed
-        lost = max(self.T if self._missing else 0, self.writer.progress.lost)
+        lost = max(self.T if self._shared or self._missing else 0, self.writer.progress.lost)
         return State(
             tiles.view.name,
             schema_bytes(tiles.schema),
@@ -211,6 +217,11 @@ class _ViewHistory:
             complete_from=out_of_reach(tiles.view, lost),
             coverage=f"{sequence}-{secrets.token_hex(4)}",
         )
+
+    @property
+    def _shared(self) -> bool:
+        shared = self.writer.state.shared
+        return shared is not None and shared.turn.shared and self.writer.progress.sequence > 0
 
     @cached_property
     def _missing(self) -> bool:
@@ -288,9 +299,12 @@ def _clear(writer: PartitionWriter, tiles: ViewTiles, folded: Sequence[str]) -> 
     places = [key for key, _ in stored_sections(writer.store, view) if key.endswith(ends)]
     for first in range(0, len(places), _RECORDS):
         batch = places[first : first + _RECORDS]
-        records = zip(batch, writer.store.get(batch), strict=True)
-        changes = {key: with_section(record, view.tiles_fingerprint, b"") or None for key, record in records}
-        writer.store.commit(changes, _unmoved(writer))
+
+        def changes(batch: Sequence[bytes] = batch) -> Changes:
+            records = zip(batch, writer.store.get(batch), strict=True)
+            return {key: with_section(record, view.tiles_fingerprint, b"") or None for key, record in records}
+
+        writer.commit_in_turn(changes, _unmoved(writer))
     keys = [key for key, _ in writer.store.scan(keyspace.events(view.tiles_fingerprint, writer.partition))]
     for first in range(0, len(keys), _RECORDS):
         writer.store.commit(dict.fromkeys(keys[first : first + _RECORDS]), _unmoved(writer))
@@ -305,5 +319,10 @@ def _unmoved(writer: PartitionWriter) -> Changes:
     writer.check_mine()
     if writer.partition is None:
         return {}
-    token = {keyspace.filling(writer.source.name, writer.partition): writer.filling} if writer.filling else {}
+    token: dict[bytes, bytes | None] = {}
+    if writer.filling:
+        token[keyspace.filling(writer.source.name, writer.partition)] = writer.filling
+    shared = writer.state.shared
+    if shared is not None and not shared.turn.shared:  # partitions do not begin to share their events meanwhile
+        token |= shared.expected()
     return {keyspace.offset(writer.source.name, writer.partition): writer.positions.get(writer.partition), **token}

@@ -87,16 +87,21 @@ def build_commit(state: WriterState, batch: CommitBatch, now: int) -> Commit:
     gap = _lose(state, records, batch)
     sequence = state.progress.sequence + 1
     changes: dict[bytes, bytes | None] = {}
+    expect: dict[bytes, bytes | None] = {}
     if state.changes is None:
         changes |= _records_of_views(state, records, sequence)
     else:
-        changes |= _merged_images(state, records, sequence)
+        images, others = _merged_images(state, records, sequence)
+        changes |= images
+        if state.shared is not None and images:
+            changes |= state.shared.changes(sequence, now)
+            expect |= {**state.shared.expected(), **others}
     known = max(now if batch.known is None else min(batch.known, now), state.progress.known)
     progress = _progress(records, known, gap)
     encoded = msgspec.msgpack.encode(progress)
     blocks, next_state = _blocks(records, progress)
     changes |= {**blocks, **_moved(records), state.rules.place: encoded}
-    expect = _expected(records)
+    expect |= _expected(records)
     next_state = replace(
         next_state,
         progress=progress,
@@ -140,12 +145,18 @@ def _records_of_views(state: WriterState, records: SortedRecords, sequence: int)
     return grouped.changes(sequence, state.views)
 
 
-def _merged_images(state: WriterState, records: SortedRecords, sequence: int) -> dict[bytes, bytes | None]:
-    """As `_records_of_views`, of change images, with these; rows, dead letters and counts of `records` are added to."""
+def _merged_images(state: WriterState, records: SortedRecords, sequence: int) -> tuple[dict[bytes, bytes | None], Changes]:
+    """As `_records_of_views`, of change images, with these; rows, dead letters and counts of `records` are added to.
+
+    Returns:
+        The changes of the store, and what it must hold of other partitions.
+    """
     assert state.changes is not None
     if not records.images and not state.changes.is_due(records.now):
-        return {}
+        return {}, {}
     until = max([records.held.latest, *(int(rows[DUE].max()) for rows in records.to_hold)])  # type: ignore[arg-type]
+    if state.changes.others:  # another partition may hold an event of the future that was changed here
+        until = max(until, records.now + state.rules.acceptance.future)
     merge = ImageMerge(state.changes, state.stored, records.images, records.now, until)
     merged = merge.settle(state.progress.sequence + 1)
     records.counts += merged.counts
@@ -153,7 +164,12 @@ def _merged_images(state: WriterState, records: SortedRecords, sequence: int) ->
     records.dead_letters += merged.dead
     _count_outside(state, records, pl.concat([merged.come[TIME], merged.gone[TIME]]))
     records.follow(merged.come)
-    return {**merged.changes, **merge.renewed(merged, sequence, state.views)}
+    changes, expect = {**merged.changes, **merge.renewed(merged, sequence, state.views)}, dict[bytes, bytes | None]()
+    maintained = {tiles.view.tiles_fingerprint: tiles for tiles in state.rules.acceptance.tiles}
+    if state.shared is not None:
+        for dropped, expected in (state.shared.dropped(name, maintained) for name in merged.elsewhere):
+            changes, expect = {**changes, **dropped}, {**expect, **expected}
+    return changes, expect
 
 
 def _count_outside(state: WriterState, records: SortedRecords, times: pl.Series) -> None:

@@ -91,6 +91,8 @@ class ClosedPartitions:
 
     def _may_be_folded(self, name: str, progress: Mapping[str, Progress], now: int) -> bool:
         done, source = progress[name], self._writer.source
+        if source.changes is not None:
+            return False  # its events leave it one by one, when they are changed
         horizon = micros(source.id_horizon, "id_horizon") if source.id_field is not None else 0
         if not done.closed or done.heir is not None or done.rules != self._writer.progress.rules or now - done.at < max(horizon, _SETTLED):
             return False

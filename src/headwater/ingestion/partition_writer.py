@@ -104,6 +104,24 @@ class PartitionWriter:
         self.store.commit({**changes, self.place: encoded}, {self.place: self.state.encoded, **expect})
         self._state = replace(self.state, progress=progress, encoded=encoded)
 
+    def commit_in_turn(self, changes: Callable[[], Changes], expect: Changes) -> None:
+        """Commit changes of records that are made of what the store holds; made again where another partition's writer was first."""
+        while True:
+            shared = None if self.state.shared is None else self.state.shared.read(self.store)
+            turn: Changes = {}
+            if shared is not None:
+                after = shared.after_all(self.progress)
+                turn = shared.changes(after.sequence + 1, after.at)
+            try:
+                self.store.commit({**changes(), **turn}, {**(shared.expected() if turn and shared is not None else {}), **expect})
+            except LostError:
+                raise
+            except FencedError:
+                if shared is None or not shared.have_moved(self.store):
+                    raise
+            else:
+                return
+
     def due(self) -> int | None:
         """When the first held event happens, microseconds; None where none is held."""
         return self.state.held.due
@@ -163,9 +181,11 @@ class PartitionWriter:
             except LostError:
                 raise
             except FencedError:
-                if state.siblings is None or not state.siblings.have_moved(self.store):
+                known = state.shared or state.siblings
+                if known is None or not known.have_moved(self.store):
                     raise
-                self._state = state
+                if state.siblings is not None:
+                    self._state = state
             else:
                 return commit
 

@@ -38,9 +38,10 @@ from headwater.ingestion.stream_group import StreamGroup
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import claim, environment, placed, placed_source
-from headwater.state.view_state import folded_into, progresses
+from headwater.state.view_state import folded_into, progresses, read_progress
 
 _LOG = logging.getLogger(__name__)
+_KNOWN = 2.0  # seconds after which every reader knows a new partition
 _HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
 
 
@@ -133,7 +134,7 @@ class SourceIngestor:
                 (keyspace.DEAD, "dead_letters", limits.dead_letters),
             )
         }
-        self._expired = -_HOUR
+        self._expired, self._warns = -_HOUR, True
         self._acknowledged = AcknowledgedCommits.of(self.acceptance.source, None if folder is None else folder / FOLDERS[keyspace.ARCHIVE])
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
@@ -158,7 +159,14 @@ class SourceIngestor:
         revoked: Revoked = self.forget
         if self.inbox is not None:
             return PushedFeed(self.inbox, assigned, revoked)
-        return open_feed(self._read_source(), assigned, revoked, self._origin_of, self._group)
+        feed = open_feed(self._read_source(), assigned, revoked, self._origin_of, self._group)
+        if isinstance(self.source.stream, KafkaTopic) and self._warns:
+            from headwater.ingestion.sources.kafka_inspect import lost_by_compaction
+
+            self._warns = False
+            if why := lost_by_compaction(self.source):
+                _LOG.warning("source %s: %s", self.source.name, why)
+        return feed
 
     @cached_property
     def _group(self) -> StreamGroup:
@@ -254,10 +262,16 @@ class SourceIngestor:
             latest = max((writer.progress.at for writer in self.writers), default=0)
             if latest - self._expired >= _HOUR:
                 self._expired = latest
-                work += [partial(self._roller(s.partition, space).expire, s.progress.at) for s in self.writers for space in FOLDERS]
+                ages = {s.partition: s.progress.at for s in self.writers} | dict.fromkeys(self._closed(), latest)
+                work += [partial(self._roller(name, space).expire, at) for name, at in ages.items() for space in FOLDERS]
             self._rolling = _in_background(work) if work else None
             if not background:
                 self._rolled()
+
+    def _closed(self) -> list[str]:
+        """The closed partitions that have no writer any more; every process removes what is too old of their rows."""
+        every = {} if self.store.capabilities.one_writer else progresses(self.store, self.acceptance.source.name)
+        return [name.decode() for name, done in every.items() if done.closed and name.decode() not in self._writers]
 
     def close(self) -> None:
         """Give up filling views, and wait for files that are being made; what goes wrong with them is seen when they are made again."""
@@ -286,6 +300,7 @@ class SourceIngestor:
             self._filling[name] = writer
         try:
             self._fill(writer)
+            self._introduce(writer)
         finally:
             with self._lock:
                 if self._filling.get(name) is writer:
@@ -296,6 +311,15 @@ class SourceIngestor:
             if isinstance(self.source.stream, BrokerStream) and self.source.stream.divided_by_store and name is not None:
                 self._folders[name] = ClosedPartitions(writer)
         return writer
+
+    def _introduce(self, writer: PartitionWriter) -> None:
+        """Have readers know a partition before events of others move into its part; they look for new ones every second."""
+        shared = writer.state.shared
+        if shared is not None and shared.turn.shared and not writer.progress.counts.get("records"):
+            if not writer.progress.sequence:
+                received = [read_progress(done).received for done in shared.others.values()]
+                writer.apply([], self._begins(), min(received, default=0))  # what it has not read was received later
+            writer.abandoned.wait(_KNOWN)
 
     def _check_acknowledged(self, writer: PartitionWriter) -> None:
         told, made = self._acknowledged, writer.progress.sequence
@@ -308,9 +332,11 @@ class SourceIngestor:
     def _fill(self, writer: PartitionWriter) -> None:
         """Fill new views with their past. The lock is free: other partitions are committed, and this one may be taken away."""
         replayed = self.replayed_from is not None
-        now = clock.now_micros() if self.replayed_from is None else self.replayed_from
-        for view, events in seed(writer, self._logs(writer.partition), now, replayed=replayed).items():
+        for view, events in seed(writer, self._logs(writer.partition), self._begins(), replayed=replayed).items():
             _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
+
+    def _begins(self) -> int:
+        return clock.now_micros() if self.replayed_from is None else self.replayed_from
 
     def _positions(self, partitions: Sequence[str]) -> dict[str, Position]:
         """The positions to read on from, of those partitions that are known."""

@@ -13,6 +13,7 @@ import msgspec
 
 from headwater import clock
 from headwater.errors import DataError, FencedError, LostError, StoreError, listed
+from headwater.ingestion.shared_changes import Turn, turn_key
 from headwater.ingestion.sibling_ids import PartitionCount, count_key
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.online_stores import OnlineStore, keyspace
@@ -114,7 +115,7 @@ class StreamGroup:
         """Keep how many partitions the stream has; where it has more than before, from now on their writers share ids for a while.
 
         Raises:
-            DataError: partitions were added, and events may be corrected: a change may come by another partition than its event.
+            DataError: partitions were added, and events may be corrected: see `_share`.
         """
         if self._alone or partitions <= self._count:
             return
@@ -124,12 +125,8 @@ class StreamGroup:
             known = PartitionCount() if stored is None else msgspec.msgpack.decode(stored, type=PartitionCount)
             before = known.count or len(self.positions())  # earlier versions counted none
             grows = 0 < before < partitions
-            if grows and self._corrected:
-                raise DataError(
-                    f"source {self._source!r} has changes=, and its stream has {partitions} partitions instead of {before}: a change may come by "
-                    "another partition than its event, and in a store of several writers only the event's has it. Ingest into lmdb:, or "
-                    "begin a new topic that has all events"
-                )
+            if self._corrected:
+                self._share(f"its stream has {partitions} partitions instead of {before}" if grows else None)
             if known.count < partitions:
                 found = PartitionCount(partitions, clock.now_micros() if grows else known.grown)
                 try:
@@ -151,16 +148,45 @@ class StreamGroup:
         """Keep the names of the partitions whose ids those of this one may repeat; before it is assigned.
 
         Raises:
-            DataError: events may be corrected: a change may come by another partition than its event.
+            DataError: events may be corrected: see `_share`.
         """
-        if self._alone or not parents:
+        if self._alone:
             return
         if self._corrected:
-            raise DataError(
-                f"source {self._source!r} has changes=, and the shard {partition} comes from {listed(parents)} by a split or a merge: a change may come "
-                "by another shard than its event, and in a store of several writers only the event's has it. Ingest into lmdb:"
-            )
+            self._share(f"the shard {partition} comes from {listed(parents)} by a split or a merge" if parents else None)
+        if not parents:
+            return
         key = keyspace.parents(self._source, partition)
         value = msgspec.msgpack.encode(sorted(parents))
         if self._store.get([key])[0] != value:
             self._store.commit({key: value}, {})
+
+    def _share(self, why: str | None) -> None:
+        """Have the partitions of a source with `changes=` share their events from now on, where a change may come by another one: `why`.
+
+        Raises:
+            DataError: the store does not change the records of several partitions in one transaction.
+        """
+        key = turn_key(self._source)
+        while True:
+            stored = self._store.get([key])[0]
+            turn = Turn() if stored is None else msgspec.msgpack.decode(stored, type=Turn)
+            if turn.shared or (why is None and stored is not None):
+                return
+            if why is not None and not self._store.capabilities.atomic:
+                raise DataError(
+                    f"source {self._source!r} has changes=, and {why}: a change may come by another partition than its event, and this store does not "
+                    "change the records of both in one transaction. Ingest into lmdb:, redis: (not a cluster) or postgresql:, or begin a new stream that "
+                    "has all events and never changes its partitions"
+                )
+            try:
+                self._store.commit({key: msgspec.msgpack.encode(Turn(shared=why is not None))}, {key: stored})
+            except LostError:
+                raise
+            except FencedError:
+                continue  # another process has seen it too
+            if why is not None:
+                _LOG.warning(
+                    "source %s: %s; its partitions share their events, and their commits take turns from now on", self._source, why
+                )
+            return

@@ -14,6 +14,7 @@ from headwater.ingestion.change_state import ChangeState
 from headwater.ingestion.dedup_blocks import IdBlocks
 from headwater.ingestion.dedup_index import DedupIndex
 from headwater.ingestion.held_events import HeldEvents
+from headwater.ingestion.shared_changes import SharedChanges, shared_of
 from headwater.ingestion.sibling_ids import SiblingIds, siblings_of
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.ingestion.stored_values import StoredValues
@@ -61,6 +62,7 @@ class WriterState:
     ids: of accepted events, None where events have none; id_blocks: where these are stored. held: events of the future.
     changes: the events that can be retracted, of a source with `changes=`.
     siblings: what is known of the ids of other partitions, where a copy of an event may come by another one; None where it cannot.
+    shared: likewise of changes, of a source with `changes=`.
     views: the tiles fingerprints of all streaming views that the store has a state of; the sections of others are dropped from records.
     """
 
@@ -75,6 +77,7 @@ class WriterState:
     held: HeldEvents
     changes: ChangeState | None
     siblings: SiblingIds | None = None
+    shared: SharedChanges | None = None
     views: frozenset[str] = frozenset()
 
     @classmethod
@@ -107,12 +110,17 @@ class WriterState:
             HeldEvents.load(dict(stored.scan(keyspace.HELD + writer)), progress.at),
             changes,
             None if ids is None else siblings_of(source, rules.partition),
+            None if (shared := shared_of(source, rules.partition)) is None else shared.read(stored),
             frozenset(key[1:9].hex() for key, _ in stored.scan(keyspace.STREAM_STATE)),
         )
 
 
 def with_siblings(state: WriterState, now: int) -> WriterState:
-    """The state with the ids that other partitions have accepted, where partitions share them at `now`, microseconds."""
+    """The state with what other partitions have, where partitions share ids at `now`, microseconds, or their events."""
+    if state.shared is not None and state.changes is not None:
+        shared = state.shared.read(state.stored)
+        changes = replace(state.changes, others=tuple(shared.others))
+        return replace(state, shared=shared, changes=changes, progress=shared.after_all(state.progress))
     if state.siblings is None or state.ids is None:
         return state
     siblings, ids = state.siblings.read(state.stored, state.ids, now)

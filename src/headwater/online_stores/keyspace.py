@@ -29,6 +29,8 @@ ORIGIN, FILLING, REPLAYED = b"y", b"z", b"r"
 MEMBER, PARENTS, COUNT, MARK = b"g", b"k", b"c", b"q"
 """Heartbeats of the processes that divide a stream among them; by partition, those that it comes from; by source, the number of its
 partitions; by partition, the last commit with ids, while partitions share these."""
+TURN = b"j"
+"""By source with `changes=`, whether its partitions share their events, and the last commit that changed some."""
 LOG, REDO = b"w", b"x"
 """In a store that is log first, by writer: its last commit, and what of it is not applied yet."""
 EPOCH = REDO + b"epoch"  # hidden in scans, as logs are

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from headwater import clock
+from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.errors import ConnectError, nearest
 from headwater.ingestion.sources.kafka_client import PATIENCE, bare, configured, place
@@ -52,3 +53,25 @@ def look(spec: KafkaTopic, *, records: int, watch: float) -> TopicSample:
     number, offset, stamp, came = (np.array([row[i] for row in rows], np.int64) for i in (0, 1, 2, 5))
     first, last = ({p: bound[i] for p, bound in bounds.items()} for i in (0, 1))
     return TopicSample(settings, first, last, number, offset, stamp, [row[3] for row in rows], [row[4] for row in rows], came, watch)
+
+
+def lost_by_compaction(source: Source) -> str | None:
+    """What a compacted topic loses before it is read; None of a topic that is not compacted, or whose settings may not be read."""
+    spec = source.stream
+    assert isinstance(spec, KafkaTopic)
+    try:
+        settings = configured(spec)
+    except ConnectError:
+        return None
+    if "compact" not in settings.get("cleanup.policy", ""):
+        return None
+    if source.changes is None:
+        return (
+            f"{spec} is compacted (cleanup.policy={settings['cleanup.policy']}): of records with one key, those that a later one replaces before they "
+            "are read are removed, and nothing says which. Set cleanup.policy=delete for events; where a record replaces the one before, declare changes="
+        )
+    hours = int(settings.get("delete.retention.ms", "86400000")) / 3_600_000
+    return (
+        f"{spec} is compacted (cleanup.policy={settings['cleanup.policy']}): a deletion is removed {hours:,.1f} h after it was written "
+        "(delete.retention.ms). Where ingestion is behind for longer, deleted events are still counted, and nothing says which"
+    )

@@ -110,7 +110,10 @@ def described(client: AwsClient, spec: KinesisStream, *, patience: float | None 
         while token := answers[-1].get("NextToken"):
             answers.append(client.call("list_shards", {"NextToken": token}, expected=[NOT_FOUND]))
     except AwsRefusedError as error:
-        raise ConnectError(f"{spec} does not exist at {client.endpoint_url}; {_others(client, spec)}") from error
+        raise ConnectError(
+            f"{spec} does not exist at {client.endpoint_url} in the region {client.region}: it was deleted, or region= or the account of the "
+            f"credentials is another one; {_others(client, spec)}"
+        ) from error
     shards = sorted((_shard(item) for answer in answers for item in answer["Shards"]), key=lambda shard: shard.name)
     return StreamDescription(
         round(summary["StreamCreationTimestamp"].timestamp() * 1000),
