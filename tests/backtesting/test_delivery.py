@@ -16,6 +16,8 @@ import headwater as hw
 from bench.validation.promises import RHOS, missed
 from headwater.backtesting.delivery_weeks import allowed, shortfall_of
 from headwater.errors import DataError, UsageError
+from headwater.logs.fetching import fetch
+from headwater.logs.shipping import ship
 from headwater.models.promises import delivery_of, promise_of_version
 from headwater.models.registry import ModelRegistry
 from headwater.results.estimate import Estimate
@@ -23,6 +25,8 @@ from headwater.results.promise_result import Promise
 from headwater.serving.metrics.delivery_metrics import DeliveryMetrics
 from tests.backtesting.delivery_world import LIVE, SERVED, SPLIT, kept, play, project, tables
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
+from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
+from tests.ingestion.kafka.conftest import broker  # noqa: F401 (a fixture)
 from tests.logs.conftest import about, many, model, one
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -447,3 +451,40 @@ def test_a_kept_promise_is_rarely_withdrawn_and_a_leak_nearly_always(rho):
     assert found[:, 0].mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 100)
     assert found[:, 2].mean() >= 0.85
     assert found[:, 3].mean() >= 0.98
+
+
+# ---------------------------------------------------------------- the logs of machines elsewhere
+
+
+@pytest.fixture(params=["folder", "s3", "kafka"])
+def destination(request, tmp_path, monkeypatch):
+    """Where machines ship their logs to, with nothing in it."""
+    if request.param == "kafka":
+        kafka = request.getfixturevalue("broker")
+        return f"kafka://{kafka.servers}/{kafka.topic(2)}"
+    if request.param == "folder":
+        return f"file://{tmp_path}/shared"
+    for name, value in request.getfixturevalue("s3").options.items():
+        monkeypatch.setenv(name.upper(), value)
+    return f"s3://shop/{tmp_path.name}"
+
+
+def test_what_was_fetched_is_watched_like_the_log_of_one_machine(served, destination, tmp_path):
+    """Two machines served; on a third one, the weeks, the drift and the verdict are those of a log that was never shipped."""
+    _, folder, bank, _ = served
+    days = sorted(path.name for path in (folder / "served").glob("headwater_date=*"))
+    for machine in (0, 1):
+        for day in days[machine::2]:
+            shutil.copytree(folder / "served" / day, tmp_path / f"m{machine}" / "served" / day)
+    shutil.copytree(folder / "outcomes", tmp_path / "m0" / "outcomes")
+    for machine in ("m0", "m1"):
+        assert ship(tmp_path / machine, destination, most=1 << 30).error is None
+    fetched = fetch(tmp_path / "together", destination)
+    assert fetched.rows == hw.served(folder).select(pl.len()).collect().item()
+    model, models = bank.models[0], folder / "models"
+    found = hw.watch(model, data_dir=tmp_path / "together", models=models, at=MATURED)
+    assert found.to_dict() == watched(served).to_dict()
+    assert (
+        hw.drift(model, data_dir=tmp_path / "together", models=models, at=MATURED).to_dict()
+        == hw.drift(model, data_dir=folder, models=models, at=MATURED).to_dict()
+    )
