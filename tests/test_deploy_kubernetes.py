@@ -83,6 +83,8 @@ def test_a_container_can_do_no_more_than_it_needs(name):
     user = re.search(r"--uid (\d+)", (DEPLOY / "Dockerfile").read_text("utf-8"))[1]
     assert (pod["securityContext"]["runAsNonRoot"], str(pod["securityContext"]["runAsUser"])) == (True, user)
     assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False  # HEADWATER_SERVE_PORT of a Service is no option
+    assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"  # else each start changes the owner of every file of a volume
     assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
     assert "memory" in container["resources"]["limits"]
 
@@ -112,6 +114,25 @@ def test_what_is_named_is_there():
         assert any(selector.get("matchLabels", selector).items() <= own for own in labels), selector
     assert (BY_KIND["HorizontalPodAutoscaler", "headwater-serve"]["spec"]["scaleTargetRef"]["name"]) == "headwater-serve"
     assert "replicas" not in BY_KIND["Deployment", "headwater-serve"]["spec"]  # a second apply would undo the autoscaler
+
+
+def test_no_pod_takes_connections_that_no_policy_allows():
+    policies = [one["spec"] for (kind, _), one in BY_KIND.items() if kind == "NetworkPolicy"]
+    closed = [policy["podSelector"]["matchLabels"].items() for policy in policies if "ingress" not in policy]
+    for name, pod in PODS.items():
+        assert any(selector <= pod["metadata"]["labels"].items() for selector in closed), name
+
+
+@pytest.mark.parametrize("name", ["headwater-serve", "headwater-ingest"])
+def test_a_node_can_be_drained_and_pods_are_spread(name):
+    budget = BY_KIND["PodDisruptionBudget", name]["spec"]
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    (spread,) = PODS[name]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"].items() <= PODS[name]["metadata"]["labels"].items()
+    deployment = BY_KIND["Deployment", name]["spec"]
+    (container,) = PODS[name]["spec"]["containers"]
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] < deployment.get("progressDeadlineSeconds", 600)
 
 
 def test_probes_ask_routes_that_need_no_token():

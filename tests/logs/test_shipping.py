@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
-from headwater.errors import ConnectError, UsageError
+from headwater.errors import ConnectError, DataError, UsageError
 from headwater.logs import shipping
 from headwater.logs.exposure_log import ExposureLog, read_exposures
 from headwater.logs.exposure_rows import Exposure
@@ -335,6 +335,44 @@ def test_days_before_since_stay_away(shared, tmp_path):
     served(tmp_path / "a", one(about(), 1), one(about(), 2, second=2 * DAY), ship_to=shared)
     assert fetch(tmp_path / "b", shared, since=date(2024, 5, 2)).rows == 1
     assert ids(tmp_path / "b") == ["r2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (pl.all().exclude("headwater_request"), "its column 'headwater_request' is missing, and has to be String"),
+        (pl.all().exclude("headwater_at"), "its column 'headwater_at' is missing, and has to be Datetime"),
+        ([pl.all().exclude("headwater_at"), pl.col("headwater_at").cast(pl.String)], "is String, and has to be Datetime"),
+    ],
+)
+def test_a_part_of_another_version_is_refused_by_name(change, why, shared, tmp_path):
+    """In the folder it would be an error of every command; a column more is none."""
+    served(tmp_path / "a", one(about(), 1), ship_to=shared)
+    (part,) = (tmp_path / "shared").rglob("*.parquet")
+    rows = pl.read_parquet(part)
+    rows.select(change).write_parquet(part)
+    with pytest.raises(DataError, match=rf"the part served/.*{part.name} of file:.* is not one that this version reads: .*{why}"):
+        fetch(tmp_path / "b", shared)
+    assert not list((tmp_path / "b").rglob("*.parquet"))
+    rows.with_columns(headwater_later=1).write_parquet(part)
+    assert fetch(tmp_path / "b", shared).rows == 1
+    assert ids(tmp_path / "b") == ["r1"]
+
+
+def test_a_part_that_is_cut_off_is_an_error_until_it_is_written_again(shared, tmp_path):
+    served(tmp_path / "a", one(about(), 1), ship_to=shared)
+    (part,) = (tmp_path / "shared").rglob("*.parquet")
+    content = part.read_bytes()
+    part.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"a file that matches .*shared/.* is cut off, or is no parquet"):
+        fetch(tmp_path / "b", shared)
+    part.write_bytes(content)
+    assert fetch(tmp_path / "b", shared).rows == 1
+
+
+def test_a_bucket_that_does_not_exist_is_named(credentials, tmp_path):
+    with pytest.raises(DataError, match=r"s3://nobucket/logs/.*: there is no such bucket; correct its name, or create it"):
+        fetch(tmp_path / "b", "s3://nobucket/logs")
 
 
 def test_foreign_names_are_no_parts(shared, tmp_path):

@@ -88,7 +88,12 @@ def listed(spec: Files) -> list[str]:
         text = str(error)
         if "expanded paths were empty" in text or (isinstance(error, FileNotFoundError) and not spec.is_remote):
             return []
-        raise _said(error, spec, ".parquet") from None
+        said = _said(error, spec, ".parquet")
+        if "parquet magic bytes" in text:
+            said = DataError(
+                f"a file that matches {spec.path} is cut off, or is no parquet; it is smaller than its like: remove it, and write it again"
+            )
+        raise said from None
 
 
 def read(spec: Files) -> pl.DataFrame:
@@ -184,6 +189,8 @@ def table_error(error: Exception, path: str, options: Mapping[str, object], form
         return ConnectError(
             f"{path}: the store refuses: {text}. Check the credentials in storage_options= or the environment, and what they may read"
         )
-    if isinstance(error, _AWAY) or re.search("Error performing|NETWORK_CONNECTION", text):
+    if re.search("NoSuchBucket|ContainerNotFound|bucket does not exist", text):
+        return DataError(f"{path}: there is no such bucket; correct its name, or create it")
+    if isinstance(error, _AWAY) or re.search("Error performing|NETWORK_CONNECTION|error sending request", text):
         return ConnectError(f"{path}: the store does not answer: {text}. Check the endpoint and that it can be reached from here")
     return DataError(f"{path} cannot be read {format_hint}".rstrip() + f": {text}")

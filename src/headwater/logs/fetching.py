@@ -14,7 +14,7 @@ import msgspec
 
 from headwater import permissions
 from headwater.engine.checkpoint import lock
-from headwater.errors import StoreError, UsageError
+from headwater.errors import DataError, StoreError, UsageError
 from headwater.ingestion.archive_files import durable
 from headwater.logs.daily_statistics import update
 from headwater.logs.exposure_log import EXPOSURES
@@ -23,6 +23,7 @@ from headwater.logs.outcome_journal import OUTCOMES, merge
 from headwater.logs.sample_rates import RATES
 from headwater.logs.segment_writer import CLOSED
 from headwater.logs.serving_log_files import SERVED
+from headwater.logs.serving_log_rows import AT, REQUEST
 from headwater.logs.shipping_queue import SHIPPING
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def fetch(folder: Path, url: str, *, since: date | None = None) -> FetchedLogs:
             return is_part(name) and _is_new(folder, name, last, since)
 
         for name, frame in source.parts(wanted, since):
+            _check(name, frame, url)
             kind = name.partition("/")[0]
             if kind == EXPOSURES:
                 appended[name] = frame
@@ -88,6 +90,23 @@ def fetch(folder: Path, url: str, *, since: date | None = None) -> FetchedLogs:
             fetched.exposures += _append(folder, name, b"".join(appended[name]["bytes"]), fetched)
         update(folder)
     return fetched
+
+
+def _check(name: str, frame: pl.DataFrame, url: str) -> None:
+    """Refuse a part whose columns are not those of its kind: in the folder, it would be an error of every command.
+
+    Raises:
+        DataError: naming the part and the column.
+    """
+    kind, second, *_ = Path(name).parts
+    served = {REQUEST: "String", AT: "Datetime"} if second != RATES else {}
+    for column, dtype in {EXPOSURES: {"bytes": "Binary"}, OUTCOMES: {"sequence": "Int64"}, SERVED: served}[kind].items():
+        stored = "missing" if column not in frame.columns else str(frame.schema[column].base_type())
+        if stored != dtype:
+            raise DataError(
+                f"the part {name} of {url} is not one that this version reads: its column {column!r} is {stored}, and has to be {dtype}. "
+                "Another version or another program wrote it: move it away, and fetch again"
+            )
 
 
 def _is_new(folder: Path, name: str, last: Mapping[str, int], since: date | None) -> bool:
