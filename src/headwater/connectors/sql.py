@@ -44,6 +44,7 @@ class _Driver:
 
 
 _INTERVALS = ("month_day_nano_interval", "month_interval", "day_time_interval")
+_TYPE = b"POSTGRESQL:type"
 _STRINGS = (b"text", b"varchar", b"bpchar", b"char", b"name")
 """The types of PostgreSQL that `column = 'any string'` may be asked of."""
 _POSTGRES = _Driver(
@@ -81,8 +82,8 @@ class SqlQuery(Connector):
             DataError: it refuses the query.
         """
         rows = _QueryRows(self.query, self.url)
-        schema, strings = rows.schema()
-        return register_io_source(partial(rows.read, strings), schema=schema, is_pure=True)
+        schema, dialect = rows.schema()
+        return register_io_source(partial(rows.read, dialect), schema=schema, is_pure=True)
 
 
 @spelled
@@ -125,8 +126,8 @@ class _QueryRows:
     query: str
     url: str | Env
 
-    def schema(self) -> tuple[pl.Schema, frozenset[str]]:
-        """The types of the columns, and the names of those that hold strings in the database too."""
+    def schema(self) -> tuple[pl.Schema, Dialect]:
+        """The types of the columns, and how the database compares them."""
         with closing(self._cursor()) as cursor:
             table = self._run(cursor, f"SELECT * FROM {self._of()} LIMIT 0").read_all()  # noqa: S608 (the query is the user's)
             if intervals := [field.name for field in table.schema if str(field.type) in _INTERVALS]:
@@ -136,14 +137,15 @@ class _QueryRows:
                     f"convert them to seconds: extract(epoch from {name}) AS {name}"
                 )
             schema = _frame(table).schema
-            types = {field.name: (field.metadata or {}).get(b"POSTGRESQL:type", b"text") for field in table.schema}
-            return schema, frozenset(name for name, held in types.items() if schema[name] == pl.String and held in _STRINGS)
+            types = {field.name: (field.metadata or {}).get(_TYPE, b"text") for field in table.schema}
+            strings = frozenset(name for name, held in types.items() if schema[name] == pl.String and held in _STRINGS)
+            rounded = frozenset(name for name, held in types.items() if schema[name] == pl.Float64 and held == b"numeric")
+            return schema, replace(self._driver()[0].dialect, strings=strings, rounded=rounded)
 
     def read(
-        self, strings: frozenset[str], columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None
+        self, dialect: Dialect, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
         """For polars: frames of these columns. Its predicate is applied to each, whatever the database filtered."""
-        dialect = replace(self._driver()[0].dialect, strings=strings)
         chosen = "*" if not columns else ", ".join(map(dialect.quoted, columns))
         where = "" if predicate is None or (text := sql_filter(predicate, dialect)) is None else f" WHERE {text}"
         limit = f" LIMIT {rows}" if rows is not None and predicate is None else ""
@@ -189,14 +191,28 @@ class _QueryRows:
 
 
 def _frame(rows: pa.Table | pa.RecordBatch) -> pl.DataFrame:
-    """Rows as polars has them: a UUID is a string such as DuckDB gives and JSON holds, and JSON and NUMERIC are strings."""
+    """Rows as polars has them: a UUID is a string such as DuckDB gives and JSON holds, and a NUMERIC of PostgreSQL a number."""
     frame = pl.DataFrame(pl.from_arrow(rows))
     uuids = [field.name for field in rows.schema if getattr(field.type, "extension_name", "") == "arrow.uuid"]
     others = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.BaseExtension)]
+    numbers = {field.name: _number(field.metadata) for field in rows.schema if (field.metadata or {}).get(_TYPE) == b"numeric"}
     hexadecimal = pl.col(uuids).bin.encode("hex")
-    return frame.with_columns(
+    frame = frame.with_columns(
         pl.col(others).ext.storage(), hexadecimal.str.replace(r"^(.{8})(.{4})(.{4})(.{4})(.{12})$", "${1}-${2}-${3}-${4}-${5}")
     )
+    read = frame.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in numbers.items())
+    for name in numbers:
+        if read[name].null_count() > frame[name].null_count():
+            odd = frame.filter(read[name].is_null() & frame[name].is_not_null())[name][0]
+            raise DataError(f"the column {name!r} is NUMERIC and has the value {odd}; convert it in the query: {name}::float8 AS {name}")
+    return read
+
+
+def _number(metadata: Mapping[bytes, bytes]) -> pl.DataType:
+    """The type of a NUMERIC: a decimal where it is declared with digits that one has room for, else a double."""
+    declared = int(metadata.get(b"POSTGRESQL:typmod", b"-1")) - 4
+    digits, scale = declared >> 16, ((declared & 0x7FF) ^ 0x400) - 0x400
+    return pl.Decimal(38, scale) if declared >= 0 and digits <= 38 and 0 <= scale <= digits else pl.Float64()
 
 
 class _Closing:
