@@ -139,8 +139,7 @@ class _QueryRows:
             schema = _frame(table).schema
             types = {field.name: (field.metadata or {}).get(_TYPE, b"text") for field in table.schema}
             strings = frozenset(name for name, held in types.items() if schema[name] == pl.String and held in _STRINGS)
-            rounded = frozenset(name for name, held in types.items() if schema[name] == pl.Float64 and held == b"numeric")
-            return schema, replace(self._driver()[0].dialect, strings=strings, rounded=rounded)
+            return schema, replace(self._driver()[0].dialect, strings=strings)
 
     def read(
         self, dialect: Dialect, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None

@@ -23,13 +23,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Dialect:
     """How a database writes names. cast: to which type a column is cast before it is compared with a string, if to any.
 
-    strings: the columns that may be compared with a string. rounded: those whose numbers have more digits in the database than here.
+    strings: the columns that may be compared with a string.
     """
 
     quote: str = '"'
     cast: str = ""
     strings: Collection[str] = ()
-    rounded: Collection[str] = ()
 
     def quoted(self, name: str) -> str:
         """A column's name."""
@@ -73,7 +72,7 @@ def _condition(node: Mapping[str, Any], dialect: Dialect) -> str | None:
 
 
 def _comparison(left: Mapping[str, Any], op: str, right: Mapping[str, Any], dialect: Dialect) -> str | None:
-    if "Column" not in left or op not in _COMPARISONS or left["Column"] in dialect.rounded:
+    if "Column" not in left or op not in _COMPARISONS:
         return None
     value, column = _literal(right), dialect.quoted(left["Column"])
     if value is not None and value.startswith("'"):
