@@ -1,9 +1,11 @@
 """Versions of views from the command line: listed, promoted, rolled back, and read by training."""
 
 import json
+import subprocess
 
 import pytest
 
+from headwater.cli import main
 from tests.cli.conftest import PROJECT
 
 SECOND = """
@@ -11,6 +13,18 @@ newer = hw.FeatureView("user", source=events, keys=["user_id"], windows=["1d"], 
 model = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", [newer]), labels=labels)
 project = hw.Project("shop", [model], versions=[view])
 """
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run `headwater ARGUMENTS` in this process, which has the libraries and kernels: a process for each command took most of the time."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        code = main(list(arguments))
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture

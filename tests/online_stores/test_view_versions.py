@@ -16,8 +16,10 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
+from headwater.jobs.compact_views import compact_store
 from headwater.models.compatibility import ages
 from headwater.models.promoted_views import PromotedViews
+from headwater.online_stores import keyspace
 from headwater.online_stores.ownership import scoped
 from headwater.serving.http import handlers
 from headwater.serving.http.request_schema import FeaturesRequest
@@ -303,3 +305,23 @@ def test_a_process_that_is_killed_while_it_promotes_leaves_one_version_promoted(
     assert promoted.current("user") in (1, 2)
     promoted.promote("user", 2)  # the lock ended with the process
     assert promoted.current("user") == 2
+
+
+@stores
+def test_a_version_that_was_dropped_leaves_the_store(filled, clock):
+    """Once no process fills it, compaction drops its sections and state, and the other version answers as before."""
+    store, _ = filled
+    only = project_of(V2)
+    row = [{"user": "ä"}]
+    before = hw.get_online_features(only.models[0].features, row, store=store, details=True).row(0)
+    assert [compacted.view for compacted in compact_store(only, store=store)] == ["user@2"]  # ingestion maintains both until now
+    Flow([V2], scoped(store, "shop", write=True), None).send([], 8)
+    assert [(compacted.view, compacted.compaction.after.records) for compacted in compact_store(only, store=store)] == [
+        ("user@2", 3),
+        ("user (earlier definition)", 0),
+    ]
+    assert list(store.scan(keyspace.stream_state(V1.tiles_fingerprint))) == []
+    assert [key for key, _ in store.scan(keyspace.records(V2.record_group))] != []
+    assert hw.get_online_features(only.models[0].features, row, store=store, details=True).row(0)[:2] == before[:2] == (4, 30.0)
+    with pytest.raises(UsageError, match="has no version 'user@1' of a view"):
+        hw.operations.promote_view(only, "user@1", store=store)
