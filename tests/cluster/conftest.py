@@ -4,8 +4,11 @@ import pytest
 
 from tests.cluster.proxy import Link
 from tests.cluster.world import PARTITIONS, Group
+from tests.effort import LONG
 from tests.ingestion.kafka.conftest import broker_of
-from tests.online_stores.servers import clustered, free_port, serving, serving_postgres
+from tests.online_stores.durable_stores import durable_store
+from tests.online_stores.emulators import DYNAMODB
+from tests.online_stores.servers import clustered, free_port
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 
@@ -45,15 +48,12 @@ def group_at(network, topic, tmp_path):
         group.kill()
 
 
-@pytest.fixture(params=["redis", "cluster", "postgres"])
+@pytest.fixture(params=["redis", "cluster", "postgres", *(DYNAMODB if LONG else DYNAMODB[:1])])
 def url(request, tmp_path):
-    """A store that several processes write to: Redis, a Redis cluster of three masters, PostgreSQL."""
-    if request.param == "postgres":
-        with serving_postgres() as server:
-            yield f"{server.address}/postgres"
-    elif request.param == "cluster":
+    """A store that several processes write to: Redis, a Redis cluster of three masters, PostgreSQL, DynamoDB."""
+    if request.param == "cluster":
         with clustered(tmp_path / "cluster", *DURABLE) as servers:
             yield f"redis+cluster://127.0.0.1:{servers[0].port}"
     else:
-        with serving(tmp_path / "redis", *DURABLE) as server:
-            yield server.url
+        with durable_store(request.param, tmp_path) as address:
+            yield address

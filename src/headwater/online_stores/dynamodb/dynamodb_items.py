@@ -30,7 +30,7 @@ LARGEST: Final = 400 * 1024 - 2048
 NOWHERE: Final = b"\0"
 """The sort key of items that need none; it cannot be empty."""
 
-_BATCH, _BATCH_BYTES, _GET = 25, 8_000_000, 100
+_BATCH, _BATCH_BYTES, _GET, _SAMPLE_PAGES = 25, 8_000_000, 100, 4
 _THREADS = 8
 _CREATED_WITHIN: Final = 60.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
@@ -244,9 +244,16 @@ class Items:
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def size(self) -> int:
-        """Bytes of the whole table, as DynamoDB estimates them every six hours; of a young table, by a sample."""
+        """Bytes of the whole table, as DynamoDB estimates them every six hours; of a young table, by a sample of 4 MB."""
         table = self._call("describe_table", {"TableName": self.table})["Table"]
-        sample = self._call("scan", {"TableName": self.table, "Limit": 1000})["Items"]
+        sample: list[Item] = []  # its first items may all be of the state, which are smaller than records
+        more: dict[str, Any] = {}
+        for _ in range(_SAMPLE_PAGES):
+            answer = self._call("scan", {"TableName": self.table, **more})
+            sample += answer["Items"]
+            if not answer.get("LastEvaluatedKey"):
+                break
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
         mean = sum(map(weight, sample)) / max(len(sample), 1)
         return max(int(table.get("TableSizeBytes", 0)), int(mean * max(len(sample), int(table.get("ItemCount", 0)))))
 
