@@ -1,4 +1,7 @@
-"""Jobs, replays, versions and erasures on DynamoDB: tests of other stores, run here on emulators. Some of them are in the full form too."""
+"""Jobs, replays, versions, erasures, migrations and development environments on DynamoDB: tests of other stores, run here on emulators.
+
+The full form has some of them on one emulator; the longest form has all on both, with the state in the table and in PostgreSQL.
+"""
 
 import functools
 import itertools
@@ -7,25 +10,37 @@ from contextlib import closing
 import pytest
 
 import headwater as hw
+from headwater.online_stores.dynamodb.dynamodb_items import Items
 from tests.erasure import test_erase
 from tests.erasure.test_erase import (  # noqa: F401 (tests)
     test_batch_records_and_predictions,
+    test_change_images_of_a_key,
+    test_events_of_the_history_that_a_stream_began_with,
     test_no_trace_of_a_text_key_is_left,
     test_one_key_of_a_view_by_two_columns,
+    test_what_is_left_is_as_if_the_key_had_never_been,
 )
 from tests.flow import clock, home  # noqa: F401 (fixtures)
-from tests.ingestion import test_shared_records
-from tests.ingestion.test_mixed_versions import (  # noqa: F401 (tests)
+from tests.ingestion import test_mixed_versions, test_shared_records, test_sibling_ids
+from tests.ingestion.test_mixed_versions import (  # noqa: F401 (a test)
     test_a_running_process_of_the_version_before_reads_and_writes_nothing_more,
-    test_a_running_process_stops_where_a_newer_version_migrates,
 )
-from tests.ingestion.test_replay import test_what_was_known_before_the_start_and_happens_after_it  # noqa: F401 (a test)
+from tests.ingestion.test_replay import (  # noqa: F401 (tests)
+    test_the_archive_of_a_replay_is_what_was_played,
+    test_what_was_known_before_the_start_and_happens_after_it,
+)
 from tests.ingestion.test_shared_records import (  # noqa: F401 (tests and a fixture)
     history,
     test_a_store_of_format_2_is_migrated,
     test_a_view_is_added_changed_and_dropped_while_the_others_are_live,
     test_forget_leaves_the_other_sections,
+    test_one_record_has_all_views_of_a_key,
+    test_random_histories,
     test_sections_of_dropped_views_go_at_the_next_write_or_by_compaction,
+)
+from tests.ingestion.test_sibling_ids import (  # noqa: F401 (tests)
+    test_a_child_has_the_ids_of_the_partitions_that_it_comes_from,
+    test_writers_that_commit_at_once_accept_an_event_once,
 )
 from tests.jobs.test_precompute import (  # noqa: F401 (tests)
     test_a_cut_is_read_when_its_delay_is_over,
@@ -33,13 +48,38 @@ from tests.jobs.test_precompute import (  # noqa: F401 (tests)
     test_keys_of_any_type_are_found,
     test_one_run_at_a_time,
 )
-from tests.online_stores import test_view_versions
+from tests.online_stores import test_development, test_formats, test_two_owners, test_view_versions
 from tests.online_stores.emulators import DYNAMODB
+from tests.online_stores.test_development import (  # noqa: F401 (tests and fixtures)
+    developing,
+    production,
+    test_a_store_that_a_project_has_written_to_is_not_one_s_own,
+    test_it_writes_nothing_to_production,
+)
+from tests.online_stores.test_formats import (  # noqa: F401 (tests)
+    test_a_migration_that_is_killed_goes_on,
+    test_a_writer_of_an_older_version_is_noticed,
+    test_no_version_opens_a_store_between_two_formats,
+    test_the_way_back_is_the_backup,
+)
+from tests.online_stores.test_ownership import (  # noqa: F401 (tests)
+    test_every_command_refuses_the_store_of_another_project,
+    test_two_projects_share_nothing,
+    test_who_comes_first_owns_a_store,
+)
 from tests.online_stores.test_view_versions import filled  # noqa: F401 (a fixture)
+from tests.state.test_compaction import (  # noqa: F401 (tests)
+    test_many_records_go_in_parts,
+    test_only_the_view_that_is_meant,
+    test_sizes_are_counted,
+    test_what_is_written_meanwhile_is_left_alone,
+)
+from tests.state.test_prediction_codec import test_only_records_of_a_cut_are_kept  # noqa: F401 (a test)
 
 _NUMBERS = itertools.count()
 _LONG = [pytest.param(kind, marks=pytest.mark.long) for kind in DYNAMODB]
-in_full = pytest.mark.parametrize("make_store", [pytest.param("ministack", marks=pytest.mark.slow), *_LONG[1:]], indirect=True)
+_FULL = [pytest.param("ministack", marks=pytest.mark.slow), *_LONG[1:]]
+in_full = pytest.mark.parametrize("make_store", _FULL, indirect=True)
 
 
 @pytest.fixture(params=_LONG)
@@ -51,6 +91,25 @@ def make_store(request, dynamodb_url):
 def store(make_store):
     with closing(make_store()) as made:
         yield made
+
+
+@pytest.fixture
+def migratable(make_store, monkeypatch):
+    monkeypatch.setattr("headwater.online_stores.formats._PAGE", 50)
+    return test_formats._Opens(*make_store.args)
+
+
+@pytest.fixture
+def urls(make_store, dynamodb_url, request):
+    """A production store, and where one's own is."""
+    (url,) = make_store.args
+    return url, dynamodb_url(request.node.callspec.params["make_store"], f"operations{next(_NUMBERS)}")
+
+
+@pytest.fixture(autouse=True)
+def no_server_clock(monkeypatch):
+    """The time of these tests is not that of the server."""
+    monkeypatch.setattr(Items, "server_time", lambda _: None)
 
 
 @in_full
@@ -70,3 +129,28 @@ def test_both_versions_of_a_view_are_filled_and_one_is_read_by_name(filled, tmp_
 
 def test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled, tmp_path):
     test_view_versions.test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled, tmp_path)
+
+
+@in_full
+@pytest.mark.parametrize("stored_format", [pytest.param(b"migrating to 4", marks=pytest.mark.long), b"4"])
+def test_a_running_process_stops_where_a_newer_version_migrates(store, tmp_path, clock, stored_format):
+    test_mixed_versions.test_a_running_process_stops_where_a_newer_version_migrates(store, tmp_path, clock, stored_format)
+
+
+@in_full
+def test_a_migration(migratable):
+    test_formats.test_a_migration(migratable)
+
+
+@in_full
+def test_partitions_share_ids_after_a_growth(store, tmp_path, clock):
+    test_sibling_ids.test_partitions_share_ids_after_a_growth(store, tmp_path, clock)
+
+
+@in_full
+def test_a_development_environment_reads_production(production, developing, clock):
+    test_development.test_it_reads_production_and_builds_what_changed(production, developing, clock)
+
+
+def test_an_event_that_is_held_is_released_by_its_owner_alone(make_store):
+    test_two_owners.held_event_is_released_once(*make_store.args)

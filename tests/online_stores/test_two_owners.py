@@ -17,7 +17,12 @@ NUMBERS = itertools.count()
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["redis", "cluster"])
 def test_an_event_that_is_held_is_released_by_its_owner_alone(kind, request):
-    url, view = f"{request.getfixturevalue(kind + '_url')}?prefix=owners{next(NUMBERS)}", streaming_view()
+    held_event_is_released_once(f"{request.getfixturevalue(kind + '_url')}?prefix=owners{next(NUMBERS)}")
+
+
+def held_event_is_released_once(url):
+    """Two processes are the writer of one partition, one after the other."""
+    view = streaming_view()
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(contextlib.closing(hw.operations.open_store(url))) for _ in range(2)]
         first = Flow([view], stores[0], None)

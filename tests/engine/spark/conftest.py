@@ -13,6 +13,7 @@ import pytest
 
 from headwater.connectors.spark import _sessions
 from headwater.engine.spark.spark_engine import SparkEngine
+from tests.online_stores.emulators import CREDENTIALS
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "spark.sh"
@@ -27,7 +28,7 @@ class Cluster:
 
     def run(self, *verb):
         """scripts/spark.sh FOLDER VERB."""
-        environment = {**os.environ, "HEADWATER_SPARK_PYTHON": sys.executable}
+        environment = {**CREDENTIALS, **os.environ, "HEADWATER_SPARK_PYTHON": sys.executable}
         done = subprocess.run([SCRIPT, self.folder, *verb], capture_output=True, text=True, check=False, timeout=600, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

@@ -19,6 +19,7 @@ from tests.effort import LONG
 from tests.engine.spark.conftest import ROOT
 from tests.ingestion.batches import POLARS, QUERY, check, project, rows, source, view
 from tests.online_stores.durable_stores import durable_store
+from tests.online_stores.emulators import DYNAMODB
 from tests.online_stores.servers import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
@@ -123,7 +124,7 @@ class Query:
             time.sleep(0.02)
 
 
-@pytest.fixture(params=["redis", *(pytest.param(store, marks=pytest.mark.long) for store in ("postgres", "lmdb"))])
+@pytest.fixture(params=["redis", *(pytest.param(store, marks=pytest.mark.long) for store in ("postgres", "lmdb", *DYNAMODB))])
 def query(request, cluster, tmp_path):
     with durable_store(request.param, tmp_path) as url:
         made = Query(cluster, tmp_path, url)
