@@ -13,11 +13,12 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, LostError, MissingExtraError, StoreError, UsageError
+from headwater.online_stores import UnansweredError
 from headwater.online_stores.backup import restore, restore_into
 from headwater.online_stores.keyspace import OFFSET, RECORD, as_number, number
 from headwater.online_stores.redis import lua as scripts
 from headwater.online_stores.redis import redis_client, redis_store
-from headwater.online_stores.redis.commands import RedisCall
+from headwater.online_stores.redis.commands import RedisCall, RedisOptions
 from headwater.testing.stores import record
 from tests.online_stores.servers import Proxy, Server, clustered, free_port, serving, whole
 
@@ -619,6 +620,33 @@ def master_of(servers, key):
     raise AssertionError(key)
 
 
+@pytest.mark.parametrize("took_over", [True, False])
+@pytest.mark.parametrize("once", [True, False])
+def test_a_silent_server_leaves_time_for_the_one_that_took_over(once, took_over):
+    """It takes all of the time of a call; the next call goes to the new one in any case."""
+    options, looked = RedisOptions("here", b"", 0, 0.05), []
+
+    def make():
+        if looked and took_over:
+            return "answer"
+        time.sleep(0.06)
+        raise redis_client.redis.TimeoutError("silent")
+
+    def refresh():
+        looked.append(took_over)
+        return took_over
+
+    def call():
+        return redis_client._persistently(make, options, once=once, refresh=refresh)
+
+    if once or not took_over:
+        with pytest.raises(UnansweredError, match="here does not answer: silent"):
+            call()
+        assert looked == [took_over]
+    if took_over:
+        assert call() == "answer"
+
+
 def test_all_servers_are_written_to_before_one_is_read():
     """And where one fails, the others are read."""
     steps = []
@@ -761,6 +789,24 @@ def test_logs_that_are_applied_take_no_memory(cluster):
             step(store, 4)
         step(other, 4)
     assert [key for server in servers for key in server.client.keys("*redo*")] == []
+
+
+@pytest.mark.slow
+def test_records_that_were_applied_already_wait_for_replicas_too(tmp_path):
+    """A commit that is finished from its log may have been applied by a process that ended before replicas had it."""
+    with (
+        clustered(tmp_path, masters=3, replicas=3) as servers,
+        opened(f"redis+cluster://127.0.0.1:{servers[0].port}?replicas=1&timeout=2s") as store,
+    ):
+        commit = b"w", 1, 1, {MANY[0] + b"\0p": record(2)}
+        store.table.upsert(*commit)
+        for replica in servers[3:]:
+            replica.pause()
+        with pytest.raises(StoreError, match="0 replicas have it and replicas=1 are asked for"):
+            store.table.upsert(*commit)
+        for replica in servers[3:]:
+            replica.resume()
+        store.table.upsert(*commit)
 
 
 def test_any_node_of_a_cluster_that_answers_describes_it(tmp_path):
