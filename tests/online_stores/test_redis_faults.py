@@ -274,7 +274,8 @@ def test_a_commit_whose_answer_is_lost_waits_for_replicas_too(failover):
         replica.pause()
         proxy.cut_answers = 1
         with pytest.raises(StoreError, match="0 replicas have it and replicas=1 are asked for"):
-            step(store, 2)
+            store.commit({KEY: number(2)}, {KEY: number(1)})
+        assert proxy.cut_answers == 0
         replica.resume()
         assert offset(store) == 2
         step(store, 3)
@@ -356,6 +357,18 @@ def test_a_server_that_hangs_is_an_error_and_the_next_commit_is_right(tmp_path):
         assert now in {1, 2}
         store.commit({KEY: number(now + 1)}, {KEY: number(now)})
         assert offset(store) == now + 1
+
+
+def test_an_answer_that_comes_too_late_is_none_to_the_next_call(tmp_path):
+    with serving(tmp_path) as server, opened(server.url + "?timeout=1s") as store:
+        store.commit({b"a": b"1", b"b": b"2"}, {})
+        server.pause()
+        with pytest.raises(StoreError, match="does not answer"):
+            store.get([b"a"])
+        resume = threading.Timer(0.3, server.resume)
+        resume.start()
+        assert store.get([b"b"]) == [b"2"]
+        resume.join()
 
 
 def test_a_server_that_is_not_there(tmp_path):

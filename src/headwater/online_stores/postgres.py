@@ -58,7 +58,7 @@ _REMEDIES = {
     "permission denied": "Grant the user CREATE on the database, or USAGE on the schema and, on its tables, SELECT (to read), INSERT, UPDATE, DELETE",
     "No space left|could not extend file": "Make room on the server's disk; ingestion goes on from the last commit",
     "read-only transaction": "It is a standby: give the address of the primary, or target_session_attrs=read-write",
-    "SSL(?! SYSCALL| connection has been closed)": "Give sslmode=, sslrootcert= and the like as the server wants them",
+    "SSL(?! SYSCALL| connection has been closed| error: unexpected eof)": "Give sslmode=, sslrootcert= and the like as the server wants them",
 }
 """By what the server says, as a pattern."""
 
