@@ -373,3 +373,18 @@ def test_partitions_that_begin_to_share_while_a_view_is_filled_fence_the_fill(ur
     world.group.counted(3)
     with pytest.raises(FencedError):
         world.store.commit({b"zz": b""}, before)
+
+
+def test_a_deletion_outlasts_an_event_of_the_future_that_another_partition_holds(url, tmp_path):
+    """The windows are shorter than the time that the event is held, and the deletion gives its id alone."""
+    world = world_of(url, tmp_path, "held", [hw.count(windows=["1s"]), hw.sum("whole", windows=["1s"])])
+    world.commit("0", [stated(world, 0, 3, at=START + 9 * SECOND)])
+    world.grow()
+    world.commit("2", [stated(world, 0, 4, before=True, at=None, key=None)])
+    for _ in range(3):
+        world.now += 2 * SECOND
+        world.commit("2", [stated(world, 1, world.now - START, at=world.now - 1)])  # what no window reaches any more is dropped
+    world.now = START + 9 * SECOND + 1000
+    world.ingestor.commit([], world.now)
+    served = OnlineView(world.view, world.store).read(pl.DataFrame({"key": [1]}), world.now + 1000)
+    assert served.features[0].to_list() == [0]
