@@ -71,7 +71,7 @@ EOF
 # The options of spark-submit for Delta or Iceberg, one a line; none without the jars.
 lake_options() {
     if [ ! -e "$lakes/.complete" ]; then return; fi
-    printf '%s\n' --jars "$(find "$lakes" -name '*.jar' | sort | paste -sd, -)"
+    printf '%s\n' --jars "$(find "$lakes/" -name '*.jar' | sort | paste -sd, -)"
     case $lake in
     delta)
         printf '%s\n' --conf spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension \

@@ -155,6 +155,7 @@ if TYPE_CHECKING:
     from headwater.serving.serve import serve as serve
     from headwater.training.arm_log import ArmLog as ArmLog
     from headwater.training.dataset import Dataset as Dataset
+    from headwater.training.dataset import SparkDataset as SparkDataset
     from headwater.training.dataset import dataset as dataset
     from headwater.training.dataset import reproduce as reproduce
     from headwater.training.feature_cache import Cache as Cache
@@ -228,7 +229,7 @@ _HOMES = {
     "headwater.logs.serving_log": "ServedLog",
     "headwater.training.arm_log": "ArmLog",
     "headwater.training.feature_cache": "Cache",
-    "headwater.training.dataset": "Dataset dataset reproduce",
+    "headwater.training.dataset": "Dataset SparkDataset dataset reproduce",
     "headwater.training.historical": "get_historical_features",
     "headwater.training.write_historical": "write_historical_features",
     "headwater.monitoring.drift": "Drift drift",

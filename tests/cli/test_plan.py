@@ -35,6 +35,7 @@ def test_check_ends_with_1_where_they_differ(folder, run):
     done = run("plan", "--check", "--json")
     assert done.returncode == 1
     assert len(json.loads(done.stdout)["changes"]) == 7
+    assert json.loads(done.stdout)["engine"] == "local"
     assert done.stderr == "error: features.py and the catalog differ in 7 definitions\n"
 
 

@@ -47,6 +47,8 @@ def test_a_model_is_kept_with_its_definitions_and_data(home):
     assert record.definitions["model churn"] == model.fingerprint
     assert set(record.data) == {f"labels {model.labels.name}", *(f"source {source.name}" for source in model.sources)}
     assert record.seconds > 0
+    assert record.engine == "local"
+    assert hw.runs().frame()["engine"].to_list() == ["local"]
 
 
 def _parity(values, mismatches=0):

@@ -40,6 +40,7 @@ from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
+from headwater.engine.engines import engine_name
 from headwater.errors import HeadwaterError, UsageError, nearest
 from headwater.results.assessment_parts import AtRequest
 from headwater.results.attribution_result import AttributionResult
@@ -128,7 +129,7 @@ def assess(
     where = locations or Locations()
     run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES, where)
     assessment = _joined(run, where, checked_answers, worth)
-    return keep_run("assessment", assessment.verdict, assessment, run.model, folder=where.folder)
+    return keep_run("assessment", assessment.verdict, assessment, run.model, folder=where.folder, engine=engine_name(run.resources.engine))
 
 
 def _one_answer(how: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]:

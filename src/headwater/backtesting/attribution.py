@@ -27,6 +27,7 @@ from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model
+from headwater.engine.engines import engine_name
 from headwater.errors import UsageError, listed
 from headwater.kernel.arrays import Bool
 from headwater.metrics import Metric
@@ -49,8 +50,8 @@ class Attribution(AttributionResult, frozen=True, kw_only=True):
     `units` are judged one at a time on all test days. The order of `path`, and where it stops, is chosen on every other test day
     (`choosing_days`); every lift of `path`, `lift`, `rest`, `share` and `efficient` is measured on the days between (`reporting_days`).
     `whole` is the fresh level over the stale one, on all test days. A unit in `not_measurable` reads timestamps that cannot tell the
-    levels apart: it has no verdict, and is left out of the plan and of the lift that `share` is a part of. `chosen` names the units
-    that the plan makes fresh, `stay` those that can stay: all without a lift. `level` is the plan as a Level.
+    levels apart: it has no verdict, and no part in the plan or in the lift of `share`. `chosen` names the units that the plan makes fresh,
+    `stay` those that can stay: all without a lift. `level` is the plan as a Level.
     """
 
     level: Level
@@ -126,8 +127,7 @@ def attribution(
 
     Args:
         model: what to train; see `backtest`.
-        levels: the two to compare, by name, from stale to fresh; of more, the first and the last that read history and predict on request.
-            None takes those of the usual ladder.
+        levels: two by name, stale first; of more, the first and last that read history and predict on request; None: the ladder's.
         evaluation: how they are judged, as in `backtest`; its headline metric is attributed. Its slices are judged too.
         groups: "source" makes the views of one source fresh together; a mapping from names to views makes groups of your own.
         view_costs: by view, source or group, what its freshness would cost more a day: the search then takes the best lift per money.
@@ -157,7 +157,7 @@ def attribution(
         measurability = Measurability(trained, {names[0]: stale, names[1]: fresh}, experiment.requests.t, experiment.split.test)
         blind = unmeasured(measurability, names, units)
         found = _Attributing(Mixtures(experiment, stale, fresh, names, units), money, share, blind).result()
-    return keep_run("attribution", found.plan, found, model)
+    return keep_run("attribution", found.plan, found, model, engine=engine_name(used.engine))
 
 
 def ends(model: Model, levels: Mapping[str, Level]) -> tuple[str, str]:

@@ -37,6 +37,7 @@ from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.scores import Scores
+from headwater.engine.engines import engine_name
 from headwater.errors import UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.results.backtest_result import BacktestResult, Money, NewKeys
@@ -237,7 +238,7 @@ def backtest(
         if how.offset_curves:
             moved = offset_curves(experiment, compared, result.audit.findings, run.row_blocks)
             result = msgspec.structs.replace(result, offset_curves=moved)
-    keep_run("backtest", result.verdict, result, model)
+    keep_run("backtest", result.verdict, result, model, engine=engine_name(used.engine))
     return Backtest(result, predictions_frame(experiment, run.scores))
 
 

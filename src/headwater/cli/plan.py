@@ -18,10 +18,14 @@ def run(args: Arguments, screen: Screen) -> None:
     """Compare and print."""
     project = load(args.project).project
     from headwater.catalog.plan import plan
+    from headwater.engine.engines import engine_name
     from headwater.models.registry import ModelRegistry
 
     planned = plan(project, args.catalog, registry=ModelRegistry(args.models))
-    screen.show(lines(str(planned)), planned.to_dict())
+    engine = engine_name()
+    screen.show(lines(str(planned)), {**planned.to_dict(), "engine": engine})
+    if engine != "local":
+        screen.say(f"engine: {engine} reads histories and computes features")
     if planned.changes and not planned.refused and not planned.protected:
         screen.next(
             "headwater",

@@ -31,6 +31,7 @@ def show(args: Arguments, screen: Screen) -> None:
     record = run.record
     rows = [(name, f"{value:.6g}") for name, value in record.figures.items()]
     rows += [*record.definitions.items(), *((f"data of {name}", seen) for name, seen in record.data.items())]
+    rows += [("engine", record.engine)] if record.engine else []
     rows += [("commit", record.commit), ("headwater", record.headwater), ("by", record.by), ("at", record.at)]
     page = None if args.output is None else options.output(args.output, "--output")
     screen.show(ShownTable(str(run), ["", ""], rows), run.to_dict())

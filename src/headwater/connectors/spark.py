@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-DIALECT = Dialect(quote="`")
+DIALECT = Dialect(quote="`", instant="CAST('{}+00:00' AS TIMESTAMP_LTZ)", wall_time="CAST('{}' AS TIMESTAMP_NTZ)")
 _PORT = 15002  # of Spark Connect
 _SECONDS = 10  # to wait for a connection
 _sessions: dict[str, SparkSession] = {}

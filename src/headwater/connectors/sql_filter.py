@@ -21,7 +21,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a database writes names. cast: to which type a column is cast before it is compared with a string, if to any.
+    """How a database writes names, times in UTC, and times without a zone. cast: to which type a column is cast before it is compared with
+    a string, if to any.
 
     strings: the columns that may be compared with a string.
     """
@@ -29,6 +30,8 @@ class Dialect:
     quote: str = '"'
     cast: str = ""
     strings: Collection[str] = ()
+    instant: str = "CAST('{}+00:00' AS TIMESTAMP WITH TIME ZONE)"
+    wall_time: str = "TIMESTAMP '{}'"
 
     def quoted(self, name: str) -> str:
         """A column's name."""
@@ -74,7 +77,7 @@ def _condition(node: Mapping[str, Any], dialect: Dialect) -> str | None:
 def _comparison(left: Mapping[str, Any], op: str, right: Mapping[str, Any], dialect: Dialect) -> str | None:
     if "Column" not in left or op not in _COMPARISONS:
         return None
-    value, column = _literal(right), dialect.quoted(left["Column"])
+    value, column = _literal(right, dialect), dialect.quoted(left["Column"])
     if value is not None and value.startswith("'"):
         if op != "Eq" or left["Column"] not in dialect.strings:
             return None
@@ -82,7 +85,7 @@ def _comparison(left: Mapping[str, Any], op: str, right: Mapping[str, Any], dial
     return None if value is None else f"{column} {_COMPARISONS[op]} {value}"
 
 
-def _literal(node: Mapping[str, Any]) -> str | None:
+def _literal(node: Mapping[str, Any], dialect: Dialect) -> str | None:
     """A number, a text or a time. A cast of a whole number to a type of times is such a time."""
     if "Cast" in node:
         inner, to = node["Cast"]["expr"], node["Cast"]["dtype"]
@@ -90,17 +93,17 @@ def _literal(node: Mapping[str, Any]) -> str | None:
         if not (isinstance(to, dict) and "Datetime" in to):
             return None
         unit, zone = to["Datetime"]
-        return _time(_number(inner), unit, zone)
+        return _time(_number(inner), unit, zone, dialect)
     literal = node["Literal"]
     scalar = literal.get("Scalar") or literal.get("Dyn")
     if scalar is None:
         return None
     kind, value = next(iter(scalar.items()))
     if kind == "Datetime":
-        return _time(value[0], value[1], value[2])
+        return _time(value[0], value[1], value[2], dialect)
     if kind.startswith(("Int", "UInt")) and isinstance(value, int):
         return str(value)
-    if kind == "String" and isinstance(value, str):
+    if kind == "String" and isinstance(value, str) and "\\" not in value:  # which some databases take for an escape
         return "'" + value.replace("'", "''") + "'"
     return None
 
@@ -110,9 +113,9 @@ def _number(node: Mapping[str, Any]) -> int:
     return int(next(iter((literal.get("Scalar") or literal["Dyn"]).values())))
 
 
-def _time(number: int, unit: str, zone: object) -> str | None:
+def _time(number: int, unit: str, zone: object, dialect: Dialect) -> str | None:
     micros, rest = divmod(number * 1_000_000, _UNITS[unit])
     if rest:  # a time between two microseconds cannot be written
         return None
     text = f"{_EPOCH + timedelta(microseconds=micros):%Y-%m-%d %H:%M:%S.%f}"
-    return f"CAST('{text}+00:00' AS TIMESTAMP WITH TIME ZONE)" if zone else f"TIMESTAMP '{text}'"
+    return (dialect.instant if zone else dialect.wall_time).format(text)

@@ -36,6 +36,21 @@ def open_engine(engine: Engine | str | None = None) -> Engine:
     return engine
 
 
+def engine_name(engine: Engine | str | None = None) -> str:
+    """The name of an engine in the table, without an address; of one that is not there, that of its class.
+
+    >>> engine_name("spark:sc://host:15002/;token=secret")
+    'spark'
+    >>> engine_name(open_engine("local"))
+    'local'
+    """
+    if engine is None or isinstance(engine, str):
+        return (settings.engine() if engine is None else engine).partition(":")[0]
+    kind = type(engine)
+    names = [name for name, path in ENGINES.items() if path == f"{kind.__module__}:{kind.__name__}"]
+    return names[0] if names else kind.__name__
+
+
 @cache
 def _opened(text: str) -> Engine:
     name, _, address = text.partition(":")

@@ -76,8 +76,12 @@ class WrittenRows:
 class RowEngine(Protocol):
     """An engine that computes features of rows where they are, and writes them there."""
 
-    def write_rows(self, table: Table, work: RowWork, output: SparkOutput, run: EngineRun) -> WrittenRows:
+    def write_rows(
+        self, table: Table, work: RowWork, output: SparkOutput, run: EngineRun, before: Callable[[SparkTable], None] | None = None
+    ) -> WrittenRows:
         """Write what the work makes of the rows of a table, in any order.
+
+        before: called with the computed rows, before they are written; where it raises, nothing is.
 
         Raises:
             DataError: the rows or a source cannot be read, the output cannot be written or exists.

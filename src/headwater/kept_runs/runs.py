@@ -98,8 +98,8 @@ class Runs(Readable):
         return KeptRun(self.records[which] if isinstance(which, int) else self._stored.one(which), self._stored)
 
     def frame(self) -> pl.DataFrame:
-        """One row each: id, kind, subject, at, by, seconds, commit, sentence."""
-        names = ("id", "kind", "subject", "at", "by", "seconds", "commit", "sentence")
+        """One row each: id, kind, subject, at, by, engine, seconds, commit, sentence."""
+        names = ("id", "kind", "subject", "at", "by", "engine", "seconds", "commit", "sentence")
         rows = [[getattr(record, name) for name in names] for record in self.records]
         schema = {name: pl.Float64 if name == "seconds" else pl.String for name in names}
         return pl.DataFrame(rows, schema, orient="row").with_columns(pl.col("at").str.to_datetime(time_zone="UTC"))
@@ -124,7 +124,7 @@ class Runs(Readable):
         compared = [self._stored.one(name) for name in names]
         sides: list[dict[str, str]] = [
             {**record.definitions, **{f"data of {name}": seen for name, seen in record.data.items()}, "commit": record.commit,
-             "headwater": record.headwater}
+             "engine": record.engine, "headwater": record.headwater}
             for record in compared
         ]  # fmt: skip
         every = dict.fromkeys(name for side in sides for name in side)
@@ -136,10 +136,10 @@ class Runs(Readable):
         from headwater.reports.terminal import ShownTable
 
         rows = [
-            (record.id, record.subject, record.at[:16].replace("T", " "), record.by, record.sentence)
+            (record.id, record.subject, record.at[:16].replace("T", " "), record.by, record.engine, record.sentence)
             for record in self.records
         ]  # fmt: skip
-        return ShownTable("", ["run", "of", "at (UTC)", "by", "what came of it"], rows, whole=1)
+        return ShownTable("", ["run", "of", "at (UTC)", "by", "engine", "what came of it"], rows, whole=1)
 
     def __str__(self) -> str:
         return f"{len(self.records)} runs in {self._stored.folder}"

@@ -30,7 +30,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, chosen, stored
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.engine.engines import open_engine
+from headwater.engine.engines import engine_name, open_engine
 from headwater.engine.query import AsOf, EngineRun, EventQuery, FeatureValues, Query, RequestSet
 from headwater.events.change_images import ended, in_force
 from headwater.events.read_events import Notes, Reach
@@ -162,12 +162,13 @@ def parity(
             with broken_files_named(home, stored_view.view.source.name):
                 comparison = check_view(stored_view.view, mine, home, rows=rows, at=t, seed=seed, resources=used)
                 comparisons.append(_told_if_ahead(comparison, stored_view, t))
-    return keep_parity(ParityRun(project.name, served=False, views=comparisons), home)
+    return keep_parity(ParityRun(project.name, served=False, views=comparisons), home, engine_name(used.engine))
 
 
-def keep_parity(comparison: ParityRun, folder: Path) -> list[Parity]:
+def keep_parity(comparison: ParityRun, folder: Path, engine: str) -> list[Parity]:
     """Keep a comparison as a run, and return it view by view."""
-    return list(keep_run("parity", str(comparison), comparison, subject=comparison.project, folder=folder).views)
+    kept = keep_run("parity", str(comparison), comparison, subject=comparison.project, folder=folder, engine=engine)
+    return list(kept.views)
 
 
 def _told_if_ahead(comparison: Parity, stored_view: StoredView, at: int | None) -> Parity:

@@ -27,6 +27,7 @@ from headwater.definitions.list_keys import MOST_LENGTH
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
+from headwater.engine.engines import engine_name
 from headwater.errors import DataError, UsageError, nearest
 from headwater.events.key_lists import KeyLists, key_lists
 from headwater.events.statuses import status_name
@@ -95,7 +96,7 @@ def served_parity(
                     by_view[comparison.view] = _added(by_view[comparison.view], comparison) if comparison.view in by_view else comparison
     if len(nothing) == len(project.models):
         raise nothing[0]
-    return keep_parity(ParityRun(project.name, served=True, views=list(by_view.values())), home)
+    return keep_parity(ParityRun(project.name, served=True, views=list(by_view.values())), home, engine_name(used.engine))
 
 
 def _rows(model: Model, folder: Path, rows: int, since: datetime | str | None, seed: int) -> pl.DataFrame:

@@ -42,7 +42,8 @@ class RunRecord(Result, frozen=True):
     id: its name in the data directory. kind: "backtest", "attribution", "assessment", "parity", "delivery", "experiment". subject: the
     model, view or experiment. at: ISO 8601. by: user and machine. seconds: how long it took. sentence: what came of it. figures: its main
     numbers by name. definitions: fingerprints by name. commit: of the git work tree that the project lies in, with "+" where files had
-    changed; empty where there is none. data: by table, what was read of it. headwater: the version.
+    changed; empty where there is none. data: by table, what was read of it. engine: what read and computed, such as "local" or "spark";
+    empty where that is not known. headwater: the version.
     """
 
     id: str
@@ -56,6 +57,7 @@ class RunRecord(Result, frozen=True):
     definitions: Mapping[str, str] = {}
     commit: str = ""
     data: Mapping[str, str] = {}
+    engine: str = ""
     headwater: str = ""
 
     def __str__(self) -> str:
@@ -149,13 +151,22 @@ class StoredRuns:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def keep_run(kind: str, sentence: str, result: R, model: Model | None = None, *, subject: str = "", folder: str | Path | None = None) -> R:
+def keep_run(
+    kind: str,
+    sentence: str,
+    result: R,
+    model: Model | None = None,
+    *,
+    subject: str = "",
+    folder: str | Path | None = None,
+    engine: str = "",
+) -> R:
     """Keep a result that was just made, and return it.
 
     Nothing is kept with HEADWATER_RUNS=off; a folder that cannot be written is a warning.
 
     Args:
-        kind, sentence: as `RunRecord`.
+        kind, sentence, engine: as `RunRecord`.
         result: what is kept, with its `figures` and `seconds_taken`.
         model: whose definitions and data it was made of.
         subject: as `RunRecord`; the model's name where it is left out.
@@ -176,6 +187,7 @@ def keep_run(kind: str, sentence: str, result: R, model: Model | None = None, *,
         definitions={} if model is None else _definitions(model),
         commit=_commit(settings.in_project(".").resolve()),
         data={} if model is None else _data(model),
+        engine=engine,
         headwater=__version__,
     )
     try:

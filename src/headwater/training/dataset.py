@@ -9,13 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from polars.exceptions import PolarsError
 
 from headwater import clock, settings
-from headwater.connectors.snapshots import VERSION, VersionedTable, one_version
-from headwater.connectors.table_fingerprint import contents
+from headwater.connectors.snapshots import one_version
+from headwater.connectors.spark import SparkTable
+from headwater.connectors.spark_output import SparkOutput
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.freshness import Freshness
@@ -23,15 +24,17 @@ from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
 from headwater.definitions.readable import Readable
 from headwater.definitions.timestamps import parse_timestamp
+from headwater.engine.engines import engine_name
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.training.arm_log import ArmLog
+from headwater.training.dataset_definitions import changed_definitions, changed_tables, definitions, recorded_versions, tables_read
 from headwater.training.dataset_manifests import erasure_of, remember_manifest
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog
 from headwater.training.history_expectations import warn_of_broken
-from headwater.training.model_tables import tables_of
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
+from headwater.training.spark_dataset import write_training_rows
 from headwater.training.train import TrainingSet, training_set
 
 if TYPE_CHECKING:
@@ -39,8 +42,17 @@ if TYPE_CHECKING:
 
 ENDINGS = (".parquet", ".csv")
 LOG = "serving log"
-_AS_SERVED = {"describe": "as it was served", "fingerprint": ""}
+_OF_SPARK = "spark-xxhash64:"
 _VERSION = 1
+
+
+@dataclass(frozen=True)
+class SparkDataset(Readable):
+    """A training set that Spark wrote: the table, its manifest, and the manifest's file on this machine."""
+
+    table: SparkTable
+    manifest: Mapping[str, object]
+    manifest_path: Path
 
 
 @dataclass(frozen=True)
@@ -62,10 +74,7 @@ def manifest_path(path: Path) -> Path:
     return path.with_suffix(".manifest.json")
 
 
-@moved_into("resources", Resources, "cache", "threads", "memory", tick="progress")
-@renamed("as_of", "until")
-@checked_call
-@one_version()
+@overload
 def dataset(
     model: Model,
     output: str | Path,
@@ -74,7 +83,35 @@ def dataset(
     as_of: str | datetime | None = None,
     from_log: str | Path | ArmLog | None = None,
     resources: Resources | None = None,
-) -> Dataset:
+) -> Dataset: ...
+
+
+@overload
+def dataset(
+    model: Model,
+    output: SparkOutput,
+    *,
+    level: Level | Freshness | None = None,
+    as_of: str | datetime | None = None,
+    manifest: str | Path,
+    resources: Resources | None = None,
+) -> SparkDataset: ...
+
+
+@moved_into("resources", Resources, "cache", "threads", "memory", tick="progress")
+@renamed("as_of", "until")
+@checked_call
+@one_version()
+def dataset(
+    model: Model,
+    output: str | Path | SparkOutput,
+    *,
+    level: Level | Freshness | None = None,
+    as_of: str | datetime | None = None,
+    from_log: str | Path | ArmLog | None = None,
+    manifest: str | Path | None = None,
+    resources: Resources | None = None,
+) -> Dataset | SparkDataset:
     """Write the model's training set, point-in-time correct, with a manifest next to it.
 
     The manifest holds the fingerprints of the model's views, features and labels, the level, the latest known time of outcomes,
@@ -83,17 +120,24 @@ def dataset(
 
     Args:
         model: whose labels and features to write.
-        output: a file; its ending says the format, `.parquet` or `.csv`. It is replaced atomically, when all is written.
+        output: a file; its ending says the format, `.parquet` or `.csv`. It is replaced atomically, when all is written. Or
+            `spark_output("shop.training")`: Spark computes the rows and writes them, in any order; they do not come to this process.
         level: how fresh the features are, a Level or a freshness; as defined where None.
         as_of: rows whose outcome was known by then; now where None.
         from_log: a folder with a serving log: the rows that were served instead of those of the labels' table, with features and statuses
             as they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
             `hw.ArmLog(experiment, arm)`: those of one arm of an experiment.
-        resources: what the call may use: threads, memory, progress, and the cache from which unchanged features are read back; headwater's
-            own unless it says otherwise.
+        manifest: for an output of Spark: the file of this machine that the manifest is written to, as "training.manifest.json". Next to
+            the rows otherwise.
+        resources: what the call may use: threads, memory, progress, the engine, and the cache from which unchanged features are read back;
+            headwater's own unless it says otherwise.
+
+    Returns:
+        `Dataset`; of an output of Spark `SparkDataset`.
 
     Raises:
-        UsageError: another ending, or lists in a CSV file.
+        UsageError: another ending, or lists in a CSV file. For an output of Spark: the engine is not Spark; a log, a ranking, precomputed
+            predictions, or features that are looked up by a list.
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
 
@@ -105,9 +149,17 @@ def dataset(
     >>> made.manifest["digest"] == again.manifest["digest"]
     True
     """
-    path = _checked(settings.on_disk(output, "the output"))
     limit = clock.timestamp(parse_timestamp(as_of or clock.now(), "as_of"))
     level = None if level is None else as_level(level)
+    if isinstance(output, SparkOutput):
+        if from_log is not None:
+            raise UsageError(
+                f"a serving log is read in this process, and {output} is written by Spark; give a file, such as 'rows.parquet'"
+            )
+        return _spark_dataset(model, output, level, limit, manifest, resources or DEFAULT_RESOURCES)
+    if manifest is not None:
+        raise UsageError("manifest= is for rows that Spark writes; the manifest of a file is next to it, as NAME.manifest.json")
+    path = _checked(settings.on_disk(output, "the output"))
     resources = _cached(resources)
     log = None if from_log is None else FromLog.of(from_log, model)
     if log is None:
@@ -117,24 +169,54 @@ def dataset(
     if (cache := resources.feature_cache) is not None:
         cache.prune()
     frame = rows.frame
-    manifest = {
-        "format": _VERSION,
+    said = {
         "rows": frame.height,
         "columns": {name: repr(dtype) for name, dtype in frame.schema.items()},
         "digest": digest(frame),
-        **_definitions(model, level, log),
-        "until": limit.isoformat(),
-        "tables": _tables(model) if log is None else {LOG: log.contents()},
+        "tables": tables_read(model) if log is None else {LOG: log.contents()},
         "events": dict(rows.events),
         "left_out": dict(rows.left_out),
         "not_in_training": list(rows.not_in_training),
-        "versions": library_versions(),
-        **({} if log is None else {"served_by": dict(rows.served_by)}),
+        **({"engine": engine_name(resources.engine)} if log is None else {"served_by": dict(rows.served_by)}),
     }
+    content = _content(said, definitions(model, level, log), limit)
     _write(frame, path)
-    _replace(manifest_path(path), _json(manifest))
-    remember_manifest(settings.home(), manifest_path(path))
-    return Dataset(path, manifest, rows)
+    _keep_manifest(manifest_path(path), content)
+    return Dataset(path, content, rows)
+
+
+def _spark_dataset(
+    model: Model, output: SparkOutput, level: Level | None, limit: datetime, manifest: str | Path | None, resources: Resources
+) -> SparkDataset:
+    """As `dataset`, of rows that Spark writes."""
+    if manifest is None:
+        raise UsageError(f"{output}: give manifest=, a file of this machine for the manifest, such as manifest='training.manifest.json'")
+    file = settings.on_disk(manifest, "the manifest")
+    warn_of_broken(model.sources)
+    made = write_training_rows(model, output, level or Level(), parse_timestamp(limit, "as_of"), resources, lambda _: None)
+    said = {
+        "rows": made.rows["rows"],
+        "columns": dict(made.columns),
+        "digest": f"{_OF_SPARK}{made.rows['hash']}",
+        "tables": tables_read(model),
+        "events": dict(made.events),
+        "left_out": dict(made.left_out),
+        "not_in_training": list(model.features.not_in_training),
+        "engine": engine_name(resources.engine),
+        "output": output.table,
+    }
+    content = _content(said, definitions(model, level, None), limit)
+    _keep_manifest(file, content)
+    return SparkDataset(made.table, content, file)
+
+
+def _content(said: Mapping[str, object], defined: Mapping[str, object], limit: datetime) -> dict[str, object]:
+    return {"format": _VERSION, **said, **defined, "until": limit.isoformat(), "versions": library_versions()}
+
+
+def _keep_manifest(file: Path, content: Mapping[str, object]) -> None:
+    _replace(file, _json(content))
+    remember_manifest(settings.home(), file)
 
 
 def _cached(resources: Resources | None) -> Resources:
@@ -143,58 +225,87 @@ def _cached(resources: Resources | None) -> Resources:
     return replace(given, cache=True) if given.cache is None else given
 
 
+@overload
+def reproduce(
+    model: Model, manifest: str | Path, output: str | Path, *, level: Level | None = None, resources: Resources | None = None
+) -> Dataset: ...
+
+
+@overload
+def reproduce(
+    model: Model, manifest: str | Path, output: SparkOutput, *, level: Level | None = None, resources: Resources | None = None
+) -> SparkDataset: ...
+
+
 @moved_into("resources", Resources, "threads", "memory", tick="progress")
 @checked_call
 def reproduce(
     model: Model,
     manifest: str | Path,
-    output: str | Path,
+    output: str | Path | SparkOutput,
     *,
     level: Level | None = None,
     resources: Resources | None = None,
-) -> Dataset:
+) -> Dataset | SparkDataset:
     """Write the training set that a manifest describes once more, from the tables; nothing comes from a cache.
 
     Args:
         model, level: what the training set was made with.
-        manifest: the manifest that `dataset` wrote next to it.
-        output: a file, as in `dataset`.
+        manifest: the manifest that `dataset` wrote.
+        output: a file, as in `dataset`; an output of Spark where Spark wrote the training set.
         resources: what the call may use: threads, memory, progress.
 
     Raises:
+        UsageError: rows that Spark wrote are to be compared with a file, or the other way round.
         DataError: a definition or a table is not what it was, naming it; or the rows differ, in which case nothing is written.
     """
-    path = _checked(settings.on_disk(output, "the output"))
+    path = None if isinstance(output, SparkOutput) else _checked(settings.on_disk(output, "the output"))
     recorded = read_manifest(manifest)
+    of_spark = str(recorded["digest"]).startswith(_OF_SPARK)
+    if of_spark != (path is None):
+        wrote, instead = ("Spark", "hw.spark_output('shop.again')") if of_spark else ("this process", "a file, such as 'again.parquet'")
+        raise UsageError(f"{manifest}: {wrote} wrote this training set, and the output is {output}; give {instead}")
     erased = erasure_of(recorded)
     if erased is not None:
         raise DataError(f"{manifest}: this training set cannot be made again, since {erased}")
     tables = recorded["tables"]
     assert isinstance(tables, dict)
     log = FromLog.from_manifest(tables[LOG]) if LOG in tables else None
-    with one_version(_recorded_versions(model, tables)):
-        now = _tables(model) if log is None else {LOG: log.contents()}
-        changed = [*_changed_definitions(recorded, _definitions(model, level, log)), *_changed_tables(recorded, now)]
+    with one_version(recorded_versions(model, tables)):
+        now = tables_read(model) if log is None else {LOG: log.contents()}
+        changed = [*changed_definitions(recorded, definitions(model, level, log)), *changed_tables(recorded, now)]
         if changed:
             raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
-        with replace(resources or DEFAULT_RESOURCES, cache=False).shown() as used:
-            rows = training_set(model, level=level, as_of=str(recorded["until"]), from_log=log, resources=used)
+        used = replace(resources or DEFAULT_RESOURCES, cache=False)
+        if isinstance(output, SparkOutput):
+
+            def check(rows: Mapping[str, object]) -> None:
+                _check_digest(manifest, recorded, f"{_OF_SPARK}{rows['hash']}", rows["rows"])
+
+            until = parse_timestamp(str(recorded["until"]), "until")
+            made = write_training_rows(model, output, level or Level(), until, used, check)
+            return SparkDataset(made.table, recorded, Path(manifest))
+        with used.shown() as mine:
+            rows = training_set(model, level=level, as_of=str(recorded["until"]), from_log=log, resources=mine)
+    assert path is not None
     frame = rows.frame
-    if digest(frame) != recorded["digest"]:
-        mine, theirs = library_versions(), recorded["versions"]
-        assert isinstance(theirs, dict)
-        other = [f"{name} {theirs.get(name)} then and {now} now" for name, now in mine.items() if theirs.get(name) != now]
-        raise DataError(
-            f"{manifest}: definitions and tables are as they were, and {frame.height:,} rows came out that differ from the {recorded['rows']:,} written then; "
-            + (
-                f"these libraries are not the same: {', '.join(other)}"
-                if other
-                else "no library has changed, so this is a defect in headwater"
-            )
-        )
+    _check_digest(manifest, recorded, digest(frame), frame.height)
     _write(frame, path)
     _replace(manifest_path(path), _json(recorded))
     return Dataset(path, recorded, rows)
+
+
+def _check_digest(manifest: str | Path, recorded: Mapping[str, object], made: str, rows: object) -> None:
+    """Refuse rows that are not those of a manifest."""
+    if made == recorded["digest"]:
+        return
+    mine, theirs = library_versions(), recorded["versions"]
+    assert isinstance(theirs, dict)
+    other = [f"{name} {theirs.get(name)} then and {now} now" for name, now in mine.items() if theirs.get(name) != now]
+    raise DataError(
+        f"{manifest}: definitions and tables are as they were, and {rows:,} rows came out that differ from the {recorded['rows']:,} written then; "
+        + (f"these libraries are not the same: {', '.join(other)}" if other else "no library has changed, so this is a defect in headwater")
+    )
 
 
 def read_manifest(path: str | Path) -> dict[str, object]:
@@ -213,85 +324,6 @@ def read_manifest(path: str | Path) -> dict[str, object]:
     if not isinstance(content, dict) or content.get("format") != _VERSION or "digest" not in content:
         raise DataError(f"{path} is not a manifest of format {_VERSION}, as `headwater dataset` writes it")
     return content
-
-
-def _definitions(model: Model, level: Level | None, log: FromLog | None) -> dict[str, object]:
-    """What decides the rows, but for the data: names with their fingerprints."""
-    service = model.features
-    return {
-        "model": model.name,
-        "feature_service": {service.name: service.fingerprint},
-        "labels": {model.labels.name: model.labels.fingerprint},
-        "views": {view.name: view.fingerprint for view in (service.views if log is not None else service.views_in_history)},
-        **_sampling(model, log),
-        "level": _AS_SERVED if log is not None and level is None else _level_entry(level or Level(), model),
-    }
-
-
-def _sampling(model: Model, log: FromLog | None) -> dict[str, object]:
-    """How negatives are drawn, and from what, where the labels are a log of positives."""
-    task = model.ranking
-    if log is not None or task is None or task.negatives is None or task.retrieval is None:
-        return {}
-    return {"negatives": {"describe": str(task), "fingerprint": task.fingerprint}}
-
-
-def _level_entry(level: Level, model: Model) -> dict[str, str]:
-    return {"describe": level.describe(model), "fingerprint": level.fingerprint}
-
-
-def _tables(model: Model) -> dict[str, object]:
-    """What each table that is read holds; labels and sources by name."""
-    return {name: contents(table) for name, table in tables_of(model).items()}
-
-
-def _recorded_versions(model: Model, tables: Mapping[str, object]) -> dict[str, int]:
-    """The versions that a manifest names, by the fingerprints of today's tables."""
-    entries = {table.fingerprint: tables.get(name) for name, table in tables_of(model).items() if isinstance(table, VersionedTable)}
-    return {mine: entry[VERSION] for mine, entry in entries.items() if isinstance(entry, dict) and VERSION in entry}
-
-
-def _changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
-    differences = []
-    if recorded["level"] != mine["level"]:
-        then, now = recorded["level"], mine["level"]
-        assert isinstance(then, dict)
-        assert isinstance(now, dict)
-        differences.append(f"it was made at another level ({then['describe']}; now {now['describe']})")
-    if recorded.get("negatives") != mine.get("negatives"):
-        differences.append("the sampling of negatives is defined differently")
-    for kind, word in (("views", "view"), ("labels", "labels"), ("feature_service", "feature service")):
-        then, now = recorded[kind], mine[kind]
-        assert isinstance(then, dict)
-        assert isinstance(now, dict)
-        differences += [f"the {word} {name!r} is defined differently" for name in then if name in now and now[name] != then[name]]
-        differences += [f"there is no {word} {name!r}; {nearest(name, now)}" for name in then if name not in now]
-        if differences and kind == "views":
-            return differences  # the service differs because they do
-    return differences
-
-
-def _changed_tables(recorded: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
-    then = recorded["tables"]
-    assert isinstance(then, dict)
-    differences = []
-    for name, table in then.items():
-        now = mine.get(name)
-        if now == table or not isinstance(now, dict):
-            continue
-        if "files" not in table or "files" not in now:
-            other = "id" in table and "id" in now and table["id"] != now["id"]
-            differences.append(f"{name} is another table of that name" if other else f"the rows of {name} are not what they were")
-            continue
-        old, new = table["files"], now["files"]
-        changed = [f for f in old if f in new and old[f] != new[f]]
-        gone, more = [f for f in old if f not in new], [f for f in new if f not in old]
-        for word, files in (("changed", changed), ("gone", gone), ("new", more)):
-            if files:
-                differences.append(
-                    f"{name}: {len(files)} of its files {'is' if len(files) == 1 else 'are'} {word} ({', '.join(files[:3])})"
-                )
-    return differences
 
 
 def _checked(path: Path) -> Path:

@@ -82,6 +82,13 @@ def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None
     return Requests(frame, t.to_numpy())
 
 
+def training_frame(requests: Requests, features: pl.DataFrame) -> pl.DataFrame:
+    """The columns of labelled requests, then the features, then the label; none is named like another."""
+    assert requests.label is not None
+    own = requests.frame.drop([*features.columns, requests.label.name], strict=False)
+    return pl.concat([own, features, requests.label.to_frame()], how="horizontal")
+
+
 def joined(service: FeatureService, requests: Requests, values: pl.DataFrame) -> pl.DataFrame:
     """The columns of the requests, then the label where it is none of them, then the features; request fields have their declared dtype."""
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 import polars as pl
@@ -15,6 +15,7 @@ from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
 from headwater.engine.query import Engine
 from headwater.engine.row_work import OnStage
+from headwater.errors import UsageError
 from headwater.events.read_events import Notes
 from headwater.training.enrichment import PlainTables, Tables
 from headwater.training.feature_frames import frames_of, tables, tables_for
@@ -22,7 +23,7 @@ from headwater.training.historical import check_names
 from headwater.training.label_rows import KNOWN_AT, LABEL, label_rows, observed
 from headwater.training.outcome_values import OutcomeTables
 from headwater.training.replayed_rows import ReplayedRows, ends_of, modules_of, own_columns, planning
-from headwater.training.requests import ASKED_AT, Requests, joined, read_rows
+from headwater.training.requests import ASKED_AT, Requests, joined, read_rows, training_frame
 from headwater.training.resources import Resources
 
 
@@ -75,9 +76,13 @@ class StagedRows(ReplayedRows):
         if self.labels is not None and requests.label is None:
             label = observed(self.labels, requests, resources, strings=True, tables_of=of_outcome)
             requests = replace(requests, label=label.rename(self.labels.label_name))
-        check_names(self.service, requests.frame.columns, statuses=self.statuses)
         levels = {"": self.level}
         values = frames_of(self.service, requests, levels, of_views, Notes(), resources, statuses=self.statuses)[""]
+        return self._joined(requests, values)
+
+    def _joined(self, requests: Requests, values: pl.DataFrame) -> pl.DataFrame:
+        """The rows as they are written."""
+        check_names(self.service, requests.frame.columns, statuses=self.statuses)
         return joined(self.service, requests, values)
 
     def requests(self, rows: pl.DataFrame) -> Requests:
@@ -86,3 +91,34 @@ class StagedRows(ReplayedRows):
         label = rows[LABEL].alias(self.labels.label_name) if self.labels is not None and LABEL in rows.columns else None
         known = rows[KNOWN_AT].to_numpy() if KNOWN_AT in rows.columns else None
         return Requests(rows.select(own), rows[ASKED_AT].to_numpy(), label, known)
+
+
+@dataclass(frozen=True)
+class TrainingRows(StagedRows):
+    """As `StagedRows`, with the columns of a training set. until: when outcomes are known that count."""
+
+    until: int = field(kw_only=True)
+
+    def read(self, table: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
+        """As `RowWork`."""
+        rows, left_out = super().read(table)
+        known = rows.filter(pl.col(KNOWN_AT) <= self.until)
+        if known.height < rows.height:
+            left_out["outcome not known by then"] += rows.height - known.height
+        return known, left_out
+
+    def _joined(self, requests: Requests, values: pl.DataFrame) -> pl.DataFrame:
+        return training_frame(requests, values)
+
+
+def refuse_lists(service: FeatureService, instead: str) -> None:
+    """Refuse features that are looked up by each element of a list: a row has one key in a stage.
+
+    Raises:
+        UsageError: there is one; the message ends with what to do instead.
+    """
+    lists = [view.name for view in service.views_in_history if view.list_key is not None]
+    if lists:
+        raise UsageError(
+            f"the view {lists[0]!r} is looked up by each element of a list, and rows that Spark writes have one key; {instead}"
+        )

@@ -22,6 +22,7 @@ from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.readable import Readable
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
+from headwater.engine.engines import engine_name
 from headwater.errors import DataError, UsageError
 from headwater.events.read_events import Notes
 from headwater.events.statuses import status_name
@@ -46,7 +47,7 @@ from headwater.training.negatives import sample_negatives
 from headwater.training.no_events import warn_of_no_events
 from headwater.training.positive_log import model_labels
 from headwater.training.precomputed_rows import rows_of
-from headwater.training.requests import Requests
+from headwater.training.requests import Requests, training_frame
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 from headwater.training.schema_check import check_model
 
@@ -76,11 +77,8 @@ class TrainingSet(Readable):
     @property
     def frame(self) -> pl.DataFrame:
         """Request columns, then features, then the label; where negatives are sampled, then `log_q`."""
-        label = self.requests.label
-        assert label is not None
-        own = self.requests.frame.drop([*self.features.columns, label.name], strict=False)
-        drawn = [] if self.log_q is None else [pl.DataFrame({LOG_Q: self.log_q})]
-        return pl.concat([own, self.features, label.to_frame(), *drawn], how="horizontal")
+        frame = training_frame(self.requests, self.features)
+        return frame if self.log_q is None else frame.with_columns(pl.Series(LOG_Q, self.log_q))
 
 
 @dataclass(frozen=True)
@@ -314,7 +312,18 @@ def train(
     examples = rows.features[_telling(rows.features)]
     distributions = _references(rows, known)
     return Trained(
-        model, fitted, level or Level(), name, limit, len(order), rows.left_out, metrics, _data(rows, model), examples, seed, distributions
+        model,
+        fitted,
+        level or Level(),
+        name,
+        limit,
+        len(order),
+        rows.left_out,
+        metrics,
+        _data(rows, model, resources),
+        examples,
+        seed,
+        distributions,
     )
 
 
@@ -353,7 +362,7 @@ def _references(rows: TrainingSet, known: LabelValues) -> dict[str, ReferenceDis
     return references(rows.features, rows.requests.t, weights=weights, rows=lists, statuses=rows.statuses)
 
 
-def _data(rows: TrainingSet, model: Model) -> dict[str, object]:
+def _data(rows: TrainingSet, model: Model, resources: Resources) -> dict[str, object]:
     """What a manifest says of the training set; the digest is that of `dataset` for the same rows. tables: those that have versions."""
     frame = rows.frame
     columns = {name: repr(dtype) for name, dtype in frame.schema.items()}
@@ -361,7 +370,7 @@ def _data(rows: TrainingSet, model: Model) -> dict[str, object]:
     if rows.served_by:
         return data | {"served_by": dict(rows.served_by)}
     versions = versions_of(model)
-    return data | ({"tables": versions} if versions else {})
+    return data | {"engine": engine_name(resources.engine)} | ({"tables": versions} if versions else {})
 
 
 def _telling(features: pl.DataFrame) -> list[int]:

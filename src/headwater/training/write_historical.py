@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from headwater.connectors.snapshots import one_version
 from headwater.connectors.spark import SparkTable, spark_table
 from headwater.connectors.spark_output import SparkOutput
 from headwater.definitions.checked_call import checked_call
@@ -21,7 +22,7 @@ from headwater.events.read_events import Notes
 from headwater.training.historical import in_training, warn_of_left_out
 from headwater.training.no_events import warn_of_no_events
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
-from headwater.training.staged_rows import StagedRows
+from headwater.training.staged_rows import StagedRows, refuse_lists
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 
 @checked_call
+@one_version()
 def write_historical_features(
     features: FeatureService | Member | Sequence[Member],
     rows: TableLike | Labels | DataFrame,
@@ -70,7 +72,7 @@ def write_historical_features(
             "get_historical_features"
         )
     level = Level() if level is None else as_level(level)
-    _check(service)
+    refuse_lists(service, "use get_historical_features")
     labels = rows if isinstance(rows, Labels) else None
     spark_frame = spark_table(cast("DataFrame", rows), name="rows") if hasattr(rows, "mapInArrow") else None
     table = labels.data if labels is not None else spark_frame or as_table(rows, "rows")
@@ -80,11 +82,3 @@ def write_historical_features(
     warn_of_left_out(notes)
     warn_of_no_events(work.requests(written.ends), notes)
     return written.table
-
-
-def _check(service: FeatureService) -> None:
-    lists = [view.name for view in service.views_in_history if view.list_key is not None]
-    if lists:
-        raise UsageError(
-            f"the view {lists[0]!r} is looked up by each element of a list, which write_historical_features does not do; use get_historical_features"
-        )

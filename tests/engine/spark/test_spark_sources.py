@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 import headwater as hw
 from headwater.assessing.doctor import doctor
-from headwater.connectors.spark import open_session
+from headwater.connectors.spark import narrowed, open_session
 from headwater.definitions.connectors import as_table
 from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError, UsageError
 from headwater.online.view_reader import OnlineView
@@ -66,6 +66,21 @@ def test_tables_and_data_frames_of_spark(files, engine, session, expected, monke
     monkeypatch.setenv("HEADWATER_ENGINE", f"spark:{engine.session}")
     assert_frame_equal(rows_of(hw.spark_table("payments"), None), expected, check_exact=True)
     assert hw.spark_table("payments").contents() == hw.spark_table(frame, name="payments").contents()
+
+
+def test_times_and_texts_are_compared_by_spark(session):
+    """Rows of other times do not leave Spark, whatever the zone of its session; a text with a backslash is compared here."""
+    session.createDataFrame(EVENTS.with_columns(word=pl.lit("a\\b'")).to_arrow()).createOrReplaceTempView("compared")
+    session.conf.set("spark.sql.session.timeZone", "America/New_York")
+    try:
+        table, noon = hw.spark_table("compared", session=session), day.NOON
+        late = pl.col("at").is_between(noon + timedelta(hours=3), noon + timedelta(hours=5))
+        expected = EVENTS.filter(late).height
+        assert table.scan().filter(late).collect().height == expected > 0
+        assert narrowed(table.spark_frame(), ["at"], late).count() == expected
+        assert table.scan().filter(pl.col("word") == "a\\b'").collect().height == EVENTS.height
+    finally:
+        session.conf.unset("spark.sql.session.timeZone")
 
 
 @pytest.mark.usefixtures("_delta")

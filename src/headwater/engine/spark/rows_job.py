@@ -5,6 +5,7 @@ rows --ReadRows--> [--DealRows--> union events --by bucket--AnswerRows-->] for e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ class RowsJob:
         blobs = frame_blobs(0, ROWS, collect(scan_table(table), _SUBJECT))
         return cls(given, uploaded(open_session(given), blobs, _SUBJECT), work, engine, run)
 
-    def write(self, table: Table, output: SparkOutput) -> WrittenRows:
+    def write(self, table: Table, output: SparkOutput, before: Callable[[SparkTable], None] | None = None) -> WrittenRows:
         """As `RowEngine.write_rows`."""
         output.check(self.rows.sparkSession)
         ends = self._ends()
@@ -65,7 +66,10 @@ class RowsJob:
         try:
             for _ in collected(done.where(f"kind != {ROWS}"), _SUBJECT, self.run):
                 pass
-            written = output.write(done.where(f"kind = {ROWS}").mapInArrow(unpacked, spark_schema(arrow_of(plain(planned)).schema)))
+            rows = done.where(f"kind = {ROWS}").mapInArrow(unpacked, spark_schema(arrow_of(plain(planned)).schema))
+            if before is not None:
+                before(SparkTable(_SUBJECT, rows.sparkSession, rows))
+            written = output.write(rows)
         except BaseException:
             done.unpersist()
             raise

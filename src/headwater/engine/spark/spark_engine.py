@@ -58,6 +58,7 @@ from headwater.kernel.arrays import NOTHING
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from headwater.connectors.spark import SparkTable
     from headwater.connectors.spark_output import SparkOutput
     from headwater.definitions.connectors import Table
     from headwater.engine.row_work import RowWork, WrittenRows
@@ -126,9 +127,11 @@ class SparkEngine:
         with workplace(query.name, f"{query.head.T}-{query.head.K}-{base}-spark-{job.buckets}") as folder:
             yield _states(job, query, run, folder / "states")
 
-    def write_rows(self, table: Table, work: RowWork, output: SparkOutput, run: EngineRun) -> WrittenRows:
+    def write_rows(
+        self, table: Table, work: RowWork, output: SparkOutput, run: EngineRun, before: Callable[[SparkTable], None] | None = None
+    ) -> WrittenRows:
         """As `RowEngine`."""
-        return RowsJob.of_table(self.session, table, work, self, run).write(table, output)
+        return RowsJob.of_table(self.session, table, work, self, run).write(table, output, before)
 
     def enriched(self, query: EventQuery, work: RowWork, run: EngineRun) -> Table:
         """As `RowEngine`."""
