@@ -25,7 +25,9 @@ def test_versions_are_kept_promoted_and_rolled_back(folder, run):
     done = run("train", *UNTIL, "--no-promote")
     assert "version 2, which waits to be promoted" in done.stderr
     assert done.stderr.endswith("next: headwater models promote 2 --project features.py\n")
-    assert run("train", *UNTIL, "--level", "instant").returncode == 0
+    (folder / "headwater.toml").write_text('[serve]\nlisten = "0.0.0.0:9001"\n', encoding="utf-8")
+    done = run("train", *UNTIL, "--level", "instant")
+    assert "http://127.0.0.1:9001/v1/predict/churn " in done.stderr.splitlines()[-1]
     assert _versions(run) == [("as defined", 1, True), ("as defined", 2, False), ("instant", 1, True)]
     assert _versions(run, "--level", "instant") == [("instant", 1, True)]
 

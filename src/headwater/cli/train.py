@@ -127,6 +127,7 @@ def _promise(args: Arguments, model: Model, level: Level | None) -> Promise | No
 def _lead_to_serving(project: Project, args: Arguments, screen: Screen) -> None:
     """Print how to serve, with what fills the online store and keeps it fresh where it does not exist yet, and how to predict then."""
     from headwater import settings
+    from headwater.cli.project_file import read
     from headwater.definitions.served_views import stored
     from headwater.monitoring.request_snippets import URL, prediction_command
 
@@ -136,7 +137,10 @@ def _lead_to_serving(project: Project, args: Arguments, screen: Screen) -> None:
     jobs = (("--ingest", any(each.streamed for each in freshness)), ("--materialize", any(each.scheduled for each in freshness)))
     new = kind == "lmdb" and not Path(folder.partition("?")[0]).exists()
     screen.next("headwater", "serve", "--project", args.project, *models, *(flag for flag, needed in jobs if new and needed))
-    if command := prediction_command(project, URL, tokens=options.tokens_file(args).exists()):
+    file = read(args.project)
+    listen = str(file.sections.get("serve", {}).get("listen", "")) if file else ""
+    url = f"http://{listen}".replace("0.0.0.0", "127.0.0.1") if listen else URL  # noqa: S104 (where a service listens, not where one is reached)
+    if command := prediction_command(project, url, tokens=options.tokens_file(args).exists()):
         screen.say("to predict, in another terminal:")
         screen.say(command)
 
