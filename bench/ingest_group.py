@@ -6,13 +6,14 @@ python -m bench.ingest_group ingest SERVERS TOPIC GROUP STORE     one process; a
 All processes have joined the group and committed before the backlog is written, and are stopped by a signal meanwhile, so a point is a
 group that works through a backlog, without starts and rebalances. Its rate is that of the middle of the backlog.
 
-The units: reading and decoding with a commit that sleeps, then commits of what was decoded, without a reader. No unit is measured
-while both work.
+The units: reading and decoding with a commit that sleeps; then commits of what was read so, without a reader, in the part of the backlog
+of which a point is. No unit is measured while both work.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import statistics
 import subprocess
@@ -22,6 +23,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
+
+import numpy as np
 
 from bench.kafka import broker, make_topic, project
 from bench.measure import ROOT, clean, processors_busy
@@ -39,15 +42,27 @@ _PATIENCE = 120.0
 
 def measure(kind: str, events: int, processes: list[int]) -> dict:
     """The units, and a point for each number of processes."""
-    with broker() as servers, server(kind) as store:
+    with broker() as servers:
         pid = _listener(int(servers.rpartition(":")[2]))
-        units = json.loads(_run("units", servers, store, str(events), str(pid)))
-        points = {}
+        units, points = [], {}
+        for _ in range(TURNS):
+            with server(kind) as store:
+                units.append(json.loads(_run("units", servers, store, str(events), str(pid))))
         for count in processes:
-            turns = [_point(servers, store, pid, events, count) for _ in range(TURNS)]
+            turns = []
+            for _ in range(TURNS):
+                with server(kind) as store:  # a new one: it has nothing to clean up after the last
+                    turns.append(_point(servers, store, pid, events, count))
             quiet = [turn for turn in turns if turn["others"] < QUIET] or [min(turns, key=lambda turn: turn["others"])]
             points[str(count)] = {key: statistics.mean(turn[key] for turn in quiet) for key in quiet[0]} | {"turns": turns}
-    return {"kind": kind, "events": events, "partitions": PARTITIONS, "units": units, "points": points}
+    return {"kind": kind, "events": events, "partitions": PARTITIONS, "units": _mean(units), "points": points}
+
+
+def _mean(turns: list[dict]) -> dict:
+    return {
+        key: _mean([turn[key] for turn in turns]) if isinstance(first, dict) else statistics.mean(turn[key] for turn in turns)
+        for key, first in turns[0].items()
+    }
 
 
 def _run(verb: str, servers: str, store: StoreServer, *more: str) -> str:
@@ -206,28 +221,29 @@ def units(servers: str, url: str, store_pid: str, store_port: str, events: str, 
     _produce(servers, topic, int(events))
     store = StoreServer(url, int(store_pid), int(store_port))
     result: dict = {"event_bytes": _topic_bytes(int(broker_pid), topic) / int(events)}
-    decoded = []
+    result["decode"] = _decoded(_read(servers, topic, store, int(events), BATCHES[-1], int(broker_pid), kept=None))
     for size in BATCHES:
-        taken = _decoded_and_committed(servers, topic, store, int(events), size, int(broker_pid))
-        decoded.append(taken.pop("decode"))
-        result[f"commit_{size}"] = taken
-    result["decode"] = {key: statistics.mean(each[key] for each in decoded) for key in decoded[0]}
+        kept: list[tuple] = []
+        _read(servers, topic, store, int(events), size, int(broker_pid), kept=kept)
+        result[f"commit_{size}"] = _committed(kept, store)
     print(json.dumps(result))
 
 
-def _decoded_and_committed(servers: str, topic: str, store: StoreServer, events: int, size: int, broker_pid: int) -> dict:
-    """Read all events with commits of nothing; then commit what was read, in the polls in which it came."""
+def _read(
+    servers: str, topic: str, store: StoreServer, events: int, size: int, broker_pid: int, *, kept: list[tuple] | None
+) -> list[tuple[float, ...]]:
+    """Read all events with commits of nothing, and keep what was to be committed; by poll: clock, our processor, the broker's, events."""
     from headwater.cli.ingest import seldom_collected
     from headwater.ingestion.ingest import ingest as run
     from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
     from headwater.online_stores import open_store
 
-    stop, kept, marks = threading.Event(), [], []
-    commit = SourceIngestor.commit
+    stop, marks = threading.Event(), []
 
     def nothing(ingestor: SourceIngestor, records: list, now: int, known: int | None = None) -> list:
         if records:
-            kept.append((ingestor, records, now, known))
+            if kept is not None:
+                kept.append((ingestor, records, now, known))
             count = sum(len(poll.offset) for poll, _ in records)
             marks.append((time.perf_counter(), time.process_time(), busy_of(broker_pid), count))
             if sum(mark[3] for mark in marks) >= events:
@@ -235,39 +251,45 @@ def _decoded_and_committed(servers: str, topic: str, store: StoreServer, events:
             time.sleep(count * _COMMIT)
         return []
 
-    with seldom_collected():
-        opened = open_store(f"{store.url}?prefix=u{time.time_ns()}")
-        keep = mock.patch.object(SourceIngestor, "forget")  # writers, which are committed with afterwards
-        with keep, mock.patch.object(SourceIngestor, "commit", nothing):
-            run(project(servers, topic), opened, data_dir=None, stop=stop, limits=IngestLimits(batch=size))
-        begin, end = marks[0], marks[-1]
-        count = sum(mark[3] for mark in marks[1:])
-        decode = {
-            "wall": (end[0] - begin[0]) / count * 1e6,
-            "busy": (end[1] - begin[1]) / count * 1e6,
-            "broker": (end[2] - begin[2]) / count * 1e6,
-        }
-        walls, busies, servers_busy, sizes, commits = [], [], [], [], 0
-        for turn, (ingestor, records, now, known) in enumerate(kept):
-            there, wall, busy = store.busy(), time.perf_counter(), time.process_time()
-            done = commit(ingestor, records, now, known)
-            taken = time.perf_counter() - wall, time.process_time() - busy, store.busy() - there
-            if turn:  # loops are loaded by the first
-                walls.append(taken[0])
-                busies.append(taken[1])
-                servers_busy.append(taken[2])
-                sizes.append(sum(len(poll.offset) for poll, _ in records))
-                commits += len(done)
+    opened = open_store(f"{store.url}?prefix=u{time.time_ns()}")
+    forget = mock.patch.object(SourceIngestor, "forget")  # writers, which are committed with afterwards
+    with seldom_collected(), forget, mock.patch.object(SourceIngestor, "commit", nothing):
+        run(project(servers, topic), opened, data_dir=None, stop=stop, limits=IngestLimits(batch=size))
+    if kept is None:
         opened.close()
-    total = sum(sizes)
-    return {
-        "decode": decode,
-        "events": total,
-        "commits": commits,
-        "wall": sum(walls) / commits * 1e3,
-        "busy": sum(busies) / commits * 1e3,
-        "store": sum(servers_busy) / commits * 1e3,
-    }
+    return marks
+
+
+def _decoded(marks: list[tuple[float, ...]]) -> dict[str, float]:
+    begin, end = marks[0], marks[-1]
+    count = sum(mark[3] for mark in marks[1:])
+    return {name: (end[place] - begin[place]) / count * 1e6 for place, name in enumerate(("wall", "busy", "broker"))}
+
+
+def _committed(kept: list[tuple], store: StoreServer) -> dict[str, float]:
+    """Commits of what was read, in the polls in which it came; counted are those of the part of the backlog that points are taken of."""
+    from headwater.cli.ingest import seldom_collected
+
+    sizes = [sum(len(poll.offset) for poll, _ in records) for _, records, _, _ in kept]
+    through, counted = 0, []
+    with seldom_collected():
+        for size, (ingestor, records, now, known) in zip(sizes, kept, strict=True):
+            before = _spent(store)
+            commits = len(ingestor.commit(records, now, known))
+            taken = _spent(store) - before
+            if FIRST * sum(sizes) <= through < LAST * sum(sizes):
+                counted.append((size, commits, *taken))
+            through += size
+    events, commits, *taken = np.sum(counted, axis=0).tolist()
+    return {"events": events, "commits": commits} | dict(
+        zip(("wall", "busy", "store", "waits"), (each / commits for each in taken), strict=True)
+    )
+
+
+def _spent(store: StoreServer) -> np.ndarray:
+    """Milliseconds of the clock, of our processor and of the store's, and how often this thread has waited."""
+    waits = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    return np.array([time.perf_counter() * 1e3, time.process_time() * 1e3, store.busy() * 1e3, waits])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from pathlib import Path
 from bench.measure import Skipped
 
 _TICK = os.sysconf("SC_CLK_TCK")
+_SETTINGS = ["-c", "shared_buffers=512MB", "-c", "max_wal_size=8GB", "-c", "checkpoint_timeout=30min"]
+"""Of PostgreSQL, as a server that is used has them: as it is installed, it caches 128 MB, and a checkpoint begins within some runs only."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _postgres(folder: Path) -> Iterator[StoreServer]:
         options |= {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
     made = [program.parent / "initdb", "-D", folder / "db", "-U", "bench", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
     subprocess.run(made, check=True, **options)
-    at = ["-p", str(port), "-h", "127.0.0.1", "-c", "unix_socket_directories="]
+    at = ["-p", str(port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", *_SETTINGS]
     process = subprocess.Popen([program, "-D", folder / "db", *at], **options)
     try:
         _wait(process, port)

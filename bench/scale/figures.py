@@ -46,14 +46,14 @@ def ingest(x: Numbers) -> list[Figure]:
     """Partitions and processes of a region."""
     event = x["decode"] + x["records"] * x["redis_commit"]
     cpus = x["events"] * event / x["utilisation"]
-    processes = math.ceil(x["events"] * x["records"] * x["redis_wall"] / x["utilisation"])
+    processes = math.ceil(x["events"] * x["records"] * x["redis_wall"] / x["ingest_share"] / x["utilisation"])
     partitions = 2 * processes
     broker = x["events"] * x["broker"] * (1 + x["kafka_copies"]) / x["utilisation"]
     stored = x["events"] * x["event_bytes"] * x["kafka_hours"] * HOUR * x["kafka_copies"]
     return [
         Figure("processor time of an event", event * 1e6, "us", "decode + records · commit of a record into Redis"),
         Figure("vCPU of ingest processes", cpus, "vCPU", "events · that / utilisation"),
-        Figure("ingest processes", processes, "processes", "events · records · a record's commit by the clock / utilisation"),
+        Figure("ingest processes", processes, "processes", "events · records · a record's commit by the clock / ingest_share / utilisation"),
         Figure("a processor's share that one takes", cpus * x["utilisation"] / processes, "vCPU", "it waits for the store in between"),
         Figure("partitions", partitions, "partitions", "two a process, so that processes can be added"),
         Figure("events of a partition", x["events"] / partitions, "/s", "events / partitions"),

@@ -30,6 +30,14 @@ class Cost:
         """Seconds for so many items."""
         return self.call + self.item * items
 
+    def each(self, items: float) -> float:
+        """Seconds for one of so many items."""
+        return self.of(items) / items
+
+    def times(self, factor: float) -> Cost:
+        """So many times as much."""
+        return Cost(self.call * factor, self.item * factor)
+
     @classmethod
     def through(cls, small: tuple[float, float], large: tuple[float, float]) -> Cost:
         """The line through two points (items, seconds a call); neither part is negative."""
@@ -127,10 +135,11 @@ def served(units: ServingUnits, workers: int, connections: int, seconds: float, 
 class IngestUnits:
     """Seconds of an event for the reader and the broker, and of a commit for the committer and the store.
 
-    together: partitions that the records of a full poll are of; a consumer fetches long runs of few partitions. locked: the share of the
-    reader's and the committer's processor time that holds the interpreter's lock; it is not measured, and all of it is the worst case.
-    wait: of a commit, seconds in which no processor works for it: the store's disk. apart: whether the store has a process for each of
-    ours, as PostgreSQL; else it has one thread, as Redis.
+    together: commits of a full poll: one for each partition that its records are of; a consumer fetches long runs of few partitions.
+    trips: how often a commit's thread waits for the store, part by part. locked: the share of the reader's and the committer's processor
+    time that holds the interpreter's lock; it is not measured, and all of it is the worst case. wait: of a commit, seconds in which no
+    processor works for it: the store's disk. apart: whether the store has a process for each of ours, as PostgreSQL; else it has one
+    thread, as Redis.
     """
 
     decode: float
@@ -139,6 +148,7 @@ class IngestUnits:
     store: Cost
     partitions: int
     together: float
+    trips: int = 1
     locked: float = 1.0
     wait: Cost = Cost(0.0, 0.0)
     apart: bool = False
@@ -149,18 +159,24 @@ class IngestUnits:
         return max(decode, (decode + commit) * self.locked)
 
     @classmethod
-    def measured(cls, units: dict, *, apart: bool = False) -> IngestUnits:
-        """Of a row of `ingest_group`."""
+    def measured(cls, units: dict, alone: dict, *, apart: bool = False) -> IngestUnits:
+        """Of a row of `ingest_group`: the parts as they were measured apart, and as much processor as they take where one process works.
+
+        alone: the point of one process; of it, processor times are used, and its rate is not. Where reader and committer share caches and
+        the interpreter, both take more than apart.
+        """
         small, large = ({**each, "wait": _waited(each)} for each in (units[name] for name in ("commit_10000", "commit_50000")))
 
         def cost(name: str) -> Cost:
             points: Any = [(each["events"] / each["commits"], each[name] * 1e-3) for each in (small, large)]
             return Cost.through(*points)
 
-        decode = units["decode"]
-        together = 50_000 * large["commits"] / large["events"]
-        parts = decode["busy"] * 1e-6, decode["broker"] * 1e-6, cost("busy"), cost("store")
-        return cls(*parts, units["partitions"], together, wait=cost("wait"), apart=apart)
+        decode, commit, store = units["decode"]["busy"] * 1e-6, cost("busy"), cost("store")
+        ours = alone["busy"] * 1e-6 / (decode + commit.each(alone["commit_events"]))
+        theirs = alone["store"] * 1e-6 / store.each(alone["commit_events"])
+        together = _BATCH / alone["commit_events"]
+        parts = ours * decode, alone["broker"] * 1e-6, commit.times(ours), store.times(theirs)
+        return cls(*parts, units["partitions"], together, max(round(large["waits"]), 1), wait=cost("wait"), apart=apart)
 
 
 def _waited(commit: dict) -> float:
@@ -180,7 +196,7 @@ class _IngestMachine:
         self.simulation.start(self.broker())
         for writes in stores:
             self.simulation.start(self.server(writes))
-        together = max(round(min(units.partitions / processes, units.together)), 1)
+        together = max(min(units.partitions / processes, units.together), 1.0)
         for number in range(processes):
             fetched, work, taken = (Queue(self.simulation) for _ in range(3))
             taken.put(None)
@@ -208,23 +224,26 @@ class _IngestMachine:
             work.put(count)
         thread.pause()
 
-    def committer(self, thread: Thread, work: Queue, taken: Queue, partitions: int, writes: Queue) -> Process:
-        answers = Queue(self.simulation)
+    def committer(self, thread: Thread, work: Queue, taken: Queue, together: float, writes: Queue) -> Process:
+        answers, trips, due = Queue(self.simulation), self.units.trips, 0.0
         while True:
             (count,) = yield from thread.take(work, 1)
             taken.put(None)
-            for _ in range(partitions):
-                yield from thread.run(self.units.commit.of(count / partitions), self.units.locked)
-                writes.put((answers, count / partitions))
-                yield from thread.take(answers, 1)
-                self.commits.append((self.simulation.now, count / partitions))
+            due += together
+            commits, due = int(due), due - int(due)
+            for _ in range(commits):
+                for _ in range(trips):
+                    yield from thread.run(self.units.commit.of(count / commits) / trips, self.units.locked)
+                    writes.put((answers, count / commits))
+                    yield from thread.take(answers, 1)
+                self.commits.append((self.simulation.now, count / commits))
 
     def server(self, writes: Queue) -> Process:
         thread = Thread(self.cpu)
         while True:
             ((answers, count),) = yield from thread.take(writes, 1)
-            yield from thread.run(self.units.store.of(count))
-            if wait := self.units.wait.of(count):
+            yield from thread.run(self.units.store.of(count) / self.units.trips)
+            if wait := self.units.wait.of(count) / self.units.trips:
                 thread.pause()
                 yield self.simulation.wait(wait)
             answers.put(None)

@@ -29,8 +29,8 @@ def serving_units(results: Results, kind: str) -> ServingUnits:
 
 def ingest_units(results: Results, kind: str) -> IngestUnits:
     """Of processes that commit to this store."""
-    units = results.row(f"Kafka JSON into {kind}, ingest processes in one group: 1")["units"]
-    return IngestUnits.measured(units, apart=kind == "postgres")
+    row = results.row(f"Kafka JSON into {kind}, ingest processes in one group: 1")
+    return IngestUnits.measured(row["units"], row["details"], apart=kind == "postgres")
 
 
 def points(results: Results) -> list[dict]:
@@ -75,7 +75,7 @@ class Region:
         primaries = figures.primaries(x)
         workers_plan = ServingPlan(units, workers * each, workers, shards=round(primaries * serving), keys=round(x["records"]), noticed=3.0)
         processes = _thirds(figures.value(figures.ingest(x), "ingest processes") * ingest)
-        rate = processes / (x["records"] * x["redis_wall"])
+        rate = x["ingest_share"] * processes / (x["records"] * x["redis_wall"])
         shards = round(primaries * ingest)
         return cls(workers_plan, IngestPlan(_records(results, x), rate, 2 * processes, processes, shards))
 

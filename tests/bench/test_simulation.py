@@ -107,12 +107,38 @@ def test_a_store_with_a_process_for_each_of_ours_waits_for_its_disk_side_by_side
     assert apart == pytest.approx(50_000 * 3 / (4 * 10e-3), rel=0.03)
 
 
+SIZES = {"commit_10000": {"events": 50_000, "commits": 10}, "commit_50000": {"events": 100_000, "commits": 10}}
+TIMES = {"wall": 30.0, "busy": 9.0, "store": 8.0, "waits": 7.4}
+APART = {name: each | TIMES for name, each in SIZES.items()} | {"decode": {"busy": 1.0, "broker": 0.3}, "partitions": 12}
+ALONE = {"busy": 1.9, "store": 0.8, "broker": 0.2, "commit_events": 10_000.0}
+
+
 def test_what_no_processor_does_of_a_commit_is_the_wait_for_its_disk():
-    sizes = {"commit_10000": {"events": 50_000, "commits": 10}, "commit_50000": {"events": 100_000, "commits": 10}}
-    times = {"wall": 30.0, "busy": 9.0, "store": 8.0}
-    units = {name: each | times for name, each in sizes.items()} | {"decode": {"busy": 1.0, "broker": 0.3}, "partitions": 12}
-    assert IngestUnits.measured(units, apart=True).wait.of(5_000) == pytest.approx(13e-3)
-    assert IngestUnits.measured({**units, **{name: each | times | {"wall": 16.0} for name, each in sizes.items()}}).wait == Cost(0.0, 0.0)
+    assert IngestUnits.measured(APART, ALONE, apart=True).wait.of(5_000) == pytest.approx(13e-3)
+    assert IngestUnits.measured({**APART, **{name: each | TIMES | {"wall": 16.0} for name, each in SIZES.items()}}, ALONE).wait == Cost(
+        0.0, 0.0
+    )
+
+
+def test_parts_take_together_what_one_process_takes():
+    units = IngestUnits.measured(APART, ALONE)
+    assert (units.decode, units.commit.of(10_000), units.store.of(10_000)) == pytest.approx((1e-6, 9e-3, 8e-3))
+    assert (units.together, units.trips) == (5.0, 7)
+    dearer = IngestUnits.measured(APART, ALONE | {"busy": 3.8, "store": 1.6, "broker": 0.4})
+    assert (dearer.decode, dearer.commit.of(10_000), dearer.store.of(10_000)) == pytest.approx((2e-6, 18e-3, 16e-3))
+    assert dearer.broker == pytest.approx(0.4e-6)
+
+
+def test_a_commit_that_gives_up_the_lock_often_waits_for_the_reader_each_time():
+    shared = replace(EVENTS, locked=1.0, commit=Cost(5e-3, 0.0), store=Cost(5e-3, 0.0))
+    rates = [ingested(replace(shared, trips=trips), 1, events=15e6, processors=4)["rate"] for trips in (1, 30)]
+    assert rates[1] < 0.9 * rates[0]
+
+
+def test_commits_of_a_poll_may_be_five_and_a_half():
+    events = 10_000_000
+    seen = ingested(replace(EVENTS, together=5.5), 1, events=events)
+    assert seen["commit_events"] in (50_000 / 5, 50_000 / 6)
 
 
 @pytest.mark.parametrize(
