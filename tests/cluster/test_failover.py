@@ -15,7 +15,7 @@ from tests.cluster.world import producing
 from tests.figures import figure
 from tests.ingestion.test_kills import SMALL_FILES
 from tests.ingestion.world import World, said, wait_until
-from tests.online_stores.servers import PostgresServer, Server
+from tests.online_stores.servers import PostgresServer, SentinelServer, Server, free_port
 
 AOF = ("--appendonly", "yes")
 
@@ -79,6 +79,29 @@ class RedisChain(RedisPair):
         self.primary.resume()
 
 
+class RedisSentinel:
+    """Sentinel promotes one of two replicas, and makes the old primary a replica when it is back."""
+
+    def __init__(self, folder, stack):
+        self.primary = stack.enter_context(contextlib.closing(Server(folder / "primary", *AOF)))
+        self.replicas = [stack.enter_context(contextlib.closing(self.primary.replica(folder / f"replica{n}"))) for n in range(2)]
+        self.sentinel = stack.enter_context(contextlib.closing(SentinelServer(folder / "sentinel", "shop", self.primary)))
+        self.url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self.sentinel.port}/shop?replicas=1&timeout=30s"
+
+    def interrupt(self):
+        """For so long that a replica takes over; then there are two that were told to be primaries, for a moment."""
+        self.primary.pause()
+        time.sleep(4)
+        self.primary.resume()
+
+    def fail_over(self):
+        servers = {server.port: server for server in (self.primary, *self.replicas)}
+        with self.sentinel.client as client:
+            _, port = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "shop")
+        assert int(port) != self.primary.port
+        servers[int(port)].kill()
+
+
 class PostgresMoved(PostgresPair):
     """Both behind one address."""
 
@@ -100,9 +123,9 @@ class PostgresHosts(PostgresMoved):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [RedisChain, PostgresMoved, PostgresHosts])
+@pytest.mark.parametrize("kind", [RedisChain, RedisSentinel, PostgresMoved, PostgresHosts])
 def test_processes_and_a_service_go_on_with_a_new_primary_by_themselves(kind, network, group_at, topic, tmp_path):
-    """Before that, the old one is stopped for a second (Redis), or restarted (PostgreSQL)."""
+    """Before that, the old one is stopped for a while (Redis), or restarted (PostgreSQL)."""
     with contextlib.ExitStack() as stack:
         servers = kind(tmp_path / "servers", stack)
         here = group_at(servers.url)

@@ -71,6 +71,9 @@ class Server:
             *self.options,
             *more,
         ]
+        self._start(command)
+
+    def _start(self, command):
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         until = time.monotonic() + 20
@@ -78,6 +81,8 @@ class Server:
             try:
                 with self.client as client:
                     client.ping()
+                return
+            except redis.AuthenticationError:
                 return
             except redis.RedisError:
                 if time.monotonic() > until or self.process.poll() is not None:
@@ -117,6 +122,20 @@ class Server:
         if self.process.poll() is None:
             self.resume()
             self.kill()
+
+
+class SentinelServer(Server):
+    """A Sentinel that promotes a replica half a second after the primary of this name fell silent."""
+
+    def __init__(self, folder, name, primary, *lines):
+        """primary: a server. lines: of its file."""
+        own = [f"monitor {name} 127.0.0.1 {primary.port} 1", f"down-after-milliseconds {name} 500", f"failover-timeout {name} 2000"]
+        folder.mkdir(parents=True)
+        (folder / "sentinel.conf").write_text("\n".join([*(f"sentinel {line}" for line in own), *lines, ""]))
+        super().__init__(folder)
+
+    def start(self):
+        self._start([self.binary, str(self.folder / "sentinel.conf"), "--sentinel", "--bind", "127.0.0.1", "--port", str(self.port)])
 
 
 class PostgresServer:

@@ -20,7 +20,7 @@ from headwater.online_stores.redis import lua as scripts
 from headwater.online_stores.redis import redis_client, redis_store
 from headwater.online_stores.redis.commands import RedisCall, RedisOptions
 from headwater.testing.stores import record
-from tests.online_stores.servers import Proxy, Server, clustered, free_port, serving, whole
+from tests.online_stores.servers import Proxy, SentinelServer, Server, clustered, free_port, serving, whole
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always")
 KEY = OFFSET + b"p"
@@ -519,7 +519,7 @@ def test_prefixes_and_databases_are_apart(tmp_path):
         ("redis://h/0?prefx=a", "did you mean 'prefix'"),
         ("redis://h/0?prefix=a{b", "use up to 63 letters"),
         ("redis://h/0?replicas=two", "give an integer"),
-        ("redis+sentinel://h/0", "redis\\+cluster"),
+        ("redis+proxy://h/0", "redis\\+cluster"),
         ("unix+cluster:///s", "redis\\+cluster"),
         ("redis://:secret@h:port/0", "^redis://h:port/0"),
     ],
@@ -850,3 +850,52 @@ def test_a_slot_that_moves_to_another_master(cluster):
         step(store, 2)
         assert offset(store) == 2
         assert {value for _, value in store.scan(RECORD)} == {record(2)}
+
+
+SECRET = ("--requirepass", "open", "--masterauth", "open")
+
+
+@pytest.fixture
+def shop(tmp_path, closing):
+    """A primary and two replicas with a password, and Sentinel with another one, that knows them as `shop`."""
+    primary = closing(Server(tmp_path / "primary", *SECRET))
+    replicas = [closing(Server(tmp_path / f"replica{n}", *SECRET, "--replicaof", "127.0.0.1", str(primary.port))) for n in range(2)]
+    sentinel = closing(SentinelServer(tmp_path / "sentinel", "shop", primary, "sentinel auth-pass shop open", "requirepass watch"))
+    return primary, replicas, sentinel
+
+
+def sentinel_url(sentinel, *, name="shop/1", password="open", more=""):
+    """The first host is nobody."""
+    return f"redis+sentinel://:{password}@127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/{name}?sentinel_password=watch{more}"
+
+
+def test_a_store_goes_on_with_the_primary_that_sentinel_promotes(shop):
+    primary, replicas, sentinel = shop
+    with opened(sentinel_url(sentinel, more="&replicas=1&timeout=30s")) as store:
+        step(store, 1)
+        assert "watch" not in repr(store)
+        primary.kill()
+        step(store, 2)
+        assert offset(store) == 2
+    with replicas[0].client as one, replicas[1].client as two:
+        for client in (one, two):
+            client.execute_command("AUTH", "open")
+        assert "master" in {client.info("replication")["role"] for client in (one, two)}
+        assert one.execute_command("INFO", "keyspace")["db1"]["keys"], "the database of the URL"
+
+
+def test_what_sentinel_does_not_lead_to_is_said(shop):
+    for wrong, message in (
+        ({"name": "shp"}, "/shp: none of these Sentinels can be reached and has a primary of this name"),
+        ({"name": ""}, r"give the name by which Sentinel knows the primary, such as redis\+sentinel://host:26379/mymaster"),
+        ({"password": "shut"}, r"invalid username-password pair|WRONGPASS"),
+        ({"more": "&sentinel=1"}, r"the option 'sentinel' .* is not known; did you mean 'sentinel_password'"),
+    ):
+        with pytest.raises((StoreError, UsageError), match=message) as caught:
+            hw.operations.open_store(sentinel_url(shop[2], **{"more": "&timeout=1s", **wrong}))
+        assert "watch" not in str(caught.value)
+
+
+def test_a_sentinel_password_is_of_sentinel_alone():
+    with pytest.raises(UsageError, match=r"'sentinel_password' .* is not known"):
+        hw.operations.open_store("redis://127.0.0.1:1/0?sentinel_password=watch")

@@ -268,7 +268,7 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
 
     Args:
         url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`, `rediss://`,
-            `unix://`, `redis+cluster://host:port`, `postgresql://host:port/database?prefix=`, or `dynamodb://table?region=&state=`.
+            `unix://`, `redis+cluster://host:port`, `redis+sentinel://host:port/name`, `postgresql://host:port/database?prefix=`, or `dynamodb://table?region=&state=`.
         readonly: refuse to write; fails where no store exists yet.
         for_requests: give up what a server does not answer within the URL's `read_timeout`, since a request waits for it.
 

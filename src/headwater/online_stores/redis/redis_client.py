@@ -22,8 +22,10 @@ try:
     import redis
     from redis.backoff import NoBackoff
     from redis.cluster import ClusterNode, RedisCluster
+    from redis.connection import parse_url
     from redis.crc import key_slot
     from redis.retry import Retry
+    from redis.sentinel import MasterNotFoundError, Sentinel
 except ImportError as error:
     raise MissingExtraError("redis", "redis") from error
 
@@ -34,9 +36,10 @@ _T = TypeVar("_T")
 Trip = Generator[None, None, list[Any]]
 """A conversation with one server, which stops before each answer that is to be read; it returns the answers."""
 _PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between two attempts, which double
-_PORT = 6379
+_PORT, _SENTINEL_PORT = 6379, 26379
 _AT_ONCE = 10_000
 _PASSED_ON = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "max_connections", "client_name", "db")
+_OF_SENTINEL = ("sentinel_password",)
 _AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterError, redis.exceptions.RedisClusterException)
 _NO_USE = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
 _REDIRECTED = (
@@ -48,14 +51,16 @@ _REDIRECTED = (
 
 
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> RedisStore | LogFirstStore:
-    """The store that `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `rediss+cluster://` names; of a cluster, any nodes.
+    """The store that `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `redis+sentinel://` names (`rediss+...` with TLS).
 
+    Of a cluster, any nodes; of Sentinel, any of its processes and the name of the primary: `redis+sentinel://host1,host2/mymaster/0`.
     Behind a `?`: `prefix=` (what all keys begin with; headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=`
-    (the same, where requests wait for the answer; 200ms), `replicas=` (how
-    many must have a commit before it counts as made; 0), and the client's own `ssl_ca_certs=` and the like.
+    (the same, where requests wait for the answer; 200ms), `replicas=` (how many must have a commit before it counts as made; 0),
+    `sentinel_password=` (of Sentinel itself), and the client's own `ssl_ca_certs=` and the like.
     """
-    at = parse(url, ("replicas", *_PASSED_ON))
-    passed = {name: value for name, value in at.options.items() if name in _PASSED_ON}
+    known = (*_PASSED_ON, *(_OF_SENTINEL if "+sentinel" in urlsplit(url).scheme else ()))
+    at = parse(url, ("replicas", *known))
+    passed = {name: value for name, value in at.options.items() if name in known}
     replicas = at.options.get("replicas", "0")
     if not replicas.isdecimal():
         raise UsageError(f"replicas={replicas!r} of {at.where}: give an integer")
@@ -71,19 +76,43 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
 def _connect(url: str, more: Mapping[str, str], options: RedisOptions) -> Servers:
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
-    if kind not in ("", "cluster") or (kind and scheme == "unix"):
-        raise UsageError(f"{options.where}: the scheme is redis, rediss, unix, redis+cluster or rediss+cluster")
+    if kind not in ("", "cluster", "sentinel") or (kind and scheme == "unix"):
+        raise UsageError(
+            f"{options.where}: the scheme is redis, rediss, unix, redis+cluster, rediss+cluster, redis+sentinel or rediss+sentinel"
+        )
     user, at, hosts = parts.netloc.rpartition("@")
     first, *others = hosts.split(",") if kind else [hosts]
     plain = f"{scheme}://{user}{at}{first}{parts.path}?{urlencode(more)}"
     how = {"socket_timeout": options.timeout, "socket_connect_timeout": options.timeout, "retry": Retry(NoBackoff(), 0)}
     try:
-        if kind:
-            nodes = [(node.hostname or "", node.port or _PORT) for node in (urlsplit(f"//{other}") for other in others)]
-            return _Cluster(lambda: _cluster_of(plain, nodes, how), options)
+        if kind == "cluster":
+            return _Cluster(lambda: _cluster_of(plain, _addresses(others, _PORT), how), options)
+        if kind == "sentinel":
+            return _Standalone(_named_primary(plain, _addresses([first, *others], _SENTINEL_PORT), how, options), options)
         return _Standalone(redis.Redis.from_url(plain, protocol=2, **how), options)
     except ValueError as error:
         raise UsageError(f"{options.where} cannot be used: {error}") from error
+
+
+def _addresses(hosts: Sequence[str], port: int) -> list[tuple[str, int]]:
+    return [(host.hostname or "", host.port or port) for host in (urlsplit(f"//{each}") for each in hosts)]
+
+
+def _named_primary(url: str, sentinels: Sequence[tuple[str, int]], how: Mapping[str, Any], options: RedisOptions) -> redis.Redis:
+    """The client of the primary that Sentinel has under a name; each new connection asks which server that is by now."""
+    parts = urlsplit(url)
+    name, _, database = parts.path.strip("/").partition("/")
+    if not name:
+        raise UsageError(
+            f"{options.where}: give the name by which Sentinel knows the primary, such as redis+sentinel://host:26379/mymaster"
+        )
+    held = parse_url(parts._replace(path=f"/{database}").geturl())  # type: ignore[no-untyped-call]
+    own = {key: value for key, value in held.items() if key not in ("host", "port", "connection_class")}
+    secure = {"ssl": parts.scheme == "rediss", **{key: value for key, value in own.items() if key.startswith("ssl_")}}
+    password = own.pop("sentinel_password", None)
+    watched = Sentinel(sentinels, sentinel_kwargs={**secure, **how, "password": password})  # type: ignore[no-untyped-call]
+    client: redis.Redis = watched.master_for(name, **{**own, **secure, **how, "protocol": 2})  # type: ignore[no-untyped-call]
+    return client
 
 
 def _cluster_of(url: str, more: Sequence[tuple[str, int]], how: Mapping[str, Any]) -> RedisCluster:
@@ -329,6 +358,8 @@ def _quietly(refresh: Callable[[], bool]) -> bool:
 def _unanswered(error: Exception, options: RedisOptions) -> UnansweredError:
     if isinstance(error, redis.exceptions.ReadOnlyError):
         return UnansweredError(f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}")
+    if isinstance(error, MasterNotFoundError):
+        return UnansweredError(f"{options.where}: none of these Sentinels can be reached and has a primary of this name")
     return UnansweredError(f"{options.where} does not answer: {str(error).rstrip('.')}. Is it running, and within reach?")
 
 
