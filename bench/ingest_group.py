@@ -33,6 +33,7 @@ from bench.simulation.machine import FIRST, LAST
 
 PARTITIONS = 12
 WARM = 24_000  # events before the backlog
+_UNITS = 1 / 3  # of a point's events: units need fewer, and keep them in memory
 _COMMIT = 1e-6  # seconds of an event for which a commit that does nothing sleeps, so that the next poll is full, as it is behind a commit
 BATCHES = (10_000, 50_000)  # records of a poll, at which commits are timed
 TURNS = 2  # of each point: the mean of those in which other programs took little of the processors, or the one with the least
@@ -47,7 +48,7 @@ def measure(kind: str, events: int, processes: list[int]) -> dict:
         units, points = [], {}
         for _ in range(TURNS):
             with server(kind) as store:
-                units.append(json.loads(_run("units", servers, store, str(events), str(pid))))
+                units.append(json.loads(_run("units", servers, store, str(round(_UNITS * events)), str(pid))))
         for count in processes:
             turns = []
             for _ in range(TURNS):

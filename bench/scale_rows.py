@@ -70,7 +70,7 @@ def _workers(kind: str) -> Row:
 def _ingest_group(kind: str, *processes: int) -> Row:
     def row(settings: Settings) -> list[dict]:
         """Ingest processes in one Kafka group; broker and store share the processors."""
-        taken = _bench(settings, "ingest_group", "measure", kind, settings.of(1_000_000), *processes)
+        taken = _bench(settings, "ingest_group", "measure", kind, settings.of(3_000_000), *processes)
         rows = []
         for count, point in taken["points"].items():
             name = f"Kafka JSON into {kind}, ingest processes in one group: {count}"

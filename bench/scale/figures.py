@@ -53,7 +53,9 @@ def ingest(x: Numbers) -> list[Figure]:
     return [
         Figure("processor time of an event", event * 1e6, "us", "decode + records · commit of a record into Redis"),
         Figure("vCPU of ingest processes", cpus, "vCPU", "events · that / utilisation"),
-        Figure("ingest processes", processes, "processes", "events · records · a record's commit by the clock / ingest_share / utilisation"),
+        Figure(
+            "ingest processes", processes, "processes", "events · records · a record's commit by the clock / ingest_share / utilisation"
+        ),
         Figure("a processor's share that one takes", cpus * x["utilisation"] / processes, "vCPU", "it waits for the store in between"),
         Figure("partitions", partitions, "partitions", "two a process, so that processes can be added"),
         Figure("events of a partition", x["events"] / partitions, "/s", "events / partitions"),
