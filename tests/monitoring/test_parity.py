@@ -80,6 +80,8 @@ def test_a_record_that_was_lost(streamed, store, tmp_path):
 @pytest.mark.parametrize("rolled", [False, True])
 def test_an_event_that_the_archive_lost(rolled, streamed, store, tmp_path):
     view, flow = streamed
+    if not rolled:
+        flow.ingestor.roll(least=1)  # the events before it are in a file
     flow.send(events_of([(1, 40, 8.0)]), 101)
     if rolled:
         flow.ingestor.roll(least=1)
