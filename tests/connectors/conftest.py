@@ -1,5 +1,7 @@
 """Servers of one's own: a schema registry, which speaks what headwater asks of the Confluent kind, and an S3 server."""
 
+import atexit
+import functools
 import importlib.util
 import io
 import json
@@ -119,14 +121,17 @@ class Store:
 
 @pytest.fixture(scope="session")
 def s3():
-    """An S3 server (moto's) with the bucket `shop`, in a process of its own."""
+    """An S3 server (moto's) with the bucket `shop`, in a process of its own: one for all modules, as polars keeps a bucket's endpoint."""
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask_cors") is None:
         if os.environ.get("HEADWATER_NO_SKIPS") == "1":
             pytest.fail("moto is not installed; `make dev` installs it")
         pytest.skip("moto is not installed")
+    return s3_server()
+
+
+@functools.cache
+def s3_server():
     server = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("s3_server.py"))]
-    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Store(int(process.stdout.readline()))
-        finally:
-            process.kill()
+    process = subprocess.Popen(server, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.kill)
+    return Store(int(process.stdout.readline()))
