@@ -17,11 +17,12 @@ from headwater.ingestion import closed_partitions
 from headwater.ingestion.archive_files import partition_of
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.stream_reader import RecordBatch, between, offset_at
+from headwater.online import read_versions
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
 from headwater.online_stores.dynamodb import dynamodb_table
 from headwater.online_stores.ownership import scoped
-from headwater.state.view_state import progresses
+from headwater.state.view_state import progresses, read_parts
 from tests.flow import Flow, at, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
 from tests.online_stores.conftest import (  # noqa: F401 (fixtures)
     DYNAMODB,
@@ -190,6 +191,23 @@ def shards(store, tmp_path, clock):
     made = Shards(store, tmp_path, clock)
     made.split()
     return made
+
+
+@on_redis
+def test_a_partition_that_begins_between_two_scans_of_a_new_reader(shards, monkeypatch):
+    """It has progress then, and no part that the first scan saw; the view is whole all the same."""
+    looks = []
+
+    def parts(store, tiles):
+        looks.append(tiles)
+        found = read_parts(store, tiles)
+        return {name: state for name, state in found.items() if name != b"c"} if len(looks) == 1 else found
+
+    expected = shards.answers()
+    monkeypatch.setattr(read_versions, "read_parts", parts)
+    shards.online = [OnlineView(view, shards.store) for view in shards.views]
+    assert shards.answers() == expected
+    assert looks[0] == looks[1]
 
 
 @on("redis", "postgres")

@@ -23,6 +23,7 @@ SLOTS = ("0", "1")
 """What the places of a key's two records in a batch view end with."""
 REFRESH = 1.0
 """Seconds after which a reader looks for new partitions."""
+_LOOKS = 2  # the parts of a view and the progress of partitions are two scans, between which a partition may begin or be folded
 
 
 class ReadVersion(NamedTuple):
@@ -171,13 +172,16 @@ class StreamVersionReader:
         self._state = state if before is None else state or before
 
     def _whole(self) -> State:
-        if self._state is None:
+        for _ in range(_LOOKS):
+            if self._state is not None:
+                return self._state
             self._read()
-            if self._state is None or self._state.seeded is None:
+            if self._state is not None and self._state.seeded is None:
                 self._state = None
-                raise StoreError(
-                    f"feature view {self.view.name!r} is not filled yet: `headwater ingest` fills it with its past; see `headwater status`"
-                )
+        if self._state is None:
+            raise StoreError(
+                f"feature view {self.view.name!r} is not filled yet: `headwater ingest` fills it with its past; see `headwater status`"
+            )
         return self._state
 
 
