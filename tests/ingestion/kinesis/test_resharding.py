@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 import headwater as hw
+from headwater.errors import StoreError
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.state.view_state import progresses
 from tests.ingestion.kinesis.faithful import FaithfulKinesis
@@ -117,7 +118,10 @@ def roll_closed(here, url):
 
 @pytest.mark.slow
 def test_kills_while_closed_shards_are_folded(kinesis, make, tmp_path):
-    """Under load; every read while it lasts has counted what was committed, no less than the one before."""
+    """Under load; every read while it lasts has counted what was committed, no less than the one before.
+
+    Each read is by a new reader, which is refused while the part of a child begins; one that runs reads on.
+    """
     with (
         serving(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always") as server,
         closing(hw.operations.open_store(server.url)) as store,
@@ -138,7 +142,11 @@ def test_kills_while_closed_shards_are_folded(kinesis, make, tmp_path):
             until = time.monotonic() + 180
             while len(folded()) < len(closed):
                 assert time.monotonic() < until, (folded(), process.log.read_text())
-                before, counted = counted, sum(count for count, _ in here.found().values())
+                try:
+                    before, counted = counted, sum(count for count, _ in here.found().values())
+                except StoreError as error:
+                    assert "is not filled yet" in str(error)  # noqa: PT017 (it is not always raised)
+                    continue
                 assert counted >= before
                 moving = any(done.heir and not done.folded for done in progresses(store, "visits").values())
                 if moving and kills < 3 and chance.random() < 0.2:
