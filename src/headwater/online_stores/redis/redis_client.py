@@ -80,15 +80,24 @@ def _connect(url: str, more: Mapping[str, str], options: RedisOptions) -> Server
         raise UsageError(
             f"{options.where}: the scheme is redis, rediss, unix, redis+cluster, rediss+cluster, redis+sentinel or rediss+sentinel"
         )
+    name, _, database = parts.path.strip("/").partition("/") if kind == "sentinel" else ("", "", parts.path.strip("/"))
+    if kind == "sentinel" and not name:
+        raise UsageError(
+            f"{options.where}: give the name by which Sentinel knows the primary, such as redis+sentinel://host:26379/mymaster"
+        )
+    if scheme != "unix" and database and not database.isdecimal():
+        raise UsageError(f"the database {database!r} of {options.where}: give an integer")
     user, at, hosts = parts.netloc.rpartition("@")
+    if scheme != "unix" and not all(hosts.split(",")):
+        raise UsageError(f"{options.where} names no host, or an empty one; give redis://HOST:PORT/DB")
     first, *others = hosts.split(",") if kind else [hosts]
-    plain = f"{scheme}://{user}{at}{first}{parts.path}?{urlencode(more)}"
+    plain = f"{scheme}://{user}{at}{first}{f'/{database}' if name else parts.path}?{urlencode(more)}"
     how = {"socket_timeout": options.timeout, "socket_connect_timeout": options.timeout, "retry": Retry(NoBackoff(), 0)}
     try:
         if kind == "cluster":
             return _Cluster(lambda: _cluster_of(plain, _addresses(others, _PORT), how), options)
         if kind == "sentinel":
-            return _Standalone(_named_primary(plain, _addresses([first, *others], _SENTINEL_PORT), how, options), options)
+            return _Standalone(_named_primary(name, plain, _addresses([first, *others], _SENTINEL_PORT), how), options)
         return _Standalone(redis.Redis.from_url(plain, protocol=2, **how), options)
     except ValueError as error:
         raise UsageError(f"{options.where} cannot be used: {error}") from error
@@ -98,17 +107,11 @@ def _addresses(hosts: Sequence[str], port: int) -> list[tuple[str, int]]:
     return [(host.hostname or "", host.port or port) for host in (urlsplit(f"//{each}") for each in hosts)]
 
 
-def _named_primary(url: str, sentinels: Sequence[tuple[str, int]], how: Mapping[str, Any], options: RedisOptions) -> redis.Redis:
+def _named_primary(name: str, url: str, sentinels: Sequence[tuple[str, int]], how: Mapping[str, Any]) -> redis.Redis:
     """The client of the primary that Sentinel has under a name; each new connection asks which server that is by now."""
-    parts = urlsplit(url)
-    name, _, database = parts.path.strip("/").partition("/")
-    if not name:
-        raise UsageError(
-            f"{options.where}: give the name by which Sentinel knows the primary, such as redis+sentinel://host:26379/mymaster"
-        )
-    held = parse_url(parts._replace(path=f"/{database}").geturl())  # type: ignore[no-untyped-call]
+    held = parse_url(url)  # type: ignore[no-untyped-call]
     own = {key: value for key, value in held.items() if key not in ("host", "port", "connection_class")}
-    secure = {"ssl": parts.scheme == "rediss", **{key: value for key, value in own.items() if key.startswith("ssl_")}}
+    secure = {"ssl": url.startswith("rediss:"), **{key: value for key, value in own.items() if key.startswith("ssl_")}}
     password = own.pop("sentinel_password", None)
     watched = Sentinel(sentinels, sentinel_kwargs={**secure, **how, "password": password})  # type: ignore[no-untyped-call]
     client: redis.Redis = watched.master_for(name, **{**own, **secure, **how, "protocol": 2})  # type: ignore[no-untyped-call]
