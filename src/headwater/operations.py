@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from headwater.monitoring.view_version_status import promote_view as promote_view
     from headwater.monitoring.view_version_status import rollback_view as rollback_view
     from headwater.monitoring.view_version_status import view_versions as view_versions
+    from headwater.online_stores import CreatedStore as CreatedStore
     from headwater.online_stores import OnlineStore as OnlineStore
+    from headwater.online_stores import create_store as create_store
     from headwater.online_stores import open_store as open_store
     from headwater.serving.service import Service as Service
 
@@ -71,7 +73,7 @@ _HOMES = {
     "headwater.monitoring.view_version_status": "ViewVersion promote_view rollback_view view_versions",
     "headwater.models.formats": "load_model",
     "headwater.models.registry": "ModelRegistry",
-    "headwater.online_stores": "OnlineStore open_store",
+    "headwater.online_stores": "CreatedStore OnlineStore create_store open_store",
     "headwater.catalog.plan": "Plan",
     "headwater.kept_runs.runs": "Runs",
     "headwater.kept_runs.mlflow_tracking": "log_to_mlflow",

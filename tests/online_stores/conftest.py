@@ -9,6 +9,7 @@ import pytest
 
 import headwater as hw
 from headwater.online_stores.dynamodb import dynamodb_table
+from headwater.online_stores.dynamodb.dynamodb_store import create_table
 from headwater.testing import split_store
 from headwater.testing.split_store import open_split
 from tests.effort import LONG
@@ -57,7 +58,9 @@ def moto_address(tmp_path_factory):
 
 @pytest.fixture
 def dynamodb_url(request, monkeypatch):
-    """Makes the URL of a store on an emulator, by its kind and a prefix. moto, which copies what it holds, forgets it afterwards."""
+    """Makes the URL of a store on an emulator, whose table is there, by its kind and a prefix. moto, which copies what it holds, forgets it
+    afterwards.
+    """
     used = set()
 
     def make(kind, prefix):
@@ -67,7 +70,9 @@ def dynamodb_url(request, monkeypatch):
         state = f"&state={request.getfixturevalue('postgres_url')}%3Fprefix={prefix}" if elsewhere else ""
         address = request.getfixturevalue(f"{emulator}_address")
         used.add((emulator, address))
-        return f"dynamodb://table-of-{prefix}?region=eu-west-1&endpoint={address}&timeout=60s&prefix={prefix}{state}"
+        url = f"dynamodb://table-of-{prefix}?region=eu-west-1&endpoint={address}&timeout=60s&prefix={prefix}{state}"
+        create_table(url)
+        return url
 
     yield make
     for emulator, address in used:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from headwater.online_stores.dynamodb.dynamodb_store import create_table
 from tests.online_stores.emulators import CREDENTIALS, DYNAMODB, emulating
 from tests.online_stores.servers import serving, serving_postgres
 
@@ -23,6 +24,7 @@ def durable_store(kind, folder):
             for name, value in CREDENTIALS.items():
                 patch.setenv(name, value)
             at = f"dynamodb://features?region=eu-west-1&endpoint={address}&timeout=60s"  # an emulator copies its table at each transaction
+            create_table(at)
             with durable_store(elsewhere, folder) if elsewhere else contextlib.nullcontext() as state:
                 yield f"{at}&state={state}" if elsewhere else at
     else:

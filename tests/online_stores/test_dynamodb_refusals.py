@@ -9,6 +9,7 @@ import pytest
 import headwater as hw
 from headwater.aws import AwsClient, AwsRefusedError
 from headwater.errors import LostError, MissingExtraError, StoreError, UsageError
+from headwater.online_stores import CreatedStore
 from headwater.online_stores.keyspace import OFFSET, RECORD, number
 from headwater.testing.stores import record
 from tests.online_stores.test_dynamodb_faults import opened, url  # noqa: F401 (fixtures)
@@ -47,9 +48,7 @@ def test_what_is_left_unprocessed_is_asked_for_again(opened, monkeypatch):
 
 
 def test_what_is_refused_says_what_to_do(opened, url, monkeypatch):
-    elsewhere = url.replace("dynamodb://", "dynamodb://no-")
     for other, options, error, text in (
-        (elsewhere, {"readonly": True}, StoreError, r"there is no table 'no-table-of-.*check its name and the region"),
         (url + "-none", {"readonly": True}, StoreError, r"no online store|there is no"),
         ("dynamodb://x", {}, UsageError, r"names no table of DynamoDB: give dynamodb://TABLE\?region="),
         (url + "&regon=x", {}, UsageError, r"the option 'regon' of dynamodb://.* is not known.*region"),
@@ -84,6 +83,47 @@ def test_what_is_refused_says_what_to_do(opened, url, monkeypatch):
         opened()
 
 
+def test_a_table_is_created_by_its_own_command_alone(opened, url, monkeypatch):
+    """A mistyped name or region is an error that names the tables that are there, and nothing is created."""
+    items, call = opened().table._items, AwsClient.call
+
+    def tables():
+        return items._call("list_tables", {})["TableNames"]
+
+    before = tables()
+    elsewhere = url.replace("dynamodb://", "dynamodb://x")
+    for other, readonly, text in (
+        (elsewhere, False, r"there is no table 'xtable-of-\w+' in dynamodb at http.* \(region eu-west-1\): did you mean 'table-of-"),
+        (elsewhere, True, "did you mean 'table-of-.*`headwater store create`"),
+        (
+            url.replace("eu-west-1", "eu-west-3"),
+            False,
+            r"\(region eu-west-3\): no table at all is there. Correct the name, the region or the",
+        ),
+    ):
+        with pytest.raises(StoreError, match=text):
+            opened(other, readonly=readonly)
+    assert tables() == before
+
+    def refusing(self, operation, request, **options):
+        if operation in ("list_tables", "create_table"):
+            raise AwsRefusedError("AccessDeniedException", f"not authorized: {operation}", {})
+        return call(self, operation, request, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AwsClient, "call", refusing)
+        with pytest.raises(StoreError, match="which tables there are may not be listed"):
+            opened(elsewhere)
+        with pytest.raises(StoreError, match=r"may not be created \(not authorized: create_table\). Create it with a partition key `p`"):
+            hw.operations.create_store(elsewhere)
+    made = hw.operations.create_store(elsewhere)
+    assert made.table.startswith("arn:aws:dynamodb:eu-west-1:")
+    assert (made.new_table, made.new_store) == (True, True)
+    again = hw.operations.create_store(elsewhere)
+    assert again == CreatedStore(made.table, new_table=False, new_store=False)
+    opened(elsewhere, readonly=True)
+
+
 ABSENT = AwsRefusedError("ResourceNotFoundException", "no table", {})
 
 
@@ -102,7 +142,7 @@ ABSENT = AwsRefusedError("ResourceNotFoundException", "no table", {})
         (["INACCESSIBLE_ENCRYPTION_CREDENTIALS"], "is INACCESSIBLE_ENCRYPTION_CREDENTIALS"),
     ],
 )
-def test_a_table_that_is_created_or_deleted_meanwhile(statuses, message, opened, monkeypatch):
+def test_a_table_that_is_created_or_deleted_meanwhile(statuses, message, opened, url, monkeypatch):
     opened()
     call, left = AwsClient.call, list(statuses)
 
@@ -120,7 +160,11 @@ def test_a_table_that_is_created_or_deleted_meanwhile(statuses, message, opened,
     monkeypatch.setattr(AwsClient, "call", calling)
     monkeypatch.setattr("headwater.online_stores.dynamodb.dynamodb_items._CREATED_WITHIN", 0.3 if message else 60.0)
     with pytest.raises(StoreError, match=message) if message else contextlib.nullcontext():
-        opened()
+        hw.operations.create_store(url)
+    if ABSENT not in statuses:
+        left[:] = statuses
+        with pytest.raises(StoreError, match=message) if message else contextlib.nullcontext():
+            opened()
 
 
 def test_a_table_that_is_deleted_under_a_store_is_named(opened):

@@ -1,4 +1,4 @@
-"""Maintain an online store: drop expired state, back it up, restore it, migrate it, or list refused records."""
+"""Maintain an online store: create it, drop expired state, back it up, restore it, migrate it, or list refused records."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headwater.jobs.compact_views import CompactedView
+
+
+def create(args: Arguments, screen: Screen) -> None:
+    """Create an online store, and the table of DynamoDB that it is in."""
+    from headwater import settings
+    from headwater.online_stores import create_store
+
+    url = args.store or settings.store()
+    place = options.shown_url(url, "the store")
+    with screen.working("creating the store"):
+        made = create_store(url)
+    lines = [f"created the table {made.table}, billed on demand"] if made.new_table else []
+    lines += [f"the table {made.table} was there"] if made.table and not made.new_table else []
+    lines += [f"created an empty store in {place}" if made.new_store else f"a store was in {place}; nothing in it was changed"]
+    screen.show("\n".join(lines), {"store": place, "table": made.table, "new_table": made.new_table, "new_store": made.new_store})
+    screen.next("headwater", "apply", "--project", args.project)
 
 
 def compact(args: Arguments, screen: Screen) -> None:
@@ -184,6 +200,14 @@ _FOLDER = Positional("folder", metavar="FOLDER", help="where the backup is")
 
 COMMAND = Actions(
     {
+        "create": Verb(
+            create,
+            [*_COMMON, *options.as_json()],
+            help="Create an online store, and on DynamoDB its table, which no other command creates. Elsewhere `headwater ingest` and `headwater "
+            "materialize` create a store too.",
+            summary="create a store, and its table on DynamoDB",
+            examples=["headwater store create --store 'dynamodb://features?region=eu-west-1'"],
+        ),
         "compact": Verb(
             compact,
             [*_COMMON, *options.confirmation("dropped"), *options.as_json()],

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from headwater import settings
-from headwater.errors import StoreError, UsageError
+from headwater.errors import NoStoreError, StoreError, UsageError
 from headwater.plugins import Rows
 
 STORES: Final = Rows(
@@ -67,6 +67,18 @@ class Capabilities:
     def writer_of(self, partition: str) -> str | None:
         """The partition whose writer takes the records of `partition`; None is the one writer of the whole stream."""
         return None if self.one_writer else partition
+
+
+@dataclass(frozen=True)
+class CreatedStore:
+    """What `create_store` has done.
+
+    table: the table of DynamoDB by its ARN, which has region and account; "" of other stores. new_table, new_store: whether it was created.
+    """
+
+    table: str
+    new_table: bool
+    new_store: bool
 
 
 class FeatureTable(Protocol):
@@ -276,9 +288,33 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
         UsageError: another kind of URL.
         StoreError: the store is of a format that this version does not read, or cannot be opened.
     """
+    return cast("OnlineStore", _module_of(url).open_store(url, readonly=readonly, for_requests=for_requests))
+
+
+def create_store(url: str) -> CreatedStore:
+    """Create the online store at `url`, if it is not there.
+
+    Commands that write do so themselves, in a folder, a server or a database that is there. A table of DynamoDB is created only here, so
+    that a mistyped name or region is an error, and no empty store.
+
+    Raises:
+        UsageError, StoreError: as of `open_store`.
+    """
+    module = _module_of(url)
+    table, new_table = module.create_table(url) if hasattr(module, "create_table") else ("", False)
+    try:
+        open_store(url, readonly=True).close()
+    except NoStoreError:
+        open_store(url).close()
+        return CreatedStore(table, new_table, new_store=True)
+    return CreatedStore(table, new_table, new_store=False)
+
+
+def _module_of(url: str) -> ModuleType:
+    """The module that opens the store of a URL."""
     scheme = urlsplit(url).scheme.partition("+")[0]
     if scheme not in STORES:
         raise UsageError(
             f"the online store {url!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB, postgresql://HOST:PORT/DATABASE or dynamodb://TABLE"
         )
-    return cast("OnlineStore", importlib.import_module(STORES[scheme]).open_store(url, readonly=readonly, for_requests=for_requests))
+    return importlib.import_module(STORES[scheme])

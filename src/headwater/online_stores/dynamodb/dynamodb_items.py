@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,9 +11,7 @@ from typing import Any, Final, TypeVar
 
 from headwater import clock
 from headwater.aws import AwsClient, AwsRefusedError
-from headwater.errors import NoStoreError, StoreError
-
-_LOG = logging.getLogger(__name__)
+from headwater.errors import StoreError, nearest
 
 Key = tuple[bytes, bytes]
 """The partition key and the sort key of an item. They are stored as hexadecimal text, whose order is that of the bytes."""
@@ -55,20 +52,17 @@ class Items:
         self.where, self.table, self._client = where, table, client
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dynamodb")
 
-    def make(self, *, readonly: bool) -> None:
-        """Create the table, unless it is there.
+    def check_table(self, *, created: bool = False) -> str:
+        """Check that the table can be used; one that is being created is waited for. Returns its ARN, which has region and account.
+
+        created: it was created just now, and may not be seen yet.
 
         Raises:
-            StoreError: it has other keys, is not there and `readonly`, cannot be created, or is being deleted.
+            StoreError: it is not there, has other keys, or is being deleted.
         """
         found, until = self._described(), clock.stopwatch() + _CREATED_WITHIN
-        if found is None and readonly:
-            raise NoStoreError(
-                f"there is no table {self.table!r} in {self._client}; check its name and the region, or begin with a command that writes"
-            )
-        if found is None:
-            self._create()
-            found = self._described()  # which may not know of it yet
+        if found is None and not created:
+            raise self._absent()
         while found is None or found["TableStatus"] == "CREATING":
             if clock.stopwatch() > until:
                 raise StoreError(
@@ -85,9 +79,8 @@ class Items:
         keys = [(each["AttributeName"], types.get(each["AttributeName"]), each["KeyType"]) for each in found["KeySchema"]]
         if keys != [("p", "S", "HASH"), ("s", "S", "RANGE")]:
             have = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in keys)
-            raise StoreError(
-                f"the table {self.where} has the keys {have}, and headwater needs {_SCHEMA}; give another name, and it is created"
-            )
+            raise StoreError(f"the table {self.where} has the keys {have}, and headwater needs {_SCHEMA}; give the name of another table")
+        return str(found["TableArn"])
 
     def _described(self) -> dict[str, Any] | None:
         """What DynamoDB says of the table; None where it is not there."""
@@ -99,21 +92,41 @@ class Items:
             return None
         return found
 
-    def _create(self) -> None:
+    def _absent(self) -> StoreError:
+        """The error of a table that is not there; it names those that are, where the policy allows to list them."""
+        try:
+            names = self._call("list_tables", {}, expected=("AccessDeniedException",))["TableNames"]
+            others = nearest(self.table, names) if names else "no table at all is there"
+        except AwsRefusedError:
+            others = "which tables there are may not be listed"
+        return StoreError(
+            f"there is no table {self.table!r} in {self._client}: {others}. Correct the name, the region or the credentials; "
+            "for a new store, create the table with `headwater store create`"
+        )
+
+    def create_table(self) -> bool:
+        """Create the table, billed on demand, unless it is there. Whether this process has created it.
+
+        Raises:
+            StoreError: it may not be created.
+        """
         wanted = {
             "TableName": self.table,
             "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in "ps"],
             "KeySchema": [{"AttributeName": "p", "KeyType": "HASH"}, {"AttributeName": "s", "KeyType": "RANGE"}],
             "BillingMode": "PAY_PER_REQUEST",
         }
+        if self._described() is not None:
+            return False
         try:
             self._call("create_table", wanted, expected=("ResourceInUseException", "AccessDeniedException"))
-            _LOG.info("the table %r was created in %s", self.table, self._client)
         except AwsRefusedError as error:
-            if error.code != "ResourceInUseException":  # another process creates it
-                raise StoreError(
-                    f"the table {self.where} is not there, and may not be created ({error}). Create it with {_SCHEMA}, or allow dynamodb:CreateTable"
-                ) from error
+            if error.code == "ResourceInUseException":  # another process creates it
+                return False
+            raise StoreError(
+                f"the table {self.where} is not there, and may not be created ({error}). Create it with {_SCHEMA}, or allow dynamodb:CreateTable"
+            ) from error
+        return True
 
     def get(self, keys: Sequence[Key], *attributes: str) -> dict[Key, Item]:
         """The items that are there, of those with these keys; of some attributes, or of all. Not of one moment."""

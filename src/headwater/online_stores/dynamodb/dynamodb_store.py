@@ -30,20 +30,36 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     Behind a `?`: `region=` (else that of environment or profile), `state=postgresql://...` (where the state of ingestion is; else in the
     table itself), `prefix=` (what all keys begin with; headwater), `endpoint=` (the address of a private endpoint or an emulator),
     `timeout=` (for an answer, and while requests are throttled; 10s), `read_timeout=` (as `timeout`, where requests wait; 200ms).
-    Credentials are those of environment, profile or role. The table is created where it is missing and may be created.
+    Credentials are those of environment, profile or role. The table has to be there: `create_table` creates it.
     """
+    name, at = _parsed(url)
+    store = _opened(name, at, at.timeout, readonly=readonly, for_requests=for_requests)
+    if not for_requests:
+        return store
+    store.close()  # a server that is starting was waited for
+    return _opened(name, at, at.read_timeout, readonly=readonly, for_requests=for_requests)
+
+
+def create_table(url: str) -> tuple[str, bool]:
+    """Create the table that a store's URL names, unless it is there: its ARN, which has region and account, and whether it was created."""
+    name, at = _parsed(url)
+    items = _items(name, at, at.timeout)
+    try:
+        created = items.create_table()
+        return items.check_table(created=True), created
+    finally:
+        items.close()
+
+
+def _parsed(url: str) -> tuple[str, ServerUrl]:
+    """The name of the table, and the URL in parts."""
     at = parse(url, ("region", "endpoint", "state"))
     name = at.where.partition("://")[2]
     if not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", name):
         raise UsageError(
             f"{at.where!r} names no table of DynamoDB: give dynamodb://TABLE?region=eu-west-1, with 3 to 255 letters, digits, '_', '.' and '-'"
         )
-    at = replace(at, options={**at.options, **_state_option(url, at.where)})
-    store = _opened(name, at, at.timeout, readonly=readonly, for_requests=for_requests)
-    if not for_requests:
-        return store
-    store.close()  # a server that is starting was waited for
-    return _opened(name, at, at.read_timeout, readonly=readonly, for_requests=for_requests)
+    return name, replace(at, options={**at.options, **_state_option(url, at.where)})
 
 
 def _state_option(url: str, where: str) -> dict[str, str]:
@@ -61,7 +77,7 @@ def _state_option(url: str, where: str) -> dict[str, str]:
     return {"state": address}
 
 
-def _opened(name: str, at: ServerUrl, timeout: float, *, readonly: bool, for_requests: bool) -> LogFirstStore:
+def _items(name: str, at: ServerUrl, timeout: float) -> Items:
     options = at.options
     client = AwsClient(
         "dynamodb",
@@ -71,8 +87,12 @@ def _opened(name: str, at: ServerUrl, timeout: float, *, readonly: bool, for_req
         timeout=timeout,
         failure=StoreError,
     )
-    items = Items(client, name, at.where)
-    items.make(readonly=readonly)
+    return Items(client, name, at.where)
+
+
+def _opened(name: str, at: ServerUrl, timeout: float, *, readonly: bool, for_requests: bool) -> LogFirstStore:
+    items = _items(name, at, timeout)
+    items.check_table()
     table = DynamoTable(items, at.prefix)
     store = LogFirstStore(table, _state(items, at, readonly=readonly, for_requests=for_requests))
     try:
