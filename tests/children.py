@@ -8,6 +8,7 @@ import polars as pl
 
 import headwater as hw
 from headwater import clock
+from headwater.engine.local import states
 from headwater.ingestion import archive, archive_files, revalidate
 from headwater.jobs import materialize, precompute
 from headwater.jobs.materialize import materialize_view
@@ -28,7 +29,7 @@ def many():
 
 def materialize_slowly(pipe, url, hours):
     """Materialize up to so many hours, in 13 buckets of small commits; says each commit."""
-    materialize.EVENT_BYTES = 1_000_000
+    states.EVENT_BYTES = 1_000_000
     materialize._KEYS = 100
     with closing(hw.operations.open_store(url)) as store:
         commit, made = store.commit, 0

@@ -36,13 +36,17 @@ max-future-skew = "2d"
 memory = "2GB"
 allow-pickle = true
 """
-VARIABLES = ("HEADWATER_STORE", "HEADWATER_DATA_DIR", "HEADWATER_HOME", "HEADWATER_CATALOG")
+VARIABLES = (
+    *("HEADWATER_STORE", "HEADWATER_DATA_DIR", "HEADWATER_HOME", "HEADWATER_CATALOG"),
+    *("HEADWATER_ARCHIVE_URL", "HEADWATER_ENGINE"),
+)
 
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch, tmp_path):
     for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that a command which sets it leaves nothing after the test
+        monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 
@@ -133,12 +137,14 @@ def test_headwater_home_goes_before_the_data_directory_of_the_file(tmp_path, mon
     [
         ('stroe = "x"', "headwater.toml has no key 'stroe'; did you mean 'store'?"),
         ('data_dir = "x"', "did you mean 'data-dir'?"),
+        ('engin = "local"', "has no key 'engin'; did you mean 'engine'"),
         ("[sever]\nworkers = 2", "has no key 'sever'; did you mean 'serve'?"),
         ("[serve]\nworker = 2", "headwater.toml: [serve] has no key 'worker'; did you mean 'workers'?"),
         ('[serve]\nhttp = "x"', "[serve] has no key 'http'"),
         ("[ingest]\nallow_unapplied = true", "did you mean 'allow-unapplied'?"),
         ('[serve]\nstore = "lmdb:x"', "store is for every command; write it above the sections"),
         ("serve = 3", "write a section: [serve]"),
+        ("archive-url = 5", "archive-url is 5; give a string in quotes"),
         ("store = 3", "store is 3; give a string in quotes"),
         ('store = ""', "store is ''; give a string in quotes"),
         ('[serve]\nworkers = "2"', "[serve] workers is '2'; give an integer"),
@@ -229,21 +235,28 @@ serve.run(given, None)
         assert done.stderr.strip() == said
 
 
-def test_the_archive_of_every_command_may_be_on_an_object_store(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADWATER_ARCHIVE_URL", "")
-    monkeypatch.delenv("HEADWATER_ARCHIVE_URL")  # and again after the test
-    write(tmp_path, 'archive-url = "s3://bucket/prefix/"')
-    given("ingest")
-    assert settings.archive_url() == "s3://bucket/prefix"
-    monkeypatch.setenv("HEADWATER_ARCHIVE_URL", "gs://other/place")
+@pytest.mark.parametrize(
+    ("line", "value", "variable", "other", "setting"),
+    [
+        ('archive-url = "s3://bucket/prefix/"', "s3://bucket/prefix", "HEADWATER_ARCHIVE_URL", "gs://other/place", settings.archive_url),
+        ('engine = "spark:sc://host:15002"', "spark:sc://host:15002", "HEADWATER_ENGINE", "local", settings.engine),
+    ],
+    ids=["archive-url", "engine"],
+)
+def test_what_every_command_reads_is_that_of_the_variable_or_else_of_the_file(tmp_path, monkeypatch, line, value, variable, other, setting):
+    write(tmp_path, line)
+    given("materialize")
+    assert setting() == value
+    monkeypatch.setenv(variable, other)
     given("status")
-    assert settings.archive_url() == "gs://other/place"
-    with monkeypatch.context() as development:  # nothing is written to what production has
-        development.setenv("HEADWATER_READS", "redis://production:6379/0")
-        assert settings.archive_url() is None
-    write(tmp_path, "archive-url = 5")
-    with pytest.raises(UsageError, match="archive-url is 5; give a string in quotes"):
-        given("ingest")
+    assert setting() == other
+
+
+def test_a_development_environment_has_no_archive_on_an_object_store(monkeypatch):
+    """Nothing is written to what production has."""
+    monkeypatch.setenv("HEADWATER_ARCHIVE_URL", "gs://other/place")
+    monkeypatch.setenv("HEADWATER_READS", "redis://production:6379/0")
+    assert settings.archive_url() is None
 
 
 def test_a_development_environment_ships_no_logs(tmp_path, monkeypatch, capsys):
@@ -255,17 +268,3 @@ def test_a_development_environment_ships_no_logs(tmp_path, monkeypatch, capsys):
         assert main(["serve"]) == 0
     assert shipped == ["s3://production/logs", None]
     assert capsys.readouterr().err == "logs are not shipped: this is a development environment, and production's logs may be there\n"
-
-
-def test_the_engine_of_every_command(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADWATER_ENGINE", "")
-    monkeypatch.delenv("HEADWATER_ENGINE")  # and again after the test
-    write(tmp_path, 'engine = "spark:sc://host:15002"')
-    given("materialize")
-    assert settings.engine() == "spark:sc://host:15002"
-    monkeypatch.setenv("HEADWATER_ENGINE", "local")
-    given("materialize")
-    assert settings.engine() == "local"
-    write(tmp_path, 'engin = "local"')
-    with pytest.raises(UsageError, match="has no key 'engin'; did you mean 'engine'"):
-        given("materialize")

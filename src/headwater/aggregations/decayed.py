@@ -29,9 +29,8 @@ class _Decays:
         return n, last, total, weight
 
     def merge(self, left: State, right: State) -> State:
-        (n, t, total, weight), (k, u, more, heavier) = left, right
-        merged = np.empty_like(n), np.empty_like(t), np.empty_like(total), np.empty_like(weight)
-        _merge(n, t, total, weight, k, u, more, heavier, self.half_life, *merged)  # a sum that leaves float64 is null in the end
+        merged = tuple(np.empty_like(column) for column in left)
+        _merge(tuple(left), tuple(right), self.half_life, merged)  # a sum that leaves float64 is null in the end
         return merged
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
@@ -52,7 +51,8 @@ def decays(half_life: int) -> _Decays:
 
 
 @nb.njit(nogil=True, cache=True)
-def _merge(n, t, total, weight, k, u, more, heavier, half_life, count, last, both, weights):  # type: ignore[no-untyped-def]
+def _merge(left, right, half_life, merged):  # type: ignore[no-untyped-def]
+    (n, t, total, weight), (k, u, more, heavier), (count, last, both, weights) = left, right, merged
     for i in range(len(n)):
         count[i], last[i], both[i], weights[i] = decayed(n[i], t[i], total[i], weight[i], k[i], u[i], more[i], heavier[i], half_life)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
-from os import PathLike, fspath
-from typing import ClassVar, get_args
+from os import PathLike
+from typing import ClassVar
 
 from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import (
@@ -18,10 +17,7 @@ from headwater.definitions.streams import (
     Registry,
     Schema,
     Timestamps,
-    check_choice,
-    check_debezium,
-    check_formats,
-    check_schema,
+    record_format,
 )
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DefinitionError, HeadwaterError, given
@@ -106,24 +102,8 @@ def kinesis(  # noqa: PLR0913 (each is a keyword that a stream may need)
         raise DefinitionError(
             f"{subject}: consumer is {given(consumer)}; give the name or the ARN of a consumer that is registered with the stream, such as 'features'"
         )
-    check_choice(format, get_args(Format), f"{subject}: format")
-    check_schema(schema, timestamps, subject)
-    check_debezium(format, schema, subject)
-    descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
-    check_formats(format, registry, avro, descriptor, subject)
-    return KinesisStream(
-        stream,
-        region=region,
-        endpoint_url=endpoint_url,
-        format=format,
-        schema=None if schema is None else dict(schema) if isinstance(schema, Mapping) else schema,
-        timestamps=timestamps,
-        registry=Registry(registry) if isinstance(registry, str | Env) else registry,
-        avro=None if avro is None else fspath(avro),
-        message=descriptor,
-        start=_start(start, subject),
-        consumer=consumer,
-    )
+    records = record_format(subject, format, schema, timestamps, registry, avro, message)
+    return KinesisStream(stream, region=region, endpoint_url=endpoint_url, start=_start(start, subject), consumer=consumer, **records)
 
 
 def _start(start: str | datetime, subject: str) -> str | int:

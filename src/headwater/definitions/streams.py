@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
 from headwater.definitions.definition import Definition
@@ -246,30 +246,14 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
     subject = f"kafka({topic!r})"
     if not isinstance(topic, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
         raise DefinitionError(f"{subject}: a topic's name has 1 to 249 letters, digits, dots, underscores and dashes")
-    check_choice(format, get_args(Format), f"{subject}: format")
     check_choice(start, ("earliest", "latest"), f"{subject}: start")
-    check_schema(schema, timestamps, subject)
-    check_debezium(format, schema, subject)
     for name, value in (options or {}).items():
         if name in _OWN:
             raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
         if not isinstance(value, str | Env):
             raise DefinitionError(f"{subject}: the option {name!r} is {value!r}; give a string, or env('NAME')")
-    descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
-    check_formats(format, registry, avro, descriptor, subject)
-    return KafkaTopic(
-        topic,
-        servers=servers,
-        group=group,
-        format=format,
-        schema=None if schema is None else dict(schema),
-        timestamps=timestamps,
-        registry=Registry(registry) if isinstance(registry, str | Env) else registry,
-        avro=None if avro is None else fspath(avro),
-        message=descriptor,
-        start=start,
-        options=dict(options or {}),
-    )
+    records = record_format(subject, format, schema, timestamps, registry, avro, message)
+    return KafkaTopic(topic, servers=servers, group=group, start=start, options=dict(options or {}), **records)
 
 
 @spelled
@@ -334,6 +318,42 @@ def check_choice(value: object, allowed: tuple[str, ...], subject: str) -> None:
     if value not in allowed:
         near = f"; {nearest(value, allowed)}" if isinstance(value, str) else ""
         raise DefinitionError(f"{subject} is {value!r}; give {' or '.join(map(repr, allowed))}{near}")
+
+
+class RecordFormat(TypedDict):
+    """How the records of a broker are written; as the fields of a `BrokerStream`."""
+
+    format: Format
+    schema: Schema | None
+    timestamps: Timestamps
+    registry: Registry | None
+    avro: str | None
+    message: ProtobufMessage | None
+
+
+def record_format(
+    subject: str,
+    format: Format,
+    schema: Schema | None,
+    timestamps: Timestamps,
+    registry: Registry | str | Env | None,
+    avro: str | PathLike[str] | None,
+    message: ProtobufMessage | tuple[str, str] | None,
+) -> RecordFormat:
+    """What a user gave of how records are written, see `kafka`; refuse what does not fit together."""
+    check_choice(format, get_args(Format), f"{subject}: format")
+    check_schema(schema, timestamps, subject)
+    check_debezium(format, schema, subject)
+    descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
+    check_formats(format, registry, avro, descriptor, subject)
+    return {
+        "format": format,
+        "schema": None if schema is None else dict(schema),
+        "timestamps": timestamps,
+        "registry": Registry(registry) if isinstance(registry, str | Env) else registry,
+        "avro": None if avro is None else fspath(avro),
+        "message": descriptor,
+    }
 
 
 def check_schema(schema: Schema | None, timestamps: object, subject: str) -> None:

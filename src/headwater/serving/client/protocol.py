@@ -8,46 +8,17 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from headwater import clock
-from headwater.errors import (
-    AccessError,
-    BusyError,
-    ConnectError,
-    DataError,
-    DefinitionError,
-    FencedError,
-    HeadwaterError,
-    IncompleteError,
-    LostError,
-    ModelError,
-    NoStoreError,
-    RebuiltError,
-    StaleError,
-    StoreError,
-    UsageError,
-)
+from headwater import clock, errors
+from headwater.errors import AccessError, BusyError, ConnectError, DataError, DefinitionError, HeadwaterError, LostError, UsageError
 
 T = TypeVar("T")
 
 _WAIT: Final = 0.05  # seconds before the first repetition; each further one waits twice as long
 _LONGEST: Final = 2.0
 _KINDS: Final[Mapping[str, type[HeadwaterError]]] = {
-    kind.__name__: kind
-    for kind in (
-        BusyError,
-        ConnectError,
-        DataError,
-        DefinitionError,
-        FencedError,
-        IncompleteError,
-        LostError,
-        ModelError,
-        NoStoreError,
-        RebuiltError,
-        StaleError,
-        StoreError,
-        UsageError,
-    )
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, HeadwaterError) and "__init__" not in vars(kind)  # made from a message alone
 }
 _STATUSES: Final[Mapping[int, type[HeadwaterError]]] = (
     dict.fromkeys((401, 403), AccessError)
