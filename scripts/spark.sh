@@ -16,11 +16,8 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 installed=${HEADWATER_SPARK:-$root/build/spark}
 worker_python=${HEADWATER_SPARK_PYTHON:-$root/.venv/bin/python}
-
-fail() {
-    printf 'spark.sh: %s\n' "$@" >&2
-    exit 1
-}
+# shellcheck source=scripts/java_servers.sh
+. "$root/scripts/java_servers.sh"
 
 # The versions of Spark and of the jars of a format of tables.
 choose() {
@@ -32,8 +29,6 @@ choose() {
     esac
     home=$installed/$version lakes=$installed/$lake-$jars
 }
-
-has() { command -v "$1" >/dev/null 2>&1; }
 
 install() {
     if [ -e "$home/.complete" ]; then return; fi
@@ -50,22 +45,7 @@ install() {
 }
 
 fetch_lakes() {
-    if [ -e "$lakes/.complete" ] || ! has mvn; then return; fi
-    mkdir -p "$lakes"
-    pom=$(mktemp -d)
-    cat >"$pom/pom.xml" <<EOF
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>headwater</groupId><artifactId>lakes</artifactId><version>1</version>
-  <dependencies>
-    <dependency><groupId>$group</groupId><artifactId>$artifact</artifactId><version>$jars</version></dependency>
-  </dependencies>
-</project>
-EOF
-    mvn -q -B -f "$pom/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DincludeGroupIds=$group" \
-        "-DoutputDirectory=$lakes" >&2 || fail "mvn could not fetch $artifact $jars; its message is above"
-    rm -rf "$pom"
-    touch "$lakes/.complete"
+    if has mvn; then fetch_jars "$lakes" "$group" "$artifact" "$jars" "-DincludeGroupIds=$group"; fi
 }
 
 # The options of spark-submit for Delta or Iceberg, one a line; none without the jars.
@@ -86,24 +66,16 @@ lake_options() {
     esac
 }
 
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
-# launch NAME COMMAND...: in a session of its own, since a Ctrl-C in the terminal is not meant for it
-launch() {
+begin() { # NAME COMMAND...
     name=$1
     shift
-    setsid "$@" >>"$dir/$name.log" 2>&1 </dev/null &
-    echo $! >"$dir/$name.pid"
+    launch "$dir/$name.pid" "$dir/$name.log" "$@"
 }
-
-runs() { [ -e "$dir/$1.pid" ] && kill -0 "$(cat "$dir/$1.pid")" 2>/dev/null; }
 
 wait_for() {
     waited=0
-    until grep -q "$2" "$dir/$1.log"; do
-        runs "$1" || { tail -20 "$dir/$1.log" >&2 && stop && fail "the $1 of Spark ended; its last words are above"; }
+    until grep -qs "$2" "$dir/$1.log"; do
+        runs "$dir/$1.pid" || { tail -20 "$dir/$1.log" >&2 && stop && fail "the $1 of Spark ended; its last words are above"; }
         [ $waited -lt 600 ] || { stop && fail "the $1 of Spark does not start within a minute; see $dir/$1.log"; }
         waited=$((waited + 1))
         sleep 0.1
@@ -111,26 +83,26 @@ wait_for() {
 }
 
 start() {
-    has java || fail 'java is not on PATH; on Debian and Ubuntu: apt-get install default-jre-headless'
+    need_java
     install
     fetch_lakes
-    if runs connect; then fail "a cluster runs already; the process id of its Connect server is $(cat "$dir/connect.pid")"; fi
+    if runs "$dir/connect.pid"; then fail "a cluster runs already; the process id of its Connect server is $(cat "$dir/connect.pid")"; fi
     SPARK_HOME=$(echo "$home"/lib/python3*/site-packages/pyspark)
     export SPARK_HOME SPARK_LOCAL_IP=127.0.0.1 SPARK_LOCAL_DIRS="$dir/local" PYSPARK_PYTHON="$worker_python" SPARK_DAEMON_MEMORY=256m
     export SPARK_NO_DAEMONIZE=1 SPARK_DAEMON_JAVA_OPTS='-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
     mkdir -p "$dir/local"
     port=$(free_port) connect=$(free_port)
-    launch master "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.master.Master --host 127.0.0.1 --port "$port" --webui-port 0
+    begin master "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.master.Master --host 127.0.0.1 --port "$port" --webui-port 0
     wait_for master 'I have been elected leader'
     for number in $(seq "${HEADWATER_SPARK_WORKERS:-2}"); do
-        launch "worker$number" "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.worker.Worker --host 127.0.0.1 --webui-port 0 \
+        begin "worker$number" "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.worker.Worker --host 127.0.0.1 --webui-port 0 \
             --cores 1 --memory 1g --work-dir "$dir/work$number" "spark://127.0.0.1:$port"
     done
     export SPARK_DAEMON_MEMORY=1g # of the Connect server
     IFS='
 '
     # shellcheck disable=SC2046 # one option a line
-    launch connect "$SPARK_HOME/bin/spark-submit" $(lake_options) --class org.apache.spark.sql.connect.service.SparkConnectServer \
+    begin connect "$SPARK_HOME/bin/spark-submit" $(lake_options) --class org.apache.spark.sql.connect.service.SparkConnectServer \
         --master "spark://127.0.0.1:$port" --executor-memory 768m --executor-cores 1 \
         --conf spark.driver.host=127.0.0.1 --conf spark.connect.grpc.binding.address=127.0.0.1 \
         --conf "spark.connect.grpc.binding.port=$connect" --conf spark.ui.enabled=false --conf spark.sql.shuffle.partitions=4 \
@@ -139,7 +111,7 @@ start() {
     unset IFS
     waited=0
     until answers "$connect"; do
-        runs connect || { tail -20 "$dir/connect.log" >&2 && stop && fail 'the Connect server ended; its last words are above'; }
+        runs "$dir/connect.pid" || { tail -20 "$dir/connect.log" >&2 && stop && fail 'the Connect server ended; its last words are above'; }
         [ $waited -lt 900 ] || { stop && fail "the Connect server does not answer within 90 seconds; see $dir/connect.log"; }
         waited=$((waited + 1))
         sleep 0.1
@@ -147,23 +119,9 @@ start() {
     echo "sc://127.0.0.1:$connect" | tee "$dir/url"
 }
 
-answers() {
-    python3 -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 0.2).close()' "$1" 2>/dev/null
-}
-
 stop() {
     for name in connect worker1 worker2 master; do
-        if runs "$name"; then
-            pid=$(cat "$dir/$name.pid")
-            kill "$pid"
-            waited=0
-            while kill -0 "$pid" 2>/dev/null; do
-                if [ $waited -eq 100 ]; then kill -9 "$pid"; fi
-                waited=$((waited + 1))
-                sleep 0.1
-            done
-        fi
-        rm -f "$dir/$name.pid"
+        end "$dir/$name.pid" 10
     done
 }
 
