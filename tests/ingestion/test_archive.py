@@ -180,8 +180,10 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     monkeypatch.setattr(store, "commit", commit)
     monkeypatch.setattr(archive_files, "durable", real)
     assert numbers(mine) == [1, 2, 3, 4]  # a draft is no file
+    put(store, 5, [5])
     mine.roll()
-    assert numbers(mine) == [1, 2, 3, 4]
+    assert numbers(mine) == [1, 2, 3, 4, 5]
+    assert not list(tmp_path.rglob("*.draft"))
 
 
 @pytest.mark.slow

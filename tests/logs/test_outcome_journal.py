@@ -125,7 +125,11 @@ def test_rolling_moves_rows_into_files_and_reads_each_once(posted, tmp_path):
     assert path.name == "all-000000000001-000000000005.parquet"
     posted.add([{"user": 5, "outcome": True}])
     assert [row[0] for row in said(posted, tmp_path)] == ["r0", "r1", "r2", "r3", "r4", None]
+    lost, replacing = (path.with_name(f"all-00000000000{n}.draft") for n in ("1-000000000002", "1-000000000005"))
+    lost.touch()
+    replacing.touch()
     assert posted.roll().name == "all-000000000006-000000000006.parquet"
+    assert (lost.exists(), replacing.exists()) == (False, True)  # of a killed process; of one that replaces a file
     assert posted.roll() is None
     assert said(posted, tmp_path)[-1] == (None, 5, True)
 

@@ -121,6 +121,7 @@ class ParquetArchive:
         permissions.own_folder(self.place.parent)
         with permissions.open_private(permissions.make_folder(self.place) / ".lock", "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            drop_drafts(self.place)
             yield
 
     def parts(self) -> list[ParquetFile]:
@@ -187,6 +188,16 @@ def expire_files(files: Sequence[Path], before: date) -> int:
             continue
         gone += 1
     return gone
+
+
+def drop_drafts(place: Path) -> None:
+    """Remove what processes that were killed left of files which were never whole; the caller holds the lock of those that add files.
+
+    A draft beside its file is of a process that replaces it, which may run.
+    """
+    for draft in place.glob("headwater_date=*/*.draft"):
+        if not draft.with_suffix(".parquet").exists():
+            draft.unlink(missing_ok=True)
 
 
 def _parts(path: PurePath) -> tuple[str, int, int]:

@@ -31,7 +31,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.readable import cut
 from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, StoreError, UsageError, nearest
-from headwater.ingestion.archive_files import durable, file_name, span
+from headwater.ingestion.archive_files import drop_drafts, durable, file_name, span
 from headwater.logs.outcome_rows import SEQUENCE, CheckedOutcome, Rules, rules
 
 OUTCOMES: Final = "outcomes"
@@ -174,6 +174,7 @@ class Outcomes:
             rows = journal.execute(f"{_SELECT} LIMIT {_MOST}", (_last(rolled(self.place)),)).fetchall() if mine else []
             if len(rows) < max(least, 1):
                 return None
+            drop_drafts(self.place)
             first, last = rows[0][0], rows[-1][0]
             path = self.place / f"headwater_date={clock.timestamp(rows[-1][-1]):%Y-%m-%d}" / file_name(None, first, last)
             try:
