@@ -9,7 +9,7 @@ from headwater.definitions.definition import Definition
 from headwater.errors import DefinitionError
 
 DEFAULT_LENGTH: Final = 100
-MOST_LENGTH: Final = 10_000
+MOST_LENGTH: Final = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ def each(of: str | Definition, *, max_length: int = DEFAULT_LENGTH) -> Each:
 
     Args:
         of: a column of the request that holds a list, or a feature that is a list, such as `user["last_5_product"]`.
-        max_length: the longest list; a row with a longer one is refused, in training and in serving. From 1 to 10,000.
+        max_length: the longest list; a row with a longer one is refused, in training and in serving. From 1 to 100,000.
 
     Raises:
         DefinitionError: something else, or a length out of range.

@@ -15,6 +15,7 @@ import polars as pl
 from headwater.definitions.durations import Window
 from headwater.definitions.feature import Feature
 from headwater.definitions.source import Source
+from headwater.events.key_lists import KeyLists
 from headwater.events.read_events import Notes, Reach
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import NEVER
@@ -30,16 +31,27 @@ class AsOf:
 
 
 @dataclass(frozen=True)
+class ListRows:
+    """Rows with a list of keys, whose elements are requests. lists: of the rows. t, as_of: those of the rows, as in `RequestSet`."""
+
+    lists: KeyLists
+    t: I64
+    as_of: tuple[AsOf, ...]
+
+
+@dataclass(frozen=True)
 class RequestSet:
     """Rows that ask for the same features, at one freshness or several; an engine sorts them once for all of these.
 
     keys: a frame with the view's keys as columns. t: int64 (rows), when each row asks; orders the rows of a key.
     as_of: T and K of the rows at each freshness.
+    of: the rows whose elements these are, where a key is a list; None where each row has one key. An answer does not depend on it.
     """
 
     keys: pl.DataFrame
     t: I64
     as_of: tuple[AsOf, ...]
+    of: ListRows | None = None
 
     def take(self, rows: I64) -> RequestSet:
         """The rows at these positions."""
@@ -225,7 +237,7 @@ class InspectableEngine(Protocol):
         ...
 
 
-def reach_of(requests: Sequence[RequestSet], windows: Sequence[Window]) -> Reach | None:
+def reach_of(requests: Sequence[RequestSet | ListRows], windows: Sequence[Window]) -> Reach | None:
     """Which event times any row can count, or None where no event can count."""
     times = [(a.T[a.T > NEVER], a.K[a.T > NEVER]) for r in requests for a in r.as_of]
     live = [T for T, _ in times if len(T)]

@@ -10,15 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
+
+import polars as pl
 
 from headwater.connectors.spark import SparkTable
 from headwater.connectors.spark_output import SparkOutput
 from headwater.definitions.connectors import Table
 from headwater.engine.query import Engine, EngineRun, EventQuery, FeatureValues, Query, RequestSet
-
-if TYPE_CHECKING:
-    import polars as pl
 
 OnStage = Callable[[Query, RequestSet], list[FeatureValues]]
 """A query and a set of its requests -> the answers for each of its freshnesses."""
@@ -55,12 +54,21 @@ class RowWork(Protocol):
         """The requests of rows, which have the answers of all stages before, in their order."""
         ...
 
-    def answered(self, rows: pl.DataFrame, stage: int, answers: Sequence[FeatureValues]) -> pl.DataFrame:
-        """The rows with the answers of a stage."""
+    def answered(self, rows: pl.DataFrame, stage: int, asked: RequestSet, answers: Sequence[FeatureValues]) -> pl.DataFrame:
+        """The rows with the answers of a stage, of what `asked` gives for them."""
         ...
 
     def finished(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows as they are written, of rows with all answers."""
+        """Rows of which `kept` makes those that are written, of rows with all answers."""
+        ...
+
+    @property
+    def together(self) -> Sequence[str]:
+        """Columns of finished rows; rows with the same values in them are kept in one call. None: each row alone."""
+        ...
+
+    def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
+        """The rows as they are written, of finished rows, and the number of those left out, by reason."""
         ...
 
 
@@ -95,3 +103,31 @@ class RowEngine(Protocol):
             DataError: a source cannot be read.
         """
         ...
+
+
+def answer_columns(answers: Sequence[FeatureValues], prefix: str = "") -> list[pl.Series]:
+    """The answers at each freshness as columns."""
+    return [
+        series.alias(f"{prefix}{level}.{kind}.{series.name}")
+        for level, values in enumerate(answers)
+        for kind, frame in (("v", values.values), ("s", values.statuses), ("k", _known_frame(values)))
+        for series in frame
+    ]
+
+
+def answers_of(rows: pl.DataFrame, levels: int, prefix: str = "") -> list[FeatureValues]:
+    """The answers of `answer_columns`, at so many freshnesses."""
+
+    def columns(level: int, kind: str) -> pl.DataFrame:
+        start = f"{prefix}{level}.{kind}."
+        return rows.select(pl.col(name).alias(name.removeprefix(start)) for name in rows.columns if name.startswith(start))
+
+    def answer(level: int) -> FeatureValues:
+        known = columns(level, "k")
+        return FeatureValues(columns(level, "v"), columns(level, "s"), known["known"].to_numpy() if known.width else None)
+
+    return [answer(level) for level in range(levels)]
+
+
+def _known_frame(values: FeatureValues) -> pl.DataFrame:
+    return pl.DataFrame() if values.known_at is None else pl.DataFrame({"known": values.known_at})

@@ -46,6 +46,10 @@ class KeyLists:
         )
         return lists.to_series().cast(pl.List(values.dtype)).alias(values.name)
 
+    def elements(self, column: pl.Series) -> pl.Series:
+        """The elements of a column of such lists, one row's after another's: `lists` the other way round."""
+        return column.filter(pl.Series(self.sizes > 0)).explode()
+
     def plain_lists(self, values: Sequence[object]) -> list[object]:
         """As `lists`, of plain values."""
         ends = np.cumsum(self.sizes)
@@ -86,7 +90,7 @@ def key_lists(column: pl.Series, max_length: int, reader: str) -> tuple[KeyLists
         )
     lists = KeyLists(column.list.len().fill_null(0).cast(pl.Int64).to_numpy(), column.is_null().to_numpy())
     check_length(lists.sizes, max_length, column.name, reader)
-    return lists, column.filter(pl.Series(lists.sizes > 0)).explode().alias(column.name)
+    return lists, lists.elements(column)
 
 
 def plain_key_lists(column: Sequence[object], max_length: int, name: str, reader: str) -> tuple[KeyLists, list[object]]:

@@ -136,8 +136,8 @@ def dataset(
         `Dataset`; of an output of Spark `SparkDataset`.
 
     Raises:
-        UsageError: another ending, or lists in a CSV file. For an output of Spark: the engine is not Spark; a log, a ranking, precomputed
-            predictions, or features that are looked up by a list.
+        UsageError: another ending, or lists in a CSV file. For an output of Spark: the engine is not Spark; a log, a ranking with drawn
+            negatives, or precomputed predictions with measured ages.
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.list_keys import ListKey
 from headwater.definitions.source import Source
 from headwater.engine.engines import open_engine
-from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet
+from headwater.engine.query import AsOf, EngineRun, FeatureValues, ListRows, Query, RequestSet
 from headwater.errors import DataError, UsageError, listed, nearest
 from headwater.events.key_lists import KeyLists, key_lists
 from headwater.events.read_events import Notes
@@ -31,6 +31,9 @@ from headwater.training.identity_map import IdentityMap
 from headwater.training.request_features import request_feature, request_field, third_party
 from headwater.training.requests import Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
+
+FeatureFrames = Callable[[FeatureService, Requests, Mapping[str, Level], Notes, Resources], dict[str, pl.DataFrame]]
+"""As `feature_frames`."""
 
 
 def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
@@ -271,7 +274,8 @@ class _AskingViews:
         if self.lists is None:
             return RequestSet(self.keys, t, tuple(times))
         rows = self.lists.rows
-        return RequestSet(self.keys, t[rows], tuple(AsOf(time.T[rows], time.K[rows]) for time in times))
+        of = ListRows(self.lists, t, tuple(times))
+        return RequestSet(self.keys, t[rows], tuple(AsOf(time.T[rows], time.K[rows]) for time in times), of)
 
     def of_rows(self, computed: FeatureValues) -> FeatureValues:
         """The values of the rows, from those of the keys."""

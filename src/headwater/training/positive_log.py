@@ -35,7 +35,7 @@ def model_labels(model: Model, resources: Resources = DEFAULT_RESOURCES) -> Requ
     if model.ranking is None:
         return requests
     if model.ranking.negatives is None:
-        return _each_item_once(model, model.ranking, requests)
+        return each_item_once(model, model.ranking, requests)
     return _one_request_a_group(model, model.ranking, requests)
 
 
@@ -57,8 +57,12 @@ def _one_request_a_group(model: Model, task: Ranking, requests: Requests) -> Req
     return _first_of_each(task, requests, Requests(requests.frame, t[of_list], requests.label, requests.known_at), of_list)
 
 
-def _each_item_once(model: Model, task: Ranking, requests: Requests) -> Requests:
-    """The requests without rows that repeat an item in its group, which metrics of lists would count twice."""
+def each_item_once(model: Model, task: Ranking, requests: Requests) -> Requests:
+    """The requests without rows that repeat an item in its group, which metrics of lists would count twice.
+
+    Raises:
+        DataError: an item with several labels in one group, or a row without a group.
+    """
     assert requests.label is not None
     of_list = outcomes(model, requests.label, requests.frame).groups
     assert of_list is not None

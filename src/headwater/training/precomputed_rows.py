@@ -16,11 +16,11 @@ from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.precomputed_members import precomputable, precomputed_members, precomputed_views
-from headwater.errors import UsageError, nearest
+from headwater.errors import DataError, UsageError, nearest
 from headwater.events.read_events import Notes
 from headwater.kernel.arrays import I64, Bool
 from headwater.kernel.as_of import as_of
-from headwater.training.feature_frames import feature_frames
+from headwater.training.feature_frames import FeatureFrames, feature_frames
 from headwater.training.requests import Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -100,7 +100,13 @@ def known_rows(model: Model, requests: Requests, level: Level, notes: Notes, res
 
 
 def _with_known(
-    model: Model, members: Sequence[Member], requests: Requests, level: Level, notes: Notes, resources: Resources
+    model: Model,
+    members: Sequence[Member],
+    requests: Requests,
+    level: Level,
+    notes: Notes,
+    resources: Resources,
+    frames: FeatureFrames = feature_frames,
 ) -> PrecomputedRows:
     by_key = keyed_views(model, _precomputed_at(model, level))
     views, fresh, cut = reading(model, level, requests.t)
@@ -114,26 +120,33 @@ def _with_known(
     ]
     # The same freshness under the counts' own names: a level speaks of views.
     at = Level({v: fresh.freshness(v) for v in views} | {v: v.freshness for v in counts}, known_after=level.known_after)
-    frame = feature_frames(FeatureService("precomputed", [*members, *counts]), Requests(requests.frame, cut), {"": at}, notes, resources)[
-        ""
-    ]
+    service = FeatureService("precomputed", [*members, *counts])
+    frame = frames(service, Requests(requests.frame, cut), {"": at}, notes, resources)[""]
     known = frame.select(
         pl.all_horizontal(pl.any_horizontal(pl.col(f"{seen[v.name]}__count") > 0 for v in views_of_key) for views_of_key in by_key.values())
     )
     return PrecomputedRows(frame.drop([f"{name}__count" for name in seen.values()]), known.to_series().to_numpy())
 
 
-def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> PrecomputedRows:
+def rows_of(
+    model: Model,
+    requests: Requests,
+    level: Level,
+    notes: Notes,
+    resources: Resources = DEFAULT_RESOURCES,
+    frames: FeatureFrames = feature_frames,
+) -> PrecomputedRows:
     """The feature rows behind the predictions for requests, at a level with precomputed scores.
 
     A request with a score: what the job saw. One without: nothing, or, where it is predicted on request, all features as of its own time;
-    then the features that a job does not know are null where there is a score.
+    then the features that a job does not know are null where there is a score. frames: computes features.
     """
-    job_rows = precomputed_rows(model, requests, level, notes, resources)
+    members = precomputed_members(model, _precomputed_at(model, level))
+    job_rows = _with_known(model, members, requests, level, notes, resources, frames)
     if not _precomputed_at(model, level).on_request:
         return job_rows
     on_request_level = dataclasses.replace(level, predictions=on_request())
-    now = feature_frames(model.features.in_training, requests, {"": on_request_level}, notes, resources)[""]
+    now = frames(model.features.in_training, requests, {"": on_request_level}, notes, resources)[""]
     known = pl.Series(job_rows.known)
     columns = [
         job_rows.frame[name].zip_with(known, now[name])
@@ -142,6 +155,14 @@ def rows_of(model: Model, requests: Requests, level: Level, notes: Notes, resour
         for name in now.columns
     ]
     return PrecomputedRows(pl.DataFrame(columns), job_rows.known)
+
+
+def no_scores(model: Model, precomputed: Precomputed) -> DataError:
+    """The error where a job has a score for none of the labels."""
+    return DataError(
+        f"model {model.name!r}: no event of the keys {list(precomputed.keys)} was known when scores would have been made for its labels; check "
+        "the keys of precomputed(), and that the sources' history begins before the labels"
+    )
 
 
 def precomputed_lists(

@@ -6,6 +6,7 @@ Each run of it is with an engine that gives back the answers that the rows have 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -17,7 +18,7 @@ import polars as pl
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.freshness import Freshness
 from headwater.engine.query import Engine, EngineRun, EventQuery, FeatureValues, Query, RequestSet, StateParts, StateQuery, States
-from headwater.engine.row_work import OnStage
+from headwater.engine.row_work import OnStage, answer_columns, answers_of
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.training.requests import ASKED_AT
 from headwater.training.resources import Resources
@@ -40,18 +41,23 @@ class ReplayedRows:
             return reached.requests
         raise AssertionError(f"there is no stage {stage}")
 
-    def answered(self, rows: pl.DataFrame, stage: int, answers: Sequence[FeatureValues]) -> pl.DataFrame:
+    def answered(self, rows: pl.DataFrame, stage: int, asked: RequestSet, answers: Sequence[FeatureValues]) -> pl.DataFrame:
         """As `RowWork`."""
-        return rows.with_columns(
-            series.alias(f"{_ANSWER}.{stage}.{level}.{kind}.{series.name}")
-            for level, values in enumerate(answers)
-            for kind, frame in (("v", values.values), ("s", values.statuses), ("k", _known_frame(values)))
-            for series in frame
-        )
+        columns = answer_columns(answers, f"{_ANSWER}.{stage}.")
+        return rows.with_columns(columns if asked.of is None else map(asked.of.lists.lists, columns))
 
     def finished(self, rows: pl.DataFrame) -> pl.DataFrame:
         """As `RowWork`."""
         return self._run(rows, None)
+
+    @property
+    def together(self) -> Sequence[str]:
+        """As `RowWork`."""
+        return ()
+
+    def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
+        """As `RowWork`."""
+        return rows, Counter()
 
     def _run(self, rows: pl.DataFrame, stage: int | None) -> pl.DataFrame:
         return self.computed(rows, Resources(progress=False, cache=False, engine=_Replay(rows, stage)))
@@ -88,10 +94,6 @@ def modules_of(service: FeatureService | None) -> list[ModuleType]:
     """The modules of the functions of a service."""
     names = set() if service is None else {feature.function.__module__ for feature in service.request_features}
     return [sys.modules[name] for name in sorted(names - {"__main__"}) if name in sys.modules]
-
-
-def _known_frame(values: FeatureValues) -> pl.DataFrame:
-    return pl.DataFrame() if values.known_at is None else pl.DataFrame({"known": values.known_at})
 
 
 class _Reached(Exception):  # noqa: N818 (no error)
@@ -142,12 +144,6 @@ class _Replay(Stageless):
         number, self._next = self._next, self._next + 1
         if number == self._stage:
             raise _Reached(asked)
-        return [self._answer(number, level) for level in range(len(asked.as_of))]
-
-    def _answer(self, stage: int, level: int) -> FeatureValues:
-        values, statuses, known = (self._kept(stage, level, kind) for kind in "vsk")
-        return FeatureValues(values, statuses, known["known"].to_numpy() if known.width else None)
-
-    def _kept(self, stage: int, level: int, kind: str) -> pl.DataFrame:
-        prefix = f"{_ANSWER}.{stage}.{level}.{kind}."
-        return self._rows.select(pl.col(name).alias(name.removeprefix(prefix)) for name in self._rows.columns if name.startswith(prefix))
+        prefix = f"{_ANSWER}.{number}."
+        kept = self._rows.select(name for name in self._rows.columns if name.startswith(prefix))
+        return answers_of(kept if asked.of is None else pl.DataFrame(map(asked.of.lists.elements, kept)), len(asked.as_of), prefix)

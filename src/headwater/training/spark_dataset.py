@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headwater.connectors.spark import SparkTable
 from headwater.connectors.spark_output import SparkOutput
@@ -16,9 +16,10 @@ from headwater.errors import UsageError
 from headwater.events.read_events import Notes
 from headwater.training.leak_checks import refuse_label_columns
 from headwater.training.no_events import warn_of_no_events
+from headwater.training.precomputed_rows import no_scores
 from headwater.training.resources import Resources
 from headwater.training.schema_check import check_model
-from headwater.training.staged_rows import TrainingRows, refuse_lists
+from headwater.training.staged_rows import TrainingRows
 
 _NO_FILE = "write a file, such as dataset(model, 'rows.parquet')"
 
@@ -48,12 +49,14 @@ def write_training_rows(
     engine = open_engine(resources.engine)
     if not isinstance(engine, RowEngine):
         raise UsageError(f"{output} is written by Spark; give resources=hw.Resources(engine=hw.spark('sc://host:15002')), or {_NO_FILE}")
-    if model.ranking is not None:
-        raise UsageError(f"model {model.name!r} is a ranking, whose lists are made in this process and not on Spark; {_NO_FILE}")
-    if level.precomputed(model) is not None:
-        raise UsageError(f"the level has precomputed predictions, whose rows are made in this process and not on Spark; {_NO_FILE}")
-    service = model.features.in_training
-    refuse_lists(service, _NO_FILE)
+    if model.ranking is not None and model.ranking.negatives is not None:
+        raise UsageError(f"model {model.name!r} draws negatives, which is done in this process and not on Spark; {_NO_FILE}")
+    service, precomputed = model.features.in_training, level.precomputed(model)
+    measured = [view.name for view in service.views_in_history if not (of := level.freshness(view)).servable and of.reads_events]
+    if precomputed is not None and measured:
+        raise UsageError(
+            f"the level has precomputed predictions, and view {measured[0]!r} is at measured ages; rows of both are not computed on Spark: {_NO_FILE}"
+        )
     check_model(model)
     refuse_label_columns(model)
     said: dict[str, object] = {}
@@ -61,12 +64,15 @@ def write_training_rows(
 
     def before(rows: SparkTable) -> None:
         said.update(rows.rows())
+        if precomputed is not None and not said["rows"]:
+            raise no_scores(model, precomputed)
         columns.update({name: repr(dtype) for name, dtype in rows.schema().items()})
         check(said)
 
     notes = Notes()
     labels = model.labels
-    work = TrainingRows(service, level, labels, labels.timestamp_field, labels.timezone, statuses=False, until=until)
+    bare = replace(model, estimator=None)
+    work = TrainingRows(service, level, labels, labels.timestamp_field, labels.timezone, statuses=False, model=bare, until=until)
     written = engine.write_rows(labels.data, work, output, EngineRun(notes, resources.threads, resources.bytes), before)
     warn_of_no_events(work.requests(written.ends), notes)
     return SparkRowsWritten(written.table, said, columns, dict(notes.events), dict(notes.left_out))

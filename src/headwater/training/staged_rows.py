@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 
+import numpy as np
 import polars as pl
 
 from headwater.definitions.connectors import Frame
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
+from headwater.definitions.model import Model
+from headwater.definitions.ranking import Ranking
 from headwater.engine.query import Engine
 from headwater.engine.row_work import OnStage
-from headwater.errors import UsageError
 from headwater.events.read_events import Notes
-from headwater.training.enrichment import PlainTables, Tables
-from headwater.training.feature_frames import frames_of, tables, tables_for
+from headwater.training.enrichment import PlainTables
+from headwater.training.feature_frames import FeatureFrames, frames_of, tables, tables_for
 from headwater.training.historical import check_names
 from headwater.training.label_rows import KNOWN_AT, LABEL, label_rows, observed
 from headwater.training.outcome_values import OutcomeTables
+from headwater.training.positive_log import each_item_once
+from headwater.training.precomputed_rows import rows_of
 from headwater.training.replayed_rows import ReplayedRows, ends_of, modules_of, own_columns, planning
 from headwater.training.requests import ASKED_AT, Requests, joined, read_rows, training_frame
 from headwater.training.resources import Resources
+
+_SCORED = "__scored"
 
 
 @dataclass(frozen=True)
@@ -63,25 +69,34 @@ class StagedRows(ReplayedRows):
 
     def plan(self, rows: pl.DataFrame, on_stage: OnStage, engine: Engine) -> pl.DataFrame:
         """As `RowWork`."""
-        requests = self.requests(rows)
         reading = Resources(progress=False, cache=False, engine=engine)
-        of_views = tables_for(self.service, requests, {"": self.level}, Notes(), reading, statuses=self.statuses)
-        return self._frame(requests, of_views, lambda last, known: tables(last, known, Notes(), reading), planning(on_stage))
+
+        def frames(
+            service: FeatureService, requests: Requests, levels: Mapping[str, Level], notes: Notes, resources: Resources
+        ) -> dict[str, pl.DataFrame]:
+            of_views = tables_for(service, requests, levels, notes, reading, statuses=self.statuses)
+            return frames_of(service, requests, levels, of_views, notes, resources, statuses=self.statuses)
+
+        return self._frame(self.requests(rows), frames, lambda last, known: tables(last, known, Notes(), reading), planning(on_stage))
 
     def computed(self, rows: pl.DataFrame, resources: Resources) -> pl.DataFrame:
         """As `ReplayedRows`."""
-        return self._frame(self.requests(rows), PlainTables(), lambda *_: PlainTables(), resources)
+        return self._frame(self.requests(rows), self._plain_frames, lambda *_: PlainTables(), resources)
 
-    def _frame(self, requests: Requests, of_views: Tables, of_outcome: OutcomeTables, resources: Resources) -> pl.DataFrame:
+    def _plain_frames(
+        self, service: FeatureService, requests: Requests, levels: Mapping[str, Level], notes: Notes, resources: Resources
+    ) -> dict[str, pl.DataFrame]:
+        return frames_of(service, requests, levels, PlainTables(), notes, resources, statuses=self.statuses)
+
+    def _frame(self, requests: Requests, frames: FeatureFrames, of_outcome: OutcomeTables, resources: Resources) -> pl.DataFrame:
         if self.labels is not None and requests.label is None:
             label = observed(self.labels, requests, resources, strings=True, tables_of=of_outcome)
             requests = replace(requests, label=label.rename(self.labels.label_name))
-        levels = {"": self.level}
-        values = frames_of(self.service, requests, levels, of_views, Notes(), resources, statuses=self.statuses)[""]
-        return self._joined(requests, values)
+        return self._with_features(requests, frames, resources)
 
-    def _joined(self, requests: Requests, values: pl.DataFrame) -> pl.DataFrame:
-        """The rows as they are written."""
+    def _with_features(self, requests: Requests, frames: FeatureFrames, resources: Resources) -> pl.DataFrame:
+        """The finished rows."""
+        values = frames(self.service, requests, {"": self.level}, Notes(), resources)[""]
         check_names(self.service, requests.frame.columns, statuses=self.statuses)
         return joined(self.service, requests, values)
 
@@ -95,30 +110,54 @@ class StagedRows(ReplayedRows):
 
 @dataclass(frozen=True)
 class TrainingRows(StagedRows):
-    """As `StagedRows`, with the columns of a training set. until: when outcomes are known that count."""
+    """As `StagedRows`, with the columns of a training set.
 
+    model: without its estimator. until: when outcomes are known that count.
+    """
+
+    model: Model = field(kw_only=True)
     until: int = field(kw_only=True)
 
     def read(self, table: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
         """As `RowWork`."""
         rows, left_out = super().read(table)
+        return (rows, left_out) if self.model.ranking else (self._known(rows, left_out), +left_out)
+
+    @property
+    def together(self) -> Sequence[str]:
+        """As `RowWork`: of a ranking the rows of an item in its group, which counts once."""
+        task = self.model.ranking
+        return () if task is None else (task.group, task.item)
+
+    def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
+        """As `RowWork`."""
+        left_out: Counter[str] = Counter()
+        if self.model.ranking is not None:
+            rows = self._known(self._each_item_once(self.model.ranking, rows, left_out), left_out)
+        scored = rows.filter(_SCORED)
+        left_out["no prediction was precomputed"] += rows.height - scored.height
+        return scored.drop(ASKED_AT, KNOWN_AT, _SCORED), +left_out
+
+    def _known(self, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+        """The rows whose outcome is known by then."""
         known = rows.filter(pl.col(KNOWN_AT) <= self.until)
-        if known.height < rows.height:
-            left_out["outcome not known by then"] += rows.height - known.height
-        return known, left_out
+        left_out["outcome not known by then"] += rows.height - known.height
+        return known
 
-    def _joined(self, requests: Requests, values: pl.DataFrame) -> pl.DataFrame:
-        return training_frame(requests, values)
+    def _each_item_once(self, task: Ranking, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+        """As `positive_log.each_item_once`; of rows of one time any one, the same in each run."""
+        ordered = rows[np.lexsort((rows.hash_rows().to_numpy(), rows[ASKED_AT].to_numpy()))]
+        label = ordered[self.model.labels.label_name]
+        chosen = each_item_once(self.model, task, Requests(ordered, ordered[ASKED_AT].to_numpy(), label, ordered[KNOWN_AT].to_numpy()))
+        left_out.update(chosen.left_out)
+        return chosen.frame
 
-
-def refuse_lists(service: FeatureService, instead: str) -> None:
-    """Refuse features that are looked up by each element of a list: a row has one key in a stage.
-
-    Raises:
-        UsageError: there is one; the message ends with what to do instead.
-    """
-    lists = [view.name for view in service.views_in_history if view.list_key is not None]
-    if lists:
-        raise UsageError(
-            f"the view {lists[0]!r} is looked up by each element of a list, and rows that Spark writes have one key; {instead}"
-        )
+    def _with_features(self, requests: Requests, frames: FeatureFrames, resources: Resources) -> pl.DataFrame:
+        precomputed = self.level.precomputed(self.model)
+        if precomputed is None:
+            values, scored = frames(self.service, requests, {"": self.level}, Notes(), resources)[""], np.ones(len(requests.t), np.bool_)
+        else:
+            rows = rows_of(self.model, requests, self.level, Notes(), resources, frames)
+            values, scored = rows.frame, rows.known | precomputed.on_request
+        own = pl.DataFrame({ASKED_AT: requests.t, KNOWN_AT: requests.known_at, _SCORED: scored})
+        return training_frame(requests, values).hstack(own)

@@ -46,7 +46,7 @@ from headwater.training.model_tables import versions_of
 from headwater.training.negatives import sample_negatives
 from headwater.training.no_events import warn_of_no_events
 from headwater.training.positive_log import model_labels
-from headwater.training.precomputed_rows import rows_of
+from headwater.training.precomputed_rows import no_scores, rows_of
 from headwater.training.requests import Requests, training_frame
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 from headwater.training.schema_check import check_model
@@ -198,10 +198,7 @@ def training_set(
         rows = rows_of(model, requests, at, notes, resources)
         scored_rows = np.flatnonzero(rows.known | precomputed.on_request)
         if not len(scored_rows):
-            raise DataError(
-                f"model {model.name!r}: no event of the keys {list(precomputed.keys)} was known when scores would have been made for its labels; check "
-                "the keys of precomputed(), and that the sources' history begins before the labels"
-            )
+            raise no_scores(model, precomputed)
         left_out["no prediction was precomputed"] += len(requests.t) - len(scored_rows)
         features, requests = rows.frame[scored_rows], requests.take(scored_rows)
     warn_of_no_events(requests, notes)

@@ -22,7 +22,7 @@ from headwater.events.read_events import Notes
 from headwater.training.historical import in_training, warn_of_left_out
 from headwater.training.no_events import warn_of_no_events
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
-from headwater.training.staged_rows import StagedRows, refuse_lists
+from headwater.training.staged_rows import StagedRows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -60,7 +60,7 @@ def write_historical_features(
         RowsLeftOutWarning, NoEventsWarning: as `get_historical_features`.
 
     Raises:
-        UsageError: the engine is not Spark, or a feature is looked up by a list of keys.
+        UsageError: the engine is not Spark.
         DataError: as `get_historical_features`; the table exists or cannot be written.
         ConnectError: Spark does not answer, or does not finish.
     """
@@ -72,7 +72,6 @@ def write_historical_features(
             "get_historical_features"
         )
     level = Level() if level is None else as_level(level)
-    refuse_lists(service, "use get_historical_features")
     labels = rows if isinstance(rows, Labels) else None
     spark_frame = spark_table(cast("DataFrame", rows), name="rows") if hasattr(rows, "mapInArrow") else None
     table = labels.data if labels is not None else spark_frame or as_table(rows, "rows")

@@ -1,6 +1,7 @@
 """Training sets that Spark writes: the rows of `dataset`, and a manifest that makes them again."""
 
 import json
+from datetime import timedelta
 
 import polars as pl
 import pytest
@@ -20,10 +21,11 @@ UNTIL = day.NOON.replace(hour=23, minute=30)
 SAME = ["rows", "model", "feature_service", "labels", "views", "level", "until", "left_out", "not_in_training"]
 
 
-def model_over(history, rows, *, features=None, label="y", **options):
+def model_over(history, rows, *, features=None, label="y", task="binary", known=None, **options):
     view = day.view(day.source(history, known_at_field="known"), features=features or [hw.count(), hw.sum("real"), hw.last("word")])
-    table = {"table": rows, "timestamp_field": "timestamp", "label": label, "known_after": "1h"}
-    return hw.Model("m", task="binary", features=hw.FeatureService("service", [view]), labels=hw.Labels("y_of", **table), **options)
+    known = {} if label != "y" else {"known_after": "1h"} if known is None else {"known_at_field": known}
+    labels = hw.Labels("y_of", table=rows, timestamp_field="timestamp", label=label, **known)
+    return hw.Model("m", task=task, features=hw.FeatureService("service", [view]), labels=labels, **options)
 
 
 @pytest.fixture
@@ -70,6 +72,68 @@ def test_the_rows_and_the_manifest_are_those_of_one_machine(engine, model, tmp_p
         hw.reproduce(model, local.manifest_path, output, resources=resources)
 
 
+def assert_same_rows(model, engine, folder, *, level=None):
+    """Assert that Spark writes the rows of one machine, and says as many left out."""
+    said = {"as_of": UNTIL, "level": level}
+    output = hw.spark_output(f"parquet.`{folder}/training`", mode="overwrite")
+    made = hw.dataset(model, output, manifest=folder / "m.manifest.json", resources=hw.Resources(engine=engine, memory="1MB"), **said)
+    local = hw.dataset(model, folder / "local.parquet", resources=hw.Resources(engine="local", cache=False), **said)
+    rows = made.table.scan().collect()
+    assert_frame_equal(rows.sort("number"), local.rows.frame.sort("number"), check_exact=True)
+    ranking = model.ranking is not None  # on Spark rows of unknown outcome bound what is read of events too
+    for name in SAME:
+        mine, theirs = made.manifest[name], local.manifest[name]
+        if name == "left_out" and ranking:
+            mine, theirs = ({reason: n for reason, n in of.items() if not reason.startswith("source")} for of in (mine, theirs))
+        assert mine == theirs, name
+    return made
+
+
+def shown(number=120):
+    """Lists of candidates: every seventh row again, later, known earlier, and in another column different."""
+    rows = day.requests(number).with_columns(
+        request=pl.int_range(number) // 12, item=pl.int_range(number) % 12, number=pl.int_range(number)
+    )
+    first = pl.col("timestamp").first().over("request")
+    rows = rows.with_columns(timestamp=first, y=(pl.col("item") % 5 == 0).cast(pl.Int64), known=first + timedelta(minutes=90))
+    again = rows.gather_every(7).with_columns(
+        timestamp=pl.col("timestamp") + timedelta(hours=1), known="timestamp", number=pl.col("number") + 1000
+    )
+    return pl.concat([again, rows])
+
+
+@pytest.mark.parametrize("label", ["a column", "an outcome"])
+def test_a_ranking_has_each_item_of_a_list_once(label, engine, session, tmp_path):
+    def model(rows):
+        table = hw.spark_table(session.createDataFrame(rows.to_arrow()).repartition(3), name="shown")
+        outcome = hw.outcome(day.source(EVENTS), hw.count(), keys=["key"], within="1h")
+        said = {"known": "known"} if label == "a column" else {"label": outcome}
+        return model_over(EVENTS, table, task=hw.Ranking("request", "item"), **said)
+
+    rows = shown()
+    if label == "an outcome":  # which differs where a row comes again
+        with pytest.raises(DataError, match="pairs of 'request' and 'item' have rows with different labels"):
+            assert_same_rows(model(rows), engine, tmp_path)
+        rows = rows.filter(pl.col("number") < 1000)
+    made = assert_same_rows(model(rows), engine, tmp_path)
+    assert made.manifest["left_out"].get("labels: item repeated in its request", 0) == (18 if label == "a column" else 0)
+
+
+@pytest.mark.parametrize("otherwise", ["default", "on_request"])
+def test_precomputed_predictions_have_the_rows_of_the_job(otherwise, engine, session, tmp_path):
+    def model(rows):
+        table = hw.spark_table(session.createDataFrame(rows.to_arrow()).repartition(3), name="asked")
+        job = hw.precomputed(hw.batch("3h", delay="10m"), keys=["key"], otherwise=otherwise)
+        return model_over(EVENTS, table, predictions=job)
+
+    made = assert_same_rows(model(ROWS), engine, tmp_path)
+    assert ("no prediction was precomputed" in made.manifest["left_out"]) == (otherwise == "default")
+    assert made.manifest["rows"] > 0
+    if otherwise == "default":
+        with pytest.raises(DataError, match=r"no event of the keys .* was known when scores would have been made"):
+            assert_same_rows(model(ROWS.with_columns(key=pl.lit(99))), engine, tmp_path)
+
+
 def test_the_hash_of_rows_tells_them_apart(session):
     """Whatever their order; and where two rows are alike, or a null is in another column."""
     table = pl.DataFrame({"a": [1, 1, None], "b": [None, None, 2]})
@@ -101,7 +165,6 @@ def test_rows_are_added_to_a_delta_table(request, engine, session, tmp_path):
 def test_what_spark_does_not_write(engine, tmp_path):
     output, resources = hw.spark_output("shop.training"), hw.Resources(engine=engine)
     model, manifest = model_over(EVENTS, ROWS), tmp_path / "m.manifest.json"
-    level = hw.Level(hw.batch("1h"), predictions=hw.precomputed(hw.batch("1d"), keys=["key"]))
     with pytest.raises(UsageError, match="give manifest=, a file of this machine"):
         hw.dataset(model, output, resources=resources)
     with pytest.raises(UsageError, match="is written by Spark; give resources="):
@@ -110,7 +173,12 @@ def test_what_spark_does_not_write(engine, tmp_path):
         hw.dataset(model, output, manifest=manifest, from_log=tmp_path, resources=resources)
     with pytest.raises(UsageError, match="manifest= is for rows that Spark writes"):
         hw.dataset(model, tmp_path / "rows.parquet", manifest=manifest)
-    with pytest.raises(UsageError, match="the level has precomputed predictions"):
+    items = day.view(day.source(EVENTS), features=[hw.collect_set("name", max_size=9)], keys=[])
+    drawn = hw.Ranking("day", "name", [items["collect_set_name_1h"]], hw.NegativeSampling(2))
+    with pytest.raises(UsageError, match="'m' draws negatives, which is done in this process and not on Spark; write a file"):
+        hw.dataset(model_over(EVENTS, ROWS, task=drawn), output, manifest=manifest, resources=resources)
+    level = hw.Level(hw.measured(["0s", "1h"], cuts=["0s", "0s"]), predictions=hw.precomputed(hw.batch("1d"), keys=["key"]))
+    with pytest.raises(UsageError, match="the level has precomputed predictions, and view 'view' is at measured ages"):
         hw.dataset(model, output, level=level, manifest=manifest, resources=resources)
     with pytest.raises(DataError, match=r"there is no schema shop"):
         hw.dataset(model, output, manifest=manifest, resources=resources)

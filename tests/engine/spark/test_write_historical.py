@@ -8,6 +8,7 @@ import headwater as hw
 from headwater.connectors.spark import open_session
 from headwater.errors import DataError, DefinitionError, RowsLeftOutWarning, UsageError
 from tests.engine.spark import events as day
+from tests.engine.spark.written import assert_same, written
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning"),
@@ -35,18 +36,9 @@ def rows(session):
     return hw.spark_table(session.createDataFrame(ROWS.to_arrow()).repartition(2), name="rows")
 
 
-def written(features, rows, engine, output=None, **options):
-    """What Spark writes, in the order of the rows."""
-    table = hw.write_historical_features(features, rows, output or hw.spark_output(), resources=hw.Resources(engine=engine), **options)
-    return table.scan().collect().sort("number")
-
-
 def same(features, given, engine, **options):
     """Assert that it has the bits of one machine."""
-    mine = given if isinstance(given, hw.Labels) else ROWS
-    expected = hw.get_historical_features(features, mine, resources=hw.Resources(engine="local"), **options)
-    expected = expected.with_columns(pl.selectors.enum().cast(pl.String))  # statuses
-    assert_frame_equal(written(features, given, engine, **options), expected.sort("number"), check_exact=True)
+    assert_same(features, given, given if isinstance(given, hw.Labels) else ROWS, engine, **options)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -75,6 +67,14 @@ def test_views_aliases_and_functions_of_features(engine, session, rows):
     service = [user["count_1h"], named, alias, last, above]
     same(service, rows, engine)
     same(service, rows, engine, level=hw.streaming("10s"), statuses=True)
+
+
+def test_events_of_a_source_that_is_read_twice_are_left_out_once(engine, rows):
+    user = day.view(day.source(EVENTS), features=FEW)
+    service = [user, user.alias("other", {"key": "other"})]
+    without = sum(EVENTS["at"].is_null())
+    with pytest.warns(RowsLeftOutWarning, match=rf"left out: {without} rows of source events: no at"):
+        written(service, rows, engine)
 
 
 def test_measured_ages(engine, rows):

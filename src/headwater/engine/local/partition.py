@@ -19,12 +19,12 @@ _GROUP = 1 << 18  # rows of a row group, which is written, and later read or ski
 _STATISTICS = {"min": True, "max": True, "distinct_count": False, "null_count": True}
 
 
-def hash_of(columns: Mapping[str, pl.DataType]) -> pl.Expr:
+def hash_of(columns: Mapping[str, pl.DataType], seed: int = 0) -> pl.Expr:
     """A hash, uint64, of columns compared in these types; the same for all rows where there are none."""
     combined = pl.lit(0, pl.UInt64)
-    for seed, (name, dtype) in enumerate(columns.items()):
-        hashed = pl.col(name).cast(dtype).hash(seed)
-        combined = combined ^ hashed if seed else hashed
+    for number, (name, dtype) in enumerate(columns.items()):
+        hashed = pl.col(name).cast(dtype).hash(seed + number)
+        combined = combined ^ hashed if number else hashed
     return combined
 
 

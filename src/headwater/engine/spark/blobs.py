@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "bucket int, kind int, payload binary"
 BLOB_BYTES: Final = 4_000_000  # of a payload, about: a message to a client of Spark Connect may have 128 MB
-EVENTS, PIECE, REQUESTS, ANSWERS, STATES, COUNT, NOTES, ERROR, VERSIONS, ROWS = range(10)
+EVENTS, PIECE, REQUESTS, ANSWERS, STATES, COUNT, NOTES, ERROR, VERSIONS, ROWS, ELEMENTS = range(11)
 _ERRORS: Final = {error.__name__: error for error in (ConnectError, DataError, LeakError, UsageError)}
 
 
@@ -30,7 +30,8 @@ _ERRORS: Final = {error.__name__: error for error in (ConnectError, DataError, L
 class Blob:
     """A row. kind: EVENTS, a frame as `Engine.events` gives it; PIECE, a pickled table; REQUESTS, ANSWERS, frames; STATES, a part of a
     stream of pickles; COUNT, a number of events; NOTES, counts of rows; ERROR, an error of headwater;
-    VERSIONS, those of a worker in words; ROWS, a frame of rows that take their answers with them.
+    VERSIONS, those of a worker in words; ROWS, a frame of rows that take their answers with them; ELEMENTS, a frame of elements of their
+    lists of keys, before and after they are answered.
     """
 
     bucket: int
@@ -73,9 +74,9 @@ def pass_on(blobs: Iterable[Blob], passed: list[Blob]) -> Iterator[pl.DataFrame]
             passed.append(blob)
 
 
-def note_blob(left_out: Mapping[str, int], events: Mapping[str, int]) -> Blob:
-    """Counts of rows: those left out, by reason, and those read, by source."""
-    return Blob(0, NOTES, json.dumps([left_out, events]).encode())
+def note_blob(left_out: Mapping[str, int], events: Mapping[str, int], reading: int = 0) -> Blob:
+    """Counts of rows: those left out, by reason, and those read, by source. reading: of several of one source; its bucket."""
+    return Blob(reading, NOTES, json.dumps([left_out, events]).encode())
 
 
 def error_blob(error: HeadwaterError) -> Blob:

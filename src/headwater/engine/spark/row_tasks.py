@@ -16,19 +16,21 @@ from headwater.engine.local.spill import answer_files
 from headwater.engine.query import EngineRun, Query
 from headwater.engine.row_work import RowWork
 from headwater.engine.spark.blobs import ROWS, Blob, arrow_of, blobs_of, frame_blobs, frame_of, note_blob, pass_on
-from headwater.engine.spark.spilled import spilled_rows
-from headwater.engine.spark.worker_tasks import Task, chunks_of
+from headwater.engine.spark.spilled import ROWS_BUCKET, spill_folder
+from headwater.engine.spark.worker_tasks import Deal, Task, chunks_of
 from headwater.errors import DataError, read_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BUCKET = "__bucket"
-_ROWS_SHARE = 8  # of a task's memory, one part is for rows
+ROWS_SHARE = 8  # of a task's memory, one part is for rows
 
 
 @dataclass(frozen=True)
-class _RowTask(Task):
+class RowTask(Task):
+    """A task with rows that travel."""
+
     work: RowWork
 
     @property
@@ -38,7 +40,7 @@ class _RowTask(Task):
 
 
 @dataclass(frozen=True)
-class ReadRows(_RowTask):
+class ReadRows(RowTask):
     """Read rows of a table. raw: batches hold its rows; else frames of rows or events. ends: give the earliest and the latest alone."""
 
     raw: bool
@@ -59,7 +61,7 @@ class ReadRows(_RowTask):
 
 
 @dataclass(frozen=True)
-class DealRows(_RowTask):
+class DealRows(RowTask):
     """Deal rows by the keys of a stage, compared in these types."""
 
     stage: int
@@ -78,7 +80,7 @@ class DealRows(_RowTask):
 
 
 @dataclass(frozen=True)
-class AnswerRows(_RowTask):
+class AnswerRows(RowTask):
     """Answer the rows of a partition with its events, with the local engine. nothing: an empty frame of events."""
 
     stage: int
@@ -88,17 +90,17 @@ class AnswerRows(_RowTask):
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """As `Task`."""
-        with spilled_rows(batches, self.nothing) as (spilled, passed):
-            yield from passed
+        with spill_folder() as spilled:
+            yield from spilled.read(batches, self.nothing)
             run = EngineRun(threads=1, memory=self.memory)
-            for number, rows in enumerate(spilled.row_frames(self.memory // _ROWS_SHARE)):
+            for number, rows in enumerate(spilled.frames(ROWS_BUCKET, self.memory // ROWS_SHARE)):
                 asked = self.work.asked(rows, self.stage)
                 (answers,) = answer_files(self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number))
-                yield from frame_blobs(0, ROWS, self.work.answered(rows, self.stage, answers))
+                yield from frame_blobs(0, ROWS, self.work.answered(rows, self.stage, asked, answers))
 
 
 @dataclass(frozen=True)
-class FinishRows(_RowTask):
+class FinishRows(RowTask):
     """Make rows with all answers what is written. as_spark: in types that Spark has."""
 
     as_spark: bool = True
@@ -106,10 +108,49 @@ class FinishRows(_RowTask):
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """As `Task`."""
         passed: list[Blob] = []
+        left_out: Counter[str] = Counter()
         for rows in pass_on(blobs_of(batches), passed):
-            done = self.work.finished(rows)
+            done, missing = self.work.kept(self.work.finished(rows))
+            left_out.update(missing)
             yield from frame_blobs(0, ROWS, plain(done) if self.as_spark else done)
+        yield note_blob(left_out, {})
         yield from passed
+
+
+@dataclass(frozen=True)
+class DealFinished(RowTask):
+    """Deal finished rows by the columns of these types, whose rows are kept together."""
+
+    types: Mapping[str, pl.DataType]
+    buckets: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        passed: list[Blob] = []
+        for rows in pass_on(blobs_of(batches), passed):
+            yield from Deal(self.types, self.buckets).blobs(self.work.finished(rows), ROWS)
+        yield from passed
+
+
+@dataclass(frozen=True)
+class KeepRows(RowTask):
+    """Keep of finished rows those that are written, in types that Spark has."""
+
+    types: Mapping[str, pl.DataType]
+    buckets: int
+    memory: int
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+        """As `Task`."""
+        left_out: Counter[str] = Counter()
+        with spill_folder() as spilled:
+            yield from spilled.read(batches)
+            for (rows,) in spilled.together(hash_of(self.types) // self.buckets, spilled.parts_in(self.memory // ROWS_SHARE), ROWS_BUCKET):
+                if rows is not None:
+                    kept, missing = self.work.kept(rows)
+                    left_out.update(missing)
+                    yield from frame_blobs(0, ROWS, plain(kept))
+        yield note_blob(left_out, {})
 
 
 def plain(rows: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,8 @@
 """Rows of a table of Spark with their features, written by Spark's workers: rows go from stage to stage, and never through this process.
 
 rows --ReadRows--> [--DealRows--> union events --by bucket--AnswerRows-->] for each stage --FinishRows--> table
+
+A stage with lists of keys takes its elements to the events, and then back to the rows: see `list_tasks`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from headwater.engine.local.compute import answer
 from headwater.engine.query import Engine, EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.engine.row_work import RowWork, WrittenRows
 from headwater.engine.spark.blobs import ROWS, arrow_of, frame_blobs, frame_of
-from headwater.engine.spark.row_tasks import AnswerRows, DealRows, FinishRows, ReadRows, plain, unpacked
-from headwater.engine.spark.spark_job import SparkJob, SparkRows, collected, mapped, uploaded
+from headwater.engine.spark.list_tasks import AnswerElements, DealElements, GatherLists, no_elements
+from headwater.engine.spark.row_tasks import AnswerRows, DealFinished, DealRows, FinishRows, KeepRows, ReadRows, plain, unpacked
+from headwater.engine.spark.spark_job import MEMORY, SparkJob, SparkRows, buckets_of, collected, mapped, uploaded
 from headwater.engine.spark.worker_tasks import Deal
 from headwater.errors import DataError
 from headwater.events.keys import compared_as
@@ -62,11 +65,11 @@ class RowsJob:
             raise DataError(f"{table}: there are no rows to compute features of; check the table, and the filter of labels")
         planned, frame = self._answered(ends)
         with spark_errors(f"{_SUBJECT}: Spark cannot compute them"):
-            done = mapped(frame, FinishRows(self.work)).persist()  # which is computed for its notes and errors first
+            done = self._kept(frame, planned).persist()  # which is computed for its notes and errors first
         try:
             for _ in collected(done.where(f"kind != {ROWS}"), _SUBJECT, self.run):
                 pass
-            rows = done.where(f"kind = {ROWS}").mapInArrow(unpacked, spark_schema(arrow_of(plain(planned)).schema))
+            rows = done.where(f"kind = {ROWS}").mapInArrow(unpacked, spark_schema(arrow_of(plain(self.work.kept(planned)[0])).schema))
             if before is not None:
                 before(SparkTable(_SUBJECT, rows.sparkSession, rows))
             written = output.write(rows)
@@ -98,6 +101,16 @@ class RowsJob:
             frame = stage.answered(frame)
         return planned, frame
 
+    def _kept(self, frame: DataFrame, planned: pl.DataFrame) -> DataFrame:
+        """The rows that are written, of rows with all answers."""
+        types, memory = {name: planned.schema[name] for name in self.work.together}, self.run.memory or MEMORY
+        if not types:
+            return mapped(frame, FinishRows(self.work))
+        buckets = buckets_of(frame.sparkSession, _SUBJECT)
+        return mapped(
+            mapped(frame, DealFinished(self.work, types, buckets)).repartition("bucket"), KeepRows(self.work, types, buckets, memory)
+        )
+
     def _ends(self) -> pl.DataFrame | None:
         """The ends of the rows; None where there are none."""
         found = [frame_of(blob) for blob in collected(mapped(self.rows, ReadRows(self.work, self.raw, ends=True)), _SUBJECT, EngineRun())]
@@ -107,7 +120,7 @@ class RowsJob:
 
 @dataclass(frozen=True)
 class _Stage:
-    """A stage of rows. none: the answers where no event counts. reads: whether any event can count."""
+    """A stage of rows. none: the answers where no event counts. reads: whether any event can count. lists: whether a key is a list."""
 
     rows: RowsJob
     number: int
@@ -116,20 +129,24 @@ class _Stage:
     types: Mapping[str, pl.DataType]
     none: list[FeatureValues]
     reads: bool
+    lists: bool
 
     @classmethod
     def of(cls, rows: RowsJob, number: int, query: Query, asked: RequestSet) -> _Stage:
         """The stage of a query, with the earliest and the latest request of it."""
-        reach = reach_of([asked], query.windows)  # between T and K of the ends are those of all rows
+        reach = reach_of([asked if asked.of is None else asked.of], query.windows)  # between T and K of the ends are those of all rows
         job = SparkJob.of(rows.given, query.source, query.keys, query.columns, reach or Reach(0, 0, 0), [], rows.run)
         light = replace(query, source=job.reading.source)
         ((*none,),) = answer(light, job.nothing, [asked], EngineRun())
         types = compared_as(job.nothing.schema, query.keys, [asked.keys], job.subject) if query.keys else {}
-        return cls(rows, number, light, job, types, none, reach is not None)
+        return cls(rows, number, light, job, types, none, reach is not None, asked.of is not None)
 
     def answered(self, rows: DataFrame) -> DataFrame:
         """The rows with the answers of this stage."""
-        work, deal = self.rows.work, Deal(self.types, self.job.buckets)
-        dealt = mapped(rows, DealRows(work, self.number, self.types, deal.buckets))
-        both = dealt.unionAll(self.job.events(deal)) if self.reads else dealt
-        return mapped(both.repartition("bucket"), AnswerRows(work, self.number, self.query, self.job.nothing, self.job.memory))
+        work, buckets, nothing, memory = self.rows.work, self.job.buckets, self.job.nothing, self.job.memory
+        dealt = mapped(rows, (DealElements if self.lists else DealRows)(work, self.number, self.types, buckets))
+        both = dealt.unionAll(self.job.events(Deal(self.types, buckets))) if self.reads else dealt
+        if not self.lists:
+            return mapped(both.repartition("bucket"), AnswerRows(work, self.number, self.query, nothing, memory))
+        answered = mapped(both.repartition("bucket"), AnswerElements(work, self.query, buckets, nothing, memory))
+        return mapped(answered.repartition("bucket"), GatherLists(work, self.number, no_elements(self.none), memory))

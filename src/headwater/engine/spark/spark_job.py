@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,9 +31,10 @@ from headwater.events.ties import TIE
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_MEMORY = 1_000_000_000  # bytes of a task, where the call gives no memory
+MEMORY = 1_000_000_000  # bytes of a task, where the call gives no memory
 _BUCKETS = 2  # times as many as partitions of a shuffle: hashes of buckets do not split evenly
 _PARTITIONS = 32  # of a shuffle, where the server does not tell
+_readings = itertools.count(1)
 _UPLOAD = 8  # batches of a relation that is sent to the server
 
 
@@ -91,7 +93,7 @@ class SparkJob:
         probe = _Probe(schema)
         probing = Reading(replace(source, history=probe), keys, columns, reach, near).scan()
         collect(probing.frame if probing.whole is None else probing.whole, probing.subject)
-        reading = Reading(replace(source, history=Frame(pl.DataFrame(schema=schema))), keys, columns, reach, near)
+        reading = Reading(replace(source, history=Frame(pl.DataFrame(schema=schema))), keys, columns, reach, near, next(_readings))
         scan = reading.scan()
         nothing = scan.counting(collect(scan.frame if scan.whole is None else scan.whole, scan.subject), Notes())
         nothing = nothing.drop([c for c in nothing.columns if c.startswith(TIE)])
@@ -106,14 +108,12 @@ class SparkJob:
     @property
     def memory(self) -> int:
         """Bytes of a task."""
-        return self.run.memory or _MEMORY
+        return self.run.memory or MEMORY
 
     @property
     def buckets(self) -> int:
         """How many buckets keys are dealt into."""
-        with spark_errors(f"{self.subject}: Spark does not answer"):
-            partitions = self.session.conf.get("spark.sql.shuffle.partitions", None)
-        return _BUCKETS * (int(partitions) if partitions else _PARTITIONS)
+        return buckets_of(self.session, self.subject)
 
     def events(self, deal: Deal, *, newest: bool = False) -> DataFrame:
         """The events that count, dealt; `newest`: of each key the last one."""
@@ -145,6 +145,13 @@ class SparkJob:
         return self.relation(frame_blobs(0, EVENTS, collect(frame if predicate is None else frame.filter(predicate), self.subject)))
 
 
+def buckets_of(session: SparkSession, subject: str) -> int:
+    """How many buckets rows are dealt into in a session."""
+    with spark_errors(f"{subject}: Spark does not answer"):
+        partitions = session.conf.get("spark.sql.shuffle.partitions", None)
+    return _BUCKETS * (int(partitions) if partitions else _PARTITIONS)
+
+
 def mapped(frame: DataFrame, task: Task) -> DataFrame:
     """The blobs that a task makes of each partition."""
     return frame.mapInArrow(partial(run_task, versions(), _light(task)), SCHEMA)
@@ -157,7 +164,7 @@ def collected(frame: DataFrame, subject: str, run: EngineRun) -> Iterator[Blob]:
         DataError: of a worker.
         ConnectError: Spark cannot finish.
     """
-    left_out: Counter[str] = Counter()
+    left_out: dict[int, Counter[str]] = {}
     with spark_errors(f"{subject}: Spark cannot compute it"):
         for bucket, kind, payload in frame.toLocalIterator():
             blob = Blob(bucket, kind, bytes(payload))
@@ -165,11 +172,11 @@ def collected(frame: DataFrame, subject: str, run: EngineRun) -> Iterator[Blob]:
                 raise raised(blob)
             if kind == NOTES:
                 rows, events = blob.counts
-                left_out.update(rows)
+                left_out.setdefault(bucket, Counter()).update(rows)
                 run.notes.events.update(events)
             else:
                 yield blob
-    for reason, number in left_out.items():
+    for reason, number in itertools.chain.from_iterable(of.items() for of in left_out.values()):
         run.notes.leave_out(reason, number)
 
 

@@ -47,7 +47,7 @@ from headwater.engine.spark.blobs import (
     note_blob,
 )
 from headwater.engine.spark.request_frames import answer_frame, requests_of
-from headwater.engine.spark.spilled import CHUNK_BYTES, spilled_rows
+from headwater.engine.spark.spilled import CHUNK_BYTES, spill_folder
 from headwater.errors import DataError, HeadwaterError, UsageError, read_error
 from headwater.events.read_events import Notes, Reach, Scan, scan_events
 from headwater.events.selection import IDENT, TIME, collect
@@ -140,6 +140,7 @@ class Reading:
     """Which events of a source's table are read.
 
     source: its history is an empty frame with the columns of the table. near: frames of keys whose range is that of the requests.
+    number: of this reading in its process; a source that is read twice has two.
     """
 
     source: Source
@@ -147,6 +148,7 @@ class Reading:
     columns: Sequence[str]
     reach: Reach
     near: Sequence[pl.DataFrame] = ()
+    number: int = 0
 
     def scan(self, table: Table | None = None) -> Scan:
         """The rows of a table, or of none, that are in reach."""
@@ -189,7 +191,7 @@ class ReadEvents(Task):
                 if self.reading.source.id_field is None:
                     events[self.reading.source.name] += rows.height
                 yield from self.deal.blobs(rows)
-        yield note_blob(left_out, events)
+        yield note_blob(left_out, events, self.reading.number)
         yield from passed
 
     def _raw(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Table]:
@@ -234,14 +236,14 @@ class CountEvents(Task):
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """As `Task`."""
         name = self.reading.source.name
-        with spilled_rows(batches) as (spilled, passed):
-            yield from passed
+        with spill_folder() as spilled:
+            yield from spilled.read(batches)
             scan = self.reading.scan()
             for rows in spilled.parts(pl.col(IDENT).hash() // self.deal.buckets, self.memory):
                 notes = Notes()
                 events = scan.counting(rows, notes)
                 yield from self.deal.blobs(events.drop([c for c in events.columns if c.startswith(TIE)]))
-                yield note_blob(dict(notes.left_out), {name: events.height})
+                yield note_blob(dict(notes.left_out), {name: events.height}, self.reading.number)
 
 
 @dataclass(frozen=True)
@@ -258,8 +260,8 @@ class AnswerRequests(Task):
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """As `Task`."""
-        with spilled_rows(batches, self.nothing) as (spilled, passed):
-            yield from passed
+        with spill_folder() as spilled:
+            yield from spilled.read(batches, self.nothing)
             if not spilled.requests:
                 return
             frames = [pl.concat([empty, *spilled.requests.get(number, [])]) for number, empty in enumerate(self.sets)]
@@ -283,8 +285,8 @@ class MakeStates(Task):
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """As `Task`."""
         key = hash_of(self.deal.columns)
-        with spilled_rows(batches, apart=True) as (spilled, passed):
-            yield from passed
+        with spill_folder(apart=True) as spilled:
+            yield from spilled.read(batches)
             for bucket in sorted(spilled.buckets):
                 count = 0
                 for rows in spilled.parts(key // self.deal.buckets, self.memory, bucket):

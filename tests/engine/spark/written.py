@@ -1,0 +1,20 @@
+"""What Spark writes, next to what one machine computes."""
+
+import polars as pl
+from polars.testing import assert_frame_equal
+
+import headwater as hw
+
+
+def written(features, rows, engine, output=None, **options):
+    """What Spark writes, in the order of the rows."""
+    options = {"resources": hw.Resources(engine=engine), **options}
+    table = hw.write_historical_features(features, rows, output or hw.spark_output(), **options)
+    return table.scan().collect().sort("number")
+
+
+def assert_same(features, given, rows, engine, **options):
+    """Assert that what Spark writes of `given` has the bits that one machine computes of `rows`."""
+    expected = hw.get_historical_features(features, rows, **{**options, "resources": hw.Resources(engine="local")})
+    expected = expected.with_columns(pl.selectors.enum().cast(pl.String))  # statuses
+    assert_frame_equal(written(features, given, engine, **options), expected.sort("number"), check_exact=True)
