@@ -46,6 +46,7 @@ NOT_RUN = {  # by page, why a block does not run: one reason for each
         "needs weeks of served predictions",
         "names folders of a server",
         "names folders of a server",
+        "needs an account of AWS",
         "needs a store that has lost commits",
     ],
     "runs.md": ["names the reader's runs"],
