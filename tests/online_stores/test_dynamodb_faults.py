@@ -185,12 +185,26 @@ def test_a_record_that_is_too_large_is_refused_before_its_commit_is_decided(open
     store = opened()
     store.mend(OWN)
     store.commit({OWN: number(1), RECORD + b"k" * 20: record(1)}, {OWN: None})
-    with pytest.raises(
-        StoreError, match=r"record of the key b'k+' has 420,016 bytes, and an item of DynamoDB takes 407,552.*fewer windows"
-    ):
+    with pytest.raises(StoreError, match=r"record of the key 'k+' has 420,016 bytes, and an item of DynamoDB takes 407,552.*fewer windows"):
         store.commit({OWN: number(2), RECORD + b"k" * 20: record(2, bytes(420_000))}, {OWN: number(1)})
+    named = RECORD + b"groupkey" + "Zoë".encode() + b"\0log-1"
+    with pytest.raises(StoreError, match=r"source 'visits', partition 'log-1': the record of the key 'Zoë' has 420,016 bytes"):
+        store.commit({OFFSET + b"visits\0log-1": number(1), named: record(1, bytes(420_000))}, {OFFSET + b"visits\0log-1": None})
     store.commit({OWN: number(2), RECORD + b"k" * 20: record(2, bytes(400_000))}, {OWN: number(1)})
     assert opened().get([OWN, RECORD + b"k" * 20]) == [number(2), record(2, bytes(400_000))]
+
+
+@pytest.mark.parametrize(("partitions", "size"), [(150, 10), (9, 390_000)])
+def test_a_key_of_more_partitions_than_a_transaction_takes_is_compacted(partitions, size, opened):
+    """By the number of its records, and by their bytes with those that are expected."""
+    store = opened()
+    before = {RECORD + b"k" * 20 + b"\0%d" % n: record(1, b"b" * size) for n in range(partitions)}
+    after = {key: record(1, b"a" * size) for key in before}
+    store.commit(before, {})
+    store.commit(after, before)
+    assert dict(store.scan(RECORD)) == after
+    with pytest.raises(FencedError):
+        store.commit(before, before)
 
 
 def test_two_writers_of_one_partition(opened):

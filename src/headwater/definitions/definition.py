@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import Spelled
@@ -104,12 +104,18 @@ def is_expr(value: object) -> TypeGuard[pl.Expr]:
     return polars is not None and isinstance(value, polars.Expr)
 
 
+LONGEST_NAME: Final = 100
+"""Characters of a name."""
+
+
 def check_name(name: str, subject: str) -> None:
-    """Refuse a name that could not stand in a feature name `view__feature`."""
+    """Refuse a name that could not stand in a feature name `view__feature`, or is too long for keys of stores and names of folders."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or "__" in name or name.endswith("_"):
         raise DefinitionError(
             f"{subject} is named {name!r}; a name has letters, digits and single underscores, starts with a letter and does not end with an underscore"
         )
+    if len(name) > LONGEST_NAME:
+        raise DefinitionError(f"{subject} has a name of {len(name)} characters, {name[:40]!r}...; give one of at most {LONGEST_NAME}")
 
 
 def _counts(field: dataclasses.Field[object], value: object) -> bool:

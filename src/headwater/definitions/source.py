@@ -58,7 +58,7 @@ class Source(Described):
     """Events with an event time, and the rule for when each became known.
 
     Args:
-        name: letters, digits and single underscores.
+        name: at most 100 letters, digits and single underscores.
         timestamp_field: the column (of the table, or made by `select`) with the event time; tz-aware, unless `timezone` is given.
         history: `parquet(path)`, `csv(path)`, a path or URL, a lazy frame of polars (collected once), or any frame with an Arrow interface;
             `enrich` puts computed events here.

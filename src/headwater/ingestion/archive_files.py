@@ -8,6 +8,7 @@ A file is named by the commits in it, so what it holds is known without opening 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ SEQUENCE = "headwater_sequence"
 
 _LEVEL = 1  # of zstd: a third less processor time than polars' default for files 3 % larger
 _GROUP = 1 << 16  # rows: commits share polars' threads with a file that is written, and wait for one column of one group at most
+_LONGEST = 200  # letters; the name of a file takes 255
 _NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
 
 
@@ -206,10 +208,11 @@ def _parts(path: PurePath) -> tuple[str, int, int]:
 
 
 def _quoted(partition: str | None) -> str:
-    """A partition as a part of a file's name; "all" is that of the whole stream."""
+    """A partition as a part of a file's name; "all" is that of the whole stream. The end of a long one is replaced by a hash."""
     if partition is None:
         return "all"
-    return re.sub(r"^all$|[^A-Za-z0-9_.]", lambda match: "".join(f"%{ord(letter):02X}" for letter in match[0]), partition)
+    quoted = re.sub(r"^all$|[^A-Za-z0-9_.]", lambda match: "".join(f"%{ord(letter):02X}" for letter in match[0]), partition)
+    return quoted if len(quoted) <= _LONGEST else f"{quoted[:100]}%{hashlib.sha256(partition.encode()).hexdigest()}"
 
 
 def write_rows(frame: pl.DataFrame, file: IO[bytes]) -> None:

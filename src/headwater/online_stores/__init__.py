@@ -90,8 +90,8 @@ class FeatureTable(Protocol):
 
     outrun: int
 
-    def check_sizes(self, records: Changes) -> None:
-        """Raise StoreError where a record is larger than the table takes; asked before a commit is decided."""
+    def check_sizes(self, writer: bytes, records: Changes) -> None:
+        """Raise StoreError where a record of a writer is larger than the table takes; asked before a commit is decided."""
         ...
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:

@@ -6,6 +6,8 @@ import hashlib
 import struct
 from collections.abc import Sequence
 
+from headwater.errors import UsageError
+
 FORMAT_KEY = b"mformat"
 FORMAT, OLDER = b"3", (b"1", b"2")
 """The format of this version, and the older ones that it migrates. In format 1 no view is known as complete: ingestion backfills each."""
@@ -38,6 +40,8 @@ EPOCH = REDO + b"epoch"  # hidden in scans, as logs are
 IMAGE, EVENT, DUE = b"v", b"l", b"e"
 """For events that can be retracted: their last images by id, their keys in a view by key and time, and when they are dropped."""
 _LONGEST = 400
+_LONGEST_WRITER = 450
+"""Bytes of the names of a source and a partition: a store's keys have at most 500, and DynamoDB takes 512."""
 
 
 def name(text: str) -> bytes:
@@ -90,8 +94,18 @@ def broker_clock(source: str) -> bytes:
 
 
 def offset(source: str, partition: str) -> bytes:
-    """The key of the position from which a partition is read on."""
-    return OFFSET + name(source) + partition.encode()
+    """The key of the position from which a partition is read on.
+
+    Raises:
+        UsageError: the names are too long for keys of a store.
+    """
+    key = OFFSET + name(source) + partition.encode()
+    if len(key) > _LONGEST_WRITER:
+        raise UsageError(
+            f"source {source!r}: its partition {partition[:100]!r}{'...' * (len(partition) > 100)} has a name of {len(partition.encode()):,} bytes, and "
+            f"keys of a store take {_LONGEST_WRITER - len(name(source)) - 1}. Give files a shorter path, or the query or shard a shorter name"
+        )
+    return key
 
 
 def origin(source: str, partition: str) -> bytes:

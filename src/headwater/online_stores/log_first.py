@@ -110,7 +110,7 @@ class LogFirstStore:
         if not records:
             self.state.commit(rest, {**wanted, LOG + writer: self._settled(writer)})
             return
-        self.table.check_sizes(records)
+        self.table.check_sizes(writer, records)
         head = self._owned(writer)
         old = _head(head)
         new = _Head(old.turn, old.n + 1, decided=old.turn)

@@ -155,7 +155,7 @@ class RemoteTable(_Remote):
         """See `FeatureTable`."""
         return iter(self.call("scan", prefix))
 
-    def check_sizes(self, records: Changes) -> None:
+    def check_sizes(self, writer: bytes, records: Changes) -> None:
         """See `FeatureTable`; a process takes records of any size."""
 
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:

@@ -36,6 +36,7 @@ from headwater.online_stores.keyspace import complete_through
 from headwater.online_stores.log_first import REBUILD
 
 LANES = 8
+_SHOWN = 60
 _AHEAD = "(attribute_not_exists(n) OR n < :n) AND (attribute_not_exists(t) OR t <= :t)"
 _NEWER = "attribute_not_exists(t) OR t <= :t"
 
@@ -164,18 +165,21 @@ class DynamoTable:
         value = records[key]
         if value is None:
             return delete(self._place(key), " AND ".join(conditions), values)
-        self.check_sizes({key: value})
+        self.check_sizes(b"", {key: value})
         item = self._item(key, value)
         condition = " AND ".join([*conditions, f"({_NEWER})"])
         return update(self._place(key), condition, "SET v = :v, t = :t", {**values, ":v": item["v"], ":t": item["t"]})
 
-    def check_sizes(self, records: Changes) -> None:
-        """Raise StoreError where a record is too large for an item."""
+    def check_sizes(self, writer: bytes, records: Changes) -> None:
+        """See `FeatureTable`; a record has to fit in an item."""
         for key, value in records.items():
             if value is not None and len(value) > LARGEST:
+                source, _, partition = writer.decode().partition("\0")
+                where = f"source {source!r}, partition {partition!r}: " if source else ""
                 raise StoreError(
-                    f"the record of the key {key[9:60]!r} has {len(value):,} bytes, and an item of DynamoDB takes {LARGEST:,}. Nothing was written. "
-                    "Give its views shorter or fewer windows or a coarser hop, split them into views with sources of their own, or use another store"
+                    f"{where}the record of the key {_shown(_stem(key)[9:])} has {len(value):,} bytes, and an item of DynamoDB takes {LARGEST:,}. "
+                    "Nothing was written. Give its views shorter or fewer windows, a coarser hop or shorter lists, split them into views with "
+                    "sources of their own, or use another store"
                 )
 
     def read_epoch(self) -> bytes | None:
@@ -210,19 +214,34 @@ class DynamoTable:
 
 
 def _parted(records: Changes, expect: Changes) -> Iterator[list[bytes]]:
-    """Keys, as many as a transaction takes; the same for the same records. The records of one key, by partition, stay together."""
+    """Keys, as many as a transaction takes; the same for the same records.
+
+    The records of one key, by partition, stay together, as a fold of two partitions needs them; those of so many partitions that no
+    transaction takes them do not.
+    """
     part: list[bytes] = []
     size = 0
-    for _, group in groupby(sorted({*records, *expect}, key=_stem_first), _stem):
-        keys = list(group)
-        mine = sum(2 * len(key) + len(records.get(key) or b"") + len(expect.get(key) or b"") for key in keys)
-        if part and (len(part) + len(keys) > ACTIONS or size + mine > PAYLOAD):
+    for group in _groups(records, expect):
+        mine = sum(_size(key, records, expect) for key in group)
+        if part and (len(part) + len(group) > ACTIONS or size + mine > PAYLOAD):
             yield part
             part, size = [], 0
-        part += keys
+        part += group
         size += mine
     if part:
         yield part
+
+
+def _groups(records: Changes, expect: Changes) -> Iterator[list[bytes]]:
+    """Keys that stay together."""
+    for _, group in groupby(sorted({*records, *expect}, key=_stem_first), _stem):
+        keys = list(group)
+        fits = len(keys) <= ACTIONS and sum(_size(key, records, expect) for key in keys) <= PAYLOAD
+        yield from [keys] if fits else ([key] for key in keys)
+
+
+def _size(key: bytes, records: Changes, expect: Changes) -> int:
+    return 2 * len(key) + len(records.get(key) or b"") + len(expect.get(key) or b"")
 
 
 def _number(value: int) -> Mapping[str, str]:
@@ -236,3 +255,15 @@ def _stem(key: bytes) -> bytes:
 
 def _stem_first(key: bytes) -> tuple[bytes, bytes]:
     return _stem(key), key
+
+
+def _shown(key: bytes) -> str:
+    r"""A key of a view for a message: a string, an integer, or else its bytes.
+
+    >>> _shown("Zoë".encode()), _shown((7).to_bytes(8, "big")), _shown(b"\xff" * 3)
+    ("'Zoë'", '7', '0xffffff')
+    """
+    text = key.decode(errors="replace")
+    if text.isprintable() and "\ufffd" not in text:
+        return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+    return str(int.from_bytes(key, "big", signed=True)) if len(key) == 8 else f"0x{key[:_SHOWN].hex()}"

@@ -60,7 +60,7 @@ class RedisTable:
                 batch = keys[start : start + _AT_ONCE]
                 yield from ((key, value) for key, value in zip(batch, self.get(batch), strict=True) if value is not None)
 
-    def check_sizes(self, records: Changes) -> None:
+    def check_sizes(self, writer: bytes, records: Changes) -> None:
         """See `FeatureTable`; what is larger than a server takes, the state refuses with its log."""
 
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
