@@ -485,6 +485,9 @@ def test_an_online_store(tree, promised, tmp_path):
             def mend(self, offset):
                 pass
 
+            def reconcile(self, *, dry_run=False):
+                return False
+
             @contextmanager
             def lease(self, name, *, wait):
                 holder = sqlite3.connect(f"{self.path}.{name}", timeout=wait)

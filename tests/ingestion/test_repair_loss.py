@@ -63,12 +63,12 @@ def test_a_stream_that_is_read_again(rolled, ids, tmp_path, clock):
         for _ in range(2):
             with pytest.raises(LostError, match=r"holds events up to commit 4, and the online store has made 2.*repair-loss"):
                 flow_of(view, store, tmp_path)
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=True)
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=True).lost
         assert (found.made, found.archived, found.read_again, found.committed_again, found.lost) == (2, 4, 20, 0, 0)
         with pytest.raises(LostError):
             flow_of(view, store, tmp_path)
-        assert repair_loss(project_of(view), store=store, data_dir=tmp_path) == [found]
-        assert repair_loss(project_of(view), store=store, data_dir=tmp_path) == []
+        assert repair_loss(project_of(view), store=store, data_dir=tmp_path).lost == (found,)
+        assert not repair_loss(project_of(view), store=store, data_dir=tmp_path)
         flow = flow_of(view, store, tmp_path)
         assert flow.offset == 20
         flow.send(events(range(20, 40), ids=True), 45, partition=PARTITION)  # as one commit, not as two
@@ -82,7 +82,7 @@ def test_batches_that_spark_does_not_repeat_stay_in_the_archive(tmp_path, clock)
     view = streaming_view(SUMS, source={"stream": hw.spark_stream("query", schema=WITH_ID)})
     url, _ = sent(view, tmp_path, commits=4, rolled=[4], kept=2)
     with closing(hw.operations.open_store(url)) as store:
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=True)
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=True).lost
         assert (found.made, found.archived) == (2, 4)
         with pytest.raises(LostError, match=r"Spark does not repeat the lost batches of source 'events'.*rebuild it from the archive"):
             repair_loss(project_of(view), store=store, data_dir=tmp_path)
@@ -106,7 +106,7 @@ def test_pushed_events_of_lost_commits_are_committed_again(rolled, ids, stopped,
                     repair_loss(project_of(view), store=store, data_dir=tmp_path)
             with pytest.raises(LostError):
                 flow_of(view, store, tmp_path)
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path)
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path).lost
         assert (found.acknowledged, found.read_again, found.committed_again, found.lost) == (4, 0, 20, 0)
         flow = flow_of(view, store, tmp_path)
         assert flow.offset == 40
@@ -149,9 +149,9 @@ def test_an_archive_on_an_object_store(pushed, tmp_path, clock, bucket):
     with closing(hw.operations.open_store(url)) as store:
         with pytest.raises(LostError, match="repair-loss"):
             flow_of(view, store, tmp_path)
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path)
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path).lost
         assert (found.read_again, found.committed_again, found.lost) == ((0, 20, 0) if pushed else (20, 0, 0))
-        assert repair_loss(project_of(view), store=store, data_dir=tmp_path) == []
+        assert not repair_loss(project_of(view), store=store, data_dir=tmp_path)
         flow = flow_of(view, store, tmp_path)
         if not pushed:
             flow.send(events(range(20, 40), ids=True), 45, partition=PARTITION)
@@ -169,7 +169,7 @@ def test_pushed_events_that_no_file_has_are_named_and_views_are_incomplete(tmp_p
     url, _ = sent(view, tmp_path, commits=4, rolled=[3], kept=2)
     clock(50)
     with closing(hw.operations.open_store(url)) as store:
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path)
+        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path).lost
         assert (found.committed_again, found.lost) == (10, 10)
         flow = flow_of(view, store, tmp_path)
         flow.offset = 40

@@ -37,7 +37,7 @@ class Steps:
         run = store.state._servers.run
 
         def stepping(calls, **how):
-            if not calls or calls[0].command not in (scripts.COMMIT, scripts.GROUP, scripts.FENCE):
+            if not calls or calls[0].command not in (scripts.COMMIT, scripts.GROUP, scripts.FENCE, scripts.EMPTY):
                 return run(calls, **how)
             if calls[0].command is scripts.COMMIT:
                 self.step()

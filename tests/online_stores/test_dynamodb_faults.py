@@ -177,8 +177,14 @@ def test_a_table_that_is_lost_is_refused(opened):
     items = store.table._items
     items.drop_all([dynamodb_table.key_of(item) for item in items.all(store.state._prefix + b"L")])
     for _ in range(2):
-        with pytest.raises(LostError, match=r"has lost records of commits.*rebuild it"):
+        with pytest.raises(LostError, match=r"has lost records of commits.*store repair-loss"):
             opened().mend(OWN)
+    assert opened().reconcile()
+    new = opened()
+    new.mend(OWN)
+    assert not list(new.scan(RECORD))
+    new.commit({OWN: number(2), RECORD + b"k": record(2)}, {OWN: number(1)})
+    assert dict(new.scan(RECORD)) == {RECORD + b"k": record(2)}
 
 
 def test_a_record_that_is_too_large_is_refused_before_its_commit_is_decided(opened):

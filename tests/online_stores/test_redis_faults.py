@@ -731,11 +731,19 @@ def test_records_that_a_master_lost_are_found_by_everybody(cluster, forget):
         step(store, 2)
         state = master_of(servers, b"{headwater}:state")
         restart(servers, (state + 1) % 3, forget)
-        with pytest.raises(LostError, match=r"has lost commits of \d+ of 256 groups.*prefix="):
+        with pytest.raises(LostError, match=r"has lost commits of \d+ of 256 groups.*store repair-loss"):
             step(store, 3)
         for _ in range(2):
-            with pytest.raises(LostError):
-                hw.operations.open_store(url)
+            with opened(url) as new, pytest.raises(LostError):
+                step(new, 3)
+        with opened(url) as new:
+            assert new.reconcile()
+        with pytest.raises(FencedError):
+            step(store, 3)
+        with opened(url) as new:
+            assert (offset(new), list(new.scan(RECORD))) == (3, [])  # which was decided before it was refused
+            step(new, 4)
+            assert {value for _, value in new.scan(RECORD)} == {record(4)}
 
 
 @pytest.mark.slow

@@ -125,6 +125,12 @@ def repair(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
 
 
+_EMPTIED = (
+    "a server has lost commits that others have: all records of this store are removed, of every project. `headwater ingest` fills streaming "
+    "views again from the archive, and `headwater materialize` batch views and precomputed predictions from histories"
+)
+
+
 def repair_lost(args: Arguments, screen: Screen) -> None:
     """Repair what a store that has lost its last commits left behind."""
     from dataclasses import asdict
@@ -133,15 +139,15 @@ def repair_lost(args: Arguments, screen: Screen) -> None:
 
     project, data_dir = load(args.project).project, options.data_dir(args)
     found = repair_loss(project, store=args.store, data_dir=data_dir, dry_run=True)
-    lines = []
-    for lost in found:
+    lines = [_EMPTIED] if found.emptied else []
+    for lost in found.lost:
         subject = lost.source if lost.partition is None else f"{lost.source}, partition {lost.partition}"
         told = f", senders were told of {lost.acknowledged:,}" if lost.acknowledged else ""
         lines.append(f"{subject}: the store has made {lost.made:,} commits, the archive holds up to {lost.archived:,}{told}")
         lines += [f"  {lost.read_again:,} events leave the archive, and are read from the stream again"] if lost.read_again else []
         lines += [f"  {lost.committed_again:,} pushed events of the archive are committed again"] if lost.committed_again else []
         lines += [f"  {lost.lost:,} pushed records at most are in no file, and are lost: send them again if you can"] if lost.lost else []
-    record = {"lost": [asdict(lost) for lost in found], "dry_run": args.dry_run}
+    record = {"lost": [asdict(lost) for lost in found.lost], "emptied": found.emptied, "dry_run": args.dry_run}
     if not found or args.dry_run:
         screen.show("\n".join(lines) or "nothing is lost: archive and senders know of no later commit than the store", record)
         return

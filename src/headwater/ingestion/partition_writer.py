@@ -44,13 +44,21 @@ class PartitionWriter:
         partition: the partition's name; None for the whole stream.
         archive: whether accepted events are kept for training.
         filtered: whether rows that the source's filter leaves out are kept for `explain`.
+        own: see `load`.
 
     blocks: by space, how many bytes wait in the store to be moved into files.
     abandoned: set when the partition is another writer's. filling: what the store holds at `keyspace.filling` until others fill views.
     """
 
     def __init__(
-        self, acceptance: Acceptance, store: OnlineStore, partition: str | None = None, *, archive: bool = True, filtered: bool = True
+        self,
+        acceptance: Acceptance,
+        store: OnlineStore,
+        partition: str | None = None,
+        *,
+        archive: bool = True,
+        filtered: bool = True,
+        own: bool = True,
     ) -> None:
         self.acceptance, self.store, self.partition, self.archive = acceptance, store, partition, archive
         self.rules = WriterRules(acceptance, partition, archive, filtered)
@@ -58,7 +66,7 @@ class PartitionWriter:
         keep_freed_memory()
         self.abandoned, self.filling = threading.Event(), b""
         self._state: WriterState | None = None
-        self.load()
+        self.load(own=own)
 
     def load(self, *, own: bool = True) -> None:
         """Read where the store stands: at the start, and after another writer was here; `own` makes the partition this writer's."""

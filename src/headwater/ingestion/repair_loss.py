@@ -3,6 +3,9 @@
 A standby without the last commits took over, or an older copy was restored: the store is in an earlier state as a whole. A stream that can
 be read again is read on from there, so the files of the archive are cut back to the store's last commit. Pushed events of lost commits are
 committed again from the archive. Those that no file has are lost: views are incomplete until their windows have passed.
+
+Where records and state of ingestion lie on several servers, one of them may have lost commits that others have. The state is whole in
+itself, so the above holds of it; all records are removed, and views are filled again from the archive, the stream and histories.
 """
 
 from __future__ import annotations
@@ -59,9 +62,24 @@ class LostCommits:
     lost: int
 
 
+@dataclass(frozen=True)
+class LossRepair:
+    """What a store has lost.
+
+    lost: by source and partition. emptied: whether all records of the store are removed, of every project; views are filled again.
+    """
+
+    lost: tuple[LostCommits, ...]
+    emptied: bool
+
+    def __bool__(self) -> bool:
+        """Whether something is lost."""
+        return self.emptied or bool(self.lost)
+
+
 def repair_loss(
     project: Project, *, store: OnlineStore | str | None = None, data_dir: Path | None = None, dry_run: bool = False
-) -> list[LostCommits]:
+) -> LossRepair:
     """Repair the streams of a project whose store has lost its last commits. Ingestion must not run.
 
     Args:
@@ -78,28 +96,35 @@ def repair_loss(
     by_source = streamed([stored_view.view for stored_view in stored(project)])
     by_spark = {source.name for source in by_source if isinstance(source.stream, SparkStream)}
     with opened_for(project.name, store) as mine, ingest_lease(mine, wait=0.0):
-        repairs = [repair for source, views in by_source.items() for repair in _of_source(mine, source, views, home)]
-        for repair in repairs:
-            if not dry_run and not repair.found.made:
-                raise LostError(f"the store holds no commit of source {repair.found.source!r}: all are lost. {REBUILD}")
-            if not dry_run and repair.found.source in by_spark:
+
+        def repairs(*, own: bool) -> list[_LossRepair]:
+            return [repair for source, views in by_source.items() for repair in _of_source(mine, source, views, home, own=own)]
+
+        lost = [repair.found for repair in repairs(own=False)]
+        found = LossRepair(tuple(lost), mine.reconcile(dry_run=True))
+        if dry_run:
+            return found
+        for commits in lost:
+            if not commits.made:
+                raise LostError(f"the store holds no commit of source {commits.source!r}: all are lost. {REBUILD}")
+            if commits.source in by_spark:
                 raise LostError(
-                    f"Spark does not repeat the lost batches of source {repair.found.source!r}; only the archive has them. {REBUILD}"
+                    f"Spark does not repeat the lost batches of source {commits.source!r}; only the archive has them. {REBUILD}"
                 )
-        if not dry_run:
-            for repair in repairs:
-                repair.run()
-        return [repair.found for repair in repairs]
+        mine.reconcile()
+        for repair in repairs(own=True):
+            repair.run()
+        return found
 
 
-def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView], home: Path) -> Iterator[_LossRepair]:
-    own = placed_source(store, source)
-    acceptance = Acceptance(own, tuple(placed(store, view) for view in views), micros(IngestLimits.max_future_skew, "max_future_skew"))
-    told = AcknowledgedCommits.of(own, home / FOLDERS[keyspace.ARCHIVE])
+def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView], home: Path, *, own: bool) -> Iterator[_LossRepair]:
+    held = placed_source(store, source)
+    acceptance = Acceptance(held, tuple(placed(store, view) for view in views), micros(IngestLimits.max_future_skew, "max_future_skew"))
+    told = AcknowledgedCommits.of(held, home / FOLDERS[keyspace.ARCHIVE])
     pushed_alone = None if store.capabilities.one_writer else PUSHED
-    known = {name.decode() or None: progress for name, progress in progresses(store, own.name).items()}
+    known = {name.decode() or None: progress for name, progress in progresses(store, held.name).items()}
     for partition in dict.fromkeys([*known, *([pushed_alone] if told is not None else [])]):
-        repair = _LossRepair(store, acceptance, partition, home, told)
+        repair = _LossRepair(store, PartitionWriter(acceptance, store, partition, own=own), home, told)
         if repair.found.archived > repair.found.made or repair.found.acknowledged > repair.found.made or repair.rescued.exists():
             yield repair
 
@@ -107,12 +132,9 @@ def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView],
 class _LossRepair:
     """Of one partition's writer."""
 
-    def __init__(
-        self, store: OnlineStore, acceptance: Acceptance, partition: str | None, home: Path, told: AcknowledgedCommits | None
-    ) -> None:
-        self.acceptance, self.partition, self.told = acceptance, partition, told
-        self.writer = PartitionWriter(acceptance, store, partition)
-        source, made = acceptance.source.name, self.writer.progress.sequence
+    def __init__(self, store: OnlineStore, writer: PartitionWriter, home: Path, told: AcknowledgedCommits | None) -> None:
+        self.writer, self.told = writer, told
+        source, partition, made = writer.acceptance.source.name, writer.partition, writer.progress.sequence
         self.rollers = {space: Roller(store, space, home / name, source, partition) for space, name in FOLDERS.items()}
         archive = self.rollers[keyspace.ARCHIVE]
         self.rescued = archive.place / _RESCUED
@@ -149,7 +171,7 @@ class _LossRepair:
         """Rows as records that come once, however often they are given."""
         n, at = rows.height, rows[AT].dt.epoch("us").to_numpy()
         ids = rows.select(pl.format("lost {} {}", SEQUENCE, OFFSET)).to_series()
-        own = self.acceptance.schema
+        own = self.writer.acceptance.schema
         lacking = [pl.lit(None, dtype).alias(name) for name, dtype in own.items() if name not in rows.columns]
         frame = rows.with_columns(lacking).select(pl.col(name).cast(dtype) for name, dtype in own.items())
         moved = {PUSHED: between(self._at(), max(self._at(), int(rows[OFFSET].max()) + 1))}  # type: ignore[arg-type]

@@ -118,6 +118,21 @@ class FeatureTable(Protocol):
         """
         ...
 
+    def writers(self) -> Mapping[bytes, tuple[int, int]]:
+        """By writer, its turn and the n of its last commit: the greatest of all shards."""
+        ...
+
+    def confirmed(self) -> Marks:
+        """See `Marks`; empty where shards lose no writes by themselves."""
+        ...
+
+    def empty(self, writers: Sequence[bytes], turn: int, marks: Marks) -> None:
+        """Remove all records; accept commits of these writers, from the first on, in turns from `turn` on. It may be repeated.
+
+        marks: what each shard has confirmed from here on, at least.
+        """
+        ...
+
     def replace(self, records: Changes, expect: Changes) -> Marks:
         """Write records that belong to no writer's commit, in each shard if it holds the expected values.
 
@@ -170,6 +185,10 @@ class IngestState(Protocol):
             FencedError: they hold something else; nothing was changed.
             StoreError: the disk is full, or the store cannot be written; nothing was changed.
         """
+        ...
+
+    def marks(self) -> Marks:
+        """The marks that were committed, the greatest of each shard."""
         ...
 
     def lease(self, name: str, *, wait: float) -> AbstractContextManager[None]:
@@ -229,6 +248,17 @@ class OnlineStore(Protocol):
         Raises:
             StoreError: the store cannot be written.
             LostError: records are ahead of the state.
+        """
+        ...
+
+    def reconcile(self, *, dry_run: bool = False) -> bool:
+        """Whether records and state of ingestion are of different commits, since a server has lost some; an atomic store's never are.
+
+        Unless `dry_run`, all records are removed, and the states of views: views are filled again. Call it while nothing else writes.
+
+        Raises:
+            LostError: a commit that was decided has lost its log, so that not even the state is whole.
+            StoreError: the store is written meanwhile.
         """
         ...
 

@@ -62,7 +62,8 @@ class DevelopmentStore:
         self.namespace = own.namespace + NAMESPACE
         mine, theirs = own.capabilities, production.store.capabilities
         self.capabilities = Capabilities(atomic=mine.atomic, one_writer=mine.one_writer, remote=mine.remote or theirs.remote)
-        self.lease, self.size, self.backup, self.mend, self.server_time = own.lease, own.size, own.backup, own.mend, own.server_time
+        self.lease, self.size, self.backup, self.server_time = own.lease, own.size, own.backup, own.server_time
+        self.mend, self.reconcile = own.mend, own.reconcile
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of some keys: each of the store that it belongs to."""

@@ -185,6 +185,11 @@ class LmdbStore:
     def mend(self, offset: bytes) -> None:
         """See `OnlineStore`; there is never half of a commit."""
 
+    def reconcile(self, *, dry_run: bool = False) -> bool:
+        """See `OnlineStore`; records and state change together."""
+        del dry_run
+        return False
+
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
         until = clock.stopwatch() + wait

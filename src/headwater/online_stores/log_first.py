@@ -8,7 +8,8 @@ A commit of a partition's writer is made in three steps.
 A crash after step 1 is repaired by `mend`, which repeats steps 2 and 3 from the log: the bytes are those of the commit that was decided,
 and nothing is cut into commits again. `mend` also takes the partition over with the next turn, in the state and in every shard, so that a
 writer of an earlier turn, which may only have been stopped, writes no more. A shard that is ahead of the state shows that the state has
-lost commits: the store is refused, and has to be rebuilt.
+lost commits, one that is behind it that records are lost: the store is refused until `reconcile` has removed all records. The state is
+whole in itself, so views are then filled from what was archived up to its commits.
 
 The writer of a batch view or of precomputed predictions is the job that makes its cuts: it expects the state of its cuts, and is mended and
 refused as the writer of a partition is.
@@ -20,7 +21,7 @@ shard, then the rest. It takes no commit forward, a reader sees the same values 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
@@ -138,6 +139,38 @@ class LogFirstStore:
             self._heads[writer] = self._mended(writer)
             self._lapsed.discard(writer)
 
+    def reconcile(self, *, dry_run: bool = False) -> bool:
+        """See `OnlineStore`. After a run that was stopped, the store is refused as before."""
+        heads, applied, at_odds = self._compared()
+        if dry_run or not at_odds:
+            return at_odds
+        writers = list(dict.fromkeys([*heads, *applied]))
+        turn = 1 + max([head.turn for head in heads.values()] + [turn for turn, _ in applied.values()], default=0)
+        for writer in writers:
+            before, redo = self._read(writer)
+            head = _head(before)
+            logs: dict[bytes, bytes | None] = {_log(writer, _Head(head.turn, head.n + 1, head.turn)): None}
+            published = {} if redo is None else {**redo.published, _log(writer, head): None}
+            self.state.commit({**published, **logs, LOG + writer: msgspec.msgpack.encode(_Head(turn))}, {LOG + writer: before})
+        views = [key for space in (STATE, STREAM_STATE) for key, _ in self.state.sizes(space) if not key.startswith(STATE_OF_SOURCE)]
+        self.state.commit(dict.fromkeys(views), {})
+        self.table.empty(writers, turn, self.state.marks())
+        self._heads.clear()
+        self._lapsed.clear()
+        return True
+
+    def _compared(self) -> tuple[dict[bytes, _Head], Mapping[bytes, tuple[int, int]], bool]:
+        """The head of each writer's log, its turn and last commit in the table, and whether some of them do not belong together."""
+        for _ in range(_ATTEMPTS):
+            logs = dict(self.state.scan(LOG))
+            applied, marks = self.table.writers(), self.state.marks()
+            confirmed = self.table.confirmed() if marks else NO_MARKS
+            if dict(self.state.scan(LOG)) == logs:
+                heads = {key.removeprefix(LOG): _head(value) for key, value in logs.items()}
+                differ = (_differ(heads.get(writer, _Head()), applied.get(writer, (0, 0))) for writer in {*heads, *applied})
+                return heads, applied, any(differ) or any(confirmed.get(shard, 0) < mark for shard, mark in marks.items())
+        raise StoreError(f"{self.state!r} is being written; stop ingestion and jobs, and try again")
+
     def _mended(self, writer: bytes) -> bytes:
         for _ in range(_ATTEMPTS):
             try:
@@ -161,9 +194,9 @@ class LogFirstStore:
         if applied is None or applied > head.n:
             if self.state.get([LOG + writer]) != [mine]:
                 raise FencedError(f"the partition {writer!r} of {self.state!r} was taken over by another process")
-            raise LostError(f"{self.table!r} holds records of commits that {self.state!r} has lost offsets of. {REBUILD}")
+            raise LostError(f"{self.table!r} holds records of commits that {self.state!r} has lost offsets of. {RECONCILE}")
         if applied < head.n - (redo is not None):
-            raise LostError(f"{self.table!r} has lost records of commits that {self.state!r} has published. {REBUILD}")
+            raise LostError(f"{self.table!r} has lost records of commits that {self.state!r} has published. {RECONCILE}")
         return mine if redo is None else self._apply(writer, mine, redo)
 
     def _owned(self, writer: bytes) -> bytes | None:
@@ -273,6 +306,10 @@ class LogFirstStore:
         self.state.close()
 
 
+RECONCILE = (
+    "Nothing was written. Stop ingestion and jobs, and run `headwater store repair-loss`: it removes all records, which `headwater ingest` "
+    "fills again from the archive, and `headwater materialize` from histories"
+)
 REBUILD = (
     "Nothing was written. Give the store an empty database or another prefix=, and rebuild it from the archive "
     "(see `headwater materialize` and the page on operations)"
@@ -288,6 +325,12 @@ def _writer(key: bytes) -> bytes | None:
 
 def _head(value: bytes | None) -> _Head:
     return _Head() if value is None else msgspec.msgpack.decode(value, type=_Head)
+
+
+def _differ(head: _Head, applied: tuple[int, int]) -> bool:
+    """Whether a table that has applied these, a turn and a commit, is ahead of a writer's log, or behind what it has published."""
+    turn, n = applied
+    return turn > head.turn or n > head.n or n < head.n - (head.decided > 0)
 
 
 def _log(writer: bytes, head: _Head) -> bytes:

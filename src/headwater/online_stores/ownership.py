@@ -31,7 +31,7 @@ class ScopedStore:
 
     def __init__(self, store: OnlineStore, namespace: str) -> None:
         self.store, self.namespace, self.capabilities = store, namespace, store.capabilities
-        self.get, self.scan, self.mend = store.get, store.scan, store.mend
+        self.get, self.scan, self.mend, self.reconcile = store.get, store.scan, store.mend, store.reconcile
         self.lease, self.size, self.backup, self.close = store.lease, store.size, store.backup, store.close
         self.server_time, self.sizes = store.server_time, store.sizes
 

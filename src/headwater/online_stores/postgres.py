@@ -240,6 +240,11 @@ class PostgresStore:
     def mend(self, offset: bytes) -> None:
         """See `OnlineStore`; there is never half of a commit."""
 
+    def reconcile(self, *, dry_run: bool = False) -> bool:
+        """See `OnlineStore`; records and state change together."""
+        del dry_run
+        return False
+
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
         """See `OnlineStore`; an advisory lock, which ends with its connection. Safety rests on `expect`, not on it."""

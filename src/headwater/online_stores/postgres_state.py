@@ -16,6 +16,10 @@ class PostgresState(PostgresStore):
         del marks
         super().commit(changes, expect)
 
+    def marks(self) -> Marks:
+        """See `IngestState`; there are none."""
+        return NO_MARKS
+
 
 def open_state(url: str, *, readonly: bool, for_requests: bool) -> PostgresState:
     """The state that `postgresql://...` names, as a store of PostgreSQL is named."""

@@ -22,7 +22,7 @@ from typing import Any, cast
 from headwater.errors import FencedError, HeadwaterError, LostError, StoreError
 from headwater.online_stores import NO_MARKS, Changes, Marks
 from headwater.online_stores.formats import check_format
-from headwater.online_stores.keyspace import REDO
+from headwater.online_stores.keyspace import RECORD, REDO
 from headwater.online_stores.lmdb import LmdbStore
 from headwater.online_stores.log_first import REBUILD, LogFirstStore
 from headwater.testing.processes import Process
@@ -177,6 +177,26 @@ class RemoteTable(_Remote):
             self.call("commit", {_place(shard, writer): _pair(turn, n)}, {_place(shard, writer): _pair(before, n) if before or n else None})
             latest = max(latest, n)
         return latest
+
+    def writers(self) -> dict[bytes, tuple[int, int]]:
+        """See `FeatureTable`."""
+        found: dict[bytes, tuple[int, int]] = {}
+        for key, value in self.scan(b"w"):
+            turn, n = struct.unpack("<qq", value)
+            before = found.get(key[2:], (0, 0))
+            found[key[2:]] = max(before[0], turn), max(before[1], n)
+        return found
+
+    def confirmed(self) -> Marks:
+        """See `FeatureTable`."""
+        return {shard: _number(self.get([b"n" + shard])[0]) for shard in _ALL}
+
+    def empty(self, writers: Sequence[bytes], turn: int, marks: Marks) -> None:
+        """See `FeatureTable`."""
+        self.call("commit", dict.fromkeys(key for key, _ in self.scan(RECORD)), {})
+        counts = {shard: max(n, marks.get(shard, 0)) for shard, n in self.confirmed().items()}
+        begun = {_place(shard, writer): _pair(turn, 0) for shard in _ALL for writer in writers}
+        self.call("commit", {**begun, **{b"n" + shard: struct.pack("<q", n) for shard, n in counts.items()}}, {})
 
     def check(self, marks: Marks) -> None:
         """Raise LostError where a shard has written less often than a mark says."""

@@ -246,6 +246,10 @@ class DynamoState:
                     "A partition has one process that ingests it; read the offsets again, and go on from them"
                 )
 
+    def marks(self) -> Marks:
+        """See `IngestState`; there are none."""
+        return NO_MARKS
+
     def lease(self, name: str, *, wait: float) -> AbstractContextManager[None]:
         """See `IngestState`."""
         owner = f"{os.getpid()} on {socket.gethostname()}"

@@ -32,8 +32,8 @@ from headwater.online_stores.dynamodb.dynamodb_items import (
     put,
     update,
 )
-from headwater.online_stores.keyspace import complete_through
-from headwater.online_stores.log_first import REBUILD
+from headwater.online_stores.keyspace import RECORD, complete_through
+from headwater.online_stores.log_first import REBUILD, RECONCILE
 
 LANES = 8
 _SHOWN = 60
@@ -112,7 +112,7 @@ class DynamoTable:
     def _check_lane(self, lane: Item | None, turn: int) -> None:
         """Raise why a lane takes no more commits of a turn; return where it has a later commit."""
         if lane is None or lane["e"]["B"] != self.epoch or number_of(lane, "u") < turn:
-            raise LostError(f"{self._items.where} has lost what it knew of a writer's commits. {REBUILD}")
+            raise LostError(f"{self._items.where} has lost what it knew of a writer's commits. {RECONCILE}")
         if number_of(lane, "u") > turn:
             raise FencedError(
                 f"{self._items.where} was taken over by another process. A partition has one process that ingests it; read the offsets again, "
@@ -134,6 +134,27 @@ class DynamoTable:
         if len(found) < LANES or any(item["b"] != mine for item in found):
             return None
         return max(number_of(item, "n") for item in found)
+
+    def writers(self) -> dict[bytes, tuple[int, int]]:
+        """See `FeatureTable`; reads the whole table."""
+        found: dict[bytes, tuple[int, int]] = {}
+        begin = self._prefix + b"L"
+        for item in self._items.all(begin):
+            writer, known = key_of(item)[0].removeprefix(begin), (number_of(item, "u"), number_of(item, "n"))
+            before = found.get(writer, (0, 0))
+            found[writer] = max(before[0], known[0]), max(before[1], known[1])
+        return found
+
+    def confirmed(self) -> Marks:
+        """See `FeatureTable`; DynamoDB loses no write that it has confirmed."""
+        return NO_MARKS
+
+    def empty(self, writers: Sequence[bytes], turn: int, marks: Marks) -> None:
+        """See `FeatureTable`; reads the whole table."""
+        del marks
+        self._items.drop_all(key_of(item) for item in self._items.all(self._prefix + RECORD))
+        mine = {"e": {"B": self.epoch}, "u": _number(turn), "b": {"B": secrets.token_bytes(8)}, "n": _number(0)}
+        self._items.put_all({**at(self._lane(writer, lane)), **mine} for writer in writers for lane in range(LANES))
 
     def replace(self, records: Changes, expect: Changes) -> Marks:
         """See `FeatureTable`."""

@@ -233,6 +233,19 @@ return {'ok', n}
 """
 )
 
+EMPTY = Script(
+    _COMMON
+    + """
+-- Begin a group anew on the server that it is on. KEYS: {P:00}. ARGV: how many commits it is to have seen at least, a turn, the name of this
+-- call, writers: none of their commits is here, and they write in turns from this one on.
+local base, n = KEYS[1], tonumber(redis.call('HGET', KEYS[1] .. ':meta', 'n') or '0')
+redis.call('HSET', base .. ':meta', 'server', identity(), 'n', math.max(n, tonumber(ARGV[1])))
+redis.call('DEL', base .. ':applied')
+for i = 4, #ARGV do redis.call('HSET', base .. ':applied', ARGV[i], ARGV[2] .. ' 0 ' .. ARGV[3]) end
+return 1
+"""
+)
+
 SAME = Script(
     _COMMON
     + """

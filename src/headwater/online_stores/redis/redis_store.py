@@ -10,7 +10,8 @@ Guaranteed
   `LostError`; otherwise it continues, and the refused commit is made.
 - On a standalone server a loss leaves the state after an earlier commit, so opening the store again and continuing from its offsets is
   exact. On a cluster one master may have lost commits that another one depends on. Each group of records counts its writes, and the
-  state holds how many it must have; fewer is a `LostError` for every writer, until the store is rebuilt. So are records ahead of the state.
+  state holds how many it must have; fewer is a `LostError` for every writer of records, until `reconcile` has removed all of them. So are
+  records ahead of the state.
 
 Not guaranteed
 - A commit is as durable as the server's configuration: `appendfsync always` outlives a power failure, `everysec` may lose a second,
@@ -27,7 +28,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from headwater.online_stores.keyspace import RECORD, REDO, end_of
 from headwater.online_stores.log_first import REBUILD
 from headwater.online_stores.redis import lua as scripts
 from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers
-from headwater.online_stores.redis.redis_table import RedisTable
+from headwater.online_stores.redis.redis_table import RedisTable, pairs
 
 _LEASE = 5.0
 _LEASE_POLL = 0.05
@@ -68,7 +69,8 @@ class RedisStore:
         try:
             if not readonly:
                 self._check_server()
-            self.check()
+            with suppress(LostError):  # records lack commits, which whoever writes records is told; `reconcile` needs an open store
+                self.check()
             check_format(self, options.where, readonly=readonly)
         except StoreError:
             self.close()
@@ -153,6 +155,11 @@ class RedisStore:
     def mend(self, offset: bytes) -> None:
         """See `OnlineStore`; one script leaves nothing to finish."""
 
+    def reconcile(self, *, dry_run: bool = False) -> bool:
+        """See `OnlineStore`; records and state change together."""
+        del dry_run
+        return False
+
     def check(self) -> None:
         """Go on with the servers as they are, if they hold every commit that this client made.
 
@@ -173,9 +180,14 @@ class RedisStore:
                 raise LostError(
                     f"{self._options.where} was replaced by a server that holds {left}; this process had made commit {self._n}. {_REOPEN}"
                 )
-            if moved:
-                self.table.accept(self._marks())
             self._epoch = answer[1]
+            if moved:
+                self.table.accept(self.marks())
+
+    def marks(self) -> Marks:
+        """See `IngestState`."""
+        (flat,) = self._servers.run([RedisCall(self._base, ("HGETALL", self._base + b":marks"))])
+        return {tag: int(mark) for tag, mark in pairs(flat)}
 
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
@@ -230,11 +242,6 @@ class RedisStore:
         """Remove logs that are of no more use; what stays takes memory, and is never read."""
         if logs:
             self._quietly(RedisCall(self._base, ("UNLINK", *logs)))
-
-    def _marks(self) -> Marks:
-        (flat,) = self._servers.run([RedisCall(self._base, ("HGETALL", self._base + b":marks"))])
-        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-        return {tag: int(mark) for tag, mark in pairs}
 
     def _run_commit(self, state: bytes, records: list[bytes]) -> list[Any]:
         """Run the commit script; if no answer comes, look up whether the commit was made."""

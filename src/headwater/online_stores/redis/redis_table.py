@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from headwater.errors import FencedError, LostError, StoreError
 from headwater.online_stores import Changes, Marks
 from headwater.online_stores.keyspace import RECORD
-from headwater.online_stores.log_first import REBUILD
+from headwater.online_stores.log_first import RECONCILE
 from headwater.online_stores.redis import lua as scripts
 from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers
 
@@ -78,6 +78,30 @@ class RedisTable:
         answers = self._run(calls)
         return None if any(answer[0] == b"ahead" for answer in answers) else max(answer[1] for answer in answers)
 
+    def writers(self) -> dict[bytes, tuple[int, int]]:
+        """See `FeatureTable`."""
+        tags = scripts.groups(self._options.prefix)
+        found: dict[bytes, tuple[int, int]] = {}
+        for flat in self._servers.run([RedisCall(tag, ("HGETALL", tag + b":applied")) for tag in tags]):
+            for writer, value in pairs(flat):
+                turn, n = map(int, value.split(b" ")[:2])
+                known = found.get(writer, (0, 0))
+                found[writer] = max(known[0], turn), max(known[1], n)
+        return found
+
+    def confirmed(self) -> Marks:
+        """See `FeatureTable`."""
+        tags = scripts.groups(self._options.prefix)
+        counts = self._servers.run([RedisCall(tag, ("HGET", tag + b":meta", "n")) for tag in tags])
+        return {tag: int(n or 0) for tag, n in zip(tags, counts, strict=True)}
+
+    def empty(self, writers: Sequence[bytes], turn: int, marks: Marks) -> None:
+        """See `FeatureTable`."""
+        for names in self._servers.scan(self._pattern(RECORD)):
+            self._servers.run([RedisCall(name, ("UNLINK", name)) for name in names])
+        name, tags = secrets.token_hex(8), scripts.groups(self._options.prefix)
+        self._servers.run([RedisCall(tag, scripts.EMPTY, (marks.get(tag, 0), turn, name, *writers)) for tag in tags], durable=True)
+
     def size(self) -> int:
         """See `FeatureTable`; the mean of a sample times the number of records."""
         sample: list[bytes] = []
@@ -103,7 +127,7 @@ class RedisTable:
         short = [tag for tag, n in zip(tags, left, strict=True) if n >= 0]
         if short:
             raise LostError(
-                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of records that offsets depend on. {REBUILD}"
+                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of records that offsets depend on. {RECONCILE}"
             )
 
     def close(self) -> None:
@@ -139,3 +163,8 @@ class RedisTable:
     def _pattern(self, prefix: bytes) -> bytes:
         escaped = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\" else bytes([c]) for c in prefix)
         return b"{" + self._options.prefix + b":[0-9a-f][0-9a-f]}" + escaped + b"*"
+
+
+def pairs(flat: Any) -> Iterable[tuple[bytes, bytes]]:  # noqa: ANN401 (an answer)
+    """The fields and values of a hash, which some versions of the library answer as a list."""
+    return flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
