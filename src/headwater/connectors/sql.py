@@ -17,6 +17,7 @@ from polars.io.plugins import register_io_source
 from headwater import settings
 from headwater.connectors.files import missing
 from headwater.connectors.sql_filter import Dialect, sql_filter
+from headwater.connectors.sql_types import TYPE, check_intervals, check_values, dimensions, frame_of, of_one_dimension
 from headwater.definitions.connectors import Connector
 from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import Env
@@ -43,8 +44,6 @@ class _Driver:
     extra: str | None = "sql"
 
 
-_INTERVALS = ("month_day_nano_interval", "month_interval", "day_time_interval")
-_TYPE = b"POSTGRESQL:type"
 _STRINGS = (b"text", b"varchar", b"bpchar", b"char", b"name")
 """The types of PostgreSQL that `column = 'any string'` may be asked of."""
 _POSTGRES = _Driver(
@@ -83,7 +82,7 @@ class SqlQuery(Connector):
         """
         rows = _QueryRows(self.query, self.url)
         schema, dialect = rows.schema()
-        return register_io_source(partial(rows.read, dialect), schema=schema, is_pure=True)
+        return register_io_source(partial(rows.read, schema, dialect), schema=schema, is_pure=True)
 
 
 @spelled
@@ -94,8 +93,8 @@ def sql(query: str, *, url: str | Env) -> SqlQuery:
     and BigQuery are read through their ADBC drivers, and are not. The extra `headwater[sql]` has the drivers of PostgreSQL and DuckDB.
 
     Args:
-        query: a SELECT, or the name of a table, such as `shop.orders`. Numbers of type NUMERIC come as text: cast them, such as
-            `amount::float8`.
+        query: a SELECT, or the name of a table, such as `shop.orders`. NUMERIC is a number and a UUID a string, in arrays and composites
+            too. INTERVAL, and what PostgreSQL has types of its own for, such as inet and ranges, is an error that names the cast.
         url: `postgresql://user:password@host:5432/name`, `duckdb:shop.duckdb`, `snowflake://...`, `bigquery://...`;
             `hw.env("NAME")` where it holds a password.
 
@@ -130,28 +129,27 @@ class _QueryRows:
         """The types of the columns, and how the database compares them."""
         with closing(self._cursor()) as cursor:
             table = self._run(cursor, f"SELECT * FROM {self._of()} LIMIT 0").read_all()  # noqa: S608 (the query is the user's)
-            if intervals := [field.name for field in table.schema if str(field.type) in _INTERVALS]:
-                name = intervals[0]
-                raise DataError(
-                    f"the query {self.query!r} has the columns {intervals} of type INTERVAL, which cannot be read; leave them out of the query, or "
-                    f"convert them to seconds: extract(epoch from {name}) AS {name}"
-                )
-            schema = _frame(table).schema
-            types = {field.name: (field.metadata or {}).get(_TYPE, b"text") for field in table.schema}
+            check_intervals(table.schema, self.query)
+            schema = frame_of(table).schema
+            types = {field.name: (field.metadata or {}).get(TYPE, b"text") for field in table.schema}
             strings = frozenset(name for name, held in types.items() if schema[name] == pl.String and held in _STRINGS)
             return schema, replace(self._driver()[0].dialect, strings=strings)
 
     def read(
-        self, dialect: Dialect, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None
+        self, schema: pl.Schema, dialect: Dialect, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
         """For polars: frames of these columns. Its predicate is applied to each, whatever the database filtered."""
-        chosen = "*" if not columns else ", ".join(map(dialect.quoted, columns))
+        lists = [name for name in columns or schema if schema[name] == pl.List] if self._driver()[0] is _POSTGRES else []
+        chosen = ("*" if not columns else ", ".join(map(dialect.quoted, columns))) + dimensions(
+            {name: dialect.quoted(name) for name in lists}
+        )
         where = "" if predicate is None or (text := sql_filter(predicate, dialect)) is None else f" WHERE {text}"
         limit = f" LIMIT {rows}" if rows is not None and predicate is None else ""
         left = rows
         with closing(self._cursor()) as cursor:
-            for batch in self._run(cursor, f"SELECT {chosen} FROM {self._of()}{where}{limit}"):  # noqa: S608 (values are quoted)
-                frame = _frame(batch)
+            for batch in self._batches(cursor, f"SELECT {chosen} FROM {self._of()}{where}{limit}"):  # noqa: S608 (values are quoted)
+                frame = of_one_dimension(frame_of(batch), lists)
+                check_values(batch.schema, frame)
                 frame = frame if predicate is None else frame.filter(predicate)
                 frame = frame if left is None else frame.head(left)
                 yield frame
@@ -180,6 +178,18 @@ class _QueryRows:
             cursor.execute(statement)
         return cursor
 
+    def _batches(self, cursor: _Cursor, statement: str) -> Iterator[pa.RecordBatch]:
+        batches = iter(self._run(cursor, statement))
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception as error:
+                hint = ". A record needs a type: row(...)::type" if "nested record" in str(error) else ""
+                raise DataError(f"the rows of the query {self.query!r} cannot be read: {_message(error)}{hint}") from error
+            if batch is None:
+                return
+            yield batch
+
     def _run(self, cursor: _Cursor, statement: str) -> pa.RecordBatchReader:
         try:
             cursor.execute(statement)
@@ -187,31 +197,6 @@ class _QueryRows:
         except Exception as error:
             hint = "Correct the query; a table is named as in SQL, such as shop.orders"
             raise DataError(f"the database refuses the query {self.query!r}: {_message(error)}. {hint}") from error
-
-
-def _frame(rows: pa.Table | pa.RecordBatch) -> pl.DataFrame:
-    """Rows as polars has them: a UUID is a string such as DuckDB gives and JSON holds, and a NUMERIC of PostgreSQL a number."""
-    frame = pl.DataFrame(pl.from_arrow(rows))
-    uuids = [field.name for field in rows.schema if getattr(field.type, "extension_name", "") == "arrow.uuid"]
-    others = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.BaseExtension)]
-    numbers = {field.name: _number(field.metadata) for field in rows.schema if (field.metadata or {}).get(_TYPE) == b"numeric"}
-    hexadecimal = pl.col(uuids).bin.encode("hex")
-    frame = frame.with_columns(
-        pl.col(others).ext.storage(), hexadecimal.str.replace(r"^(.{8})(.{4})(.{4})(.{4})(.{12})$", "${1}-${2}-${3}-${4}-${5}")
-    )
-    read = frame.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in numbers.items())
-    for name in numbers:
-        if read[name].null_count() > frame[name].null_count():
-            odd = frame.filter(read[name].is_null() & frame[name].is_not_null())[name][0]
-            raise DataError(f"the column {name!r} is NUMERIC and has the value {odd}; convert it in the query: {name}::float8 AS {name}")
-    return read
-
-
-def _number(metadata: Mapping[bytes, bytes]) -> pl.DataType:
-    """The type of a NUMERIC: a decimal where it is declared with digits that one has room for, else a double."""
-    declared = int(metadata.get(b"POSTGRESQL:typmod", b"-1")) - 4
-    digits, scale = declared >> 16, ((declared & 0x7FF) ^ 0x400) - 0x400
-    return pl.Decimal(38, scale) if declared >= 0 and digits <= 38 and 0 <= scale <= digits else pl.Float64()
 
 
 class _Closing:
