@@ -18,10 +18,10 @@ class Dead(BaseException):
 
 class Steps:
     """Counts what a store writes: each commit of the state, and each shard of the table (of a cluster, a third of the groups; of
-    DynamoDB, each transaction)."""
+    DynamoDB, each transaction). of_table: which of the steps are the table's."""
 
     def __init__(self, store, die_at=None):
-        self.count, self.table, self.die_at = 0, 0, die_at
+        self.count, self.table, self.die_at, self.of_table = 0, 0, die_at, []
         if isinstance(store.state, split_store.RemoteState):
             store.state.before, store.table.before = self.step, self.table_step
             return
@@ -56,6 +56,7 @@ class Steps:
         self.count += 1
 
     def table_step(self):
+        self.of_table.append(self.count)
         self.step()
         self.table += 1
 

@@ -21,7 +21,7 @@ from tests.online_stores.steps import Dead
 
 _NUMBERS = itertools.count()
 OWN = OFFSET + b"p"
-READS = {"describe_table", "batch_get_item", "transact_get_items", "query", "scan", "get_item"}
+READS = {"describe_table", "describe_time_to_live", "batch_get_item", "transact_get_items", "query", "scan", "get_item"}
 
 
 @pytest.fixture(params=["ministack", *(["moto"] if LONG else [])])

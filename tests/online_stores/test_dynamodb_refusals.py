@@ -93,12 +93,12 @@ def test_a_table_is_created_by_its_own_command_alone(opened, url, monkeypatch):
     before = tables()
     elsewhere = url.replace("dynamodb://", "dynamodb://x")
     for other, readonly, text in (
-        (elsewhere, False, r"there is no table 'xtable-of-\w+' in dynamodb at http.* \(region eu-west-1\): did you mean 'table-of-"),
+        (elsewhere, False, r"there is no table 'xtable-of-\w+' in dynamodb at http.* \(region eu-west-1\) \(did you mean 'table-of-"),
         (elsewhere, True, "did you mean 'table-of-.*`headwater store create`"),
         (
             url.replace("eu-west-1", "eu-west-3"),
             False,
-            r"\(region eu-west-3\): no table at all is there. Correct the name, the region or the",
+            r"\(region eu-west-3\) \(no table at all is there\). Correct the name, the region or the",
         ),
     ):
         with pytest.raises(StoreError, match=text):
@@ -112,7 +112,7 @@ def test_a_table_is_created_by_its_own_command_alone(opened, url, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(AwsClient, "call", refusing)
-        with pytest.raises(StoreError, match="which tables there are may not be listed"):
+        with pytest.raises(StoreError, match="which tables are there may not be listed"):
             opened(elsewhere)
         with pytest.raises(StoreError, match=r"may not be created \(not authorized: create_table\). Create it with a partition key `p`"):
             hw.operations.create_store(elsewhere)
@@ -165,6 +165,32 @@ def test_a_table_that_is_created_or_deleted_meanwhile(statuses, message, opened,
         left[:] = statuses
         with pytest.raises(StoreError, match=message) if message else contextlib.nullcontext():
             opened()
+
+
+@pytest.mark.parametrize("attribute", ["n", "t", "u", "z", "a", "expires"])
+def test_a_time_to_live_on_an_attribute_of_the_store_is_refused(attribute, opened, monkeypatch):
+    """Records would be deleted by it, and values would lack their events. That of another table's items is harmless."""
+    call, items = AwsClient.call, opened().table._items
+    own = attribute != "expires"
+    items._call(
+        "update_time_to_live",
+        {"TableName": items.table, "TimeToLiveSpecification": {"Enabled": True, "AttributeName": attribute}},
+    )
+    for options in ({}, {"readonly": True}):
+        with (
+            pytest.raises(StoreError, match=rf"has a time to live \(TTL\) on '{attribute}'.*Turn it off.*rebuild")
+            if own
+            else contextlib.nullcontext()
+        ):
+            opened(**options)
+
+    def refusing(self, operation, request, **options):
+        if operation == "describe_time_to_live":
+            raise AwsRefusedError("AccessDeniedException", "not authorized", {})
+        return call(self, operation, request, **options)
+
+    monkeypatch.setattr(AwsClient, "call", refusing)
+    opened()
 
 
 def test_a_table_that_is_deleted_under_a_store_is_named(opened):

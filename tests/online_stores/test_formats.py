@@ -156,7 +156,7 @@ def test_the_way_back_is_the_backup(migratable, tmp_path):
     with contextlib.closing(open_any(copy)) as store:
         assert [(key, value) for key, value in sorted(store.scan(b"")) if key != b"mpartitioned"] == before
         assert store.get([FORMAT_KEY]) == [b"2"]
-    again = _Opens(migratable.url.replace("formats", "again").replace("/store", "/again"))
+    again = _Opens(migratable.url.replace("prefix=", "prefix=again").replace("/store", "/again"))
     with opened_for_migration():
         restore(tmp_path / "copy", again.url)
     with contextlib.closing(again()) as store:

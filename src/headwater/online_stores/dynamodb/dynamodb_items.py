@@ -32,6 +32,7 @@ _THREADS = 8
 _CREATED_WITHIN: Final = 60.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
 _CONFLICTS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
+_NUMBERS: Final = frozenset("antuz")  # the attributes that are numbers
 _SCHEMA = "a partition key `p` and a sort key `s`, both of type String"
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -80,7 +81,21 @@ class Items:
         if keys != [("p", "S", "HASH"), ("s", "S", "RANGE")]:
             have = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in keys)
             raise StoreError(f"the table {self.where} has the keys {have}, and headwater needs {_SCHEMA}; give the name of another table")
+        self._check_time_to_live()
         return str(found["TableArn"])
+
+    def _check_time_to_live(self) -> None:
+        """Raise StoreError where DynamoDB deletes items by one of their numbers; unless it may not be asked."""
+        try:
+            answer = self._call("describe_time_to_live", {"TableName": self.table}, ("AccessDeniedException", "UnknownOperationException"))
+        except AwsRefusedError:
+            return
+        found = answer["TimeToLiveDescription"]
+        if found.get("TimeToLiveStatus", "DISABLED") != "DISABLED" and found.get("AttributeName") in _NUMBERS:
+            raise StoreError(
+                f"the table {self.where} has a time to live (TTL) on {found['AttributeName']!r}, which is a number in headwater's own items: DynamoDB "
+                "deletes them by it. Turn it off. If records were written meanwhile, rebuild the store from the archive under another prefix="
+            )
 
     def _described(self) -> dict[str, Any] | None:
         """What DynamoDB says of the table; None where it is not there."""
@@ -98,9 +113,9 @@ class Items:
             names = self._call("list_tables", {}, expected=("AccessDeniedException",))["TableNames"]
             others = nearest(self.table, names) if names else "no table at all is there"
         except AwsRefusedError:
-            others = "which tables there are may not be listed"
+            others = "which tables are there may not be listed"
         return StoreError(
-            f"there is no table {self.table!r} in {self._client}: {others}. Correct the name, the region or the credentials; "
+            f"there is no table {self.table!r} in {self._client} ({others}). Correct the name, the region or the credentials; "
             "for a new store, create the table with `headwater store create`"
         )
 
