@@ -101,19 +101,24 @@ def _month(x: Numbers, nodes: int, disk: float) -> Figure:
     return Figure("a month", cost, "USD", "nodes · vCPU · p_cpu" + (" + disk" if disk else ""))
 
 
+_RECORDS = 99  # in a transaction of DynamoDB, which also writes what says whose it is
+
+
 def _dynamodb(x: Numbers) -> list[Figure]:
-    """Items of at most 1 KB, priced by request or by what is provisioned."""
+    """Records written in transactions, which cost two units for each KB, and in the log of their commit; priced by request or as provisioned."""
     size = x["entities"] * x["records"] * x["redis_bytes"]
-    units = written(x) * math.ceil(x["redis_bytes"] / 1024)
+    kilobytes = x["redis_bytes"] / 1024
+    units = written(x) * (2 * math.ceil(kilobytes) + 2 / _RECORDS + kilobytes)
     on_demand = (units * x["w"] + x["predictions"] / x["regions"] * x["records"] * x["g"]) * SECONDS
     provisioned = (units * x["wcu"] + serving_rate(x) * x["records"] * x["rcu"]) / x["utilisation"] * SECONDS / HOUR
     storage = size / GB * x["p_gb"]
     return [
-        Figure("items written", written(x) / 1e6, "M/s", "events · records"),
-        Figure("requests of 25 items", written(x) / 25 / 1e3, "k/s", "items / 25"),
+        Figure("records written", written(x) / 1e6, "M/s", "events · records"),
+        Figure("transactions of 99 records", written(x) / _RECORDS / 1e3, "k/s", "records written / 99"),
+        Figure("write units", units / 1e6, "M/s", "records written · (2 · KB, rounded up + KB in the log + 2 / 99)"),
         Figure("storage", size / TB, "TB", "entities · records · bytes of one in Redis"),
-        Figure("a month, on demand", on_demand + storage, "USD", "writes · w + reads · g + storage · p_gb"),
-        Figure("a month, provisioned", provisioned + storage, "USD", "(writes · wcu + reads · rcu) / utilisation + storage · p_gb"),
+        Figure("a month, on demand", on_demand + storage, "USD", "units · w + reads · g + storage · p_gb"),
+        Figure("a month, provisioned", provisioned + storage, "USD", "(units · wcu + reads · rcu) / utilisation + storage · p_gb"),
     ]
 
 
