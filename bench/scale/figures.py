@@ -105,7 +105,7 @@ _RECORDS = 99  # in a transaction of DynamoDB, which also writes what says whose
 
 
 def _dynamodb(x: Numbers) -> list[Figure]:
-    """Records written in transactions, which cost two units for each KB, and in the log of their commit; priced by request or as provisioned."""
+    """Records written in transactions, of two units for each KB, and in the log of their commit; priced by request or as provisioned."""
     size = x["entities"] * x["records"] * x["redis_bytes"]
     kilobytes = x["redis_bytes"] / 1024
     units = written(x) * (2 * math.ceil(kilobytes) + 2 / _RECORDS + kilobytes)

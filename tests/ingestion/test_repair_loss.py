@@ -186,3 +186,14 @@ def test_a_store_that_has_lost_everything_is_to_be_built_again(pushed, tmp_path,
         with pytest.raises(LostError, match=r"has made 0.*rebuild it from the archive"):
             flow_of(view, store, tmp_path)
         assert archived(tmp_path) == [2.0**n for n in range(20)]
+
+
+@pytest.mark.parametrize("pushed", [False, True])
+def test_a_store_that_has_lost_every_commit_is_not_called_whole(pushed, tmp_path, clock):
+    view = view_of(pushed=pushed)
+    sent(view, tmp_path, commits=2, rolled=[1], kept=1)
+    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/empty?size=1GB")) as store:
+        for dry_run in (True, False):
+            with pytest.raises(LostError, match=r"holds no commit of source 'events', and its archive does: all are lost.*rebuild it"):
+                repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=dry_run)
+        assert not repair_loss(project_of(view), store=store, data_dir=tmp_path / "elsewhere")

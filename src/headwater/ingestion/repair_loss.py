@@ -26,7 +26,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.spark_stream import SparkStream
 from headwater.errors import LostError
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
-from headwater.ingestion.archive import FOLDERS, SEQUENCE, Roller
+from headwater.ingestion.archive import FOLDERS, SEQUENCE, Roller, every_part
 from headwater.ingestion.archive_files import durable
 from headwater.ingestion.build_commit import Skip
 from headwater.ingestion.partition_writer import PartitionWriter
@@ -106,7 +106,7 @@ def repair_loss(
             return found
         for commits in lost:
             if not commits.made:
-                raise LostError(f"the store holds no commit of source {commits.source!r}: all are lost. {REBUILD}")
+                raise _all_lost(commits.source)
             if commits.source in by_spark:
                 raise LostError(
                     f"Spark does not repeat the lost batches of source {commits.source!r}; only the archive has them. {REBUILD}"
@@ -123,10 +123,16 @@ def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView],
     told = AcknowledgedCommits.of(held, home / FOLDERS[keyspace.ARCHIVE])
     pushed_alone = None if store.capabilities.one_writer else PUSHED
     known = {name.decode() or None: progress for name, progress in progresses(store, held.name).items()}
+    if not known and every_part(home / FOLDERS[keyspace.ARCHIVE], held.name):
+        raise _all_lost(held.name)
     for partition in dict.fromkeys([*known, *([pushed_alone] if told is not None else [])]):
         repair = _LossRepair(store, PartitionWriter(acceptance, store, partition, own=own), home, told)
         if repair.found.archived > repair.found.made or repair.found.acknowledged > repair.found.made or repair.rescued.exists():
             yield repair
+
+
+def _all_lost(source: str) -> LostError:
+    return LostError(f"the store holds no commit of source {source!r}, and its archive does: all are lost. {REBUILD}")
 
 
 class _LossRepair:
