@@ -107,10 +107,11 @@ def urls(make_store, dynamodb_url, request):
 
 
 @pytest.fixture(autouse=True)
-def no_server_clock(monkeypatch):
+def no_server_clock(request, monkeypatch):
     """The time of these tests is not that of the servers."""
     monkeypatch.setattr(Items, "server_time", lambda _: None)
-    monkeypatch.setattr("headwater.online_stores.postgres.PostgresStore.server_time", lambda _: None)
+    if "_and_postgres" in request.node.name:
+        monkeypatch.setattr("headwater.online_stores.postgres.PostgresStore.server_time", lambda _: None)
 
 
 @in_full
