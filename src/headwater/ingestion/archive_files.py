@@ -28,7 +28,7 @@ SEQUENCE = "headwater_sequence"
 
 _LEVEL = 1  # of zstd: a third less processor time than polars' default for files 3 % larger
 _GROUP = 1 << 16  # rows: commits share polars' threads with a file that is written, and wait for one column of one group at most
-_LONGEST = 200  # letters; the name of a file takes 255
+_LONGEST = 221  # letters: the name of a file takes 255, 34 of them for its commits
 _NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
 
 
