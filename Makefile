@@ -5,8 +5,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?= -n 3
+# Tests of a file mostly go to one worker, which starts their servers once.
+PYTEST = $(BIN)/python -m pytest --dist worksteal
 
 export PYTHON VENV
+unexport PYTHONDONTWRITEBYTECODE # tests start hundreds of interpreters, and each would compile the same sources again
 
 .PHONY: help demo dev test test-full test-cluster plain pythons trust soak experiments-validate oracles check format bench docs clean distclean
 .DEFAULT_GOAL := help
@@ -42,18 +45,18 @@ demo: $(VENV)/.installed-demo
 dev: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-full: $(VENV)/.installed-dev
 	@# pytest ends with 5 where PYTEST_ARGS selects no test: right for one of the two runs, and an error for both
 	export HEADWATER_TESTS=full; first=0; \
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not alone' || first=$$?; \
+	$(PYTEST) $(PYTEST_ARGS) -m 'not alone' || first=$$?; \
 	case $$first in 0 | 5) ;; *) exit $$first ;; esac; \
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -n 1 -m alone || { last=$$?; [ $$first-$$last = 0-5 ] || exit $$last; }
+	$(PYTEST) $(PYTEST_ARGS) -n 1 -m alone || { last=$$?; [ $$first-$$last = 0-5 ] || exit $$last; }
 
 test-cluster: $(VENV)/.installed-dev
 	sh scripts/cluster_needs.sh
-	HEADWATER_TESTS=cluster $(BIN)/python -m pytest $(PYTEST_ARGS)
+	HEADWATER_TESTS=cluster $(PYTEST) $(PYTEST_ARGS)
 
 plain:
 	sh scripts/plain_install.sh
@@ -62,7 +65,7 @@ pythons:
 	sh scripts/other_pythons.sh $(PYTHONS)
 
 trust: $(VENV)/.installed-dev
-	HEADWATER_TRUST=long $(BIN)/python -m pytest $(PYTEST_ARGS)
+	HEADWATER_TRUST=long $(PYTEST) $(PYTEST_ARGS)
 	HEADWATER_TRUST=long HEADWATER_TESTS=cluster $(BIN)/python -m pytest tests/cluster tests/engine/spark/test_structured_streaming.py
 
 soak: $(VENV)/.installed-dev

@@ -57,6 +57,9 @@ if has uv; then
     [ -z "$data" ] || uv pip install --quiet --python "$venv/bin/python" $pins --no-deps "$data"
 else
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null # made by uv: no pip yet
-    PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install --quiet $pins --editable ".[$extras]"
-    [ -z "$data" ] || PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install --quiet $pins --no-deps "$data"
+    export PIP_DISABLE_PIP_VERSION_CHECK=1
+    "$venv/bin/python" -m pip install --quiet --no-compile $pins --editable ".[$extras]"
+    [ -z "$data" ] || "$venv/bin/python" -m pip install --quiet --no-compile $pins --no-deps "$data"
+    # pip would compile one file after the other; some libraries bring files of another version of Python, which fail
+    "$venv/bin/python" -m compileall -qq -j 0 "$venv"/lib/python3*/site-packages src || true
 fi

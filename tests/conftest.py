@@ -1,7 +1,9 @@
-"""What all tests share: skips that fail where none are allowed, the folder `shared`, and how hard Hypothesis tries."""
+"""What all tests share: skips that fail where none are allowed, the folder `shared`, servers of a run, and how hard Hypothesis tries."""
 
 import gc
+import itertools
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,65 @@ def forgotten_clock():
     from headwater.ingestion.clock_check import PROCESS
 
     PROCESS.last = None
+
+
+# ---------------------------------------------------------------- servers, each started once in a process, by the first test that asks
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    from tests.online_stores.servers import serving
+
+    with serving(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory):
+    from tests.online_stores.servers import serving
+
+    with serving(tmp_path_factory.mktemp("valkey"), binary="valkey-server") as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def cluster_url(tmp_path_factory):
+    from tests.online_stores.servers import clustered
+
+    with clustered(tmp_path_factory.mktemp("cluster")) as servers:
+        yield f"redis+cluster://127.0.0.1:{servers[0].port}"
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    from tests.online_stores.servers import serving_postgres
+
+    with serving_postgres() as server:
+        yield f"{server.address}/postgres"
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory):
+    """A broker of Apache Kafka; skips where something that it needs is missing."""
+    from tests.ingestion.kafka.conftest import broker_of
+
+    with broker_of(tmp_path_factory.mktemp("kafka")) as made:
+        yield made
+
+
+_STORES = itertools.count()
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def either(request, tmp_path):
+    """A new online store of one machine, and one across the network."""
+    import headwater as hw
+
+    url = f"lmdb:{tmp_path}/either?size=1GB"
+    if request.param == "redis":
+        url = f"{request.getfixturevalue('redis_url')}?prefix=either{next(_STORES)}"
+    with closing(hw.operations.open_store(url)) as made:
+        yield made
 
 
 def pytest_configure(config):

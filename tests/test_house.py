@@ -185,7 +185,7 @@ def test_file_and_class_names_are_unique():
     """A reader finds a file or a class by its name. A verb of cli/ has the name of the module that it calls."""
     files = Counter(path.name for path in SOURCES if path.parent.name != "cli" and path.name not in ("__init__.py", "__main__.py"))
     assert [name for name, count in files.items() if count > 1] == []
-    nodes = [node for path in SOURCES for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+    nodes = [node for path in SOURCES for node in _tree(path).body if isinstance(node, ast.ClassDef)]
     classes = Counter(node.name for node in nodes)
     assert [name for name, count in classes.items() if count > 1] == []
 

@@ -11,7 +11,6 @@ from headwater.assessing.probes.request_probe import of_labels  # noqa: F401 (lo
 from tests.catalog.conftest import postgres_server  # noqa: F401 (a fixture)
 from tests.cli.conftest import folder, run  # noqa: F401 (fixtures)
 from tests.connectors.conftest import registry  # noqa: F401 (a fixture)
-from tests.ingestion.kafka.conftest import broker  # noqa: F401 (a fixture)
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SCHEMA = {"id": str, "card": str, "at": datetime, "amount": float}

@@ -26,7 +26,6 @@ from headwater.serving.metrics.delivery_metrics import DeliveryMetrics
 from tests.backtesting.delivery_world import LIVE, SERVED, SPLIT, kept, play, project, tables
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
-from tests.ingestion.kafka.conftest import broker  # noqa: F401 (a fixture)
 from tests.logs.conftest import about, many, model, one
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,6 +8,7 @@ from headwater.backtesting.intervals import ResampledMetrics, Spread, evaluate, 
 from headwater.backtesting.serial_dependence import BlockSeries
 from headwater.metrics import resolve
 from tests.backtesting.test_row_blocks import correlated
+from tests.effort import FULL
 
 MAE = resolve(["mae"], "regression")
 
@@ -77,7 +78,7 @@ def test_undefined_resamples_are_left_out_and_a_constant_has_no_error():
 @pytest.mark.parametrize("looks", [1, 5])
 def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(looks):
     rng, weights = np.random.default_rng(5), drawn(25)
-    for shift in rng.normal(0, 0.6, 100):
+    for shift in rng.normal(0, 0.6, 100 if FULL else 30):
         found = spread(rng.normal(shift, 1, 25), weights, BlockSeries(weights))
         low, high = found.interval(looks)
         assert (found.p < 0.05 / looks) == (low > 0 or high < 0)

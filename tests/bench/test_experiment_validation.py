@@ -9,8 +9,10 @@ from bench.validation import experiment_estimators, experiment_health, experimen
 from bench.validation.experiment_page import COVERAGE, NEAR
 from bench.validation.page import page, with_sections
 from bench.validation.texts import AFTER, BEFORE, TEXTS
+from tests.effort import FULL
 
 ASKED = {question.name: question for question in questions.questions()}
+SHORT = ("mean", "mean with CUPED", "ratio", "switchback, 20 regions, 48 buckets, t")
 LONGER = ("switchback, 6 regions, 48 buckets, randomisation", "off-policy, IPS", "off-policy, SNIPS", "off-policy, DR with a wrong model")
 SEEDS = 10
 
@@ -24,7 +26,11 @@ def _near(rate, expected, runs):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] if name in LONGER else []) for name in experiment_estimators.ESTIMATORS]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in LONGER else [] if name in SHORT else [pytest.mark.slow])
+        for name in experiment_estimators.ESTIMATORS
+    ],
 )
 def test_an_estimator_has_its_error_coverage_and_power(name):
     of = _sums([ASKED[f"estimators: {name}"].ask(seed) for seed in range(SEEDS)])
@@ -71,8 +77,9 @@ def test_the_worlds_are_those_of_the_tables(name):
 
 @pytest.mark.parametrize("name", experiment_health.FAULTS)
 def test_what_is_planted_is_flagged(name):
-    answers = [ASKED[f"faults: {name}"].ask(seed) for seed in range(20)]
-    assert sum(answer["flagged"] for answer in answers) >= 19
+    seeds = 20 if FULL else 5
+    answers = [ASKED[f"faults: {name}"].ask(seed) for seed in range(seeds)]
+    assert sum(answer["flagged"] for answer in answers) >= 0.95 * seeds
     assert all(set(answer["blocking"]) <= {experiment_health.FAULTS[name][0]} for answer in answers)
 
 

@@ -13,6 +13,7 @@ import headwater as hw
 from headwater.connectors import sql as sql_module
 from headwater.connectors.sql_filter import Dialect, sql_filter
 from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError
+from tests.effort import FULL
 from tests.online_stores.servers import PostgresServer
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -71,7 +72,7 @@ comparisons = st.one_of(
 predicates = st.recursive(comparisons, lambda inner: st.builds(lambda a, b, both: a & b if both else a | b, inner, inner, st.booleans()))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25 if FULL else 8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(predicate=predicates, columns=st.sampled_from([["n"], ["user", "Amount"], ["at", "n"], ["user", "at", "Amount", "n"]]))
 def test_rows_are_those_of_a_frame(orders, predicate, columns):
     got = read(orders).filter(predicate).select(*columns, pl.col("n").alias("order")).sort("order").collect()

@@ -1,6 +1,6 @@
 """Every page in a real browser: no errors, no requests to elsewhere, accessible, and names shown as text.
 
-Screenshots are written to build/console/, to be looked at.
+Screenshots are written to build/console/, to be looked at; not in the short form.
 """
 
 import shutil
@@ -15,6 +15,7 @@ from headwater.console.page_table import PAGES
 from headwater.serving.http.auth import TokenFile
 from headwater.serving.process.uvicorn_server import serving
 from tests.console.seeded import HOSTILE, empty_context, seeded_context
+from tests.effort import FULL
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "console"
@@ -134,11 +135,11 @@ def test_every_page_is_sound(browser, state, request):
             watched.open(f"{url}/console{path}")
             found = [] if state == "hostile" else _axe(page)
             found += _too_wide(page, "desktop")
-            page.screenshot(path=SHOTS / f"{state}-{name}-desktop.png", full_page=True)
+            _shoot(page, f"{state}-{name}-desktop")
             if state == "seeded" and path in NAVIGATION:
                 page.emulate_media(color_scheme="dark")
                 found += [f"dark: {one}" for one in _axe(page, only=["color-contrast"])]
-                page.screenshot(path=SHOTS / f"{state}-{name}-dark.png", full_page=True)
+                _shoot(page, f"{state}-{name}-dark")
                 page.emulate_media(color_scheme="light")
             if state == "empty":
                 problems[name] = found + watched.wrong
@@ -147,7 +148,7 @@ def test_every_page_is_sound(browser, state, request):
             page.set_viewport_size(SIZES["phone"])
             found += [*_too_wide(page, "phone"), *_flat(page)]
             if state == "seeded":
-                page.screenshot(path=SHOTS / f"{state}-{name}-phone.png", full_page=True)
+                _shoot(page, f"{state}-{name}-phone")
             if page.locator("main h1").count() != 1:
                 found.append("no heading, or several")
             if state == "hostile" and HOSTILE[:26] not in page.locator("body").inner_text():
@@ -155,6 +156,11 @@ def test_every_page_is_sound(browser, state, request):
             problems[name] = found + watched.wrong
             watched.wrong.clear()
     assert {name: found for name, found in problems.items() if found} == {}
+
+
+def _shoot(page, name):
+    if FULL:
+        page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
 
 def _flat(page):

@@ -33,7 +33,7 @@ from headwater.state import change_codec as kept
 from headwater.state import frame_codec
 from headwater.testing.examples import churn, precomputed_variant
 from tests.flow import Flow, at, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
-from tests.online_stores.conftest import STORES, cluster_url, make_store, postgres_url, redis_url, split_places, valkey_url  # noqa: F401 (fixtures)
+from tests.online_stores.conftest import STORES, make_store, split_places  # noqa: F401 (fixtures)
 
 MARK = "zq-marked"  # a text that stands nowhere but in the erased entity
 LONG = MARK + "x" * 500

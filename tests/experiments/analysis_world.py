@@ -11,6 +11,7 @@ import polars as pl
 import headwater as hw
 from headwater.logs.exposure_rows import EXPOSURE_SCHEMA
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan
+from tests.experiments.frozen_plans import frozen_plan
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = 86_400_000_000
@@ -123,29 +124,20 @@ class World:
         settings = {"switchback": {"length": 7 * DAY // 24, "washout": 0, "random_bounds": False}, "cluster": {"burn_in": 0}}
         values = {
             "experiment": "fresh",
-            "version": 1,
             "fingerprint": "f",
             "arms": tuple(FrozenArm(name, "taste", name, share, 1) for name in self.arms),
-            "unit": "user",
             "kind": self.kind,
             "columns": {} if self.kind == "ab" else {"region" if self.kind == "switchback" else "cluster": "city"},
             "settings": settings.get(self.kind, {}),
             "metrics": ("orders",),
             "guardrails": tuple(metric.name for metric in self.guardrails),
-            "layer": None,
-            "span": (0.0, 1.0),
-            "holdout": 0.0,
             "start": micros(START),
             "duration": self.days * DAY,
-            "stage": DAY,
-            "enrolled": (1.0,),
             "looks": self.looks,
-            "alpha": 0.05,
-            "power": 0.8,
             "min_lift": 0.05,
             "units_needed": self.units_needed,
         }
-        return FrozenPlan(**{**values, **self.changes, **changed})
+        return frozen_plan(**{**values, **self.changes, **changed})
 
     def analyse(self, folder, *, at: datetime | None = None, stopped: datetime | None = None, metric=None, **more):
         from headwater.experiments.analyse import analyse

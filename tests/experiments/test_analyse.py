@@ -123,6 +123,7 @@ def test_a_gain_below_break_even_stays_batch(tmp_path):
     assert world.analyse(tmp_path, break_even=0.05).decision == "real-time"
 
 
+@pytest.mark.slow
 def test_a_tests_and_coverage_hold_through_the_whole_analysis(tmp_path):
     """A/A: 5 % of 120 runs is 6, and 13 or more would be a chance of 1 in 200; a known lift is in its interval in 93 % or more."""
     found = [World(seed=1_000 + seed, users=300, looks=1).analyse(tmp_path / str(seed)).result for seed in range(120)]

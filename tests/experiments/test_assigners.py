@@ -7,22 +7,17 @@ import pytest
 from headwater.experiments.arms_by_bucket import ArmsByBucket
 from headwater.experiments.arms_by_cluster import shuffled_clusters
 from headwater.experiments.assigners import ASSIGNERS, assigner_of
-from headwater.models.experiment_store import ExperimentChange, FrozenArm, FrozenPlan, StartedExperiment
+from headwater.models.experiment_store import ExperimentChange, StartedExperiment
+from tests.experiments.frozen_plans import frozen_plan
 
 HOUR = 3_600_000_000
-ARMS = FrozenArm("daily", "churn", "daily", 0.5), FrozenArm("streaming", "churn", "as defined", 0.5)
 STARTED = (ExperimentChange("started", 0),)
-POWER = {"looks": 5, "alpha": 0.05, "power": 0.8, "min_lift": 0.01}
 
 
 def started(kind="ab", changes=STARTED, **own):
     columns = {"cluster": {"cluster": "town"}, "switchback": {"region": "town"}}.get(kind, {})
     settings = {"length": 7 * HOUR, "washout": HOUR, "random_bounds": False} if kind == "switchback" else {}
-    plan = {"settings": settings, "layer": None, "span": (0.0, 1.0), "holdout": 0.0, "enrolled": (1.0,), "seed": 7, **POWER, **own}
-    frozen = FrozenPlan(
-        experiment="checkout", version=1, fingerprint="", arms=ARMS, unit="user", kind=kind, columns=columns, metrics=("m",), guardrails=(),
-        start=0, duration=14 * 24 * HOUR, stage=24 * HOUR, **plan,
-    )  # fmt: skip
+    frozen = frozen_plan(**{"kind": kind, "columns": columns, "settings": settings, "seed": 7, **own})
     return StartedExperiment(frozen, changes)
 
 

@@ -18,6 +18,7 @@ from headwater.experiments.plan_experiment import ExperimentPlaces
 from headwater.logs.exposure_log import ExposureLog
 from headwater.logs.exposure_rows import Exposure
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan, StartedExperiment
+from tests.experiments.frozen_plans import frozen_plan
 
 DAY, HOUR = 86_400_000_000, 3_600_000_000
 BEGIN = 1_772_323_200_000_000  # 1 March 2026
@@ -26,31 +27,8 @@ STAGES = (0.1, 0.5, 1.0)
 
 def _plan(**more: object) -> FrozenPlan:
     arms = (FrozenArm("daily", "spend", "fresher-daily", 0.5), FrozenArm("hourly", "spend", "as defined", 0.5))
-    fields = {
-        "experiment": "fresher",
-        "version": 1,
-        "fingerprint": "",
-        "arms": arms,
-        "unit": "user",
-        "kind": "ab",
-        "columns": {},
-        "settings": {},
-        "metrics": ("orders",),
-        "guardrails": ("refunds",),
-        "layer": None,
-        "span": (0.0, 1.0),
-        "holdout": 0.0,
-        "start": BEGIN,
-        "duration": 14 * DAY,
-        "stage": DAY,
-        "enrolled": STAGES,
-        "looks": 5,
-        "alpha": 0.05,
-        "power": 0.8,
-        "min_lift": 0.01,
-        "units_needed": 1000,
-    }
-    return FrozenPlan(**(fields | more))  # type: ignore[arg-type]
+    own = {"experiment": "fresher", "arms": arms, "metrics": ("orders",), "guardrails": ("refunds",), "start": BEGIN, "enrolled": STAGES}
+    return frozen_plan(**{**own, "units_needed": 1000, **more})
 
 
 @pytest.fixture

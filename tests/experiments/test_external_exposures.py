@@ -14,7 +14,8 @@ from headwater.experiments.exposed_units import exposed_units
 from headwater.experiments.external_exposures import ExternalColumns, log_external_exposures
 from headwater.experiments.health import unit_checks
 from headwater.logs.exposure_log import read_exposures
-from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan, StartedExperiment
+from headwater.models.experiment_store import ExperimentStore, FrozenArm, StartedExperiment
+from tests.experiments.frozen_plans import frozen_plan
 
 DAY = 86_400_000_000
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -23,32 +24,9 @@ STATSIG = ExternalColumns("userID", "groupName", "exposure_time", arms={"Control
 
 
 def started(folder: Path, **changes: Any) -> StartedExperiment:
-    arms = tuple(FrozenArm(name, "churn", "as defined", 0.5) for name in ("daily", "streaming"))
     begins = int(START.timestamp() * 1e6)
-    base: dict[str, Any] = {
-        "experiment": "checkout",
-        "version": 2,
-        "fingerprint": "",
-        "arms": arms,
-        "unit": "user",
-        "kind": "ab",
-        "columns": {},
-        "settings": {},
-        "metrics": ("label_mean",),
-        "guardrails": (),
-        "layer": None,
-        "span": (0.0, 1.0),
-        "holdout": 0.0,
-        "start": begins,
-        "duration": 14 * DAY,
-        "stage": DAY,
-        "enrolled": (1.0,),
-        "looks": 5,
-        "alpha": 0.05,
-        "power": 0.8,
-        "min_lift": 0.01,
-    }
-    return ExperimentStore(folder / "models").start(FrozenPlan(**{**base, **changes}), begins, "test")
+    arms = tuple(FrozenArm(name, "churn", "as defined", 0.5) for name in ("daily", "streaming"))
+    return ExperimentStore(folder / "models").start(frozen_plan(**{"version": 2, "arms": arms, "start": begins, **changes}), begins, "test")
 
 
 def growthbook(units: int = 400) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from headwater.errors import UsageError
 from headwater.experiments.confidence_sequence import sequence_multiplier
 from headwater.experiments.group_sequential import bounds, spent
+from tests.effort import FULL
 
 
 def test_the_published_bounds() -> None:
@@ -17,7 +18,7 @@ def test_the_published_bounds() -> None:
     assert bounds([0.2, 0.4, 0.6, 0.8, 1.0]) == pytest.approx([4.8769, 3.3569, 2.6803, 2.2898, 2.0310], abs=2e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25 if FULL else 8, deadline=None)
 @given(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=8, unique=True))
 def test_all_looks_together_spend_what_the_last_one_may(times: list[float]) -> None:
     times = sorted(round(time, 3) for time in times)

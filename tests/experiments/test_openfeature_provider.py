@@ -21,6 +21,7 @@ from headwater.errors import UsageError
 from headwater.experiments.assigners import assigner_of
 from headwater.experiments.openfeature_provider import HeadwaterProvider, TrackedEvent
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan
+from tests.experiments.frozen_plans import frozen_plan
 
 DAY = 86_400_000_000
 START = 1_772_323_200_000_000
@@ -28,30 +29,8 @@ NOW = START + DAY
 
 
 def plan(name: str = "checkout", **changes: Any) -> FrozenPlan:
-    base: dict[str, Any] = {
-        "experiment": name,
-        "version": 1,
-        "fingerprint": "",
-        "arms": (FrozenArm("daily", "churn", "nightly", 0.5), FrozenArm("streaming", "churn", "as defined", 0.5)),
-        "unit": "user",
-        "kind": "ab",
-        "columns": {},
-        "settings": {},
-        "metrics": ("label_mean",),
-        "guardrails": (),
-        "layer": None,
-        "span": (0.0, 1.0),
-        "holdout": 0.0,
-        "start": START,
-        "duration": 14 * DAY,
-        "stage": DAY,
-        "enrolled": (1.0,),
-        "looks": 5,
-        "alpha": 0.05,
-        "power": 0.8,
-        "min_lift": 0.01,
-    }
-    return FrozenPlan(**{**base, **changes})
+    arms = FrozenArm("daily", "churn", "nightly", 0.5), FrozenArm("streaming", "churn", "as defined", 0.5)
+    return frozen_plan(**{"experiment": name, "arms": arms, "start": START, **changes})
 
 
 @pytest.fixture

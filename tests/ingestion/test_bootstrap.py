@@ -40,16 +40,6 @@ def values(view, store, second):
     return [s.to_list() for s in served.features], [s.to_list() for s in served.statuses]
 
 
-@pytest.fixture(params=["lmdb", "redis"])
-def either(request, tmp_path):
-    if request.param == "lmdb":
-        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as store:
-            yield store
-    else:
-        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
-            yield store
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("rolled", [False, True])
 @pytest.mark.parametrize("small", [False, True], ids=["at once", "in parts"])

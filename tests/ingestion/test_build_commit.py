@@ -20,6 +20,7 @@ from headwater.ingestion.sources.stream_reader import RecordBatch, between, inte
 from headwater.ingestion.validate import Acceptance
 from headwater.ingestion.writer_state import WriterRules, WriterState
 from headwater.online_stores import keyspace
+from tests.effort import FULL
 
 SECOND = 1_000_000
 NOW = 1_000 * SECOND
@@ -89,7 +90,7 @@ STEPS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 12), st.sampled_fro
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 if FULL else 15, deadline=None)
 @given(EVENTS, STEPS)
 def test_however_a_stream_is_split_replayed_and_restarted_it_counts_once(rows, steps):
     some = rules()

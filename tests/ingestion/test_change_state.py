@@ -57,16 +57,6 @@ def reopened(view, store, folder):
     return made
 
 
-@pytest.fixture(params=["lmdb", "redis"])
-def either(request, tmp_path):
-    if request.param == "lmdb":
-        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as store:
-            yield store
-    else:
-        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
-            yield store
-
-
 # what is committed one after the other, and the sums of keys 1 and 2 after each
 PLANTED = {
     "a value": [([after(10, 5.0)], [5, 0]), ([before(20, 5.0), after(20, 7.0)], [7, 0])],

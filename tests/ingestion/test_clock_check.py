@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 
 import polars as pl
@@ -18,7 +18,6 @@ from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.jobs.schedule import schedule
 from headwater.online.view_reader import OnlineView
 from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
-from tests.online_stores.servers import serving
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 YEAR = 365 * DAY
@@ -194,16 +193,6 @@ def test_one_run_over_a_file_without_a_last_newline_ends(store, tmp_path, clocks
 
 
 # ---------------------------------------------------------------- a store that is ahead
-
-
-@pytest.fixture(params=["lmdb", "redis"])
-def either(request, tmp_path):
-    if request.param == "lmdb":
-        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as made:
-            yield made
-    else:
-        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as made:
-            yield made
 
 
 @pytest.mark.parametrize("rolled", [True, False], ids=["archive in files", "archive in the store"])

@@ -27,15 +27,11 @@ from tests.flow import Flow, at, clock, home, micros, project_of, streaming_view
 from tests.online_stores.conftest import (  # noqa: F401 (fixtures)
     DYNAMODB,
     STORES,
-    cluster_url,
     dynamodb_url,
     make_store,
     ministack_address,
     moto_address,
-    postgres_url,
-    redis_url,
     split_places,
-    valkey_url,
 )
 from tests.online_stores.steps import Dead, Steps
 

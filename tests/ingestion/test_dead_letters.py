@@ -10,19 +10,8 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError, UsageError
 from tests.flow import Flow, at, clock, home, project_of, store, streaming_view  # noqa: F401 (fixtures)
-from tests.online_stores.servers import serving
 
 WITH_ID = {"key": int, "amount": float, "at": datetime, "id": str}
-
-
-@pytest.fixture(params=["lmdb", "redis"])
-def either(request, tmp_path):
-    if request.param == "lmdb":
-        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as made:
-            yield made
-    else:
-        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as made:
-            yield made
 
 
 def count(store, view, second):

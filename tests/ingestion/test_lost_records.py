@@ -1,7 +1,5 @@
 """Records that nobody can read any more: values whose windows may lack them are incomplete until the loss has left the windows."""
 
-from contextlib import closing
-
 import pytest
 
 import headwater as hw
@@ -10,20 +8,14 @@ from headwater.ingestion.repair_clock import repair_clock
 from headwater.ingestion.sources.stream_reader import integer_position
 from headwater.monitoring.parity import check_view
 from tests.flow import Flow, at, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
-from tests.online_stores.servers import serving
 
 YEAR = 365 * 86_400
 HOUR, MINUTE = 3_600, 60
 
 
-@pytest.fixture(params=["lmdb", "redis"])
-def store(request, tmp_path):
-    if request.param == "lmdb":
-        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/either?size=1GB")) as made:
-            yield made
-    else:
-        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as made:
-            yield made
+@pytest.fixture
+def store(either):
+    return either
 
 
 def view(name="view", **more):

@@ -18,7 +18,7 @@ from headwater.testing.stores import record
 from tests.flow import clock, home, micros, project_of  # noqa: F401 (fixtures)
 from tests.ingestion.test_shared_records import KEYS, History, store, view  # noqa: F401 (fixtures)
 from tests.ingestion.world import LONG
-from tests.online_stores.conftest import cluster_url, make_store, postgres_url, redis_url, split_places, valkey_url  # noqa: F401 (fixtures)
+from tests.online_stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 from tests.online_stores.old_format import put_back
 
 PROJECT = project_of(*map(view, "abc"))

@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections import Counter
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -19,21 +18,15 @@ from headwater.ingestion.sources.stream_reader import RecordBatch, between, offs
 from headwater.online_stores import keyspace
 from headwater.testing.naive import evaluate
 from tests.flow import project_of
-from tests.online_stores.servers import serving
 
 SCHEMA = {"key": int, "n": int, "id": str, "at": datetime}
 PARTITIONS = ["0", "1", "2"]
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(params=["lmdb", "redis"])
-def store(request, tmp_path):
-    if request.param == "lmdb":
-        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
-            yield made
-    else:
-        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as made:
-            yield made
+@pytest.fixture
+def store(either):
+    return either
 
 
 class Topics:

@@ -15,7 +15,7 @@ from headwater.online_stores import formats, keyspace
 from headwater.online_stores.ownership import placed
 from headwater.state.key_record import fingerprints
 from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
-from tests.online_stores.conftest import STORES, cluster_url, make_store, postgres_url, redis_url, split_places, valkey_url  # noqa: F401 (fixtures)
+from tests.online_stores.conftest import STORES, make_store, split_places  # noqa: F401 (fixtures)
 from tests.online_stores.old_format import put_back
 
 FEATURES = {

@@ -25,7 +25,6 @@ from headwater.logs.serving_log_conversion import run as convert_and_ship
 from headwater.logs.serving_log_files import segments
 from headwater.logs.shipping import ship, shipping_state
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
-from tests.ingestion.kafka.conftest import broker  # noqa: F401 (a fixture)
 from tests.logs.conftest import about, at, micros, model, one
 
 MOST = 1 << 30

@@ -6,32 +6,18 @@ import msgspec
 import pytest
 
 from headwater.errors import DataError, UsageError
-from headwater.models.experiment_store import CHANGES, PLAN, ExperimentStore, FrozenArm, FrozenPlan
+from headwater.models.experiment_store import CHANGES, PLAN, ExperimentStore, FrozenArm
 from headwater.models.registry import ModelRegistry
+from tests.experiments.frozen_plans import frozen_plan
 
 DAY = 86_400_000_000
-PLAN_1 = FrozenPlan(
+PLAN_1 = frozen_plan(
     experiment="fresher",
-    version=1,
     fingerprint="0" * 64,
     arms=(FrozenArm("daily", "churn", "daily", 0.5), FrozenArm("streaming", "churn", "live", 0.5)),
-    unit="user",
-    kind="ab",
-    columns={},
-    settings={},
     metrics=("orders",),
-    guardrails=(),
-    layer=None,
-    span=(0.0, 1.0),
-    holdout=0.0,
     start=100,
-    duration=14 * DAY,
-    stage=DAY,
     enrolled=(0.1, 1.0),
-    looks=5,
-    alpha=0.05,
-    power=0.8,
-    min_lift=0.01,
 )
 
 

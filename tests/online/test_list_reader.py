@@ -21,6 +21,7 @@ from headwater.testing.examples import temporary_store
 from headwater.testing.naive_time import as_micros
 from headwater.testing.online import KEY_KINDS, ingested
 from headwater.testing.references import Row
+from tests.effort import FULL
 
 NOON = datetime(2024, 5, 1, 12, 10, tzinfo=UTC)
 T = as_micros(NOON)
@@ -181,7 +182,7 @@ LISTS = st.lists(st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None]),
 
 
 @pytest.mark.filterwarnings("ignore:.*is not longer than the delay of source")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40 if FULL else 10, deadline=None)
 @given(st.integers(0, 10**6), LISTS, st.sampled_from(KEY_KINDS))
 def test_an_element_is_as_a_lookup_of_it_alone(seed, lists, kind):
     random = Random(seed)

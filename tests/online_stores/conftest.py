@@ -1,4 +1,4 @@
-"""`make_store`: opens one store of each kind, empty, on servers that last as long as the file's tests."""
+"""`make_store`: opens one store of each kind, empty, on the servers of a run (tests/conftest.py)."""
 
 import contextlib
 import functools
@@ -14,34 +14,10 @@ from headwater.testing import split_store
 from headwater.testing.split_store import open_split
 from tests.effort import LONG
 from tests.online_stores.emulators import CREDENTIALS, DYNAMODB, emulating
-from tests.online_stores.servers import BINARIES, clustered, serving, serving_postgres
+from tests.online_stores.servers import BINARIES
 
 STORES = ["lmdb", "redis", "cluster", "postgres", "split", *(["valkey"] if "valkey-server" in BINARIES else [])]
 _NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
-
-
-@pytest.fixture(scope="module")
-def valkey_url(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("valkey"), binary="valkey-server") as server:
-        yield server.url
-
-
-@pytest.fixture(scope="module")
-def cluster_url(tmp_path_factory):
-    with clustered(tmp_path_factory.mktemp("cluster")) as servers:
-        yield f"redis+cluster://127.0.0.1:{servers[0].port}"
-
-
-@pytest.fixture(scope="module")
-def postgres_url():
-    with serving_postgres() as server:
-        yield f"{server.address}/postgres"
 
 
 @pytest.fixture(scope="session")

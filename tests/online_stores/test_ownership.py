@@ -12,20 +12,14 @@ from headwater.jobs.compact_views import compact_store
 from headwater.online_stores import ownership
 from headwater.online_stores.redis.redis_store import RedisStore
 from tests.flow import at, clock, home  # noqa: F401 (fixtures)
-from tests.online_stores.servers import serving
 
 ALICE, BOB = 3, 2
 """How many events each sends first."""
 
 
-@pytest.fixture(params=["lmdb", "redis"])
-def store(request, tmp_path):
-    if request.param == "lmdb":
-        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online?size=1GB")) as made:
-            yield made
-    else:
-        with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as made:
-            yield made
+@pytest.fixture
+def store(either):
+    return either
 
 
 @pytest.fixture(autouse=True)

@@ -169,6 +169,26 @@ CARDS = pl.DataFrame(
 PAID = pl.DataFrame({"card": ["x", "y", "y"], "at": [NOON - timedelta(minutes=m) for m in (3, 2, 1)], "amount": [10, 20, 30]})
 
 
+def user_and_card():
+    """A view of each user's last card, and one of what was paid by card."""
+    user = hw.FeatureView(
+        "user",
+        source=hw.Source("cards", history=CARDS, timestamp_field="at"),
+        keys=["user"],
+        features=[hw.last("card")],
+        freshness=hw.on_request(),
+    )
+    card = hw.FeatureView(
+        "card",
+        source=hw.Source("paid", history=PAID, timestamp_field="at"),
+        keys=["card"],
+        features=[hw.sum("amount")],
+        windows=["1h"],
+        freshness=hw.on_request(),
+    )
+    return user, card
+
+
 @pytest.mark.parametrize(
     ("level", "card", "paid"),
     [
@@ -182,21 +202,7 @@ PAID = pl.DataFrame({"card": ["x", "y", "y"], "at": [NOON - timedelta(minutes=m)
     ids=["as defined", "batch", "streaming", "no card", "no payment", "nothing"],
 )
 def test_a_key_filled_by_a_feature_of_another_view(level, card, paid):
-    user = hw.FeatureView(
-        "user",
-        source=hw.Source("cards", history=CARDS, timestamp_field="at"),
-        keys=["user"],
-        features=[hw.last("card")],
-        freshness=hw.on_request(),
-    )
-    view = hw.FeatureView(
-        "card",
-        source=hw.Source("paid", history=PAID, timestamp_field="at"),
-        keys=["card"],
-        features=[hw.sum("amount")],
-        windows=["1h"],
-        freshness=hw.on_request(),
-    )
+    user, view = user_and_card()
     of_user = view.alias("of_user", keys={"card": user["last_card"]})
     rows = pl.DataFrame({"user": [1, 2, 3], "timestamp": [NOON] * 3})
     found = hw.get_historical_features([of_user, user], rows, level=None if level is None else level(user, of_user))
@@ -205,21 +211,7 @@ def test_a_key_filled_by_a_feature_of_another_view(level, card, paid):
 
 
 def test_a_feeding_view_need_not_be_asked_for():
-    user = hw.FeatureView(
-        "user",
-        source=hw.Source("cards", history=CARDS, timestamp_field="at"),
-        keys=["user"],
-        features=[hw.last("card")],
-        freshness=hw.on_request(),
-    )
-    view = hw.FeatureView(
-        "card",
-        source=hw.Source("paid", history=PAID, timestamp_field="at"),
-        keys=["card"],
-        features=[hw.sum("amount")],
-        windows=["1h"],
-        freshness=hw.on_request(),
-    )
+    user, view = user_and_card()
     found = hw.get_historical_features(
         view.alias("of_user", keys={"card": user["last_card"]}), pl.DataFrame({"user": [1], "timestamp": [NOON]})
     )

@@ -8,7 +8,8 @@ from datetime import datetime
 import headwater as hw
 from headwater.experiments.assigners import assigner_of
 from headwater.jobs.materialize import materialize_view
-from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan
+from headwater.models.experiment_store import ExperimentStore, FrozenArm
+from tests.experiments.frozen_plans import frozen_plan
 from tests.serving.world import ASKED_AT, EVENTS, MODELS, NOW, PROJECT, asking, churn, filled, labels, nightly
 
 EXPERIMENTED = dataclasses.replace(
@@ -31,33 +32,11 @@ PUSHED = dataclasses.replace(EXPERIMENTED, models=[churn, counted])
 """Of the shop the model of the experiment, and one whose events are pushed."""
 T = int(ASKED_AT.timestamp()) * 1_000_000
 DAY = 86_400_000_000
-BASE = FrozenPlan(
-    experiment="fresh",
-    version=1,
-    fingerprint="",
-    arms=(FrozenArm("hourly", "churn", "as defined", 0.5), FrozenArm("nightly", "churn", "nightly", 0.5)),
-    unit="user",
-    kind="ab",
-    columns={},
-    settings={},
-    metrics=("label_mean",),
-    guardrails=(),
-    layer=None,
-    span=(0.0, 1.0),
-    holdout=0.0,
-    start=T - DAY,
-    duration=14 * DAY,
-    stage=DAY,
-    enrolled=(1.0,),
-    looks=5,
-    alpha=0.05,
-    power=0.8,
-    min_lift=0.01,
-)
+ARMS = FrozenArm("hourly", "churn", "as defined", 0.5), FrozenArm("nightly", "churn", "nightly", 0.5)
 
 
 def plan(**changes):
-    return type(BASE)(**{**{name: getattr(BASE, name) for name in BASE.__struct_fields__}, **changes})
+    return frozen_plan(**{"experiment": "fresh", "arms": ARMS, "start": T - DAY, **changes})
 
 
 def started(folder, **changes) -> ExperimentStore:

@@ -13,7 +13,7 @@ from headwater.online_stores import keyspace
 from headwater.state.compaction import Size, compact, size_of
 from headwater.state.key_record import KeyRecords, sections
 from headwater.state.view_tiles import ViewTiles
-from tests.online_stores.conftest import cluster_url, make_store, postgres_url, redis_url, split_places, valkey_url  # noqa: F401 (fixtures)
+from tests.online_stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 
 SECOND, MINUTE, HOUR, DAY = 10**6, 60 * 10**6, 3600 * 10**6, 86400 * 10**6
 NOON = int(datetime(2024, 3, 10, 12, tzinfo=UTC).timestamp()) * SECOND

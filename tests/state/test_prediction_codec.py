@@ -19,7 +19,7 @@ from headwater.jobs import precompute
 from headwater.models.fit import fit
 from headwater.online_stores import keyspace
 from headwater.training.label_rows import read_labels
-from tests.online_stores.conftest import cluster_url, make_store, postgres_url, redis_url, split_places, valkey_url  # noqa: F401 (fixtures)
+from tests.online_stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 
 BASE = datetime(2024, 3, 30, tzinfo=UTC)  # in Berlin, the clock goes forward a day later
 HOURS = 60

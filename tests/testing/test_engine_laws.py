@@ -26,7 +26,7 @@ def test_engines_obey(engine, law, seed):
     engine_laws.LAWS[law](open_engine(engine), Random(seed))
 
 
-@pytest.mark.parametrize("law", ["every aggregation", "several levels"])
+@pytest.mark.parametrize("law", ["every aggregation", pytest.param("several levels", marks=pytest.mark.slow)])
 def test_features_in_groups_of_few_columns(law, monkeypatch):
     monkeypatch.setattr(compute, "_COLUMNS", 1)
     engine_laws.LAWS[law](open_engine("local"), Random(1))

@@ -17,11 +17,12 @@ from headwater.testing.cases import case
 from headwater.testing.naive import agree, evaluate
 from headwater.testing.online import KEY_KINDS
 from headwater.training.resources import Resources
+from tests.effort import FULL
 
 LISTS = st.lists(st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None, 4]), max_size=4)), min_size=1, max_size=8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40 if FULL else 10, deadline=None)
 @given(st.integers(0, 10**6), LISTS)
 @pytest.mark.filterwarnings(
     "ignore:.*is not longer than the delay of source",

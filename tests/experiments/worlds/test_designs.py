@@ -30,6 +30,7 @@ def test_worlds_follow_the_protocol_and_repeat(world: World) -> None:
         assert (getattr(one, name) == getattr(two, name)).all()
 
 
+@pytest.mark.slow
 def test_shared_supply() -> None:
     world = SharedSupply()
     true = truth(world, 100, 7)
@@ -56,6 +57,7 @@ def test_adaptive_fraud() -> None:
     assert _covers(judged("", by_cluster(world, RUNS, 1), true))
 
 
+@pytest.mark.slow
 def test_recommender_loop() -> None:
     world = RecommenderLoop()
     true = truth(world, 30, 7)

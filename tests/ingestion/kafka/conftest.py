@@ -1,4 +1,4 @@
-"""One broker of Apache Kafka for all tests of a process, and what they do with topics."""
+"""A broker of Apache Kafka, and what tests do with topics; `broker` of tests/conftest.py is one for all tests of a process."""
 
 import os
 import shutil
@@ -99,13 +99,6 @@ def fetching(request, monkeypatch):
     if request.param == "objects":
         monkeypatch.setattr(kafka_batches, "loaded", lambda: "not in this test")
     return request.param
-
-
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory):
-    """A broker; skips where something that it needs is missing."""
-    with broker_of(tmp_path_factory.mktemp("kafka")) as made:
-        yield made
 
 
 @contextmanager

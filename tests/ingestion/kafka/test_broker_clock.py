@@ -17,10 +17,7 @@ from headwater.ingestion.ingest import ingest
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.kafka_clock import TOPIC, probe
 from tests.flow import project_of
-from tests.ingestion.kafka.conftest import (
-    Broker,
-    broker,  # noqa: F401 (fixtures)
-)
+from tests.ingestion.kafka.conftest import Broker
 from tests.ingestion.world import wait_until
 
 MINUTE = 60_000_000

@@ -7,15 +7,29 @@ import pytest
 import headwater as hw
 from headwater.ingestion.sources.kinesis_shards import ShardPosition
 from headwater.online_stores import keyspace
+from tests.effort import FULL
 from tests.ingestion.world import World, wait_until
 from tests.online_stores.durable_stores import durable_store
 
 IDS = ', id_field="n", id_horizon="1h"'
 
 
-@pytest.fixture(params=["lmdb", "redis"])
-def url(request, tmp_path):
-    with durable_store(request.param, tmp_path) as address:
+@pytest.fixture(
+    params=[("moto", "lmdb"), ("ministack", "redis"), *([("moto", "redis"), ("ministack", "lmdb")] if FULL else [])], ids="-".join
+)
+def emulator_and_store(request):
+    """In the short form each emulator and each store once."""
+    return request.param
+
+
+@pytest.fixture
+def emulator(request, emulator_and_store):
+    return request.getfixturevalue(emulator_and_store[0])
+
+
+@pytest.fixture
+def url(emulator_and_store, tmp_path):
+    with durable_store(emulator_and_store[1], tmp_path) as address:
         yield address
 
 
