@@ -32,6 +32,10 @@ class Link:
         self._healed.clear()
         self._blocked.add(pid)
 
+    def leads(self, pid):
+        """Whether a process has a connection here."""
+        return pid in self._open.values()
+
     def heal(self):
         self._blocked.clear()
         self._healed.set()
@@ -104,7 +108,15 @@ def owner(port):
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     inodes = {f"socket:[{row[9]}]" for row in rows if int(row[1].partition(":")[2], 16) == port}
     for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdecimal() and any(str(one.readlink()) in inodes for one in (entry / "fd").iterdir()):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if entry.name.isdecimal() and any(_leads_to(one) in inodes for one in (entry / "fd").iterdir()):
                 return int(entry.name)
     return None
+
+
+def _leads_to(descriptor):
+    """What a process has open; nothing where it has closed that meanwhile."""
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return None

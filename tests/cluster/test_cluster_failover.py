@@ -5,9 +5,13 @@ import time
 
 import pytest
 
+import headwater as hw
+from headwater.errors import StoreError
+from headwater.online_stores import keyspace
 from tests.cluster.asking import asked
 from tests.cluster.proxy import Link
 from tests.cluster.test_failover import goes_on, losing, refused, repaired
+from tests.cluster.test_network import answered
 from tests.cluster.world import producing
 from tests.figures import figure
 from tests.ingestion.test_kills import SMALL_FILES
@@ -44,6 +48,7 @@ class Cluster:
 
     def part(self, n):
         """Let the replica of a primary fall behind."""
+        assert self.links[n].leads(self.replicas[n].process.pid)
         self.links[n].block(self.replicas[n].process.pid)
 
     def kill(self, n):
@@ -100,6 +105,21 @@ def test_two_processes_and_a_service_go_on_by_themselves(servers, network, group
     figure(
         f"primaries of a Redis cluster: two killed, one silent; replaced after {promoted} s, features after {silent} s: {len(here.good):,} events exact"
     )
+
+
+@pytest.mark.slow
+def test_a_cluster_that_answers_too_slowly_for_requests_is_opened_and_read_when_it_is_fast_again(servers):
+    with contextlib.closing(hw.operations.open_store(servers.url)):
+        pass
+    for link in servers.links:
+        link.delay = 0.15  # in each direction
+    by_links = "redis+cluster://" + ",".join(f"127.0.0.1:{link.port}" for link in servers.links)
+    with contextlib.closing(hw.operations.open_store(f"{by_links}?timeout=60s", readonly=True, for_requests=True)) as store:
+        with pytest.raises(StoreError, match="does not answer"):
+            store.get([keyspace.FORMAT_KEY])
+        for link in servers.links:
+            link.delay = 0.0
+        wait_until(lambda: answered(store, keyspace.FORMAT_KEY), "an answer")
 
 
 @pytest.mark.slow

@@ -7,6 +7,9 @@ import time
 
 import pytest
 
+import headwater as hw
+from headwater.errors import StoreError
+from headwater.online_stores import keyspace
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
 from tests.effort import LONG
@@ -62,6 +65,28 @@ def test_delays_losses_and_partitions(direct, ways, network, group_at, topic):
         assert second.poll() is None, second.log.read_text()
     here.end()
     figure(f"delays, cut connections, and partitions from broker and store: {len(here.good):,} events exact")
+
+
+@pytest.mark.slow
+def test_a_store_that_answers_too_slowly_for_requests_is_opened_and_read_when_it_is_fast_again(direct, ways):
+    """By a service that starts meanwhile; a request waits for 200 ms, what opens the store for `timeout`."""
+    links, urls = ways
+    url, key = urls[0].replace("timeout=3s", "timeout=60s"), keyspace.FORMAT_KEY
+    with contextlib.closing(hw.operations.open_store(direct)):
+        pass
+    links[0].delay = 0.15  # in each direction
+    with contextlib.closing(hw.operations.open_store(url, readonly=True, for_requests=True)) as store:
+        with pytest.raises(StoreError, match=r"does not answer|no answer|timed out"):
+            store.get([key])
+        links[0].delay = 0.0
+        wait_until(lambda: answered(store, key), "an answer")
+
+
+def answered(store, key):
+    """Whether a store answers, within what a request waits for."""
+    with contextlib.suppress(StoreError):
+        return store.get([key]) == [keyspace.FORMAT]
+    return False
 
 
 SKEWED = """

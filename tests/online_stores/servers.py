@@ -52,6 +52,11 @@ class Server:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def node_port(self):
+        """The port that other nodes of its cluster know it by."""
+        return self.port
+
+    @property
     def client(self):
         return redis.Redis(host="127.0.0.1", port=self.port, protocol=2)
 
@@ -124,12 +129,28 @@ class Server:
             self.kill()
 
 
+class TlsServer(Server):
+    """A server that uses TLS at `tls_port`, to its replicas and within its cluster; `files` are its options for certificates."""
+
+    files = ()
+
+    def __init__(self, folder, *options, **more):
+        self.tls_port = free_port()
+        port = ("--tls-port", str(self.tls_port), "--tls-replication", "yes")
+        cluster = ("--tls-cluster", "yes") if "--cluster-enabled" in options else ()
+        super().__init__(folder, *port, *cluster, *self.files, *options, **more)
+
+    @property
+    def node_port(self):
+        return self.tls_port
+
+
 class SentinelServer(Server):
     """A Sentinel that promotes a replica half a second after the primary of this name fell silent."""
 
     def __init__(self, folder, name, primary, *lines):
         """primary: a server. lines: of its file."""
-        own = [f"monitor {name} 127.0.0.1 {primary.port} 1", f"down-after-milliseconds {name} 500", f"failover-timeout {name} 2000"]
+        own = [f"monitor {name} 127.0.0.1 {primary.node_port} 1", f"down-after-milliseconds {name} 500", f"failover-timeout {name} 2000"]
         folder.mkdir(parents=True)
         (folder / "sentinel.conf").write_text("\n".join([*(f"sentinel {line}" for line in own), *lines, ""]))
         super().__init__(folder)
@@ -279,12 +300,12 @@ def serving(folder, *options, binary="redis-server"):
 
 
 @contextmanager
-def clustered(folder, *options, masters=3, replicas=0, binary="redis-server"):
+def clustered(folder, *options, masters=3, replicas=0, binary="redis-server", kind=Server):
     """The servers of a cluster: its masters, then its replicas, the first of the first master and so on."""
     servers, every = [], masters + replicas
     try:
         servers += (
-            Server(folder / str(number), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options, binary=binary)
+            kind(folder / str(number), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options, binary=binary)
             for number in range(every)
         )
         bounds = [16384 * number // masters for number in range(masters + 1)]
@@ -300,7 +321,7 @@ def clustered(folder, *options, masters=3, replicas=0, binary="redis-server"):
                 again = time.monotonic() + 2
                 for server in servers[1:]:
                     with server.client as client:
-                        client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
+                        client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].node_port)
             time.sleep(0.05)
         for master, replica in zip(servers, servers[masters:], strict=False):
             with master.client as here, replica.client as there:

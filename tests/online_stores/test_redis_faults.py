@@ -901,7 +901,7 @@ def test_what_sentinel_does_not_lead_to_is_said(shop):
         ({"name": "shp"}, "/shp: none of these Sentinels can be reached and has a primary of this name"),
         ({"name": ""}, r"give the name by which Sentinel knows the primary, such as redis\+sentinel://host:26379/mymaster"),
         ({"password": "shut"}, r"invalid username-password pair|WRONGPASS"),
-        ({"more": "&sentinel=1"}, r"the option 'sentinel' .* is not known; did you mean 'sentinel_password'"),
+        ({"more": "&sentinel_pasword=1"}, r"the option 'sentinel_pasword' .* is not known; did you mean 'sentinel_password'"),
     ):
         with pytest.raises((StoreError, UsageError), match=message) as caught:
             hw.operations.open_store(sentinel_url(shop[2], **{"more": "&timeout=1s", **wrong}))

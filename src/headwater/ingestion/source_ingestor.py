@@ -24,6 +24,7 @@ from headwater.errors import DefinitionError, LostError, RecreatedError, Retenti
 from headwater.ingestion.acceptance_rules import rules_of
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, Roller
+from headwater.ingestion.archive_owner import claim_folder
 from headwater.ingestion.bootstrap import remedy, seed
 from headwater.ingestion.build_commit import Adopt, Skip
 from headwater.ingestion.closed_partitions import ClosedPartitions
@@ -126,6 +127,8 @@ class SourceIngestor:
         if folder is not None:
             for name in FOLDERS.values():
                 permissions.own_if_there(folder / name)
+            if settings.archive_url() is None:
+                claim_folder(folder / FOLDERS[keyspace.ARCHIVE] / self.acceptance.source.name, store)
         self._keep = {
             space: None if kept is None else micros(kept, name)
             for space, name, kept in (

@@ -61,7 +61,7 @@ class _Unwritten(ScopedStore):
     """A store whose commits change nothing."""
 
     def __init__(self, store: OnlineStore) -> None:
-        super().__init__(store, store.namespace)
+        super().__init__(store, store.namespace, "")
 
     def commit(self, changes: Changes, expect: Changes) -> None:
         """Write nothing."""

@@ -24,13 +24,13 @@ from headwater.online_stores.formats import check_still
 
 
 class ScopedStore:
-    """A store as one project sees it; `namespace` is what the names of its sources begin with there.
+    """A store as one project, `project`, sees it; `namespace` is what the names of its sources begin with there.
 
     A commit is made only while the store has this version's format.
     """
 
-    def __init__(self, store: OnlineStore, namespace: str) -> None:
-        self.store, self.namespace, self.capabilities = store, namespace, store.capabilities
+    def __init__(self, store: OnlineStore, namespace: str, project: str) -> None:
+        self.store, self.namespace, self.project, self.capabilities = store, namespace, project, store.capabilities
         self.get, self.scan, self.mend, self.reconcile = store.get, store.scan, store.mend, store.reconcile
         self.lease, self.size, self.backup, self.close = store.lease, store.size, store.backup, store.close
         self.server_time, self.sizes = store.server_time, store.sizes
@@ -79,7 +79,7 @@ def scoped(store: OnlineStore, project: str, *, write: bool = False, shared: boo
             return scoped(store, project, write=write, shared=shared)
         belongs = project
     if belongs in (None, project):
-        return ScopedStore(store, "")
+        return ScopedStore(store, "", project)
     if store.get([mark])[0] is None:
         if not shared:
             raise StoreError(
@@ -89,7 +89,7 @@ def scoped(store: OnlineStore, project: str, *, write: bool = False, shared: boo
             )
         if write:
             store.commit({mark: b""}, {})
-    return ScopedStore(store, f"{project}.")
+    return ScopedStore(store, f"{project}.", project)
 
 
 def from_production(store: OnlineStore, view: FeatureView) -> bool:
@@ -151,7 +151,7 @@ def developing(store: OnlineStore, project: str, reads: str, *, for_requests: bo
         StoreError: the production store cannot be opened, or does not belong to the project; or both are one store.
     """
     production = scoped(open_store(reads, readonly=True, for_requests=for_requests), project)
-    return ScopedStore(DevelopmentStore(store, ProductionViews(production)), store.namespace + NAMESPACE)
+    return ScopedStore(DevelopmentStore(store, ProductionViews(production)), store.namespace + NAMESPACE, project)
 
 
 @contextmanager

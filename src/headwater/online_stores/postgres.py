@@ -228,7 +228,7 @@ class PostgresStore:
         try:
             return self._persistently(self._look_up)
         except StoreError as error:
-            raise StoreError(
+            raise type(error)(
                 f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them"
             ) from error
 

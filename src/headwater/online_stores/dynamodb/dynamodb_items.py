@@ -47,10 +47,10 @@ class CanceledError(Exception):
 
 
 class Items:
-    """A table's items. Safe to use from several threads. where: for messages."""
+    """A table's items. Safe to use from several threads. where: for messages. client: what sends requests."""
 
     def __init__(self, client: AwsClient, table: str, where: str) -> None:
-        self.where, self.table, self._client = where, table, client
+        self.where, self.table, self.client = where, table, client
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dynamodb")
 
     def check_table(self, *, created: bool = False) -> str:
@@ -73,7 +73,7 @@ class Items:
             found = self._described()
         if found["TableStatus"] not in ("ACTIVE", "UPDATING"):
             raise StoreError(
-                f"the table {self.where} in {self._client} is {found['TableStatus']}, and is used only while it is ACTIVE or UPDATING. Wait until it is, "
+                f"the table {self.where} in {self.client} is {found['TableStatus']}, and is used only while it is ACTIVE or UPDATING. Wait until it is, "
                 "or give another name. Nothing was written"
             )
         types = {each["AttributeName"]: each["AttributeType"] for each in found["AttributeDefinitions"]}
@@ -115,7 +115,7 @@ class Items:
         except AwsRefusedError:
             others = "which tables are there may not be listed"
         return StoreError(
-            f"there is no table {self.table!r} in {self._client} ({others}). Correct the name, the region or the credentials; "
+            f"there is no table {self.table!r} in {self.client} ({others}). Correct the name, the region or the credentials; "
             "for a new store, create the table with `headwater store create`"
         )
 
@@ -161,7 +161,7 @@ class Items:
             answer = self._call("batch_get_item", {"RequestItems": left})
             found.update((key_of(item), item) for item in answer["Responses"].get(self.table, ()))
             left = answer.get("UnprocessedKeys") or {}
-            self._client.throttled += bool(left)
+            self.client.throttled += bool(left)
             return not left
 
         self.until_done(ask, "keys unread")
@@ -212,7 +212,7 @@ class Items:
         if failed:
             raise CanceledError(failed) from error
         codes = {reason["Code"] for reason in reasons}
-        self._client.throttled += not codes.isdisjoint(_CONFLICTS - {"TransactionConflict"})
+        self.client.throttled += not codes.isdisjoint(_CONFLICTS - {"TransactionConflict"})
         if codes.isdisjoint(_CONFLICTS):
             raise StoreError(f"{self.where} refuses a transaction: {error}. Nothing was written") from error
 
@@ -242,7 +242,7 @@ class Items:
         def ask() -> bool:
             nonlocal left
             left = self._call("batch_write_item", {"RequestItems": left}).get("UnprocessedItems") or {}
-            self._client.throttled += bool(left)
+            self.client.throttled += bool(left)
             return not left
 
         self.until_done(ask, "items unwritten")
@@ -289,7 +289,7 @@ class Items:
         """The server's clock in microseconds, in whole seconds: the Date of an answer."""
         request = {"TableName": self.table, "Key": at((NOWHERE, NOWHERE))}
         try:
-            headers = self._client.call("get_item", request, patience=0)["ResponseMetadata"]["HTTPHeaders"]
+            headers = self.client.call("get_item", request, patience=0)["ResponseMetadata"]["HTTPHeaders"]
             return clock.micros(parsedate_to_datetime(headers["date"]))
         except (StoreError, KeyError, ValueError, TypeError):
             return None
@@ -300,14 +300,14 @@ class Items:
 
     def until_done(self, ask: Callable[[], bool], left: str) -> None:
         """Call `ask` until it is done, with pauses that grow, while the client's patience lasts."""
-        pause, until = _FIRST_PAUSE, clock.stopwatch() + self._client.patience
+        pause, until = _FIRST_PAUSE, clock.stopwatch() + self.client.patience
         while not ask():
             if clock.stopwatch() + pause > until:
                 raise StoreError(
-                    f"{self.where} still leaves {left} after {self._client.patience:g} s. Is the table's capacity too small for what is written, "
+                    f"{self.where} still leaves {left} after {self.client.patience:g} s. Is the table's capacity too small for what is written, "
                     "or do too many processes write the same? Ingestion goes on from the last commit"
                 )
-            self._client.wait(left, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
+            self.client.wait(left, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def close(self) -> None:
@@ -316,7 +316,7 @@ class Items:
 
     def _call(self, operation: str, request: Mapping[str, object], expected: Sequence[str] = ()) -> dict[str, Any]:
         try:
-            return self._client.call(operation, request, expected=(*expected, "ResourceNotFoundException"))
+            return self.client.call(operation, request, expected=(*expected, "ResourceNotFoundException"))
         except AwsRefusedError as error:
             if error.code in expected:
                 raise

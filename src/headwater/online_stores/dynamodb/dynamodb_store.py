@@ -33,17 +33,17 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     Credentials are those of environment, profile or role. The table has to be there: `create_table` creates it.
     """
     name, at = _parsed(url)
-    store = _opened(name, at, at.timeout, readonly=readonly, for_requests=for_requests)
-    if not for_requests:
-        return store
-    store.close()  # a server that is starting was waited for
-    return _opened(name, at, at.read_timeout, readonly=readonly, for_requests=for_requests)
+    items = Items(_client(at, at.timeout), name, at.where)
+    store = _opened(items, at, readonly=readonly, for_requests=for_requests)
+    if for_requests:  # a table that is being created, or slow, was waited for
+        items.client = _client(at, at.read_timeout)
+    return store
 
 
 def create_table(url: str) -> tuple[str, bool]:
     """Create the table that a store's URL names, unless it is there: its ARN, which has region and account, and whether it was created."""
     name, at = _parsed(url)
-    items = _items(name, at, at.timeout)
+    items = Items(_client(at, at.timeout), name, at.where)
     try:
         created = items.create_table()
         return items.check_table(created=True), created
@@ -77,9 +77,9 @@ def _state_option(url: str, where: str) -> dict[str, str]:
     return {"state": address}
 
 
-def _items(name: str, at: ServerUrl, timeout: float) -> Items:
+def _client(at: ServerUrl, timeout: float) -> AwsClient:
     options = at.options
-    client = AwsClient(
+    return AwsClient(
         "dynamodb",
         region=options.get("region"),
         endpoint_url=options.get("endpoint"),
@@ -87,11 +87,9 @@ def _items(name: str, at: ServerUrl, timeout: float) -> Items:
         timeout=timeout,
         failure=StoreError,
     )
-    return Items(client, name, at.where)
 
 
-def _opened(name: str, at: ServerUrl, timeout: float, *, readonly: bool, for_requests: bool) -> LogFirstStore:
-    items = _items(name, at, timeout)
+def _opened(items: Items, at: ServerUrl, *, readonly: bool, for_requests: bool) -> LogFirstStore:
     items.check_table()
     table = DynamoTable(items, at.prefix)
     store = LogFirstStore(table, _state(items, at, readonly=readonly, for_requests=for_requests))

@@ -7,16 +7,15 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode, urlsplit
 
 from headwater import clock
 from headwater.errors import MissingExtraError, StoreError, UsageError
 from headwater.online_stores import UnansweredError
 from headwater.online_stores.log_first import LogFirstStore
-from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers
+from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions
 from headwater.online_stores.redis.lua import Script
 from headwater.online_stores.redis.redis_store import RedisStore
-from headwater.online_stores.server_url import parse
+from headwater.online_stores.redis.redis_url import RedisUrl, parse_redis, why_not_connected
 
 try:
     import redis
@@ -25,7 +24,7 @@ try:
     from redis.connection import parse_url
     from redis.crc import key_slot
     from redis.retry import Retry
-    from redis.sentinel import MasterNotFoundError, Sentinel
+    from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 except ImportError as error:
     raise MissingExtraError("redis", "redis") from error
 
@@ -36,10 +35,7 @@ _T = TypeVar("_T")
 Trip = Generator[None, None, list[Any]]
 """A conversation with one server, which stops before each answer that is to be read; it returns the answers."""
 _PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between two attempts, which double
-_PORT, _SENTINEL_PORT = 6379, 26379
 _AT_ONCE = 10_000
-_PASSED_ON = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "max_connections", "client_name", "db")
-_OF_SENTINEL = ("sentinel_password",)
 _AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterError, redis.exceptions.RedisClusterException)
 _NO_USE = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
 _REDIRECTED = (
@@ -56,72 +52,58 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     Of a cluster, any nodes; of Sentinel, any of its processes and the name of the primary: `redis+sentinel://host1,host2/mymaster/0`.
     Behind a `?`: `prefix=` (what all keys begin with; headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=`
     (the same, where requests wait for the answer; 200ms), `replicas=` (how many must have a commit before it counts as made; 0),
-    `sentinel_password=` (of Sentinel itself), and the client's own `ssl_ca_certs=` and the like.
+    `sentinel_username=` and `sentinel_password=` (of Sentinel itself), and the client's own `ssl_ca_certs=` and the like.
     """
-    known = (*_PASSED_ON, *(_OF_SENTINEL if "+sentinel" in urlsplit(url).scheme else ()))
-    at = parse(url, ("replicas", *known))
-    passed = {name: value for name, value in at.options.items() if name in known}
-    replicas = at.options.get("replicas", "0")
-    if not replicas.isdecimal():
-        raise UsageError(f"replicas={replicas!r} of {at.where}: give an integer")
-    options = RedisOptions(at.where, at.prefix.encode(), int(replicas), at.timeout)
-    state = RedisStore(_connect(url, passed, options), options, readonly=readonly)
-    if for_requests:
-        state.close()  # a server that is starting was waited for
-        options = replace(options, timeout=at.read_timeout)
-        state = RedisStore(_connect(url, passed, options), options, readonly=readonly)
-    return LogFirstStore(state.table, state) if "+cluster" in urlsplit(url).scheme else state
+    at = parse_redis(url)
+    servers = _connect(at)
+    state = RedisStore(servers, at.options, readonly=readonly)
+    if for_requests:  # a server that is starting, or slow, was waited for
+        servers.limit(at.read_timeout)
+    return LogFirstStore(state.table, state) if at.kind == "cluster" else state
 
 
-def _connect(url: str, more: Mapping[str, str], options: RedisOptions) -> Servers:
-    parts = urlsplit(url)
-    scheme, _, kind = parts.scheme.partition("+")
-    if kind not in ("", "cluster", "sentinel") or (kind and scheme == "unix"):
-        raise UsageError(
-            f"{options.where}: the scheme is redis, rediss, unix, redis+cluster, rediss+cluster, redis+sentinel or rediss+sentinel"
-        )
-    name, _, database = parts.path.strip("/").partition("/") if kind == "sentinel" else ("", "", parts.path.strip("/"))
-    if kind == "sentinel" and not name:
-        raise UsageError(
-            f"{options.where}: give the name by which Sentinel knows the primary, such as redis+sentinel://host:26379/mymaster"
-        )
-    if scheme != "unix" and database and not database.isdecimal():
-        raise UsageError(f"the database {database!r} of {options.where}: give an integer")
-    user, at, hosts = parts.netloc.rpartition("@")
-    if scheme != "unix" and not all(hosts.split(",")):
-        raise UsageError(f"{options.where} names no host, or an empty one; give redis://HOST:PORT/DB")
-    first, *others = hosts.split(",") if kind else [hosts]
-    plain = f"{scheme}://{user}{at}{first}{f'/{database}' if name else parts.path}?{urlencode(more)}"
-    how = {"socket_timeout": options.timeout, "socket_connect_timeout": options.timeout, "retry": Retry(NoBackoff(), 0)}
+def _connect(at: RedisUrl) -> _Standalone | _Cluster:
+    how = {**_waits(at.options.timeout), "retry": Retry(NoBackoff(), 0)}
     try:
-        if kind == "cluster":
-            return _Cluster(lambda: _cluster_of(plain, _addresses(others, _PORT), how), options)
-        if kind == "sentinel":
-            return _Standalone(_named_primary(name, plain, _addresses([first, *others], _SENTINEL_PORT), how), options)
-        return _Standalone(redis.Redis.from_url(plain, protocol=2, **how), options)
+        if at.kind == "cluster":
+            return _Cluster(lambda: _cluster_of(at, how), at.options)
+        if at.kind == "sentinel":
+            return _Standalone(_named_primary(at, how), at.options)
+        return _Standalone(redis.Redis.from_url(at.address, protocol=2, **how), at.options)
     except ValueError as error:
-        raise UsageError(f"{options.where} cannot be used: {error}") from error
+        raise UsageError(f"{at.options.where} cannot be used: {error}") from error
 
 
-def _addresses(hosts: Sequence[str], port: int) -> list[tuple[str, int]]:
-    return [(host.hostname or "", host.port or port) for host in (urlsplit(f"//{each}") for each in hosts)]
-
-
-def _named_primary(name: str, url: str, sentinels: Sequence[tuple[str, int]], how: Mapping[str, Any]) -> redis.Redis:
+def _named_primary(at: RedisUrl, how: Mapping[str, Any]) -> redis.Redis:
     """The client of the primary that Sentinel has under a name; each new connection asks which server that is by now."""
-    held = parse_url(url)  # type: ignore[no-untyped-call]
+    held = parse_url(at.address)  # type: ignore[no-untyped-call]
     own = {key: value for key, value in held.items() if key not in ("host", "port", "connection_class")}
-    secure = {"ssl": url.startswith("rediss:"), **{key: value for key, value in own.items() if key.startswith("ssl_")}}
-    password = own.pop("sentinel_password", None)
-    watched = Sentinel(sentinels, sentinel_kwargs={**secure, **how, "password": password})  # type: ignore[no-untyped-call]
-    client: redis.Redis = watched.master_for(name, **{**own, **secure, **how, "protocol": 2})  # type: ignore[no-untyped-call]
+    secure = {"ssl": at.address.startswith("rediss:"), **{key: value for key, value in own.items() if key.startswith("ssl_")}}
+    access = {name: own.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    watched = Sentinel(at.hosts, sentinel_kwargs={**secure, **how, **access, "protocol": 2})  # type: ignore[no-untyped-call]
+    client: redis.Redis = watched.master_for(at.name, **{**own, **secure, **how, "protocol": 2})  # type: ignore[no-untyped-call]
     return client
 
 
-def _cluster_of(url: str, more: Sequence[tuple[str, int]], how: Mapping[str, Any]) -> RedisCluster:
+def _cluster_of(at: RedisUrl, how: Mapping[str, Any]) -> RedisCluster:
     """The client of a cluster, which any of its nodes that can be reached describes."""
-    nodes = [ClusterNode(host, port) for host, port in more]  # type: ignore[no-untyped-call]
-    return RedisCluster.from_url(url, protocol=2, startup_nodes=nodes, **how)
+    nodes = [ClusterNode(host, port) for host, port in at.hosts]  # type: ignore[no-untyped-call]
+    return RedisCluster.from_url(at.address, protocol=2, startup_nodes=nodes, **how)
+
+
+def _limit(client: redis.Redis, seconds: float) -> None:
+    """Have new connections wait so long, and close the others."""
+    pool = client.connection_pool
+    pool.connection_kwargs.update(_waits(seconds))
+    pool.disconnect()
+    pool.reset()
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            _limit(sentinel, seconds)
+
+
+def _waits(seconds: float) -> dict[str, float]:
+    return {"socket_timeout": seconds, "socket_connect_timeout": seconds}
 
 
 class _Standalone:
@@ -141,7 +123,12 @@ class _Standalone:
                 raise answers
             return answers
 
-        return _persistently(attempt, self.options, once=once, refresh=self._let_go)
+        try:
+            return _persistently(attempt, self.options, once=once, refresh=self._let_go)
+        except UnansweredError as error:
+            if isinstance(error.__cause__, MasterNotFoundError):
+                raise UnansweredError(f"{error}{self._silent_sentinels()}") from error.__cause__
+            raise
 
     def everywhere(self, *command: Argument) -> list[Any]:
         """See `Servers`."""
@@ -151,10 +138,25 @@ class _Standalone:
         """See `Servers`."""
         return _scan(self._client, pattern, self.options)
 
+    def _silent_sentinels(self) -> str:
+        """Why Sentinels cannot be reached, and what to do."""
+        reasons: dict[str, None] = {}
+        for sentinel in self._client.connection_pool.sentinel_manager.sentinels:  # type: ignore[attr-defined]
+            try:
+                sentinel.ping()
+            except redis.RedisError as error:
+                reasons[str(error).rstrip(".")] = None
+        return "".join(f": {reason}. {why_not_connected(self.options.where, reason)}" for reason in reasons)
+
     def _let_go(self) -> bool:
         """Close unused connections: the address may lead to another server by now."""
         self._client.connection_pool.disconnect(inuse_connections=False)
         return False
+
+    def limit(self, seconds: float) -> None:
+        """Wait so long for each answer from here on."""
+        self.options = replace(self.options, timeout=seconds)
+        _limit(self._client, seconds)
 
     def close(self) -> None:
         """Close all connections."""
@@ -204,6 +206,15 @@ class _Cluster:
         """See `Servers`."""
         for client in self._masters():
             yield from _scan(client, pattern, self.options)
+
+    def limit(self, seconds: float) -> None:
+        """Wait so long for each answer from here on."""
+        self.options = replace(self.options, timeout=seconds)
+        manager = self._client.nodes_manager
+        manager.connection_kwargs.update(_waits(seconds))
+        for node in [*manager.nodes_cache.values(), *manager.startup_nodes.values()]:
+            if node.redis_connection is not None:
+                _limit(node.redis_connection, seconds)
 
     def close(self) -> None:
         """Close all connections."""
@@ -332,7 +343,7 @@ def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool =
             return make()
         except _NO_USE as error:
             raise StoreError(
-                f"{options.where} refuses the user or the password: {error}. Give redis://USER:PASSWORD@HOST:PORT/DB"
+                f"{options.where} refuses the user or the password: {str(error).rstrip('.')}. Give redis://USER:PASSWORD@HOST:PORT/DB"
             ) from error
         except (*_AGAIN, *_REDIRECTED) as error:
             again = not once or isinstance(error, _REDIRECTED)
@@ -363,7 +374,8 @@ def _unanswered(error: Exception, options: RedisOptions) -> UnansweredError:
         return UnansweredError(f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}")
     if isinstance(error, MasterNotFoundError):
         return UnansweredError(f"{options.where}: none of these Sentinels can be reached and has a primary of this name")
-    return UnansweredError(f"{options.where} does not answer: {str(error).rstrip('.')}. Is it running, and within reach?")
+    message = str(error).rstrip(".")
+    return UnansweredError(f"{options.where} does not answer: {message}. {why_not_connected(options.where, message)}")
 
 
 def _remedy(error: Exception) -> str:

@@ -257,8 +257,8 @@ class RedisStore:
                         [RedisCall(self._base, ("EXPIRE", self._base + b":writer:" + self._writer.encode(), _DAY))], durable=True
                     )
             except UnansweredError as error:
-                raise StoreError(
-                    f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them"
+                raise UnansweredError(
+                    f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them."
                 ) from error
         if answer[0] == b"ok":
             self._n = answer[1]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -25,7 +25,7 @@ from headwater.ingestion.commit_source import OnCommit
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.ingest import ingest as run
 from headwater.ingestion.source_ingestor import IngestLimits, streamed
-from headwater.online_stores import OnlineStore
+from headwater.online_stores import OnlineStore, UnansweredError
 from headwater.online_stores.ownership import opened_for
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def ingest(
         check_applied(project, how.catalog)
     pushed = any(isinstance(source.stream, Pushed) for source in streamed([stored_view.view for stored_view in stored(project)]))
     with ExitStack() as stack:
+        stack.enter_context(_saying_that_it_goes_on())
         callbacks = [how.on_commit] if how.on_commit is not None else []
         if how.metrics_port is not None or how.supervised is not None:
             from headwater.serving.metrics.ingest_metrics import IngestMetrics
@@ -134,6 +135,17 @@ def ingest(
             stop=stop,
             on_commit=_all(callbacks),
         )
+
+
+@contextmanager
+def _saying_that_it_goes_on() -> Iterator[None]:
+    """Of a store that cannot be reached, add to the error what a restart does: whoever supervises the process reads its last line."""
+    try:
+        yield
+    except UnansweredError as error:
+        raise UnansweredError(
+            f"{error} Ingestion ends. Started again (a supervisor does that), it goes on from its last commit, and each event counts once"
+        ) from error
 
 
 def check_applied(project: Project, catalog: CatalogLike | None) -> None:

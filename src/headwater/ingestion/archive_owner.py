@@ -1,0 +1,34 @@
+"""Whose a folder of the archive is: a file in it names the project, and the development environment, that writes to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from headwater import permissions
+from headwater.errors import UsageError
+from headwater.online_stores import OnlineStore
+from headwater.online_stores.ownership import ScopedStore, environment
+
+_NAME: Final = "owner"
+
+
+def claim_folder(folder: Path, store: OnlineStore) -> None:
+    """Note whose a source's folder is, where it is nobody's; a folder of an earlier version becomes that of the first that writes.
+
+    Raises:
+        UsageError: another project writes to it, or another development environment.
+    """
+    if not isinstance(store, ScopedStore) or not store.project:
+        return
+    own, file = environment(store), folder / _NAME
+    mine = f"project {store.project!r}" + ("" if own is None else f", development environment {own}")
+    if not file.exists():
+        permissions.replace_file(permissions.make_folder(folder) / _NAME, f"{mine}\n".encode())
+        return
+    theirs = file.read_text(encoding="utf-8").strip()
+    if theirs != mine:
+        raise UsageError(
+            f"the archive in {folder} is that of {theirs}, as its file {_NAME!r} says, and this is {mine}: their events would mix. Give each a data "
+            f"directory of its own (--data-dir, HEADWATER_DATA_DIR). A project that was renamed keeps the archive when you delete {file}"
+        )
