@@ -108,7 +108,8 @@ def _topic_bytes(broker_pid: int, topic: str) -> int:
 
 
 class _Member:
-    """An ingest process, and the lines that it has written: seconds of the monotonic clock, events, its processor time, its partitions."""
+    """An ingest process, and the lines that it has written: seconds of the monotonic clock, events, its processor time, its partitions, its
+    committing thread's processor time."""
 
     def __init__(self, servers: str, topic: str, group: str, store: StoreServer) -> None:
         command = [sys.executable, "-m", "bench.ingest_group", "ingest", servers, topic, group, store.url]
@@ -176,10 +177,17 @@ def _point(servers: str, store: StoreServer, pid: int, events: int, count: int) 
         "others": (all_of_it - own) / elapsed,
         "rate": (end[1] - begin[1]) / (end[0] - begin[0]),
         "commit_events": statistics.median(line[1] for line in lines if line[1]),
-        "busy": sum(own.lines[-1][2] - own.lines[0][2] for own in members) / sum(sum(x[1] for x in own.lines[1:]) for own in members) * 1e6,
+        "busy": _spent_by(members, 2),
+        "committer": _spent_by(members, 4),
         "store": (after[0] - before[0]) * per,
         "broker": (after[1] - before[1]) * per,
     }
+
+
+def _spent_by(members: list[_Member], field: int) -> float:
+    """Microseconds of processor of an event, by a field of the members' lines."""
+    events = sum(line[1] for member in members for line in member.lines[1:])
+    return sum(member.lines[-1][field] - member.lines[0][field] for member in members) / events * 1e6
 
 
 def _produce(servers: str, topic: str, events: int) -> None:
@@ -206,7 +214,7 @@ def ingest(servers: str, topic: str, group: str, url: str) -> None:
 
     def committed(_source: object, commit: object, lag: dict) -> None:
         accepted = commit.counts.get("accepted", 0)  # type: ignore[attr-defined]
-        print(time.monotonic(), accepted, time.process_time(), len(lag), flush=True)
+        print(time.monotonic(), accepted, time.process_time(), len(lag), time.thread_time(), flush=True)
 
     with seldom_collected():
         run(project(servers, topic, group=group), open_store(url), data_dir=None, stop=stop, on_commit=committed)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.simulation.kernel import Process, Queue, Servers, Simulation, Thread
+from bench.simulation.kernel import Process, Processors, Queue, Servers, Simulation, Thread
 
 MOST = 64  # requests of a turn that share a read
 _BATCH = 50_000  # records of a poll
@@ -70,7 +70,7 @@ class _ServingMachine:
 
     def __init__(self, units: ServingUnits, workers: int, connections: int, processors: int) -> None:
         self.simulation, self.units, self.connections = Simulation(), units, connections * workers
-        self.cpu = Servers(self.simulation, processors)
+        self.cpu = Processors(self.simulation, processors)
         self.responses, self.reads = Queue(self.simulation), Queue(self.simulation)
         self.inboxes = [Queue(self.simulation) for _ in range(workers)]
         self.waits: list[tuple[float, float]] = []
@@ -160,10 +160,10 @@ class IngestUnits:
 
     @classmethod
     def measured(cls, units: dict, alone: dict, *, apart: bool = False) -> IngestUnits:
-        """Of a row of `ingest_group`: the parts as they were measured apart, and as much processor as they take where one process works.
+        """Of a row of `ingest_group`: parts of a commit as they were measured apart, and as much processor as each thread takes in one process.
 
-        alone: the point of one process; of it, processor times are used, and its rate is not. Where reader and committer share caches and
-        the interpreter, both take more than apart.
+        alone: the point of one process; of it, processor times are used, and its rate is not. A reader whose commits do nothing polls more
+        often than one with a commit to wait for, and where both share caches and the interpreter, a commit takes more than apart.
         """
         small, large = ({**each, "wait": _waited(each)} for each in (units[name] for name in ("commit_10000", "commit_50000")))
 
@@ -171,11 +171,12 @@ class IngestUnits:
             points: Any = [(each["events"] / each["commits"], each[name] * 1e-3) for each in (small, large)]
             return Cost.through(*points)
 
-        decode, commit, store = units["decode"]["busy"] * 1e-6, cost("busy"), cost("store")
-        ours = alone["busy"] * 1e-6 / (decode + commit.each(alone["commit_events"]))
-        theirs = alone["store"] * 1e-6 / store.each(alone["commit_events"])
+        def scaled(part: Cost, each: float) -> Cost:
+            return part.times(each * 1e-6 / part.each(alone["commit_events"]))
+
         together = _BATCH / alone["commit_events"]
-        parts = ours * decode, alone["broker"] * 1e-6, commit.times(ours), store.times(theirs)
+        reader = (alone["busy"] - alone["committer"]) * 1e-6
+        parts = reader, alone["broker"] * 1e-6, scaled(cost("busy"), alone["committer"]), scaled(cost("store"), alone["store"])
         return cls(*parts, units["partitions"], together, max(round(large["waits"]), 1), wait=cost("wait"), apart=apart)
 
 
@@ -189,7 +190,7 @@ class _IngestMachine:
 
     def __init__(self, units: IngestUnits, processes: int, events: float, processors: int) -> None:
         self.simulation, self.units = Simulation(), units
-        self.cpu = Servers(self.simulation, processors)
+        self.cpu = Processors(self.simulation, processors)
         self.wanted = Queue(self.simulation)
         stores = [Queue(self.simulation) for _ in range(processes if units.apart else 1)]
         self.commits: list[tuple[float, float]] = []

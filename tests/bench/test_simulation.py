@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.simulation.ingest_fleet import IngestPlan, ingest
-from bench.simulation.kernel import Queue, Servers, Simulation, Thread
+from bench.simulation.kernel import Processors, Queue, Servers, Simulation, Thread
 from bench.simulation.machine import Cost, IngestUnits, ServingUnits, ingested, served
 from bench.simulation.serving_fleet import ServingPlan, Slow, serve
 
@@ -46,25 +46,37 @@ def test_waits_are_those_of_queueing_theory():
     assert _mean_wait(lambda _: 1.0) == pytest.approx(0.7 / 0.3 / 2, rel=0.06)
 
 
-def test_threads_share_processors_by_slices():
-    simulation = Simulation()
-    processors, ends = Servers(simulation, 2), {}
+def _ends(*threads):
+    """When threads end that begin after so many seconds and run for so many, on two processors."""
+    simulation, ends = Simulation(), {}
+    processors = Processors(simulation, 2)
 
-    def work(name, seconds):
-        yield from Thread(processors).run(seconds)
-        ends[name] = simulation.now
+    def work(number, begin, seconds):
+        thread = Thread(processors)
+        yield simulation.wait(begin)
+        yield from thread.run(seconds)
+        thread.pause()
+        ends[number] = simulation.now
 
-    for name, seconds in {"a": 0.030, "b": 0.030, "c": 0.006}.items():
-        simulation.start(work(name, seconds))
+    for number, thread in enumerate(threads):
+        simulation.start(work(number, *thread))
     simulation.run(until=1.0)
-    assert ends["c"] < 0.015
-    assert max(ends.values()) == pytest.approx(0.033, abs=0.002)
+    return [ends[number] for number in range(len(threads))]
+
+
+def test_threads_in_one_line_share_a_processor_by_ticks():
+    assert _ends((0, 0.030), (0, 0.050), (0, 0.006)) == pytest.approx([0.036, 0.050, 0.014])
+
+
+def test_an_idle_processor_takes_from_the_line_of_another_at_a_tick():
+    """The third waits for the first, although the second's processor is idle from .002 on; the next tick is at .004."""
+    assert _ends((0.001, 0.020), (0, 0.002), (0.001, 0.002)) == pytest.approx([0.021, 0.002, 0.006])
 
 
 @pytest.mark.parametrize(("locked", "end"), [(0.0, 0.02), (1.0, 0.04), (0.5, 0.03)])
 def test_threads_of_one_interpreter_share_its_lock(locked, end):
     simulation = Simulation()
-    processors, lock, ends = Servers(simulation, 2), Servers(simulation), []
+    processors, lock, ends = Processors(simulation, 2), Servers(simulation), []
 
     def work():
         yield from Thread(processors, lock).run(0.02, locked)
@@ -86,7 +98,7 @@ def test_a_full_queue_drops_and_counts():
 def test_one_worker_is_bound_by_its_own_time_and_two_by_the_processors():
     one, two = (served(FILES, workers, 64, seconds=0.5)["rate"] for workers in (1, 2))
     assert one == pytest.approx(1 / 40e-6, rel=0.05)
-    assert two == pytest.approx(2 / 55e-6, rel=0.05)
+    assert 0.9 < two * 55e-6 / 2 <= 1.0  # a processor may be idle while threads wait for the other
 
 
 def test_a_lone_request_takes_what_its_parts_take():
@@ -110,7 +122,7 @@ def test_a_store_with_a_process_for_each_of_ours_waits_for_its_disk_side_by_side
 SIZES = {"commit_10000": {"events": 50_000, "commits": 10}, "commit_50000": {"events": 100_000, "commits": 10}}
 TIMES = {"wall": 30.0, "busy": 9.0, "store": 8.0, "waits": 7.4}
 APART = {name: each | TIMES for name, each in SIZES.items()} | {"decode": {"busy": 1.0, "broker": 0.3}, "partitions": 12}
-ALONE = {"busy": 1.9, "store": 0.8, "broker": 0.2, "commit_events": 10_000.0}
+ALONE = {"busy": 1.9, "committer": 0.9, "store": 0.8, "broker": 0.2, "commit_events": 10_000.0}
 
 
 def test_what_no_processor_does_of_a_commit_is_the_wait_for_its_disk():
@@ -124,7 +136,7 @@ def test_parts_take_together_what_one_process_takes():
     units = IngestUnits.measured(APART, ALONE)
     assert (units.decode, units.commit.of(10_000), units.store.of(10_000)) == pytest.approx((1e-6, 9e-3, 8e-3))
     assert (units.together, units.trips) == (5.0, 7)
-    dearer = IngestUnits.measured(APART, ALONE | {"busy": 3.8, "store": 1.6, "broker": 0.4})
+    dearer = IngestUnits.measured(APART, ALONE | {"busy": 3.8, "committer": 1.8, "store": 1.6, "broker": 0.4})
     assert (dearer.decode, dearer.commit.of(10_000), dearer.store.of(10_000)) == pytest.approx((2e-6, 18e-3, 16e-3))
     assert dearer.broker == pytest.approx(0.4e-6)
 
