@@ -135,8 +135,9 @@ class Servers:
 class Processors:
     """Processors with a line each.
 
-    A thread stands in the line of the processor on which it ran last, even while another one is idle: above a load of about 0.6, Linux does not
-    look for one (`SIS_UTIL`; few threads are moved by an idle processor either). A processor that is idle at a tick takes from the longest line.
+    A thread stands in the line of the processor on which it ran last, even while another one is idle: above a load of about 0.6, Linux
+    does not look for one (`SIS_UTIL`; few threads are moved by an idle processor either). A processor that is idle at a tick takes from the
+    longest line.
     """
 
     TICK = 0.004

@@ -160,7 +160,7 @@ class IngestUnits:
 
     @classmethod
     def measured(cls, units: dict, alone: dict, *, apart: bool = False) -> IngestUnits:
-        """Of a row of `ingest_group`: parts of a commit as they were measured apart, and as much processor as each thread takes in one process.
+        """Of a row of `ingest_group`: parts of a commit as measured apart, and as much processor as each thread takes in one process.
 
         alone: the point of one process; of it, processor times are used, and its rate is not. A reader whose commits do nothing polls more
         often than one with a commit to wait for, and where both share caches and the interpreter, a commit takes more than apart.
