@@ -146,8 +146,9 @@ class Processors:
     def __init__(self, simulation: Simulation, count: int) -> None:
         self.simulation = simulation
         self._lines: list[deque[Resume]] = [deque() for _ in range(count)]
-        self._idle_since: list[float | None] = [0.0] * count  # None: it is busy
+        self._idle = set(range(count))
         self._placed = 0
+        self._planned = False
 
     def place(self) -> int:
         """The processor of a new thread: each in turn."""
@@ -158,11 +159,12 @@ class Processors:
         """Wait for this processor; the value is the one that was given, which may be another."""
 
         def command(resume: Resume) -> None:
-            if self._idle_since[last] is None:
-                self._lines[last].append(resume)
-            else:
-                self._idle_since[last] = None
+            if last in self._idle:
+                self._idle.remove(last)
                 resume(last)
+            else:
+                self._lines[last].append(resume)
+                self._balance_at_tick()
 
         return command
 
@@ -175,26 +177,21 @@ class Processors:
         if self._lines[number]:
             self._give(number, self._lines[number])
         else:
-            self._idle_since[number] = self.simulation.now
-            self._balance_at_tick(number)
+            self._idle.add(number)
+            self._balance_at_tick()
 
     def _give(self, number: int, line: deque[Resume]) -> None:
         self.simulation.at(0.0, line.popleft(), number)
 
-    def _balance_at_tick(self, number: int) -> None:
-        since, now = self._idle_since[number], self.simulation.now
+    def _balance_at_tick(self) -> None:
+        if self._idle and any(self._lines) and not self._planned:
+            self._planned, now = True, self.simulation.now
+            self.simulation.at((int(now / self.TICK + 1e-6) + 1) * self.TICK - now, self._balance)
 
-        def balance(_: Any) -> None:
-            if self._idle_since[number] != since:
-                return
-            longest = max(self._lines, key=len)
-            if longest:
-                self._idle_since[number] = None
-                self._give(number, longest)
-            else:
-                self._balance_at_tick(number)
-
-        self.simulation.at((int(now / self.TICK + 1e-6) + 1) * self.TICK - now, balance)
+    def _balance(self, _: Any) -> None:
+        self._planned = False
+        while self._idle and any(self._lines):
+            self._give(self._idle.pop(), max(self._lines, key=len))
 
 
 class Thread:
