@@ -21,6 +21,7 @@ from headwater import settings
 from headwater.connectors.snapshots import VERSION, VersionedTable, version_within
 from headwater.connectors.spark_versions import at_version, newest_version
 from headwater.connectors.sql_filter import Dialect, sql_filter
+from headwater.definitions.connectors import check_frame
 from headwater.definitions.spelling import spelled
 from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, UsageError, given, nearest
 from headwater.version import __version__
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 DIALECT = Dialect(quote="`", instant="CAST('{}+00:00' AS TIMESTAMP_LTZ)", wall_time="CAST('{}' AS TIMESTAMP_NTZ)")
 _PORT = 15002  # of Spark Connect
 _SECONDS = 10  # to wait for a connection
+_STOPPED = ("NO_ACTIVE_SESSION", "Channel closed", "SESSION_CLOSED", "SESSION_NOT_FOUND", "stopped SparkContext")
+"""What Spark and its clients say of a session that somebody has stopped."""
 _sessions: dict[str, SparkSession] = {}
 
 
@@ -150,6 +153,7 @@ def spark_table(table: str | DataFrame, *, name: str | None = None, session: Spa
             raise DefinitionError("spark_table(): name= is for a DataFrame; a table has its own name")
         return SparkTable(table, session)
     if not hasattr(table, "mapInArrow"):
+        check_frame(table, "spark_table(): the table")
         raise DefinitionError(
             f"spark_table(): the table is {given(table)}; give the name of a table, such as 'shop.payments', or a DataFrame"
         )
@@ -192,6 +196,17 @@ def narrowed(frame: DataFrame, columns: list[str] | None, predicate: pl.Expr | N
     frame = frame if where is None else frame.where(where)
     frame = frame if columns is None else frame.select(*(DIALECT.quoted(column) for column in columns))
     return frame if rows is None else frame.limit(rows)
+
+
+def numbered(frame: DataFrame, doing: str) -> tuple[DataFrame, list[str]]:
+    """The frame with numbers for names, and the names: Spark takes a dot in a name of what it maps for a field of a struct.
+
+    Raises:
+        DataError: as `spark_errors`; a column cannot be resolved.
+    """
+    with spark_errors(doing):
+        names = list(frame.columns)
+        return frame.toDF(*(f"column_{number}" for number in range(len(names)))), names
 
 
 def query_id(frame: DataFrame, name: str) -> str:
@@ -272,6 +287,8 @@ def spark_errors(doing: str) -> Iterator[None]:
             raise UsageError(
                 f"the Spark workers' Python has no headwater; install headwater=={__version__} there (spark.pyspark.python names that Python)"
             ) from error
+        if any(word in str(error) for word in _STOPPED):
+            raise ConnectError(f"{doing}: the Spark session was stopped ({message}). Give an open session, and run again") from error
         if not type(error).__module__.startswith(("pyspark", "grpc", "py4j")):
             raise
         raise ConnectError(f"{doing}: {message}. See Spark's own log; when the cluster is well, run again") from error

@@ -199,6 +199,7 @@ def as_table(value: object, subject: str) -> Table:
         return CsvFiles(path) if name.endswith(".csv") else ParquetFiles(path)
     if type(value).__name__ == "LazyFrame" and type(value).__module__.startswith("polars"):
         value = _collected(value, subject)
+    check_frame(value, subject)
     if isinstance(value, ArrowFrame):
         return Frame(value)
     framed = ". polars.DataFrame(...) makes a frame of it" if isinstance(value, list | dict) and value else ""
@@ -206,6 +207,17 @@ def as_table(value: object, subject: str) -> Table:
         f"{subject} is {type(value).__name__}; give a path, hw.parquet(path), hw.csv(path), a LazyFrame of polars, or a frame with an Arrow "
         f"interface (polars, pandas 2.2+, pyarrow){framed}"
     )
+
+
+def check_frame(value: object, subject: str) -> None:
+    """Refuse a frame of Spark, whose Arrow interface would fetch all of its rows, and fails where it has times.
+
+    Raises:
+        DefinitionError: it is one.
+    """
+    if type(value).__module__.startswith("pyspark."):
+        frame = "frame" if hasattr(value, "mapInArrow") else "frame.to_spark()"  # of its pandas API
+        raise DefinitionError(f"{subject} is a {type(value).__name__} of Spark; give hw.spark_table({frame}, name='payments')")
 
 
 def _collected(lazy: object, subject: str) -> object:

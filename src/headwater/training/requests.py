@@ -11,7 +11,7 @@ import polars as pl
 
 from headwater.connectors import scan
 from headwater.connectors.frame import to_polars
-from headwater.definitions.connectors import ArrowFrame, as_table
+from headwater.definitions.connectors import ArrowFrame, as_table, check_frame
 from headwater.definitions.readable import Readable
 from headwater.errors import DataError, nearest
 from headwater.events.selection import collect, timestamp_micros
@@ -53,9 +53,10 @@ def as_frame(rows: object, context: str) -> pl.DataFrame:
     """Rows that a call is given, in memory.
 
     Raises:
-        DefinitionError: they are no table.
+        DefinitionError: they are no table, or a frame of Spark.
         DataError: the files cannot be read.
     """
+    check_frame(rows, context)
     return to_polars(rows) if isinstance(rows, ArrowFrame) else collect(scan(as_table(rows, context)), context)
 
 

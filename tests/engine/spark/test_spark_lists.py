@@ -1,14 +1,18 @@
 """Views that are looked up by each element of a list, in rows that Spark writes: the values of `get_historical_features`."""
 
+import threading
 from random import Random
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import headwater as hw
+from headwater.connectors.spark import open_session
 from headwater.errors import DataError
 from tests.engine.spark import events as day
-from tests.engine.spark.written import assert_same
+from tests.engine.spark.conftest import end_session, started
+from tests.engine.spark.written import assert_same, written
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning"),
@@ -104,3 +108,29 @@ def test_a_list_that_is_too_long_and_a_column_without_lists(engine, session):
         asserted(each, rows, engine, session)
     with pytest.raises(DataError, match="'each': it is looked up by a list, and the column 'keys' is Int64; give lists of keys"):
         asserted(each, rows.with_columns(keys=pl.lit(1, pl.Int64)), engine, session)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_lists_are_whole_after_a_worker_is_killed(tmp_path_factory, tmp_path):
+    """Elements and rows that Spark deals again find each other. In a cluster of its own, while workers compute."""
+    cluster = started(tmp_path_factory)
+    try:
+        rows, engine = baskets(6000), hw.spark(cluster.url)
+        each = day.view(day.source(day.events(40_000)), features=FEW).alias("each", {"key": hw.each("keys")})
+        session = open_session(cluster.url)
+        session.conf.set("spark.sql.shuffle.partitions", "8")
+        given = hw.spark_table(session.createDataFrame(rows.to_arrow()).repartition(6), name="rows")
+        tables = []
+        output = hw.spark_output(f"parquet.`{tmp_path}/training`")
+        thread = threading.Thread(target=lambda: tables.append(written([each], given, engine, output)))
+        thread.start()
+        cluster.wait_for_spilled_rows()
+        assert thread.is_alive()
+        cluster.kill_worker(1)
+        thread.join(240)
+        expected = hw.get_historical_features([each], rows, resources=hw.Resources(engine="local"))
+        assert_frame_equal(tables[0], expected.sort("number"), check_exact=True)
+    finally:
+        end_session(cluster.url)
+        cluster.run("stop")

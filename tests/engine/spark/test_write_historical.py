@@ -1,12 +1,14 @@
 """Training data that Spark computes and writes has the values of `get_historical_features`, whatever the features and the output."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
 from headwater.connectors.spark import open_session
-from headwater.errors import DataError, DefinitionError, RowsLeftOutWarning, UsageError
+from headwater.errors import ConnectError, DataError, DefinitionError, RowsLeftOutWarning, UsageError
 from tests.engine.spark import events as day
 from tests.engine.spark.written import assert_same, written
 
@@ -122,6 +124,32 @@ def test_half_of_the_rows_of_one_key_within_the_memory_of_a_task(engine, session
     assert_frame_equal(given, hw.get_historical_features(view, many, resources=hw.Resources(engine="local")), check_exact=True)
 
 
+def test_names_of_columns_with_dots_and_blanks(engine, session):
+    """Spark takes `a.b` for a field; two names that differ in case are one to it where both are read by name."""
+    names = {"key": "Käufer id", "real": "amount.in EUR"}
+    events, asked = EVENTS.select("key", "real", "at").rename(names), ROWS.rename({"key": "Käufer id", "other": "a.b"}).with_columns(KEY=1)
+    source = hw.Source("sold", history=hw.spark_table(session.createDataFrame(events.to_arrow()), name="sold"), timestamp_field="at")
+    features = [hw.count(), hw.sum("amount.in EUR")]
+    view = hw.FeatureView("sold", source=source, keys=["Käufer id"], features=features, windows=["1h"], freshness=hw.on_request())
+    given = hw.spark_table(session.createDataFrame(asked.to_arrow()), name="rows")
+    assert_same(view, given, asked, engine)
+    both = session.createDataFrame(events.with_columns(AT="at").to_arrow())
+    twice = replace(source, history=hw.spark_table(both, name="twice"))
+    with pytest.raises(DataError, match=r"source 'sold': the Spark DataFrame twice cannot be read: .*(?i:ambiguous)"):
+        written(replace(view, source=twice), given, engine)
+
+
+def test_a_session_that_is_stopped(url):
+    session = open_session(url)
+    own = session.builder.remote(url).create()
+    engine = hw.spark(own)
+    view = day.view(day.source(EVENTS), features=[hw.count()])
+    written(view, ROWS, engine)
+    own.stop()
+    with pytest.raises(ConnectError, match=r"the Spark session was stopped \(.*\)\. Give an open session, and run again"):
+        written(view, ROWS, engine)
+
+
 def test_rows_of_this_process_and_a_data_frame_of_spark(engine, session):
     view = day.view(day.source(EVENTS), features=[hw.count()])
     same(view, ROWS, engine)
@@ -208,3 +236,23 @@ def test_calls_that_are_wrong():
     ):
         with pytest.raises(DefinitionError, match=message):
             hw.spark_output(table, **options)
+
+
+def test_frames_of_spark_where_a_table_is_wanted(engine, session):
+    """Their Arrow interface would fetch all rows. The pandas API is not imported: it needs an older pandas."""
+    frame = session.createDataFrame(ROWS.to_arrow())
+    view = day.view(day.source(EVENTS), features=[hw.count()])
+    pandas_api = type("DataFrame", (), {"__module__": "pyspark.pandas.frame"})()
+    for call, given, message in (
+        (day.source, frame, r"history is a DataFrame of Spark; give hw\.spark_table\(frame, name='payments'\)"),
+        (day.source, pandas_api, r"give hw\.spark_table\(frame\.to_spark\(\), name='payments'\)"),
+        (
+            lambda rows: hw.get_historical_features(view, rows, resources=hw.Resources(engine=engine)),
+            frame,
+            r"rows is a DataFrame of Spark",
+        ),
+        (lambda rows: written(view, rows, engine), pandas_api, r"rows is a DataFrame of Spark; give hw\.spark_table\(frame\.to_spark\(\)"),
+        (lambda table: hw.spark_table(table, name="payments"), pandas_api, r"spark_table\(\): the table is a DataFrame of Spark"),
+    ):
+        with pytest.raises(DefinitionError, match=message):
+            call(given)

@@ -41,16 +41,20 @@ class RowTask(Task):
 
 @dataclass(frozen=True)
 class ReadRows(RowTask):
-    """Read rows of a table. raw: batches hold its rows; else frames of rows or events. ends: give the earliest and the latest alone."""
+    """Read rows of a table.
 
-    raw: bool
+    raw: the names of its columns, where batches hold its rows; None: they hold frames of rows or events.
+    ends: give the earliest and the latest alone.
+    """
+
+    raw: Sequence[str] | None
     ends: bool = False
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
         """As `Task`."""
         left_out: Counter[str] = Counter()
         passed: list[Blob] = []
-        for table in chunks_of(batches) if self.raw else pass_on(blobs_of(batches), passed):
+        for table in pass_on(blobs_of(batches), passed) if self.raw is None else chunks_of(batches, self.raw):
             rows, missing = self.work.read(table)
             left_out.update(missing)
             if rows.height or self.ends:

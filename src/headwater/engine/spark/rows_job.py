@@ -7,14 +7,14 @@ A stage with lists of keys takes its elements to the events, and then back to th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from headwater.connectors import scan as scan_table
-from headwater.connectors.spark import SparkTable, open_session, spark_errors, spark_schema
+from headwater.connectors.spark import SparkTable, numbered, open_session, spark_errors, spark_schema
 from headwater.connectors.spark_output import SparkOutput
 from headwater.definitions.connectors import Frame, Table
 from headwater.engine.local.compute import answer
@@ -40,20 +40,24 @@ _SUBJECT = "rows"
 
 @dataclass(frozen=True)
 class RowsJob:
-    """Rows with their features. given: the session, as the engine has it. rows: those of a table of Spark (`raw`), or blobs."""
+    """Rows with their features.
+
+    given: the session, as the engine has it. rows: those of a table of Spark, the names of whose columns are `raw`; or blobs.
+    """
 
     given: object
     rows: DataFrame
     work: RowWork
     engine: Engine
     run: EngineRun
-    raw: bool = False
+    raw: Sequence[str] | None = None
 
     @classmethod
     def of_table(cls, given: object, table: Table, work: RowWork, engine: Engine, run: EngineRun) -> RowsJob:
         """The job for the rows of a table."""
         if isinstance(table, SparkTable):
-            return cls(given, table.spark_frame(given), work, engine, run, raw=True)
+            rows, names = numbered(table.spark_frame(given), f"{table} cannot be read")
+            return cls(given, rows, work, engine, run, names)
         blobs = frame_blobs(0, ROWS, collect(scan_table(table), _SUBJECT))
         return cls(given, uploaded(open_session(given), blobs, _SUBJECT), work, engine, run)
 

@@ -18,7 +18,7 @@ from headwater import settings
 from headwater.connectors import scan as scan_table
 from headwater.connectors.files import found
 from headwater.connectors.parquet import ENDING
-from headwater.connectors.spark import SparkTable, narrowed, open_session, pickled, spark_errors
+from headwater.connectors.spark import SparkTable, narrowed, numbered, open_session, pickled, spark_errors
 from headwater.definitions.connectors import Connector, Files, Frame, ParquetFiles, Table
 from headwater.definitions.source import Source
 from headwater.engine.query import EngineRun
@@ -119,7 +119,8 @@ class SparkJob:
         """The events that count, dealt; `newest`: of each key the last one."""
         counted = self.reading.source.id_field is None or newest
         first = deal if counted else Deal({IDENT: self.nothing.schema[IDENT]}, self.buckets)
-        read = mapped(self._rows(), ReadEvents(self.reading, first, isinstance(self.table, SparkTable), newest))
+        rows, names = self._rows()
+        read = mapped(rows, ReadEvents(self.reading, first, names, newest))
         return read if counted else mapped(read.repartition("bucket"), CountEvents(self.reading, deal, self.memory))
 
     def blobs(self, frame: DataFrame) -> Iterator[Blob]:
@@ -130,11 +131,17 @@ class SparkJob:
         """Blobs of this process as rows of Spark."""
         return uploaded(self.session, blobs, self.subject)
 
-    def _rows(self) -> DataFrame:
-        """The rows of the table, or its pieces."""
+    def _rows(self) -> tuple[DataFrame, list[str] | None]:
+        """The rows of the table and the names of its columns; or its pieces."""
         columns, predicate = self.read
         if isinstance(self.table, SparkTable):
-            return narrowed(self.table.spark_frame(self.given), columns, predicate)
+            doing = f"{self.subject}: {self.table} cannot be read"
+            with spark_errors(doing):
+                rows = narrowed(self.table.spark_frame(self.given), columns, predicate)
+            return numbered(rows, doing)
+        return self._sent(columns, predicate), None
+
+    def _sent(self, columns: list[str], predicate: pl.Expr | None) -> DataFrame:
         if isinstance(self.table, SparkRows):
             return self.table.blobs
         if isinstance(self.table, Files):

@@ -172,12 +172,13 @@ class Reading:
 class ReadEvents(Task):
     """Read events, and deal them: by key, or by id where it must be told first which of them count.
 
-    raw: whether batches hold rows of the table; else its pieces, or rows with features. newest: keep of each key the last event alone.
+    raw: the names of the columns, where batches hold rows of the table; None: they hold its pieces, or rows with features.
+    newest: keep of each key the last event alone.
     """
 
     reading: Reading
     deal: Deal
-    raw: bool = False
+    raw: Sequence[str] | None = None
     newest: bool = False
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
@@ -185,7 +186,7 @@ class ReadEvents(Task):
         left_out: Counter[str] = Counter()
         events: Counter[str] = Counter()
         passed: list[Blob] = []
-        for table in self._raw(batches) if self.raw else self._pieces(batches, passed):
+        for table in self._pieces(batches, passed) if self.raw is None else self._raw(batches, self.raw):
             for chunk in self.reading.events(table, left_out):
                 rows = self._last(chunk) if self.newest else chunk
                 if self.reading.source.id_field is None:
@@ -194,9 +195,9 @@ class ReadEvents(Task):
         yield note_blob(left_out, events, self.reading.number)
         yield from passed
 
-    def _raw(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Table]:
+    def _raw(self, batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[Table]:
         schema = self._schema()
-        return (Frame(_filled(rows, schema)) for rows in chunks_of(batches))
+        return (Frame(_filled(rows, schema)) for rows in chunks_of(batches, names))
 
     def _pieces(self, batches: Iterable[pa.RecordBatch], passed: list[Blob]) -> Iterator[Table]:
         for blob in blobs_of(batches):
@@ -300,12 +301,12 @@ class MakeStates(Task):
                     yield Blob(bucket, COUNT, str(count).encode())
 
 
-def chunks_of(batches: Iterable[pa.RecordBatch]) -> Iterator[pl.DataFrame]:
-    """The rows of a table in chunks."""
+def chunks_of(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The rows of a table in chunks, with these names of its columns."""
     held: list[pl.DataFrame] = []
     size = 0
     for batch in batches:
-        frame = of_spark(batch)
+        frame = of_spark(batch.rename_columns(names))
         held.append(frame)
         size += int(frame.estimated_size())
         if size >= CHUNK_BYTES:
