@@ -37,7 +37,7 @@ NOT_RUN = {  # by page, why a block does not run: one reason for each
     "howto_kafka.md": ["needs a broker", "needs a broker"],
     "howto_kubernetes.md": ["needs a cluster"],
     "howto_monitoring.md": ["needs a running service"],
-    "howto_spark.md": ["needs a server of Spark Connect"] * 4,
+    "howto_spark.md": ["needs a server of Spark Connect"] * 5,
     "howto_versions.md": ["needs a served project", "needs a server", "needs a server"],
     "index.md": ["installs a package and takes minutes"],
     "monitoring.md": ["needs weeks of served predictions", "needs weeks of served predictions", "installs a package"],

@@ -119,6 +119,29 @@ def test_a_ranking_has_each_item_of_a_list_once(label, engine, session, tmp_path
     assert made.manifest["left_out"].get("labels: item repeated in its request", 0) == (18 if label == "a column" else 0)
 
 
+def test_requests_of_a_serving_log_with_outcomes_from_events(engine, session, tmp_path):
+    """Parts of the log as they lie in an object store: columns of features that were served, and other columns in a later part."""
+    served = ROWS.rename({"timestamp": "headwater_at"}).with_columns(view__count_1h=pl.lit(7), headwater_model=pl.lit("m"))
+    for number, rows in enumerate((served.head(50), served.tail(40).with_columns(later=pl.lit("x")))):
+        folder = tmp_path / "served" / f"headwater_date=2024-05-0{number + 1}" / "model=m"
+        folder.mkdir(parents=True)
+        rows.write_parquet(folder / f"{number}-w-000001.parquet")
+    folders = sorted(str(folder) for folder in (tmp_path / "served").glob("*/model=m"))
+    frame = session.read.option("mergeSchema", "true").parquet(*folders)
+    source = day.source(EVENTS, known_at_field="known")
+    outcome = hw.outcome(source, hw.count(), keys=["key"], within="1h")
+
+    def model(table):
+        said = {"timestamp_field": "headwater_at", "label": outcome, "select": ["key", "number", "headwater_at"]}
+        service = hw.FeatureService("service", [day.view(source, features=[hw.count(), hw.sum("real")])])
+        return hw.Model("m", task="regression", features=service, labels=hw.Labels("y_of", table=table, **said))
+
+    resources, file = hw.Resources(engine=engine), tmp_path / "m.manifest.json"
+    made = hw.dataset(model(hw.spark_table(frame, name="log")), hw.spark_output(), as_of=UNTIL, manifest=file, resources=resources)
+    local = hw.dataset(model(served), tmp_path / "local.parquet", as_of=UNTIL, resources=hw.Resources(engine="local", cache=False))
+    assert_frame_equal(made.table.scan().collect().sort("number"), local.rows.frame.sort("number"), check_exact=True)
+
+
 @pytest.mark.parametrize("otherwise", ["default", "on_request"])
 def test_precomputed_predictions_have_the_rows_of_the_job(otherwise, engine, session, tmp_path):
     def model(rows):

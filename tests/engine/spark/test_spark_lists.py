@@ -23,7 +23,10 @@ FEW = [hw.count(), hw.sum("real"), hw.last("word")]
 
 
 def baskets(number, seed=2):
-    """Rows with lists: null, empty, of nulls, of duplicates, of unknown keys; rows that are alike."""
+    """Rows with lists: null, empty, of nulls, of duplicates, of unknown keys; rows that are alike, and alike but for the order of a list.
+
+    The first and the last row in time have no elements.
+    """
     random = Random(seed)
     keys = [None, 0, 0, 99, *range(1, 30)]
     rows = day.requests(number, seed).to_dicts()
@@ -32,8 +35,13 @@ def baskets(number, seed=2):
         row["keys"] = None if n % 11 == 0 else [random.choice(keys) for _ in range(size)]
         row["names"] = [f"n{random.randrange(12)}é" for _ in range(size)]
     schema = {**day.requests(1).schema, "keys": pl.List(pl.Int64), "names": pl.List(pl.String)}
-    frame = pl.DataFrame(rows, schema=schema)
-    return pl.concat([frame, frame.head(5)]).with_columns(number=pl.int_range(number + 5))
+    frame = pl.DataFrame(rows, schema=schema).sort("timestamp")
+    ends = pl.int_range(pl.len()).is_in([0, number - 1])
+    frame = frame.with_columns(
+        pl.when(ends).then(pl.lit([], pl.List(frame.schema[name].inner))).otherwise(name).alias(name) for name in ("keys", "names")
+    )
+    turned = frame.tail(9).with_columns(pl.col("keys", "names").list.reverse())
+    return pl.concat([frame, frame.head(5), turned]).with_columns(number=pl.int_range(pl.len()))
 
 
 @pytest.fixture
