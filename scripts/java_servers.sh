@@ -15,8 +15,13 @@ fetch_jars() {
     jars_dir=$1 group=$2 artifact=$3 artifact_version=$4
     shift 4
     if [ -e "$jars_dir/.complete" ]; then return; fi
-    has mvn || fail 'mvn fetches the jars, and is not on PATH; on Debian and Ubuntu: apt-get install maven'
     mkdir -p "$jars_dir"
+    if has flock && [ -z "${fetches:-}" ]; then # several servers may start at the same time
+        fetches=yes
+        (flock 9 && fetch_jars "$jars_dir" "$group" "$artifact" "$artifact_version" "$@") 9>"$jars_dir/.lock"
+        return
+    fi
+    has mvn || fail 'mvn fetches the jars, and is not on PATH; on Debian and Ubuntu: apt-get install maven'
     pom=$(mktemp -d)
     cat >"$pom/pom.xml" <<EOF
 <project xmlns="http://maven.apache.org/POM/4.0.0">

@@ -26,6 +26,7 @@ from headwater.serving.metrics.delivery_metrics import DeliveryMetrics
 from tests.backtesting.delivery_world import LIVE, SERVED, SPLIT, kept, play, project, tables
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
+from tests.effort import FULL
 from tests.logs.conftest import about, many, model, one
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -455,7 +456,7 @@ def test_a_kept_promise_is_rarely_withdrawn_and_a_leak_nearly_always(rho):
 # ---------------------------------------------------------------- the logs of machines elsewhere
 
 
-@pytest.fixture(params=["folder", "s3", "kafka"])
+@pytest.fixture(params=["folder", "s3", "kafka"] if FULL else ["folder"])
 def destination(request, tmp_path, monkeypatch):
     """Where machines ship their logs to, with nothing in it."""
     if request.param == "kafka":

@@ -55,6 +55,7 @@ def _verdicts(result):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("ISLP") is None, reason="the data of the bikes are in ISLP: pip install --no-deps ISLP")
 def test_each_fresher_hour_of_rentals_pays(example):
     result = _backtest(example("bikes"))

@@ -37,6 +37,7 @@ def test_nothing_of_a_run_is_kept(notebook):
     assert [(cell["outputs"], cell["execution_count"]) for cell in code] == [([], None)] * len(code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_each_cell_runs_and_shows_its_result(notebook, tmp_path, monkeypatch):
     needs = NEEDS.get(notebook.stem)

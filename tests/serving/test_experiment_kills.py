@@ -18,12 +18,12 @@ import pytest
 import headwater as hw
 from headwater.logs.exposure_log import BATCH, read_exposures
 from headwater.online.view_reader import OnlineView
-from tests.effort import FULL, LONG
+from tests.effort import LONG
 from tests.figures import figure
 from tests.serving.experiment_world import both_levels, expected, started, totals
 from tests.serving.world import ROW, free_port
 
-KILLS = 200 if LONG else 5 if FULL else 2
+KILLS = 200 if LONG else 5
 """`make trust` kills 200 times, by turns the one and the other."""
 USERS = 90
 
@@ -104,6 +104,7 @@ def shop(tmp_path):
         child.wait()
 
 
+@pytest.mark.slow
 def test_kills(shop):
     begun, store = time.monotonic(), started(shop.folder / "models")
     shop.start("ingest")

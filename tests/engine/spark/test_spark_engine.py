@@ -33,7 +33,17 @@ RULES = {
 FEW = [hw.count(), hw.sum("real"), hw.last("word")]
 
 
-@pytest.mark.parametrize("law", [pytest.param(law, marks=pytest.mark.slow) if law in LONG else law for law in engine_laws.LAWS])
+SHORT = engine_laws.LAWS.keys() - {
+    "late events",
+    "windows by known time",
+    "duplicates",
+    "change images",
+}  # test_every_aggregation_bit_by_bit has these
+
+
+@pytest.mark.parametrize(
+    "law", [pytest.param(law, marks=pytest.mark.slow) if law in LONG else law for law in engine_laws.LAWS if FULL or law in SHORT]
+)
 def test_every_law_on_sail(law, sail):
     for seed in range(3 if FULL and law not in LONG else 1):
         engine_laws.LAWS[law](hw.spark(sail), Random(seed))

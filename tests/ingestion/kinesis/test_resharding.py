@@ -11,6 +11,7 @@ import headwater as hw
 from headwater.errors import StoreError
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.state.view_state import progresses
+from tests.effort import FULL
 from tests.ingestion.kinesis.faithful import FaithfulKinesis
 from tests.ingestion.world import World, wait_until
 from tests.online_stores.durable_stores import durable_store
@@ -19,7 +20,7 @@ from tests.online_stores.servers import serving
 IDS = ', id_field="n", id_horizon="1h"'
 
 
-@pytest.fixture(params=["lmdb", "redis"])
+@pytest.fixture(params=["lmdb", "redis"] if FULL else ["redis"])
 def url(request, tmp_path):
     with durable_store(request.param, tmp_path) as address:
         yield address
