@@ -115,3 +115,29 @@ def test_a_store_that_has_lost_nothing_stays_as_it_is(opening):
     store = opening()
     store.mend(OWN)
     assert records_of(store) == {record(2)}
+
+
+def test_a_commit_that_was_decided_counts_though_its_records_are_removed(opening, tmp_path, clock):
+    """Its writer died before it applied the commit, and the table has lost all that it had."""
+    clock(1105)
+    view, events = view_of("events with ids")
+    for name, dead in (("whole", False), ("half", True)):
+        flow = Flow([view], opening(name), tmp_path / name)
+        flow.send(events[:40], 1000)
+        if dead:
+            Steps(flow.ingestor.store, 1)
+            with pytest.raises(Dead):
+                flow.send(events[40:80], 1100)
+        else:
+            flow.send(events[40:80], 1100)
+    table = opening("half").table
+    table.empty(list(table.writers()), 0, {})
+    assert repair_loss(project_of(view), store=opening("half"), data_dir=tmp_path / "half").emptied
+    values = []
+    for name in ("whole", "half"):
+        flow = Flow([view], opening(name), tmp_path / name)
+        assert flow.offset == 80
+        assert flow.ingestor.writer("0").progress.counts["accepted"] == 70
+        go_on(flow, events, [120])
+        values.append(read(view, opening(name), 1401))
+    assert values[0] == values[1]

@@ -97,7 +97,11 @@ def test_passwords_and_certificates_of_clients(kind, for_requests, shop, certifi
             "none of these Sentinels .*invalid username-password pair.*password of its own: give sentinel_password=",
         ),
         ("sentinel", {"sentinel": ""}, "none of these Sentinels .*Authentication required.*password of its own: give sentinel_password="),
-        ("sentinel", {"name": "shp"}, "/shp/0: none of these Sentinels can be reached and has a primary of this name$"),
+        (
+            "sentinel",
+            {"name": "shp"},
+            r"/shp/0: none of these Sentinels can be reached and has a primary of this name \(did you mean 'shop'\?\)$",
+        ),
     ],
 )
 def test_what_is_missing_is_named(kind, wrong, told, shop, certificates):

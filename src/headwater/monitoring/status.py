@@ -180,10 +180,11 @@ def status(
     user current 1800.0 2
     user stale 5400.0 2
     """
-    t = clock.now_micros() if at is None else parse_timestamp(at, "at")
+    given = None if at is None else parse_timestamp(at, "at")
     home = settings.home() if data_dir is None else Path(data_dir)
     with opened_for(project.name, store, readonly=True) as mine:
         streams = [s for source in project.sources for s in _streams(mine, source, home)]
+        t = clock.now_micros() if given is None else given
         registry, names = ModelRegistry(models), {model.name for model in project.models}
         read = PromotedViews(project, registry).selection()
         predictions = [
@@ -191,7 +192,7 @@ def status(
             for variant in served(project)
             if variant.precomputed is not None and backtest_only(variant) is None
         ]
-        views = [_view(mine, stored_view, t) for stored_view in stored(project)]
+        views = [_view(mine, stored_view, given) for stored_view in stored(project)]
         promises = [delivery for delivery in deliveries(registry) if delivery.promise.model in names]
         drifted = [drift for drift in LATEST_DRIFT.all(registry) if drift.model in names]
         objectives = freshness_objectives(project, home, t)
@@ -223,13 +224,14 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
     return statuses
 
 
-def _view(store: OnlineStore, stored_view: StoredView, t: int) -> ViewStatus:
+def _view(store: OnlineStore, stored_view: StoredView, given: int | None) -> ViewStatus:
+    """given: as of when, microseconds; None is when the view is read."""
     view = placed(store, stored_view.view)
     keys, size, last = 0, 0, b""
     for record_key, record in stored_sections(store, view):
         key = record_key[:-1] if view.freshness.scheduled else record_key  # a batch view has up to two records a key
         keys, size, last = keys + (key != last), size + len(record), key
-    state, age, T = standing(store, view, t)
+    state, age, T = standing(store, view, clock.now_micros() if given is None else given)
     return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size)
 
 

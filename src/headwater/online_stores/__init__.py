@@ -6,6 +6,7 @@ A store is a sorted map of bytes that is changed by commits. What the bytes mean
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -344,7 +345,8 @@ def _module_of(url: str) -> ModuleType:
     """The module that opens the store of a URL."""
     scheme = urlsplit(url).scheme.partition("+")[0]
     if scheme not in STORES:
+        shown = re.sub("//[^/]*@", "//", url)  # without a password
         raise UsageError(
-            f"the online store {url!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB, postgresql://HOST:PORT/DATABASE or dynamodb://TABLE"
+            f"the online store {shown!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB, postgresql://HOST:PORT/DATABASE or dynamodb://TABLE"
         )
     return importlib.import_module(STORES[scheme])

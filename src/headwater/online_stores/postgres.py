@@ -52,6 +52,7 @@ _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 _AWAY = (psycopg.errors.CannotConnectNow, psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.TooManyConnections)
 
 _REMEDIES = {
+    'role ".*" does not exist': "Give a user that the server has: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "does not exist": "Create the database, or give the name of one: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "authentication|no password supplied": "Give its user and password: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "pg_hba.conf": "Allow this host and user in the server's pg_hba.conf",

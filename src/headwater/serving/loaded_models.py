@@ -66,6 +66,12 @@ class LoadedModels:
                     self.refused.pop(key, None)
             except Exception as error:  # noqa: BLE001 (any failure keeps the previous version)
                 self.refused[key] = str(error) or type(error).__name__
+                _LOG.warning(
+                    "model %r: version %s stays in use; the promoted one is refused: %s",
+                    key[0],
+                    scorer.version,
+                    self.refused[key],
+                )
 
     def _load(self, variant: ModelVariant, key: Key) -> Scorer:
         until, message = self._failed.get(key, (0.0, ""))

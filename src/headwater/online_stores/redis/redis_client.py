@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headwater import clock
-from headwater.errors import MissingExtraError, StoreError, UsageError
+from headwater.errors import MissingExtraError, StoreError, UsageError, nearest
 from headwater.online_stores import UnansweredError
 from headwater.online_stores.log_first import LogFirstStore
 from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions
@@ -139,13 +139,16 @@ class _Standalone:
         return _scan(self._client, pattern, self.options)
 
     def _silent_sentinels(self) -> str:
-        """Why Sentinels cannot be reached, and what to do."""
+        """Why Sentinels cannot be reached, and what to do; or which primaries they know."""
         reasons: dict[str, None] = {}
+        names: list[str] = []
         for sentinel in self._client.connection_pool.sentinel_manager.sentinels:  # type: ignore[attr-defined]
             try:
-                sentinel.ping()
+                names += sentinel.sentinel_masters()
             except redis.RedisError as error:
                 reasons[str(error).rstrip(".")] = None
+        if names:
+            return f" ({nearest(self.options.where.split('/')[3], names)})"
         return "".join(f": {reason}. {why_not_connected(self.options.where, reason)}" for reason in reasons)
 
     def _let_go(self) -> bool:
@@ -342,9 +345,12 @@ def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool =
         try:
             return make()
         except _NO_USE as error:
-            raise StoreError(
-                f"{options.where} refuses the user or the password: {str(error).rstrip('.')}. Give redis://USER:PASSWORD@HOST:PORT/DB"
-            ) from error
+            give = (
+                "It has no password: leave it out of the URL"
+                if "without any password" in str(error)
+                else "Give redis://USER:PASSWORD@HOST:PORT/DB"
+            )
+            raise StoreError(f"{options.where} refuses the user or the password: {str(error).rstrip('.')}. {give}") from error
         except (*_AGAIN, *_REDIRECTED) as error:
             again = not once or isinstance(error, _REDIRECTED)
             late = clock.stopwatch() >= until

@@ -91,6 +91,7 @@ def why_not_connected(where: str, message: str) -> str:
 
 
 _REMEDIES = {
+    "Cluster mode is not enabled": "It is one server, and no cluster: leave +cluster out of the URL",
     "CERTIFICATE_VERIFY_FAILED": "Give the certificate of the server's authority with ssl_ca_certs=, and the host as the server's certificate names it",
     "KEY_VALUES_MISMATCH": "ssl_certfile= and ssl_keyfile= do not belong together",
     "EOF occurred in violation|alert (bad certificate|certificate required|handshake failure|unknown ca)": (
