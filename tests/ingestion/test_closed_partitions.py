@@ -6,6 +6,7 @@ from contextlib import closing
 from datetime import datetime
 from random import Random
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -22,7 +23,7 @@ from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
 from headwater.online_stores.dynamodb import dynamodb_table
 from headwater.online_stores.ownership import scoped
-from headwater.state.view_state import progresses, read_parts
+from headwater.state.view_state import Progress, decoded, encoded, progresses, read_parts
 from tests.flow import Flow, at, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
 from tests.online_stores.conftest import (  # noqa: F401 (fixtures)
     DYNAMODB,
@@ -204,6 +205,35 @@ def test_a_partition_that_begins_between_two_scans_of_a_new_reader(shards, monke
     shards.online = [OnlineView(view, shards.store) for view in shards.views]
     assert shards.answers() == expected
     assert looks[0] == looks[1]
+
+
+@on_redis
+def test_a_new_reader_waits_while_the_part_of_a_new_shard_is_filled(shards, monkeypatch):
+    """Not where the shard has made commits, or there is no other: then a view is filled."""
+    expected, pauses = shards.answers(), []
+    filled = {key: value for key, value in shards.store.scan(keyspace.STREAM_STATE) if key.endswith(b"\0c")}
+    new = {key[:-1] + b"d": value for key, value in filled.items()}
+    filling = {key: encoded(msgspec.structs.replace(decoded(value), seeded=None)) for key, value in new.items()}
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            shards.store.commit(new, {})
+
+    monkeypatch.setattr(read_versions.time, "sleep", pause)
+    shards.store.commit(filling, {})
+    shards.online = [OnlineView(view, shards.store) for view in shards.views]
+    assert shards.answers() == expected
+    assert len(pauses) == 3
+    shards.store.commit(filling, {})
+    monkeypatch.setattr(read_versions, "_PATIENCE", 0.0)
+    with pytest.raises(StoreError, match="is not filled yet"):
+        OnlineView(shards.views[0], shards.store).read(pl.DataFrame({"key": [1]}), micros(shards.second))
+    monkeypatch.setattr(read_versions, "_PATIENCE", 60.0)
+    shards.store.commit({keyspace.PROGRESS + keyspace.name(f"{shards.name}\0d"): msgspec.msgpack.encode(Progress(sequence=1))}, {})
+    with pytest.raises(StoreError, match="is not filled yet"):
+        OnlineView(shards.views[0], shards.store).read(pl.DataFrame({"key": [1]}), micros(shards.second))
+    assert len(pauses) == 3
 
 
 @on("redis", "postgres")

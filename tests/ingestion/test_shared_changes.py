@@ -1,6 +1,7 @@
 """Corrections and deletions that come by another partition than their event, after splits, merges and growths.
 
-The law: what is online is what the naive reference says of all that was sent, after random changes, splits, restarts and crashes.
+The law: what is online is what the naive reference says of all that was sent, after random changes, splits, restarts and crashes; in stores
+that are log first also crashes between the steps of a commit, and of the beginning of the common log.
 """
 
 import contextlib
@@ -9,7 +10,6 @@ import tempfile
 import threading
 from pathlib import Path
 from random import Random
-from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -17,22 +17,22 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError
-from headwater.ingestion import closed_partitions, source_ingestor
+from headwater.ingestion import closed_partitions
 from headwater.ingestion.bootstrap import _unmoved
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.stream_reader import RecordBatch, between, offset_at
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores.ownership import scoped
 from headwater.state.view_state import progresses, read_progress
 from headwater.testing.cases import aggregations
-from headwater.testing.naive import agree, evaluate
 from tests.effort import LONG
-from tests.ingestion.test_corrections_law import KEYS, SCHEMA, SECOND, START, TIMES, iso, moment
+from tests.ingestion.shared_world import NUMBERS, World, stated, sums, view_of, with_prefix, world_of, worlds  # noqa: F401 (a fixture)
+from tests.ingestion.test_corrections_law import SECOND, START, TIMES, iso, moment
 from tests.online_stores.durable_stores import durable_store
+from tests.online_stores.emulators import DYNAMODB
+from tests.online_stores.steps import Dead, Steps
 
-RULES = {"timestamp_field": "at", "known_at_field": "known", "id_field": "id", "changes": "before"}
 EVERY = aggregations()
 
 
@@ -40,140 +40,18 @@ class Crash(Exception):  # noqa: N818
     """A process ends here."""
 
 
-@pytest.fixture(autouse=True)
-def worlds(monkeypatch):
-    """Without a wait for readers; stores are closed at the end."""
-    monkeypatch.setattr(source_ingestor, "_KNOWN", 0.0)
-    yield
-    while World.opened:
-        World.opened.pop().close()
-
-
-@pytest.fixture(params=["redis", "postgres"], scope="module")
+@pytest.fixture(params=["redis", "postgres", "cluster", *(pytest.param(kind, marks=pytest.mark.long) for kind in DYNAMODB)], scope="module")
 def url(request, tmp_path_factory):
     with durable_store(request.param, tmp_path_factory.mktemp(request.param)) as made:
         yield made
 
 
-def view_of(features, freshness, **more):
-    return hw.FeatureView(
-        "v", source=hw.Source("s", **RULES, **more), keys=["key"], windows=["10s", "1m", "lifetime"][: 3 if features[0].windows is None else 2],
-        features=features, freshness=freshness,
-    )  # fmt: skip
-
-
-class World:
-    """Shards that are split and merged; a change of an event comes by an open shard that comes from the event's, or by any (a topic)."""
-
-    opened: ClassVar[list] = []
-
-    def __init__(self, url, folder, features, seed, *, topic=False):
-        self.chance, self.folder, self.now, self.topic = Random(seed), folder, START, topic
-        stream = hw.kafka("s", schema=SCHEMA) if topic else hw.kinesis("s", schema=SCHEMA)
-        self.view, self.model = view_of(features, hw.streaming("2s"), stream=stream), view_of(features, hw.on_request())
-        self.url, self.sent, self.made, self.version = url, [], 2, {}
-        self.open_shards, self.events = ["0", "1"], 0
-        self.restart()
-        self.reader = OnlineView(self.view, self.store)
-
-    def restart(self):
-        if hasattr(self, "store"):
-            self.opened.pop().close()
-        self.store = scoped(hw.operations.open_store(self.url), "p", write=True)
-        self.opened.append(self.store)
-        self.ingestor = SourceIngestor(
-            self.view.source, [self.view], self.store, self.folder, IngestLimits(max_future_skew="10s"), replayed_from=self.now
-        )
-        self.group = self.ingestor._group
-        if self.topic:
-            self.group.counted(len(self.open_shards))
-        for shard in self.open_shards:
-            self.group.descend(shard, [])
-            self.ingestor.writer(shard)
-        if hasattr(self, "reader"):
-            self.reader = OnlineView(self.view, self.store)
-
-    def image(self, ident, known, **more):
-        chance = self.chance
-        past = {name: self.now - round(chance.choice([0.001, 1, 5, 10, 40, 59.9, 90, -1.5]) * SECOND) for name in ("at", "moment")}
-        values = {"whole": chance.choice([None, 0, -7, 2**40]), "real": chance.choice([None, 0.5, -1.25, 1e9, 0.01])}
-        words = {"word": chance.choice([None, "a", "b", "é", ""]), "flag": chance.choice([None, True, False])}
-        return {"id": ident, "key": chance.choice([*KEYS, *KEYS, None]), **values, **words, **past, "known": known, "before": False} | more
-
-    def step(self):
-        """Some images to one shard."""
-        rows = []
-        shard = self.chance.choice(self.open_shards)
-        for _ in range(self.chance.randrange(1, 5)):
-            ident = self.ident(shard)
-            self.version[ident] = known = self.version.get(ident, START - 1000) + self.chance.choice([1, 1, 1, 0, -1])
-            kind = self.chance.random()
-            was = [row for row in self.sent if row["id"] == ident]
-            if was and kind < 0.2:
-                rows.append({**was[-1], "known": known, "before": True})
-            elif was and kind < 0.3:
-                rows.append(self.chance.choice(was))
-            else:
-                rows.append(self.image(ident, known))
-        self.commit(shard, rows)
-
-    def ident(self, shard):
-        """An event that may come by a shard: before the first growth it has a shard of its own."""
-        ident = self.chance.randrange(8)
-        return ident if self.made > 2 else ident // 2 * 2 + int(shard)
-
-    def records(self, shard, rows, *, closed=False):
-        payloads = [json.dumps({k: iso(v) if k in TIMES and v is not None else v for k, v in row.items()}).encode() for row in rows]
-        stored, n = self.ingestor.writer(shard).positions.get(shard), len(rows)
-        first = 0 if stored is None else offset_at(stored)
-        return RecordBatch(
-            [shard], np.zeros(n, np.int64), np.arange(first, first + n), np.full(n, self.now), {shard: between(first, first + n + closed)}, payloads,
-            closed=frozenset([shard] if closed else []),
-        )  # fmt: skip
-
-    def commit(self, shard, rows, **more):
-        self.ingestor.commit([(self.records(shard, rows, **more), dict(self.ingestor.turns))], self.now)
-        self.sent += rows
-
-    def grow(self):
-        """One more partition of the topic; or a split or a merge of shards."""
-        if self.topic:
-            self.open_shards.append(str(self.made))
-            self.made += 1
-            self.group.counted(self.made)
-            return
-        parents = self.chance.sample(self.open_shards, 1 if len(self.open_shards) < 3 else self.chance.choice([1, 2]))
-        for parent in parents:
-            self.commit(parent, [], closed=True)
-            self.open_shards.remove(parent)
-        for _ in range(3 - len(parents)):
-            child = str(self.made)
-            self.made += 1
-            self.group.descend(child, parents)
-            self.ingestor.writer(child)
-            self.open_shards.append(child)
-
-    def ask(self):
-        self.now += SECOND
-        self.ingestor.commit([], self.now)  # what was held and is due
-        self.reader = OnlineView(self.view, self.store)
-        keys = [*KEYS, 9]
-        served = self.reader.read(pl.DataFrame({"key": keys}), self.now)
-        known = [row for row in self.sent if row["before"] or row["at"] is None or row["at"] < self.now]
-        model = [{**row, **{n: None if row[n] is None else moment(row[n]) for n in TIMES}} for row in known]
-        answers = evaluate(self.model, model, [{"key": key, "timestamp": moment(served.read_version.T)} for key in keys])
-        for feature, values, statuses in zip(self.view.outputs, served.features, served.statuses, strict=True):
-            squared = feature.aggregation.function == "std"
-            for answer, value, status in zip(answers, values.to_list(), statuses.to_list(), strict=True):
-                expected = answer[f"v__{feature.name}"]
-                assert agree(expected, value, squared=squared), (feature.name, value, expected)
-                assert status == expected.status
-        assert not served.read_version.incomplete
-
-
 def crash(world):
-    """Have the next commits of images be made or not, and the process end then."""
+    """Have the next commits of images be made or not, or up to some step, and the process end then."""
     commit, chance = world.store.store.commit, world.chance
+    if not world.store.capabilities.atomic:
+        Steps(world.store.store, chance.randrange(9))
+        return
 
     def committing(changes, expect):
         if chance.random() < 0.5:
@@ -189,7 +67,7 @@ def crash(world):
 def test_online_equals_offline(url, seed, topic):
     features = Random(seed).sample(EVERY, 3)
     with tempfile.TemporaryDirectory() as folder:
-        world = World(f"{url}?prefix=l{seed}{'t' if topic else 's'}", Path(folder), features, seed, topic=topic)
+        world = World(with_prefix(url, f"l{seed}{'t' if topic else 's'}"), Path(folder), features, seed, topic=topic)
         for _ in range(12):
             world.now += round(world.chance.choice([0.001, 0.5, 1, 5, 20]) * SECOND)
             what = world.chance.random()
@@ -203,7 +81,7 @@ def test_online_equals_offline(url, seed, topic):
                 rows = [world.image(world.ident(shard), START)]
                 records, before = world.records(shard, rows), world.ingestor.writer(shard).progress.sequence
                 crash(world)
-                with contextlib.suppress(Crash):
+                with contextlib.suppress(Crash, Dead):
                     world.ingestor.commit([(records, dict(world.ingestor.turns))], world.now)
                 world.restart()
                 if world.ingestor.writer(shard).progress.sequence != before:
@@ -213,25 +91,6 @@ def test_online_equals_offline(url, seed, topic):
             world.ask()
         world.ingestor.roll(least=1)
         assert check_view(world.view, world.store, world.folder, at=world.now).mismatches == []
-
-
-NUMBERS = [hw.count(), hw.sum("whole")]
-
-
-def world_of(url, folder, prefix, features=NUMBERS):
-    return World(f"{url}?prefix={prefix}", folder, features, 1, topic=True)
-
-
-def stated(world, ident, version, **more):
-    """An image of a whole number, an hour ago."""
-    values = {"whole": version, "key": 1, "at": START - 5 * SECOND, "moment": None} | more
-    return world.image(ident, START + version, **values)
-
-
-def sums(world, keys=(1, 2)):
-    view = OnlineView(world.view, world.store)
-    served = view.read(pl.DataFrame({"key": keys}), world.now + SECOND)
-    return dict(zip([f.name for f in world.view.outputs], (s.to_list() for s in served.features), strict=True))["sum_whole_1m"]
 
 
 def test_a_correction_and_a_deletion_come_by_another_partition(url, tmp_path):
@@ -258,6 +117,8 @@ def test_writers_that_commit_at_once_lose_no_change(url, tmp_path):
     ingestors = [
         SourceIngestor(world.view.source, [world.view], world.store, tmp_path, IngestLimits(), replayed_from=START) for _ in range(3)
     ]
+    for number, ingestor in enumerate(ingestors):
+        ingestor.writer(str(number))
     versions, lock, failures = dict.fromkeys(range(8), 1), threading.Lock(), []
 
     def write(number):
@@ -350,7 +211,7 @@ def test_a_process_that_lacks_a_view_leaves_it_incomplete_in_the_part_that_it_ta
 
 def test_a_closed_shard_with_images_is_not_folded(url, tmp_path, monkeypatch):
     monkeypatch.setattr(closed_partitions, "_LOOK", 0.0)
-    world = World(f"{url}?prefix=unfolded", tmp_path, NUMBERS, 1)
+    world = World(with_prefix(url, "unfolded"), tmp_path, NUMBERS, 1)
     world.commit("0", [stated(world, 0, 3)])
     world.open_shards = ["0"]
     world.grow()
@@ -362,6 +223,23 @@ def test_a_closed_shard_with_images_is_not_folded(url, tmp_path, monkeypatch):
     assert progresses(world.store, "s")[b"0"].heir is None
     world.commit(world.open_shards[0], [stated(world, 0, 7, at=world.now - SECOND)])
     assert sums(world, [1]) == [7]
+
+
+def test_a_partition_that_was_silent_before_the_growth_is_known_before_events_move_into_it(url, tmp_path, monkeypatch):
+    world, known = world_of(url, tmp_path, "silent"), []
+    world.commit("0", [stated(world, 0, 3)])
+    world.grow()
+
+    def known_by_now(writer):
+        known.append((writer.partition, writer.partition.encode() in progresses(world.store, "s"), sums(world, [1])))
+
+    monkeypatch.setattr(PartitionWriter, "wait_for_readers", known_by_now)
+    world.commit("1", [stated(world, 0, 5)])
+    assert known[-1] == ("1", True, [3])
+    before = len(known)
+    world.commit("1", [stated(world, 0, 6)])
+    assert len(known) == before
+    assert sums(world, [1]) == [6]
 
 
 def test_partitions_that_begin_to_share_while_a_view_is_filled_fence_the_fill(url, tmp_path):
@@ -384,6 +262,22 @@ def test_a_deletion_outlasts_an_event_of_the_future_that_another_partition_holds
     for _ in range(3):
         world.now += 2 * SECOND
         world.commit("2", [stated(world, 1, world.now - START, at=world.now - 1)])  # what no window reaches any more is dropped
+    world.now = START + 9 * SECOND + 1000
+    world.ingestor.commit([], world.now)
+    served = OnlineView(world.view, world.store).read(pl.DataFrame({"key": [1]}), world.now + 1000)
+    assert served.features[0].to_list() == [0]
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["in commits of their own", "in one commit"])
+def test_a_deletion_outlasts_an_event_of_the_future_that_its_own_partition_holds(url, tmp_path, together):
+    """As above, without another partition."""
+    world = world_of(url, tmp_path, f"own{together}", [hw.count(windows=["1s"]), hw.sum("whole", windows=["1s"])])
+    event, deletion = stated(world, 0, 3, at=START + 9 * SECOND), stated(world, 0, 4, before=True, at=None, key=None)
+    for rows in [[event, deletion]] if together else [[event], [deletion]]:
+        world.commit("0", rows)
+    for _ in range(3):
+        world.now += 2 * SECOND
+        world.commit("0", [stated(world, 1, world.now - START, at=world.now - 1)])
     world.now = START + 9 * SECOND + 1000
     world.ingestor.commit([], world.now)
     served = OnlineView(world.view, world.store).read(pl.DataFrame({"key": [1]}), world.now + 1000)

@@ -7,14 +7,17 @@ import pytest
 
 from headwater.online_stores.dynamodb.dynamodb_store import create_table
 from tests.online_stores.emulators import CREDENTIALS, DYNAMODB, emulating
-from tests.online_stores.servers import serving, serving_postgres
+from tests.online_stores.servers import clustered, serving, serving_postgres
 
 
 @contextmanager
 def durable_store(kind, folder):
-    """The URL of an online store that outlives the processes which write to it: "lmdb", "redis", "postgres", or a kind of DYNAMODB."""
+    """The URL of an online store that outlives its writers: "lmdb", "redis", "cluster" (of three), "postgres", or a kind of DYNAMODB."""
     if kind == "lmdb":
         yield f"lmdb:{folder / 'online'}"
+    elif kind == "cluster":
+        with clustered(folder / "cluster", "--appendonly", "yes", "--appendfsync", "always") as servers:
+            yield f"redis+cluster://127.0.0.1:{servers[0].port}"
     elif kind == "postgres":
         with serving_postgres() as server:
             yield f"{server.address}/postgres"

@@ -47,7 +47,7 @@ class At:
     K: int
     ends: list[bytes]
     like = "the same"
-    folding = False
+    moving = False
 
     def look(self):
         return [b"version"], self.ends

@@ -111,9 +111,10 @@ class StreamState:
             StoreError: the store cannot be written.
         """
         for _ in range(_ATTEMPTS):
-            matches = self.find()
             try:
-                self._commit(matches)
+                with self.writer.in_turn():
+                    matches = self.find()
+                    self._commit(matches)
             except LostError:
                 raise
             except FencedError:  # the writer of the partition was first: what was found is out of date

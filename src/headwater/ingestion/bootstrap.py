@@ -221,7 +221,7 @@ class _ViewHistory:
     @property
     def _shared(self) -> bool:
         shared = self.writer.state.shared
-        return shared is not None and shared.turn.shared and self.writer.progress.sequence > 0
+        return shared is not None and shared.turn is not None and self.writer.progress.sequence > 0
 
     @cached_property
     def _missing(self) -> bool:
@@ -323,6 +323,6 @@ def _unmoved(writer: PartitionWriter) -> Changes:
     if writer.filling:
         token[keyspace.filling(writer.source.name, writer.partition)] = writer.filling
     shared = writer.state.shared
-    if shared is not None and not shared.turn.shared:  # partitions do not begin to share their events meanwhile
+    if shared is not None and shared.turn is None:  # partitions do not begin to share their events meanwhile
         token |= shared.expected()
     return {keyspace.offset(writer.source.name, writer.partition): writer.positions.get(writer.partition), **token}

@@ -8,9 +8,10 @@ store stands where this writer left it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
@@ -26,10 +27,14 @@ from headwater.ingestion.sources.stream_reader import Position, RecordBatch
 from headwater.ingestion.validate import Acceptance
 from headwater.ingestion.writer_state import WriterRules, WriterState, with_siblings
 from headwater.online_stores import Changes, OnlineStore, keyspace
-from headwater.state.view_state import Progress
+from headwater.state.view_state import Progress, read_progress
 
 if TYPE_CHECKING:
     import polars as pl
+
+KNOWN = 2.0
+"""Seconds after which every reader knows of a new partition, and that events move between partitions; they look every second."""
+_WAIT: Final = 600.0  # seconds for the commits of others
 
 MoreChanges = Callable[[Committed], Changes]
 """What else a commit changes, by its result."""
@@ -66,6 +71,7 @@ class PartitionWriter:
         keep_freed_memory()
         self.abandoned, self.filling = threading.Event(), b""
         self._state: WriterState | None = None
+        self._introduced, self._told = False, store.capabilities.keys_whole
         self.load(own=own)
 
     def load(self, *, own: bool = True) -> None:
@@ -115,20 +121,62 @@ class PartitionWriter:
     def commit_in_turn(self, changes: Callable[[], Changes], expect: Changes) -> None:
         """Commit changes of records that are made of what the store holds; made again where another partition's writer was first."""
         while True:
-            shared = None if self.state.shared is None else self.state.shared.read(self.store)
-            turn: Changes = {}
-            if shared is not None:
-                after = shared.after_all(self.progress)
-                turn = shared.changes(after.sequence + 1, after.at)
-            try:
-                self.store.commit({**changes(), **turn}, {**(shared.expected() if turn and shared is not None else {}), **expect})
-            except LostError:
-                raise
-            except FencedError:
-                if shared is None or not shared.have_moved(self.store):
+            with self.in_turn():
+                shared = None if self.state.shared is None else self.state.shared.read(self.store)
+                turn: Changes = {}
+                if shared is not None:
+                    after = shared.after_all(self.progress)
+                    turn = shared.changes(after.sequence + 1, after.at)
+                try:
+                    self.store.commit({**changes(), **turn}, {**(shared.expected() if turn and shared is not None else {}), **expect})
+                except LostError:
                     raise
-            else:
-                return
+                except FencedError:
+                    if shared is None or not shared.have_moved(self.store):
+                        raise
+                else:
+                    return
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Where partitions share their events in a store that is log first: have the source's log, with its last commit finished.
+
+        Others wait meanwhile, so that no commit is taken over half made. Safety rests on what commits expect, not on that.
+
+        Raises:
+            StoreError: the others do not end.
+        """
+        shared = self.state.shared
+        stored = None if shared is None or self.store.capabilities.atomic else self.store.get([shared.key])[0]
+        if shared is None or not stored:
+            yield
+            return
+        with self.store.lease(f"turn of {self.source.name}", wait=_WAIT):
+            if not self._told and stored == keyspace.FIRST_TURN:
+                self.wait_for_readers()  # until they read a key until two answers agree
+                self._told = True
+            self.store.mend(shared.key)
+            yield
+
+    def introduce(self, now: int) -> None:
+        """Where partitions share their events, have readers know this one before the events of others move into its part.
+
+        Its first commit is at `now`, microseconds, and holds nothing but its progress.
+        """
+        if self._introduced or self.state.shared is None or self.progress.counts.get("records"):
+            return
+        shared = self.state.shared.read(self.store)
+        if shared.turn is None:
+            return
+        if not self.progress.sequence:
+            received = [read_progress(done).received for done in shared.others.values()]
+            self._commit(CommitBatch(known=min(received, default=0)), now)  # what it has not read was received later
+        self.wait_for_readers()
+        self._introduced = True
+
+    def wait_for_readers(self) -> None:
+        """Wait until every reader knows that a partition is new, or that events move; or until others are to go on."""
+        self.abandoned.wait(KNOWN)
 
     def due(self) -> int | None:
         """When the first held event happens, microseconds; None where none is held."""
@@ -161,6 +209,8 @@ class PartitionWriter:
             FencedError: another writer has been here; nothing was written. Call `load`, and read on from `positions`.
             StoreError: nothing was written, and the same records can be committed again.
         """
+        if records:
+            self.introduce(now)
         return self._commit(CommitBatch(records, known), now, more)
 
     def skip(self, skip: Skip, now: int) -> Committed:
@@ -182,20 +232,21 @@ class PartitionWriter:
     def _committed(self, batch: CommitBatch, now: int, more: MoreChanges) -> Commit:
         """The commit that the store has taken, built again as often as another partition has accepted events that may be in it too."""
         while True:
-            state = with_siblings(self.state, now)
-            commit = build_commit(state, batch, now)
-            try:
-                self.store.commit({**commit.changes, **more(commit.result)}, commit.expect)
-            except LostError:
-                raise
-            except FencedError:
-                known = state.shared or state.siblings
-                if known is None or not known.have_moved(self.store):
+            with self.in_turn():
+                state = with_siblings(self.state, now)
+                commit = build_commit(state, batch, now)
+                try:
+                    self.store.commit({**commit.changes, **more(commit.result)}, commit.expect)
+                except LostError:
                     raise
-                if state.siblings is not None:
-                    self._state = state
-            else:
-                return commit
+                except FencedError:
+                    known = state.shared or state.siblings
+                    if known is None or not known.have_moved(self.store):
+                        raise
+                    if state.siblings is not None:
+                        self._state = state
+                else:
+                    return commit
 
 
 def _block_size(commit: Commit, space: bytes) -> int:

@@ -6,7 +6,8 @@ into its part, in the commit that brings the image.
 
 So writers of one source take turns: each commit with images expects the source's turn as it was read before the images, and is the next
 one. It is refused, and built again, where another writer was first. Turns rise, and so do sequences and times of the commits of all
-partitions together: the archives say in which order images were known.
+partitions together: the archives say in which order images were known. A store that is log first has such commits in one log of the
+source (see `log_first`).
 """
 
 from __future__ import annotations
@@ -24,24 +25,18 @@ from headwater.state.view_state import Progress, read_progress
 
 
 class Turn(msgspec.Struct, frozen=True, array_like=True):
-    """Whether partitions share their events; then the sequence and the time of the last commit that changed some, microseconds."""
+    """The sequence and the time of the last commit that changed events which partitions share, microseconds."""
 
-    shared: bool = False
     sequence: int = 0
     at: int = 0
-
-
-def turn_key(source: str) -> bytes:
-    """The key of the `Turn` of a source with `changes=`."""
-    return keyspace.TURN + keyspace.name(source)
 
 
 @dataclass(frozen=True)
 class SharedChanges:
     """What one writer knows of the turn of its source; an immutable value.
 
-    source, partition: of the writer. stored: the encoded `Turn`, None where there is none. others: the encoded progress of the other
-    partitions, where these share their events.
+    source, partition: of the writer. stored: the encoded `Turn`, or what stands for none. others: the encoded progress of the
+    other partitions, where these share their events.
     """
 
     source: str
@@ -50,14 +45,19 @@ class SharedChanges:
     others: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
-    def turn(self) -> Turn:
-        """`stored` as a value."""
-        return Turn() if self.stored is None else msgspec.msgpack.decode(self.stored, type=Turn)
+    def key(self) -> bytes:
+        """The key of the turn."""
+        return keyspace.turn(self.source)
+
+    @property
+    def turn(self) -> Turn | None:
+        """`stored` as a value; None where partitions do not share their events."""
+        return msgspec.msgpack.decode(self.stored, type=Turn) if self.stored else None
 
     def read(self, stored: StoredValues) -> SharedChanges:
         """As the store is now."""
-        found = replace(self, stored=stored.get([turn_key(self.source)])[0], others={})
-        if not found.turn.shared:
+        found = replace(self, stored=stored.get([self.key])[0], others={})
+        if found.turn is None:
             return found
         begin = keyspace.PROGRESS + keyspace.name(self.source)
         every = {key[len(begin) : -1].decode(): value for key, value in stored.scan(begin)}
@@ -66,7 +66,7 @@ class SharedChanges:
     def after_all(self, progress: Progress) -> Progress:
         """The writer's progress, so that the next commit comes after those of all partitions."""
         turn = self.turn
-        if not turn.shared:
+        if turn is None:
             return progress
         every = [progress, *map(read_progress, self.others.values())]
         sequence, at = max(turn.sequence, *(done.sequence for done in every)), max(turn.at, *(done.at for done in every))
@@ -74,19 +74,19 @@ class SharedChanges:
 
     def changes(self, sequence: int, at: int) -> Changes:
         """What a commit with images changes so that it is the last one."""
-        return {turn_key(self.source): msgspec.msgpack.encode(Turn(shared=True, sequence=sequence, at=at))} if self.turn.shared else {}
+        return {} if self.turn is None else {self.key: msgspec.msgpack.encode(Turn(sequence, at))}
 
     def after(self, changes: Changes) -> SharedChanges:
         """As it is after a commit of these changes."""
-        return replace(self, stored=changes.get(turn_key(self.source), self.stored))
+        return replace(self, stored=changes.get(self.key, self.stored))
 
     def expected(self) -> Changes:
         """What the store must hold for a commit with images."""
-        return {turn_key(self.source): self.stored}
+        return {self.key: self.stored}
 
     def have_moved(self, stored: StoredValues) -> bool:
         """Whether the turn is another one by now."""
-        return stored.get([turn_key(self.source)]) != [self.stored]
+        return stored.get([self.key]) != [self.stored]
 
     def dropped(self, partition: str, views: Mapping[str, object]) -> tuple[Changes, Changes]:
         """What a commit that maintains only these views changes in another partition's progress, and expects there."""

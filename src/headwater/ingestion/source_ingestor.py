@@ -39,10 +39,9 @@ from headwater.ingestion.stream_group import StreamGroup
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import claim, environment, placed, placed_source
-from headwater.state.view_state import folded_into, progresses, read_progress
+from headwater.state.view_state import folded_into, progresses
 
 _LOG = logging.getLogger(__name__)
-_KNOWN = 2.0  # seconds after which every reader knows a new partition
 _HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
 
 
@@ -303,7 +302,7 @@ class SourceIngestor:
             self._filling[name] = writer
         try:
             self._fill(writer)
-            self._introduce(writer)
+            writer.introduce(self._begins())
         finally:
             with self._lock:
                 if self._filling.get(name) is writer:
@@ -314,15 +313,6 @@ class SourceIngestor:
             if isinstance(self.source.stream, BrokerStream) and self.source.stream.divided_by_store and name is not None:
                 self._folders[name] = ClosedPartitions(writer)
         return writer
-
-    def _introduce(self, writer: PartitionWriter) -> None:
-        """Have readers know a partition before events of others move into its part; they look for new ones every second."""
-        shared = writer.state.shared
-        if shared is not None and shared.turn.shared and not writer.progress.counts.get("records"):
-            if not writer.progress.sequence:
-                received = [read_progress(done).received for done in shared.others.values()]
-                writer.apply([], self._begins(), min(received, default=0))  # what it has not read was received later
-            writer.abandoned.wait(_KNOWN)
 
     def _check_acknowledged(self, writer: PartitionWriter) -> None:
         told, made = self._acknowledged, writer.progress.sequence

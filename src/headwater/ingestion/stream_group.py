@@ -12,8 +12,7 @@ from typing import Final
 import msgspec
 
 from headwater import clock
-from headwater.errors import DataError, FencedError, LostError, StoreError, listed
-from headwater.ingestion.shared_changes import Turn, turn_key
+from headwater.errors import FencedError, LostError, StoreError, listed
 from headwater.ingestion.sibling_ids import PartitionCount, count_key
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.online_stores import OnlineStore, keyspace
@@ -112,11 +111,7 @@ class StreamGroup:
         return any(True for _ in held) or not all(state is not None and progress.covers(tiles, state) for tiles, state in states)
 
     def counted(self, partitions: int) -> None:
-        """Keep how many partitions the stream has; where it has more than before, from now on their writers share ids for a while.
-
-        Raises:
-            DataError: partitions were added, and events may be corrected: see `_share`.
-        """
+        """Keep how many partitions the stream has; where it has more than before, from now on their writers share ids for a while."""
         if self._alone or partitions <= self._count:
             return
         key = count_key(self._source)
@@ -145,11 +140,7 @@ class StreamGroup:
             self._count = partitions
 
     def descend(self, partition: str, parents: Collection[str]) -> None:
-        """Keep the names of the partitions whose ids those of this one may repeat; before it is assigned.
-
-        Raises:
-            DataError: events may be corrected: see `_share`.
-        """
+        """Keep the names of the partitions whose ids those of this one may repeat; before it is assigned."""
         if self._alone:
             return
         if self._corrected:
@@ -162,25 +153,14 @@ class StreamGroup:
             self._store.commit({key: value}, {})
 
     def _share(self, why: str | None) -> None:
-        """Have the partitions of a source with `changes=` share their events from now on, where a change may come by another one: `why`.
-
-        Raises:
-            DataError: the store does not change the records of several partitions in one transaction.
-        """
-        key = turn_key(self._source)
+        """Have the partitions of a source with `changes=` share their events from now on, where a change may come by another one: `why`."""
+        key = keyspace.turn(self._source)
         while True:
             stored = self._store.get([key])[0]
-            turn = Turn() if stored is None else msgspec.msgpack.decode(stored, type=Turn)
-            if turn.shared or (why is None and stored is not None):
+            if stored or (why is None and stored is not None):
                 return
-            if why is not None and not self._store.capabilities.atomic:
-                raise DataError(
-                    f"source {self._source!r} has changes=, and {why}: a change may come by another partition than its event, and this store does not "
-                    "change the records of both in one transaction. Ingest into lmdb:, redis: (not a cluster) or postgresql:, or begin a new stream that "
-                    "has all events and never changes its partitions"
-                )
             try:
-                self._store.commit({key: msgspec.msgpack.encode(Turn(shared=why is not None))}, {key: stored})
+                self._store.commit({key: keyspace.UNSHARED if why is None else keyspace.FIRST_TURN}, {key: stored})
             except LostError:
                 raise
             except FencedError:

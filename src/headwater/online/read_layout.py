@@ -49,7 +49,7 @@ class ReadLayout:
 
     Attributes:
         version_keys: all keys of versions to read; they come first in a read. Views of one source share them. heads: how many.
-        lacking: whether a view misses a commit, by the last values of these. folding: whether records move from partition to partition.
+        lacking: whether a view misses a commit, by the last values of these. moving: whether records move from partition to partition.
         begins: of each place, where some views have their records, what goes before a key in the store, and the group of views that are
         looked up by the same keys.
         sizes: how many records a key has at each place. plain: whether that is one at all, without an ending.
@@ -84,7 +84,7 @@ class ReadLayout:
                 self._ends.append(ends)
         self._number(versions)
         self.heads, self.lacking = len(self.version_keys), False
-        self.folding = any(part.version_reader.folding for part in parts)
+        self.moving = any(part.version_reader.moving for part in parts)
         self.plain = all(list(ends) == [b""] for ends in self._ends)
         self._in_order = [group for _, group in self.begins] == list(range(len(self.begins)))
         self._prefixes = [begin for begin, _ in self.begins]
@@ -99,20 +99,25 @@ class ReadLayout:
     def stored(self, store: OnlineStore, wanted: Sequence[bytes]) -> list[bytes | None]:
         """What a store holds of these keys, of each key's records as of one time.
 
-        A store that is not atomic answers so only where nothing moves from one record of a key to another. While something does, records
-        are read until two answers agree.
+        A store that does not read keys whole answers so only where nothing moves from one record of a key to another. While something does,
+        the records of a key are read until two answers agree.
 
         Raises:
             StoreError: they change too often.
         """
         answer = store.get(wanted)
-        if not self.folding or store.capabilities.atomic:
+        if not self.moving or store.capabilities.keys_whole:
             return answer
+        left: Sequence[int] = range(self.heads, len(wanted))  # the versions stay as they were read first: no record is older
         for _ in range(_ANSWERS):
-            before, answer = answer, store.get(wanted)
-            if answer[self.heads :] == before[self.heads :]:
+            again = store.get([wanted[n] for n in left])
+            changed = {keyspace.stem(wanted[n]) for n, value in zip(left, again, strict=True) if answer[n] != value}
+            for n, value in zip(left, again, strict=True):
+                answer[n] = value
+            if not changed:
                 return answer
-        raise StoreError(f"records changed during {_ANSWERS} reads while those of a closed partition are folded into them; ask again")
+            left = [n for n in left if keyspace.stem(wanted[n]) in changed]
+        raise StoreError(f"records changed during {_ANSWERS} reads while events move between partitions; ask again")
 
     def wanted_of_one(self, keys: Sequence[bytes | None]) -> list[bytes]:
         """As `wanted`, for one key of each group."""

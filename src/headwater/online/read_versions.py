@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,7 @@ from headwater.errors import IncompleteError, RebuiltError, StaleError, StoreErr
 from headwater.events.statuses import STATUSES
 from headwater.kernel.batch_cuts import CutLookup, lookup
 from headwater.online_stores import OnlineStore, keyspace
-from headwater.state.view_state import Progress, State, decoded, known_through, merged, read_parts, read_progress
+from headwater.state.view_state import Progress, State, decoded, known_through, merged, progresses, read_parts, read_progress
 from headwater.state.view_tiles import ViewTiles
 from headwater.state.window_reach import out_of_reach
 
@@ -24,6 +25,7 @@ SLOTS = ("0", "1")
 REFRESH = 1.0
 """Seconds after which a reader looks for new partitions."""
 _LOOKS = 2  # the parts of a view and the progress of partitions are two scans, between which a partition may begin or be folded
+_PATIENCE, _PAUSE = 5.0, 0.1  # seconds that a new reader waits for partitions that begin, and between two looks
 
 
 class ReadVersion(NamedTuple):
@@ -55,8 +57,8 @@ class VersionReader(Protocol):
         ...
 
     @property
-    def folding(self) -> bool:
-        """Whether records of a closed partition are being folded into others, as of the last `look`."""
+    def moving(self) -> bool:
+        """Whether events move from one record of a key to another, as of the last `look`: folded, or changed by another partition."""
         ...
 
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
@@ -95,7 +97,7 @@ class StreamVersionReader:
 
     view: FeatureView
     store: OnlineStore
-    folding: bool = False
+    moving: bool = False
     _located: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
     _located_at: float = -REFRESH
     _state: State | None = None
@@ -118,12 +120,19 @@ class StreamVersionReader:
             name = keyspace.PROGRESS + keyspace.name(self.view.source.name)
             progress = [(key, read_progress(value)) for key, value in self.store.scan(name)]
             keys = [key for key, done in progress if not done.folded] or [name]
-            self.folding = any(done.heir is not None and not done.folded for _, done in progress)
+            self.moving = any(done.heir is not None and not done.folded for _, done in progress) or self._shares()
             if keys != self._located[0] and self._state is not None:
                 self._read()  # a partition that is new may not be whole
             self._located = keys, [b"\0" + key[len(name) : -1] if key != name else b"" for key in keys]
             self._located_at = now
         return self._located
+
+    def _shares(self) -> bool:
+        """Whether partitions share their events, so that one takes an event from another; it matters where a key is not read whole."""
+        source = self.view.source
+        return (
+            source.changes is not None and not self.store.capabilities.keys_whole and bool(self.store.get([keyspace.turn(source.name)])[0])
+        )
 
     def read_version(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         state = self._state or self._whole()
@@ -172,17 +181,24 @@ class StreamVersionReader:
         self._state = state if before is None else state or before
 
     def _whole(self) -> State:
-        for _ in range(_LOOKS):
-            if self._state is not None:
-                return self._state
+        since, looks = clock.stopwatch(), 0
+        while self._state is None:
             self._read()
+            looks += 1
             if self._state is not None and self._state.seeded is None:
                 self._state = None
-        if self._state is None:
-            raise StoreError(
-                f"feature view {self.view.name!r} is not filled yet: `headwater ingest` fills it with its past; see `headwater status`"
-            )
+            if self._state is None and looks >= _LOOKS:
+                if clock.stopwatch() - since > _PATIENCE or not self._begins():
+                    raise StoreError(
+                        f"feature view {self.view.name!r} is not filled yet: `headwater ingest` fills it with its past; see `headwater status`"
+                    )
+                time.sleep(_PAUSE)
         return self._state
+
+    def _begins(self) -> bool:
+        """Whether the view lacks nothing but the parts of partitions that have made no commit yet."""
+        made = [name for name, done in progresses(self.store, self.view.source.name).items() if not done.folded]
+        return bool(made) and all(name in self._parts and self._parts[name].seeded is not None for name in made)
 
 
 @dataclass
@@ -190,7 +206,7 @@ class CutVersionReader:
     """The cuts of a batch view; each key has a record of two of them."""
 
     view: FeatureView
-    folding: ClassVar[bool] = False
+    moving: ClassVar[bool] = False
     _decoded_from: tuple[bytes | None, State | None] = (None, None)
 
     @property

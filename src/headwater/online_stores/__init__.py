@@ -56,6 +56,7 @@ class Capabilities:
         a key and a partition, holds the partition's commit sequence through which it is complete, and is only replaced by one that is
         complete through as much or more.
     remote: a server answers, which may take long; requests read it in a thread.
+    keys_whole: one `get` has the records of all partitions of a key as of one time.
 
     >>> Capabilities(atomic=True, one_writer=False, remote=True).writer_of("3")
     '3'
@@ -64,6 +65,7 @@ class Capabilities:
     atomic: bool
     one_writer: bool
     remote: bool
+    keys_whole: bool = True
 
     def writer_of(self, partition: str) -> str | None:
         """The partition whose writer takes the records of `partition`; None is the one writer of the whole stream."""
@@ -86,10 +88,11 @@ class FeatureTable(Protocol):
     """Records, by the keys of `keyspace.RECORD`: read by many, and only ever moved forward. Safe to use from several threads.
 
     It may have shards; each shard changes atomically, and has all partitions' records of a key. outrun: how many records were not written
-    because the stored ones were complete through more.
+    because the stored ones were complete through more. keys_whole: as of `Capabilities`.
     """
 
     outrun: int
+    keys_whole: bool
 
     def check_sizes(self, writer: bytes, records: Changes) -> None:
         """Raise StoreError where a record of a writer is larger than the table takes; asked before a commit is decided."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import FencedError, StoreError, UsageError
-from headwater.online_stores import Capabilities, Changes, OnlineStore, keyspace
+from headwater.online_stores import Changes, OnlineStore, keyspace
 
 NAMESPACE: Final = "development."
 """What the names of sources begin with in a store of one's own."""
@@ -61,7 +62,7 @@ class DevelopmentStore:
         self.own, self.production = own, production
         self.namespace = own.namespace + NAMESPACE
         mine, theirs = own.capabilities, production.store.capabilities
-        self.capabilities = Capabilities(atomic=mine.atomic, one_writer=mine.one_writer, remote=mine.remote or theirs.remote)
+        self.capabilities = replace(mine, remote=mine.remote or theirs.remote, keys_whole=mine.keys_whole and theirs.keys_whole)
         self.lease, self.size, self.backup, self.server_time = own.lease, own.size, own.backup, own.server_time
         self.mend, self.reconcile = own.mend, own.reconcile
 

@@ -32,7 +32,9 @@ MEMBER, PARENTS, COUNT, MARK = b"g", b"k", b"c", b"q"
 """Heartbeats of the processes that divide a stream among them; by partition, those that it comes from; by source, the number of its
 partitions; by partition, the last commit with ids, while partitions share these."""
 TURN = b"j"
-"""By source with `changes=`, whether its partitions share their events, and the last commit that changed some."""
+"""By source with `changes=`, UNSHARED until its partitions share their events; then the last commit that changed some."""
+UNSHARED, FIRST_TURN = b"", b"\x92\0\0"
+"""The latter is an encoded `shared_changes.Turn` of no commit."""
 LOG, REDO = b"w", b"x"
 """In a store that is log first, by writer: its last commit, and what of it is not applied yet."""
 EPOCH = REDO + b"epoch"  # hidden in scans, as logs are
@@ -66,6 +68,11 @@ def shortened(keys: Sequence[bytes]) -> Sequence[bytes]:
     if not keys or max(map(len, keys)) <= _LONGEST:
         return keys
     return [key if len(key) <= _LONGEST else key[:64] + b"\0" + hashlib.sha256(key).digest() for key in keys]
+
+
+def stem(record: bytes) -> bytes:
+    """The store's key of a record without its partition."""
+    return record.rpartition(b"\0")[0] or record
 
 
 def records(group: str) -> bytes:
@@ -116,6 +123,11 @@ def origin(source: str, partition: str) -> bytes:
 def parents(source: str, partition: str) -> bytes:
     """The key of the names of the partitions that a partition comes from, by a split or a merge."""
     return PARENTS + name(source) + partition.encode()
+
+
+def turn(source: str) -> bytes:
+    """The key of the turn of a source with `changes=`."""
+    return TURN + name(source)
 
 
 def replayed(source: str) -> bytes:

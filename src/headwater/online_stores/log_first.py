@@ -14,13 +14,17 @@ whole in itself, so views are then filled from what was archived up to its commi
 The writer of a batch view or of precomputed predictions is the job that makes its cuts: it expects the state of its cuts, and is mended and
 refused as the writer of a partition is.
 
+Writers whose partitions share their events (see `keyspace.TURN`) change each other's records, and a record that two logs write would
+have no order. So from then on their source has one *common log*. Before its first commit each partition's log is frozen: its last
+commit is finished, and its turn is one that no writer gets. The commits of a common log count from above those of the logs before it,
+so what a shard holds of these is older. A process takes the common log over, as above, whenever another one has made a commit since.
+
 A commit that expects no such key is of no writer: compaction, the removal of a view. Each of its records is compared and written shard by
 shard, then the rest. It takes no commit forward, a reader sees the same values before and after, and after a crash it is made again.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
@@ -31,40 +35,24 @@ import msgspec
 from headwater.errors import FencedError, LostError, StoreError
 from headwater.online_stores import NO_MARKS, Capabilities, Changes, FeatureTable, IngestState, Marks
 from headwater.online_stores.backup import back_up
-from headwater.online_stores.keyspace import LOG, OFFSET, PROGRESS, RECORD, REDO, STATE, STATE_OF_SOURCE, STREAM_STATE
+from headwater.online_stores.commit_logs import ABOVE, COMMON, LogHead, Redo, common_of, head_of, is_at_odds, is_behind, place_of, writer_of
+from headwater.online_stores.keyspace import FIRST_TURN, LOG, PROGRESS, RECORD, REDO, STATE, STATE_OF_SOURCE, STREAM_STATE, TURN
 
-_PUBLISHED = (PROGRESS, STATE, STREAM_STATE)
+_PUBLISHED = (PROGRESS, STATE, STREAM_STATE, TURN)
 _ATTEMPTS = 5
-
-
-class _Head(msgspec.Struct, frozen=True, array_like=True):
-    """The last commit of a writer.
-
-    turn: how often its partition or job was taken over. decided: the turn in which the commit was decided; 0 once it is published.
-    """
-
-    turn: int = 0
-    n: int = 0
-    decided: int = 0
-
-
-class _Redo(msgspec.Struct, frozen=True, array_like=True):
-    """What steps 2 and 3 of a decided commit write."""
-
-    records: dict[bytes, bytes | None]
-    published: dict[bytes, bytes | None]
 
 
 class LogFirstStore:
     """An `OnlineStore` made of a table and a state; see above."""
 
-    capabilities = Capabilities(atomic=False, one_writer=False, remote=True)
     namespace = ""
 
     def __init__(self, table: FeatureTable, state: IngestState) -> None:
         self.table, self.state = table, state
+        self.capabilities = Capabilities(atomic=False, one_writer=False, remote=True, keys_whole=table.keys_whole)
         self._heads: dict[bytes, bytes | None] = {}
         self._lapsed: set[bytes] = set()
+        self._begun: set[bytes] = set()  # the common logs that there are
 
     def __repr__(self) -> str:
         return f"LogFirstStore({self.table!r}, {self.state!r})"
@@ -102,21 +90,23 @@ class LogFirstStore:
         rest = {key: value for key, value in changes.items() if not key.startswith(RECORD)}
         known = {key: value for key, value in expect.items() if key.startswith(RECORD)}
         wanted = {key: value for key, value in expect.items() if not key.startswith(RECORD)}
-        writers = {_writer(key) for key in wanted} - {None}
-        writer = next(iter(writers)) if len(writers) == 1 else None
+        writer = self._log_of(wanted)
         if writer is None:
             self._commit_of_no_writer(records, known, rest, wanted)
             return
         self._compare(known)
+        if not records and writer.startswith(COMMON):
+            self._commit_between(writer, rest, wanted)
+            return
         if not records:
             self.state.commit(rest, {**wanted, LOG + writer: self._settled(writer)})
             return
         self.table.check_sizes(writer, records)
         head = self._owned(writer)
-        old = _head(head)
-        new = _Head(old.turn, old.n + 1, decided=old.turn)
-        decided, place = msgspec.msgpack.encode(new), _log(writer, new)
-        redo = _Redo(records, {key: value for key, value in rest.items() if key.startswith(_PUBLISHED)})
+        old = head_of(head)
+        new = LogHead(old.turn, old.n + 1, decided=old.turn)
+        decided, place = msgspec.msgpack.encode(new), place_of(writer, new)
+        redo = Redo(records, {key: value for key, value in rest.items() if key.startswith(_PUBLISHED)})
         unpublished = {key: value for key, value in rest.items() if not key.startswith(_PUBLISHED)}
         log = {LOG + writer: decided, place: msgspec.msgpack.encode(redo)}
         self._lapsed.add(writer)  # until the commit is known to be whole, or not to have been decided
@@ -131,13 +121,27 @@ class LogFirstStore:
     def mend(self, offset: bytes) -> None:
         """See `OnlineStore`: take the partition over, and finish its last commit.
 
+        A partition whose source has a common log is not taken over, only the common log, by the key of the source's turn.
+
         Raises:
             LostError: records are ahead of the state.
         """
-        writer = _writer(offset)
-        if writer is not None:
-            self._heads[writer] = self._mended(writer)
+        writer = writer_of(offset)
+        if writer is None or (writer.startswith(COMMON) and self._is_mine(writer)):
+            return
+        self._heads.pop(writer, None)
+        while not self._has_common(writer):
+            try:
+                self._heads[writer] = self._mended(writer)
+            except LostError:
+                raise
+            except FencedError:
+                continue  # the common log was begun meanwhile
             self._lapsed.discard(writer)
+            for mine in [mine for mine in list(self._heads) if mine[:1] != b"\0" and common_of(mine) == writer]:
+                self._heads.pop(mine, None)  # frozen
+            return
+        self._finish(common_of(writer))
 
     def reconcile(self, *, dry_run: bool = False) -> bool:
         """See `OnlineStore`. After a run that was stopped, the store is refused as before."""
@@ -148,10 +152,12 @@ class LogFirstStore:
         turn = 1 + max([head.turn for head in heads.values()] + [turn for turn, _ in applied.values()], default=0)
         for writer in writers:
             before, redo = self._read(writer)
-            head = _head(before)
-            logs: dict[bytes, bytes | None] = {_log(writer, _Head(head.turn, head.n + 1, head.turn)): None}
-            published = {} if redo is None else {**redo.published, _log(writer, head): None}
-            self.state.commit({**published, **logs, LOG + writer: msgspec.msgpack.encode(_Head(turn))}, {LOG + writer: before})
+            head = head_of(before)
+            logs: dict[bytes, bytes | None] = {place_of(writer, LogHead(head.turn, head.n + 1, head.turn)): None}
+            published = {} if redo is None else {**redo.published, place_of(writer, head): None}
+            if writer.startswith(COMMON) and not (published.get(writer[1:]) or self.state.get([writer[1:]])[0]):
+                published[writer[1:]] = FIRST_TURN  # the table knows of it: that partitions share their events was lost
+            self.state.commit({**published, **logs, LOG + writer: msgspec.msgpack.encode(LogHead(turn))}, {LOG + writer: before})
         views = [key for space in (STATE, STREAM_STATE) for key, _ in self.state.sizes(space) if not key.startswith(STATE_OF_SOURCE)]
         self.state.commit(dict.fromkeys(views), {})
         self.table.empty(writers, turn, self.state.marks())
@@ -159,50 +165,94 @@ class LogFirstStore:
         self._lapsed.clear()
         return True
 
-    def _compared(self) -> tuple[dict[bytes, _Head], Mapping[bytes, tuple[int, int]], bool]:
+    def _compared(self) -> tuple[dict[bytes, LogHead], Mapping[bytes, tuple[int, int]], bool]:
         """The head of each writer's log, its turn and last commit in the table, and whether some of them do not belong together."""
         for _ in range(_ATTEMPTS):
             logs = dict(self.state.scan(LOG))
             applied, marks = self.table.writers(), self.state.marks()
             confirmed = self.table.confirmed() if marks else NO_MARKS
             if dict(self.state.scan(LOG)) == logs:
-                heads = {key.removeprefix(LOG): _head(value) for key, value in logs.items()}
-                differ = (_differ(heads.get(writer, _Head()), applied.get(writer, (0, 0))) for writer in {*heads, *applied})
+                heads = {key.removeprefix(LOG): head_of(value) for key, value in logs.items()}
+                differ = (is_at_odds(heads.get(writer, LogHead()), applied.get(writer, (0, 0))) for writer in {*heads, *applied})
                 return heads, applied, any(differ) or any(confirmed.get(shard, 0) < mark for shard, mark in marks.items())
         raise StoreError(f"{self.state!r} is being written; stop ingestion and jobs, and try again")
 
-    def _mended(self, writer: bytes) -> bytes:
+    def _is_mine(self, writer: bytes) -> bool:
+        """Whether no other process has made a commit, or taken a log over, since this one did."""
+        head = self._heads.get(writer)
+        return head is not None and writer not in self._lapsed and self.state.get([LOG + writer]) == [head]
+
+    def _log_of(self, wanted: Changes) -> bytes | None:
+        """The log of a commit that expects these keys; None where it is of no writer."""
+        common = {writer_of(key) for key, value in wanted.items() if key.startswith(TURN) and value}
+        writers = common or {writer_of(key) for key in wanted if not key.startswith(TURN)} - {None}
+        writer = next(iter(writers)) if len(writers) == 1 else None
+        # a log that is taken over is not expected to be as it is once it is frozen
+        return common_of(writer) if writer is not None and writer not in self._heads and self._has_common(writer) else writer
+
+    def _has_common(self, writer: bytes) -> bool:
+        """Whether a partition's writer has come to write to the common log of its source."""
+        if writer.startswith(b"\0"):
+            return False
+        common = common_of(writer)
+        if common not in self._begun and self.state.get([LOG + common]) != [None]:
+            self._begun.add(common)
+        return common in self._begun
+
+    def _mended(self, writer: bytes, *, frozen: bool = False) -> bytes:
         for _ in range(_ATTEMPTS):
             try:
-                return self._take_over(writer)
+                return self._take_over(writer, frozen=frozen)
             except LostError:
                 raise
             except FencedError:
+                if not frozen and self._has_common(writer):
+                    raise
                 continue  # another one took it over meanwhile
         raise StoreError(
             f"{self.state!r} was written by others {_ATTEMPTS} times while a partition was taken over; is another process its writer?"
         )
 
-    def _take_over(self, writer: bytes) -> bytes:
-        """The head of a writer's log with the next turn, when its last commit is published."""
+    def _take_over(self, writer: bytes, *, frozen: bool = False) -> bytes:
+        """The head of a writer's log with the next turn, when its last commit is published; `frozen`, with one that no writer gets."""
         before, redo = self._read(writer)
-        head = _head(before)
-        mine = msgspec.msgpack.encode(_Head(head.turn + 1, head.n, head.decided))
-        undecided = {} if head.decided else {_log(writer, _Head(head.turn, head.n + 1, head.turn)): None}
-        self.state.commit({LOG + writer: mine, **undecided}, {LOG + writer: before})
-        applied = self.table.fence(writer, head.turn + 1)
+        if writer.startswith(COMMON) and head_of(before).turn == 0:
+            before = self._begin(writer)
+        head = head_of(before)
+        expect = {LOG + writer: before}
+        if not frozen and not writer.startswith(b"\0"):
+            expect[LOG + common_of(writer)] = None  # what begins later finds this log, and freezes it
+        turn = max(head.turn, ABOVE if frozen else 0) + 1
+        mine = msgspec.msgpack.encode(LogHead(turn, head.n, head.decided))
+        undecided = {} if head.decided else {place_of(writer, LogHead(head.turn, head.n + 1, head.turn)): None}
+        self.state.commit({LOG + writer: mine, **undecided}, expect)
+        applied = self.table.fence(writer, turn)
         if applied is None or applied > head.n:
             if self.state.get([LOG + writer]) != [mine]:
                 raise FencedError(f"the partition {writer!r} of {self.state!r} was taken over by another process")
             raise LostError(f"{self.table!r} holds records of commits that {self.state!r} has lost offsets of. {RECONCILE}")
-        if applied < head.n - (redo is not None):
+        if is_behind(applied, head):
             raise LostError(f"{self.table!r} has lost records of commits that {self.state!r} has published. {RECONCILE}")
         return mine if redo is None else self._apply(writer, mine, redo)
+
+    def _begin(self, common: bytes) -> bytes:
+        """The head of a new common log, when the log of each partition is frozen. After a crash it is begun again.
+
+        The head comes first: from then on no partition's log is taken over.
+        """
+        begun = msgspec.msgpack.encode(LogHead(0, ABOVE))
+        if self.state.get([LOG + common]) == [None]:
+            self.state.commit({LOG + common: begun}, {LOG + common: None})
+        for key, _ in list(self.state.scan(LOG + common.removeprefix(COMMON))):
+            self._mended(key.removeprefix(LOG), frozen=True)
+        return begun
 
     def _owned(self, writer: bytes) -> bytes | None:
         """The head of the log of a partition that is taken over, as it was when its last commit was published."""
         if writer not in self._heads:
             self._settled(writer)
+            if writer.startswith(COMMON):
+                raise FencedError(f"the common log {writer!r} of {self.state!r} is not taken over; `mend` it, and read what to go on from")
             self._heads[writer] = self._mended(writer)
         return self._settled(writer)
 
@@ -231,7 +281,7 @@ class LogFirstStore:
             self._apply(writer, head, redo)
         return redo is not None
 
-    def _read(self, writer: bytes) -> tuple[bytes | None, _Redo | None]:
+    def _read(self, writer: bytes) -> tuple[bytes | None, Redo | None]:
         """The head of a writer's log, and the redo record of a commit that is decided but not published.
 
         Raises:
@@ -239,29 +289,44 @@ class LogFirstStore:
         """
         (before,) = self.state.get([LOG + writer])
         while True:
-            head = _head(before)
+            head = head_of(before)
             if not head.decided:
                 return before, None
-            log, now = self.state.get([_log(writer, head), LOG + writer])
+            log, now = self.state.get([place_of(writer, head), LOG + writer])
             if log is not None:
-                return before, msgspec.msgpack.decode(log, type=_Redo)
+                return before, msgspec.msgpack.decode(log, type=Redo)
             if now == before:
                 raise LostError(f"{self.state!r} has lost the log of commit {head.n} of {writer!r}. {REBUILD}")
             before = now
 
-    def _apply(self, writer: bytes, decided: bytes, redo: _Redo) -> bytes:
+    def _apply(self, writer: bytes, decided: bytes, redo: Redo) -> bytes:
         """Steps 2 and 3 of a decided commit: idempotent, and any process may take them. Returns the head of the log."""
-        head = _head(decided)
+        head = head_of(decided)
         marks = self.table.upsert(writer, head.turn, head.n, redo.records)
-        done = msgspec.msgpack.encode(_Head(head.turn, head.n))
+        done = msgspec.msgpack.encode(LogHead(head.turn, head.n))
         try:
-            self.state.commit({**redo.published, LOG + writer: done, _log(writer, head): None}, {LOG + writer: decided}, marks)
+            self.state.commit({**redo.published, LOG + writer: done, place_of(writer, head): None}, {LOG + writer: decided}, marks)
         except LostError:
             raise
         except FencedError:
             if self.state.get([LOG + writer]) != [done]:
                 raise
         return done
+
+    def _commit_between(self, writer: bytes, rest: Changes, wanted: Changes) -> None:
+        """Commit what holds no records while no commit of a log is unfinished, which would write its progress over that of this one."""
+        while True:
+            self._finish(writer)
+            (head,) = self.state.get([LOG + writer])
+            try:
+                if not head_of(head).decided:
+                    self.state.commit(rest, {**wanted, LOG + writer: head})
+                    return
+            except LostError:
+                raise
+            except FencedError:
+                if self.state.get([LOG + writer]) == [head]:
+                    raise
 
     def _commit_of_no_writer(self, records: Changes, known: Changes, rest: Changes, wanted: Changes) -> None:
         marks: Marks = NO_MARKS
@@ -314,28 +379,6 @@ REBUILD = (
     "Nothing was written. Give the store an empty database or another prefix=, and rebuild it from the archive "
     "(see `headwater materialize` and the page on operations)"
 )
-
-
-def _writer(key: bytes) -> bytes | None:
-    """The source and partition whose offset or progress a key holds, or the job whose cuts it holds."""
-    if key.startswith(STATE) and not key.startswith(STATE_OF_SOURCE):
-        return b"\0" + key  # which no source's name begins with
-    return key[1:] if key.startswith(OFFSET) else key[1:-1] if key.startswith(PROGRESS) else None
-
-
-def _head(value: bytes | None) -> _Head:
-    return _Head() if value is None else msgspec.msgpack.decode(value, type=_Head)
-
-
-def _differ(head: _Head, applied: tuple[int, int]) -> bool:
-    """Whether a table that has applied these, a turn and a commit, is ahead of a writer's log, or behind what it has published."""
-    turn, n = applied
-    return turn > head.turn or n > head.n or n < head.n - (head.decided > 0)
-
-
-def _log(writer: bytes, head: _Head) -> bytes:
-    """Where the log of a commit is that was decided: a place of its own, which no other process writes."""
-    return REDO + writer + struct.pack(">qq", head.decided, head.n)
 
 
 def _parted(keys: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:

@@ -32,7 +32,7 @@ from headwater.online_stores.dynamodb.dynamodb_items import (
     put,
     update,
 )
-from headwater.online_stores.keyspace import RECORD, complete_through
+from headwater.online_stores.keyspace import RECORD, complete_through, stem
 from headwater.online_stores.log_first import REBUILD, RECONCILE
 
 LANES = 8
@@ -44,7 +44,7 @@ _NEWER = "attribute_not_exists(t) OR t <= :t"
 class DynamoTable:
     """See `FeatureTable`, and above."""
 
-    largest = LARGEST
+    largest, keys_whole = LARGEST, False
 
     def __init__(self, items: Items, prefix: str) -> None:
         self.outrun = 0
@@ -198,7 +198,7 @@ class DynamoTable:
                 source, _, partition = writer.decode().partition("\0")
                 where = f"source {source!r}, partition {partition!r}: " if source else ""
                 raise StoreError(
-                    f"{where}the record of the key {_shown(_stem(key)[9:])} has {len(value):,} bytes, and an item of DynamoDB takes {LARGEST:,}. "
+                    f"{where}the record of the key {_shown(stem(key)[9:])} has {len(value):,} bytes, and an item of DynamoDB takes {LARGEST:,}. "
                     "Nothing was written. Give its views shorter or fewer windows, a coarser hop or shorter lists, split them into views with "
                     "sources of their own, or use another store"
                 )
@@ -255,7 +255,7 @@ def _parted(records: Changes, expect: Changes) -> Iterator[list[bytes]]:
 
 def _groups(records: Changes, expect: Changes) -> Iterator[list[bytes]]:
     """Keys that stay together."""
-    for _, group in groupby(sorted({*records, *expect}, key=_stem_first), _stem):
+    for _, group in groupby(sorted({*records, *expect}, key=_stem_first), stem):
         keys = list(group)
         fits = len(keys) <= ACTIONS and sum(_size(key, records, expect) for key in keys) <= PAYLOAD
         yield from [keys] if fits else ([key] for key in keys)
@@ -269,13 +269,8 @@ def _number(value: int) -> Mapping[str, str]:
     return {"N": str(value)}
 
 
-def _stem(key: bytes) -> bytes:
-    """A record's key without its partition."""
-    return key.rpartition(b"\0")[0] or key
-
-
 def _stem_first(key: bytes) -> tuple[bytes, bytes]:
-    return _stem(key), key
+    return stem(key), key
 
 
 def _shown(key: bytes) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from headwater.online_stores import NO_MARKS, Changes, Marks
-from headwater.online_stores.keyspace import RECORD
+from headwater.online_stores.keyspace import RECORD, stem
 
 GROUPS = 256
 _BLOB = 1 << 25
@@ -63,8 +63,7 @@ def _array(items: Sequence[bytes]) -> bytes:
 
 def group(prefix: bytes, key: bytes) -> bytes:
     """The tag of the group that a record is in: the same for all partitions of a key, which are read together."""
-    whole = key.rpartition(b"\0")[0] or key
-    return b"{%b:%02x}" % (prefix, zlib.crc32(whole) % GROUPS)
+    return b"{%b:%02x}" % (prefix, zlib.crc32(stem(key)) % GROUPS)
 
 
 def groups(prefix: bytes) -> list[bytes]:
