@@ -23,7 +23,8 @@ FEW = [hw.count(), hw.sum("real"), hw.last("word")]
 
 
 def baskets(number, seed=2):
-    """Rows with lists: null, empty, of nulls, of duplicates, of unknown keys; rows that are alike, and alike but for the order of a list.
+    """Rows with lists: null, empty, of nulls, of duplicates, of unknown keys; rows that are alike, and alike but for the order of a list
+    or the time.
 
     The first and the last row in time have no elements.
     """
@@ -41,7 +42,8 @@ def baskets(number, seed=2):
         pl.when(ends).then(pl.lit([], pl.List(frame.schema[name].inner))).otherwise(name).alias(name) for name in ("keys", "names")
     )
     turned = frame.tail(9).with_columns(pl.col("keys", "names").list.reverse())
-    return pl.concat([frame, frame.head(5), turned]).with_columns(number=pl.int_range(pl.len()))
+    earlier = frame.slice(number // 2, 9).with_columns(pl.col("timestamp").dt.offset_by("-1h"))
+    return pl.concat([frame, frame.head(5), turned, earlier]).with_columns(number=pl.int_range(pl.len()))
 
 
 @pytest.fixture
