@@ -68,7 +68,7 @@ def test_a_job_killed_between_every_two_steps(opening):
 
 
 @pytest.mark.parametrize("hours", [1, 2])
-def test_a_job_refuses_a_state_that_has_lost_its_cuts(hours, opening):
+def test_a_job_refuses_a_state_that_has_lost_its_cuts_until_it_is_repaired(hours, opening):
     """Records in both slots may be of later cuts: added to again, they would count events twice or not at all."""
     store = opening()
     make(store, hours)
@@ -79,6 +79,12 @@ def test_a_job_refuses_a_state_that_has_lost_its_cuts(hours, opening):
     for _ in range(2):
         with pytest.raises(LostError, match=r"holds records of commits that .* has lost"):
             make(opening(), 5)
+    assert opening().reconcile()
+    store = opening()
+    assert not list(store.scan(RECORD))
+    make(store, 5)
+    assert read(hourly(), store, 18601)[0] == [111.0] * KEYS
+    assert store.outrun == 0
 
 
 def test_what_a_killed_job_has_decided_does_not_come_back_after_its_view_is_removed(opening):
