@@ -6,20 +6,31 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 PATIENCE = 30.0
 """Seconds that a process may take to say something."""
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["headwater.testing.stores", "headwater.testing.split_store"])  # without polars, whose threads no fork has
+
+
+def _run(function: Callable[..., None], environment: Mapping[str, str], folder: Path, *args: object) -> None:
+    """As in a process that this one had started: the server that forks has the environment and the folder of its own start."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    function(*args)
 
 
 class Process:
     """`function(pipe, *args)`, which must be picklable, in a process of its own; it sends steps while it runs, and its result last."""
 
     def __init__(self, function: Callable[..., None], *args: object) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=function, args=(theirs, *args), daemon=True)
+        self._pipe, theirs = _CONTEXT.Pipe(duplex=False)
+        self._process = _CONTEXT.Process(target=_run, args=(function, dict(os.environ), Path.cwd(), theirs, *args), daemon=True)
         self._process.start()
         theirs.close()
 
