@@ -249,6 +249,18 @@ def test_a_state_that_has_lost_commits_is_refused_until_it_is_reconciled(url, tm
     assert sums(world) == [42, 0]
 
 
+def test_a_reconciled_state_knows_that_partitions_share_their_events(url, tmp_path):
+    """Although it is as it was before the growth, and no process has seen the growth again."""
+    world = world_of(url, tmp_path, "unseen")
+    world.commit("0", [stated(world, 0, 3)])
+    early = list(world.store.store.state.snapshot())
+    world.grow()
+    world.commit("1", [stated(world, 0, 4)])
+    roll_back(world.store.store.state, early)
+    assert world.store.store.reconcile()
+    assert [value for _, value in world.store.store.state.scan(keyspace.TURN)] == [keyspace.FIRST_TURN]
+
+
 def test_no_reader_sees_an_event_twice_or_not_at_all(url, tmp_path, monkeypatch):
     """Where the records of a key are not read as of one time, as in DynamoDB, an event moves while they are read."""
     world = world_of(url, tmp_path, "torn")
