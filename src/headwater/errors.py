@@ -229,7 +229,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"known: {shown}" if names else "none is known"
+    return f"known: {shown}" if names else "there are none yet"
 
 
 def given(value: object) -> str:

@@ -155,7 +155,7 @@ def test_what_is_not_there_is_named(versions, call, error, message):
 def test_an_empty_registry(tmp_path):
     made = hw.operations.ModelRegistry(tmp_path / "none")
     assert (made.variants(), made.versions("shades"), made.stamp("shades")) == ([], [], None)
-    with pytest.raises(DataError, match=r"holds no version of shades at 'as defined'; none is known. Run: headwater train"):
+    with pytest.raises(DataError, match=r"holds no version of shades at 'as defined'; there are none yet. Run: headwater train"):
         made.current("shades")
 
 

@@ -37,7 +37,7 @@ def each(of: str | Definition, *, max_length: int = DEFAULT_LENGTH) -> Each:
     order, so it is present where one element is; that of [] is empty, and that of a null list missing.
 
     Args:
-        of: a column of the request that holds a list, or a feature that is a list, such as `user["last_5_product"]`.
+        of: a column of the request that holds a list, or a feature that is a list, such as `user["last_n_product"]`.
         max_length: the longest list; a row with a longer one is refused, in training and in serving. From 1 to 100,000.
 
     Raises:
