@@ -6,12 +6,23 @@ import getpass
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from headwater.errors import UsageError
+
+
+def environment() -> dict[str, str]:
+    """All of it, for a process that is to have the same."""
+    return dict(os.environ)
+
+
+def use_environment(values: Mapping[str, str]) -> None:
+    """Have this one alone, in a process that was forked from another one than it works for."""
+    os.environ.clear()
+    os.environ.update(values)
 
 
 def share_processors() -> None:

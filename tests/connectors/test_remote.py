@@ -180,7 +180,7 @@ def test_an_output_is_no_url(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "s3://shop/out.parquet"]) == 2
     assert "outputs are local files" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["features.py"]
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"features.py"}
 
 
 def _view(history):

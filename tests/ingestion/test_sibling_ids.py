@@ -7,8 +7,8 @@ from datetime import datetime
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError
 from headwater.ingestion.stream_group import StreamGroup
+from headwater.online_stores import keyspace
 from tests.flow import Flow, clock, streaming_view  # noqa: F401 (a fixture)
 from tests.online_stores.durable_stores import durable_store
 from tests.online_stores.servers import clustered
@@ -96,14 +96,10 @@ def test_a_child_has_the_ids_of_the_partitions_that_it_comes_from(store, tmp_pat
     assert counts(flow.send([event(1)], now=10 + HOUR, partition="d")) == [(1, 0)]  # its horizon has passed
 
 
-def test_a_source_with_corrections_is_refused_where_records_and_state_are_apart(store, tmp_path, clock):
+def test_a_source_with_corrections_goes_on_after_a_growth_and_a_split(store, tmp_path, clock):
+    """See test_shared_changes."""
     flow = flow_of(store, tmp_path)
     group(store, flow).counted(2)
-    if store.capabilities.atomic:  # see test_shared_changes
-        group(store, flow, corrected=True).counted(3)
-        group(store, flow, corrected=True).descend("c", ["a", "b"])
-        return
-    with pytest.raises(DataError, match=r"has changes=, and its stream has 3 partitions instead of 2.*Ingest into lmdb:, redis:"):
-        group(store, flow, corrected=True).counted(3)
-    with pytest.raises(DataError, match="the shard c comes from a, b by a split or a merge"):
-        group(store, flow, corrected=True).descend("c", ["a", "b"])
+    group(store, flow, corrected=True).counted(3)
+    group(store, flow, corrected=True).descend("c", ["a", "b"])
+    assert [value for _, value in store.scan(keyspace.TURN)] == [keyspace.FIRST_TURN]

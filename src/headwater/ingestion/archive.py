@@ -28,6 +28,14 @@ FOLDERS: Mapping[bytes, str] = {keyspace.ARCHIVE: "archive", keyspace.DEAD: "dea
 """Where the files of a space stand in a home."""
 
 
+def unwritable(place: Path, error: OSError) -> StoreError:
+    """What to do where a folder, or a file in it, cannot be written."""
+    return StoreError(
+        f"{place} cannot be written: {error.strerror or error}. Nothing is lost, what belongs there stays in the online store: make "
+        "room, or give the right to write there, and start again"
+    )
+
+
 @dataclass(frozen=True)
 class Roller:
     """Rolls one space of a store into files.
@@ -80,10 +88,7 @@ class Roller:
                 f"{error}. Nothing is lost, what belongs there stays in the online store: start again when it answers"
             ) from error
         except OSError as error:
-            raise StoreError(
-                f"{self.place} cannot be written: {error.strerror or error}. Nothing is lost, what belongs there stays in the online store: make "
-                "room, or give the right to write there, and start again"
-            ) from error
+            raise unwritable(self.place, error) from error
 
     def _roll(self) -> Path | str | None:
         done = self.last

@@ -7,6 +7,7 @@ from typing import Final
 
 from headwater import permissions
 from headwater.errors import UsageError
+from headwater.ingestion.archive import unwritable
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import ScopedStore, environment
 
@@ -18,15 +19,19 @@ def claim_folder(folder: Path, store: OnlineStore) -> None:
 
     Raises:
         UsageError: another project writes to it, or another development environment.
+        StoreError: it cannot be read or written.
     """
     if not isinstance(store, ScopedStore) or not store.project:
         return
     own, file = environment(store), folder / _NAME
     mine = f"project {store.project!r}" + ("" if own is None else f", development environment {own}")
-    if not file.exists():
-        permissions.replace_file(permissions.make_folder(folder) / _NAME, f"{mine}\n".encode())
-        return
-    theirs = file.read_text(encoding="utf-8").strip()
+    try:
+        if not file.exists():
+            permissions.replace_file(permissions.make_folder(folder) / _NAME, f"{mine}\n".encode())
+            return
+        theirs = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise unwritable(folder, error) from error
     if theirs != mine:
         raise UsageError(
             f"the archive in {folder} is that of {theirs}, as its file {_NAME!r} says, and this is {mine}: their events would mix. Give each a data "

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from headwater import settings
+
 PATIENCE = 30.0
 """Seconds that a process may take to say something."""
 
@@ -19,8 +21,7 @@ _CONTEXT.set_forkserver_preload(["headwater.testing.stores", "headwater.testing.
 
 def _run(function: Callable[..., None], environment: Mapping[str, str], folder: Path, *args: object) -> None:
     """As in a process that this one had started: the server that forks has the environment and the folder of its own start."""
-    os.environ.clear()
-    os.environ.update(environment)
+    settings.use_environment(environment)
     os.chdir(folder)
     function(*args)
 
@@ -30,7 +31,7 @@ class Process:
 
     def __init__(self, function: Callable[..., None], *args: object) -> None:
         self._pipe, theirs = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=_run, args=(function, dict(os.environ), Path.cwd(), theirs, *args), daemon=True)
+        self._process = _CONTEXT.Process(target=_run, args=(function, settings.environment(), Path.cwd(), theirs, *args), daemon=True)
         self._process.start()
         theirs.close()
 
