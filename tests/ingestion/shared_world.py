@@ -38,7 +38,8 @@ def view_of(features, freshness, **more):
 
 def with_prefix(url, prefix):
     """The URL of another store there."""
-    return f"{url}{'&' if '?' in url else '?'}prefix={prefix}"
+    table, _, state = url.partition("&state=")
+    return f"{table}{'&' if '?' in table else '?'}prefix={prefix}" + (f"&state={state}%3Fprefix={prefix}" if state else "")
 
 
 class World:

@@ -186,7 +186,7 @@ def test_rows_are_added_to_a_delta_table(request, engine, session, tmp_path):
 
 
 def test_what_spark_does_not_write(engine, tmp_path):
-    output, resources = hw.spark_output("shop.training"), hw.Resources(engine=engine)
+    output, resources = hw.spark_output("nowhere.training"), hw.Resources(engine=engine)
     model, manifest = model_over(EVENTS, ROWS), tmp_path / "m.manifest.json"
     with pytest.raises(UsageError, match="give manifest=, a file of this machine"):
         hw.dataset(model, output, resources=resources)
@@ -203,6 +203,6 @@ def test_what_spark_does_not_write(engine, tmp_path):
     level = hw.Level(hw.measured(["0s", "1h"], cuts=["0s", "0s"]), predictions=hw.precomputed(hw.batch("1d"), keys=["key"]))
     with pytest.raises(UsageError, match="the level has precomputed predictions, and view 'view' is at measured ages"):
         hw.dataset(model, output, level=level, manifest=manifest, resources=resources)
-    with pytest.raises(DataError, match=r"there is no schema shop"):
+    with pytest.raises(DataError, match=r"there is no schema nowhere"):
         hw.dataset(model, output, manifest=manifest, resources=resources)
     assert not manifest.exists()
