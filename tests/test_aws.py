@@ -94,7 +94,7 @@ def test_what_passes_is_asked_again_after_a_pause(answers, first, throttled, cap
     ],
 )
 def test_what_does_not_pass_is_an_error(answers, answer, message):
-    kinesis = client(answers, patience=0.1, failure=StoreError)
+    kinesis = client(answers, patience=0.1, failure=StoreError, unanswered=StoreError)
     answers.append(answer)
     with pytest.raises(StoreError, match=message):
         kinesis.call("list_streams", {})
@@ -141,7 +141,7 @@ def test_a_region_that_boto3_does_not_know_is_taken_where_it_may_be_one(region):
 
 @pytest.mark.parametrize("status", [200, 503])
 def test_a_web_page_is_no_answer_of_a_service(answers, status):
-    dynamodb = client(answers, patience=0.1, failure=StoreError)
+    dynamodb = client(answers, patience=0.1, failure=StoreError, unanswered=StoreError)
     answers.append((status, "<html>"))
     with pytest.raises(
         StoreError, match=r"http://127.0.0.1:\d+: the answer is a web page, and none of a service of AWS. Check the endpoint"

@@ -80,6 +80,7 @@ class AwsClient:
         patience: seconds after which a request that fails is given up.
         timeout: seconds to wait for each answer.
         failure: which error is raised; a store raises `StoreError`.
+        unanswered: which one where there is no answer, or where the service throttles or fails for too long.
         connections: how many requests can be under way.
 
     throttled, waited: the number of requests that were throttled, and the seconds of all pauses so far.
@@ -95,6 +96,7 @@ class AwsClient:
     patience: float = 30.0
     timeout: float = 10.0
     failure: type[HeadwaterError] = ConnectError
+    unanswered: type[HeadwaterError] = ConnectError
     connections: int = 32
     throttled: int = 0
     waited: float = 0.0
@@ -151,7 +153,8 @@ class AwsClient:
 
         Raises:
             AwsRefusedError: a code that is expected.
-            ConnectError, or `failure`: credentials missing or expired, access refused, throttled or without an answer for too long.
+            ConnectError, or `failure`: credentials missing or expired, access refused.
+            ConnectError, or `unanswered`: throttled or without an answer for too long.
         """
         began, pause = clock.stopwatch(), _FIRST_PAUSE
         until = began + (self.patience if patience is None else patience)
@@ -209,7 +212,8 @@ class AwsClient:
             self.throttled += code in _THROTTLED
             passing = code in _THROTTLED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500
             if not (again and passing):
-                raise self.failure(f"{at}: {_NO_SERVICE if _is_page(error.response) else _refused(self.service, code, text)}") from error
+                raised = self.unanswered if passing else self.failure
+                raise raised(f"{at}: {_NO_SERVICE if _is_page(error.response) else _refused(self.service, code, text)}") from error
         except (errors.NoCredentialsError, errors.PartialCredentialsError) as error:
             raise self.failure(f"{at}: no credentials were found, or only a part of them ({error}); {_CREDENTIALS}") from error
         except (errors.TokenRetrievalError, errors.SSOError, errors.CredentialRetrievalError, errors.MetadataRetrievalError) as error:
@@ -220,7 +224,7 @@ class AwsClient:
             raise self.failure(f"{at}: no region is known; give region=, or set AWS_DEFAULT_REGION") from error
         except (errors.HTTPClientError, errors.ConnectionError, errors.EventStreamError) as error:
             if not again:
-                raise self.failure(
+                raise self.unanswered(
                     f"{at}: no answer: {error}. Check the region, the endpoint and the network, and that the service (or the emulator) runs"
                 ) from error
         except (errors.BotoCoreError, ValueError) as error:

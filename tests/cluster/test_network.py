@@ -3,6 +3,7 @@
 import contextlib
 import re
 import signal
+import threading
 import time
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError
 from headwater.online_stores import keyspace
+from headwater.online_stores.ownership import opened_for, scoped
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
 from tests.effort import LONG
@@ -80,6 +82,20 @@ def test_a_store_that_answers_too_slowly_for_requests_is_opened_and_read_when_it
             store.get([key])
         links[0].delay = 0.0
         wait_until(lambda: answered(store, key), "an answer")
+
+
+@pytest.mark.slow
+def test_a_service_that_starts_while_the_store_is_slow_asks_again_whose_it_is(direct, ways):
+    links, urls = ways
+    url = urls[0].replace("timeout=3s", "timeout=60s")
+    with contextlib.closing(hw.operations.open_store(direct)) as store:
+        scoped(store, "mine", write=True)
+    links[0].delay = 0.15  # in each direction
+    faster = threading.Timer(4.0, lambda: setattr(links[0], "delay", 0.0))
+    faster.start()
+    with opened_for("mine", url, readonly=True, for_requests=True) as store:
+        assert not faster.is_alive()
+        assert answered(store, keyspace.FORMAT_KEY)
 
 
 def answered(store, key):

@@ -7,20 +7,24 @@ held events or tiles.
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import cast
+from typing import Final, cast
 
-from headwater import settings
+from headwater import clock, settings
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, stored
 from headwater.definitions.source import Source
 from headwater.errors import FencedError, StoreError, UsageError
-from headwater.online_stores import Changes, OnlineStore, keyspace, open_store, opened
+from headwater.online_stores import Changes, OnlineStore, UnansweredError, keyspace, open_store, opened
 from headwater.online_stores.development import NAMESPACE, DevelopmentStore, ProductionViews, make_own
 from headwater.online_stores.formats import check_still
+
+_START: Final = 10.0  # seconds in which a service that starts asks whose a store is; each answer has the short time that requests have
+_PAUSE: Final = 0.1
 
 
 class ScopedStore:
@@ -150,8 +154,20 @@ def developing(store: OnlineStore, project: str, reads: str, *, for_requests: bo
     Raises:
         StoreError: the production store cannot be opened, or does not belong to the project; or both are one store.
     """
-    production = scoped(open_store(reads, readonly=True, for_requests=for_requests), project)
+    production = _scoped_patiently(open_store(reads, readonly=True, for_requests=for_requests), project)
     return ScopedStore(DevelopmentStore(store, ProductionViews(production)), store.namespace + NAMESPACE, project)
+
+
+def _scoped_patiently(store: OnlineStore, project: str, *, write: bool = False, shared: bool = False) -> OnlineStore:
+    """As `scoped`; asked again while the store is slow."""
+    until = clock.stopwatch() + _START
+    while True:
+        try:
+            return scoped(store, project, write=write, shared=shared)
+        except UnansweredError:
+            if clock.stopwatch() > until:
+                raise
+            time.sleep(_PAUSE)
 
 
 @contextmanager
@@ -171,7 +187,7 @@ def opened_for(
     reads = settings.reads() if store is None or isinstance(store, str) else None
     if reads is None:
         with opened(store, readonly=readonly, for_requests=for_requests) as mine:
-            yield scoped(mine, project, write=write, shared=shared)
+            yield _scoped_patiently(mine, project, write=write, shared=shared)
         return
     if reads == (settings.store() if store is None else store):
         raise UsageError(f"--store and --reads name one store, {reads!r}; a development environment writes to a store of its own")

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from headwater import clock
 from headwater.aws import AwsClient, AwsRefusedError
 from headwater.errors import StoreError, nearest
+from headwater.online_stores import UnansweredError
 
 Key = tuple[bytes, bytes]
 """The partition key and the sort key of an item. They are stored as hexadecimal text, whose order is that of the bytes."""
@@ -303,7 +304,7 @@ class Items:
         pause, until = _FIRST_PAUSE, clock.stopwatch() + self.client.patience
         while not ask():
             if clock.stopwatch() + pause > until:
-                raise StoreError(
+                raise UnansweredError(
                     f"{self.where} still leaves {left} after {self.client.patience:g} s. Is the table's capacity too small for what is written, "
                     "or do too many processes write the same? Ingestion goes on from the last commit"
                 )

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from headwater.aws import AwsClient
 from headwater.errors import FencedError, HeadwaterError, LostError, NoStoreError, StoreError, UsageError
-from headwater.online_stores import IngestState
+from headwater.online_stores import IngestState, UnansweredError
 from headwater.online_stores.dynamodb.dynamodb_items import Items
 from headwater.online_stores.dynamodb.dynamodb_state import DynamoState
 from headwater.online_stores.dynamodb.dynamodb_table import DynamoTable
@@ -86,6 +86,7 @@ def _client(at: ServerUrl, timeout: float) -> AwsClient:
         patience=timeout,
         timeout=timeout,
         failure=StoreError,
+        unanswered=UnansweredError,
     )
 
 
