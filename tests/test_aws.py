@@ -7,6 +7,7 @@ import pytest
 
 from headwater.aws import AwsClient, AwsRefusedError
 from headwater.errors import ConnectError, MissingExtraError, StoreError
+from headwater.online_stores import UnansweredError
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
@@ -84,20 +85,29 @@ def test_what_passes_is_asked_again_after_a_pause(answers, first, throttled, cap
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("answer", "error", "message"),
     [
-        (refused("LimitExceededException", "too many"), "still throttles requests after the pauses: too many .* Raise its capacity"),
-        (refused("ExpiredTokenException"), "credentials have expired: no .* Sign in again"),
-        (refused("UnrecognizedClientException"), "access refused: no .* Check the credentials, the region, and what their policy allows"),
-        (refused("ValidationException", "a name is too long"), r"a name is too long \(ValidationException\)"),
-        ((503, {}), "no message"),
+        (
+            refused("LimitExceededException", "too many"),
+            UnansweredError,
+            "still throttles requests after the pauses: too many .* Raise its",
+        ),
+        ((503, {}), UnansweredError, "no message"),
+        (refused("ExpiredTokenException"), StoreError, "credentials have expired: no .* Sign in again"),
+        (
+            refused("UnrecognizedClientException"),
+            StoreError,
+            "access refused: no .* Check the credentials, the region, and what their policy",
+        ),
+        (refused("ValidationException", "a name is too long"), StoreError, r"a name is too long \(ValidationException\)"),
     ],
 )
-def test_what_does_not_pass_is_an_error(answers, answer, message):
-    kinesis = client(answers, patience=0.1, failure=StoreError, unanswered=StoreError)
+def test_what_does_not_pass_is_an_error(answers, answer, error, message):
+    kinesis = client(answers, patience=0.1, failure=StoreError, unanswered=UnansweredError)
     answers.append(answer)
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(StoreError, match=message) as caught:
         kinesis.call("list_streams", {})
+    assert type(caught.value) is error
 
 
 def test_an_expected_code_is_raised_at_once(answers):
@@ -137,6 +147,13 @@ def test_a_client_that_cannot_be_made(monkeypatch, variables, options, message):
 @pytest.mark.parametrize("region", ["eu-west-1", "eu-isoe-west-1", "mx-central-9", "local"])
 def test_a_region_that_boto3_does_not_know_is_taken_where_it_may_be_one(region):
     AwsClient("kinesis", region=region, **({"endpoint_url": "http://127.0.0.1:9"} if region == "local" else {}))
+
+
+def test_without_an_answer_a_region_that_boto3_does_not_know_is_doubted(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nothing leaves this machine
+    kinesis = AwsClient("kinesis", region="eu-wset-1", patience=0)
+    with pytest.raises(ConnectError, match=r"no answer: .* boto3 knows no region 'eu-wset-1' \(did you mean 'eu-west-1'\?\). Check"):
+        kinesis.call("list_streams", {})
 
 
 @pytest.mark.parametrize("status", [200, 503])

@@ -110,6 +110,7 @@ class AwsClient:
             from botocore.httpsession import ProtocolError, URLLib3ReadTimeoutError, URLLib3SSLError
         except ImportError as error:
             raise MissingExtraError("boto3", self.service) from error
+        self._doubt = ""  # about the region, for errors
         self._errors, self._broken = exceptions, (ProtocolError, URLLib3ReadTimeoutError, URLLib3SSLError)
         config = Config(
             connect_timeout=min(5.0, self.timeout),
@@ -128,14 +129,17 @@ class AwsClient:
         self.endpoint_url = self._client.meta.endpoint_url
 
     def _check_region(self, session: Any) -> None:  # noqa: ANN401 (of boto3, which is imported where it is used)
-        """Raise where the address is made of a region that has no name of one: requests to it would get no answer."""
+        """Raise where the address is made of a region that has no name of one; doubt one that boto3 does not know, which may be newer."""
         name, url = self._client.meta.region_name, self._client.meta.endpoint_url
+        if f".{name}." not in url:
+            return
         try:
-            session.get_partition_for_region(name)
+            known = session.get_available_regions(self.service, session.get_partition_for_region(name))
         except self._errors.UnknownRegionError as error:
-            if f".{name}." in url:
-                hint = nearest(name, session.get_available_regions(self.service))
-                raise self.failure(f"AWS has no region {name!r} ({hint}); correct region=, or AWS_DEFAULT_REGION") from error
+            hint = nearest(name, session.get_available_regions(self.service))
+            raise self.failure(f"AWS has no region {name!r} ({hint}); correct region=, or AWS_DEFAULT_REGION") from error
+        if name not in known:
+            self._doubt = f"boto3 knows no region {name!r} ({nearest(name, known)}). "
 
     def __str__(self) -> str:
         return f"{self.service} at {self.endpoint_url} (region {self.region})"
@@ -225,7 +229,7 @@ class AwsClient:
         except (errors.HTTPClientError, errors.ConnectionError, errors.EventStreamError) as error:
             if not again:
                 raise self.unanswered(
-                    f"{at}: no answer: {error}. Check the region, the endpoint and the network, and that the service (or the emulator) runs"
+                    f"{at}: no answer: {error}. {self._doubt}Check the region, the endpoint and the network, and that the service (or the emulator) runs"
                 ) from error
         except (errors.BotoCoreError, ValueError) as error:
             raise self.failure(f"{at}: the request cannot be sent: {error}") from error

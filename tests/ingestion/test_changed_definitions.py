@@ -17,7 +17,6 @@ from headwater.monitoring.parity import check_view
 from headwater.testing.naive import evaluate
 from headwater.testing.processes import Process
 from tests.flow import Flow, at, clock, home, micros  # noqa: F401 (fixtures)
-from tests.online_stores.servers import serving
 
 COLUMNS = {"id": str, "key": str, "other": int, "v": int, "at": datetime}
 SELECT = ["id", "key", "other", "v"]
@@ -25,19 +24,9 @@ RULES = {"timestamp_field": "at", "select": SELECT}
 FEATURES = [hw.count(), hw.sum("v"), hw.max("v"), hw.last("v")]
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(params=["lmdb", "redis"])
-def store(request, tmp_path):
-    url = f"lmdb:{tmp_path}/online?size=1GB"
-    if request.param == "redis":
-        url = f"{request.getfixturevalue('redis_server').url}?prefix={tmp_path.name}"
-    with closing(hw.operations.open_store(url)) as made:
-        yield made
+@pytest.fixture
+def store(either):
+    return either
 
 
 def view(name="view", *, keys=("key",), features=FEATURES, columns=COLUMNS, topic="t", windows=("1h",), **rules):

@@ -64,7 +64,7 @@ class RowWork(Protocol):
 
     @property
     def together(self) -> Sequence[str]:
-        """Columns of finished rows; rows with the same values in them are kept in one call. None: each row alone."""
+        """Columns of finished rows; rows with the same values in them are kept in one call. Empty: each row by itself."""
         ...
 
     def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
