@@ -18,9 +18,9 @@ from headwater.engine.local.partition import hash_of
 from headwater.engine.local.spill import answer_files
 from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet
 from headwater.engine.row_work import answer_columns, answers_of
-from headwater.engine.spark.blobs import ELEMENTS, ERROR, NOTES, ROWS, Blob, blobs_of, frame_blobs, pass_on
+from headwater.engine.spark.blobs import ELEMENTS, ERROR, NOTES, ROWS, Blob, frame_blobs
 from headwater.engine.spark.request_frames import request_frame, requests_of
-from headwater.engine.spark.row_tasks import ROWS_SHARE, RowTask
+from headwater.engine.spark.row_tasks import ROWS_SHARE, DealRows, RowTask
 from headwater.engine.spark.spilled import ELEMENTS_BUCKET, ROWS_BUCKET, spill_folder
 from headwater.engine.spark.worker_tasks import Deal
 
@@ -34,23 +34,16 @@ _SEEDS: Final = (0, 1 << 16)
 
 
 @dataclass(frozen=True)
-class DealElements(RowTask):
+class DealElements(DealRows):
     """Deal rows by their ids, and the elements of their lists by the keys of a stage, compared in these types."""
 
-    stage: int
-    types: Mapping[str, pl.DataType]
-    buckets: int
-
-    def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
-        """As `Task`."""
-        passed: list[Blob] = []
-        for rows in pass_on(blobs_of(batches), passed):
-            asked = self.work.asked(rows, self.stage)
-            ids = _row_ids(asked, self.types)
-            yield from _by_id(self.buckets).blobs(rows.hstack(ids), ROWS)
-            elements = _elements(asked, ids).hstack(request_frame(0, asked, list(self.types)))
-            yield from Deal(self.types, self.buckets).blobs(elements, ELEMENTS)
-        yield from passed
+    def dealt(self, rows: pl.DataFrame) -> Iterator[Blob]:
+        """Rows and elements, by bucket."""
+        asked = self.work.asked(rows, self.stage)
+        ids = _row_ids(asked, self.types)
+        yield from _by_id(self.buckets).blobs(rows.hstack(ids), ROWS)
+        elements = _elements(asked, ids).hstack(request_frame(0, asked, list(self.types)))
+        yield from Deal(self.types, self.buckets).blobs(elements, ELEMENTS)
 
 
 @dataclass(frozen=True)

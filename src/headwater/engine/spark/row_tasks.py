@@ -23,7 +23,6 @@ from headwater.errors import DataError, read_error
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BUCKET = "__bucket"
 ROWS_SHARE = 8  # of a task's memory, one part is for rows
 
 
@@ -76,11 +75,12 @@ class DealRows(RowTask):
         """As `Task`."""
         passed: list[Blob] = []
         for rows in pass_on(blobs_of(batches), passed):
-            keys = self.work.asked(rows, self.stage).keys
-            buckets = keys.with_columns((hash_of(self.types) % self.buckets).cast(pl.Int32).alias(_BUCKET))[_BUCKET]
-            for (bucket,), of in rows.with_columns(buckets).partition_by(_BUCKET, as_dict=True, include_key=False).items():
-                yield from frame_blobs(int(bucket), ROWS, of)
+            yield from self.dealt(rows)
         yield from passed
+
+    def dealt(self, rows: pl.DataFrame) -> Iterator[Blob]:
+        """The rows, by bucket."""
+        return Deal(self.types, self.buckets).blobs(rows, ROWS, by=self.work.asked(rows, self.stage).keys)
 
 
 @dataclass(frozen=True)

@@ -125,9 +125,9 @@ class Deal:
     buckets: int
     wanted: pl.Series | None = None
 
-    def blobs(self, rows: pl.DataFrame, kind: int = EVENTS) -> Iterator[Blob]:
-        """The rows, by bucket."""
-        hashed = rows.with_columns(hash_of(self.columns).alias(_BUCKET))
+    def blobs(self, rows: pl.DataFrame, kind: int = EVENTS, *, by: pl.DataFrame | None = None) -> Iterator[Blob]:
+        """The rows, by bucket. by: a frame of as many rows with the columns; None: the rows have them."""
+        hashed = rows.with_columns((rows if by is None else by).with_columns(hash_of(self.columns).alias(_BUCKET))[_BUCKET])
         if self.wanted is not None:
             hashed = hashed.filter(pl.col(_BUCKET).is_in(self.wanted.implode()))
         dealt = hashed.with_columns((pl.col(_BUCKET) % self.buckets).cast(pl.Int32))
