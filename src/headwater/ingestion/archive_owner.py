@@ -29,7 +29,7 @@ def claim_folder(folder: Path, store: OnlineStore) -> None:
         if not file.exists():
             permissions.replace_file(permissions.make_folder(folder) / _NAME, f"{mine}\n".encode())
             return
-        theirs = file.read_text(encoding="utf-8").strip()
+        theirs = file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
         raise unwritable(folder, error) from error
     if theirs != mine:
