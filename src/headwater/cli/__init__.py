@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from headwater.cli.command import Arguments, Command
 from headwater.cli.parser import complete, parse
@@ -18,6 +19,17 @@ from headwater.settings import completing, has_home, project_folder, share_proce
 
 if TYPE_CHECKING:
     from headwater.serving.process.supervisor_link import SupervisorLink
+
+_DENIED: Final = "Give this user the right to read and write there, or name another folder: --data-dir, HEADWATER_HOME or --output"
+_FULL: Final = "Make room on the disk, or name another folder: --data-dir, HEADWATER_HOME or --output"
+_REMEDIES: Final = {
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: _DENIED,
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EMFILE: "Allow the process more open files: ulimit -n 65536",
+}
 
 
 def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None = None) -> int:
@@ -60,6 +72,8 @@ def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None
 
 def _message(error: Exception, command: Command | None) -> str:
     """The message of an error, with the origin of values that it names and that are not from the command line."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}. {_REMEDIES.get(error.errno or 0, 'Run again with --debug to see where')}"
     if not isinstance(error, HeadwaterError):
         return f"{type(error).__name__}: {error}. Run again with --debug to see where"
     message = str(error)

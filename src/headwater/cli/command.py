@@ -16,6 +16,7 @@ from headwater.errors import UsageError, nearest
 
 _OLD_NAMES: Final = "headwater.old_names"  # keys of click's Context.meta
 FILE: Final = "headwater.file"
+DEBUG: Final = "headwater.debug"
 _MARK: Final = "\0"  # before a value after an equals sign: else click takes one that begins with dashes for an option
 SECTIONS: Final = ("serve", "ingest", "materialize", "watch")  # of headwater.toml; their options also have environment variables
 _TYPES: Final[Mapping[str | None, click.Path]] = {"FILE": click.Path(), "FOLDER": click.Path()}  # a shell completes these
@@ -185,6 +186,7 @@ class Verb(Base):
         """The command with its values; None where it has run."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in ctx.params.items()}
         file = ctx.meta[FILE].shared if FILE in ctx.meta else {}
+        values["debug"] = values.get("debug", False) or ctx.meta.get(DEBUG, False)
         arguments = Arguments(**values, origins=dict(_origins(ctx)), file=file, supervised=None)
         if self.at_once:
             self.run(arguments, Screen(as_json=False))

@@ -8,6 +8,7 @@ from headwater.cli import options
 from headwater.cli.command import Actions, Arguments, Positional, Verb, option, several, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
+from headwater.errors import UsageError
 
 if TYPE_CHECKING:
     from headwater.ingestion.dead_letters import DeadLetterFilter
@@ -15,13 +16,24 @@ if TYPE_CHECKING:
 
 def list_records(args: Arguments, screen: Screen) -> None:
     """Show them."""
+    import polars as pl
     from rich import box
     from rich.table import Table
 
+    from headwater.ingestion.archive import KNOWN_AT
     from headwater.ingestion.dead_letters import dead_letters
 
-    project = load(args.project).project
-    rows = dead_letters(project, args.source, _which(args), store=args.store, data_dir=options.data_dir(args)).head(args.rows)
+    project, which = load(args.project).project, _which(args)
+    sources = [args.source] if args.source else [source.name for source in project.sources if source.stream is not None]
+    if not sources:
+        raise UsageError(f"project {project.name!r} has no source with a stream, so no records were refused")
+    frames = {source: dead_letters(project, source, which, store=args.store, data_dir=options.data_dir(args)) for source in sources}
+    if len(frames) == 1:
+        [rows] = frames.values()
+    else:
+        named = [frame.select(pl.lit(source).alias("source"), pl.all()) for source, frame in frames.items()]
+        rows = pl.concat(named).sort(KNOWN_AT, descending=True, maintain_order=True)
+    rows = rows.head(args.rows)
     shown = [{name: v.decode(errors="replace") if isinstance(v, bytes) else str(v) for name, v in row.items()} for row in rows.to_dicts()]
     table = Table(*rows.columns, box=box.SIMPLE_HEAD, show_edge=False)
     for row in shown:
@@ -54,8 +66,7 @@ def _which(args: Arguments) -> DeadLetterFilter:
     return DeadLetterFilter(args.reason, args.since, args.until, args.offset)
 
 
-_COMMON = [
-    Positional("source", metavar="SOURCE", help="whose records"),
+_CHOICE = [
     *options.project(model=False),
     *options.store(),
     option("--reason", metavar="TEXT", help="only those whose reason contains this"),
@@ -69,17 +80,23 @@ COMMAND = Actions(
         "list": Verb(
             list_records,
             [
-                *_COMMON,
+                Positional("source", metavar="SOURCE", required=False, help="whose records (default: of every source with a stream)"),
+                *_CHOICE,
                 option("--rows", metavar="N", type=int, default=20, help="how many to show, the latest (default: {default})"),
                 *options.as_json(),
             ],
-            help="Show the records of a source that were refused, and why.",
+            help="Show the records that were refused, and why.",
             summary="show refused records",
-            examples=["headwater deadletters list payments"],
+            examples=["headwater deadletters list", "headwater deadletters list payments"],
         ),
         "replay": Verb(
             replay,
-            [*_COMMON, switch("--dry-run", help="only show what would be accepted"), *options.as_json()],
+            [
+                Positional("source", metavar="SOURCE", help="whose records"),
+                *_CHOICE,
+                switch("--dry-run", help="only show what would be accepted"),
+                *options.as_json(),
+            ],
             help="Send refused records through acceptance again, each at most once.",
             summary="send refused records through acceptance again",
             examples=["headwater deadletters replay payments --dry-run", "headwater deadletters replay payments"],

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from headwater import __version__, settings
-from headwater.cli.command import Actions, Base, Command, origin
+from headwater.cli.command import DEBUG, Actions, Base, Command, origin
 from headwater.errors import UsageError, nearest
 
 VERBS: Final = {
@@ -90,9 +90,10 @@ def root() -> Root:
     version = click.Option(
         ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="print the version and stop"
     )
+    debug = click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help="show where an error came from")
     return Root(
         "headwater",
-        params=[version],
+        params=[version, debug],
         help=_HELP,
         no_args_is_help=False,
         subcommand_metavar="COMMAND ...",
@@ -146,6 +147,10 @@ def _version(ctx: click.Context, _param: click.Parameter, value: object) -> None
     if value and not ctx.resilient_parsing:
         click.echo(f"headwater {__version__}")
         ctx.exit()
+
+
+def _debug(ctx: click.Context, _param: click.Parameter, value: object) -> None:
+    ctx.meta[DEBUG] = bool(value)
 
 
 def _no_option(error: click.NoSuchOption) -> str:

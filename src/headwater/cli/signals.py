@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_UNSAFE: Final = frozenset({"_frozen_importlib", "_frozen_importlib_external", "importlib", "polars"})
+_UNSAFE: Final = frozenset({"_frozen_importlib", "_frozen_importlib_external", "importlib", "llvmlite", "numba", "polars"})
 _AGAIN: Final = 0.02  # seconds until an interrupt that was deferred is tried again
 _INIT: Final = 1  # the first process of a container: the kernel ignores each signal to it that has no handler
 _PATIENCE: Final = 1.0  # seconds that an interrupted command may take to clean up before the process exits without it
@@ -182,7 +182,7 @@ def stopped_where(*, watching: bool) -> AbstractContextManager[threading.Event]:
 
 
 def _unsafe(frame: FrameType | None) -> bool:
-    """Whether polars or an import is anywhere on the stack: there, an exception becomes a panic of Rust, or is printed and ignored."""
+    """Whether polars, numba or an import is on the stack: there, an exception becomes a panic of Rust, or is printed and ignored."""
     while frame is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] in _UNSAFE:
             return True

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
@@ -69,10 +69,8 @@ class LmdbStore:
         try:
             if not readonly:
                 permissions.own_folder(folder)
-            room = max(size, _SIZE) if readonly else size  # only what writes is bounded
-            self._env = lmdb.open(
-                str(folder), map_size=room, readonly=readonly, max_readers=1024, create=not readonly, mode=permissions.FILE
-            )
+            self._unlocked = readonly and not _lockable(folder)
+            self._env = _open_environment(folder, size, readonly=readonly, lock=not self._unlocked)
             self._file = file_identity(folder / "data.mdb")
             self._env.reader_check()  # lets go of the pages that processes which were killed were reading
         except (lmdb.Error, OSError) as error:
@@ -92,9 +90,18 @@ class LmdbStore:
             while values is None:
                 with self._env.begin() as transaction:
                     values = self._runs.get(transaction, keys)
+                    if self._unlocked and not self._is_intact(transaction):
+                        values = None
         except lmdb.Error as error:
             raise self._unreadable(error) from error
         return values
+
+    def _is_intact(self, transaction: lmdb.Transaction[Any]) -> bool:
+        """Whether a reader without a lock can trust what it has read.
+
+        LMDB's writer writes over the pages of a snapshot in the third commit after it, unless a reader holds them by a lock.
+        """
+        return int(self._env.info()["last_txnid"]) <= transaction.id() + 1
 
     def copy_records(
         self, known: int, heads: Sequence[bytes], keys: U8, ends: I64, none: I64, out: I64, at: int
@@ -105,6 +112,8 @@ class LmdbStore:
             transaction = self._env.begin()
             try:
                 snapshot = transaction.id()
+                if self._unlocked:
+                    return -1, None, None
                 if snapshot != known:
                     values = list(map(transaction.get, heads))
                     if not self._runs.absent(transaction):
@@ -132,23 +141,26 @@ class LmdbStore:
     def _paged(self, prefix: bytes, decode: Callable[[memoryview], _T]) -> Iterator[tuple[bytes, _T]]:
         begin: bytes | None = prefix
         while begin is not None:
-            page, begin = self._page(prefix, begin, decode)
-            yield from page
+            found = self._page(prefix, begin, decode)
+            if found is not None:
+                page, begin = found
+                yield from page
 
-    def _page(self, prefix: bytes, begin: bytes, decode: Callable[[memoryview], _T]) -> tuple[list[tuple[bytes, _T]], bytes | None]:
-        """Some keys from `begin` on, and where to go on; None at the end."""
+    def _page(self, prefix: bytes, begin: bytes, decode: Callable[[memoryview], _T]) -> tuple[list[tuple[bytes, _T]], bytes | None] | None:
+        """Some keys from `begin` on, and where to go on, None at the end; None where they must be read again."""
         page: list[tuple[bytes, _T]] = []
-        taken = 0
+        taken, next_key = 0, None
         try:
             with self._env.begin(buffers=True) as transaction, transaction.cursor() as cursor:
                 for key, value in pairs(transaction, cursor, prefix, begin):
                     if len(page) >= _PAGE or taken > _PAGE_BYTES:
-                        return page, key
+                        next_key = key
+                        break
                     page.append((key, decode(value)))
                     taken += len(value)
+                return (page, next_key) if not self._unlocked or self._is_intact(transaction) else None
         except lmdb.Error as error:
             raise self._unreadable(error) from error
-        return page, None
 
     def commit(self, changes: Changes, expect: Changes) -> None:
         try:
@@ -260,7 +272,31 @@ class LmdbStore:
         return f": process {number}" if number.isdecimal() else ""
 
 
+def _lockable(folder: Path) -> bool:
+    """Whether this process may register as a reader: it writes its number into LMDB's lock file."""
+    lock = folder / "lock.mdb"
+    return os.access(lock if lock.exists() else folder, os.W_OK)
+
+
+def _open_environment(folder: Path, size: int, *, readonly: bool, lock: bool) -> lmdb.Environment:
+    """LMDB's environment. A reader takes room for a store that grows, or `size` where it may not have so much."""
+    mode = permissions.FILE
+
+    def opened(room: int) -> lmdb.Environment:
+        return lmdb.open(str(folder), map_size=room, readonly=readonly, lock=lock, max_readers=1024, create=not readonly, mode=mode)
+
+    if readonly and size < _SIZE:
+        with suppress(lmdb.MemoryError):
+            return opened(_SIZE)
+    return opened(size)
+
+
 def _remedy(error: Exception) -> str:
+    if isinstance(error, lmdb.MemoryError):
+        return (
+            "This process may not have as much address space as the store reserves, 64 GB unless its URL says size=: raise the limit "
+            "(ulimit -v), or give a smaller size=, such as lmdb:FOLDER?size=2GB"
+        )
     if isinstance(error, lmdb.MapFullError):
         return "It has reached its size= limit: give more, such as lmdb:FOLDER?size=200GB, or remove views and compact it"
     if isinstance(error, lmdb.MapResizedError):

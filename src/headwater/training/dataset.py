@@ -29,7 +29,7 @@ from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.training.arm_log import ArmLog
 from headwater.training.dataset_definitions import changed_definitions, changed_tables, definitions, recorded_versions, tables_read
-from headwater.training.dataset_manifests import erasure_of, remember_manifest
+from headwater.training.dataset_manifests import erasure_of, folder_of_notes, remember_manifest
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog
 from headwater.training.history_expectations import warn_of_broken
@@ -160,6 +160,7 @@ def dataset(
     if manifest is not None:
         raise UsageError("manifest= is for rows that Spark writes; the manifest of a file is next to it, as NAME.manifest.json")
     path = _checked(settings.on_disk(output, "the output"))
+    folder_of_notes(settings.home())
     resources = _cached(resources)
     log = None if from_log is None else FromLog.of(from_log, model)
     if log is None:

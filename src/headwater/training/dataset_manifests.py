@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
 from headwater import permissions
+from headwater.errors import UsageError
 
 DATASETS: Final = "datasets"
 
@@ -17,10 +20,29 @@ ERASED: Final = "erased"
 """The field of a manifest that erasures are noted in."""
 
 
+def folder_of_notes(home: Path) -> Path:
+    """The folder of the notes, which is made.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    folder = home / DATASETS
+    try:
+        permissions.own_folder(folder)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written: {error.strerror}. It notes where training sets are, so that an erasure finds them. Give this "
+            "user the right to write there, or name another home: HEADWATER_HOME"
+        ) from error
+    return folder
+
+
 def remember_manifest(home: Path, manifest: Path) -> None:
     """Note where a manifest is, so that an erasure finds it."""
     path = str(manifest.absolute())
-    folder = permissions.own_folder(home / DATASETS)
+    folder = folder_of_notes(home)
     note = folder / f"{hashlib.sha256(path.encode()).hexdigest()[:16]}.json"
     permissions.create(note).write_text(json.dumps({"manifest": path}), encoding="utf-8")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -27,11 +28,15 @@ Compute = Callable[[Query, Sequence[RequestSet], EngineRun], list[list[FeatureVa
 """As `Engine.features`."""
 
 _CODE = Path(__file__).resolve().parents[1]
+_LOG = logging.getLogger(__name__)
+_unwritable: set[Path] = set()  # folders whose log line was written
 
 
 @dataclass(frozen=True)
 class Cache(Readable):
     """A folder of feature columns, each under a hash of all that it was made of.
+
+    A folder that cannot be written is read; what it lacks is computed each time, and a log line reports it.
 
     That is: the source's definition, its files' sizes and modification times (of a frame, its contents), the columns that are read
     in addition, the keys, T and K of every row, the feature's definition, and headwater's own code.
@@ -69,13 +74,14 @@ class Cache(Readable):
             mine = replace(run, notes=Notes())
             lesser = replace(query, features=[query.features[i] for i in missing], also=query.columns)
             computed = compute(lesser, requests, mine)
+            writes = []
             for (r, time), columns in kept.items():
                 for i, series in zip(missing, computed[r][time].values, strict=True):
                     columns[i] = series
-                    _write(files[r, time][i], series.to_frame().write_parquet)
-            text = json.dumps({"left_out": dict(mine.notes.left_out), "events": dict(mine.notes.events)})
-            _write(counts_file, partial(_write_text, text))
-            _restore_counts(counts_file, run.notes)
+                    writes.append((files[r, time][i], series.to_frame().write_parquet))
+            counts = {"left_out": dict(mine.notes.left_out), "events": dict(mine.notes.events)}
+            self._write_all([*writes, (counts_file, partial(_write_text, json.dumps(counts)))])
+            _add_counts(counts, run.notes)
         columns_of = {
             position: [series for series in columns if series is not None] for position, columns in kept.items()
         }  # none lacks now
@@ -83,6 +89,15 @@ class Cache(Readable):
             [FeatureValues(pl.DataFrame(columns_of[r, time])) for time in range(len(request_set.as_of))]
             for r, request_set in enumerate(requests)
         ]
+
+    def _write_all(self, writes: Sequence[tuple[Path, Callable[[Path], object]]]) -> None:
+        try:
+            for path, write in writes:
+                _write(path, write)
+        except OSError as error:
+            if self.folder not in _unwritable:
+                _unwritable.add(self.folder)
+                _LOG.warning("%s: features are not cached: %s", self.folder, error.strerror or error)
 
     def prune(self) -> None:
         """Delete the files that were not used for longest, until the rest take no more than `limit` bytes."""
@@ -153,10 +168,14 @@ def _restore_counts(path: Path, notes: Notes) -> bool:
         os.utime(path)
     except (OSError, ValueError):
         return False
+    _add_counts(counts, notes)
+    return True
+
+
+def _add_counts(counts: Mapping[str, Mapping[str, int]], notes: Notes) -> None:
     for reason, rows in counts["left_out"].items():
         notes.leave_out(reason, rows)
     notes.events.update(counts["events"])
-    return True
 
 
 def _write_text(text: str, path: Path) -> None:
@@ -167,5 +186,9 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file atomically: a reader never sees, and a killed process never leaves, half of one."""
     permissions.make_folder(path.parent)
     draft = permissions.create(path.with_name(f"{path.name}.{os.getpid()}"))
-    write(draft)
-    draft.replace(path)
+    try:
+        write(draft)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
