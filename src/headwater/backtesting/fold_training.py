@@ -84,17 +84,15 @@ class Trainer:
         """
         order = in_time_order(self.requests, np.ones(len(self.requests.t), np.bool_))
         jobs = [(name, again) for name in self.rows for again in range(self.refits.seeds + self.refits.days)]
-        done = 0
+        done = self.resources.counter("training", len(jobs))
 
         def refit(job: tuple[str, int]) -> _Trained:
             # A thread a level, each estimator on one: two that share the processors' threads wait for one another at every tree.
-            nonlocal done
             trained = self._run(*job, order)
-            done += 1
-            self.resources.say("training", done, len(jobs))
+            done(1)
             return trained
 
-        self.resources.say("training", 0, len(jobs))
+        done(0)
         with ThreadPoolExecutor(self.resources.threads or settings.threads()) as pool:
             runs = dict(zip(jobs, pool.map(refit, jobs), strict=True))
         freshest = runs[list(self.rows)[-1], 0]

@@ -211,12 +211,7 @@ class _FeatureRun:
         resources = self.call.resources
         requests = [each.request_set(self.requests.t, [times[freshness] for freshness in each.at]) for each in asking]
         views = ", ".join(dict.fromkeys(view for each in asking for to in each.at.values() for view, _ in to))
-        total, done = sum(len(r.t) * len(r.as_of) for r in requests), 0
-
-        def on_progress(rows: int) -> None:
-            nonlocal done
-            done += rows
-            resources.say(views, done, total)
+        on_progress = resources.counter(views, sum(len(r.t) * len(r.as_of) for r in requests))
 
         def reading(rows: int, of: int) -> None:
             resources.say(f"reading {query.source.name}", rows, of)

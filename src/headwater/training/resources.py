@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ from headwater.definitions.spelling import Spelled
 from headwater.engine.query import Engine
 from headwater.errors import UsageError
 from headwater.training.feature_cache import Cache
-from headwater.training.progress import OnProgress, shown
+from headwater.training.progress import OnProgress, counter, shown
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Resources(Readable, metaclass=Spelled):
             (HEADWATER_HOME), False none. None is what the call does usually: `dataset` has headwater's own, all others none.
         engine: what reads and computes, by name or as an object; that of the settings where None.
         progress: None shows a bar in a terminal and in a notebook; True also lines elsewhere; False nothing. Or a function of task, done
-            and total, which is 0 where it is not known.
+            and total, which is 0 where it is not known: one thread at a time calls it, and its first error is a warning and ends the calls.
 
     >>> Resources(threads=2, memory="4GB")
     Resources(2, memory='4GB')
@@ -69,6 +69,10 @@ class Resources(Readable, metaclass=Spelled):
         """Report progress."""
         if callable(self.progress):
             self.progress(task, done, total)
+
+    def counter(self, task: str, total: int) -> Callable[[int], None]:
+        """A function by which threads report how much more of a task they have done."""
+        return counter(self.say, task, total)
 
     @contextmanager
     def shown(self, steps: Sequence[str] = ()) -> Iterator[Resources]:
