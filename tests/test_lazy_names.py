@@ -2,9 +2,12 @@
 
 import ast
 import importlib
+import inspect
 import operator
+import pydoc
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -58,3 +61,44 @@ def test_modules_are_names_too(name):
 def test_a_misspelt_name_of_an_operator_gets_a_suggestion():
     with pytest.raises(AttributeError, match=r"'headwater\.operations' has no attribute 'open_stor'; did you mean 'open_store'"):
         _ = hw.operations.open_stor
+
+
+@pytest.mark.parametrize(("package", "modules"), [("headwater", {"errors", "operations"}), ("headwater.operations", set())])
+def test_dir_lists_the_public_names_and_loads_none(package, modules):
+    """In a new process: an earlier use of a name would list it."""
+    code = f"""
+        import sys
+        import {package} as package
+        print(*(name for name in dir(package) if not name.startswith("_")))
+        print(*sorted(name for name in ("polars", "numba", "msgspec") if name in sys.modules))
+    """
+    shown = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True).stdout
+    names, loaded = shown.splitlines()
+    assert set(names.split()) == {*importlib.import_module(package).__all__} | modules
+    assert not loaded or package != "headwater"
+
+
+def test_a_prompt_completes_names():
+    """By the standard library's completer, which asks dir() as IPython does."""
+    code = "import rlcompleter, headwater as hw; print(rlcompleter.Completer({'hw': hw}).attr_matches('hw.bac'))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "'hw.backtest('" in shown
+
+
+@pytest.mark.parametrize("package", [hw, hw.operations], ids=lambda package: package.__name__)
+def test_signatures_name_the_parameters(package):
+    vague = []
+    for name in package.__all__:
+        value = getattr(package, name)
+        if callable(value) and not getattr(value, "_is_protocol", False):
+            kinds = {parameter.kind for parameter in inspect.signature(value).parameters.values()}
+            if {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} <= kinds:
+                vague.append(name)
+    assert vague == []
+
+
+def test_the_signature_of_a_definition_is_what_it_takes():
+    shown = inspect.signature(hw.Source)
+    assert list(shown.parameters)[:2] == ["name", "description"]
+    assert shown.parameters["id_field"].default is None
+    assert "Source(name" in pydoc.plain(pydoc.render_doc(hw.Source))

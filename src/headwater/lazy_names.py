@@ -21,8 +21,8 @@ def lazy_names(
     moved: Mapping[str, str] = _EMPTY,
     renamed: Mapping[str, str] = _EMPTY,
     others: Mapping[str, str] = _EMPTY,
-) -> tuple[Callable[[str], object], list[str]]:
-    """The `__getattr__` and the `__all__` of a package.
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """The `__getattr__`, `__dir__` and `__all__` of a package.
 
     Args:
         package: its name.
@@ -65,4 +65,8 @@ def lazy_names(
                 raise ImportError(message.replace(old, f"cannot import from {package!r}:"), name=name)
         raise AttributeError(message, name=name)
 
-    return missing, sorted(home)
+    def listed() -> list[str]:
+        """The public names, which a shell completes, and those that begin with an underscore."""
+        return sorted({*home, *modules, *(name for name in vars(sys.modules[package]) if name.startswith("__"))})
+
+    return missing, listed, sorted(home)

@@ -83,4 +83,4 @@ _HOMES = {
 
 _RENAMED = {"ScoreTable": "PredictionTable", "Scored": "PrecomputeResult"}
 
-__getattr__, __all__ = lazy_names(__name__, _HOMES, renamed=_RENAMED)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES, renamed=_RENAMED)

@@ -100,7 +100,11 @@ class Spelled(type):
             try:
                 return super().__call__(*args, **kwargs)
             except TypeError:
-                signature = inspect.signature(cls.__init__)
-                without_self = signature.replace(parameters=list(signature.parameters.values())[1:])
-                check_call(cls.__name__, without_self, args, kwargs)
+                check_call(cls.__name__, cls.__signature__, args, kwargs)
                 raise
+
+        @property
+        def __signature__(cls) -> inspect.Signature:
+            """The parameters of the class, for help() and editors; they would show those of `__call__`."""
+            signature = inspect.signature(cls.__init__)
+            return signature.replace(parameters=list(signature.parameters.values())[1:], return_annotation=inspect.Signature.empty)
