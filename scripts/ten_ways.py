@@ -12,11 +12,12 @@ from html import escape
 from pathlib import Path
 
 import headwater as hw
+from headwater.reports import audit_words
 from headwater.results.backtest_result import BacktestResult
 from scripts.lift_picture import drawn
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "ten_ways_to_fool_yourself.md"
-LINE, CHARACTERS, LINES = 17, 96, 7
+LINE, CHARACTERS, LINES = 17, 96, 9
 
 
 def blocks() -> list[str]:
@@ -38,9 +39,10 @@ def examples() -> Iterator[tuple[hw.Backtest, Sequence[str]]]:
 
 
 def headline(result: BacktestResult) -> list[str]:
-    """The first sentence of the result's page, and the questions that it asks."""
-    asked = [finding.message for finding in result.audit.questions] + [source.question for source in result.resolutions if source.question]
-    return [result.verdict, *(f"Question: {question}" for question in asked[:1])]
+    """The first sentence of the result's page, what withholds a verdict, and the first question that it asks."""
+    asked = [*audit_words.conditions(result.audit), *(f"Question: {finding.message}" for finding in result.audit.further_questions)]
+    asked += [f"Question: {source.question}" for source in result.resolutions if source.question]
+    return [result.verdict, *audit_words.blocking(result.audit), *asked[:1]]
 
 
 def picture(result: BacktestResult, says: Sequence[str]) -> str:

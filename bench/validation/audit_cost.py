@@ -78,7 +78,7 @@ def measure(measured: Measured) -> Seconds:
         result = hw.backtest(measured.model, measured.levels, evaluation).result
         seconds.total = time.process_time() - began
     seconds.rows = result.split.train_rows + result.split.test_rows
-    seconds.alarms = sorted(f"{finding.severity}: {finding.check}" for finding in result.audit.blocking)
+    seconds.alarms = sorted(f"{finding.severity}: {finding.check}" for finding in result.audit.accusations)
     return seconds
 
 

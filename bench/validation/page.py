@@ -222,6 +222,8 @@ def _leaks(answers: Answers) -> Iterator[str]:
     yield ""
     detected = sum(bool(run["found"]) for run in large)
     yield f"Of {len(large)} detectable leaks that add {INFLATED} or more, {_share(detected, len(large))} are found (goal: at least 90 %)."
+    withheld = sum(any(not str(name).startswith("SUSPECT") for name in run["found"]) for run in large)  # type: ignore[attr-defined]
+    yield f"{_share(withheld, len(large))} get no verdict for it; the others found are questions below a verdict that stands."
     if rest := ", ".join(f"{name} ({count})" for name, count in missed.most_common() if count):
         yield f"Missed: {rest}."
     if hidden:

@@ -159,11 +159,11 @@ def equal(seed: int) -> Answer:
 
 def accusations(backtested: hw.Backtest) -> list[str]:
     """Each LEAK and SUSPECT of the audit with its check: in an honest world, a false alarm."""
-    return sorted({f"{finding.severity}: {finding.check}" for finding in backtested.result.audit.blocking})
+    return sorted({f"{finding.severity}: {finding.check}" for finding in backtested.result.audit.accusations})
 
 
 def found(backtested: hw.Backtest) -> dict[str, object]:
-    """What stands in place of a verdict: findings that replace the headline, and levels that the timestamps cannot tell apart."""
+    """What stands in place of a verdict or below it: LEAK and SUSPECT, and levels that the timestamps cannot tell apart."""
     blind = ["not measurable"] if any(c.verdict == "not measurable" for c in backtested.result.comparisons) else []
     return {"found": [*accusations(backtested), *blind]}
 

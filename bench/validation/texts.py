@@ -43,7 +43,8 @@ that of the freshest. With fewer than eight days of test a page names none.""",
 
 Twenty machines, 200 requests a day for 40 days; features are the mean and last severity of a machine's earlier outcomes
 (`bench/validation/departures.py`). Each leak is one mistake in that definition or in its data. What it adds is the AUC of the leaking model minus that of
-the honest one on the same rows. Found means: refused before training, a LEAK or SUSPECT of the audit, or levels that are called not measurable.
+the honest one on the same rows. Found means: refused before training, a LEAK of the audit, a SUSPECT, or levels that are called not measurable. A LEAK
+withholds the verdict; a SUSPECT is a question below a verdict that stands.
 Two kinds are known to be invisible: late request fields where the labels' table has the binary label alone, and outcomes that are known later than
 stated where no table has another time. They are shown and not counted.""",
     "honest": """## False alarms
@@ -51,7 +52,8 @@ stated where no table has another time. They are shown and not counted.""",
 Honest worlds with drawn properties: 5 to 300 machines, half-lives from half an hour to three weeks, jobs from minutes to days, timestamps on a grid,
 and one of: daily totals dated at the day's end; declared coarse timestamps; warnings seconds before
 the request; an informative dimension from before the period; a source over the labels' own table with the right `known_at`; a request field that knows
-the state, as an expert does; a request field that decides most of the outcome. A false alarm is a LEAK or a SUSPECT.""",
+the state, as an expert does; a request field that decides most of the outcome. A false alarm is a LEAK, which
+withholds the verdict, or a SUSPECT, which asks.""",
     "attribution": """## Attribution
 
 Of six views one decays within hours, a different one in each run; the others have a half-life of months or carry no information. The plan is right if

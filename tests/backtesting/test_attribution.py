@@ -126,7 +126,7 @@ def test_a_leak_leaves_no_plan():
     with pytest.raises(LeakError):
         attribute(reading_outcomes(made, rows))
     leaky = attribute(reading_outcomes(made, rows.drop("known").sample(fraction=1.0, shuffle=True, seed=0)))
-    assert leaky.plan.startswith("No plan: LEAK in past_outcomes")
+    assert leaky.plan.startswith("No plan: a leak in 'past_outcomes'")
 
 
 def test_slices_without_the_lift_are_told():

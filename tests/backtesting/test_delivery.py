@@ -64,7 +64,7 @@ def watched(served, at=MATURED, **more):
 
 def test_a_leak_that_no_audit_sees_breaks_its_promise_in_production(served):
     which, folder, _, tested = served
-    assert tested.result.audit.blocking == []
+    assert tested.result.audit.leaks == []
     assert tested.result.recommendation.level == "live"
     found = watched(served)
     assert found.withdrawn == (which == "early")

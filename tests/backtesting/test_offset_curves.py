@@ -65,7 +65,7 @@ def test_an_honest_source_that_is_named_has_a_curve_and_no_finding():
     found = backtested(0, ["past"])
     (curve,) = found.result.offset_curves
     assert curve.why == "named"
-    assert found.result.audit.blocking == []
+    assert found.result.audit.accusations == []
     assert [point.what for point in curve.points] == ["not moved", "1h later", "1d later"]
     assert backtested(0, "flagged").result.offset_curves == ()
 

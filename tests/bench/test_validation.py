@@ -152,6 +152,7 @@ def test_the_page_counts_what_is_wrong():
     text = page([leak], {leak.name: found}, "tuning")
     assert "| daily totals, 20 machines | 3 | +0.070 | 33.3 % | LEAK: own outcome (1) |" in text
     assert "Of 2 detectable leaks that add 0.03 or more, 50.0 % are found" in text
+    assert "50.0 % get no verdict for it; the others found are questions below a verdict that stands." in text
     assert "Missed: daily totals (1)." in text
     assert "Honest twins with a LEAK or SUSPECT: 1 of 3." in text
 

@@ -69,6 +69,61 @@ def test_the_metric_comes_before_the_models_of_a_project(metrics, message, tmp_p
     assert message in " ".join(ran.stderr.split())
 
 
+OTHER_SOURCE = """
+import dataclasses
+import headwater as hw
+from headwater.testing.examples import churn
+
+model = churn()
+view = model.features.views[0]
+other = dataclasses.replace(view, name="caller", source=dataclasses.replace(view.source, name="calls"))
+second = hw.Model("churn_2", task=model.task, features=hw.FeatureService("s", [other]), labels=model.labels)
+project = hw.Project("shop", [model, second])
+"""
+
+
+def backtested(folder, project, *arguments):
+    (folder / "features.py").write_text(project, encoding="utf-8")
+    asked = [sys.executable, "-m", "headwater.cli", "backtest", "--model", "churn", "--yes", "--refits", "0", *arguments]
+    ran = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
+    return ran.returncode, " ".join((ran.stdout + ran.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "says"),
+    [
+        ("backtest", "own outcomes | visits | why | Ada", "no check has this name; did you mean 'own outcome'?"),
+        ("backtest", "own outcome | vists | why | Ada", "model 'churn' has nothing of this name; did you mean 'visits'?"),
+        ("backtest", "own outcome | calls | why | Ada", "model 'churn' has nothing of this name; known: "),
+        ("backtest", "promise against delivery | chrun | why | Ada", "a withdrawal is named like 'churn, week of 2024-06-03'"),
+        ("assess", "own outcome | vists | why | Ada", "model 'churn' has nothing of this name; did you mean 'visits'?"),
+        ("backtest", "own outcome | visits | Ada", "give 'CHECK | SUBJECT | REASON | AUTHOR'"),
+    ],
+)
+def test_a_wrong_acknowledgement_is_refused_before_the_run(verb, answer, says, tmp_path):
+    (tmp_path / "features.py").write_text(OTHER_SOURCE, encoding="utf-8")
+    asked = [sys.executable, "-m", "headwater.cli", verb, "--model", "churn", "--yes", "--acknowledge", answer]
+    ran = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert says in " ".join(ran.stderr.split())
+    assert not {file.name for file in tmp_path.iterdir()} & {"report.html", "assess.html"}
+
+
+def test_an_acknowledgement_of_the_project_may_be_of_its_other_model(tmp_path):
+    known = 'evaluation=hw.Evaluation(acknowledged=[hw.Acknowledgement("own outcome", "{}", "booked before", "Ada")])'
+    code, said = backtested(tmp_path, OTHER_SOURCE.replace("[model, second]", f"[model, second], {known.format('calls')}"))
+    assert (code, "calls" in said) == (0, False)
+    code, said = backtested(tmp_path, OTHER_SOURCE.replace("[model, second]", f"[model, second], {known.format('cals')}"))
+    assert code == 2
+    assert "acknowledged 'own outcome' of 'cals': model 'churn' has nothing of this name" in said
+
+
+def test_an_acknowledgement_of_the_command_line_answers(tmp_path):
+    code, said = backtested(tmp_path, TWO_MODELS, "--acknowledge", "label rows | visits | pages are known at once | Ada")
+    assert code == 0, said
+    assert "matches no finding" in said or "Ada: pages are known at once" in said
+
+
 def test_metrics_of_any_task_are_known_before_a_model_is_chosen():
     check_metrics(SimpleNamespace(metrics="auc, mae,ndcg@7,precision@1%,AP,pinball@0.9"))
     check_metrics(SimpleNamespace(metrics=None))

@@ -59,10 +59,10 @@ def test_the_code_of_the_page_runs_and_headwater_says_so(monkeypatch):
     shown = [" ".join(says) for _, says in examples]
     assert shown[0].startswith("Compute features at request time (instant). Of 100 pairs")
     expected = (
-        (1, "LEAK in reports"),
-        (3, "SUSPECT in reports"),
-        (4, "SUSPECT in priority"),
-        (5, "SUSPECT in machines"),
+        (1, "^No verdict: a leak in 'reports'"),
+        (3, "^No verdict: a leak in 'reports'"),
+        (4, "Holds if 'priority' is written before the outcome"),
+        (5, "Holds if 'usual' of source 'machines' was known before the requests"),
         (6, "no fresher level can be told from the staler one by the timestamps"),
         (7, "these 2 days only"),
         (8, " 0 are called a LIFT"),

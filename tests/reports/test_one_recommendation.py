@@ -42,7 +42,7 @@ def result_of(values: dict[str, float], half: float, *, baseline: str = "", leas
     p = [math.erfc(abs(gains[pair]) / half * 1.96 / math.sqrt(2)) if half > 0 else float(gains[pair] == 0) for pair in primary]
     adjusted = dict(zip(primary, holm(p), strict=True))
     comparisons = [_compared(pair, gain, half, least, adjusted.get(pair), len(primary)) for pair, gain in gains.items()]
-    findings = [AuditFinding("label rows", "LEAK", "source 'x'", "it holds the label", "leave it out")] if leak else []
+    findings = [AuditFinding("label rows", "LEAK", "x", "it holds the label", "leave it out")] if leak else []
     return with_recommendation(
         structs.replace(
             base, levels=levels, comparisons=comparisons, slices=[], audit=AuditResult(findings), baseline=baseline, min_lift={"auc": least}
@@ -163,7 +163,7 @@ def test_a_leak_withholds_it() -> None:
     found = result_of({"daily": 0.66, "hourly": 0.76}, 0.002, leak=True).recommendation
     assert found is not None
     assert (found.answer, found.level) == ("withheld", "")
-    assert found.first_line == "No verdict: LEAK in source 'x'. Check first: it holds the label. leave it out."
+    assert found.first_line == "No verdict: a leak in 'x'."
 
 
 def test_a_break_even_of_money_changes_it() -> None:

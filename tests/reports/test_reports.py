@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import combinations, pairwise
-from typing import Literal
 
 import pytest
 from jinja2 import UndefinedError
@@ -408,30 +407,55 @@ def test_user_strings_are_escaped_everywhere() -> None:
         assert "<script" not in json.dumps(json.loads(plot))  # plotly reads tags, so its text is escaped as well
 
 
-@pytest.mark.parametrize("severity", ["LEAK", "SUSPECT"])
-def test_a_leak_or_a_suspicion_takes_the_place_of_the_headline(severity: Literal["LEAK", "SUSPECT"]) -> None:
-    finding = AuditFinding(
-        "label rows", severity, "queue", "It knows the label's own rows", "Correct its timestamp", 0.31, ["open_count_6h"]
-    )
-    result = with_recommendation(structs.replace(flights(), audit=AuditResult([finding])))
-    says = f"No verdict: {severity} in queue. Check first: It knows the label's own rows. Correct its timestamp."
+KNOWN = AcknowledgedBy("a queue is public", "Ada")
+FOUND = AuditFinding("label rows", "LEAK", "queue", "It knows the label's own rows", "Correct its timestamp", 0.31, ["open_count_6h"])
+ASKED = structs.replace(FOUND, severity="SUSPECT", brief="a queue is public")
+
+
+def test_a_leak_takes_the_place_of_the_headline_and_is_told_once() -> None:
+    result = with_recommendation(structs.replace(flights(), audit=AuditResult([FOUND])))
+    assert result.verdict == "No verdict: a leak in 'queue'."
     for page in (own_part(result), printed(result), to_notebook(result), to_text(result)):
         text = " ".join(html.unescape(page).split())
-        assert says in text
+        assert result.verdict in text
+        assert text.count("LEAK: queue (label rows, 31 % of rows): It knows the label's own rows. Correct its timestamp.") == 1
+        assert text.count("It knows the label's own rows") == 1
         assert "Run it" not in text
         assert "LIFT" not in text
-    assert own_part(result).index("Do not trust these numbers") < own_part(result).index("<h1")
-    assert f"{severity}: queue (label rows, 31 % of rows): It knows the label's own rows." in " ".join(printed(result).split())
+    assert own_part(result).index("Do not trust these numbers until each of these is fixed") < own_part(result).index("<h1")
 
 
-def test_an_acknowledged_suspicion_restores_the_headline_with_a_note() -> None:
-    known = AcknowledgedBy("a queue is public", "Ada")
-    finding = AuditFinding("label rows", "SUSPECT", "queue", "It counts its own flight", "Correct its timestamp", acknowledged=known)
-    result = with_recommendation(structs.replace(flights(), audit=AuditResult([finding])))
+def test_a_suspicion_is_a_question_below_a_verdict_that_stands() -> None:
+    result = with_recommendation(structs.replace(flights(), audit=AuditResult([ASKED])))
+    assert result.verdict == with_recommendation(structs.replace(flights(), audit=AuditResult())).verdict
+    says = "Holds if a queue is public (label rows, 31 % of rows). It knows the label's own rows. Correct its timestamp. To answer: "
     for page in (own_part(result), printed(result), to_notebook(result)):
         text = " ".join(html.unescape(page).split())
         assert "Run it as a job (minute)" in text
-        assert "Holds if these acknowledged suspicions are none: label rows of queue (Ada: a queue is public)." in text
+        assert text.count(says + "--acknowledge 'label rows | queue | REASON | AUTHOR'.") == 1
+        assert text.index("Run it as a job (minute)") < text.index(says)
+    assert "Holds if a queue is public (label rows)." in " ".join(to_text(result).split())
+
+
+def test_at_most_three_questions_are_shown_those_of_the_verdict_first() -> None:
+    odd = [structs.replace(ASKED, severity="question", subject=f"feature {n}", evidence=f"It is odd {n}") for n in range(3)]
+    suspicions = [structs.replace(ASKED, subject=name, evidence=f"It knows {name}", brief=f"{name} is public") for name in ("one", "two")]
+    result = with_recommendation(structs.replace(flights(), audit=AuditResult([*odd, *suspicions])))
+    for page in (own_part(result), printed(result), to_notebook(result)):
+        text = " ".join(html.unescape(page).split())
+        assert [f"It is odd {n}" in text for n in range(3)] == [True, False, False]
+        assert all(f"It knows {name}" in text for name in ("one", "two"))
+        assert "5 questions, 3 of them shown, all in the JSON" in text
+    assert len(result.to_dict()["audit"]["findings"]) == 5
+
+
+def test_an_answered_question_is_shown_as_a_condition() -> None:
+    result = with_recommendation(structs.replace(flights(), audit=AuditResult([structs.replace(ASKED, acknowledged=KNOWN)])))
+    for page in (own_part(result), printed(result), to_notebook(result)):
+        text = " ".join(html.unescape(page).split())
+        assert "Run it as a job (minute)" in text
+        assert "Holds if these answers are right: label rows of queue (Ada: a queue is public)." in text
+        assert "To answer" not in text
 
 
 def test_every_page_says_which_checks_ran_which_did_not_and_what_data_cannot_show() -> None:

@@ -66,7 +66,9 @@ def decide(evidence: Evidence) -> Decision:
     assert recommendation is not None
     if recommendation.answer != "run":
         rule = "leak" if recommendation.withheld else "recommendation"
-        return msgspec.structs.replace(_undecided(rule, recommendation.sentence, recommendation), base=recommendation.baseline)
+        why = [f"{finding.message.rstrip('.')}." for finding in lift.backtest.audit.blocking] if recommendation.withheld else []
+        made = _undecided(rule, " ".join(why) or recommendation.sentence, recommendation)
+        return msgspec.structs.replace(made, base=recommendation.baseline, sentence=" ".join([made.sentence, *why]))
     return _finished(evidence, lift, recommendation)
 
 

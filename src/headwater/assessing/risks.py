@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from headwater.assessing.request_time import lost_at, over_budget
 from headwater.definitions.model import Model
+from headwater.reports import audit_words
 from headwater.reports.wording import survivors
 from headwater.results.assessment_parts import AtRequest, Network
+from headwater.results.audit_result import acknowledgement_note
 from headwater.results.decision_result import Decision, Evidence
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, duration
@@ -34,7 +36,14 @@ def risks(evidence: Evidence, decision: Decision, features: Sequence[AtRequest],
 
 def _of_lift(lift: Lift) -> list[str]:
     result = lift.backtest
-    warned = [f"Audit, {finding.severity}: {finding.subject}: {finding.message}" for finding in result.audit.findings]
+    audit = result.audit
+    found = (
+        *audit_words.blocking(audit),
+        *audit_words.conditions(audit),
+        *audit_words.further_questions(audit),
+        acknowledgement_note(audit),
+    )
+    warned = [f"Audit: {line}" for line in found if line]
     left = result.not_in_training
     untrained = [f"Not in training, so not part of the lift: {', '.join(left)}."] if left else []
     cold = survivors(result)

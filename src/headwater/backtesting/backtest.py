@@ -15,7 +15,8 @@ from headwater import clock, settings
 from headwater.backtesting import new_keys as newcomers
 from headwater.backtesting.age_curves import age_curves
 from headwater.backtesting.answers_before import answered
-from headwater.backtesting.audit import AuditedLevels, check_acknowledged
+from headwater.backtesting.audit import CHECKS, AuditedLevels
+from headwater.backtesting.audit.acknowledgements import check_after, check_before
 from headwater.backtesting.break_even import recommended
 from headwater.backtesting.describe import assumptions, definitions_text, how_sure, value_of
 from headwater.backtesting.experiment_rows import ExperimentRows, prepare, trained_model
@@ -201,7 +202,7 @@ def backtest(
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
-        UsageError: no rows to train or test on, an unknown metric, an invalid level.
+        UsageError: no rows to train or test on, an unknown metric, an invalid level, an acknowledgement of an unknown check.
         DataError: labels of one class, data that do not fit the definitions, or scores with gaps.
         LeakError: a source that would let the future into training data.
 
@@ -219,6 +220,7 @@ def backtest(
     started, how = clock.stopwatch(), evaluation or Evaluation()
     compared = resolve_levels(levels) if levels is not None else usual_levels(model)
     _check_names(compared, how)
+    check_before(how.acknowledged, CHECKS, model, compared)
     delivered = known_deliveries(model.name, models)  # before training: a registry that cannot be read is an error now
     warn_of_broken(model.sources)
     with (resources or DEFAULT_RESOURCES).shown(BACKTEST) as used:
@@ -229,7 +231,7 @@ def backtest(
         result = with_measurability(result, told)
         result = msgspec.structs.replace(result, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training)
         result = recommended(delivered.on(result, how.acknowledged))
-        check_acknowledged(result.audit.findings, how.acknowledged)
+        check_after(result.audit.findings, how.acknowledged, model, compared)
         if how.ages:
             chosen_level = result.recommendation.level if result.recommendation is not None else ""
             others = chosen_level if chosen_level in compared else list(compared)[-1]

@@ -54,7 +54,11 @@ def offset_curves(
     for view in experiment.model.features.views:
         if view.source.history is not None:
             by_source.setdefault(view.source.name, []).append(view)
-    flagged = {finding.subject: finding.check for finding in reversed(findings) if finding.subject in by_source and finding.blocks}
+    flagged = {
+        finding.subject: finding.check
+        for finding in reversed(findings)
+        if finding.subject in by_source and finding.severity in ("LEAK", "SUSPECT")
+    }
     chosen = flagged if asked == FLAGGED else {str(source): flagged.get(str(source), "named") for source in asked}
     for source in chosen:
         if source not in by_source:
@@ -82,7 +86,11 @@ def _found_offsets(experiment: ExperimentRows, level: Level) -> dict[str, Sequen
         experiment.split,
         dataclasses.replace(experiment.resources, progress=False),
     )
-    return {own.subject: [-offset for offset in own.spike.offsets if offset < 0] for own in own_events(inputs) if own.spike is not None}
+    return {
+        own.subject: [-offset for offset in own.spike.offsets if offset < 0]
+        for own in own_events(inputs)
+        if own.spike is not None and own.spike.excess
+    }
 
 
 def named(offset: int, found: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
 """Withdrawn recommendations of a model as findings of its backtest's audit: production delivered less than a former backtest promised.
 
 `watch` keeps them in the model registry. A later backtest of the model, and an assessment, read them there: the withdrawal stands first on
-their pages until a version with a new promise is current, or somebody acknowledges it with a reason, as any SUSPECT.
+their pages, in place of a verdict, until a version with a new promise is current, or somebody acknowledges it with a reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from headwater.backtesting.audit import with_acknowledgement
+from headwater.backtesting.audit.acknowledgements import with_acknowledgement
 from headwater.definitions.acknowledged import Acknowledgement
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.errors import DataError
@@ -26,7 +26,7 @@ from headwater.results.promise_result import DeliveryResult
 
 _NOT_RUN = "no week that was served under a promise of this model has been judged"
 _REMEDY = (
-    "A leak that no audit can see, then values that are served differently (`headwater parity --served`), then a change in the data. Acknowledge "
+    "Check first: a leak that no audit can see, then values that are served differently (`headwater parity --served`), then a change in the data. Acknowledge "
     "it when it is found, or promote a version with a new promise"
 )
 
@@ -40,7 +40,7 @@ class KnownDeliveries:
     served: bool
 
     def on(self, result: BacktestResult, acknowledged: Sequence[Acknowledgement] = ()) -> BacktestResult:
-        """The backtest with a SUSPECT for each withdrawal, in place of those that it had; as it is where the model has no version."""
+        """The backtest with a finding for each withdrawal, in place of those that it had; as it is where the model has no version."""
         if not self.served:
             return result
         audit = result.audit
@@ -87,4 +87,4 @@ def finding_of(delivery: DeliveryResult) -> AuditFinding:
     """A withdrawal as a finding; its subject names the model, the level and the week, so that a later one is not acknowledged with it."""
     at_level = "" if delivery.served_level == AS_DEFINED else f" at {delivery.served_level}"
     subject = f"{delivery.promise.model}{at_level}, week of {delivery.since}"
-    return AuditFinding(DELIVERY, "SUSPECT", subject, delivery_words.withdrawal(delivery), _REMEDY, math.nan)
+    return AuditFinding(DELIVERY, "WITHDRAWN", subject, delivery_words.withdrawal(delivery), _REMEDY, math.nan)

@@ -37,6 +37,7 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     if args.network is not None:
         answers = with_effects(answers, args.network)
     evaluation = evaluation_options.evaluation(args, loaded.project)
+    evaluation = evaluation_options.check_acknowledged(evaluation, args, loaded, loaded.project.model(args.model))
     if args.no_attribution:
         evaluation = replace(evaluation, attribute=False)
     if args.backtest is None:

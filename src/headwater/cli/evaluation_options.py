@@ -11,10 +11,12 @@ from headwater.errors import UsageError, nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headwater.cli.projects import LoadedProject
     from headwater.definitions.acknowledged import Acknowledgement
     from headwater.definitions.decision_value import DecisionValue
     from headwater.definitions.evaluation import Evaluation
     from headwater.definitions.fit_options import Refits
+    from headwater.definitions.model import Model
     from headwater.definitions.project import Project
 
 _VALUE = ("volume", "acted_on", "hit", "false_alarm", "late")
@@ -73,7 +75,7 @@ FLAGS = section(
         several(
             "--acknowledge",
             metavar="'CHECK | SUBJECT | REASON | AUTHOR'",
-            help="a SUSPECT finding of the audit that somebody has looked at, in addition to the project's; it restores the headline",
+            help="the answer to a question of the audit, in addition to the project's: every page shows it. It never lifts a LEAK",
         ),
     ],
 )
@@ -158,6 +160,29 @@ def parse_acknowledgement(text: str) -> Acknowledgement:
     if len(parts) != 4:
         raise UsageError(f"--acknowledge {text!r}: give 'CHECK | SUBJECT | REASON | AUTHOR', as the audit prints check and subject")
     return Acknowledgement(*parts)
+
+
+def check_acknowledged(evaluation: Evaluation, args: Arguments, loaded: LoadedProject, model: Model) -> Evaluation:
+    """The evaluation without acknowledgements of the project's other models.
+
+    Raises:
+        UsageError: one that can answer no finding, by its check or by what it is of, before anything is trained.
+    """
+    if not evaluation.acknowledged:
+        return evaluation
+    from headwater.backtesting.audit import CHECKS
+    from headwater.backtesting.audit.acknowledgements import cannot_match, refuse_unknown_check
+
+    levels, given = loaded.levels(), len(args.acknowledge or ())
+    first_given, kept = len(evaluation.acknowledged) - given, []
+    for at, known in enumerate(evaluation.acknowledged):
+        refuse_unknown_check(known, CHECKS)
+        why = cannot_match(known, model, levels)
+        elsewhere = at < first_given and any(not cannot_match(known, other, levels) for other in loaded.project.models)
+        if why and not elsewhere:
+            raise UsageError(f"acknowledged {known.check!r} of {known.subject!r}: {why}")
+        kept += [] if why else [known]
+    return replace(evaluation, acknowledged=kept)
 
 
 def _sources(names: str) -> str | list[str]:

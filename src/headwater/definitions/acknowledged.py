@@ -1,4 +1,4 @@
-"""An acknowledgement: a suspicion of the audit that a person has looked at."""
+"""An acknowledgement: the answer of a person to a question of the audit."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from headwater.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class Acknowledgement(Definition):
-    """A SUSPECT finding of the audit that somebody has looked at: which one, why it is no leak, and who says so.
+    """The answer to a question of the audit: which one, why it is no leak, and who says so.
 
-    It restores the headline, with a note. A LEAK cannot be acknowledged; a question needs no acknowledgement.
+    Every page shows it next to the verdict. It never lifts a LEAK.
 
     Args:
         check: the check's name, as the audit prints it, such as "own outcome".
-        subject: what it found, as the audit prints it: a source, a request field, the labels.
+        subject: what it asks about, as the audit prints it: a source, a request field, the labels.
         reason: why it is no leak, in words.
         author: who says so.
 

@@ -94,7 +94,7 @@ class Evaluation(Definition):
         seed: of the resamples, the estimator and the trials.
         timeouts: shares of calls at which an assessment lets each feature of the request time out; empty leaves it out.
         attribute: whether an assessment finds out which views earn, if a step is a LIFT.
-        acknowledged: SUSPECT findings of the audit that somebody has looked at, each an `Acknowledgement`.
+        acknowledged: answers to questions of the audit, each an `Acknowledgement`.
         adversaries: whether people change their behaviour because of the predictions, as attackers do. None: not answered.
         delay_by_outcome: whether one outcome becomes known later than the other, as a fraud does by a chargeback. None: not answered.
             No backtest sees either of these; the answers are on every page, and an assessment plans the experiment by the first.

@@ -62,10 +62,10 @@ def _backtest(result: BacktestResult) -> RunSections:
     verdict = sections.verdict(result)
     lead: list[Block] = []
     if verdict.findings:
-        why = "Do not trust these numbers until each of these is fixed, or acknowledged where it is a SUSPECT:"
-        lead += [Text(why, "problem"), Bullets(verdict.findings)]
+        lead += [Text(f"{verdict.heading}:", "problem"), Bullets(verdict.findings)]
     differs = [f"{where}: {what}" for where, what in verdict.differing]
     lead += [Text(verdict.lead, "lead"), Text(" ".join(verdict.limits), "quiet")]
+    lead += [Text("What the audit asks:"), Bullets(verdict.questions)] if verdict.questions else []
     lead += [Text("Where the verdict differs:"), Bullets(differs)] if differs else [Text(verdict.note, "quiet")]
     return RunSections(verdict.sentence, lead, backtest_page.to_sections(result))
 

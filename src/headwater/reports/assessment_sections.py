@@ -13,7 +13,7 @@ from headwater.results.decision_result import shown
 from headwater.results.measurement import Missing, Number, Reading, amount, duration
 
 _RULES = {
-    "leak": "No verdict while the audit suspects a leak",
+    "leak": "No verdict while the audit withholds it",
     "unknown": "No verdict without a backtest",
     "recommendation": "Recommendation",
     "views": "Which views",

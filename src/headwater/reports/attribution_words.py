@@ -6,8 +6,9 @@ import math
 
 import msgspec
 
-from headwater.reports import wording
+from headwater.reports import audit_words, wording
 from headwater.results.attribution_result import AttributionResult, SliceLift
+from headwater.results.audit_result import replaced_headline
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.estimate import Comparison, Estimate
 
@@ -17,7 +18,8 @@ def plan(attribution: AttributionResult, kind: str) -> str:
     metric = wording.metric_label(attribution.metric)
     where = f"in {metric} of {attribution.fresh} over {attribution.stale}"
     if blocking := attribution.audit.blocking:
-        return f"No plan: {blocking[0].severity} in {blocking[0].subject}; no lift can be trusted before it is fixed. {blocking[0].message}"
+        reason = replaced_headline(attribution.audit).removeprefix("No verdict: ").rstrip(".")
+        return f"No plan: {reason}; no lift can be trusted before it is fixed. {blocking[0].message.rstrip('.')}."
     if attribution.not_measurable and len(attribution.not_measurable) == len(attribution.units):
         return (
             f"No plan: {attribution.fresh} cannot be told from {attribution.stale}, since "
@@ -64,7 +66,9 @@ def notes(attribution: AttributionResult) -> list[str]:
             else []
         ),
         *(sentences for slice_lift in attribution.slices if (sentences := _slice(attribution, slice_lift))),
-        *(f"{finding.severity}: {finding.message}" for finding in attribution.audit.findings),
+        *audit_words.blocking(attribution.audit)[1:],  # the plan has the first
+        *audit_words.conditions(attribution.audit),
+        *audit_words.further_questions(attribution.audit),
         *(f"{name} cannot be measured, and is credited with nothing: {reason}." for name, reason in attribution.not_measurable.items()),
         *attribution.joined,
         (

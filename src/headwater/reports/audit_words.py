@@ -3,42 +3,84 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 
 from headwater.reports import wording
 from headwater.reports.document import Card, Terms, Text
-from headwater.results.audit_result import AuditFinding, AuditResult, acknowledgement_note
+from headwater.results.audit_result import MOST_QUESTIONS, AuditFinding, AuditResult
 
-_CHIPS = {"LEAK": "chip harm", "SUSPECT": "chip harm", "question": "chip"}
+_SEVERITIES = {"WITHDRAWN": "withdrawn", "EMPTY": "no events"}  # LEAK and questions go by their own names
 
 
 def summary(audit: AuditResult) -> str:
     """The audit in one line; it never says that there is no leak."""
     counts = [
-        f"{len(found)} {severity}{'s' * (severity == 'question' and len(found) > 1)}"
-        for severity in _CHIPS
-        if (found := [finding for finding in audit.findings if finding.severity == severity])
+        f"{len(found)} {_SEVERITIES.get(severity, severity)}"
+        for severity in ("WITHDRAWN", "LEAK", "EMPTY")
+        if (found := [finding for finding in audit.blocking if finding.severity == severity])
     ]
+    counts += [f"{number} question{'s' * (number > 1)}" for number in [len(audit.questions)] if number]
+    counts += [f"{len(audit.acknowledged)} answered"] if audit.acknowledged else []
+    more = len(audit.questions) - MOST_QUESTIONS
+    counts += [f"{MOST_QUESTIONS} of them shown, all in the JSON"] if more > 0 else []
     ran = f"{len(audit.checks_run)} checks run, {len(audit.checks_not_run)} not run"
     return f"{', '.join(counts) or ('no finding' if audit.checks_run else 'no check could run')}; {ran}"
 
 
 def finding_line(finding: AuditFinding) -> str:
     """A finding on one line, without its severity."""
-    known = finding.acknowledged
-    by = f" Acknowledged by {known.author}: {known.reason}." if known is not None else ""
     end = "" if finding.message.endswith(("?", ".")) else "."
-    of_rows = "" if math.isnan(finding.share) else f", {wording.share(finding.share)} of rows"
-    return f"{finding.subject} ({finding.check}{of_rows}): {finding.message}{end}{by}"
+    return f"{finding.subject} ({finding.check}{_of_rows(finding)}): {finding.message}{end}"
+
+
+def _of_rows(finding: AuditFinding) -> str:
+    """The share of rows, where it is one and the evidence does not have it."""
+    known = math.isnan(finding.share) or finding.share == 1 or f"{finding.share:.1%}" in finding.evidence
+    return "" if known else f", {wording.share(finding.share)} of rows"
+
+
+def blocking(audit: AuditResult) -> Sequence[str]:
+    """The findings that withhold the verdict, each with its remedy."""
+    return [f"{_SEVERITIES.get(f.severity, f.severity)}: {finding_line(f)}" for f in audit.blocking]
+
+
+def blocking_heading(audit: AuditResult) -> str:
+    """What to do about them."""
+    withdrawn = any(finding.severity == "WITHDRAWN" for finding in audit.blocking)
+    return f"Do not trust these numbers until {'the cause of each of these is known' if withdrawn else 'each of these is fixed'}"
+
+
+def conditions(audit: AuditResult) -> Sequence[str]:
+    """The questions below a verdict that stands: what must be true, why it is asked, what to do, and how to answer."""
+    if audit.blocking:
+        return [f"question: {finding_line(finding)}" for finding in audit.conditions]
+    return [f"Holds if {_condition(finding)}" for finding in audit.conditions]
+
+
+def conditions_in_short(audit: AuditResult) -> Sequence[str]:
+    """The same without evidence and remedy."""
+    return [] if audit.blocking else [f"Holds if {_holds(finding)} ({finding.check})." for finding in audit.conditions]
+
+
+def _holds(finding: AuditFinding) -> str:
+    return finding.brief or f"this is no leak in {finding.subject!r}"
+
+
+def _condition(finding: AuditFinding) -> str:
+    end = "" if finding.message.endswith(("?", ".")) else "."
+    answer = shlex.quote(f"{finding.check} | {finding.subject} | REASON | AUTHOR")
+    return f"{_holds(finding)} ({finding.check}{_of_rows(finding)}). {finding.message}{end} To answer: --acknowledge {answer}."
+
+
+def further_questions(audit: AuditResult) -> Sequence[str]:
+    """The other questions that a page shows."""
+    return [f"question: {finding_line(finding)}" for finding in audit.further_questions]
 
 
 def lines(audit: AuditResult) -> Sequence[str]:
-    """The audit for a terminal or a notebook: the summary, each finding, then what ran, what did not, and what cannot be seen."""
-    return [
-        f"audit: {summary(audit)}",
-        *(f"{finding.severity}: {finding_line(finding)}" for finding in audit.findings),
-        *checks(audit),
-    ]
+    """The audit at the foot of a page: the summary, questions that do not stand below the verdict, what ran and what cannot be seen."""
+    return [f"audit: {summary(audit)}", *further_questions(audit), *checks(audit)]
 
 
 def checks(audit: AuditResult) -> Sequence[str]:
@@ -52,11 +94,10 @@ def checks(audit: AuditResult) -> Sequence[str]:
 
 
 def card(audit: AuditResult) -> Card:
-    """The audit as a card of the page."""
-    note = acknowledgement_note(audit)
-    blocks: list[Text | Terms] = [Text(f"{summary(audit).capitalize()}.")]
-    blocks += [Text(finding_line(finding), chip=(finding.severity, _CHIPS[finding.severity])) for finding in audit.findings]
-    blocks += [Text(note)] if note else []
+    """The audit as a card of the page; what stands at its head is not repeated."""
+    told = summary(audit)
+    blocks: list[Text | Terms] = [Text(f"{told[:1].upper()}{told[1:]}.")]
+    blocks += [Text(finding_line(finding), chip=("question", "chip")) for finding in audit.further_questions]
     rows = [("checks run", ", ".join(audit.checks_run) or "none")]
     rows += [(f"not run: {check.check}", check.reason) for check in audit.checks_not_run]
     blocks += [Terms(rows), Text(f"What the data cannot show: {'; '.join(audit.cannot_see)}.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from headwater.definitions.readable import WIDTH, cut
-from headwater.reports import wording
+from headwater.reports import audit_words, wording
 from headwater.results.backtest_result import BacktestResult
 
 _LEVELS = 6
@@ -13,10 +13,15 @@ _NAME = 24
 
 
 def to_text(result: BacktestResult) -> str:
-    """The recommendation, then the headline metric of each level and its gain over the baseline: at most 12 lines of 100 columns."""
+    """The recommendation, then the headline metric of each level and its gain over the baseline: lines of 100 columns.
+
+    They are at most 15. What withholds a verdict is whole, with its remedy, however long that is.
+    """
     metric, decimals = result.headline, wording.places(result, result.headline)
     reached = {step.to: step for step in wording.judged(result)}
     lines = textwrap.wrap(wording.verdict(result), WIDTH, max_lines=3, placeholder=" ...", break_on_hyphens=False)
+    lines += [part for line in audit_words.blocking(result.audit) for part in _wrapped(line)]
+    lines += [part for line in audit_words.conditions_in_short(result.audit) for part in _wrapped(cut(line, 2 * WIDTH - 8))]
     lines.append(f"  {'level':<{_NAME}}  {cut(wording.metric_label(metric), 24):<24}  gain over {cut(result.compared_with, 24)}")
     for level in result.levels[:_LEVELS]:
         value = wording.estimate(level.metrics[metric], decimals) if metric in level.metrics else wording.NO_VALUE
@@ -26,3 +31,7 @@ def to_text(result: BacktestResult) -> str:
     if len(result.levels) > _LEVELS:
         lines.append(f"  and {len(result.levels) - _LEVELS} more levels")
     return "\n".join([*lines, ".table() prints more, .write_html(path) writes the report, .result holds every number"])
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)

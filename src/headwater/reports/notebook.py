@@ -21,7 +21,8 @@ def to_notebook(result: BacktestResult) -> str:
     return render(
         "notebook.html.j2",
         verdict=wording.verdict(result),
-        findings=[f"{finding.severity}: {audit_words.finding_line(finding)}" for finding in result.audit.blocking],
+        findings=audit_words.blocking(result.audit),
+        questions=audit_words.conditions(result.audit),
         lines=[*(line for line in sentences if line), *resolution_words.lines(result)],
         differing=wording.exceptions(result),
         curve=static_curve.lift_curve(result),

@@ -3,7 +3,7 @@
 A level is *enough* if its loss to each fresher level is shown to be below break-even: the upper end of the 95 % interval is not above it.
 It is *too stale* if the loss is shown to be at least that, *open* otherwise. The first rule that holds:
 
-withheld       the audit found a leak, or a suspicion that nobody acknowledged
+withheld       the audit found a leak, or no events; or production did not deliver what was promised, and nobody acknowledged it
 cannot decide  the levels are not in order from stale to fresh; fewer than two can be compared, since others were not tested or
                timestamps are too coarse for them; a difference has no interval; or the test has fewer than eight days, and the
                intervals say nothing of other days

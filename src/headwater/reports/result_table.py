@@ -77,9 +77,11 @@ class _Writer:
     def _verdict(self) -> list[RenderableType]:
         audit = self.result.audit
         lines: list[RenderableType] = [self.text(wording.verdict(self.result), "bold red" if audit.blocking else "bold")]
+        lines += [Padding(self.text(line, "red"), (0, 0, 0, 2)) for line in audit_words.blocking(audit)]
         lines += [
             self.text(line) for line in (wording.rest(self.result), *wording.limits(self.result), acknowledgement_note(audit)) if line
         ]
+        lines += [Padding(self.text(line, "yellow"), (0, 0, 0, 2)) for line in audit_words.conditions(audit)]
         lines += [Padding(self.text(f"{where}: {what}", "yellow"), (0, 0, 0, 2)) for where, what in wording.exceptions(self.result)]
         return lines
 
@@ -211,15 +213,11 @@ class _Writer:
         ]
 
     def _audit(self) -> Sequence[RenderableType]:
-        """The audit: the findings stand out, the checks do not."""
+        """The audit: questions stand out, the checks do not; what stands below the verdict is not repeated."""
         audit = self.result.audit
-        styles = {"LEAK": "bold red", "SUSPECT": "red", "question": "yellow"}
         return [
             self.text(f"audit: {audit_words.summary(audit)}", "bold red" if audit.blocking else ""),
-            *(
-                Padding(self.text(f"{finding.severity}: {audit_words.finding_line(finding)}", styles[finding.severity]), (0, 0, 0, 2))
-                for finding in audit.findings
-            ),
+            *(Padding(self.text(line, "yellow"), (0, 0, 0, 2)) for line in audit_words.further_questions(audit)),
             *(Padding(self._note(line), (0, 0, 0, 2)) for line in audit_words.checks(audit)),
         ]
 

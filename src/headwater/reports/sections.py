@@ -19,9 +19,11 @@ _CHIPS = {"LIFT": "chip lift", "harm": "chip harm"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """The head of the page. differing: slices with another verdict, and theirs."""
+    """The head of the page. findings: what withholds the verdict; questions: what it depends on. differing: slices with another verdict."""
 
+    heading: str
     findings: Sequence[str]
+    questions: Sequence[str]
     model: str
     tested: str
     sentence: str
@@ -39,7 +41,9 @@ def verdict(result: BacktestResult) -> Verdict:
     decided = result.recommendation is not None and result.recommendation.answer == "run"
     made = f" · {_day(result.at)}" if result.at else ""
     return Verdict(
-        findings=[f"{finding.severity}: {audit_words.finding_line(finding)}" for finding in result.audit.blocking],
+        heading=audit_words.blocking_heading(result.audit),
+        findings=audit_words.blocking(result.audit),
+        questions=audit_words.conditions(result.audit),
         model=result.model,
         tested=f", tested on {wording.count(split.test_rows)} rows from {_day(split.split)} to {_day(split.test_end)}{made}",
         sentence=wording.verdict(result),

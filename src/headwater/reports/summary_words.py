@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headwater.reports import audit_words, wording
 from headwater.reports import recommendation_words as words
-from headwater.reports import wording
 from headwater.reports.experiment_weeks import experiment_weeks
 from headwater.reports.recommending import days_tested, worth_of
 from headwater.results.assessment_parts import Network
-from headwater.results.audit_result import DELIVERY
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.decision_result import Decision
 from headwater.results.measurement import Missing, Number, Reading, amount
@@ -68,12 +67,12 @@ def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> For
     if found is None:
         return ForwardedSummary(about, wording.verdict(result), "", [], [("Next", "Run the backtest again.")])
     if found.withheld:
-        fix = "Fix what the audit found, or acknowledge a suspicion with a note. Then run the backtest again."
-        if result.audit.blocking[:1] and result.audit.blocking[0].check == DELIVERY:
+        fix = "Fix what the audit found, then run the backtest again."
+        if any(finding.severity == "WITHDRAWN" for finding in result.audit.blocking):
             fix = "Find out why production delivers less than was promised, then run the backtest again."
-        return ForwardedSummary(
-            about, found.sentence, "", [], [("Next", fix), ("How sure we are", "Not sure: no figure may be used."), _checked(result)]
-        )
+        why = [("Why", f"{finding.message.rstrip('.')}.") for finding in result.audit.blocking]
+        unsure = ("How sure we are", "Not sure: no figure may be used.")
+        return ForwardedSummary(about, found.sentence, "", [], [*why, ("Next", fix), unsure, _checked(result)])
     points = [
         ("What is known", _known_so_far(result, found)),
         ("Money", _money(result, found, assessed)),
@@ -82,6 +81,7 @@ def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> For
         ("Not covered", _not_covered(result, assessed)),
         ("Next", _next(result, found, assessed)),
         ("How sure we are", _how_sure(result, found)),
+        ("What it depends on", " ".join(audit_words.conditions_in_short(result.audit))),
         _checked(result),
     ]
     return ForwardedSummary(about, found.sentence, _practice(result, found), _bars(result, found), [point for point in points if point[1]])

@@ -7,10 +7,14 @@ from typing import Literal
 
 from headwater.results.result import Result
 
-Severity = Literal["LEAK", "SUSPECT", "question"]
+Severity = Literal["WITHDRAWN", "LEAK", "EMPTY", "SUSPECT", "question"]
+"""From the gravest on; see `AuditFinding`."""
 
 DELIVERY = "promise against delivery"
 """The check whose findings are withdrawn recommendations. It reads the model registry, not the data of the backtest."""
+
+MOST_QUESTIONS = 3
+"""Questions that a page shows; the others stand in the JSON alone."""
 
 CANNOT_SEE: Sequence[str] = (
     "a timestamp that is early by a different amount in each row",
@@ -27,7 +31,7 @@ CANNOT_SEE: Sequence[str] = (
 
 
 class AcknowledgedBy(Result, frozen=True):
-    """Why a suspicion is no leak, and who says so."""
+    """The answer to a question of the audit, and who gives it."""
 
     reason: str
     author: str
@@ -36,7 +40,16 @@ class AcknowledgedBy(Result, frozen=True):
 class AuditFinding(Result, frozen=True):
     """One finding of a check.
 
-    LEAK: the numbers contain what was not known. SUSPECT: they probably do. Both replace the headline. A question does not.
+    | severity | meaning | the verdict |
+    |---|---|---|
+    | WITHDRAWN | production delivered less than an earlier backtest promised | withheld until it is acknowledged |
+    | LEAK | proven: the numbers contain what was not known | withheld |
+    | EMPTY | no event joins the requests, so the data answer nothing | withheld |
+    | SUSPECT | the verdict depends on something that data cannot show | stands, with the question below it |
+    | question | it looks odd, as honest data may | stands |
+
+    brief: the finding in a few words; of a SUSPECT what must be true, after "if"; of an EMPTY the reason, after "No verdict:".
+    acknowledged: the answer to a question, or the cause of a withdrawal. It never lifts a LEAK.
     """
 
     check: str
@@ -47,11 +60,17 @@ class AuditFinding(Result, frozen=True):
     share: float = 1.0  # of the rows that were looked at; NaN where it is not of rows
     columns: Sequence[str] = ()
     acknowledged: AcknowledgedBy | None = None
+    brief: str = ""
 
     @property
     def blocks(self) -> bool:
-        """Whether it replaces the headline."""
-        return self.severity == "LEAK" or (self.severity == "SUSPECT" and self.acknowledged is None)
+        """Whether it withholds the verdict."""
+        return self.severity in ("LEAK", "EMPTY") or (self.severity == "WITHDRAWN" and self.acknowledged is None)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is a question that nobody has answered."""
+        return self.severity in ("SUSPECT", "question") and self.acknowledged is None
 
     @property
     def message(self) -> str:
@@ -100,8 +119,9 @@ class AuditResult(Result, frozen=True):
 
     @property
     def blocking(self) -> Sequence[AuditFinding]:
-        """The findings that replace the headline: withdrawn recommendations, then leaks, then suspicions."""
-        return sorted((finding for finding in self.findings if finding.blocks), key=lambda f: (f.check != DELIVERY, f.severity != "LEAK"))
+        """The findings that withhold the verdict: withdrawn recommendations, then leaks, then data without events."""
+        order = ("WITHDRAWN", "LEAK", "EMPTY")
+        return sorted((finding for finding in self.findings if finding.blocks), key=lambda finding: order.index(finding.severity))
 
     @property
     def leaks(self) -> Sequence[AuditFinding]:
@@ -109,41 +129,59 @@ class AuditResult(Result, frozen=True):
         return [finding for finding in self.findings if finding.severity == "LEAK"]
 
     @property
+    def accusations(self) -> Sequence[AuditFinding]:
+        """The findings that are or may be a leak, answered or not: LEAK and SUSPECT."""
+        return [finding for finding in self.findings if finding.severity in ("LEAK", "SUSPECT")]
+
+    @property
     def acknowledged(self) -> Sequence[AuditFinding]:
-        """The suspicions that somebody has looked at."""
+        """The findings that somebody has answered."""
         return [finding for finding in self.findings if finding.acknowledged is not None]
 
     @property
     def questions(self) -> Sequence[AuditFinding]:
-        """The findings that ask and do not accuse."""
-        return [finding for finding in self.findings if finding.severity == "question"]
+        """The questions that nobody has answered; first those that the verdict depends on."""
+        return sorted((finding for finding in self.findings if finding.asks), key=lambda finding: finding.severity != "SUSPECT")
+
+    @property
+    def conditions(self) -> Sequence[AuditFinding]:
+        """The questions that stand below the verdict."""
+        return [finding for finding in self.questions[:MOST_QUESTIONS] if finding.severity == "SUSPECT"]
+
+    @property
+    def further_questions(self) -> Sequence[AuditFinding]:
+        """The other questions that a page shows."""
+        return [finding for finding in self.questions[:MOST_QUESTIONS] if finding.severity != "SUSPECT"]
 
 
 def replaced_headline(audit: AuditResult) -> str:
-    """What stands in place of the headline, with what to check first; empty where the headline stands.
+    """What stands in place of the headline, in a sentence; empty where the headline stands.
 
     >>> replaced_headline(AuditResult())
     ''
-    >>> replaced_headline(AuditResult([AuditFinding("own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp")]))
-    'No verdict: LEAK in trips. Check first: It counts its own trip. Correct its timestamp.'
-    >>> replaced_headline(AuditResult([AuditFinding(DELIVERY, "SUSPECT", "churn", "The recommendation was withdrawn", "A leak")]))
-    'The recommendation was withdrawn. Check first: A leak.'
+    >>> leak = AuditFinding("own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp")
+    >>> replaced_headline(AuditResult([leak]))
+    "No verdict: a leak in 'trips'."
+    >>> replaced_headline(AuditResult([AuditFinding(DELIVERY, "WITHDRAWN", "churn", "The recommendation was withdrawn", "A leak"), leak]))
+    "The recommendation was withdrawn. No verdict: a leak in 'trips'."
     """
-    withdrawn = [f"{finding.evidence}. Check first: {finding.remedy}." for finding in audit.blocking if finding.check == DELIVERY][:1]
-    blocking = [finding for finding in audit.blocking if finding.check != DELIVERY]
-    if not blocking:
-        return "".join(withdrawn)
-    first = blocking[0]
-    subjects = list(dict.fromkeys(finding.subject for finding in blocking if finding.severity == first.severity))
+    withdrawn = [f"{finding.evidence}." for finding in audit.blocking if finding.severity == "WITHDRAWN"][:1]
+    others = [finding for finding in audit.blocking if finding.severity != "WITHDRAWN"]
+    subjects = list(dict.fromkeys(finding.subject for finding in others if finding.severity == "LEAK"))
     more = f" and {len(subjects) - 1} more" if len(subjects) > 1 else ""
-    return " ".join([*withdrawn, f"No verdict: {first.severity} in {first.subject}{more}. Check first: {first.message.rstrip('.')}."])
+    reasons = [f"No verdict: {_reason(finding)}{more}." for finding in others[:1]]
+    return " ".join([*withdrawn, *reasons])
+
+
+def _reason(finding: AuditFinding) -> str:
+    return f"a leak in {finding.subject!r}" if finding.severity == "LEAK" else finding.brief or f"{finding.check} of {finding.subject!r}"
 
 
 def acknowledgement_note(audit: AuditResult) -> str:
-    """A sentence on the suspicions that were acknowledged; empty without."""
+    """A sentence on the questions that were answered; empty without."""
     notes = [
         f"{finding.check} of {finding.subject} ({finding.acknowledged.author}: {finding.acknowledged.reason})"
         for finding in audit.findings
         if finding.acknowledged is not None
     ]
-    return f"Holds if these acknowledged suspicions are none: {'; '.join(notes)}." if notes else ""
+    return f"Holds if these answers are right: {'; '.join(notes)}." if notes else ""

@@ -21,7 +21,7 @@ def test_another_table_with_the_label_rows_is_found_by_keys_and_time(part):
     of = source(other, select=["user", "took"])
     (found,) = accused(model([view(of)]), "label rows in another table")
     assert (found.check, found.severity, found.columns) == ("label rows in another table", "LEAK", ["took"])
-    assert "ordered equal to the request time" in found.evidence
+    assert "'ordered' equal to the request time" in found.evidence
     assert found.share == pytest.approx(part, abs=0.05)
 
 
@@ -31,8 +31,8 @@ def test_another_table_with_the_label_rows_as_known_in_time_is_silent():
 
 
 MADE = {
-    "by definition": ((pl.col("delivered_at").dt.hour()).alias("field"), "LEAK", "made of delivered_at"),
-    "of the label's columns": ((pl.col("took") + 2 * pl.col("amount")).alias("field"), "SUSPECT", "made of took, as the label is"),
+    "by definition": ((pl.col("delivered_at").dt.hour()).alias("field"), "LEAK", "made of 'delivered_at', known only after it"),
+    "of the label's columns": ((pl.col("took") + 2 * pl.col("amount")).alias("field"), "LEAK", "made of 'took', known only after it"),
 }
 
 
@@ -51,7 +51,7 @@ def test_a_request_field_that_is_a_span_to_a_later_time_is_found_in_the_data():
     of = labels(closed, ["user", "asked_at", "delivered_at", "late", "waited"])
     (found,) = accused(model([TRIPS, hw.RequestField("waited", float)], of))
     assert (found.severity, found.subject) == ("LEAK", "waited")
-    assert "the time from the request time to delivered_at" in found.evidence
+    assert "the time from the request time to 'delivered_at'" in found.evidence
 
 
 def test_a_request_field_that_predicts_like_an_outcome_is_a_suspicion():
@@ -121,7 +121,7 @@ def _delays(slow, fast, answer, *, column=True):
         ((6, 5), True, ""),  # weak, and there
         ((5, 5), None, ""),
         ((5, 5), False, ""),
-        ((5, 5), True, "known does not show it (AUC 0.5"),
+        ((5, 5), True, "'known' does not show it (AUC 0.5"),
     ],
 )
 def test_a_delay_by_outcome_that_was_answered_is_compared_with_the_labels(hours, answer, says):
@@ -161,7 +161,7 @@ def test_a_dimension_that_says_more_before_its_creation_is_a_suspicion():
     table = ORDERS.with_columns(user=pl.Series(user), late=pl.Series(late))
     (found,) = accused(model([_rated(_users(bad.astype(float), day(20)))], labels(table)))
     assert (found.check, found.severity) == ("static tables", "SUSPECT")
-    assert "for requests before computed_at of its rows" in found.evidence
+    assert "for requests before 'computed_at' of its rows" in found.evidence
 
 
 def test_an_honest_dimension_is_silent():

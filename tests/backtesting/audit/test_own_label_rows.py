@@ -154,7 +154,7 @@ def test_rows_keyed_by_their_due_time_without_the_later_times_are_flagged(droppe
     assert (found.severity, found.subject, found.columns) == ("LEAK", "trips", ["delay"])
     assert found.share == _share_early()
     assert f"{found.share:.1%} of requests count events of source 'trips' that are rows of the labels' own table" in found.message
-    assert "columns read from them: delay, which the label is made of. It says that they are known at due_at" in found.message
+    assert "columns read from them: 'delay', which the label is made of. They are said to be known at 'due_at'" in found.message
 
 
 def _share_early(asked="asked_at", placed="due_at", hours=6):
@@ -166,10 +166,13 @@ def _share_early(asked="asked_at", placed="due_at", hours=6):
     return early["row"].n_unique() / TRIPS.height
 
 
-def test_columns_that_the_request_does_not_carry_are_a_warning():
+def test_columns_that_the_request_does_not_carry_are_a_question_with_remedies():
     found = _one(_audit(_model(_view(WITHOUT_TIMES, [hw.mean("wait"), hw.mean("seats")], select=["line", "wait", "seats"]))))
     assert (found.severity, found.columns) == ("SUSPECT", ["wait"])
-    assert "known at due_at, which follows from the request's own time" in found.message
+    assert "known at 'due_at', which follows from the request's own time" in found.message
+    assert found.brief == "'wait' of source 'trips' is known at 'due_at'"
+    for remedy in ("hw.RequestField('wait', float)", "known_after=", "known_at_field=", "leave them out"):
+        assert remedy in found.remedy
 
 
 @pytest.mark.parametrize(
@@ -198,7 +201,7 @@ def test_a_moment_that_really_comes_later_is_taken_at_its_word():
     found = _one(_audit(_model(_view(TRIPS, [hw.mean("wait")], at="left_at", select=["line", "wait"]))))
     assert (found.severity, found.columns) == ("question", ["wait"])
     assert found.share > 0.5
-    assert found.evidence.endswith("columns read from them: wait. It says that they are known at left_at")
+    assert found.evidence.endswith("columns read from them: 'wait'. They are said to be known at 'left_at'")
 
 
 def test_every_view_of_a_source_is_looked_at_where_it_reads_furthest():
@@ -287,7 +290,7 @@ def test_enriched_rows_of_the_labels_are_flagged_as_plain_ones_are():
     plain = _one(_audit(_model(_view(WITHOUT_TIMES, [hw.mean("delay")], select=None))))
     found = _one(_audit(_model(_enriched(WITHOUT_TIMES, base=None))))
     assert (found.severity, found.subject, found.columns, found.share) == ("LEAK", "rated", ["delay"], plain.share)
-    assert "It says that they are known at due_at" in found.message
+    assert "They are said to be known at 'due_at'" in found.message
     renamed = _enriched(WITHOUT_TIMES, base=None, select=["line", (pl.col("delay") / 60).alias("hours")], outer=[hw.mean("hours")])
     twice = dataclasses.replace(renamed, source=hw.enrich(renamed.source, "twice", renamed.source.history.features.features))
     for view in (renamed, twice):

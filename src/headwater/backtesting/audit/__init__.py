@@ -6,10 +6,7 @@ in its entry point `headwater.plugins`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-
-from msgspec import structs
 
 from headwater import clock
 from headwater.backtesting.audit import (
@@ -24,12 +21,11 @@ from headwater.backtesting.audit import (
     strong_features,
     twin_table,
 )
+from headwater.backtesting.audit.acknowledgements import with_acknowledgement
 from headwater.backtesting.audit.inputs import AuditCheck, AuditedLevels, AuditInputs, NotRun
 from headwater.definitions.acknowledged import Acknowledgement
-from headwater.definitions.definition import stack_level
-from headwater.errors import HeadwaterWarning
 from headwater.plugins import Rows
-from headwater.results.audit_result import AcknowledgedBy, AuditFinding, AuditResult, CheckNotRun
+from headwater.results.audit_result import AuditFinding, AuditResult, CheckNotRun
 
 CHECKS: Rows[AuditCheck] = Rows(
     {
@@ -47,11 +43,11 @@ CHECKS: Rows[AuditCheck] = Rows(
 )
 """By name, in the order in which they run: `late_fields` leaves out the features of sources that others accuse."""
 
-__all__ = ["CHECKS", "AuditCheck", "AuditInputs", "AuditedLevels", "NotRun", "check_acknowledged", "run_audit", "with_acknowledgement"]
+__all__ = ["CHECKS", "AuditCheck", "AuditInputs", "AuditedLevels", "NotRun", "run_audit"]
 
 
 def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ()) -> AuditResult:
-    """Run every check on the freshest level. Shares are those of at most 20,000 rows, evenly spaced."""
+    """Run every check on the freshest level. Shares are those of about 20,000 rows."""
     started = clock.stopwatch()
     findings: list[AuditFinding] = []
     ran: list[str] = []
@@ -63,30 +59,8 @@ def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ())
         else:
             ran.append(name)
             findings += answer
-            inputs.accused.update(finding.subject for finding in answer if finding.severity != "question")
+            inputs.accused.update(finding.subject for finding in answer if finding.severity in ("LEAK", "SUSPECT"))
     not_run += [CheckNotRun(subject, reason) for subject, reason in inputs.skipped.items()]
     return AuditResult(
         [with_acknowledgement(finding, acknowledged) for finding in findings], ran, not_run, seconds=clock.stopwatch() - started
     )
-
-
-def check_acknowledged(findings: Sequence[AuditFinding], acknowledged: Sequence[Acknowledgement]) -> None:
-    """Warn of an acknowledgement that no finding needs: it is misspelled, or what it was of is gone."""
-    for known in acknowledged:
-        if any((known.check, known.subject) == (finding.check, finding.subject) for finding in findings):
-            continue
-        there = "; ".join(f"{finding.check} | {finding.subject}" for finding in findings if finding.severity == "SUSPECT")
-        warnings.warn(
-            f"the acknowledgement of {known.check!r} of {known.subject!r} matches no finding of this backtest; "
-            + (f"suspicions are: {there}" if there else "there is no suspicion"),
-            HeadwaterWarning,
-            stacklevel=stack_level(),
-        )
-
-
-def with_acknowledgement(finding: AuditFinding, acknowledged: Sequence[Acknowledgement]) -> AuditFinding:
-    """The finding with its acknowledgement, if it is a suspicion that somebody acknowledged."""
-    own = [known for known in acknowledged if (known.check, known.subject) == (finding.check, finding.subject)]
-    if not own or finding.severity != "SUSPECT":
-        return finding
-    return structs.replace(finding, acknowledged=AcknowledgedBy(own[-1].reason, own[-1].author))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from headwater.backtesting.audit.thresholds import FEWEST
+from headwater.backtesting.audit.thresholds import EQUAL, FEWEST, LEAK_REQUESTS, SAME
 from headwater.definitions.tasks import TASKS, TaskType
 from headwater.kernel.arrays import F64
 
@@ -22,12 +22,12 @@ def as_numbers(series: pl.Series, y: F64) -> F64 | None:
     return means.select(pl.when(~pl.col("taught")).then("mean").fill_null(np.nan)).to_series().to_numpy()
 
 
-def alone(value: F64, y: F64, task: TaskType) -> float:
+def alone(value: F64, y: F64, task: TaskType, fewest: int = FEWEST) -> float:
     """The AUC, in whichever direction, or the absolute rank correlation of one feature; 0.5 or 0 where it cannot be told."""
-    if len(y) < FEWEST or np.ptp(value) == 0 or np.ptp(y) == 0:
+    if len(y) < fewest or np.ptp(value) == 0 or np.ptp(y) == 0:
         return 0.0
     if task.classes:
-        return max(alone(value, (y == c) * 1.0, TASKS["binary"]) for c in np.unique(y))
+        return max(alone(value, (y == c) * 1.0, TASKS["binary"], fewest) for c in np.unique(y))
     rank = pl.Series(value).rank("average").to_numpy()
     if task.positives:
         positives = y.sum()
@@ -37,16 +37,16 @@ def alone(value: F64, y: F64, task: TaskType) -> float:
     return abs(float(np.corrcoef(rank, pl.Series(y).rank("average").to_numpy())[0, 1]))
 
 
-def strength(series: pl.Series, y: F64, task: TaskType) -> float:
+def strength(series: pl.Series, y: F64, task: TaskType, fewest: int = FEWEST) -> float:
     """How well a column orders outcomes, from 0 to 1: 2 AUC - 1 of the best class, or the absolute rank correlation.
 
-    Rows without a value are left out.
+    Rows without a value are left out; it is 0 where there are fewer others than `fewest`.
     """
     value = as_numbers(series, y)
     if value is None:
         return 0.0
     known = ~np.isnan(value)
-    measured = alone(value[known], y[known], task)
+    measured = alone(value[known], y[known], task, fewest)
     return max(0.0, 2 * measured - 1) if task.classes or task.positives else measured
 
 
@@ -56,3 +56,58 @@ def strength_error(y: F64, task: TaskType) -> float:
         return float(1 / np.sqrt(max(len(y), 1)))
     counts = np.unique(y, return_counts=True)[1]
     return float(1.15 / np.sqrt(max(int(counts.min()), 1)))
+
+
+def is_outcome(series: pl.Series, y: F64, task: TaskType) -> bool:
+    """Whether a column is the outcome: in 99 % of the rows of each outcome, of 50 or more, its value says which it is.
+
+    A value says the outcome that most rows with this value have, or of two outcomes the side of one limit. Of numbers as outcomes, both
+    must have the same order. Rows without a value are left out.
+    """
+    known = series.is_not_null().to_numpy()
+    series, y = series.filter(pl.Series(known)), y[known]
+    if not (task.classes or task.positives):
+        return len(y) >= FEWEST and strength(series, y, task) >= SAME
+    outcomes, counts = np.unique(y, return_counts=True)
+    if (counts >= LEAK_REQUESTS).sum() < 2:
+        return False
+    if series.n_unique() <= len(y) // FEWEST + len(outcomes):
+        return _by_value(series, y)
+    value = as_numbers(series, y)
+    return task.positives and value is not None and _by_limit(value[~np.isnan(value)], y[~np.isnan(value)])
+
+
+def _by_value(series: pl.Series, y: F64) -> bool:
+    """Whether the commonest outcome of each value is that of nearly all rows, of each outcome."""
+    rows = pl.DataFrame({"value": series, "y": y})
+    said = rows.group_by("value", "y").len().sort("len", "y").group_by("value", maintain_order=True).agg(pl.col("y").last().alias("said"))
+    right = rows.join(said, on="value", how="left").group_by("y").agg((pl.col("y") == pl.col("said")).mean().alias("right"), pl.len())
+    common = right.filter(pl.col("len") >= LEAK_REQUESTS)
+    return common.height > 1 and float(common["right"].to_numpy().min()) >= EQUAL
+
+
+def _by_limit(value: F64, y: F64) -> bool:
+    """Whether one limit of the value parts the two outcomes: float64 (rows), outcomes 0 and 1."""
+    positives, negatives = float(y.sum()), float(len(y) - y.sum())
+    if min(positives, negatives) < LEAK_REQUESTS:
+        return False
+    order = np.argsort(value, kind="stable")
+    last = np.append(value[order][1:] != value[order][:-1], True)  # equal values lie on one side
+    low = np.cumsum(y[order])[last] / positives  # share of positives up to each limit
+    high = 1 - np.cumsum(1 - y[order])[last] / negatives  # share of negatives beyond it
+    return bool(max(np.minimum(low, high).max(), np.minimum(1 - low, 1 - high).max()) >= EQUAL)
+
+
+def are_equal(series: pl.Series, other: pl.Series, y: F64, task: TaskType) -> bool:
+    """Whether two columns are equal in 99 % of the rows of each outcome that have both, of 50 or more."""
+    numbers = series.dtype.is_numeric() and other.dtype.is_numeric()
+    known = (series.is_not_null() & other.is_not_null()).to_numpy()
+    if not known.any() or not (numbers or series.dtype == other.dtype):
+        return False
+    mine, theirs, y = series.filter(pl.Series(known)), other.filter(pl.Series(known)), y[known]
+    same = np.isclose(mine.to_numpy(), theirs.to_numpy()) if numbers else (mine == theirs).to_numpy()
+    if not (task.classes or task.positives):
+        return len(y) >= FEWEST and theirs.n_unique() > 1 and bool(same.mean() >= EQUAL)
+    of_outcomes = [same[y == outcome] for outcome in np.unique(y)]
+    common = [of for of in of_outcomes if len(of) >= LEAK_REQUESTS]
+    return len(common) > 1 and all(of.mean() >= EQUAL for of in common)

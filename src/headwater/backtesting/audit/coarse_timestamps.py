@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 
 from headwater.backtesting.audit import thresholds
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
 from headwater.backtesting.audit.own_events import OwnEvents, own_events
-from headwater.backtesting.audit.request_columns import later_timestamps
+from headwater.backtesting.audit.own_outcome import outcome_times
 from headwater.definitions.durations import DAY, HOUR, text
 from headwater.definitions.enriched import bottom_of
-from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.arrays import I64
 from headwater.results.audit_result import AuditFinding
 from headwater.training.timestamp_resolution import measured
 
@@ -20,7 +19,7 @@ _STEPS = (DAY, 12 * HOUR, 8 * HOUR, 6 * HOUR, 4 * HOUR, 3 * HOUR, 2 * HOUR, HOUR
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """LEAK: requests count their own outcome at a timestamp that was rounded down.
+    """LEAK: requests count their own outcome at a timestamp that was rounded down. SUSPECT: or an event that was planned.
 
     A question: timestamps are coarse, and the source does not say when its events are known.
     """
@@ -48,8 +47,8 @@ def _own(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
     step = _step(own.time)
     if step is None:
         return None
-    places = np.searchsorted(inputs.sample, own.position)
-    for column, all_stamps in later_timestamps(inputs).items():
+    places, outcomes = np.searchsorted(inputs.sample, own.position), outcome_times(inputs, own)
+    for column, all_stamps in inputs.later.items():
         stamps = all_stamps[places]
         there = stamps > 0
         finer = there & (stamps % step != 0)
@@ -57,32 +56,27 @@ def _own(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
             continue
         down = stamps - stamps % step
         matched, chance = (
-            _has_event(own, down) & finer,
-            max(float((_has_event(own, down + shift) & finer).sum()) for shift in (-step, step)),
+            (own.found(down) >= 0) & finer,
+            max(float(((own.found(down + shift) >= 0) & finer).sum()) for shift in (-step, step)),
         )
         share, chance = float(matched.sum() / finer.sum()), chance / float(finer.sum())
         if chance > thresholds.ROUNDED_CHANCE or (own_share := (share - chance) / (1 - chance)) < thresholds.ROUNDED:
             continue
         at = own.at(np.where(finer, down, -1))
         early = (at >= 0) & (stamps > own.asked)
-        counted = float(early.mean()) * own_share
-        if counted < thresholds.OWN_SHARE:
+        counted = own.share(early) * own_share
+        gravity = inputs.gravity(early, own.position, matched) if column in outcomes and counted >= thresholds.LEAK_SHARE else "SUSPECT"
+        if gravity != "LEAK" and counted < thresholds.OWN_SHARE:
             continue
         size = text(step)
         evidence = (
-            f"The timestamps of source {own.subject!r} are multiples of {size}, and {own_share:.0%} of the label rows are in it at {column} rounded down to "
-            f"{size} (beyond chance): {counted:.1%} of requests count their own row, while {column} is known only after the request"
+            f"The timestamps of source {own.subject!r} are multiples of {size}, and {own_share:.0%} of the label rows are in it at {column!r} rounded "
+            f"down to {size} (beyond chance): {counted:.1%} of requests count their own row, while {column!r} comes after the request"
         )
         remedy = f'Give source {own.subject!r} known_after="{size}", or the time before it was rounded'
-        return AuditFinding(NAME, "LEAK", own.subject, evidence, remedy, counted)
+        holds = f"{column!r} is planned, and its row in source {own.subject!r} is known at the request"
+        return AuditFinding(NAME, gravity, own.subject, evidence, remedy, counted, brief=holds)
     return None
-
-
-def _has_event(own: OwnEvents, at: I64) -> Bool:
-    """Whether the keys of each row have an event at this time, counted or not."""
-    rows = pl.DataFrame({"code": own.row_code, "time": at})
-    events = pl.DataFrame({"code": own.code, "time": own.time}).unique().with_columns(there=pl.lit(value=True))
-    return rows.join(events, on=["code", "time"], how="left", maintain_order="left")["there"].fill_null(value=False).to_numpy()
 
 
 def _step(times: I64) -> int | None:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headwater.backtesting.audit import thresholds
+from headwater.backtesting.audit.labelled_rows import LabelledRows, spread
 from headwater.backtesting.split import Split
-from headwater.connectors import scan
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model
-from headwater.events.selection import collect, timestamp_micros
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.results.audit_result import AuditFinding
 from headwater.results.backtest_result import LevelResult
@@ -45,7 +43,7 @@ class AuditedLevels:
 
 
 @dataclass(frozen=True, eq=False)
-class AuditInputs:
+class AuditInputs(LabelledRows):
     """The labelled requests of a backtest and the features of its freshest level.
 
     frame: those features, in the order of the requests. answered: bool (requests), those that the level answers. y: float64 (requests),
@@ -66,44 +64,15 @@ class AuditInputs:
     accused: set[str] = field(default_factory=set)  # subjects with a LEAK or SUSPECT of an earlier check
 
     @cached_property
-    def sample(self) -> I64:
-        """The positions of at most `thresholds.SAMPLE` requests, evenly spaced: int64."""
-        return spread(np.arange(len(self.requests.t)))
-
-    @cached_property
     def sampled(self) -> tuple[Sequence[FeatureView], Level, Requests]:
         """The views that the level reads, their freshness, and the sampled requests at the time when these are read."""
         views, level, reads = reading(self.model, self.level, self.requests.t[self.sample])
         return views, level, Requests(self.requests.frame[self.sample], reads)
 
     @cached_property
-    def label_rows(self) -> pl.DataFrame:
-        """The labelled requests with all columns of their table, in the order of the requests; those they select where rows do not match.
-
-        Columns that the labels make replace those of their table.
-        """
-        labels = self.model.labels
-        made = [item for item in labels.select or () if not isinstance(item, str)]
-        frame = scan(labels.data)
-        frame = frame if labels.filter is None else frame.filter(labels.filter)
-        frame = frame.with_columns(made)
-        needed = [labels.timestamp_field, labels.known_at_field, labels.weight, labels.label if isinstance(labels.label, str) else None]
-        rows = collect(frame.drop_nulls([name for name in needed if name]), f"labels {labels.name!r}")
-        same = rows.height == len(self.requests.t)
-        if same:
-            asked = timestamp_micros(labels.timestamp_field, rows.schema, labels.timezone, f"labels {labels.name!r}")
-            same = bool(np.array_equal(rows.select(asked).to_series().to_numpy(), self.requests.t))
-        return rows if same else self.requests.frame
-
-    @cached_property
     def training(self) -> I64:
         """The positions of at most `thresholds.SAMPLE` training rows that the level answers: int64."""
         return spread(np.flatnonzero(self.split.train & self.answered))
-
-
-def spread(rows: I64, most: int = thresholds.SAMPLE) -> I64:
-    """At most `most` of the rows, evenly spaced."""
-    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 AuditCheck = Callable[[AuditInputs], "list[AuditFinding] | NotRun"]

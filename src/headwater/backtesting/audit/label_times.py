@@ -9,7 +9,7 @@ from headwater.backtesting.audit import thresholds
 from headwater.backtesting.audit.association import strength, strength_error
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
 from headwater.backtesting.audit.own_events import STAMP, OwnEvents, own_events
-from headwater.backtesting.audit.own_label_rows import carried
+from headwater.backtesting.audit.own_label_rows import quoted
 from headwater.results.audit_result import AuditFinding
 from headwater.results.measurement import duration
 
@@ -36,7 +36,7 @@ def _early(inputs: AuditInputs) -> list[AuditFinding]:
     delay = inputs.requests.known_at - inputs.requests.t
     if not len(delay) or (delay == np.median(delay)).mean() < thresholds.DERIVED:
         return []
-    known = carried(inputs.model) | {inputs.model.labels.known_at_field}
+    known = inputs.carried | {inputs.model.labels.known_at_field}
     at_known = pl.Series(inputs.requests.known_at[inputs.sample])
     for series in inputs.label_rows[inputs.sample].get_columns():
         if not isinstance(series.dtype, pl.Datetime) or series.name in known:
@@ -49,11 +49,13 @@ def _early(inputs: AuditInputs) -> list[AuditFinding]:
         read = [(own, used) for own in own_events(inputs) if (used := _counted_between(inputs, own, series.name))]
         for own, (early, columns) in read:
             evidence = (
-                f"Outcomes are said to be known {duration(float(np.median(delay)) / 1e6)} after every request, though {series.name} is later in {share:.1%} "
-                f"of rows; {early:.1%} of requests count outcomes ({', '.join(columns)} of source {own.subject!r}) from before their {series.name}"
+                f"Outcomes are said to be known {duration(float(np.median(delay)) / 1e6)} after every request, though {series.name!r} is later in "
+                f"{share:.1%} of rows; {early:.1%} of requests count outcomes ({quoted(columns)} of source {own.subject!r}) from before their "
+                f"{series.name!r}"
             )
-            remedy = f"If an outcome is decided at {series.name}, make it the known_at_field of the labels and of source {own.subject!r}"
-            return [AuditFinding(NAME, "SUSPECT", _subject(inputs), evidence, remedy, early, [series.name, *columns])]
+            remedy = f"Else make {series.name!r} the known_at_field of the labels and of source {own.subject!r}"
+            holds = f"no outcome is decided at {series.name!r}"
+            return [AuditFinding(NAME, "SUSPECT", _subject(inputs), evidence, remedy, early, [series.name, *columns], brief=holds)]
     return []
 
 
@@ -67,8 +69,7 @@ def _counted_between(inputs: AuditInputs, own: OwnEvents, column: str) -> tuple[
     if event is None or (event >= 0).mean() < thresholds.TWIN:
         return None
     y = inputs.y[own.position][event >= 0]
-    names = [name for name in own.table.columns if not name.startswith("__") and name not in {mine for mine, _ in own.keys}]
-    columns = [name for name in names if strength(own.values(name, event), y, inputs.model.task_type) >= thresholds.OUTCOME_ITSELF]
+    columns = [name for name in own.columns if strength(own.values(name, event), y, inputs.model.task_type) >= thresholds.OUTCOME_ITSELF]
     row, counted = own.pairs
     late = own.table[stamp].gather(counted).fill_null(np.iinfo(np.int64).max).to_numpy() > own.asked[row]
     asked = len(np.unique(row[late])) / max(1, min(thresholds.PAIRED, int((own.row_code >= 0).sum())))
@@ -81,19 +82,20 @@ def _later(inputs: AuditInputs) -> list[AuditFinding]:
     known, labels, findings = pl.Series(inputs.requests.known_at[inputs.sample]), inputs.model.labels, []
     y = inputs.y[inputs.sample]
     for series in inputs.label_rows[inputs.sample].get_columns():
-        if not isinstance(series.dtype, pl.Datetime) or series.name in carried(inputs.model) | {labels.known_at_field}:
+        if not isinstance(series.dtype, pl.Datetime) or series.name in inputs.carried | {labels.known_at_field}:
             continue
         after = series.dt.epoch("us") - known
-        share = float((after > 0).fill_null(value=False).to_numpy().mean())
+        share = inputs.share((after > 0).fill_null(value=False).to_numpy(), inputs.sample)
         if share < thresholds.LATER:
             continue
         there = after.is_not_null().cast(pl.Float64)
         says = max(strength(after, y, inputs.model.task_type), strength(there, y, inputs.model.task_type)) >= thresholds.PREDICTS
-        evidence = f"{series.name} is later than the outcome is said to be known, in {share:.1%} of rows" + (
+        evidence = f"{series.name!r} is later than the outcome is said to be known, in {share:.1%} of rows" + (
             ", and says the outcome" if says else ""
         )
-        remedy = f"If the outcome is decided at {series.name}, make it the known_at_field"
-        findings.append(AuditFinding(NAME, "SUSPECT" if says else "question", _subject(inputs), evidence, remedy, share, [series.name]))
+        remedy = f"If the outcome is decided at {series.name!r}, make it the known_at_field"
+        holds, severity = f"no outcome is decided at {series.name!r}", "SUSPECT" if says else "question"
+        findings.append(AuditFinding(NAME, severity, _subject(inputs), evidence, remedy, share, [series.name], brief=holds))  # type: ignore[arg-type]
     return findings
 
 
@@ -110,7 +112,11 @@ def _changed(inputs: AuditInputs) -> list[AuditFinding]:
         return []
     evidence = f"{share:.1%} of requests are in the labels several times, with another outcome that was known at another time"
     remedy = "Keep one row for each request, with the outcome that counts and the time at which it was final"
-    return [AuditFinding(NAME, "SUSPECT", _subject(inputs), evidence, remedy, share)]
+    return [
+        AuditFinding(
+            NAME, "SUSPECT", _subject(inputs), evidence, remedy, share, brief="each request has one outcome, known when it is said"
+        )
+    ]
 
 
 def _by_class(inputs: AuditInputs) -> list[AuditFinding]:
@@ -134,11 +140,11 @@ def _by_class(inputs: AuditInputs) -> list[AuditFinding]:
         if answer is None:
             return [_question(inputs, evidence, "Do adversaries or slow outcomes decide which rows can train?")]
         contradicts = f"{evidence}, although the delay was answered to be the same for every outcome"
-        return [] if answer else [_question(inputs, contradicts, f"Is the answer wrong, or is {column} not when the outcome was known?")]
+        return [] if answer else [_question(inputs, contradicts, f"Is the answer wrong, or is {column!r} not when the outcome was known?")]
     noise = 3 * strength_error(inputs.y[inputs.sample], task)
     if answer and column is not None and says < noise:  # with known_after, the sentence on the answer says that one delay is too few
-        lacks = f"One outcome was answered to become known later than the other, and {column} does not show it ({shown})"
-        return [_question(inputs, lacks, f"Is {column} when each outcome was known, also of the slow one?")]
+        lacks = f"One outcome was answered to become known later than the other, and {column!r} does not show it ({shown})"
+        return [_question(inputs, lacks, f"Is {column!r} when each outcome was known, also of the slow one?")]
     return []
 
 

@@ -16,9 +16,8 @@ from scipy.stats import chi2
 
 from headwater.backtesting.audit import thresholds
 from headwater.backtesting.audit.association import as_numbers, strength
-from headwater.backtesting.audit.inputs import AuditInputs, NotRun, spread
-from headwater.backtesting.audit.own_label_rows import carried
-from headwater.backtesting.audit.request_columns import request_names
+from headwater.backtesting.audit.inputs import AuditInputs, NotRun
+from headwater.backtesting.audit.labelled_rows import request_names, spread
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.results.audit_result import AuditFinding
 
@@ -27,7 +26,7 @@ NAME = "late request fields"
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
     """SUSPECT: a field says the outcome, depends on history, and no longer does so where the outcome is given."""
-    names = [name for name in request_names(inputs) if name in inputs.frame.columns and name not in inputs.accused]
+    names = [name for name in request_names(inputs.model) if name in inputs.frame.columns and name not in inputs.accused]
     if not names:
         return NotRun("the model has no request field that no other check accuses")
     rows = spread(np.flatnonzero(inputs.answered))
@@ -53,7 +52,7 @@ def _outcomes(inputs: AuditInputs, rows: I64) -> dict[str, F64]:
     outcomes = {inputs.model.labels.label_name: y}
     finer = {}
     for series in inputs.label_rows[rows].get_columns():
-        if series.name in carried(inputs.model) or not series.dtype.is_numeric() or series.name in outcomes:
+        if series.name in inputs.carried or not series.dtype.is_numeric() or series.name in outcomes:
             continue
         reached = strength(series, y, task)
         if reached >= thresholds.OUTCOME_ITSELF:
@@ -75,7 +74,7 @@ def _columns(inputs: AuditInputs, rows: I64) -> dict[str, F64]:
     if np.ptp(y) == 0:
         return {}
     by_strength = sorted(ranked, key=lambda name: -abs(float(np.corrcoef(ranked[name], y)[0, 1])))
-    kept = {*by_strength[: thresholds.SCREENED_FEATURES], *request_names(inputs)}
+    kept = {*by_strength[: thresholds.SCREENED_FEATURES], *request_names(inputs.model)}
     return {name: ranks for name, ranks in ranked.items() if name in kept}
 
 
@@ -99,10 +98,10 @@ def _finding(late: _Screened) -> AuditFinding:
     name, outcome, test = late.name, late.outcome, late.test
     evidence = (
         f"The request field {name!r} depends on the other features (chi-squared {test.on_features:.0f} with {test.x.shape[1]} degrees of freedom), "
-        f"and no longer where {outcome!r} is given ({test.given_outcome:.0f}): the field was written after the outcome, or the features contain it"
+        f"and no longer where {outcome!r} is given ({test.given_outcome:.0f}), like a field that was written after the outcome"
     )
     remedy = f"Log what the request really carried, or leave {name!r} out"
-    return AuditFinding(NAME, "SUSPECT", name, evidence, remedy, late.share, [name])
+    return AuditFinding(NAME, "SUSPECT", name, evidence, remedy, late.share, [name], brief=f"{name!r} is written before the outcome")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import numpy as np
 from headwater.backtesting.audit import thresholds
 from headwater.backtesting.audit.association import alone, as_numbers
 from headwater.backtesting.audit.inputs import AuditedLevels, AuditInputs, NotRun
-from headwater.backtesting.audit.request_columns import request_names
+from headwater.backtesting.audit.labelled_rows import request_names
 from headwater.results.audit_result import AuditFinding
 
 NAME = "results to question"
@@ -36,7 +36,7 @@ def _far_above(inputs: AuditInputs, judged: AuditedLevels) -> list[AuditFinding]
     if base.age_seconds is not None or "auc" not in base.metrics:
         return []
     rows, findings = inputs.training, []
-    names = [name for name in inputs.frame.columns if name not in request_names(inputs)]
+    names = [name for name in inputs.frame.columns if name not in request_names(inputs.model)]
     for series in (inputs.frame[name][rows] for name in names):
         value = as_numbers(series, inputs.y[rows])
         if value is not None:

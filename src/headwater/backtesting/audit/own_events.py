@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from headwater.backtesting.audit import thresholds
-from headwater.backtesting.audit.inputs import AuditInputs, spread
+from headwater.backtesting.audit.inputs import AuditInputs
+from headwater.backtesting.audit.labelled_rows import spread
 from headwater.backtesting.audit.own_label_rows import furthest, value_columns
 from headwater.connectors import scan
 from headwater.definitions.enriched import bottom_of
@@ -19,11 +20,13 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.source import Source
 from headwater.events.selection import collect, selected, timestamp_micros
-from headwater.kernel.arrays import I64, Bool
+from headwater.kernel.arrays import F64, I64, Bool
 from headwater.kernel.as_of import as_of
 
 HOUR = 3_600_000_000
 STAMP = "__stamp "  # before the name of a timestamp of the events' table
+ID = "__id "  # before the name of a column of the events' table that tells label rows apart
+REQUEST_TIME = "the request time"
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 _MISSING = np.iinfo(np.int64).min
 
@@ -42,14 +45,22 @@ class Spike:
     event: I64
     grid: float
 
+    @property
+    def excess(self) -> float:
+        """By how much the share exceeds that of other offsets; 0 where it may do so by chance, or is below 1 %."""
+        excess = self.share - self.grid
+        variance = sum(share * max(1 - share, 0.0) for share in (self.share, self.grid)) / max(len(self.event), 1)
+        return excess if excess >= max(thresholds.LEAK_SHARE, thresholds.ERRORS * float(np.sqrt(variance))) else 0.0
+
 
 @dataclass(frozen=True)
 class OwnEvents:
     """The events of one source, and the label rows that are looked at.
 
     table: the events with their columns, sorted by key and time. rows: the label rows (all columns of their table), position: int64, their
-    places among the requests. code and row_code: int64, the key of each event and row, -1 for a key without events. time, known: int64 of
-    events; asked, T, K: int64 of rows, reach: of the longest window, None for a lifetime.
+    places among the requests. weight: float64 (rows), how many requests each stands for. code and row_code: int64, the key of each event
+    and row, -1 for a key without events. time, known: int64 of events; asked, T, K: int64 of rows, reach: of the longest window, None for
+    a lifetime.
     """
 
     view: FeatureView
@@ -57,6 +68,7 @@ class OwnEvents:
     table: pl.DataFrame
     rows: pl.DataFrame
     position: I64
+    weight: F64
     code: I64
     row_code: I64
     time: I64
@@ -71,10 +83,20 @@ class OwnEvents:
         """The source's name."""
         return self.view.source.name
 
+    def share(self, counted: Bool) -> float:
+        """The share of requests of which this is true: bool (rows)."""
+        return float(self.weight[counted].sum() / self.weight.sum())
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the level reads from the events, besides their keys."""
+        keys = {mine for mine, _ in self.keys}
+        return [name for name in self.table.columns if not name.startswith("__") and name not in keys]
+
     @cached_property
     def timestamps(self) -> Mapping[str, I64]:
         """The timestamps of the label rows, by column, int64 microseconds; each series of values once."""
-        by_name: dict[str, I64] = {"the request time": self.asked}
+        by_name: dict[str, I64] = {REQUEST_TIME: self.asked}
         for series in self.rows.get_columns():
             if isinstance(series.dtype, pl.Datetime):
                 stamps = series.dt.epoch("us").fill_null(_MISSING).to_numpy()
@@ -88,10 +110,14 @@ class OwnEvents:
         early = np.ones(len(event), np.bool_) if self.reach is None else time >= self.T[row] - self.reach
         return early & (time < self.T[row]) & (self.known[event] <= self.K[row])
 
-    def at(self, stamps: I64) -> I64:
-        """The position of the event of each row's keys at exactly this time, if the row counts it; -1 without."""
+    def found(self, stamps: I64) -> I64:
+        """The position of the event of each row's keys at exactly this time, counted or not; -1 without."""
         wanted = pl.DataFrame({"code": self.row_code, "time": stamps})
-        event = wanted.join(self._by_time, on=["code", "time"], how="left", maintain_order="left")["event"].fill_null(-1).to_numpy()
+        return wanted.join(self._by_time, on=["code", "time"], how="left", maintain_order="left")["event"].fill_null(-1).to_numpy()
+
+    def at(self, stamps: I64) -> I64:
+        """The same, if the row counts the event."""
+        event = self.found(stamps)
         ok = event >= 0
         ok[ok] = self.counted(event[ok], np.flatnonzero(ok))
         return np.where(ok, event, -1)
@@ -113,18 +139,16 @@ class OwnEvents:
             return None
         there = stamps != _MISSING
         matches = {offset: self.at(np.where(there, stamps + offset, _MISSING)) for offset in offsets}
-        shares = {offset: float((event >= 0).mean()) for offset, event in matches.items()}
+        shares = {offset: self.share(event >= 0) for offset, event in matches.items()}
         best = max(shares, key=lambda offset: shares[offset])
-        partners = {
-            offset: float(((matches[best] < 0) & (matches[offset] >= 0)).mean()) for offset in offsets if abs(offset - best) == HOUR
-        }
+        partners = {offset: self.share((matches[best] < 0) & (matches[offset] >= 0)) for offset in offsets if abs(offset - best) == HOUR}
         chosen, event = [best], matches[best]
         partner = max(partners, key=lambda offset: partners[offset], default=best)
         others = sorted((share for offset, share in shares.items() if offset not in (best, partner)), reverse=True)
         grid = others[2] if len(others) > 2 else 0.0
         if partners.get(partner, 0.0) - grid >= thresholds.OWN_SHARE:
             chosen, event = [best, partner], np.where(event >= 0, event, matches[partner])
-        return Spike(column, chosen, float((event >= 0).mean()), event, grid * len(chosen))
+        return Spike(column, chosen, self.share(event >= 0), event, grid * len(chosen))
 
     def offsets(self, stamps: I64) -> list[int]:
         """The offsets that most of `PAIRED` rows have to an event that they count, at most `OFFSETS`."""
@@ -135,7 +159,7 @@ class OwnEvents:
             return []
         first = np.flatnonzero(np.concatenate([[True], offset[1:] != offset[:-1]]))
         rows, distinct = np.diff(first, append=len(offset)), offset[first]
-        often = np.flatnonzero(rows >= max(2, int(0.5 * thresholds.OWN_SHARE * thresholds.PAIRED)))
+        often = np.flatnonzero(rows >= max(2, int(0.5 * thresholds.LEAK_SHARE * thresholds.PAIRED)))
         most = often[np.lexsort((distinct[often], rows[often]))[::-1][: thresholds.OFFSETS]]
         return [int(value) for value in distinct[most]]
 
@@ -171,6 +195,16 @@ class OwnEvents:
         joined = rows.join(events.unique(["code", "time"], keep="last"), on=["code", "time"], how="left", maintain_order="left")
         return joined["event"].fill_null(-1).to_numpy()
 
+    def same_id(self, name: str) -> I64:
+        """The position of the last event with each row's id that the row counts; -1 without."""
+        events = pl.DataFrame({"id": self.table[f"{ID}{name}"], "event": np.arange(len(self.time))}).drop_nulls()
+        rows = self.rows.select(as_key(self.rows.schema[name], name).alias("id")).with_row_index("row").cast({"row": pl.Int64})
+        pairs = rows.join(events, on="id", how="inner", maintain_order="right")
+        row, event = pairs["row"].to_numpy(), pairs["event"].to_numpy()
+        counts, last = self.counted(event, row), np.full(len(self.asked), -1)
+        last[row[counts]] = event[counts]
+        return last
+
     def values(self, column: str, event: I64) -> pl.Series:
         """A column of the events at these positions; those of -1 are left out."""
         return self.table[column].gather(event[event >= 0])
@@ -200,8 +234,8 @@ def _read(inputs: AuditInputs) -> list[OwnEvents]:
 
 def _beside(inputs: AuditInputs, view: FeatureView, level: Level) -> OwnEvents | None:
     source = bottom_of(view.source)
-    place = np.linspace(0, len(inputs.sample) - 1, min(len(inputs.sample), thresholds.LOOKED)).astype(np.int64)
-    position, reads = inputs.sample[place], inputs.sampled[2].t[place]
+    position = inputs.with_rare(inputs.sample, thresholds.LOOKED)
+    reads = inputs.sampled[2].t[np.searchsorted(inputs.sample, position)]
     rows = inputs.label_rows[position]
     what = f"source {source.name!r}"
     own = [c for c in (source.timestamp_field, source.known_at_field) if c]
@@ -213,14 +247,13 @@ def _beside(inputs: AuditInputs, view: FeatureView, level: Level) -> OwnEvents |
     known = (
         timestamp_micros(source.known_at_field or source.timestamp_field, chosen.schema, source.timezone, what, days=True) + source.delay
     )
-    stamps = [name for name, dtype in chosen.raw.items() if isinstance(dtype, pl.Datetime)]
+    further = [pl.col(name).dt.epoch("us").alias(f"{STAMP}{name}") for name, dtype in chosen.raw.items() if isinstance(dtype, pl.Datetime)]
+    further += [as_key(chosen.raw[name], name).alias(f"{ID}{name}") for name in _ids(inputs, chosen.raw)]
     values = [c for v in inputs.model.features.views if v.source.name == view.source.name for c in value_columns(v) if c in chosen.schema]
     columns = list(dict.fromkeys([*(mine for mine, _ in keys), *values]))
     times = [time.alias("__time"), known.alias("__known")]
     chosen_rows = collect(chosen.frame.select(*columns, *times), what)
-    raw = (
-        collect(_filtered(source).select(pl.col(name).dt.epoch("us").alias(f"{STAMP}{name}") for name in stamps), what) if stamps else None
-    )
+    raw = collect(_filtered(source).select(further), what) if further else None
     table = chosen_rows if raw is None or raw.height != chosen_rows.height else chosen_rows.hstack(raw)
     table = table.drop_nulls(["__time", "__known"])
     if not table.height:
@@ -231,9 +264,19 @@ def _beside(inputs: AuditInputs, view: FeatureView, level: Level) -> OwnEvents |
     T, K = as_of(level.freshness(view), reads)
     reaches = [feature.window.reach for feature in view.outputs]
     return OwnEvents(
-        view, keys, table, rows, position, table["__code"].to_numpy(), row_code, table["__time"].to_numpy(), table["__known"].to_numpy(),
+        view, keys, table, rows, position, inputs.weights(position), table["__code"].to_numpy(), row_code,
+        table["__time"].to_numpy(), table["__known"].to_numpy(),
         inputs.requests.t[position], T, K, None if None in reaches else max((reach or 0 for reach in reaches), default=0),
     )  # fmt: skip
+
+
+def _ids(inputs: AuditInputs, events: Mapping[str, pl.DataType]) -> list[str]:
+    """The columns of both tables that tell label rows apart."""
+    rows = inputs.label_rows
+    shared = (
+        name for name, dtype in rows.schema.items() if (dtype.is_integer() or isinstance(dtype, _TEXTS)) and _alike(events.get(name), dtype)
+    )
+    return [name for name in shared if rows[name].n_unique() >= thresholds.EQUAL * rows.height]
 
 
 def _filtered(source: Source) -> pl.LazyFrame:
@@ -257,7 +300,9 @@ def _shared(inputs: AuditInputs, view: FeatureView, events: pl.Schema, rows: pl.
     return [(mine, asked) for mine, asked in pairs.items() if _alike(events[mine], rows[asked])]
 
 
-def _alike(mine: pl.DataType, other: pl.DataType) -> bool:
+def _alike(mine: pl.DataType | None, other: pl.DataType) -> bool:
+    if mine is None:
+        return False
     return (mine.is_integer() and other.is_integer()) or (isinstance(mine, _TEXTS) and isinstance(other, _TEXTS)) or mine == other
 
 

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 
-from headwater.backtesting.audit.inputs import AuditInputs, NotRun, spread
-from headwater.backtesting.audit.thresholds import SAME_TABLE
+from headwater.backtesting.audit.inputs import AuditInputs, NotRun
+from headwater.backtesting.audit.labelled_rows import spread
+from headwater.backtesting.audit.thresholds import LEAK_SHARE, SAME_TABLE
 from headwater.connectors import scan
 from headwater.definitions.aggregation import count
-from headwater.definitions.columns import output_name, root_columns
+from headwater.definitions.columns import DTYPES
 from headwater.definitions.connectors import Frame
 from headwater.definitions.enriched import bottom_of, enrich, table_columns
 from headwater.definitions.feature_service import Enriched, FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.labels import Labels
 from headwater.definitions.level import Level
-from headwater.definitions.model import Model
 from headwater.definitions.source import Source
 from headwater.events.read_events import Notes
 from headwater.events.selection import collect, selected, timestamp_micros
 from headwater.kernel.arrays import I64, Bool
-from headwater.results.audit_result import AuditFinding
+from headwater.results.audit_result import AuditFinding, Severity
 from headwater.training.feature_frames import enriched_events, feature_frames
 from headwater.training.leak_checks import filter_columns, label_columns, label_known
 from headwater.training.requests import Requests
@@ -41,9 +42,8 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
     read = furthest(views, level)
     if not read:
         return NotRun("the freshest level reads no history")
-    threads = inputs.resources.threads
-    results = [_label_rows(view, inputs.model, level, requests, threads) for view in read]
-    results += [_label_rows(view, inputs.model, Level(), events, threads, who) for view, events, who in _enriching(views, level)]
+    results = [_label_rows(inputs, view, level, requests) for view in read]
+    results += [_label_rows(inputs, view, Level(), events, who) for view, events, who in _enriching(views, level)]
     return [finding for finding in results if finding is not None]
 
 
@@ -79,20 +79,19 @@ def _enriching(views: Sequence[FeatureView], level: Level) -> Iterator[tuple[Fea
             source = base
 
 
-def _label_rows(
-    view: FeatureView, model: Model, level: Level, requests: Requests, threads: int | None, who: str = "requests"
-) -> AuditFinding | None:
+def _label_rows(inputs: AuditInputs, view: FeatureView, level: Level, requests: Requests, who: str = "") -> AuditFinding | None:
     """Whether events that are rows of the labels' own table count before their outcome is known.
 
-    Sources count as they are defined: a level that asks what if events were known sooner claims nothing.
+    Sources count as they are defined: a level that asks what if events were known sooner claims nothing. who: the events that ask, where
+    it is not the requests.
     """
-    source, labels = view.source, model.labels
+    model, source, labels = inputs.model, view.source, inputs.model.labels
     bottom = bottom_of(source)
     matched = _matched(bottom, labels)
     if matched is None:
         return None
-    early = _counts_early(view, source, matched.rows, level, requests, threads)
-    share = float(early.mean())
+    early = _counts_early(view, source, matched.rows, level, requests, inputs.resources.threads)
+    share = float(early.mean()) if who else inputs.share(early, inputs.sample)
     if share == 0:
         return None
     read = {
@@ -102,23 +101,57 @@ def _label_rows(
         for c in value_columns(v)
     }
     made_of_label = sorted({*(set(label_columns(source, labels)) & read), *filter_columns(source, labels)})
-    used = sorted(c for c in read if not table_columns(source, c) <= carried(model))
-    says = f"It says that they are known at {_rule(bottom)}"
-    shown = f"{share:.1%} of {who} count events of source {source.name!r} that are rows of the labels' own table"
-    remedy = "Give the source the timestamp when these columns are really known, or leave them out"
+    used = sorted(c for c in read if not table_columns(source, c) <= inputs.carried)
+    shown = f"{share:.1%} of {who or 'requests'} count events of source {source.name!r} that are rows of the labels' own table"
+    at = _rule(bottom)
+
+    def finding(severity: Severity, columns: Sequence[str], evidence: str, remedy: str) -> AuditFinding:
+        holds = f"{quoted(columns)} of source {source.name!r} {'is' if len(columns) == 1 else 'are'} known at {at}"
+        return AuditFinding("label rows", severity, source.name, f"{shown}{evidence}", remedy, share, columns, brief=holds)
+
     if made_of_label:
-        evidence = f"{shown} whose outcome was not known by then; columns read from them: {', '.join(made_of_label)}, which the label is made of. {says}"
-        return AuditFinding("label rows", "LEAK", source.name, evidence, remedy, share, made_of_label)
+        proven: Severity = ("LEAK" if share >= LEAK_SHARE else "SUSPECT") if who else inputs.gravity(early, inputs.sample)
+        if inputs.outcome_columns and not {root for c in made_of_label for root in table_columns(source, c)} & inputs.outcome_columns:
+            proven = "SUSPECT"  # a promise, say, that the label compares the outcome with
+        evidence = (
+            f" whose outcome was not known by then; columns read from them: {quoted(made_of_label)}, which the label is made of. They are said "
+            f"to be known at {at}"
+        )
+        remedy = (
+            f"Give source {source.name!r} the time at which the outcome is known, by known_at_field= or known_after=, or leave them out"
+        )
+        return finding(proven, made_of_label, evidence, remedy)
     if not used:
         return None
     if matched.at_request:
         evidence = (
-            f"{shown} whose outcome was not known by then; columns read from them: {', '.join(used)}. {says}, which follows from the request's "
-            "own time"
+            f" whose outcome was not known by then; columns read from them: {quoted(used)}. They are said to be known at {at}, which follows "
+            "from the request's own time"
         )
-        return AuditFinding("label rows", "SUSPECT", source.name, evidence, remedy, share, used)
-    evidence = f"{shown}, before their outcome was known; columns read from them: {', '.join(used)}. {says}"
-    return AuditFinding("label rows", "question", source.name, evidence, "Are these columns complete at that time?", share, used)
+        return finding("SUSPECT", used, evidence, _remedy(inputs, source, used))
+    evidence = f", before their outcome was known; columns read from them: {quoted(used)}. They are said to be known at {at}"
+    return finding("question", used, evidence, "Are these columns complete at that time?")
+
+
+def _remedy(inputs: AuditInputs, source: Source, used: Sequence[str]) -> str:
+    """What to do about columns that may be known at the request, or later."""
+    of_labels = sorted({root for name in used for root in table_columns(source, name)} & set(inputs.label_rows.columns))
+    fields = [f"hw.RequestField({name!r}, {DTYPES[kind]})" for name in of_labels if (kind := _python_type(inputs.label_rows.schema[name]))]
+    known = f"If requests carry them, read them as fields of the request: {', '.join(fields)}. " if fields else ""
+    return (
+        f"{known}If they are known later, give source {source.name!r} known_after= or known_at_field= with that time, or leave them out of its "
+        "select"
+    )
+
+
+def _python_type(dtype: pl.DataType) -> type | None:
+    """The type of a request field of such a column; None where fields have none."""
+    if dtype.is_integer():
+        return int
+    if dtype.is_float():
+        return float
+    kinds: Mapping[type[pl.DataType], type] = {pl.String: str, pl.Categorical: str, pl.Enum: str, pl.Boolean: bool, pl.Datetime: datetime}
+    return next((kind for of, kind in kinds.items() if isinstance(dtype, of)), None)
 
 
 def _counts_early(view: FeatureView, source: Source, matched: pl.DataFrame, level: Level, requests: Requests, threads: int | None) -> Bool:
@@ -220,24 +253,16 @@ def value_columns(view: FeatureView) -> set[str]:
     return names.union(*(a.extra_columns for a in view.features))
 
 
-def carried(model: Model) -> frozenset[str]:
-    """The columns of the labels' table that a request knows: those that the model asks of it, and those that the labels select
-    besides the outcome and when it was known.
-    """
-    labels = model.labels
-    names = {labels.timestamp_field, *model.features.needed_by()}
-    if labels.select is not None:
-        names |= {output_name(item) for item in labels.select} - {labels.label_name, labels.known_at_field or ""}
-    return frozenset().union(*(roots_of(labels.select, name) for name in names)) - labels.label_roots
-
-
-def roots_of(select: Sequence[str | pl.Expr] | None, name: str) -> frozenset[str]:
-    """The columns of the labels' table that one that they select is made of."""
-    item_or_name = next((item for item in select or () if output_name(item) == name), name)
-    return root_columns(item_or_name)
-
-
 def _rule(source: Source) -> str:
     if source.known_at_field:
-        return source.known_at_field
-    return source.timestamp_field + (f" + {source.known_after}" if source.delay else "")
+        return repr(source.known_at_field)
+    return repr(source.timestamp_field) + (f" + {source.known_after}" if source.delay else "")
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Names of columns in a sentence.
+
+    >>> quoted(["amount", "kind"])
+    "'amount', 'kind'"
+    """
+    return ", ".join(map(repr, names))

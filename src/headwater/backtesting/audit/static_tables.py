@@ -23,22 +23,17 @@ NAME = "static tables"
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
     """SUSPECT: values predict better before their creation than after it, or contain outcomes of both halves of the period."""
-    static = [own for own in own_events(inputs) if own.keys and _static(inputs, own)]
+    static = [own for own in own_events(inputs) if own.keys and is_static(inputs, own)]
     if not static:
         return NotRun("no source has one row for each key, known before the first requests")
-    return [finding for own in static for column in _columns(own) if (finding := _finding(inputs, own, column)) is not None]
+    return [finding for own in static for column in own.columns if (finding := _finding(inputs, own, column)) is not None]
 
 
-def _static(inputs: AuditInputs, own: OwnEvents) -> bool:
+def is_static(inputs: AuditInputs, own: OwnEvents) -> bool:
     """Whether nearly every key has one event, known before nearly all requests."""
     keys, counts = np.unique(own.code, return_counts=True)
     early = np.quantile(inputs.requests.t, 0.02)
     return len(keys) > 0 and bool((counts == 1).mean() >= thresholds.STATIC and (own.known <= early).mean() >= thresholds.STATIC)
-
-
-def _columns(own: OwnEvents) -> list[str]:
-    keys = {mine for mine, _ in own.keys}
-    return [name for name in own.table.columns if not name.startswith("__") and name not in keys]
 
 
 def _event(own: OwnEvents) -> I64:
@@ -48,26 +43,28 @@ def _event(own: OwnEvents) -> I64:
 
 
 def _finding(inputs: AuditInputs, own: OwnEvents, column: str) -> AuditFinding | None:
+    evidence = _evidence(inputs, own, column, _event(own))
+    if not evidence:
+        return None
     remedy = f"Compute {column!r} as of each request, by a source of dated rows, or give the table the time at which it was computed"
-    event = _event(own)
+    holds = f"{column!r} of source {own.subject!r} was known before the requests"
+    return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column], brief=holds)
+
+
+def _evidence(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> str:
+    """What says that values were computed over the whole period; empty where nothing does."""
+    said = f"{column!r} of source {own.subject!r}, said to be known before all requests,"
     if (after := _by_creation(inputs, own, column, event)) is not None:
         before, later, created = after
-        evidence = (
-            f"{column!r} of source {own.subject!r} is said to be known before all requests; it says the outcome with strength {before:.2f} for requests "
-            f"before {created} of its rows, and {later:.2f} after"
-        )
-        return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column])
-    said = f"{column!r} of source {own.subject!r}, said to be known before all requests,"
+        return f"{said} says the outcome with strength {before:.2f} for requests before {created!r} of its rows, and {later:.2f} after"
     if _is_mean(inputs, own, column, event):
-        evidence = f"{said} is the mean outcome of its key over the whole period"
-        return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column])
+        return f"{said} is the mean outcome of its key over the whole period"
     if (errors := _by_halves(inputs, own, column)) is not None:
-        evidence = (
+        return (
             f"{said} contains outcomes of the period: of keys with equal {column!r}, those with more in the first half of it have less in the second "
             f"({errors:.1f} standard errors)"
         )
-        return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column])
-    return None
+    return ""
 
 
 def _is_mean(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from headwater.backtesting.audit.association import alone, as_numbers
 from headwater.backtesting.audit.inputs import AuditInputs, NotRun
-from headwater.backtesting.audit.request_columns import request_names
+from headwater.backtesting.audit.labelled_rows import request_names
 from headwater.backtesting.audit.thresholds import ALONE, FEWEST
 from headwater.results.audit_result import AuditFinding
 
@@ -18,7 +18,7 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
         return NotRun(f"{len(rows)} training rows are too few to measure a feature by itself; it takes {FEWEST}")
     outcome, measure = inputs.y[rows], "AUC" if task.separates else "rank correlation"
     findings = []
-    for series in inputs.frame.drop(request_names(inputs), strict=False)[rows].get_columns():
+    for series in inputs.frame.drop(request_names(inputs.model), strict=False)[rows].get_columns():
         value = as_numbers(series, outcome)
         there = series.is_not_null().to_numpy()
         measures = [(0.0, 0.0, "")] if there.all() else [(alone(there.astype(np.float64), outcome, task), 1.0, "by being there or not")]

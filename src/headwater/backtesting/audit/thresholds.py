@@ -5,6 +5,21 @@ from __future__ import annotations
 SAMPLE = 20_000
 """Requests that a check looks at: a share of 1 % then has a standard error of 0.07 %."""
 
+LEAK_SHARE = 0.01
+"""Share of requests from which a leak withholds the verdict: one of fewer requests hardly moves a metric."""
+
+LEAK_REQUESTS = 50
+"""Requests of each outcome that a leak takes: with fewer, values agree with outcomes by chance."""
+
+LEAK_ROWS = 10
+"""Rows of each outcome that must be looked at, where they stand for more requests."""
+
+EQUAL = 0.99
+"""Share of rows of each outcome in which a value says it, for the value to be the outcome."""
+
+RARE = 1_000
+"""Rows of each outcome that are looked at, where there are as many; 1 % of them are `LEAK_ROWS`."""
+
 FEWEST = 100
 """Rows that a measure of association needs: below, an AUC of 0.9 is not rare by chance."""
 
@@ -20,17 +35,17 @@ LIKE_AN_OUTCOME = 0.99
 LOOKED = 5_000
 """Label rows whose own events are looked for: a share of 3 % then has a standard error of 0.24 %."""
 
-PAIRED = 200
-"""Label rows that propose offsets, of which the shares are then measured on `LOOKED` rows."""
+PAIRED = 500
+"""Label rows that propose offsets: 1 % of them are 5. The shares are then measured on `LOOKED` rows."""
 
-NEWEST = 2_000
-"""Counted events of a row that propose offsets, the newest: 400,000 pairs, a tenth of a second for each timestamp."""
+NEWEST = 1_000
+"""Counted events of a row that propose offsets, the newest: 500,000 pairs, a tenth of a second for each timestamp."""
 
 OFFSETS = 12
 """Offsets of one timestamp whose shares are measured; the third of the others is the level that data on a grid reach."""
 
 OWN_SHARE = 0.03
-"""Share of rows at one offset, above that level, that is a spike. Honest flights have 0.002; a leak of 3 % of rows adds under 0.02."""
+"""Share of rows at one offset, above that level, that is a spike by itself. Honest flights have 0.002. A smaller one takes values too."""
 
 AFTER = 0.5
 """Share of matched rows whose timestamp is later than the request for it to be one that is known only afterwards."""
@@ -63,7 +78,7 @@ OUTCOME_ITSELF = 0.9
 """Strength of values that are the outcome or a part of it: an AUC of 0.95."""
 
 SAME = 0.999
-"""Rank correlation of a request field and a span between timestamps for the field to be computed from it; rounding to minutes keeps it."""
+"""Rank correlation of numbers of which one is computed from the other; rounding to minutes keeps it."""
 
 LATER = 0.05
 """Share of label rows with a timestamp after `known_at` from which the audit asks what happens then."""

@@ -1,0 +1,278 @@
+"""Honest designs that look like a leak get a verdict, at most with a question below it; what is proven is withheld."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+import headwater as hw
+from tests.backtesting.audit.planted import ORDERS, accused, labels, model, moments, shop, source, view
+from tests.backtesting.world import logistic
+
+LEVELS = {"daily": hw.batch("1d"), "live": hw.streaming("2s")}
+AMOUNT = hw.RequestField("amount", float)
+
+
+def judged(of, levels=None, **how):
+    return hw.backtest(of, levels or LEVELS, hw.Evaluation(resamples=50, min_lift=0.02, baseline="daily", **how)).result
+
+
+def has_verdict(result):
+    """Whether it names a level, or says what more days would."""
+    return result.recommendation.answer != "withheld" and not result.verdict.startswith("No verdict") and not result.audit.leaks
+
+
+def asked(result):
+    return [(finding.check, finding.subject) for finding in result.audit.conditions]
+
+
+def table(n, seed=0, days=40):
+    """Rows with a user and the time of the request, in minutes."""
+    rng = np.random.default_rng(seed)
+    return rng, np.sort(rng.random(n)) * days * 24 * 60, rng.integers(0, 150, n)
+
+
+# ---- honest
+
+
+def payments(n=4000):
+    rng, at, card = table(n, days=30)
+    fraud = rng.random(n) < 0.05
+    return pl.DataFrame({"card": card, "amount": rng.exponential(40, n), "at": moments(at), "fraud": fraud})
+
+
+@pytest.mark.parametrize("known", ["5m", "3d"])
+@pytest.mark.parametrize("fields", [(), (AMOUNT,)], ids=["as it is", "with a request field"])
+def test_events_and_labels_in_one_table_of_payments(fields, known):
+    """The amount is known at the payment, whether it was fraud days later."""
+    rows = payments()
+    past = hw.Source("paid", history=rows, timestamp_field="at", select=["card", "amount"])
+    by_card = hw.FeatureView("by_card", source=past, keys=["card"], features=[hw.mean("amount")], windows=["1d"], freshness=hw.batch("1d"))
+    outcome = hw.Labels("frauds", table=rows, timestamp_field="at", label="fraud", known_after=known)
+    of = hw.Model("fraud", task="binary", features=hw.FeatureService("s", [by_card, *fields]), labels=outcome, estimator=logistic())
+    result = judged(of)
+    assert has_verdict(result)
+    assert asked(result) == ([] if fields else [("label rows", "paid")])
+    for finding in result.audit.conditions:
+        assert finding.brief == "'amount' of source 'paid' is known at 'at'"
+        assert "hw.RequestField('amount', float)" in finding.remedy
+
+
+def departures(n=4000):
+    """Asked for at any time in the ten days before a departure is due; it leaves late or not."""
+    rng, asked_at, line = table(n)
+    due = np.ceil((asked_at + 30 + rng.random(n) * 10 * 24 * 60) / 5) * 5
+    wait = rng.exponential(30, n)
+    times = {"asked_at": moments(asked_at), "due_at": moments(due), "left_at": moments(due + wait)}
+    return pl.DataFrame({"line": line % 20, "platform": rng.integers(1, 9, n), "late": wait > 30, **times})
+
+
+@pytest.mark.parametrize("promised", [False, True], ids=["events alone", "with a field"])
+@pytest.mark.parametrize("known", [True, False], ids=["selected", "not selected"])
+def test_planned_times_of_departures(promised, known):
+    """Each departure is announced with its platform a day before it is due."""
+    rows = departures()
+    plan = source(rows.select("line", "platform", at=pl.col("due_at") - pl.duration(days=1)), "announcements")
+    ahead = ((pl.col("due_at") - pl.col("asked_at")).dt.total_minutes()).cast(pl.Float64).alias("ahead")
+    select = ["line", "asked_at", "left_at", "late", *(["due_at"] if known else []), *([ahead] if promised else [])]
+    announced = view(plan, [hw.mean("platform"), hw.count()], keys=["line"], windows=["30d"])
+    outcome = labels(rows, select, known="left_at")
+    result = judged(model([announced, *([hw.RequestField("ahead", float)] if promised else [])], outcome))
+    assert has_verdict(result), result.audit.blocking
+
+
+@pytest.mark.parametrize("how", ["expression", "column", "not asked for"])
+def test_appointments_that_are_planned_and_end_the_wait_for_the_outcome(how):
+    """Who does not come is known at the appointment, which was made at the request; a reminder is sent a day before it."""
+    rng, asked_at, user = table(4000)
+    days = rng.exponential(7, 4000)
+    missed = rng.random(4000) < 0.1 + 0.2 * (days > 7)  # the longer the wait, the more do not come
+    rows = pl.DataFrame({"user": user, "missed": missed, "channel": rng.integers(0, 3, 4000), "asked_at": moments(asked_at)})
+    rows = rows.with_columns(appointment_at=moments(asked_at + 30 + days * 24 * 60), wait=pl.Series(days))
+    wait = ((pl.col("appointment_at") - pl.col("asked_at")).dt.total_minutes() / 1440).alias("wait") if how == "expression" else "wait"
+    reminders = source(rows.select("user", "channel", at=pl.col("appointment_at") - pl.duration(days=1)), "reminders")
+    members = [view(reminders, [hw.mean("channel"), hw.count()], windows=["30d"])]
+    members += [] if how == "not asked for" else [hw.RequestField("wait", float)]
+    select = ["user", "asked_at", "appointment_at", "missed", *([] if how == "not asked for" else [wait])]
+    outcome = hw.Labels(
+        "missed", table=rows, timestamp_field="asked_at", label="missed", select=select, known_at_field="appointment_at"
+    )  # fmt: skip
+    result = judged(model(members, outcome))
+    assert has_verdict(result), result.audit.blocking
+
+
+@pytest.mark.parametrize("label", ["of two times", "of two spans"])
+def test_a_field_made_of_a_promise_that_the_label_is_made_of_too(label):
+    rng, asked_at, user = table(4000)
+    promised, took = 60 + rng.integers(0, 4, 4000) * 60.0, rng.gamma(4, 30, 4000)
+    rows = pl.DataFrame({"user": user, "promised": promised, "took": took, "asked_at": moments(asked_at)})
+    rows = rows.with_columns(promised_at=moments(asked_at + promised), delivered_at=moments(asked_at + took))
+    late = ((pl.col("delivered_at") > pl.col("promised_at")) if label == "of two times" else (pl.col("took") > pl.col("promised"))).alias(
+        "late"
+    )
+    span = ((pl.col("promised_at") - pl.col("asked_at")).dt.total_minutes()).cast(pl.Float64).alias("promise")
+    field = span if label == "of two times" else pl.col("promised").alias("promise")
+    trips = view(source(rows.select("user", "took", at="delivered_at")))
+    outcome = labels(rows, ["user", "asked_at", "delivered_at", field, late])
+    result = judged(model([trips, hw.RequestField("promise", float)], outcome))
+    assert has_verdict(result), result.audit.blocking
+
+
+@pytest.mark.parametrize("jitter", [False, True], ids=["a second before", "within a minute"])
+@pytest.mark.parametrize("key", ["user", "order"])
+def test_a_score_that_is_logged_just_before_each_request(key, jitter):
+    """Another model's score: it says much of the outcome, and is not it."""
+    rng = np.random.default_rng(3)
+    rows = ORDERS.with_columns(order=pl.Series(rng.permutation(ORDERS.height)))
+    before = pl.duration(seconds=pl.Series(rng.integers(1, 60, rows.height)) if jitter else 1)
+    score = pl.col("late") * 2.5 + pl.Series(rng.normal(size=rows.height))
+    log = rows.select("user", "order", score=score, at=pl.col("asked_at") - before)
+    select = ("user", "order", "amount", "asked_at", "delivered_at", "late")
+    scored = view(source(log, "scores", select=["user", "order", "score"]), [hw.last("score")], keys=[key])
+    result = judged(model([scored], labels(rows, select)), LEVELS | {"instant": hw.on_request()})
+    assert has_verdict(result)
+    assert {subject for _, subject in asked(result)} == {"scores"}
+
+
+# ---- proven
+
+
+def dated(rows, **before):
+    return rows.select("user", "took", at=pl.col("asked_at") - pl.duration(**before))
+
+
+def test_an_outcome_that_an_id_finds_at_any_time_is_a_leak():
+    rng = np.random.default_rng(3)
+    rows = ORDERS.with_columns(order=pl.Series([f"o{n}" for n in rng.permutation(ORDERS.height)]))
+    minutes = pl.Series(rng.integers(1, 5000, rows.height))
+    early = rows.select("user", "order", "took", at=pl.col("asked_at") - pl.duration(minutes=minutes))
+    result = judged(
+        model([view(source(early, select=["user", "took"]))], labels(rows, ("user", "order", "asked_at", "delivered_at", "late")))
+    )
+    assert result.verdict == "No verdict: a leak in 'past'."
+    (leak,) = result.audit.leaks
+    assert (leak.check, leak.columns) == ("label rows in another table", ["took"])
+    assert "same 'order'" in leak.evidence
+
+
+@pytest.mark.parametrize("share", [0.015, 0.03, 0.2])
+def test_a_leak_counts_from_one_in_a_hundred_requests_on(share):
+    """The outcomes of so many requests are dated five hours before they were known, those of the others when they were."""
+    rows = shop(12_000)
+    early = pl.Series(np.random.default_rng(2).random(rows.height) < share)
+    at = pl.when(early).then(pl.col("delivered_at") - pl.duration(hours=5)).otherwise("delivered_at")
+    (leak,) = accused(model([view(source(rows.select("user", "took", at=at)))], labels(rows)))
+    assert (leak.check, leak.severity) == ("own outcome", "LEAK")
+    assert leak.share == pytest.approx(share, rel=0.25)
+
+
+@pytest.mark.parametrize(("late", "severity"), [(40, "SUSPECT"), (200, "LEAK")])
+def test_a_leak_takes_fifty_requests_of_each_outcome(late, severity):
+    rows = ORDERS.filter(~pl.col("late"))
+    rows = pl.concat([rows, ORDERS.filter("late").gather_every(max(1, ORDERS["late"].sum() // late)).head(late)]).sort("asked_at")
+    found = accused(model([view(source(dated(rows, minutes=65)))], labels(rows)), "own outcome")
+    assert [finding.severity for finding in found] == [severity]
+
+
+def test_a_rare_outcome_is_looked_at_where_it_is_one_in_two_hundred():
+    rows, rng = shop(40_000), np.random.default_rng(6)
+    rows = rows.with_columns(late=pl.Series(rng.random(rows.height) < 0.005)).with_columns(
+        took=pl.col("late") * 500.0 + pl.Series(rng.random(40_000))
+    )
+    part = rows.sample(fraction=0.3, seed=1)
+    (leak,) = accused(model([view(source(dated(part, minutes=65)))], labels(rows)), "own outcome")
+    assert leak.severity == "LEAK"
+    assert leak.share == pytest.approx(0.3, abs=0.03)
+
+
+def test_who_knows_what_was_made_of_a_column_does_not_know_the_column():
+    """The request carries whether the amount is above a limit, and the source reads the amount itself."""
+    rows = payments()
+    large = (pl.col("amount") > 40).alias("large")
+    past = hw.Source("paid", history=rows, timestamp_field="at", select=["card", "amount"])
+    by_card = hw.FeatureView("by_card", source=past, keys=["card"], features=[hw.mean("amount")], windows=["1d"], freshness=hw.batch("1d"))
+    outcome = hw.Labels(
+        "frauds", table=rows, timestamp_field="at", label="fraud", select=["card", "at", "fraud", large], known_after="3d"
+    )  # fmt: skip
+    service = hw.FeatureService("s", [by_card, hw.RequestField("large", bool)])
+    result = judged(hw.Model("fraud", task="binary", features=service, labels=outcome, estimator=logistic()))
+    assert asked(result) == [("label rows", "paid")]
+
+
+def test_being_there_is_measured_with_the_error_of_the_rows_that_it_is_measured_on():
+    """A complaint a minute before some of the late orders: 8 % of all, none of the others."""
+    rows = ORDERS.with_columns(late=pl.Series(np.random.default_rng(1).random(ORDERS.height) < 0.3))
+    complaints = rows.filter("late").sample(n=240, seed=1).select("user", at=pl.col("asked_at") - pl.duration(minutes=1))
+    (found,) = accused(model([view(source(complaints, select=["user"]), [hw.count()])], labels(rows)), "own outcome")
+    assert (found.severity, found.columns) == ("SUSPECT", ["being there"])
+
+
+def test_an_outcome_column_as_a_field_is_a_leak_beside_a_promise():
+    """Of the two columns that the label is made of, the request carries the promise; a field made of the other is an outcome."""
+    rng = np.random.default_rng(5)
+    rows = ORDERS.with_columns(promised=pl.Series(rng.integers(1, 4, ORDERS.height) * 60.0))
+    late = (pl.col("took") > pl.col("promised")).alias("late")
+    hours = (pl.col("took") / 60 + pl.col("amount")).alias("hours")
+    outcome = labels(rows.drop("late"), ["user", "asked_at", "delivered_at", "promised", hours, late])
+    trips = view(source(rows.select("user", "took", at="delivered_at")))
+    fields = [hw.RequestField("promised", float), hw.RequestField("hours", float)]
+    (leak,) = [f for f in accused(model([trips, *fields], outcome)) if f.severity == "LEAK"]
+    assert (leak.check, leak.subject) == ("request fields", "hours")
+    assert "made of 'took', known only after it" in leak.evidence
+
+
+# ---- answers
+
+
+STAMPED = dated(ORDERS, minutes=65).with_columns(took=pl.col("took") + pl.Series(np.random.default_rng(4).normal(0, 40, ORDERS.height)))
+
+
+def answer(check="own outcome", subject="past"):
+    return hw.Acknowledgement(check, subject, "measured before the order", "Ada")
+
+
+def test_an_answer_is_shown_and_asks_no_longer():
+    of = model([view(source(STAMPED))])
+    before, after = judged(of), judged(of, acknowledged=[answer()])
+    assert asked(before) == [("own outcome", "past")]
+    assert has_verdict(after)
+    assert after.verdict == before.verdict
+    assert asked(after) == []
+    (found,) = after.audit.acknowledged
+    assert (found.check, found.acknowledged.author) == ("own outcome", "Ada")
+
+
+def test_no_answer_lifts_a_leak():
+    early = ORDERS.select("user", "took", at=pl.col("delivered_at") - pl.duration(hours=5))
+    with pytest.warns(hw.errors.HeadwaterWarning, match="'own outcome' of 'past' is of a LEAK, which no acknowledgement lifts"):
+        result = judged(model([view(source(early))]), acknowledged=[answer()])
+    assert result.verdict == "No verdict: a leak in 'past'."
+    assert not result.audit.acknowledged
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [("own outcomes", "no check has this name; did you mean 'own outcome'?"), ("leak", "no check has this name; known: ")],
+)
+def test_an_answer_to_no_check_is_refused_before_the_run(wrong, says):
+    steps = []
+    with pytest.raises(hw.errors.UsageError, match=says.replace("?", r"\?")):
+        hw.backtest(
+            model([view(source(STAMPED))]),
+            LEVELS,
+            hw.Evaluation(acknowledged=[answer(wrong)]),
+            resources=hw.Resources(progress=lambda *step: steps.append(step)),
+        )
+    assert steps == []
+
+
+def test_an_answer_about_another_model_is_said_at_the_beginning():
+    with pytest.warns(hw.errors.HeadwaterWarning, match="answers nothing here: model 'm' has nothing of this name; did you mean 'past'"):
+        judged(model([view(source(STAMPED))]), acknowledged=[answer(subject="pasd")])
+
+
+def test_an_answer_to_what_was_not_asked_is_said_at_the_end():
+    with pytest.warns(hw.errors.HeadwaterWarning, match="matches no finding of this backtest; questions are: own outcome | past"):
+        judged(model([view(source(STAMPED))]), acknowledged=[answer("static tables")])
+    honest = model([view(source(ORDERS.select("user", "took", at="delivered_at")))])
+    with pytest.warns(hw.errors.HeadwaterWarning, match="'own outcome' of 'past' matches no finding of this backtest; questions are: "):
+        judged(honest, acknowledged=[answer()])
