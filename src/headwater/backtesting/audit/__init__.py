@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from headwater import clock
 from headwater.backtesting.audit import (
     coarse_timestamps,
+    joined_events,
     label_times,
     late_fields,
     odd_results,
@@ -29,6 +30,7 @@ from headwater.results.audit_result import AuditFinding, AuditResult, CheckNotRu
 
 CHECKS: Rows[AuditCheck] = Rows(
     {
+        joined_events.NAME: joined_events.check,
         "label rows": own_label_rows.check,
         own_outcome.NAME: own_outcome.check,
         coarse_timestamps.NAME: coarse_timestamps.check,
