@@ -5,6 +5,7 @@ import contextlib
 import importlib.metadata
 import inspect
 import json
+import random
 import resource
 import socket
 import subprocess
@@ -333,6 +334,36 @@ def test_requests_at_once_are_limited():
         assert all(one.recv(1 << 16).startswith(b"HTTP/1.1 200") for one in slow)
 
 
+def test_one_turn_of_the_event_loop_parses_a_bounded_part_of_a_connection():
+    parts = []
+
+    async def app(scope, read, send):
+        if scope["path"] == "/blocks":
+            time.sleep(0.5)  # noqa: ASYNC251 (meanwhile all bytes of the others arrive)
+        more = True
+        while more:
+            message = await read()
+            parts.append(message["body"])
+            more = message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    with server(app=app) as port, contextlib.ExitStack() as stack:
+        busy, chunked, large = (stack.enter_context(connect(port)) for _ in range(3))
+        busy.sendall(b"GET /blocks HTTP/1.1\r\n" + HOST + b"\r\n")
+        chunked.sendall(CHUNKED + b"\r\n" + b"1\r\na\r\n" * 19_000 + b"0\r\n\r\n")
+        assert answer(chunked).startswith(b"HTTP/1.1 200")
+        assert sum(map(len, parts)) == 19_000
+        assert max(map(len, parts)) < 12_000  # 65,536 bytes, 6 a chunk
+        parts.clear()
+        body = random.Random(0).randbytes(3_000_000)
+        large.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3000000\r\n\r\n" + body + GET)
+        said = b""
+        while said.count(b"{}") < 2:
+            said += large.recv(1 << 16)
+        assert b"".join(parts) == body
+
+
 # ---------------------------------------------------------------- the end of a server
 
 
@@ -403,7 +434,7 @@ def test_uvicorn_is_the_version_that_is_built_upon():
     theirs = httptools_impl.HttpToolsProtocol
     assert list(inspect.signature(theirs).parameters) == ["config", "server_state", "app_state", "_loop"]
     own = {name for name, value in vars(Connection).items() if inspect.isfunction(value) and not name.startswith("__")}
-    new = {"may_go_on", "end", "_check", "_taken", "_answered", "_begin", "_wait", "_unread", "_stop", "_refuse"}
+    new = {"may_go_on", "end", "parse_further", "_parse", "_check", "_taken", "_answered", "_begin", "_wait", "_unread", "_stop", "_refuse"}
     assert own - new <= {name for one in theirs.__mro__ for name in vars(one)}
     assert not new & {name for one in theirs.__mro__ for name in vars(one)}
     source = inspect.getsource(httptools_impl)

@@ -13,64 +13,30 @@ from urllib.parse import unquote
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
-from headwater.serving.http.connection_limits import OTHER_FILES, ConnectionLimits, open_files
+from headwater.serving.http.open_connections import Connections, Flow
 from headwater.serving.http.response_cycle import ResponseCycle, WholeResponse
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
 
-    from headwater.serving.http.asgi import Take
-
 _LOG: Final = logging.getLogger("headwater.http")
 _LOG.setLevel(logging.ERROR)  # client errors are answered, not logged
 _VERSIONS: Final = frozenset(("1.0", "1.1"))
+_SLICE: Final = 65_536  # bytes of one connection that are parsed in one turn of the event loop
 _PIPELINED: Final = 64  # queued requests of one connection
 _LINGER: Final = 2.0  # seconds in which a refused client may still send, so that it receives the response
 _SETTLE: Final = 0.25  # seconds for the first request of a new connection, during shutdown
 _SINGLE: Final = frozenset((b"host", b"content-length", b"authorization", b"content-type", b"idempotency-key"))
 _UNUSUAL: Final = frozenset((b"transfer-encoding", b"upgrade"))
-_REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"} | {
-    503: b"Service Unavailable"
+_REASONS: Final = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
 }
-
-
-class Connections(ServerState):
-    """All connections of one server.
-
-    waiting: those without a request in progress, idle for longest first. leaving: each response closes its connection. taken: number of
-    whole requests in progress; `tasks` has the others. dated: the Date header, as a line.
-
-    Args:
-        limits: of the connections.
-        take: answers whole requests; None leaves all to the ASGI app.
-    """
-
-    def __init__(self, limits: ConnectionLimits, take: Take | None = None) -> None:
-        super().__init__()
-        self.limits, self.take, self.leaving = limits, take, False
-        self.taken, self.dated = 0, b""
-        files = open_files(limits.connections + OTHER_FILES)
-        self.most = min(limits.connections, max(files - OTHER_FILES, OTHER_FILES))
-        self.waiting: dict[Connection, None] = {}
-
-    def shed(self) -> None:
-        """Close the connections idle for longest, down to the limit."""
-        while len(self.connections) > self.most and self.waiting:
-            self.connections.discard(idle := next(iter(self.waiting)))
-            idle.end()
-
-    def sweep(self, now: float) -> None:
-        """Close every connection whose time is over."""
-        for connection in list(self.connections):
-            if isinstance(connection, Connection) and connection.due < now and not connection.may_go_on():
-                connection.end()
-
-    def close_idle(self) -> None:
-        """Close the connections without a request in progress."""
-        for connection in list(self.connections):
-            connection.shutdown()
 
 
 class Connection(HttpToolsProtocol):
@@ -80,6 +46,7 @@ class Connection(HttpToolsProtocol):
     """
 
     server_state: Connections
+    flow: Flow
 
     def __init__(
         self, config: Config, server_state: Connections, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
@@ -94,10 +61,15 @@ class Connection(HttpToolsProtocol):
         self._names: dict[bytes, bytes] = {}  # the headers
         self._keep_alive = True
         self._held: bytes | None = None  # the body of a request that no app has yet, so far
+        self._unparsed = b""  # received bytes behind the slice that was parsed
+        self._parts = self._dropped = 0  # of the body: its parts so far, and bytes after the response
+        self._dropping = False  # the request has its response, and its body goes on
+        self._spared = math.nan  # the `due` that was let pass once
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client has connected."""
         super().connection_made(transport)
+        self.flow = Flow(transport)
         self.due = self.loop.time() + self._limits.header_seconds
         self.server_state.waiting[self] = None
         self.server_state.shed()
@@ -108,7 +80,25 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes; the parser keeps an unfinished header in memory, so its bytes are counted here."""
+        """Parse a slice of received bytes; the rest waits its turn, and no further bytes are read until then."""
+        if len(data) <= _SLICE:
+            self._parse(data)
+        elif not self.transport.is_closing():
+            self.flow.hold()
+            self._unparsed = data
+            self.parse_further()
+
+    def parse_further(self) -> None:
+        """Parse the next slice of the received bytes; after the last one, read again."""
+        data, self._unparsed = self._unparsed[:_SLICE], b"" if self._deaf else self._unparsed[_SLICE:]
+        self._parse(data)
+        if self._unparsed:
+            self.server_state.backlog.put(self)
+        else:
+            self.flow.release()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse bytes; the parser keeps an unfinished header in memory, so its bytes are counted here."""
         if self._deaf or self.transport.is_closing():
             return
         self._chunk = len(data)
@@ -129,6 +119,7 @@ class Connection(HttpToolsProtocol):
         """The first byte of a request."""
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._size, self._in_header, self._in_message = 0, True, True
+        self._parts, self._dropped, self._dropping = 0, 0, False
         if self.due != math.inf:
             self.due = min(self.due, self.loop.time() + self._limits.header_seconds)
 
@@ -183,8 +174,14 @@ class Connection(HttpToolsProtocol):
             self._begin()
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """A part of the body: a chunk, or what arrived of one."""
+        self._parts += 1
+        if self._parts > self._limits.body_parts:
+            self._stop(413, f"the body came in more than {self._limits.body_parts:,} chunks; send larger ones")
         if self._held is None:
+            self._dropped += len(body) * self._dropping
+            if self._dropped > self._limits.dropped_bytes:
+                self._stop(413, "")  # it has its response, so none is sent
             super().on_body(body)
         else:
             self._held += body
@@ -267,7 +264,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete."""
-        self._in_message = False
+        self._in_message = self._dropping = False
         if self._held is not None:
             if self._taken():
                 return
@@ -284,7 +281,10 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif self._in_message:  # the rest of a request that was answered early is dropped
+        elif self._deaf:
+            self.transport.close()
+        elif self._in_message:  # the rest of a request that was answered early, or the beginning of the next one
+            self._dropping = not self._in_header
             self.due = self.loop.time() + self._limits.header_seconds
         else:
             self._wait()
@@ -301,8 +301,14 @@ class Connection(HttpToolsProtocol):
             self.due = math.inf
 
     def may_go_on(self) -> bool:
-        """Whether bytes have arrived that a busy event loop has not read yet."""
-        return not (self._deaf or self.flow.write_paused or self.flow.read_paused or self.transport.is_closing()) and self._unread()
+        """Whether bytes have arrived that a busy event loop has not read yet; once, since it reads them before the next sweep.
+
+        What remains of a body after its response is not waited for.
+        """
+        if self._deaf or self._dropping or self.flow.write_paused or self.flow.read_paused:
+            return False
+        spared, self._spared = self._spared == self.due, self.due
+        return not spared and not self.transport.is_closing() and self._unread()
 
     def shutdown(self) -> None:
         """Close the connection once no request is in progress."""
@@ -326,7 +332,9 @@ class Connection(HttpToolsProtocol):
         self.server_state.waiting[self] = None
 
     def _unread(self) -> bool:
-        """Whether the socket has bytes to read."""
+        """Whether bytes have arrived that are not parsed."""
+        if self._unparsed:
+            return True
         socket = self.transport.get_extra_info("socket")
         if socket is None or socket.fileno() < 0:
             return False
@@ -348,8 +356,15 @@ class Connection(HttpToolsProtocol):
             if self._in_header or not self._in_message or self.cycle.response_started:
                 self.cycle.keep_alive = False  # earlier requests get responses, and this one none
                 return
+            if self.pipeline:
+                self.pipeline.popleft()  # this request: an earlier one is answered, and then the connection is closed
+                return
             self.cycle.disconnected = True  # the body of this request is invalid: stop its reader
             self.cycle.message_event.set()
+        self.due = self.loop.time() + _LINGER
+        if self._dropping:
+            self.transport.write_eof()
+            return
         number = secrets.token_hex(8)
         body = msgspec.json.encode({"error": reason, "request_id": number})
         again = "retry-after: 1\r\n" if status == 503 else ""
@@ -357,5 +372,4 @@ class Connection(HttpToolsProtocol):
             f"content-type: application/json\r\nx-request-id: {number}\r\n{again}content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(b"HTTP/1.1 %d %b\r\n%b%b" % (status, _REASONS[status], head.encode(), body))
-        self.due = self.loop.time() + _LINGER
         self.transport.write_eof()

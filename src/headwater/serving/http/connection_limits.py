@@ -20,6 +20,8 @@ class ConnectionLimits:
     idle_seconds: between two requests of a connection; longer than proxies use, so that the proxy closes first.
     write_seconds: until a client must read more of a response.
     header_bytes, headers: of one request; a URL may take half of the bytes.
+    body_parts: chunks of one body, or packets of a body without chunks: a row each of the largest requests, and as many separators.
+    dropped_bytes: of a body that go on after the response to its request.
     """
 
     connections: int = 10_000
@@ -29,6 +31,8 @@ class ConnectionLimits:
     write_seconds: float = 30.0
     header_bytes: int = 32_768
     headers: int = 100
+    body_parts: int = 20_000
+    dropped_bytes: int = 100_000_000
 
 
 def open_files(wanted: int) -> int:

@@ -18,8 +18,9 @@ from uvicorn.config import Config
 from headwater import clock
 from headwater.errors import UsageError
 from headwater.serving.http.asgi import App
-from headwater.serving.http.connection import Connection, Connections
+from headwater.serving.http.connection import Connection
 from headwater.serving.http.connection_limits import ConnectionLimits
+from headwater.serving.http.open_connections import Connections
 from headwater.serving.process.listening_socket import BACKLOG, open_listener, stop_new_connections
 
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
