@@ -434,7 +434,21 @@ def test_uvicorn_is_the_version_that_is_built_upon():
     theirs = httptools_impl.HttpToolsProtocol
     assert list(inspect.signature(theirs).parameters) == ["config", "server_state", "app_state", "_loop"]
     own = {name for name, value in vars(Connection).items() if inspect.isfunction(value) and not name.startswith("__")}
-    new = {"may_go_on", "end", "parse_further", "_parse", "_check", "_taken", "_answered", "_begin", "_wait", "_unread", "_stop", "_refuse"}
+    new = {
+        "may_go_on",
+        "end",
+        "give_way",
+        "parse_further",
+        "_parse",
+        "_check",
+        "_taken",
+        "_answered",
+        "_begin",
+        "_wait",
+        "_unread",
+        "_stop",
+        "_refuse",
+    }
     assert own - new <= {name for one in theirs.__mro__ for name in vars(one)}
     assert not new & {name for one in theirs.__mro__ for name in vars(one)}
     source = inspect.getsource(httptools_impl)

@@ -1,6 +1,8 @@
 """One request, however its body is made, neither stops a worker nor takes its memory."""
 
 import asyncio
+import contextlib
+import resource
 import socket
 import threading
 import time
@@ -12,6 +14,7 @@ from headwater.serving.http.body import BodyBudget, BodyTimeouts, read_body
 from tests.serving.apart import served_apart
 
 FEATURES, RANK, FEED = "/v1/features/churn_v1", "/v1/rank/feed", "/v1/features/feed_v1"
+MANY = 4_200  # slow requests; 4,096 may be in progress
 ANSWERED = 20.0  # seconds, on a machine that others use; what this guards against took minutes to days
 LEVEL = b'{"row":{"user":1},"level":"%b"}'
 BODIES = {
@@ -119,3 +122,28 @@ def test_what_a_body_took_of_the_budget_is_given_back(parts, more, result):
 
     assert asyncio.run(run()) == result
     assert budget.used == (result if result == 8 else 0)
+
+
+@pytest.mark.alone
+def test_slow_bodies_up_to_the_limit_stop_neither_liveness_nor_requests(apart):
+    """As many requests as may be in progress, without their bodies: the health check is answered, and slow ones give way to others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < MANY + 500:
+        pytest.skip(f"a process may open {hard:,} files here")
+    head = b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{"
+    with contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, MANY + 500), hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", apart.port), timeout=60)) for _ in range(MANY)]
+        for one in slow:
+            one.sendall(head)
+        apart.health()  # 200
+        time.sleep(1.5)  # now the slow ones may give way
+        apart.health()
+        assert [apart.post(FEED, b'{"row":{"user":1,"item":"i0"}}')[0] for _ in range(5)] == [200] * 5
+        ended = 0
+        for one in slow:
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                ended += one.recv(1 << 16).startswith(b"HTTP/1.1 503 ")
+        assert 5 <= ended <= MANY - 4096 + 5, "one for each request in their place, and those beyond the limit"

@@ -77,6 +77,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, by either side."""
         self.server_state.waiting.pop(self, None)
+        self.server_state.arriving.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -105,6 +106,8 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._held is not None and not self._deaf:  # the rest of its body comes later
             self._begin()
+        if self._in_message and not (self._in_header or self._dropping or self._deaf):
+            self.server_state.arriving.setdefault(self, self.loop.time())
         if self._in_header and not self._deaf:
             self._size += len(data)
             if self._size > self._limits.header_bytes:
@@ -155,9 +158,8 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in _VERSIONS:
             self._stop(400, "only HTTP/1.1 is supported")
-        progress = len(self.tasks) + self.server_state.taken
-        if progress >= self._limits.requests:
-            self._stop(503, f"{progress:,} requests are in progress, which is the limit; try again in a second")
+        if not self.server_state.has_room(self.url.partition(b"?")[0], self.loop.time()):
+            self._stop(503, f"{self.server_state.in_progress:,} requests are in progress, which is the limit; try again in a second")
         if len(self.pipeline) >= _PIPELINED:
             self._stop(400, f"{len(self.pipeline)} requests of this connection are queued, which is the limit; read responses first")
         self._in_header, self._size = False, 0
@@ -265,6 +267,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._in_message = self._dropping = False
+        self.server_state.arriving.pop(self, None)
         if self._held is not None:
             if self._taken():
                 return
@@ -285,6 +288,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         elif self._in_message:  # the rest of a request that was answered early, or the beginning of the next one
             self._dropping = not self._in_header
+            self.server_state.arriving.pop(self, None)
             self.due = self.loop.time() + self._limits.header_seconds
         else:
             self._wait()
@@ -309,6 +313,13 @@ class Connection(HttpToolsProtocol):
             return False
         spared, self._spared = self._spared == self.due, self.due
         return not spared and not self.transport.is_closing() and self._unread()
+
+    def give_way(self) -> None:
+        """Refuse the request, whose body has not arrived, in favour of another."""
+        many, seconds = self.server_state.in_progress, self._limits.arrival_seconds
+        self._refuse(
+            503, f"the body takes longer than {seconds:g} s while {many:,} requests are in progress, which is the limit; send it again"
+        )
 
     def shutdown(self) -> None:
         """Close the connection once no request is in progress."""
@@ -350,6 +361,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int, reason: str) -> None:
         """Respond with an HTTP error, and close the connection."""
         self._deaf, self._held = True, None
+        self.server_state.arriving.pop(self, None)
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:

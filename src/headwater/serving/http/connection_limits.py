@@ -15,7 +15,8 @@ class ConnectionLimits:
     """Limits of client connections and request headers.
 
     connections: open ones, at most the process's limit of open files; beyond it, those idle for longest are closed.
-    requests: in progress concurrently.
+    requests: in progress concurrently; beyond them, one whose body has been arriving for more than `arrival_seconds` ends for another.
+    always: paths whose requests do not count against `requests`: liveness does not depend on load.
     header_seconds: from the first byte of a request, or from opening the connection, to the end of its header.
     idle_seconds: between two requests of a connection; longer than proxies use, so that the proxy closes first.
     write_seconds: until a client must read more of a response.
@@ -26,6 +27,8 @@ class ConnectionLimits:
 
     connections: int = 10_000
     requests: int = 4096
+    arrival_seconds: float = 1.0
+    always: frozenset[bytes] = frozenset((b"/healthz",))
     header_seconds: float = 5.0
     idle_seconds: float = 75.0
     write_seconds: float = 30.0

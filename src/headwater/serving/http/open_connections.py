@@ -29,6 +29,9 @@ class ClientConnection(Protocol):
     def may_go_on(self) -> bool:
         """Whether it is not closed yet, though its time is over."""
 
+    def give_way(self) -> None:
+        """Refuse its request, whose body has not arrived, in favour of another."""
+
     def shutdown(self) -> None:
         """Close it once no request is in progress."""
 
@@ -40,8 +43,8 @@ class Connections(ServerState):
     """All connections of one server.
 
     waiting: those without a request in progress, idle for longest first. leaving: each response closes its connection. taken: number of
-    whole requests in progress; `tasks` has the others. dated: the Date header, as a line. backlog: those with received bytes that are not
-    parsed yet.
+    whole requests in progress; `tasks` are the others. dated: the Date header, as a line. backlog: those with received bytes that are not
+    parsed yet. arriving: those with a request whose body has not arrived yet, and since when, the longest first.
 
     Args:
         limits: of the connections.
@@ -55,7 +58,13 @@ class Connections(ServerState):
         files = open_files(limits.connections + OTHER_FILES)
         self.most = min(limits.connections, max(files - OTHER_FILES, OTHER_FILES))
         self.waiting: dict[ClientConnection, None] = {}
+        self.arriving: dict[ClientConnection, float] = {}
         self.backlog: TurnQueue[ClientConnection] = TurnQueue(_parse_further, _BACKLOG)
+
+    @property
+    def in_progress(self) -> int:
+        """Number of requests that have begun and have no response yet."""
+        return len(self.tasks) + self.taken
 
     @property
     def every(self) -> Sequence[ClientConnection]:
@@ -68,6 +77,16 @@ class Connections(ServerState):
             idle = next(iter(self.waiting))
             self.connections.discard(idle)
             idle.end()
+
+    def has_room(self, path: bytes, now: float) -> bool:
+        """Whether another request may begin; a slow body of an earlier one gives way where too many are in progress."""
+        if self.in_progress < self.limits.requests or path in self.limits.always:
+            return True
+        slowest, since = next(iter(self.arriving.items()), (None, now))
+        if slowest is None or now - since < self.limits.arrival_seconds:
+            return False
+        slowest.give_way()
+        return True
 
     def sweep(self, now: float) -> None:
         """Close every connection whose time is over."""
