@@ -44,6 +44,12 @@ class RequestFeature(Definition):
         """The names of all parameters in the function's order."""
         return tuple(inspect.signature(self.function).parameters)
 
+    @cached_property
+    def required(self) -> tuple[int, ...]:
+        """The positions of the parameters that are not annotated with `| None`: where one of them is null, the feature is null."""
+        hints = typing.get_type_hints(self.function)
+        return tuple(position for position, name in enumerate(self.parameters) if not _admits_none(hints.get(name)))
+
     def __call__(self, *args: object, **kwargs: object) -> object:
         """Call the function as it was written."""
         return self.function(*args, **kwargs)
@@ -54,7 +60,8 @@ def request_feature(function: Callable[..., object]) -> RequestFeature:
 
     A parameter is the request field of that name; one whose default is a feature (`view["mean_amount_30d"]`) is filled with that
     feature. Types come from the annotations: float, int, str, bool, datetime, `list[...]` for a feature that is a list,
-    `dict[..., ...]` for one that is a map, each possibly `| None`. Datetimes arrive tz-aware.
+    `dict[..., ...]` for one that is a map, each possibly `| None`. Datetimes arrive tz-aware. On a row where a parameter without
+    `| None` is null, the feature is null, and the function is not called.
 
     Raises:
         DefinitionError: an annotation is missing or of another type; a default is not a feature.
@@ -107,6 +114,15 @@ def request_feature(function: Callable[..., object]) -> RequestFeature:
         else:
             fields[parameter.name] = _plain(hints.get(parameter.name), f"{subject}: the parameter {parameter.name!r}")
     return RequestFeature(name, function, fields, inputs, _plain(hints.get("return"), f"{subject}: the result"))
+
+
+def _admits_none(hint: object) -> bool:
+    """Whether a parameter with this annotation takes a null.
+
+    >>> [_admits_none(hint) for hint in (float, None, float | None, typing.Optional[list[int]], typing.Any)]
+    [False, False, True, True, True]
+    """
+    return hint in (object, typing.Any) or types.NoneType in typing.get_args(hint)
 
 
 def _plain(hint: object, subject: str) -> type:

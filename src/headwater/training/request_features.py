@@ -54,7 +54,9 @@ def call_rows(feature: RequestFeature, columns: Sequence[Sequence[object]], coun
 
 
 def call_row(feature: RequestFeature, args: Sequence[object], number: int = 0) -> object:
-    """The function's value on the row of a number. Raises as `call_rows`."""
+    """The function's value on the row of a number; null where a parameter that takes no null is null. Raises as `call_rows`."""
+    if None in args and any(args[position] is None for position in feature.required):
+        return None
     try:
         return feature.function(*args)
     except Exception as error:
