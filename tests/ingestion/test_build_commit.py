@@ -121,7 +121,7 @@ def test_the_same_arguments_give_the_same_bytes_and_are_left_as_they_were():
     assert one.changes == other.changes
     assert one.expect == other.expect
     assert (contents(state), len(state.ids), state.held.due) == before
-    assert len(one.state.ids) == 30
+    assert len(one.state.ids) == 15, "ids of held events are known when these are released"
     assert one.state.held.due == (NOW + 5 * SECOND)
     after = replace(one.state, stored=state.stored.after(one))
     assert build_commit(after, CommitBatch(), NOW + 60 * SECOND).result.counts["released"] == 15
@@ -135,7 +135,7 @@ def test_a_batch_that_comes_twice_changes_nothing():
     assert (first.counts["accepted"], first.counts["held"]) == (1, 1)
     assert dict(second.counts) == {"read_before": 2}
     assert contents(again) == contents(state)
-    assert len(again.ids) == 2
+    assert len(again.ids) == 1
 
 
 def test_a_copy_at_a_new_offset_is_a_duplicate_and_what_is_wrong_a_dead_letter():

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections import Counter
 from datetime import datetime
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import headwater as hw
 from headwater.ingestion.stream_group import StreamGroup
 from headwater.online_stores import keyspace
-from tests.flow import Flow, clock, streaming_view  # noqa: F401 (a fixture)
+from tests.flow import Flow, clock, micros, streaming_view  # noqa: F401 (a fixture)
 from tests.online_stores.durable_stores import durable_store
 from tests.online_stores.servers import clustered
 
@@ -57,9 +58,22 @@ def test_partitions_share_ids_after_a_growth(store, tmp_path, clock):
     flow_again = flow_of(store, tmp_path)
     flow_again.offset = flow.offset
     assert counts(flow_again.send([event(6), event(3)], now=24, partition="2")) == [(0, 2)]
-    clock(20 + 2 * HOUR)
-    assert counts(flow_again.send([event(9)], now=21 + 2 * HOUR, partition="1")) == [(1, 0)]
-    assert counts(flow_again.send([event(9)], now=22 + 2 * HOUR, partition="2")) == [(1, 0)]  # equal ids share a partition again
+    later = 25 * HOUR  # id_horizon, and as long as an event may be held
+    clock(20 + later)
+    assert counts(flow_again.send([event(9)], now=21 + later, partition="1")) == [(1, 0)]
+    assert counts(flow_again.send([event(9)], now=22 + later, partition="2")) == [(1, 0)]  # equal ids share a partition again
+
+
+def test_partitions_share_the_ids_of_events_that_were_held_at_a_growth(store, tmp_path, clock):
+    flow = flow_of(store, tmp_path)
+    group(store, flow).counted(2)
+    later = {**event(1), "at": 9 * HOUR}
+    assert counts(flow.send([later], now=10)) == [(0, 0)]
+    clock(20)
+    group(store, flow).counted(3)
+    flow.send([], now=9 * HOUR + 1)
+    clock(9 * HOUR + 2)
+    assert counts(flow.send([later], now=9 * HOUR + 2, partition="2")) == [(0, 1)]
 
 
 def test_writers_that_commit_at_once_accept_an_event_once(store, tmp_path, clock):
@@ -94,6 +108,26 @@ def test_a_child_has_the_ids_of_the_partitions_that_it_comes_from(store, tmp_pat
     shards.descend("d", ["c"])
     assert counts(flow.send([event(1), event(3), event(4)], now=12, partition="d")) == [(1, 2)]
     assert counts(flow.send([event(1)], now=10 + HOUR, partition="d")) == [(1, 0)]  # its horizon has passed
+
+
+def test_a_child_has_the_ids_of_events_that_a_partition_holds(store, tmp_path, clock):
+    """Whether these are released before their copies come or after."""
+    flow = flow_of(store, tmp_path, hw.kinesis("events", schema=SCHEMA))
+    early, late = {**event(1), "at": 100}, {**event(2), "at": 1000}
+    flow.send([early, late], now=10, partition="a")
+    group(store, flow).descend("c", ["a"])
+    assert counts(flow.send([early, event(1)], now=11, partition="c")) == [(0, 1)]
+    released = Counter()
+    for one in flow.ingestor.commit([], micros(101)):
+        released.update(one.counts)
+    assert (released["released"], released["copies"]) == (1, 1)
+    flow_again = flow_of(store, tmp_path, hw.kinesis("events", schema=SCHEMA))
+    flow_again.offset = flow.offset
+    assert counts(flow_again.send([early, late], now=102, partition="c")) == [(0, 1)]
+    flow_again.ingestor.writer("a")
+    for one in flow_again.ingestor.commit([], micros(1001)):
+        released.update(one.counts)
+    assert (released["released"], released["copies"]) == (2, 2)
 
 
 def test_a_source_with_corrections_goes_on_after_a_growth_and_a_split(store, tmp_path, clock):

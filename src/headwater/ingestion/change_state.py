@@ -321,14 +321,6 @@ def entries_of(images: pl.DataFrame, merged: MergedImages, numbers: I64, latest:
     return {event: kept.EventImages(until, position, images_by_row[first:last]) for event, until, position, first, last in parts}
 
 
-def of_rows(rows: pl.DataFrame, events: pl.DataFrame, counted: str) -> ImageBatch:
-    """Images that waited for their time."""
-    none = np.empty(0, np.int64)
-    records = RecordBatch([], none, none, none, {}, frame=rows)
-    arrived = Arrived(rows, np.arange(rows.height), events, pl.DataFrame(), none, none)
-    return ImageBatch(records, arrived, np.zeros(rows.height, np.int8), counted)
-
-
 def tokens_of(ids: pl.Series) -> list[bytes]:
     """What stands for each id."""
     return _cut(np.column_stack(words(ids)).tobytes()) if len(ids) else []

@@ -1,4 +1,4 @@
-"""Which events and refused records of one commit came before: by their ids or, where they carry none, those of their records."""
+"""Which events and refused records of one commit came before: events by their ids, when they become known; requests when they arrive."""
 
 from __future__ import annotations
 
@@ -28,15 +28,22 @@ class Deduplication:
     counts: Counter[str]
     blocks: list[bytes] = field(default_factory=list)
 
-    def events(self, records: RecordBatch, arrived: Arrived) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-        """The events that are no duplicates; and the others as refused rows."""
-        events, ids = arrived.events, self.ids
-        if ids is None or not events.height:
+    def events(self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """Of events that become known with this commit, those that are no duplicates; and the others as refused rows."""
+        return self._first(records, arrived, events, events[IDENT] if IDENT in events.columns else None)
+
+    def requests(self, records: RecordBatch, arrived: Arrived) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """Of events without an id, those whose request arrives for the first time; and the others as refused rows."""
+        events = arrived.events
+        if IDENT in events.columns or records.ids is None:
             return events, []
-        idents = events[IDENT] if IDENT in events.columns else None
-        if idents is None and records.ids is not None:
-            idents = records.ids.gather(arrived.kept[events[ROW].to_numpy()])
-        if idents is None:
+        return self._first(records, arrived, events, records.ids.gather(arrived.kept[events[ROW].to_numpy()]))
+
+    def _first(
+        self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame, idents: pl.Series | None
+    ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        ids = self.ids
+        if ids is None or idents is None or not events.height:
             return events, []
         known = idents.is_not_null().to_numpy()
         checked = ids.accept(idents.filter(known), content_of(events)[known], self.now)

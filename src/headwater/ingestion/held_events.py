@@ -12,7 +12,8 @@ import polars as pl
 from headwater.kernel.arrays import I64
 from headwater.state import frame_codec
 
-DUE = "headwater_due"
+DUE, PAYLOAD = "headwater_due", "headwater_payload"
+"""Columns of held rows: when an event happens, microseconds; and its record as it came, null where it came as a row."""
 _MERGED = 16  # blocks of one level that become one of the next
 _LARGEST = 1 << 16  # rows of a block that is merged no more
 
@@ -92,14 +93,14 @@ class HeldEvents:
         return len(self._blocks)
 
     def release(self, now: int) -> tuple[list[pl.DataFrame], HeldEvents]:
-        """The events whose time is before `now`, one frame for each schema, without DUE; and those that are left."""
+        """The events whose time is before `now`, in the order of their times, one frame for each schema; and those that are left."""
         if self.due is None or self.due >= now:
             return [], self
         released, blocks = [], []
-        for block in sorted(self._blocks, key=lambda block: block.first):
+        for block in self._blocks:
             stop = int(np.searchsorted(block.due, now))
             if stop > block.start:
-                released.append(block.rows.slice(block.start, stop - block.start).drop(DUE))
+                released.append(block.rows.slice(block.start, stop - block.start))
             blocks.append(replace(block, start=stop) if stop > block.start else block)
         return list(_alike(released)), _held(blocks, self.spent, self.looked_at + sum(rows.height for rows in released))
 
@@ -146,9 +147,9 @@ def _sorted(key: bytes, rows: pl.DataFrame) -> _HeldBlock:
 
 
 def _alike(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Frames of one schema joined."""
+    """Frames of one schema joined, and sorted by DUE."""
     by: dict[tuple[tuple[str, pl.DataType], ...], list[pl.DataFrame]] = {}
     for frame in frames:
         by.setdefault(tuple(frame.schema.items()), []).append(frame)
     for same in by.values():
-        yield pl.concat(same) if len(same) > 1 else same[0]
+        yield pl.concat(same).sort(DUE, maintain_order=True) if len(same) > 1 else same[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -96,8 +96,8 @@ class _Repair:
     def run(self, views: Mapping[str, FeatureView]) -> Repaired:
         """Blocks and files first, which may be done twice; then all that belongs together in one commit."""
         acceptance = Acceptance(self.origin, tuple(views.values()), 0)
-        early = self._hold_early(acceptance)
-        for batch in self._in_parts(self._blocks(acceptance)):
+        early, waits = self._hold_early(acceptance)
+        for batch in self._in_parts(self._blocks(acceptance, waits)):
             self.store.commit(batch, {self.key: self.value})
         for space, name in FOLDERS.items():
             archive = Roller(self.store, space, self.folder / name, self.source, self.partition).archive
@@ -144,13 +144,15 @@ class _Repair:
     def _name(self) -> str:
         return self.source if self.partition is None else f"{self.source}\0{self.partition}"
 
-    def _blocks(self, acceptance: Acceptance) -> Iterator[tuple[bytes, bytes]]:
-        """The blocks that hold times that are later than now, as they are to be."""
+    def _blocks(self, acceptance: Acceptance, waits: Collection[tuple[int, int]]) -> Iterator[tuple[bytes, bytes | None]]:
+        """The blocks that hold times that are later than now, as they are to be; waits: the ids of events that are held again."""
         for key, value in self.store.scan(keyspace.IDS + keyspace.name(self._name)):
             rows = np.frombuffer(value, np.int64).reshape(-1, WIDTH).copy()
-            if (rows[:, 2] > self.now).any():
+            ahead = rows[:, 2] > self.now
+            if ahead.any():
+                known = np.array([(first, second) not in waits for first, second in rows[:, :2].tolist()], np.bool_)
                 rows[:, 2] = np.minimum(rows[:, 2], self.now)
-                yield key, rows.tobytes()
+                yield key, rows[known | ~ahead].tobytes() or None
         for space in FOLDERS:
             for key, value in self.store.scan(space + keyspace.name(self._name)):
                 rows_of = pl.read_ipc_stream(io.BytesIO(value))
@@ -171,7 +173,7 @@ class _Repair:
         there = self.store.get([key])[0] or b""
         return {key: there + id_rows.tobytes()} if len(id_rows) else {}
 
-    def _in_parts(self, blocks: Iterator[tuple[bytes, bytes]]) -> Iterator[dict[bytes, bytes | None]]:
+    def _in_parts(self, blocks: Iterator[tuple[bytes, bytes | None]]) -> Iterator[dict[bytes, bytes | None]]:
         batch: dict[bytes, bytes | None] = {}
         for key, value in blocks:
             batch[key] = value
@@ -198,8 +200,8 @@ class _Repair:
         events = acceptance.events_of(rows.select(list(acceptance.schema)))
         return events.filter(pl.col(TIME) >= self.now)[ROW].cast(pl.Int64).to_numpy()
 
-    def _hold_early(self, acceptance: Acceptance) -> int:
-        """Hold those again, under a key that no commit uses, before they are taken out of the archive; how many."""
+    def _hold_early(self, acceptance: Acceptance) -> tuple[int, set[tuple[int, int]]]:
+        """Hold those again, under a key that no commit uses, before they are taken out of the archive; how many, and their ids."""
         rows = self._archive.rows()
         there = self.store.get([self._held])[0]
         frames = [] if there is None else [frame_codec.decoded(there)]
@@ -211,7 +213,10 @@ class _Repair:
         held = pl.concat(frames).unique([PARTITION, OFFSET], maintain_order=True) if frames else pl.DataFrame()
         if held.height:
             self.store.commit({self._held: frame_codec.encoded(held)}, {self.key: self.value})
-        return held.height
+        if not held.height or self.origin.id_field is None:
+            return held.height, set()
+        ids = words(acceptance.events_of(held.drop(DUE))[IDENT])
+        return held.height, set(zip(*(word.tolist() for word in ids), strict=True))
 
     @property
     def _held(self) -> bytes:

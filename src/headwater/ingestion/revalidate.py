@@ -23,6 +23,7 @@ from headwater.events.selection import IDENT, ROW, TIME
 from headwater.ingestion.acceptance_rules import altered, changed_of, conformed, rules_of
 from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller, stamped
 from headwater.ingestion.dedup_index import WIDTH, DedupIndex
+from headwater.ingestion.held_events import DUE, PAYLOAD, waiting
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.validate import AT, COPY, OFFSET, PARTITION, Acceptance, content_of
 from headwater.kernel.arrays import I64, Bool
@@ -157,7 +158,7 @@ def rejudge(writer: PartitionWriter, logs: Logs, T: int, expect: Changes, first:
     changed = changed_of(progress.rules, rules)
     lost = bool(progress.rules) and _is_lost(writer, logs, changed)  # a store of an older format does not say its rules
     candidates = _Candidates(writer, logs, first, T) if writer.acceptance.source.changes is None and writer.archive and changed else None
-    changes: dict[bytes, bytes | None] = _held(writer) if "types" in changed else {}
+    changes: dict[bytes, bytes | None] = _held(writer) if changed & {"types", "select"} else {}
     views, counts = progress.views, dict(progress.counts)
     rows = pl.DataFrame()
     if candidates is not None:
@@ -277,11 +278,16 @@ def _forget_images(writer: PartitionWriter, expect: Changes) -> None:
 
 
 def _held(writer: PartitionWriter) -> dict[bytes, bytes | None]:
-    """The changes of the store that give held events the columns that the stream has today."""
-    blocks = [(key, frame_codec.decoded(value)) for key, value in writer.store.scan(keyspace.HELD + keyspace.name(writer.name))]
-    return {
-        key: frame_codec.encoded(
-            pl.concat([conformed(rows.lazy(), writer.acceptance).collect(), rows.select("headwater_due")], how="horizontal")
-        )
-        for key, rows in blocks
-    }
+    """The changes of the store that give held events the columns that the stream has today, and the times that they have by today's rules.
+
+    The rest of these rules judges them when they are released.
+    """
+    changes: dict[bytes, bytes | None] = {}
+    for key, value in writer.store.scan(keyspace.HELD + keyspace.name(writer.name)):
+        held = waiting(value, writer.progress.at)
+        rows = conformed(held.lazy(), writer.acceptance, DUE, PAYLOAD).collect()
+        events = writer.acceptance.events_of(rows.drop(DUE, PAYLOAD, strict=False)).drop_nulls(TIME)
+        due = rows[DUE].to_numpy(writable=True)
+        due[events[ROW].to_numpy()] = np.maximum(events[TIME].to_numpy(), writer.progress.at)
+        changes[key] = frame_codec.encoded(rows.with_columns(pl.Series(DUE, due))) if rows.height else None
+    return changes

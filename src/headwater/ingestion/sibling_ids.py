@@ -1,7 +1,7 @@
 """Duplicates across partitions, after partitions were added to a stream: two copies of an event may lie in two of them then.
 
 A key goes to another partition once a topic has more of them, so a copy that is sent again may come by another writer than the first
-one. For twice `id_horizon` after the growth, writers of a stream share their ids: each reads those of the others before a commit, and the
+one. For a while after the growth, writers of a stream share their ids: each reads those of the others before a commit, and the
 store takes the commit only if none of the others has accepted an event since. So commits of one source take turns for that time.
 
 The growth itself is a key that every commit expects: no commit is made by a writer that does not know of it.
@@ -21,8 +21,6 @@ from headwater.ingestion.dedup_index import DedupIndex
 from headwater.ingestion.stored_values import StoredValues
 from headwater.online_stores import Changes, keyspace
 
-_HORIZONS = 2  # one for ids, one for records that were read late, or sent by a producer that did not know of the growth
-
 
 class PartitionCount(msgspec.Struct, frozen=True, array_like=True):
     """How many partitions a stream has, and when it was seen that some were added, microseconds; 0 where none were."""
@@ -40,13 +38,14 @@ def count_key(source: str) -> bytes:
 class SiblingIds:
     """What one writer knows of the ids of the other partitions; an immutable value.
 
-    source, partition: of the writer. count: the stored `PartitionCount`, None where there is none. until: when ids are shared no more.
+    source, partition: of the writer. count: the stored `PartitionCount`, None where there is none. lasting: how long after a
+    growth ids are shared, microseconds.
     marks: by partition, the last commit with ids, as it was read; None where there was none since the growth.
     """
 
     source: str
     partition: str
-    horizon: int
+    lasting: int
     count: bytes | None = None
     marks: Mapping[str, bytes | None] = field(default_factory=dict)
 
@@ -58,7 +57,7 @@ class SiblingIds:
     def shared(self, now: int) -> bool:
         """Whether ids are shared at a time, microseconds."""
         grown = self.decoded.grown
-        return bool(grown) and now < grown + _HORIZONS * self.horizon
+        return bool(grown) and now < grown + self.lasting
 
     def read(self, stored: StoredValues, ids: DedupIndex, now: int) -> tuple[SiblingIds, DedupIndex]:
         """As the store is now; and the index with the ids that the others have accepted since it was read last."""
@@ -91,12 +90,17 @@ class SiblingIds:
         return stored.get(list(expected)) != list(expected.values())
 
 
-def siblings_of(source: Source, partition: str | None) -> SiblingIds | None:
-    """Of the writer of a partition; None where no other writer can get a copy of its events. source: as the store names it."""
+def siblings_of(source: Source, partition: str | None, future: int) -> SiblingIds | None:
+    """Of the writer of a partition; None where no other writer can get a copy of its events.
+
+    source: as the store names it. future: how long an event may be held before its id is known, microseconds.
+    """
     stream = source.stream
     if partition is None or not isinstance(stream, BrokerStream) or stream.divided_by_store:
         return None
-    return SiblingIds(source.name, partition, micros(source.id_horizon, "id_horizon"))
+    horizon = micros(source.id_horizon, "id_horizon")
+    late = max(horizon, future)  # of records that were read late, or sent by a producer that did not know of the growth; of held events
+    return SiblingIds(source.name, partition, horizon + late)
 
 
 def _mark(source: str, partition: str) -> bytes:

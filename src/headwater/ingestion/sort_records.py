@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from headwater.events.read_events import BEFORE
 from headwater.events.selection import ROW, TIME
-from headwater.ingestion.change_state import ImageBatch, of_rows
+from headwater.ingestion.change_state import ImageBatch
 from headwater.ingestion.deduplicate import Deduplication
-from headwater.ingestion.held_events import DUE
+from headwater.ingestion.held_events import DUE, PAYLOAD
 from headwater.ingestion.record_outcomes import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import Arrived
 from headwater.ingestion.writer_state import WriterState
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class SortedRecords:
@@ -73,18 +70,20 @@ class SortedRecords:
         outcomes[arrived.refused] = REFUSED
         self.outcomes.append(outcomes)
         self.counts["records"] += len(records.offset)
-        self.counts["filtered"] += len(arrived.filtered)
         self.counts.update(arrived.unexpected or {})
-        if self.state.rules.filtered and len(arrived.filtered):
-            self.filtered.append(arrived.rows[arrived.filtered])
         if len(records.at):
             self.received = max(self.received, int(records.at.max()))
-        self._reject(records, arrived)
+        self._leave_out(records, arrived)
         if self.state.changes is None:
-            self._add_events(records, arrived, outcomes)
+            outcomes[arrived.kept[arrived.events[ROW].to_numpy()]] = COPY
+            events, duplicates = self.deduplication.requests(records, arrived)
+            self.dead_letters += duplicates
+            events = self._hold(records, arrived, events, events[TIME] >= self.now, outcomes)
+            events = self._accept(records, arrived, events, "accepted")
+            outcomes[arrived.kept[events[ROW].to_numpy()]] = ACCEPTED
         else:
             later = (arrived.events[TIME] >= self.now).fill_null(value=False) & ~arrived.events[BEFORE]
-            events = self._hold(arrived, arrived.events, later, outcomes)
+            events = self._hold(records, arrived, arrived.events, later, outcomes)
             self.images.append(ImageBatch(records, replace(arrived, events=events), outcomes))
 
     def follow(self, events: pl.DataFrame) -> None:
@@ -92,41 +91,48 @@ class SortedRecords:
         self.counts["late"] += int((events[TIME] < self.latest).sum())
         self.latest = max(self.latest, int(events[TIME].max() or 0))  # type: ignore[arg-type]
 
-    def _add_events(self, records: RecordBatch, arrived: Arrived, outcomes: NDArray[np.int8]) -> None:
-        outcomes[arrived.kept[arrived.events[ROW].to_numpy()]] = COPY
-        events, duplicates = self.deduplication.events(records, arrived)
+    def _accept(self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame, outcome: str) -> pl.DataFrame:
+        """Accept the events that are no duplicates: of these that become known with this commit."""
+        events, duplicates = self.deduplication.events(records, arrived, events)
         self.dead_letters += duplicates
-        outcomes[arrived.kept[events[ROW].to_numpy()]] = ACCEPTED
-        events = self._hold(arrived, events, events[TIME] >= self.now, outcomes)
-        rows = arrived.rows if events.height == arrived.rows.height else arrived.rows[events[ROW]]
-        self._accept(rows, events, "accepted")
+        if events.height:
+            self.counts[outcome] += events.height
+            self.follow(events)
+            self.rows.append(arrived.rows if events.height == arrived.rows.height else arrived.rows[events[ROW]])
+            self.events.append(events)
+        return events
 
-    def _accept(self, rows: pl.DataFrame, events: pl.DataFrame, outcome: str) -> None:
-        if not events.height:
-            return
-        self.counts[outcome] += events.height
-        self.follow(events)
-        self.rows.append(rows)
-        self.events.append(events)
-
-    def _release(self, rows: pl.DataFrame) -> None:
-        """Accept held events that are due."""
-        events = self.state.rules.acceptance.events_of(rows)
+    def _release(self, held: pl.DataFrame) -> None:
+        """Accept held rows that are due, by the rules of today; they are known now, so their ids are looked up and kept now."""
+        records, arrived = self.state.rules.acceptance.released(held)
+        outcomes = np.zeros(held.height, np.int8)
+        self._leave_out(records, arrived)
         if self.state.changes is None:
-            self._accept(rows, events, "released")
+            events = self._hold(records, arrived, arrived.events, arrived.events[TIME] >= self.now, outcomes)
+            self._accept(records, arrived, events, "released")
         else:
-            self.images.append(of_rows(rows, events, "released"))
+            self.images.append(ImageBatch(records, arrived, outcomes, "released"))
 
-    def _hold(self, arrived: Arrived, events: pl.DataFrame, later: pl.Series, outcomes: NDArray[np.int8]) -> pl.DataFrame:
+    def _hold(
+        self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame, later: pl.Series, outcomes: NDArray[np.int8]
+    ) -> pl.DataFrame:
         """The events without the later ones, which are held until their time."""
         if not later.any():
             return events
-        outcomes[arrived.kept[events[ROW].filter(later).to_numpy()]] = HELD
-        self.to_hold.append(arrived.rows[events[ROW].filter(later)].with_columns(events[TIME].filter(later).alias(DUE)))
-        self.counts["held"] += int(later.sum())
+        rows = events[ROW].filter(later)
+        which = arrived.kept[rows.to_numpy()]
+        outcomes[which] = HELD
+        payloads = [records.payloads[n] for n in which.tolist()] if len(records.payloads) else [None] * len(which)
+        times = events[TIME].filter(later).alias(DUE)
+        self.to_hold.append(arrived.rows[rows].with_columns(times, pl.Series(PAYLOAD, payloads, pl.Binary)))
+        self.counts["held"] += len(which)
         return events.filter(~later)
 
-    def _reject(self, records: RecordBatch, arrived: Arrived) -> None:
+    def _leave_out(self, records: RecordBatch, arrived: Arrived) -> None:
+        """Keep the rows that the source's filter leaves out, and the rejected records."""
+        self.counts["filtered"] += len(arrived.filtered)
+        if self.state.rules.filtered and len(arrived.filtered):
+            self.filtered.append(arrived.rows[arrived.filtered])
         if not arrived.dead.height:
             return
         self.rejected.append(arrived.dead)

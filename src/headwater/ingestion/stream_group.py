@@ -132,7 +132,7 @@ class StreamGroup:
                     continue  # another process has seen it too
             if grows:
                 _LOG.warning(
-                    "source %s: its stream has %d partitions instead of %d; their writers share ids for twice id_horizon",
+                    "source %s: its stream has %d partitions instead of %d; their writers share ids for a while",
                     self._source,
                     partitions,
                     before,

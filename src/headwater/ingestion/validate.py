@@ -20,6 +20,7 @@ from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
 from headwater.events.ties import declared
 from headwater.ingestion.archive import KNOWN_AT
 from headwater.ingestion.expected_events import ExpectedEvents
+from headwater.ingestion.held_events import DUE, PAYLOAD
 from headwater.ingestion.serde.deserialize import FEW, Decoded, decoder
 from headwater.ingestion.serde.record_schema import stream_schema
 from headwater.ingestion.sources.stream_reader import RecordBatch
@@ -109,20 +110,23 @@ class Acceptance:
         places = pl.DataFrame([partitions, pl.Series(OFFSET, records.offset), pl.Series(AT, records.at).cast(UTC)])
         rows = pl.concat([rows, places[kept] if len(kept) < places.height else places], how="horizontal")
         gone = [n for n, _ in refused]
-        dead = [_dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])]
+        undecoded = _dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])
         events = self.events_of(rows)
-        filtered = NOTHING if events.height == rows.height else np.delete(np.arange(rows.height), events[ROW].to_numpy())
         reasons, unexpected = self._reasons(events, rows), None
         if self._expected is not None and events.height:
             reasons, unexpected = self._expected.judged(self._expected_values(rows, events), reasons)
-        if reasons.null_count() < len(reasons):
-            bad = reasons.is_not_null()
-            which = kept[events[ROW].filter(bad).to_numpy()]
-            payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, events[ROW].filter(bad).to_list(), strict=True)]
-            dead.append(_dead(places, which.tolist(), reasons.drop_nulls().to_list(), payloads))
-            events = events.filter(~bad)
-            gone += which.tolist()
-        return Arrived(rows, kept, events, pl.concat(dead), np.array(gone, np.int64), filtered, unexpected)
+        arrived = _arrived(records, rows, kept, events, reasons)
+        dead, which = pl.concat([undecoded, arrived.dead]), np.concatenate([np.array(gone, np.int64), arrived.refused])
+        return replace(arrived, dead=dead, refused=which, unexpected=unexpected)
+
+    def released(self, held: pl.DataFrame) -> tuple[RecordBatch, Arrived]:
+        """Held rows as records, and what they hold by the rules of today; how far ahead an event may happen was judged when it came."""
+        payloads = held[PAYLOAD].to_list() if PAYLOAD in held.columns else []
+        rows, none = held.drop(DUE, PAYLOAD, strict=False), np.empty(0, np.int64)
+        records = RecordBatch([], none, none, none, {}, payloads, frame=rows)
+        events = self.events_of(rows)
+        reasons = replace(self, future=_EVER)._reasons(events, rows)  # noqa: SLF001 (its own)
+        return records, _arrived(records, rows, np.arange(rows.height), events, reasons)
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands. Of images, KNOWN and BEFORE too."""
@@ -267,6 +271,19 @@ def copies(records: RecordBatch, arrived: Arrived, rows: Sequence[int], why: str
     )
 
 
+def _arrived(records: RecordBatch, rows: pl.DataFrame, kept: I64, events: pl.DataFrame, reasons: pl.Series) -> Arrived:
+    """What rows hold; reasons: why each of their events is refused, or null."""
+    filtered = NOTHING if events.height == rows.height else np.delete(np.arange(rows.height), events[ROW].to_numpy())
+    if reasons.null_count() == len(reasons):
+        return Arrived(rows, kept, events, NONE, NOTHING, filtered)
+    bad = reasons.is_not_null()
+    at = events[ROW].filter(bad).to_list()
+    which = kept[at]
+    payloads = [_payload(records, rows, int(n), row) for n, row in zip(which, at, strict=True)]
+    dead = _dead(rows.select(PARTITION, OFFSET, AT), at, reasons.drop_nulls().to_list(), payloads)
+    return Arrived(rows, kept, events.filter(~bad), dead, which, filtered)
+
+
 def _dead(places: pl.DataFrame, which: Sequence[int], reasons: Sequence[str], payloads: Sequence[bytes | None]) -> pl.DataFrame:
     if not which:
         return NONE
@@ -275,8 +292,9 @@ def _dead(places: pl.DataFrame, which: Sequence[int], reasons: Sequence[str], pa
 
 
 def _payload(records: RecordBatch, rows: pl.DataFrame, n: int, row: int) -> bytes | None:
-    if records.frame is None:
-        return records.payloads[n]
+    payload = records.payloads[n] if len(records.payloads) else None
+    if payload is not None or records.frame is None:
+        return payload
     return json.dumps(rows.drop(PARTITION, OFFSET, AT).row(row, named=True), default=str).encode()
 
 

@@ -10,15 +10,16 @@ import msgspec
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
+from headwater.events.selection import IDENT, ROW
 from headwater.ingestion.change_state import ChangeState
 from headwater.ingestion.dedup_blocks import IdBlocks
 from headwater.ingestion.dedup_index import DedupIndex
-from headwater.ingestion.held_events import HeldEvents
+from headwater.ingestion.held_events import DUE, HeldEvents, waiting
 from headwater.ingestion.shared_changes import SharedChanges, shared_of
 from headwater.ingestion.sibling_ids import SiblingIds, siblings_of
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.ingestion.stored_values import StoredValues
-from headwater.ingestion.validate import Acceptance
+from headwater.ingestion.validate import Acceptance, content_of
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.state.view_state import Progress, read_progress
 
@@ -94,8 +95,7 @@ class WriterState:
         if (source.id_field is not None and changes is None) or isinstance(source.stream, Pushed):
             ids = DedupIndex(horizon)
             for ancestor in ancestors(stored, source.name, rules.partition):
-                for _, value in stored.scan(keyspace.IDS + keyspace.name(f"{source.name}\0{ancestor}")):
-                    ids = ids.load(value, progress.at)
+                ids = _with_ids(ids, f"{source.name}\0{ancestor}", progress.at, rules.acceptance, stored)
             for key, value in stored.scan(keyspace.IDS + writer):
                 ids, id_blocks = ids.load(value, progress.at), id_blocks.load(key, value)
         return cls(
@@ -109,7 +109,7 @@ class WriterState:
             id_blocks,
             HeldEvents.load(dict(stored.scan(keyspace.HELD + writer)), progress.at),
             changes,
-            None if ids is None else siblings_of(source, rules.partition),
+            None if ids is None else siblings_of(source, rules.partition, rules.acceptance.future),
             None if (shared := shared_of(source, rules.partition)) is None else shared.read(stored),
             frozenset(key[1:9].hex() for key, _ in stored.scan(keyspace.STREAM_STATE)),
         )
@@ -137,6 +137,18 @@ def ancestors(stored: StoredValues | OnlineStore, source: str, partition: str | 
         ahead = [name for name in dict.fromkeys(parents) if name not in found]
         found += ahead
     return found
+
+
+def _with_ids(ids: DedupIndex, ancestor: str, at: int, acceptance: Acceptance, stored: StoredValues) -> DedupIndex:
+    """The ids with those of a closed partition, also of the events that it holds: its own writer releases them, known at their times."""
+    for _, value in stored.scan(keyspace.IDS + keyspace.name(ancestor)):
+        ids = ids.load(value, at)
+    closed = read_progress(stored.get([keyspace.PROGRESS + keyspace.name(ancestor)])[0])
+    for _, value in stored.scan(keyspace.HELD + keyspace.name(ancestor)):
+        held = waiting(value, closed.at)
+        events = acceptance.released(held)[1].events
+        ids = ids.accept(events[IDENT], content_of(events), held[DUE].to_numpy()[events[ROW].to_numpy()]).index
+    return ids
 
 
 def _positions(rules: WriterRules, stored: StoredValues) -> dict[str, Position]:
