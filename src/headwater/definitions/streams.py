@@ -286,7 +286,8 @@ def appended(
     """Files that are being appended to: each line a JSON object, or CSV under a header.
 
     Args:
-        path: a file or a glob; files that come later are read from their beginning.
+        path: a file or a glob; files that come later are read from their beginning. A file that is renamed to a name that the glob
+            matches is read on; one that is replaced is an error.
         format: "json", "csv", or "debezium" as of `kafka`.
         schema, timestamps: as for `kafka`.
 

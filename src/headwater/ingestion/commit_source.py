@@ -151,7 +151,10 @@ class SourceCommitter:
         reader, ingestor = self.reader, self.reader.ingestor
         records = [(batch.records, batch.turns) for batch in polled if batch.records is not None]
         try:
-            commits = ingestor.commit(records, clock.now_micros(), max((batch.known for batch in polled), default=0))
+            known = max((batch.known for batch in polled), default=0)
+            commits = ingestor.commit(records, clock.now_micros(), known)
+            if records and len(records) < len(polled) and not ingestor.store.capabilities.one_writer:
+                commits += ingestor.commit([], clock.now_micros(), known)  # all was read, also of partitions without records here
         except LostError:
             raise
         except FencedError as error:

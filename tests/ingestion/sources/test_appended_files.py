@@ -1,11 +1,14 @@
 """Files that are being appended to: complete lines, by byte, and no file that was changed behind one's back."""
 
+import gzip
+
 import pytest
 
 import headwater as hw
-from headwater.errors import DataError
+from headwater.errors import DataError, RetentionError
 from headwater.ingestion.serde.deserialize import decoder
-from headwater.ingestion.sources.stream_reader import between, integer_position, open_feed
+from headwater.ingestion.sources.file_position import FilePosition
+from headwater.ingestion.sources.stream_reader import open_feed
 
 
 def source(path, **given):
@@ -14,14 +17,21 @@ def source(path, **given):
 
 
 def opened(path, store=None, **given):
+    """A feed that goes on from the positions in `store`."""
     store = {} if store is None else store
-    return open_feed(source(path, **given), lambda ps: {p: integer_position(store[p]) for p in ps if p in store}, lambda _: None)
+    return open_feed(source(path, **given), lambda ps: {p: store[p] for p in ps if p in store}, lambda _: None)
 
 
-def read(feed, most=100):
+def read(feed, most=100, store=None, polls=100):
+    """What comes; where it was read to is put into `store`."""
     found = []
-    while (records := feed.poll(most, 0)) is not None:
+    while polls and (records := feed.poll(most, 0)) is not None:
+        polls -= 1
         found += [(records.partitions[p], o, v) for p, o, v in zip(records.partition, records.offset, records.payloads, strict=True)]
+        for name, (before, after) in records.positions.items():
+            assert store is None or store.get(name, before) == before
+            if store is not None:
+                store[name] = after
     return found
 
 
@@ -37,7 +47,7 @@ def test_only_complete_lines_are_read_and_offsets_are_bytes(tmp_path):
     name = str(path)
     records = feed.poll(100, 0)
     assert list(zip(records.offset.tolist(), records.payloads, strict=True)) == [(0, b'{"n":1}'), (9, b'{"n":2}')]
-    assert records.positions == {name: between(0, 17)}
+    assert {name: [FilePosition.of(at).offset for at in both] for name, both in records.positions.items()} == {name: [0, 17]}
     assert feed.lag() == {name: 4}
     assert feed.poll(100, 0.05) is None
     assert feed.lag() == {name: 0}, "what follows the last newline is no record yet"
@@ -50,8 +60,10 @@ def test_only_complete_lines_are_read_and_offsets_are_bytes(tmp_path):
 def test_it_reads_on_where_it_was_told(tmp_path):
     path = tmp_path / "a.ndjson"
     path.write_bytes(b"one\ntwo\nthree\n")
-    assert [v for _, _, v in read(opened(path, {str(path): 4}))] == [b"two", b"three"]
-    assert read(opened(path, {str(path): 14})) == []
+    store = {}
+    read(opened(path), most=1, store=store, polls=1)
+    assert [v for _, _, v in read(opened(path, store), store=store)] == [b"two", b"three"]
+    assert read(opened(path, store)) == []
     assert [len(r) for r in [read(opened(path), most=1)]] == [3]
 
 
@@ -66,24 +78,99 @@ def test_new_files_of_a_glob_are_taken_up_and_files_take_turns(tmp_path):
     assert asked == [[str(first)], [str(second)]]
 
 
-@pytest.mark.parametrize("change", ["truncated", "rotated", "rewritten", "gone"])
-def test_a_file_that_was_changed_is_an_error(tmp_path, change):
+def truncated(path):
+    path.write_bytes(b"x\n")
+
+
+def rotated(path):
+    path.rename(path.with_name("old"))
+    path.write_bytes(b"six\nten\nthree\n")
+
+
+def rewritten(path):
+    with path.open("r+b") as file:
+        file.write(b"six\nten\nthree\n")
+
+
+def changed_before(path):
+    """Only the first byte differs."""
+    with path.open("r+b") as file:
+        file.write(b"O")
+
+
+def copied_and_truncated(path):
+    path.with_name("old").write_bytes(path.read_bytes())
+    with path.open("r+b") as file:
+        file.truncate()
+        file.write(b"six\nten\nthree\n")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["followed", "opened again"])
+@pytest.mark.parametrize("change", [truncated, rotated, rewritten, changed_before, copied_and_truncated])
+def test_a_file_that_is_not_what_was_read_is_an_error(tmp_path, change, again):
+    path, store = tmp_path / "a.ndjson", {}
+    path.write_bytes(b"one\ntwo\n")
+    feed = opened(path)
+    read(feed, store=store)
+    change(path)
+    if change is changed_before and not again:
+        append(path, b"more\n")  # a file is looked at when it grows
+    with pytest.raises(RetentionError, match="replaced, truncated or rewritten: up to byte 8 it is no longer what was read") as raised:
+        (opened(path, store) if again else feed).poll(10, 0)
+    after = opened(path, store | {str(path): raised.value.position})
+    offsets = [offset for _, offset, _ in read(after)]
+    assert offsets[0] == 8, "offsets go on, so a record of the new file is none of the old one"
+
+
+def test_a_file_that_is_gone_is_an_error(tmp_path):
     path = tmp_path / "a.ndjson"
     path.write_bytes(b"one\ntwo\n")
-    feed, store = opened(path), {str(path): 8}
+    feed = opened(path)
     read(feed)
-    if change == "truncated":
-        path.write_bytes(b"x\n")
-    elif change == "rotated":
-        path.rename(tmp_path / "old")
-        path.write_bytes(b"three\nfour\nfive\n")
-    elif change == "rewritten":
-        path.write_bytes(b"a longer line\n")
-        feed = None
-    else:
-        path.unlink()
-    with pytest.raises(DataError, match=r"gone, and had been read up to byte 8|had been read up to byte 8, and now has .* bytes"):
-        (feed or opened(path, store)).poll(10, 0)
+    path.unlink()
+    with pytest.raises(DataError, match="gone, and had been read up to byte 8"):
+        feed.poll(10, 0)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["followed", "opened again"])
+@pytest.mark.parametrize("size", [1, 3000], ids=["short", "longer than what is compared"])
+def test_a_file_with_another_inode_and_what_was_read_is_read_on(tmp_path, again, size):
+    """As programs do that write a whole new file and rename it."""
+    path, store = tmp_path / "a.ndjson", {}
+    path.write_bytes(b"one\ntwo\n" * size)
+    feed = opened(path)
+    read(feed, most=10_000, store=store)
+    new = tmp_path / "new"
+    new.write_bytes(path.read_bytes() + b"three\n")
+    new.rename(path)
+    assert [v for _, _, v in read(opened(path, store) if again else feed)] == [b"three"]
+
+
+@pytest.mark.parametrize("size", [1, 3000], ids=["short", "longer than what is compared"])
+def test_renamed_files_of_the_path_are_followed(tmp_path, size):
+    """As logrotate renames them, three times, while lines are unread; and the next file of a name is read from its beginning."""
+    path, store, expected, seen = tmp_path / "a.ndjson", {}, [], []
+    feed = opened(tmp_path / "a.ndjson*")
+    for turn in range(4):
+        lines = [b"%d.%d" % (turn, n) for n in range(3 * size)]
+        for old in sorted(tmp_path.glob("a.ndjson*"), reverse=True):
+            number = int(old.suffix[1:]) + 1 if old.suffix != ".ndjson" else 1
+            old.rename(tmp_path / f"a.ndjson.{number}")
+        if turn % 2:  # the path is empty for a while
+            seen += read(feed, store=store, most=10_000)
+        append(path, b"".join(line + b"\n" for line in lines[:-1]))
+        seen += read(feed, store=store, most=size, polls=1)
+        append(path, lines[-1] + b"\n")
+        expected += lines
+    seen += read(feed, store=store, most=10_000)
+    assert sorted(v for _, _, v in seen) == sorted(expected)
+    assert len({(name, offset) for name, offset, _ in seen}) == len(seen), "a record has a place of its own"
+
+
+def test_a_compressed_file_is_an_error(tmp_path):
+    (tmp_path / "a.ndjson.gz").write_bytes(gzip.compress(b"one\n"))
+    with pytest.raises(DataError, match=r"a.ndjson.gz is compressed \(gzip\).*a path that leaves such files out"):
+        opened(tmp_path / "a.ndjson*")
 
 
 def test_csv_lines_are_rows_under_the_header(tmp_path):
@@ -97,9 +184,12 @@ def test_csv_lines_are_rows_under_the_header(tmp_path):
     assert [n for n, _ in found.refused] == [2, 3, 5]
     assert "2 fields under a header of 4" in found.refused[1][1]
     append(path, b"7,late,,\n")
+    store = {}
+    read(opened(path, format="csv"), store=store)
     assert decoder(source(path, format="csv"))([v for _, _, v in read(feed)]).frame["n"].to_list() == [7]
-    again = opened(path, {str(path): path.stat().st_size - 9}, format="csv")  # the header is read again, the lines are not
-    assert decoder(source(path, format="csv"))([v for _, _, v in read(again)]).frame["n"].to_list() == [7]
+    append(path, b"8,later,,\n")
+    again = opened(path, store, format="csv")  # the header is read again, the lines are not
+    assert decoder(source(path, format="csv"))([v for _, _, v in read(again)]).frame["n"].to_list() == [8]
 
 
 def test_a_header_that_is_not_complete_yet_is_waited_for(tmp_path):

@@ -1,12 +1,17 @@
-"""Files that are being appended to: a record a line, its offset the byte at which the line begins."""
+"""Files that are being appended to: a record a line, its offset the byte at which the line begins.
+
+A position goes with what was read, not with a name (see `file_position`). A file that was renamed within the path is read on under its new
+name, and the next file of the old name from its beginning. A file that is not what was read, and is found under no other name, was replaced
+or rewritten: lines that were not read may be lost, so it is an error.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, Final
 
 import numpy as np
 
@@ -14,32 +19,48 @@ from headwater import clock
 from headwater.connectors.files import named
 from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
-from headwater.errors import DataError
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Position, RecordBatch, Revoked, between, offset_at
+from headwater.errors import DataError, RetentionError
+from headwater.ingestion.sources.file_position import START, FilePosition, ReadFile, ends
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, PartitionGroup, Position, RecordBatch, Revoked
+from headwater.kernel.arrays import NOTHING
 from headwater.settings import in_project
 
 _LOG = logging.getLogger(__name__)
 
 _STEP: Final = 0.02  # seconds between two looks at files that have nothing new
 _CHUNK: Final = 4_000_000  # bytes per read
+_COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
-def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf) -> FileFeed:  # noqa: ARG001 (as `feeds.open_feed`)
+class _ReplacedError(Exception):
+    """A file is not what was read of it."""
+
+
+def open_feed(
+    source: Source,
+    assigned: Assigned,
+    revoked: Revoked,
+    origin_of: OriginOf,  # noqa: ARG001 (as `feeds.open_feed`)
+    group: PartitionGroup | None = None,
+) -> FileFeed:
     """See `feeds.open_feed`; the callbacks are called inside `poll` and `close`."""
-    return FileFeed(source, assigned, revoked)
+    return FileFeed(source, assigned, revoked, group)
 
 
 class FileFeed:
-    """The files that a path names, in the order of their names; every feed reads all of them."""
+    """The files that a path names, in the order of their names; every feed reads all of them.
 
-    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked) -> None:
+    group: knows the positions of files that are no longer there; without it, renamed files are told only among those read here.
+    """
+
+    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, group: PartitionGroup | None = None) -> None:
         spec = source.stream
         assert isinstance(spec, AppendedFiles)
-        self._spec, self._assigned, self._revoked = spec, assigned, revoked
-        self._ends: dict[str, int] = {}
-        self._heads: dict[str, bytes] = {}  # of CSV: the header, which goes before each line
-        self._nodes: dict[str, tuple[int, int]] = {}
-        self._unfinished: dict[str, int] = {}  # bytes behind the last newline, where nothing else is left
+        self._spec, self._assigned, self._revoked, self._group = spec, assigned, revoked, group
+        self._files: dict[str, ReadFile] = {}
+        self._partitions: set[str] = set()
+        self._moves: dict[str, tuple[Position, Position]] = {}
+        self._left_names: dict[str, FilePosition] = {}  # where the next file of a name begins whose file was renamed
         self._turn = 0
         self._find()
 
@@ -48,14 +69,16 @@ class FileFeed:
         since = clock.stopwatch()
         while True:
             self._find()
-            records = self._read(most)
+            records = self._moved() or self._read(most)
             if records is not None or clock.stopwatch() - since >= timeout:
                 return records
             time.sleep(min(_STEP, timeout))
 
     def lag(self) -> Mapping[str, int]:
         """See `Feed`; in bytes, of complete lines: bytes after the last newline do not count."""
-        return {path: self._left(path) for path in self._ends}
+        if not all(in_project(path).exists() for path in self._files):
+            self._find()
+        return {path: self._left(path) for path in self._files}
 
     def elsewhere(self) -> int:
         """See `Feed`; files are read by one process."""
@@ -66,104 +89,236 @@ class FileFeed:
 
     def close(self) -> None:
         """See `Feed`."""
-        for path, size in self._unfinished.items():
-            if size and path in self._ends:
+        for path, file in self._files.items():
+            if file.unfinished:
                 _LOG.warning(
-                    "%s ends with %d bytes without a newline: they are no record yet, and read once the line is complete", path, size
+                    "%s ends with %d bytes without a newline: they are no record yet, and read once the line is complete",
+                    path,
+                    file.unfinished,
                 )
-        if self._ends:
-            self._revoked(sorted(self._ends))
-        self._ends.clear()
+        if self._partitions:
+            self._revoked(sorted(self._partitions))
+        self._files.clear()
+        self._partitions.clear()
 
     def _left(self, path: str) -> int:
         """Bytes to read, but for the beginning of a line that was not complete when it was last looked at."""
+        file = self._files[path]
         try:
-            left = max(0, in_project(path).stat().st_size - self._ends[path])
+            left = max(0, in_project(path).stat().st_size - file.position.byte)
         except FileNotFoundError as error:
-            raise _gone(path, self._ends[path]) from error
-        return 0 if left == self._unfinished.get(path) else left
+            raise _gone(path, file.position.byte) from error
+        return 0 if left == file.unfinished else left
+
+    # ------------------------------------------------------------ which file is which
 
     def _find(self) -> None:
-        """Take up files that are new."""
-        new = [path for path in named(self._spec.path) if path not in self._ends and in_project(path).is_file()]
-        if not new:
-            return
-        known = self._assigned(new)
-        for path in new:
-            self._ends[path] = offset_at(known[path]) if path in known else 0
-            self._check_beginning(path, self._ends[path])
+        """Take up files that are new; a name becomes new where its file was renamed."""
+        while new := [path for path in named(self._spec.path) if path not in self._files and in_project(path).is_file()]:
+            self._take_up(new)
+
+    def _take_up(self, paths: Sequence[str]) -> None:
+        """Read files that are new, or are not what was read under their names, from where their contents were read to.
+
+        Raises:
+            RetentionError: a file is not what was read under its name, and that is under no new name.
+            DataError: a file is compressed.
+        """
+        known = self._known(paths)
+        unread = [path for path in paths if path not in known or not known[path].byte]
+        others = [path for path in paths if path not in unread and not _is_of(path, known[path])]
+        renamed = self._renamed(paths, unread, others, known)
+        for path in paths:
+            at = known.get(path, START)
+            if path in others and path not in renamed.values():
+                raise self._replaced(path, at)
+            if path in renamed:
+                _LOG.info("%s is what was read as %s, and is read on from there", path, renamed[path])
+                at = known[renamed[path]].moved(at)
+            elif path in others:
+                at = at.restarted()
+            self._files[path] = _read_up_to(path, at)
+        nodes = {self._files[path].node for path in paths}
+        for name in [name for name, file in self._files.items() if not file.position.byte and file.node in nodes]:
+            if not in_project(name).exists():  # nothing was read of it, so its node says that it was renamed
+                del self._files[name]
+        for name in dict.fromkeys([*renamed, *renamed.values()]):
+            if name not in paths:
+                self._files.pop(name, None)
+                self._assign([name])
+                self._left_names[name] = known[name].restarted()
+            at = self._files[name].position if name in paths else self._left_names[name]
+            before, _ = self._moves.get(name, (known.get(name, at).encoded, b""))
+            self._moves[name] = (before, at.encoded)
+
+    def _known(self, paths: Sequence[str]) -> dict[str, FilePosition]:
+        """By path, from where to read on: of these, and of all others that were ever read."""
+        stored = {**({} if self._group is None else self._group.positions()), **self._assign(paths)}
+        here = self._left_names | {path: file.position for path, file in self._files.items()}  # not all of it is committed yet
+        return {path: FilePosition.of(at) for path, at in stored.items()} | here
+
+    def _assign(self, paths: Sequence[str]) -> Mapping[str, Position]:
+        new = [path for path in paths if path not in self._partitions]
+        self._partitions.update(new)
+        return self._assigned(new) if new else {}
+
+    @staticmethod
+    def _renamed(paths: Sequence[str], unread: Sequence[str], others: Sequence[str], known: Mapping[str, FilePosition]) -> dict[str, str]:
+        """By new name, the name that its content was read under, where the file of that name is another one now, or none.
+
+        unread: those of `paths` that nothing was read of. others: those that are not what was read. So a name that got another file
+        is new once its former one was found. Each path comes before the one that its position is taken from: what is there is never lost.
+        """
+        free = list(unread)
+        left = {
+            name: at
+            for name, at in (known if free else {}).items()
+            if at.byte and (name in others or (name not in paths and not (in_project(name).is_file() and _is_of(name, at))))
+        }
+        renamed: dict[str, str] = {}
+        while free:
+            path = free.pop(0)
+            was = next((name for name, at in left.items() if name != path and _is_of(path, at)), None)
+            if was is not None:
+                renamed[path] = was
+                del left[was]
+                free += [was] if was in others else []
+        return renamed
+
+    def _moved(self) -> RecordBatch | None:
+        """No records, where positions go with files to other names."""
+        moves, self._moves = self._moves, {}
+        return RecordBatch(list(moves), NOTHING, NOTHING, NOTHING, moves) if moves else None
+
+    def _replaced(self, path: str, before: FilePosition) -> RetentionError:
+        why = (
+            f"the file was replaced, truncated or rewritten: up to byte {before.byte} it is no longer what was read, and lines that were not read "
+            f"may be lost. With a path that also matches the names of rotated files, such as {self._spec.path}*, these are read to their end"
+        )
+        position = before.restarted()
+        return RetentionError(
+            str(self._spec), path, wanted=before.offset, first=position.offset, position=position.encoded, lost=1, why=why
+        )
+
+    # ------------------------------------------------------------ lines
 
     def _read(self, most: int) -> RecordBatch | None:
         """The complete lines that come next in one file; the files take turns, so that none waits for another."""
-        paths = sorted(self._ends)
+        paths = sorted(self._files)
         for n in range(len(paths)):
             path = paths[(self._turn + n) % len(paths)]
-            lines, starts, end = self._lines(path, most)
-            if end > self._ends[path]:
+            file = self._files[path]
+            try:
+                data = _next_bytes(path, file)
+                lines, starts, count = self._lines(path, file, data, most)
+            except (_ReplacedError, FileNotFoundError):
+                self._find()
+                if path in self._files:  # it has no other name
+                    self._take_up([path])
+                return self._moved()
+            if count:
                 self._turn = (self._turn + n + 1) % len(paths)
-                positions = {path: between(self._ends[path], end)}
-                self._ends[path] = end
+                offsets = np.array(starts, np.int64) + file.position.offset
                 at = round(clock.now().timestamp() * 1e6)
                 nought = np.zeros(len(lines), np.int64)
-                return RecordBatch([path], nought, np.array(starts, dtype=np.int64), nought + at, positions, lines)
+                return RecordBatch([path], nought, offsets, nought + at, {path: file.advance(data, count)}, lines)
         return None
 
-    def _lines(self, path: str, most: int) -> tuple[list[bytes | None], list[int], int]:
-        """Complete lines from where one left off, where each begins, and where to read on."""
-        begin = self._ends[path]
-        data = self._bytes(path, begin)
-        if self._spec.format == "csv" and path not in self._heads:
-            head = data if begin == 0 else self._bytes(path, 0)
+    def _lines(self, path: str, file: ReadFile, data: bytes, most: int) -> tuple[list[bytes | None], list[int], int]:
+        """Complete lines of the bytes that come next, where each begins in these, and how many bytes are read with them."""
+        if self._spec.format == "csv" and not file.header:
+            head = _from_beginning(path) if file.position.byte else data
             if b"\n" not in head:
-                self._unfinished[path] = len(head) - begin
-                return [], [], begin
-            self._heads[path] = head[: head.index(b"\n") + 1]
-            if begin == 0:
-                return [], [], len(self._heads[path])
-        head = self._heads.get(path, b"")
+                file.unfinished = len(head)
+                return [], [], 0
+            file.header = head[: head.index(b"\n") + 1]
+            if not file.position.byte:
+                return [], [], len(file.header)
         lines: list[bytes | None] = []
         starts: list[int] = []
         at = 0
         while len(lines) < most and (stop := data.find(b"\n", at)) >= 0:
             line = data[at:stop]
             if line.strip():  # empty lines are skipped
-                lines.append(head + line)
-                starts.append(begin + at)
+                lines.append(file.header + line)
+                starts.append(at)
             at = stop + 1
-        self._unfinished[path] = 0 if at else len(data)
-        return lines, starts, begin + at
+        file.unfinished = 0 if at else len(data)
+        return lines, starts, at
 
-    def _bytes(self, path: str, begin: int) -> bytes:
-        """Some of the file from there on: as much as holds a complete line, if there is one.
 
-        Raises:
-            DataError: the file is shorter than what was read of it, or is another one.
-        """
-        try:
-            with in_project(path).open("rb") as file:
-                stat = os.fstat(file.fileno())
-                if stat.st_size < begin or self._nodes.setdefault(path, (stat.st_dev, stat.st_ino)) != (stat.st_dev, stat.st_ino):
-                    raise _rewritten(path, begin, stat.st_size)
-                file.seek(begin)
-                data = file.read(_CHUNK)
-                while data and b"\n" not in data and (more := file.read(_CHUNK)):
-                    data += more
-                return data
-        except FileNotFoundError as error:
-            raise _gone(path, begin) from error
+def _is_of(path: str, at: FilePosition) -> bool:
+    """Whether a file begins with what was read.
 
-    def _check_beginning(self, path: str, begin: int) -> None:
-        """Refuse to read on where no line ends."""
-        if begin and self._bytes(path, begin - 1)[:1] != b"\n":
-            raise _rewritten(path, begin, in_project(path).stat().st_size)
+    Raises:
+        DataError: it is gone.
+    """
+    with _opened(path, at.byte) as file:
+        return at.is_of(file)
+
+
+def _read_up_to(path: str, at: FilePosition) -> ReadFile:
+    """A file that was read up to a position.
+
+    Raises:
+        DataError: it is compressed.
+    """
+    with _opened(path, at.byte) as file:
+        head, tail = ends(file, at.byte)
+        if not at.byte:
+            begin = file.read(6)
+            if kind := next((kind for magic, kind in _COMPRESSED.items() if begin.startswith(magic)), None):
+                raise DataError(
+                    f"{path} is compressed ({kind}), and lines are read from files of plain text that grow. Unpack it, or give a path that leaves "
+                    "such files out"
+                )
+        return ReadFile(at, head, tail, _node(file))
+
+
+def _next_bytes(path: str, read: ReadFile) -> bytes:
+    """What comes next in a file: as much as holds a complete line, if there is one.
+
+    Raises:
+        _ReplacedError: it is not what was read of it.
+        FileNotFoundError: it is gone.
+    """
+    begin = read.position.byte
+    with in_project(path).open("rb") as file:
+        if (node := _node(file)) != read.node and not read.position.is_of(file):
+            raise _ReplacedError
+        read.node = node
+        size = os.fstat(file.fileno()).st_size
+        if size == begin:
+            return b""
+        file.seek(begin - len(read.tail))
+        if size < begin or file.read(len(read.tail)) != read.tail:
+            raise _ReplacedError
+        return _to_newline(file)
+
+
+def _from_beginning(path: str) -> bytes:
+    with _opened(path, 0) as file:
+        return _to_newline(file)
+
+
+def _to_newline(file: BinaryIO) -> bytes:
+    data = file.read(_CHUNK)
+    while data and b"\n" not in data and (more := file.read(_CHUNK)):
+        data += more
+    return data
+
+
+def _opened(path: str, begin: int) -> BinaryIO:
+    try:
+        return in_project(path).open("rb")
+    except FileNotFoundError as error:
+        raise _gone(path, begin) from error
+
+
+def _node(file: BinaryIO) -> tuple[int, int]:
+    stat = os.fstat(file.fileno())
+    return stat.st_dev, stat.st_ino
 
 
 def _gone(path: str, begin: int) -> DataError:
     return DataError(f"{path} is gone, and had been read up to byte {begin}; leave files that are read in place")
-
-
-def _rewritten(path: str, begin: int, size: int) -> DataError:
-    return DataError(
-        f"{path} had been read up to byte {begin}, and now has {size} bytes, is another file, or has no end of a line there: it was truncated, "
-        "rotated or rewritten. Let new lines go to a file of another name (the path may be a glob), or rebuild the view"
-    )

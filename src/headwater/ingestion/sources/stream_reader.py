@@ -11,7 +11,7 @@ import numpy as np
 
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.source import Source
-from headwater.definitions.streams import BrokerStream
+from headwater.definitions.streams import AppendedFiles, BrokerStream
 from headwater.errors import DefinitionError
 from headwater.ingestion.serde.deserialize import Decoded, in_one
 from headwater.ingestion.serde.payloads import concatenated, taken
@@ -225,7 +225,7 @@ def open_feed(
             wait for calls it in a thread of its own, and goes on with its other partitions meanwhile.
         revoked: called with the partitions that others read from now on; also while `assigned` is still running for them.
         origin_of: see `OriginOf`.
-        group: the processes that read the stream of a broker; needed where `stream.divided_by_store`.
+        group: the processes that read the stream of a broker, or files; needed where `stream.divided_by_store`.
 
     Raises:
         DefinitionError: the source has no stream that can be read here.
@@ -237,6 +237,6 @@ def open_feed(
         raise DefinitionError(
             f"source {source.name!r}: {stream or 'it has no stream, which'} is not read from anywhere; `headwater ingest` receives pushed events"
         )
-    more = (group,) if isinstance(stream, BrokerStream) else ()
+    more = (group,) if isinstance(stream, BrokerStream | AppendedFiles) else ()
     feed: Feed = importlib.import_module(FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked, origin_of, *more)
     return feed
