@@ -268,6 +268,26 @@ _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _OTHER: Final = re.compile(r" \(path: \S+?\)(?=$|;)|; note: if you are using Python,.*", re.MULTILINE)  # polars adds the path it read first
 
 
+_HINTS: Final = re.compile(  # of polars, about arguments that no function here takes
+    r"[,;.]? *(hint: (pass|specify) .*|hint: try .*|You might want to try:.*|Hint: passing a schema .*)", re.DOTALL | re.IGNORECASE
+)
+_REMEDIES: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), remedy)
+    for pattern, remedy in (
+        (r"utf-?8", "Write the file again in UTF-8, such as iconv -f latin1 -t utf8 FILE"),
+        (r"data type mismatch for column", "The files of a table hold a column with one type; write them again with it"),
+        (
+            r"could not parse `.*` as (dtype )?`?\w+",
+            "The first 10,000 lines decide what a column holds: leave the field empty where there is no value, or write the table as parquet",
+        ),
+        (
+            r"NULL-typed column|cannot parse '.*' \(\w+\) as",
+            "The first 10,000 lines decide what a column holds: begin with a line that has a value of every column, or write the table as parquet",
+        ),
+    )
+)
+
+
 def read_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
     """The message of a library about a table that cannot be read, without the plan, response bodies, URL queries and secrets.
 
@@ -284,7 +304,9 @@ def read_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if len(secret) > _SHORT:
             message = message.replace(secret, "...")
-    return message
+    remedy = next((remedy for pattern, remedy in _REMEDIES if pattern.search(message)), None)
+    message = _HINTS.sub("", message).rstrip(" .,")
+    return message if remedy is None else f"{message}. {remedy}"
 
 
 _SHORT: Final = 3  # characters; a shorter string is not treated as a secret, since any word may contain it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -20,9 +20,14 @@ def scan(spec: JsonLinesFiles, *, file: str | None = None) -> pl.LazyFrame:
 
     file: the name of an added column with the file of each row.
     """
-    read = partial(pl.scan_ndjson, infer_schema_length=10_000, include_file_paths=file)
+
+    def read(names: str | Sequence[str], *, glob: bool = False, **options: object) -> pl.LazyFrame:  # noqa: ARG001 (polars decides)
+        return pl.scan_ndjson(names, infer_schema_length=10_000, **options)  # type: ignore[arg-type]
+
     try:
-        frame = remote.scan(spec, read, ENDING) if spec.is_remote else read(found(spec.path, ENDING))
+        frame = (
+            remote.scan(spec, read, ENDING, file=file) if spec.is_remote else read(found(spec.path, ENDING).names, include_file_paths=file)
+        )
         frame.collect_schema()
     except (OSError, PolarsError) as error:
         raise DataError(f"{spec.path} cannot be read as JSON lines: {read_error(error)}") from error

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater.connectors import remote
-from headwater.connectors.files import found
-from headwater.definitions.connectors import ParquetFiles
+from headwater.connectors.files import FileList, found
+from headwater.connectors.partitions import FILE, check_held, partition, partitions, values_of
+from headwater.connectors.shared_schema import shared_schema
+from headwater.connectors.snapshots import once_per_call
+from headwater.definitions.connectors import Connector, ParquetFiles
 from headwater.errors import DataError, read_error
 
+if TYPE_CHECKING:
+    from headwater.connectors.shared_schema import Schema
+
 ENDING = ".parquet"
+_CASTS: Final = pl.ScanCastOptions(
+    integer_cast="upcast",
+    float_cast="upcast",
+    datetime_cast=["nanosecond-downcast", "millisecond-upcast", "convert-timezone"],
+    missing_struct_fields="insert",
+    categorical_to_string="allow",
+)
+_REQUESTS: Final = 16  # footers of a store that are read at the same time
 
 
 def scan(spec: ParquetFiles, *, file: str | None = None) -> pl.LazyFrame:
@@ -20,15 +39,108 @@ def scan(spec: ParquetFiles, *, file: str | None = None) -> pl.LazyFrame:
 
     file: the name of an added column with the file of each row.
     """
+    return layout(spec).scan(file=file)
+
+
+def layout(spec: ParquetFiles) -> Layout:
+    """The files of a table and its columns; of each file the footer is read.
+
+    Raises:
+        DataError: nothing is there, a file cannot be read, or the files are no table.
+        ConnectError: an object store does not answer in time, or refuses.
+    """
     if spec.is_remote:
-        return remote.scan(spec, partial(pl.scan_parquet, include_file_paths=file), ENDING)
+        return once_per_call(f"files of {spec.fingerprint}", lambda: _remote_layout(spec))
     files = found(spec.path, ENDING)
+    return _layout(spec.path, files, {name: _footer(name, spec.path, _written(name)) for name in files.names})
+
+
+def _remote_layout(spec: ParquetFiles) -> Layout:
+    files = remote.found(spec, ENDING)
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        schemas = dict(zip(files.names, pool.map(lambda name: remote.footer(spec, name), files.names), strict=True))
+    return _layout(spec.path, files, schemas, remote.DATA | remote.resolved(spec.storage_options))
+
+
+def _layout(path: str, files: FileList, schemas: Mapping[str, Schema], options: Mapping[str, object] | None = None) -> Layout:
+    shared = shared_schema(schemas, path)
+    alike = all(schema is shared or schema == shared for schema in schemas.values())
+    plain = Layout(files.root, files.names, None if alike else shared, None, options)
+    parts = partitions(files.names, files.root, path)
+    if parts.width == 1:
+        return plain
+    held = {column: dtype for column, dtype in shared.items() if column in parts.columns}
+    rows = plain.scan(file=FILE)
+    for column in held:
+        check_held(rows, parts, column, path)
+    return replace(plain, parts=parts.with_columns(pl.col(column).cast(dtype) for column, dtype in held.items()))
+
+
+@lru_cache(maxsize=100_000)
+def _footer(name: str, path: str, _written: tuple[int, int]) -> Schema:
+    """The columns of a file of this machine."""
     try:
-        frame = pl.scan_parquet(
-            files, hive_partitioning=any("=" in segment for segment in files[0].split("/")[:-1]), include_file_paths=file
-        )
-        frame.collect_schema()
+        return pl.scan_parquet(name, glob=False, hive_partitioning=False).collect_schema()
     except (OSError, PolarsError) as error:
+        of = "" if name.endswith(path) else f"{name}: "
         others = "Give hw.csv(path) or hw.json_lines(path) for such files, or write them as parquet"
-        raise DataError(f"{spec.path} cannot be read as parquet: {read_error(error)}. {others}") from error
-    return frame
+        raise DataError(f"{path} cannot be read as parquet: {of}{read_error(error)}. {others}") from error
+
+
+def _written(name: str) -> tuple[int, int]:
+    status = Path(name).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a table, and how they are read as one.
+
+    schema: the columns of all files; None where each file has the same. parts: the partitions of each file; None without.
+    options: of an object store.
+    """
+
+    root: str
+    names: Sequence[str]
+    schema: Schema | None
+    parts: pl.DataFrame | None
+    options: Mapping[str, object] | None = field(default=None, repr=False)
+
+    def scan(self, *, file: str | None = None) -> pl.LazyFrame:
+        """The rows, as a lazy frame. file: the name of an added column with the file of each row."""
+        if self.parts is None:
+            return self._files(file)
+        columns = {name: dtype for name, dtype in self.parts.schema.items() if name != FILE}
+        if not values_of(self.root):
+            return self._files(file, hive_partitioning=True, hive_schema=columns)
+        rows = self._files(FILE).with_columns(partition(self.parts, name, dtype).alias(name) for name, dtype in columns.items())
+        return rows.drop(FILE) if file is None else rows.rename({FILE: file})  # polars would take the folders above for columns too
+
+    def parts_of_files(self) -> list[ParquetPart]:
+        """Each file as a table with the columns of the whole."""
+        return [ParquetPart(replace(self, names=[name])) for name in self.names]
+
+    def _files(self, file: str | None, **hive: object) -> pl.LazyFrame:
+        options: dict[str, object] = {"hive_partitioning": False, **hive, "glob": False, "include_file_paths": file}
+        if self.schema is not None:
+            options |= {"schema": self.schema, "missing_columns": "insert", "cast_options": _CASTS}
+        return pl.scan_parquet(list(self.names), storage_options=self.options, **options)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class ParquetPart(Connector):
+    """Some files of a table, with the columns of the whole."""
+
+    layout: Layout = field(metadata={"fingerprint": False})
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def path(self) -> str:
+        """The first file."""
+        return self.layout.names[0]
+
+    def scan(self) -> pl.LazyFrame:
+        """See `Connector`."""
+        return self.layout.scan()

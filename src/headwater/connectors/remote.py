@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -14,6 +15,18 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from headwater import settings
+from headwater.connectors.files import (
+    DELTA_LOG,
+    HIDDEN,
+    ICEBERG_METADATA,
+    FileList,
+    asks_for_hidden,
+    delta_as_files,
+    fixed_folder,
+    hidden,
+    iceberg_as_files,
+    table_folders,
+)
 from headwater.definitions.connectors import Files
 from headwater.definitions.streams import Env
 from headwater.errors import ConnectError, DataError, read_error
@@ -31,27 +44,92 @@ _ROWS: Final = 100_000
 _AWAY: Final = (ConnectionError, TimeoutError, PermissionError)
 
 
-def scan(spec: Files, read: Read, ending: str) -> pl.LazyFrame:
+def scan(spec: Files, read: Read, ending: str, *, file: str | None = None) -> pl.LazyFrame:
     """The table of a URL, as a lazy frame; its schema is read here, with a time limit.
+
+    file: the name of an added column with the file of each row.
 
     Raises:
         ConnectError: the store does not answer in time, or refuses.
         DataError: nothing is there, or it cannot be read.
         UsageError: the environment lacks a variable that an option names.
     """
-    url = spec.path
-    over_http = url.startswith(("http://", "https://"))
-    if over_http:
-        _look(url)
-    elif url.endswith("/"):
-        url += f"**/*{ending}"
+    url, several = _pattern(spec, ending)
     options = resolved(spec.storage_options)
-    hive = {"hive_partitioning": any("=" in segment or segment == "**" for segment in url.split("/")[3:-1])} if ending == ".parquet" else {}
+    name = file or (_FILE if several else None)
     try:
-        read(url, storage_options=FIRST | options, glob=not over_http, **hive).collect_schema()
+        read(url, storage_options=FIRST | options, glob=several, include_file_paths=name).collect_schema()
     except Exception as error:  # noqa: BLE001 (the library of a cloud, which polars asks for credentials, raises its own)
         raise _said(error, spec, ending) from None  # what it says may hold a credential
-    return read(url, storage_options=DATA | options, glob=not over_http, **hive)
+    rows = read(url, storage_options=DATA | options, glob=several, include_file_paths=name)
+    if several and name is not None and not asks_for_hidden(url):
+        rows = rows.filter(~pl.col(name).str.strip_prefix(fixed_folder(url)).str.contains(HIDDEN))
+    return rows if file is not None or name is None else rows.drop(name)
+
+
+def found(spec: Files, ending: str) -> FileList:
+    """The files of a URL, as `files.found` finds those of a path; of a glob or a folder, the parquet files that have rows.
+
+    Raises:
+        ConnectError, DataError: as `scan`.
+    """
+    url, several = _pattern(spec, ending)
+    root = fixed_folder(url)
+    if not several:
+        return FileList(root, [url])
+    names = listed(replace(spec, path=url))
+    if not asks_for_hidden(url):
+        names = [name for name in names if not hidden(name.removeprefix(root))]
+    if not names:
+        raise DataError(
+            f"{spec.path}: no file is there that ends with {ending!r} and has rows; check the bucket and the pattern, or write the table first"
+        )
+    return FileList(root, names)
+
+
+def footer(spec: Files, name: str) -> pl.Schema:
+    """The columns of a parquet file of a store.
+
+    Raises:
+        ConnectError, DataError: as `scan`.
+    """
+    try:
+        frame = pl.scan_parquet(name, glob=False, hive_partitioning=False, storage_options=FIRST | resolved(spec.storage_options))
+        return frame.collect_schema()
+    except Exception as error:  # noqa: BLE001 (as `scan`)
+        raise _said(error, replace(spec, path=name), ".parquet") from None
+
+
+def _pattern(spec: Files, ending: str) -> tuple[str, bool]:
+    """The URL as it is read, and whether it may be of several files.
+
+    Raises:
+        DataError: the files are of a Delta or Iceberg table.
+        ConnectError: the store does not answer in time, or refuses.
+    """
+    url = spec.path
+    if url.startswith(("http://", "https://")):
+        _look(url)
+        return url, False
+    if not (url.endswith("/") or _GLOB.search(url)):
+        return url, False
+    for folder in table_folders(fixed_folder(url)):
+        if _any(spec, f"{folder}/{DELTA_LOG}/*.json"):
+            raise delta_as_files(spec.path, folder)
+        if _any(spec, "/".join((folder, *ICEBERG_METADATA))):
+            raise iceberg_as_files(spec.path, folder)
+    return url + f"**/*{ending}" if url.endswith("/") else url, True
+
+
+def _any(spec: Files, pattern: str) -> bool:
+    """Whether a store has an object of a pattern that is not empty."""
+    try:
+        return pl.scan_lines(pattern, storage_options=FIRST | resolved(spec.storage_options)).head(1).collect().height > 0
+    except Exception as error:  # noqa: BLE001 (as `scan`)
+        said = _said(error, spec, "")
+        if isinstance(said, ConnectError):
+            raise said from None
+        return True  # one that is no text, such as compressed metadata
 
 
 def resolved(options: Mapping[str, object]) -> dict[str, object]:
@@ -81,7 +159,12 @@ def listed(spec: Files) -> list[str]:
     options = DATA | resolved(spec.storage_options)
     try:
         files = pl.scan_parquet(
-            spec.path, schema={}, extra_columns="ignore", hive_partitioning=False, include_file_paths=_FILE, storage_options=options
+            spec.path,
+            schema={},
+            extra_columns="ignore",
+            hive_partitioning=False,
+            include_file_paths=_FILE,
+            storage_options=options,
         )
         return sorted(files.select(pl.col(_FILE).unique()).collect()[_FILE])
     except Exception as error:  # noqa: BLE001 (as `scan`)

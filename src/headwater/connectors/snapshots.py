@@ -13,6 +13,7 @@ VERSION = "version"
 """The entry of a manifest's table with the version that was read."""
 
 Latest = TypeVar("Latest", int, int | None)
+Value = TypeVar("Value")
 
 _versions: ContextVar[dict[str, object] | None] = ContextVar("versions", default=None)
 
@@ -61,9 +62,14 @@ def one_version(recorded: Mapping[str, int] | None = None) -> Iterator[None]:
 
 def version_within(table: Table, latest: Callable[[], Latest]) -> Latest:
     """The version of the table that the call under way reads; outside of one, the latest."""
+    return once_per_call(table.fingerprint, latest)
+
+
+def once_per_call(key: str, compute: Callable[[], Value]) -> Value:
+    """What `compute` gave when the call under way first asked for it; outside of one, what it gives now."""
     versions = _versions.get()
     if versions is None:
-        return latest()
-    if table.fingerprint not in versions:
-        versions[table.fingerprint] = latest()
-    return cast("Latest", versions[table.fingerprint])
+        return compute()
+    if key not in versions:
+        versions[key] = compute()
+    return cast("Value", versions[key])

@@ -57,7 +57,7 @@ def digests(root: Path, files: Sequence[Path]) -> dict[str, object]:
 
 def _files(table: Table) -> list[Path]:
     assert not isinstance(table, Frame | Connector)
-    return [Path(name) for name in found(table.path, ENDINGS[type(table).__name__])]
+    return [Path(name) for name in found(table.path, ENDINGS[type(table).__name__]).names]
 
 
 def _file(path: Path) -> dict[str, object]:

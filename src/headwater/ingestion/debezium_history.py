@@ -55,7 +55,7 @@ class DebeziumFiles(Connector):
         lines = (
             remote.scan(self.files, _remote_lines, ".jsonl")
             if self.files.is_remote
-            else pl.scan_lines(found(self.files.path, ".jsonl"), name=_LINE)
+            else pl.scan_lines(found(self.files.path, ".jsonl").names, name=_LINE)
         )
 
         def read(columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
@@ -92,8 +92,8 @@ class DebeziumFiles(Connector):
             warnings.warn(f"{self}: {refused:,} lines are left out; the first since {first}", HeadwaterWarning, stacklevel=stack_level())
 
 
-def _remote_lines(url: str, *, storage_options: dict[str, object], glob: bool) -> pl.LazyFrame:
-    return pl.scan_lines(url, name=_LINE, storage_options=storage_options, glob=glob)
+def _remote_lines(url: str, *, storage_options: dict[str, object], glob: bool, include_file_paths: str | None) -> pl.LazyFrame:
+    return pl.scan_lines(url, name=_LINE, storage_options=storage_options, glob=glob, include_file_paths=include_file_paths)
 
 
 @spelled

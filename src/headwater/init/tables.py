@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 
 from headwater.connectors import scan
+from headwater.connectors.delta import DeltaLake, delta
+from headwater.connectors.files import DELTA_LOG, hidden
 from headwater.definitions.connectors import CsvFiles, JsonLinesFiles, ParquetFiles, csv, json_lines, parquet
 from headwater.definitions.urls import is_url
 from headwater.errors import DataError, UsageError, read_error
@@ -84,7 +86,7 @@ class TableProfile:
     @property
     def code(self) -> str:
         """The code of the table in a project file."""
-        kinds = {"CsvFiles": "csv", "JsonLinesFiles": "json_lines"}
+        kinds = {"CsvFiles": "csv", "JsonLinesFiles": "json_lines", "DeltaLake": "delta"}
         return f"hw.{kinds.get(type(self.table).__name__, 'parquet')}({quoted(self.path)})"
 
     @cached_property
@@ -100,7 +102,7 @@ class TableProfile:
         """Columns of CSV files as strings: the reader takes the day first where both orders are possible."""
         from headwater.connectors.files import found
 
-        names = found(self.table.path, ".csv")
+        names = found(self.table.path, ".csv").names
         return pl.scan_csv(names, infer_schema=False).select(columns).collect().get_columns()
 
     @property
@@ -149,10 +151,12 @@ def usable(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and "__" not in name and not name.endswith("_")
 
 
-def _table(path: str) -> ParquetFiles | CsvFiles | JsonLinesFiles:
-    """The files of a path, by their ending, or by those of a folder."""
+def _table(path: str) -> ParquetFiles | CsvFiles | JsonLinesFiles | DeltaLake:
+    """The files of a path, by their ending, or by those of a folder; or the Delta table that a folder is."""
     ending = Path(path.partition("?")[0] if is_url(path) else path).suffix.lower()
     if not is_url(path) and Path(path).is_dir():
+        if (Path(path) / DELTA_LOG).is_dir():
+            return delta(path)
         ending = _ending_in(Path(path))
     elif is_url(path) and path.endswith("/"):
         ending = ".parquet"
@@ -169,11 +173,13 @@ def _table(path: str) -> ParquetFiles | CsvFiles | JsonLinesFiles:
 
 def _ending_in(folder: Path) -> str:
     """The ending of the files of a folder, which are one table."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".parquet", ".csv", *LINES))
+    named = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".parquet", ".csv", *LINES) and p.is_file())
+    files = [p for p in named if not hidden(str(p.relative_to(folder)))]
     if not files:
         raise UsageError(f"{folder} has no .parquet, .csv or .jsonl file; name a file, or a folder that has some")
     columns = {p: tuple(scan(_table(str(p))).collect_schema().names()) for p in files if p.stat().st_size}
-    if len({p.suffix for p in files}) > 1 or len(set(columns.values())) > 1:
+    every = {name for names in columns.values() for name in names}
+    if len({p.suffix for p in files}) > 1 or all(len(names) < len(every) for names in columns.values()):
         first = {names: p for p, names in reversed(columns.items())}  # a file of each table
         several = "; ".join(f"{p} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" for names, p in [*first.items()][::-1][:5])
         raise UsageError(

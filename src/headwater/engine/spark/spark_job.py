@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -16,8 +15,7 @@ from polars.io.plugins import register_io_source
 
 from headwater import settings
 from headwater.connectors import scan as scan_table
-from headwater.connectors.files import found
-from headwater.connectors.parquet import ENDING
+from headwater.connectors.parquet import ParquetPart, layout
 from headwater.connectors.spark import SparkTable, narrowed, numbered, open_session, pickled, spark_errors
 from headwater.definitions.connectors import Connector, Files, Frame, ParquetFiles, Table
 from headwater.definitions.source import Source
@@ -224,14 +222,12 @@ def _light(task: Task) -> bytes:
     return pickled(task, {Frame: lambda value: (Frame, (pl.DataFrame(value.data).clear(),))}, task.modules)
 
 
-def _pieces(table: Files) -> list[Files]:
+def _pieces(table: Files) -> Sequence[Files | ParquetPart]:
     """Each parquet file of this machine; any other table in one piece."""
     if table.is_remote:
         return [table]
-    path = settings.in_project(table.path).absolute()
-    if not isinstance(table, ParquetFiles):
-        return [replace(table, path=str(path))]
-    return [replace(table, path=str(Path(name).absolute())) for name in found(table.path, ENDING)]
+    whole = replace(table, path=str(settings.in_project(table.path).absolute()))
+    return layout(whole).parts_of_files() if isinstance(whole, ParquetFiles) else [whole]
 
 
 def _ends(keys: Sequence[str], request_keys: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import polars as pl
 from polars.exceptions import PolarsError
 
+from headwater.connectors.parquet import ParquetPart
 from headwater.connectors.spark import of_spark
 from headwater.definitions.connectors import CsvFiles, Frame, JsonLinesFiles, ParquetFiles, Table
 from headwater.definitions.source import Source
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 _BUCKET = "__bucket"
 
 
-FilesTable = ParquetFiles | CsvFiles | JsonLinesFiles
+FilesTable = ParquetFiles | CsvFiles | JsonLinesFiles | ParquetPart
 
 
 class Task(Protocol):

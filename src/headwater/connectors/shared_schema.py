@@ -1,0 +1,126 @@
+"""One schema for the files of a table: what may differ between them, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, cast
+
+import polars as pl
+
+from headwater.errors import DataError, listed
+
+_SIGNED: Final = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.Int128())
+_UNSIGNED: Final = (pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64())
+Schema = Mapping[str, pl.DataType]
+
+
+def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
+    """The schema of a table, from those of its files: integers, decimals and units of time widen, and a column that a file lacks is null.
+
+    A column of types that have none in common keeps the first one: a reading of it is an error.
+
+    Raises:
+        DataError: a column has a time zone in some files and none in others, or no file has all columns.
+
+    >>> shared_schema({"a": {"n": pl.Int32()}, "b": {"n": pl.Int64(), "city": pl.String()}}, "events/")
+    {'n': Int64, 'city': String}
+    """
+    distinct: dict[tuple[tuple[str, pl.DataType], ...], list[str]] = {}
+    for name, schema in schemas.items():
+        distinct.setdefault(tuple(schema.items()), []).append(name)
+    if len(distinct) == 1:
+        return next(iter(schemas.values()))
+    shared: dict[str, pl.DataType] = {}
+    for columns in distinct:
+        for column, dtype in columns:
+            shared[column] = common_type(shared[column], dtype) or shared[column] if column in shared else dtype
+    for column in shared:
+        _check_zones(column, schemas, path)
+    whole = next((dict(columns) for columns in distinct if len(columns) == len(shared)), None)
+    if whole is None:
+        lacking = [f"{names[0]} has no {listed(c for c in shared if c not in dict(columns))}" for columns, names in distinct.items()]
+        raise DataError(
+            f"{path}: the columns of its files differ, and no file has all of them: {'; '.join(lacking[:3])}. A file may lack columns that "
+            "were added later. Write a renamed column under one name, and give files of several tables apart, as a glob or a folder of each"
+        )
+    return {column: shared[column] for column in whole}
+
+
+def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    """The type that holds the values of both without a change; None where there is none.
+
+    >>> common_type(pl.Int16(), pl.UInt32()), common_type(pl.Int64(), pl.Float64())
+    (Int64, None)
+    """
+    if one == other:
+        return one
+    if pl.Null in (one, other):
+        return other if one == pl.Null else one
+    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime):
+        if (one.time_zone is None) != (other.time_zone is None):
+            return None
+        return pl.Datetime(
+            one.time_unit if one.time_unit == other.time_unit else "us", one.time_zone if one.time_zone == other.time_zone else "UTC"
+        )
+    if one.is_integer() and other.is_integer():
+        return _integer(one, other)
+    if one.is_float() and other.is_float():
+        return pl.Float64()
+    if isinstance(one, pl.Decimal) and isinstance(other, pl.Decimal) and one.scale == other.scale:
+        return pl.Decimal(max(one.precision, other.precision), one.scale)
+    if {type(one), type(other)} == {pl.String, pl.Categorical}:
+        return pl.String()
+    return _nested(one, other)
+
+
+def _nested(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    if isinstance(one, pl.List) and isinstance(other, pl.List):
+        inner = common_type(_dtype(one.inner), _dtype(other.inner))
+        return None if inner is None else pl.List(inner)
+    if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
+        return _struct(one, other)
+    return None
+
+
+def _integer(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    for kinds in (_SIGNED, _UNSIGNED):
+        if one in kinds and other in kinds:
+            return max(one, other, key=kinds.index)
+    if pl.UInt128 in (one, other):
+        return None
+    signed, unsigned = (one, other) if one in _SIGNED else (other, one)
+    return max(signed, _SIGNED[_UNSIGNED.index(unsigned) + 1], key=_SIGNED.index)
+
+
+def _struct(one: pl.Struct, other: pl.Struct) -> pl.DataType | None:
+    fields = {field.name: _dtype(field.dtype) for field in one.fields}
+    for field in other.fields:
+        held = common_type(fields[field.name], _dtype(field.dtype)) if field.name in fields else _dtype(field.dtype)
+        if held is None:
+            return None
+        fields[field.name] = held
+    return pl.Struct(fields)
+
+
+def _dtype(dtype: object) -> pl.DataType:
+    """A type as an instance: polars also takes its class."""
+    return cast("pl.DataType", dtype() if isinstance(dtype, type) else dtype)
+
+
+def _check_zones(column: str, schemas: Mapping[str, Schema], path: str) -> None:
+    """Refuse local times beside UTC: as one column, the reader takes both for the same."""
+    local = [name for name, schema in schemas.items() if _zoned(schema.get(column)) is False]
+    zoned = [name for name, schema in schemas.items() if _zoned(schema.get(column)) is True]
+    if local and zoned:
+        raise DataError(
+            f"{path}: the times {column!r} have no time zone in {listed(local, 2)}, and have one in {listed(zoned, 2)}. Local times that "
+            f"are taken for UTC let the future leak. Write the former again with their zone, such as pl.col({column!r})"
+            ".dt.replace_time_zone('Europe/Oslo').dt.convert_time_zone('UTC'), or give each kind as a source of its own"
+        )
+
+
+def _zoned(dtype: pl.DataType | None) -> bool | None:
+    """Whether times have a zone; None of other types."""
+    while isinstance(dtype, pl.List):
+        dtype = _dtype(dtype.inner)
+    return dtype.time_zone is not None if isinstance(dtype, pl.Datetime) else None
