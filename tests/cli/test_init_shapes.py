@@ -157,3 +157,23 @@ def test_a_folder_of_several_tables_names_them(tmp_path, run):
     done = run("init", ".")
     assert done.returncode == 2
     assert "a.parquet (event_id, user_id, amount, country, at); c.parquet (user_id, asked, settled, churned)" in done.stderr
+
+
+@pytest.mark.parametrize("order", ["day-first", "month-first"])
+def test_the_order_of_dates_stands_in_the_file_that_is_written(tmp_path, run, order):
+    """Also where they lie in a folder of CSV files; the file reads them as answered, whatever it is moved to."""
+    (tmp_path / "events").mkdir()
+    for name, day in (("a", 1), ("b", 9)):
+        rows = [f"u{n % 7},{n % 3},{1 + n % 5:02}/{day:02}/2026 10:00" for n in range(200)]
+        (tmp_path / "events" / f"{name}.csv").write_text("\n".join(["user_id,amount,at", *rows]) + "\n", encoding="utf-8")
+    done = run("init", "events", "--label", "none", "--timezone", "UTC", "--dates", order)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "features.py").read_text(encoding="utf-8")
+    assert f'hw.csv("events", dates="{order}")' in text
+    assert ("2026-01-01 to 2026-09-05" if order == "day-first" else "2026-01-01 to 2026-05-09") in text
+    code = "import polars as pl\nfrom datetime import UTC, datetime\nimport headwater as hw\nfrom features import service\n"
+    code += "rows = pl.DataFrame({'user_id': ['u1'], 'at': [datetime(2026, 1, 20, tzinfo=UTC)]})\n"
+    code += "frame = hw.get_historical_features(service, rows, timestamp_field='at')\n"
+    code += "print(*frame[next(name for name in frame.columns if name.endswith('__count_30d'))])"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == ("29" if order == "day-first" else "12"), (ran.stdout, ran.stderr)

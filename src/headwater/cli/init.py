@@ -41,7 +41,7 @@ def run(args: Arguments, screen: Screen) -> None:
     path = init_from.output(args)
     events, labels = _tables(args)
     full = init_questions.answered(args, events, labels)
-    if full.month_first:
+    if full.dates is not None:
         events, labels = _tables(full)
     if full.label == NO_LABEL:
         _write_sources(full, events, path, screen)
@@ -55,9 +55,8 @@ def _tables(args: Arguments) -> tuple[TableProfile, TableProfile]:
 
     request = re.sub(r"\s*[+-]\s*\d+\s*[a-z]+$", "", args.request_time or "")
     times = [name for name in (args.request_time, request, args.known_at, args.event_time) if name]
-    month_first = args.dates == "month-first"
-    events = TableProfile(args.events, times, month_first=month_first)
-    return events, events if args.labels is None else TableProfile(args.labels, times, month_first=month_first)
+    events = TableProfile(args.events, times, dates=args.dates)
+    return events, events if args.labels is None else TableProfile(args.labels, times, dates=args.dates)
 
 
 def _answers(args: Arguments) -> InitAnswers:
@@ -126,7 +125,7 @@ def _command(args: Arguments, answers: InitAnswers) -> str:
     for name in ("keys", "request"):
         value = getattr(answers, name)
         parts += [f"--{name}", ",".join(value)] if value else []
-    parts += ["--dates", "month-first"] if args.month_first else []
+    parts += ["--dates", args.dates] if args.dates else []
     return shlex.join(parts)
 
 

@@ -12,11 +12,12 @@ from headwater.cli.screen import visible
 from headwater.errors import HeadwaterError, UsageError, nearest
 
 if TYPE_CHECKING:
+    from headwater.definitions.connectors import DateOrder
     from headwater.init.tables import TableProfile
 
 NO_LABEL = "none"
 CAUTIOUS = "7d"  # until an outcome is known; a longer time only leaves out rows
-_ORDERS = ("day-first", "month-first")
+_ORDERS: tuple[DateOrder, DateOrder] = ("day-first", "month-first")
 
 
 def assumed(args: Arguments, full: Arguments) -> list[str]:
@@ -54,7 +55,6 @@ def answered(args: Arguments, events: TableProfile, labels: TableProfile) -> Arg
     missing: list[str] = []
     _announce(full, events, labels)
     full.dates = _if_open(full.dates, _dates(events, labels), missing, args)
-    full.month_first = full.dates == "month-first"
     full.label = _if_open(full.label, _label(args, events, labels), missing, args)
     if full.label != NO_LABEL:
         _ask_times(full, args, labels, missing)
@@ -101,7 +101,7 @@ def _dates(events: TableProfile, labels: TableProfile) -> _Question | None:
     )
 
 
-def _shorter(events: TableProfile, labels: TableProfile) -> str:
+def _shorter(events: TableProfile, labels: TableProfile) -> DateOrder:
     """The order by which the dates of a table span less time: days that are read as months span years."""
     from headwater.init.tables import TableProfile
 
@@ -109,7 +109,7 @@ def _shorter(events: TableProfile, labels: TableProfile) -> str:
     name = next(iter(table.ambiguous))
     spans = []
     for order in _ORDERS:
-        time = TableProfile(table.path, month_first=order == "month-first").time_columns.get(name)
+        time = TableProfile(table.path, dates=order).time_columns.get(name)
         micros = [] if time is None else time.micros.drop_nulls().to_list()
         spans.append(float(max(micros) - min(micros)) if micros else float("inf"))
     return _ORDERS[spans.index(min(spans))]

@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 from headwater.definitions.definition import Definition
 from headwater.definitions.spelling import spelled
 from headwater.definitions.urls import checked_options, is_url, place, store_of
 from headwater.errors import DataError, DefinitionError, given, read_error
+
+DateOrder = Literal["day-first", "month-first"]
 
 
 @runtime_checkable
@@ -54,9 +56,13 @@ class ParquetFiles(Files):
 
 @dataclass(frozen=True, eq=False)
 class CsvFiles(Files):
-    """CSV files with a header line; ISO 8601 date-times are read as such."""
+    """CSV files with a header line; ISO 8601 date-times are read as such.
+
+    dates: "day-first" or "month-first", of dates such as 01/02/2026; None where none may be both.
+    """
 
     separator: str = field(default=",", metadata={"fingerprint": "given"})
+    dates: str | None = field(default=None, metadata={"fingerprint": "given"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,20 +152,30 @@ def parquet(path: str | PathLike[str], *, storage_options: Mapping[str, object] 
 
 
 @spelled
-def csv(path: str | PathLike[str], *, separator: str = ",", storage_options: Mapping[str, object] | None = None) -> CsvFiles:
+def csv(
+    path: str | PathLike[str],
+    *,
+    separator: str = ",",
+    dates: DateOrder | None = None,
+    storage_options: Mapping[str, object] | None = None,
+) -> CsvFiles:
     """CSV files with a header: one file or a glob, of this machine or of an object store; `path` and `storage_options` as of `parquet`.
 
     separator: the character between fields, such as ";" or a tab.
+    dates: "day-first" or "month-first": the order of dates such as 01/02/2026. Without it, a column of them is an error, unless a
+        value such as 31/01/2026 shows that the day is first. Dates of ISO 8601 and with dots, 31.01.2026, need no order.
 
     Raises:
-        DefinitionError: as `parquet`, or a separator that is not one character of ASCII.
+        DefinitionError: as `parquet`, a separator that is not one character of ASCII, or another order.
 
     >>> csv("https://example.org/payments.csv")
     CsvFiles(https://example.org/payments.csv)
     """
     if not isinstance(separator, str) or len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
         raise DefinitionError(f"csv(): separator is {given(separator)}; give one character of ASCII, such as ';' or '\\t'")
-    return CsvFiles(_path(path, "csv"), {} if storage_options is None else storage_options, separator)
+    if dates not in (None, *get_args(DateOrder)):
+        raise DefinitionError(f"csv(): dates is {given(dates)}; give 'day-first' or 'month-first', the order of dates such as 01/02/2026")
+    return CsvFiles(_path(path, "csv"), {} if storage_options is None else storage_options, separator, dates)
 
 
 @spelled

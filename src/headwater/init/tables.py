@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 
 from headwater.connectors import scan
+from headwater.connectors.csv import either_order
 from headwater.connectors.delta import DeltaLake, delta
 from headwater.connectors.files import DELTA_LOG, hidden
-from headwater.definitions.connectors import CsvFiles, JsonLinesFiles, ParquetFiles, csv, json_lines, parquet
+from headwater.definitions.connectors import CsvFiles, DateOrder, JsonLinesFiles, ParquetFiles, csv, json_lines, parquet
 from headwater.definitions.urls import is_url
 from headwater.errors import DataError, UsageError, read_error
 
@@ -66,16 +67,18 @@ class TableProfile:
     Args:
         path: as the user wrote it: a file, a glob, a folder of files with the same columns, or a URL.
         times: columns that the user names as times; numbers in them are times since 1970 whatever their name.
-        month_first: whether dates such as 03/04/2026 have the month first; matters for the `ambiguous` columns.
+        dates: "day-first" or "month-first", of dates such as 03/04/2026; matters for the `ambiguous` columns.
 
     Raises:
         UsageError: another format, or a folder of several tables.
         DataError: it cannot be read, or has no rows.
     """
 
-    def __init__(self, path: str, times: Collection[str] = (), *, month_first: bool = False) -> None:
-        self.path, self._times, self._month_first = path, frozenset(times), month_first
-        self.table = _table(path)
+    def __init__(self, path: str, times: Collection[str] = (), *, dates: DateOrder | None = None) -> None:
+        self.path, self._times, self._dates = path, frozenset(times), dates
+        self.table, self._unordered = _table(path), dict[str, str]()
+        if isinstance(self.table, CsvFiles) and (either := either_order(self.table)):
+            self.table, self._unordered = replace(self.table, dates=dates or "day-first"), either
         try:
             self.frame = scan(self.table).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -87,23 +90,14 @@ class TableProfile:
     def code(self) -> str:
         """The code of the table in a project file."""
         kinds = {"CsvFiles": "csv", "JsonLinesFiles": "json_lines", "DeltaLake": "delta"}
-        return f"hw.{kinds.get(type(self.table).__name__, 'parquet')}({quoted(self.path)})"
+        dates = f", dates={quoted(self.table.dates)}" if isinstance(self.table, CsvFiles) and self.table.dates else ""
+        return f"hw.{kinds.get(type(self.table).__name__, 'parquet')}({quoted(self.path)}{dates})"
 
     @cached_property
     def ambiguous(self) -> dict[str, str]:
         """Time columns whose dates may have the day or the month first, each with a value such as "03/04/2026"."""
-        texts = [s for s in self.frame.get_columns() if s.dtype == pl.String]
-        parsed = [s.name for s in self.frame.get_columns() if s.dtype.is_temporal()]
-        if isinstance(self.table, CsvFiles) and parsed and not self.table.is_remote:
-            texts += self._as_written(parsed)
-        return {s.name: example for s in texts if (example := _either_order(s)) is not None}
-
-    def _as_written(self, columns: Sequence[str]) -> list[pl.Series]:
-        """Columns of CSV files as strings: the reader takes the day first where both orders are possible."""
-        from headwater.connectors.files import found
-
-        names = found(self.table.path, ".csv").names
-        return pl.scan_csv(names, infer_schema=False).select(columns).collect().get_columns()
+        texts = {s.name: _either_order(s) for s in self.frame.get_columns() if s.dtype == pl.String}
+        return {name: example for name, example in texts.items() if example is not None} | self._unordered
 
     @property
     def rows(self) -> int:
@@ -113,14 +107,9 @@ class TableProfile:
     @cached_property
     def time_columns(self) -> dict[str, TimeColumn]:
         """The time columns, by name."""
-        columns = (self._timestamp(series) for series in self.frame.get_columns())
+        month_first = self._dates == "month-first"
+        columns = (_timestamp(s, named=s.name in self._times, month_first=month_first) for s in self.frame.get_columns())
         return {m.name: m for m in columns if m is not None}
-
-    def _timestamp(self, series: pl.Series) -> TimeColumn | None:
-        """A column as times; None if it has none."""
-        time = _timestamp(series, named=series.name in self._times, month_first=self._month_first)
-        swapped = self._month_first and series.dtype.is_temporal() and series.name in self.ambiguous
-        return _month_first(time) if time is not None and swapped else time
 
     @cached_property
     def distinct(self) -> dict[str, int]:
@@ -177,7 +166,7 @@ def _ending_in(folder: Path) -> str:
     files = [p for p in named if not hidden(str(p.relative_to(folder)))]
     if not files:
         raise UsageError(f"{folder} has no .parquet, .csv or .jsonl file; name a file, or a folder that has some")
-    columns = {p: tuple(scan(_table(str(p))).collect_schema().names()) for p in files if p.stat().st_size}
+    columns = {p: tuple(_names(str(p))) for p in files if p.stat().st_size}
     every = {name for names in columns.values() for name in names}
     if len({p.suffix for p in files}) > 1 or all(len(names) < len(every) for names in columns.values()):
         first = {names: p for p, names in reversed(columns.items())}  # a file of each table
@@ -187,6 +176,11 @@ def _ending_in(folder: Path) -> str:
             "EVENTS LABELS; several files of one table are a folder of their own, or a glob"
         )
     return files[0].suffix.lower()
+
+
+def _names(path: str) -> Sequence[str]:
+    table = _table(path)
+    return scan(replace(table, dates="day-first") if isinstance(table, CsvFiles) else table).collect_schema().names()
 
 
 def _timestamp(series: pl.Series, *, named: bool, month_first: bool) -> TimeColumn | None:
@@ -276,19 +270,6 @@ def _either_order(series: pl.Series) -> str | None:
     first, second = parts.get_columns()
     differ = values.filter(first != second)
     return str(differ[0]) if len(differ) and first.max() <= 12 and second.max() <= 12 else None  # type: ignore[operator]
-
-
-def _month_first(time: TimeColumn) -> TimeColumn:
-    """A column that was read with the day first, with the month first."""
-    code = f"pl.col({quoted(time.name)})"
-    if time.is_date:
-        days = time.values.dt.date().dt.strftime("%d/%m/%Y").str.to_date("%m/%d/%Y", strict=False)
-        code += f'.dt.strftime("%d/%m/%Y").str.to_date("%m/%d/%Y", strict=False).alias({quoted(time.name)})'
-        return replace(time, code=code, values=_ends(days), evidence=f"{time.evidence}; month first, as answered")
-    day, month = "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S"
-    values = time.values.dt.strftime(day).str.to_datetime(month, time_unit="us", strict=False)
-    code += f'.dt.strftime("{day}").str.to_datetime("{month}", time_unit="us", strict=False).alias({quoted(time.name)})'
-    return replace(time, code=code, values=values, evidence=f"{time.evidence}; month first, as answered")
 
 
 def _ends(days: pl.Series) -> pl.Series:
