@@ -195,7 +195,7 @@ WRONG = {
     "bytes": (lambda: _ask(_view([hw.last("x")], history=_history(x=b"a"))), "the column 'x' is Binary; features are computed from"),
     "beyond int64": (
         lambda: _ask(_view([hw.sum("x")], history=_history(x=pl.lit(2**63, pl.UInt64)))),
-        "the column 'x' holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select",
+        "the column 'x' holds integers beyond int64, such as 9223372036854775808; cast it in the source's select, to a string where it is an id",
     ),
     "infinite values": (
         lambda: _ask(_view([hw.sum("x")], history=_history(x=math.inf * pl.col("amount")))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,8 @@ from headwater.definitions.feature import Feature
 from headwater.errors import DataError
 from headwater.kernel.arrays import Column, ListColumn
 from headwater.kernel.hashes import hashes_of_strings
+
+_DIGITS: Final = 15  # significant ones, with which any two decimals are different floats
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,66 @@ def check_values(series: pl.Series, subject: str) -> None:
     """Refuse a column that no feature is made of.
 
     Raises:
-        DataError: infinite values, unsigned integers beyond int64, or a dtype that has no order.
+        DataError: infinite values, integers beyond int64, or a dtype that has no order.
     """
     dtype = series.dtype
     if dtype.is_float():
         infinite = 0 if _finite_sum(series) else int(series.is_infinite().sum())
         if infinite:
             raise DataError(f"{subject} has {infinite} infinite values; filter them out, or replace them in the source's select")
-    elif dtype == pl.UInt64 and (series.max() or 0) > np.iinfo(np.int64).max:  # type: ignore[operator]
-        raise DataError(f"{subject} holds unsigned integers beyond 2^63 - 1; cast it to Int64 or Float64 in the source's select")
+    elif is_wide(dtype):
+        if (beyond := series.filter(beyond_int64(series))).len():
+            raise DataError(
+                f"{subject} holds integers beyond int64, such as {beyond[0]}; cast it in the source's select, to a string where it is an id: "
+                f"pl.col({_column(series)!r}).cast(pl.String), else to Float64"
+            )
     elif not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
         raise DataError(f"{subject} is {dtype}; features are computed from numbers, booleans, times and strings")
+
+
+def is_whole(dtype: pl.DataType) -> bool:
+    """Whether values are integers, of which features are made in int64; decimals without a fraction are."""
+    return dtype.is_integer() or (isinstance(dtype, pl.Decimal) and dtype.scale == 0)
+
+
+def is_wide(dtype: pl.DataType) -> bool:
+    """Whether values are integers that may lie beyond int64."""
+    return is_whole(dtype) and (dtype in (pl.UInt64, pl.Int128, pl.UInt128) or isinstance(dtype, pl.Decimal))
+
+
+def beyond_int64(integers: pl.Series) -> pl.Series:
+    """Which integers int64 does not hold."""
+    return integers.is_not_null() & integers.cast(pl.Int64, strict=False).is_null()
+
+
+def check_exact(function: str, series: pl.Series, subject: str) -> None:
+    """Refuse decimals that a float cannot tell from others, where a function gives or compares the values themselves.
+
+    Raises:
+        DataError: a decimal of more than 15 significant digits.
+    """
+    if not reads_exactly(function):
+        return
+    long = series.filter(beyond_float(series))
+    if long.len():
+        raise DataError(
+            f"{subject}: {function}() is exact, and holds decimals as floats, which have 15 digits: {long[0]} has more. Take the column as a "
+            f"string in the source's select, pl.col({_column(series)!r}).cast(pl.String), or as an integer of its least unit, "
+            f"({_times(series)}).cast(pl.Int64)"
+        )
+
+
+def reads_exactly(function: str) -> bool:
+    """Whether a function gives or compares the very values of its columns; others add them up."""
+    return TABLE[function].accepts == "any" and function != "count"
+
+
+def beyond_float(series: pl.Series) -> pl.Series:
+    """Which values are decimals of more digits than a float tells apart."""
+    if not isinstance(series.dtype, pl.Decimal) or series.dtype.scale == 0:
+        return pl.Series([False]).new_from_index(0, len(series))
+    digits = series.to_physical().cast(pl.String).str.strip_chars_start("-").str.strip_chars_end("0")
+    return digits.str.len_chars().fill_null(0) > _DIGITS
 
 
 def _finite_sum(floats: pl.Series) -> bool:
@@ -54,6 +105,8 @@ def _finite_sum(floats: pl.Series) -> bool:
 def encode(series: pl.Series) -> tuple[pl.Series, ColumnEncoding]:
     """A column of checked values as Float64 or Int64 (nulls kept, NaN made null), and how to turn it back."""
     dtype = series.dtype
+    if isinstance(dtype, pl.Decimal) and dtype.scale == 0:
+        return series.cast(pl.Int64), ColumnEncoding(pl.Int64())
     if dtype.is_float() or dtype.is_decimal():
         floats = series.cast(pl.Float64)
         return floats if _finite_sum(floats) else floats.fill_nan(None), ColumnEncoding(pl.Float64() if dtype.is_decimal() else dtype)
@@ -125,7 +178,7 @@ def feature_dtype(feature: Feature, schema: Mapping[str, pl.DataType]) -> pl.Dat
     entry, split = TABLE[feature.aggregation.function], feature.aggregation.secondary
     column = schema[feature.columns[feature.column]] if feature.columns else pl.Null()
     values = pl.Series([], dtype=column)
-    of_sum = pl.Int64() if column.is_integer() or column == pl.Boolean else pl.Float64()
+    of_sum = pl.Int64() if is_whole(column) or column == pl.Boolean else pl.Float64()
     value_type = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(entry.definition.gives) or encode(values)[1].dtype
     if entry.definition.gives_list:
         value_type = pl.List(value_type)
@@ -138,7 +191,7 @@ def check_secondary(values: pl.Series, subject: str) -> None:
     Raises:
         DataError: such a column, with what to make of it.
     """
-    if values.dtype.is_decimal():
+    if values.dtype.is_decimal() and not is_whole(values.dtype):
         raise DataError(
             f"{subject} is a secondary key and {values.dtype}, which features hold as a float; make it an integer of its least unit in the "
             f"source's select, such as ({_times(values)}).cast(pl.Int64), or a string"
@@ -149,7 +202,12 @@ def check_secondary(values: pl.Series, subject: str) -> None:
 
 def _times(values: pl.Series) -> str:
     scale = values.dtype.scale if isinstance(values.dtype, pl.Decimal) else 0
-    return f"pl.col({values.name.removeprefix('__v_')!r}) * {10**scale}"
+    return f"pl.col({_column(values)!r}) * {10**scale}"
+
+
+def _column(values: pl.Series) -> str:
+    """The name of the source's column."""
+    return values.name.removeprefix("__v_")
 
 
 def decode(answers: Answers, function: str, coded: ColumnEncoding | None, name: str, secondary: ColumnEncoding | None = None) -> pl.Series:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from headwater.errors import DataError
+from headwater.events.column_encoding import is_whole, is_wide
 from headwater.events.string_views import string_views
 from headwater.kernel.arrays import I64
 from headwater.kernel.string_codes import code_strings
@@ -39,7 +40,7 @@ def code_keys(
     if not keys:
         return events.with_columns(pl.lit(0, pl.Int64).alias(CODE)), [np.zeros(a.height, np.int64) for a in request_keys], 2
     shared = [pl.col(name).cast(dtype) for name, dtype in compared_as(events.schema, keys, request_keys, subject).items()]
-    if len(keys) == 1 and events.schema[keys[0]].is_integer():
+    if len(keys) == 1 and all(side.schema[keys[0]].is_integer() for side in (events, *request_keys)):
         done = _dense(events, keys[0], [a[keys[0]] for a in request_keys])
         if done is not None:
             return done
@@ -138,13 +139,13 @@ def check_types(name: str, mine: pl.DataType, theirs: pl.DataType, subject: str)
 
 def _shared(dtypes: Sequence[pl.DataType]) -> pl.DataType:
     """The type that all sides compare in; a side of nothing but nulls says nothing."""
-    if any(dtype in (pl.UInt64, pl.Int128, pl.UInt128) for dtype in dtypes):  # such as 64 bits of a hash
+    if any(map(is_wide, dtypes)):  # such as 64 bits of a hash
         return pl.Int128()
     return next((_common(dtype) for dtype in dtypes if dtype != pl.Null), pl.Int64())
 
 
 def _common(dtype: pl.DataType) -> pl.DataType:
-    if dtype.is_integer():
+    if is_whole(dtype):
         return pl.Int64()
     if isinstance(dtype, pl.Datetime):  # one instant, whatever its zone is called
         return pl.Datetime("us", None if dtype.time_zone is None else "UTC")

@@ -15,6 +15,7 @@ from headwater.definitions.durations import text
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.streams import push
+from headwater.events.column_encoding import beyond_float, beyond_int64, is_wide, reads_exactly
 from headwater.events.read_events import BEFORE, arrived
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
 from headwater.events.ties import declared
@@ -167,6 +168,12 @@ class Acceptance:
         return list(dict.fromkeys(key for view in self.views for key in view.keys))
 
     @cached_property
+    def _exact(self) -> frozenset[str]:
+        """The columns whose very values features give or compare."""
+        features = [feature for view in self.views for feature in view.features]
+        return frozenset().union(*({*a.columns, *a.extra_columns} for a in features if reads_exactly(a.function)))
+
+    @cached_property
     def _identities(self) -> frozenset[str]:
         """The id, and the keys that no feature is made of: only equality counts, so unsigned integers may have all 64 bits of a hash."""
         values = frozenset().union(*((*a.columns, *a.extra_columns) for view in self.views for a in view.features))
@@ -208,8 +215,10 @@ class Acceptance:
                 continue  # it decides ties, and no value
             if dtype.is_float():
                 checks.append((events[name].is_infinite() & stated, f"{name} is infinite"))
-            elif dtype == pl.UInt64 and name not in self._identities:
-                checks.append(((events[name] > 2**63 - 1) & stated, f"{name} is beyond 2^63 - 1"))
+            elif is_wide(dtype) and name not in self._identities:
+                checks.append((beyond_int64(events[name]) & stated, f"{name} is beyond int64"))
+            elif name in self._exact and isinstance(dtype, pl.Decimal):
+                checks.append((beyond_float(events[name]) & stated, f"{name} has more than 15 digits"))
         ahead = f"is more than {text(self.future)} after it was received"
         checks.append(((events[TIME] - received > self.future) & stated, f"{source.timestamp_field} {ahead}"))
         if source.changes is not None:
@@ -245,8 +254,9 @@ class Acceptance:
         if int((events[TIME].to_numpy() - received).max()) > self.future:
             return False
         identities = self._identities
-        numbers = [series for series in events if series.dtype.is_float() or (series.dtype == pl.UInt64 and series.name not in identities)]
-        return all(_finite(series) for series in numbers)
+        numbers = [series for series in events if series.dtype.is_float() or (is_wide(series.dtype) and series.name not in identities)]
+        decimals = [series for series in events if isinstance(series.dtype, pl.Decimal) and series.name in self._exact]
+        return all(_finite(series) for series in numbers) and not any(beyond_float(series).any() for series in decimals)
 
 
 NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
@@ -255,10 +265,10 @@ _NO_REASON = pl.Series("reason", [None], pl.String)
 
 
 def _finite(series: pl.Series) -> bool:
-    """Whether floats are finite (null and NaN are), and unsigned integers within int64."""
+    """Whether floats are finite (null and NaN are), and integers within int64."""
     if series.dtype.is_float():
         return not np.isinf(series.to_numpy()).any()
-    return int(series.max() or 0) < 2**63  # type: ignore[arg-type]
+    return not beyond_int64(series).any()
 
 
 def copies(records: RecordBatch, arrived: Arrived, rows: Sequence[int], why: str = COPY) -> pl.DataFrame:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Final, NamedTuple, cast
 
 import numpy as np
 import polars as pl
 
 from headwater.errors import DataError, nearest
+from headwater.events.column_encoding import is_whole
 from headwater.events.keys import check_types
 from headwater.online_stores import keyspace
 from headwater.state.key_codec import LEAST, MOST, PACK, EncodeValue, integer, value_encoder, with_length
@@ -140,7 +142,7 @@ def _joined(values: Sequence[bytes | None]) -> bytes | None:
 
 def _of_value(column: KeyColumn, owner: str, *, alone: bool) -> EncodeValue:
     """The encoder of a key; alone: whether the view has no other."""
-    if column.dtype.is_integer():
+    if is_whole(column.dtype):
         return _integers(column, owner)
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
         return _strings(column, owner, alone=alone)
@@ -178,7 +180,7 @@ def _of_integer(encode: EncodeValue, name: str) -> EncodeRequest:
 
 
 def _integers(column: KeyColumn, owner: str) -> EncodeValue:
-    least, most = _LIMITS.get(column.dtype, (LEAST, MOST))
+    least, most = (-(10**38), 10**38) if column.dtype.is_decimal() else _LIMITS.get(column.dtype, (LEAST, MOST))
 
     def encode(value: object) -> bytes | None:
         if type(value) is int:
@@ -190,6 +192,8 @@ def _integers(column: KeyColumn, owner: str) -> EncodeValue:
                 raise integer_too_long(column.column, value)
             return None
         plain = _checked(value, column, owner)
+        if isinstance(plain, Decimal) and plain != int(plain):
+            return None
         return None if plain is None else encode(int(plain))  # type: ignore[call-overload]
 
     return encode
@@ -214,6 +218,8 @@ def _checked(value: object, column: KeyColumn, owner: str) -> object:
     """
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Decimal) and not value.is_finite():  # polars has no such decimal
+        return None
     if value is not None:
         theirs = pl.Int64() if type(value) is int else pl.Series([value], strict=False).dtype
         if not (column.dtype.is_decimal() and theirs.is_decimal()):  # its scale is the value's own

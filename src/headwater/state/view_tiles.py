@@ -13,7 +13,16 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.engine.feature_plan import FeaturePlan, hashed_columns
 from headwater.engine.query import Query
 from headwater.events import statuses as value_statuses
-from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_secondary, decode, encode, to_kernel
+from headwater.events.column_encoding import (
+    ColumnEncoding,
+    check_accepts,
+    check_exact,
+    check_secondary,
+    check_values,
+    decode,
+    encode,
+    to_kernel,
+)
 from headwater.events.selection import IDENT, TIME
 from headwater.kernel.arrays import I64, NOTHING, Events
 from headwater.kernel.hashes import hashes_of_strings
@@ -90,6 +99,14 @@ class ViewTiles:
                     pl.Series(split.column, [], self.schema[split.column]), f"source {self.view.source.name!r}: {split.column!r}"
                 )
 
+    def _check_values(self, events: pl.DataFrame) -> None:
+        subject = f"source {self.view.source.name!r}"
+        for name in self.query.columns:
+            check_values(events[name], f"{subject}: the column {name!r}")
+        for feature in self.view.outputs:
+            for name in feature.columns:
+                check_exact(feature.aggregation.function, events[name], f"{subject}: the column {name!r}")
+
     def keyed(self, events: pl.DataFrame) -> tuple[pl.DataFrame, I64, list[bytes]]:
         """The events that have all of the view's keys; the number of each one's key, int64; and the bytes of each key, mostly rising."""
         if not self.view.keys:
@@ -130,9 +147,13 @@ class ViewTiles:
         """The states of these events alone, of at most so many keys at a time.
 
         Args:
-            events, T: as of `update`.
+            events, T: as of `update`; their values are checked here, as those of a stream are when they arrive.
             most: keys.
+
+        Raises:
+            DataError: values that no feature is made of.
         """
+        self._check_values(events)
         keyed, number, keys = self.keyed(events)
         for first in range(0, len(keys), most):
             mine = (number >= first) & (number < first + most)

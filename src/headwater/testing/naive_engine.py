@@ -18,7 +18,7 @@ from headwater.definitions.durations import micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.source import Source
 from headwater.engine.query import EngineRun, EventQuery, FeatureValues, Query, RequestSet, StatePart, StateParts, StateQuery, States
-from headwater.events.column_encoding import check_accepts, check_values, feature_dtype
+from headwater.events.column_encoding import check_accepts, check_exact, check_values, feature_dtype
 from headwater.events.keys import check_types
 from headwater.events.read_events import GONE, Notes
 from headwater.events.selection import IDENT, KNOWN, TIME
@@ -101,6 +101,7 @@ def _refuse(query: Query, rows: pl.DataFrame, requests: Sequence[RequestSet]) ->
     for feature in query.features:
         for name in feature.columns:
             check_accepts(feature.aggregation.function, rows.schema[name], f"{subject}: the column {name!r}")
+            check_exact(feature.aggregation.function, rows[name], f"{subject}: the column {name!r}")
 
 
 def _accepted(source: Source, read: set[str], rows: pl.DataFrame, notes: Notes) -> list[Event]:

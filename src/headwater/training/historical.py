@@ -61,7 +61,7 @@ def get_historical_features(
 
     Returns:
         The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
-        first, last, min, max, latest in their column's dtype. Then the statuses, where asked for. The frame's attribute `left_out` says
+        first, last, min, max, latest in their column's dtype (decimals: int64, or float64 with a fraction). Then the statuses, where asked for. The frame's attribute `left_out` says
         how many rows of sources and labels were left out, by reason.
 
     Warns:

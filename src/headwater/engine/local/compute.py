@@ -16,7 +16,7 @@ from headwater.engine.feature_plan import FeaturePlan, hashed_columns
 from headwater.engine.local.sorted_events import sort_events, sorted_columns, under_value_names, value_name
 from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.events import statuses as value_statuses
-from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_secondary, check_values, check_where, decode
+from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_exact, check_secondary, check_values, check_where, decode
 from headwater.events.keys import code_keys
 from headwater.events.read_events import called, no_events, read_events
 from headwater.kernel.arrays import I64, RequestTimes
@@ -108,6 +108,7 @@ def _check_columns(query: Query, table: pl.DataFrame) -> None:
     for feature in query.features:
         for name in feature.columns:
             check_accepts(feature.aggregation.function, table.schema[value_name(name)], f"{subject}: the column {name!r}")
+            check_exact(feature.aggregation.function, table[value_name(name)], f"{subject}: the column {name!r}")
         split = feature.aggregation.secondary
         if split is not None:
             check_secondary(table[value_name(split.column)], f"{subject}: {split.column!r}")
