@@ -78,7 +78,10 @@ def test_arrays_and_composites_have_plain_values(database, expression, dtype, ex
         ("'10.0.0.1'::inet", "'x' has the type inet, whose values cannot be read; convert it in the query: x::text AS x, or leave it out"),
         ("array['10.0.0.1']::inet[]", r"'x' has the type inet, .*: x::text\[\] AS x, or leave it out"),
         ("'1.50'::money", "'x' has the type money, .*: x::numeric AS x"),
-        ("'infinity'::timestamptz", r"'x' has a time that is infinite; .*: CASE WHEN isfinite\(x\) THEN x END AS x"),
+        (
+            "'infinity'::timestamptz",
+            r"'x' has a time that is infinite; .*: CASE WHEN x = '-infinity' .* WHEN isfinite\(x\) THEN x END AS x",
+        ),
         ("'-infinity'::timestamp", "'x' has a time that is infinite"),
         ("'infinity'::date", "'x' has a time that is infinite"),
         ("row(1, 2)", r"the rows of the query .* cannot be read: .*A record needs a type: row\(\.\.\.\)::type"),

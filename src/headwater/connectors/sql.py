@@ -17,7 +17,7 @@ from polars.io.plugins import register_io_source
 from headwater import settings
 from headwater.connectors.files import missing
 from headwater.connectors.sql_filter import Dialect, sql_filter
-from headwater.connectors.sql_types import TYPE, check_intervals, check_values, dimensions, frame_of, of_one_dimension
+from headwater.connectors.sql_types import TYPE, check_intervals, check_names, check_values, dimensions, frame_of, of_one_dimension
 from headwater.definitions.connectors import Connector
 from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import Env
@@ -35,7 +35,9 @@ class _Cursor(Protocol):
 
 @dataclass(frozen=True)
 class _Driver:
-    """module: of ADBC's driver. package: what pip installs. extra: what has it. begins: statements that make a session read-only."""
+    """module: of ADBC's driver. package: what pip installs. extra: what has it. begins: statements that make a session read-only, or its
+    times independent of the machine.
+    """
 
     module: str
     package: str
@@ -44,12 +46,15 @@ class _Driver:
     extra: str | None = "sql"
 
 
+_COMMENTS_AND_STRINGS = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"[^\"]*\"", re.DOTALL)
 _STRINGS = (b"text", b"varchar", b"bpchar", b"char", b"name")
 """The types of PostgreSQL that `column = 'any string'` may be asked of."""
 _POSTGRES = _Driver(
     "adbc_driver_postgresql", "adbc-driver-postgresql", Dialect(), ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",)
 )
-_DUCKDB = _Driver("adbc_driver_duckdb", "duckdb", Dialect(cast="VARCHAR"))  # its UUIDs come as strings, and do not compare with any
+_DUCKDB = _Driver(
+    "adbc_driver_duckdb", "duckdb", Dialect(cast="VARCHAR"), ("SET TimeZone = 'UTC'",)
+)  # its UUIDs come as strings, and do not compare with any
 _DRIVERS: Mapping[str, _Driver] = {
     "postgresql": _POSTGRES,
     "postgres": _POSTGRES,
@@ -108,8 +113,10 @@ def sql(query: str, *, url: str | Env) -> SqlQuery:
         raise DefinitionError(f"the query is {given(query)}; give one SELECT, or the name of a table")
     if not isinstance(url, str | Env):
         raise DefinitionError(f"sql(): url is {given(url)}; give the database's URL, such as 'duckdb:shop.duckdb', or hw.env('NAME')")
-    text = query.strip().rstrip(";").strip()
-    if not text or ";" in re.sub(r"'[^']*'", "", text):
+    plain = _COMMENTS_AND_STRINGS.sub(lambda match: (" " if match[0][0] in "-/" else "x") * len(match[0]), query)
+    end = len(plain.rstrip("; \t\r\n"))
+    text = query[:end].strip()
+    if not end or ";" in plain[:end]:
         raise DefinitionError(f"the query is {query!r}; give one SELECT, or the name of a table")
     if isinstance(url, Env):
         return SqlQuery(text, url, f"the database of {url!r}")
@@ -129,6 +136,7 @@ class _QueryRows:
         """The types of the columns, and how the database compares them."""
         with closing(self._cursor()) as cursor:
             table = self._run(cursor, f"SELECT * FROM {self._of()} LIMIT 0").read_all()  # noqa: S608 (the query is the user's)
+            check_names(table.schema.names, self.query)
             check_intervals(table.schema, self.query)
             schema = frame_of(table).schema
             types = {field.name: (field.metadata or {}).get(TYPE, b"text") for field in table.schema}

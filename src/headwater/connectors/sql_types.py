@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from headwater.errors import DataError
+from headwater.errors import DataError, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +22,17 @@ _ENDS: Final[Mapping[type[pl.DataType], tuple[int, int]]] = {
     pl.Datetime: (-220_000_000_000_000_000, 9_200_000_000_000_000_000),  # the least and the greatest microsecond that is a time
     pl.Date: (-2_500_000, 2_000_000_000),  # and day
 }
+
+
+def check_names(names: Sequence[str], query: str) -> None:
+    """Refuse columns of one name.
+
+    Raises:
+        DataError: there are some.
+    """
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise DataError(f"the query {query!r} has several columns named {listed(twice)}; name each of them with AS, or select fewer")
 
 
 def check_intervals(schema: pa.Schema, query: str) -> None:
@@ -55,7 +67,28 @@ def frame_of(rows: pa.Table | pa.RecordBatch) -> pl.DataFrame:
         if read[name].null_count() > frame[name].null_count():
             odd = frame.filter(read[name].is_null() & frame[name].is_not_null())[name][0]
             raise DataError(f"the column {name!r} is NUMERIC and has the value {odd}; convert it in the query: {name}::float8 AS {name}")
+        _check_integers(frame[name], read[name])
     return read
+
+
+def _check_integers(digits: pl.Series, doubles: pl.Series) -> None:
+    """Refuse integers that a double takes for another one, such as ids, in a NUMERIC without declared digits.
+
+    Raises:
+        DataError: there is one.
+    """
+    if doubles.dtype != pl.Float64:
+        return
+    texts = digits.ext.storage()
+    large = (doubles.abs() >= 2**53) & doubles.is_finite() & texts.str.contains(r"^-?\d+(\.0*)?$")
+    for text, double in zip(texts.filter(large), doubles.filter(large), strict=True):
+        if int(text.partition(".")[0]) != int(double):
+            name = digits.name
+            raise DataError(
+                f"the column {name!r} is NUMERIC without declared digits, which is read as a double, and has the integer {text}, which no "
+                f"double holds; convert it in the query: {name}::bigint AS {name} or {name}::numeric(38, 0) AS {name} where it is an id, "
+                f"{name}::float8 AS {name} where it is an amount"
+            )
 
 
 def check_values(schema: pa.Schema, frame: pl.DataFrame) -> None:
@@ -77,10 +110,11 @@ def check_values(schema: pa.Schema, frame: pl.DataFrame) -> None:
         if type(dtype) not in _ENDS:
             continue
         low, high = _ENDS[type(dtype)]
-        if not frame[name].to_physical().is_between(low, high).all():
+        if not frame[name].to_physical().is_between(low, high).all():  # which of the two, the driver's number does not say
+            kind = "date" if dtype == pl.Date else "timestamp" if getattr(dtype, "time_zone", None) is None else "timestamptz"
             raise DataError(
-                f"the column {name!r} has a time that is infinite; make it null in the query: "
-                f"CASE WHEN isfinite({name}) THEN {name} END AS {name}"
+                f"the column {name!r} has a time that is infinite; make infinity null in the query, which is never, and -infinity an early "
+                f"time: CASE WHEN {name} = '-infinity' THEN {kind} '1970-01-01' WHEN isfinite({name}) THEN {name} END AS {name}"
             )
 
 
