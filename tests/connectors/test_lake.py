@@ -419,3 +419,32 @@ def test_without_the_extra(library, table):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     extra = table[3:].partition("(")[0]
     assert f"headwater[{extra}]" in done.stderr
+
+
+def test_a_schema_that_changed_without_a_write_is_the_schema(tmp_path):
+    """The current snapshot is read with the columns of the table today, as pyiceberg does; a fixed one with those of its time."""
+    table = Iceberg(tmp_path)
+    from pyiceberg.types import DoubleType
+
+    fixed = table.table(table.iceberg.refresh().current_snapshot().snapshot_id)
+
+    def summed(column, of=None):
+        source = hw.Source("events", history=of or table.table(), timestamp_field="at", select=["user", column])
+        view = hw.FeatureView("v", source=source, keys=["user"], features=[hw.count(column)], windows=["40d"], freshness=hw.on_request())
+        asked = pl.DataFrame({"user": [1], "timestamp": [START + timedelta(days=30)]})
+        return hw.get_historical_features(view, asked)[f"v__count_{column}_40d"].to_list()
+
+    assert summed("amount") == [32]
+    with table.iceberg.refresh().update_schema() as change:
+        change.rename_column("amount", "price")
+    assert summed("price") == [32]
+    with pytest.raises(DataError, match="there is no column 'amount'"):
+        summed("amount")
+    with table.iceberg.refresh().update_schema() as change:
+        change.delete_column("price")
+    with table.iceberg.refresh().update_schema() as change:
+        change.add_column("price", DoubleType())
+    assert summed("price") == [0], "a column that was dropped and added again has none of its old values"
+    assert summed("amount", fixed) == [32]
+    table.append(rows(9).rename({"amount": "price"}))
+    assert summed("price") == [8]

@@ -60,7 +60,7 @@ class IcebergTable(VersionedTable):
             frame = (
                 pl.scan_iceberg(table, storage_options=options).head(0)
                 if version == _EMPTY
-                else pl.scan_iceberg(table, storage_options=options, snapshot_id=version)
+                else pl.scan_iceberg(table, storage_options=options, snapshot_id=self._fixed(table, version))
             )
             frame.collect_schema()
         except Exception as error:  # noqa: BLE001 (as in _load)
@@ -89,6 +89,12 @@ class IcebergTable(VersionedTable):
             return self.snapshot_id
         current = table.current_snapshot()
         return version_within(self, lambda: _EMPTY if current is None else current.snapshot_id)
+
+    def _fixed(self, table: Table, version: int) -> int | None:
+        """The snapshot to be read with the columns that it was written with; None for the current one, with those of the table today."""
+        current = table.current_snapshot()
+        is_current = self.snapshot_id is None and current is not None and current.snapshot_id == version
+        return None if is_current else version
 
     def _load(self) -> Table:
         try:
