@@ -259,7 +259,7 @@ def prepare(model: Model, levels: Mapping[str, Level], evaluation: Evaluation, r
     split = split_rows(listed, evaluation.split)
     if model.task_type.positives:
         for rows, where in ((split.train, "before"), (split.test, "after")):
-            check_classes(labelled.y[rows], f"model {model.name!r}, rows {where} the split")
+            check_classes(labelled.y[rows], f"model {model.name!r}, rows {where} the split", split.left_out)
     if is_column(evaluation.blocks) and evaluation.blocks not in requests.frame.columns:
         near = nearest(str(evaluation.blocks), requests.frame.columns)
         raise UsageError(f"Evaluation(blocks={evaluation.blocks!r}): neither a length of time nor a column of the labels; {near}")

@@ -229,7 +229,9 @@ class Trainer:
                 "scores were made; check the keys of precomputed(), and that the sources' history begins before the labels"
             )
         if self.fitter.model.task_type.positives:
-            check_classes(self.fitter.outcomes.y[learnable], f"model {self.fitter.model.name!r}, {where}, training rows")
+            check_classes(
+                self.fitter.outcomes.y[learnable], f"model {self.fitter.model.name!r}, {where}, training rows", self.split.left_out
+            )
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def _answers(args: Arguments) -> InitAnswers:
 
 def _write_project(args: Arguments, full: Arguments, events: TableProfile, labels: TableProfile, path: Path, screen: Screen) -> None:
     from headwater.init.guess import guess, label_remarks, remarks
+    from headwater.init.left_out import sentence
     from headwater.init.write import naive_columns, project_file
 
     answers = _answers(full)
@@ -84,7 +85,9 @@ def _write_project(args: Arguments, full: Arguments, events: TableProfile, label
         answers = replace(answers, timezone=None)
     init_from.write(path, project_file(events, labels, answers, guesses, _command(full, answers)))
     load(str(path))
-    for remark in [*remarks(events, guesses), *label_remarks(labels, guesses), *init_questions.assumed(args, full)]:
+    skipped = [(events, guesses.left_out), *([(labels, guesses.labels_left_out)] if labels is not events else [])]
+    named = [sentence(table.path, left_out, str(path)) for table, left_out in skipped if left_out]
+    for remark in [*remarks(events, guesses), *label_remarks(labels, guesses), *named, *init_questions.assumed(args, full)]:
         screen.say(remark)
     by = f"by {', '.join(k.name for k in guesses.keys)}" if guesses.keys else "over all events"
     screen.say(
@@ -96,6 +99,7 @@ def _write_project(args: Arguments, full: Arguments, events: TableProfile, label
 def _write_sources(args: Arguments, events: TableProfile, path: Path, screen: Screen) -> None:
     """A file without a model, for events that have no outcome."""
     from headwater.init.guess import guess_events, remarks
+    from headwater.init.left_out import sentence
     from headwater.init.write import naive_columns, sources_file
 
     answers = _answers(args)
@@ -103,7 +107,8 @@ def _write_sources(args: Arguments, events: TableProfile, path: Path, screen: Sc
     if not naive_columns(guesses):
         answers = replace(answers, timezone=None)
     init_from.write(path, sources_file(events, answers, guesses, _command(args, answers)))
-    for remark in remarks(events, guesses):
+    named = [sentence(events.path, guesses.left_out, str(path))] if guesses.left_out else []
+    for remark in [*remarks(events, guesses), *named]:
         screen.say(remark)
     screen.say(
         f"wrote {path}: sources and views, and no model, since no column is an outcome. A backtest needs a table of past requests: when each was "

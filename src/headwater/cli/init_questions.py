@@ -71,7 +71,7 @@ def answered(args: Arguments, events: TableProfile, labels: TableProfile) -> Arg
 def _ask_times(full: Arguments, args: Arguments, labels: TableProfile, missing: list[str]) -> None:
     """When predictions are requested, and when their outcomes are known."""
     if not labels.time_columns:
-        numbers = [c for c in labels.numbers() if labels.distinct[c] > 1][:6]
+        numbers = [c for c in labels.numbers if labels.distinct[c] > 1][:6]
         such = f"; if one of {', '.join(numbers)} is seconds or milliseconds since 1970, name it with --request-time" if numbers else ""
         raise UsageError(f"{labels.path} has no column of times; labels need the time of each request{such}")
     full.request_time = _answer(full.request_time, _request_time(labels), missing, yes=args.yes)

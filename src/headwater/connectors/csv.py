@@ -45,6 +45,11 @@ def scan(spec: CsvFiles, *, file: str | None = None) -> pl.LazyFrame:
     return frame.with_columns(_parsed(pl.col(name), form) for name, form in formats.items())
 
 
+def separator_of(spec: CsvFiles) -> str:
+    """The character that seems to separate fields, by the first line: that of the spec, unless it leaves one column with another in it."""
+    return _other_separator(_read(spec).collect_schema().names()) or spec.separator
+
+
 def either_order(spec: CsvFiles, schema: Mapping[str, pl.DataType] | None = None) -> dict[str, str]:
     """Columns of dates or times that may have the day or the month first, each with a value such as "03/04/2026"."""
     columns = [name for name, dtype in (schema or _read(spec).collect_schema()).items() if _local(dtype)]
@@ -96,12 +101,16 @@ def _check_header(spec: CsvFiles, names: Collection[str]) -> None:
             f"{spec.path} is not CSV: its first line is not a line of column names. Give hw.parquet(path) or hw.json_lines(path) for such files, "
             "or write a header"
         )
-    (only, *others) = names
-    if not others and (found_in := [mark for mark in ",;\t|" if mark in only]):
+    if (mark := _other_separator(names)) is not None:
         raise DataError(
-            f"{spec.path} has one column, {only!r}: its fields seem to be separated by {found_in[0]!r}, and it is read with "
-            f"{spec.separator!r}. Give hw.csv(path, separator={found_in[0]!r}), or write the file with commas"
+            f"{spec.path} has one column, {next(iter(names))!r}: its fields seem to be separated by {mark!r}, and it is read with "
+            f"{spec.separator!r}. Give hw.csv(path, separator={mark!r}), or write the file with commas"
         )
+
+
+def _other_separator(names: Collection[str]) -> str | None:
+    """A mark that separates the fields of a line that was read as one name."""
+    return next((mark for mark in ",;\t|" if mark in "".join(names)), None) if len(names) == 1 else None
 
 
 def _as_written(spec: CsvFiles, columns: Collection[str]) -> dict[str, pl.Series]:

@@ -16,6 +16,7 @@ from headwater.definitions.durations import DAY, HOUR, SECOND, micros
 from headwater.errors import DataError, UsageError, nearest
 from headwater.init.key_guess import ID_NAME, KeyGuess, guess_keys
 from headwater.init.label_guess import LabelGuess, determining, guess_label
+from headwater.init.left_out import CODE, DETERMINES, ROW_NUMBER, LeftOut, row_numbers, unread
 from headwater.init.tables import AMOUNT_NAME, TableProfile, TimeColumn, usable
 from headwater.init.times import EventTime, event_time, windows
 
@@ -25,6 +26,7 @@ CODE_NAME = re.compile(
 )
 NUMBERS, TEXTS = 6, 3
 MANY = 1000
+REPEATED = 0.9  # the different values of a text, of its rows, at most
 _ROWS_OF_IDS, _LONGEST_ID = 100, 40  # rows, and letters, of a column of texts that is an id whatever its name
 SAME = 0.9  # the share of repeats that are duplicate rows, for the column to be an id; the others were changed on the way
 REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be one
@@ -64,6 +66,7 @@ class EventGuesses:
     codes: Sequence[str]  # numbers that look like codes or identifiers, which have no mean
     windows: Sequence[str]
     span: str
+    left_out: LeftOut  # other columns of the events
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Guesses(EventGuesses):
     request: Sequence[str]
     offered: Sequence[str]  # columns of the labels that may be known at request time; only the user knows
     leaking: Sequence[str] = field(default=())  # columns that determine the label
+    labels_left_out: LeftOut = field(default_factory=dict)  # other columns of the labels
 
 
 def guess_events(events: TableProfile, answers: InitAnswers) -> EventGuesses:
@@ -95,19 +99,29 @@ def _of_events(events: TableProfile, keys: Sequence[KeyGuess], left_out: Sequenc
     time = event_time(events, names, given, answers.timezone)
     ident = _ident(events, (*names, *events.time_columns))
     out = {*names, *left_out, *(ident or ())[:1]}
-    varying = [c for c in events.numbers() if c not in out and usable(c) and events.distinct[c] > 1]
-    codes = [c for c in varying if is_code(events.frame[c], events.distinct[c])]
-    texts = [c for c in events.texts() if c not in out and usable(c) and 1 < events.distinct[c] <= MANY][:TEXTS]
+    varying = [c for c in events.numbers if c not in out and events.distinct[c] > 1]
+    codes = [c for c in varying if usable(c) and is_code(events.frame[c], events.distinct[c])]
+    numbering = row_numbers(events, [c for c in varying if c not in codes], time.micros)
+    numbers = [c for c in varying if usable(c) and c not in {*codes, *numbering}][:NUMBERS]
+    texts = [c for c in events.texts if c not in out and usable(c) and _repeats(events, c)][:TEXTS]
+    known = {DETERMINES: left_out, ROW_NUMBER: numbering, CODE: codes}
+    used = (*names, *(ident or ())[:1], *(column.name for column in time.columns), *numbers, *texts)
     return EventGuesses(
         time=time,
         keys=keys,
         ident=ident,
-        numbers=[c for c in varying if c not in codes][:NUMBERS],
+        numbers=numbers,
         texts=texts,
         codes=codes,
         windows=windows(_span(time), time.period),
         span=_span_text(time),
+        left_out=unread(events, used, {reason: columns for reason, columns in known.items() if columns}, MANY),
     )
+
+
+def _repeats(table: TableProfile, text: str) -> bool:
+    """Whether a column of texts has few different values, which come again."""
+    return 1 < table.distinct[text] <= min(MANY, table.rows * REPEATED)
 
 
 def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> Guesses:
@@ -124,7 +138,9 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
     request_time = _asked(labels, answers.request_time)
     known = None if answers.known_at is None else _timestamp(labels, answers.known_at, "--known-at")
     apart = {*(k.name for k in keys), *leaking, label.name, *(known_of_events.ident or ())[:1]}
-    fields = [c for c in (*labels.numbers(), *labels.texts()) if c not in apart and usable(c)]
+    numbering = row_numbers(labels, [c for c in labels.numbers if c not in apart and labels.distinct[c] > 1], request_time.timestamp.micros)
+    fields = [c for c in (*labels.numbers, *labels.texts) if c not in {*apart, *numbering} and usable(c)]
+    offered = [c for c in fields if c not in answers.request and labels.distinct.get(c, 0) > 1]
     for name in answers.request:
         if name not in fields:
             raise UsageError(f"--request {name}: it cannot be a request field; {nearest(name, fields)}")
@@ -136,8 +152,14 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
         known_evidence=_known_evidence(request_time, known),
         outcome_windows=_outcome_windows(request_time, known, answers),
         request=list(answers.request),
-        offered=[c for c in fields if c not in answers.request and labels.distinct.get(c, 0) > 1],
+        offered=offered,
         leaking=leaking,
+        labels_left_out=unread(
+            labels,
+            (*apart, *answers.request, *offered, request_time.timestamp.name, *([known.name] if known else [])),
+            {ROW_NUMBER: numbering} if numbering else {},
+            labels.rows,
+        ),
     )
 
 
@@ -177,6 +199,7 @@ def remarks(events: TableProfile, guesses: EventGuesses) -> list[str]:
         repeats = events.rows - frame[name].null_count() - distinct
         if name not in known and ID_NAME.search(name) and 0 < repeats <= REPEATS * events.rows:
             notes.append(f"{name} repeats in {repeats:,} rows that differ otherwise, so it is not an id_field; each row counts")
+    notes += [remark for column in (*guesses.time.columns,) for remark in _unparsed(column, "no feature counts")]
     notes += [
         f"{name} is null in {nulls:,} of {events.rows:,} rows ({nulls / events.rows:.1%}), which no feature by it counts"
         for name in known
@@ -187,7 +210,7 @@ def remarks(events: TableProfile, guesses: EventGuesses) -> list[str]:
 
 
 def label_remarks(labels: TableProfile, guesses: Guesses) -> list[str]:
-    """Remarks about the labels: several rows of one key at one request time, and ids that repeat."""
+    """Remarks about the labels: nulls in the columns that decide, and several rows of one key at one request time."""
     at = guesses.request_time.timestamp.values.alias("__at")
     notes = []
     copies = labels.rows - pl.DataFrame([at, *(labels.frame[key.name] for key in guesses.keys)]).n_unique()
@@ -197,7 +220,35 @@ def label_remarks(labels: TableProfile, guesses: Guesses) -> list[str]:
     elif copies:
         names = " and ".join([*(key.name for key in guesses.keys), "the request time"])
         notes.append(f"{copies:,} rows repeat {names} of another row; each trains and is tested as a request of its own")
-    return [f"{labels.path}: {note}" for note in notes]
+    return [f"{labels.path}: {note}" for note in [*_null_labels(labels, guesses), *notes]]
+
+
+def _null_labels(labels: TableProfile, guesses: Guesses) -> list[str]:
+    """Remarks about rows that neither train nor test, and what is left then."""
+    outcome, known = labels.frame[guesses.label.name], guesses.known
+    columns = {guesses.label.name: (outcome, "they have no outcome")}
+    columns |= {guesses.request_time.timestamp.name: (guesses.request_time.timestamp.values, "they have no request time")}
+    columns |= {known.name: (known.values, "their outcome is never known")} if known is not None else {}
+    notes = [
+        f"{name} is null in {nulls:,} of {labels.rows:,} rows ({nulls / labels.rows:.1%}), which neither train nor are tested: {why}"
+        for name, (values, why) in columns.items()
+        if (nulls := values.null_count())
+    ]
+    times = [guesses.request_time.timestamp, *([known] if known else [])]
+    notes += [remark for column in times for remark in _unparsed(column, "neither train nor are tested")]
+    left = pl.DataFrame([values.alias(name) for name, (values, _) in columns.items()]).drop_nulls()[guesses.label.name]
+    if notes and left.n_unique() == 1 and outcome.n_unique() > 1:
+        notes.append(
+            f"all {len(left):,} labels that are left are {left[0]!r}, and a model needs two outcomes: give another --known-at, or --known-after, "
+            "that the rows with the other outcome have too"
+        )
+    return notes
+
+
+def _unparsed(time: TimeColumn, without: str) -> list[str]:
+    """A remark about strings of a time column that are no such times."""
+    count, example = time.unparsed
+    return [f"{time.name}: {count:,} values are no times of its format, such as {example!r}; their rows {without}"] if count else []
 
 
 def same_table(events: TableProfile, labels: TableProfile) -> bool:
@@ -207,7 +258,7 @@ def same_table(events: TableProfile, labels: TableProfile) -> bool:
 
 def _timestamp(table: TableProfile, name: str, flag: str) -> TimeColumn:
     if name not in table.time_columns:
-        problem = "is not a time" if name in table.frame.columns else "is not a column"
+        problem = "is not a time" if name in table.kinds else "is not a column"
         raise UsageError(f"{flag} {name}: {name!r} {problem} of {table.path}; times are: {', '.join(table.time_columns) or 'none'}")
     return table.time_columns[name]
 

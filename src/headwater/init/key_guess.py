@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from headwater.errors import DataError, UsageError, nearest
-from headwater.init.tables import AMOUNT_NAME, TableProfile
+from headwater.errors import DataError, UsageError, listed, nearest
+from headwater.init.tables import AMOUNT_NAME, TableProfile, unnesting
 
 ID_NAME = re.compile(r"(^|_)(id|uuid|guid|key|code|no|nr|number|user|customer|account|device|item|product|store|driver)$", re.IGNORECASE)
 _WHOSE = re.compile(r"^[a-z]?id$|^uid$|" + ID_NAME.pattern + r"|client|member|card|merchant|person", re.IGNORECASE)
@@ -56,7 +56,7 @@ def guess_keys(events: TableProfile, labels: TableProfile, label: str, given: Se
         accepted = _by_values(events, labels, label)
     if not accepted:
         both = f"columns of both are {', '.join(shared)}" if shared else "they have no column of one name"
-        details = "; ".join(refused) or f"{both}, and no two columns share their values"
+        details = "; ".join(refused) or f"{both}, and {_shared_values(events, labels, label)}"
         raise UsageError(
             f"no column of {labels.path} identifies whose events in {events.path} belong to a row: {details}. Name columns with --keys, such "
             "as --keys user_id, or --keys customer=uid where labels say customer and events uid; --keys none takes features over all events"
@@ -69,7 +69,9 @@ def _given(events: TableProfile, labels: TableProfile, pair: str) -> KeyGuess:
     column = column or name
     for table, wanted in ((labels, name), (events, column)):
         if wanted not in table.distinct:
-            raise UsageError(f"--keys {pair}: {wanted!r} is not a column of {table.path}; {nearest(wanted, table.distinct)}")
+            nested = [c for c, kind in table.kinds.items() if kind == "nested"]
+            hint = f"; {', '.join(nested)} hold nested values: {unnesting(table, nested)}" if nested else ""
+            raise UsageError(f"--keys {pair}: {wanted!r} is not a column of {table.path}; {nearest(wanted, table.distinct)}{hint}")
         if not table.distinct[wanted]:
             raise DataError(f"--keys {pair}: {wanted} has no value in {table.path}")
     if (events.frame[column].dtype == pl.String) != (labels.frame[name].dtype == pl.String):
@@ -87,18 +89,10 @@ def _given(events: TableProfile, labels: TableProfile, pair: str) -> KeyGuess:
 def _by_values(events: TableProfile, labels: TableProfile, label: str) -> list[KeyGuess]:
     """Columns of different names that hold the same values: of each column of the labels, the one that joins most of its rows.
 
-    Small integers are the same in any column, so of integers both names have to be those of an identifier.
+    Small integers are the same in any column, so of integers both names have to be those of an identifier, or of one thing.
     """
     found = []
-    for name in labels.distinct:
-        if name in labels.time_columns or name == label or labels.distinct[name] < 2:
-            continue
-        other = labels.frame[name]
-        pairs = [c for c in events.distinct if c not in events.time_columns and _alike(events.frame[c], other)]
-        if other.dtype != pl.String:
-            pairs = [c for c in pairs if _WHOSE.search(c) and _WHOSE.search(name)]
-        scored = [(*_joined(events, c, other), c) for c in pairs]
-        share, each, column = max(scored, default=(0.0, 0.0, ""))
+    for name, (share, each, column) in _best_pairs(events, labels, label, named=True).items():
         if share >= JOINS_BY_VALUE and each >= 1.05 and events.distinct[column] > 1:
             evidence = (
                 f"{name} of {labels.path} is {column} of {events.path}, by their values: it joins {share:.1%} of labels; "
@@ -106,6 +100,37 @@ def _by_values(events: TableProfile, labels: TableProfile, label: str) -> list[K
             )
             found.append(KeyGuess(name, column, evidence))
     return found
+
+
+def _best_pairs(events: TableProfile, labels: TableProfile, label: str, *, named: bool) -> dict[str, tuple[float, float, str]]:
+    """By column of the labels: the column of the events that joins most rows, with what `_joined` gives.
+
+    named: of integers, only columns whose names are those of identifiers, or of one thing.
+    """
+    best = {}
+    for name in labels.distinct:
+        if labels.kinds[name] == "time" or name == label or labels.distinct[name] < 2:
+            continue
+        other = labels.frame[name]
+        pairs = [c for c in events.distinct if events.kinds[c] != "time" and _alike(events.frame[c], other)]
+        if named and other.dtype != pl.String:
+            pairs = [c for c in pairs if (_WHOSE.search(c) and _WHOSE.search(name)) or _thing(c) == _thing(name) != ""]
+        best[name] = max(((*_joined(events, c, other), c) for c in pairs), default=(0.0, 0.0, ""))
+    return best
+
+
+def _thing(name: str) -> str:
+    """What a column names, without the ending of an identifier: machine of machine_id and Machine."""
+    return re.sub(r"_?(id|key|code|no|nr|number|uuid)$", "", name.lower())
+
+
+def _shared_values(events: TableProfile, labels: TableProfile, label: str) -> str:
+    """What is wrong with the columns that share their values, if any do."""
+    pairs = _best_pairs(events, labels, label, named=False)
+    alike = [f"{name} and {column}" for name, (share, each, column) in pairs.items() if share >= JOINS_BY_VALUE and each >= 1.05]
+    if not alike:
+        return "no two columns share their values"
+    return f"of {listed(alike)} the values are alike, but not the names, and small integers are alike in any columns"
 
 
 def _alike(mine: pl.Series, other: pl.Series) -> bool:
@@ -116,8 +141,7 @@ def _alike(mine: pl.Series, other: pl.Series) -> bool:
 
 def _joined(events: TableProfile, column: str, other: pl.Series) -> tuple[float, float]:
     """The share of the labels' rows that have an event, and the events of a value."""
-    values = events.frame[column].drop_nulls().cast(pl.String).unique()
-    share = float(other.cast(pl.String).is_in(values.implode()).fill_null(value=False).to_numpy().mean())
+    share = float(other.cast(pl.String).is_in(events.words(column)).fill_null(value=False).to_numpy().mean())
     return share, events.rows / max(events.distinct[column], 1)
 
 

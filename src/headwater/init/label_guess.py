@@ -45,10 +45,10 @@ class LabelGuess:
 
 def candidates(events: TableProfile, labels: TableProfile) -> list[str]:
     """Columns that could be the outcome, the likeliest first: by name, then flags, then columns that the events lack, then numbers."""
-    own = [c for c in (*labels.texts(), *labels.numbers()) if not ID_NAME.search(c) and _possible(labels, c)]
+    own = [c for c in (*labels.texts, *labels.numbers) if not ID_NAME.search(c) and _possible(labels, c)]
 
     def score(name: str) -> tuple[bool, bool, bool, bool]:
-        return LABEL_NAME.search(name) is not None, _is_flag(labels, name), name not in events.frame.columns, name not in labels.texts()
+        return LABEL_NAME.search(name) is not None, _is_flag(labels, name), name not in events.kinds, labels.kinds[name] != "text"
 
     own.reverse()  # of equal ones the last, since outcomes tend to be the last columns
     return sorted(own, key=score, reverse=True)
@@ -64,7 +64,7 @@ def guess_label(events: TableProfile, labels: TableProfile, given: str | None) -
     if labels.rows < ROWS:
         raise DataError(f"{labels.path} has {labels.rows} row; a model learns from past requests with both outcomes: give hundreds of them")
     possible = candidates(events, labels)
-    if given is not None and given not in labels.frame.columns:
+    if given is not None and given not in labels.kinds:
         raise UsageError(f"--label {given}: the column is not there; {nearest(given, possible)}")
     if given is not None and not _possible(labels, given):
         raise UsageError(
@@ -85,7 +85,7 @@ def guess_label(events: TableProfile, labels: TableProfile, given: str | None) -
 
 def _described(labels: TableProfile, name: str, tail: str) -> LabelGuess:
     values = labels.frame[name].drop_nulls()
-    if name in labels.texts():
+    if labels.kinds[name] == "text":
         counts = values.cast(pl.String).value_counts(sort=True)
         words, sizes = counts[name].to_list(), counts["count"].to_list()
         if len(words) == 2:
@@ -107,7 +107,7 @@ def _described(labels: TableProfile, name: str, tail: str) -> LabelGuess:
 
 def _possible(labels: TableProfile, name: str) -> bool:
     distinct = labels.distinct.get(name, 0)
-    return distinct > 1 and (name in labels.numbers() or (name in labels.texts() and distinct <= CLASSES))
+    return distinct > 1 and (labels.kinds[name] == "number" or (labels.kinds[name] == "text" and distinct <= CLASSES))
 
 
 def _what(labels: TableProfile, name: str) -> str:
@@ -118,7 +118,7 @@ def _what(labels: TableProfile, name: str) -> str:
 
 def _is_flag(table: TableProfile, name: str) -> bool:
     """Whether a column is 0 or 1, or yes or no."""
-    if name in table.texts():
+    if table.kinds[name] == "text":
         words = {word.lower() for word in table.frame[name].drop_nulls().cast(pl.String).unique()}
         return len(words) == 2 and bool(words & {*YES, *NO})
     return _two_valued(table, name)
@@ -131,9 +131,9 @@ def _two_valued(table: TableProfile, name: str) -> bool:
 
 def determining(table: TableProfile, label: LabelGuess) -> list[str]:
     """Columns that determine the label: a threshold splits it, each value has one outcome, or it is a multiple."""
-    rows = table.frame.with_columns(label.values(table.frame)).filter(pl.col(label.name).is_not_null())
-    others = (c for c in (*table.numbers(), *table.texts()) if c != label.name)
-    return [c for c in others if _tells(rows.filter(pl.col(c).is_not_null()), c, label.name)]
+    outcome = label.values(table.frame)
+    others = (c for c in (*table.numbers, *table.texts) if c != label.name)
+    return [c for c in others if _tells(pl.DataFrame([table.frame[c], outcome]).drop_nulls(), c, label.name)]
 
 
 def _tells(rows: pl.DataFrame, column: str, label: str) -> bool:

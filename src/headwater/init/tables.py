@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from headwater.connectors import scan
-from headwater.connectors.csv import either_order
+from headwater.connectors.csv import either_order, separator_of
 from headwater.connectors.delta import DeltaLake, delta
 from headwater.connectors.files import DELTA_LOG, hidden
 from headwater.definitions.connectors import CsvFiles, DateOrder, JsonLinesFiles, ParquetFiles, csv, json_lines, parquet
@@ -31,6 +31,7 @@ DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")
 EITHER_ORDER = r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}"  # a date that names the day or the month first
 PARSED = 0.9  # the share of strings that must be times, for a time column
 Unit = Literal["s", "ms", "us"]
+Kind = Literal["time", "number", "text", "nested", "other"]
 LINES = (".jsonl", ".ndjson")
 SAMPLE = 1000
 EPOCHS: tuple[tuple[Unit, float, float], ...] = (("s", 1e8, 4.2e9), ("ms", 1e11, 4.2e12), ("us", 1e14, 4.2e15))  # 1973 to 2103
@@ -49,6 +50,7 @@ class TimeColumn:
     evidence: str
     values: pl.Series  # datetimes, with nulls; of a date, the end of its day
     is_date: bool = False
+    unparsed: tuple[int, str] = (0, "")  # how many strings are no such times, and one of them
 
     @property
     def micros(self) -> pl.Series:
@@ -77,8 +79,10 @@ class TableProfile:
     def __init__(self, path: str, times: Collection[str] = (), *, dates: DateOrder | None = None) -> None:
         self.path, self._times, self._dates = path, frozenset(times), dates
         self.table, self._unordered = _table(path), dict[str, str]()
-        if isinstance(self.table, CsvFiles) and (either := either_order(self.table)):
-            self.table, self._unordered = replace(self.table, dates=dates or "day-first"), either
+        if isinstance(self.table, CsvFiles):
+            self.table = replace(self.table, separator=separator_of(self.table))
+            if either := either_order(self.table):
+                self.table, self._unordered = replace(self.table, dates=dates or "day-first"), either
         try:
             self.frame = scan(self.table).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -90,8 +94,11 @@ class TableProfile:
     def code(self) -> str:
         """The code of the table in a project file."""
         kinds = {"CsvFiles": "csv", "JsonLinesFiles": "json_lines", "DeltaLake": "delta"}
-        dates = f", dates={quoted(self.table.dates)}" if isinstance(self.table, CsvFiles) and self.table.dates else ""
-        return f"hw.{kinds.get(type(self.table).__name__, 'parquet')}({quoted(self.path)}{dates})"
+        given = [quoted(self.path)]
+        if isinstance(self.table, CsvFiles):
+            given += [f"separator={self.table.separator!r}"] if self.table.separator != "," else []
+            given += [f"dates={quoted(self.table.dates)}"] if self.table.dates else []
+        return f"hw.{kinds.get(type(self.table).__name__, 'parquet')}({', '.join(given)})"
 
     @cached_property
     def ambiguous(self) -> dict[str, str]:
@@ -117,22 +124,48 @@ class TableProfile:
         plain = [s for s in self.frame.get_columns() if not s.dtype.is_nested()]
         return {s.name: s.drop_nulls().n_unique() for s in plain}
 
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """What each column holds: times, numbers (or booleans), texts, nested values, or others."""
+        return {s.name: "time" if s.name in self.time_columns else _kind(s.dtype) for s in self.frame.get_columns()}
+
+    @cached_property
     def numbers(self) -> list[str]:
         """Numeric and boolean columns without time columns."""
-        return [
-            s.name for s in self.frame.get_columns() if (s.dtype.is_numeric() or s.dtype == pl.Boolean) and s.name not in self.time_columns
-        ]
+        return [name for name, kind in self.kinds.items() if kind == "number"]
 
+    @cached_property
     def texts(self) -> list[str]:
         """String columns without time columns."""
-        return [
-            s.name for s in self.frame.get_columns() if s.dtype in (pl.String, pl.Categorical, pl.Enum) and s.name not in self.time_columns
-        ]
+        return [name for name, kind in self.kinds.items() if kind == "text"]
+
+    @cache  # noqa: B019 (a profile lives as long as the command)
+    def words(self, name: str) -> pl.Series:
+        """The distinct values of a column as strings, in a list of one row."""
+        return self.frame[name].drop_nulls().cast(pl.String).unique().implode()
+
+
+def _kind(dtype: pl.DataType) -> Kind:
+    if dtype.is_numeric() or dtype == pl.Boolean:
+        return "number"
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return "text"
+    return "nested" if dtype.is_nested() else "other"
 
 
 def quoted(text: str) -> str:
     """`text` as a Python literal in double quotes."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def unnesting(table: TableProfile, names: Sequence[str]) -> str:
+    """The code that writes a table with the fields of its structs as columns, whose names init takes."""
+    structs = [name for name in names if isinstance(table.frame.schema[name], pl.Struct)]
+    if not structs:
+        return "write the table with plain columns"
+    kind = {"CsvFiles": "csv", "JsonLinesFiles": "ndjson", "DeltaLake": "delta"}.get(type(table.table).__name__, "parquet")
+    columns = ", ".join(map(quoted, structs))
+    return f'pl.read_{kind}({quoted(table.path)}).unnest({columns}, separator="_").write_parquet("flat.parquet")'
 
 
 def usable(name: str) -> bool:
@@ -180,7 +213,9 @@ def _ending_in(folder: Path) -> str:
 
 def _names(path: str) -> Sequence[str]:
     table = _table(path)
-    return scan(replace(table, dates="day-first") if isinstance(table, CsvFiles) else table).collect_schema().names()
+    if isinstance(table, CsvFiles):
+        table = replace(table, dates="day-first", separator=separator_of(table))
+    return scan(table).collect_schema().names()
 
 
 def _timestamp(series: pl.Series, *, named: bool, month_first: bool) -> TimeColumn | None:
@@ -226,6 +261,7 @@ def _all_recent(values: pl.Series, unit: Unit) -> bool:
 
 def _text_timestamps(series: pl.Series, *, month_first: bool) -> TimeColumn | None:
     present = series.drop_nulls()
+    present = present.filter(present.str.strip_chars() != "")  # an empty string is no time, as null is none
     sample, column = present.head(SAMPLE), f"pl.col({quoted(series.name)})"
     if not len(sample) or not sample.str.contains(r"\d").all():
         return None
@@ -237,13 +273,20 @@ def _text_timestamps(series: pl.Series, *, month_first: bool) -> TimeColumn | No
     if best in DATES:
         days = series.str.to_date(best, strict=False)
         code = f'{column}.str.to_date("{best}", strict=False).alias({quoted(series.name)})'
-        evidence = f"strings of dates, {best}: the end of each day{_missing(series)}"
-        return TimeColumn(series.name, code, naive=True, evidence=evidence, values=_ends(days), is_date=True)
+        evidence = f"strings of dates, {best}: the end of each day{_missing(days)}"
+        unparsed = _unparsed(series, days)
+        return TimeColumn(series.name, code, naive=True, evidence=evidence, values=_ends(days), is_date=True, unparsed=unparsed)
     values = _parsed(series, best)
-    share = (len(values) - values.null_count()) / max(len(series) - series.null_count(), 1)
-    strict = "" if share == 1 else ", strict=False"
+    strict = "" if values.null_count() == series.null_count() else ", strict=False"
     code = f'{column}.str.to_datetime("{best}", time_unit="us"{strict}).alias({quoted(series.name)})'
-    return TimeColumn(series.name, code, "z" not in best, f"strings, {share:.1%} of the format {best}{_missing(series)}", values)
+    evidence = f"strings, {_share(present, best):.1%} of the format {best}{_missing(values)}"
+    return TimeColumn(series.name, code, "z" not in best, evidence, values, unparsed=_unparsed(series, values))
+
+
+def _unparsed(series: pl.Series, times: pl.Series) -> tuple[int, str]:
+    """How many strings that are not empty are no times, and one of them."""
+    odd = series.filter(times.is_null() & (series.str.strip_chars() != ""))
+    return len(odd), str(odd[0]) if len(odd) else ""
 
 
 def _best(forms: Sequence[str], values: pl.Series, *, month_first: bool) -> str:

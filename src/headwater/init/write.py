@@ -9,8 +9,9 @@ from pathlib import Path
 
 from headwater.definitions.durations import text
 from headwater.errors import UsageError
-from headwater.init.guess import EventGuesses, Guesses, InitAnswers, same_table
+from headwater.init.guess import EventGuesses, Guesses, InitAnswers
 from headwater.init.key_guess import KeyGuess
+from headwater.init.left_out import comments, wrapped
 from headwater.init.tables import TableProfile, TimeColumn, quoted, usable
 
 _UNITS = (("days", 86_400_000_000), ("hours", 3_600_000_000), ("minutes", 60_000_000), ("seconds", 1_000_000), ("microseconds", 1))
@@ -62,9 +63,8 @@ class _SourcesFile:
                 *zone,
                 *self._rounded(),
                 *([f"    id_field={quoted(g.ident[0])},  # {g.ident[1]}"] if g.ident else []),
-                *([f"    # Not averaged, since these look like codes or identifiers: {', '.join(g.codes)}"] if g.codes else []),
+                *comments(g.left_out, self.events),
                 f"    # Columns known at {quoted(g.time.name)}; remove those known only later.",
-                *self._left_out(),
                 f"    select=[{', '.join(select)}],",
                 ")",
             ]
@@ -123,10 +123,6 @@ class _SourcesFile:
         keys = self.guesses.keys
         return [(plain(k.name), f"[{quoted(k.name)}]", k.evidence) for k in keys] or [("all", "[]", "over all events, as answered")]
 
-    def _left_out(self) -> list[str]:
-        """Columns of the events that are not read, with the reason."""
-        return []
-
     def _outcome_views(self) -> list[str]:
         """Views of past outcomes."""
         return []
@@ -172,12 +168,6 @@ class _ProjectFile(_SourcesFile):
 
     def written(self) -> str:
         return self._joined([self._source(), self._outcomes(), self._views(), self._request(), self._labels(), self._model()])
-
-    def _left_out(self) -> list[str]:
-        g = self.guesses
-        if not same_table(self.events, self.labels):
-            return []
-        return [f"    # Left out, since it determines the label: {', '.join([g.label.name, *g.leaking])}"]
 
     def _outcome_views(self) -> list[str]:
         g, lines = self.guesses, list[str]()
@@ -251,11 +241,11 @@ class _ProjectFile(_SourcesFile):
             for name in self.guesses.offered[:OFFERED]
         ]
         more = self.guesses.offered[OFFERED:]
-        lines += [f"    # and {len(more)} more columns of {self.labels.path}"] if more else []
+        lines += wrapped(f"    # and {len(more)} more columns of {self.labels.path}: ", "    #     ", more) if more else []
         return "\n".join([*functions, "\n", *lines, "]"])
 
     def _field(self, name: str) -> str:
-        return f"hw.RequestField({quoted(name)}, {'str' if name in self.labels.texts() else 'float'})"
+        return f"hw.RequestField({quoted(name)}, {'str' if name in self.labels.texts else 'float'})"
 
     def _labels(self) -> str:
         g = self.guesses
@@ -276,6 +266,7 @@ class _ProjectFile(_SourcesFile):
                 f"    timestamp_field={quoted(self._asked_field())},  # as answered: {self.answers.request_time}",
                 f"    # {g.label.evidence}",
                 f"    label={quoted(self._label_name())},",
+                *comments(g.labels_left_out, self.labels),
                 f"    {known}",
                 *([f"    timezone={quoted(self._zone(g.request_time.timestamp))},"] if zone else []),
                 ")",

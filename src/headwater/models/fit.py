@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headwater import settings
 from headwater.definitions.model import Estimator, Model
-from headwater.definitions.readable import Readable
+from headwater.definitions.readable import Readable, counted
 from headwater.definitions.tasks import TASKS, TaskType
 from headwater.errors import DataError, listed
 from headwater.kernel.arrays import F64, I64
@@ -246,8 +247,8 @@ def _check_given(model: Model, encoding: Encoding, *, named: bool) -> None:
         )
 
 
-def check_classes(label: F64, context: str) -> None:
-    """Refuse labels that are not 0 and 1, or only one of them."""
+def check_classes(label: F64, context: str, left_out: Mapping[str, int] = MappingProxyType({})) -> None:
+    """Refuse labels that are not 0 and 1, or only one of them. left_out: rows by reason, which may have had the other."""
     classes = np.unique(label)
     strange = [c for c in classes.tolist() if c not in (0.0, 1.0)]
     if strange:
@@ -256,7 +257,8 @@ def check_classes(label: F64, context: str) -> None:
         )
     if len(classes) < 2:
         held = f"all {len(label)} labels are {classes[0]:g}" if len(classes) else "there are no labels"
-        raise DataError(f"{context}: {held}; both outcomes are needed. Check the label, the filter and the split")
+        lost = f". Rows that are left out may have the other: {counted(left_out)}" if any(left_out.values()) else ""
+        raise DataError(f"{context}: {held}; both outcomes are needed{lost}. Check the label, the filter and the split")
 
 
 def _seen(label: F64, classes: Sequence[ClassName], context: str) -> tuple[F64, tuple[int, ...]]:

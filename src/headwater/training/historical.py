@@ -61,8 +61,8 @@ def get_historical_features(
 
     Returns:
         The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
-        first, last, min, max, latest in their column's dtype (decimals: int64, or float64 with a fraction). Then the statuses, where asked for. The frame's attribute `left_out` says
-        how many rows of sources and labels were left out, by reason.
+        first, last, min, max, latest in their column's dtype (of decimals int64, or float64 with a fraction). Then the statuses, where
+        asked for. The frame's attribute `left_out` says how many rows of sources and labels were left out, by reason.
 
     Warns:
         RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many, of which source, and why. Duplicates

@@ -28,7 +28,7 @@ from headwater.events.read_events import Notes
 from headwater.events.statuses import status_name
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.models.artifact import save
-from headwater.models.fit import Fitted, fit_outcomes
+from headwater.models.fit import Fitted, check_classes, fit_outcomes
 from headwater.models.holdout_metrics import measure, measure_places
 from headwater.models.manifest import definitions_of
 from headwater.models.outcomes import LabelValues, outcomes
@@ -299,6 +299,8 @@ def train(
     assert rows.requests.label is not None
     order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
     known = replace(outcomes(model, rows.requests.label, rows.requests.frame), log_q=rows.log_q)
+    if model.task_type.positives:
+        check_classes(known.y, f"model {model.name!r}, training rows", rows.left_out)
     fitted = _fitted(model, rows, known, order, seed, threads)
     # Metrics of sampled negatives are not those of the full candidate set (Krichene and Rendle, 2020), so there are none of training rows.
     metrics = {"training": measure(fitted, known, fitted.score(rows.features))} if rows.log_q is None else {}
