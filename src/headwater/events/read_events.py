@@ -32,10 +32,16 @@ _NO_CHANGES = ("retractions of nothing", "images that change nothing")
 
 @dataclass
 class Notes:
-    """What was left out while reading, by reason, and how many events were read."""
+    """What was left out while reading, by reason, and how many events were read.
+
+    asked, joined: by source and keys, how many rows had a key, and how many of these any event of it; unlike: an example of both sides.
+    """
 
     left_out: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    joined: Counter[str] = field(default_factory=Counter)
+    unlike: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, reason: str, rows: int) -> None:
         """Count rows once, however many views read them."""

@@ -27,6 +27,8 @@ from headwater.training.frame_digest import digest
 Compute = Callable[[Query, Sequence[RequestSet], EngineRun], list[list[FeatureValues]]]
 """As `Engine.features`."""
 
+_NOTED = ("left_out", "events", "asked", "joined", "unlike")  # of the notes of a computation
+
 _CODE = Path(__file__).resolve().parents[1]
 _LOG = logging.getLogger(__name__)
 _unwritable: set[Path] = set()  # folders whose log line was written
@@ -79,7 +81,7 @@ class Cache(Readable):
                 for i, series in zip(missing, computed[r][time].values, strict=True):
                     columns[i] = series
                     writes.append((files[r, time][i], series.to_frame().write_parquet))
-            counts = {"left_out": dict(mine.notes.left_out), "events": dict(mine.notes.events)}
+            counts = {name: dict(getattr(mine.notes, name)) for name in _NOTED}
             self._write_all([*writes, (counts_file, partial(_write_text, json.dumps(counts)))])
             _add_counts(counts, run.notes)
         columns_of = {
@@ -168,6 +170,8 @@ def _restore_counts(path: Path, notes: Notes) -> bool:
         os.utime(path)
     except (OSError, ValueError):
         return False
+    if counts.keys() != set(_NOTED):
+        return False
     _add_counts(counts, notes)
     return True
 
@@ -175,7 +179,8 @@ def _restore_counts(path: Path, notes: Notes) -> bool:
 def _add_counts(counts: Mapping[str, Mapping[str, int]], notes: Notes) -> None:
     for reason, rows in counts["left_out"].items():
         notes.leave_out(reason, rows)
-    notes.events.update(counts["events"])
+    for name in _NOTED[1:]:
+        getattr(notes, name).update(counts[name])
 
 
 def _write_text(text: str, path: Path) -> None:

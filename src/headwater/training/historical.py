@@ -67,7 +67,7 @@ def get_historical_features(
     Warns:
         RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many, of which source, and why. Duplicates
             are counted in `left_out` alone.
-        NoEventsWarning: no event of a source is known before any of the rows.
+        NoEventsWarning: no event of a source is known before any of the rows, or none of their keys is one of the source.
 
     Raises:
         DataError: a column is missing, of a wrong dtype, or named like a feature.

@@ -18,7 +18,7 @@ from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, Reques
 from headwater.events import statuses as value_statuses
 from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_exact, check_secondary, check_values, check_where, decode
 from headwater.events.keys import code_keys
-from headwater.events.read_events import called, no_events, read_events
+from headwater.events.read_events import Notes, called, no_events, read_events
 from headwater.kernel.arrays import I64, RequestTimes
 from headwater.kernel.distinct_requests import DistinctRequests, distinct_requests
 from headwater.kernel.load_numba import loading_numba
@@ -52,10 +52,13 @@ def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], r
     del events  # memory that is not needed any more is freed, here and below: this is the largest part of it
     if query.source.history is not None:  # else nothing says of what type its columns are
         _check_columns(query, table)
+    example = table.select(query.keys).head(1)
     table, codes, keys = code_keys(table, query.keys, [r.keys for r in requests], f"source {query.source.name!r}", cores)
     sorted_requests = [_sorted(r, code, keys, cores, run.request_order) for r, code in zip(requests, codes, strict=True)]
-    del codes
     ordered, order = sort_events(table, keys, query.source, cores)
+    if query.keys and example.height:
+        _note_joined(query, requests, codes, ordered.starts, example, run.notes)
+    del codes
     places = [(r, time) for r, each_set in enumerate(sorted_requests) for time in range(len(each_set))]
     groups: list[dict[tuple[int, int], FeatureValues]] = []
     feature_groups = _groups(query.features)
@@ -79,6 +82,20 @@ def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], r
         ]
         groups.append(dict(zip(places, values, strict=True)))
     return [[_whole([group[r, time] for group in groups]) for time in range(len(each_set.as_of))] for r, each_set in enumerate(requests)]
+
+
+def _note_joined(
+    query: Query, requests: Sequence[RequestSet], codes: Sequence[I64], starts: I64, example: pl.DataFrame, notes: Notes
+) -> None:
+    """Note how many rows have a key, and how many an event of it. starts: where the events of each code begin."""
+    subject = f"source {query.source.name!r} by {', '.join(query.keys)}"
+    for r, code in zip(requests, codes, strict=True):
+        keyed = r.keys.drop_nulls()
+        notes.asked[subject] += keyed.height
+        notes.joined[subject] += int(np.count_nonzero(starts[code + 1] > starts[code]))
+        if keyed.height and not notes.joined[subject]:
+            mine, theirs = (", ".join(map(repr, side.row(0))) for side in (keyed, example))
+            notes.unlike[subject] = f"such as {mine} in the rows and {theirs} in the source"
 
 
 def _sorted(requests: RequestSet, codes: I64, keys: int, threads: int, shared: RequestOrder) -> list[DistinctRequests]:
