@@ -23,12 +23,13 @@ sees, as stated for each world (`bench/validation/predictions.py`). Two of the l
 Coverage counts the intervals of both comparisons; the goal is 95 % ± 1.5 over the worlds with 20 days or more.""",
     "training": """## Intervals that include training
 
-By default each level is trained four times more, on random halves of the training days, and the interval is that of the training procedure: of its
-lift in another period, after training in another period. Each run simulates a new training period and a new test period, so the truth
-is the mean lift over all runs of a world (`bench/validation/readings.py`, 48 days). The page's second interval, that of the fitted models only, is
-about other test days alone; how often it covers the same mean shows what the refits are for. Where an interval is wider than it must
-be, halves overstate the variance: a metric near its best changes with the square of an error, and half of a few days may teach the wrong sign. Half
-widths are medians, and the standard deviation is that of the lift between runs: an interval needs about 2 of them.""",
+By default each level is trained four times more, on random halves of the training days, with the same seed and the same half at every level. The
+interval is that of the training procedure: of its lift in another period, after training in another period. Each run simulates a new
+training period and a new test period, so the truth is the mean lift over all runs of a world (`bench/validation/readings.py`, 48 days). The
+page's second interval, that of the fitted models only, is about other test days alone; the first is never narrower. How often each covers
+the mean lift shows what the refits are for. Intervals are wider than they must be where training days are few: models that are trained on half of them
+vary more than models of all. Half widths are medians, and the standard deviation is that of the lift between runs: an interval needs
+about 2 of them.""",
     "verdicts": """## Verdicts on trained models
 
 Six machines have states, each a stationary first-order Gaussian process that is read every ten minutes; the outcome of a request depends on the state.
@@ -60,9 +61,9 @@ Of six views one decays within hours, a different one in each run; the others ha
 it contains only that view.""",
     "equal": """## Two equal levels
 
-Two identical levels, five seeds each, of small boosted trees that draw at random: every claim of a lift or a harm is wrong. The nominal rate is 5 %
-for both signs together, in the headline metric, which alone is judged. `scripts/equal_levels.py --apart` shows the intervals without the variance
-between fits.""",
+Two equally good levels, which differ in a view of noise alone, of small boosted trees that draw at random and are trained five times as by default:
+every claim of a lift or a harm is wrong. The nominal rate is 5 % for both signs together, in the headline metric, which alone is judged.
+`scripts/equal_levels.py --days 0` shows the intervals without refits. Levels with equal features differ by exactly 0 in every refit.""",
     "cost": """## What the audit costs
 
 Processor seconds of all threads, of a backtest of the whole data with each level trained once (`bench/validation/audit_cost.py`); refits make a

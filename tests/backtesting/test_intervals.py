@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.backtesting.intervals import ResampledMetrics, evaluate, interval, resample_weights, too_few
+from headwater.backtesting.intervals import ResampledMetrics, evaluate, resample_weights, too_few
+from headwater.backtesting.spread import interval
 from headwater.errors import DataError, UsageError
 from headwater.metrics import Blocks, resolve
 from tests.effort import tries

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from headwater.backtesting.intervals import ResampledMetrics, Spread, evaluate, pooled, resample_weights
+from headwater.backtesting.intervals import ResampledMetrics, evaluate, pooled, resample_weights
 from headwater.backtesting.serial_dependence import BlockSeries
+from headwater.backtesting.spread import Spread
 from headwater.metrics import resolve
 from tests.backtesting.test_row_blocks import correlated
 from tests.effort import FULL

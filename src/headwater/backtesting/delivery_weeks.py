@@ -31,8 +31,9 @@ import polars as pl
 
 from headwater import clock
 from headwater.backtesting.delivered_rows import DeliveredRows
-from headwater.backtesting.intervals import ALPHA, evaluate, resample_weights
+from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.row_blocks import MIN_BLOCKS, RowBlocks, given_blocks
+from headwater.backtesting.spread import ALPHA
 from headwater.definitions.durations import DAY
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import UsageError

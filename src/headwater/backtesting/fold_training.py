@@ -11,8 +11,8 @@ import numpy as np
 from headwater import clock, settings
 from headwater.backtesting import levels as of_levels
 from headwater.backtesting.fitting import Fit, Fitter
+from headwater.backtesting.half_samples import half_sample
 from headwater.backtesting.split import Fold, Split
-from headwater.definitions.durations import DAY
 from headwater.definitions.fit_options import Refits
 from headwater.definitions.level import Level
 from headwater.definitions.timestamps import timestamp_text
@@ -24,8 +24,6 @@ from headwater.training.negatives import Negatives
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 from headwater.training.train import in_time_order
-
-_DRAWS = 1000  # of half of the training days, until one can be learned from
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,14 @@ class Trainer:
         Only the first fit of each level is kept as a model: of refits, only scores are read.
         """
         order = in_time_order(self.requests, np.ones(len(self.requests.t), np.bool_))
+        rows = {(name, number): self._rows(name, fold, order) for name in self.rows for number, fold in enumerate(self.split.folds)}
+        halves = self._halves({at: learnable for at, (_, learnable) in rows.items()})
         jobs = [(name, again) for name in self.rows for again in range(self.refits.seeds + self.refits.days)]
         done = self.resources.counter("training", len(jobs))
 
         def refit(job: tuple[str, int]) -> _Trained:
             # A thread a level, each estimator on one: two that share the processors' threads wait for one another at every tree.
-            trained = self._run(*job, order)
+            trained = self._run(*job, rows, halves)
             done(1)
             return trained
 
@@ -113,24 +113,20 @@ class Trainer:
             )
         return scores
 
-    def _run(self, name: str, again: int, order: I64) -> _Trained:
-        """One level trained at every fold."""
-        started, level, level_index = clock.stopwatch(), self.rows[name], list(self.rows).index(name)
-        known = of_levels.outcomes_known(self.fitter.model, self.levels[name], self.requests)
+    def _run(
+        self, name: str, again: int, rows: Mapping[tuple[str, int], tuple[I64, I64]], halves: Mapping[tuple[int, int], Bool]
+    ) -> _Trained:
+        """One level trained at every fold, with the seed and on the half of the days that this refit has at every level."""
+        started, level = clock.stopwatch(), self.rows[name]
         fits, trained, defaults = [], [], []
         fitter, frame, negatives = self.fitter, level.frame, None if self.negatives is None else self.negatives[name]
         if negatives is not None:
             fitter, frame = replace(fitter, outcomes=negatives.outcomes(fitter.outcomes)), negatives.features(frame)
-        for number, fold in enumerate(self.split.folds):
-            chosen = fold.train(known)
-            train = order[chosen[order]]
-            learnable = train[level.answered[train]]
-            if negatives is not None:
-                learnable = learnable[negatives.trains[learnable]]
-            self._check(name, fold, len(train), learnable)
-            if again >= self.refits.seeds:
-                learnable = self._other_days(fold, learnable, again, number)
-            seed = self.refits.seed(self.fitter.seed, level_index, again, number)
+        for number in range(len(self.split.folds)):
+            train, learnable = rows[name, number]
+            if (again, number) in halves:
+                learnable = learnable[halves[again, number][learnable]]
+            seed = self.refits.seed(self.fitter.seed, again, number)
             fits.append(fitter.fit(frame, learnable if negatives is None else negatives.rows(learnable), seed))
             trained.append(len(learnable))
             defaults.append(self._default(fits[-1].fitted, level, train, learnable))
@@ -139,25 +135,27 @@ class Trainer:
         kept = fits if again == 0 else []  # a model of each refit would fill memory
         return _Trained(kept, run, trained, default, defaults, clock.stopwatch() - started)
 
-    def _other_days(self, fold: Fold, rows: I64, again: int, number: int) -> I64:
-        """The rows of a random half of the training days, in order; every level gets the same days.
+    def _rows(self, name: str, fold: Fold, order: I64) -> tuple[I64, I64]:
+        """The rows that a level trains on at a fold, in order of time, and those of them that it can learn from: int64 each."""
+        known = of_levels.outcomes_known(self.fitter.model, self.levels[name], self.requests)
+        train = order[fold.train(known)[order]]
+        learnable = train[self.rows[name].answered[train]]
+        if self.negatives is not None:
+            learnable = learnable[self.negatives[name].trains[learnable]]
+        self._check(name, fold, len(train), learnable)
+        return train, learnable
 
-        Between halves a metric varies as much as between training periods of full length, since (n - d) / d is 1 of a half: the
-        delete-d jackknife of Shao and Wu, "A general theory for jackknife variance estimation", 1989. A half that nothing can be learned
-        from, without rows or with one outcome, is drawn again.
-        """
-        days, day = np.unique(self.requests.t[rows] // DAY, return_inverse=True)
-        every = np.unique(self.requests.t[fold.before_split] // DAY)
+    def _halves(self, learnable: Mapping[tuple[str, int], I64]) -> Mapping[tuple[int, int], Bool]:
+        """By refit and fold, the half of the training days that every level is trained on: bool (requests)."""
         one_kind = self.fitter.model.task_type.values or self.negatives is not None  # negatives are drawn for each positive
-        draws, least = np.random.default_rng([self.fitter.seed, again, number]), 1 if one_kind else 2
-        for _ in range(_DRAWS):
-            half = draws.choice(every, max(1, len(every) // 2), replace=False)
-            chosen = rows[np.isin(days, half)[day]]
-            if len(np.unique(self.fitter.outcomes.y[chosen])) >= least:
-                return chosen
-        raise DataError(
-            f"refits: of {_DRAWS} random halves of the {len(every)} training days, none has two outcomes; train on more days, or set refits=0"
-        )
+        halves = {}
+        for number, fold in enumerate(self.split.folds):
+            levels = [learnable[name, number] for name in self.rows]
+            for again in range(self.refits.seeds, self.refits.seeds + self.refits.days):
+                seed = (self.fitter.seed, again, number)
+                kinds = 1 if one_kind else 2
+                halves[again, number] = half_sample(self.requests.t, fold.before_split, levels, self.fitter.outcomes.y, kinds, seed)
+        return halves
 
     def _scored(self, name: str, fits: Sequence[Fit], defaults: Sequence[float | F64]) -> Run:
         """What the model of each fold says of the fold's test rows."""

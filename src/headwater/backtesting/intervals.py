@@ -2,49 +2,27 @@
 
 Rows of one day share weather, campaigns and frauds, so a bootstrap of single
 rows would promise too much. Whole blocks (days) are drawn with replacement,
-and a level's metric is computed on each draw. Percentiles of few blocks cover too
-little, as a normal quantile does where Student's belongs: the percentiles taken are
-those at sqrt(n / (n - 1)) times Student's quantile with n - 1 degrees of freedom.
-That is for blocks that are independent, such as users. Successive blocks of time may
-depend on one another: their interval is Student's, with the error of `serial_dependence`.
+and a level's metric is computed on each draw.
 
-A model that is trained again, with another seed or on other days, differs too.
-Where levels were refitted, a difference varies by what all refits share, which
-are the test days, and by what each has of its own. The first is the covariance of
-two refits over the resamples: with the variance of their mean, M, and the mean of
-their variances, V, over R refits, (R M - V) / (R - 1). The second is the variance
-between refits: of R seeds whose metric is averaged, 1/R of it counts; of refits on
-resampled training days, all of it, since there is one training period only. The
-interval is then Student's, with the degrees of freedom of Satterthwaite.
-
-Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993
-(percentile interval); Hesterberg, "What teachers should know about the bootstrap",
-2015 (the expanded percentile interval); Künsch, "The jackknife and the bootstrap for general
-stationary observations", 1989 (blocks); Satterthwaite, "An approximate
-distribution of estimates of variance components", 1946.
+Source: Künsch, "The jackknife and the bootstrap for general stationary observations", 1989 (blocks).
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headwater.backtesting.row_blocks import MIN_BLOCKS
-from headwater.backtesting.serial_dependence import BlockSeries, student_quantile
+from headwater.backtesting.serial_dependence import BlockSeries
+from headwater.backtesting.spread import Spread
 from headwater.errors import DataError, UsageError, nearest
 from headwater.metrics.metric import Blocks, Floats, Metric, RowContext, ScoredRows
 from headwater.results.estimate import Estimate
-
-ALPHA = 0.05  # how often a claim may be wrong where there is nothing to claim
-_DETECTED = 2.8  # 1.96 + 0.84
-MIN_DEFINED = 0.95  # share of resamples on which a metric must be defined for an interval
 
 
 def resample_weights(
@@ -175,134 +153,6 @@ def too_few(blocks: int, unit: str = "days") -> str:
     return f"only {blocks} {f'{one} has' if blocks == 1 else f'{unit} have'} rows, and an interval needs {MIN_BLOCKS}"
 
 
-@dataclass(frozen=True, eq=False)
-class Spread:
-    """A value, what it is on each resample (resamples,) of `blocks` blocks, at each refit (refits,), and on each resample there.
-
-    `series` holds the blocks if they are periods of time.
-    """
-
-    value: float
-    draws: Floats
-    blocks: int
-    again: Floats
-    redrawn: Floats
-    share: float
-    series: BlockSeries | None = None
-
-    def interval(self, looks: int = 1) -> tuple[float, float]:
-        """The 95 % interval, NaN where there is none; see `interval` for `looks`."""
-        if self._percentiles:
-            return interval(self.draws, self.blocks, looks)
-        error, freedom = self._student
-        half = error * student_quantile(1 - ALPHA / 2 / looks, freedom)
-        return self.value - half, self.value + half
-
-    @property
-    def error(self) -> float:
-        """The standard error; NaN without an interval."""
-        if math.isnan(self.interval()[0]):
-            return math.nan
-        return float(self._defined.std(ddof=1)) if self._percentiles else self._student[0]
-
-    @property
-    def freedom(self) -> float:
-        """The degrees of freedom of the standard error."""
-        return self.blocks - 1.0 if self._percentiles else self._student[1]
-
-    @property
-    def p(self) -> float:
-        """How likely so large a value is, on either side, if the truth is 0; below 5 % if and only if the interval leaves 0 out."""
-        if math.isnan(self.interval()[0]):
-            return math.nan
-        from scipy.special import ndtri, stdtr
-
-        if not self._percentiles:
-            error, freedom = self._student
-            return float(2 * stdtr(min(freedom, 1e9), -abs(self.value) / error)) if error else float(self.value == 0)
-        tail, n = min(_below(self._defined), _below(-self._defined)), self.blocks
-        return min(1.0, 2 * float(stdtr(n - 1, ndtri(tail) * math.sqrt((n - 1) / n))))
-
-    @property
-    def detected(self) -> float:
-        """The lift that a test at 5 % detects in 80 % of cases, in standard errors: 2.8 with very many blocks."""
-        if self._percentiles:
-            return _DETECTED
-        freedom = self._student[1]
-        return student_quantile(1 - ALPHA / 2, freedom) + student_quantile(0.8, freedom)
-
-    @property
-    def _percentiles(self) -> bool:
-        """Whether the interval is of percentiles: models trained once, and blocks that are independent."""
-        return len(self.again) < 2 and self.series is None
-
-    @property
-    def _defined(self) -> Floats:
-        return self.draws[~np.isnan(self.draws)]
-
-    @cached_property
-    def _student(self) -> tuple[float, float]:
-        """The standard error over resamples and refits, and its degrees of freedom; NaN where resamples allow no interval."""
-        if math.isnan(interval(self.draws, self.blocks)[0]) or np.isnan(self.again).any():
-            return math.nan, math.nan
-        # Resampled blocks vary a little too little: one of them in as many as there are.
-        wider, freedom = self.blocks / (self.blocks - 1), self.blocks - 1
-        if self.series is not None:
-            wider, freedom = wider * self.series.inflation(self.draws) ** 2, self.series.freedom
-        refits = len(self.again)
-        if refits < 2:
-            return math.sqrt(float(self._defined.var(ddof=1)) * wider), freedom
-        each = float(np.nanvar(self.redrawn, axis=0, ddof=1).mean())
-        mean = float(np.nanvar(self.redrawn.mean(axis=1), ddof=1))
-        shared = max(0.0, refits * mean - each) / (refits - 1) * wider
-        own = self.share * float(self.again.var(ddof=1))
-        both = shared**2 / freedom + own**2 / (refits - 1)
-        return math.sqrt(shared + own), (shared + own) ** 2 / both if both else math.inf
-
-
-def _below(draws: Floats) -> float:
-    """The share of `draws` (resamples,) at or below 0, as percentiles are interpolated.
-
-    >>> _below(np.array([-1.0, 1.0, 2.0])), _below(np.array([1.0, 2.0]))
-    (0.25, 0.0)
-    """
-    ordered = np.sort(draws)
-    at = int(np.searchsorted(ordered, 0.0, side="right")) - 1
-    if at < 0 or at == len(ordered) - 1:
-        return float(at >= 0)
-    return float(at - ordered[at] / (ordered[at + 1] - ordered[at])) / (len(ordered) - 1)
-
-
-def interval(replicates: Floats, blocks: int, looks: int = 1) -> tuple[float, float]:
-    """The 95 % interval from `replicates` (resamples,) of so many blocks, leaving undefined ones out.
-
-    Where `looks` such intervals are read together, each is widened so that all of them hold together with 95 % (Bonferroni).
-    Both are NaN with fewer than 8 blocks, and where more than 5 % of the
-    replicates are undefined: the remaining ones would not be a fair sample.
-
-    >>> [round(end, 2) for end in interval(np.arange(101.0), blocks=30)]
-    [1.88, 98.12]
-    >>> [round(end, 2) for end in interval(np.arange(101.0), blocks=10**9, looks=5)]
-    [0.5, 99.5]
-    >>> interval(np.arange(101.0), blocks=7)
-    (nan, nan)
-    """
-    defined = replicates[~np.isnan(replicates)]
-    if blocks < MIN_BLOCKS or not defined.size or defined.size < MIN_DEFINED * replicates.size:
-        return float("nan"), float("nan")
-    tail = _tail(blocks, looks)
-    low, high = np.percentile(defined, (tail, 100 - tail))
-    return float(low), float(high)
-
-
-@cache
-def _tail(blocks: int, looks: int) -> float:
-    """The percentile at which an interval of so many blocks begins: 2.5 with very many."""
-    from scipy.special import ndtr, stdtrit
-
-    return 100 * float(ndtr(math.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, ALPHA / 2 / looks)))
-
-
 def evaluate(
     metrics: Sequence[Metric],
     y: ArrayLike,
@@ -356,9 +206,8 @@ def evaluate(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         results = list(threads.map(lambda level: [metric.compute(level) for metric in metrics], rows))
     both = np.array(results, dtype=np.float64).reshape(len(rows), len(metrics), blocks.weights.shape[1])
-    return ResampledMetrics(
-        tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present, series=_series(blocks) if blocks.successive else None
-    )
+    series = _series(blocks) if blocks.successive else None
+    return ResampledMetrics(tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present, series=series)
 
 
 def _series(blocks: Blocks) -> BlockSeries | None:
@@ -384,7 +233,7 @@ def pooled(seeds: Sequence[ResampledMetrics], days: Sequence[ResampledMetrics] =
         np.stack([evaluation.replicates for evaluation in again], axis=-1),
         share,
     )
-    return ResampledMetrics(first.levels, first.metrics, values, replicates, first.blocks, refits, series=first.series)
+    return replace(first, values=values, replicates=replicates, refits=refits)
 
 
 def _checked(name: str, values: ArrayLike, blocks: Blocks, places: bool = False) -> NDArray[np.float64]:  # noqa: FBT001, FBT002 (which check)

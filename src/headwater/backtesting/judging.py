@@ -11,7 +11,7 @@ import numpy as np
 from headwater import clock
 from headwater.backtesting import levels as of_levels
 from headwater.backtesting.fold_training import LevelScores, Run
-from headwater.backtesting.intervals import ResampledMetrics, evaluate, pooled
+from headwater.backtesting.intervals import ResampledMetrics, Variation, evaluate, pooled
 from headwater.backtesting.row_blocks import RowBlocks
 from headwater.backtesting.slices import Slice
 from headwater.backtesting.split import Split
@@ -60,12 +60,12 @@ class Judge:
         return self._judge(np.ones(len(self.y), np.bool_), drawn=True)
 
     def fixed_models(self) -> tuple[Comparison, ...]:
-        """The differences in the headline between the very models that were fitted first, without the variance of training again."""
-        once = {name: replace(of, seeds=of.seeds[:1], days=[]) for name, of in self.scores.items()}
+        """The differences in the headline between the models that were fitted on all training days, without the variance of training."""
+        once = {name: replace(of, days=[]) for name, of in self.scores.items()}
         metrics = [metric for metric in self.metrics if metric.name == self.headline]
         alone = replace(self, scores=once, metrics=metrics or self.metrics)
         everywhere = np.ones(len(self.y), np.bool_)
-        evaluation = alone.evaluation(everywhere, self.blocks)
+        evaluation = replace(alone.evaluation(everywhere, self.blocks), refits=Variation.none(0, 0))
         worth = (
             None if self.worth is None else {name: value for name, value in self.worth.items() if name in {m.name for m in alone.metrics}}
         )

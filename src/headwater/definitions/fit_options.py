@@ -17,8 +17,10 @@ class Refits(Readable):
         days: fits on random halves of the training days in addition to the first, the same halves for every level. Intervals include the
             variance between them, the effect of another training period; values stay those of the first fit. 0: intervals cover the
             fitted models only.
-        seeds: fits of each level on all training days, with seeds of their own where there are several; metrics are means over them,
-            and without `days` intervals include their variance.
+        seeds: fits of each level on all training days, each with another seed; metrics are means over them, and without `days` intervals
+            include their variance.
+
+    Refits are paired: each has the same seed and the same half of the days at every level, so levels with equal features differ by 0.
 
     >>> Refits(8), Refits(0, seeds=3)
     (Refits(8), Refits(0, seeds=3))
@@ -35,8 +37,8 @@ class Refits(Readable):
             raise UsageError("Refits(days=1): one fit does not show how much fits vary; give at least 2, or 0")
 
     def seed(self, seed: int, *position: int) -> int:
-        """The seed of one fit, of a level, refit and fold: the backtest's own for the first of a single seed, else drawn."""
-        if self.seeds == 1 and (not self.days or position[1] == 0):
+        """The seed of a refit at a fold, the same at every level: the backtest's own for the first of a single seed, else drawn."""
+        if self.seeds == 1 and (not self.days or position[0] == 0):
             return seed
         import numpy as np
 

@@ -15,12 +15,8 @@ HEADING = "fitted models only"
 
 def by_step(result: BacktestResult) -> Mapping[tuple[str, str], Comparison]:
     """The difference in the headline of each pair of levels; empty where each level was trained once, since both are then the same."""
-    fixed = {(step.from_, step.to): step for step in result.fixed_models}
-    pairs = [(step, fixed.get((step.from_, step.to))) for step in result.comparisons if step.metric == result.headline]
-    differ = any(
-        alone is not None and math.isfinite(step.low) and (step.low, step.high) != (alone.low, alone.high) for step, alone in pairs
-    )
-    return fixed if differ else {}
+    known = any(math.isfinite(step.low) for step in result.comparisons if step.metric == result.headline)
+    return {(step.from_, step.to): step for step in result.fixed_models} if result.refitted and known else {}
 
 
 def gain(result: BacktestResult, step: Comparison) -> str:
@@ -39,8 +35,8 @@ def to_table(result: BacktestResult) -> Table | None:
     covers = (
         "What an interval covers: the training procedure, trained again, on later periods; or the fitted models only, on later periods."
     )
-    narrower = any(step.high - step.low < fixed[step.from_, step.to].high - fixed[step.from_, step.to].low for step in steps)
-    covers += " Both widths are estimates; of few refits, the first may come out below the second." if narrower else ""
+    if all((step.low, step.high) == (fixed[step.from_, step.to].low, fixed[step.from_, step.to].high) for step in steps):
+        covers += " Here training again adds nothing that can be told from the noise of the test."
     return Table(covers, ["step", "training procedure", HEADING], rows) if rows else None
 
 

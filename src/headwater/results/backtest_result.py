@@ -231,6 +231,11 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
         return self.seconds.get("total", math.nan)
 
     @property
+    def refitted(self) -> bool:
+        """Whether levels were trained more than once, so that intervals cover the training procedure."""
+        return "refits" in self.seconds
+
+    @property
     def compared_with(self) -> str:
         """The level that fresher ones are judged against."""
         return self.baseline or (self.levels[0].name if self.levels else "")
