@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from headwater.backtesting.row_blocks import MIN_BLOCKS
 from headwater.backtesting.serial_dependence import BlockSeries
+from headwater.backtesting.sign_flips import SignFlips, are_few, doubled, effective
 from headwater.backtesting.spread import Spread
 from headwater.errors import DataError, UsageError, nearest
 from headwater.metrics.metric import Blocks, Floats, Metric, RowContext, ScoredRows
@@ -109,6 +110,8 @@ class ResampledMetrics:
     unit: str = "days"
     needs: str = ""  # what intervals that hold there alone lack
     series: BlockSeries | None = None  # of blocks of time with rows
+    twice: Floats | None = None  # (levels, metrics, blocks): with each block counted twice, where blocks are too uneven for resamples
+    shares: Floats | None = None  # (blocks,): of the rows, of these blocks
 
     def position(self, level: str) -> int:
         """The place of a level in the arrays; UsageError if there is none of that name."""
@@ -129,7 +132,14 @@ class ResampledMetrics:
         value, draws = self.values[at, m], self.replicates[at, m]
         if than is not None:
             value, draws = value - self.values[than, m], draws - self.replicates[than, m]
-        return Spread(float(value), draws, self.blocks, *self.refits.of(at, m, than), self.refits.share, self.series)
+        of_refits = (*self.refits.of(at, m, than), self.refits.share)
+        return Spread(float(value), draws, self.blocks, *of_refits, self.series, self._flips(float(value), at, m, than))
+
+    def _flips(self, value: float, at: int, m: int, than: int | None) -> SignFlips | None:
+        if self.twice is None or self.shares is None:
+            return None
+        twice = self.twice[at, m] if than is None else self.twice[at, m] - self.twice[than, m]
+        return SignFlips.of(value, twice, self.shares)
 
     def sure(self, value: float, draws: Floats) -> Spread:
         """How sure a number is that is made of metrics, such as a share of a lift: its value, and it on each resample (resamples,)."""
@@ -207,7 +217,26 @@ def evaluate(
         results = list(threads.map(lambda level: [metric.compute(level) for metric in metrics], rows))
     both = np.array(results, dtype=np.float64).reshape(len(rows), len(metrics), blocks.weights.shape[1])
     series = _series(blocks) if blocks.successive else None
-    return ResampledMetrics(tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present, series=series)
+    twice, shares = _counted_twice(metrics, rows)
+    return ResampledMetrics(
+        tuple(scores), tuple(metrics), both[..., 0], both[..., 1:], blocks.present, series=series, twice=twice, shares=shares
+    )
+
+
+def _counted_twice(metrics: Sequence[Metric], levels: Sequence[ScoredRows]) -> tuple[Floats | None, Floats | None]:
+    """Every metric of every level with each block counted twice, (levels, metrics, blocks), and the shares of the blocks; None where
+    resamples do. A metric that is a mean over days weighs days alike, and has none.
+    """
+    blocks = levels[0].blocks if levels else Blocks.whole(0)
+    if blocks.present < MIN_BLOCKS or blocks.weights.shape[1] <= 1 or not are_few(effective(blocks.index)):
+        return None, None
+    again, shares = doubled(blocks)
+    undefined = np.full(len(shares), np.nan)
+    twice = [
+        [undefined if metric.by_day else metric.compute(replace(rows, blocks=again, _cache={}))[1:] for metric in metrics]
+        for rows in levels
+    ]
+    return np.array(twice, np.float64), shares
 
 
 def _series(blocks: Blocks) -> BlockSeries | None:
@@ -233,7 +262,9 @@ def pooled(seeds: Sequence[ResampledMetrics], days: Sequence[ResampledMetrics] =
         np.stack([evaluation.replicates for evaluation in again], axis=-1),
         share,
     )
-    return replace(first, values=values, replicates=replicates, refits=refits)
+    twice = [evaluation.twice for evaluation in seeds if evaluation.twice is not None]
+    mean = np.mean(twice, axis=0) if twice else None
+    return replace(first, values=values, replicates=replicates, refits=refits, twice=mean)
 
 
 def _checked(name: str, values: ArrayLike, blocks: Blocks, places: bool = False) -> NDArray[np.float64]:  # noqa: FBT001, FBT002 (which check)

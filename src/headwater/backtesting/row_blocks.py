@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
+from headwater.backtesting.sign_flips import effective
 from headwater.definitions.durations import DAY, HOUR, Duration, text
 from headwater.definitions.evaluation import block_length
 from headwater.kernel.arrays import F64, I64, Bool
@@ -155,7 +156,8 @@ def _of_length(t: I64, length: int, why: str, tried: dict[str, float] | None = N
 
 def _row_blocks(index: I64, period: I64, unit: str, named: str, why: str, tried: dict[str, float] | None = None) -> RowBlocks:
     periods = len(np.unique(period))
-    result = BlocksResult(named, len(np.unique(index)), periods, holds_on(periods, unit), why, tried or {})
+    _, block = np.unique(index, return_inverse=True)
+    result = BlocksResult(named, len(np.unique(index)), periods, holds_on(periods, unit), why, effective(block), tried or {})
     return RowBlocks(index, period, unit, result)
 
 

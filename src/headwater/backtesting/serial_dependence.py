@@ -26,7 +26,7 @@ import numpy as np
 
 from headwater.kernel.arrays import F64
 
-_FEWEST = 6  # waves; Student's quantile grows fast with fewer
+FEWEST_WAVES = 6  # Student's quantile grows fast with fewer
 _OF_DEPENDENT = 4  # waves, where dependence was shown
 
 
@@ -57,7 +57,7 @@ class BlockSeries:
         blocks = len(self.drawn)
         if self.dependent:
             return min(blocks - 1, _OF_DEPENDENT)
-        return min(blocks - 1, max(_FEWEST, math.ceil(math.sqrt(blocks))))
+        return min(blocks - 1, max(FEWEST_WAVES, math.ceil(math.sqrt(blocks))))
 
     def inflation(self, draws: F64) -> float:
         """The standard error over that of independent blocks; 1 where nothing varies.

@@ -3,7 +3,7 @@
 Percentiles of few blocks cover too little, as a normal quantile does where Student's belongs: the percentiles taken
 are those at sqrt(n / (n - 1)) times Student's quantile with n - 1 degrees of freedom. That is for blocks that are
 independent, such as users. Successive blocks of time may depend on one another: their interval is Student's, with
-the error of `serial_dependence`.
+the error of `serial_dependence`. Where a few blocks have most of the rows, the interval is by `sign_flips`.
 
 A model that is trained again, with another seed or on other days, differs too. The variance of a difference is then
 that of the fitted models over the test sample, plus what training adds:
@@ -33,6 +33,7 @@ import numpy as np
 
 from headwater.backtesting.row_blocks import MIN_BLOCKS
 from headwater.backtesting.serial_dependence import BlockSeries, student_quantile
+from headwater.backtesting.sign_flips import SignFlips
 from headwater.metrics.metric import Floats
 
 ALPHA = 0.05  # how often a claim may be wrong where there is nothing to claim
@@ -44,7 +45,7 @@ MIN_DEFINED = 0.95  # share of resamples on which a metric must be defined for a
 class Spread:
     """A value, what it is on each resample (resamples,) of `blocks` blocks, at each refit (refits,), and on each resample there.
 
-    `series` holds the blocks if they are periods of time.
+    `series` holds the blocks if they are periods of time, `flips` what signs are turned of where the blocks are too uneven for resamples.
     """
 
     value: float
@@ -54,6 +55,7 @@ class Spread:
     redrawn: Floats
     share: float
     series: BlockSeries | None = None
+    flips: SignFlips | None = None
 
     def interval(self, looks: float = 1) -> tuple[float, float]:
         """The 95 % interval, NaN where there is none; see `interval` for `looks`."""
@@ -87,7 +89,9 @@ class Spread:
             return math.nan
         from scipy.special import ndtri, stdtr
 
-        if not self._percentiles:
+        if self.flips is not None and not self._training > 0:
+            return self.flips.p
+        if not self._percentiles and self.flips is None:
             return float(2 * stdtr(min(self.freedom, 1e9), -abs(self.value) / self.error)) if self.error else float(self.value == 0)
         if self._training > 0:
             return self._searched
@@ -105,10 +109,12 @@ class Spread:
     @property
     def _percentiles(self) -> bool:
         """Whether the interval of the fitted models is of percentiles: blocks that are independent."""
-        return self.series is None
+        return self.series is None and self.flips is None
 
     def _fitted(self, looks: float) -> tuple[float, float]:
         """The interval of the fitted models, over test samples alone."""
+        if self.flips is not None:
+            return self.flips.interval(ALPHA / looks)
         low, high = interval(self.draws, self.blocks, looks)
         if self._percentiles or math.isnan(low):
             return low, high
@@ -135,7 +141,10 @@ class Spread:
 
     @cached_property
     def _variance(self) -> float:
-        """Of the fitted models' value, over test samples."""
+        """Of the fitted models' value, over test samples; by sign flips, that of a Student's interval as wide."""
+        if self.flips is not None:
+            low, high = self.flips.interval(ALPHA)
+            return ((high - low) / 2 / student_quantile(1 - ALPHA / 2, self._test_freedom)) ** 2
         draws = self.draws[~np.isnan(self.draws)]
         # Resampled blocks vary a little too little: one of them in as many as there are.
         variance = float(draws.var(ddof=1)) * self.blocks / (self.blocks - 1)
@@ -143,7 +152,7 @@ class Spread:
 
     @property
     def _test_freedom(self) -> float:
-        return self.blocks - 1.0 if self.series is None else float(self.series.freedom)
+        return self.blocks - 1.0 if self.series is None or self.flips is not None else float(self.series.freedom)
 
     @cached_property
     def _training(self) -> float:

@@ -19,6 +19,7 @@ class BlocksResult(Result, frozen=True):
     periods: int  # days with test rows; where blocks of time are longer, those
     on: str  # "on these 2 days"; empty where other periods are covered
     why: str  # how the blocks were chosen, in a sentence
+    effective: float | None = None  # as many equal blocks as these weigh like, by their rows
     autocorrelation: Mapping[str, float] = {}  # of paired differences of successive blocks, by length, of each that was tried
 
     @property
