@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from headwater.backtesting.measurable import not_measurable
 from headwater.backtesting.verdicts import holm, verdict_of
 from headwater.reports import figures, to_html, to_notebook, to_table, to_text, wording
 from headwater.reports.attribution_words import below_the_first_line
@@ -22,7 +23,6 @@ from headwater.results.audit_result import AuditFinding, AuditResult
 from headwater.results.backtest_result import GIVEN, BacktestResult
 from headwater.results.blocks_result import BlocksResult
 from headwater.results.estimate import Comparison, Estimate
-from headwater.results.resolution_result import LevelMeasurable
 from tests.assessing.test_decision import attributed
 from tests.backtesting.sample_result import flights
 from tests.effort import tries
@@ -113,7 +113,7 @@ def test_two_days_never_say_that_one_more_would_decide(half):
             {"daily": 0.66, "hourly": 0.68},
             0.03,
             "daily",
-            "Cannot decide between daily and hourly: about 370 more days would. Until then stay with daily.",
+            "Cannot decide between daily and hourly: about 370 to 880 more days would. Until then stay with daily.",
         ),
         ({"daily": 0.66, "hourly": 0.68}, NAN, "daily", "Cannot decide: 5 days are too few."),
         ({"daily": 0.66}, 0.01, "daily", "Cannot decide: only one level was tested, so there is no comparison."),
@@ -142,14 +142,20 @@ def test_of_scores_made_elsewhere_it_names_levels_and_builds_nothing() -> None:
 
 def test_a_level_that_timestamps_cannot_tell_apart_is_not_recommended() -> None:
     result = result_of({"daily": 0.66, "hourly": 0.76, "instant": 0.80}, 0.002, baseline="daily")
-    coarse = structs.replace(result, measurable=[LevelMeasurable("instant", "hourly", "not measurable", [], [], "whole hours")])
-    found = recommend(coarse)
+
+    def coarse(*pairs: tuple[str, str]) -> BacktestResult:
+        return structs.replace(
+            result,
+            comparisons=[
+                not_measurable(step, "its times are whole hours") if (step.from_, step.to) in pairs else step for step in result.comparisons
+            ],
+        )
+
+    found = recommend(coarse(("hourly", "instant")))
     assert (found.answer, found.level) == ("run", "hourly")
-    assert found.limits[0] == "Whether instant would help cannot be measured on these data: timestamps are too coarse."
-    only = structs.replace(
-        result, measurable=[LevelMeasurable(name, "daily", "not measurable", [], [], "") for name in ("hourly", "instant")]
-    )
-    assert recommend(only).sentence.startswith("Cannot decide: no fresher level can be told")
+    assert found.sentence == "Run it hourly. Whether instant features would help cannot be measured: its times are whole hours."
+    only = recommend(coarse(("daily", "hourly"), ("daily", "instant"), ("hourly", "instant")))
+    assert only.sentence == "Cannot decide: hourly and instant cannot be told from daily, since its times are whole hours."
 
 
 def test_fewer_than_eight_days_recommend_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from headwater.reports.recommendation_words import more_days
 from headwater.reports.recommending import days_tested
 from headwater.reports.wording import listed
 from headwater.results.assessment_parts import Change
@@ -99,7 +100,7 @@ def _of_lift(lift: Lift, decision: Decision) -> list[Change]:
             Change(
                 "days of test",
                 f"{days_tested(lift.backtest):,.0f}",
-                f"about {recommendation.days:,.0f} more",
+                more_days(recommendation.days, recommendation.days_most),
                 "a decision, if the differences stay",
             )
         )
@@ -113,6 +114,9 @@ def _of_lift(lift: Lift, decision: Decision) -> list[Change]:
                     f"stay with {decision.base}",
                 )
             )
+        elif step.verdict == "not measurable":
+            needs = "timestamps that are fine enough to tell"
+            changed.append(Change(_named(step), step.verdict_words, needs, _THEN[lift.level(step.to).mode]))
         elif not step.lifts:
             needs = f"an interval above 0; a lift of {step.mde:.3g} would have been detected" if math.isfinite(step.mde) else "more days"
             changed.append(Change(_named(step), f"{shown(step)}, {step.verdict_words}", needs, _THEN[lift.level(step.to).mode]))

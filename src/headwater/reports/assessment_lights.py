@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from headwater.reports import wording
 from headwater.reports.document import Bullets, Light, Lights, Section
+from headwater.reports.recommendation_words import more_days
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.measurement import Missing, amount
 
@@ -97,8 +98,8 @@ def _on_evidence(assessment: AssessmentResult) -> list[str]:
         return [f"Fix this first: {result.audit.blocking[0].message.rstrip('.')}."]
     found = result.recommendation
     if found is not None and found.answer != "run":
-        days = f"Collect about {found.days:,.0f} more days, and test again." if found.days < 10_000 else ""
-        return [days or "Remove the reason in the first line, and test again."]
+        days = more_days(found.days, found.days_most)
+        return [f"Collect {days}, and test again." if days else "Remove the reason in the first line, and test again."]
     return []
 
 

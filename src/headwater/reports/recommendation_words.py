@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from headwater.reports import measured_levels
+from headwater.reports.level_gaps import Choice, Days
 from headwater.reports.wording import ARROW, count, gain, listed, metric_label, number, places, share
 from headwater.results.backtest_result import MODES, BacktestResult, LevelResult, Mode
 from headwater.results.estimate import Comparison
@@ -33,25 +35,34 @@ _VERBS = {"has": "have", "had": "had", "will": "will", "did": "did"}
 
 
 def to_run(result: BacktestResult, level: str, baseline: str) -> str:
-    """What to do: run a level, and what not to build.
+    """What to do: run a level, and what not to build, of what was measured.
 
     A level that serves already is kept: "Stay with daily features; do not build an hourly job or a stream."
     """
     by_name = {known.name: known for known in result.levels}
-    mode = by_name[level].mode
-    fresher = [known.mode for known in result.levels[[*by_name].index(level) + 1 :]]
+    after = list(by_name)[list(by_name).index(level) + 1 :]
+    measured = measured_levels.measured(result)
+    fresher = [by_name[name] for name in after if name in measured]
     if by_name[level].given:  # it is not known what the level reads
         named = f"Stay with {level}" if level == baseline else f"Run it {level}" if level in _OWN_NAMES else f"Use {level}"
         return f"{named}{'; fresher predictions are not needed' if fresher else ''}."
-    spared = list(dict.fromkeys(_spared(mode, other) for other in fresher if MODES.index(other) > MODES.index(mode)))
-    rest = f"; do not build {listed(spared, 'or')}" if spared else "; fresher features are not needed" if fresher else ""
+    blind = [by_name[name] for name in after if name not in measured]
+    mode = by_name[level].mode
+    spared = [_spared(mode, known, blind) for known in fresher if MODES.index(known.mode) > MODES.index(mode)]
+    needless = f"{listed([known.name for known in fresher])} features are not needed" if blind else "fresher features are not needed"
+    rest = f"; do not build {listed(list(dict.fromkeys(spared)), 'or')}" if spared else f"; {needless}" if fresher else ""
     return f"{_lead(level, mode, baseline)}{rest}."
 
 
-def _spared(mode: Mode, fresher: Mode) -> str:
-    if mode == "streaming" and fresher == "at request time":
-        return "features at request time"
-    return _BUILD[fresher]
+def _spared(mode: Mode, fresher: LevelResult, blind: Sequence[LevelResult]) -> str:
+    """What is not built for a fresher level; of a word that a level which was not measured goes by too, the level's name."""
+
+    def built(level: LevelResult) -> str:
+        return "features at request time" if (mode, level.mode) == ("streaming", "at request time") else _BUILD[level.mode]
+
+    word = built(fresher)
+    alike = any(built(level) == word for level in blind) or (blind and word == _BUILD["batch"])
+    return f"{fresher.name} features" if alike else word
 
 
 def _lead(level: str, mode: Mode, baseline: str) -> str:
@@ -64,41 +75,66 @@ def _lead(level: str, mode: Mode, baseline: str) -> str:
     return f"{_RUN[mode]} ({level})"
 
 
-def not_decided(levels: Sequence[str], until: str, reason: str, days: float, *, refitted: bool = False, close: Sequence[str] = ()) -> str:
-    """That the data do not decide, between which levels, and what would. until: what to run meanwhile, in words.
+def not_decided(choice: Choice, baseline: str) -> str:
+    """That the data do not decide, between which levels, what would, and what to run until then.
 
-    refitted: intervals include the variance between refits, which more of them estimate better. close: the levels that would still be
-    undecided after ten years.
-
-    >>> not_decided(["daily", "hourly"], "stay with daily", "", 91.4)
-    'Cannot decide between daily and hourly: about 91 more days would. Until then stay with daily.'
-    >>> not_decided(["daily", "hourly"], "stay with daily", "", 91.4, refitted=True)
-    'Cannot decide between daily and hourly: about 91 more days, or more refits, would. Until then stay with daily.'
-    >>> not_decided(["daily", "hourly", "minute"], "stay with daily", "", math.inf, close=["hourly", "minute"]).partition(": ")[2]
-    'the difference between hourly and minute is close to break-even, and even ten years of test would not. Until then stay with daily.'
+    >>> not_decided(Choice("", ["daily", "hourly"], until="daily", days=Days(91.4, 200.0)), "daily")
+    'Cannot decide between daily and hourly: about 91 to 200 more days would. Until then stay with daily.'
+    >>> not_decided(Choice("", ["daily", "hourly"], until="daily", days=Days(91.4, 200.0, refits=True)), "daily").partition(": ")[2]
+    'about 91 to 200 more days would, and more refits may. Until then stay with daily.'
+    >>> close = Days(math.inf, math.inf, ["hourly", "minute"])
+    >>> not_decided(Choice("", ["hourly", "minute"], until="hourly", days=close), "daily").partition(". ")[2]
+    'Until then run hourly, which is shown to be better than daily.'
     """
-    if reason:
-        return f"Cannot decide: {reason}."
-    between = f" between {listed(levels)}" if len(levels) > 1 else ""
-    refits = ", or more refits," if refitted and not math.isinf(days) else ""
-    return f"Cannot decide{between}: {_more_days(days, refits, close)}. Until then {until}."
+    stay = choice.until in ("", baseline)
+    until = f"stay with {baseline}" if stay else f"run {choice.until}, which is shown to be better than {baseline}"
+    if choice.reason:
+        return f"Cannot decide: {choice.reason}." + ("" if stay else f" Until then {until}.")
+    between = f" between {listed(choice.open)}" if len(choice.open) > 1 else ""
+    return f"Cannot decide{between}: {_would(choice.days)}. Until then {until}."
 
 
-def _more_days(days: float, refits: str, close: Sequence[str]) -> str:
-    if math.isnan(days):
-        return f"more days of test{refits} would"
-    if math.isinf(days):
-        between = f" between {listed(close)}" if len(close) > 1 else ""
-        are = f"differences{between} are" if len(close) > 2 else f"difference{between} is"
-        return f"the {are} close to break-even, and even ten years of test would not"
-    rounded = max(1, round(days)) if days < 100 else round(days, 1 - math.floor(math.log10(days)))
-    return f"about {count(int(rounded))} more {'day' if rounded == 1 else 'days'}{refits} would"
+def _would(days: Days | None) -> str:
+    """What would decide."""
+    if days is None or math.isnan(days.least):
+        return "more days of test would"
+    if not math.isinf(days.least):
+        return f"{more_days(days.least, days.most)} would{', and more refits may' if days.refits else ''}"
+    if days.training:
+        may = "more refits, or more days of training, may"
+        return f"more days of test alone would not, since models that are trained again differ by as much; {may}"
+    close = f"the difference between {listed(days.close)} is close to break-even, and " if days.close else ""
+    return f"{close}even ten years of test would not"
+
+
+def more_days(least: float, most: float) -> str:
+    """How many more days decide, in half of the cases and in four of five; empty where no number does.
+
+    >>> more_days(91.4, 204.0), more_days(370.0, math.inf), more_days(0.6, 1.1), more_days(math.nan, math.nan)
+    ('about 91 to 200 more days', 'at least about 370 more days', 'about 1 more day', '')
+    """
+    if not math.isfinite(least):
+        return ""
+    first, last = _rounded(least), _rounded(most) if math.isfinite(most) else math.inf
+    days = "more day" if first == last == 1 else "more days"
+    if math.isinf(last):
+        return f"at least about {count(int(first))} {days}"
+    return f"about {count(int(first))} {days}" if first == last else f"about {count(int(first))} to {count(int(last))} {days}"
+
+
+def _rounded(days: float) -> float:
+    """Days to two digits.
+
+    >>> _rounded(0.3), _rounded(91.4), _rounded(1234.0)
+    (1, 91, 1200.0)
+    """
+    return max(1, round(days)) if days < 100 else round(days, 1 - math.floor(math.log10(days)))
 
 
 def in_practice(result: BacktestResult, level: str, baseline: str) -> str:
     """What the level changes for those who act on predictions; empty where no metric says it.
 
-    Of a level that serves already, what the freshest one would change.
+    Of a level that serves already, what the freshest one that can be measured would change.
     """
     before, after = _compared(result, level, baseline)
     values = [{known.name: known.metrics for known in result.levels}[name] for name in (before, after)]
@@ -109,8 +145,8 @@ def in_practice(result: BacktestResult, level: str, baseline: str) -> str:
 
 
 def _compared(result: BacktestResult, level: str, baseline: str) -> tuple[str, str]:
-    """The two levels that the sentence compares: the baseline with the one to run, or with the freshest where the baseline stays."""
-    return baseline, level if level != baseline else result.levels[-1].name
+    """The two levels that the sentence compares: the baseline with the one to run, or where it stays with the freshest measured one."""
+    return baseline, level if level != baseline else measured_levels.measured(result)[-1]
 
 
 def practical_metric(result: BacktestResult, level: str, baseline: str) -> str:
@@ -327,14 +363,6 @@ def by_money(result: BacktestResult, baseline: str, over: Mapping[str, float], s
     decimals = places(result, result.headline)
     each = listed([f"{number(gained, decimals)} for {name}" for name, gained in over.items()])
     return f"Break-even over {baseline} is a gain in {metric_label(result.headline)} of {each}, by {source}."
-
-
-def unmeasurable(levels: Sequence[LevelResult]) -> str:
-    """That some levels could not be told from staler ones; empty if there are none."""
-    names = [level.name for level in levels]
-    if not names:
-        return ""
-    return f"Whether {listed(names, 'or')} would help cannot be measured on these data: timestamps are too coarse."
 
 
 def missed(covered: float) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headwater.reports import audit_words, wording
+from headwater.reports import audit_words, measured_levels, wording
 from headwater.reports import recommendation_words as words
 from headwater.reports.experiment_weeks import experiment_weeks
 from headwater.reports.recommending import days_tested, worth_of
@@ -94,7 +94,7 @@ def _about(result: BacktestResult) -> str:
 
 
 def _practice(result: BacktestResult, found: Recommendation) -> str:
-    if found.in_practice or found.answer != "run":
+    if found.in_practice or found.answer != "run" or found.level == found.baseline:
         return found.in_practice
     return f"What that changes for those who act on the predictions was not counted; the report has the figures. {_in_words(result, found)}".strip()
 
@@ -115,7 +115,7 @@ def _bars(result: BacktestResult, found: Recommendation) -> list[Bar]:
     counted = words.counts(result, metric, found)
     if counted is None or not found.in_practice or found.level == "":
         return []
-    names = [level.name for level in result.levels]
+    names = measured_levels.measured(result)
     shown = [found.baseline, *(name for name in names[names.index(found.baseline) + 1 :] if name != found.baseline)]
     values = {level.name: level.metrics[metric].value for level in result.levels if metric in level.metrics}
     chosen = shown if found.level in shown else [*shown, found.level]
@@ -125,7 +125,7 @@ def _bars(result: BacktestResult, found: Recommendation) -> list[Bar]:
 def _known_so_far(result: BacktestResult, found: Recommendation) -> str:
     """Of a result that does not decide: the counts of each level."""
     metric = words.practical_metric(result, "", found.baseline)
-    names = [level.name for level in result.levels]
+    names = [level.name for level in result.levels if level.name == found.baseline or level.name in measured_levels.measured(result)]
     if found.answer == "run" or found.baseline not in names:
         return ""
     return words.each_level(result, metric, names[names.index(found.baseline) :][:_SHOWN])
@@ -175,7 +175,7 @@ def _range(low: float, high: float) -> str:
 
 def _fresher(result: BacktestResult, found: Recommendation) -> str:
     """What still fresher features would add at most."""
-    names = [level.name for level in result.levels]
+    names = measured_levels.measured(result)
     if found.answer != "run" or found.level not in names or found.level == names[-1]:
         return ""
     fresher = names[names.index(found.level) + 1 :]
@@ -219,8 +219,8 @@ def _not_covered(result: BacktestResult, assessed: Assessed | None) -> str:
 
 def _next(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
     if found.answer != "run":
-        more = f"Collect about {found.days:,.0f} more days, then test again." if math.isfinite(found.days) else ""
-        return more or "Remove the reason in the first line, then test again."
+        more = words.more_days(found.days, found.days_most)
+        return f"Collect {more}, then test again." if more else "Remove the reason in the first line, then test again."
     if found.level == found.baseline:
         return "Nothing to build. Test again when the data or the decision changes."
     kind = "" if assessed is None or assessed.network.experiment.startswith("not known") else assessed.network.experiment.partition(" (")[0]

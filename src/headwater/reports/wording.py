@@ -210,10 +210,10 @@ def verdict_word(result: BacktestResult, step: Comparison) -> str:
 
 
 def main_step(result: BacktestResult) -> Comparison | None:
-    """The difference that slices are shown in: the recommended level against the baseline, else the freshest level against it."""
-    known = judged(result)
-    level = "" if result.recommendation is None else result.recommendation.level
-    return next((step for step in known if step.to == level), known[-1] if known else None)
+    """The difference that slices are shown in: the recommended level against the baseline, else the freshest that can be measured."""
+    known, level = judged(result), "" if result.recommendation is None else result.recommendation.level
+    freshest = [step for step in known if step.verdict != "not measurable"] or known
+    return next((step for step in known if step.to == level), freshest[-1] if freshest else None)
 
 
 def verdict(result: BacktestResult) -> str:

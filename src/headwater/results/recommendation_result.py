@@ -16,7 +16,8 @@ class Recommendation(Result, frozen=True):
     answer: "run" names a level; "cannot decide" where the intervals are too wide; "withheld" where the numbers cannot be trusted.
     baseline: the level that serves today, else the stalest one. break_even: by level, the least gain over the baseline that is worth
     having, in the unit of the metric; break_even_from: where it comes from, in words. undecided: the levels between which the data do
-    not decide. days: about how many more days of test would decide, NaN where that is not known. limits: what the sentence does not
+    not decide. days, days_most: about how many more days of test would decide, in half of the cases and in four of five; infinite
+    beyond ten years, NaN where that is not known. limits: what the sentence does not
     cover, in sentences. sentence: what to do. in_practice: what that changes for those who act on the predictions.
     """
 
@@ -29,6 +30,7 @@ class Recommendation(Result, frozen=True):
     break_even_from: str = ""
     undecided: Sequence[str] = ()
     days: float = float("nan")
+    days_most: float = float("nan")
     limits: Sequence[str] = ()
 
     @property
