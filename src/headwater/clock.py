@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,12 @@ def now() -> datetime:
 
 stopwatch = time.perf_counter
 """Seconds of a monotonic clock; only differences are meaningful."""
+
+
+def processor_seconds() -> float:
+    """Seconds that this process and its children that have ended have computed, on all processors; only differences are meaningful."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def steady_micros() -> tuple[int, ...]:

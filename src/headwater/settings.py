@@ -110,9 +110,22 @@ def has_home() -> bool:
     return "HEADWATER_HOME" in os.environ
 
 
+_DATA: list[Path] = []  # the data directory in force is the last one; of the process, as the project's folder is
+
+
+@contextmanager
+def data_folder(folder: Path) -> Iterator[None]:
+    """In the block, this folder is the data directory, whatever HEADWATER_DATA_DIR names."""
+    _DATA.append(folder)
+    try:
+        yield
+    finally:
+        _DATA.pop()
+
+
 def data_dir() -> str | None:
-    """Where archive and logs are kept: HEADWATER_DATA_DIR; None where it is not set."""
-    return os.environ.get("HEADWATER_DATA_DIR") or None
+    """Where archive, logs and runs are kept: HEADWATER_DATA_DIR; None where it is not set."""
+    return str(_DATA[-1]) if _DATA else os.environ.get("HEADWATER_DATA_DIR") or None
 
 
 def archive_url() -> str | None:

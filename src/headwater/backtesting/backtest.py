@@ -42,6 +42,7 @@ from headwater.engine.engines import engine_name
 from headwater.errors import UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.results.backtest_result import BacktestResult, Money, NewKeys
+from headwater.results.kept_evidence import kept_experiments
 from headwater.results.stored_runs import keep_run
 from headwater.training.history_expectations import warn_of_broken
 from headwater.training.no_events import warn_of_no_events
@@ -229,7 +230,12 @@ def backtest(
         result = run.result()
         told = Measurability(experiment.model, compared, experiment.requests.t, experiment.split.test)
         result = with_measurability(result, told)
-        result = msgspec.structs.replace(result, fingerprint=model.fingerprint, not_in_training=model.features.not_in_training)
+        result = msgspec.structs.replace(
+            result,
+            fingerprint=model.fingerprint,
+            not_in_training=model.features.not_in_training,
+            experiments=kept_experiments(model.name),
+        )
         result = recommended(delivered.on(result, how.acknowledged))
         check_after(result.audit.findings, how.acknowledged, model, compared)
         if how.ages:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from headwater import clock
 from headwater.cli import options
 from headwater.cli.command import Arguments, Verb, option
 from headwater.cli.projects import load
@@ -27,8 +28,15 @@ def run(args: Arguments, screen: Screen) -> None:
     tokens = options.tokens_file(args)
     known = tokens if args.tokens is not None or tokens.is_file() else None
     check_bind(host, known)
+    at = options.timestamp(args.at, "--at")
     context = ConsoleContext(
-        load(args.project).project, options.data_dir(args), file=args.project, store=args.store, models=args.models, catalog=args.catalog
+        load(args.project).project,
+        options.data_dir(args),
+        file=args.project,
+        store=args.store,
+        models=args.models,
+        catalog=args.catalog,
+        now=clock.now_micros if at is None else lambda: clock.micros(at),
     )
     link = args.supervised
     if link is not None:
@@ -60,6 +68,7 @@ COMMAND = Verb(
         *options.models(),
         *options.catalog(),
         *options.tokens(),
+        option("--at", metavar="TIME", help="show ages and logs as of this time: ISO 8601 with an offset (default: now)"),
     ],
     help=__doc__,
     examples=["headwater console", "headwater console --project shop/features.py --listen 127.0.0.1:8340"],

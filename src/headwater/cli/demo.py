@@ -3,54 +3,110 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headwater import permissions
+from headwater import clock, permissions, settings
 from headwater.cli import options
 from headwater.cli.command import Arguments, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
+if TYPE_CHECKING:
+    from headwater.backtesting.backtest import Backtest
+    from headwater.definitions.project import Project
+
 
 def run(args: Arguments, screen: Screen) -> None:
-    """Prepare the data and the definitions, run the backtest, and write its report."""
+    """Prepare the data and the definitions, run the backtest, the month and the week, and write their pages."""
     folder = permissions.own_folder(options.output(args.output, "--output", folder=True))  # reports, and a store of predictions
+    began, computed = clock.stopwatch(), clock.processor_seconds()
+    with settings.data_folder(folder):
+        _run(args, screen, folder)
+    took = clock.stopwatch() - began, clock.processor_seconds() - computed
+    screen.say(f"done in {_minutes(took[0])}, {_minutes(took[1])} of processor time")
+    _next(screen, folder, live=not args.no_live)
+
+
+def _run(args: Arguments, screen: Screen, folder: Path) -> None:
     from headwater.demo.demo import backtest
     from headwater.demo.flights import prepare
-    from headwater.demo.live_month import live
-    from headwater.reports.summary_page import beside
     from headwater.training.progress import BACKTEST
 
     with screen.working("reading the flights and the weather of 2013"):
         own = prepare(folder)
     if not own:
         screen.say(f"{folder / 'features.py'} differs from the demo's original; running it as it is. Delete it to restore the original")
-    loaded = load(str(folder / "features.py"))
+    project = load(str(folder / "features.py")).project
     screen.say("1 of 3: the model is backtested at five levels of freshness; this is the longest part")
     with screen.progress(BACKTEST) as on_progress:
-        result = backtest(loaded.project, on_progress)
-    report = result.write_html(folder / "report.html")
-    summary = result.write_summary(beside(report))
-    (folder / "backtest.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+        result = backtest(project, on_progress)
+    written = _write(result, folder)
     if not args.json:
         screen.show(result.table(), {})
-    screen.say(f"report: {report}\nto forward: {summary}\ndefinitions: {folder / 'features.py'}")
+    screen.say(written)
     if args.no_live:
         screen.show_json(result.to_dict())
     else:
-        screen.say("2 of 3: the flights of September are streamed into an online store, and served values compared with training")
-        with screen.progress() as on_progress:
-            month = live(loaded.project, folder, on_progress)
-        screen.say(str(month))
-        from headwater.demo.serve_week import in_service
+        screen.show_json({**result.to_dict(), **_live(project, result, screen, folder)})
 
-        screen.say("3 of 3: a week is served, with an experiment")
-        with screen.progress() as on_progress:
-            week = in_service(loaded.project, folder, on_progress, backtest=result.result)
-        screen.say(str(week))
-        both = {"live": month.to_dict(), "service": week.to_dict()}
-        (folder / "live.json").write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
-        screen.show_json({**result.to_dict(), **both})
-    screen.next("headwater", "init", "EVENTS.parquet", "LABELS.parquet")
+
+def _live(project: Project, result: Backtest, screen: Screen, folder: Path) -> dict[str, object]:
+    """The month and the week; the report is written again, with the verdict of the week's experiment."""
+    from dataclasses import replace
+
+    from headwater.demo.live_month import live
+    from headwater.demo.serve_week import in_service, write_definitions
+    from headwater.reports.evidence_words import of_experiments
+    from headwater.results.kept_evidence import with_experiments
+
+    screen.say("2 of 3: the flights of September are streamed into an online store, and served values compared with training")
+    with screen.progress() as on_progress:
+        month = live(project, folder, on_progress)
+    screen.say(str(month))
+    screen.say("3 of 3: a week is served, with an experiment")
+    with screen.progress() as on_progress:
+        week = in_service(project, folder, on_progress, backtest=result.result)
+    screen.say(str(week))
+    write_definitions(folder, result.result)
+    tested = replace(result, result=with_experiments(result.result, folder))
+    _write(tested, folder)
+    for line in of_experiments(tested.result):
+        screen.say(f"the report has it too: {line}")
+    both: dict[str, object] = {"live": month.to_dict(), "service": week.to_dict()}
+    (folder / "live.json").write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
+    return both
+
+
+def _write(result: Backtest, folder: Path) -> str:
+    """Write the report, its summary and the result; the lines that name them."""
+    from headwater.reports.summary_page import beside
+
+    report = result.write_html(folder / "report.html")
+    summary = result.write_summary(beside(report))
+    (folder / "backtest.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    return f"report: {report}\nto forward: {summary}\ndefinitions: {folder / 'features.py'}"
+
+
+def _next(screen: Screen, folder: Path, *, live: bool) -> None:
+    """The console over what the demo keeps, at the end of its week."""
+    if not live:
+        screen.next("headwater", "console", "--project", str(folder / "features.py"), "--data-dir", str(folder))
+        return
+    from headwater.demo.serve_week import DEFINITIONS, END, STORE
+
+    places = ["--store", f"lmdb:{folder / STORE}", "--data-dir", str(folder), "--models", str(folder / "models")]
+    screen.next("headwater", "console", "--project", str(folder / DEFINITIONS), *places, "--at", END.isoformat())
+
+
+def _minutes(seconds: float) -> str:
+    """A length of time as a person says it.
+
+    >>> _minutes(234.4), _minutes(9.7)
+    ('3 min 54 s', '10 s')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 COMMAND = Verb(

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from headwater import clock
 from headwater.console.attention import monitored
 from headwater.console.console_context import ConsoleContext
 from headwater.console.kept_decisions import records, result_of
@@ -78,7 +77,7 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
     if mine is not None:
         places = ExperimentPlaces(models=context.models, data_dir=context.data_dir)
         status = context.summaries.latest(
-            f"experiment {name}", ExperimentStatus, lambda: experiment_status(context.project, name, places=places), seconds=_EVERY
+            f"experiment {name}", ExperimentStatus, lambda: experiment_status(context.project, name, places=places, at=context.now()), seconds=_EVERY
         )
     return {
         "heading": f"Experiment {name}",
@@ -95,7 +94,7 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
 
 
 def _sections(context: ConsoleContext, record: RunRecord) -> RunSections:
-    return context.cached(("sections", record.id), 3600.0, lambda: sections_of(KeptRun(record, context.stored_runs)))
+    return context.cached(("sections", record.id, len(records(context))), 3600.0, lambda: sections_of(KeptRun(record, context.stored_runs)))
 
 
 def _started(context: ConsoleContext) -> dict[str, StartedExperiment]:
@@ -117,4 +116,4 @@ def _listed(context: ConsoleContext, name: str, started: StartedExperiment | Non
         return ShownExperiment(name, "not started", "", "", [], first_line, at)
     plan = started.plan
     arms = [f"{arm.name}: {at_level(arm.model, arm.level)}" for arm in plan.arms]
-    return ShownExperiment(name, state_of(started, clock.now_micros()), plan.kind, plan.unit, arms, first_line, at)
+    return ShownExperiment(name, state_of(started, context.now()), plan.kind, plan.unit, arms, first_line, at)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from headwater.console.console_context import ConsoleContext
 from headwater.errors import HeadwaterError
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.promises import deliveries
-from headwater.reports import assessment_sections, wording
+from headwater.reports import assessment_sections, evidence_words, wording
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
+from headwater.results.kept_evidence import kept_experiments
 from headwater.results.promise_result import DeliveryResult
 from headwater.results.result import Result
 from headwater.results.stored_runs import RunRecord
@@ -69,16 +72,26 @@ def decision_of(context: ConsoleContext, model: str) -> ModelDecision:
         return ModelDecision(
             model,
             assessment_sections.headline(result),
-            assessment_sections.details(result),
+            f"{assessment_sections.details(result)} {_tested(context, result.result)}".strip(),
             _money(result),
             doing,
             "",
             latest,
             missed,
         )
-    sentence = wording.verdict(result) if isinstance(result, BacktestResult) else latest.sentence
+    backtest = result if isinstance(result, BacktestResult) else None
+    sentence = latest.sentence if backtest is None else wording.verdict(backtest)
     assess = f"headwater assess {project} --model {model}"
-    return ModelDecision(model, sentence, "", "", "Assess what it costs, and what blocks it", assess, latest, missed)
+    return ModelDecision(model, sentence, _tested(context, backtest), "", "Assess what it costs, and what blocks it", assess, latest, missed)
+
+
+def _tested(context: ConsoleContext, backtest: BacktestResult | None) -> str:
+    """What experiments on the backtest's model found."""
+    if backtest is None:
+        return ""
+    model = backtest.model
+    found = context.cached(("experiments", model), 5.0, lambda: kept_experiments(model, context.data_dir))
+    return " ".join(evidence_words.of_experiments(msgspec.structs.replace(backtest, experiments=found)))
 
 
 def delivered(context: ConsoleContext) -> Sequence[DeliveryResult]:

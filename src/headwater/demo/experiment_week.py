@@ -1,4 +1,4 @@
-"""The demo's experiment: passengers are warned of late flights by daily or by live features, and the decision page says which to keep."""
+"""The demo's experiment: passengers are warned of late flights by features of several levels, and the decision page says which to keep."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from headwater.experiments.experiment_analysis import ExperimentAnalysis
 from headwater.experiments.experiment_lifecycle import start_experiment
 from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.plan_experiment import ExperimentPlaces
+from headwater.reports.evidence_words import of_backtest
+from headwater.reports.wording import listed
 from headwater.results.backtest_result import BacktestResult
 
 NAME: Final = "freshness"
@@ -34,6 +36,7 @@ WARN: Final = 0.4
 _WITHIN = timedelta(days=7)
 _LANDED = timedelta(days=2)
 _AS_IN_BACKTEST: Final = {"live": "instant"}
+"""What a level of the week is called in the backtest."""
 
 
 def warnings_source(folder: Path) -> Source:
@@ -48,7 +51,7 @@ def warnings_source(folder: Path) -> Source:
 
 
 def experiment(model: Model, levels: Mapping[str, Level], folder: Path) -> Experiment:
-    """Daily against live features, by aircraft: of the flights that passengers were warned of, how many were late."""
+    """Fresher levels against daily features, by aircraft: of the flights that passengers were warned of, how many were late."""
     warned = warnings_source(folder)
     late = outcome(warned, aggregation.sum("late"), keys=[UNIT], within="7d")
     share = ExperimentMetric("warnings_right", value=late, base=outcome(warned, aggregation.count(), keys=[UNIT], within="7d"))
@@ -108,4 +111,6 @@ def line(analysis: ExperimentAnalysis, folder: Path) -> str:
     """The decision in words, with the page's path."""
     result = analysis.result
     units = math.fsum(arm.units for arm in result.arms)
-    return f"An experiment on {units:,.0f} aircraft, daily against live features. {result.first_line}\n  decision page: {folder / 'experiment.html'}"
+    against = f"{listed([arm.name for arm in result.arms[1:]])} against {result.arms[0].name} features"
+    lines = [f"An experiment on {units:,.0f} aircraft, {against}. {result.first_line}", *of_backtest(result)]
+    return "\n  ".join([*lines, f"decision page: {folder / 'experiment.html'}"])

@@ -14,9 +14,10 @@ import numpy as np
 from headwater import clock
 from headwater.definitions.freshness import streaming
 from headwater.definitions.project import Project
+from headwater.engine.engines import engine_name
 from headwater.ingestion.archive import FOLDERS
 from headwater.ingestion.replay import replay
-from headwater.monitoring.parity import Parity, check_view
+from headwater.monitoring.parity import Parity, ParityRun, check_view, keep_parity
 from headwater.online_stores import open_store
 from headwater.results.result import Result
 from headwater.training.progress import OnProgress
@@ -73,7 +74,8 @@ def live(project: Project, folder: Path, on_progress: OnProgress | None = None) 
                 on_progress("September, live", number, 24 * DAYS)
             if number % (24 * _CHECKED) == 0:
                 comparisons += 1
-                parities += [check_view(view, store, folder, rows=_KEYS, at=step.now, seed=comparisons) for view in views]
+                compared = [check_view(view, store, folder, rows=_KEYS, at=step.now, seed=comparisons) for view in views]
+                parities += keep_parity(ParityRun(project.name, served=False, views=compared), folder, engine_name(None))
     finally:
         store.close()
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}

@@ -1,7 +1,8 @@
-"""The demo's week in service: predictions over HTTP an hour before each departure, at two levels, and outcomes posted later."""
+"""The demo's week in service: predictions over HTTP an hour before each departure, at each level, and outcomes posted later."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -46,6 +47,10 @@ BEGIN, DAYS = datetime(2013, 9, 1, tzinfo=_ZONE), 7.0
 _LAG = timedelta(seconds=2)
 _DAILY = batch("1d", at="00:00", timezone="America/New_York", delay="4h")
 LEVELS: Final[Mapping[str, Level]] = {"daily": Level(_DAILY), "live": Level(streaming(_LAG))}
+STORE: Final = "service"
+"""The folder of the week's online store."""
+DEFINITIONS: Final = "service.py"
+END: Final = BEGIN + timedelta(days=DAYS)
 _ADDRESS = "127.0.0.1:8325"
 _AFTER: Final = 2**62  # microseconds: when every flight has landed
 
@@ -147,6 +152,25 @@ class _Flights:
         ]
 
 
+def recommended_level(backtest: BacktestResult | None) -> str:
+    """The level that the backtest recommends, where a job serves it; empty where it recommends none, or a fresher one than a job's."""
+    found = None if backtest is None else backtest.recommendation
+    if backtest is None or found is None or found.answer != "run":
+        return ""
+    return next((level.name for level in backtest.levels if level.name == found.level and level.mode in ("batch", "hourly")), "")
+
+
+def week_levels(project: Project, recommended: str) -> Mapping[str, Level]:
+    """The levels of the week, which are the arms of its experiment: daily, the recommended one, and live.
+
+    recommended: as `recommended_level` gives it; an arm's name has no spaces.
+    """
+    if recommended in ("", *LEVELS):
+        return LEVELS
+    name = "_".join(re.findall("[A-Za-z0-9]+", recommended))
+    return {"daily": LEVELS["daily"], name: project.named_levels[recommended], "live": LEVELS["live"]}
+
+
 def in_service(
     project: Project,
     folder: Path,
@@ -155,46 +179,66 @@ def in_service(
     days: float = DAYS,
     backtest: BacktestResult | None = None,
 ) -> InService:
-    """Train both levels as of 1 September, serve them during a replay of the week after it, and compare with training.
+    """Train each level as of 1 September, serve them during a replay of the week after it, and compare with training.
 
-    An experiment runs meanwhile: each aircraft gets one level, and its decision page stands beside what the `backtest` said.
+    An experiment runs meanwhile: each aircraft gets one level, and its decision page has the recommendation of the `backtest`.
     """
-    for name in ("service", "models", "archive", "served", "outcomes", "exposures"):
+    for name in (STORE, "models", "archive", "served", "outcomes", "exposures"):
         shutil.rmtree(folder / name, ignore_errors=True)
     began = clock.stopwatch()
-    mine = served_project(project, folder)
+    mine = served_project(project, folder, recommended_level(backtest))
     model = mine.models[0]
     registry = ModelRegistry(folder / "models")
-    for number, (name, level) in enumerate(LEVELS.items()):
+    levels = mine.named_levels
+    for number, (name, level) in enumerate(levels.items()):
         if on_progress is not None:
-            on_progress("training both levels", number, len(LEVELS))
+            on_progress("training each level", number, len(levels))
         trained = train(model, level=level, level_name=name, as_of=BEGIN)
         trained.register(registry)
         if name == "daily":  # as the views define: what requests outside of the experiment would get
             replace(trained, level=Level(), level_name=AS_DEFINED).register(registry)
     flights = _flights(model, BEGIN, BEGIN + timedelta(days=days))
-    store = open_store(f"lmdb:{folder / 'service'}")
+    store = open_store(f"lmdb:{folder / STORE}")
     application = experiment_week.Application(folder)
     application.write()
     experiment_week.start(mine, folder, BEGIN)
     seconds: list[float] = []
     try:
         _play(mine, store, application, flights, seconds, on_progress)
-        levels = {name: _served_level(model, name, registry, folder) for name in LEVELS}
+        served_levels = {name: _served_level(model, name, level, registry, folder) for name, level in levels.items()}
     finally:
         store.close()
     application.write()
     decided = experiment_week.decide(mine, folder, BEGIN + timedelta(days=days), backtest)
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
     told = experiment_week.line(decided, folder)
-    return InService(levels, flights.place, clock.stopwatch() - began, quantiles, decided.decision, told)
+    return InService(served_levels, flights.place, clock.stopwatch() - began, quantiles, decided.decision, told)
 
 
-def served_project(project: Project, folder: Path) -> Project:
-    """The demo's model as it is served: its sources have streams, its levels are `LEVELS`, and an experiment compares them."""
-    late = project.model("late")
+def served_project(project: Project, folder: Path, recommended: str = "") -> Project:
+    """The demo's model as it is served: its sources have streams, and an experiment compares its levels, those of `week_levels`."""
+    late, levels = project.model("late"), week_levels(project, recommended)
     served = replace(late, features=late.features.over(_pushed), outcomes="independent")
-    return Project(project.name, [served], levels=LEVELS, experiments=[experiment_week.experiment(served, LEVELS, folder)])
+    return Project(project.name, [served], levels=levels, experiments=[experiment_week.experiment(served, levels, folder)])
+
+
+_WRITTEN: Final = '''"""The demo's model as the week in service had it. `headwater demo` writes this file."""
+
+from pathlib import Path
+
+import features
+
+from headwater.demo.serve_week import served_project
+
+project = served_project(features.project, Path(__file__).parent, recommended={recommended!r})
+'''
+
+
+def write_definitions(folder: Path, backtest: BacktestResult) -> Path:
+    """Write a project file of the model as it was served, for other commands; return its path."""
+    path = folder / DEFINITIONS
+    path.write_text(_WRITTEN.format(recommended=recommended_level(backtest)), encoding="utf-8")
+    return path
 
 
 def _pushed(source: Source) -> Source:
@@ -220,12 +264,12 @@ def _play(
     on_progress: OnProgress | None,
 ) -> None:
     """Move the clock from one request to the next; the store has exactly the events known two seconds before each."""
-    model, folder = project.models[0], application.folder
+    model, folder, levels = project.models[0], application.folder, list(project.named_levels)
     request_times = np.unique(flights.requests.t)
     stops = [clock.timestamp(int(t)) - _LAG for t in request_times]
     live = project.variant(model.name, "live").service.views
     replay_clock = _ReplayClock(int(request_times[0]))
-    daily = [stored.view for stored in batch_views(project)]
+    scheduled = [stored.view for stored in batch_views(project)]
     due = replay_clock.now
     with ExitStack() as stack:
         log = stack.enter_context(ServedLog(folder))
@@ -236,7 +280,7 @@ def _play(
             replay_clock.now = t
             if t >= due:
                 materialize(project, store=store, at=clock.timestamp(t))
-                due = next_due(daily, t)
+                due = next_due(scheduled, t)
             if client is None:  # the store has the views now, so the service is ready when it starts
                 url = stack.enter_context(
                     serve(
@@ -244,14 +288,14 @@ def _play(
                         store,
                         listen=_ADDRESS,
                         models=folder / "models",
-                        levels=list(LEVELS),
+                        levels=levels,
                         data_dir=folder,
                         options=ServeOptions(serving_log=log, now=replay_clock),
                     )
                 )
                 client = stack.enter_context(Client(url))
             for row, late, landed in flights.asking(t):
-                for level in LEVELS:
+                for level in levels:
                     before = clock.stopwatch()
                     client.predict(model.name, row, level=level)
                     seconds.append(clock.stopwatch() - before)
@@ -271,14 +315,14 @@ def _post(client: Client, model: Model, flights: _Flights, landed: Sequence[Mapp
         client.outcomes(model.labels.name, [{name: row[name] for name in columns} for row in landed])
 
 
-def _served_level(model: Model, level: str, registry: ModelRegistry, folder: Path) -> ServedLevel:
+def _served_level(model: Model, name: str, level: Level, registry: ModelRegistry, folder: Path) -> ServedLevel:
     """Compare the served values of a level with outcomes, and with training on the same rows."""
     from sklearn.metrics import roc_auc_score
 
-    frame = served(folder, model=model.name).filter(pl.col("headwater_level") == level, pl.col("headwater_arm").is_null()).collect()
+    frame = served(folder, model=model.name).filter(pl.col("headwater_level") == name, pl.col("headwater_arm").is_null()).collect()
     known = outcomes(folder, model.labels)
     names = list(model.features.feature_names)
-    keys = [name for name in known.columns if not name.startswith("headwater_")]
+    keys = [column for column in known.columns if not column.startswith("headwater_")]
     judged = frame.join(
         known, left_on=["headwater_at", *keys], right_on=["headwater_timestamp", *keys], how="inner", nulls_equal=True, validate="1:1"
     )
@@ -287,17 +331,17 @@ def _served_level(model: Model, level: str, registry: ModelRegistry, folder: Pat
     requests = frame.select("headwater_at", *keys).join(
         own, on=["headwater_at", *keys], how="left", nulls_equal=True, maintain_order="left", validate="1:1"
     )
-    training = get_historical_features(model.features, requests, timestamp_field="headwater_at", level=LEVELS[level]).select(names)
+    training = get_historical_features(model.features, requests, timestamp_field="headwater_at", level=level).select(names)
     equal = differing = 0
-    for name in names:
-        ours, theirs = frame[name], training[name]
+    for feature in names:
+        ours, theirs = frame[feature], training[feature]
         same = ours.eq_missing(theirs)
         equal += int(same.sum())
         if ours.dtype.is_float():
             near = ((ours - theirs).abs() <= 1e-9 * (1 + theirs.abs())).fill_null(value=False)
             same = same | near
         differing += int((~same).sum())
-    again = registry.open(model, level).score(training)
+    again = registry.open(model, name).score(training)
     furthest = float(np.abs(frame["headwater_prediction"].to_numpy() - again).max())
     auc = float(roc_auc_score(judged["headwater_outcome"].cast(pl.Int64), judged["headwater_prediction"]))
     return ServedLevel(judged.height, auc, frame.height * len(names), equal, differing, furthest)

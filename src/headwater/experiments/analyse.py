@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
 from headwater import clock
@@ -14,6 +16,7 @@ from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import UsageError, nearest
 from headwater.experiments import experiment_result_rows as rows_of
 from headwater.experiments.analysis_kinds import KINDS
+from headwater.experiments.backtest_finding import backtest_finding
 from headwater.experiments.experiment_analysis import ExperimentAnalysis
 from headwater.experiments.experiment_look import ExperimentLooks
 from headwater.experiments.experiment_money import ExperimentEvidence
@@ -22,6 +25,7 @@ from headwater.experiments.metric_rows import MetricReader
 from headwater.experiments.off_policy_lift import off_policy_lifts
 from headwater.experiments.request_labels import LabelsOf
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
+from headwater.results.kept_evidence import latest_backtest
 from headwater.results.stored_runs import keep_run
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -49,7 +53,8 @@ def analyse(
         data_dir: the folder of exposures, serving log and posted outcomes; None is headwater's home.
         models: the folder of fitted models and started experiments; None is `models` in headwater's home.
         at: what is known then counts, tz-aware or ISO 8601 with an offset; None is now.
-        break_even: the relative gain at which the fresher arm pays for itself, or the evidence that says so; 0 is the frozen plan's.
+        break_even: the relative gain at which the fresher arm pays for itself, or the evidence that says so; 0 is the frozen plan's. The
+            page also shows what the latest backtest of the arms' model recommends: the evidence's, else that of the data directory.
         resources: what reading outcomes may use.
         exposures: another system's, with the columns of `EXPOSURE_SCHEMA`; None reads those that were logged.
 
@@ -70,15 +75,23 @@ def analyse(
     with (resources or DEFAULT_RESOURCES).shown() as used:
         labels = _labels(experiment, data_dir, now, used)
         if started.plan.kind == "interleaving":
-            return _kept(interleaved(project.name, started, _items(exposures, data_dir, started, now), labels, now), data_dir)
+            items = _items(exposures, data_dir, started, now)
+            return _kept(interleaved(project.name, started, items, labels, now), evidence, None, data_dir)
         look = ExperimentLooks(started, experiment, KINDS[started.plan.kind], logged, now)
         look.read(MetricReader(look.units, labels, now, used, look.left_out))
         explored = off_policy_lifts(project, started.plan, data_dir, models, now, used) if evidence.off_policy is None else []
-        return _kept(rows_of.analysed(project.name, look, evidence, least, timestamp_text(now), explored), data_dir)
+        return _kept(rows_of.analysed(project.name, look, evidence, least, timestamp_text(now), explored), evidence, look, data_dir)
 
 
-def _kept(analysis: ExperimentAnalysis, folder: str | Path | None) -> ExperimentAnalysis:
+def _kept(
+    analysis: ExperimentAnalysis, evidence: ExperimentEvidence, look: ExperimentLooks | None, folder: str | Path | None
+) -> ExperimentAnalysis:
+    """Add the recommendation of the backtest that was given, else of the latest kept one, and keep the analysis as a run."""
     result = analysis.result
+    backtest = evidence.backtest or latest_backtest({arm.model for arm in result.arms}, folder)
+    if backtest is not None:
+        result = msgspec.structs.replace(result, backtest=backtest_finding(result, backtest, evidence, look))
+        analysis = replace(analysis, result=result)
     keep_run("experiment", result.first_line, result, subject=result.experiment, folder=folder)
     return analysis
 

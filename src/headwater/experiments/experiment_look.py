@@ -113,15 +113,16 @@ class ExperimentLooks:
         """A metric's rows at a time."""
         return look_rows(self.units, self.rows[name], self.rows[name].at(time))
 
-    def lift(self, rows: LookRows, arm: str) -> ArmLift:
-        """An arm's lift by the kind's estimator."""
-        counts = {name: rows.of(name).height for name in (self.control, arm)}
+    def lift(self, rows: LookRows, arm: str, over: str | None = None) -> ArmLift:
+        """An arm's lift over another one by the kind's estimator; None is the control."""
+        other = over or self.control
+        counts = {name: rows.of(name).height for name in (other, arm)}
         units = sum(counts.values())
         few = next((name for name, count in counts.items() if not count), None)
         if few is not None:
             return ArmLift(None, units, f"arm {few!r} has no unit with a final outcome yet")
         try:
-            return ArmLift(self.kind.lift(rows, self.control, arm, self.plan), units)
+            return ArmLift(self.kind.lift(rows, other, arm, self.plan), units)
         except DataError as error:
             return ArmLift(None, units, str(error))
 

@@ -8,6 +8,7 @@ from headwater.reports import assessment_page, backtest_page, delivery_page, exp
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.experiment_result import ExperimentResult
+from headwater.results.kept_evidence import with_experiments
 from headwater.results.promise_result import DeliveryResult
 
 
@@ -19,7 +20,7 @@ def page_of(run: KeptRun) -> str:
     """
     result = run.result
     if isinstance(result, BacktestResult):
-        return backtest_page.to_html(result)
+        return backtest_page.to_html(with_experiments(result, run.data_dir))
     if isinstance(result, AssessmentResult):
         return assessment_page.to_html(result)
     if isinstance(result, DeliveryResult):

@@ -13,6 +13,7 @@ from headwater.reports import (
     attribution_section,
     backtest_page,
     delivery_section,
+    evidence_words,
     experiment_page,
     experiment_section,
     sections,
@@ -22,6 +23,7 @@ from headwater.results.assessment_result import AssessmentResult
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.experiment_result import ExperimentResult
+from headwater.results.kept_evidence import with_experiments
 from headwater.results.promise_result import DeliveryResult
 
 
@@ -42,7 +44,7 @@ def sections_of(run: KeptRun) -> RunSections:
     """
     result = run.result
     if isinstance(result, BacktestResult):
-        return _backtest(result)
+        return _backtest(with_experiments(result, run.data_dir))
     if isinstance(result, AssessmentResult):
         lead = [Text(assessment_sections.details(result), "lead")]
         return RunSections(assessment_sections.headline(result), lead, assessment_page.to_sections(result))
@@ -53,6 +55,7 @@ def sections_of(run: KeptRun) -> RunSections:
         return RunSections(result.first_line, [], [delivery_section.to_section(result)])
     if isinstance(result, ExperimentResult):
         lead = [Text(f"{experiment_page.look(result)}. {result.rule}", chip=(result.decision, experiment_page.chip(result)))]
+        lead += map(Text, evidence_words.of_backtest(result))
         return RunSections(result.first_line, lead, experiment_section.to_sections(result))
     assert isinstance(result, ParityRun)
     return RunSections(str(result), [], [_parity(result)])
@@ -67,6 +70,7 @@ def _backtest(result: BacktestResult) -> RunSections:
     lead += [Text(verdict.lead, "lead"), Text(" ".join(verdict.limits), "quiet")]
     lead += [Text("What the audit asks:"), Bullets(verdict.questions)] if verdict.questions else []
     lead += [Text("Where the verdict differs:"), Bullets(differs)] if differs else [Text(verdict.note, "quiet")]
+    lead += map(Text, evidence_words.of_experiments(result))
     return RunSections(verdict.sentence, lead, backtest_page.to_sections(result))
 
 

@@ -52,6 +52,11 @@ class KeptRun(Readable):
         return self.record.id
 
     @property
+    def data_dir(self) -> Path:
+        """The data directory that has the run."""
+        return self._stored.folder.parent
+
+    @property
     def result(self) -> Result:
         """The typed result, such as a `BacktestResult`.
 

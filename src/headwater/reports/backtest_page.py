@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headwater.reports import age_section, attribution_section, attribution_words, offset_section, optional_sections, sections
+from headwater.reports import (
+    age_section,
+    attribution_section,
+    attribution_words,
+    evidence_words,
+    offset_section,
+    optional_sections,
+    sections,
+)
 from headwater.reports.document import CsvDownloads, Section
 from headwater.reports.page import render_page
 from headwater.reports.result_frames import csv_files
@@ -19,6 +27,7 @@ def to_html(result: BacktestResult) -> str:
         "backtest.html.j2",
         title=f"{result.model}: feature freshness backtest",
         verdict=sections.verdict(result),
+        experiments=evidence_words.of_experiments(result),
         sections=to_sections(result),
         files=CsvDownloads(result.model, list(csv_files(result).items())),
     )

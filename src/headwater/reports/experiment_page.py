@@ -6,7 +6,7 @@ import math
 
 from rich.console import Group, RenderableType
 
-from headwater.reports import document, experiment_section, wording
+from headwater.reports import document, evidence_words, experiment_section, wording
 from headwater.reports.document import Section
 from headwater.reports.page import render, render_page
 from headwater.reports.terminal import Printed, Shown, ShownTable
@@ -19,8 +19,15 @@ _CHIPS = {"real-time": "chip lift", "harm": "chip harm", "invalid": "chip harm"}
 def to_html(result: ExperimentResult) -> str:
     """One self-contained page."""
     title = f"{result.experiment}: {result.decision}"
-    sections = experiment_section.to_sections(result)
-    return render_page("experiment.html.j2", title=title, result=result, chip=chip(result), look=look(result), sections=sections)
+    return render_page(
+        "experiment.html.j2",
+        title=title,
+        result=result,
+        chip=chip(result),
+        look=look(result),
+        backtest=evidence_words.of_backtest(result),
+        sections=experiment_section.to_sections(result),
+    )
 
 
 def chip(result: ExperimentResult) -> str:
@@ -44,9 +51,10 @@ def look(result: ExperimentResult) -> str:
 def to_markdown(result: ExperimentResult) -> str:
     """The same as Markdown."""
     first = document.to_markdown(Section("verdict", result.first_line, [])).replace("## ", "# ", 1)
-    rule = f"{look(result)}. {result.rule}"
-    sections = [document.to_markdown(section) for section in experiment_section.to_sections(result)]
-    return "\n\n".join([first, document.to_markdown(Section("rule", "Rule", [document.Text(rule)])), *sections]) + "\n"
+    rule = Section("rule", "Rule", [document.Text(f"{look(result)}. {result.rule}")])
+    backtest = Section("backtest", "Backtest", [document.Text(line) for line in evidence_words.of_backtest(result)])
+    sections = [rule, *([backtest] if backtest.blocks else []), *experiment_section.to_sections(result)]
+    return "\n\n".join([first, *map(document.to_markdown, sections)]) + "\n"
 
 
 def to_table(result: ExperimentResult) -> RenderableType:
@@ -70,6 +78,7 @@ def to_table(result: ExperimentResult) -> RenderableType:
         Group(
             Shown(result.first_line, _STYLES[result.decision]),
             Shown(f"{look(result)}; plan {result.digest}"),
+            *map(Shown, evidence_words.of_backtest(result)),
             *([ShownTable("Metrics", ["metric", "arm", "role", "change", "interval", "units", "note"], metrics)] if metrics else []),
             *(
                 [ShownTable("Checks that are not ok", ["check", "status", "evidence"], checks)]
@@ -95,5 +104,6 @@ def to_text(result: ExperimentResult) -> str:
 def to_notebook(result: ExperimentResult) -> str:
     """A fragment of HTML for `_repr_html_`, without scripts."""
     gains, health = experiment_section.gain_section(result), experiment_section.health_section(result)
-    blocks = [block for section in (gains, health) for block in section.blocks if block.shape != "figure"]
+    blocks: list[document.Block] = [document.Text(line) for line in evidence_words.of_backtest(result)]
+    blocks += [block for section in (gains, health) for block in section.blocks if block.shape != "figure"]
     return render("delivery_notebook.html.j2", result=result, section=Section("experiment", result.first_line, blocks))

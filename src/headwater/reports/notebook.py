@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from headwater.reports import audit_words, fixed_models, recommendation_words, resolution_words, static_curve, wording
+from headwater.reports import audit_words, evidence_words, fixed_models, recommendation_words, resolution_words, static_curve, wording
 from headwater.reports.document import Cell, Table
 from headwater.reports.page import render
 from headwater.reports.sections import estimate_cell, step_name
@@ -23,7 +23,7 @@ def to_notebook(result: BacktestResult) -> str:
         verdict=wording.verdict(result),
         findings=audit_words.blocking(result.audit),
         questions=audit_words.conditions(result.audit),
-        lines=[*(line for line in sentences if line), *resolution_words.lines(result)],
+        lines=[*(line for line in sentences if line), *evidence_words.of_experiments(result), *resolution_words.lines(result)],
         differing=wording.exceptions(result),
         curve=static_curve.lift_curve(result),
         tables=[table for table in (_levels(result), _steps(result)) if table.rows],

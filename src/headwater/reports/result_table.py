@@ -15,6 +15,7 @@ from headwater.reports import (
     attribution_section,
     attribution_words,
     audit_words,
+    evidence_words,
     fixed_models,
     recommendation_words,
     resolution_words,
@@ -83,6 +84,7 @@ class _Writer:
         ]
         lines += [Padding(self.text(line, "yellow"), (0, 0, 0, 2)) for line in audit_words.conditions(audit)]
         lines += [Padding(self.text(f"{where}: {what}", "yellow"), (0, 0, 0, 2)) for where, what in wording.exceptions(self.result)]
+        lines += [self.text(line) for line in evidence_words.of_experiments(self.result)]
         return lines
 
     def _table(self, title: str) -> Table:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headwater.reports import audit_words, measured_levels, wording
+from headwater.reports import audit_words, evidence_words, measured_levels, wording
 from headwater.reports import recommendation_words as words
 from headwater.reports.experiment_weeks import experiment_weeks
 from headwater.reports.recommending import days_tested, worth_of
@@ -79,6 +79,7 @@ def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> For
         ("Fresher than that", _fresher(result, found)),
         ("In the way", _barred(assessed)),
         ("Not covered", _not_covered(result, assessed)),
+        ("Experiment", " ".join(evidence_words.of_experiments(result))),
         ("Next", _next(result, found, assessed)),
         ("How sure we are", _how_sure(result, found)),
         ("What it depends on", " ".join(audit_words.conditions_in_short(result.audit))),

@@ -11,6 +11,7 @@ from headwater.results.attribution_result import AttributionResult
 from headwater.results.audit_result import AuditResult
 from headwater.results.blocks_result import BlocksResult
 from headwater.results.estimate import Comparison, Estimate, Kind
+from headwater.results.evidence_result import ExperimentFinding
 from headwater.results.offset_curve_result import OffsetCurve
 from headwater.results.recommendation_result import Recommendation
 from headwater.results.resolution_result import LevelMeasurable, SourceResolution
@@ -215,6 +216,7 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     outcomes: str = ""  # what the figures mean by what outcomes depend on, in a sentence; empty where that is not declared
     at: str = ""  # when it was made: ISO 8601, UTC
     by: str = ""  # who ran it: user and machine
+    experiments: Sequence[ExperimentFinding] = ()  # that tested this model, by kept runs
     format: int = FORMAT
 
     @property

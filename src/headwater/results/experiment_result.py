@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from headwater.results.estimate import Estimate
+from headwater.results.evidence_result import BacktestFinding
 from headwater.results.result import Result
 
 ExperimentDecision = Literal["real-time", "stay batch", "harm", "keep running", "invalid"]
@@ -161,7 +162,7 @@ class ExperimentResult(Result, frozen=True):
     time, where no number of units is planned. matured: the units that had matured at each look. break_even: the relative gain that pays
     for the fresher arm. plan: the frozen plan as JSON data, digest: its hash. changes: what was done since the start. sql: a query over
     the exported tables that repeats the main figure, `sql_repeats` which.
-    off_policy: by arm and estimator, from lists in random order.
+    off_policy: by arm and estimator, from lists in random order. backtest: the recommendation of the arms' model, where one is known.
     schedule: of a switchback the arm of each region and bucket. left_out: exposures and requests that are not analysed, by reason.
     """
 
@@ -199,6 +200,7 @@ class ExperimentResult(Result, frozen=True):
     information_by: Literal["units", "time"] = "units"
     matured: Sequence[int] = ()
     off_policy: Sequence[OffPolicyLift] = ()
+    backtest: BacktestFinding | None = None
 
     @property
     def design(self) -> str:

@@ -1,0 +1,39 @@
+"""The recommendation of a backtest beside an experiment: which arm serves that level, and what the winning arm gains over it."""
+
+from __future__ import annotations
+
+from headwater.experiments.experiment_look import ExperimentLooks
+from headwater.experiments.experiment_money import ExperimentEvidence
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.estimate import Estimate
+from headwater.results.evidence_result import BacktestFinding
+from headwater.results.experiment_result import ExperimentResult
+
+
+def backtest_finding(
+    result: ExperimentResult, backtest: BacktestResult, evidence: ExperimentEvidence, look: ExperimentLooks | None
+) -> BacktestFinding | None:
+    """The recommendation of a backtest for the decision page; None where it has none.
+
+    Args:
+        result: of the experiment.
+        backtest: of a model of its arms.
+        evidence: which has the names of the arms' levels in the backtest.
+        look: the experiment as it was analysed; None of an interleaving, which has no lift.
+    """
+    found = backtest.recommendation
+    if found is None:
+        return None
+    level = found.level if found.answer == "run" else ""
+    serving = (arm.name for arm in result.arms if arm.model == backtest.model and evidence.names.get(arm.level, arm.level) == level)
+    arm = next(serving, "") if level else ""
+    over = None if look is None else _over(result, arm, look)
+    return BacktestFinding(backtest.at, level, found.first_line, arm, over)
+
+
+def _over(result: ExperimentResult, arm: str, look: ExperimentLooks) -> Estimate | None:
+    """The relative gain of the winning arm over another treated arm, at the newest look alone."""
+    if result.decision != "real-time" or arm in ("", look.control, result.arm):
+        return None
+    lift = look.lift(look.look(look.experiment.metrics[0].name, look.time), result.arm, over=arm).lift
+    return None if lift is None else Estimate(lift.lift, *lift.interval())

@@ -1,0 +1,61 @@
+"""What a backtest and an experiment of one model say of each other, in sentences."""
+
+from __future__ import annotations
+
+from headwater.reports import wording
+from headwater.reports.experiment_section import percent
+from headwater.results.backtest_result import BacktestResult
+from headwater.results.evidence_result import ExperimentFinding
+from headwater.results.experiment_result import ExperimentResult
+
+
+def of_experiments(result: BacktestResult) -> list[str]:
+    """For a backtest: what each experiment tested, its verdict, and whether it tested the recommended level."""
+    return [f"{_tested(finding)}: {finding.sentence}{_recommended(result, finding)}" for finding in result.experiments]
+
+
+def of_backtest(result: ExperimentResult) -> list[str]:
+    """For an experiment: the recommendation of the backtest, and what the experiment says of that level."""
+    found = result.backtest
+    if found is None:
+        return []
+    lines = [f"The backtest of {found.at[:10]} says: {found.sentence}"]
+    control, treated = result.arms[0], [arm.name for arm in result.arms[1:]]
+    tested = f"{wording.listed(treated)} against {control.name}"
+    if not found.level:
+        return lines
+    if not found.arm:
+        return [*lines, f"No arm serves {found.level}, so this experiment does not test that recommendation: it tests {tested}."]
+    if found.arm == control.name:
+        return [*lines, f"{_arm(found.arm, found.level)} is the control: this experiment tests {tested}."]
+    lines.append(f"{_arm(found.arm, found.level)} is one of the arms: this experiment tests {tested}.")
+    if found.over is not None:
+        lines.append(_over(result, found.arm))
+    return lines
+
+
+def _tested(finding: ExperimentFinding) -> str:
+    levels = f"tested {wording.listed(finding.levels)} against {finding.control}"
+    return f"Experiment {finding.experiment} ({finding.design}, as of {finding.at[:10]}) {levels}"
+
+
+def _recommended(result: BacktestResult, finding: ExperimentFinding) -> str:
+    found = result.recommendation
+    if found is None or found.answer != "run" or found.level in (*finding.levels, finding.control):
+        return ""
+    return f" It did not test {found.level}, which is recommended here."
+
+
+def _arm(arm: str, level: str) -> str:
+    return f"Arm {arm}" if arm == level else f"Arm {arm}, which serves {level},"
+
+
+def _over(result: ExperimentResult, arm: str) -> str:
+    """Whether the winning arm is shown to be better than the one that the backtest recommends."""
+    assert result.backtest is not None
+    assert result.backtest.over is not None
+    over, metric = result.backtest.over, result.deciding[0]
+    gain = over if metric.higher_is_better else type(over)(-over.value, -over.high, -over.low)
+    shown = "better" if gain.low > 0 else "worse" if gain.high < 0 else ""
+    compared = f"{result.arm} against {arm}: {metric.metric} {percent(over.value)} (between {percent(over.low)} and {percent(over.high)}, one look)"
+    return f"{compared}. {result.arm} is {f'shown to be {shown}' if shown else 'not shown to be better'} than {arm}."
