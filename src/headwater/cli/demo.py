@@ -15,6 +15,8 @@ from headwater.cli.screen import Screen
 if TYPE_CHECKING:
     from headwater.backtesting.backtest import Backtest
     from headwater.definitions.project import Project
+    from headwater.demo.live_month import Live
+    from headwater.demo.serve_week import InService
 
 
 def run(args: Arguments, screen: Screen) -> None:
@@ -22,13 +24,14 @@ def run(args: Arguments, screen: Screen) -> None:
     folder = permissions.own_folder(options.output(args.output, "--output", folder=True))  # reports, and a store of predictions
     began, computed = clock.stopwatch(), clock.processor_seconds()
     with settings.data_folder(folder):
-        _run(args, screen, folder)
+        until = _run(args, screen, folder)
     took = clock.stopwatch() - began, clock.processor_seconds() - computed
     screen.say(f"done in {_minutes(took[0])}, {_minutes(took[1])} of processor time")
-    _next(screen, folder, live=not args.no_live)
+    screen.next("headwater", "console", *_console(folder, until))
 
 
-def _run(args: Arguments, screen: Screen, folder: Path) -> None:
+def _run(args: Arguments, screen: Screen, folder: Path) -> str:
+    """Run each part; the time of the last request of the week, empty without one."""
     from headwater.demo.demo import backtest
     from headwater.demo.flights import prepare
     from headwater.training.progress import BACKTEST
@@ -47,17 +50,20 @@ def _run(args: Arguments, screen: Screen, folder: Path) -> None:
     screen.say(written)
     if args.no_live:
         screen.show_json(result.to_dict())
-    else:
-        screen.show_json({**result.to_dict(), **_live(project, result, screen, folder)})
+        return ""
+    result, month, week = _live(project, result, screen, folder)
+    both = {"live": month.to_dict(), "service": week.to_dict()}
+    (folder / "live.json").write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
+    screen.show_json({**result.to_dict(), **both})
+    return week.until
 
 
-def _live(project: Project, result: Backtest, screen: Screen, folder: Path) -> dict[str, object]:
-    """The month and the week; the report is written again, with the verdict of the week's experiment."""
+def _live(project: Project, result: Backtest, screen: Screen, folder: Path) -> tuple[Backtest, Live, InService]:
+    """The backtest, with the verdict of the week's experiment in pages that are written again; the month and the week."""
     from dataclasses import replace
 
     from headwater.demo.live_month import live
     from headwater.demo.serve_week import in_service, write_definitions
-    from headwater.reports.evidence_words import of_experiments
     from headwater.results.kept_evidence import with_experiments
 
     screen.say("2 of 3: the flights of September are streamed into an online store, and served values compared with training")
@@ -71,11 +77,7 @@ def _live(project: Project, result: Backtest, screen: Screen, folder: Path) -> d
     write_definitions(folder, result.result)
     tested = replace(result, result=with_experiments(result.result, folder))
     _write(tested, folder)
-    for line in of_experiments(tested.result):
-        screen.say(f"the report has it too: {line}")
-    both: dict[str, object] = {"live": month.to_dict(), "service": week.to_dict()}
-    (folder / "live.json").write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
-    return both
+    return tested, month, week
 
 
 def _write(result: Backtest, folder: Path) -> str:
@@ -88,15 +90,14 @@ def _write(result: Backtest, folder: Path) -> str:
     return f"report: {report}\nto forward: {summary}\ndefinitions: {folder / 'features.py'}"
 
 
-def _next(screen: Screen, folder: Path, *, live: bool) -> None:
-    """The console over what the demo keeps, at the end of its week."""
-    if not live:
-        screen.next("headwater", "console", "--project", str(folder / "features.py"), "--data-dir", str(folder))
-        return
-    from headwater.demo.serve_week import DEFINITIONS, END, STORE
+def _console(folder: Path, until: str) -> list[str]:
+    """The arguments of the console over what the demo keeps, as of the last request of its week."""
+    if not until:
+        return ["--project", str(folder / "features.py"), "--data-dir", str(folder)]
+    from headwater.demo.serve_week import DEFINITIONS, STORE
 
     places = ["--store", f"lmdb:{folder / STORE}", "--data-dir", str(folder), "--models", str(folder / "models")]
-    screen.next("headwater", "console", "--project", str(folder / DEFINITIONS), *places, "--at", END.isoformat())
+    return ["--project", str(folder / DEFINITIONS), *places, "--at", until]
 
 
 def _minutes(seconds: float) -> str:

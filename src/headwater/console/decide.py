@@ -72,7 +72,9 @@ def run(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object
         DataError: its result cannot be read.
     """
     record = _record(context, request.names["run"])
-    shown = context.cached(("sections", record.id, len(records(context))), 3600.0, lambda: sections_of(KeptRun(record, context.stored_runs)))
+    shown = context.cached(
+        ("sections", record.id, len(records(context))), 3600.0, lambda: sections_of(KeptRun(record, context.stored_runs))
+    )
     facts = [*record.definitions.items(), *((f"data of {name}", seen) for name, seen in record.data.items())]
     facts += [("commit", record.commit), ("headwater", record.headwater)]
     return {

@@ -77,7 +77,10 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
     if mine is not None:
         places = ExperimentPlaces(models=context.models, data_dir=context.data_dir)
         status = context.summaries.latest(
-            f"experiment {name}", ExperimentStatus, lambda: experiment_status(context.project, name, places=places, at=context.now()), seconds=_EVERY
+            f"experiment {name}",
+            ExperimentStatus,
+            lambda: experiment_status(context.project, name, places=places, at=context.now()),
+            seconds=_EVERY,
         )
     return {
         "heading": f"Experiment {name}",

@@ -82,7 +82,9 @@ def decision_of(context: ConsoleContext, model: str) -> ModelDecision:
     backtest = result if isinstance(result, BacktestResult) else None
     sentence = latest.sentence if backtest is None else wording.verdict(backtest)
     assess = f"headwater assess {project} --model {model}"
-    return ModelDecision(model, sentence, _tested(context, backtest), "", "Assess what it costs, and what blocks it", assess, latest, missed)
+    return ModelDecision(
+        model, sentence, _tested(context, backtest), "", "Assess what it costs, and what blocks it", assess, latest, missed
+    )
 
 
 def _tested(context: ConsoleContext, backtest: BacktestResult | None) -> str:

@@ -62,7 +62,9 @@ def _correct(context: ConsoleContext) -> Tile:
 
 
 def _fast(context: ConsoleContext) -> Tile:
-    summary = context.summaries.latest("served", list[Served], lambda: served_days(context.data_dir, days=7, now=context.now()), seconds=_SERVED_EVERY)
+    summary = context.summaries.latest(
+        "served", list[Served], lambda: served_days(context.data_dir, days=7, now=context.now()), seconds=_SERVED_EVERY
+    )
     latest = [(one.name, one.days[-1]) for one in summary.value or () if one.days]
     known = [(t.p99, name, day) for name, day in latest for t in day.timings if not t.stage and t.p99 is not None]
     if not known:

@@ -27,6 +27,7 @@ from headwater.demo import experiment_week
 from headwater.ingestion.replay import replay
 from headwater.jobs.materialize import batch_views, materialize, next_due
 from headwater.kernel.arrays import I64
+from headwater.logs import daily_statistics
 from headwater.logs.outcome_journal import outcomes
 from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_files import served
@@ -50,7 +51,6 @@ LEVELS: Final[Mapping[str, Level]] = {"daily": Level(_DAILY), "live": Level(stre
 STORE: Final = "service"
 """The folder of the week's online store."""
 DEFINITIONS: Final = "service.py"
-END: Final = BEGIN + timedelta(days=DAYS)
 _ADDRESS = "127.0.0.1:8325"
 _AFTER: Final = 2**62  # microseconds: when every flight has landed
 
@@ -73,7 +73,7 @@ class ServedLevel(Result, frozen=True):
 class InService(Result, frozen=True, rename={"answers": "answer_seconds"}):
     """Result of the week, by level. seconds: of the whole run.
 
-    decision: of the experiment; experiment: the same in words, with the decision page.
+    decision: of the experiment; experiment: the same in words, with the decision page. until: the time of the last request, ISO 8601.
     answers: seconds that a client waited for the prediction of one flight, from the call to the decoded result, by quantile.
     """
 
@@ -83,6 +83,7 @@ class InService(Result, frozen=True, rename={"answers": "answer_seconds"}):
     answers: Mapping[str, float]
     decision: str = ""
     experiment: str = ""
+    until: str = ""
 
     def __str__(self) -> str:
         predictions = next(iter(self.levels.values())).predictions
@@ -183,7 +184,7 @@ def in_service(
 
     An experiment runs meanwhile: each aircraft gets one level, and its decision page has the recommendation of the `backtest`.
     """
-    for name in (STORE, "models", "archive", "served", "outcomes", "exposures"):
+    for name in (STORE, "models", "archive", "served", daily_statistics.STATISTICS, "outcomes", "exposures"):
         shutil.rmtree(folder / name, ignore_errors=True)
     began = clock.stopwatch()
     mine = served_project(project, folder, recommended_level(backtest))
@@ -209,10 +210,12 @@ def in_service(
     finally:
         store.close()
     application.write()
+    daily_statistics.update(folder)  # as `headwater serve` does, for the console
     decided = experiment_week.decide(mine, folder, BEGIN + timedelta(days=days), backtest)
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
     told = experiment_week.line(decided, folder)
-    return InService(served_levels, flights.place, clock.stopwatch() - began, quantiles, decided.decision, told)
+    until = clock.timestamp(int(flights.requests.t[-1])).isoformat()
+    return InService(served_levels, flights.place, clock.stopwatch() - began, quantiles, decided.decision, told, until)
 
 
 def served_project(project: Project, folder: Path, recommended: str = "") -> Project:
