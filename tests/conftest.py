@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import services
 from tests.alone import turn
 from tests.effort import CLUSTER, FULL, IN_CLUSTERS, LONG, tries
 from tests.figures import PREFIX
@@ -130,6 +131,9 @@ def pytest_collection():
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if services.of_services(item):
+            item.add_marker("services")
     kept = [item for item in items if _runs(item)]
     config.left_out = not CLUSTER and any(_of_cluster(item) for item in items)
     if len(kept) < len(items):
@@ -140,7 +144,13 @@ def pytest_collection_modifyitems(config, items):
 def _runs(item):
     if item.get_closest_marker("long") is not None and not LONG:
         return False
-    return _of_cluster(item) is CLUSTER and (FULL or item.get_closest_marker("slow") is None)
+    return _of_cluster(item) is CLUSTER and (FULL or _is_short(item))
+
+
+def _is_short(item):
+    """Whether a test is of the short form."""
+    marks = {mark.name for mark in item.iter_markers()}
+    return "slow" not in marks and ("services" not in marks or "smoke" in marks)
 
 
 def _of_cluster(item):
@@ -149,6 +159,7 @@ def _of_cluster(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
+    services.begins(item)
     if not hasattr(item.config, "workerinput"):  # no other worker runs beside this process
         return (yield)
     with turn(item.config.rootpath / "build", alone=item.get_closest_marker("alone") is not None):
@@ -182,7 +193,8 @@ def _fail_where_no_skip_is_allowed(report):
 def pytest_terminal_summary(terminalreporter):
     if not FULL:
         terminalreporter.line(
-            "the short form: without tests that are marked slow, and with few examples of each law; `make test-full` runs all"
+            "the short form: without tests that are marked slow, with one test of each service, and with few examples of each law; "
+            "`make test-full` runs all"
         )
     if getattr(terminalreporter.config, "left_out", False):
         terminalreporter.line("without slow tests of several servers: `make test-cluster` runs them, by HEADWATER_TESTS=cluster")

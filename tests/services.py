@@ -15,6 +15,7 @@ STARTED_BY = {
     "moto_address": "an emulator of AWS",
     "postgres_server": "PostgreSQL",
     "postgres_url": "PostgreSQL",
+    "redis_server": "Redis",
     "redis_url": "Redis",
     "s3": "S3",
     "sail": "Spark",
@@ -22,10 +23,35 @@ STARTED_BY = {
 }
 """Fixtures that start one."""
 
-CHOSEN_BY = {"either", "emulator", "emulator_and_store", "make_store", "migratable", "opening", "orders", "place", "store", "stores", "url", "urls"}
+CHOSEN_BY = {
+    "either",
+    "emulator",
+    "emulator_and_store",
+    "make_store",
+    "migratable",
+    "opening",
+    "orders",
+    "place",
+    "store",
+    "stores",
+    "url",
+    "urls",
+}
 """Fixtures whose parameter names what is started."""
 
-NAMES = {"cluster", "kafka", "ministack", "ministack_and_postgres", "moto", "moto_and_postgres", "postgres", "postgresql", "redis", "s3", "sail"}
+NAMES = {
+    "cluster",
+    "kafka",
+    "ministack",
+    "ministack_and_postgres",
+    "moto",
+    "moto_and_postgres",
+    "postgres",
+    "postgresql",
+    "redis",
+    "s3",
+    "sail",
+}
 NAMES |= {"valkey"}
 
 _running = []  # the item whose fixtures and test run now, and whether it may start a service

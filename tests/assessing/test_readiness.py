@@ -214,7 +214,7 @@ def test_cold_start_of_labelled_requests(new, state):
 # ---------------------------------------------------------------- stores
 
 
-@pytest.mark.parametrize("kind", ["lmdb", "redis"])
+@pytest.mark.parametrize("kind", ["lmdb", pytest.param("redis", marks=pytest.mark.services)])
 def test_a_store_is_timed_and_compared_and_not_changed(tmp_path, kind):
     made = project(view(source(payments(2000)), freshness=hw.batch("1h"), windows=("1d",)))
 

@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 import polars as pl
 import pytest
 
+from tests import services
+
 PAYMENT = {  # the schema of the secure registry
     "type": "record",
     "name": "Payment",
@@ -131,6 +133,7 @@ def s3():
 
 @functools.cache
 def s3_server():
+    services.starts("S3")
     server = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("s3_server.py"))]
     process = subprocess.Popen(server, stdout=subprocess.PIPE, text=True)
     atexit.register(process.kill)

@@ -69,6 +69,7 @@ def test_a_history_is_read_from_s3(s3, keys, asked):
     assert counted(table) == [2, 1]
 
 
+@pytest.mark.smoke
 def test_partitions_of_a_folder_are_columns(s3):
     for user in (1, 2):
         s3.put(f"hive/user={user}/x.parquet", EVENTS.filter(pl.col("user") == user).drop("user"))

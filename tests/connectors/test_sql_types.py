@@ -40,6 +40,7 @@ def value(database, expression):
     return read.dtypes[0], read["x"].to_list()[0]
 
 
+@pytest.mark.services
 @pytest.mark.parametrize(
     ("expression", "dtype", "expected"),
     [
@@ -70,6 +71,7 @@ def test_arrays_and_composites_have_plain_values(database, expression, dtype, ex
     assert value(database, expression) == (dtype, expected)
 
 
+@pytest.mark.services
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
@@ -92,6 +94,7 @@ def test_other_types_are_errors_that_name_the_cast(database, expression, said):
         value(database, expression)
 
 
+@pytest.mark.services
 def test_the_cast_of_an_error_is_read(database):
     for column, value in (
         ("'{[1,3)}'::int4multirange::text", "{[1,3)}"),
@@ -104,6 +107,7 @@ def test_the_cast_of_an_error_is_read(database):
         assert hw.sql(f"select {column} as x", url=database).scan().collect()["x"].to_list() == [value], column
 
 
+@pytest.mark.services
 def test_only_columns_and_rows_that_are_read_are_checked(database):
     """The others of the table may have any type; a value is compared here where the database compares otherwise."""
     orders = hw.sql("orders", url=database).scan()

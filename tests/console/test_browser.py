@@ -14,6 +14,7 @@ from headwater.console.console_app import console_app
 from headwater.console.page_table import PAGES
 from headwater.serving.http.auth import TokenFile
 from headwater.serving.process.uvicorn_server import serving
+from tests import services
 from tests.console.seeded import HOSTILE, empty_context, seeded_context
 from tests.effort import FULL
 
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
 @pytest.fixture(scope="module")
 def browser():
+    services.starts("a browser")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright, closing(playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])) as browser:
@@ -120,7 +122,7 @@ def _axe(page, only=None):
     ]
 
 
-@pytest.mark.parametrize("state", ["seeded", "hostile", "empty"])
+@pytest.mark.parametrize("state", [pytest.param("seeded", marks=pytest.mark.smoke), "hostile", "empty"])
 def test_every_page_is_sound(browser, state, request):
     """On a desktop, in the dark and on a phone. Names that are markup, or very long, or right to left, are shown as text."""
     url, context = request.getfixturevalue(state)

@@ -161,6 +161,23 @@ def test_outcomes_that_mature_after_a_stop_are_included(tmp_path):
     assert results[1].deciding[0].units == matured[1]
 
 
+@pytest.mark.parametrize("better", [False, True])
+def test_of_several_winners_the_first_is_served_unless_a_later_one_is_shown_to_be_better(tmp_path, better):
+    """Costs are not known: what a fresher arm gains over the first winner decides, not how lucky it was against the control."""
+    world = World(seed=6, users=3_000, effect=0.5, arms=("daily", "hourly", "streaming"))
+    first = world.exposures.filter(pl.col("arm") == "streaming").group_by("unit").agg(pl.col("at").min().alias("first"))
+    theirs = world.orders.join(first, left_on="user", right_on="unit").filter(pl.col("at") >= pl.col("first")).drop("first")
+    if better:  # each order of the streaming arm twice
+        again = theirs.with_columns(pl.col("at") + pl.duration(seconds=1))
+        world = World(seed=6, users=3_000, effect=0.5, arms=world.arms, orders=pl.concat([world.orders, again]))
+    analysis = world.analyse(tmp_path)
+    lifts = {metric.arm: metric.lift for metric in analysis.result.deciding}
+    assert all(lift.low > 0 for lift in lifts.values())
+    assert analysis.result.arm == ("streaming" if better else "hourly")
+    assert analysis.result.first_line.startswith(f"Real-time: serve {analysis.result.arm}: ")
+    assert "the first in the list is served" in analysis.result.rule
+
+
 def test_several_arms_are_corrected_by_holm_and_the_one_that_earns_most_wins(tmp_path):
     from headwater.experiments.experiment_money import ExperimentEvidence
 

@@ -66,6 +66,7 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, eith
     )
 
 
+@pytest.mark.services
 def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock):
     with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         old, new = streaming_view(), streaming_view(name="new")
@@ -82,6 +83,7 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
         assert values(new, store, 11) == values(old, store, 11)
 
 
+@pytest.mark.services
 def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(tmp_path, clock, monkeypatch):
     """Between two parts the partition goes to another process, which fills the views from the beginning: each event counts once."""
     with (
@@ -109,6 +111,7 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
         assert values(new, store, 21) == values(old, store, 21)
 
 
+@pytest.mark.services
 def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
     with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")

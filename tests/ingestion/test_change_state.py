@@ -391,6 +391,7 @@ def test_a_stream_takes_back_what_its_history_says(either, tmp_path, clock):
     assert {row["amount"] for row in said.filter("counts").to_dicts()} == {7.0, 8.0}
 
 
+@pytest.mark.services
 def test_a_history_and_several_partitions_are_refused_where_each_writes_its_own(tmp_path, clock):
     view = view_with(source={"history": history(after(10, 5.0)), "select": ["key", "amount"]})
     clock(100)

@@ -48,6 +48,7 @@ def sources(url):
     return hw.status(SHOP, store=url).streams
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("url", [*STORES, *([] if LONG else [pytest.param("ministack", marks=pytest.mark.slow)])], indirect=True)
 def test_batches_in_every_store_count_once_each(url):
     """Copies across batches, a repeated batch, and rows that are no events."""

@@ -195,6 +195,7 @@ def server(tmp_path_factory):
         yield made
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_redis_equals_offline(server):
     numbers = iter(range(100_000))

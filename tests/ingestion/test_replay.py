@@ -135,6 +135,7 @@ def test_speed_paces_the_clock(store):
     assert 0.5 <= waited[2] < 5
 
 
+@pytest.mark.services
 def test_a_replay_into_a_store_of_several_writers(tmp_path):
     with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         view = live(history(), "filter and ids")

@@ -80,6 +80,7 @@ def test_what_became_of_records_is_counted(store, tmp_path, clock):
     assert (stream.held, stream.archived, stream.counts["released"]) == (0, 4, 1)
 
 
+@pytest.mark.services
 def test_each_partition_of_a_store_of_several_writers(tmp_path, clock):
     with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         view = streaming_view()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests import services
 from tests.online_stores.servers import free_port
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -59,6 +60,7 @@ COMMANDS = {"moto": ["-c", _MOTO], "ministack": ["-m", "ministack"]}
 @contextmanager
 def emulating(name, folder):
     """The address of an emulator that lasts as long as the context."""
+    services.starts("an emulator of AWS")
     for module in ("boto3", name):
         pytest.importorskip(module, reason=f"needs {module}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import services
+
 try:
     import redis
 except ImportError:
@@ -79,6 +81,7 @@ class Server:
         self._start(command)
 
     def _start(self, command):
+        services.starts("Redis")
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         until = time.monotonic() + 20
@@ -211,6 +214,7 @@ class PostgresServer:
         return f"postgresql://headwater@127.0.0.1:{self.port}"
 
     def start(self):
+        services.starts("PostgreSQL")
         import psycopg
 
         options = ["-p", str(self.port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", *self._options]

@@ -61,6 +61,7 @@ def offset(store):
     return as_number(store.get([KEY])[0])
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_kills_of_the_server_amid_commits(server):
     """Nothing that was answered is lost, nothing is made twice, and what is there is whole."""
@@ -91,6 +92,7 @@ def test_kills_of_the_server_amid_commits(server):
         assert offset(store) == answered[-1] == len(list(store.scan(b"a")))
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_a_commit_whose_answer_is_lost_is_made_once(server):
     with contextlib.closing(Proxy(server.port)) as proxy, opened(url(server, proxy.port)) as store:
@@ -103,6 +105,7 @@ def test_a_commit_whose_answer_is_lost_is_made_once(server):
         assert len(list(store.scan(b"a"))) == 29
 
 
+@pytest.mark.services
 def test_a_connection_with_tls_that_breaks_is_made_again():
     """The library names TLS in the error of a connection that breaks, as in that of one that is refused."""
     openssl = shutil.which("openssl") or pytest.skip("needs openssl")
@@ -131,6 +134,7 @@ def test_a_connection_with_tls_that_breaks_is_made_again():
                 assert offset(store) == to
 
 
+@pytest.mark.services
 def test_a_commit_that_was_given_up_is_not_made_later(server):
     """Its writer has looked it up, and it was not there."""
     with opened(url(server)) as store:
@@ -143,6 +147,7 @@ def test_a_commit_that_was_given_up_is_not_made_later(server):
         assert store._was_made()
 
 
+@pytest.mark.services
 def test_commits_that_lock_each_other_are_made(server):
     """Each expects what the other writes, in the other order."""
     with opened(url(server), url(server)) as stores:
@@ -161,6 +166,7 @@ def test_commits_that_lock_each_other_are_made(server):
         assert dict(stores[0].scan(b"o1!")) == {}
 
 
+@pytest.mark.services
 def test_of_two_that_expect_nothing_one_waits_and_is_fenced(server):
     with opened(url(server), url(server)) as (one, other), ThreadPoolExecutor(1) as pool:
         with one._connected() as connection, connection.transaction():
@@ -175,6 +181,7 @@ def test_of_two_that_expect_nothing_one_waits_and_is_fenced(server):
         assert other.get([b"o"]) == [b"one"]
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_a_server_that_hangs_is_given_up_in_time(server):
     with opened(url(server, timeout="1s")) as store, opened(url(server, read_timeout="200ms"), for_requests=True) as reader:
@@ -196,6 +203,7 @@ def test_a_server_that_hangs_is_given_up_in_time(server):
         assert reader.get([KEY]) == [number(2)]
 
 
+@pytest.mark.services
 def test_the_holder_of_a_lease_is_named(server):
     with opened(url(server), url(server)) as (one, other), one.lease("ingest", wait=0):
         with (
@@ -207,6 +215,7 @@ def test_the_holder_of_a_lease_is_named(server):
             pass
 
 
+@pytest.mark.services
 def test_a_lease_that_is_released_is_free_at_once(server, monkeypatch):
     """The server ends it with its connection too, but later."""
     left_open = []
@@ -224,6 +233,7 @@ def test_a_lease_that_is_released_is_free_at_once(server, monkeypatch):
             connection.close()
 
 
+@pytest.mark.services
 def test_reading_only(server):
     with pytest.raises(StoreError, match=r"there is no online store in .* under the prefix 'headwater'"):
         hw.operations.open_store(url(server), readonly=True)
@@ -235,6 +245,7 @@ def test_reading_only(server):
             step(store, 2)
 
 
+@pytest.mark.services
 def test_two_prefixes_share_nothing(server):
     with opened(url(server), url(server, prefix="Shop.a-1")) as (one, other):
         step(one, 1)
@@ -252,6 +263,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.services
 @pytest.mark.parametrize(("address", "said"), REFUSED.values(), ids=REFUSED)
 def test_what_is_refused_says_what_to_do(server, address, said):
     with psycopg.connect(f"{server.address}/postgres", autocommit=True) as connection:
@@ -264,6 +276,7 @@ def test_what_is_refused_says_what_to_do(server, address, said):
     assert time.monotonic() - since < 5, "what no waiting helps is not waited for"
 
 
+@pytest.mark.services
 def test_a_full_disk_is_an_error_and_writes_nothing(server):
     """PostgreSQL says so by the state 53100, which is raised here instead of filling a disk."""
     with opened(url(server)) as store:
@@ -293,6 +306,7 @@ def test_bad_urls(address, said):
         hw.operations.open_store(address)
 
 
+@pytest.mark.services
 def test_a_password_is_not_shown(server):
     with pytest.raises(StoreError) as caught:
         hw.operations.open_store("postgresql://headwater:secret@127.0.0.1:1/d?timeout=100ms")

@@ -86,6 +86,7 @@ def catch_up(store, replica):
 # ---------------------------------------------------------------- servers that come back
 
 
+@pytest.mark.services
 def test_a_server_that_comes_back_empty_is_found(tmp_path):
     with serving(tmp_path) as server, opened(server.url) as store:
         step(store, 5)
@@ -103,6 +104,7 @@ def test_a_server_that_comes_back_empty_is_found(tmp_path):
             assert offset(new) == 1
 
 
+@pytest.mark.services
 def test_a_server_that_comes_back_whole_goes_on(tmp_path):
     with serving(tmp_path, *AOF) as server, opened(server.url, server.url) as (store, other):
         for to in range(1, 6):
@@ -117,6 +119,7 @@ def test_a_server_that_comes_back_whole_goes_on(tmp_path):
             assert reader.get([r + b"\0p" for r in MANY]) == [record(6)] * 300
 
 
+@pytest.mark.services
 def test_a_failover_without_loss_goes_on(failover):
     proxy, replica, _, fail = failover
     with opened(proxy.url) as store:
@@ -127,6 +130,7 @@ def test_a_failover_without_loss_goes_on(failover):
         assert offset(store) == 6
 
 
+@pytest.mark.services
 def test_a_failover_that_loses_a_commit_fences_its_writer(failover):
     proxy, replica, cut, fail = failover
     with opened(proxy.url) as store:
@@ -147,6 +151,7 @@ def test_a_failover_that_loses_a_commit_fences_its_writer(failover):
             assert offset(new) == 6
 
 
+@pytest.mark.services
 def test_a_writer_is_fenced_even_if_others_went_on_first(failover):
     """Their commits must not make up for the number of those that are lost; nor must a second restart hide it."""
     proxy, replica, cut, fail = failover
@@ -165,6 +170,7 @@ def test_a_writer_is_fenced_even_if_others_went_on_first(failover):
         assert (offset(other), offset(other, b"q")) == (5, 11)
 
 
+@pytest.mark.services
 def test_a_writer_whose_whole_epoch_is_lost_is_fenced(tmp_path):
     with serving(tmp_path) as server, opened(server.url) as store:
         step(store, 5)
@@ -183,6 +189,7 @@ def test_a_writer_whose_whole_epoch_is_lost_is_fenced(tmp_path):
             assert offset(new) == 11
 
 
+@pytest.mark.services
 def test_a_primary_that_comes_back_from_being_a_replica_is_another(tmp_path, closing):
     """The same process, which took over the state of a replica that lacked a commit."""
     with serving(tmp_path / "a") as server, opened(server.url) as store:
@@ -221,6 +228,7 @@ def count_on(url, stop, made):
             to = offset(store)
 
 
+@pytest.mark.services
 def test_kills_of_the_server_amid_commits(tmp_path):
     """With `appendfsync always` nothing that was answered is lost, nothing is made twice, and what is there is whole."""
     random, stop, made = Random(5), threading.Event(), []
@@ -254,6 +262,7 @@ def test_kills_of_the_server_amid_commits(tmp_path):
 # ---------------------------------------------------------------- answers that do not come
 
 
+@pytest.mark.services
 def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path, closing):
     with serving(tmp_path) as server:
         proxy = closing(Proxy(server.port))
@@ -266,6 +275,7 @@ def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path, closing):
                 assert client.hget("{headwater}:meta", "n") == b"20", "with the one that made the store"
 
 
+@pytest.mark.services
 def test_a_commit_whose_answer_is_lost_waits_for_replicas_too(failover):
     """It is looked up by another connection, and a server counts only what that one has written."""
     proxy, replica, _, _ = failover
@@ -281,6 +291,7 @@ def test_a_commit_whose_answer_is_lost_waits_for_replicas_too(failover):
         step(store, 3)
 
 
+@pytest.mark.services
 def test_a_commit_that_never_arrived_is_made_again(tmp_path, closing):
     with serving(tmp_path, *AOF) as server:
         proxy = closing(Proxy(server.port))
@@ -292,6 +303,7 @@ def test_a_commit_that_never_arrived_is_made_again(tmp_path, closing):
             assert offset(store) == 2
 
 
+@pytest.mark.services
 def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
     """It may still lie in a buffer when its writer has looked it up."""
     with serving(tmp_path) as server, opened(server.url) as store:
@@ -308,6 +320,7 @@ def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
         assert found == [b"ok", store._n, 0]
 
 
+@pytest.mark.services
 def test_what_is_asked_for_together_is_of_one_moment(tmp_path):
     with serving(tmp_path) as server, opened(server.url, server.url) as (store, reader):
         key = MANY[0] + b"\0p"
@@ -329,6 +342,7 @@ def test_what_is_asked_for_together_is_of_one_moment(tmp_path):
         assert len(set(seen)) > 10
 
 
+@pytest.mark.services
 def test_a_lease_lasts_as_long_as_it_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr(redis_store, "_LEASE", 0.4)
     with serving(tmp_path) as server, opened(server.url, server.url) as (store, other):
@@ -342,6 +356,7 @@ def test_a_lease_lasts_as_long_as_it_is_held(tmp_path, monkeypatch):
             pass
 
 
+@pytest.mark.services
 def test_a_server_that_hangs_is_an_error_and_the_next_commit_is_right(tmp_path):
     with serving(tmp_path) as server, opened(server.url + "?timeout=300ms") as store:
         store.commit({KEY: number(1)}, {})
@@ -359,6 +374,7 @@ def test_a_server_that_hangs_is_an_error_and_the_next_commit_is_right(tmp_path):
         assert offset(store) == now + 1
 
 
+@pytest.mark.services
 def test_an_answer_that_comes_too_late_is_none_to_the_next_call(tmp_path):
     with serving(tmp_path) as server, opened(server.url + "?timeout=1s") as store:
         store.commit({b"a": b"1", b"b": b"2"}, {})
@@ -371,6 +387,7 @@ def test_an_answer_that_comes_too_late_is_none_to_the_next_call(tmp_path):
         resume.join()
 
 
+@pytest.mark.services
 def test_a_server_that_is_not_there(tmp_path):
     with serving(tmp_path) as server:
         url = server.url
@@ -386,6 +403,7 @@ def fill(store):
         store.commit({b"v%d" % i: b"x" * 1_000_000, KEY: number(i + 2)}, {KEY: number(i + 1)})
 
 
+@pytest.mark.services
 def test_full_memory_is_an_error_and_writes_nothing(tmp_path):
     with serving(tmp_path, "--maxmemory", "8mb") as server, opened(server.url) as store:
         step(store, 1)
@@ -401,6 +419,7 @@ def test_full_memory_is_an_error_and_writes_nothing(tmp_path):
         assert offset(store) == held + 1
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
 def test_a_server_that_drops_keys_is_refused(tmp_path, policy):
     with serving(tmp_path, "--maxmemory", "50mb", "--maxmemory-policy", policy) as server:
@@ -411,6 +430,7 @@ def test_a_server_that_drops_keys_is_refused(tmp_path, policy):
         hw.operations.open_store(server.url).close()
 
 
+@pytest.mark.services
 def test_a_replica_is_refused_and_a_primary_that_becomes_one_too(tmp_path):
     with serving(tmp_path / "a") as server, serving(tmp_path / "b") as other, opened(server.url) as store:
         step(store, 1)
@@ -422,6 +442,7 @@ def test_a_replica_is_refused_and_a_primary_that_becomes_one_too(tmp_path):
             step(store, 2)
 
 
+@pytest.mark.services
 def test_replicas_that_are_asked_for(tmp_path, closing):
     with serving(tmp_path / "a") as server:
         with pytest.raises(StoreError, match=r"0 replicas have it and replicas=1"):
@@ -432,6 +453,7 @@ def test_replicas_that_are_asked_for(tmp_path, closing):
             assert client.hget("{headwater}:state", KEY) == number(1)
 
 
+@pytest.mark.services
 def test_a_replica_can_be_read_and_may_come_and_go(tmp_path, closing):
     with serving(tmp_path / "a") as server, opened(server.url) as store:
         step(store, 1)
@@ -446,6 +468,7 @@ def test_a_replica_can_be_read_and_may_come_and_go(tmp_path, closing):
         assert offset(store) == 3
 
 
+@pytest.mark.services
 def test_passwords_are_used_and_never_shown(tmp_path):
     with serving(tmp_path) as server:
         with server.client as client:
@@ -458,6 +481,7 @@ def test_passwords_are_used_and_never_shown(tmp_path):
             assert "wrong" not in str(caught.value).replace("wrong number", "").replace("WRONGPASS", "")
 
 
+@pytest.mark.services
 def test_a_user_that_may_not_write(tmp_path):
     with serving(tmp_path) as server:
         hw.operations.open_store(server.url).close()
@@ -467,6 +491,7 @@ def test_a_user_that_may_not_write(tmp_path):
             hw.operations.open_store(server.url.replace("//", "//reader:pw@"))
 
 
+@pytest.mark.services
 def test_a_certificate(tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
@@ -497,12 +522,14 @@ def test_a_certificate(tmp_path):
             hw.operations.open_store(f"rediss://127.0.0.1:{port}/0?timeout=300ms")
 
 
+@pytest.mark.services
 def test_a_socket(tmp_path):
     with serving(tmp_path, "--unixsocket", str(tmp_path / "s")), opened(f"unix://{tmp_path}/s?db=2&prefix=x") as store:
         step(store, 3)
         assert offset(store) == 3
 
 
+@pytest.mark.services
 def test_prefixes_and_databases_are_apart(tmp_path):
     with serving(tmp_path) as server:
         urls = [server.url, server.url + "?prefix=other", server.url[:-1] + "1"]
@@ -540,6 +567,7 @@ def test_without_the_extra(monkeypatch):
         hw.operations.open_store("redis://127.0.0.1/0")
 
 
+@pytest.mark.services
 def test_reading_where_there_is_no_store(tmp_path):
     with serving(tmp_path) as server:
         with pytest.raises(StoreError, match="no online store"):
@@ -556,6 +584,7 @@ def test_reading_where_there_is_no_store(tmp_path):
 # ---------------------------------------------------------------- backups
 
 
+@pytest.mark.services
 def test_a_backup_while_commits_are_made_has_records_that_are_no_older_than_its_offset(tmp_path):
     with serving(tmp_path / "server") as server, opened(server.url, server.url + "?prefix=again") as (store, again):
         step(store, 1)
@@ -582,6 +611,7 @@ def test_a_backup_while_commits_are_made_has_records_that_are_no_older_than_its_
         assert min(throughs) >= offset(again)
 
 
+@pytest.mark.services
 def test_a_backup_of_another_kind_is_refused(tmp_path):
     with serving(tmp_path / "server") as server, opened(server.url) as store, opened(f"lmdb:{tmp_path}/lmdb") as lmdb:
         step(store, 1)
@@ -682,6 +712,7 @@ def test_all_servers_are_written_to_before_one_is_read():
     assert steps == ["write a0", "write b0", "write c0", "read a0", "read b0", "read c0", "write c1", "read c1"]
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_what_masters_have_answered_is_not_sent_again(cluster, monkeypatch):
     """One of three is killed while commits are made; each group of records sees each of them once."""
@@ -709,6 +740,7 @@ def test_what_masters_have_answered_is_not_sent_again(cluster, monkeypatch):
         assert {value for _, value in store.scan(RECORD)} == {record(2)}
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_a_cluster_that_comes_back_whole_goes_on(cluster):
     servers, url = cluster
@@ -722,6 +754,7 @@ def test_a_cluster_that_comes_back_whole_goes_on(cluster):
         assert {value for key, value in store.scan(RECORD) if key.endswith(b"p")} == {record(4)}
 
 
+@pytest.mark.services
 @pytest.mark.slow
 @pytest.mark.parametrize("forget", [1, None], ids=["the last write", "everything"])
 def test_records_that_a_master_lost_are_found_by_everybody(cluster, forget):
@@ -746,6 +779,7 @@ def test_records_that_a_master_lost_are_found_by_everybody(cluster, forget):
             assert {value for _, value in new.scan(RECORD)} == {record(4)}
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_kills_of_masters_amid_commits(cluster):
     servers, url = cluster
@@ -768,6 +802,7 @@ def test_kills_of_masters_amid_commits(cluster):
         assert min(as_number(value[8:16]) for _, value in store.scan(RECORD)) >= offset(store)
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_offsets_that_a_master_lost_are_read_on_from(cluster):
     """Records are ahead of the offset then, and say so."""
@@ -792,6 +827,7 @@ def test_offsets_that_a_master_lost_are_read_on_from(cluster):
             assert new.outrun == 0
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_a_fenced_writer_writes_no_records_either(cluster):
     _, url = cluster
@@ -802,6 +838,7 @@ def test_a_fenced_writer_writes_no_records_either(cluster):
         assert {value for _, value in store.scan(RECORD)} == {record(1)}
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_logs_that_are_applied_take_no_memory(cluster):
     """Nor do those of commits that were fenced."""
@@ -816,6 +853,7 @@ def test_logs_that_are_applied_take_no_memory(cluster):
     assert [key for server in servers for key in server.client.keys("*redo*")] == []
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_records_that_were_applied_already_wait_for_replicas_too(tmp_path):
     """A commit that is finished from its log may have been applied by a process that ended before replicas had it."""
@@ -834,6 +872,7 @@ def test_records_that_were_applied_already_wait_for_replicas_too(tmp_path):
         store.table.upsert(*commit)
 
 
+@pytest.mark.services
 def test_any_node_of_a_cluster_that_answers_describes_it(tmp_path):
     with clustered(tmp_path) as servers:
         ports = [free_port(), servers[1].port]
@@ -842,6 +881,7 @@ def test_any_node_of_a_cluster_that_answers_describes_it(tmp_path):
             assert offset(store) == 1
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_a_slot_that_moves_to_another_master(cluster):
     servers, url = cluster
@@ -881,6 +921,7 @@ def sentinel_url(sentinel, *, name="shop/1", password="open", more=""):
     return f"redis+sentinel://:{password}@127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/{name}?sentinel_password=watch{more}"
 
 
+@pytest.mark.services
 def test_a_store_goes_on_with_the_primary_that_sentinel_promotes(shop):
     primary, replicas, sentinel = shop
     with opened(sentinel_url(sentinel, more="&replicas=1&timeout=30s")) as store:
@@ -896,6 +937,7 @@ def test_a_store_goes_on_with_the_primary_that_sentinel_promotes(shop):
         assert one.execute_command("INFO", "keyspace")["db1"]["keys"], "the database of the URL"
 
 
+@pytest.mark.services
 def test_what_sentinel_does_not_lead_to_is_said(shop):
     for wrong, message in (
         ({"name": "shp"}, "/shp: none of these Sentinels can be reached and has a primary of this name"),

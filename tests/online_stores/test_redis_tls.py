@@ -69,6 +69,7 @@ def url_of(kind, shop, certificates, *, password="open", sentinel="watch", name=
     return f"{scheme}://:{password}@127.0.0.1:{primary.tls_port}/0?{'&'.join(options)}"
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("kind", ["server", "sentinel"])
 @pytest.mark.parametrize("for_requests", [False, True])
 def test_passwords_and_certificates_of_clients(kind, for_requests, shop, certificates):
@@ -80,6 +81,7 @@ def test_passwords_and_certificates_of_clients(kind, for_requests, shop, certifi
         assert store.get([KEY]) == [None]  # a new connection asks Sentinel again, and is secure again
 
 
+@pytest.mark.services
 @pytest.mark.parametrize(
     ("kind", "wrong", "told"),
     [
@@ -118,6 +120,7 @@ def test_options_of_tls_without_tls_and_files_that_are_not_there_are_refused_at_
         hw.operations.open_store("rediss://h/0?ssl_keyfile=no.key")
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_a_cluster_with_tls(secure, certificates, tmp_path):
     files = f"ssl_ca_certs={certificates}/ca.pem&ssl_certfile={certificates}/client.pem&ssl_keyfile={certificates}/client.key"

@@ -25,7 +25,8 @@ def cases():
             if emulated and not LONG and law not in (ON_MINISTACK if kind == "ministack" else QUICK):
                 continue
             quick = not emulated or (kind == "ministack" and law in QUICK)
-            yield pytest.param(law, kind, id=f"{kind}-{law}", marks=[] if quick else [pytest.mark.slow])
+            marks = [pytest.mark.smoke] if (kind, law) == ("ministack", "what is put is got") else [] if quick else [pytest.mark.slow]
+            yield pytest.param(law, kind, id=f"{kind}-{law}", marks=marks)
 
 
 @pytest.mark.parametrize(("law", "make_store"), list(cases()), indirect=["make_store"])

@@ -139,6 +139,7 @@ def test_harm_is_not_called_a_gain():
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, to print")
+@pytest.mark.services
 @pytest.mark.parametrize("paper", ["A4", "letter"])
 def test_the_summary_is_one_printed_page(tmp_path, paper):
     longest = max((of_backtest(hourly(value=WORTH)), of_backtest(flights("regression"))), key=lambda summary: len(to_text(summary)))

@@ -1,9 +1,10 @@
-"""The recommendation of a backtest beside an experiment: which arm serves that level, and what the winning arm gains over it."""
+"""The recommendation of a backtest beside an experiment: which arm serves that level, and what other arms gain over it."""
 
 from __future__ import annotations
 
 from headwater.experiments.experiment_look import ExperimentLooks
 from headwater.experiments.experiment_money import ExperimentEvidence
+from headwater.experiments.stalest_winner import gain_over
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.estimate import Estimate
 from headwater.results.evidence_result import BacktestFinding
@@ -27,13 +28,14 @@ def backtest_finding(
     level = found.level if found.answer == "run" else ""
     serving = (arm.name for arm in result.arms if arm.model == backtest.model and evidence.names.get(arm.level, arm.level) == level)
     arm = next(serving, "") if level else ""
-    over = None if look is None else _over(result, arm, look)
+    over = {} if look is None or arm in ("", look.control) else _over(result, arm, look)
     return BacktestFinding(backtest.at, level, found.first_line, arm, over)
 
 
-def _over(result: ExperimentResult, arm: str, look: ExperimentLooks) -> Estimate | None:
-    """The relative gain of the winning arm over another treated arm, at the newest look alone."""
-    if result.decision != "real-time" or arm in ("", look.control, result.arm):
-        return None
-    lift = look.lift(look.look(look.experiment.metrics[0].name, look.time), result.arm, over=arm).lift
-    return None if lift is None else Estimate(lift.lift, *lift.interval())
+def _over(result: ExperimentResult, arm: str, look: ExperimentLooks) -> dict[str, Estimate]:
+    """The relative change from the arm to each other treated one."""
+    if result.decision != "real-time":
+        return {}
+    rows = look.look(look.experiment.metrics[0].name, look.time)
+    estimates = {other: gain_over(look, rows, other, arm) for other in look.treated if other != arm}
+    return {other: estimate for other, estimate in estimates.items() if estimate is not None}

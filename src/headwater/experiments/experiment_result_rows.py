@@ -18,6 +18,7 @@ from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.experiment_verdict import ExperimentLook, ExperimentVerdict, GuardrailLook, verdict
 from headwater.experiments.health import HealthCheck
 from headwater.experiments.look_rows import COLD, LookRows
+from headwater.experiments.stalest_winner import stalest_winner
 from headwater.experiments.unit_analysis import LEAST_IN_STRATUM
 from headwater.logs.exposure_rows import ARM, BUCKET, CLUSTER
 from headwater.models.experiment_store import StartedExperiment
@@ -63,7 +64,7 @@ def analysed(
     even, even_from = (
         (max(evens.values()), evidence.source) if evens else (least, "as given" if least else "not known: a gain above 0 counts")
     )
-    decided = _verdict(look, lifts, rails.looks, checks, (even, evens))
+    decided = stalest_winner(_verdict(look, lifts, rails.looks, checks, (even, evens)), look, rows, evens, even)
     metrics = [*_deciding(look, deciding, rows, lifts, decided), *_others(look), *rails.results]
     axis, money = _axis(look, evidence, deciding, rows, lifts, decided, explored)
     shown = _shown_arm(decided, lifts, look.treated)

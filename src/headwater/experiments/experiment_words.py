@@ -9,6 +9,8 @@ from headwater.models.experiment_store import FrozenPlan
 from headwater.results.estimate import Estimate
 from headwater.results.experiment_result import ExperimentDecision
 
+SEVERAL_WINNERS = "Of several winners whose costs are not known, the first in the list is served, unless a later one is shown to be better."
+
 
 def percent(value: float) -> str:
     """A relative lift in percent with its sign.
@@ -55,7 +57,7 @@ def rule(plan: FrozenPlan, estimator: str, break_even: float) -> str:
     by_time = plan.units_needed is None or plan.kind != "ab"
     over = "the planned time is over" if by_time else "all planned units have matured"
     spending = " by the share of the planned time" if by_time else ""
-    arms = " Holm's method corrects for the arms." if len(plan.arms) > 2 else ""
+    arms = f" Holm's method corrects for the arms. {SEVERAL_WINNERS}" if len(plan.arms) > 2 else ""
     return (
         f"An arm wins if the interval of its gain in {metric} lies {need}, and harms if it lies below 0; batch stays if {over} "
         f"and no arm has won. The error of {plan.alpha:.0%} is spent over {looks}{spending} (O'Brien-Fleming, Lan-DeMets).{arms}{rails} Estimator: {estimator}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from headwater.reports import wording
 from headwater.reports.experiment_section import percent
 from headwater.results.backtest_result import BacktestResult
+from headwater.results.estimate import Estimate
 from headwater.results.evidence_result import ExperimentFinding
 from headwater.results.experiment_result import ExperimentResult
 
@@ -29,9 +30,7 @@ def of_backtest(result: ExperimentResult) -> list[str]:
     if found.arm == control.name:
         return [*lines, f"{_arm(found.arm, found.level)} is the control: this experiment tests {tested}."]
     lines.append(f"{_arm(found.arm, found.level)} is one of the arms: this experiment tests {tested}.")
-    if found.over is not None:
-        lines.append(_over(result, found.arm))
-    return lines
+    return lines + [_over(result, arm, found.arm, change) for arm, change in found.over.items()]
 
 
 def _tested(finding: ExperimentFinding) -> str:
@@ -50,12 +49,10 @@ def _arm(arm: str, level: str) -> str:
     return f"Arm {arm}" if arm == level else f"Arm {arm}, which serves {level},"
 
 
-def _over(result: ExperimentResult, arm: str) -> str:
-    """Whether the winning arm is shown to be better than the one that the backtest recommends."""
-    assert result.backtest is not None
-    assert result.backtest.over is not None
-    over, metric = result.backtest.over, result.deciding[0]
-    gain = over if metric.higher_is_better else type(over)(-over.value, -over.high, -over.low)
-    shown = "better" if gain.low > 0 else "worse" if gain.high < 0 else ""
-    compared = f"{result.arm} against {arm}: {metric.metric} {percent(over.value)} (between {percent(over.low)} and {percent(over.high)}, one look)"
-    return f"{compared}. {result.arm} is {f'shown to be {shown}' if shown else 'not shown to be better'} than {arm}."
+def _over(result: ExperimentResult, arm: str, recommended: str, change: Estimate) -> str:
+    """Whether an arm is shown to be better than the one that the backtest recommends."""
+    metric = result.deciding[0]
+    low, high = (change.low, change.high) if metric.higher_is_better else (-change.high, -change.low)
+    shown = "shown to be better" if low > 0 else "shown to be worse" if high < 0 else "not shown to be better"
+    by = f"{percent(change.value)} (between {percent(change.low)} and {percent(change.high)}, one look)"
+    return f"{arm} against {recommended}: {metric.metric} {by}. {arm} is {shown} than {recommended}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from headwater.results.estimate import Estimate
 from headwater.results.result import Result
@@ -12,15 +12,15 @@ class BacktestFinding(Result, frozen=True):
     """The recommendation of a backtest, as the decision page of an experiment shows it.
 
     at: when the backtest was made, ISO 8601. level: the recommended level, empty where the backtest recommends none. sentence: its first
-    line. arm: the arm of the experiment that serves this level, empty where no arm does. over: the gain of the winning arm over that arm
-    in the deciding metric, relative, with the 95 % interval of one look; None where there is nothing to compare.
+    line. arm: the arm of the experiment that serves this level, empty where no arm does. over: by other treated arm, the relative change of
+    the deciding metric from that arm to it, with the 95 % interval of one look.
     """
 
     at: str
     level: str
     sentence: str
     arm: str = ""
-    over: Estimate | None = None
+    over: Mapping[str, Estimate] = {}
 
 
 class ExperimentFinding(Result, frozen=True):

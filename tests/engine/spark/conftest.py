@@ -13,6 +13,7 @@ import pytest
 
 from headwater.connectors.spark import _sessions
 from headwater.engine.spark.spark_engine import SparkEngine
+from tests import services
 from tests.online_stores.emulators import CREDENTIALS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,6 +53,7 @@ class Cluster:
 @pytest.fixture(scope="session")
 def sail():
     """The URL of Sail's server."""
+    services.starts("Spark")
     pytest.importorskip("pyspark", reason="needs pyspark-client: pip install 'headwater[spark]'")
     server = pytest.importorskip("pysail.spark", reason="needs pysail").SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
@@ -69,6 +71,7 @@ def end_session(url):
 
 def started(tmp_path_factory, *lake):
     """A new cluster; skips where Java is missing. lake: as scripts/spark.sh."""
+    services.starts("Spark")
     pytest.importorskip("pyspark", reason="needs pyspark-client: pip install 'headwater[spark]'")
     if shutil.which("java") is None:
         pytest.skip("needs a cluster of Apache Spark, and for it: java")

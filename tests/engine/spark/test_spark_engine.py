@@ -41,9 +41,10 @@ SHORT = engine_laws.LAWS.keys() - {
 }  # test_every_aggregation_bit_by_bit has these
 
 
-@pytest.mark.parametrize(
-    "law", [pytest.param(law, marks=pytest.mark.slow) if law in LONG else law for law in engine_laws.LAWS if FULL or law in SHORT]
-)
+MARKS = dict.fromkeys(LONG, pytest.mark.slow) | {"null times": pytest.mark.smoke}
+
+
+@pytest.mark.parametrize("law", [pytest.param(law, marks=MARKS.get(law, ())) for law in engine_laws.LAWS if FULL or law in SHORT])
 def test_every_law_on_sail(law, sail):
     for seed in range(3 if FULL and law not in LONG else 1):
         engine_laws.LAWS[law](hw.spark(sail), Random(seed))

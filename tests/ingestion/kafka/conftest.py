@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
+from tests import services
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "kafka.sh"
@@ -104,6 +105,7 @@ def fetching(request, monkeypatch):
 @contextmanager
 def broker_of(folder):
     """A broker with its data in a folder; skips where something that it needs is missing."""
+    services.starts("Kafka")
     pytest.importorskip("confluent_kafka", reason="needs confluent-kafka: pip install 'headwater[kafka]'")
     jars = Path(os.environ.get("HEADWATER_KAFKA_JARS", ROOT / "build" / "kafka"))
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]

@@ -196,6 +196,7 @@ def test_it_can_be_turned_off(fresh, store, tmp_path, wall):
     assert TOPIC not in fresh.admin().list_topics(timeout=5).topics
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_without_permission_ingestion_goes_on_and_says_so(guarded, store, tmp_path, wall, caplog):
     broker, topic = guarded
@@ -210,6 +211,7 @@ def test_without_permission_ingestion_goes_on_and_says_so(guarded, store, tmp_pa
     ]
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_a_topic_that_may_not_be_written_to(guarded):
     """An administrator lets the topic be created, and forgets to let headwater write to it."""

@@ -87,6 +87,7 @@ def numbers(begin, end):
 
 
 @pytest.mark.slow
+@pytest.mark.smoke
 def test_it_reads_on_from_the_offsets_that_it_is_given(broker, reader):
     topic = broker.topic(2)
     broker.produce(topic, numbers(0, 10), 0)

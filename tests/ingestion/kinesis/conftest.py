@@ -14,6 +14,7 @@ import pytest
 
 from headwater.aws import AwsClient
 from headwater.errors import HeadwaterError
+from tests import services
 from tests.online_stores.servers import free_port
 
 REGION = "eu-central-1"
@@ -25,6 +26,7 @@ class Emulator:
     """A server, and what a producer and an operator do there."""
 
     def __init__(self, name, folder):
+        services.starts("an emulator of AWS")
         self.name, self.port = name, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = {

@@ -130,6 +130,7 @@ def answers(url):
         return False
 
 
+@pytest.mark.services
 @pytest.mark.slow
 def test_two_machines_are_one_service(tmp_path):
     with serving(tmp_path / "redis") as server:
