@@ -1,6 +1,14 @@
 """Erasing a unit from the log of exposures: its rows go, the others stay, and what cannot be searched is named."""
 
 import dataclasses
+import hashlib
+import hmac
+import itertools
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +19,27 @@ from headwater.erasure.receipt import ErasureJournal
 from headwater.logs.exposure_log import EXPOSURES, ExposureLog, read_exposures, read_interleaved
 from headwater.logs.exposure_rows import Exposure
 from headwater.testing.examples import visiting
+from tests.serving.experiment_world import EXPERIMENTED, both_levels, started
 
 T = 1_714_521_600_000_000
+KEY, OTHER = 987_654_321_123, 5
+POSTS = """
+import os, signal, sys
+import headwater as hw
+from headwater.models.experiment_store import ExperimentStore
+from tests.serving.experiment_world import EXPERIMENTED
+url, folder, then, *units = sys.argv[1:]
+service = hw.operations.Service(EXPERIMENTED, url, models={}, data_dir=folder, experiments=ExperimentStore(f"{folder}/models"))
+service.experiments.refresh()
+added = service.exposures("fresh", [{"unit": int(unit)} for unit in units])
+print(added.accepted, flush=True)
+if then == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.stdin.readline()
+print(service.exposures("fresh", [{"unit": int(unit)} for unit in units]).accepted, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A process that posts exposures as a service does, and is then killed, at once or after a line."""
 
 
 @pytest.fixture
@@ -56,12 +83,121 @@ def test_a_key_that_is_no_unit_touches_nothing(tmp_path, project):
     assert _erase(project, tmp_path, item="7").rows_in_files(EXPOSURES) == 0
 
 
-def test_what_cannot_be_searched_is_named(tmp_path, project):
+def test_an_experiment_that_the_project_lacks_is_named(tmp_path, project):
     _log(tmp_path, "old_one")
     journal = _erase(project, tmp_path, user="7")
     assert [entry.place for entry in journal.receipt.not_searched] == ["exposures of old_one"]
+
+
+def test_the_exposures_of_a_running_service_go_too(tmp_path, project):
     with ExposureLog(tmp_path) as log:
-        log.put("fresh", 1, [Exposure("7", "hourly", T)])
+        log.put("fresh", 1, [Exposure("7", "hourly", T), Exposure("8", "hourly", T)])
         assert log.flush()
-        places = [entry.place for entry in _erase(project, tmp_path, user="7").receipt.not_searched]
-        assert places == ["exposures of fresh", "exposures of old_one"]
+        assert _erase(project, tmp_path, dry_run=True, user="7").rows_in_files(EXPOSURES) == 1
+        journal = _erase(project, tmp_path, user="7")
+        log.put("fresh", 1, [Exposure("9", "hourly", T)])
+    assert (journal.rows_in_files(EXPOSURES), journal.receipt.not_searched) == (1, [])
+    assert read_exposures(tmp_path, "fresh")["unit"].to_list() == ["8", "9"]
+
+
+# ---------------------------------------------------------------- posted ones
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    made = f"lmdb:{tmp_path_factory.mktemp('posted') / 'online'}?size=1GB"
+    both_levels(hw.operations.open_store(made)).close()
+    return made
+
+
+def posting(url, folder, then, *units):
+    """A process that has posted exposures of these units."""
+    command = [sys.executable, "-c", POSTS, url, str(folder), then, *map(str, units)]
+    child = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == f"{len(units)}\n"
+    return child
+
+
+def holding(folder, text):
+    """The files that hold a text, and those that are still open."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()], [path for path in files if path.suffix == ".open"]
+
+
+def test_what_a_killed_worker_was_posted_is_erased(url, tmp_path):
+    started(tmp_path / "models")
+    with posting(url, tmp_path, "killed", KEY, OTHER) as child:
+        child.wait()
+    assert len(holding(tmp_path, str(KEY))[0]) == 1
+    (torn,) = (tmp_path / "exposures").rglob("*.open")
+    with torn.open("ab") as file:
+        file.write(torn.read_bytes()[-60:-5])  # a record that was not written to its end
+    receipt = hw.operations.erase(EXPERIMENTED, {"user": KEY}, store=url, data_dir=tmp_path)
+    assert receipt.rows["exposures"] == 1
+    assert "exposures" not in " ".join(entry.place for entry in receipt.not_searched)
+    assert holding(tmp_path, str(KEY)) == ([], [])
+    assert read_exposures(tmp_path, "fresh")["unit"].to_list() == [str(OTHER)]
+
+
+def test_a_service_that_starts_closes_what_a_killed_one_left(url, tmp_path):
+    started(tmp_path / "models")
+    with posting(url, tmp_path, "killed", KEY) as child:
+        child.wait()
+    left = set((tmp_path / "exposures").rglob("*.open"))
+    with posting(url, tmp_path, "killed", OTHER) as child:
+        child.wait()
+    assert left
+    assert not left & set((tmp_path / "exposures").rglob("*.open"))
+    assert set(read_exposures(tmp_path, "fresh")["unit"]) == {str(KEY), str(OTHER)}
+
+
+def test_a_worker_that_lives_goes_on_in_another_file(url, tmp_path):
+    started(tmp_path / "models")
+    with posting(url, tmp_path, "goes on", KEY, OTHER) as child:
+        receipt = hw.operations.erase(EXPERIMENTED, {"user": KEY}, store=url, data_dir=tmp_path)
+        assert receipt.rows["exposures"] == 1
+        assert holding(tmp_path, str(KEY))[0] == []
+        child.communicate("\n")
+    assert sorted(read_exposures(tmp_path, "fresh")["unit"]) == [str(OTHER), str(OTHER), str(KEY)]  # what comes later counts as new
+
+
+def test_no_post_is_lost_while_files_are_closed(url, tmp_path):
+    """Files are closed by services that start, all the time, while two processes post."""
+    started(tmp_path / "models")
+    code = POSTS.replace("sys.stdin.readline()", "sys.exit()").replace(
+        'added = service.exposures("fresh", [{"unit": int(unit)} for unit in units])',
+        'added = [service.exposures("fresh", [{"unit": int(unit)}]) for unit in range(int(units[0]), int(units[1]))][-1]',
+    )
+    command = [sys.executable, "-c", code, url, str(tmp_path), "ends"]
+    children = [
+        subprocess.Popen([*command, str(n * 300), str(n * 300 + 300)], cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
+        for n in range(2)
+    ]
+    closed = 0
+    while any(child.poll() is None for child in children):
+        for path in (tmp_path / "exposures").rglob("*.open"):
+            hw.operations.Service(EXPERIMENTED, url, models={}, data_dir=tmp_path).close()
+            closed += not path.exists()
+            break
+        time.sleep(0.01)
+    assert closed > 0
+    assert sorted(map(int, read_exposures(tmp_path, "fresh")["unit"])) == list(range(600))
+
+
+# ---------------------------------------------------------------- the receipt
+
+
+def test_a_receipt_tells_its_key_only_with_the_secret(url, tmp_path):
+    receipt = hw.operations.erase(EXPERIMENTED, {"user": OTHER}, store=url, data_dir=tmp_path)
+    written = Path(receipt.path).read_text(encoding="utf-8")
+    secret = tmp_path / "erasures" / "secret"
+    assert oct(secret.stat().st_mode & 0o777) == "0o600"
+    assert secret.read_bytes().hex() not in written
+    assert "salt" not in json.loads(written)
+    expected = hmac.digest(secret.read_bytes(), b'[["user", "5"]]', "sha256").hex()
+    assert json.loads(written)["key_hash"] == expected
+    texts = [part for part in written.split('"') if len(part) >= 16]
+    tried = itertools.product([b"", *(text.encode() for text in texts)], [b'[["user", "5"]]'])
+    assert receipt.key_hash not in {hashlib.sha256(salt + key).hexdigest() for salt, key in tried}
+    assert hw.operations.erase(EXPERIMENTED, {"user": OTHER}, store=url, data_dir=tmp_path).key_hash == expected
+    assert hw.operations.erase(EXPERIMENTED, {"user": OTHER}, store=url, data_dir=tmp_path, dry_run=True).key_hash == ""

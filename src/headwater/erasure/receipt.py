@@ -2,12 +2,14 @@
 
     FOLDER/erasures/20240501T120000Z-1f2e3d4c.json
 
-It holds a salted hash of the key and no value of it.
+It holds no value of the key, only its HMAC. The secret of that is in `erasures/secret`: with a receipt alone nobody finds the key by
+trying values, and the operator can show that a receipt is of a key.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -24,6 +26,8 @@ from headwater.errors import StoreError
 from headwater.ingestion.archive_objects import content, put
 
 ERASURES: Final = "erasures"
+_HMAC_KEY: Final = "secret"  # the file
+_HMAC_KEY_BYTES: Final = 32
 _FORMAT: Final = 1
 
 
@@ -55,13 +59,13 @@ class Receipt(msgspec.Struct):
     """What was asked, what was removed, and what could not be searched.
 
     path: of the receipt's file, None for a dry run.
-    columns: of the key. key_hash: SHA-256 of the salt and the key. rows: removed, by place. finished_at: None until all is done.
+    columns: of the key. key_hash: HMAC-SHA256 of the key with the secret of the folder; "" of a dry run. rows: removed, by place.
+    finished_at: None until all is done.
     done: the steps that are finished. pending: what the steps to come need, removed at the end.
     """
 
     project: str
     columns: list[str]
-    salt: str
     key_hash: str
     requested_at: str
     requested_by: str
@@ -98,25 +102,23 @@ class ErasureJournal:
             StoreError: the folder cannot be written.
         """
         erasures = folder / ERASURES
+        key_hash = "" if dry_run else _hash(_secret(erasures), key)
         for path in sorted(erasures.glob("*.json")) if not dry_run else ():
             receipt = read_receipt(path)
-            if receipt.finished_at is None and receipt.store == store and receipt.key_hash == _hash(receipt.salt, key):
+            if receipt.finished_at is None and receipt.store == store and receipt.key_hash == key_hash:
                 return ErasureJournal(receipt, path)
-        salt = secrets.token_hex(16)
         now = clock.now()
         receipt = Receipt(
             project=project,
             columns=sorted(key),
-            salt=salt,
-            key_hash=_hash(salt, key),
+            key_hash=key_hash,
             requested_at=now.isoformat(timespec="seconds"),
             requested_by=settings.who(),
             store=store,
             folder=str(folder.absolute()),
         )
-        journal = ErasureJournal(receipt, None if dry_run else erasures / f"{now:%Y%m%dT%H%M%SZ}-{salt[:8]}.json")
+        journal = ErasureJournal(receipt, None if dry_run else erasures / f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json")
         if journal.path is not None:
-            permissions.own_folder(erasures)
             receipt.path = str(journal.path.absolute())
             journal.save()
         return journal
@@ -258,5 +260,26 @@ def _digest_of_object(url: str) -> str | None:
     return None if body is None else hashlib.sha256(body).hexdigest()
 
 
-def _hash(salt: str, key: Mapping[str, str]) -> str:
-    return hashlib.sha256((salt + json.dumps(sorted(key.items()))).encode()).hexdigest()
+def _secret(erasures: Path) -> bytes:
+    """The secret of the folder's receipts; a new one where there is none.
+
+    Raises:
+        StoreError: it cannot be read or written.
+    """
+    path = erasures / _HMAC_KEY
+    try:
+        if not path.exists():
+            draft = permissions.own_folder(erasures) / f"{_HMAC_KEY}-{secrets.token_hex(4)}"
+            with permissions.open_private(draft, "wb") as file:
+                file.write(secrets.token_bytes(_HMAC_KEY_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            sync(erasures)
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"the secret of the receipts, {path}, cannot be read or written: {error.strerror or error}") from error
+
+
+def _hash(secret: bytes, key: Mapping[str, str]) -> str:
+    return hmac.digest(secret, json.dumps(sorted(key.items())).encode(), "sha256").hex()

@@ -224,6 +224,11 @@ def read_interleaved(data_dir: str | Path | None, experiment: str, version: int 
     return _frame(rows, schema).sort("at", "unit", "list", "position")
 
 
+def all_segments(data_dir: str | Path, experiment: str = "*") -> list[Path]:
+    """The files of exposures of every version of an experiment, or of all experiments, open ones first."""
+    return [path for suffix in (OPEN, CLOSED) for path in sorted((Path(data_dir) / EXPOSURES).glob(f"{experiment}/*/*{suffix}"))]
+
+
 def segments_of(data_dir: str | Path | None, experiment: str, version: int | None = None) -> list[Path]:
     """The files of an experiment's exposures; `version` as for `read_exposures`."""
     folder = (settings.home() if data_dir is None else Path(data_dir)) / EXPOSURES / experiment

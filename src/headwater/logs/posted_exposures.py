@@ -1,7 +1,11 @@
-"""Exposures that callers post: each is on disk before the caller is answered."""
+"""Exposures that callers post: each is on disk before the caller is answered.
+
+A file is locked while a record is appended, and not between two records: any process may then close it, and the next record begins another.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import threading
@@ -13,8 +17,9 @@ from typing import Final
 from headwater import permissions
 from headwater.disk import sync
 from headwater.errors import StoreError
-from headwater.logs.exposure_log import EXPOSURES
+from headwater.logs.exposure_log import EXPOSURES, all_segments
 from headwater.logs.exposure_rows import Exposure, header_of, record_of
+from headwater.logs.segment_locks import close_abandoned
 from headwater.logs.segment_writer import CLOSED, OPEN
 
 _SEGMENT: Final = 32 << 20  # bytes
@@ -22,6 +27,8 @@ _SEGMENT: Final = 32 << 20  # bytes
 
 class PostedExposures:
     """Segment files of posted exposures, one for each version of an experiment. Threads may share one; each process makes its own.
+
+    Segments of exposures that killed processes have left open are closed.
 
     Args:
         folder: the files stand in its subfolder `exposures`.
@@ -41,6 +48,7 @@ class PostedExposures:
         self._lock = threading.Lock()
         self._open: dict[tuple[str, int], tuple[Path, int]] = {}  # path and size
         self._number = self._files = 0
+        close_abandoned(all_segments(folder))
 
     def add(self, experiment: str, version: int, exposures: Sequence[Exposure]) -> None:
         """Write exposures, and sync them.
@@ -67,22 +75,38 @@ class PostedExposures:
             self._open.clear()
 
     def _append(self, of: tuple[str, int], records: bytes) -> None:
-        known = self._open.get(of)
-        path, size = self._new(of) if known is None or not known[0].exists() else known  # it may have been removed as too old
-        try:
-            with permissions.open_private(path, "ab") as file:
-                file.write(records)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            with suppress(OSError):
-                os.truncate(path, size)
-            raise
-        if size + len(records) < _SEGMENT:
-            self._open[of] = path, size + len(records)
-        else:
+        while not self._written(of, records):  # the file was closed by another process, or removed as too old
             del self._open[of]
-            path.rename(path.with_suffix(CLOSED))
+        path, size = self._open[of]
+        self._open[of] = path, size + len(records)
+        if size + len(records) >= _SEGMENT:
+            del self._open[of]
+            with suppress(FileNotFoundError):
+                path.rename(path.with_suffix(CLOSED))
+
+    def _written(self, of: tuple[str, int], records: bytes) -> bool:
+        """Append records to the open file, or to a new one, and sync it; False where it is not open any more."""
+        path, size = self._open.get(of) or self._new(of)
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not path.exists():
+                return False
+            try:
+                rest = memoryview(records)
+                while rest:
+                    rest = rest[os.write(file, rest) :]
+                os.fsync(file)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(file, size)
+                raise
+        finally:
+            os.close(file)
+        return True
 
     def _new(self, of: tuple[str, int]) -> tuple[Path, int]:
         experiment, version = of
@@ -90,8 +114,11 @@ class PostedExposures:
         folder = permissions.make_folder(self._folder / experiment / str(version))
         self._files += 1
         path, header = folder / f"{self._worker}-{self._files:06d}{OPEN}", header_of(experiment, version, self._worker)
-        with permissions.open_private(path, "wb") as file:
+        with permissions.open_private(path.with_suffix(".new"), "wb") as file:
             file.write(header)
+            file.flush()
+            os.fsync(file.fileno())
+        path.with_suffix(".new").rename(path)
         sync(folder)
         self._open[of] = path, len(header)
         return self._open[of]

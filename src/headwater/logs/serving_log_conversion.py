@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from headwater.errors import StoreError
 from headwater.ingestion.archive_files import durable
 from headwater.logs import shipping_queue
 from headwater.logs.daily_statistics import prune_statistics, update
-from headwater.logs.segment_writer import CLOSED
+from headwater.logs.segment_locks import close_all, is_complete
 from headwater.logs.serving_log_files import SEGMENTS, SERVED, day_folder, prune, raw_segments
 from headwater.logs.serving_log_frames import rows_of
 from headwater.logs.serving_log_rows import AT
@@ -61,13 +61,11 @@ def convert(folder: Path, *, only: str = "", wait: float = 0.0, close: bool = Fa
     until = clock.stopwatch() + wait
     with _alone(root, until):
         if close:
-            for path in raw_segments(root):
-                with suppress(FileNotFoundError):
-                    path.rename(path.with_suffix(CLOSED))
+            close_all(raw_segments(root))
         for path in raw_segments(root):
             if not path.name.startswith(only):
                 continue
-            if not _complete(path, until if close else 0.0):
+            if not is_complete(path, until if close else 0.0):
                 left.append(path)
                 continue
             try:
@@ -146,19 +144,6 @@ def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 
             prune(folder / SERVED, keep, clock.now_micros())
             prune_statistics(folder)
     update(folder)
-
-
-def _complete(path: Path, until: float) -> bool:
-    """Whether a segment has no writer; waits for that until a time on the stopwatch."""
-    try:
-        with path.open("rb") as file:
-            while not lock(file):
-                if clock.stopwatch() >= until:
-                    return False
-                sleep(_LOOK)
-    except FileNotFoundError:
-        return not path.with_suffix(CLOSED).exists()
-    return True
 
 
 @contextmanager
