@@ -1,7 +1,9 @@
 """The console over HTTP: sessions, rights, errors. The pages in a browser are in test_browser.py."""
 
 import asyncio
+import itertools
 import re
+from urllib.parse import parse_qs
 
 import pytest
 from starlette.testclient import TestClient
@@ -33,6 +35,10 @@ def _fails(error):
 DONE = []
 
 
+def _breaks(_context, _request):
+    raise ZeroDivisionError
+
+
 def _act(_context, request):
     DONE.append(request.one("what"))
     return Done("promoted <b>2</b>", "/text?text=done")
@@ -46,7 +52,7 @@ PAGES_HERE = (
     ConsolePage("/wrong", "Wrong", "error.html.j2", _fails(DataError("wrong data"))),
     ConsolePage("/broken", "Broken", "error.html.j2", _fails(ZeroDivisionError())),
 )
-ACTIONS_HERE = (*ACTIONS, ConsoleAction("/act", _act))
+ACTIONS_HERE = (*ACTIONS, ConsoleAction("/act", _act), ConsoleAction("/breaks", _breaks))
 DATA_HERE = (*DATA_ROUTES, DataRoute("/api/test", "A test", lambda _context, _request: {"models": ["a"]}))
 
 
@@ -117,6 +123,12 @@ def test_an_action_is_done_and_said_once(context, tokens):
     assert "promoted" not in admin.get("/console/text").text
 
 
+def test_an_action_that_fails_is_a_page(context, tokens):
+    admin = _logged_in(context, tokens, "admin")
+    response = admin.post("/console/breaks", data={"csrf": _csrf(admin)})
+    assert (response.status_code, "the log of the console has the reason" in response.text) == (500, True)
+
+
 def test_the_cookie_is_kept_from_scripts_and_other_sites(context, tokens):
     client = _client(context, tokens[0])
     response = client.post("/console/login", data={"token": tokens[1]["read"]})
@@ -141,23 +153,26 @@ def test_failed_logins_are_limited(context, tokens):
     client = _client(context, tokens[0])
     statuses = [client.post("/console/login", data={"token": "hw_1_1"}).status_code for _ in range(11)]
     assert statuses == [401] * 10 + [429]
-    assert client.post("/console/login", data={"token": tokens[1]["read"]}).status_code == 429
+    assert client.post("/console/login", data={"token": tokens[1]["predict"]}).status_code == 429
+    assert client.post("/console/login", data={"token": tokens[1]["read"]}).status_code == 303  # whoever has a token that may read gets in
 
 
-def test_a_revoked_token_ends_its_sessions(context, tokens, monkeypatch):
-    monkeypatch.setattr("headwater.serving.http.auth._LOOK", -1.0)
-    client = _logged_in(context, tokens, "read")
-    assert client.get("/console/text").status_code == 200
-    TokenFile(tokens[0]).revoke("read")
-    assert client.get("/console/text").status_code == 303
+ODD_PATHS = (
+    *("/", "/nothing", "/console", "/console/nothing", "/console/a%0d%0ab", "/console/%00", "/console/%E2%82%AC", "/console/%25?a=%0d"),
+    *("/console/static/nothing", "/console/static/console.css", "/console/login", "/console/logout", "/console/act", "/console/broken"),
+)
 
 
-def test_logging_out_ends_the_session(context, tokens):
-    client = _logged_in(context, tokens, "read")
-    csrf, cookie = _csrf(client), client.cookies["headwater_console"]
-    assert client.post("/console/logout", data={"csrf": csrf}).status_code == 303
-    client.cookies.set("headwater_console", cookie, path="/console")
-    assert client.get("/console").status_code == 303
+@pytest.mark.parametrize("logged_in", [True, False])
+def test_every_response_has_the_security_headers_and_none_fails(context, tokens, logged_in):
+    for path, method in itertools.product(ODD_PATHS, ("GET", "POST", "DELETE", "OPTIONS")):
+        client = _logged_in(context, tokens, "read") if logged_in else _client(context, tokens[0])
+        for headers in ({}, {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}):
+            response = client.request(method, path, headers=headers)
+            assert response.status_code != 500 or path == "/console/broken", (method, path)
+            assert response.headers.get_list("content-security-policy") == [POLICY], (method, path)
+            assert response.headers["x-content-type-options"] == "nosniff"
+            assert "\n" not in response.headers.get("location", "") + response.headers.get("refresh", "")
 
 
 @pytest.mark.parametrize(
@@ -219,10 +234,13 @@ def test_data_routes_take_a_bearer_token_and_answer_in_json(context, tokens):
     assert client.get("/console/api/test", headers={"authorization": f"Bearer {tokens[1]['predict']}"}).status_code == 403
 
 
-def test_a_link_on_another_site_is_loaded_again_with_the_cookie(context, tokens):
+@pytest.mark.parametrize("path", ["/console/text?text=a", "/console/%E2%82%AC", "/console/a%3Fb?c=%0A", "/console/a%0D%0Ab"])
+def test_a_link_on_another_site_is_loaded_again_with_the_cookie(context, tokens, path):
     client = _client(context, tokens[0])
-    response = client.get("/console/text?text=a", headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
-    assert (response.status_code, response.headers["refresh"]) == (200, "0; url=/console/text?text=a")
+    response = client.get(path, headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
+    assert (response.status_code, response.headers["refresh"]) == (200, f"0; url={path}")
+    after = client.get(path)
+    assert (after.status_code, parse_qs(after.headers["location"].partition("?")[2])["next"]) == (303, [path])
 
 
 @pytest.mark.parametrize(
@@ -293,7 +311,7 @@ def test_a_page_that_is_kept_up_to_date_ends_without_an_error_when_the_server_st
                 begun.set()
 
         running = asyncio.create_task(
-            EventsResponse(forever())({"type": "http", "asgi": {"spec_version": "2.3"}}, asyncio.Event().wait, send)
+            EventsResponse(forever(), {})({"type": "http", "asgi": {"spec_version": "2.3"}}, asyncio.Event().wait, send)
         )
         await begun.wait()
         running.cancel()

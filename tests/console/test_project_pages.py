@@ -2,7 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -24,6 +27,14 @@ from tests.ingestion.world import wait_until
 
 HOST = "http://127.0.0.1:8330"
 HOSTILE = '"><script>alert(1)</script>'
+INGESTING = """
+import sys
+import headwater as hw
+with hw.operations.open_store(sys.argv[1]).lease("ingest", wait=0):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+"""A process that holds the lease of the store, as ingestion does."""
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
@@ -194,6 +205,24 @@ def test_records_are_replayed_by_admins_with_a_form_of_the_session(client):
     answer = client.post("/console/replay", data={**form, "csrf": csrf})
     assert (answer.status_code, answer.headers["location"]) == (303, "/console/freshness/clicks")
     assert "2 refused records: 2 refused" in text_of(client, "/freshness/clicks")
+
+
+def test_a_replay_beside_ingestion_is_refused_at_once_with_what_to_do(client, seeded):
+    """LMDB has one writer: the button does not wait for it, and the page says what the command line says."""
+    csrf = re.search(r'name="csrf" value="([^"]+)"', client.get("/console/freshness/clicks").text)[1]
+    with subprocess.Popen(
+        [sys.executable, "-c", INGESTING, seeded.store], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        begin = time.monotonic()
+        answer = client.post("/console/replay", data={"source": "clicks", "reason": "", "csrf": csrf})
+        assert time.monotonic() - begin < 30  # it waited 60 s for the lease
+        other.stdin.close()
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    text = re.sub(r"<[^>]+>", "", answer.text)
+    assert "Nothing was done" in text
+    assert f"process {other.pid}" in text
+    assert "stop `headwater ingest` (or `serve --ingest`), replay, and start it again" in text
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from headwater.console.rendering import render_console
 from headwater.console.sessions import COOKIE, Session, Sessions, cookies
 from headwater.console.static_files import static_file
 from headwater.errors import HeadwaterError, StoreError
+from headwater.serving.http.asgi import App as Asgi
+from headwater.serving.http.asgi import Message, Read, Scope, Send
 from headwater.serving.http.auth import Access, Denied, TokenFile
 from headwater.serving.http.console_proxy import BASE, CLIENT, LARGEST_FORM
 
@@ -36,11 +38,12 @@ POLICY: Final = (
 )
 """Content security policy of every page: own files only, nothing inline."""
 _HEADERS: Final = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
+    b"content-security-policy": POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"same-origin",
+    b"cross-origin-opener-policy": b"same-origin",
 }
+"""Of every response, whoever makes it."""
 _NO_STORE: Final = {"cache-control": "no-store"}
 _YEAR: Final = {"cache-control": "public, max-age=31536000, immutable"}
 _LOG: Final = logging.getLogger(__name__)
@@ -65,7 +68,7 @@ def console_app(
     pages: Sequence[ConsolePage] = PAGES,
     actions: Sequence[ConsoleAction] = ACTIONS,
     data_routes: Sequence[DataRoute] = DATA_ROUTES,
-) -> Starlette:
+) -> Asgi:
     """The app.
 
     Args:
@@ -88,9 +91,8 @@ def console_app(
         *(Route(BASE + row.path, partial(console.data, row)) for row in data_routes),
         *(Route(BASE + row.path, partial(console.action, row), methods=["POST"]) for row in actions),
         *(Route(BASE + page.path, partial(console.page, page)) for page in pages),
-        Route("/{rest:path}", console.lost),
     ]
-    return Starlette(routes=routes)
+    return _with_headers(Starlette(routes=routes, exception_handlers={404: console.lost}))
 
 
 class _Console:
@@ -103,14 +105,14 @@ class _Console:
         self.navigation = [page for page in pages if page.in_navigation]
 
     async def to_overview(self, request: Request) -> Response:  # noqa: ARG002 (as Starlette calls it)
-        return RedirectResponse(BASE, 303, headers=_HEADERS)
+        return RedirectResponse(BASE, 303)
 
     async def static(self, request: Request) -> Response:
         """A style sheet or a script; it needs no session."""
         file = static_file(request.path_params["name"])
         if file is None:
-            return Response("there is no such file", 404, headers=_HEADERS, media_type="text/plain")
-        headers = {**_HEADERS, **_YEAR, "vary": "accept-encoding"}
+            return Response("there is no such file", 404, media_type="text/plain")
+        headers = {**_YEAR, "vary": "accept-encoding"}
         if "gzip" in request.headers.get("accept-encoding", ""):
             return Response(file.packed, headers={**headers, "content-encoding": "gzip"}, media_type=file.media)
         return Response(gzip.decompress(file.packed), headers=headers, media_type=file.media)
@@ -122,7 +124,7 @@ class _Console:
             if denied.status != 401:
                 return self._refused(denied)
             return self._login_form(request.query_params.get("next", BASE), "")
-        return RedirectResponse(BASE, 303, headers=_HEADERS)
+        return RedirectResponse(BASE, 303)
 
     async def log_in(self, request: Request) -> Response:
         """Exchange a token for a cookie. The form has no CSRF token: a session that another site begins is refused by its Origin."""
@@ -135,7 +137,7 @@ class _Console:
             cookie = self.sessions.begin(token, self._address(request))
         except Denied as denied:
             return self._login_form(target, str(denied), status=denied.status)
-        return self._with_cookie(RedirectResponse(target, 303, headers={**_HEADERS, **_NO_STORE}), request, cookie)
+        return self._with_cookie(RedirectResponse(target, 303, headers=_NO_STORE), request, cookie)
 
     async def log_out(self, request: Request) -> Response:
         try:
@@ -144,7 +146,7 @@ class _Console:
         except Denied as denied:
             return self._refused(denied)
         self.sessions.end(cookies(_raw(request)).get(COOKIE))
-        response = RedirectResponse(f"{BASE}/login", 303, headers=_HEADERS)
+        response = RedirectResponse(f"{BASE}/login", 303)
         response.delete_cookie(COOKIE, path=BASE)
         return response
 
@@ -153,10 +155,10 @@ class _Console:
         try:
             self._visitor(request)
         except Denied as denied:
-            return Response(str(denied), denied.status, headers=_HEADERS, media_type="text/plain")
+            return Response(str(denied), denied.status, media_type="text/plain")
         if self.live.full:
-            return Response("too many open pages; this one is not updated", 503, headers={**_HEADERS, "retry-after": "60"})
-        return EventsResponse(self.live.events(), headers={**_HEADERS, **_NO_STORE}, media_type="text/event-stream")
+            return Response("too many open pages; this one is not updated", 503, headers={"retry-after": "60"})
+        return EventsResponse(self.live.events(), _NO_STORE)
 
     async def data(self, row: DataRoute, request: Request) -> Response:
         """JSON data; errors are JSON too."""
@@ -168,7 +170,7 @@ class _Console:
             status, body = denied.status, {"error": str(denied)}
         except HeadwaterError as error:
             status, body = _status(error), {"error": str(error)}
-        return Response(msgspec.json.encode(body), status, headers={**_HEADERS, **_NO_STORE}, media_type="application/json")
+        return Response(msgspec.json.encode(body), status, headers=_NO_STORE, media_type="application/json")
 
     async def action(self, row: ConsoleAction, request: Request) -> Response:
         """Do what a form asks for, then show the page that says so."""
@@ -182,10 +184,12 @@ class _Console:
         try:
             done = await run_in_threadpool(row.run, self.context, asked)
         except HeadwaterError as error:
-            return self._error(error, visitor)
+            return self._error(error, visitor, title="Nothing was done")
+        except Exception:  # noqa: BLE001 (logged, and shown as a page)
+            return self._failed(request, visitor, "this action failed")
         self.context.forget()
         visitor.session.message = done.sentence
-        return RedirectResponse(BASE + _encoded(done.back), 303, headers={**_HEADERS, **_NO_STORE})
+        return RedirectResponse(BASE + _encoded(done.back), 303, headers=_NO_STORE)
 
     async def page(self, page: ConsolePage, request: Request) -> Response:
         """A page, computed in a thread."""
@@ -198,13 +202,12 @@ class _Console:
         except HeadwaterError as error:
             response = self._error(error, visitor)
         except Exception:  # noqa: BLE001 (logged, and shown as a page)
-            _LOG.exception("the page %s of the console failed", request.url.path)
-            response = self._error(HeadwaterError("this page failed; the log of the console has the reason"), visitor, status=500)
+            response = self._failed(request, visitor, "this page failed")
         else:
             response = _html(html)
         return response if visitor.cookie is None else self._with_cookie(response, request, visitor.cookie)
 
-    async def lost(self, request: Request) -> Response:
+    async def lost(self, request: Request, _error: Exception) -> Response:
         """404, for visitors who may read."""
         return await self.page(_LOST, request)
 
@@ -284,11 +287,10 @@ class _Console:
 
     def _to_login(self, request: Request) -> Response:
         """The login form. A link on another site comes without the cookie, which is SameSite=Strict: the page is then loaded once more."""
+        after = quote(request.scope["path"]) + (f"?{request.url.query}" if request.url.query else "") if request.method == "GET" else BASE
         if request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET":
-            again = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            return Response(headers={**_HEADERS, **_NO_STORE, "refresh": f"0; url={again}"}, media_type="text/html")
-        after = request.url.path + (f"?{request.url.query}" if request.url.query else "") if request.method == "GET" else BASE
-        return RedirectResponse(f"{BASE}/login?{urlencode({'next': after})}", 303, headers={**_HEADERS, **_NO_STORE})
+            return Response(headers={**_NO_STORE, "refresh": f"0; url={after}"}, media_type="text/html")
+        return RedirectResponse(f"{BASE}/login?{urlencode({'next': after})}", 303, headers=_NO_STORE)
 
     def _login_form(self, target: str, problem: str, *, status: int = 200) -> Response:
         html = render_console("login.html.j2", base=BASE, next=_inside(target), problem=problem, project=self.context.project.name)
@@ -298,10 +300,17 @@ class _Console:
         """A page without the navigation: the visitor may not read."""
         return _html(render_console("refused.html.j2", problem=str(denied)), denied.status)
 
-    def _error(self, error: HeadwaterError, visitor: _Visitor, *, status: int | None = None) -> Response:
+    def _error(
+        self, error: HeadwaterError, visitor: _Visitor, *, title: str = "This page cannot be shown", status: int | None = None
+    ) -> Response:
         status = _status(error) if status is None else status
-        title = "Not found" if status == 404 else "This page cannot be shown"
+        title = "Not found" if status == 404 else title
         return _html(self._in_frame("error.html.j2", visitor, title=title, path=None, charts=False, problem=str(error)), status)
+
+    def _failed(self, request: Request, visitor: _Visitor, what: str) -> Response:
+        """The page for the exception that is being handled."""
+        _LOG.exception("%s of the console failed", request.url.path)
+        return self._error(HeadwaterError(f"{what}; the log of the console has the reason"), visitor, status=500)
 
     def _with_cookie(self, response: Response, request: Request, cookie: str) -> Response:
         secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
@@ -316,8 +325,22 @@ def _lost(_context: ConsoleContext, _request: ConsoleRequest) -> Mapping[str, ob
 _LOST: Final = ConsolePage("", "Not found", "error.html.j2", _lost)
 
 
+def _with_headers(app: Asgi) -> Asgi:
+    """An app with `_HEADERS` in each response."""
+
+    async def wrapped(scope: Scope, receive: Read, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS.items()]
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return wrapped
+
+
 def _html(html: str, status: int = 200, more: Mapping[str, str] = {}) -> Response:
-    return Response(html, status, headers={**_HEADERS, **_NO_STORE, **more}, media_type="text/html")
+    return Response(html, status, headers={**_NO_STORE, **more}, media_type="text/html")
 
 
 def _status(error: HeadwaterError) -> int:

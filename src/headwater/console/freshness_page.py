@@ -13,6 +13,7 @@ from headwater.console.page_types import ConsoleRequest, Done, NotShown
 from headwater.errors import StoreError
 from headwater.ingestion.archive import KNOWN_AT
 from headwater.ingestion.dead_letters import DeadLetterFilter, dead_letters, replay_dead_letters
+from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import OFFSET, PARTITION
 from headwater.monitoring.served_statistics import DAYS, view_ages
 from headwater.monitoring.view_freshness import freshness
@@ -99,13 +100,14 @@ def refused_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
 
 
 def replay_refused(context: ConsoleContext, request: ConsoleRequest) -> Done:
-    """Send the refused records of a source through acceptance again, each at most once.
+    """Send the refused records of a source through acceptance again, each at most once. It waits for no other process.
 
     Raises:
         UsageError: nothing streams the source. StoreError: another process ingests into an LMDB store.
     """
     source, reason = request.one("source"), request.one("reason")
-    done = replay_dead_letters(context.project, source, DeadLetterFilter(reason or None), store=context.store, data_dir=context.data_dir)
+    which, limits = DeadLetterFilter(reason or None), IngestLimits(wait=0.0)
+    done = replay_dead_letters(context.project, source, which, store=context.store, data_dir=context.data_dir, limits=limits)
     return Done(str(done), f"/freshness/{source}")
 
 

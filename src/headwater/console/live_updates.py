@@ -26,7 +26,10 @@ _BEAT: Final = 15.0  # seconds between two comments, which keep proxies from clo
 
 
 class EventsResponse(StreamingResponse):
-    """A stream of events that ends where the server stops; the page connects again."""
+    """A stream of events that no proxy buffers, and that ends where the server stops; the page connects again."""
+
+    def __init__(self, events: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(events, headers={**headers, "x-accel-buffering": "no"}, media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""

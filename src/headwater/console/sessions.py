@@ -56,16 +56,16 @@ class Sessions:
         self._failed: dict[str, deque[float]] = {}
 
     def begin(self, token: str, address: str) -> str:
-        """A new session; returns the cookie's value.
+        """A new session; returns the cookie's value. Failed logins are limited, and never one with a token that may read.
 
         Raises:
             Denied: 401, an unknown token; 403, it cannot read; 429, too many failed logins.
         """
-        self._check_rate(address)
         authorization = b"Bearer " + token.strip().encode("utf-8", "replace")
         try:
             self._access.check(self._access.scopes(authorization), "read")
         except Denied:
+            self._check_rate(address)
             for name in (address, ""):
                 self._failed.setdefault(name, deque(maxlen=10 * _WRONG)).append(self._now())
             raise

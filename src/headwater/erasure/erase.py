@@ -35,7 +35,7 @@ from headwater.erasure.erase_logs import (
 from headwater.erasure.erase_stream import StreamState, partitions
 from headwater.erasure.key_match import ErasedKey, StreamRows, as_text
 from headwater.erasure.receipt import ErasureJournal, Receipt
-from headwater.errors import StoreError, UsageError, nearest
+from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import FOLDERS, Roller, every_part
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import streamed
@@ -150,12 +150,7 @@ class _Erasure:
             return
         with ExitStack() as stack:
             stack.enter_context(self.store.lease("erase", wait=self.wait))
-            try:
-                stack.enter_context(ingest_lease(self.store, wait=self.wait))
-            except StoreError as error:
-                raise StoreError(
-                    f"{error}. Ingestion runs: stop `headwater ingest` (or `serve --ingest`), erase, and start it again"
-                ) from error
+            stack.enter_context(ingest_lease(self.store, wait=self.wait, instead="erase"))
             yield
 
     # ------------------------------------------------------------ logs
@@ -344,6 +339,7 @@ class _Erasure:
 _ELSEWHERE: Final[Mapping[str, str]] = {
     "training sets already written": "manifests that are marked name them; write them again, or delete them",
     "models already trained": "train them again where that is required",
+    "kept runs": "a comparison by parity names the keys whose values differ, and a slice may be one: delete their files in `runs`",
     "backups": "delete those that were made before, or erase again after a restore",
     "answers of third parties by other fields": "files in `answers` name the fields of a request: remove those that point to the key by another one",
     "processes that serve": "requests of the last minute may not be in the serving log yet: run the same command again later",

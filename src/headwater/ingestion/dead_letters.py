@@ -147,7 +147,7 @@ def replay_dead_letters(
     if source not in views:
         raise UsageError(f"source {source!r} has no streaming view, so nothing would take its records in")
     chosen = which or DeadLetterFilter()
-    with opened(store, readonly=dry_run) as mine, nullcontext() if dry_run else ingest_lease(mine, wait=limits.wait):
+    with opened(store, readonly=dry_run) as mine, nullcontext() if dry_run else ingest_lease(mine, wait=limits.wait, instead="replay"):
         ingestor = None if dry_run else SourceIngestor(origin, views[source][1], mine, home, limits)
         acceptance = Acceptance(origin, tuple(views[source][1]), micros(limits.max_future_skew, "max_future_skew"))
         total = Replayed(source, 0, 0)

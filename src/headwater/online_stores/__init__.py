@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -287,13 +287,28 @@ class OnlineStore(Protocol):
         ...
 
 
-def ingest_lease(store: OnlineStore, *, wait: float) -> AbstractContextManager[None]:
-    """Keep other writers of streams out of a store that has one writer; seconds to wait for it at most.
+@contextmanager
+def ingest_lease(store: OnlineStore, *, wait: float, instead: str = "") -> Iterator[None]:
+    """Keep other writers of streams out of a store that has one writer.
+
+    Args:
+        store: the store.
+        wait: seconds to wait for it at most.
+        instead: what is done while ingestion is stopped, for the error, such as "erase".
 
     Raises:
         StoreError: another process writes.
     """
-    return store.lease(INGEST_LEASE, wait=wait) if store.capabilities.one_writer else nullcontext()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(store.lease(INGEST_LEASE, wait=wait) if store.capabilities.one_writer else nullcontext())
+        except StoreError as error:
+            if not instead:
+                raise
+            raise StoreError(
+                f"{error}. Ingestion runs: stop `headwater ingest` (or `serve --ingest`), {instead}, and start it again"
+            ) from error
+        yield
 
 
 @contextmanager

@@ -18,6 +18,8 @@ CLIENT: Final = b"x-headwater-client"
 
 _CONNECT: Final = 2.0  # seconds
 _READ: Final = 60.0  # seconds between two parts of a response; longer than between two of its live updates
+_AGAIN: Final = 2  # seconds until a console that does not respond is asked again
+_PAGE: Final = b"<!doctype html><html lang=en><meta charset=utf-8><title>headwater</title><h1>No answer</h1><p>%b</p></html>"
 _OPEN: Final = 100  # connections to the console
 _OF_A_CONNECTION: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"te", b"upgrade", b"expect", b"date", CLIENT})
 
@@ -43,7 +45,7 @@ class ConsoleProxy:
         """Send the console's response, until it ends or the client disconnects; its status.
 
         Raises:
-            Refused: 503, the console does not respond.
+            Refused: 503, the console does not respond, and the client takes no page.
         """
         query = scope["query_string"]
         url = httpx.URL(self._url).copy_with(raw_path=scope["raw_path"] + (b"?" + query if query else b""))
@@ -54,8 +56,13 @@ class ConsoleProxy:
         request = httpx.Request(scope["method"], url, headers=passed, content=body, extensions={"timeout": timeout})
         try:
             response = await self._transport.handle_async_request(request)
+        except httpx.ReadTimeout as error:
+            why = f"the console has not answered within {_READ:.0f} seconds; what was asked for may go on. Load the page again to see it"
+            return await _unavailable(why, headers, send, error)
         except httpx.HTTPError as error:
-            raise Refused(503, "the console does not respond; it may have just been started", again=2) from error
+            return await _unavailable(
+                "the console does not respond; it may have just been started. Load the page again", headers, send, error
+            )
         tasks = [asyncio.create_task(_send_all(response, send)), asyncio.create_task(_disconnected(read))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -69,6 +76,28 @@ class ConsoleProxy:
     async def close(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
+
+
+async def _unavailable(why: str, headers: Mapping[bytes, bytes], send: Send, error: Exception) -> int:
+    """Send the page of a console that does not respond, to a browser; the status.
+
+    Raises:
+        Refused: 503, to other clients.
+    """
+    if b"text/html" not in headers.get(b"accept", b""):
+        raise Refused(503, why, again=_AGAIN) from error
+    body = _PAGE % why.encode()
+    more = [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),
+        (b"retry-after", b"%d" % _AGAIN),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": more})
+    await send({"type": "http.response.body", "body": body})
+    return 503
 
 
 async def _send_all(response: httpx.Response, send: Send) -> None:
