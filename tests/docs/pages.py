@@ -35,7 +35,7 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL
 )
 _MARK = re.compile(r"<!-- (?P<word>not run|background|output)(?:: (?P<value>[^>]*?))? -->\n+ *\Z")
-_PORTS = ("127.0.0.1:8320", "127.0.0.1:8321", "127.0.0.1:8330")  # of `serve`, `ingest` and `mcp`: in tests any free port
+_PORTS = ("127.0.0.1:8320", "127.0.0.1:8321", "127.0.0.1:8340")  # of `serve`, `ingest` and `mcp`: in tests any free port
 _NUMBER = re.compile(r"[-+−]?\.?\d[\d,.:]*|[─━]+")
 SECONDS = 600  # longest time of a command, and of a service until it responds
 

@@ -71,5 +71,5 @@ COMMAND = Verb(
         option("--at", metavar="TIME", help="show ages and logs as of this time: ISO 8601 with an offset (default: now)"),
     ],
     help=__doc__,
-    examples=["headwater console", "headwater console --project shop/features.py --listen 127.0.0.1:8340"],
+    examples=["headwater console", "headwater console --project shop/features.py --listen 127.0.0.1:8331"],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from headwater.cli import options
 from headwater.cli.command import Arguments, Verb, option, switch
 from headwater.cli.projects import load
@@ -20,14 +22,16 @@ def run(args: Arguments, screen: Screen) -> None:
         return
     from headwater.serving.http.auth import Access, check_bind
     from headwater.serving.process.ingest_process import address
+    from headwater.serving.process.listening_socket import open_listener, url_of
 
     host, port = address(args.listen)
     tokens = options.tokens_file(args)
     known = tokens if args.tokens is not None or tokens.is_file() else None
     check_bind(host, known)
     access = Access(known)
-    screen.say(f"MCP at http://{host}:{port}/mcp")
-    run_http(server, access, host, port)
+    with closing(open_listener(host, port)) as listener:
+        screen.say(f"MCP at {url_of(host, port)}/mcp")
+        run_http(server, access, listener)
 
 
 COMMAND = Verb(
@@ -42,5 +46,5 @@ COMMAND = Verb(
         switch("--values", help="let explanations show values of entities; without it they show times and reasons only"),
     ],
     help=__doc__,
-    examples=["headwater mcp", "headwater mcp --listen 127.0.0.1:8330"],
+    examples=["headwater mcp", "headwater mcp --listen 127.0.0.1:8340"],
 )

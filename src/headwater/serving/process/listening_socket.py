@@ -13,6 +13,7 @@ from headwater.errors import UsageError
 
 BACKLOG: Final = 2048
 
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 _ATTACH_FILTER: Final = 26  # SO_ATTACH_FILTER of asm-generic/socket.h, which Python has no name for
 _FLAGS: Final = 13  # byte of a TCP header
 _SYN, _ACK = 0x02, 0x10
@@ -34,7 +35,21 @@ def open_listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG)
     except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; give another address with --listen") from error
+        why = (error.strerror or str(error)).partition(" (while ")[0]  # Python repeats the address
+        raise UsageError(f"cannot listen on {_bracketed(host)}:{port}: {why}; give another address with --listen") from error
+
+
+def url_of(host: str, port: int) -> str:
+    """The URL at which clients reach a listening address.
+
+    >>> url_of("127.0.0.1", 8320), url_of("::1", 8320)
+    ('http://127.0.0.1:8320', 'http://[::1]:8320')
+    """
+    return f"http://{socket.gethostname() if host in _EVERYWHERE else _bracketed(host)}:{port}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def stop_new_connections(listener: socket.socket) -> None:

@@ -21,9 +21,8 @@ from headwater.serving.http.asgi import App
 from headwater.serving.http.connection import Connection
 from headwater.serving.http.connection_limits import ConnectionLimits
 from headwater.serving.http.open_connections import Connections
-from headwater.serving.process.listening_socket import BACKLOG, open_listener, stop_new_connections
+from headwater.serving.process.listening_socket import BACKLOG, open_listener, stop_new_connections, url_of
 
-_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 _SWEEP: Final = 0.5  # seconds between two checks for connections whose time is over
 _LOOK: Final = 0.02  # seconds between two checks during shutdown
 
@@ -62,7 +61,7 @@ def serving(app: App, host: str, port: int, *, closing: Closing | None = None, o
     try:
         if thread.error is not None:
             raise UsageError(f"cannot listen on {host}:{port}: {thread.error}") from thread.error
-        yield f"http://{socket.gethostname() if host in _EVERYWHERE else f'[{host}]' if ':' in host else host}:{port}"
+        yield url_of(host, port)
     finally:
         thread.end()
 
