@@ -86,7 +86,8 @@ def check_exact(function: str, series: pl.Series, subject: str) -> None:
 
 def reads_exactly(function: str) -> bool:
     """Whether a function gives or compares the very values of its columns; others add them up."""
-    return TABLE[function].accepts == "any" and function != "count"
+    entry = TABLE[function]
+    return entry.definition.gives in ("same", "list") or entry.hashes
 
 
 def beyond_float(series: pl.Series) -> pl.Series:
