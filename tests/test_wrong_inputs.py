@@ -378,7 +378,6 @@ COMMANDS = {
     "a level": (["backtest", "--levels", "dayly"], ["unknown level 'dayly'; did you mean 'daily'?"]),
     "a model": (["train", "--model", "chrun"], ["no model 'chrun'; did you mean 'churn'?"]),
     "a view": (["materialize", "usr"], ["no batch view 'usr'; did you mean 'user'?"]),
-    "a CSV with semicolons": (["init", "events.csv", "labels.parquet", "--output", "new.py"], ["separated by ';'"]),
     "a table": (["init", "evens.parquet", "labels.parquet", "--output", "new.py"], ["did you mean 'events.parquet'?"]),
     "a Feast folder": (["init", "--feast", "nix", "--output", "new.py"], ["no folder nix; give the folder of the Feast repository"]),
     "an empty Feast folder": (["init", "--feast", "feast", "--output", "new.py"], ["feast has no feature_store.yaml"]),

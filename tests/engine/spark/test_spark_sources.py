@@ -56,6 +56,21 @@ def test_files_that_the_workers_read(files, engine, expected):
         rows_of(hw.json_lines(files.parent / "events.jsonl"), engine)
 
 
+def test_files_of_partitions_and_of_several_schemas_are_one_table_on_the_workers(tmp_path, engine):
+    """Each worker reads some files, with the partitions and columns of the whole table."""
+    for place in ("payments", "word=none/payments"):
+        folder = tmp_path / place
+        for word, rows in EVENTS.filter(pl.col("word").is_not_null()).partition_by("word", as_dict=True, include_key=False).items():
+            part = folder / f"word={word[0]}"
+            part.mkdir(parents=True)
+            half = rows.height // 2
+            rows[:half].drop("real").write_parquet(part / "a.parquet")
+            rows[half:].write_parquet(part / "b.parquet")
+        (folder / "_temporary").mkdir()
+        EVENTS.write_parquet(folder / "_temporary" / "c.parquet")
+        assert_frame_equal(rows_of(str(folder), engine), rows_of(str(folder), "local"), check_exact=True)
+
+
 def test_tables_and_data_frames_of_spark(files, engine, session, expected, monkeypatch):
     frame = session.read.parquet(str(files))
     frame.createOrReplaceTempView("payments")
