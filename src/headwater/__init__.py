@@ -290,4 +290,6 @@ _RENAMED = {
     "Scored": "operations.PrecomputeResult",
 }
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES, modules=("errors", "operations"), moved=_MOVED, renamed=_RENAMED, others=_OTHER_NAMES)
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__, _HOMES, modules=("errors", "operations"), moved=_MOVED, renamed=_RENAMED, others=_OTHER_NAMES
+)

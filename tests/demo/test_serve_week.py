@@ -27,7 +27,7 @@ def test_what_is_served_is_what_training_computes(tmp_path):
     assert exposed.height == found.outcomes
     assert set(exposed["arm"]) == {"daily", "live"}
     assert exposed.group_by("unit").agg(pl.col("arm").n_unique())["arm"].max() == 1
-    assert found.decision in ("keep running", "stay batch", "real-time", "harm")
+    assert found.decision in ("keep running", "stay batch", "inconclusive", "real-time", "harm")
     assert pl.read_parquet(tmp_path / "warnings.parquet").columns == ["tailnum", "late", "asked_at", "landed_at"]  # a morning may have none
     assert (tmp_path / "experiment.html").is_file()
     assert (tmp_path / "experiment" / "query.sql").is_file()

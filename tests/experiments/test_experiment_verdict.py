@@ -1,8 +1,9 @@
-"""Verdicts of a look: each of the five, and the error of many looks, arms and guardrails together."""
+"""Verdicts of a look: each of the six, and the error of many looks, arms and guardrails together."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,13 +24,18 @@ def _decision(lift: float, **options: object) -> str:
 
 def test_each_decision() -> None:
     assert _decision(0.05) == "real-time"
-    assert _decision(0.05, break_even=0.04) == "stay batch"
+    assert _decision(0.05, break_even=0.04) == "inconclusive"
+    assert _decision(0.05, break_even=0.08) == "stay batch"
     assert _decision(0.05, break_even=0.04, information=[0.5]) == "keep running"
     assert _decision(0.0, break_even=0.05, information=[0.7]) == "stay batch"
     assert _decision(-0.05) == "harm"
     assert _decision(-0.05, higher_is_better=False) == "real-time"
     assert _decision(0.05, higher_is_better=False) == "harm"
-    assert _decision(0.01) == "stay batch"
+    assert _decision(0.01) == "inconclusive"
+    assert _decision(0.01, min_lift=0.05) == "stay batch"
+    assert _decision(0.01, min_lift=0.02) == "inconclusive"
+    assert _decision(0.01, min_lift=0.05, information=[0.5]) == "keep running"
+    assert _decision(0.01, min_lift=0.05, information=[0.5], over="the experiment was stopped") == "stay batch"
     assert _decision(0.05, checks=[HealthCheck("sample ratio", "broken", "")]) == "invalid"
     assert _decision(0.05, checks=[HealthCheck("bots", "ok", ""), HealthCheck("age", "not checked", "")]) == "real-time"
     assert _decision(0.0, information=[0.0]) == "keep running"
@@ -38,8 +44,11 @@ def test_each_decision() -> None:
 def test_a_guardrail_stops_a_winner() -> None:
     worse = GuardrailLook("refunds", _lift(0.2, 0.02), 10_000, 0.05, higher_is_better=False)
     assert _decision(0.05, guardrails={"streaming": [worse]}) == "harm"
-    within = GuardrailLook("refunds", _lift(0.04, 0.02), 10_000, 0.05, higher_is_better=False)
-    assert _decision(0.05, guardrails={"streaming": [within]}) == "real-time"
+    open_one = GuardrailLook("refunds", _lift(0.04, 0.02), 10_000, 0.05, higher_is_better=False)
+    assert _decision(0.05, guardrails={"streaming": [open_one]}) == "real-time"
+    assert [rail.state(0.05) for rail in (worse, open_one)] == ["worse", "not proven"]
+    assert [replace(rail, margin=0.5).state(0.05) for rail in (worse, open_one)] == ["within", "within"]
+    assert replace(worse, higher_is_better=True).state(0.05) == "within"
 
 
 def test_arms_share_the_error_by_holm() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.cli import options
+from headwater.cli import experiment_options, options
 from headwater.cli.command import Arguments, Positional, Verb, option
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
@@ -10,7 +10,10 @@ from headwater.errors import HeadwaterError, UsageError
 
 
 def analyse_experiment(args: Arguments, screen: Screen) -> None:
-    """Analyse, print and write the page; the exit code is 1 where an arm harms, or the experiment cannot be trusted."""
+    """Analyse, print and write the page; the exit code is 1 where an arm harms, or the experiment cannot be trusted.
+
+    A winner whose guardrail is not proven is warned of: whether to serve it is not the tool's decision.
+    """
     if args.break_even is not None and args.assessment is not None:
         raise UsageError("--break-even and --assessment both give the gain that pays; give one of them")
     loaded = load(args.project)
@@ -21,6 +24,7 @@ def analyse_experiment(args: Arguments, screen: Screen) -> None:
     from headwater.assessing.lift import backtest_of
     from headwater.experiments.analyse import analyse
     from headwater.experiments.experiment_money import ExperimentEvidence
+    from headwater.experiments.experiment_words import not_proven
 
     even: float | ExperimentEvidence = args.break_even or 0.0
     if args.assessment is not None:
@@ -37,6 +41,12 @@ def analyse_experiment(args: Arguments, screen: Screen) -> None:
         screen.say(f"export: {folder}")
     screen.show(analysis.table(), {**analysis.to_dict(), "page": str(page)})
     screen.say(f"page: {page}")
+    result = analysis.result
+    if result.decision == "real-time":
+        for unproven in not_proven([rail for rail in result.of_metric("guardrail") if rail.arm == result.arm], arms=len(result.arms)):
+            screen.warning(f"guardrail {unproven}")
+    if result.decision == "inconclusive":
+        screen.next("headwater", "experiment", "plan", args.name, *experiment_options.same(args))
     if analysis.decision in ("harm", "invalid"):
         raise HeadwaterError(analysis.result.first_line.rstrip("."))
 

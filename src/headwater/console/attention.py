@@ -105,10 +105,14 @@ def _experiments(context: ConsoleContext) -> Iterator[Item]:
             result = result_of(context, record)
         except HeadwaterError:  # the experiment's own page says so
             continue
-        if isinstance(result, ExperimentResult) and result.decision in ("harm", "invalid"):
-            yield Item(
-                f"experiment {experiment.name} {result.decision}", "experiment", result.first_line, f"/experiments/{experiment.name}"
-            )
+        if not isinstance(result, ExperimentResult):
+            continue
+        unproven = result.decision == "real-time" and any(
+            rail.state == "not proven" for rail in result.of_metric("guardrail") if rail.arm == result.arm
+        )
+        if unproven or result.decision in ("harm", "invalid", "inconclusive"):
+            what = f"experiment {experiment.name} {'guardrail not proven' if unproven else result.decision}"
+            yield Item(what, "experiment", result.first_line, f"/experiments/{experiment.name}")
 
 
 def _parity(context: ConsoleContext) -> Iterator[Item]:

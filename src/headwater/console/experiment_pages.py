@@ -19,7 +19,7 @@ from headwater.experiments.plan_experiment import ExperimentPlaces
 from headwater.kept_runs.run_sections import RunSections, sections_of
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
-from headwater.reports import level_lift_section
+from headwater.reports import experiment_page, experiment_section, level_lift_section
 from headwater.results.experiment_result import ExperimentResult
 from headwater.results.planned_experiment import ExperimentStatus
 from headwater.results.stored_runs import RunRecord
@@ -31,7 +31,8 @@ _EVERY: Final = 60.0  # seconds between two reads of the exposures
 class ShownExperiment:
     """An experiment in the list.
 
-    state: "not started", "waiting", "running", "stopped" or "ended". first_line: of the latest analysis.
+    state: "not started", "waiting", "running", "stopped" or "ended". first_line: of the latest analysis, decision: its verdict with the
+    class of its label. guardrails: of each the state, its class, and what it is of.
     """
 
     name: str
@@ -41,6 +42,8 @@ class ShownExperiment:
     arms: Sequence[str]
     first_line: str = ""
     analysed_at: str = ""
+    decision: tuple[str, str] | None = None
+    guardrails: Sequence[tuple[str, str, str]] = ()
 
 
 def experiments(context: ConsoleContext, _request: ConsoleRequest) -> Mapping[str, object]:
@@ -109,14 +112,19 @@ def _started(context: ConsoleContext) -> dict[str, StartedExperiment]:
 def _listed(context: ConsoleContext, name: str, started: StartedExperiment | None) -> ShownExperiment:
     record = next(iter(records(context, name, "experiment")), None)
     first_line, at = "", "" if record is None else record.at
+    decision: tuple[str, str] | None = None
+    guardrails: list[tuple[str, str, str]] = []
     if record is not None:
         try:
             result = result_of(context, record)
-            first_line = result.first_line if isinstance(result, ExperimentResult) else record.sentence
+            first_line = record.sentence
+            if isinstance(result, ExperimentResult):
+                first_line, decision = result.first_line, (result.decision, experiment_page.chip(result))
+                guardrails = list(experiment_section.guardrail_states(result))
         except HeadwaterError as error:
             first_line = str(error)
     if started is None:
-        return ShownExperiment(name, "not started", "", "", [], first_line, at)
+        return ShownExperiment(name, "not started", "", "", [], first_line, at, decision, guardrails)
     plan = started.plan
     arms = [f"{arm.name}: {at_level(arm.model, arm.level)}" for arm in plan.arms]
-    return ShownExperiment(name, state_of(started, context.now()), plan.kind, plan.unit, arms, first_line, at)
+    return ShownExperiment(name, state_of(started, context.now()), plan.kind, plan.unit, arms, first_line, at, decision, guardrails)

@@ -28,7 +28,7 @@ class ExperimentAnalysis(PagedResult):
 
     @property
     def decision(self) -> str:
-        """The verdict: "real-time", "stay batch", "harm", "keep running" or "invalid"."""
+        """The verdict: "real-time", "stay batch", "inconclusive", "harm", "keep running" or "invalid"."""
         return self.result.decision
 
     def export(self, folder: str | Path) -> Path:

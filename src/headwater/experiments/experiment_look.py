@@ -18,6 +18,7 @@ from headwater.experiments import unit_analysis
 from headwater.experiments.analysis_kinds import AnalysisKind
 from headwater.experiments.confidence_sequence import sequence_multiplier
 from headwater.experiments.experiment_verdict import GuardrailLook
+from headwater.experiments.experiment_words import awaited
 from headwater.experiments.exposed_units import ExposedUnits, exposed_units
 from headwater.experiments.health import CHECKS, FALSE_ALARMS, HealthCheck, unit_checks
 from headwater.experiments.look_rows import COLD, LookRows, look_rows
@@ -226,6 +227,11 @@ class ExperimentLooks:
         """The exposed and the matured units of an arm."""
         mine = (self.units.frame[ARM] == arm).to_numpy()
         return int(mine.sum()), int((mine & (self.deciding.matures <= self.at)).sum())
+
+    @property
+    def awaited(self) -> str:
+        """When the outcomes are final that are not yet, in words; "" where all are."""
+        return awaited(self.deciding.matures, self.at)
 
     @property
     def unknown(self) -> int:

@@ -16,6 +16,7 @@ from headwater.definitions.timestamps import timestamp_text
 from headwater.experiments.analyse import analyse
 from headwater.experiments.experiment_lifecycle import IMMATURE, health_of, state_of, units_of
 from headwater.experiments.experiment_money import ExperimentEvidence
+from headwater.experiments.experiment_words import not_proven
 from headwater.experiments.plan_experiment import ExperimentPlaces
 from headwater.experiments.probe_budget import budget_spent
 from headwater.logs.exposure_log import read_exposures
@@ -50,12 +51,20 @@ class RampLook:
         broken: health checks that are broken, in words; outcomes that are not final yet are none.
         unseen: arms without a unit.
         held: checks that are broken and harm nobody, such as too few clusters: they hold the enrolment where it is.
+        unproven: guardrails whose harm may exceed their margin, in words; they hold nothing, since few units prove no guardrail.
     """
 
     harmed: Sequence[str] = ()
     broken: Sequence[str] = ()
     unseen: Sequence[str] = ()
     held: Sequence[str] = ()
+    unproven: Sequence[str] = ()
+
+    @property
+    def holds(self) -> str:
+        """What allows a further stage, in words."""
+        open_ones = f"; {'; '.join(self.unproven)}" if self.unproven else ""
+        return f"no guardrail is shown to be worse, and health holds{open_ones}"
 
 
 def ramp_step(started: StartedExperiment, look: RampLook, at: int) -> RampStep:
@@ -84,9 +93,7 @@ def ramp_step(started: StartedExperiment, look: RampLook, at: int) -> RampStep:
         return RampStep(name, "stop", 0.0, f"health check broken: {'; '.join(look.broken)}")
     following = next((stage for stage in plan.enrolled if stage > share + 1e-12), None)
     if following is None:
-        return RampStep(
-            name, "hold", share, "all stages are reached; guardrails and health hold", timestamp_text(min(at + plan.stage, plan.end))
-        )
+        return RampStep(name, "hold", share, f"all stages are reached; {look.holds}", timestamp_text(min(at + plan.stage, plan.end)))
     since = max(plan.start, *(change.at for change in started.changes if change.at <= at))
     if at < since + plan.stage:
         return RampStep(
@@ -96,7 +103,7 @@ def ramp_step(started: StartedExperiment, look: RampLook, at: int) -> RampStep:
         return RampStep(name, "hold", share, f"health check broken: {'; '.join(look.held)}", timestamp_text(at + plan.stage))
     if look.unseen:
         return RampStep(name, "hold", share, f"no unit was exposed to arm {look.unseen[0]!r} yet", timestamp_text(at + plan.stage))
-    return RampStep(name, "raise", following, "guardrails and health hold", timestamp_text(at + plan.stage))
+    return RampStep(name, "raise", following, look.holds, timestamp_text(at + plan.stage))
 
 
 def ramp(
@@ -143,6 +150,7 @@ def _look(project: Project, started: StartedExperiment, places: ExperimentPlaces
     if plan.kind == "shadow":
         broken = {check.name: check.evidence for check in health_of(plan, units) if check.blocks}
         harmed: list[str] = []
+        unproven: list[str] = []
     else:
         result = analyse(
             project,
@@ -157,8 +165,9 @@ def _look(project: Project, started: StartedExperiment, places: ExperimentPlaces
         harmed = [
             f"{metric.metric} of arm {metric.arm} changed by {metric.lift.value:+.1%}, and {metric.margin:.1%} is accepted"
             for metric in result.of_metric("guardrail")
-            if metric.worse
+            if metric.state == "worse"
         ]
+        unproven = not_proven(result.of_metric("guardrail"), arms=len(names))
         harmed += budget_spent(plan, result)
     words = {name: f"{name}: {evidence}" for name, evidence in broken.items() if name != IMMATURE}
     return RampLook(
@@ -166,4 +175,5 @@ def _look(project: Project, started: StartedExperiment, places: ExperimentPlaces
         [text for name, text in words.items() if name not in HOLDING],
         unseen,
         [text for name, text in words.items() if name in HOLDING],
+        unproven,
     )

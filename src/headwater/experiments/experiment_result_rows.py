@@ -18,6 +18,7 @@ from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.experiment_verdict import ExperimentLook, ExperimentVerdict, GuardrailLook, verdict
 from headwater.experiments.health import HealthCheck
 from headwater.experiments.look_rows import COLD, LookRows
+from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.stalest_winner import stalest_winner
 from headwater.experiments.unit_analysis import LEAST_IN_STRATUM
 from headwater.logs.exposure_rows import ARM, BUCKET, CLUSTER
@@ -30,6 +31,7 @@ from headwater.results.experiment_result import (
     AxisEstimate,
     ExperimentResult,
     ExperimentSlice,
+    GuardrailState,
     HealthLine,
     LiftLook,
     MetricLift,
@@ -70,6 +72,7 @@ def analysed(
     shown = _shown_arm(decided, lifts, look.treated)
     sql, repeats = _sql(look, rows, shown)
     names = (look.control, decided.arm or shown, deciding.name)
+    not_within = _not_within(look, decided, rails.results)
     by = next((metric.lift for metric in metrics if metric.role == "deciding" and metric.arm == names[1]), None)
     interval = by if by is not None and look.looks.number and math.isfinite(by.value) else None
     result = ExperimentResult(
@@ -84,7 +87,7 @@ def analysed(
         arm=decided.arm or "",
         reason=decided.reason,
         rule=experiment_words.rule(plan, look.kind.estimator, even),
-        first_line=experiment_words.first_line(decided.decision, names, interval, decided.reason),
+        first_line=experiment_words.first_line(decided.decision, names, interval, decided.reason, not_within),
         look=look.looks.number,
         looks=plan.looks,
         information=look.looks.information,
@@ -111,6 +114,7 @@ def analysed(
         schedule=_schedule(look),
         left_out={reason: count for reason, count in look.left_out.items() if count},
         off_policy=explored,
+        advice=experiment_words.advice(plan, _known(lifts)) if decided.decision == "inconclusive" else "",
     )
     return ExperimentAnalysis(result, look.exposures, rows.frame)
 
@@ -122,6 +126,21 @@ def _of(value: float, interval: tuple[float, float]) -> Estimate:
 def _gain(estimate: Estimate, metric: ExperimentMetric) -> Estimate:
     """A lift so signed that a rise is a gain."""
     return estimate if metric.higher_is_better else Estimate(-estimate.value, -estimate.high, -estimate.low)
+
+
+def _known(lifts: Mapping[str, ArmLift]) -> dict[str, RelativeLift]:
+    return {arm: lift.lift for arm, lift in lifts.items() if lift.lift is not None}
+
+
+def _not_within(look: ExperimentLooks, decided: ExperimentVerdict, rails: Sequence[MetricLift]) -> list[str]:
+    """What the first line says of guardrails: of the arm to serve, or while that is open of every arm as far as its interval is known."""
+    if decided.decision == "real-time":
+        told = [rail for rail in rails if rail.arm == decided.arm]
+    elif decided.decision in ("inconclusive", "keep running"):
+        told = [rail for rail in rails if math.isfinite(rail.at_worst)]
+    else:
+        told = []
+    return experiment_words.not_proven(told, arms=len(look.arms))
 
 
 def _meaningless(lifts: Mapping[str, ArmLift], metric: ExperimentMetric) -> list[HealthCheck]:
@@ -145,11 +164,10 @@ def _verdict(
     break_even: tuple[float, Mapping[str, float]],
 ) -> ExperimentVerdict:
     """The verdict of the newest look; guardrails and health are of now."""
-    known = {arm: lift.lift for arm, lift in lifts.items() if lift.lift is not None}
-    information = look.looks.information or [0.0]
+    information, over = look.looks.information or [0.0], _over(look)
     seen = ExperimentLook(
         information,
-        known if look.looks.number else {},
+        _known(lifts) if look.looks.number else {},
         rails,
         checks,
         look.experiment.metrics[0].higher_is_better,
@@ -158,21 +176,40 @@ def _verdict(
         break_even[1],
         look.looks.units,
         look.looks.planned is None,
+        look.plan.min_lift,
+        over if look.looks.over else "",
     )
     decided = verdict(seen)
     if decided.decision in ("invalid", "harm"):
         return decided
     lacking = next((lift.note for lift in lifts.values() if lift.lift is None), None)
     if not look.units.frame.height:
-        return ExperimentVerdict("keep running", None, "no unit was exposed yet", {})
+        lacking = "no unit was exposed" if over else "no unit was exposed yet"
     if lacking is not None:
-        return ExperimentVerdict("keep running", None, lacking, decided.intervals)
+        awaited = look.awaited
+        if awaited:
+            lacking = f"{lacking}; {awaited}"
+        ended = bool(over) and (look.looks.over or not look.units.frame.height)
+        return ExperimentVerdict(
+            "inconclusive" if ended else "keep running",
+            None,
+            f"{over}: {lacking.removesuffix(' yet')}" if ended else lacking,
+            decided.intervals,
+        )
     if not look.looks.number:
         return ExperimentVerdict("keep running", None, f"the first of {look.plan.looks} looks has not come yet", {})
     if decided.decision == "keep running":
         reason = f"look {look.looks.number} of {look.plan.looks} decides nothing yet; {decided.reason}"
         return ExperimentVerdict("keep running", None, reason, decided.intervals)
     return decided
+
+
+def _over(look: ExperimentLooks) -> str:
+    """Why no further unit is enrolled; "" while units are."""
+    stopped = look.started.stopped_at
+    if stopped is not None and stopped <= look.at:
+        return "the experiment was stopped"
+    return "the planned time is over" if look.at >= look.plan.end else ""
 
 
 def _deciding(
@@ -214,13 +251,12 @@ class _Rails:
         for metric in look.experiment.guardrails:
             for arm in look.treated:
                 known, seen = look.guardrail(metric, arm, look.at)
-                interval = (math.nan, math.nan)
-                if seen is not None and known.lift is not None:
+                if seen is not None:
                     self.looks[arm].append(seen)
-                    interval = known.lift.sequential(sequence_multiplier(known.units, alpha))
+                interval = (math.nan, math.nan) if seen is None else seen.interval(alpha)
                 made = _metric(look, metric, arm, "guardrail", known, (interval, _AT_ANY_TIME))
-                worse = seen is not None and seen.worse(alpha)
-                self.results.append(msgspec.structs.replace(made, margin=metric.margin or 0.0, worse=worse))
+                state: GuardrailState = "not proven" if seen is None else seen.state(alpha)
+                self.results.append(msgspec.structs.replace(made, margin=metric.margin or 0.0, state=state))
 
 
 def _metric(

@@ -1,18 +1,16 @@
-"""The verdict of a look: real-time, stay batch, harm, keep running or invalid, by the rule that was fixed before the start."""
+"""The verdict of a look, by the rule that was fixed before the start."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from headwater.experiments.confidence_sequence import sequence_multiplier
 from headwater.experiments.group_sequential import bounds
 from headwater.experiments.health import HealthCheck
 from headwater.experiments.relative_lift import RelativeLift
-
-Decision = Literal["real-time", "stay batch", "harm", "keep running", "invalid"]
+from headwater.results.experiment_result import ExperimentDecision, GuardrailState
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,20 @@ class GuardrailLook:
     margin: float
     higher_is_better: bool
 
-    def worse(self, alpha: float) -> bool:
-        """Whether it is shown, at any look, that harm exceeds the margin."""
-        low, high = self.lift.sequential(sequence_multiplier(self.units, alpha))
-        return high < -self.margin if self.higher_is_better else low > self.margin
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """The interval of the change, which holds at all looks together."""
+        return self.lift.sequential(sequence_multiplier(self.units, alpha))
+
+    def state(self, alpha: float) -> GuardrailState:
+        """Whether harm beyond the margin is excluded, shown, or neither.
+
+        >>> lift = RelativeLift(1.0, 1.0, 0.0, 0.01)
+        >>> [GuardrailLook("clicks", lift, 5_000, margin, True).state(0.05) for margin in (0.05, 0.01)]
+        ['within', 'not proven']
+        """
+        low, high = self.interval(alpha)
+        gain_low, gain_high = (low, high) if self.higher_is_better else (-high, -low)
+        return "within" if gain_low > -self.margin else "worse" if gain_high < -self.margin else "not proven"
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class ExperimentLook:
         units: that had matured at each look; empty where information says it.
         by_time: whether information is a share of the planned time.
         alpha: the two-sided error of the whole experiment.
+        min_lift: the least relative gain that is worth finding.
+        over: why no further look comes, such as "the experiment was stopped"; "" while one may.
     """
 
     information: Sequence[float]
@@ -67,10 +77,16 @@ class ExperimentLook:
     of_arms: Mapping[str, float] = field(default_factory=dict)
     units: Sequence[int] = ()
     by_time: bool = False
+    min_lift: float = 0.0
+    over: str = ""
 
     def needs(self, arm: str) -> float:
         """The gain at which an arm pays for itself."""
         return self.of_arms.get(arm, self.break_even)
+
+    def worth(self, arm: str) -> float:
+        """The gain of an arm that is worth having: it pays, and was worth an experiment."""
+        return max(self.needs(arm), self.min_lift)
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,7 @@ class ExperimentVerdict:
     Intervals hold together over all looks and arms; they are of the metric as it is, not turned round where a fall is a gain.
     """
 
-    decision: Decision
+    decision: ExperimentDecision
     arm: str | None
     reason: str
     intervals: Mapping[str, tuple[float, float]]
@@ -90,13 +106,19 @@ def verdict(look: ExperimentLook) -> ExperimentVerdict:
     """The verdict, by Holm over the arms and O'Brien-Fleming over the looks.
 
     An arm wins when its interval lies above break-even (and so above 0). It harms when its interval lies below 0, or a guardrail is worse
-    by more than its margin. When all planned units have matured and no arm has won, batch stays.
+    by more than its margin. Batch stays as soon as no arm can gain what it costs, and at the end if none gains what is worth having. An
+    end that shows neither is inconclusive.
     """
     intervals, gains = _intervals(look)
     broken = [check.name for check in look.checks if check.blocks]
     if broken:
         return ExperimentVerdict("invalid", None, f"the experiment cannot be trusted: {', '.join(broken)}", intervals)
-    worse = [(arm, rail.name) for arm, rails in look.guardrails.items() for rail in rails if rail.worse(look.alpha / max(len(rails), 1))]
+    worse = [
+        (arm, rail.name)
+        for arm, rails in look.guardrails.items()
+        for rail in rails
+        if rail.state(look.alpha / max(len(rails), 1)) == "worse"
+    ]
     harmful = [arm for arm, (_, high) in gains.items() if high < 0]
     if worse:
         arm, name = worse[0]
@@ -110,9 +132,11 @@ def verdict(look: ExperimentLook) -> ExperimentVerdict:
         return ExperimentVerdict("harm", harmful[0], f"arm {harmful[0]!r} is shown to be worse than the control", intervals)
     if all(high < look.needs(arm) for arm, (_, high) in gains.items()):
         return ExperimentVerdict("stay batch", None, "no arm can gain as much as it costs", intervals)
-    if look.information[-1] >= 1:
-        over = "the planned time is over" if look.by_time else "all planned units have matured"
-        return ExperimentVerdict("stay batch", None, f"{over}, and no arm is shown to gain more than it costs", intervals)
+    over = look.over or ("the planned time is over" if look.by_time else "all planned units have matured")
+    if look.over or look.information[-1] >= 1:
+        if all(high < look.worth(arm) for arm, (_, high) in gains.items()):
+            return ExperimentVerdict("stay batch", None, f"{over}, and no arm gains as much as is worth having", intervals)
+        return ExperimentVerdict("inconclusive", None, over, intervals)
     part = "planned time is over" if look.by_time else "planned units have matured"
     return ExperimentVerdict("keep running", None, f"{look.information[-1]:.0%} of the {part}", intervals)
 

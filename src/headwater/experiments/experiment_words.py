@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
+from headwater.definitions.timestamps import timestamp_text
+from headwater.experiments.experiment_power import SequentialPlan
 from headwater.experiments.probe_budget import CAPTION, is_probe
+from headwater.experiments.relative_lift import RelativeLift
+from headwater.kernel.arrays import I64
 from headwater.models.experiment_store import FrozenPlan
 from headwater.results.estimate import Estimate
-from headwater.results.experiment_result import ExperimentDecision
+from headwater.results.experiment_result import ExperimentDecision, MetricLift
 
 SEVERAL_WINNERS = "Of several winners whose costs are not known, the first in the list is served, unless a later one is shown to be better."
 
@@ -28,20 +33,76 @@ def between(lift: Estimate) -> str:
     return f"{percent(lift.value)} (between {percent(lift.low)} and {percent(lift.high)})"
 
 
-def first_line(decision: ExperimentDecision, names: tuple[str, str, str], lift: Estimate | None, reason: str) -> str:
-    """The verdict as one sentence. names: the control, the arm, the metric."""
+def first_line(
+    decision: ExperimentDecision, names: tuple[str, str, str], lift: Estimate | None, reason: str, not_within: Sequence[str] = ()
+) -> str:
+    """The verdict as one sentence. names: the control, the arm, the metric. not_within: what is said of guardrails."""
     control, arm, metric = names
     by = "" if lift is None else f": it changes {metric} by {between(lift)}"
+    rails = "".join(f"; {each}" for each in not_within)
     match decision:
         case "real-time":
-            return f"Real-time: serve {arm}{by}."
+            return f"Real-time: serve {arm}{by}{rails}."
+        case "inconclusive":
+            changes = f": {arm} changes {metric} by {between(lift)}" if lift else ""
+            return f"Inconclusive: {reason}, and neither a gain nor its absence is shown{changes}{rails}."
         case "stay batch":
             return f"Stay batch: keep {control}; {reason}" + (f". {arm} changes {metric} by {between(lift)}." if lift else ".")
         case "harm":
             return f"Harm: stop {arm} and serve {control}; {reason}."
         case "invalid":
             return f"Invalid: {reason}. Repair it, and start a new version of the experiment."
-    return f"Keep running: {reason}."
+    return f"Keep running: {reason}{rails}."
+
+
+def not_proven(guardrails: Sequence[MetricLift], *, arms: int) -> list[str]:
+    """Of each guardrail that is not proven, how bad it may be. arms: of the experiment, the control included."""
+    lines = []
+    for rail in guardrails:
+        if rail.state == "not proven":
+            known = math.isfinite(rail.at_worst)
+            why = f"it may be as bad as {percent(rail.at_worst)}" if known else rail.note or "how bad it may be is not known"
+            lines.append(f"{rail.metric}{f' of {rail.arm}' if arms > 2 else ''} is not proven: {why}")
+    return lines
+
+
+def advice(plan: FrozenPlan, lifts: Mapping[str, RelativeLift]) -> str:
+    """What an inconclusive end means, and what decides it. lifts: of the arms but the control, at the last look."""
+    control, version, command = plan.arms[0].name, plan.version + 1, f"headwater experiment plan {plan.experiment}"
+    again = f"Keep {control} until then. To go on, give the experiment version={version}"
+    more = "units" if plan.kind == "ab" else "time"
+    widest = max(lifts.values(), key=lambda lift: lift.se, default=None)
+    if widest is None or not (math.isfinite(widest.se) and widest.se > 0):
+        return f"Nothing can be said of the gain yet. {again}, with more {more} ({command})."
+    means = "It may gain much, or nothing: the experiment was too small to tell."
+    drift = SequentialPlan(plan.looks, plan.alpha / len(lifts), plan.power, widest.degrees).drift
+    if not math.isfinite(drift):
+        return f"{means} {again}, with more clusters or regions ({command})."
+    times = (drift * widest.se / math.log1p(plan.min_lift)) ** 2
+    found = f"An experiment of this size finds a lift of {percent(math.expm1(drift * widest.se))} with a power of {plan.power:.0%}"
+    if times <= 1:
+        return (
+            f"The gain, if there is one, is close to {percent(plan.min_lift)}, the least worth finding. {found}. {again}, with more {more} or "
+            f"another min_lift ({command})."
+        )
+    factor = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
+    return (
+        f"{means} {found}; {percent(plan.min_lift)}, the least worth finding, takes about {factor} times the {more}. {again} ({command})."
+    )
+
+
+def awaited(final_at: I64, at: int) -> str:
+    """When the outcomes of units are final that are not yet at a time, microseconds; "" where all are.
+
+    >>> import numpy as np
+    >>> awaited(np.array([0, 3_600_000_000]), 0)
+    'the next outcome is final at 1970-01-01T01:00:00+00:00, all so far by 1970-01-01T01:00:00+00:00'
+    """
+    later = final_at[final_at > at]
+    if not len(later):
+        return ""
+    which = "first" if len(later) == len(final_at) else "next"
+    return f"the {which} outcome is final at {timestamp_text(int(later.min()))}, all so far by {timestamp_text(int(later.max()))}"
 
 
 def rule(plan: FrozenPlan, estimator: str, break_even: float) -> str:
@@ -50,16 +111,19 @@ def rule(plan: FrozenPlan, estimator: str, break_even: float) -> str:
     looks = "one look" if plan.looks == 1 else f"{plan.looks} looks"
     metric = plan.metrics[0]
     rails = (
-        f" A guardrail ({', '.join(plan.guardrails)}) that is shown to be worse by more than its margin is harm at any time."
+        f" A guardrail ({', '.join(plan.guardrails)}) that is shown to be worse by more than its margin is harm at any time; one that may be is "
+        "not proven, and stops nothing."
         if plan.guardrails
         else ""
     )
     by_time = plan.units_needed is None or plan.kind != "ab"
     over = "the planned time is over" if by_time else "all planned units have matured"
+    worth = max(break_even, plan.min_lift)
     spending = " by the share of the planned time" if by_time else ""
     arms = f" Holm's method corrects for the arms. {SEVERAL_WINNERS}" if len(plan.arms) > 2 else ""
     return (
-        f"An arm wins if the interval of its gain in {metric} lies {need}, and harms if it lies below 0; batch stays if {over} "
-        f"and no arm has won. The error of {plan.alpha:.0%} is spent over {looks}{spending} (O'Brien-Fleming, Lan-DeMets).{arms}{rails} Estimator: {estimator}."
+        f"An arm wins if the interval of its gain in {metric} lies {need}, and harms if it lies below 0. If {over} and no arm has won, batch "
+        f"stays where every interval lies below {percent(worth)}; else the experiment is inconclusive. The error of {plan.alpha:.0%} is spent "
+        f"over {looks}{spending} (O'Brien-Fleming, Lan-DeMets).{arms}{rails} Estimator: {estimator}."
         f"{f' {CAPTION}' if is_probe(plan) else ''}"
     )

@@ -15,9 +15,9 @@ from headwater.experiments.experiment_analysis import ExperimentAnalysis
 from headwater.experiments.experiment_result_rows import changes_of
 from headwater.experiments.interleaving_analysis import preferred
 from headwater.experiments.request_labels import LabelsOf
-from headwater.models.experiment_store import StartedExperiment
+from headwater.models.experiment_store import FrozenPlan, StartedExperiment
 from headwater.results.estimate import Estimate
-from headwater.results.experiment_result import UNKNOWN, ArmResult, ExperimentResult, HealthLine, Preferred
+from headwater.results.experiment_result import UNKNOWN, ArmResult, ExperimentDecision, ExperimentResult, HealthLine, Preferred
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,13 +43,16 @@ def interleaved(
             note = str(error)
     ended = at >= min(plan.end, started.stopped_at if started.stopped_at is not None else plan.end)
     prefer = "" if not p < plan.alpha else arm if share.value > 0.5 else control
-    decision, reason = ("keep running", note or "the planned time is not over; a preference is read once, at the end")
+    decision: ExperimentDecision = "inconclusive" if ended else "keep running"
+    reason = note or "the planned time is not over; a preference is read once, at the end"
     if ended and not note:
-        decision = "real-time" if prefer == arm else "harm" if prefer == control else "stay batch"
-        reason = f"clicks prefer {prefer}" if prefer else "clicks prefer neither ranking"
-    line = {"real-time": f"Real-time: clicks prefer {arm}", "harm": f"Harm: clicks prefer {control}, the control"}.get(
-        decision, f"Stay batch: {reason}" if decision == "stay batch" else f"Keep running: {reason}"
-    )
+        decision = "real-time" if prefer == arm else "harm" if prefer == control else "inconclusive"
+        reason = f"clicks prefer {prefer}" if prefer else "no preference is shown"
+    line = {
+        "real-time": f"Real-time: clicks prefer {arm}",
+        "harm": f"Harm: clicks prefer {control}, the control",
+        "inconclusive": f"Inconclusive: {reason}",
+    }.get(decision, f"Keep running: {reason}")
     result = ExperimentResult(
         project=project,
         experiment=plan.experiment,
@@ -58,7 +61,7 @@ def interleaved(
         unit=plan.unit,
         at=timestamp_text(at),
         data_at=timestamp_text(at),
-        decision=decision,  # type: ignore[arg-type]
+        decision=decision,
         arm=prefer if prefer == arm else "",
         reason=reason,
         rule=f"The share of users whose clicks prefer {arm} is tested once, at the end, at {plan.alpha:.0%}. It says which ranking is preferred, "
@@ -85,5 +88,11 @@ def interleaved(
         sql="",
         sql_repeats="",
         left_out={reason: count for reason, count in left_out.items() if count},
+        advice=_advice(plan, control) if decision == "inconclusive" else "",
     )
     return ExperimentAnalysis(result, items)
+
+
+def _advice(plan: FrozenPlan, control: str) -> str:
+    again = f"version={plan.version + 1}, with more time or users (headwater experiment plan {plan.experiment})"
+    return f"Neither ranking is shown to be preferred. Keep {control} until then. To go on, give the experiment {again}."

@@ -24,12 +24,14 @@ class PlannedLooks:
             is spent follows it.
         units: of all arms that had matured at each, rising.
         planned: the units of all arms that are planned; None where looks come by time.
+        over: whether enrolment has ended and every outcome is final, so that no further look comes.
     """
 
     times: list[int]
     information: list[float]
     units: list[int]
     planned: int | None
+    over: bool = False
 
     @property
     def number(self) -> int:
@@ -72,17 +74,18 @@ def planned_looks(started: StartedExperiment, first: I64, matures: I64, at: int,
             time, share = int(ordered[units - 1]), units / planned
         looks.append((time, share))
     last = int(ordered[-1])
-    if at >= max(ended, last):
+    over = at >= max(ended, last)
+    if over:
         share = len(ordered) / planned if planned else (ended - plan.start) / plan.duration
         share = 1.0 if ended >= plan.end else max(share, 1e-6)
         if looks and (looks[-1][0] >= last or looks[-1][1] >= share or len(looks) == plan.looks):
             looks[-1] = max(looks[-1][0], last), max(looks[-1][1], share)
         else:
             looks.append((last, share))
-    return _with_units(looks, ordered, planned)
+    return _with_units(looks, ordered, planned, over=over)
 
 
-def _with_units(looks: list[tuple[int, float]], matures: I64, planned: int | None) -> PlannedLooks:
+def _with_units(looks: list[tuple[int, float]], matures: I64, planned: int | None, *, over: bool) -> PlannedLooks:
     """The looks with the units that had matured at each; a look with less than `_NEW` more than the one before takes its place."""
     kept: list[tuple[int, float, int]] = []
     for time, share in looks:
@@ -91,4 +94,4 @@ def _with_units(looks: list[tuple[int, float]], matures: I64, planned: int | Non
             kept.pop()
         if units:
             kept.append((time, share, units))
-    return PlannedLooks([time for time, _, _ in kept], [share for _, share, _ in kept], [units for _, _, units in kept], planned)
+    return PlannedLooks([time for time, _, _ in kept], [share for _, share, _ in kept], [units for _, _, units in kept], planned, over)

@@ -55,6 +55,7 @@ def sections_of(run: KeptRun) -> RunSections:
         return RunSections(result.first_line, [], [delivery_section.to_section(result)])
     if isinstance(result, ExperimentResult):
         lead = [Text(f"{experiment_page.look(result)}. {result.rule}", chip=(result.decision, experiment_page.chip(result)))]
+        lead += [Text(result.advice)] if result.advice else []
         lead += map(Text, evidence_words.of_backtest(result))
         return RunSections(result.first_line, lead, experiment_section.to_sections(result))
     assert isinstance(result, ParityRun)

@@ -12,8 +12,15 @@ from headwater.reports.page import render, render_page
 from headwater.reports.terminal import Printed, Shown, ShownTable
 from headwater.results.experiment_result import ExperimentResult
 
-_STYLES = {"real-time": "bold green", "harm": "bold red", "invalid": "bold red", "stay batch": "bold", "keep running": "bold"}
-_CHIPS = {"real-time": "chip lift", "harm": "chip harm", "invalid": "chip harm"}
+_STYLES = {
+    "real-time": "bold green",
+    "harm": "bold red",
+    "invalid": "bold red",
+    "stay batch": "bold",
+    "inconclusive": "bold yellow",
+    "keep running": "bold",
+}
+_CHIPS = {"real-time": "chip lift", "harm": "chip harm", "invalid": "chip harm", "inconclusive": "chip warn"}
 
 
 def to_html(result: ExperimentResult) -> str:
@@ -51,9 +58,13 @@ def look(result: ExperimentResult) -> str:
 def to_markdown(result: ExperimentResult) -> str:
     """The same as Markdown."""
     first = document.to_markdown(Section("verdict", result.first_line, [])).replace("## ", "# ", 1)
-    rule = Section("rule", "Rule", [document.Text(f"{look(result)}. {result.rule}")])
+    rule = " ".join(filter(None, [f"{look(result)}.", result.advice, result.rule]))
     backtest = Section("backtest", "Backtest", [document.Text(line) for line in evidence_words.of_backtest(result)])
-    sections = [rule, *([backtest] if backtest.blocks else []), *experiment_section.to_sections(result)]
+    sections = [
+        Section("rule", "Rule", [document.Text(rule)]),
+        *([backtest] if backtest.blocks else []),
+        *experiment_section.to_sections(result),
+    ]
     return "\n\n".join([first, *map(document.to_markdown, sections)]) + "\n"
 
 
@@ -69,7 +80,7 @@ def to_table(result: ExperimentResult) -> RenderableType:
             if math.isfinite(metric.lift.low)
             else "",
             wording.count(metric.units),
-            "worse" if metric.worse else metric.note,
+            ": ".join(filter(None, [metric.state, metric.note])),
         )
         for metric in result.metrics
     ]
@@ -78,6 +89,7 @@ def to_table(result: ExperimentResult) -> RenderableType:
         Group(
             Shown(result.first_line, _STYLES[result.decision]),
             Shown(f"{look(result)}; plan {result.digest}"),
+            *([Shown(result.advice)] if result.advice else []),
             *map(Shown, evidence_words.of_backtest(result)),
             *([ShownTable("Metrics", ["metric", "arm", "role", "change", "interval", "units", "note"], metrics)] if metrics else []),
             *(
@@ -104,6 +116,8 @@ def to_text(result: ExperimentResult) -> str:
 def to_notebook(result: ExperimentResult) -> str:
     """A fragment of HTML for `_repr_html_`, without scripts."""
     gains, health = experiment_section.gain_section(result), experiment_section.health_section(result)
-    blocks: list[document.Block] = [document.Text(line) for line in evidence_words.of_backtest(result)]
-    blocks += [block for section in (gains, health) for block in section.blocks if block.shape != "figure"]
+    rails = experiment_section.guardrail_section(result)
+    lines = [*filter(None, [result.advice]), *evidence_words.of_backtest(result)]
+    blocks: list[document.Block] = [document.Text(line) for line in lines]
+    blocks += [block for section in (gains, rails, health) for block in section.blocks if block.shape != "figure"]
     return render("delivery_notebook.html.j2", result=result, section=Section("experiment", result.first_line, blocks))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from headwater.reports import experiment_figure, wording
 from headwater.reports.document import Block, Bullets, Cell, Code, Figure, Section, Table, Terms, Text
@@ -12,6 +12,7 @@ from headwater.results.estimate import Estimate
 from headwater.results.experiment_result import ExperimentResult, HealthLine, MetricLift
 
 _CHIPS = {"broken": "chip harm", "warning": "chip", "ok": "chip lift", "not checked": "chip"}
+_RAIL_CHIPS = {"within": "chip lift", "worse": "chip harm", "not proven": "chip warn"}
 UNSEEN = "what the backtest could not see"
 
 
@@ -19,7 +20,15 @@ def to_sections(result: ExperimentResult) -> list[Section]:
     """Every section in order; a broken check comes first."""
     health, gains = health_section(result), gain_section(result)
     ordered = [health, gains] if result.decision == "invalid" else [gains, health]
-    more = [_over_time(result), _guardrails(result), _other_metrics(result), _slices(result), _arms(result), _plan(result), _export(result)]
+    more = [
+        _over_time(result),
+        guardrail_section(result),
+        _other_metrics(result),
+        _slices(result),
+        _arms(result),
+        _plan(result),
+        _export(result),
+    ]
     return [section for section in [*ordered, *more] if section.blocks]
 
 
@@ -170,19 +179,27 @@ def _alpha(result: ExperimentResult) -> float:
     return float(value) if isinstance(value, int | float) else 0.05
 
 
-def _guardrails(result: ExperimentResult) -> Section:
-    rows: list[list[str | Cell]] = [
-        [
-            metric.metric,
-            metric.arm,
-            Cell(percent(metric.lift.value), _bracket(metric.lift)),
-            percent(-metric.margin if metric.higher_is_better else metric.margin),
-            Cell("worse", "", "chip harm") if metric.worse else Cell("within" if not metric.note else "not known", metric.note, ""),
-        ]
-        for metric in result.of_metric("guardrail")
-    ]
-    table = Table("Guardrails, by confidence sequences that hold at any time", ["guardrail", "arm", "change", "accepted", ""], rows)
-    return Section("guardrails", "Guardrails", [table] if rows else [])
+def guardrail_section(result: ExperimentResult) -> Section:
+    """Each guardrail of each arm: its change, the accepted harm, and whether harm beyond that is excluded, shown or possible."""
+    rows: list[list[str | Cell]] = []
+    for metric in result.of_metric("guardrail"):
+        assert metric.state is not None
+        accepted = percent(-metric.margin if metric.higher_is_better else metric.margin)
+        change, worst = Cell(percent(metric.lift.value), metric.note or _bracket(metric.lift)), percent(metric.at_worst)
+        rows.append([metric.metric, metric.arm, change, accepted, worst, Cell(metric.state, "", _RAIL_CHIPS[metric.state])])
+    table = Table(
+        "Guardrails, by confidence sequences that hold at any time", ["guardrail", "arm", "change", "accepted", "at worst", "state"], rows
+    )
+    text = "Within: harm beyond what is accepted is excluded. Worse: it is shown. Not proven: it is possible, and more units would tell."
+    return Section("guardrails", "Guardrails", [table, Text(text, "quiet")] if rows else [])
+
+
+def guardrail_states(result: ExperimentResult) -> Iterator[tuple[str, str, str]]:
+    """Of each guardrail its state, the class of its label, and of what it is, with how bad it may be."""
+    for metric in result.of_metric("guardrail"):
+        assert metric.state is not None
+        worst = f", at worst {percent(metric.at_worst)}" if math.isfinite(metric.at_worst) else ""
+        yield metric.state, _RAIL_CHIPS[metric.state], f"{metric.metric}, {metric.arm}{worst}"
 
 
 def _other_metrics(result: ExperimentResult) -> Section:

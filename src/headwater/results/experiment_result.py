@@ -10,7 +10,8 @@ from headwater.results.estimate import Estimate
 from headwater.results.evidence_result import BacktestFinding
 from headwater.results.result import Result
 
-ExperimentDecision = Literal["real-time", "stay batch", "harm", "keep running", "invalid"]
+ExperimentDecision = Literal["real-time", "stay batch", "inconclusive", "harm", "keep running", "invalid"]
+GuardrailState = Literal["within", "worse", "not proven"]
 MetricRole = Literal["deciding", "metric", "guardrail"]
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 KIND_NAMES: Mapping[str, str] = {
@@ -63,8 +64,9 @@ class MetricLift(Result, frozen=True):
     """A metric of one arm against the control.
 
     control, treated: the metric's means, adjusted where the estimator adjusts. lift: relative, 0.01 is one percent; its interval holds
-    over all looks and arms (`interval`: by which method). p: of one look alone. margin: of a guardrail, NaN else. worse: harm beyond the
-    margin is shown. unknown: matured units that have no outcome and are left out. covariate: whether CUPED had one. note: why there is no
+    over all looks and arms (`interval`: by which method). p: of one look alone. margin: of a guardrail, NaN else. state: of a guardrail,
+    None else: "within" where the interval shows less harm than the margin, "worse" where it shows more, "not proven" where it shows
+    neither. unknown: matured units that have no outcome and are left out. covariate: whether CUPED had one. note: why there is no
     lift.
     """
 
@@ -80,10 +82,15 @@ class MetricLift(Result, frozen=True):
     units: int
     unknown: int
     margin: float = math.nan
-    worse: bool = False
+    state: GuardrailState | None = None
     covariate: bool = False
     note: str = ""
     over_time: Sequence[LiftLook] = ()
+
+    @property
+    def at_worst(self) -> float:
+        """The end of the interval that means the most harm."""
+        return self.lift.low if self.higher_is_better else self.lift.high
 
 
 class AxisEstimate(Result, frozen=True):
@@ -160,8 +167,9 @@ class ExperimentResult(Result, frozen=True):
     data_at: outcomes that were final then are the newest look's. look, looks: the look that the verdict is of, and how many are planned.
     information: the share of the planned units that had matured at each look so far; `information_by` "time": the share of the planned
     time, where no number of units is planned. matured: the units that had matured at each look. break_even: the relative gain that pays
-    for the fresher arm. plan: the frozen plan as JSON data, digest: its hash. changes: what was done since the start. sql: a query over
-    the exported tables that repeats the main figure, `sql_repeats` which.
+    for the fresher arm. advice: what an inconclusive result means, and what to do; "" of others. plan: the frozen plan as JSON data,
+    digest: its hash. changes: what was done since the start. sql: a query over the exported tables that repeats the main figure,
+    `sql_repeats` which.
     off_policy: by arm and estimator, from lists in random order. backtest: the recommendation of the arms' model, where one is known.
     schedule: of a switchback the arm of each region and bucket. left_out: exposures and requests that are not analysed, by reason.
     """
@@ -201,6 +209,7 @@ class ExperimentResult(Result, frozen=True):
     matured: Sequence[int] = ()
     off_policy: Sequence[OffPolicyLift] = ()
     backtest: BacktestFinding | None = None
+    advice: str = ""
 
     @property
     def design(self) -> str:
