@@ -8,10 +8,12 @@ from datetime import datetime
 
 import pytest
 
+from headwater import clock
 from headwater.logs.exposure_log import ExposureLog
 from headwater.logs.exposure_rows import Exposure
-from headwater.models.experiment_store import ExperimentStore
+from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from tests.cli.conftest import PROJECT
+from tests.experiments.frozen_plans import frozen_plan
 
 EXPERIMENT = """
 fresher = hw.Experiment(
@@ -173,3 +175,70 @@ def test_advice_comes_from_flags_answers_and_definitions(shop, run):
     clusters = json.loads(run("experiment", "advise", "--adversaries", "yes", "--supply", "no", "--json").stdout)
     assert clusters["written"] == "hw.ClusterTest(cluster, burn_in='28d')"
     assert len(clusters["unanswered"]) == 2
+
+
+def _exposed(shop, name, at):
+    """Start an experiment as `headwater experiment start` writes it, without models, and expose four units from a time on."""
+    store = ExperimentStore(shop / ".headwater/models")
+    arms = tuple(FrozenArm(arm, "churn", level, 0.5, 1) for arm, level in (("daily", "as defined"), ("hourly", "fresher-hourly")))
+    store.start(frozen_plan(experiment=name, arms=arms, unit="user_id", start=at, metrics=("churned",), project="shop"), at, "ann")
+    with ExposureLog(shop / ".headwater") as log:
+        log.put(name, 1, [Exposure(f"u{n:02}", "daily" if n % 2 else "hourly", at + n, request=f"r{n}", propensity=0.5) for n in range(4)])
+
+
+@pytest.mark.parametrize("known", ['known_after="1d"', 'known_at_field="settled"'])
+def test_it_says_when_outcomes_are_final(shop, run, known):
+    """A label that a column dates is as late as nearly all were in its table, two hours here; else as its definition says."""
+    (shop / "features.py").write_text(WITH.replace('known_after="1d"', known), encoding="utf-8")
+    at = clock.now_micros() // 1_000_000 * 1_000_000
+    _exposed(shop, "fresher", at)
+    first = clock.timestamp(at + (86_400 if "after" in known else 7_200) * 1_000_000).isoformat()
+    status, analysed = run("experiment", "status", "fresher", "--json"), run("experiment", "analyse", "fresher", "--json")
+    assert json.loads(status.stdout)["awaited"].startswith(f"the first outcome is final at {first}, all so far by ")
+    assert f"the first outcome is final at {first}" in json.loads(analysed.stdout)["first_line"]
+    assert f"the first outcome is final at {first}" in " ".join(run("experiment", "status").stdout.split())
+
+
+def test_a_short_stage_is_in_minutes(shop, run):
+    (shop / "features.py").write_text(WITH.replace('stage="1d"', 'stage="1m"'), encoding="utf-8")
+    assert "each at least 1 min" in " ".join(run("experiment", "plan", "fresher", "--no-history").stdout.split())
+
+
+AT_LEVELS = WITH.replace('hw.Arm("daily", model)', 'hw.Arm("daily", model, hw.batch("1d", delay="2h"))')
+
+
+def _models_missing(run):
+    planned = json.loads(run("experiment", "plan", "fresher", "--no-history", "--json").stdout)
+    missing = [need for need in planned["needs"] if need["state"] == "missing" and need["what"].startswith("model ")]
+    return [(need["arm"], need["what"], need["command"]) for need in missing]
+
+
+DEFAULT = ("default", "model churn at as defined", "headwater train --model churn")
+
+
+def test_units_outside_need_a_model(shop, run):
+    """Units that take no part get the model as defined, which neither arm is here; a service without it answers nobody."""
+    (shop / "features.py").write_text(AT_LEVELS, encoding="utf-8")
+    assert _models_missing(run)[2] == DEFAULT
+    (shop / "features.py").write_text(WITH, encoding="utf-8")
+    assert [need[0] for need in _models_missing(run)] == ["daily", "hourly"]  # the first one is as defined
+
+
+@pytest.mark.slow
+def test_models_must_be_there_and_fit(shop, run):
+    (shop / "features.py").write_text(AT_LEVELS, encoding="utf-8")
+    assert run("train", "--experiment", "fresher").returncode == 0
+    assert _models_missing(run) == [DEFAULT]
+    refused = run("experiment", "start", "fresher", "--no-history", "--accept-missing")
+    assert refused.returncode == 2
+    assert "arm default: model churn at as defined (not trained). Run: headwater train --model churn" in refused.stderr
+    assert run("train", "--model", "churn").returncode == 0
+    changed = AT_LEVELS.replace('hw.mean("amount")]', 'hw.mean("amount"), hw.max("amount")]')
+    (shop / "features.py").write_text(changed, encoding="utf-8")
+    refused = run("experiment", "start", "fresher", "--no-history", "--accept-missing")
+    assert refused.returncode == 2
+    assert "3 of its needs are missing" in refused.stderr
+    assert "'user__max_amount_1d' is served, and it does not know it" in refused.stderr
+    (shop / "features.py").write_text(AT_LEVELS, encoding="utf-8")
+    started = run("experiment", "start", "fresher", "--no-history", "--accept-missing")
+    assert started.returncode == 0, started.stderr

@@ -151,6 +151,7 @@ def _lift(value: float, digits: int = 1) -> str:
 
 
 def _head(planned: PlannedExperiment) -> Iterator[str]:
+    from headwater.reports.wording import duration
     from headwater.results.experiment_result import design
 
     yield f"experiment {planned.experiment}, version {planned.version}: {design(planned.kind, planned.unit, planned.columns)}"
@@ -160,7 +161,7 @@ def _head(planned: PlannedExperiment) -> Iterator[str]:
         yield f"decides: {planned.metrics[0]}" + (f"; also {', '.join(planned.metrics[1:])}" if planned.metrics[1:] else "") + guarded
     stages = " -> ".join(f"{share:.0%}" for share in planned.enrolled)
     yield f"from {planned.start} to {planned.end}; enrols {stages}" + (
-        f", each at least {planned.stage_hours:g} h" if len(planned.enrolled) > 1 else ""
+        f", each at least {duration(3600 * planned.stage_hours)}" if len(planned.enrolled) > 1 else ""
     )
     yield f"plan: {planned.digest or 'cannot be frozen yet'}" + (f"; version {planned.running} is running" if planned.running else "")
 

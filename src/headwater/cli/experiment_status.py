@@ -81,6 +81,7 @@ def _table(statuses: list[ExperimentStatus]) -> RenderableType:
     ]
     headings = ["experiment", "version", "state", "stage, enrolled", "units", "exposures", "matured", "next look"]
     lines = [Text(f"{one.experiment}: health {one.health}") for one in statuses if one.health]
+    lines += [Text(f"{one.experiment}: {one.awaited}") for one in statuses if one.awaited]
     lines += [Text(f"{one.experiment} was stopped: {one.stopped_because}") for one in statuses if one.stopped_because]
     return Group(ShownTable("experiments", headings, rows), *lines)
 

@@ -14,11 +14,14 @@ from headwater import clock
 from headwater.definitions.experiment import Experiment
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
-from headwater.errors import UsageError, nearest
+from headwater.errors import HeadwaterError, UsageError, nearest
+from headwater.experiments.experiment_words import awaited
 from headwater.experiments.exposed_units import ARM, AT, ExposedUnits, exposed_units
 from headwater.experiments.frozen_plan import horizon_of
 from headwater.experiments.health import HealthCheck, unit_checks
 from headwater.experiments.plan_experiment import ExperimentPlaces, planned_and_frozen, why_no_new_version
+from headwater.experiments.request_labels import LabelsOf
+from headwater.kernel.arrays import I64
 from headwater.logs.exposure_log import read_exposures
 from headwater.logs.exposure_rows import FLAG, WASHOUT
 from headwater.models.experiment_store import ExperimentStore, FrozenPlan, StartedExperiment
@@ -108,7 +111,8 @@ def experiment_status(project: Project, name: str, *, places: ExperimentPlaces |
     plan = started.plan
     rows = read_exposures(places.data_dir, name, plan.version)
     units = units_of(plan, rows)
-    matured = matured_share(project, plan, units, now)
+    final_at = outcomes_final(project, plan, units, places, now)
+    matured = float(np.mean(final_at <= now)) if len(final_at) else math.nan
     checks = health_of(plan, units, matured)
     broken = [f"{check.name}: {check.evidence}" for check in checks if check.blocks]
     stopped = next((change for change in started.changes if change.change == "stopped"), None)
@@ -129,6 +133,7 @@ def experiment_status(project: Project, name: str, *, places: ExperimentPlaces |
         exposed=_by_arm(plan, rows.group_by(ARM).len()),
         units=dict(zip([arm.name for arm in plan.arms], units.counts([arm.name for arm in plan.arms]), strict=True)),
         matured=matured,
+        awaited=awaited(final_at, now),
         next_look="" if stopped is not None else next((timestamp_text(look) for look in looks if look > now), ""),
         health=_health_line(checks, units),
         broken=broken,
@@ -159,13 +164,23 @@ def health_of(plan: FrozenPlan, units: ExposedUnits, matured: float = 1.0) -> li
     return unit_checks(units, _weights(plan), matured=matured)
 
 
-def matured_share(project: Project, plan: FrozenPlan, units: ExposedUnits, at: int) -> float:
-    """The share of units whose outcome can be known by now, by their first exposure; NaN without units, or where no rule says when."""
+def outcomes_final(project: Project, plan: FrozenPlan, units: ExposedUnits, places: ExperimentPlaces, at: int) -> I64:
+    """When the outcome of each unit is final, by its first exposure: int64 microseconds, rising; empty where no rule says when.
+
+    Where a column of the labels says when an outcome is known, it is as late as nearly all were in their table, as in an analysis.
+    """
     experiment = next((e for e in project.experiments if e.name == plan.experiment), None)
-    horizon = None if experiment is None else horizon_of(experiment)
-    if horizon is None or not units.frame.height:
-        return math.nan
-    return float(np.mean(units.frame[AT].dt.epoch("us").to_numpy() + horizon <= at))
+    if experiment is None or not units.frame.height:
+        return np.empty(0, np.int64)
+    horizon = horizon_of(experiment)
+    if horizon is None:
+        try:
+            models = {arm.model.name: arm.model for arm in experiment.arms}.values()
+            windows = [LabelsOf.of(model, experiment.unit, places.data_dir, at, places.resources).window for model in models]
+        except HeadwaterError:  # the analysis says why
+            return np.empty(0, np.int64)
+        horizon = horizon_of(experiment, max(windows)) or 0
+    return np.sort(units.frame[AT].dt.epoch("us").to_numpy() + horizon)
 
 
 def _weights(plan: FrozenPlan) -> Mapping[str, float]:

@@ -19,6 +19,7 @@ from headwater.experiments.assignment import Assignment
 from headwater.experiments.probe_budget import LOSS_BUDGET
 from headwater.models.compatibility import ages, staler_refusal
 from headwater.models.experiment_store import FrozenArm, FrozenPlan, StartedExperiment
+from headwater.models.promoted_views import as_served
 from headwater.models.registry import ModelRegistry, Version
 
 _KINDS = {Shadow: "shadow", ABTest: "ab", Probe: "ab", Switchback: "switchback", ClusterTest: "cluster", Interleaving: "interleaving"}
@@ -55,7 +56,7 @@ def arm_model(variant: ModelVariant, registry: ModelRegistry) -> ArmModel:
     """The fitted model of an arm: of the arm's own level, or the one as defined where the arm may be served staler.
 
     Args:
-        variant: as `Project.arm_variant` gives it.
+        variant: as `Project.arm_variant` gives it, as it is served.
         registry: of fitted models.
     """
     levels = [variant.name, AS_DEFINED] if variant.allow_staler else [variant.name]
@@ -98,7 +99,7 @@ def freeze(
     """
     undeclared = sorted({arm.model.name for arm in experiment.arms if arm.model.outcomes is None})
     problems = [f"model {name!r} does not declare what its outcomes depend on; {OUTCOME_RULES}" for name in undeclared]
-    arm_models = [(arm, arm_model(project.arm_variant(experiment, arm), registry)) for arm in experiment.arms]
+    arm_models = [(arm, arm_model(as_served(project, registry, project.arm_variant(experiment, arm)), registry)) for arm in experiment.arms]
     problems += [f"arm {arm.name!r}: {model.refused}" for arm, model in arm_models if model.refused]
     if problems:
         raise DataError(f"experiment {experiment.name!r} cannot start: {'; '.join(problems)}")
@@ -136,14 +137,18 @@ def freeze(
     )
 
 
-def horizon_of(experiment: Experiment) -> int | None:
-    """How long after an exposure the last of its metrics is known, microseconds; None where a column of the labels says."""
+def horizon_of(experiment: Experiment, label_window: int | None = None) -> int | None:
+    """How long after an exposure the last of its metrics is known, microseconds; None where a column of the labels says.
+
+    label_window: how long labels take whose definition does not say so.
+    """
     longest = 0
     for metric in [*experiment.metrics, *experiment.guardrails]:
         for of in (metric.value, metric.base):
             known = (
                 of.horizon + of.source.delay if isinstance(of, Outcome) else experiment.control.model.labels.maturity if of == LABEL else 0
             )
+            known = label_window if known is None else known
             if known is None:
                 return None
             longest = max(longest, known)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headwater import clock
 from headwater.definitions.durations import HOUR, micros
-from headwater.definitions.experiment import Arm, Experiment
+from headwater.definitions.experiment import Experiment
 from headwater.definitions.experiment_kinds import ClusterTest, Interleaving, Shadow
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
@@ -24,6 +24,7 @@ from headwater.experiments.history_split import DIFFERS, history_split
 from headwater.experiments.history_sums import listed_clusters
 from headwater.experiments.unit_history import unit_history
 from headwater.models.experiment_store import ExperimentStore, FrozenPlan
+from headwater.models.promoted_views import as_served
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.status import Status, status
 from headwater.online_stores import OnlineStore
@@ -31,6 +32,8 @@ from headwater.results.planned_experiment import ExperimentNeed, HistoryPower, H
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _STATES: dict[str, NeedState] = {"current": "there", "ahead": "there", "approximate": "there", "stale": "stale"}
+DEFAULT = "default"
+"""What answers units that are in no arm, in the place of an arm's name: outside the enrolment, held out, or without the unit."""
 _LEAST_POWER = 0.5
 _ANY = 10.0  # a lift of 1,000 %: nobody has it
 
@@ -101,7 +104,7 @@ def planned_and_frozen(
     plan, notes = experiment.plan, list[str]()
     seen = _history(project, experiment, places, now, notes)
     power, split = seen.power, seen.split
-    needs = [need for arm in experiment.arms for need in _models(project, experiment, arm, places.registry)]
+    needs = [need for served in _served_arms(project, experiment) for need in _models(project, served, places.registry)]
     needs += _stored(project, experiment, places, now)
     frozen, refused = None, list[str]()
     try:
@@ -207,24 +210,45 @@ def _history(project: Project, experiment: Experiment, places: ExperimentPlaces,
         return SeenHistory(clusters=clusters)
 
 
-def _models(project: Project, experiment: Experiment, arm: Arm, registry: ModelRegistry) -> Iterator[ExperimentNeed]:
-    variant = project.arm_variant(experiment, arm)
-    challenger = isinstance(experiment.kind, Shadow) and arm is not experiment.control
-    only = None if challenger or variant.name == AS_DEFINED else backtest_only(variant)
+@dataclass(frozen=True)
+class _ServedArm:
+    """Who is answered by which model at a level. by_request: at a request, rather than from the serving log, as challengers are."""
+
+    arm: str
+    variant: ModelVariant
+    by_request: bool = True
+
+
+def _served_arms(project: Project, experiment: Experiment) -> list[_ServedArm]:
+    """The arms, and those units that are in none of them: they get the default, each model as it is defined."""
+    shadow = isinstance(experiment.kind, Shadow)
+    arms = [
+        _ServedArm(arm.name, project.arm_variant(experiment, arm), by_request=not shadow or arm is experiment.control)
+        for arm in experiment.arms
+    ]
+    known = {(each.variant.model.name, each.variant.name) for each in arms if each.by_request}
+    models = dict.fromkeys(arm.model.name for arm in experiment.arms)
+    return [*arms, *(_ServedArm(DEFAULT, project.variant(model)) for model in models if (model, AS_DEFINED) not in known)]
+
+
+def _models(project: Project, served: _ServedArm, registry: ModelRegistry) -> Iterator[ExperimentNeed]:
+    """The fitted model that answers: there, of the definitions that are served, and fresh enough."""
+    arm, variant = served.arm, served.variant
+    only = backtest_only(variant) if served.by_request and variant.name != AS_DEFINED else None
     if only is not None:
-        yield ExperimentNeed(arm.name, f"level {variant.name}", "missing", f"nothing can serve it: {only}")
+        yield ExperimentNeed(arm, f"level {variant.name}", "missing", f"nothing can serve it: {only}")
         return
-    model = arm_model(variant, registry)
+    model = arm_model(as_served(project, registry, variant), registry)
     what = f"model {variant.model.name} at {variant.name}"
     level = [] if variant.name == AS_DEFINED else ["--level", variant.name]
     command = " ".join(["headwater", "train", "--model", variant.model.name, *level])
     if model.version is None:
-        yield ExperimentNeed(arm.name, what, "missing", "not trained", command)
+        yield ExperimentNeed(arm, what, "missing", "not trained", command)
     elif model.refused:
-        yield ExperimentNeed(arm.name, what, "missing", model.refused, command)
+        yield ExperimentNeed(arm, what, "missing", model.refused, command)
     else:
         staler = f", served staler than trained: {'; '.join(model.staler)}" if model.staler else ""
-        yield ExperimentNeed(arm.name, what, "there", f"version {model.version.number} of {model.version.level}{staler}")
+        yield ExperimentNeed(arm, what, "there", f"version {model.version.number} of {model.version.level}{staler}")
 
 
 def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, now: int) -> Iterator[ExperimentNeed]:
@@ -238,9 +262,10 @@ def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, 
         stored_status, lost = None, str(error)
     states = {} if stored_status is None else {view.view: view for view in stored_status.views}
     scores = {} if stored_status is None else {(score.model, score.level): score for score in stored_status.predictions}
-    answering = [experiment.control] if isinstance(experiment.kind, Shadow) else experiment.arms  # a challenger is scored from the log
-    for arm in answering:
-        variant = project.arm_variant(experiment, arm)
+    for served in _served_arms(project, experiment):
+        arm, variant = served.arm, served.variant
+        if not served.by_request:
+            continue
         if variant.name != AS_DEFINED and backtest_only(variant) is not None:
             continue
         tiles = _tiles(variant)
@@ -250,12 +275,12 @@ def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, 
             name = view.name
             command = f"headwater materialize {name}" if view.view.freshness.scheduled else "headwater ingest"
             state = states[name].state if name in states else "absent"
-            yield _need(arm.name, f"view {name}", state, lost, command)
+            yield _need(arm, f"view {name}", state, lost, command)
         if variant.precomputed is not None:
             score = scores.get((variant.model.name, variant.name))
             level = "" if variant.name == AS_DEFINED else f" --level {variant.name}"
             command = f"headwater materialize {variant.model.name}{level}"
-            yield _need(arm.name, f"predictions of {variant.model.name}", "absent" if score is None else score.state, lost, command)
+            yield _need(arm, f"predictions of {variant.model.name}", "absent" if score is None else score.state, lost, command)
 
 
 def _tiles(variant: ModelVariant) -> set[str]:

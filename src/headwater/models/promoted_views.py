@@ -46,6 +46,11 @@ class ViewSelection:
         return variant if model is variant.model else ModelVariant(variant.name, model, variant.level, allow_staler=variant.allow_staler)
 
 
+def as_served(project: Project, registry: ModelRegistry, variant: ModelVariant) -> ModelVariant:
+    """A variant as requests read it: with the version of each view that its fitted model was trained on."""
+    return PromotedViews(project, registry).selection().of(project, variant)
+
+
 class PromotedViews:
     """The promoted version of each view of a project that has several; several processes may use it.
 

@@ -151,7 +151,8 @@ class ExperimentStatus(Result, frozen=True):
     """How an experiment stands.
 
     stage: 1 the first, of `stages`. enrolled: the share of units that take part now. exposed, units: exposures and distinct units by arm.
-    matured: the share of units whose outcome can be known by now. next_look: ISO 8601, "" after the last. health: in one line; "" where it
+    matured: the share of units whose outcome can be known by now. awaited: while that is not all, when the first outcome is final, and when
+    all so far are; "" where no rule says. next_look: ISO 8601, "" after the last. health: in one line; "" where it
     cannot be judged yet.
     """
 
@@ -167,6 +168,7 @@ class ExperimentStatus(Result, frozen=True):
     exposed: Mapping[str, int]
     units: Mapping[str, int]
     matured: float = math.nan
+    awaited: str = ""
     next_look: str = ""
     health: str = ""
     broken: Sequence[str] = ()
