@@ -5,7 +5,8 @@
     │   └── LeakError       it would let the future into training data
     ├── DataError           the data do not fit the definition
     │   ├── RetentionError  a stream no longer has the records to read next
-    │   └── RecreatedError  a topic was deleted and created again under its name
+    │   ├── RecreatedError  a topic was deleted and created again under its name
+    │   └── OtherDefinitionsError  a fitted model was trained with other definitions than these
     ├── ConnectError        a broker, registry or service does not respond, or refuses
     ├── ClockError          the wall clock cannot be right, so nothing is committed
     ├── AccessError         a token is unknown, or lacks a scope
@@ -151,6 +152,20 @@ class RecreatedError(DataError):
             f"{', '.join(sorted(origins))} are of the deleted topic; its unread records are lost. "
             "Read the new topic from its beginning with --accept-loss, or give the source another name to begin a new stream"
         )
+
+
+class OtherDefinitionsError(DataError):
+    """A fitted model was trained with other definitions than these, and cannot be served with them.
+
+    Remedy: train it again, promote a version that fits, or use the definitions that it was trained with; a service that was started before
+    they were changed has to be restarted.
+
+    difference: in words, without whose it is and what to do.
+    """
+
+    def __init__(self, subject: str, difference: str, remedy: str) -> None:
+        self.difference = difference
+        super().__init__(f"{subject}: {difference}. {remedy}")
 
 
 class ConnectError(HeadwaterError):

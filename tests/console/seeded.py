@@ -62,12 +62,12 @@ def seeded_context(folder, text=""):
 
 
 def _models(context, model, text):
-    registry = ModelRegistry(context.models)
+    registry, features = ModelRegistry(context.models), list(context.project.models[0].features.feature_names)
     for number in range(3):
         manifest = {
             "model": model, "fingerprint": "ab", "created_at": (AT + dt.timedelta(days=number)).isoformat(), "rows": 12_345 + number,
             "estimator": f"LightGBM{text}", "metrics": {"holdout": {"auc": 0.7 + number / 100}}, "task": "binary",
-            "features": ["a"], "kinds": ["number"], "categories": {},
+            "features": features, "kinds": ["number"] * len(features), "categories": {},
             "kept": {"format": "lightgbm", "file": "model.txt", "digest": "ab", "runs_code": False, "tolerance": 0.0},
         }  # fmt: skip
         registry.add(model, lambda folder, data=manifest: (folder / "manifest.json").write_bytes(msgspec.json.encode(data)))

@@ -195,8 +195,8 @@ def test_logging_in_promoting_rolling_back_and_logging_out(browser, tmp_path):
         page.wait_for_url(f"{url}/console/models")
         page.evaluate("window.confirm = () => true")
         page.get_by_role("button", name="Promote version 1 of churn").click()
-        page.wait_for_selector("text=churn as defined, version 1 is served from now on")
-        assert page.get_by_role("row", name="1 served").count() == 1
+        page.wait_for_selector("text=churn as defined, version 1, is current from now on")
+        assert page.get_by_role("row", name="1 current").count() == 1
         page.evaluate("window.confirm = () => true")
         page.get_by_role("button", name="Roll back churn to version 3").click()
         page.wait_for_selector("text=rolled back")
@@ -212,10 +212,10 @@ def test_an_open_page_shows_what_changes(browser, tmp_path):
     context = seeded_context(tmp_path)
     with _served(context) as url, Watched(browser, url) as watched:
         watched.page.goto(f"{url}/console/models")
-        assert watched.page.get_by_role("row", name="3 served").count() == 1
+        assert watched.page.get_by_role("row", name="3 current").count() == 1
         watched.page.wait_for_timeout(500)
         context.registry.promote(2, "churn")
-        watched.page.get_by_role("row", name="2 served").wait_for(timeout=8_000)
+        watched.page.get_by_role("row", name="2 current").wait_for(timeout=8_000)
         assert watched.wrong == []
 
 

@@ -332,7 +332,7 @@ def test_what_cannot_be_loaded(made, tmp_path):
     with pytest.raises(UsageError, match="is pickled, and loading a pickle runs code; pass allow_pickle=True"):
         load(tmp_path, of)
     other = model(made, members=[by_machine(made.events), hw.RequestField("user", int)])
-    with pytest.raises(DataError, match=r"reads other features than 'svc': it lacks \['user'\], and reads \['amount'\] more"):
+    with pytest.raises(DataError, match=r"it reads 'amount', which is not served \(known: .*\); 'user' is served, and it does not know it"):
         load(tmp_path, other, allow_pickle=True)
 
 

@@ -201,7 +201,7 @@ def test_a_format_that_is_not_known_here(kept):
 
 
 def test_features_in_another_order_are_refused(kept):
-    with pytest.raises(DataError, match="in another order: number 1 is 'x' there and 'shade' here"):
+    with pytest.raises(DataError, match="the order of features differs: number 1 was 'x', and is 'shade'"):
         open_model(kept, model(fields=FIELDS[::-1]))
 
 

@@ -28,7 +28,10 @@ from headwater.engine.query import InspectableEngine
 from headwater.errors import HeadwaterError, NoStoreError
 from headwater.ingestion.consumer_group import former_group, group_of
 from headwater.models.compatibility import check
+from headwater.models.promoted_views import as_served
+from headwater.models.promotion import sentences
 from headwater.models.registry import ModelRegistry
+from headwater.models.running_services import running_services
 from headwater.monitoring.status import status
 from headwater.online_stores.ownership import identity, opened_for
 from headwater.results.doctor_result import Diagnosis, DoctorResult, Health
@@ -201,6 +204,9 @@ def _store(examined: _Examined) -> Iterator[Diagnosis]:
     for view in seen.views:
         if view.state in bad:
             verb = "materialize" if "every" in view.freshness else "ingest"
+            if view.note:
+                yield Diagnosis("store", f"view {view.view}", "warning", f"{view.freshness}: {bad[view.state]}", view.note)
+                continue
             remedy = f"see that {by_spark[view.view]} runs" if view.view in by_spark else f"run `headwater {verb}`"
             health: Health = "warning"
             yield Diagnosis("store", f"view {view.view}", health, f"{view.freshness}: {bad[view.state]}", remedy)
@@ -281,10 +287,14 @@ def _models(examined: _Examined) -> Iterator[Diagnosis]:
             continue
         current = registry.current(variant.model.name, variant.name)
         try:
-            warned = check(variant.model, variant.level, registry.open(variant.model, variant.name))
+            served = as_served(examined.project, registry, variant)
+            warned = check(served.model, served.level, registry.open(served.model, variant.name))
         except HeadwaterError as error:
             yield Diagnosis("models", at_level(variant.model.name, variant.name), "broken", cut(str(error), 300))
             continue
+        for line, follows in sentences(running_services(registry.folder), current):
+            if not follows:
+                yield Diagnosis("services", at_level(variant.model.name, variant.name), "warning", cut(line, 400))
         health: Health = "warning" if warned else "ok"
         evidence = "; ".join(warned) or f"version {current.number}, made {current.manifest.created_at}"
         yield Diagnosis("models", at_level(variant.model.name, variant.name), health, evidence)

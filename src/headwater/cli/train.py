@@ -9,6 +9,7 @@ from headwater.cli import options
 from headwater.cli.command import Arguments, Flag, Verb, option
 from headwater.cli.projects import LoadedProject, load
 from headwater.cli.screen import Screen
+from headwater.cli.taken_up import show_services
 from headwater.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -101,11 +102,14 @@ def _train(
         return
     version = trained.register(registry, promote=args.promote, promise=promise)
     _say(trained, screen)
-    served = registry.current(version.model, version.level).number == version.number
-    screen.say(f"model: {version}, {'which is served from now on' if served else 'which waits to be promoted'}, in {version.folder}")
-    if served:
+    current = registry.current(version.model, version.level).number == version.number
+    screen.say(f"model: {version}, which {'is current' if current else 'waits to be promoted'}, in {version.folder}")
+    if current:
+        services = show_services(registry, loaded.project.name, version, screen)
         if args.experiment:
             screen.next("headwater", "experiment", "plan", args.experiment, "--project", args.project)
+        elif services:
+            _lead_to_services(loaded.project, args, screen)
         else:
             _lead_to_serving(loaded.project, args, screen)
     else:
@@ -122,6 +126,15 @@ def _promise(args: Arguments, model: Model, level: Level | None) -> Promise | No
     from headwater.definitions.level import Level
 
     return promised(backtest_of(args.promise), args.promise_level, describes=(level or Level()).describe(model))
+
+
+def _lead_to_services(project: Project, args: Arguments, screen: Screen) -> None:
+    """Lead to the catalog, where a service that is restarted would be stopped by definitions that are not applied; else to the status."""
+    from headwater.catalog.plan import plan
+    from headwater.models.registry import ModelRegistry
+
+    planned = plan(project, registry=ModelRegistry(args.models))
+    screen.next("headwater", "plan" if planned.version and planned.changes else "status", "--project", args.project)
 
 
 def _lead_to_serving(project: Project, args: Arguments, screen: Screen) -> None:
@@ -178,7 +191,7 @@ COMMAND = Verb(
         Flag(
             ["--promote/--no-promote"],
             default=True,
-            help="serve the new version from now on; with --no-promote it waits for `headwater models promote` (the first one never does)",
+            help="make the new version the current one; with --no-promote it waits for `headwater models promote` (the first one never does)",
         ),
         option("--output", metavar="FOLDER", help="write the model and its manifest into a folder, instead of keeping a version"),
     ],

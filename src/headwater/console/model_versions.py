@@ -1,4 +1,4 @@
-"""Models: the versions of each, which one is served, and promoting another or rolling back.
+"""Models: the versions of each, which one is current, what services answer with, and promoting another or rolling back.
 
 <data_dir>/console/actions.jsonl       what was done in the console: {"at": ISO 8601, "who": ..., "sentence": ...}
 """
@@ -18,9 +18,12 @@ from headwater.console.page_types import ConsoleRequest, Done, NotShown
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.errors import DataError, HeadwaterError, UsageError, nearest
 from headwater.models.promises import delivery_of, promise_of_version
+from headwater.models.promotion import check_servable, sentences, taken_up
 from headwater.models.registry import ModelRegistry, Version
+from headwater.models.running_services import ServingProcess, running_services
 
 _SHOWN: Final = 50  # versions of a model and level, actions
+_TAKE_UP: Final = 3.0  # seconds for services to take up a version, while the browser waits
 _LOCK: Final = threading.Lock()
 
 
@@ -49,7 +52,11 @@ class ShownVersion:
 
 @dataclass(frozen=True)
 class ShownVariant:
-    """The versions of a model at a level, the latest first. before: the number that rolling back would serve; None where there is none."""
+    """The versions of a model at a level, the latest first.
+
+    before: the number that rolling back would lead to; None where there is none. services: what each running service answers with, and
+    whether that is the current version.
+    """
 
     model: str
     level: str
@@ -57,42 +64,52 @@ class ShownVariant:
     more: int
     before: int | None
     delivery: str
+    services: Sequence[tuple[str, bool]] = ()
 
 
 def model_versions(context: ConsoleContext, _request: ConsoleRequest) -> Mapping[str, object]:
     """The variables of the page."""
     names = {model.name for model in context.project.models}
     registry = context.registry
-    variants = [_variant(registry, model, level) for model, level in registry.variants() if model in names]
+    processes = [process for process in running_services(registry.folder) if process.project == context.project.name]
+    variants = [_variant(registry, model, level, processes) for model, level in registry.variants() if model in names]
     return {"variants": variants, "as_defined": AS_DEFINED, "file": context.file, "actions": _actions(context)}
 
 
 def promote(context: ConsoleContext, request: ConsoleRequest) -> Done:
-    """The action: serve a version from now on.
+    """The action: make a version the current one.
 
     Raises:
-        UsageError: no such version.
+        UsageError: no such version, or one that the definitions cannot serve.
     """
     number = request.one("version")
     if not number.isdecimal():
         raise UsageError(f"the version is {number[:100]!r}; give an integer")
     model, level = _named(context, request)
+    check_servable(context.project, context.registry, context.registry.version(int(number), model, level), context.file)
     version = context.registry.promote(int(number), model, level)
-    return _noted(context, request, f"{version} is served from now on")
+    return _noted(context, request, f"{version}, is current from now on{_followed(context, version)}")
 
 
 def roll_back(context: ConsoleContext, request: ConsoleRequest) -> Done:
-    """The action: serve the version before the current one.
+    """The action: make the version before the current one current again.
 
     Raises:
-        UsageError: no version was served before, or another one than the form showed.
+        UsageError: none was current before, or another one than the form showed, or one that the definitions cannot serve.
     """
     model, level = _named(context, request)
     before = context.registry.before(model, level)
     if str(before.number) != request.one("version"):
-        raise UsageError(f"rolling back would serve version {before.number} now; load the page again")
+        raise UsageError(f"rolling back would lead to version {before.number} now; load the page again")
+    check_servable(context.project, context.registry, before, context.file)
     version = context.registry.rollback(model, level)
-    return _noted(context, request, f"rolled back: {version} is served from now on")
+    return _noted(context, request, f"rolled back: {version}, is current from now on{_followed(context, version)}")
+
+
+def _followed(context: ConsoleContext, version: Version) -> str:
+    """What running services make of a version that has become current."""
+    lines = sentences(taken_up(context.registry, context.project.name, version, wait=_TAKE_UP), version)
+    return "".join(f"; {line}" for line, _ in lines)
 
 
 def _named(context: ConsoleContext, request: ConsoleRequest) -> tuple[str, str]:
@@ -103,7 +120,8 @@ def _named(context: ConsoleContext, request: ConsoleRequest) -> tuple[str, str]:
     return model, request.one("level", AS_DEFINED)
 
 
-def _variant(registry: ModelRegistry, model: str, level: str) -> ShownVariant:
+def _variant(registry: ModelRegistry, model: str, level: str, processes: Sequence[ServingProcess]) -> ShownVariant:
+    served = sentences(processes, registry.current(model, level))
     current = registry.current(model, level).number
     versions = list(reversed(registry.versions(model, level)))
     chosen = [version for n, version in enumerate(versions) if n < _SHOWN or version.number == current]
@@ -113,7 +131,7 @@ def _variant(registry: ModelRegistry, model: str, level: str) -> ShownVariant:
         before = None
     delivery = delivery_of(registry, model, level)
     shown = [_shown(version, current=version.number == current) for version in chosen]
-    return ShownVariant(model, level, shown, len(versions) - len(chosen), before, "" if delivery is None else delivery.first_line)
+    return ShownVariant(model, level, shown, len(versions) - len(chosen), before, "" if delivery is None else delivery.first_line, served)
 
 
 def _shown(version: Version, *, current: bool) -> ShownVersion:

@@ -17,7 +17,7 @@ from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError
 from headwater.experiments.assignment import Assignment
 from headwater.experiments.probe_budget import LOSS_BUDGET
-from headwater.models.compatibility import ages, staler_refusal
+from headwater.models.compatibility import ages, staler_features
 from headwater.models.experiment_store import FrozenArm, FrozenPlan, StartedExperiment
 from headwater.models.promoted_views import as_served
 from headwater.models.registry import ModelRegistry, Version
@@ -69,7 +69,7 @@ def arm_model(variant: ModelVariant, registry: ModelRegistry) -> ArmModel:
         staler = ages(variant.model, variant.level, version.manifest, str(version.number))[1]
     except DataError as error:
         return ArmModel(variant, version, refused=str(error))
-    refused = staler_refusal(variant.model, str(version.number), staler) if staler and not variant.allow_staler else ""
+    refused = str(staler_features(variant.model, str(version.number), staler)) if staler and not variant.allow_staler else ""
     return ArmModel(variant, version, staler, refused)
 
 

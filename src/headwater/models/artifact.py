@@ -14,6 +14,7 @@ import polars as pl
 from headwater import clock
 from headwater.definitions.model import Estimator, Model
 from headwater.errors import DataError
+from headwater.models.compatibility import feature_differences, other_features
 from headwater.models.feature_encoding import Encoding, Kind
 from headwater.models.fit import Fitted
 from headwater.models.formats import FORMATS, check_allowed, format_named, format_of
@@ -102,8 +103,8 @@ def open_model(folder: Path, model: Model | None = None, *, allow_pickle: bool =
         MissingExtraError: a library is not installed.
     """
     manifest = manifest_in(folder)
-    if model is not None:
-        _check_features(manifest, model, folder)
+    if model is not None and (differences := feature_differences(manifest.features, trained_features(model, manifest.level))):
+        raise other_features(model, version, differences)
     kept = manifest.kept
     form = format_named(kept.format)
     check_allowed(form, str(folder), allow_pickle=allow_pickle)
@@ -146,23 +147,6 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(old)
         else:
             old.unlink(missing_ok=True)
-
-
-def _check_features(manifest: Manifest, model: Model, folder: Path) -> None:
-    known, defined = manifest.features, list(trained_features(model, manifest.level))
-    if known == defined:
-        return
-    missing, more = sorted(set(known) - set(defined)), sorted(set(defined) - set(known))
-    if missing or more:
-        raise DataError(
-            f"the model at {folder} reads other features than {model.features.name!r}: it lacks {more or 'none'}, and reads {missing or 'none'} "
-            "more; train it again"
-        )
-    at = next(i for i, (mine, theirs) in enumerate(zip(known, defined, strict=True)) if mine != theirs)
-    raise DataError(
-        f"the model at {folder} reads the features of {model.features.name!r} in another order: number {at + 1} is {known[at]!r} there and "
-        f"{defined[at]!r} here; train it again"
-    )
 
 
 def _check_inputs(estimator: Estimator, manifest: Manifest, folder: Path) -> None:

@@ -12,7 +12,7 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.timestamps import timestamp_text
 from headwater.definitions.view_versions import read_versions_of
-from headwater.errors import DataError, nearest
+from headwater.errors import OtherDefinitionsError, nearest
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import as_of
 from headwater.models.manifest import Manifest, View, definitions_of, request_fingerprints, trained_features, views_of
@@ -40,13 +40,13 @@ def check(
         it is allowed, one a view that is served staler.
 
     Raises:
-        DataError: with every difference, and what to do.
+        OtherDefinitionsError: with every difference, and what to do.
     """
     if served.manifest is None:
         return []
     fresh, stale = ages(model, level, served.manifest, served.version, dtypes=dtypes)
     if stale and not allow_staler:
-        raise DataError(staler_refusal(model, served.version, stale))
+        raise staler_features(model, served.version, stale)
     return [*fresh, *stale]
 
 
@@ -56,24 +56,33 @@ def ages(
     """What a level serves fresher, and what it serves staler, than a fitted model was trained on: in words, one a view.
 
     Raises:
-        DataError: the fitted model reads other features than the level serves.
+        OtherDefinitionsError: the fitted model reads other features than the level serves.
     """
     views = views_of(model, level)
     differences = [*_features(manifest, model, level), *_definitions(manifest, model, views), *_types(manifest, dtypes or {})]
     if differences:
-        raise DataError(
-            f"{_context(model, version)} was trained on other features than are served: {'; '.join(differences)}. Train it again (headwater train --model "
-            f"{model.name}), or go back to the definitions that it was trained with"
-        )
+        raise other_features(model, version, differences)
     stale, fresh = _ages(manifest, views)
     return fresh, [*stale, *_precomputed(manifest, model, level)]
 
 
-def staler_refusal(model: Model, version: str, stale: Sequence[str]) -> str:
-    """The message for a fitted model that would be served staler than it was trained."""
-    return (
-        f"{_context(model, version)} would be served staler features than it was trained on: {'; '.join(stale)}. Train it at the "
-        f"level that is served (headwater train --model {model.name} --level NAME), or serve these views as fresh as in training"
+def staler_features(model: Model, version: str, stale: Sequence[str]) -> OtherDefinitionsError:
+    """The error for a fitted model that would be served staler than it was trained."""
+    return OtherDefinitionsError(
+        f"{_context(model, version)} would be served staler features than it was trained on",
+        "; ".join(stale),
+        f"Train it at the level that is served (headwater train --model {model.name} --level NAME), or serve these views as fresh as in "
+        "training",
+    )
+
+
+def other_features(model: Model, version: str, differences: Sequence[str]) -> OtherDefinitionsError:
+    """The error for a fitted model that reads other features than a definition has."""
+    return OtherDefinitionsError(
+        f"{_context(model, version)} was trained on other features than are served",
+        "; ".join(differences),
+        f"Train it again (headwater train --model {model.name}), promote a version that was trained with these definitions (headwater "
+        "models), or go back to the definitions that it was trained with",
     )
 
 
@@ -83,7 +92,12 @@ def _context(model: Model, version: str) -> str:
 
 def _features(manifest: Manifest, model: Model, level: Level) -> list[str]:
     """Names and their order."""
-    known, served = manifest.features, list(trained_features(model, definitions_of(model, level, "")["level"]))
+    return feature_differences(manifest.features, trained_features(model, definitions_of(model, level, "")["level"]))
+
+
+def feature_differences(known: Sequence[str], served: Sequence[str]) -> list[str]:
+    """What differs, in words, between the features that a model knows and those that are served, by name and order."""
+    known, served = list(known), list(served)
     gone = [f"it reads {name!r}, which is not served ({nearest(name, served)})" for name in known if name not in served]
     more = [f"{name!r} is served, and it does not know it" for name in served if name not in known]
     if gone or more or known == served:

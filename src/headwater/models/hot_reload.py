@@ -34,9 +34,15 @@ class Reloading:
         check: called with each version before it is served; what it raises keeps the version from being served.
         instead: the level whose versions are served while `level` has none of its own.
 
+    Attributes:
+        served: the version that requests are answered with.
+        looked_at: the number of the version that was current when one was last loaded, or tried.
+
     Raises:
         DataError: no version is current, or it is refused.
     """
+
+    looked_at: int
 
     def __init__(
         self,
@@ -89,7 +95,8 @@ class Reloading:
 
     def _load(self) -> ServedModel:
         level, self._stamp = self._source()  # before it is read: what moves meanwhile is seen the next time
-        served = self._registry.open(self._model, level, allow_pickle=self._allow_pickle)
+        self.looked_at = self._registry.current(self._model.name, level).number
+        served = self._registry.open(self._model, level, version=self.looked_at, allow_pickle=self._allow_pickle)
         if self._check is not None:
             self._check(served)
         return served

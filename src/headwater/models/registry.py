@@ -35,6 +35,8 @@ MONITORED = "monitored-levels"
 """The registry of the models that are only scored for comparison, in the same folder; none of them is served."""
 PROMOTED_VIEWS = "promoted-views"
 """The folder of which version of each view is promoted, beside those of models."""
+RUNNING_SERVICES = "running-services"
+"""The folder of the processes that serve models from this registry, beside those of models, whose names have no hyphen."""
 _WRITING = ".new-"
 _ABANDONED = 86_400  # seconds after which what a writer left is taken away
 
@@ -193,9 +195,8 @@ class ModelRegistry:
     arms = RenamedAttribute("variants")
 
     def _models(self) -> list[Path]:
-        return [
-            folder for folder in self.folder.iterdir() if folder.is_dir() and folder.name not in (EXPERIMENTS, MONITORED, PROMOTED_VIEWS)
-        ]
+        others = (EXPERIMENTS, MONITORED, PROMOTED_VIEWS, RUNNING_SERVICES)
+        return [folder for folder in self.folder.iterdir() if folder.is_dir() and folder.name not in others]
 
     def stamp(self, model: str, level: str = AS_DEFINED) -> Stamp | None:
         """What changes whenever another version is made current; None where none is. It costs one look at a file, and reads nothing."""

@@ -7,15 +7,20 @@ import threading
 from typing import Final
 
 from headwater import clock
-from headwater.definitions.model_variant import ModelVariant
-from headwater.errors import DataError, MissingExtraError, ModelError, UsageError
+from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
+from headwater.errors import DataError, MissingExtraError, ModelError, OtherDefinitionsError, UsageError
 from headwater.models.hot_reload import Reloading
+from headwater.models.running_services import LoadedVersion
 from headwater.online.predictor import Scorer
 from headwater.serving.model_loader import Scorers
 
 Key = tuple[str, str | None]
 """The name of a model, and of a level."""
 
+_RESTART: Final = (
+    "This service was started with other definitions than the version was trained with. Apply those (headwater apply), restart ingestion and "
+    "jobs and then the workers (kill -HUP of `headwater serve`), or promote a version that fits (headwater models)"
+)
 _AGAIN: Final = 5.0  # seconds until a failed load is tried again
 _LOG: Final = logging.getLogger(__name__)
 
@@ -64,14 +69,22 @@ class LoadedModels:
                 if scorer.moved:
                     scorer.refresh()
                     self.refused.pop(key, None)
+            except OtherDefinitionsError as error:
+                self._refuse(key, scorer.version, f"{error.difference}. {_RESTART}")
             except Exception as error:  # noqa: BLE001 (any failure keeps the previous version)
-                self.refused[key] = str(error) or type(error).__name__
-                _LOG.warning(
-                    "model %r: version %s stays in use; the promoted one is refused: %s",
-                    key[0],
-                    scorer.version,
-                    self.refused[key],
-                )
+                self._refuse(key, scorer.version, str(error) or type(error).__name__)
+
+    def state(self) -> list[LoadedVersion]:
+        """The versions that are loaded from a registry, and why a promoted one is not."""
+        return [
+            LoadedVersion(model, level or AS_DEFINED, scorer.version, scorer.looked_at, self.refused.get((model, level), ""))
+            for (model, level), scorer in list(self._loaded.items())
+            if isinstance(scorer, Reloading)
+        ]
+
+    def _refuse(self, key: Key, version: str, why: str) -> None:
+        self.refused[key] = why
+        _LOG.warning("model %r: version %s stays in use; the promoted one is refused: %s", key[0], version, why)
 
     def _load(self, variant: ModelVariant, key: Key) -> Scorer:
         until, message = self._failed.get(key, (0.0, ""))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, TextIO
@@ -17,6 +18,7 @@ from headwater.definitions.spelling import Spelled
 from headwater.errors import DataError
 from headwater.logs.serving_log import ServedLog
 from headwater.models.experiment_store import ExperimentStore
+from headwater.models.running_services import ServiceRecord
 from headwater.online.predictor import Scorer
 from headwater.online_stores import OnlineStore
 from headwater.serving.http.access_log import RequestLog
@@ -124,9 +126,12 @@ def serve(
     home = settings.home() / "tokens.json"
     known = Path(tokens) if tokens is not None else home if home.exists() else None
     check_bind(host, known)
-    with Service(
-        project, store, models=models, levels=levels, data_dir=data_dir, allow_pickle=how.allow_pickle, experiments=how.experiments
-    ) as service:
+    with (
+        Service(
+            project, store, models=models, levels=levels, data_dir=data_dir, allow_pickle=how.allow_pickle, experiments=how.experiments
+        ) as service,
+        ExitStack() as stack,
+    ):
         service.unready()  # compiles and loads before the first request
         with suppress(DataError):  # tried again soon, and then logged
             service.experiments.refresh()
@@ -139,6 +144,11 @@ def serve(
             now=how.now,
             forward_to=how.forward_to,
         )
+        if service.models_folder is not None:
+            record = ServiceRecord(service.models_folder, project.name, f"http://{listen}")
+            stack.callback(record.close)
+            app.followed = lambda: record.write(service.loaded())
+            app.followed()
         app.console = None if how.console is None else ConsoleProxy(how.console)
         if how.traces is not None:
             from headwater.serving.http.request_spans import RequestSpans
@@ -146,18 +156,24 @@ def serve(
             app.trace(RequestSpans(how.traces, service=project.name))
         supervised = how.supervised
         if supervised is None:
-            with serving(app, host, port, closing=app.close) as url:
+            options_here = ServerOptions(begun=lambda _: app.begin())
+            with serving(app, host, port, closing=app.close, options=options_here) as url:
                 yield url
             return
         app.others = supervised.others
         shared = MultiprocessMetrics(supervised, app.numbers.collect)
         app.metrics, app.beat = shared.text, shared.beat
+
+        def begun(loop: asyncio.AbstractEventLoop) -> None:
+            app.begin()
+            supervised.answer_pings(loop)
+
         limits = ServerOptions(
             supervised.listener,
             shared=lambda: not supervised.others(),  # unless the whole service is stopping
             drain=min(_DRAIN, supervised.grace / 2),
             grace=supervised.grace / 2,
-            begun=supervised.answer_pings,
+            begun=begun,
         )
         with serving(app, host, port, closing=app.close, options=limits) as url:
             supervised.watch(app.readiness.reasons)

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
+
 from headwater import clock, settings
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.model import Model
@@ -22,6 +24,7 @@ from headwater.logs.outcome_journal import Added, Outcomes
 from headwater.models.experiment_store import ExperimentStore
 from headwater.models.promoted_views import PromotedViews, ViewSelection
 from headwater.models.registry import ModelRegistry
+from headwater.models.running_services import LoadedVersion
 from headwater.monitoring.explain import Explanation, explain
 from headwater.monitoring.explain_warmup import compile_explanation
 from headwater.online.predictor import Scorer, ThirdPartyValues
@@ -341,6 +344,11 @@ class Service:
         """Why a promoted version could not be loaded, by model and level; of versions of views under the name "views"."""
         refused: dict[Key, str] = {("views", None): self._live.refused} if self._live.refused else {}
         return refused | self._live.current.loads.refused
+
+    def loaded(self) -> list[LoadedVersion]:
+        """The versions of models that requests are answered with, and why a promoted one is not."""
+        current, views = self._live.current.loads.state(), self._live.refused
+        return [msgspec.structs.replace(each, refused=each.refused or views) if views else each for each in current]
 
     def _follow(self) -> None:
         """Answer new requests with the versions of views that are read now, once all that they need is ready."""

@@ -85,6 +85,7 @@ class App:
         self.access = Access(tokens)
         self.others: Callable[[], list[str]] = list
         self.metrics: Callable[[], Awaitable[bytes]] = self._own_metrics
+        self.followed: Callable[[], None] = _nothing
         self.beat, self.readiness, self.repeated = _nothing, ReadinessProbe(service), PeriodicTasks()
         self.numbers.also(self.repeated.collect)
         self.numbers.also(service.experiments.collect)
@@ -115,11 +116,7 @@ class App:
         if scope["type"] != "http":
             return
         begin = clock.stopwatch()
-        if self._refreshing is None:
-            self._refreshing = [
-                asyncio.create_task(self.repeated.every(_REFRESH, name, work))
-                for name, work in (("loading new versions of models", self._refresh), ("sending metrics", self._beat))
-            ]
+        self.begin()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         number = self._ids.of(headers)
         call = self._post_response.begin(number, self._lost_numbers, scope["method"], headers)
@@ -159,6 +156,14 @@ class App:
         call.seconds = call.ended - begin
         self._post_response.put(call)
 
+    def begin(self) -> None:
+        """Start the periodic work, in the event loop that runs; a first request does so, where nothing did before."""
+        if self._refreshing is None:
+            self._refreshing = [
+                asyncio.create_task(self.repeated.every(_REFRESH, name, work))
+                for name, work in (("loading new versions of models", self._refresh), ("sending metrics", self._beat))
+            ]
+
     def take(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, respond: Respond) -> bool:
         """As `asgi.Take`: answer a request that has arrived whole; False leaves it to `__call__`."""
         return self._refreshing is not None and self._whole.take(target, headers, body, respond)
@@ -189,7 +194,13 @@ class App:
 
     async def _refresh(self) -> None:
         """Load new versions of models."""
-        await asyncio.get_running_loop().run_in_executor(None, self.service.refresh)
+        await asyncio.get_running_loop().run_in_executor(None, self._follow)
+
+    def _follow(self) -> None:
+        try:
+            self.service.refresh()
+        finally:
+            self.followed()
 
     async def _beat(self) -> None:
         """Run the periodic hook."""
