@@ -48,6 +48,7 @@ def test_a_version_beside_another_breaks_nothing(place, registry):
     ]
     assert (planned.breaking, planned.protected, planned.refused) == ((), (), ())
     assert "  view user has several versions: user@1 (read by name), user@2 are all kept filled, each in tiles of its own" in str(planned)
+    assert {lint.rule for lint in planned.lints} & {"twins", "unread"} == set()  # an old version is kept on purpose
     assert hw.apply(BOTH, place).applied == 2
     assert set(applied("shop", place)) == {"user", "user@2"}
     assert not hw.plan(BOTH, place).changes

@@ -83,6 +83,15 @@ class Catalog:
         with self._reading() as connection:
             return CatalogState() if connection is None else _held(connection, project)
 
+    def version(self, project: str) -> int:
+        """The version of `project` that it holds; 0 where there is none.
+
+        Raises:
+            CatalogError: as for `held`.
+        """
+        with self._reading() as connection:
+            return 0 if connection is None else _version(connection, project)
+
     def log(self, project: str) -> list[Applied]:
         """Every apply that changed something, the first one first."""
         with self._reading() as connection:
@@ -249,8 +258,12 @@ def _engine(url: sa.URL, wait: float) -> sa.Engine:
     return engine
 
 
+def _version(connection: sa.Connection, project: str) -> int:
+    return connection.execute(sa.select(_PROJECTS.c.version).where(_PROJECTS.c.name == project)).scalar_one_or_none() or 0
+
+
 def _held(connection: sa.Connection, project: str) -> CatalogState:
-    version = connection.execute(sa.select(_PROJECTS.c.version).where(_PROJECTS.c.name == project)).scalar_one_or_none()
+    version = _version(connection, project)
     projects: dict[str, dict[EntryKey, CatalogEntry]] = {project: {}}
     wanted = (_OBJECTS.c.project == project) | _OBJECTS.c.live
     for row in connection.execute(sa.select(_OBJECTS).where(wanted).order_by(_OBJECTS.c.project, _OBJECTS.c.kind, _OBJECTS.c.name)):
@@ -265,4 +278,4 @@ def _held(connection: sa.Connection, project: str) -> CatalogState:
             applied_at=datetime.fromisoformat(row.applied_at),
         )
         projects.setdefault(row.project, {})[entry.key] = entry
-    return CatalogState(version or 0, projects.pop(project), projects)
+    return CatalogState(version, projects.pop(project), projects)

@@ -132,7 +132,7 @@ def _images(project: Project) -> Iterator[Finding]:
 
 
 def _unread(project: Project) -> Iterator[Finding]:
-    for view in _roots(project):
+    for view in _written(project):
         read = {f.name for service in _services(project) for v in service.views if v.root == view for f in service.needed[v.name]}
         idle = [f.name for f in view.outputs if f.name not in read]
         if idle:
@@ -145,7 +145,7 @@ def _unread(project: Project) -> Iterator[Finding]:
 
 def _twins(project: Project) -> Iterator[Finding]:
     first: dict[object, FeatureView] = {}
-    for view in _roots(project):
+    for view in _written(project):
         same = (view.source, frozenset(view.keys), frozenset(f.window for f in view.outputs), view.freshness, view.ttl)
         other = first.setdefault(same, view)
         if other is not view:
@@ -292,6 +292,11 @@ RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
 
 def _http(project: Project) -> list[HttpFeatures]:
     return list(dict.fromkeys(http for model in project.models for http in model.features.http_features))
+
+
+def _written(project: Project) -> list[FeatureView]:
+    """The views that the models are written with; other versions of them are kept side by side on purpose."""
+    return [view for view in _roots(project) if view not in project.versions]
 
 
 def _streamed(project: Project) -> list[Source]:

@@ -22,6 +22,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import replayed
 from headwater.errors import DefinitionError, UsageError
+from headwater.models.promotion import unserved
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores.ownership import views_of_production
 from headwater.results.result import Result
@@ -49,6 +50,7 @@ class Plan(Result, frozen=True):
         protected: what running experiments, served models and promoted versions need and would lose; an apply is refused while they do.
         versions: of each view with several versions, which there are and which one its name reads.
         from_production: in a development environment, the views that are read from the production store.
+        unserved: by model and level, why the current version of the fitted model cannot be served with these definitions.
     """
 
     project: str
@@ -66,6 +68,7 @@ class Plan(Result, frozen=True):
     protected: tuple[str, ...] = ()
     versions: Mapping[str, str] = {}
     from_production: tuple[str, ...] = ()
+    unserved: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         """Gather what the changes say."""
@@ -76,6 +79,10 @@ class Plan(Result, frozen=True):
     def refused(self) -> tuple[Lint, ...]:
         """The lints that stop an apply."""
         return tuple(lint for lint in self.lints if lint.severity == "refused")
+
+    def breaks(self, *, allow_destroy: bool = False) -> list[str]:
+        """What an apply is refused for, unless it allows breaking changes; what the project no longer has only where it is removed."""
+        return [reason for change in self.changes if allow_destroy or change.action != "removed" for reason in change.breaking]
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -98,6 +105,14 @@ class Plan(Result, frozen=True):
         yield from (f"  ✗ refused: {reason}" for reason in grouped(self.refused))
         yield from (f"  ✗ refused: {reason}" for reason in self.protected)
         yield from (f"  ! warning: {reason}" for reason in grouped(lint for lint in self.lints if lint.severity == "warning"))
+        yield from (f"  ! model {model} cannot be served with these definitions: {reason}" for model, reason in self.unserved.items())
+        if self.unserved:
+            yield "    A service that starts with them is not ready until the model is trained again (headwater train)."
+        if self.unserved and any(change.kind == "view" and change.action == "changed" for change in self.changes):
+            yield (
+                "    To serve on meanwhile, and to go back with one command, keep the old view in versions=[...] and write the new one as "
+                "version=2: docs/howto_versions.md"
+            )
         counts = [f"{sum(c.action == action for c in self.changes)} {action}" for action in _SIGNS]
         backfill = f"; {len(self.needs_backfill)} need backfill" if self.needs_backfill else ""
         breaking = f"; {sum(bool(c.breaking) for c in self.changes)} breaking" if self.breaking else ""
@@ -241,6 +256,7 @@ def _plan(project: Project, catalog: Catalog, held: CatalogState, looked: tuple[
         protected=needed,
         versions=several,
         from_production=views_of_production(project),
+        unserved=unserved(project, registry),
     )
 
 
@@ -255,12 +271,13 @@ def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: 
         )
     if planned.protected:
         raise UsageError(f"project {planned.project!r} cannot be applied: {'; '.join(planned.protected)}")
-    breaking = [reason for change in planned.changes if allow_destroy or change.action != "removed" for reason in change.breaking]
+    breaking = planned.breaks(allow_destroy=allow_destroy)
     if breaking and not allow_breaking:
         more = f" (and {len(breaking) - 3} more)" if len(breaking) > 3 else ""
         raise UsageError(
-            f"project {planned.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Give the changed definition a new name and keep "
-            "the old one, or apply with allow_breaking (--allow-breaking) and train these models again"
+            f"project {planned.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Keep the old view beside the new one as "
+            "version=2 (docs/howto_versions.md), give the changed definition a new name, or apply with allow_breaking (--allow-breaking) and train these "
+            "models again"
         )
 
 

@@ -11,8 +11,11 @@ from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headwater.catalog.plan import Plan
     from headwater.definitions.project import Project
+    from headwater.definitions.served_views import StoredView
 
 
 def run(args: Arguments, screen: Screen) -> None:
@@ -31,16 +34,43 @@ def run(args: Arguments, screen: Screen) -> None:
     )
     screen.show(lines(str(plan)), plan.to_dict())
     screen.say("nothing to apply" if plan.applied is None else f"applied: version {plan.applied}")
-    for verb in _next(project, plan):
-        screen.next("headwater", verb, "--project", args.project, *options.same_catalog(args))
+    _lead_on(project, plan, args, screen)
 
 
-def _next(project: Project, plan: Plan) -> list[str]:
-    """The commands that compute missing state."""
+def _lead_on(project: Project, plan: Plan, args: Arguments, screen: Screen) -> None:
+    """Print the commands that compute missing state, and train what no longer fits; an ingestion that runs has to be restarted instead."""
+    from headwater.definitions.model_variant import AS_DEFINED, at_level
     from headwater.definitions.served_views import stored
+    from headwater.monitoring.unfilled import PASSED_OVER
 
-    batch = [view.view.freshness.scheduled for view in stored(project) if view.name in plan.needs_backfill]
-    return [verb for verb, needed in (("materialize", any(batch)), ("ingest", not all(batch))) if needed]
+    missing = [view for view in stored(project) if view.name in plan.needs_backfill]
+    same = ["--project", args.project, *options.same_catalog(args)]
+    if any(view.view.freshness.scheduled for view in missing):
+        screen.next("headwater", "materialize", *same)
+    for variant in project.variants:
+        if at_level(variant.model.name, variant.name) in plan.unserved:
+            level = [] if variant.name == AS_DEFINED else ["--level", variant.name]
+            screen.next("headwater", "train", "--model", variant.model.name, *level, "--project", args.project, *options.same_models(args))
+    streamed = [view for view in missing if not view.view.freshness.scheduled]
+    running = _passed_over(project, args.file.get("store"), streamed)
+    if streamed and not running:
+        screen.next("headwater", "ingest", *same)
+    if running:
+        screen.say(f"view {', '.join(running)}: {PASSED_OVER}")
+
+
+def _passed_over(project: Project, store: str | None, streamed: Sequence[StoredView]) -> list[str]:
+    """The views that the ingestion which runs now does not fill. store: the URL in headwater.toml."""
+    from headwater import clock
+    from headwater.errors import HeadwaterError
+    from headwater.monitoring.unfilled import passed_over
+    from headwater.online_stores.ownership import opened_for
+
+    try:
+        with opened_for(project.name, store, readonly=True) as opened:
+            return [view.name for view in streamed if passed_over(view.view, opened, clock.now_micros())]
+    except HeadwaterError:  # there is no store yet, or another machine has it
+        return []
 
 
 COMMAND = Verb(

@@ -55,6 +55,8 @@ def run(args: Arguments, screen: Screen) -> None:
 
 def _everything(project: Project, args: Arguments, screen: Screen) -> None:
     """Run every job that is due, until stopped."""
+    from headwater.catalog.applies_watched import applies_watched
+    from headwater.definitions.freshness import Batch
     from headwater.jobs.materialize import Materialized
     from headwater.jobs.schedule import schedule
     from headwater.online_stores.ownership import opened_for
@@ -68,7 +70,11 @@ def _everything(project: Project, args: Arguments, screen: Screen) -> None:
     metrics = JobMetrics()
     if args.supervised is not None:
         args.supervised.report(lambda: families(metrics.registry.collect()))
-    with opened_for(project.name, args.store, write=True, shared=args.allow_shared_store) as store, stopped() as stop:
+    with (
+        opened_for(project.name, args.store, write=True, shared=args.allow_shared_store) as store,
+        stopped() as stop,
+        applies_watched(project, None, Batch.wrote, "compute"),
+    ):
         for done in schedule(
             project, store, models=args.models, resources=options.resources(args), allow_pickle=args.allow_pickle, stop=stop
         ):

@@ -34,7 +34,10 @@ def run(args: Arguments, screen: Screen) -> None:
     screen.show(_table(result), {**result.to_dict(), **({} if capacity is None else {"serving": capacity.to_dict()})})
     if capacity is not None:
         screen.say(str(capacity))
-    absent = [v for v in result.views if v.state == "absent"]
+    passed_over = [v for v in result.views if v.note]
+    for view in passed_over:
+        screen.warning(f"view {view.view} is {view.state}: {view.note}")
+    absent = [v for v in result.views if v.state == "absent" and not v.note]
     behind = absent or [v for v in result.views if v.state == "stale"]
     batch = any("every" in v.freshness for v in behind)
     verb = "materialize" if batch else "ingest" if behind else "parity"
@@ -42,6 +45,8 @@ def run(args: Arguments, screen: Screen) -> None:
     if unmade and not absent:
         level = () if unmade[0].level == AS_DEFINED else ("--level", unmade[0].level)
         screen.next("headwater", "materialize", unmade[0].model, *level, "--project", args.project, *options.same_store(args))
+        return
+    if passed_over and not behind:
         return
     screen.next("headwater", verb, "--project", args.project, *options.same_store(args))
 

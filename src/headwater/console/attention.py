@@ -135,13 +135,12 @@ def _views(context: ConsoleContext) -> Iterator[Item]:
     for view in summary.value or ():
         if view.state in ("current", "not stored"):
             continue
-        make = "materialize" if view.scheduled else "ingest"
         yield Item(
             f"view {view.name} {view.state}",
             view.state,
             f"View {view.name} is {view.state}: {view.about}.",
             "/freshness",
-            f"headwater {make} --project {context.file}",
+            f"headwater {view.make} --project {context.file}" if view.make else "",
         )
 
 

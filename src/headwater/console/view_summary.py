@@ -6,20 +6,26 @@ import msgspec
 
 from headwater.console.console_context import ConsoleContext
 from headwater.console.summaries import Summary
+from headwater.definitions.served_views import stored
 from headwater.errors import StoreError
+from headwater.monitoring.unfilled import PASSED_OVER, passed_over
 from headwater.monitoring.view_freshness import view_freshness
 from headwater.reports import wording
 
 _EVERY: float = 10.0  # seconds
+_UNFILLED = ("absent", "incomplete")
 
 
 class ShownView(msgspec.Struct, frozen=True):
-    """A stored view: its state, and its age beside its promise in words. scheduled: whether a job computes it."""
+    """A stored view: its state, and its age beside its promise in words; or why ingestion does not fill it.
+
+    make: the verb of the command that does; "" where a running process has to be restarted.
+    """
 
     name: str
     state: str
     about: str
-    scheduled: bool
+    make: str
 
     @property
     def fresh(self) -> bool:
@@ -37,11 +43,18 @@ def _views(context: ConsoleContext) -> list[ShownView]:
     try:
         with context.opened_store() as store:
             found = view_freshness(context.project, store, context.now())
+            broken = [view for view in stored(context.project) if any(one.view == view.name and one.state in _UNFILLED for one in found)]
+            passed = {view.name for view in broken if passed_over(view.view, store, context.now())}
     except StoreError:
         if context.has_store:
             raise
         return []
-    return [ShownView(one.view, one.state, _about(one.age, one.promise), one.view.partition("@")[0] in scheduled) for one in found]
+    shown = []
+    for one in found:
+        about = PASSED_OVER if one.view in passed else _about(one.age, one.promise)
+        make = "" if one.view in passed else "materialize" if one.view.partition("@")[0] in scheduled else "ingest"
+        shown.append(ShownView(one.view, one.state, about, make))
+    return shown
 
 
 def _about(age: float | None, promise: float | None) -> str:

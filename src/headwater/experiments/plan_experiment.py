@@ -274,6 +274,9 @@ def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, 
                 continue
             name = view.name
             command = f"headwater materialize {name}" if view.view.freshness.scheduled else "headwater ingest"
+            if name in states and states[name].note:
+                yield ExperimentNeed(arm, f"view {name}", "missing", f"{states[name].state}: {states[name].note}")
+                continue
             state = states[name].state if name in states else "absent"
             yield _need(arm, f"view {name}", state, lost, command)
         if variant.precomputed is not None:

@@ -33,6 +33,7 @@ from headwater.models.promises import deliveries
 from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.freshness_objectives import FreshnessObjective, freshness_objectives
+from headwater.monitoring.unfilled import PASSED_OVER, passed_over
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import opened_for, placed, placed_source, scoped
 from headwater.results.drift_result import DriftResult
@@ -81,6 +82,7 @@ class ViewStatus(Readable):
 
     state: "current", "stale", "ahead" of the clock, "incomplete", "filling", "absent", "approximate" or "not stored".
     age: seconds, None where there is nothing. T: of a batch view the cut that is read, microseconds. keys, bytes: stored.
+    note: why it is absent or incomplete although ingestion runs, and what to do; "" of others.
     """
 
     view: str
@@ -90,6 +92,7 @@ class ViewStatus(Readable):
     T: int | None
     keys: int
     bytes: int
+    note: str = ""
 
     @property
     def stands(self) -> str:
@@ -231,8 +234,10 @@ def _view(store: OnlineStore, stored_view: StoredView, given: int | None) -> Vie
     for record_key, record in stored_sections(store, view):
         key = record_key[:-1] if view.freshness.scheduled else record_key  # a batch view has up to two records a key
         keys, size, last = keys + (key != last), size + len(record), key
-    state, age, T = standing(store, view, clock.now_micros() if given is None else given)
-    return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size)
+    t = clock.now_micros() if given is None else given
+    state, age, T = standing(store, view, t)
+    note = PASSED_OVER if state in ("absent", "incomplete") and passed_over(stored_view.view, store, t) else ""
+    return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size, note)
 
 
 def _predictions(store: OnlineStore, variant: ModelVariant, t: int) -> PredictionStatus:

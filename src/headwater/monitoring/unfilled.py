@@ -1,13 +1,31 @@
-"""Which streaming views ingestion has not filled yet."""
+"""Which streaming views ingestion has not filled yet, and why."""
 
 from __future__ import annotations
 
+from typing import Final
+
+from headwater import clock
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import placed
-from headwater.state.view_state import read_parts, read_stream
+from headwater.state.view_state import progresses, read_parts, read_stream
+
+PASSED_OVER: Final = (
+    "ingestion runs and does not fill it: it was started with other definitions. Restart it (`headwater ingest`, or the `headwater serve` that "
+    "runs it); it fills new views from archive and history when it starts"
+)
+_RUNS: Final = 10_000_000  # microseconds since its last commit within which ingestion counts as running: it makes one each second
+
+
+def passed_over(view: FeatureView, store: OnlineStore, t: int) -> bool:
+    """Whether ingestion runs at time t, microseconds, and its commits do not maintain a streaming view."""
+    if not view.freshness.streamed:
+        return False
+    kept = placed(store, view.root)
+    runs = [done for done in progresses(store, kept.source.name).values() if abs(t - done.at) < _RUNS]
+    return any(kept.tiles_fingerprint not in done.views for done in runs)
 
 
 def why_unfilled(view: FeatureView, store: OnlineStore) -> str:
@@ -16,6 +34,8 @@ def why_unfilled(view: FeatureView, store: OnlineStore) -> str:
         return ""
     kept = placed(store, view.root)
     if not read_parts(store, kept.tiles_fingerprint):
+        if passed_over(view, store, clock.now_micros()):
+            return f"view that was never ingested; {PASSED_OVER}"
         return "view that was never ingested; run `headwater ingest`"
     state = read_stream(store, kept.tiles_fingerprint, kept.source.name)
     return "" if state is not None and state.seeded is not None else "view that is still being filled with its past; see `headwater status`"

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater import settings
+from headwater.catalog.applies_watched import applies_watched
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import moved_into, renamed
+from headwater.definitions.freshness import Streaming
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
 from headwater.definitions.served_views import stored
@@ -106,6 +108,8 @@ def ingest(
     pushed = any(isinstance(source.stream, Pushed) for source in streamed([stored_view.view for stored_view in stored(project)]))
     with ExitStack() as stack:
         stack.enter_context(_saying_that_it_goes_on())
+        if not how.allow_unapplied:
+            stack.enter_context(applies_watched(project, how.catalog, Streaming.wrote, "fill"))
         callbacks = [how.on_commit] if how.on_commit is not None else []
         if how.metrics_port is not None or how.supervised is not None:
             from headwater.serving.metrics.ingest_metrics import IngestMetrics
