@@ -1,13 +1,14 @@
-"""Draw docs/lift.svg from the demo's own result: make demo && .venv/bin/python scripts/lift_picture.py"""
+"""Draw docs/lift.svg from the demo's result, tests/golden/demo.json: .venv/bin/python -m scripts.lift_picture"""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 from headwater.reports import to_notebook
 from headwater.results.backtest_result import BacktestResult
+from scripts.demo_figures import kept
+
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "lift.svg"
 
 
 def drawn(result: BacktestResult) -> str:
@@ -19,5 +20,4 @@ def drawn(result: BacktestResult) -> str:
 
 
 if __name__ == "__main__":
-    source = Path(sys.argv[1] if len(sys.argv) > 1 else "build/demo/backtest.json")
-    Path("docs/lift.svg").write_text(drawn(BacktestResult.from_dict(json.loads(source.read_text(encoding="utf-8")))), encoding="utf-8")
+    PICTURE.write_text(drawn(kept()), encoding="utf-8")

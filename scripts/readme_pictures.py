@@ -1,19 +1,25 @@
-"""Take the pictures of the README, of its report and of the console: .venv/bin/python -m scripts.readme_pictures
+"""Take the pictures of the README, of its report and of the console, with the Chromium that is installed.
 
-Runs the README's Python example and the page "Getting started". Then it photographs the report of the one, and the console over the
-project of the other, with the Chromium that is installed.
+    .venv/bin/headwater demo 2>&1 | tee build/demo.log
+    .venv/bin/python -m scripts.readme_pictures build/demo.log
+
+Runs the README's Python example, and the console as the demo's last line says.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from tests.docs.pages import Runner, wait_for
+import httpx
+
+from tests.docs.pages import wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -42,23 +48,24 @@ def report(folder: Path) -> None:
     """The report of the README's example."""
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     subprocess.run([sys.executable, "-c", example], cwd=folder, check=True)
-    photograph(f"file://{folder}/report.html", PICTURES / "report.png")
+    photograph(f"file://{folder}/report.html", PICTURES / "report.png", height=1210)
 
 
-def console(folder: Path) -> None:
-    """The console over the project of the page "Getting started"."""
-    for _ in Runner(ROOT / "docs" / "getting_started.md", folder).run():
-        pass
-    command = [sys.executable, "-m", "headwater.cli", "console", "--listen", ADDRESS]
-    with subprocess.Popen(command, cwd=folder) as served:
+def console(log: Path) -> None:
+    """The console over a run of the demo, once it knows how fresh the views are. log: what the demo printed."""
+    (arguments,) = re.findall(r"^next: headwater (console .*)$", log.read_text(encoding="utf-8"), re.MULTILINE)
+    command = [sys.executable, "-m", "headwater.cli", *shlex.split(arguments), "--listen", ADDRESS]
+    with subprocess.Popen(command) as served:
         try:
             wait_for(f"http://{ADDRESS}/console")
-            photograph(f"http://{ADDRESS}/console", PICTURES / "console.png", width=1200)
+            while any(word in httpx.get(f"http://{ADDRESS}/console").text for word in ("being read", "not summarised yet")):
+                time.sleep(1)
+            photograph(f"http://{ADDRESS}/console", PICTURES / "console.png", width=1200, height=780)
         finally:
             served.terminate()
 
 
 if __name__ == "__main__":
-    for picture in (report, console):
-        with tempfile.TemporaryDirectory() as made:
-            picture(Path(made).resolve())
+    with tempfile.TemporaryDirectory() as made:
+        report(Path(made).resolve())
+    console(Path(sys.argv[1]))

@@ -1,0 +1,65 @@
+"""Compare the figures of a run of the demo with those that the documentation has, or keep them.
+
+    make demo && .venv/bin/python scripts/demo_figures.py build/demo            # the code is 1 where a figure differs
+    make demo && .venv/bin/python scripts/demo_figures.py build/demo --keep     # then scripts/lift_picture.py draws them
+
+What is kept is the result of the backtest (tests/golden/demo.json) without curves,
+and without what differs between runs: time, user, versions.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from headwater.results.backtest_result import BacktestResult
+
+KEPT = Path(__file__).resolve().parents[1] / "tests" / "golden" / "demo.json"
+
+
+def kept() -> BacktestResult:
+    """The result that the documentation has."""
+    return BacktestResult.from_dict(json.loads(KEPT.read_text(encoding="utf-8")))
+
+
+def figures(result: BacktestResult) -> dict[str, str]:
+    """By name, the figures as the documentation writes them: three decimals."""
+    shown = {"verdict": result.verdict}
+    for level in result.levels:
+        for metric in ("auc", "precision@10%"):
+            value = level.metrics[metric]
+            shown[f"{metric} {level.name}"] = f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    for step in result.comparisons:
+        if step.metric == result.headline:
+            shown[f"{step.from_} to {step.to}"] = f"{step.delta:+.3f} [{step.low:.3f}, {step.high:.3f}] {step.verdict}"
+    return shown
+
+
+def _plain(run: BacktestResult) -> BacktestResult:
+    levels = [replace(level, curves=None) for level in run.levels]
+    slices = [replace(part, levels=[replace(level, curves=None) for level in part.levels]) for part in run.slices]
+    split = replace(run.split, rows_per_day=[])
+    return replace(run, levels=levels, slices=slices, split=split, at="", by="", versions={}, seconds={}, experiments=())
+
+
+def main(folder: str, option: str = "") -> int:
+    """Compare, or keep."""
+    run = BacktestResult.from_dict(json.loads((Path(folder) / "backtest.json").read_text(encoding="utf-8")))
+    if option == "--keep":
+        KEPT.write_text(json.dumps(_plain(run).to_dict(), separators=(",", ":")) + "\n", encoding="utf-8")
+        return 0
+    mine, theirs = figures(run), figures(kept())
+    differing = [
+        f"{name}: {mine.get(name)} here, {theirs.get(name)} in the documentation"
+        for name in mine | theirs
+        if mine.get(name) != theirs.get(name)
+    ]
+    print(*(differing or [f"{len(mine)} figures of the demo are those of the documentation"]), sep="\n")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
