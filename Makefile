@@ -4,20 +4,21 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_ARGS ?=
-PYTEST_ARGS ?= -n 3
+PYTEST_ARGS ?= -n 2
 # Tests of a file mostly go to one worker, which starts their servers once.
 PYTEST = $(BIN)/python -m pytest --dist worksteal
 
 export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE # tests start hundreds of interpreters, and each would compile the same sources again
 
-.PHONY: help demo dev test test-full test-cluster plain pythons trust soak experiments-validate oracles check format bench docs clean distclean
+.PHONY: help demo dev test test-full test-rest test-cluster plain pythons trust soak experiments-validate oracles check format bench docs clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       run the demo on real flights, into build/demo  (DEMO_ARGS="...")'
 	@echo 'make test       run the tests, without the slow ones            (PYTEST_ARGS="-x -k hops")'
-	@echo 'make test-full  run all tests, as CI does'
+	@echo 'make test-full  run all tests'
+	@echo 'make test-rest  after `make test`, run what it leaves out or shortens: together they are all tests, as CI runs them'
 	@echo 'make test-cluster  run the tests of several servers and processes; it names the servers that are missing'
 	@echo 'make plain      build the wheel, and run every verb where nothing but it is installed'
 	@echo 'make pythons    run the core of the tests on every newer Python that this machine has (PYTHONS=newest: on one)'
@@ -47,9 +48,9 @@ dev: $(VENV)/.installed-dev
 test: $(VENV)/.installed-dev
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-full: $(VENV)/.installed-dev
+test-full test-rest: $(VENV)/.installed-dev
 	@# pytest ends with 5 where PYTEST_ARGS selects no test: right for one of the two runs, and an error for both
-	export HEADWATER_TESTS=full; first=0; \
+	export HEADWATER_TESTS=$(@:test-%=%); first=0; \
 	$(PYTEST) $(PYTEST_ARGS) -m 'not alone' || first=$$?; \
 	case $$first in 0 | 5) ;; *) exit $$first ;; esac; \
 	$(PYTEST) $(PYTEST_ARGS) -n 1 -m alone || { last=$$?; [ $$first-$$last = 0-5 ] || exit $$last; }

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import services
 from tests.alone import turn
-from tests.effort import CLUSTER, FULL, IN_CLUSTERS, LONG, tries
+from tests.effort import CLUSTER, FULL, IN_CLUSTERS, LONG, REST, tries
 from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.ingestion.world")
@@ -113,6 +114,9 @@ def either(request, tmp_path):
         yield made
 
 
+_STARTED = time.monotonic()
+
+
 def pytest_configure(config):
     if hasattr(config, "workerinput"):
         from tests.kernels_once import share_compilation  # numba is for workers alone
@@ -144,6 +148,8 @@ def pytest_collection_modifyitems(config, items):
 def _runs(item):
     if item.get_closest_marker("long") is not None and not LONG:
         return False
+    if REST and _is_short(item) and not _is_shortened(item):
+        return False
     return _of_cluster(item) is CLUSTER and (FULL or _is_short(item))
 
 
@@ -151,6 +157,11 @@ def _is_short(item):
     """Whether a test is of the short form."""
     marks = {mark.name for mark in item.iter_markers()}
     return "slow" not in marks and ("services" not in marks or "smoke" in marks)
+
+
+def _is_shortened(item):
+    """Whether a test of the short form does more in the full one: more examples of a law, or more parameters."""
+    return getattr(item.function, "is_hypothesis_test", False) or any(hasattr(item.module, name) for name in ("FULL", "tries"))
 
 
 def _of_cluster(item):
@@ -190,6 +201,10 @@ def _fail_where_no_skip_is_allowed(report):
         report.longrepr = f"HEADWATER_NO_SKIPS=1, and this would be skipped: {reason}"
 
 
+def _minutes(seconds):
+    return "{} min {} s".format(*divmod(round(seconds), 60))
+
+
 def pytest_terminal_summary(terminalreporter):
     if not FULL:
         terminalreporter.line(
@@ -198,6 +213,9 @@ def pytest_terminal_summary(terminalreporter):
         )
     if getattr(terminalreporter.config, "left_out", False):
         terminalreporter.line("without slow tests of several servers: `make test-cluster` runs them, by HEADWATER_TESTS=cluster")
+    used = os.times()  # workers and servers are children, which have ended
+    computed = used.user + used.system + used.children_user + used.children_system
+    terminalreporter.line(f"took {_minutes(time.monotonic() - _STARTED)}, and {_minutes(computed)} of processor time")
     found = [
         (report.nodeid, line.removeprefix(PREFIX))
         for report in terminalreporter.stats.get("passed", [])

@@ -259,6 +259,7 @@ def test_a_task(tree, promised):
     assert tree.lines == {"metrics/__init__.py"}
 
 
+@pytest.mark.slow
 def test_a_connector(tree, promised, tmp_path):
     tree.new(
         "connectors/ndjson.py",
@@ -299,6 +300,7 @@ def test_a_connector(tree, promised, tmp_path):
     assert tree.lines == set()
 
 
+@pytest.mark.slow
 def test_a_stream(tree, promised, tmp_path):
     tree.new(
         "ingestion/sources/lists.py",
@@ -380,6 +382,7 @@ def test_a_stream(tree, promised, tmp_path):
     assert tree.lines == {"ingestion/sources/stream_reader.py"}
 
 
+@pytest.mark.slow
 def test_an_engine(tree, promised):
     tree.new(
         "engine/doubling.py",
@@ -679,6 +682,7 @@ def test_a_route(tree, promised):
     assert tree.lines == {"serving/http/route_handlers.py"}
 
 
+@pytest.mark.slow
 def test_a_package_of_its_own_adds_rows_to_each_table(tmp_path):
     done = ran(
         installed(tmp_path),

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-SHARED_BY_ALL = [Path(__file__).resolve().parents[0] / name for name in ("alone.py", "conftest.py", "effort.py", "figures.py")]
+SHARED_BY_ALL = [
+    Path(__file__).resolve().parents[0] / name for name in ("alone.py", "conftest.py", "effort.py", "figures.py", "services.py")
+]
 
 TESTS = """
 import pytest
@@ -94,6 +96,61 @@ def test_each_form_leaves_out_what_is_for_longer_ones_and_the_short_one_says_so(
     said = _run(tmp_path, environment, False, SLOW.format(tried=tried))
     assert {word: int(number) for number, word in re.findall(r"(\d+) (passed|deselected|failed)", said.splitlines()[-1])} == expected
     assert ("`make test-full` runs all" in said) == (environment == {})
+
+
+SERVICES = """
+import pytest
+from hypothesis import given, strategies
+from tests import services
+
+@pytest.fixture
+def redis_url():
+    services.starts("Redis")
+
+@pytest.fixture(params=["lmdb", "redis"])
+def url(request):
+    if request.param == "redis":
+        services.starts("Redis")
+
+def test_plain():
+    pass
+
+def test_by_its_fixture(redis_url):
+    pass
+
+def test_by_a_parameter(url):
+    pass
+
+@pytest.mark.services
+def test_by_hand():
+    services.starts("Kafka")
+
+@pytest.mark.smoke
+def test_kept(redis_url):
+    services.starts("Redis")
+
+def test_unmarked():
+    services.starts("a browser")
+
+@given(strategies.integers())
+def test_law(number):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, {"passed": 4, "failed": 1, "deselected": 3}),
+        ({"HEADWATER_TESTS": "full"}, {"passed": 8}),
+        ({"HEADWATER_TESTS": "rest"}, {"passed": 4, "deselected": 4}),  # what the short form left out, and the law
+    ],
+)
+def test_the_short_form_keeps_one_test_of_each_service_and_the_rest_has_the_others(tmp_path, environment, expected):
+    said = _run(tmp_path, environment, False, SERVICES)
+    assert {word: int(number) for number, word in re.findall(r"(\d+) (passed|deselected|failed)", said.splitlines()[-1])} == expected
+    assert ("starts a browser: mark it with @pytest.mark.services" in said) == (environment == {})
+    assert re.search(r"^took 0 min \d+ s, and 0 min \d+ s of processor time$", said, re.MULTILINE)
 
 
 def _run(tmp_path, environment, shared, module):

@@ -59,6 +59,7 @@ def test_history_is_exact_as_far_as_states_are(n):
     assert (distinct(np.array(values)) == n) == (n <= 512)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [513, 1000, 5000, 20_000, 100_000, 1_000_000])
 def test_the_standard_error_is_the_stated_one(n):
     """Over thirty sets the root of the mean square is near it, none is far off, and there is no bias."""

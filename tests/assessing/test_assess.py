@@ -173,6 +173,7 @@ def test_json_round_trip(made, tmp_path):
     assert inner.decision.sentence == again["decision"]["sentence"]
 
 
+@pytest.mark.slow
 def test_old_keywords_work_for_one_release(made, tmp_path):
     of, backtest, _ = made
     old = {
@@ -365,6 +366,7 @@ def test_names_and_tasks_do_not_determine_it(made):
     assert found.network.effects == []
 
 
+@pytest.mark.slow
 def test_answers_are_read_from_the_file_of_questions(made, tmp_path):
     of, backtest, found = made
     path = tmp_path / "questions.toml"

@@ -71,6 +71,7 @@ def test_both_directions_are_told(found):
     assert {unit.added.family for unit in found.units} == {8}, "all eight steps are one family"
 
 
+@pytest.mark.slow
 def test_it_agrees_with_a_backtest_of_the_levels_that_it_generates(model, found):
     """The same levels, their features computed by the backtest itself."""
     heat = hw.Level({model.features.view("heat"): hw.on_request()} | {v: DAILY.features for v in model.features.views if v.name != "heat"})
@@ -273,6 +274,7 @@ def test_mixed_columns_are_those_of_the_mixed_level(fresh):
     assert mixed.equals(computed.select(mixed.columns), null_equal=True)
 
 
+@pytest.mark.slow
 def test_views_of_a_source_or_a_group_are_fresh_together(model):
     by_source = attribute(model, groups="source", resamples=0)
     assert {unit.name for unit in by_source.units} == {f"{s.name}_readings" for s in SIGNALS}
@@ -284,6 +286,7 @@ def test_views_of_a_source_or_a_group_are_fresh_together(model):
     ]
 
 
+@pytest.mark.slow
 def test_old_keywords_are_the_levels_and_the_evaluation(model):
     old = {"stale": DAILY, "fresh": INSTANT, "names": ("daily", "instant"), "split": SPLIT, "metric": "auc", "resamples": 0}
     with pytest.warns(DeprecationWarning) as caught:  # noqa: PT030 (three of them)

@@ -135,6 +135,7 @@ def test_one_level_alone_and_its_renderings(made, tmp_path):
 # ---- what must not matter
 
 
+@pytest.mark.slow
 def test_the_same_seed_twice_and_any_number_of_threads(made):
     of = model(made, estimator=None)
     first = _backtest(of, threads=1)
@@ -170,6 +171,7 @@ def test_a_bare_freshness_is_a_level(made):
     assert _same(bare) == _same(_backtest(model(made)))
 
 
+@pytest.mark.slow
 def test_longer_blocks_widen_what_days_alone_would_tell(made):
     daily, weekly = (_backtest(model(made), blocks=blocks, resamples=300) for blocks in ("1d", "2d"))
     assert daily.levels[0].metrics["auc"].value == weekly.levels[0].metrics["auc"].value

@@ -138,6 +138,7 @@ def test_weeks_count_only_when_every_outcome_could_be_known(served):
         assert found.result.state == ("too early" if "not matured" in states else "no miss shown")
 
 
+@pytest.mark.slow
 def test_outcomes_that_nobody_posted_are_those_of_the_labels_table(served, tmp_path):
     """The same weeks as with posted outcomes; a few that were posted come first."""
     _, folder, bank, tested = served
@@ -151,6 +152,7 @@ def test_outcomes_that_nobody_posted_are_those_of_the_labels_table(served, tmp_p
     assert f"from the labels' table, by keys and time: {SERVED * 80:,} at the same time." in " ".join(alone.to_markdown().split())
 
 
+@pytest.mark.slow
 def test_a_later_backtest_and_an_assessment_read_the_withdrawal(served, tmp_path):
     """It stands first on both pages; the backtest from before it is read with it, and nothing is claimed where no registry is."""
     which, folder, bank, tested = served
@@ -313,6 +315,7 @@ def ranking(tmp_path, posted, *, days=35, items=4):
     return hw.watch(of, promise=promise_of("ndcg@10", 0.4), data_dir=tmp_path, models=tmp_path / "none", at=AT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("posted", "value", "says"),
     [
@@ -355,6 +358,7 @@ def test_defaults_count_and_are_counted(tmp_path):
     assert sum(week.defaults for week in found.result.weeks) == N // 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("promise", "says"),
     [
@@ -391,6 +395,7 @@ def test_nothing_served_and_other_levels_are_errors(tmp_path):
         hw.watch(model(name="other"), promise=promise_of("auc", 0.9), data_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_other_blocks_take_more_weeks(tmp_path):
     """Where the backtest resampled weeks, eight of them are needed."""
     rng = np.random.default_rng(6)
@@ -469,6 +474,7 @@ def destination(request, tmp_path, monkeypatch):
     return f"s3://shop/{tmp_path.name}"
 
 
+@pytest.mark.slow
 def test_what_was_fetched_is_watched_like_the_log_of_one_machine(served, destination, tmp_path):
     """Two machines served; on a third one, the weeks, the drift and the verdict are those of a log that was never shipped."""
     _, folder, bank, _ = served

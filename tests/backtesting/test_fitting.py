@@ -123,6 +123,7 @@ def test_every_level_tries_the_same_settings_and_keeps_the_best(made, monkeypatc
     assert of.estimator.max_depth == 30
 
 
+@pytest.mark.slow
 def test_tuning_does_not_look_at_the_test(made):
     flipped = made.rows.with_columns(bad=pl.col("bad") ^ (pl.col("asked") >= SPLIT))
     given = {"levels": STALE_AND_FRESH, "split": SPLIT, "metrics": ["auc"], "resamples": 0, "tune": 4}

@@ -44,6 +44,7 @@ def test_a_flagged_source_is_moved_by_what_the_audit_found(leaking):
     assert abs(found.value.value - later.value.value) < 0.1
 
 
+@pytest.mark.slow
 def test_moving_events_is_moving_their_time():
     """The same as a table whose stamps are later."""
     (curve,) = backtested(5, ["past"]).result.offset_curves
@@ -61,6 +62,7 @@ def test_its_words_never_convict(leaking, tmp_path):
     assert BacktestResult.from_dict(leaking.to_dict()).offset_curves[0].points[1].offset_seconds == 3_600
 
 
+@pytest.mark.slow
 def test_an_honest_source_that_is_named_has_a_curve_and_no_finding():
     found = backtested(0, ["past"])
     (curve,) = found.result.offset_curves

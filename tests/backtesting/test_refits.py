@@ -127,6 +127,7 @@ def test_a_lift_by_itself_does_not_hold_among_many_steps():
 # ---- backtests
 
 
+@pytest.mark.slow
 def test_refits_make_means_and_wider_intervals(made):
     of = model(made, estimator=None)
     given = {"levels": STALE_AND_FRESH, "split": day(18), "metrics": ["auc"], "resamples": 200}

@@ -105,6 +105,7 @@ def test_no_step_is_a_lift_on_two_days():
     assert "They hold on these 2 days" in found.result.intervals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", ["hour", "user", "2h"])
 def test_no_blocks_turn_two_days_into_a_lift(blocks):
     of, how = two_days()

@@ -78,6 +78,7 @@ def test_an_item_that_is_no_candidate_is_missed(tables):
     assert f"{100 * level.metrics['recall@50'].value:.1f} % of what was relevant is among the candidates" in level.note
 
 
+@pytest.mark.slow
 def test_batches_of_candidates_change_nothing(tables, monkeypatch):
     """Candidates that do not fit into memory are read in batches, and kept in files that are removed."""
     model, levels = ranker(*tables, estimator=MAKE["logistic"]()), {"nightly": hw.Level(NIGHTLY), "live": hw.Level(LIVE)}
@@ -97,6 +98,7 @@ def test_batches_of_candidates_change_nothing(tables, monkeypatch):
     assert not any(folder.exists() for folder in folders)
 
 
+@pytest.mark.slow
 def test_precomputed_lists_train_on_candidates_of_the_job():
     """The ladder of a feed: lists made nightly, ranked on request, and live, from its clicks alone."""
     clicks, _ = clicked(days=8, sessions=30)
@@ -124,6 +126,7 @@ def test_a_trained_model_is_held_out_on_all_candidates(tables):
     assert trained.metrics["holdout"]["ndcg@10"] == pytest.approx(measured(model)[0].metrics["ndcg@10"].value, abs=0.01)
 
 
+@pytest.mark.slow
 def test_refits_draw_halves_of_a_log_that_has_positives_alone(tables):
     how = hw.Evaluation(split=times([30 * DAY])[0].isoformat(), metrics=["ndcg@10"], resamples=50, refits=2)
     found = hw.backtest(ranker(*tables, hw.NegativeSampling(4), None), DAILY, how).result

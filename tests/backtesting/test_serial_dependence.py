@@ -36,11 +36,13 @@ def covered(n, r, noise=0.0, runs=2000):
     return held / runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [8, 20, 60])
 def test_95_percent_hold_of_days_that_do_not_depend_on_one_another(n):
     assert covered(n, 0.0)[0] == pytest.approx(0.95, abs=0.015)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "r", "noise"), [(56, 0.6, 1.5), (140, 0.6, 1.5), (60, 0.3, 0.0)])
 def test_about_95_percent_hold_of_days_that_do(n, r, noise):
     """The correlation of 0.6 is under so much noise that successive days are correlated by 0.2."""
@@ -58,6 +60,7 @@ def test_the_error_is_that_of_the_slowest_waves():
     assert series.inflation(values @ series.drawn / 30) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_with_more_blocks_than_resamples_allow_it_is_about_the_same():
     values = np.repeat(np.random.default_rng(2).normal(size=50), 24) + np.random.default_rng(3).normal(size=1200)
     many, few = (BlockSeries(drawn(1200, resamples)) for resamples in (4000, 1000))
@@ -76,6 +79,7 @@ def test_undefined_resamples_are_left_out_and_a_constant_has_no_error():
     assert (constant.interval(), constant.p) == ((0.5, 0.5), 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("looks", [1, 5])
 def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(looks):
     rng, weights = np.random.default_rng(5), drawn(25)

@@ -77,6 +77,7 @@ def test_a_fitted_estimator_is_not_trained_again(made):
     assert "refits" not in result.seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
 def test_other_tasks_are_trained_again_too(made, task):
     label = "cost" if task == "regression" else "bad"
@@ -94,6 +95,7 @@ def test_folds_and_a_column_as_blocks_are_trained_again(made):
     assert "trained 3 times" in result.intervals
 
 
+@pytest.mark.slow
 def test_no_resamples_and_few_days_have_no_interval(made):
     assert math.isnan(step(judge(model(made), **{**GIVEN, "resamples": 0}), "daily", "hourly").low)
     few = judge(model(made), **{**GIVEN, "split": day(27)})
@@ -101,6 +103,7 @@ def test_no_resamples_and_few_days_have_no_interval(made):
     assert fixed_models.to_table(judge(model(made), **{**GIVEN, "resamples": 0})) is None
 
 
+@pytest.mark.slow
 def test_an_attribution_trains_each_set_once_unless_told(made):
     how = hw.Evaluation(split=day(14), metrics=["auc"], resamples=100)
     assert "trained once" in hw.attribution(model(made), STALE_AND_FRESH, how).intervals
@@ -108,6 +111,7 @@ def test_an_attribution_trains_each_set_once_unless_told(made):
     assert "trained 3 times" in hw.attribution(model(made), STALE_AND_FRESH, again).intervals
 
 
+@pytest.mark.slow
 def test_refits_are_the_same_with_any_number_of_threads(made):
     of = model(made, estimator=None)
     assert repr(judge(of, **GIVEN, threads=1).comparisons) == repr(judge(of, **GIVEN, threads=4).comparisons)

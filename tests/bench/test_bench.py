@@ -53,6 +53,7 @@ def test_a_measured_row_has_numbers_and_a_goal(results):
         assert isinstance(row["met"], bool)
 
 
+@pytest.mark.slow
 def test_a_row_without_its_peer_says_why(results):
     row = next(row for row in results if row["row"] == "join_feast")
     assert row["ratio"] is None
@@ -126,6 +127,7 @@ def test_a_group_of_rows_is_chosen_by_its_name(tmp_path, monkeypatch):
     assert row["date"] == datetime.now(UTC).date().isoformat()
 
 
+@pytest.mark.slow
 def test_results_of_other_rows_are_kept_when_asked(tmp_path):
     output = tmp_path / "results.json"
     output.write_text(json.dumps([{"row": "starts", "name": "import headwater"}, {"row": "levels", "name": "old"}]), encoding="utf-8")
@@ -146,6 +148,7 @@ def test_an_earlier_checkout_is_measured_in_turns_with_this_one(tmp_path):
     assert found["geometric_mean"] == pytest.approx(row["ratio"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_an_earlier_checkout_that_cannot_be_measured_says_why(tmp_path):
     command = [sys.executable, "-m", "bench.earlier", str(tmp_path), "--python", sys.executable, "--only", "levels", "--scale", "0.001"]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)

@@ -83,6 +83,7 @@ def test_what_is_planted_is_flagged(name):
     assert all(set(answer["blocking"]) <= {experiment_health.FAULTS[name][0]} for answer in answers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(experiment_health.HONEST))
 def test_honest_experiments_are_seldom_blocked(kind):
     blocked = [seed for seed in range(5) if ASKED[f"sound: {kind}"].ask(seed)["blocking"]]

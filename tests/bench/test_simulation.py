@@ -141,6 +141,7 @@ def test_parts_take_together_what_one_process_takes():
     assert dearer.broker == pytest.approx(0.4e-6)
 
 
+@pytest.mark.slow
 def test_a_commit_that_gives_up_the_lock_often_waits_for_the_reader_each_time():
     shared = replace(EVENTS, locked=1.0, commit=Cost(5e-3, 0.0), store=Cost(5e-3, 0.0))
     rates = [ingested(replace(shared, trips=trips), 1, events=15e6, processors=4)["rate"] for trips in (1, 30)]

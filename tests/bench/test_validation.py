@@ -29,6 +29,7 @@ def test_intervals_cover_the_true_lift():
     assert sum(answer["null"]["auc"]["verdict"] == "LIFT" for answer in answers) <= 0.06 * len(answers)
 
 
+@pytest.mark.slow
 def test_two_days_give_no_lift():
     assert {ASKED["coverage: 2 days"].ask(seed)["lift"]["auc"]["verdict"] for seed in range(10)} == {"inconclusive"}
 
@@ -69,6 +70,7 @@ def test_a_verdict_has_the_level_that_the_page_recommends():
     assert list(answer["auc"]) == ["daily", "hourly", "instant"]
 
 
+@pytest.mark.slow
 def test_the_audit_is_timed_within_a_backtest():
     answer = ASKED["cost: world of departures, 200 requests a day"].ask(0)
     assert answer["alarms"] == []
@@ -89,6 +91,7 @@ def test_the_plan_is_the_planted_view_alone():
     assert sum(ASKED["attribution: one view of six"].ask(seed)["right"] for seed in range(10)) >= 9
 
 
+@pytest.mark.slow
 def test_equal_levels_are_seldom_called_unequal():
     answers = [ASKED["equal: two equal levels"].ask(seed)["auc"] for seed in range(10)]
     assert sum(answer in ("LIFT", "harm") for answer in answers) <= 2

@@ -36,6 +36,7 @@ def test_every_time_is_in_utc_microseconds(tables):
         assert {c: frame.schema[c] for c in columns} == dict.fromkeys(columns, pl.Datetime("us", "UTC"))
 
 
+@pytest.mark.slow
 @installed
 def test_every_flight_is_there_once(tables):
     frame = tables[0]
@@ -44,6 +45,7 @@ def test_every_flight_is_there_once(tables):
     assert frame["arrived_at"].null_count() == frame["arr_delay"].null_count() == 9_430
 
 
+@pytest.mark.slow
 @installed
 def test_what_is_not_in_the_air_is_taxi(tables):
     taxi = tables[0].select(_minutes("arrived_at", "departed_at") - pl.col("air_time")).to_series()
@@ -51,6 +53,7 @@ def test_what_is_not_in_the_air_is_taxi(tables):
     assert taxi.min() > 0
 
 
+@pytest.mark.slow
 @installed
 def test_delays_follow_from_the_times(tables):
     arrived = tables[0].filter(pl.col("arr_delay").is_not_null())
@@ -58,6 +61,7 @@ def test_delays_follow_from_the_times(tables):
     assert arrived.select((_minutes("departed_at", "scheduled_at") == pl.col("dep_delay")).all()).item()
 
 
+@pytest.mark.slow
 @installed
 def test_the_example_loads_and_asks_for_what_its_labels_have(tables, tmp_path):
     for name, frame in zip(("flights", "weather"), tables, strict=True):

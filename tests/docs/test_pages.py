@@ -57,12 +57,14 @@ NOT_RUN = {  # by page, why a block does not run: one reason for each
 SLOW = {
     "README.md",
     "assess.md",
+    "assistants.md",
+    "catalog.md",
     "getting_started.md",
     "howto_ci.md",
     "howto_notebooks.md",
     "runs.md",
     "tutorial.md",
-}  # pages of more than a few seconds
+}  # pages of some seconds
 
 
 def marked(path):

@@ -326,6 +326,7 @@ def shop(tmp_path, home):
     return ["erase", "--project", str(tmp_path / "features.py"), "--key", f"user={MARK}"]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_gone_on_from(shop, home):
     for stop in (1, 4):
         killed = subprocess.run([sys.executable, "-c", KILLED, str(stop), *shop, "--yes"], capture_output=True, check=False)

@@ -134,6 +134,7 @@ def test_a_tests_and_coverage_hold_through_the_whole_analysis(tmp_path):
     assert sum(result.decision == "invalid" for result in [*found, *lifted]) <= 6
 
 
+@pytest.mark.slow
 def test_looks_come_with_matured_units_whenever_somebody_looks(tmp_path):
     """Between two looks nothing changes, however often the analysis runs; the verdict is of the newest look."""
     world = World(seed=4, users=1_000, days=10, units_needed=400, looks=4)

@@ -68,6 +68,7 @@ def test_one_stratum_is_no_stratum_and_strata_that_explain_the_outcome_narrow_it
     assert post_stratified([tuple(map(arm_moments, arms))]) == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["proportion", "mean", "cuped", "ratio"])
 def test_false_positives_and_coverage(kind: str) -> None:
     random = np.random.default_rng(11)

@@ -33,6 +33,7 @@ def test_crossing_is_as_simulated(times: list[float], drift: float) -> None:
     assert crossing(times, bounds(times), drift) == pytest.approx(crossed, abs=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("looks", [1, 5, 20])
 def test_units_power_and_the_smallest_lift_agree(looks: int) -> None:
     plan = SequentialPlan(looks=looks, power=0.9)

@@ -35,6 +35,7 @@ def explored(rng, lists):
     return (rng.random(2 * lists) < chance).astype(float), item, place, of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["ips", "snips", "dr"])
 def test_estimates_are_unbiased_and_intervals_hold_the_truth(estimator):
     """The other order shows items 3 and 0: of 300 logs, the interval holds the truth in 95 % within three standard errors of that share."""
@@ -52,6 +53,7 @@ def test_estimates_are_unbiased_and_intervals_hold_the_truth(estimator):
     assert held / 300 > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["ips", "snips", "dr"])
 def test_a_lift_of_one_order_over_another_holds_the_truth(estimator):
     """Items 3 and 0 against 1 and 2: both orders are judged on the same lists, and so is the error of their ratio."""

@@ -55,6 +55,7 @@ def test_arms_without_variance_before_exposure_have_a_p_value(control, treated, 
     assert least <= _difference_p(control, treated) <= most
 
 
+@pytest.mark.slow
 def test_units_that_differed_before_are_seen() -> None:
     assert sum(_checks(seed, biased=0.3)["before exposure"].blocks for seed in range(20)) >= 19
 
@@ -64,6 +65,7 @@ def test_outcomes_that_are_not_final_block_the_verdict() -> None:
     assert not _checks(1, matured=0.9)["matured outcomes"].blocks
 
 
+@pytest.mark.slow
 def test_honest_experiments_are_left_alone() -> None:
     alarms = [check for seed in range(60) for check in _checks(1_000 + seed).values() if check.blocks]
     assert len(alarms) <= 2, alarms

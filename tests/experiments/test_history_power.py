@@ -48,6 +48,7 @@ def test_units_needed_are_those_of_the_plain_variance_without_a_covariate() -> N
     assert found.mean == pytest.approx(ratio, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_smaller_lift_needs_more_units_and_a_ramp_more_days() -> None:
     slow = hw.ExperimentPlan(min_lift=0.08, enrolled=(0.1, 1.0), stage="3d")
     now, ramped = (history_power(unit_history(_experiment(plan=plan))) for plan in (hw.ExperimentPlan(min_lift=0.08), slow))

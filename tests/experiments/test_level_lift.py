@@ -61,6 +61,7 @@ def by_name(result):
 # ---------------------------------------------------------------- the evidence
 
 
+@pytest.mark.slow
 def test_the_daily_curve_equals_a_backtest_of_the_same_requests_with_the_same_models(world):
     """Counts are exact, and scores and daily metrics are equal to the bit: no event is late."""
     folder, known, found = world
@@ -235,6 +236,7 @@ def test_days_of_another_rate_count_by_what_they_stand_for(copy, world):
     assert np.isfinite(found.values["daily"].low)
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_in_the_middle_of_the_week(copy):
     """Each request is scored by models of the cutoff and seed of the version that answered it."""
     folder, known = copy

@@ -60,6 +60,7 @@ def test_a_gap_of_days_is_no_pair():
     assert windows(lift, day=2 * np.arange(60))[-1].error < windows(lift)[-1].error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.0, 0.5])
 def test_few_years_at_break_even_have_a_false_alarm(rho):
     """The share of one series in the error of a project is far below one alarm in these years."""
@@ -70,6 +71,7 @@ def test_few_years_at_break_even_have_a_false_alarm(rho):
     assert alarms == 0
 
 
+@pytest.mark.slow
 def test_a_decay_of_twice_break_even_is_reported_within_two_weeks():
     """The long form is `python -m bench.validation --only freshness`."""
     answers = [experiment_decay.run("decay, the model stays, days independent", seed) for seed in range(3)]

@@ -28,6 +28,7 @@ def _log(random: np.random.Generator, rows: int = 5_000) -> tuple[LoggedActions,
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["ips", "snips", "dr"])
 def test_estimates_are_unbiased_and_cover(estimator: str) -> None:
     random = np.random.default_rng(1)

@@ -43,6 +43,7 @@ def probing(folder, effect, budget, *, ints=False):
     return world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ints", [True, False], ids=["integer units", "string units"])
 def test_a_loss_beyond_the_budget_stops_it(tmp_path, ints):
     world = probing(tmp_path, -0.5, 100, ints=ints)
@@ -58,6 +59,7 @@ def test_a_loss_beyond_the_budget_stops_it(tmp_path, ints):
     assert ExperimentStore(tmp_path).one("fresh").stopped_at is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("effect", "budget"), [(-0.5, 1e6), (0.5, 1)], ids=["within its budget", "a gain"])
 def test_a_probe_within_its_budget_goes_on(tmp_path, effect, budget):
     world = probing(tmp_path, effect, budget)

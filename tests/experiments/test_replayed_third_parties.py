@@ -87,6 +87,7 @@ def replayed(folder, shop, day="2024-05-01", **more):
     return hw.replay_day(shop, day, options=options, **more).result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("computed", [False, True], ids=["plain", "with a request feature of it"])
 def test_a_third_party_that_fails_gives_its_fallback(tmp_path, computed):
     shop = project(computed=computed)

@@ -204,6 +204,7 @@ def test_killed_while_rolling(tmp_path):
             assert numbers(roller(store, tmp_path / "archive")) == list(range(1, made + 1))
 
 
+@pytest.mark.slow
 def test_reading_while_another_thread_rolls(store, tmp_path):
     mine, stop, failures = roller(store, tmp_path), threading.Event(), []
     made = [0]

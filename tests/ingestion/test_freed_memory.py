@@ -30,6 +30,7 @@ for _ in range(4):
 PAGES = 10_000 * 1000 // 4096
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other rules")
 def test_a_writer_keeps_freed_memory(tmp_path):
     faults = [int(line) for line in _printed(str(tmp_path / "store"))]

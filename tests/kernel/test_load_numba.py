@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 _LOADED = """
 import sys
 import numba as nb, numpy as np
@@ -35,6 +37,7 @@ def _printed(code: str) -> list[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_kernels_run_without_scipy_and_linear_algebra_imports_it() -> None:
     assert _printed(_LOADED) == ["False", "25.0 True"]
 

@@ -175,6 +175,7 @@ def test_texts_where_the_label_is_a_text(tmp_path):
     assert hw.outcomes(tmp_path, made.labels)["headwater_outcome"].to_list() == ["no"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [False, True])
 def test_no_connection_is_left_open(tmp_path, broken):
     """Python 3.13 warns of each that is collected while it is open; so does this interpreter's count of open files."""

@@ -248,6 +248,7 @@ def stopping(real, count, stop, before):
     return step
 
 
+@pytest.mark.slow
 def test_a_conversion_killed_between_any_two_steps_loses_and_doubles_nothing(tmp_path, monkeypatch):
     expected = [f"r{n}" for n in range(6)]
     steps = [(serving_log_conversion, "durable"), (Path, "replace"), (Path, "unlink"), (serving_log_conversion, "sync")]
@@ -281,6 +282,7 @@ serving_log_conversion.convert(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_converter_leaves_its_lock_and_the_next_one_goes_on(tmp_path):
     unconverted(tmp_path, *(one(about(), n, second=n * DAY) for n in range(3)))
     process = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "1"], check=False)
@@ -291,6 +293,7 @@ def test_a_killed_converter_leaves_its_lock_and_the_next_one_goes_on(tmp_path):
     assert rows(tmp_path)["headwater_request"].to_list() == ["r0", "r1", "r2"]
 
 
+@pytest.mark.slow
 def test_the_process_that_converts_has_the_lowest_priority(tmp_path):
     code = "import os; from headwater.logs.convert_segments import run_idle; run_idle(); print(os.sched_getscheduler(0), os.nice(0))"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
@@ -414,6 +417,7 @@ def mounted(folder, *arguments):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_without_room(tmp_path):
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=256k", "tmpfs") as disk:
         log = hw.ServedLog(disk, memory="1MB")
@@ -484,6 +488,7 @@ def test_a_frozen_file_system_holds_up_no_request(tmp_path):
         assert log.counts().written == 30_000 - sum(counts.dropped.values()) == hw.served(disk).collect().height
 
 
+@pytest.mark.slow
 def test_processes_that_write_end_with_their_worker(tmp_path):
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     worker.stdout.readline()

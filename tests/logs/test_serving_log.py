@@ -239,6 +239,7 @@ def limit_files(log, size):
     resource.prlimit(log._pipe._process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
+@pytest.mark.slow
 def test_a_stuck_disk_costs_no_request_time_and_no_memory_beyond_the_limit(tmp_path, stuck):
     of, log, slowest, most = about([f"user__f{i}" for i in range(20)]), hw.ServedLog(tmp_path, memory="1MB"), [], 0
     assert log.flush()
@@ -386,6 +387,7 @@ def test_what_comes_after_the_end_is_counted(tmp_path):
     assert log.counts().dropped == {CLOSED: 1}
 
 
+@pytest.mark.slow
 def test_a_log_that_nobody_closes_leaves_no_process(tmp_path):
     log = hw.ServedLog(tmp_path)
     process = log._pipe._process
@@ -444,6 +446,7 @@ def _worker(folder, number):
                 log.flush()
 
 
+@pytest.mark.slow
 def test_processes_write_side_by_side(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     workers = [spawn.Process(target=_worker, args=(tmp_path, number)) for number in range(3)]

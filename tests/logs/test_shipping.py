@@ -101,12 +101,14 @@ def test_the_logs_of_two_machines_come_together(url, tmp_path):
     assert (again.rows, again.exposures, again.outcomes) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_sample_keeps_its_rate(shared, tmp_path):
     served(tmp_path / "a", *(one(about(), n) for n in range(200)), sample=0.25, ship_to=shared)
     fetch(tmp_path / "b", shared)
     assert {rate_of(path) for path in segments(tmp_path / "b")} == {0.25}
 
 
+@pytest.mark.slow
 def test_training_takes_the_same_rows_from_what_was_fetched(shared, tmp_path):
     of = model()
     for machine in (0, 1):
@@ -238,6 +240,7 @@ run(Path(sys.argv[1]), None, ShipTo(sys.argv[2], 1 << 30))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "owner", "name"),
     [
@@ -322,6 +325,7 @@ def test_a_folder_that_ships_is_not_fetched_into(shared, tmp_path):
         fetch(tmp_path / "a", shared)
 
 
+@pytest.mark.slow
 def test_another_destination_gets_everything(tmp_path):
     folder, first, second = tmp_path / "a", f"file://{tmp_path}/one", f"file://{tmp_path}/two"
     served(folder, one(about(), 1), ship_to=first)
@@ -330,12 +334,14 @@ def test_another_destination_gets_everything(tmp_path):
     assert ids(tmp_path / "b") == ["r1", "r2"]
 
 
+@pytest.mark.slow
 def test_days_before_since_stay_away(shared, tmp_path):
     served(tmp_path / "a", one(about(), 1), one(about(), 2, second=2 * DAY), ship_to=shared)
     assert fetch(tmp_path / "b", shared, since=date(2024, 5, 2)).rows == 1
     assert ids(tmp_path / "b") == ["r2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -358,6 +364,7 @@ def test_a_part_of_another_version_is_refused_by_name(change, why, shared, tmp_p
     assert ids(tmp_path / "b") == ["r1"]
 
 
+@pytest.mark.slow
 def test_a_part_that_is_cut_off_is_an_error_until_it_is_written_again(shared, tmp_path):
     served(tmp_path / "a", one(about(), 1), ship_to=shared)
     (part,) = (tmp_path / "shared").rglob("*.parquet")

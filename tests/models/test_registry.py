@@ -222,6 +222,7 @@ def _writer(folder, times):
     return subprocess.Popen([sys.executable, "-c", _WRITER, str(folder), str(times)], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_get_a_number_each(tmp_path):
     writers = [_writer(tmp_path, 5) for _ in range(3)]
     numbers = [int(line) for writer in writers for line in writer.communicate(timeout=120)[0].split()]

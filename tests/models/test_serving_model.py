@@ -226,7 +226,15 @@ def test_a_kept_model_scores_as_the_trained_one(served, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["lightgbm binary", "lightgbm multiclass", "pickle multiclass", "onnx multiclass", "onnx by names", "mlflow"]
+    "name",
+    [
+        "lightgbm binary",
+        "lightgbm multiclass",
+        "pickle multiclass",
+        "onnx multiclass",
+        "onnx by names",
+        pytest.param("mlflow", marks=pytest.mark.slow),
+    ],
 )
 def test_threads_do_not_disturb_each_other(served, name):
     _, kept = served(name)

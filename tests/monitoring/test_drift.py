@@ -66,6 +66,7 @@ def test_an_empty_bin_is_finite_and_one_that_both_lack_counts_nowhere():
     assert stability(np.array([1.0, 0.0]), 50, np.array([1.0, 0.0]), 50, level=0.01).psi == 0, "a constant"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 30, 300, 3000])
 @pytest.mark.parametrize("m", [300, 20_000])
 def test_chance_exceeds_the_limit_as_rarely_as_it_says(n, m):

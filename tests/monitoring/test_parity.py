@@ -281,6 +281,7 @@ ADDING = {
 LISTED = {"count": hw.count("amount"), "max": hw.max("amount"), "last": hw.last("amount"), "fraction": hw.fraction("large")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", ADDING)
 def test_floats_that_are_added_in_another_order_are_alike(function, store, tmp_path, clock):
     """Online and offline do differ by a bit for some key, or the test would show nothing."""

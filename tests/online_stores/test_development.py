@@ -257,6 +257,7 @@ print(read("second"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("urls", ["lmdb"], indirect=True)
 def test_a_store_whose_files_may_not_be_written_is_read(urls, production, monkeypatch):
     folder = Path(urls[0].removeprefix("lmdb:").partition("?")[0])

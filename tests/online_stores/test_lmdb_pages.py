@@ -152,6 +152,7 @@ print(n, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_all_copies_of_a_read_are_of_one_commit_while_another_process_writes(tmp_path):
     store = LmdbStore(tmp_path / "s")
     store.commit({b"p": (0).to_bytes(8, "little")} | {b"t%03d" % k: bytes(8) for k in range(200)}, {})

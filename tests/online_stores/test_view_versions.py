@@ -293,6 +293,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_promotes_leaves_one_version_promoted(tmp_path):
     registry = hw.operations.ModelRegistry(tmp_path / "models")
     promoted = PromotedViews(PROJECT, registry)

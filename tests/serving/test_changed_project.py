@@ -130,6 +130,7 @@ project = dataclasses.replace(EXPERIMENTED, experiments=[])
 """
 
 
+@pytest.mark.slow
 def test_the_command_says_so(tmp_path, levels):
     running(tmp_path / "models")
     both_levels(hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB")).close()

@@ -60,6 +60,7 @@ def test_every_list_may_be_random(store, tmp_path):
     assert rows["headwater_propensity"].n_unique() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.6])
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_propensities_are_the_frequencies(share, k):

@@ -1,17 +1,14 @@
 """What is answered over HTTP where views lack records that were lost: by what each view says, as the description of the service has it."""
 
 import pytest
-import schemathesis
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 import headwater as hw
 from headwater.errors import RetentionError
 from headwater.ingestion.sources.stream_reader import integer_position
 from tests.flow import Flow, frame, micros, streaming_view
+from tests.serving.described import checks, description
 from tests.serving.world import Sum, asking
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 SAYS = ("null", "value", "refuse")
 LOST = 5
 AGAIN = LOST + 3_600 + 60  # no window of an hour, which moves by the minute, reaches what was lost any more
@@ -41,7 +38,7 @@ def served(tmp_path_factory):
     flow.send([], LOST + 1)
     models = {model.name: Sum() for model in MODELS}
     with asking(made, PROJECT, models=models, now=lambda: micros(times[-1])) as client:
-        described = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
+        described = description(client)
 
         def ask(path, second=LOST + 1, **more):
             if second > times[-1]:
@@ -49,8 +46,7 @@ def served(tmp_path_factory):
                 times.append(second)
             case = described[path]["POST"].Case(body={"row": {"key": 1}, **more}, media_type="application/json")
             answer = case.call(timeout=60)
-            expected = [check for check in CHECKS if check is not not_a_server_error] if answer.status_code == 503 else CHECKS
-            case.validate_response(answer, checks=expected)
+            case.validate_response(answer, checks=checks(errors=answer.status_code == 503))
             return answer
 
         yield ask

@@ -95,6 +95,7 @@ def stopped(pid):
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cannot_write", [full_disk, stopped])
 def test_while_exposures_cannot_be_written_the_control_is_served(tmp_path, levels, cannot_write):
     store = started(tmp_path / "models")
@@ -127,6 +128,7 @@ def test_while_exposures_cannot_be_written_the_control_is_served(tmp_path, level
     )
 
 
+@pytest.mark.slow
 def test_two_workers_serve_one_experiment(tmp_path, levels):
     store = started(tmp_path / "models")
     with serving(levels, tmp_path, store) as one, serving(levels, tmp_path, store) as other:
@@ -160,6 +162,7 @@ def test_units_of_every_type(tmp_path, levels, kind):
     assert frame["unit"].sort().to_list() == sorted(map(str, units))
 
 
+@pytest.mark.slow
 def test_requests_go_on_while_experiments_start_and_stop(tmp_path, levels):
     store, over = ExperimentStore(tmp_path / "models"), threading.Event()
     arms, failed = {}, []

@@ -280,6 +280,7 @@ def test_rankers_of_lists_get_an_offset(tables, estimator, refused):
     assert given["y"].tolist() == [1, 0, 1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["uniform", "popularity"])
 def test_probabilities_are_those_of_the_full_candidate_set(tables, by):
     """Weighted by 1/q, a logistic regression on 8 draws finds the coefficients of one on all candidates; unweighted, it does not."""

@@ -27,7 +27,7 @@ def run(args: Arguments, screen: Screen) -> None:
         until = _run(args, screen, folder)
     took = clock.stopwatch() - began, clock.processor_seconds() - computed
     screen.say(f"done in {_minutes(took[0])}, {_minutes(took[1])} of processor time")
-    screen.next("headwater", "console", *_console(folder, until))
+    screen.next("headwater", "console", *console_arguments(folder, until))
 
 
 def _run(args: Arguments, screen: Screen, folder: Path) -> str:
@@ -90,7 +90,7 @@ def _write(result: Backtest, folder: Path) -> str:
     return f"report: {report}\nto forward: {summary}\ndefinitions: {folder / 'features.py'}"
 
 
-def _console(folder: Path, until: str) -> list[str]:
+def console_arguments(folder: Path, until: str) -> list[str]:
     """The arguments of the console over what the demo keeps, as of the last request of its week."""
     if not until:
         return ["--project", str(folder / "features.py"), "--data-dir", str(folder)]

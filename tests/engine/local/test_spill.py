@@ -157,6 +157,7 @@ def test_levels_and_aliases_share_a_split(split):
     assert len({str(bits) for bits in found[0].values()}) == 3
 
 
+@pytest.mark.slow
 def test_any_order_buckets_and_threads(split):
     table, asked, _ = _world(3)
     seen = []
@@ -338,6 +339,7 @@ print((resident() - before) / block.nbytes)
 """
 
 
+@pytest.mark.slow
 def test_resident_is_about_what_a_process_holds():
     """In a process of its own: one that ran other tests may hold free memory that the block is put into."""
     done = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True, text=True)
@@ -460,6 +462,7 @@ def test_a_run_killed_among_its_buckets_goes_on(stopped, home, monkeypatch):
     assert list((home / "work").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_progress_of_a_run_that_goes_on_counts_what_is_done(stopped):
     stopped("bucket", 4)
     view = _view(hw.parquet("events.parquet"), known_at_field="known")
@@ -470,6 +473,7 @@ def test_progress_of_a_run_that_goes_on_counts_what_is_done(stopped):
     assert seen[-1] == ("view", len(requests.t), len(requests.t))
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_its_split_begins_again(stopped, home, monkeypatch):
     assert stopped("split", 0) == []
     assert list(home.glob("work/*/*/split.draft"))
@@ -480,6 +484,7 @@ def test_a_run_killed_in_its_split_begins_again(stopped, home, monkeypatch):
     assert list((home / "work").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_files_that_changed_since_are_not_mixed_in(stopped, home, monkeypatch):
     assert stopped("bucket", 4)
     pl.read_parquet("events.parquet").with_columns(pl.col("amount") + 1).write_parquet("events.parquet")
@@ -493,6 +498,7 @@ def test_files_that_changed_since_are_not_mixed_in(stopped, home, monkeypatch):
     assert list((home / "work").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_other_rows_are_other_work(stopped, home, monkeypatch):
     done = stopped("bucket", 4)
     pl.read_parquet("asked.parquet").reverse().write_parquet("asked.parquet")
@@ -513,6 +519,7 @@ def test_files_that_change_while_they_are_read_are_refused(split, monkeypatch, h
     assert list((home / "work").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_are_not_at_one_work(stopped, home, tmp_path, monkeypatch):
     stopped("bucket", 2)
     (lock,) = home.glob("work/*/lock")

@@ -47,6 +47,7 @@ def test_shared_supply() -> None:
         assert _covers(judged("", right, true))
 
 
+@pytest.mark.slow
 def test_adaptive_fraud() -> None:
     world = AdaptiveFraud()
     true = truth(world, 20, 7)
@@ -70,6 +71,7 @@ def test_recommender_loop() -> None:
     assert split.covered >= 0.90 - 0.13
 
 
+@pytest.mark.slow
 def test_buckets_that_divide_the_day_never_see_half_of_the_clock() -> None:
     world = HourlyEffect()
     true = truth(world, 60, 7)

@@ -69,6 +69,7 @@ def test_the_world_of_the_docs(tmp_path: Path) -> None:
     assert designs["clusters, after 2d"].recovers
 
 
+@pytest.mark.slow
 def test_results_repeat_and_print(capsys: pytest.CaptureFixture[str]) -> None:
     one, two = (simulate_world(world_of("adaptive-fraud"), 4, 3) for _ in range(2))
     assert all((a.lifts == b.lifts).all() for a, b in zip(one.designs, two.designs, strict=True))

@@ -308,6 +308,7 @@ def test_connections_without_a_request_give_way_to_others():
         assert busy.recv(1 << 16).startswith(b"HTTP/1.1 200")  # what is being answered gives way to nobody
 
 
+@pytest.mark.slow
 def test_four_thousand_silent_connections_block_nobody():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     both = hard if hard != resource.RLIM_INFINITY else 20_000  # ends of connections, all in this process
@@ -367,6 +368,7 @@ def test_one_turn_of_the_event_loop_parses_a_bounded_part_of_a_connection():
 # ---------------------------------------------------------------- the end of a server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize(("app", "request_bytes"), [(echo, GET), (APPS[1], POST)], ids=["ASGI", "whole requests taken"])
 def test_no_request_is_lost_when_a_server_ends(kept, app, request_bytes):

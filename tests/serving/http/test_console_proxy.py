@@ -78,6 +78,7 @@ def test_failed_logins_count_by_the_address_of_the_client(service):
     assert [response.status_code for response in spoofed] == [401] * 10 + [429]
 
 
+@pytest.mark.slow
 def test_live_updates_stream_through_and_end_with_the_client(service):
     url, known = service
     headers = {"authorization": f"Bearer {known['read']}"}

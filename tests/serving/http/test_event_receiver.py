@@ -218,6 +218,7 @@ def test_senders_that_are_slow_hold_up_nobody(here):
         one.close()
 
 
+@pytest.mark.slow
 def test_when_too_many_wait_senders_are_told_to_come_again(here):
     here.hold.clear()
     many, answers = [event(user="many", id=f"{n}") for n in range(40_000)], []

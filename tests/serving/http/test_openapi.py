@@ -5,20 +5,17 @@ import random
 import threading
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 import headwater as hw
 from headwater import clock
 from headwater.online_stores import keyspace
 from tests.ingestion.world import wait_until
+from tests.serving.described import checks, description
 from tests.serving.world import PROJECT, asking, filled, free_port, watched
 
 SEED = int(os.environ.get("HEADWATER_TEST_SEED", random.randrange(2**32)))  # printed where a test fails; set it to make the same again
 SHOP = hw.Project("shop", [*PROJECT.models, watched])  # without levels, which are not in the store, and so 503
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 POSTED = [
     *(f"/v1/features/{model.features.name}" for model in SHOP.models),
     *(f"/v1/predict/{model.name}" for model in SHOP.models),
@@ -42,7 +39,7 @@ def described(tmp_path_factory):
     try:
         with asking(made, SHOP, data_dir=folder, now=clock.now_micros) as client:
             wait_until(lambda: made.get([keyspace.RECEIVER])[0] and client.get("/readyz").status_code == 200, "readiness")
-            yield schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
+            yield description(client)
     finally:
         stop.set()
         ingesting.join(20)
@@ -52,14 +49,16 @@ def described(tmp_path_factory):
 def answers(described, path, mode, configured):
     """The statuses that made-up requests get; each answer has been compared with its description."""
     seen = []
-    kind = schemathesis.GenerationMode(mode)
+    from schemathesis import GenerationMode
+
+    kind = GenerationMode(mode)
 
     @configured
     @given(case=described[path]["POST" if path in POSTED else "GET"].as_strategy(generation_mode=kind))
     def ask(case):
         answer = case.call(timeout=120)  # the first of a kind compiles
         seen.append(answer.status_code)
-        case.validate_response(answer, checks=CHECKS)
+        case.validate_response(answer, checks=checks())
 
     ask()
     return set(seen)

@@ -112,6 +112,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_requests_are_asked_again(sh
     assert "was ended by SIGKILL" in shop.said()
 
 
+@pytest.mark.slow
 def test_killed_workers_lose_no_entry_of_the_serving_log(shop):
     ids = [f"killed-{n}" for n in range(150)]
     for n, name in enumerate(ids):
@@ -222,6 +223,7 @@ def test_what_is_under_way_is_finished_when_it_is_stopped(shop):
         assert client.features("churn_v1", {"user": 9}).rows[0]["live__count_1h"].value == count + 1
 
 
+@pytest.mark.slow
 def test_no_process_is_orphaned_when_the_supervisor_is_killed(shop):
     until = time.monotonic() + 60
     while not all(shop.children(what) for what in (" serve ", " ingest ", " materialize ")):  # one may be starting again

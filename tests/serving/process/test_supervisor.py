@@ -167,6 +167,7 @@ def test_a_process_that_cannot_be_started_is_tried_again_and_leaks_nothing(tmp_p
         assert sum("could not be started: Resource temporarily unavailable" in one for one in watched.said) == 4
 
 
+@pytest.mark.slow
 def test_a_job_that_keeps_dying_leaves_workers_ready_and_is_counted(tmp_path):
     with Watched(tmp_path, jobs=1) as watched:
         watched.ready()
@@ -175,6 +176,7 @@ def test_a_job_that_keeps_dying_leaves_workers_ready_and_is_counted(tmp_path):
         assert watched.number('headwater_process_up{process="worker-0"}') == 1
 
 
+@pytest.mark.slow
 def test_counters_never_go_back_when_a_worker_is_replaced_or_killed(tmp_path):
     name, seen = 'work_total{worker="worker-0"}', [0.0]
 
