@@ -46,7 +46,7 @@ def test_local_time_as_utc_is_found_at_both_offsets_of_the_year(year):
     clock = pl.col("departed_at").dt.convert_time_zone("America/New_York").dt.replace_time_zone(None).dt.replace_time_zone("UTC")
     ((severity, evidence, share),) = _own_outcome(year, year.with_columns(clock), "departed_at")
     assert severity == "LEAK"
-    assert "exactly 4 h before or 5 h before departed_at" in evidence
+    assert "exactly 4 h before or 5 h before 'departed_at'" in evidence
     assert share == pytest.approx(0.656 + 0.334, abs=0.01)
 
 

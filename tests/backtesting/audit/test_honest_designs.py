@@ -3,6 +3,9 @@
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
 
 import headwater as hw
 from tests.backtesting.audit.planted import ORDERS, accused, labels, model, moments, shop, source, view
@@ -171,6 +174,31 @@ def test_a_leak_takes_fifty_requests_of_each_outcome(late, severity):
     rows = pl.concat([rows, ORDERS.filter("late").gather_every(max(1, ORDERS["late"].sum() // late)).head(late)]).sort("asked_at")
     found = accused(model([view(source(dated(rows, minutes=65)))], labels(rows)), "own outcome")
     assert [finding.severity for finding in found] == [severity]
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+@pytest.mark.parametrize("noise", [0, 8])
+def test_outcomes_of_several_classes_and_numbers_are_leaks_and_forecasts_of_them_are_not(task, noise):
+    rows = ORDERS.with_columns(
+        kind=pl.when(pl.col("took") > 120).then(pl.lit("late")).when(pl.col("took") > 70).then(pl.lit("due")).otherwise(pl.lit("fast"))
+    )
+    label = "kind" if task == "multiclass" else "minutes"
+    rows = rows.with_columns(minutes="took")
+    told = rows.with_columns(
+        took=pl.col("took") + pl.Series(np.random.default_rng(1).normal(0, noise, rows.height) if noise else np.zeros(rows.height))
+    )
+    outcome = hw.Labels(
+        "l",
+        table=rows,
+        timestamp_field="asked_at",
+        label=label,
+        select=["user", "asked_at", "delivered_at", label],
+        known_at_field="delivered_at",
+    )
+    estimator = make_pipeline(SimpleImputer(keep_empty_features=True), LinearRegression()) if task == "regression" else None
+    of = model([view(source(dated(told, minutes=65)))], outcome, task, estimator)
+    found = [f.severity for f in judged(of).audit.findings if f.check == "own outcome"]
+    assert found == ["SUSPECT" if noise else "LEAK"]
 
 
 def test_a_rare_outcome_is_looked_at_where_it_is_one_in_two_hundred():

@@ -61,8 +61,8 @@ def strength_error(y: F64, task: TaskType) -> float:
 def is_outcome(series: pl.Series, y: F64, task: TaskType) -> bool:
     """Whether a column is the outcome: in 99 % of the rows of each outcome, of 50 or more, its value says which it is.
 
-    A value says the outcome that most rows with this value have, or of two outcomes the side of one limit. Of numbers as outcomes, both
-    must have the same order. Rows without a value are left out.
+    A value says the outcome that most rows with this value have; of many numbers, of two outcomes the side of one limit, and of more the
+    outcome of the next row in their order. Of numbers as outcomes, both must have the same order. Rows without a value are left out.
     """
     known = series.is_not_null().to_numpy()
     series, y = series.filter(pl.Series(known)), y[known]
@@ -74,7 +74,10 @@ def is_outcome(series: pl.Series, y: F64, task: TaskType) -> bool:
     if series.n_unique() <= len(y) // FEWEST + len(outcomes):
         return _by_value(series, y)
     value = as_numbers(series, y)
-    return task.positives and value is not None and _by_limit(value[~np.isnan(value)], y[~np.isnan(value)])
+    if value is None:
+        return False
+    value, y = value[~np.isnan(value)], y[~np.isnan(value)]
+    return _by_limit(value, y) if task.positives else series.dtype.is_numeric() and _by_order(value, y)
 
 
 def _by_value(series: pl.Series, y: F64) -> bool:
@@ -96,6 +99,16 @@ def _by_limit(value: F64, y: F64) -> bool:
     low = np.cumsum(y[order])[last] / positives  # share of positives up to each limit
     high = 1 - np.cumsum(1 - y[order])[last] / negatives  # share of negatives beyond it
     return bool(max(np.minimum(low, high).max(), np.minimum(1 - low, 1 - high).max()) >= EQUAL)
+
+
+def _by_order(value: F64, y: F64) -> bool:
+    """Whether nearly all rows, of each outcome, have a neighbour of the same outcome in the order of their values: float64 (rows)."""
+    sorted_y = y[np.argsort(value, kind="stable")]
+    same = sorted_y[1:] == sorted_y[:-1]
+    near = np.append(same, False) | np.append(False, same)
+    shares = [near[sorted_y == outcome] for outcome in np.unique(y)]
+    common = [of for of in shares if len(of) >= LEAK_REQUESTS]
+    return len(common) > 1 and all(of.mean() >= EQUAL for of in common)
 
 
 def are_equal(series: pl.Series, other: pl.Series, y: F64, task: TaskType) -> bool:
