@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -156,16 +157,22 @@ def test_a_file_without_bytes_is_named(tmp_path, kind):
         summed(hw.csv(tmp_path) if kind == "csv" else hw.parquet(tmp_path))
 
 
-def test_a_folder_that_cannot_be_read_is_an_error_rather_than_no_rows(tmp_path):
-    path = folder(tmp_path / "t", a=EVENTS, below__b=EVENTS)
-    (tmp_path / "t" / "below").chmod(0)
-    try:
-        if os.access(tmp_path / "t" / "below", os.R_OK):
-            pytest.skip("the superuser reads every folder")
-        with pytest.raises(DataError, match="below: Permission denied"):
-            summed(hw.parquet(path))
-    finally:
-        (tmp_path / "t" / "below").chmod(0o700)
+def test_a_folder_that_cannot_be_read_is_an_error_rather_than_no_rows():
+    """Tried as another user where this one may read everything."""
+    with tempfile.TemporaryDirectory() as name:
+        path = folder(Path(name) / "t", a=EVENTS, below__b=EVENTS)
+        Path(name).chmod(0o755)
+        below = Path(path, "below")
+        below.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65_534)
+        try:
+            with pytest.raises(DataError, match="below: Permission denied"):
+                summed(hw.parquet(path))
+        finally:
+            os.seteuid(user)
+            below.chmod(0o700)
 
 
 # ---------------------------------------------------------------- partitions

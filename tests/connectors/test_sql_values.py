@@ -59,10 +59,9 @@ print(values(query, sys.argv[1], [hw.count(), hw.last("hour")], **early), hw.sql
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Etc/UTC", "Asia/Kolkata"])
+@pytest.mark.parametrize("database", ["duckdb"], indirect=True)
 def test_times_of_duckdb_do_not_depend_on_the_zone_of_the_machine(database, zone):
-    """Neither their hour in a filter, nor what the query makes of them."""
-    if database.startswith("post"):
-        pytest.skip("a server has a zone of its own")
+    """Neither their hour in a filter, nor what the query makes of them; a server of PostgreSQL has a zone of its own."""
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", ZONES, database, ROWS],
@@ -115,9 +114,9 @@ def test_a_query_may_end_with_a_comment(database):
     assert kept.query == """select "a;b", 'c;d' from t where x = 'e;f'"""
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_columns_of_one_name_are_refused_by_name(database):
-    if database.startswith("duckdb"):
-        pytest.skip("DuckDB numbers them")
+    """DuckDB numbers them."""
     with pytest.raises(DataError, match="has several columns named x; name each of them with AS"):
         values(f'select "user", x, x, "at" from ({ROWS}) as rows', database, [hw.count()])
 

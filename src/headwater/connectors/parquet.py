@@ -80,11 +80,17 @@ def _layout(path: str, files: FileList, schemas: Mapping[str, Schema], options: 
 def _footer(name: str, path: str, _written: tuple[int, int]) -> Schema:
     """The columns of a file of this machine."""
     try:
-        return pl.scan_parquet(name, glob=False, hive_partitioning=False).collect_schema()
+        return _shared(tuple(pl.scan_parquet(name, glob=False, hive_partitioning=False).collect_schema().items()))
     except (OSError, PolarsError) as error:
         of = "" if name.endswith(path) else f"{name}: "
         others = "Give hw.csv(path) or hw.json_lines(path) for such files, or write them as parquet"
         raise DataError(f"{path} cannot be read as parquet: {of}{read_error(error)}. {others}") from error
+
+
+@lru_cache(maxsize=1_000)
+def _shared(columns: tuple[tuple[str, pl.DataType], ...]) -> Schema:
+    """One object for files of equal columns, which is compared at once."""
+    return dict(columns)
 
 
 def _written(name: str) -> tuple[int, int]:

@@ -25,9 +25,12 @@ def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
     >>> shared_schema({"a": {"n": pl.Int32()}, "b": {"n": pl.Int64(), "city": pl.String()}}, "events/")
     {'n': Int64, 'city': String}
     """
-    distinct: dict[tuple[tuple[str, pl.DataType], ...], list[str]] = {}
+    names_of: dict[int, list[str]] = {}  # by object, of which thousands of files share a few
     for name, schema in schemas.items():
-        distinct.setdefault(tuple(schema.items()), []).append(name)
+        names_of.setdefault(id(schema), []).append(name)
+    distinct: dict[tuple[tuple[str, pl.DataType], ...], list[str]] = {}
+    for names in names_of.values():
+        distinct.setdefault(tuple(schemas[names[0]].items()), []).extend(names)
     if len(distinct) == 1:
         return next(iter(schemas.values()))
     shared: dict[str, pl.DataType] = {}
