@@ -385,6 +385,7 @@ COMMANDS = {
     "a scope": (["token", "new", "--scope", "admn"], ["unknown scope 'admn'; did you mean 'admin'?"]),
     "an address": (["console", "--listen", "localhost"], ["the address is 'localhost'; give HOST:PORT"]),
     "a time": (["parity", "--at", "yesterday"], ["--at is 'yesterday'; write a timestamp as ISO 8601"]),
+    "a time of the console": (["console", "--at", "yesterday"], ["--at is 'yesterday'; write a timestamp as ISO 8601"]),
     "no stream": (["ingest"], ["has no streaming view; give one freshness=hw.streaming('2s')"]),
     "an action": (["experiment", "strt", "x"], ["no action 'strt'; did you mean 'start'?"]),
 }
