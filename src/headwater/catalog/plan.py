@@ -8,7 +8,7 @@ from os import PathLike
 
 from msgspec import structs, to_builtins
 
-from headwater import clock
+from headwater import clock, settings
 from headwater.catalog.database import Catalog
 from headwater.catalog.diff import DefinitionChange, changes
 from headwater.catalog.entry import CatalogEntry, CatalogState
@@ -19,11 +19,13 @@ from headwater.catalog.serialize import describe
 from headwater.catalog.version_protection import beside, dropped_versions
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.id_scope import producers_rule
 from headwater.definitions.project import Project
-from headwater.definitions.served_views import replayed
+from headwater.definitions.served_views import replayed, stored
 from headwater.errors import DefinitionError, UsageError
 from headwater.models.promotion import unserved
 from headwater.models.registry import ModelRegistry
+from headwater.online_stores import has_one_writer
 from headwater.online_stores.ownership import views_of_production
 from headwater.results.result import Result
 
@@ -51,6 +53,7 @@ class Plan(Result, frozen=True):
         versions: of each view with several versions, which there are and which one its name reads.
         from_production: in a development environment, the views that are read from the production store.
         unserved: by model and level, why the current version of the fitted model cannot be served with these definitions.
+        producers: by source, what the producers of its stream must keep in this online store, so that copies count once.
     """
 
     project: str
@@ -69,6 +72,7 @@ class Plan(Result, frozen=True):
     versions: Mapping[str, str] = {}
     from_production: tuple[str, ...] = ()
     unserved: Mapping[str, str] = {}
+    producers: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         """Gather what the changes say."""
@@ -101,6 +105,7 @@ class Plan(Result, frozen=True):
         yield from (f"  ↻ view {view} is filled again by headwater ingest: {reason}" for view, reason in self.rebuilt.items())
         yield from (f"  view {view} has several versions: {words}" for view, words in self.versions.items())
         yield from (f"  view {view} is read from the production store, and nothing is written there" for view in self.from_production)
+        yield from (f"  source {source}: {rule}" for source, rule in self.producers.items())
         yield from (f"  level {level} is for backtests only: {reason}" for level, reason in self.backtest_only.items())
         yield from (f"  ✗ refused: {reason}" for reason in grouped(self.refused))
         yield from (f"  ✗ refused: {reason}" for reason in self.protected)
@@ -120,7 +125,7 @@ class Plan(Result, frozen=True):
 
 
 @checked_call
-def plan(project: Project, catalog: CatalogLike | None = None, *, registry: ModelRegistry | None = None) -> Plan:
+def plan(project: Project, catalog: CatalogLike | None = None, *, registry: ModelRegistry | None = None, store: str | None = None) -> Plan:
     """What applying `project` would change; nothing is written.
 
     Definitions are checked against the schemas of their tables: columns, their types, missing files. No row is read.
@@ -130,6 +135,7 @@ def plan(project: Project, catalog: CatalogLike | None = None, *, registry: Mode
         catalog: the path of an SQLite file, a PostgreSQL URL, or a `Catalog`; None takes HEADWATER_CATALOG, else `catalog.sqlite` in
             headwater's home.
         registry: where trained models are kept; None takes the registry in headwater's home. Only what a model in it reads can break.
+        store: the URL of the online store, which is not opened; None takes HEADWATER_STORE, else LMDB in headwater's home.
 
     Raises:
         CatalogError: the catalog cannot be read.
@@ -149,7 +155,8 @@ def plan(project: Project, catalog: CatalogLike | None = None, *, registry: Mode
     (1, ('user',), 1, ())
     """
     where = _catalog(catalog)
-    return _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry())
+    planned = _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry())
+    return structs.replace(planned, producers=_producers(project, settings.store() if store is None else store))
 
 
 @checked_call
@@ -258,6 +265,14 @@ def _plan(project: Project, catalog: Catalog, held: CatalogState, looked: tuple[
         from_production=views_of_production(project),
         unserved=unserved(project, registry),
     )
+
+
+def _producers(project: Project, store: str) -> dict[str, str]:
+    """By source of streaming views, what its producers must keep in this store."""
+    if has_one_writer(store):
+        return {}
+    sources = dict.fromkeys(view.view.source for view in stored(project) if view.view.freshness.streamed)
+    return {source.name: rule for source in sources if (rule := producers_rule(source)) is not None}
 
 
 def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:

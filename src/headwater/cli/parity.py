@@ -42,6 +42,8 @@ def run(args: Arguments, screen: Screen) -> None:
     for result in results:
         for reason, count in result.notes.items():
             screen.say(f"not compared, {result.view}: {count:,} {reason}")
+        for finding in result.findings:
+            screen.say(f"{result.view}: {finding}")
     if differing:
         worst = differing[0]
         keys = [f"{name}={value}" for name, value in worst.keys.items() if value is not None and name != REQUEST]

@@ -21,7 +21,7 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.engine.engines import engine_name
     from headwater.models.registry import ModelRegistry
 
-    planned = plan(project, args.catalog, registry=ModelRegistry(args.models))
+    planned = plan(project, args.catalog, registry=ModelRegistry(args.models), store=args.store)
     engine = engine_name()
     screen.show(lines(str(planned)), {**planned.to_dict(), "engine": engine})
     if engine != "local":
@@ -56,6 +56,7 @@ COMMAND = Verb(
         *options.project(model=False),
         *options.catalog(),
         *options.models(),
+        options.store()[0],
         *options.reads(),
         switch("--check", help="end with 1 where the project differs from the catalog, or would be refused"),
         *options.as_json(),

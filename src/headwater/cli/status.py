@@ -84,6 +84,7 @@ def _table(result: Status) -> RenderableType:
         views,
         *([predictions] if result.predictions else []),
         *refused,
+        *(Text(f"source {source}: {rule}; `headwater parity` finds them") for source, rule in result.producers.items()),
         *(Text(line) for line in clocks),
         *(Text(delivery_words.status_line(delivery), "bold red" if delivery.withdrawn else "") for delivery in result.deliveries),
         *(Text(drift_words.status_line(drift), "bold red" if drift.alerts else "") for drift in result.drifts),

@@ -21,7 +21,7 @@ from headwater.definitions.durations import micros
 from headwater.definitions.streams import Pushed
 from headwater.events.selection import IDENT, ROW, TIME
 from headwater.ingestion.acceptance_rules import altered, changed_of, conformed, rules_of
-from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller, stamped
+from headwater.ingestion.archive import KNOWN_AT, Roller, stamped
 from headwater.ingestion.dedup_index import WIDTH, DedupIndex
 from headwater.ingestion.held_events import DUE, PAYLOAD, waiting
 from headwater.ingestion.partition_writer import PartitionWriter
@@ -69,24 +69,30 @@ class Logs:
 class Accepted:
     """The events of an archive that the rules accept, in the order in which they became known; a copy counts once.
 
-    first: ids of a history, and when they were known, that copies in the archive are copies of. last: the last commit that counts.
+    archive: of one partition or of several. first: ids of a history, and when they were known, that copies in the archive are copies of.
+    also: further columns of its rows that are read.
     """
 
-    def __init__(self, acceptance: Acceptance, archive: Sequence[pl.LazyFrame], first: First = None, last: int | None = None) -> None:
-        self.acceptance, self.first = acceptance, first
-        self.archive = [frame if last is None else frame.filter(pl.col(SEQUENCE) <= last) for frame in archive]
+    def __init__(self, acceptance: Acceptance, archive: Sequence[pl.LazyFrame], first: First = None, also: Sequence[str] = ()) -> None:
+        self.acceptance, self.archive, self.first, self.also = acceptance, archive, first, also
         source = acceptance.source
         self.ordered = source.id_field is not None and source.changes is None
 
     def parts(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Events as of `Acceptance.events_of`, and the rows that they are among."""
+        return ((events, rows) for events, _, rows in self.judged())
+
+    def judged(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]:
+        """As `parts`, with the events that are copies of others second."""
         ids = self._ids()
         for rows in self._rows(self.archive):
             events, known = self._sound(rows)
+            copies = events.clear()
             if self.ordered and events.height:
                 checked = ids.accept(events[IDENT], content_of(events), known)
-                ids, events = checked.index, events.filter(pl.Series(checked.accepted))
-            yield events, rows
+                accepted = pl.Series(checked.accepted)
+                ids, events, copies = checked.index, events.filter(accepted), events.filter(~accepted)
+            yield events, copies, rows
 
     def verdicts(self, more: pl.DataFrame, T: int) -> tuple[Bool, bytes]:
         """Which further rows are accepted in addition to those of the archive, bool (n); and the ids accepted within a horizon of T."""
@@ -118,7 +124,7 @@ class Accepted:
     def _rows(self, frames: Sequence[pl.LazyFrame], *, sort: bool = False) -> Iterator[pl.DataFrame]:
         if not frames:
             return
-        rows = pl.concat([conformed(frame, self.acceptance, _MORE) for frame in frames], how="diagonal_relaxed")
+        rows = pl.concat([conformed(frame, self.acceptance, _MORE, *self.also) for frame in frames], how="diagonal_relaxed")
         if sort or (self.ordered and self._is_out_of_order()):
             rows = rows.sort(KNOWN_AT, PARTITION, OFFSET, maintain_order=True).collect().lazy()
         count = int(rows.select(pl.len()).collect().item())

@@ -32,6 +32,8 @@ from headwater.online_stores.ownership import placed_source
 from headwater.state.view_state import progresses
 
 ARCHIVE = "archive"
+ARCHIVED = ("accepted", "released", "rejudged")
+"""The counts of a stream's progress whose events are archived."""
 
 
 def streamed(model: Model) -> bool:
@@ -106,7 +108,7 @@ def events_elsewhere(store: OnlineStore, data_dir: Path, source: str) -> int:
     missing = 0
     for partition, progress in progresses(store, source).items():
         roller = Roller(store, keyspace.ARCHIVE, data_dir / ARCHIVE, source, partition.decode() or None)
-        archived = sum(progress.counts.get(name, 0) for name in ("accepted", "released", "rejudged")) - progress.counts.get("erased", 0)
+        archived = sum(progress.counts.get(name, 0) for name in ARCHIVED) - progress.counts.get("erased", 0)
         if archived > 0 and not roller.archive.parts():
             missing += max(archived - sum(rows().height for rows in roller.parts()), 0)
     return missing

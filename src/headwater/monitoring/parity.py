@@ -2,16 +2,15 @@
 
 Of a streaming view, offline is the archive (and the history that the view began with) up to the very commit that was served, as of the
 moment served; of a batch view, its history at the cut served. Values must be equal; sums, means and variances of floats to within 1e-9 of
-the size of what was added up.
+the size of what was added up. An id counts once offline, in whatever partitions of the stream it lies; and the archive is compared with the
+source's history, where it has one.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +23,27 @@ from headwater.aggregations.table import TABLE
 from headwater.definitions import aggregation as make
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import renamed
-from headwater.definitions.durations import micros
 from headwater.definitions.feature import Feature
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.id_scope import producers_rule
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, chosen, stored
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.engine.engines import engine_name, open_engine
-from headwater.engine.query import AsOf, EngineRun, EventQuery, FeatureValues, Query, RequestSet
-from headwater.events.change_images import ended, in_force
-from headwater.events.read_events import Notes, Reach
-from headwater.events.selection import KNOWN, ROW
-from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller
-from headwater.ingestion.archive_columns import as_today, broken_files_named
-from headwater.ingestion.bootstrap import first_ids, history_before
-from headwater.ingestion.change_bootstrap import images_before
-from headwater.ingestion.revalidate import Accepted
-from headwater.ingestion.source_ingestor import IngestLimits
-from headwater.ingestion.validate import Acceptance
-from headwater.kernel.arrays import F64, I64
-from headwater.kernel.as_of import NEVER
+from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet
+from headwater.ingestion.archive_columns import broken_files_named
+from headwater.kernel.arrays import F64, I64, Bool
 from headwater.monitoring.agreement import agree
-from headwater.monitoring.archived_sources import check_archive
+from headwater.monitoring.history_parity import HistoryParity, compared_with_history
+from headwater.monitoring.offline_events import Offline
 from headwater.monitoring.orphans import OrphanedRecord, orphaned_records
 from headwater.monitoring.unfilled import why_unfilled
 from headwater.online.view_reader import OnlineView, ViewValues
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import from_production, opened_for, placed
 from headwater.results.result import Result
 from headwater.results.stored_runs import keep_run
-from headwater.state.view_state import folded_into, progresses
-from headwater.training.feature_frames import tables
+from headwater.state.view_state import progresses
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _ABS = "__abs_"
@@ -96,7 +85,7 @@ class ParityRun(Result, frozen=True):
 class Parity(Result, frozen=True, rename={"rows": "keys", "notes": "not_compared"}):
     """The values of one view compared: how many rows and values, as of T and K, of how many events, and those that differ.
 
-    notes: what was not compared, by reason.
+    notes: what was not compared, by reason. findings: why events count twice, or are missing, and what to do.
     """
 
     view: str
@@ -107,6 +96,7 @@ class Parity(Result, frozen=True, rename={"rows": "keys", "notes": "not_compared
     events: int
     mismatches: Sequence[Mismatch] = ()
     notes: Mapping[str, int] = {}
+    findings: Sequence[str] = ()
 
     def __str__(self) -> str:
         word = "mismatch" if len(self.mismatches) == 1 else "mismatches"
@@ -178,82 +168,6 @@ def _told_if_ahead(comparison: Parity, stored_view: StoredView, at: int | None) 
     return structs.replace(comparison, view=stored_view.name, notes={**comparison.notes, **({AHEAD: comparison.rows} if ahead else {})})
 
 
-@dataclass
-class Offline:
-    """The events of a view as training has them.
-
-    folder: where the archive of streams lies. notes: of the archive, what cannot be told as the stream is now, by reason.
-    """
-
-    view: FeatureView
-    store: OnlineStore
-    folder: Path | None
-    resources: Resources = DEFAULT_RESOURCES
-    notes: Counter[str] = field(default_factory=Counter)
-
-    @cached_property
-    def columns(self) -> list[str]:
-        """The columns that the view's features read, without its keys."""
-        return sorted(self.view.read_columns - set(self.view.keys))
-
-    def events(self, served: ViewValues) -> pl.DataFrame:
-        """The events that count for what was served: keys, columns, TIME, and KNOWN where it does not follow from the event time."""
-        if self.view.freshness.scheduled:
-            return self.history(served.read_version.T, served.read_version.T, served.read_version.K)
-        known = pl.col(KNOWN_AT).dt.epoch("us")
-        return self.committed({partition: (last, known) for partition, last in served.read_version.sequences.items()})
-
-    def history(self, first: int, last: int, known: int) -> pl.DataFrame:
-        """The events of history that any T from first to last can count, and that were known by `known`: microseconds all."""
-        reaches = [f.window.reach for f in self.view.outputs]
-        begin = None if None in reaches else first - max(r for r in reaches if r is not None)
-        enriched = tables(last, known, Notes(), Resources(engine=self.resources.engine))
-        enriched.read(self.view.source, {*self.view.keys, *self.columns}, begin)
-        query = EventQuery(enriched.readable(self.view.source), self.view.keys, self.columns, Reach(begin, last, known))
-        return open_engine(self.resources.engine).events(query, EngineRun())
-
-    def committed(self, commits: Mapping[str | None, tuple[int, pl.Expr]]) -> pl.DataFrame:
-        """The events of the archive, and of the history that the view began with, where it did: known at NEVER.
-
-        commits: by partition, the last commit that counts, and what says when an event of the archive was known.
-        """
-        acceptance = Acceptance(self.view.source, (self.view,), micros(IngestLimits().max_future_skew, "max_future_skew"))
-        nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
-        columns = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
-        self.notes.clear()
-        frames = [nothing.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE))]
-        if self.folder is not None:
-            check_archive(self.store, self.folder, self.view.source.name)
-        for partition, (last, known) in {**self._folded(commits), **commits}.items():
-            if self.folder is None:
-                continue
-            roller = Roller(self.store, keyspace.ARCHIVE, self.folder / "archive", self.view.source.name, partition)
-            for read in roller.parts():
-                self.notes.update(as_today(read().filter(pl.col(SEQUENCE) <= last), columns)[1])
-            for events, rows in Accepted(acceptance, roller.lazy_parts(), first_ids(self.store, self.view.source), last).parts():
-                kept = rows.select(known.cast(pl.Int64).alias(KNOWN), SEQUENCE)[events[ROW]]
-                frames.append(events.with_columns(kept))
-        every = pl.concat([*frames, *self._before(acceptance)], how="diagonal_relaxed")
-        return every.drop(SEQUENCE) if self.view.source.changes is None else ended(every, self.view.source, SEQUENCE)
-
-    def _folded(self, commits: Mapping[str | None, object]) -> dict[str | None, tuple[int, pl.Expr]]:
-        """As the argument of `committed`, of closed partitions that are folded into these: all of their events count."""
-        progress = progresses(self.store, self.view.source.name)
-        names = {name for heir in commits if heir is not None for name in folded_into(progress, heir)} - commits.keys()
-        return {name: (progress[name.encode()].sequence, pl.lit(NEVER)) for name in sorted(names)}
-
-    def _before(self, acceptance: Acceptance) -> list[pl.DataFrame]:
-        begun = OnlineView(self.view, self.store).state.from_history
-        if self.view.source.history is None or not begun:
-            return []
-        if self.view.source.changes is None:
-            events = history_before(self.view, None, begun)
-        else:
-            events = images_before(acceptance, begun)
-            events = events.filter(pl.Series(in_force(events, self.view.source)))
-        return [events.with_columns(pl.lit(NEVER, pl.Int64).alias(KNOWN), pl.lit(-1, pl.Int64).alias(SEQUENCE))]
-
-
 @dataclass(frozen=True)
 class OfflineRequests:
     """Rows that ask offline for what was served: the view's keys, and T and K of each: int64 (rows)."""
@@ -323,7 +237,7 @@ def check_view(
     events = offline.events(served)
     requests = OfflineRequests.at(drawn, served, offline.view)
     recomputed = answer(offline.view, view.outputs, events, requests, resources)
-    mismatches: list[Mismatch] = []
+    mismatches, twice = list[Mismatch](), _in_two_partitions(offline, drawn)
     for feature, mine, theirs, online_statuses, offline_statuses in zip(
         view.outputs, served.features, recomputed.values, served.statuses, recomputed.statuses, strict=True
     ):
@@ -331,13 +245,35 @@ def check_view(
         same = online_statuses.cast(pl.String) == offline_statuses.cast(pl.String)
         for row in np.flatnonzero(~(alike & same.to_numpy())).tolist():
             reason = "the value differs" if not alike[row] else f"the status is {online_statuses[row]}, and offline {offline_statuses[row]}"
+            reason += "; copies of events of the key are in two partitions" if twice[row] else ""
             keys = drawn.row(row, named=True) if view.keys else {}
             mismatches.append(Mismatch(f"{view.name}__{feature.name}", keys, mine[row], theirs[row], reason))
     orphaned = _orphans(offline, online, every, served.read_version.T, rows)
     mismatches += _orphan_mismatches(online, orphaned, recomputed, served) if orphaned else []
     count = drawn.height * len(view.outputs)
-    T, K = (clock.timestamp(of) for of in (served.read_version.T, served.read_version.K))
-    return Parity(view.name, drawn.height, count, T, K, events.height, mismatches, dict(offline.notes))
+    T, K = served.read_version.T, served.read_version.K
+    against = HistoryParity() if view.freshness.scheduled else compared_with_history(offline, T, K)
+    mismatches += [Mismatch(view.name, *difference) for difference in against.differences[:rows]]
+    notes, findings = {**offline.notes, **against.notes}, [*_copies(offline), *against.findings]
+    return Parity(view.name, drawn.height, count, clock.timestamp(T), clock.timestamp(K), events.height, mismatches, notes, findings)
+
+
+def _in_two_partitions(offline: Offline, drawn: pl.DataFrame) -> Bool:
+    """Of which keys copies of an event are in two partitions of the archive, bool (n)."""
+    keys = list(offline.view.keys)
+    if not offline.repeated.height or not keys:
+        return np.full(drawn.height, bool(offline.repeated.height))
+    found = drawn.with_row_index("headwater_row").join(
+        offline.repeated.select(keys).cast(drawn.select(keys).schema).unique(), on=keys, how="semi"
+    )["headwater_row"]
+    return np.isin(np.arange(drawn.height), found.to_numpy())
+
+
+def _copies(offline: Offline) -> list[str]:
+    rule = producers_rule(offline.view.source)
+    if not offline.repeated.height or rule is None:
+        return []
+    return [f"copies in two partitions of the archive, which both count: {offline.repeated.height:,}; {rule}"]
 
 
 def _has_accepted(store: OnlineStore, view: FeatureView) -> bool:

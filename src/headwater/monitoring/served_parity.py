@@ -36,7 +36,8 @@ from headwater.kernel.arrays import F64, I64, Bool
 from headwater.logs.serving_log_files import served
 from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
 from headwater.monitoring.agreement import agree, agree_lists, same_values
-from headwater.monitoring.parity import Mismatch, Offline, OfflineRequests, Parity, ParityRun, answer, keep_parity, sizes
+from headwater.monitoring.offline_events import Offline
+from headwater.monitoring.parity import Mismatch, OfflineRequests, Parity, ParityRun, answer, keep_parity, sizes
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import opened_for, placed

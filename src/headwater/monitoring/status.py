@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,6 +18,7 @@ from headwater import clock, settings
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.feature_view import FeatureView
+from headwater.definitions.id_scope import producers_rule
 from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -132,6 +134,7 @@ class Status(Readable):
 
     deliveries, drifts: the latest comparison of each served model with its promise and with its training.
     objectives: how the views keep their freshness objectives.
+    producers: by source with several partitions, what the producers of its stream must keep so that copies count once.
     """
 
     now: int
@@ -142,6 +145,7 @@ class Status(Readable):
     deliveries: list[DeliveryResult] = field(default_factory=list)
     drifts: list[DriftResult] = field(default_factory=list)
     objectives: list[FreshnessObjective] = field(default_factory=list)
+    producers: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """The same, as JSON can say it."""
@@ -199,7 +203,10 @@ def status(
         promises = [delivery for delivery in deliveries(registry) if delivery.promise.model in names]
         drifted = [drift for drift in LATEST_DRIFT.all(registry) if drift.model in names]
         objectives = freshness_objectives(project, home, t)
-        return Status(t, mine.size(), streams, views, predictions, promises, drifted, objectives)
+        several = [name for name, count in Counter(stream.source for stream in streams).items() if count > 1]
+        rules = {source.name: producers_rule(source) for source in project.sources if source.name in several}
+        producers = {name: rule for name, rule in rules.items() if rule is not None}
+        return Status(t, mine.size(), streams, views, predictions, promises, drifted, objectives, producers)
 
 
 def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:

@@ -72,6 +72,15 @@ class Capabilities:
         return None if self.one_writer else partition
 
 
+def has_one_writer(url: str) -> bool:
+    """Whether one process writes all streams of the store at a URL, which is not opened.
+
+    >>> has_one_writer("lmdb:online"), has_one_writer("redis://localhost:6379/0")
+    (True, False)
+    """
+    return urlsplit(url).scheme == "lmdb"
+
+
 @dataclass(frozen=True)
 class CreatedStore:
     """What `create_store` has done.
