@@ -79,6 +79,10 @@ class Terminal:
         assert time.monotonic() - began < soon
         return code
 
+    def result(self, timeout=_MOST):
+        """Read to the end; what it has shown."""
+        return Shown(self.ended(timeout), self.shown, self.columns)
+
     def ended(self, timeout=_MOST):
         """Read to the end, and give the exit code."""
         try:
@@ -93,8 +97,7 @@ class Terminal:
 
 def on_terminal(folder, *arguments, columns=80, environment=None):
     """Run `python ARGUMENTS` in a terminal to its end."""
-    terminal = Terminal(folder, *arguments, columns=columns, environment=environment)
-    return Shown(terminal.ended(), terminal.shown, columns)
+    return Terminal(folder, *arguments, columns=columns, environment=environment).result()
 
 
 def rendered(text, columns):

@@ -116,6 +116,21 @@ def test_only_one_file_reads_it(forbidden, allowed):
     assert readers, f"the scan no longer sees what {allowed} reads"
 
 
+def test_one_package_prints_and_asks():
+    """`headwater.terminal` owns the standard streams; two programs are run by another interpreter, or by hand."""
+    programs = {"headwater/demo/flights.py", "headwater/init/feast_script.py"}
+    prints = [
+        (_name(path), node.lineno)
+        for path in SOURCES
+        if not _name(path).startswith("headwater/terminal/") and _name(path) not in programs
+        for node in _at_run_time(_tree(path))
+        if (isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "input", "click.echo"})
+        or (isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.stdin", "sys.stdout", "sys.stderr"})
+        or (isinstance(node, ast.Import | ast.ImportFrom) and (getattr(node, "module", None) or node.names[0].name).startswith("rich"))
+    ]
+    assert prints == []
+
+
 @pytest.mark.parametrize(
     ("code", "found"),
     [

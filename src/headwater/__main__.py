@@ -6,6 +6,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from headwater.terminal.streams import last_words
+
 
 def main() -> int:
     """Run the command line; Ctrl-C while it is still being imported exits without a traceback."""
@@ -15,15 +17,12 @@ def main() -> int:
 
     code = run()
     if code > 128:  # a signal: threads that still compute are not waited for
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
         os._exit(code)
     return code
 
 
 def _exit(_number: int, _frame: FrameType | None) -> NoReturn:
-    os.write(2, b"error: stopped\n")
+    last_words("error: stopped")
     os._exit(130)
 
 

@@ -1,5 +1,6 @@
 """Small tables, a project over them, and the command line as a user starts it."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -72,3 +73,17 @@ def run(tmp_path):
         return run_command(arguments, tmp_path)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def whole_shop(tmp_path_factory):
+    """A project with everything that a command may show, which tests only copy."""
+    from tests.cli.terminal_project import make_project
+
+    return make_project(tmp_path_factory.mktemp("whole_shop"))
+
+
+@pytest.fixture
+def shop(whole_shop, tmp_path):
+    """A copy of it, which a command may change."""
+    return shutil.copytree(whole_shop, tmp_path / "shop")

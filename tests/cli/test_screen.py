@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from headwater.cli.screen import Screen, visible
+from headwater.cli.screen import Screen
+from headwater.terminal.text import visible
 
 HOSTILE = ["\x1b]0;owned\x07", "\x1b[2J", "\x07", "\x9b31m", "\u202egnp.exe", "\u2066x\u2069", "a\rb", "\x7f", "\u200e", "\x00"]
 
@@ -17,7 +18,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("write", ["say", "error", "show", "cell", "warning", "next"])
 def test_control_characters_are_written_out(monkeypatch, text, write):
-    from rich.table import Table
+    from headwater.terminal.layout import ShownTable
 
     out = Terminal()
     monkeypatch.setattr("sys.stdout", out)
@@ -27,9 +28,7 @@ def test_control_characters_are_written_out(monkeypatch, text, write):
     if write == "show":
         screen.show(f"key {text}", {})
     elif write == "cell":
-        table = Table("key")
-        table.add_row(f"key {text}")
-        screen.show(table, {})
+        screen.show(ShownTable(f"of {text}", [f"key {text}"], [[f"key {text}"]]), {})
     elif write == "warning":
         import warnings
 
@@ -51,13 +50,11 @@ def test_other_characters_stay():
 
 
 def test_styles_of_a_table_stay(monkeypatch):
-    from rich.table import Table
+    from headwater.terminal.layout import Shown, ShownTable
 
     out = Terminal()
     monkeypatch.setattr("sys.stdout", out)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    table = Table("name")
-    table.add_row("[green]x[/green]")
-    Screen(as_json=False).show(table, {})
+    Screen(as_json=False).show(ShownTable("", ["name"], [[Shown("x", "green")]]), {})
     assert "\x1b[32mx" in out.getvalue()

@@ -17,6 +17,7 @@ from headwater.backtesting.measurable import not_measurable
 from headwater.backtesting.verdicts import holm, verdict_of
 from headwater.reports import figures, to_html, to_notebook, to_table, to_text, wording
 from headwater.reports.attribution_words import below_the_first_line
+from headwater.reports.first_screen import to_screen
 from headwater.reports.recommendation_words import in_practice
 from headwater.reports.recommending import days_tested, recommend, with_recommendation
 from headwater.results.audit_result import AuditFinding, AuditResult
@@ -209,11 +210,15 @@ def first_lines(result: BacktestResult) -> dict[str, str]:
     """The first line of each rendering, as it is read."""
     from rich.console import Console
 
-    console = Console(width=4_000, record=True, file=io.StringIO())
-    console.print(to_table(result))
+    def printed(rendered) -> str:
+        console = Console(width=4_000, record=True, file=io.StringIO())
+        console.print(rendered)
+        return " ".join(console.export_text().split())[: len(" ".join(result.recommendation.first_line.split()))]
+
     page, fragment = to_html(result), to_notebook(result)
     return {
-        "terminal": console.export_text().splitlines()[0].rstrip(),
+        "terminal": printed(to_table(result)),
+        "first screen": printed(to_screen(result)),
         "page": html.unescape(re.search(r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL)[1]),  # type: ignore[index]
         "notebook": html.unescape(re.search(r"<p[^>]*>(.*?)</p>", fragment, re.DOTALL)[1]),  # type: ignore[index]
         "json": str(result.to_dict()["verdict"]),

@@ -50,7 +50,7 @@ def _ready(evidence: Evidence, decision: Decision) -> str:
         groups = alike([b for b in decision.barred if b.certain is certain])
         if groups:
             named = "; ".join(
-                f"{listed(names)} {'is' if len(names) == 1 else 'are'} only at {b.reachable}: {b.blocker.check}, {_short(b.why)}"
+                f"{listed(names)} {'is' if len(names) == 1 else 'are'} only at {b.reachable}: {b.blocker.check}, {b.why}"
                 for names, b in groups
             )
             clauses.append(f"{lead}: {named.rstrip('.')}.")
@@ -67,10 +67,6 @@ def _money(decision: Decision) -> str:
     if isinstance(decision.earns, Missing):
         return f"{price}; whether that is worth it is not known: {decision.earns.reason.rstrip('.')}."
     return f"{price}, and brings {amount(decision.earns.value)} ({decision.earns.source})."
-
-
-def _short(text: str, most: int = 160) -> str:
-    return text if len(text) <= most else text[: most - 3].rstrip() + "..."
 
 
 def changes(evidence: Evidence, decision: Decision) -> list[Change]:

@@ -35,6 +35,7 @@ from headwater.models.running_services import running_services
 from headwater.monitoring.status import status
 from headwater.online_stores.ownership import identity, opened_for
 from headwater.results.doctor_result import Diagnosis, DoctorResult, Health
+from headwater.terminal.text import number_of
 
 _ROOM: Final = 5 << 30  # bytes free on the disk
 _LEAST_ROOM: Final = 512 << 20
@@ -180,7 +181,8 @@ def _project(examined: _Examined) -> Iterator[Diagnosis]:
         health: Health = "broken" if lint.severity == "refused" else "warning"
         yield Diagnosis("project", "definitions", health, str(lint))
     if not planned.lints:
-        counts = f"{len(examined.project.sources)} sources, {len(examined.project.views)} views, {len(examined.project.models)} models"
+        of = examined.project
+        counts = ", ".join(number_of(len(each), what) for each, what in ((of.sources, "source"), (of.views, "view"), (of.models, "model")))
         yield Diagnosis("project", "definitions", "ok", f"{counts}; the tables have all columns that they read")
     if planned.breaking:
         yield Diagnosis("project", "catalog", "warning", f"applying would break: {planned.breaking[0]}", "see `headwater plan`")

@@ -67,7 +67,7 @@ class Attribution(AttributionResult, frozen=True, kw_only=True):
 
     def table(self) -> RenderableType:
         """The attribution as rich prints it; at a prompt it prints itself."""
-        from headwater.reports.terminal import Printed
+        from headwater.terminal.layout import Printed
 
         return Printed(self.__rich__())
 

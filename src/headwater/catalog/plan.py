@@ -28,6 +28,7 @@ from headwater.models.registry import ModelRegistry
 from headwater.online_stores import has_one_writer
 from headwater.online_stores.ownership import views_of_production
 from headwater.results.result import Result
+from headwater.terminal.text import visible
 
 CatalogLike = Catalog | str | PathLike[str]
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
@@ -89,7 +90,7 @@ class Plan(Result, frozen=True):
         return [reason for change in self.changes if allow_destroy or change.action != "removed" for reason in change.breaking]
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return visible("\n".join(self._lines()))
 
     def _lines(self) -> Iterator[str]:
         against = f"version {self.version} in" if self.version else "not yet in"

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from headwater.cli.command import Arguments, Command
 from headwater.cli.parser import complete, parse
-from headwater.cli.screen import Screen
+from headwater.cli.screen import Ended, Screen
 from headwater.cli.signals import interruptible
 from headwater.errors import HeadwaterError, UsageError
 from headwater.settings import completing, has_home, project_folder, share_processors
+from headwater.terminal.streams import STDERR, STDOUT, open_closed
 
 if TYPE_CHECKING:
     from headwater.serving.process.supervisor_link import SupervisorLink
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None
     >>> main(["backtst"])
     2
     """
+    open_closed()
     share_processors()
     if shell := completing():
         return complete(shell)
@@ -60,13 +62,17 @@ def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None
         screen.error("stopped")
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of a pipe has seen enough
-        sys.stdout = None  # else the interpreter complains when it flushes
         return 0
+    except Ended:
+        return 1
     except Exception as error:
         if debug:
             raise
         screen.error(_message(error, command))
         return 2 if isinstance(error, UsageError) else 1
+    finally:
+        STDOUT.finish()
+        STDERR.finish()
     return 0
 
 

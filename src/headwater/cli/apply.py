@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from headwater.cli import options
 from headwater.cli.command import Arguments, Verb, option, switch
-from headwater.cli.plan import lines
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
@@ -32,7 +31,7 @@ def run(args: Arguments, screen: Screen) -> None:
         expect=args.expect,
         registry=ModelRegistry(args.models),
     )
-    screen.show(lines(str(plan)), plan.to_dict())
+    screen.show(str(plan), plan.to_dict())
     screen.say("nothing to apply" if plan.applied is None else f"applied: version {plan.applied}")
     _lead_on(project, plan, args, screen)
 

@@ -47,35 +47,36 @@ def cost_of_ways(args: Arguments, screen: Screen) -> None:
 
 def cost_table(cost: Cost) -> RenderableType:
     """The daily cost of each way with its formula, the most sensitive input, and every number with its origin."""
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
     from headwater.results.measurement import Missing
+    from headwater.terminal.layout import Cell, Group, Shown, ShownTable
 
-    ways = Table("way", "part", f"{cost.currency} a day", "formula", box=box.SIMPLE_HEAD, show_edge=False)
+    ways: list[list[Cell]] = []
     for way in cost.ways:
-        for component in way.parts:
-            ways.add_row(way.name, component.name, f"{component.amount.value:,.4g}", component.arithmetic)
+        ways += [[way.name, component.name, f"{component.amount.value:,.4g}", component.arithmetic] for component in way.parts]
         total = str(way.total) if isinstance(way.total, Missing) else f"{way.total.value:,.4g}"
         widest = next((s for s in cost.swings if s.way == way.name), None)
         moved = "" if widest is None else f"{widest.input} moves it most: {widest.cost_low:,.4g} at half, {widest.cost_high:,.4g} at twice"
-        ways.add_row(way.name, "total", Text(total, style="bold"), moved)
-    inputs = Table("symbol", "value", "origin", "source", box=box.SIMPLE_HEAD, show_edge=False)
+        ways.append([way.name, "total", Shown(total, "bold"), moved])
+    inputs = []
     for name, reading in cost.inputs.items():
         if isinstance(reading, Missing):
-            inputs.add_row(name, "", "not measured", reading.reason)
+            inputs.append([name, "", "not measured", reading.reason])
         else:
-            inputs.add_row(name, f"{reading.value:,.6g} {reading.unit}", reading.origin, reading.source)
-    levels = Table("level", "runs a day", f"{cost.currency} a day", "formula", box=box.SIMPLE_HEAD, show_edge=False)
+            inputs.append([name, f"{reading.value:,.6g} {reading.unit}", reading.origin, reading.source])
+    levels = []
     for each in cost.levels:
         money = each.a_day.reason if isinstance(each.a_day, Missing) else f"{each.a_day.value:,.4g}"
-        levels.add_row(each.level, f"{each.runs_a_day:,.4g}" if each.runs_a_day else "", money, each.arithmetic)
-    sentences = [Text(cost.sentence)]
-    for label, reading in (("break-even", cost.break_even), ("waste of precomputing", cost.waste)):
-        sentences.append(Text(f"{label}: {reading}"))
-    return Group(*sentences, Text(), ways, Text(), *((levels, Text()) if cost.levels else ()), inputs)
+        levels.append([each.level, f"{each.runs_a_day:,.4g}" if each.runs_a_day else "", money, each.arithmetic])
+    readings = (("break-even", cost.break_even), ("waste of precomputing", cost.waste))
+    space, money = Shown(""), f"{cost.currency} a day"
+    return Group(
+        Shown("\n".join([cost.sentence, *(f"{label}: {reading}" for label, reading in readings)])),
+        space,
+        ShownTable("", ["way", "part", money, "formula"], ways),
+        space,
+        *((ShownTable("", ["level", "runs a day", money, "formula"], levels), space) if levels else ()),
+        ShownTable("", ["symbol", "value", "origin", "source"], inputs),
+    )
 
 
 def scorecard(args: Arguments, screen: Screen) -> None:
@@ -122,28 +123,35 @@ def _locations(args: Arguments) -> Locations:
 
 def readiness_table(scores: Readiness, *, every: bool) -> RenderableType:
     """Each view's level and next blocker, the ladders, and the checks that are not green (or `every` one)."""
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
+    from headwater.terminal.layout import Group, Shown, ShownTable
 
-    views = Table("view", "reachable now", "at best", "next blocker", "remedy", box=box.SIMPLE_HEAD, show_edge=False)
+    views = []
     for view in scores.views:
         b = view.blocker
-        blocker_text = Text("none") if b is None else Text(f"{b.check}, {b.level}: {b.what}", style=_STYLES[b.state])
-        views.add_row(view.view, view.reachable, view.possible, blocker_text, "" if b is None else b.remedy)
-    checks = Table("", "check", "about", "found", "green", box=box.SIMPLE_HEAD, show_edge=False)
+        blocker = "none" if b is None else Shown(f"{b.check}, {b.level}: {b.what}", _STYLES[b.state])
+        views.append([view.view, view.reachable, view.possible, blocker, "" if b is None else b.remedy])
+    checks = []
     for finding in scores.findings:
         if every or finding.state != "green":
-            state = Text(finding.state, style=_STYLES[finding.state])
-            checks.add_row(state, f"{finding.check} {finding.title}", finding.about, finding.said, finding.green)
+            state = Shown(finding.state, _STYLES[finding.state])
+            checks.append([state, f"{finding.check} {finding.title}", finding.about, finding.said, finding.green])
     rungs = [
-        Text(f"{ladder.name}: {ladder.rungs[ladder.reached]}; at best {ladder.rungs[ladder.possible]}")
+        Shown(f"{ladder.name}: {ladder.rungs[ladder.reached]}; at best {ladder.rungs[ladder.possible]}")
         for ladder in (scores.online, scores.learning)
     ]
     counts = ", ".join(f"{count} {state}" for state, count in scores.counts().items())
-    limits = [Text(f"{name} = {reading}: {reading.source}") for name, reading in scores.assumed.items() if hasattr(reading, "source")]
-    return Group(views, Text(), *rungs, Text(f"checks: {counts}"), Text(), checks, Text(), *limits)
+    limits = [Shown(f"{name} = {reading}: {reading.source}") for name, reading in scores.assumed.items() if hasattr(reading, "source")]
+    space = Shown("")
+    return Group(
+        ShownTable("", ["view", "reachable now", "at best", "next blocker", "remedy"], views),
+        space,
+        *rungs,
+        Shown(f"checks: {counts}"),
+        space,
+        ShownTable("", ["state", "check", "about", "found", "green"], checks),
+        space,
+        *limits,
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from headwater.cli import evaluation_options, options
@@ -46,7 +44,7 @@ def scratch(args: Arguments, screen: Screen) -> None:
     from headwater.assessing.scratch import assess_scratch
 
     page = options.output(args.output or "assess.html", "--output")
-    given = _answers(args)
+    given = _answers(args, screen)
     effects = {} if args.network is None else with_effects(None, args.network).effects
     assessment = assess_scratch(
         deadline=given["deadline"],
@@ -74,31 +72,30 @@ def table(found: ScratchAssessment) -> RenderableType:
     return answers_page.to_table(found.first_line, to_sections(found))
 
 
-def _answers(args: Arguments) -> dict[str, str]:
+def _answers(args: Arguments, screen: Screen) -> dict[str, str]:
     """The answers of options, else of the terminal; without a terminal, all that are missing are named at once."""
     given: dict[str, str | None] = {name: getattr(args, name) for name in _QUESTIONS}
     missing = [flag for name, (flag, _) in _QUESTIONS.items() if given[name] is None]
-    if missing and not sys.stdin.isatty():
+    if missing and not screen.asks:
         raise UsageError(f"--scratch: no terminal to answer questions; give {', '.join(missing)}")
     answers = {}
     for name, (flag, question) in _QUESTIONS.items():
         known = given[name]
         if known is not None:
             _check(name, known, flag)
-        answers[name] = _asked(name, flag, question) if known is None else known.strip()
+        answers[name] = _asked(name, flag, question, screen) if known is None else known.strip()
     return answers
 
 
-def _asked(name: str, flag: str, question: str, read: Callable[[], str] = lambda: sys.stdin.readline()) -> str:  # noqa: PLW0108 (stdin may be replaced)
+def _asked(name: str, flag: str, question: str, screen: Screen) -> str:
     while True:
-        print(question, end="\n> ", file=sys.stderr, flush=True)
-        line = read()
+        line = screen.ask(question)
         if not line:
             raise UsageError(f"give {flag}")
         try:
             _check(name, line.strip(), flag)
         except (UsageError, DefinitionError) as error:
-            print(error, file=sys.stderr)
+            screen.refuse(str(error))
             continue
         return line.strip()
 

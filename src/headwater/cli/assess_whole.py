@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from headwater.cli.command import Arguments, option, section, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
+from headwater.terminal.text import number_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,10 +69,8 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
 
 def table(assessment: Assessment) -> RenderableType:
     """The verdict, its rules, the stages and what would change it."""
-    from rich.console import Group
-
     from headwater.reports import assessment_sections as parts
-    from headwater.reports.terminal import Shown, ShownTable
+    from headwater.terminal.layout import Group, Shown, ShownTable
 
     stages = [[f"{s.transition}: {s.name}", s.gives, parts.money(s.costs), s.state, s.blocker, s.remedy] for s in assessment.plan.stages]
     changed = [[change.input, change.now, change.threshold, change.then] for change in assessment.changes]
@@ -104,16 +102,18 @@ def interview(args: Arguments, screen: Screen) -> None:
     path = Path(args.output or "features.py")
     if path.exists():
         raise UsageError(f"{path} exists; give another --output")
-    if args.answers is None and not sys.stdin.isatty():
+    if args.answers is None and not screen.asks:
         raise UsageError(
             "no terminal to answer questions; write them with --write-questions interview.toml, and pass the answered file as --answers"
         )
-    answers = asked(_ask) if args.answers is None else read(Path(args.answers))
+    answers = asked(screen.ask) if args.answers is None else read(Path(args.answers))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(draft(answers), encoding="utf-8")
     views = load(str(path)).project.views
     screen.show_json({"project": str(path), "views": {view.name: str(view.freshness) for view in views}})
-    screen.say(f"wrote {path}: {len(views)} views from {len(answers.looks)} signals. Its comments name the answer behind each line")
+    screen.say(
+        f"wrote {path}: {number_of(len(views), 'view')} from {number_of(len(answers.looks), 'signal')}. Its comments name the answer behind each line"
+    )
     experiment = network(answers.effects)
     screen.say(f"experiment after the backtest: {experiment.experiment}")
     if not experiment.unanswered:
@@ -121,12 +121,6 @@ def interview(args: Arguments, screen: Screen) -> None:
             f"answers on network effects, for headwater assess: --network {','.join(n for n, yes in answers.effects.items() if yes) or 'none'}"
         )
     screen.next("headwater", "backtest", "--project", str(path))
-
-
-def _ask(question: str) -> str:
-    """The answer to a question, from the terminal."""
-    print(question, end="\n> ", file=sys.stderr, flush=True)
-    return sys.stdin.readline()
 
 
 OPTIONS = section(

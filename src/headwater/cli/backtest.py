@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
+    from rich.console import RenderableType
 
     from headwater.backtesting.backtest import Backtest
     from headwater.definitions.evaluation import Evaluation
@@ -52,14 +53,28 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _write(result: Backtest, report: Path, args: Arguments, screen: Screen) -> None:
-    """Write the report, and its summary in the same folder; print the table, or with --summary the summary."""
-    from headwater.reports.summary_page import beside, to_lines
+    """Print the first screen, with --verbose all or with --summary the summary; write the report, and its summary beside it."""
+    from headwater.reports.summary_page import beside
 
+    summary = beside(report)
+    screen.show(_shown(result, args), {**result.to_dict(), "report": str(report), "summary": str(summary)})
     result.write_html(report)
-    summary = result.write_summary(beside(report))
-    shown = to_lines(result.summary()) if args.summary else result.table()
-    screen.show(shown, {**result.to_dict(), "report": str(report), "summary": str(summary)})
+    result.write_summary(summary)
     screen.say(f"report: {report}\nto forward: {summary}")
+
+
+def _shown(result: Backtest, args: Arguments) -> RenderableType:
+    from headwater.reports import attribution_section
+    from headwater.reports.first_screen import to_screen
+    from headwater.reports.summary_page import to_lines
+    from headwater.terminal.layout import Group, Shown
+
+    if args.summary:
+        return to_lines(result.summary())
+    if args.verbose:
+        return result.table()
+    attribution = result.result.attribution
+    return Group(to_screen(result.result), *([] if attribution is None else [Shown(""), attribution_section.to_table(attribution)]))
 
 
 def _judge_scores(args: Arguments, screen: Screen) -> None:
@@ -223,6 +238,7 @@ COMMAND = Verb(
         option(
             "--output", metavar="FILE", default="report.html", help="where the report goes, its summary next to it (default: {default})"
         ),
+        switch("--verbose", help="print every table: all metrics, steps, slices, what was left out, and what the audit checked"),
         switch("--summary", help="print the summary in plain words, for a mail, instead of the tables"),
         *options.models(),
         *options.memory(),

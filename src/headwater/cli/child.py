@@ -10,7 +10,4 @@ if __name__ == "__main__":
     own, *listener = map(int, sys.argv[2].split(","))
     link = SupervisorLink(own, listener=listener[0] if listener else None, grace=float(sys.argv[1]))
     code = main(sys.argv[3:], supervised=link)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
     os._exit(code)  # all data is on disk; the regular shutdown of libraries takes Python seconds

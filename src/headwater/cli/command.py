@@ -11,6 +11,7 @@ from typing import Final
 import click
 from click.core import ParameterSource
 
+from headwater.cli.help_page import HelpContext, show_page
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 
@@ -115,13 +116,16 @@ class Positional(click.Argument):
 
 
 class Base(click.Command):
-    """What every command shares: the words of --help."""
+    """What every command shares: its help page, and the words of --help."""
+
+    context_class = HelpContext
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """The option --help."""
         help_option = super().get_help_option(ctx)
         if help_option is not None:
             help_option.help = "show this help and stop"
+            help_option.callback = show_page
         return help_option
 
 

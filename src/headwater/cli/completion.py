@@ -8,15 +8,13 @@ fish   headwater completion fish > ~/.config/fish/completions/headwater.fish
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from headwater.cli.command import Arguments, Positional, Verb
 from headwater.cli.screen import Screen
 
 
-def run(args: Arguments, screen: Screen) -> None:  # noqa: ARG001 (as every command)
+def run(args: Arguments, screen: Screen) -> None:
     """Print it."""
     from click.shell_completion import get_completion_class
 
@@ -26,7 +24,7 @@ def run(args: Arguments, screen: Screen) -> None:  # noqa: ARG001 (as every comm
     shell = get_completion_class(args.shell)
     assert shell is not None
     completion = shell(root(), {}, "headwater", COMPLETE)
-    sys.stdout.write(completion.source_template % completion.source_vars() + "\n")  # source() of bash starts a bash to see its version
+    screen.write(completion.source_template % completion.source_vars() + "\n")  # source() of bash starts a bash to see its version
 
 
 COMMAND = Verb(

@@ -86,13 +86,11 @@ def _groups(model: Model, rows: pl.DataFrame) -> list[dict[str, object]]:
 
 
 def _table(title: str, groups: list[dict[str, object]]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
+    from headwater.terminal.layout import ShownTable
 
-    table = Table("features of", "count", "null", title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    for group in groups:
-        table.add_row(str(group["of"]), str(group["count"]), f"{group['null_share']:.1%}")
-    return table
+    return ShownTable(
+        title, ["features of", "count", "null"], [[group["of"], group["count"], f"{group['null_share']:.1%}"] for group in groups]
+    )
 
 
 COMMAND = Verb(

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 def list_records(args: Arguments, screen: Screen) -> None:
     """Show them."""
     import polars as pl
-    from rich import box
-    from rich.table import Table
 
     from headwater.ingestion.archive import KNOWN_AT
     from headwater.ingestion.dead_letters import dead_letters
+    from headwater.terminal.layout import ShownTable
 
     project, which = load(args.project).project, _which(args)
     sources = [args.source] if args.source else [source.name for source in project.sources if source.stream is not None]
@@ -35,10 +34,7 @@ def list_records(args: Arguments, screen: Screen) -> None:
         rows = pl.concat(named).sort(KNOWN_AT, descending=True, maintain_order=True)
     rows = rows.head(args.rows)
     shown = [{name: v.decode(errors="replace") if isinstance(v, bytes) else str(v) for name, v in row.items()} for row in rows.to_dicts()]
-    table = Table(*rows.columns, box=box.SIMPLE_HEAD, show_edge=False)
-    for row in shown:
-        table.add_row(*row.values())
-    screen.show(table, {"source": args.source, "refused": shown})
+    screen.show(ShownTable("", rows.columns, rows.rows()), {"source": args.source, "refused": shown})
 
 
 def replay(args: Arguments, screen: Screen) -> None:

@@ -34,6 +34,7 @@ def _run(args: Arguments, screen: Screen, folder: Path) -> str:
     """Run each part; the time of the last request of the week, empty without one."""
     from headwater.demo.demo import backtest
     from headwater.demo.flights import prepare
+    from headwater.reports.first_screen import to_screen
     from headwater.training.progress import BACKTEST
 
     with screen.working("reading the flights and the weather of 2013"):
@@ -46,7 +47,7 @@ def _run(args: Arguments, screen: Screen, folder: Path) -> str:
         result = backtest(project, on_progress)
     written = _write(result, folder)
     if not args.json:
-        screen.show(result.table(), {})
+        screen.show(to_screen(result.result), {})
     screen.say(written)
     if args.no_live:
         screen.show_json(result.to_dict())

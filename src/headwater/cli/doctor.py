@@ -49,7 +49,7 @@ def _project(args: Arguments) -> tuple[Project | None, str]:
 
 
 def _show(report: DoctorResult, screen: Screen) -> None:
-    from headwater.reports.terminal import ShownTable
+    from headwater.terminal.layout import ShownTable
 
     order = ("broken", "warning", "not checked", "ok")
     checks = sorted(report.checks, key=lambda check: order.index(check.health))

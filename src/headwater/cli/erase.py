@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
@@ -28,9 +27,9 @@ def run(args: Arguments, screen: Screen) -> None:
             raise UsageError(f"--key {name} is given twice; one command erases one entity")
         key[name] = value
     project, folder = load(args.project).project, options.data_dir(args)
-    if not args.dry_run and not args.yes and sys.stdin.isatty():
+    if not args.dry_run and not args.yes and screen.asks:
         _show(erase(project, key, store=args.store, data_dir=folder, dry_run=True), screen)
-    if not args.dry_run and not options.confirmed(args, "Erasing cannot be undone. Erase?"):
+    if not args.dry_run and not options.confirmed(args, screen, "Erasing cannot be undone. Erase?"):
         screen.say("nothing was erased")
         return
     with screen.working("erasing"):
@@ -42,15 +41,11 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _show(receipt: Receipt, screen: Screen) -> None:
-    from rich import box
-    from rich.table import Table
+    from headwater.terminal.layout import ShownTable
 
-    table = Table("place", "rows", box=box.SIMPLE_HEAD, show_edge=False)
-    for location, rows in receipt.rows.items():
-        table.add_row(location, f"{rows:,}")
-    for skipped in receipt.not_searched:
-        table.add_row(f"not searched: {skipped.place}", skipped.why)
-    screen.show(table, receipt.to_dict())
+    rows = [(location, f"{count:,}") for location, count in receipt.rows.items()]
+    rows += [(f"not searched: {skipped.place}", skipped.why) for skipped in receipt.not_searched]
+    screen.show(ShownTable("", ["place", "rows"], rows), receipt.to_dict())
 
 
 COMMAND = Verb(

@@ -18,7 +18,7 @@ from headwater.cli.screen import Screen
 def simulate(args: Arguments, screen: Screen) -> None:
     """Run every design in the world, and print what each makes of it."""
     from headwater.experiments.worlds.simulate_world import simulate_world, world_of
-    from headwater.reports.terminal import ShownTable
+    from headwater.terminal.layout import ShownTable
 
     world = world_of(args.world)
     with screen.working("simulating"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
@@ -39,8 +38,8 @@ def run(args: Arguments, screen: Screen) -> None:
     if args.name:
         answers = answers.of(load(args.project).project.experiment(args.name))
     advice = advise(answers)
-    if advice.unanswered and sys.stdin.isatty() and not args.json:
-        answers = _asked(answers, questions())
+    if advice.unanswered and screen.asks and not args.json:
+        answers = _asked(answers, questions(), screen)
         advice = advise(answers)
     screen.show(_table(advice), advice.to_dict())
     if not advice.kind:
@@ -63,32 +62,28 @@ def _answer(name: str, text: str) -> bool | int:
     return _WORDS[text]
 
 
-def _asked(answers: AdviserAnswers, questions: Mapping[str, str]) -> AdviserAnswers:
+def _asked(answers: AdviserAnswers, questions: Mapping[str, str], screen: Screen) -> AdviserAnswers:
     """With what is answered at the prompt; an empty line leaves a question open."""
     from dataclasses import replace
 
     for name, question in questions.items():
         if getattr(answers, name) is not None:
             continue
-        sys.stderr.write(f"{question} [{'no, or a duration' if name == 'carry_over' else 'yes or no'}] ")
-        sys.stderr.flush()
-        text = sys.stdin.readline().strip().lower()
+        text = screen.ask(f"{question} [{'no, or a duration' if name == 'carry_over' else 'yes or no'}]").strip().lower()
         if text:
             answers = replace(answers, **{name: _answer(name, text)})  # type: ignore[arg-type]  # checked by name
     return answers
 
 
 def _table(advice: ExperimentAdvice) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
     from headwater.results.experiment_result import KIND_NAMES
+    from headwater.terminal.layout import Shown
 
     head = f"{advice.written}: {advice.why}" if advice.kind else f"not known yet: {advice.why}"
     lines = [head, *(f"  {n}. {step}" for n, step in enumerate(advice.steps, 1))]
     lines += [f"{KIND_NAMES[kind]} misleads: {why}" for kind, why in advice.misleading.items()]
     lines += [f"not answered: {question}" for question in advice.unanswered]
-    return Group(*(Text(line) for line in lines))
+    return Shown("\n".join(lines))
 
 
 COMMAND = Verb(

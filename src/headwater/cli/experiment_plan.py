@@ -113,28 +113,25 @@ def _where(command: str, args: Arguments) -> list[str]:
 
 
 def _table(planned: PlannedExperiment) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
-    from headwater.reports.terminal import ShownTable
+    from headwater.terminal.layout import Group, Shown, ShownTable
 
     needs = [(need.arm, need.what, need.state, need.note, need.command) for need in planned.needs]
     looks = [(f"{look.information:.0%}", look.at, f"{look.bound:.2f}") for look in planned.looks]
     by_units = planned.power is not None and planned.power.units_needed is not None
     share = "of the planned units" if by_units else "of the planned time"
     return Group(
-        Text("\n".join(_head(planned))),
+        Shown("\n".join(_head(planned))),
         ShownTable("What each arm needs", ["arm", "needs", "state", "note", "made by"], needs),
         *([ShownTable("Looks", [share, "expected at" if by_units else "at", "stops if |z| exceeds"], looks)] if looks else []),
-        *(Text(line) for line in _power(planned)),
+        *(Shown(line) for line in _power(planned)),
         *([] if planned.power is None else [_lengths(planned)]),
-        *(Text(line) for line in _split(planned.split)),
+        *(Shown(line) for line in _split(planned.split)),
     )
 
 
 def _lengths(planned: PlannedExperiment) -> RenderableType:
     """Power by the length of the experiment."""
-    from headwater.reports.terminal import ShownTable
+    from headwater.terminal.layout import ShownTable
 
     power = planned.power
     assert power is not None

@@ -61,10 +61,7 @@ def stop(args: Arguments, screen: Screen) -> None:
 
 
 def _table(statuses: list[ExperimentStatus]) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
-    from headwater.reports.terminal import ShownTable
+    from headwater.terminal.layout import Group, Shown, ShownTable
 
     rows = [
         (
@@ -80,9 +77,9 @@ def _table(statuses: list[ExperimentStatus]) -> RenderableType:
         for one in statuses
     ]
     headings = ["experiment", "version", "state", "stage, enrolled", "units", "exposures", "matured", "next look"]
-    lines = [Text(f"{one.experiment}: health {one.health}") for one in statuses if one.health]
-    lines += [Text(f"{one.experiment}: {one.awaited}") for one in statuses if one.awaited]
-    lines += [Text(f"{one.experiment} was stopped: {one.stopped_because}") for one in statuses if one.stopped_because]
+    lines = [Shown(f"{one.experiment}: health {one.health}") for one in statuses if one.health]
+    lines += [Shown(f"{one.experiment}: {one.awaited}") for one in statuses if one.awaited]
+    lines += [Shown(f"{one.experiment} was stopped: {one.stopped_because}") for one in statuses if one.stopped_because]
     return Group(ShownTable("experiments", headings, rows), *lines)
 
 

@@ -42,32 +42,28 @@ def _keys(project: Project, args: Arguments) -> dict[str, object]:
 
 
 def _shown(explanation: Explanation, events: int) -> RenderableType:
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
+    from headwater.terminal.layout import Group, Shown, ShownTable
 
     window = f"T {explanation.T.isoformat()}, K {explanation.K.isoformat()}, age {explanation.age:.3f} s"
     served = f"online {explanation.online!r}, " if explanation.served else ""
     lines = [
-        Text(f"{explanation.feature} of {dict(explanation.keys)} at {explanation.at.isoformat()}"),
-        Text(f"{served}offline {explanation.offline!r}, status {explanation.status}"),
-        Text(window),
+        Shown(f"{explanation.feature} of {dict(explanation.keys)} at {explanation.at.isoformat()}"),
+        Shown(f"{served}offline {explanation.offline!r}, status {explanation.status}"),
+        Shown(window),
     ]
-    table = Table(*explanation.events.columns, box=box.SIMPLE_HEAD, show_edge=False)
-    for row in explanation.events.head(events).iter_rows():
-        table.add_row(*map(_cell, row))
-    lines += [Text(f"not known: {count:,} {reason}") for reason, count in explanation.notes.items()]
+    shown = [list(map(_cell, row)) for row in explanation.events.head(events).iter_rows()]
+    table = ShownTable("", explanation.events.columns, shown)
+    lines += [Shown(f"not known: {count:,} {reason}") for reason, count in explanation.notes.items()]
     counted = int(explanation.events["counts"].sum())
-    lines.append(Text(f"{counted:,} of {explanation.events.height:,} events of the key count" + (":" if explanation.events.height else "")))
+    lines.append(
+        Shown(f"{counted:,} of {explanation.events.height:,} events of the key count" + (":" if explanation.events.height else ""))
+    )
     if not explanation.tiles.height:
         return Group(*lines, table)
-    tiles = Table("tile begins", "events", box=box.SIMPLE_HEAD, show_edge=False)
-    for start, count in explanation.tiles.tail(events).iter_rows():
-        tiles.add_row("before all others" if start is None else _cell(start), str(count))
+    begun = [["before all others" if start is None else _cell(start), count] for start, count in explanation.tiles.tail(events).iter_rows()]
     if explanation.tiles.height > events:
-        lines.insert(-1, Text(f"{explanation.tiles.height:,} tiles; the last {events} are shown"))
-    return Group(*lines, table, tiles)
+        lines.insert(-1, Shown(f"{explanation.tiles.height:,} tiles; the last {events} are shown"))
+    return Group(*lines, table, ShownTable("", ["tile begins", "events"], begun))
 
 
 def _cell(value: object) -> str:

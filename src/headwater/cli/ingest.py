@@ -95,7 +95,7 @@ def _announce(project: Project, args: Arguments, screen: Screen) -> None:
 
             mine = [view.root for view in views if view.root.source == source and view.freshness.streamed]
             if command := push_command(source, mine, f"http://{address}", tokens=options.tokens_file(args).exists()):
-                screen.say(command)
+                screen.command(command)
     if args.supervised is None and not args.once:
         screen.say("to predict, in another terminal:")
         screen.next("headwater", "serve", "--project", args.project, *options.same_store(args))

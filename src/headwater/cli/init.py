@@ -40,7 +40,7 @@ def run(args: Arguments, screen: Screen) -> None:
         )
     path = init_from.output(args)
     events, labels = _tables(args)
-    full = init_questions.answered(args, events, labels)
+    full = init_questions.answered(args, screen, events, labels)
     if full.dates is not None:
         events, labels = _tables(full)
     if full.label == NO_LABEL:

@@ -10,6 +10,7 @@ from headwater.cli import options
 from headwater.cli.command import Arguments
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError
+from headwater.terminal.text import number_of
 
 
 def output(args: Arguments) -> Path:
@@ -53,8 +54,9 @@ def feast(args: Arguments, screen: Screen) -> None:
         screen.say(f"- {note}")
     screen.say(
         "- Feast counts a row of exactly the request's time; headwater counts rows before it\n"
-        f"wrote {path}: {text.count(' = hw.Source(')} sources, {text.count(' = hw.FeatureView(')} feature views, "
-        f"{text.count('@hw.request_feature')} request features and {text.count(' = hw.FeatureService(')} feature services of "
+        f"wrote {path}: {number_of(text.count(' = hw.Source('), 'source')}, {number_of(text.count(' = hw.FeatureView('), 'feature view')}, "
+        f"{number_of(text.count('@hw.request_feature'), 'request feature')} and "
+        f"{number_of(text.count(' = hw.FeatureService('), 'feature service')} of "
         f"{repo.project or folder.resolve().name!r}. hw.get_historical_features(SERVICE, rows) reads them; a backtest also needs hw.Labels and a "
         "hw.Model, since Feast has neither"
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headwater.cli.command import Arguments
-from headwater.cli.screen import visible
+from headwater.cli.screen import Screen
 from headwater.errors import HeadwaterError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class _Question:
     safe: bool = True
 
 
-def answered(args: Arguments, events: TableProfile, labels: TableProfile) -> Arguments:
+def answered(args: Arguments, screen: Screen, events: TableProfile, labels: TableProfile) -> Arguments:
     """The options, completed by answers from the terminal.
 
     Raises:
@@ -53,14 +52,14 @@ def answered(args: Arguments, events: TableProfile, labels: TableProfile) -> Arg
     if args.dates not in (None, *_ORDERS):
         raise UsageError(f"--dates {args.dates}: give {' or '.join(_ORDERS)}")
     missing: list[str] = []
-    _announce(full, events, labels)
-    full.dates = _if_open(full.dates, _dates(events, labels), missing, args)
-    full.label = _if_open(full.label, _label(args, events, labels), missing, args)
+    _announce(full, screen, events, labels)
+    full.dates = _if_open(full.dates, _dates(events, labels), missing, args, screen)
+    full.label = _if_open(full.label, _label(args, screen, events, labels), missing, args, screen)
     if full.label != NO_LABEL:
-        _ask_times(full, args, labels, missing)
+        _ask_times(full, args, screen, labels, missing)
     naive = _naive(full, events, labels)
     if naive or full.timezone:
-        full.timezone = _answer(full.timezone, _zone(naive, all_naive=_all_naive(events, labels)), missing, yes=args.yes)
+        full.timezone = _answer(full.timezone, _zone(naive, all_naive=_all_naive(events, labels)), missing, screen, yes=args.yes)
     if missing:
         raise UsageError(
             f"give {'; and '.join(missing)}. A wrong guess would let the future leak into training data, so headwater does not guess"
@@ -68,22 +67,22 @@ def answered(args: Arguments, events: TableProfile, labels: TableProfile) -> Arg
     return full
 
 
-def _ask_times(full: Arguments, args: Arguments, labels: TableProfile, missing: list[str]) -> None:
+def _ask_times(full: Arguments, args: Arguments, screen: Screen, labels: TableProfile, missing: list[str]) -> None:
     """When predictions are requested, and when their outcomes are known."""
     if not labels.time_columns:
         numbers = [c for c in labels.numbers if labels.distinct[c] > 1][:6]
         such = f"; if one of {', '.join(numbers)} is seconds or milliseconds since 1970, name it with --request-time" if numbers else ""
         raise UsageError(f"{labels.path} has no column of times; labels need the time of each request{such}")
-    full.request_time = _answer(full.request_time, _request_time(labels), missing, yes=args.yes)
+    full.request_time = _answer(full.request_time, _request_time(labels), missing, screen, yes=args.yes)
     if full.known_at is None and full.known_after is None:
-        known = _answer(None, _known(labels), missing, yes=args.yes)
+        known = _answer(None, _known(labels), missing, screen, yes=args.yes)
         full.known_at, full.known_after = (known, None) if known in labels.time_columns else (None, known)
     elif full.known_after is not None and (wrong := _no_duration(full.known_after, labels)):
         raise UsageError(wrong)
 
 
-def _if_open(value: str | None, question: _Question | None, missing: list[str], args: Arguments) -> str | None:
-    return value if question is None or value is not None else _answer(None, question, missing, yes=args.yes)
+def _if_open(value: str | None, question: _Question | None, missing: list[str], args: Arguments, screen: Screen) -> str | None:
+    return value if question is None or value is not None else _answer(None, question, missing, screen, yes=args.yes)
 
 
 def _dates(events: TableProfile, labels: TableProfile) -> _Question | None:
@@ -115,7 +114,7 @@ def _shorter(events: TableProfile, labels: TableProfile) -> DateOrder:
     return _ORDERS[spans.index(min(spans))]
 
 
-def _label(args: Arguments, events: TableProfile, labels: TableProfile) -> _Question | None:
+def _label(args: Arguments, screen: Screen, events: TableProfile, labels: TableProfile) -> _Question | None:
     """Which column is the outcome, where several could be and the user gave no table of labels or may choose."""
     from headwater.init.label_guess import LABEL_NAME, candidates
 
@@ -129,7 +128,7 @@ def _label(args: Arguments, events: TableProfile, labels: TableProfile) -> _Ques
             lambda answer: _no_label(answer, possible),
             (named or [NO_LABEL])[0],
         )
-    if len(possible) < 2 or args.yes or not sys.stdin.isatty():
+    if len(possible) < 2 or args.yes or not screen.asks:
         return None  # the file names the others
     return _Question(
         f"Which column of {labels.path} is the outcome? {', '.join(possible[:6])}",
@@ -234,15 +233,15 @@ def _all_naive(events: TableProfile, labels: TableProfile) -> bool:
     return all(timestamp.naive for table in (events, labels) for timestamp in table.time_columns.values())
 
 
-def _announce(args: Arguments, events: TableProfile, labels: TableProfile) -> None:
+def _announce(args: Arguments, screen: Screen, events: TableProfile, labels: TableProfile) -> None:
     """List every question with its option before the first is asked on a terminal."""
-    if args.yes or not sys.stdin.isatty():
+    if args.yes or not screen.asks:
         return
     naive, none = _naive(args, events, labels), args.label == NO_LABEL
     times = bool(labels.time_columns) and not none
     possible: Mapping[str, _Question | None] = {
         "dates": None if args.dates else _dates(events, labels),
-        "label": None if args.label else _label(args, events, labels),
+        "label": None if args.label else _label(args, screen, events, labels),
         "request_time": _request_time(labels) if times and args.request_time is None else None,
         "known": _known(labels) if times and args.known_at is None and args.known_after is None else None,
         "timezone": _zone(naive, all_naive=_all_naive(events, labels)) if naive and args.timezone is None else None,
@@ -250,11 +249,10 @@ def _announce(args: Arguments, events: TableProfile, labels: TableProfile) -> No
     questions = [question for question in possible.values() if question is not None]
     if len(questions) > 1:
         lines = [f"  {number}. {question.option}" for number, question in enumerate(questions, 1)]
-        print(visible(f"{len(questions)} facts are asked for, each also an option; Enter takes what is in brackets:"), file=sys.stderr)
-        print("\n".join(map(visible, lines)), file=sys.stderr, flush=True)
+        screen.say("\n".join([f"{len(questions)} facts are asked for, each also an option; Enter takes what is in brackets:", *lines]))
 
 
-def _answer(value: str | None, question: _Question, missing: list[str], *, yes: bool) -> str | None:
+def _answer(value: str | None, question: _Question, missing: list[str], screen: Screen, *, yes: bool) -> str | None:
     """The option, else the answer from the terminal, repeated until it is valid; without a terminal, add the option to `missing`.
 
     yes: take the proposal where there is a safe one.
@@ -265,17 +263,16 @@ def _answer(value: str | None, question: _Question, missing: list[str], *, yes: 
         return value
     if yes and question.safe and question.proposal is not None:
         return question.proposal
-    if yes or not sys.stdin.isatty():
+    if yes or not screen.asks:
         missing.append(question.option)
         return None
     while True:
         proposed = "" if question.proposal is None else f" [{question.proposal}]"
-        print(visible(f"{question.text}{proposed}"), end="\n> ", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
+        line = screen.ask(f"{question.text}{proposed}")
         answer = line.strip() or question.proposal or ""
         if not line:  # the end of the input
             raise UsageError(f"give {question.option}")
         wrong = question.wrong(answer) if answer else question.option
         if not wrong:
             return answer
-        print(visible(wrong), file=sys.stderr)
+        screen.refuse(wrong)

@@ -153,15 +153,16 @@ def _timestamp(micros: int) -> str:
 
 
 def _table(results: list[Materialized]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
+    from headwater.terminal.layout import ShownTable
+    from headwater.terminal.text import moment
 
-    table = Table("view", "cut", "before", "events added", "keys written", box=box.SIMPLE_HEAD, show_edge=False)
+    rows = []
     for result in results:
-        row = _record(result)
+        before = None if result.before is None or result.done_before else result.before
         events = "was there" if result.done_before else f"{result.events:,}"
-        table.add_row(result.view, str(row["cut"]), str(row["cut_before"] or "-"), events, "" if result.done_before else f"{result.keys:,}")
-    return table
+        cuts = ["-" if cut is None else moment(clock.timestamp(cut.T)) for cut in (result.cut, before)]
+        rows.append([result.view, *cuts, events, "" if result.done_before else f"{result.keys:,}"])
+    return ShownTable("", ["view", "cut", "before", "events added", "keys written"], rows)
 
 
 COMMAND = Verb(

@@ -54,7 +54,7 @@ def rollback(args: Arguments, screen: Screen) -> None:
     if args.dry_run:
         screen.show(f"would make {before}, current", {**_record(before, current=False), "dry_run": True})
         return
-    if not options.confirmed(args, f"Make {before}, current?", undoable=True):
+    if not options.confirmed(args, screen, f"Make {before}, current?", undoable=True):
         screen.say("nothing was changed")
         return
     _show(registry, project, registry.rollback(model, level), screen)
@@ -139,12 +139,12 @@ def _promise(version: Version) -> dict[str, object] | None:
 
 
 def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
+    from headwater.terminal.layout import ShownTable
+    from headwater.terminal.text import moment
 
     promises = [_promise(version) for version, _ in versions]
     kept = ["promised"] if any(promises) else []
-    table = Table("model", "level", "version", "made", "rows", "measured", *kept, "estimator", box=box.SIMPLE_HEAD, show_edge=False)
+    rows = []
     for (version, current), promise in zip(versions, promises, strict=True):
         manifest = version.manifest
         metrics = manifest.metrics.get("holdout") or manifest.metrics.get("training") or {}
@@ -152,9 +152,9 @@ def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
         where = "" if not metrics else " (held out)" if "holdout" in manifest.metrics else " (training)"
         number = f"{version.number} current" if current else str(version.number)
         promised = [("" if promise is None else f"{promise['metric']} {promise['value']:.4g}") for _ in kept]
-        row = (version.model, version.level, number, manifest.created_at, f"{manifest.rows:,}", measured + where, *promised)
-        table.add_row(*row, manifest.estimator)
-    return table
+        cells = (version.model, version.level, number, moment(manifest.created_at), f"{manifest.rows:,}", measured + where, *promised)
+        rows.append([*cells, manifest.estimator])
+    return ShownTable("", ["model", "level", "version", "made", "rows", "measured", *kept, "estimator"], rows)
 
 
 _COMMON = [*options.project(), *options.level(), *options.models()]

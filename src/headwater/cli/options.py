@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import threading
 from datetime import datetime
@@ -17,6 +16,7 @@ from headwater.cli.command import FILE, Arguments, Flag, option, optional, sever
 from headwater.errors import UsageError
 
 if TYPE_CHECKING:
+    from headwater.cli.screen import Screen
     from headwater.definitions.model import Model
     from headwater.definitions.project import Project
     from headwater.training.arm_log import ArmLog
@@ -326,7 +326,7 @@ def confirmation(effect: str) -> list[Flag]:
     return [switch("--dry-run", help=f"only show what would be {effect}"), switch("--yes", help="do not ask for confirmation")]
 
 
-def confirmed(args: Arguments, question: str, *, undoable: bool = False) -> bool:
+def confirmed(args: Arguments, screen: Screen, question: str, *, undoable: bool = False) -> bool:
     """Whether the user confirms: by --yes, else at the terminal.
 
     undoable: whether the action can be undone, or loses nothing readable: then it needs no confirmation without a terminal.
@@ -336,10 +336,8 @@ def confirmed(args: Arguments, question: str, *, undoable: bool = False) -> bool
     """
     if args.yes:
         return True
-    if not sys.stdin.isatty():
+    if not screen.asks:
         if undoable:
             return True
         raise UsageError(f"{question} There is no terminal to confirm; give --yes, or --dry-run to see what would happen")
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return screen.agreed(question)

@@ -75,20 +75,17 @@ def _nothing(result: Parity) -> str:
 
 def table(results: list[Parity]) -> RenderableType:
     """One line a view, then the first values that differ."""
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
+    from headwater.terminal.layout import Group, Shown, ShownTable
 
-    summary = Table("view", "keys", "values", "events", "mismatches", box=box.SIMPLE_HEAD, show_edge=False)
-    for result in results:
-        summary.add_row(result.view, f"{result.rows:,}", f"{result.values:,}", f"{result.events:,}", f"{len(result.mismatches):,}")
+    counts = [
+        [result.view, f"{result.rows:,}", f"{result.values:,}", f"{result.events:,}", f"{len(result.mismatches):,}"] for result in results
+    ]
+    summary = ShownTable("", ["view", "keys", "values", "events", "mismatches"], counts)
     differing = [m for result in results for m in result.mismatches]
     if not differing:
         return summary
-    details = Table("feature", "keys", "online", "offline", "reason", box=box.SIMPLE_HEAD, show_edge=False)
-    for m in differing[:_SHOWN]:
-        details.add_row(m.feature, str(dict(m.keys)), repr(m.online), repr(m.offline), m.reason)
-    return Group(summary, details)
+    values = [[m.feature, dict(m.keys), repr(m.online), repr(m.offline), m.reason] for m in differing[:_SHOWN]]
+    return Group(summary, Shown(""), ShownTable("", ["feature", "keys", "online", "offline", "reason"], values))
 
 
 COMMAND = Verb(

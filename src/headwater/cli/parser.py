@@ -11,6 +11,7 @@ import click
 from headwater import __version__, settings
 from headwater.cli.command import DEBUG, Actions, Base, Command, origin
 from headwater.errors import UsageError, nearest
+from headwater.terminal.streams import STDOUT
 
 VERBS: Final = {
     "demo": "backtest a model on real flights, ingest a month of them live, and serve predictions for a week",
@@ -109,7 +110,7 @@ def parse(argv: Sequence[str]) -> Command | None:
     """
     if not argv:
         show_help([])
-        raise UsageError(f"name a command: {', '.join(VERBS)}")
+        raise UsageError("no command was given; name one of those above")
     command = root()
     try:
         with command.make_context("headwater", list(argv)) as ctx:
@@ -140,12 +141,12 @@ def show_help(names: Sequence[str]) -> None:
         parse([*names, "--help"])
         return
     command = root()
-    click.echo(command.make_context("headwater", [], resilient_parsing=True).get_help())
+    STDOUT.write(command.make_context("headwater", [], resilient_parsing=True).get_help() + "\n")
 
 
 def _version(ctx: click.Context, _param: click.Parameter, value: object) -> None:
     if value and not ctx.resilient_parsing:
-        click.echo(f"headwater {__version__}")
+        STDOUT.write(f"headwater {__version__}\n")
         ctx.exit()
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from headwater.cli import options
 from headwater.cli.command import Arguments, Verb, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import HeadwaterError
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from headwater.terminal.text import number_of
 
 
 def run(args: Arguments, screen: Screen) -> None:
@@ -23,7 +19,7 @@ def run(args: Arguments, screen: Screen) -> None:
 
     planned = plan(project, args.catalog, registry=ModelRegistry(args.models), store=args.store)
     engine = engine_name()
-    screen.show(lines(str(planned)), {**planned.to_dict(), "engine": engine})
+    screen.show(str(planned), {**planned.to_dict(), "engine": engine})
     if engine != "local":
         screen.say(f"engine: {engine} reads histories and computes features")
     if planned.changes and not planned.refused and not planned.protected:
@@ -38,16 +34,7 @@ def run(args: Arguments, screen: Screen) -> None:
     reasons = len(planned.refused) + len(planned.protected)
     if args.check and (planned.changes or reasons):
         refused = f", and {reasons} would be refused" if reasons else ""
-        raise HeadwaterError(f"{args.project} and the catalog differ in {len(planned.changes)} definitions{refused}")
-
-
-def lines(text: str) -> RenderableType:
-    """Lines that keep their indent where they are folded."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text
-
-    return Group(*(Padding(Text(line.lstrip()), (0, 0, 0, len(line) - len(line.lstrip())), expand=False) for line in text.splitlines()))
+        raise HeadwaterError(f"{args.project} and the catalog differ in {number_of(len(planned.changes), 'definition')}{refused}")
 
 
 COMMAND = Verb(

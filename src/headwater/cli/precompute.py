@@ -172,21 +172,19 @@ def _timestamp(micros: int) -> str:
 
 
 def _table(result: PrecomputeResult) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-
     from headwater.definitions.durations import text
+    from headwater.terminal.layout import ShownTable
+    from headwater.terminal.text import moment
 
     idle = f"no event in {text(result.window)}"
-    table = Table("model", "level", "cut", "before", "keys scored", idle, "skipped", "unknown", box=box.SIMPLE_HEAD, show_edge=False)
     record = _record(result)
-    cells = [result.model, result.level, str(record["cut"]), str(record["cut_before"] or "-")]
+    cells = [result.model, result.level, *(moment(str(cut)) if cut else "-" for cut in (record["cut"], record["cut_before"]))]
     if result.done_before:
-        table.add_row(*cells, f"{result.cut.keys:,}, was there", "", "", "")
+        cells += [f"{result.cut.keys:,}, was there", "", "", ""]
     else:
         share = f"{result.inactive:,} ({result.inactive / result.cut.keys:.0%})" if result.cut.keys else "0"
-        table.add_row(*cells, f"{result.cut.keys:,}", share, f"{result.skipped:,}", f"{result.unknown:,}")
-    return table
+        cells += [f"{result.cut.keys:,}", share, f"{result.skipped:,}", f"{result.unknown:,}"]
+    return ShownTable("", ["model", "level", "cut", "before", "keys scored", idle, "skipped", "unknown"], [cells])
 
 
 OPTIONS = section(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headwater.cli.command import Arguments
-from headwater.cli.screen import Screen, visible
+from headwater.cli.screen import Screen
 from headwater.errors import nearest
 
 if TYPE_CHECKING:
@@ -25,15 +24,15 @@ def ask(args: Arguments, screen: Screen, evaluation: Evaluation, levels: Sequenc
 
     levels: the names of the levels, from stale to fresh; one of them may serve today.
     """
-    if args.yes or screen.as_json or not sys.stdin.isatty():
+    if args.yes or screen.as_json or not screen.asks:
         return evaluation
     if evaluation.baseline is None and args.baseline is None and len(levels) > 1:
-        serves = _answer("What serves today?", [*levels, "nothing"], "nothing")
+        serves = _answer(screen, "What serves today?", [*levels, "nothing"], "nothing")
         evaluation = evaluation if serves == "nothing" else replace(evaluation, baseline=serves)
     if evaluation.adversaries is None:
-        evaluation = replace(evaluation, adversaries=_yes(_answer(_ADVERSARIES, _YES_OR_NO, _NOT_KNOWN)))
+        evaluation = replace(evaluation, adversaries=_yes(_answer(screen, _ADVERSARIES, _YES_OR_NO, _NOT_KNOWN)))
     if evaluation.delay_by_outcome is None:
-        evaluation = replace(evaluation, delay_by_outcome=_yes(_answer(_DELAY, _YES_OR_NO, _NOT_KNOWN)))
+        evaluation = replace(evaluation, delay_by_outcome=_yes(_answer(screen, _DELAY, _YES_OR_NO, _NOT_KNOWN)))
     return evaluation
 
 
@@ -41,11 +40,10 @@ def _yes(answer: str) -> bool | None:
     return None if answer == _NOT_KNOWN else answer == "yes"
 
 
-def _answer(question: str, allowed: Sequence[str], proposal: str) -> str:
+def _answer(screen: Screen, question: str, allowed: Sequence[str], proposal: str) -> str:
     """One of the allowed answers; Enter, or the end of the input, takes the proposal."""
     while True:
-        print(visible(f"{question} {', '.join(allowed)} [{proposal}]"), end="\n> ", file=sys.stderr, flush=True)
-        answer = sys.stdin.readline().strip()
+        answer = screen.ask(f"{question} {', '.join(allowed)} [{proposal}]").strip()
         if not answer or answer in allowed:
             return answer or proposal
-        print(visible(f"{answer!r} is not an answer; {nearest(answer, allowed)}"), file=sys.stderr)
+        screen.refuse(f"{answer!r} is not an answer; {nearest(answer, allowed)}")

@@ -25,7 +25,7 @@ def list_runs(args: Arguments, screen: Screen) -> None:
 
 def show(args: Arguments, screen: Screen) -> None:
     """One run: its record, and the page of its result."""
-    from headwater.reports.terminal import ShownTable
+    from headwater.terminal.layout import ShownTable
 
     run = _runs(args)[args.run]
     record = run.record
@@ -45,7 +45,7 @@ def show(args: Arguments, screen: Screen) -> None:
 
 def compare(args: Arguments, screen: Screen) -> None:
     """The figures of several runs side by side, and what differs in definitions, data and code."""
-    from headwater.reports.terminal import ShownTable
+    from headwater.terminal.layout import ShownTable
 
     kept = _runs(args)
     if len(args.runs) < 2:

@@ -1,51 +1,70 @@
-"""Output of commands: results on standard output; errors, progress and hints on standard error."""
+"""What a command says: results on standard output; errors, progress, questions and hints on standard error."""
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from headwater.errors import UsageError
+from headwater.terminal.streams import STDERR, STDIN, STDOUT
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.segment import Segment
-
-WIDE = 100  # of a table that goes into a file
-
-# C0 except tab and newline, DEL and C1, bidirectional marks, line separators and invisible characters.
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]")
+    from rich.console import RenderableType
 
 OnProgress = Callable[[str, int, int], None]
 
 
+class Ended(Exception):  # noqa: N818 (what is wrong was said)
+    """A command ends with 1, after it has printed what is wrong."""
+
+
 class Screen:
-    """Where a command writes. rich is loaded with the first line, and chooses colours by what the terminal can show."""
+    """Where a command writes and asks, on the standard streams (`headwater.terminal`)."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
 
-    def show(self, table: RenderableType, data: Mapping[str, object]) -> None:
-        """Print a result: the table, or with --json the data."""
+    @property
+    def asks(self) -> bool:
+        """Whether a person can be asked: standard input is a terminal."""
+        return STDIN.terminal
+
+    def check_seen(self, what: str) -> None:
+        """Refuse to make what is printed only once where nobody can see it."""
+        if STDOUT.closed:
+            raise UsageError(f"standard output is closed, and {what}; give it a terminal, a pipe or a file")
+
+    def show(self, result: RenderableType, data: Mapping[str, object]) -> None:
+        """Print a result: a table or lines, or with --json the data."""
         if self.as_json:
-            sys.stdout.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
+            STDOUT.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
         else:
-            _console(sys.stdout, None if sys.stdout.isatty() else WIDE).print(_Visible(table))
+            from headwater.terminal.layout import Shown
+
+            STDOUT.print(Shown(result) if isinstance(result, str) else result)
 
     def show_json(self, data: Mapping[str, object]) -> None:
         """With --json, print a result; else nothing."""
         if self.as_json:
             self.show("", data)
 
+    def write(self, text: str) -> None:
+        """Print a text as it is, such as a script or a help page."""
+        STDOUT.write(text)
+
     def say(self, text: str) -> None:
         """Print a remark; with --json nothing."""
         if not self.as_json:
-            _console(sys.stderr).print(visible(text), markup=False, highlight=False, soft_wrap=True)
+            _told(text)
+
+    def command(self, line: str) -> None:
+        """Print a command to copy, which stays whole; with --json nothing."""
+        if not self.as_json:
+            _told(line, whole=True)
 
     def left_out(self, rows: Mapping[str, int]) -> None:
         """Print how many rows were left out, by reason."""
@@ -54,27 +73,39 @@ class Screen:
 
     def next(self, *command: str) -> None:
         """Print the likely next command."""
-        self.say(f"next: {shlex.join(command)}")
+        self.command(f"next: {shlex.join(command)}")
 
     def warning(self, message: str) -> None:
         """Print a warning, in one paragraph; also with --json."""
-        _console(sys.stderr).print(f"warning: {visible(message)}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        _told(f"warning: {message}", "yellow")
 
     def error(self, message: str) -> None:
         """Print an error, in one paragraph."""
-        _console(sys.stderr).print(
-            f"error: {visible(' '.join(message.split()))}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
+        _told(f"error: {' '.join(message.split())}", "red")
+
+    def ask(self, question: str) -> str:
+        """The line that a person answers; empty at the end of the input."""
+        _told(question)
+        STDERR.write("> ")
+        return STDIN.line()
+
+    def agreed(self, question: str) -> bool:
+        """Whether a person says yes."""
+        return self.ask(f"{question} [y/N]").strip().lower() in {"y", "yes"}
+
+    def refuse(self, problem: str) -> None:
+        """Print why an answer is none, before the question is asked again."""
+        _told(problem)
 
     @contextmanager
     def progress(self, steps: Sequence[str] = ()) -> Iterator[OnProgress | None]:
         """A function that draws progress on a terminal; in a log it prints a line when a step begins."""
-        if self.as_json or not (steps or sys.stderr.isatty()):
+        if self.as_json or not (steps or STDERR.terminal):
             yield None
             return
         from headwater.training.progress import bar, lines
 
-        if not sys.stderr.isatty():
+        if not STDERR.terminal:
             yield lines(self.say, steps)
             return
         with bar(steps) as on_progress:
@@ -83,20 +114,19 @@ class Screen:
     @contextmanager
     def working(self, activity: str) -> Iterator[None]:
         """Show an activity while the context lasts, on a terminal."""
-        if self.as_json or not sys.stderr.isatty():
-            yield
-            return
-        with _console(sys.stderr).status(activity):
+        with self.live(activity):
             yield
 
     @contextmanager
     def live(self, activity: str) -> Iterator[Callable[[str], None] | None]:
-        """A function that updates a progress line, on a terminal."""
-        if self.as_json or not sys.stderr.isatty():
+        """A function that changes what is shown while the context lasts, on a terminal."""
+        if self.as_json or not STDERR.terminal:
             yield None
             return
-        with _console(sys.stderr).status(activity) as status:
-            yield lambda text: status.update(visible(text))
+        from headwater.terminal.live import activity as shown
+
+        with shown(activity) as say:
+            yield say
 
     def take_warnings(self, *, every: bool) -> None:
         """Print headwater's own warnings as one line each, and those of libraries only with --debug."""
@@ -110,27 +140,8 @@ class Screen:
         warnings.showwarning = show  # type: ignore[assignment]  # main puts the old one back
 
 
-def visible(text: str) -> str:
-    r"""Text with control characters escaped: keys and values of events may have terminal commands, or marks that reorder a line.
+def _told(text: str, style: str = "", *, whole: bool = False) -> None:
+    """Print a remark: a terminal breaks it between words; elsewhere a line is a line, which can be searched for."""
+    from headwater.terminal.layout import Shown
 
-    >>> print(visible("u1\x1b[2J \u202e"))
-    u1\x1b[2J \u202e
-    """
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-@dataclass(frozen=True)
-class _Visible:
-    """A table with `visible` text; its own styles stay."""
-
-    table: RenderableType
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for segment in console.render(self.table, options):
-            yield segment if segment.control else segment._replace(text=visible(segment.text))
-
-
-def _console(stream: TextIO, width: int | None = None) -> Console:
-    from rich.console import Console
-
-    return Console(file=stream, width=width)
+    STDERR.print(Shown(text, style, whole=whole or not STDERR.terminal))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.cli.signals import stopped
 from headwater.errors import UsageError
+from headwater.terminal.streams import STDOUT
 
 if TYPE_CHECKING:
     from headwater.serving.process.child_process import ProcessSpec
@@ -63,7 +63,7 @@ def run(args: Arguments, screen: Screen) -> None:
             data_dir=args.data_dir,
             options=ServeOptions(
                 forward_to=args.forward_to,
-                log=sys.stdout,
+                log=STDOUT.file,
                 log_sample=args.log_sample,
                 serving_log=served,
                 on_third_party=None if answers is None else answers.add,
@@ -79,7 +79,7 @@ def run(args: Arguments, screen: Screen) -> None:
 
                 screen.say(f"serving {project.name} at {url}; see {url}/docs")
                 if command := prediction_command(project, url, tokens=options.tokens_file(args).exists()):
-                    screen.say(command)
+                    screen.command(command)
             stop.wait()
             if args.supervised is None:
                 screen.say("stopping")

@@ -11,17 +11,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Final, NoReturn
+
+from headwater.terminal.streams import last_words
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _UNSAFE: Final = frozenset({"_frozen_importlib", "_frozen_importlib_external", "importlib", "llvmlite", "numba", "polars"})
 _AGAIN: Final = 0.02  # seconds until an interrupt that was deferred is tried again
 _INIT: Final = 1  # the first process of a container: the kernel ignores each signal to it that has no handler
 _PATIENCE: Final = 1.0  # seconds that an interrupted command may take to clean up before the process exits without it
-
-_SHOW_CURSOR: Final = b"\r\x1b[?25h"  # a progress bar has hidden it
 
 
 @contextmanager
@@ -112,10 +112,9 @@ class Interrupts:
             os.close(writer)
 
     def _exit(self) -> NoReturn:
-        """Exit without cleaning up; standard error is written to directly, as the main thread may be in the middle of a line."""
+        """Exit without cleaning up; the main thread may be in the middle of a line."""
         if not self._quiet:
-            with suppress(OSError):
-                os.write(2, (_SHOW_CURSOR if os.isatty(2) else b"") + b"error: stopped\n")
+            last_words("error: stopped")
         os._exit(self.code)
 
 

@@ -52,50 +52,48 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _table(result: Status) -> RenderableType:
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
     from headwater.reports import delivery_words, drift_words
+    from headwater.terminal.layout import Group, Shown, ShownTable
+    from headwater.terminal.text import moment
 
-    streams = Table("stream", "commits", "behind", "accepted", "late", "held", "refused", "archived", box=box.SIMPLE_HEAD, show_edge=False)
+    streams = []
     for s in result.streams:
         name = s.source if s.partition is None else f"{s.source} {s.partition}"
         name += "" if s.folded_into is None else f" (folded into {s.folded_into})"
         accepted = s.counts.get("accepted", 0) + s.counts.get("released", 0)
         numbers = (accepted, s.counts.get("late", 0), s.held, sum(s.dead.values()), s.archived)
-        streams.add_row(name, f"{s.commits:,}", _age(s.behind(result.now)), *(f"{n:,}" for n in numbers))
-    views = Table("view", "freshness", "state", "age", "cut", "keys", "size", box=box.SIMPLE_HEAD, show_edge=False)
+        streams.append([name, f"{s.commits:,}", _age(s.behind(result.now)), *(f"{n:,}" for n in numbers)])
+    views = []
     for v in result.views:
-        cut = "" if v.T is None else clock.timestamp(v.T).isoformat()
-        views.add_row(v.view, v.freshness, v.state, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes))
-    predictions = Table(
-        "predictions", "level", "by", "made", "state", "age", "cut", "keys", "version", box=box.SIMPLE_HEAD, show_edge=False
-    )
+        cut = "" if v.T is None else moment(clock.timestamp(v.T))
+        views.append([v.view, v.freshness, v.state, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes)])
+    predictions = []
     for p in result.predictions:
-        cut = "" if p.T is None else clock.timestamp(p.T).isoformat()
-        predictions.add_row(p.model, p.level, ", ".join(p.by), p.freshness, p.state, _age(p.age), cut, f"{p.keys:,}", p.version)
-    refused = [Text(f"refused by {s.source}: {n:,} {reason}") for s in result.streams for reason, n in s.dead.items()]
+        cut = "" if p.T is None else moment(clock.timestamp(p.T))
+        predictions.append([p.model, p.level, ", ".join(p.by), p.freshness, p.state, _age(p.age), cut, f"{p.keys:,}", p.version])
+    refused = [Shown(f"refused by {s.source}: {n:,} {reason}") for s in result.streams for reason, n in s.dead.items()]
     uncompared = {s.source: s.clock.removeprefix("not compared: ") for s in result.streams if s.clock and s.clock != "compared"}
     clocks = [f"source {source}: the wall clock is not compared with that of its broker: {why}" for source, why in uncompared.items()]
+    tables = [
+        ShownTable("", ["stream", "commits", "behind", "accepted", "late", "held", "refused", "archived"], streams),
+        ShownTable("", ["view", "freshness", "state", "age", "cut", "keys", "size"], views),
+        ShownTable("", ["predictions", "level", "by", "made", "state", "age", "cut", "keys", "version"], predictions),
+    ]
     return Group(
-        *([streams] if result.streams else []),
-        views,
-        *([predictions] if result.predictions else []),
+        *(part for table in tables if table.rows for part in (table, Shown(""))),
         *refused,
-        *(Text(f"source {source}: {rule}; `headwater parity` finds them") for source, rule in result.producers.items()),
-        *(Text(line) for line in clocks),
-        *(Text(delivery_words.status_line(delivery), "bold red" if delivery.withdrawn else "") for delivery in result.deliveries),
-        *(Text(drift_words.status_line(drift), "bold red" if drift.alerts else "") for drift in result.drifts),
-        *(Text(str(objective), "bold red" if objective.missed else "") for objective in result.objectives),
+        *(Shown(f"source {source}: {rule}; `headwater parity` finds them") for source, rule in result.producers.items()),
+        *(Shown(line) for line in clocks),
+        *(Shown(delivery_words.status_line(delivery), "bold red" if delivery.withdrawn else "") for delivery in result.deliveries),
+        *(Shown(drift_words.status_line(drift), "bold red" if drift.alerts else "") for drift in result.drifts),
+        *(Shown(str(objective), "bold red" if objective.missed else "") for objective in result.objectives),
         *(
-            Text(f"unexpected in {s.source}: {count:,} events, {name.partition(': ')[2]}")
+            Shown(f"unexpected in {s.source}: {count:,} events, {name.partition(': ')[2]}")
             for s in result.streams
             for name, count in s.counts.items()
             if name.startswith("unexpected: ")
         ),
-        Text(f"the store takes {_size(result.size)}"),
+        Shown(f"the store takes {_size(result.size)}"),
     )
 
 

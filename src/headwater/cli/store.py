@@ -38,7 +38,7 @@ def compact(args: Arguments, screen: Screen) -> None:
 
     project = load(args.project).project
     if not args.dry_run and not options.confirmed(
-        args, "State that no window reaches is removed from the store. Compact it?", undoable=True
+        args, screen, "State that no window reaches is removed from the store. Compact it?", undoable=True
     ):
         screen.say("nothing was compacted")
         return
@@ -58,15 +58,14 @@ def _record(view: CompactedView) -> dict[str, object]:
 
 
 def _table(kept: list[CompactedView]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
+    from headwater.terminal.layout import ShownTable
 
-    table = Table("view", "records", "left", "bytes", "left", "bytes a record", "tiles a record", box=box.SIMPLE_HEAD, show_edge=False)
+    rows = []
     for view in kept:
         before, after = view.compaction.before, view.compaction.after
         numbers = (before.records, after.records, before.bytes, after.bytes)
-        table.add_row(view.view, *(f"{n:,}" for n in numbers), f"{after.mean_bytes:,.0f}", f"{after.mean_tiles:.1f}")
-    return table
+        rows.append([view.view, *(f"{n:,}" for n in numbers), f"{after.mean_bytes:,.0f}", f"{after.mean_tiles:.1f}"])
+    return ShownTable("", ["view", "records", "left", "bytes", "bytes left", "bytes a record", "tiles a record"], rows)
 
 
 def backup(args: Arguments, screen: Screen) -> None:
@@ -90,7 +89,7 @@ def restore_backup(args: Arguments, screen: Screen) -> None:
     if args.dry_run:
         screen.show(f"would restore {backup} into {place}, which is empty", {"backup": str(backup), "dry_run": True})
         return
-    if not options.confirmed(args, f"Ingestion goes on from where {backup} was made. Restore it into {place}?"):
+    if not options.confirmed(args, screen, f"Ingestion goes on from where {backup} was made. Restore it into {place}?"):
         screen.say("nothing was restored")
         return
     with screen.working("restoring"):
@@ -151,7 +150,7 @@ def repair_lost(args: Arguments, screen: Screen) -> None:
     if not found or args.dry_run:
         screen.show("\n".join(lines) or "nothing is lost: archive and senders know of no later commit than the store", record)
         return
-    if not options.confirmed(args, "\n".join([*lines, "Repair archive and store?"])):
+    if not options.confirmed(args, screen, "\n".join([*lines, "Repair archive and store?"])):
         screen.say("nothing was repaired")
         return
     with screen.working("repairing archive and store"):
@@ -175,7 +174,7 @@ def migrate(args: Arguments, screen: Screen) -> None:
         screen.show(f"would migrate the store from format {planned.before} to {planned.after}{keys}", record)
         return
     way_back = f"A backup is written to {backup} first" if backup else "Without --backup there is no way back to the older version"
-    if not options.confirmed(args, f"The store is migrated to format {planned.after}{keys}\n{way_back}. Migrate it?"):
+    if not options.confirmed(args, screen, f"The store is migrated to format {planned.after}{keys}\n{way_back}. Migrate it?"):
         screen.say("nothing was migrated")
         return
     with screen.working("migrating"):
@@ -186,19 +185,14 @@ def migrate(args: Arguments, screen: Screen) -> None:
 
 def refused_records(args: Arguments, screen: Screen) -> None:
     """Show the records of a source that were refused."""
-    from rich import box
-    from rich.table import Table
-
     from headwater.monitoring.status import refused
     from headwater.online_stores import opened
+    from headwater.terminal.layout import ShownTable
 
     with opened(args.store, readonly=True) as store:
         rows = refused(store, load(args.project).project, args.source, options.data_dir(args)).head(args.rows)
-    table = Table(*rows.columns, box=box.SIMPLE_HEAD, show_edge=False)
-    for row in rows.iter_rows():
-        table.add_row(*("" if v is None else v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in row))
     records = [{name: v.decode(errors="replace") if isinstance(v, bytes) else str(v) for name, v in row.items()} for row in rows.to_dicts()]
-    screen.show(table, {"source": args.source, "refused": records})
+    screen.show(ShownTable("", rows.columns, rows.rows()), {"source": args.source, "refused": records})
 
 
 _COMMON = [*options.project(model=False), *options.store()]

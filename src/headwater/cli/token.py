@@ -11,6 +11,7 @@ def new(args: Arguments, screen: Screen) -> None:
     """Create a token, and print it once."""
     from headwater.serving.http.auth import TokenFile
 
+    screen.check_seen("a token is printed only once")
     file = TokenFile(options.tokens_file(args))
     token = file.add(args.name, args.scope)
     screen.show(token, {"token": token})
@@ -30,7 +31,7 @@ def revoke(args: Arguments, screen: Screen) -> None:
     question = (
         f"Requests with token {token.id}{f' ({token.name})' if token.name else ''} will be refused. This cannot be undone. Revoke it?"
     )
-    if not options.confirmed(args, question):
+    if not options.confirmed(args, screen, question):
         screen.say("nothing was revoked")
         return
     gone = file.revoke(token.id)
@@ -40,17 +41,13 @@ def revoke(args: Arguments, screen: Screen) -> None:
 
 def list_tokens(args: Arguments, screen: Screen) -> None:
     """Every token, without its secret."""
-    from rich import box
-    from rich.table import Table
-
     from headwater.serving.http.auth import TokenFile
+    from headwater.terminal.layout import ShownTable
 
     tokens = TokenFile(options.tokens_file(args)).read()
-    table = Table("id", "name", "scopes", "made at", box=box.SIMPLE_HEAD, show_edge=False)
-    for token in tokens:
-        table.add_row(token.id, token.name, ", ".join(token.scopes), f"{token.made_at:%Y-%m-%d %H:%M:%S}")
+    rows = [[token.id, token.name, ", ".join(token.scopes), f"{token.made_at:%Y-%m-%d %H:%M:%S}"] for token in tokens]
     records = [{"id": token.id, "name": token.name, "scopes": list(token.scopes), "made_at": token.made_at.isoformat()} for token in tokens]
-    screen.show(table, {"tokens": records})
+    screen.show(ShownTable("", ["id", "name", "scopes", "made at"], rows), {"tokens": records})
 
 
 COMMAND = Actions(

@@ -155,7 +155,7 @@ def _lead_to_serving(project: Project, args: Arguments, screen: Screen) -> None:
     url = f"http://{listen}".replace("0.0.0.0", "127.0.0.1") if listen else URL  # noqa: S104 (where a service listens, not where one is reached)
     if command := prediction_command(project, url, tokens=options.tokens_file(args).exists()):
         screen.say("to predict, in another terminal:")
-        screen.say(command)
+        screen.command(command)
 
 
 def _say(trained: Trained, screen: Screen) -> None:

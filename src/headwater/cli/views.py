@@ -46,7 +46,7 @@ def _agreed(args: Arguments, screen: Screen, view: str, number: int) -> bool:
     if args.dry_run:
         screen.show(f"{view} would read {view}@{number}", {"view": view, "version": number, "dry_run": True})
         return False
-    if not options.confirmed(args, f"Read {view}@{number} by the name {view} from now on?", undoable=True):
+    if not options.confirmed(args, screen, f"Read {view}@{number} by the name {view} from now on?", undoable=True):
         screen.say("nothing was changed")
         return False
     return True
@@ -71,15 +71,14 @@ def list_versions(args: Arguments, screen: Screen) -> None:
 
 
 def _table(versions: Sequence[ViewVersion]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
+    from headwater.terminal.layout import ShownTable
 
-    table = Table("view", "version", "by name", "state", "read by", box=box.SIMPLE_HEAD, show_edge=False)
+    rows = []
     for version in versions:
         states = list(version.state.values())
         alike = states[0] if len(set(states)) == 1 else ", ".join(f"{name} {state}" for name, state in version.state.items())
-        table.add_row(version.view, str(version.version), "read" if version.promoted else "", alike, "; ".join(version.models))
-    return table
+        rows.append([version.view, version.version, "read" if version.promoted else "", alike, "; ".join(version.models)])
+    return ShownTable("", ["view", "version", "by name", "state", "read by"], rows)
 
 
 _COMMON = [*options.project(model=False), *options.store(), *options.models()]

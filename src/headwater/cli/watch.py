@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from headwater.cli import options, watch_alerts
 from headwater.cli.command import Arguments, Verb, option
 from headwater.cli.projects import load
-from headwater.cli.screen import Screen
+from headwater.cli.screen import Ended, Screen
 from headwater.cli.watch_drift import drifted
 from headwater.cli.watch_lift import flags, lift
-from headwater.errors import DataError, HeadwaterError
+from headwater.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,12 +51,10 @@ def run(args: Arguments, screen: Screen) -> None:
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
     if delivery is not None and delivery.withdrawn:
         screen.next("headwater", "parity", "--served", "--project", args.project)
-        raise HeadwaterError(
-            f"the promise of the backtest was missed in the week of {delivery.result.since}: its recommendation for {model.name} is withdrawn"
-        )
+        raise Ended
     if drift is not None and drift.alerts:
         screen.next("headwater", "parity", "--served", "--project", args.project)
-        raise HeadwaterError(drift.first_line)
+        raise Ended
     if delivery is not None:
         screen.next("headwater", "backtest", "--project", args.project, *chosen)
 
@@ -89,11 +87,10 @@ def _show(
     results: tuple[DeliveryResult | None, DriftResult | None, LevelLiftResult | None], page: Path, markdown: Path | None, screen: Screen
 ) -> None:
     """Print the results that there are, and write them as one page."""
-    from rich.console import Group
-
     from headwater.reports import delivery_page, drift_page, level_lift_page
     from headwater.reports.page import write_page
     from headwater.reports.watch_page import to_html
+    from headwater.terminal.layout import Group
 
     delivery, drift, lift = results
     write_page(page, to_html(delivery, drift, lift))

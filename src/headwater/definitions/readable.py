@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from html import escape
 
 from headwater import clock
+from headwater.terminal.text import visible
 
 WIDTH = 100
 LINES = 12
@@ -50,6 +51,7 @@ def folded(name: str, parts: Sequence[str]) -> str:
     >>> folded("Source", ["'clicks'", "timestamp_field='at'"])
     "Source('clicks', timestamp_field='at')"
     """
+    parts = [visible(part) for part in parts]
     line = f"{name}({', '.join(parts)})"
     if len(line) <= WIDTH and "\n" not in line:
         return line

@@ -20,6 +20,7 @@ from headwater.results.experiment_result import ExperimentResult
 from headwater.results.promise_result import DeliveryResult
 from headwater.results.result import Result
 from headwater.results.stored_runs import RunRecord, StoredRuns
+from headwater.terminal.text import number_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -138,16 +139,16 @@ class Runs(Readable):
 
     def table(self) -> RenderableType:
         """The runs as rich prints them."""
-        from headwater.reports.terminal import ShownTable
+        from headwater.terminal.layout import ShownTable
 
         rows = [
             (record.id, record.subject, record.at[:16].replace("T", " "), record.by, record.engine, record.sentence)
             for record in self.records
         ]  # fmt: skip
-        return ShownTable("", ["run", "of", "at (UTC)", "by", "engine", "what came of it"], rows, whole=1)
+        return ShownTable("", ["run", "of", "at (UTC)", "by", "engine", "what came of it"], rows)
 
     def __str__(self) -> str:
-        return f"{len(self.records)} runs in {self._stored.folder}"
+        return f"{number_of(len(self.records), 'run')} in {self._stored.folder}"
 
     def _repr_html_(self) -> str:
         return self.frame()._repr_html_()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from rich.console import Group, RenderableType
+from typing import TYPE_CHECKING
 
 from headwater.reports import document
 from headwater.reports.document import Bullets, Section, Table, Text
 from headwater.reports.page import render, render_plain
-from headwater.reports.terminal import Printed, Shown, ShownTable
+from headwater.terminal.layout import Group, Printed, Shown, ShownTable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def to_html(title: str, eyebrow: str, first_line: str, sections: Sequence[Section]) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-
-from rich.console import Group, RenderableType
+from typing import TYPE_CHECKING
 
 from headwater.reports import wording
 from headwater.reports.document import Block, Bullets, Section, Table, Text
 from headwater.reports.page import render
-from headwater.reports.terminal import Shown, ShownTable
 from headwater.results.attribution_result import AttributionResult, Efficient, PathStep, SliceLift, UnitLift
 from headwater.results.estimate import Comparison
+from headwater.terminal.layout import Group, Shown, ShownTable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def to_table(attribution: AttributionResult) -> RenderableType:

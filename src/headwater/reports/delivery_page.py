@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from typing import TYPE_CHECKING
 
 from headwater.reports import delivery_section, delivery_words, document, level_lift_section
 from headwater.reports.document import Section
 from headwater.reports.page import render, render_page
-from headwater.reports.terminal import Printed, Shown, ShownTable
 from headwater.results.level_lift_result import LevelLiftResult
 from headwater.results.promise_result import DeliveryResult
+from headwater.terminal.layout import Group, Printed, Shown, ShownTable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def to_html(result: DeliveryResult, lift: LevelLiftResult | None = None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from headwater.reports.static_curve import Drawing
+from headwater.terminal.text import visible
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _plain(text: str) -> str:
     >>> _plain("a|b <i> *c* [x]")
     'a\\|b &lt;i&gt; \\*c\\* \\[x\\]'
     """
-    text = " ".join(text.split()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = visible(" ".join(text.split())).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for mark in "|*`[]":
         text = text.replace(mark, f"\\{mark}")
     return text

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from typing import TYPE_CHECKING
 
 from headwater.reports import document, drift_words, wording
 from headwater.reports.document import Block, Bullets, Cell, Section, Table, Text
 from headwater.reports.page import render, render_plain
-from headwater.reports.terminal import Printed, Shown, ShownTable
 from headwater.results.drift_result import DriftResult, FeatureDrift
+from headwater.terminal.layout import Group, Printed, Shown, ShownTable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _SHOWN = 20  # features that did not shift, in a terminal
 

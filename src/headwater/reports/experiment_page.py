@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-
-from rich.console import Group, RenderableType
+from typing import TYPE_CHECKING
 
 from headwater.reports import document, evidence_words, experiment_section, wording
 from headwater.reports.document import Section
 from headwater.reports.page import render, render_page
-from headwater.reports.terminal import Printed, Shown, ShownTable
 from headwater.results.experiment_result import ExperimentResult
+from headwater.terminal.layout import Group, Printed, Shown, ShownTable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _STYLES = {
     "real-time": "bold green",

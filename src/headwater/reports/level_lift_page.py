@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from typing import TYPE_CHECKING
 
 from headwater.reports import document, level_lift_section, level_lift_words
 from headwater.reports.document import Section, Table
 from headwater.reports.page import render, render_page
-from headwater.reports.terminal import Printed, Shown, ShownTable
 from headwater.results.level_lift_result import LevelLiftResult
+from headwater.terminal.layout import Group, Printed, Shown, ShownTable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def to_html(result: LevelLiftResult) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-
-from rich.console import Group, RenderableType
+from typing import TYPE_CHECKING
 
 from headwater.reports.page import render_plain
 from headwater.reports.summary_words import Assessed, ForwardedSummary, of_backtest
-from headwater.reports.terminal import Shown
 from headwater.results.assessment_result import AssessmentResult
 from headwater.results.measurement import Missing
+from headwater.terminal.layout import Group, Shown
+from headwater.terminal.text import visible
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _WIDTH = 76
 
@@ -50,9 +53,4 @@ def to_html(summary: ForwardedSummary) -> str:
 def to_text(summary: ForwardedSummary) -> str:
     """The summary as plain text in lines of at most 76 columns."""
     parts = [summary.first, summary.practice, *(f"{heading}: {text}" for heading, text in summary.points), summary.about]
-    return "\n\n".join(textwrap.fill(_printable(part), _WIDTH, break_on_hyphens=False) for part in parts if part) + "\n"
-
-
-def _printable(text: str) -> str:
-    """Without control codes, which names of users may have."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return "\n\n".join(textwrap.fill(visible(part), _WIDTH, break_on_hyphens=False) for part in parts if part) + "\n"

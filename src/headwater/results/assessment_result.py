@@ -13,6 +13,7 @@ from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Reading
 from headwater.results.readiness_result import Readiness
 from headwater.results.result import Result
+from headwater.terminal.text import visible
 
 
 class AssessmentResult(Result, frozen=True):
@@ -48,4 +49,4 @@ class AssessmentResult(Result, frozen=True):
         return None if isinstance(self.backtest, Missing) else self.backtest
 
     def __str__(self) -> str:
-        return self.verdict
+        return visible(self.verdict)

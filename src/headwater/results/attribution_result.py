@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from headwater.results.audit_result import AuditResult
 from headwater.results.estimate import Comparison, Estimate
 from headwater.results.result import Result
+from headwater.terminal.text import visible
 
 
 class UnitLift(Result, frozen=True):
@@ -125,4 +126,4 @@ class AttributionResult(Result, frozen=True, tag="attribution"):
         return {view: unit.added for unit in self.units for view in unit.views}
 
     def __str__(self) -> str:
-        return self.plan
+        return visible(self.plan)

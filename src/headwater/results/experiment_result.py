@@ -9,6 +9,7 @@ from typing import Any, Literal
 from headwater.results.estimate import Estimate
 from headwater.results.evidence_result import BacktestFinding
 from headwater.results.result import Result
+from headwater.terminal.text import visible
 
 ExperimentDecision = Literal["real-time", "stay batch", "inconclusive", "harm", "keep running", "invalid"]
 GuardrailState = Literal["within", "worse", "not proven"]
@@ -232,4 +233,4 @@ class ExperimentResult(Result, frozen=True):
         return self.of_metric("deciding")
 
     def __str__(self) -> str:
-        return self.first_line
+        return visible(self.first_line)

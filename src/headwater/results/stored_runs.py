@@ -27,6 +27,7 @@ from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.model import Model
 from headwater.errors import DataError, HeadwaterError, HeadwaterWarning, UsageError, nearest
 from headwater.results.result import Result
+from headwater.terminal.text import visible
 from headwater.version import __version__
 
 RUNS: Final = "runs"
@@ -61,7 +62,7 @@ class RunRecord(Result, frozen=True):
     headwater: str = ""
 
     def __str__(self) -> str:
-        return f"{self.id}: {self.sentence}"
+        return visible(f"{self.id}: {self.sentence}")
 
 
 class StoredRuns:

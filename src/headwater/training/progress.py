@@ -1,32 +1,26 @@
 """Progress of long work: a bar in a terminal or a notebook, a line a step in a log.
 
-The work publishes its state, from any thread, and waits for no display; a thread of its own draws what is published. An error of a
-display ends the display, and never the work.
+The work publishes its state, from any thread, and waits for no display; a thread of its own draws what is published (`terminal.live`). An
+error of a display ends the display, and never the work.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from headwater import clock
-from headwater.errors import HeadwaterWarning
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from headwater.terminal.live import BarLine, Contained, TerminalLine, drawn
+from headwater.terminal.streams import STDERR
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the current task (mostly a view's name), rows done and rows to do; 0 to do where that is not known."""
 BACKTEST = ("features", "training", "judging")
 """The steps of a backtest; a task that is none of them, such as a view, is a part of the current step."""
-_REDRAWN: Final = 0.2  # seconds
-_BAR: Final = 10, 40  # columns of a bar in a terminal: at least, at most
 
 
 @contextmanager
@@ -36,7 +30,7 @@ def shown(progress: bool | OnProgress | None, steps: Sequence[str] = ()) -> Iter
         yield progress
     elif callable(progress):
         yield _OneAtATime(progress)
-    elif progress is False or (progress is None and not (is_terminal(sys.stderr) or _in_notebook())):
+    elif progress is False or (progress is None and not (STDERR.terminal or _in_notebook())):
         yield None
     else:
         with bar(steps) as on_progress:
@@ -50,11 +44,22 @@ def bar(steps: Sequence[str] = ()) -> Iterator[OnProgress]:
     Args:
         steps: the names of the steps in order, so that the bar says "step 2 of 3".
     """
-    if not (_in_notebook() or is_terminal(sys.stderr)):
-        yield lines(lambda line: print(line, file=sys.stderr), steps)  # noqa: T201 (asked for with progress=True)
+    if not (_in_notebook() or STDERR.terminal):
+        yield lines(lambda line: STDERR.write(f"{line}\n"), steps)
         return
     published = _Published(steps)
-    with _drawn(published, _NotebookBar if _in_notebook() else _TerminalBar):
+    notebook = _in_notebook()
+
+    def line() -> BarLine:
+        assert published.state is not None
+        return _bar_line(published.state)
+
+    def opened() -> _NotebookBar | TerminalLine | None:
+        if published.state is None:
+            return None
+        return _NotebookBar(published) if notebook else TerminalLine(line)
+
+    with drawn("the progress bar", opened, last=notebook):
         yield published
 
 
@@ -74,14 +79,6 @@ def counter(on_progress: OnProgress, task: str, total: int) -> Callable[[int], N
             on_progress(task, done, total)
 
     return add
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal; one that is closed is none."""
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:  # closed
-        return False
 
 
 @dataclass(frozen=True)
@@ -114,31 +111,13 @@ class ProgressState:
         return (now - self.began) * (self.total - self.done) / made if made > 0 and self.done < self.total else None
 
 
-class _Contained:
-    """Calls of a display: the first error ends it with a warning, and nothing is raised."""
-
-    def __init__(self, what: str) -> None:
-        self.what, self.over = what, False
-
-    def __call__(self, draw: Callable[..., object], *arguments: object) -> None:
-        if self.over:
-            return
-        try:
-            draw(*arguments)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the work goes on)
-            self.over = True
-            with suppress(Exception):  # a filter may turn warnings into errors
-                message = f"{self.what} ended with {type(error).__name__}: {error}. The computation goes on"
-                warnings.warn(message, HeadwaterWarning, stacklevel=2)
-
-
 class _Published:
     """The state of the work, which any thread changes. on_state: called with each state, by one thread at a time."""
 
     def __init__(self, steps: Sequence[str], on_state: Callable[[ProgressState], None] | None = None) -> None:
         self.steps, self.on_state = list(steps), on_state
         self.state: ProgressState | None = None
-        self._step, self._lock, self._contained = 0, threading.Lock(), _Contained("the log of progress")
+        self._step, self._lock, self._contained = 0, threading.Lock(), Contained("the log of progress")
 
     def __call__(self, task: str, done: int, total: int) -> None:
         with self._lock:
@@ -165,7 +144,7 @@ class _OneAtATime:
 
     def __init__(self, function: OnProgress) -> None:
         self.function = function
-        self._lock, self._contained = threading.RLock(), _Contained("the function of progress=")
+        self._lock, self._contained = threading.RLock(), Contained("the function of progress=")
 
     def __call__(self, task: str, done: int, total: int) -> None:
         with self._lock:
@@ -183,90 +162,16 @@ class _Lines:
             self.write(f"{state.step}{took}")
 
 
-class _ProgressDisplay(Protocol):
-    """What draws, in one thread at a time."""
-
-    def draw(self, state: ProgressState, now: float) -> None:
-        """Show the state, at a time of the stopwatch."""
-        ...
-
-    def close(self) -> None:
-        """The work is over."""
-        ...
-
-
-@contextmanager
-def _drawn(published: _Published, opened: Callable[[], _ProgressDisplay]) -> Iterator[None]:
-    """Draw what is published several times a second while the context lasts, and its last state."""
-    over, contained, display = threading.Event(), _Contained("the progress bar"), list[_ProgressDisplay]()
-
-    def draw() -> None:
-        if published.state is not None:
-            if not display:
-                display.append(opened())
-            display[0].draw(published.state, clock.stopwatch())
-
-    def run() -> None:
-        while not over.wait(_REDRAWN):
-            contained(draw)
-
-    thread = threading.Thread(target=run, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        contained(draw)
-        contained.over = False  # what is open is closed, also after an error
-        for opened_display in display:
-            contained(opened_display.close)
-
-
-class _TerminalBar:
-    """One line of a terminal: the task, a bar that moves, per cent, the time that it took, and the time that is left."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self.live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-        self.live.start()
-
-    def draw(self, state: ProgressState, now: float) -> None:
-        self.live.update(_bar_line(state, now, self.live.console.width), refresh=True)
-
-    def close(self) -> None:
-        self.live.stop()
-
-
-def _bar_line(state: ProgressState, now: float, width: int) -> RenderableType:
-    """A line of at most `width` columns; where that is too little, the task is left out first, then the bar."""
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    share, left = state.share, state.left(now)
+def _bar_line(state: ProgressState) -> BarLine:
+    """The task, a bar that moves, per cent, the time that it took and the time that is left."""
+    now, share = clock.stopwatch(), state.share
+    left = state.left(now)
     times = [
         f"{share:4.0%}" if share is not None else "",
         _clock(now - state.began),
         f"left: {'-:--:--' if left is None else _clock(left)}",
     ]
-    numbers = " ".join(filter(None, times))
-    least, most = _BAR
-    name = state.name if len(state.name) + least + len(numbers) + 3 <= width else state.step
-    room = width - len(name) - len(numbers) - 3
-    line = Table.grid(padding=(0, 1), expand=False)
-    cells: list[RenderableType] = [Text(name, no_wrap=True, overflow="crop")]
-    if room >= least:
-        bar_width = min(most, room)
-        cells.append(ProgressBar(total=state.total or None, completed=state.done, width=bar_width, pulse=not state.total))
-    if len(name) + len(numbers) + 2 <= width:
-        cells.append(Text(numbers))
-    for _ in cells:
-        line.add_column(no_wrap=True)
-    line.add_row(*cells)
-    return line
+    return BarLine((state.name, state.step), state.done, state.total, " ".join(filter(None, times)))
 
 
 def _clock(seconds: float) -> str:
@@ -277,16 +182,16 @@ def _clock(seconds: float) -> str:
 class _NotebookBar:
     """A bar of HTML below the cell. IPython is there wherever a notebook is."""
 
-    def __init__(self) -> None:
-        self.handle: object = None
+    def __init__(self, published: _Published) -> None:
+        self.published, self.handle = published, None
 
-    def draw(self, state: ProgressState, now: float) -> None:
-        display = sys.modules["IPython"].display
-        page = display.HTML(_html(state, now))
+    def draw(self) -> None:
+        display, state = sys.modules["IPython"].display, self.published.state
+        page = display.HTML("" if state is None else _html(state, clock.stopwatch()))
         if self.handle is None:
             self.handle = display.display(page, display_id=True)
         else:
-            self.handle.update(page)  # type: ignore[attr-defined]  # of IPython
+            self.handle.update(page)
 
     def close(self) -> None:
         """The last state stays."""
