@@ -15,6 +15,7 @@ from headwater.definitions.durations import text
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.definitions.streams import push
+from headwater.errors import DataError
 from headwater.events.column_encoding import beyond_float, beyond_int64, is_wide, reads_exactly
 from headwater.events.read_events import BEFORE, arrived
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
@@ -25,6 +26,7 @@ from headwater.ingestion.held_events import DUE, PAYLOAD
 from headwater.ingestion.serde.deserialize import FEW, Decoded, decoder
 from headwater.ingestion.serde.record_schema import stream_schema
 from headwater.ingestion.sources.stream_reader import RecordBatch
+from headwater.ingestion.time_numbers import TimeNumber
 from headwater.kernel.arrays import I64, NOTHING
 from headwater.state.view_tiles import ViewTiles
 
@@ -110,6 +112,25 @@ class Acceptance:
         partitions = pl.Series(PARTITION, list(records.partitions), pl.String)[records.partition]
         places = pl.DataFrame([partitions, pl.Series(OFFSET, records.offset), pl.Series(AT, records.at).cast(UTC)])
         rows = pl.concat([rows, places[kept] if len(kept) < places.height else places], how="horizontal")
+        try:
+            return self._judged(records, places, rows, kept, refused)
+        except DataError:
+            unreadable = {} if records.frame is not None else self._unreadable(rows)
+            if not unreadable:
+                raise
+        readable = np.ones(rows.height, np.bool_)
+        readable[list(unreadable)] = False
+        refused = sorted([*refused, *((int(kept[n]), why) for n, why in unreadable.items())])
+        return self._judged(records, places, rows.filter(readable), kept[readable], refused)
+
+    def _judged(
+        self, records: RecordBatch, places: pl.DataFrame, rows: pl.DataFrame, kept: I64, refused: Sequence[tuple[int, str]]
+    ) -> Arrived:
+        """The events of the rows at `kept`. refused: places and reasons of the other records.
+
+        Raises:
+            DataError: an expression of the source fails for a row.
+        """
         gone = [n for n, _ in refused]
         undecoded = _dead(places, gone, [why for _, why in refused], [records.payloads[n] for n in gone])
         events = self.events_of(rows)
@@ -128,6 +149,19 @@ class Acceptance:
         events = self.events_of(rows)
         reasons = replace(self, future=_EVER)._reasons(events, rows)  # noqa: SLF001 (its own)
         return records, _arrived(records, rows, np.arange(rows.height), events, reasons)
+
+    def _unreadable(self, rows: pl.DataFrame, first: int = 0) -> dict[int, str]:
+        """Which rows an expression of the source fails for, such as a strict cast, and why. first: the place of the first one."""
+        try:
+            events = self.events_of(rows)
+            if self._expected is not None:
+                self._expected_values(rows, events)
+        except DataError as error:
+            if rows.height == 1:
+                return {first: f"select or filter fails: {str(error).partition(': ')[2].partition(chr(10))[0][:300]}"}
+            half = rows.height // 2
+            return self._unreadable(rows[:half], first) | self._unreadable(rows[half:], first + half)
+        return {}
 
     def events_of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What views read of rows that pass the source's filter; ROW says where each stands. Of images, KNOWN and BEFORE too."""
@@ -193,7 +227,13 @@ class Acceptance:
     @cached_property
     def decode(self) -> Callable[[Sequence[bytes | None]], Decoded]:
         """What makes rows of payloads."""
-        return decoder(self._streamed, self._unselected)
+        number = self._time_number
+        return decoder(self._streamed, self._unselected, {} if number is None else {number.column: number.described})
+
+    @cached_property
+    def _time_number(self) -> TimeNumber | None:
+        """The event time, where records write it as a number."""
+        return TimeNumber.of(self._streamed, self.schema)
 
     @property
     def _streamed(self) -> Source:
@@ -227,6 +267,10 @@ class Acceptance:
         for wrong, why in reversed(checks):
             if wrong.any():
                 reason = reason.set(wrong.fill_null(value=False), why)
+        if self._time_number is not None:
+            other_unit = self._time_number.in_other_unit(self._time_number.numbers(rows).gather(events[ROW]), received)
+            wrong_places = [n for n in other_unit if stated[n]]
+            reason = reason.scatter(wrong_places, [other_unit[n] for n in wrong_places])
         return reason
 
     def _lacks(self, events: pl.DataFrame) -> list[tuple[pl.Series, str]]:
@@ -252,6 +296,8 @@ class Acceptance:
         if len(received) > events.height:
             received = received[events[ROW].to_numpy()]
         if int((events[TIME].to_numpy() - received).max()) > self.future:
+            return False
+        if self._time_number is not None and not self._time_number.are_usual(self._time_number.numbers(rows)):
             return False
         identities = self._identities
         numbers = [series for series in events if series.dtype.is_float() or (is_wide(series.dtype) and series.name not in identities)]

@@ -6,8 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -20,13 +19,14 @@ from headwater.definitions.request_times import request_times
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
 from headwater.errors import HeadwaterError
+from headwater.ingestion.serde.timestamp_parsing import EXAMPLE
 from headwater.ingestion.validate import Acceptance
+from headwater.monitoring.example_event import example_event, example_value, to_json
 from headwater.monitoring.explain import key_types
 from headwater.results.result import Result
 
 URL: Final = "http://127.0.0.1:8320"
-_AT: Final = datetime(2026, 3, 12, 14, 15, tzinfo=UTC)
-_OF_TYPE: Final[Mapping[type, object]] = {float: 1.5, int: 1, str: "a", bool: True, datetime: _AT}
+_OF_TYPE: Final[Mapping[type, object]] = {float: 1.5, int: 1, str: "a", bool: True, datetime: EXAMPLE}
 
 
 class Snippets(Result, frozen=True):
@@ -61,7 +61,7 @@ def request_snippets(project: Project, feature: str, *, url: str = URL, tokens: 
     service = (returning + reading)[0]
     left_out = request_times(project, service.name)
     values = {name: value for name, value in _row(service).items() if name not in left_out}
-    row = {name: _json(value) for name, value in values.items()}
+    row = {name: to_json(value) for name, value in values.items()}
     header = ' -H "Authorization: Bearer $HEADWATER_TOKEN"' if tokens else ""
     body = shlex.quote(json.dumps({"row": row}, ensure_ascii=False))
     curl = f"curl -X POST {url}/v1/features/{service.name}{header} -d {body}"
@@ -79,23 +79,22 @@ def prediction_command(project: Project, url: str, *, tokens: bool) -> str:
     if not project.models or (model := project.models[0]).ranking is not None:
         return ""
     left_out = request_times(project, model.features.name)
-    row = {name: _json(value) for name, value in _row(model.features).items() if name not in left_out}
+    row = {name: to_json(value) for name, value in _row(model.features).items() if name not in left_out}
     return _post(f"{url}/v1/predict/{model.name}", {"row": row}, tokens=tokens)
 
 
 def push_command(source: Source, views: Sequence[FeatureView], url: str, *, tokens: bool) -> str:
-    """A curl command that pushes an event of a source; "" while its history, which has the types of its columns, cannot be read."""
+    """A curl command that pushes an event of a source.
+
+    "" while its history, which has the types of its columns, cannot be read, and where no event of this kind would be accepted.
+    """
     try:
-        columns = Acceptance(source, tuple(views), 0).schema
+        event = example_event(Acceptance(source, tuple(views), 0), clock.now_micros())
     except (HeadwaterError, OSError):
         return ""
-    now = clock.timestamp(clock.now_micros()).replace(microsecond=0)
-    times = {source.timestamp_field, source.known_at_field}
-    event = {name: _json(now if name in times else _example(dtype)) for name, dtype in columns.items()}
-    if source.id_field is not None and columns[source.id_field].is_integer():
-        event[source.id_field] = int(now.timestamp())  # not the id of an event in the history
     once = source.id_field is not None or (isinstance(source.stream, Pushed) and source.stream.at_least_once)
-    return _post(f"{url}/v1/events/{source.name}", event, tokens=tokens, headers=() if once else ("Idempotency-Key: first-try",))
+    headers = () if once else ("Idempotency-Key: first-try",)
+    return "" if event is None else _post(f"{url}/v1/events/{source.name}", event, tokens=tokens, headers=headers)
 
 
 def _post(url: str, body: Mapping[str, object], *, tokens: bool, headers: Sequence[str] = ()) -> str:
@@ -139,7 +138,7 @@ def _row(service: FeatureService) -> dict[str, object]:
         for key in view.keys:
             column = view.request_key(key)
             if isinstance(column, str):
-                values.setdefault(column, _example(types.get(key, pl.String())))
+                values.setdefault(column, example_value(types.get(key, pl.String())))
     for http in service.http_features:
         for name, dtype in http.request.items():
             values.setdefault(name, _OF_TYPE.get(dtype, "a"))
@@ -156,28 +155,3 @@ def _types(view: FeatureView) -> Mapping[str, pl.DataType]:
         return key_types(view)
     except (HeadwaterError, OSError):
         return {}  # the table is not there; the snippet shows texts
-
-
-def _example(dtype: pl.DataType) -> object:
-    """A value of a dtype."""
-    if dtype.is_integer():
-        return 1
-    if isinstance(dtype, pl.Datetime):
-        return _AT if dtype.time_zone is not None else _AT.replace(tzinfo=None)
-    if isinstance(dtype, pl.Decimal):
-        return Decimal("1.5")
-    if isinstance(dtype, pl.Duration):
-        return timedelta(minutes=1)
-    others: Mapping[pl.DataType, object] = {pl.Date(): _AT.date(), pl.Boolean(): True, pl.Time(): _AT.time()}
-    return others.get(dtype, 1.5 if dtype.is_float() else "a")
-
-
-def _json(value: object) -> object:
-    """A value as JSON data: times as ISO 8601."""
-    if isinstance(value, list):
-        return [_json(each) for each in value]
-    if isinstance(value, datetime | date | time):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, timedelta):
-        return f"PT{value.total_seconds():g}S"
-    return str(value) if isinstance(value, Decimal) else value

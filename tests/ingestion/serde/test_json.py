@@ -114,10 +114,10 @@ REFUSED = [
     (b'{"s":"\\ud800"}', "."),
     (b'{"s":"\x01"}', "invalid character"),
     (b'{"s":"a\nb"}', "invalid character"),
-    (b'{"at":"yesterday"}', r"'yesterday' is not a timestamp in ISO 8601 with an offset - at `\$.at`"),
+    (b'{"at":"yesterday"}', r"'yesterday' is not a timestamp in ISO 8601 with an offset, such as 2026-03-12T14:15:00Z - at `\$.at`"),
     (b'{"at":"2024-05-01T10:00:00"}', "is not a timestamp"),  # where? no zone is given
     (b'{"at":"2024-02-30T10:00:00Z"}', "is not a timestamp"),
-    (b'{"at":1714557600}', "got `int`"),
+    (b'{"at":1714557600}', r"a number is not a timestamp in ISO 8601 with an offset, such as 2026-03-12T14:15:00Z - at `\$.at`"),
     (b'{"other":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     (b"[" * 100_000, "."),
     (b'{"s":' * 100_000, "."),

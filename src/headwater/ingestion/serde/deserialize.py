@@ -8,9 +8,11 @@ numbers and objects into strings, and keeps the first of two equal names where o
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -25,7 +27,7 @@ from headwater.ingestion.serde.compiled_json import compiled_reader
 from headwater.ingestion.serde.payloads import Payloads, taken
 from headwater.ingestion.serde.record_schema import stream_schema
 from headwater.ingestion.serde.row_struct import row_type
-from headwater.ingestion.serde.timestamp_parsing import in_schema, micros_of
+from headwater.ingestion.serde.timestamp_parsing import EXAMPLE, UNITS, in_schema, micros_of
 from headwater.kernel.arrays import I64
 
 Read = Callable[[bytes], msgspec.Struct | None]
@@ -41,6 +43,15 @@ _READERS: Final[Mapping[str, str]] = {
 _CHUNK: Final = 16_384  # records whose objects stay in the processor's cache
 FEW: Final = 1_000
 """Fewer records than this are decoded one by one: for these the compiled reader takes as long."""
+_OTHER_TYPE: Final = re.compile(r"Expected `.+`, got `(?P<type>\w+)` - at `\$\.(?P<column>.+)`")
+_JSON_TYPES: Final = {
+    "str": "a string",
+    "int": "a number",
+    "float": "a number with a fraction",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+}
 _TYPED: Final = frozenset({"avro", "protobuf", "debezium"})  # these have timestamp types
 _TOMBSTONES: Final = frozenset({"debezium"})  # a record without a payload repeats the delete before it
 
@@ -66,8 +77,15 @@ class Decoded:
         return Decoded(self.frame.filter(rows >= 0), rows[rows >= 0], refused)
 
 
-def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[bytes | None]], Decoded]:
-    """The function that decodes payloads of the source's stream to rows; `also` names columns to read in addition to `stream_schema`.
+def decoder(
+    source: Source, also: Collection[str] = (), described: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Sequence[bytes | None]], Decoded]:
+    """The function that decodes payloads of the source's stream to rows.
+
+    Args:
+        source: with the stream.
+        also: columns to read in addition to `stream_schema`.
+        described: of some columns, what a value has to be, for reasons; timestamps are described anyway.
 
     Raises:
         DefinitionError: the source has no stream, or a column cannot be read from its format.
@@ -91,9 +109,11 @@ def decoder(source: Source, also: Collection[str] = ()) -> Callable[[Sequence[by
     read = _reader(stream, row)
     skips = stream.format in _TOMBSTONES
     fields = [attrgetter(name) for name in row.__struct_fields__]
+    times = {name: _called(dtype, stream, source) for name, dtype in schema.items() if isinstance(dtype, pl.Datetime)} | dict(described)
 
     def decode_some(payloads: Sequence[bytes | None]) -> Decoded:
         structs, kept, refused = _rows(payloads, read, skips=skips)
+        refused = [(n, _described(why, times)) for n, why in refused]
         columns: list[pl.Series] = []
         unfit: dict[int, str] = {}
         for (name, dtype), field in zip(schema.items(), fields, strict=True):
@@ -193,6 +213,18 @@ def reason(error: Exception) -> str:
     return (str(error) if isinstance(error, msgspec.MsgspecError) else f"{type(error).__name__}: {error}")[:300]
 
 
+def _described(why: str, described: Mapping[str, str]) -> str:
+    """A reason of msgspec for a value of another type, in words where its column is described.
+
+    >>> _described("Expected `int | float | null`, got `str` - at `$.at`", {"at": "a timestamp in ms since 1970"})
+    'a string is not a timestamp in ms since 1970 - at `$.at`'
+    """
+    match = _OTHER_TYPE.fullmatch(why)
+    if match is None or match["column"] not in described:
+        return why
+    return f"{_JSON_TYPES.get(match['type'], match['type'])} is not {described[match['column']]} - at `$.{match['column']}`"
+
+
 def _column(values: Sequence[object], dtype: pl.DataType, stream: Stream, timezone: str | None) -> pl.Series:
     """The values as a column of the dtype; null where one does not fit."""
     if isinstance(dtype, pl.Datetime):
@@ -212,9 +244,10 @@ def _called(dtype: pl.DataType, stream: Stream, source: Source) -> str:
     if not isinstance(dtype, pl.Datetime):
         return f"of type {dtype}"
     if stream.timestamps != "iso":
-        return f"a timestamp in {stream.timestamps} since 1970"
+        since_1970 = round(EXAMPLE.timestamp() * 1e6) // UNITS[stream.timestamps]
+        return f"a timestamp in {stream.timestamps} since 1970, such as {since_1970}"
     zone = "" if source.timezone is None else f", or in {source.timezone} without one"
-    return f"a timestamp in ISO 8601 with an offset{zone}"
+    return f"a timestamp in ISO 8601 with an offset{zone}, such as {EXAMPLE:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _shown(value: object) -> str:

@@ -17,6 +17,8 @@ from headwater.ingestion.serde.iso8601 import parse_iso
 UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 EARLIEST: Final = -62_135_596_800_000_000  # the years that Python knows, 1 to 9999
 LATEST: Final = 253_402_300_799_999_999
+EXAMPLE: Final = datetime(2026, 3, 12, 14, 15, tzinfo=UTC)
+"""A time for messages, which must not change with the clock."""
 _SHAPE: Final = re.compile(  # what every version of Python reads alike
     r"[0-9]{4}(-[0-9]{2}-[0-9]{2}|[0-9]{4})"
     r"([T ]([01][0-9]|2[0-3])(:?[0-5][0-9](:?[0-5][0-9]([.,][0-9]+)?)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?"
