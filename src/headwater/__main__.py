@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from headwater.terminal.streams import last_words
+from headwater.terminal.standard_streams import last_words
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from headwater.cli.screen import Ended, Screen
 from headwater.cli.signals import interruptible
 from headwater.errors import HeadwaterError, UsageError
 from headwater.settings import completing, has_home, project_folder, share_processors
-from headwater.terminal.streams import STDERR, STDOUT, open_closed
+from headwater.terminal.standard_streams import STDERR, STDOUT, open_closed
 
 if TYPE_CHECKING:
     from headwater.serving.process.supervisor_link import SupervisorLink

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from headwater.terminal.streams import STDOUT
+from headwater.terminal.standard_streams import STDOUT
 from headwater.terminal.text import columns_of, wrapped
 
 _LEAST: Final = 24  # columns of a description beside its name; where there are fewer, it stands below

@@ -11,7 +11,7 @@ import click
 from headwater import __version__, settings
 from headwater.cli.command import DEBUG, Actions, Base, Command, origin
 from headwater.errors import UsageError, nearest
-from headwater.terminal.streams import STDOUT
+from headwater.terminal.standard_streams import STDOUT
 
 VERBS: Final = {
     "demo": "backtest a model on real flights, ingest a month of them live, and serve predictions for a week",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from headwater.errors import UsageError
-from headwater.terminal.streams import STDERR, STDIN, STDOUT
+from headwater.terminal.standard_streams import STDERR, STDIN, STDOUT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -16,7 +16,7 @@ from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.cli.signals import stopped
 from headwater.errors import UsageError
-from headwater.terminal.streams import STDOUT
+from headwater.terminal.standard_streams import STDOUT
 
 if TYPE_CHECKING:
     from headwater.serving.process.child_process import ProcessSpec

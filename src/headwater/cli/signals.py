@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Final, NoReturn
 
-from headwater.terminal.streams import last_words
+from headwater.terminal.standard_streams import last_words
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _UNSAFE: Final = frozenset({"_frozen_importlib", "_frozen_importlib_external", "importlib", "llvmlite", "numba", "polars"})

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from headwater.errors import HeadwaterWarning
-from headwater.terminal.streams import STDERR, STDOUT
+from headwater.terminal.standard_streams import STDERR, STDOUT
 from headwater.terminal.text import columns_of, encodable
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from html import escape
 
 from headwater import clock
 from headwater.terminal.live import BarLine, Contained, TerminalLine, drawn
-from headwater.terminal.streams import STDERR
+from headwater.terminal.standard_streams import STDERR
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the current task (mostly a view's name), rows done and rows to do; 0 to do where that is not known."""
