@@ -24,6 +24,7 @@ STARTED_BY = {
 """Fixtures that start one."""
 
 CHOSEN_BY = {
+    "database",
     "either",
     "emulator",
     "emulator_and_store",
