@@ -418,6 +418,7 @@ def test_an_engine(tree, promised):
     assert tree.lines == {"engine/engines.py"}
 
 
+@pytest.mark.slow
 def test_an_online_store(tree, promised, tmp_path):
     tree.new(
         "online_stores/sqlite.py",

@@ -357,6 +357,12 @@ def _tree(path):
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@functools.cache
+def _walk(tree):
+    """Every node, kept: going through all sources again and again took longer than reading them."""
+    return list(ast.walk(tree))
+
+
 def _name(path):
     return path.relative_to(ROOT / "src").as_posix()
 
@@ -369,19 +375,19 @@ def _reads(path):
     """The last two names of every dotted expression and import, with what is imported under another name written out."""
     tree = _tree(path)
     full = {}
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, ast.Import):
             full |= {alias.asname: alias.name for alias in node.names if alias.asname}
         elif isinstance(node, ast.ImportFrom):
             full |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    dotted = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    dotted = {ast.unparse(node) for node in _walk(tree) if isinstance(node, ast.Attribute)}
     written = set(full.values()) | {full.get(head, head) + dot + rest for head, dot, rest in (d.partition(".") for d in dotted)}
     return {".".join(name.split(".")[-2:]) for name in written}
 
 
 def _by_position(tree):
     """Calls of `id`, and of `zip` that allow different lengths."""
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
         if called == "id" or (called == "zip" and "strict=False" in ast.unparse(node)):
             yield node
@@ -404,7 +410,7 @@ def _comparisons(tree, names):
     def called(node):
         return (node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None) in names
 
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, ast.Compare):
             found = any(map(called, (node.left, *node.comparators)))
         else:
@@ -421,7 +427,7 @@ def _compared_with(tree, texts):
         items = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]
         return any(isinstance(item, ast.Constant) and item.value in texts for item in items)
 
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, ast.Compare) and any(map(written, (node.left, *node.comparators))):
             yield node
         if isinstance(node, ast.MatchValue) and written(node.value):
@@ -444,7 +450,7 @@ def _told_apart_by_type(kinds, but):
         return False
 
     files = [(path, _name(path)) for path in SOURCES if not _name(path).startswith(but or "-")]
-    return [f"{name}:{node.lineno}" for path, name in files for node in ast.walk(_tree(path)) if asks(node)]
+    return [f"{name}:{node.lineno}" for path, name in files for node in _walk(_tree(path)) if asks(node)]
 
 
 def _told_apart(names, but):
@@ -469,7 +475,7 @@ def _third_party():
 
 def _imports(path, modules):
     """The modules of headwater that `path` names in an import: at load, in functions, and for the type checker alone."""
-    for node in ast.walk(_tree(path)):
+    for node in _walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom):

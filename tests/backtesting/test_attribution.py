@@ -64,6 +64,7 @@ def test_the_plan_names_the_planted_views(model):
     assert 0.9 < plain.share.value < 1.1
 
 
+@pytest.mark.slow
 def test_both_directions_are_told(found):
     verdicts = {unit.name: (unit.added.verdict, unit.removed.verdict) for unit in found.units}
     assert verdicts["heat"] == verdicts["belt"] == ("LIFT", "LIFT")
@@ -178,6 +179,7 @@ def test_what_is_reported_is_of_the_days_that_did_not_choose(model, found):
     assert found.path[-1].lift.delta == found.lift.delta
 
 
+@pytest.mark.slow
 def test_features_of_both_levels_are_computed_in_one_pass(model, monkeypatch):
     passes = []
     real = experiment_rows.level_rows

@@ -144,6 +144,7 @@ def test_the_same_seed_twice_and_any_number_of_threads(made):
     assert _same(first) != _same(_backtest(of, threads=2, seed=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["logistic", None], ids=["logistic", "LightGBM"])
 def test_the_order_of_label_rows(made, estimator):
     shuffled = dataclasses.replace(made, rows=made.rows.sample(fraction=1.0, shuffle=True, seed=5))

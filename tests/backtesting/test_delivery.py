@@ -172,6 +172,7 @@ def test_a_later_backtest_and_an_assessment_read_the_withdrawal(served, tmp_path
     assert "promise against delivery" not in str(elsewhere.backtest.audit.to_dict())
 
 
+@pytest.mark.slow
 def test_a_judged_week_stays_as_it_was_judged(served):
     early = watched(served, at=dt.datetime(2024, 5, 14, tzinfo=dt.UTC))
     later = watched(served)

@@ -140,6 +140,7 @@ def test_refits_make_means_and_wider_intervals(made):
     assert repr(again.comparisons) == repr(judge(of, **given, refits=hw.Refits(0, seeds=4), threads=1).comparisons)
 
 
+@pytest.mark.slow
 def test_refits_on_other_training_days_leave_the_value_and_widen():
     """Three days of training: what a model learns depends on them."""
     of = model(world(per_day=40))  # logistic: it does not depend on its seed

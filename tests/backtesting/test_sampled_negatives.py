@@ -119,6 +119,7 @@ def test_precomputed_lists_train_on_candidates_of_the_job():
     assert all("negatives sampled from the candidates" in level.note for level in results.values())
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_held_out_on_all_candidates(tables):
     model = ranker(*tables, estimator=MAKE["logistic"]())
     trained = hw.train(model, level=hw.Level(NIGHTLY), as_of="2025-01-01T00:00Z", holdout=HOW.split)

@@ -123,6 +123,7 @@ def test_before_and_while_a_command_begins(folder, arguments):
     assert stops(terminal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_watches_ends(folder, number):
     """Also as the first process of a container, which no signal ends unless it handles it; that it was stopped is no error."""

@@ -79,6 +79,7 @@ def test_a_project_runs_from_another_folder(folder, monkeypatch, capsys, tmp_pat
     assert pl.read_parquet(elsewhere / "again.parquet").equals(pl.read_parquet(elsewhere / "rows.parquet"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_files_of_a_stream_are_the_same_from_another_folder(tmp_path, tmp_path_factory, monkeypatch, capsys):
     """Offsets are by file: under another name, all of it would be read again and count twice."""

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import headwater as hw
 from headwater.assessing.cost import cost
 from headwater.assessing.locations import Locations
@@ -40,6 +42,7 @@ def test_the_file_keeps_the_latest_runs_and_survives_a_cut_line(tmp_path):
     assert path.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_job_uses_measured_seconds(tmp_path):
     project = visiting(hw.batch("1h"))
     before = cost(project, locations=Locations(data_dir=tmp_path)).inputs

@@ -373,6 +373,7 @@ def wait_for_end(pid):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
 def test_a_killed_worker_loses_nothing_that_it_has_written(tmp_path, seconds):
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True)

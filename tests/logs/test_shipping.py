@@ -192,6 +192,7 @@ def test_a_full_buffer_deletes_the_oldest_and_counts_them(shared, tmp_path, monk
     assert not list(folder.rglob("served/headwater_date=*/*/*.parquet"))  # shipped, so no loss
 
 
+@pytest.mark.slow
 def test_shipped_files_are_deleted_before_those_that_wait(shared, tmp_path, monkeypatch):
     folder = tmp_path / "a"
     served(folder, one(about(), 9, second=9 * DAY), ship_to=shared)
@@ -319,6 +320,7 @@ def test_a_url_that_is_none(url, why, tmp_path):
         hw.ServedLog(tmp_path, ship_to=url)
 
 
+@pytest.mark.slow
 def test_a_folder_that_ships_is_not_fetched_into(shared, tmp_path):
     served(tmp_path / "a", one(about(), 1), ship_to=shared)
     with pytest.raises(UsageError, match="ships its own logs"):

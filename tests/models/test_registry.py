@@ -233,6 +233,7 @@ def test_processes_that_write_at_once_get_a_number_each(tmp_path):
     assert sorted([*pointer["before"], pointer["version"]]) == list(range(1, 16))
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_killed_leaves_whole_versions_only(tmp_path):
     made = hw.operations.ModelRegistry(tmp_path)
     for wait in (0.0, 0.01, 0.03, 0.05):

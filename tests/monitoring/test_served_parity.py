@@ -82,6 +82,7 @@ def test_each_row_is_compared_at_the_commit_it_was_read_at(streamed):
     assert made.events == 24
 
 
+@pytest.mark.slow
 def test_a_log_that_was_fetched_is_compared_with_the_archive_of_another_machine(streamed, tmp_path):
     """Machine A ingests, B serves and ships its log, C has fetched that: the archive is linked there, or it is said to be missing."""
     together = tmp_path / "together"

@@ -225,6 +225,7 @@ def test_a_ramp_moves_no_unit(tmp_path, levels):
     assert read_exposures(tmp_path, "fresh")["unit"].sort().to_list() == sorted(inside)
 
 
+@pytest.mark.slow
 def test_a_guardrail_stops_what_is_served(tmp_path, levels):
     users = range(300)
     guarded = hw.Experiment(

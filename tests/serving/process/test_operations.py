@@ -260,6 +260,7 @@ def test_a_wrong_call_is_not_tried_again(tmp_path, arguments, says):
     assert time.monotonic() - begin < 30
 
 
+@pytest.mark.slow
 def test_an_address_that_is_taken_is_an_error(tmp_path):
     made = Operated(tmp_path)
     with socket.create_server(("127.0.0.1", made.port)):
