@@ -93,7 +93,7 @@ steps = st.lists(
 class World:
     def __init__(self, folder, ids):
         self.folder, self.ids, self.now, self.offset = folder, ids, START, 0
-        self.sent, self.known, self.lines = [], [], []
+        self.sent, self.received, self.commits, self.lines = [], [], [], []
         self.open()
 
     def open(self):
@@ -128,15 +128,22 @@ class World:
             ["0"], np.zeros(n, np.int64), np.arange(first, end), np.full(n, self.now), {"0": between(first, end)}, payloads
         )
         self.ingestor.commit([(records, {})], self.now)
+        self.commits.append(self.now)
         if fresh:
             self.offset = end
             self.sent += [row for row in rows if row["at"] - self.now <= 10 * SECOND]
-            self.known += [self.now] * (len(self.sent) - len(self.known))
+            self.received += [self.now] * (len(self.sent) - len(self.received))
+
+    def known(self, row, received):
+        """When an event became readable: at the first commit after its time; None before that."""
+        return next((at for at in self.commits if at >= received and at > row["at"]), None)
 
     def ask(self, _):
         self.ingestor.commit([], self.now)  # what was held and is due
+        self.commits.append(self.now)
         served = OnlineView(VIEWS[self.ids], self.store).read(pl.DataFrame({"key": [*KEYS, 9]}), self.now)
-        model = [{**row, "at": moment(row["at"]), "known": moment(known)} for row, known in zip(self.sent, self.known, strict=True)]
+        known = [self.known(row, received) for row, received in zip(self.sent, self.received, strict=True)]
+        model = [{**row, "at": moment(row["at"]), "known": moment(at)} for row, at in zip(self.sent, known, strict=True) if at is not None]
         answers = evaluate(MODELS[self.ids], model, [{"key": key, "timestamp": moment(self.now)} for key in [*KEYS, 9]])
         for feature, values, status in zip(VIEWS[self.ids].outputs, served.features, served.statuses, strict=True):
             for place, (value, said) in enumerate(zip(values.to_list(), status.to_list(), strict=True)):
