@@ -221,6 +221,7 @@ def test_a_time_of_another_form_is_refused_with_an_example(ingesting, name, valu
         ("numeric_text", str(SENT["ms"]), "a", "select or filter fails: conversion from `str` to `i64` failed in column 'ts'"),
         ("floating", NOW, SENT["ns"], "select or filter fails: conversion from `f64` to `i64` failed in column 'ts'"),
     ],
+    ids=["text", "text of a number", "float"],  # the times differ between workers, and the names of tests may not
 )
 def test_a_value_that_select_cannot_read_is_refused_and_the_others_are_taken(ingesting, name, good, bad, reason):
     events = [{"user": user, "ts": bad if user in (2, 5) else good} for user in range(7)]
