@@ -13,6 +13,8 @@ from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.flow import Flow, at, clock, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
 from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)
 
+pytestmark = pytest.mark.services
+
 PLACES = ["folder", "object store"]
 
 

@@ -14,6 +14,8 @@ from headwater.online_stores.keyspace import OFFSET, RECORD, number
 from headwater.testing.stores import record
 from tests.online_stores.test_dynamodb_faults import opened, url  # noqa: F401 (fixtures)
 
+pytestmark = pytest.mark.services
+
 _NUMBERS = itertools.count()
 OWN = OFFSET + b"p"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LINES: Final = 25
 _BELOW: Final = 3  # lines that the command prints below: where the pages are, and the next command
-_STYLES: Final = {"LEAK": "bold red", "SUSPECT": "red", "question": "yellow"}
+_STYLES: Final = {"LEAK": "bold red", "EMPTY": "bold red", "SUSPECT": "red", "question": "yellow"}
 
 
 def to_screen(result: BacktestResult) -> RenderableType:

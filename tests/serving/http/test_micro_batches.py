@@ -21,6 +21,8 @@ from tests.serving.test_endpoints import COUNTED, NUMBERS, scored
 from tests.serving.test_serving_log_writer import rows_of
 from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, ROW, Sum, filled, free_port, hourly
 
+pytestmark = pytest.mark.services
+
 T = int(ASKED_AT.timestamp()) * 1_000_000
 ip = hw.HttpFeatures(
     "ip", url=f"http://127.0.0.1:{free_port()}/", request={"address": str}, response={"score": float}, timeout="2s", retries=0,
