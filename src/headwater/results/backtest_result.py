@@ -216,7 +216,7 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     outcomes: str = ""  # what the figures mean by what outcomes depend on, in a sentence; empty where that is not declared
     at: str = ""  # when it was made: ISO 8601, UTC
     by: str = ""  # who ran it: user and machine
-    experiments: Sequence[ExperimentFinding] = ()  # that tested this model, by kept runs
+    experiments: tuple[ExperimentFinding, ...] = ()  # that tested this model, by kept runs
     format: int = FORMAT
 
     @property
