@@ -114,9 +114,9 @@ def test_the_command_has_an_exit_code(served, run):
     given = run(
         "watch", *where, "--promise", backtest, "--promise-level", "daily", "--at", MATURED.isoformat(), "--output", folder / "p.html"
     )
-    assert "is withdrawn" not in given.stderr, "what the daily level promised is less than the live one delivers"
+    assert "is withdrawn" not in given.stdout, "what the daily level promised is less than the live one delivers"
     assert given.returncode == (1 if which == "early" else 0), "the stamps of the leaking source moved too, and the kept promise was missed"
-    assert ("Alert: " in given.stderr and "user__count_1h (PSI" in given.stderr) == (which == "early")
+    assert ("Alert: " in given.stdout and "user__count_1h (PSI" in given.stdout) == (which == "early")
     promoted = run("models", "promote", "1", *where[:4], "--promise", backtest, "--promise-level", "live")
     assert "promise of live: auc 0." in promoted.stderr
     assert json.loads(run("models", *where[:4], "--json").stdout)["versions"][0]["promise"]["metric"] == "auc"
