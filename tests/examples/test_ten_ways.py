@@ -63,7 +63,7 @@ def test_the_code_of_the_page_runs_and_headwater_says_so(monkeypatch):
         (3, "^No verdict: a leak in 'reports'"),
         (4, "Holds if 'priority' is written before the outcome"),
         (5, "Holds if 'usual' of source 'machines' was known before the requests"),
-        (6, "no fresher level can be told from the staler one by the timestamps"),
+        (6, "instant cannot be told from hourly, since the timestamps 'ended' .* resolution of one day"),
         (7, "these 2 days only"),
         (8, " 0 are called a LIFT"),
         (9, "Cold start"),
