@@ -55,7 +55,10 @@ class Terminal:
         """Read until the terminal shows it, or the command has ended."""
         end = time.monotonic() + timeout
         while text is None or text not in self.shown:
-            assert time.monotonic() < end, f"never shown: {text!r}; there is:\n{self.shown}"
+            if time.monotonic() > end:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"never shown: {text!r}; there is:\n{self.shown}")
             if not select.select([self._mine], [], [], 0.05)[0]:
                 if self.process.poll() is not None:
                     return

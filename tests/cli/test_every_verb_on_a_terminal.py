@@ -4,6 +4,8 @@ The short form runs one verb of each kind; the full form all of them.
 """
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -11,8 +13,6 @@ from headwater.cli.parser import VERBS
 from tests.effort import FULL
 from tests.pseudo_terminal import Terminal
 
-SHORT = {"status", "backtest", "deadletters list clicks", "plan", "train", "help store", "models rollback"}
-"""A table, long work with a bar, refused records, a list, a long result in sentences, a help page, and a question."""
 COMMANDS = {
     "demo --output features.py": 2,  # a file: the demo itself runs in a terminal of its own, in .ci/run
     "init events.parquet labels.parquet --output new.py --request-time asked --known-at settled --yes": 0,
@@ -74,10 +74,20 @@ SERVING = {
 }
 """Commands that stay, with what they say when they are ready; two signals end them."""
 FORMS = [(80, None), (40, None), (80, "ascii"), (40, "ascii")]
+SHORT = [
+    ("backtest --refits 0 --yes", 80, None),  # long work with a bar
+    ("status", 40, "ascii"),  # tables
+    ("deadletters list clicks", 80, None),  # records of others
+    ("plan", 40, "ascii"),  # a list
+    ("models rollback", 80, None),  # a question
+    ("help store", 40, None),  # a help page
+]
+"""One of each kind, for the short form."""
+CASES = [(command, *form) for command in COMMANDS for form in FORMS] if FULL else SHORT
 RAW = re.compile(
     r"\b(Traceback|KeyError|TypeError|ValueError|AttributeError|OSError|Unicode\w+Error|AssertionError|RuntimeError|panicked)\b"
 )
-WHOLE = re.compile(r"^\s*(- |[\w ]+: )?\S+$|^(next: |curl )|`[^`]+`|^\s*headwater ")
+WHOLE = re.compile(r"^\s*(- |[\w ]+: )?(\S|`[^`]+`)+$|^(next: |curl )|^\s*headwater ")
 """A line that may be wider than the terminal: a command, a script, or one word, such as a path or a hash, with its heading."""
 
 
@@ -103,8 +113,7 @@ def written(shown):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", kept).replace("\r", "").strip("\n")
 
 
-@pytest.mark.parametrize(("columns", "encoding"), FORMS if FULL else [(80, None), (40, "ascii")])
-@pytest.mark.parametrize("command", list(COMMANDS) if FULL else [command for command in COMMANDS if command in SHORT])
+@pytest.mark.parametrize(("command", "columns", "encoding"), CASES)
 def test_it_shows_everything_whole(shop, command, columns, encoding):
     environment = {"PYTHONIOENCODING": encoding} if encoding else {}
     words = [other_run(shop) if word == "OTHER" else word for word in command.split()]
@@ -119,6 +128,28 @@ def test_it_shows_everything_whole(shop, command, columns, encoding):
     assert encoding is None or shown.text.isascii()
     if command == "backtest --refits 0 --yes" and columns == 80:
         assert len(written(shown).split("\n")) <= 25
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80] if FULL else [40])
+@pytest.mark.parametrize(
+    "command",
+    ["models", "status", "runs", "parity", "plan", "deadletters list clicks", "assess readiness", "help", "help init"]
+    if FULL
+    else ["models"],
+)
+def test_no_word_is_broken(shop, command, columns):
+    """Each word of a terminal, also of a heading, is one of those that a pipe gets; numbers and times differ."""
+    piped = subprocess.run(
+        [sys.executable, "-m", "headwater", *command.split()],
+        cwd=shop,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    known = {word.rstrip(":") for word in (piped.stdout + piped.stderr).split()}
+    shown = Terminal(shop, "-m", "headwater", *command.split(), columns=columns).result()
+    assert [word for word in written(shown).split() if word.rstrip(":") not in known and not re.search(r"\d", word)] == []
 
 
 def test_every_verb_is_here():

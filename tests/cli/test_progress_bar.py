@@ -111,6 +111,7 @@ def test_no_display_ends_or_changes_a_computation(folder, busy, body, progress, 
     assert "Traceback" not in shown.text
 
 
+@pytest.mark.slow
 def test_a_narrow_terminal_has_a_bar_of_one_line(folder, busy):
     shown = on_terminal(folder, "-m", "headwater", "backtest", "--refits", "0", "--yes", columns=40, environment=busy)
     assert shown.code == 0

@@ -20,7 +20,7 @@ def in_shell(folder, line, **environment):
     """A line of a shell, in which `headwater` is this one."""
     line = line.replace("headwater ", f"{HEADWATER} ", 1)
     env = {name: value for name, value in os.environ.items() if name not in {"PYTHONUTF8", "PYTHONIOENCODING"}} | environment
-    return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, env=env, check=False)
+    return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, env=env, check=False)
 
 
 CLOSED = {
@@ -139,10 +139,11 @@ def test_control_characters_of_names_are_written_out(shop, level):
         .replace('levels["daily"]', f"levels[{level!a}]")
     )
     (shop / "features.py").write_text(text, encoding="utf-8")
-    done = in_shell(shop, "headwater backtest --refits 0 --verbose")
-    assert done.returncode == 0, done.stderr
-    shown = (done.stdout + done.stderr).decode()
-    assert not [mark for mark in level if not mark.isprintable() and mark in shown]
+    if FULL:
+        done = in_shell(shop, "headwater backtest --refits 0 --verbose")
+        assert done.returncode == 0, done.stderr
+        shown = (done.stdout + done.stderr).decode()
+        assert not [mark for mark in level if not mark.isprintable() and mark in shown]
     code = f"""
         import headwater as hw, runpy
         project = runpy.run_path("features.py")["project"]
