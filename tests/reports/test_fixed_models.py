@@ -10,11 +10,11 @@ def refitted(by=0.01):
     """The flights result of levels that were trained again; intervals of the fitted models are narrower by so much on either side."""
     result = flights()
     headline = [structs.replace(s, low=s.low + by, high=s.high - by) for s in result.comparisons if s.metric == result.headline]
-    return structs.replace(result, fixed_models=tuple(headline), seconds={**result.seconds, "refits": 40.0})
+    return structs.replace(result, fixed_models=tuple(headline), fits=5)
 
 
 def test_fixed_models_stand_next_to_the_procedure_where_levels_were_trained_again():
-    once = structs.replace(refitted(0), seconds=flights().seconds)
+    once = structs.replace(refitted(0), fits=1)
     assert fixed_models.to_table(once) is None
     assert fixed_models.HEADING not in to_html(once)
     table = fixed_models.to_table(refitted())

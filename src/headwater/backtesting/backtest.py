@@ -338,6 +338,7 @@ class _BacktestRun:
             encoded={name: len(words) for name, words in freshest.encoding.categories.items()},
             intervals=how_sure(experiment.evaluation, row_blocks.result, experiment.refits, seconds),
             blocks=row_blocks.result,
+            fits=experiment.refits.seeds + experiment.refits.days,
             fixed_models=fixed_models,
             folds=folds,
             money=self._money(),

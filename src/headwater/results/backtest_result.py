@@ -209,6 +209,7 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     request_times: SourceResolution | None = None  # the resolution of the request times, where levels cannot be measured by them
     measurable: Sequence[LevelMeasurable] = []  # each level against the one before it, from the second on
     blocks: BlocksResult | None = None  # that intervals resample, and whether they cover other periods
+    fits: int = 1  # how often each level was trained
     fixed_models: tuple[Comparison, ...] = ()  # steps in the headline of these very models; `comparisons` are of the training procedure
     curves_of_age: tuple[AgeCurve, ...] = ()  # if ages were requested
     answered: Sequence[str] = []  # what was asked before the backtest, and its answers, in sentences
@@ -235,7 +236,7 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     @property
     def refitted(self) -> bool:
         """Whether levels were trained more than once, so that intervals cover the training procedure."""
-        return "refits" in self.seconds
+        return self.fits > 1
 
     @property
     def compared_with(self) -> str:
