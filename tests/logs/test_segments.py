@@ -299,7 +299,7 @@ def test_the_process_that_converts_has_the_lowest_priority(tmp_path):
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert said == [str(os.SCHED_IDLE), "19"] if hasattr(os, "SCHED_IDLE") else said[1] == "19"
     unconverted(tmp_path, one(about(), 1))
-    subprocess.run(serving_log_conversion.command(tmp_path, None), check=True)
+    subprocess.run(serving_log_conversion.command("idle", tmp_path, None), check=True)
     assert raw_segments(tmp_path / "served") == []
     assert convert_segments.__doc__
 

@@ -1,5 +1,5 @@
-"""`python -m headwater.logs.convert_segments FOLDER KEEP [URL SIZE]`: one conversion of a serving log's segments, and one shipment of logs,
-at the lowest priority there is.
+"""`python -m headwater.logs.convert_segments PRIORITY FOLDER KEEP [URL SIZE]`: one conversion of a serving log's segments, and one
+shipment of logs. PRIORITY is "idle", the lowest there is, or "normal", where a process that ends waits for it.
 """
 
 import gc
@@ -24,13 +24,14 @@ def run_idle() -> None:
 
 
 if __name__ == "__main__":
-    run_idle()
+    priority, folder, keep, *to = sys.argv[1:]
+    if priority == "idle":
+        run_idle()
     settings.one_thread()
     gc.disable()  # it makes no cycles, and the collector would take half of its time
     from headwater.logs.serving_log_conversion import ShipTo, run
 
-    folder, keep, *to = sys.argv[1:]
     try:
         run(Path(folder), int(keep) if keep else None, ShipTo(to[0], int(to[1])) if to else None, _WAIT)
     except (HeadwaterError, OSError) as error:
-        sys.exit(f"the serving log in {sys.argv[1]} is not converted: {error}; its segments stay, and are tried again")
+        sys.exit(f"the serving log in {folder} is not converted: {error}; its segments stay, and are tried again")

@@ -137,9 +137,9 @@ class ServedLog:
             from headwater.logs.log_destination import destination
 
             destination(to.url)
-        self._convert = command(Path(folder), kept, to)
+        self._convert_now = command("normal", Path(folder), kept, to)
         self._ships = to is not None
-        arguments = [str(self.folder / SEGMENTS), self._token, str(most), str(seconds), *self._convert]
+        arguments = [str(self.folder / SEGMENTS), self._token, str(most), str(seconds), *command("idle", Path(folder), kept, to)]
         self._pipe = SegmentPipe(arguments)
         write_rate(self.folder, self._token, float(sample))
 
@@ -208,7 +208,7 @@ class ServedLog:
                 convert(self.folder.parent, only=self._token, wait=max(0.0, min(_CONVERSION, until - clock.stopwatch())))
         if self._ships:
             with suppress(OSError, subprocess.TimeoutExpired):  # what is not shipped waits on disk
-                subprocess.run(self._convert, timeout=max(0.0, until - clock.stopwatch()), stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+                subprocess.run(self._convert_now, timeout=max(0.0, until - clock.stopwatch()), stdin=subprocess.DEVNULL, check=False)  # noqa: S603
 
     @property
     def _why(self) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from time import sleep
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
@@ -116,10 +116,13 @@ class ShipTo:
     most: int
 
 
-def command(folder: Path, keep: int | None, to: ShipTo | None = None) -> Sequence[str]:
-    """The command line of a process that converts complete segments, deletes days older than `keep` microseconds, and ships logs."""
+def command(priority: Literal["idle", "normal"], folder: Path, keep: int | None, to: ShipTo | None = None) -> Sequence[str]:
+    """The command line of a process that converts complete segments, deletes days older than `keep` microseconds, and ships logs.
+
+    priority: see `convert_segments`.
+    """
     shipping = [] if to is None else [to.url, str(to.most)]
-    return [sys.executable, "-m", "headwater.logs.convert_segments", str(folder), "" if keep is None else str(keep), *shipping]
+    return [sys.executable, "-m", "headwater.logs.convert_segments", priority, str(folder), "" if keep is None else str(keep), *shipping]
 
 
 def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 0.0) -> None:

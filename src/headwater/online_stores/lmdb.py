@@ -89,19 +89,24 @@ class LmdbStore:
         try:  # not `_reading`: a generator costs as much as a get
             while values is None:
                 with self._env.begin() as transaction:
-                    values = self._runs.get(transaction, keys)
-                    if self._unlocked and not self._is_intact(transaction):
+                    try:
+                        values = self._runs.get(transaction, keys)
+                    except lmdb.Error:
+                        if not self._written_over(transaction):
+                            raise
+                    if self._written_over(transaction):
                         values = None
         except lmdb.Error as error:
             raise self._unreadable(error) from error
         return values
 
-    def _is_intact(self, transaction: lmdb.Transaction[Any]) -> bool:
-        """Whether a reader without a lock can trust what it has read.
+    def _written_over(self, transaction: lmdb.Transaction[Any]) -> bool:
+        """Whether the pages of a snapshot that is read without a lock may have been written over, so that it is read again.
 
-        LMDB's writer writes over the pages of a snapshot in the third commit after it, unless a reader holds them by a lock.
+        LMDB's writer writes over the pages of a snapshot in the third commit after it, unless a reader holds them by a lock. A reader
+        finds other values there, or LMDB says that a page is missing.
         """
-        return int(self._env.info()["last_txnid"]) <= transaction.id() + 1
+        return self._unlocked and int(self._env.info()["last_txnid"]) > transaction.id() + 1
 
     def copy_records(
         self, known: int, heads: Sequence[bytes], keys: U8, ends: I64, none: I64, out: I64, at: int
@@ -152,13 +157,17 @@ class LmdbStore:
         taken, next_key = 0, None
         try:
             with self._env.begin(buffers=True) as transaction, transaction.cursor() as cursor:
-                for key, value in pairs(transaction, cursor, prefix, begin):
-                    if len(page) >= _PAGE or taken > _PAGE_BYTES:
-                        next_key = key
-                        break
-                    page.append((key, decode(value)))
-                    taken += len(value)
-                return (page, next_key) if not self._unlocked or self._is_intact(transaction) else None
+                try:
+                    for key, value in pairs(transaction, cursor, prefix, begin):
+                        if len(page) >= _PAGE or taken > _PAGE_BYTES:
+                            next_key = key
+                            break
+                        page.append((key, decode(value)))
+                        taken += len(value)
+                except lmdb.Error:
+                    if not self._written_over(transaction):
+                        raise
+                return None if self._written_over(transaction) else (page, next_key)
         except lmdb.Error as error:
             raise self._unreadable(error) from error
 
