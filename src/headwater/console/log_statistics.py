@@ -33,7 +33,7 @@ def statistics_state(context: ConsoleContext) -> StatisticsState:
 
 def _count(context: ConsoleContext) -> int:
     """Convert segments and count files in a process of their own; how many files are left."""
-    ended = subprocess.run(command(context.data_dir, None), capture_output=True, text=True, check=False)  # noqa: S603
+    ended = subprocess.run(command("idle", context.data_dir, None), capture_output=True, text=True, check=False)  # noqa: S603
     if ended.returncode:
         raise DataError(ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else "the serving log could not be counted")
     return uncovered(context.data_dir)
