@@ -46,7 +46,7 @@ def test_a_breaking_change_needs_its_flag(folder, run):
     rewrite(folder, '"7d"], features', '"14d"], features')
     planned = run("plan", "--json")
     assert json.loads(planned.stdout)["needs_backfill"] == ["user"]
-    assert planned.stderr == ""
+    assert "models read what changes: model churn reads user__count_7d" in planned.stderr
     assert fails(run("apply"), 2, "model churn reads user__count_7d, user__mean_amount_7d, which would be gone", "--allow-breaking")
     done = run("apply", "--allow-breaking", "--json")
     assert done.returncode == 0, done.stderr

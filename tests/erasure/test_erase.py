@@ -132,7 +132,7 @@ def test_what_is_left_is_as_if_the_key_had_never_been(kind, make_store, tmp_path
         assert values(store, views, [gone, *others], second) == before
         archived = receipt.rows["archive"]
         assert (archived, receipt.rows["held events"], receipt.rows["filtered"], receipt.rows["dead_letters"]) == (6, 1, 1, 1)
-        assert receipt.rows["ids"] == 7
+        assert receipt.rows["ids"] == 6  # that of the held event is remembered when it is released
         assert receipt.finished_at is not None
         if store.capabilities.one_writer:
             for view in views:
