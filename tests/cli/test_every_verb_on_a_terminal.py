@@ -73,7 +73,7 @@ SERVING = {
     "ingest": "to predict, in another terminal",
 }
 """Commands that stay, with what they say when they are ready; two signals end them."""
-FORMS = [(80, None), (40, None), (80, "ascii"), (40, "ascii")]
+FORMS = [(80, None), (40, "ascii")]  # a wide one in UTF-8, and a narrow one in ASCII
 SHORT = [
     ("backtest --refits 0 --yes", 80, None),  # long work with a bar
     ("status", 40, "ascii"),  # tables
