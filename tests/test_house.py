@@ -293,7 +293,7 @@ def test_tasks_are_compared_only_where_they_are_defined():
 
 
 def test_no_public_function_has_many_parameters():
-    """Definitions and option objects aside, whose fields are keywords; old names of keywords are no parameters."""
+    """Definitions and option objects aside, whose fields are keywords."""
     counts = dict(_parameters())
     assert {"backtest", "assess", "Client.rank"} <= counts.keys(), "the scan no longer sees the verbs"
     assert {name: count for name, count in counts.items() if count > PARAMETERS} == {}

@@ -3,7 +3,6 @@
 import ast
 import importlib
 import inspect
-import operator
 import pydoc
 import subprocess
 import sys
@@ -13,29 +12,6 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-
-
-def test_names_that_have_moved_work_and_say_where_they_are():
-    with pytest.warns(DeprecationWarning, match=r"^headwater\.open_store is headwater\.operations\.open_store now; the next release"):
-        assert hw.open_store is hw.operations.open_store
-    with pytest.warns(DeprecationWarning, match=r"headwater\.operations\.Service"):
-        exec("from headwater import Service", {})
-
-
-@pytest.mark.parametrize(
-    ("package", "old", "new"),
-    [
-        (hw, "MadeAhead", "PrecomputedReader"),
-        (hw, "ScoreTable", "operations.PredictionTable"),
-        (hw.operations, "ScoreTable", "PredictionTable"),
-        (hw.operations, "Scored", "PrecomputeResult"),
-    ],
-)
-def test_renamed_names_work_and_say_the_new_one(package, old, new):
-    expected = rf"^{package.__name__}\.{old} is {package.__name__}\.{new} now; the next release removes the old name$"
-    with pytest.warns(DeprecationWarning, match=expected):
-        assert getattr(package, old) is operator.attrgetter(new)(package)
-    assert old not in package.__all__
 
 
 @pytest.mark.parametrize("package", ["headwater", "headwater.operations"])

@@ -6,7 +6,6 @@ import re
 import pytest
 
 import headwater as hw
-from headwater.definitions.deprecated_keywords import RenamedAttribute
 from tests.cli.test_commands import commands
 
 WORDS = {  # what is not said, and the word for it
@@ -56,7 +55,7 @@ def names_of(name, value):
     """A public name, and what a user may write of it: parameters, fields, methods and theirs."""
     if not inspect.isclass(value):
         return [name, *(parameters(value) if callable(value) else [])]
-    own = {member: found for member, found in vars(value).items() if not member.startswith("_") and not isinstance(found, RenamedAttribute)}
+    own = {member: found for member, found in vars(value).items() if not member.startswith("_")}
     methods = [parameter for found in own.values() if inspect.isfunction(found) for parameter in parameters(found)]
     return [name, *own, *methods, *getattr(value, "__annotations__", {})]
 

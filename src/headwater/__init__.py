@@ -279,17 +279,5 @@ _OTHER_NAMES = {
     "realtime": "on_request",
 }
 """Names that other libraries use, and what they are called here."""
-_MOVED = {
-    "headwater.operations": "erase DeadLetterFilter dead_letters replay_dead_letters forget ModelRegistry "
-    "load_model OnlineStore open_store Service served_parity materialize_model Materialized Status Plan "
-    "Explanation Parity",
-}
-_RENAMED = {
-    "MadeAhead": "PrecomputedReader",
-    "ScoreTable": "operations.PredictionTable",
-    "Scored": "operations.PrecomputeResult",
-}
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__, _HOMES, modules=("errors", "operations"), moved=_MOVED, renamed=_RENAMED, others=_OTHER_NAMES
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES, modules=("errors", "operations"), others=_OTHER_NAMES)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import opcode
-import operator
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 _IMPORT_FROM = opcode.opmap["IMPORT_FROM"]
@@ -18,8 +16,6 @@ def lazy_names(
     homes: Mapping[str, str],
     *,
     modules: Sequence[str] = (),
-    moved: Mapping[str, str] = _EMPTY,
-    renamed: Mapping[str, str] = _EMPTY,
     others: Mapping[str, str] = _EMPTY,
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """The `__getattr__`, `__dir__` and `__all__` of a package.
@@ -28,12 +24,9 @@ def lazy_names(
         package: its name.
         homes: by module, the names that it defines, separated by spaces.
         modules: of its modules, those that are names of the package too.
-        moved: by module, the names that it has now; each works here for one more release, with a DeprecationWarning.
-        renamed: old names, and what each is called now, with a module of the package before it where it moved too; each works for one more
-            release, with a DeprecationWarning.
         others: names that other libraries use, and what they are called here.
     """
-    home, new_home = ({name: module for module, names in table.items() for name in names.split()} for table in (homes, moved))
+    home = {name: module for module, names in homes.items() for name in names.split()}
 
     def missing(name: str) -> object:
         if name in home:
@@ -42,17 +35,6 @@ def lazy_names(
             return value
         if name in modules:
             return importlib.import_module(f"{package}.{name}")
-        if name in new_home:
-            new = f"{new_home[name]}.{name}"
-            warnings.warn(f"{package}.{name} is {new} now; the next release removes the old name", DeprecationWarning, stacklevel=2)
-            return getattr(importlib.import_module(new_home[name]), name)
-        if name in renamed:
-            warnings.warn(
-                f"{package}.{name} is {package}.{renamed[name]} now; the next release removes the old name",
-                DeprecationWarning,
-                stacklevel=2,
-            )
-            return operator.attrgetter(renamed[name])(sys.modules[package])
         message = f"module {package!r} has no attribute {name!r}"
         if not name.startswith("_"):
             from headwater.errors import nearest

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from headwater.jobs.drop_view import forget as forget
     from headwater.jobs.materialize import Materialized as Materialized
     from headwater.jobs.materialize_model import materialize_model as materialize_model
-    from headwater.jobs.migrate_store import Migration as Migration
-    from headwater.jobs.migrate_store import migrate_store as migrate_store
     from headwater.jobs.precompute import PrecomputeResult as PrecomputeResult
     from headwater.jobs.sinks import PredictionTable as PredictionTable
     from headwater.kept_runs.mlflow_tracking import log_to_mlflow as log_to_mlflow
@@ -63,7 +61,6 @@ _HOMES = {
     "headwater.monitoring.explain": "Explanation",
     "headwater.jobs.drop_view": "forget",
     "headwater.jobs.materialize": "Materialized",
-    "headwater.jobs.migrate_store": "Migration migrate_store",
     "headwater.jobs.materialize_model": "materialize_model",
     "headwater.jobs.precompute": "PrecomputeResult",
     "headwater.jobs.sinks": "PredictionTable",
@@ -81,6 +78,4 @@ _HOMES = {
 }
 
 
-_RENAMED = {"ScoreTable": "PredictionTable", "Scored": "PrecomputeResult"}
-
-__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES, renamed=_RENAMED)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

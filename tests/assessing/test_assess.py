@@ -173,29 +173,6 @@ def test_json_round_trip(made, tmp_path):
     assert inner.decision.sentence == again["decision"]["sentence"]
 
 
-@pytest.mark.slow
-def test_old_keywords_work_for_one_release(made, tmp_path):
-    of, backtest, _ = made
-    old = {
-        "folder": tmp_path,
-        "store": f"lmdb:{tmp_path}/store",
-        "attribute": False,
-        "time_out": (),
-        "worth": 0.5,
-        "levels": of.levels,
-        "network": ["supply"],
-    }
-    with pytest.warns(DeprecationWarning, match="is deprecated") as caught:
-        found = hw.assess(of, backtest=backtest, **old)
-    places = hw.Locations(data_dir=tmp_path, store=f"lmdb:{tmp_path}/store")
-    with pytest.warns(DeprecationWarning, match=r"value_per_point=\) is deprecated"):
-        assert found.decision == hw.assess(of, backtest=backtest, evaluation=PLAIN, locations=places, value_per_point=0.5).decision
-    assert [effect.effect for effect in found.network.effects] == ["supply"]
-    assert found.network.unanswered == []
-    written = {str(warning.message).partition("write ")[2] for warning in caught}
-    assert written >= {"Project(levels=...)", "value_per_point=...", "evaluation=Evaluation(attribute=..., timeouts=...)"}
-
-
 def test_a_project_without_data_is_assessed_all_the_same(tmp_path):
     gone = hw.Source("payments", history=hw.parquet(str(tmp_path / "gone.parquet")), timestamp_field="at", select=["card", "amount"])
     of = project(view(gone), labels=hw.parquet(str(tmp_path / "labels.parquet")))

@@ -133,8 +133,8 @@ def spent(lift=None, **given):
     return costed(of.models[0], Inputs(readings, NONE, {"card": own}), None if lift is None else lift_of(lift))
 
 
-def evidence(lift, *, cost=NONE, readiness=NONE, worth=None, views=("card",)):
-    return Evidence(views, lift if isinstance(lift, Missing) else lift_of(lift), cost, readiness, worth)
+def evidence(lift, *, cost=NONE, readiness=NONE, views=("card",)):
+    return Evidence(views, lift if isinstance(lift, Missing) else lift_of(lift), cost, readiness)
 
 
 # ---------------------------------------------------------------- which level
@@ -192,6 +192,15 @@ def test_the_gain_is_over_the_baseline():
 STREAMED = said({"daily": 0.60, "hourly": 0.62, "minute": 0.64})
 
 
+def worth(point):
+    """What decisions are worth where 0.01 of precision is worth so much a day."""
+    return Value(100 * point, 0.1, 8, 2)
+
+
+def streamed(point):
+    return said({"daily": 0.60, "hourly": 0.62, "minute": 0.64}, value=worth(point))
+
+
 def by_money(lift, **given):
     return judged_by_money(evidence(lift, **given))
 
@@ -202,11 +211,11 @@ def test_what_costs_more_than_it_earns_is_not_taken():
     costs = {each.level: each.a_day.value for each in spending.levels}
     assert costs["minute"] == pytest.approx(3.84 + 62.5 + 0.42 + 3.16 - 0.13, abs=0.01)  # the stream, and on request instead of in batch
     assert costs["daily"] < costs["hourly"], "going hourly has a price"
-    rich = by_money(STREAMED, cost=spending, worth=1_000.0)
+    rich = by_money(streamed(1_000), cost=spending)
     assert decide(rich).level == "minute"
     assert decide(rich).earns.value == pytest.approx(4 * 1_000.0)
     assert decide(rich).extra.value == pytest.approx(costs["minute"] - costs["daily"])
-    poor = by_money(STREAMED, cost=spending, worth=1.0)
+    poor = by_money(streamed(1), cost=spending)
     assert decide(poor).level == "daily"
     assert {s.verdict for s in poor.lift.steps} == {"negligible"}, "no page says LIFT above: stay"
 
@@ -242,7 +251,7 @@ def test_the_costs_of_errors_are_money_where_nobody_said_what_a_decision_is_wort
 
 
 def test_money_that_is_not_known_is_said_and_decides_nothing():
-    made = decide(by_money(STREAMED, worth=1.0))
+    made = decide(by_money(streamed(1)))
     assert made.action == "stream these views"
     assert "The cost is not known: not looked at." in made.sentence
 

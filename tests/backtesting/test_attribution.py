@@ -288,21 +288,6 @@ def test_views_of_a_source_or_a_group_are_fresh_together(model):
     ]
 
 
-@pytest.mark.slow
-def test_old_keywords_are_the_levels_and_the_evaluation(model):
-    old = {"stale": DAILY, "fresh": INSTANT, "names": ("daily", "instant"), "split": SPLIT, "metric": "auc", "resamples": 0}
-    with pytest.warns(DeprecationWarning) as caught:  # noqa: PT030 (three of them)
-        found = hw.attribution(model, **old, costs={"heat": 1, "belt": 1, "dust": 1, "oil": 1})
-    new = attribute(model, resamples=0, metrics=["auc"], view_costs={"heat": 1, "belt": 1, "dust": 1, "oil": 1})
-    assert repr(structs.replace(found, seconds=0)) == repr(structs.replace(new, seconds=0))
-    assert {str(warning.message).partition("write ")[2] for warning in caught} == {
-        "levels={name: level, name: level}",
-        "evaluation=Evaluation(metrics=[...])",
-        "view_costs=...",
-        "evaluation=Evaluation(split=..., resamples=...)",
-    }
-
-
 # ---- refusals
 
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: help, completion, the nearest names, old names of options, and one meaning for each option."""
+"""The command line as a whole: help, completion, the nearest names, and one meaning for each option."""
 
 import os
 import shutil
@@ -12,60 +12,6 @@ from headwater.cli import main
 from headwater.cli.command import Actions, Flag
 from headwater.cli.parser import VERBS, parse, root
 
-OLD_NAMES = [  # the call, the old name with its value, the new name, the option's name in Python, its value
-    (["materialize", "view"], ["--anew"], "--full-refresh", "full_refresh", True),
-    (["materialize", "model"], ["--trust"], "--allow-pickle", "allow_pickle", True),
-    (["serve"], ["--trust"], "--allow-pickle", "allow_pickle", True),
-    (["serve"], ["--http", "127.0.0.1:9"], "--listen", "listen", "127.0.0.1:9"),
-    (["ingest"], ["--http=none"], "--listen", "listen", "none"),
-    (["ingest"], ["--future", "2d"], "--max-future-skew", "max_future_skew", "2d"),
-    (["serve"], ["--grace", "3"], "--graceful-timeout", "graceful_timeout", 3.0),
-    (["serve"], ["--served", "0.1"], "--serving-log-sample", "serving_log_sample", 0.1),
-    (["serve"], ["--answers"], "--log-third-party", "log_third_party", True),
-    (["train"], ["--until", "2024-02-01T00:00Z"], "--as-of", "as_of", "2024-02-01T00:00Z"),
-    (["dataset", "--output", "x.csv"], ["--until", "2024-02-01T00:00Z"], "--as-of", "as_of", "2024-02-01T00:00Z"),
-    (["init", "events.csv", "labels.csv"], ["--asked-at", "at"], "--request-time", "request_time", "at"),
-    (["parity"], ["--keys", "5"], "--sample", "sample", 5),
-    (["materialize", "model"], ["--keys", "keys.csv"], "--keys-file", "keys_file", "keys.csv"),
-    *(
-        ([*call], old, new, name, value)
-        for call in (["assess"], ["assess", "readiness"])
-        for old, new, name, value in (
-            (["--table", "a=b"], "--source-table", "source_table", ["a=b"]),
-            (["--watch", "3"], "--watch-for", "watch_for", 3.0),
-        )
-    ),
-    (["assess", "readiness"], ["--all"], "--show-all", "show_all", True),
-    *(
-        ([*call], ["--folder", "data"], "--data-dir", "data_dir", "data")
-        for call in (
-            ["ingest"],
-            ["serve"],
-            ["materialize"],
-            ["status"],
-            ["explain", "user__count_1d"],
-            ["parity"],
-            ["erase", "--key", "a=1"],
-            ["assess"],
-            ["assess", "readiness"],
-            ["assess", "cost"],
-            ["store", "create"],
-            ["store", "compact"],
-            ["store", "backup", "to"],
-            ["store", "restore", "from"],
-            ["store", "refused", "clicks"],
-            ["store", "migrate"],
-            ["store", "repair-clock"],
-            ["store", "repair-loss"],
-            ["views"],
-            ["views", "list"],
-            ["views", "promote", "user@2"],
-            ["views", "rollback", "user"],
-            ["deadletters", "list", "clicks"],
-            ["deadletters", "replay", "clicks"],
-        )
-    ),
-]
 VARIED = {  # options that differ in form, not in meaning
     "--level": "serve takes several",
     "--output": "a file, or a folder",
@@ -87,44 +33,6 @@ def commands():
 
 def options():
     return [(words, param) for words, command in commands() for param in command.params if isinstance(param, Flag)]
-
-
-@pytest.mark.parametrize(("call", "old", "new", "name", "value"), OLD_NAMES, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
-def test_an_old_name_works_and_tells_the_new_one(call, old, new, name, value):
-    command = parse([*call, *old])
-    assert getattr(command.options, name) == value
-    (remark,) = command.old_names
-    assert remark == f"{old[0].partition('=')[0]} is now {new}; the old name will be gone in the next release"
-    with_new = parse([*call, old[0].replace(old[0].partition("=")[0], new), *old[1:]])
-    assert with_new.old_names == ()
-    assert vars(with_new.options) == vars(command.options)
-
-
-def test_every_old_name_is_tested():
-    tested = {(" ".join(w for w in call if w in VERBS or w in ACTIONS), old[0].partition("=")[0]) for call, old, *_ in OLD_NAMES}
-    assert {(words, old) for words, param in options() for old in param.old_names} - tested == set()
-
-
-ACTIONS = {word for words, _ in commands() for word in words.split()[1:]}
-
-
-def test_a_remark_on_an_old_name_is_printed_once_the_command_runs(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    assert main(["dataset", "--output", "rows.csv", "--until", "2024-02-01T00:00Z", "--json"]) == 0
-    found = capsys.readouterr()
-    assert found.err == "warning: --until is now --as-of; the old name will be gone in the next release\n"
-    assert found.out.startswith("{")
-
-
-def test_an_old_name_that_is_a_value_stays():
-    command = parse(["serve", "--ingest=--http none"])
-    assert (command.options.ingest, command.old_names) == ("--http none", ())
-
-
-def test_an_old_name_is_in_no_help():
-    for words, param in options():
-        for old in param.old_names:
-            assert f"{old} " not in _help(words), words
 
 
 def test_an_option_is_the_same_in_every_command():
@@ -207,7 +115,7 @@ def test_the_nearest_name_is_offered(capsys, arguments, said):
     assert (found.out, said in found.err) == ("", True), found.err
 
 
-@pytest.mark.parametrize("arguments", [["store", "--rows", "3", "refused", "clicks"], ["store", "refused", "clicks", "--rows", "3"]])
+@pytest.mark.parametrize("arguments", [["deadletters", "--rows", "3", "list", "clicks"], ["deadletters", "list", "clicks", "--rows", "3"]])
 def test_options_may_stand_before_the_action(arguments):
     assert parse(arguments).options.rows == 3
 

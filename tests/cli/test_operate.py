@@ -1,6 +1,5 @@
 """materialize, status, parity and explain as a user calls them, one after the other."""
 
-import io
 import json
 from contextlib import closing
 
@@ -132,27 +131,3 @@ def test_nor_is_one_before_any_event(run):
     assert run("materialize", "--at", "2024-04-01T01:00Z")[0] == 0
     code, _, err = run("parity", "--at", "2024-04-01T01:30Z")
     assert (code, "nothing was compared: view" in err) == (1, True), err
-
-
-def test_a_store_of_an_older_version_is_migrated(run, tmp_path, monkeypatch):
-    assert run("materialize", "--at", "2024-05-01T01:00Z")[0] == 0
-    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online")) as store:
-        store.commit({keyspace.FORMAT_KEY: b"2"}, {})
-    for command in (["status"], ["materialize", "--at", "2024-05-01T02:00Z"]):
-        code, _, err = run(*command)
-        assert code == 1
-        assert "migrate it with `headwater store migrate`" in err
-    code, out, _ = run("store", "migrate", "--dry-run", "--json")
-    assert code == 0
-    assert json.loads(out).items() >= {"before": "2", "after": "3", "dry_run": True}.items()
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    code, _, err = run("store", "migrate")
-    assert code == 2
-    assert "Without --backup there is no way back to the older version. Migrate it? There is no terminal to confirm" in err
-    code, out, err = run("store", "migrate", "--backup", "copy", "--yes")
-    assert code == 0, err
-    assert "migrated the store from format 2 to 3" in out
-    assert (tmp_path / "copy" / "data.mdb").exists()
-    assert run("materialize", "--at", "2024-05-01T02:00Z")[0] == 0
-    code, out, _ = run("store", "migrate")
-    assert (code, out.strip()) == (0, "the store has format 3, which this version reads")

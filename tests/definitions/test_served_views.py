@@ -85,18 +85,6 @@ def test_what_is_no_level_is_refused(made, says):
         made(project_at({}, view_of(EVENTS, freshness=HOURLY)).models[0])
 
 
-def test_members_have_their_former_names_for_one_release():
-    project = project_at({"live": hw.Level(MINUTELY)}, view_of(EVENTS, freshness=HOURLY))
-    with pytest.warns(DeprecationWarning, match=r"^Project\.arms is Project\.variants now; the next release removes the old name$"):
-        assert project.arms is project.variants
-    with pytest.warns(DeprecationWarning, match=r"^Project\.arm is Project\.variant now"):
-        assert project.arm(level="live") is project.variants[1]
-    with pytest.warns(DeprecationWarning, match=r"^Level\.scoring is Level\.precomputed now"):
-        assert hw.Level().scoring(project.models[0]) is None
-    with pytest.warns(DeprecationWarning, match=r"^ModelVariant\.scoring is ModelVariant\.precomputed now"):
-        assert project.variants[0].scoring is None
-
-
 def test_a_level_says_on_request_where_the_model_says_precomputed():
     ahead = hw.precomputed(HOURLY, keys=["key"])
     model = project_at({}, view_of(EVENTS, freshness=HOURLY), predictions=ahead).models[0]

@@ -45,7 +45,6 @@ NOT_RUN = {  # by page, why a block does not run: one reason for each
         "needs a running service",
         "needs weeks of served predictions",
         "names folders of a server",
-        "names folders of a server",
         "needs an account of AWS",
         "needs a store that has lost commits",
     ],

@@ -5,7 +5,6 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -191,18 +190,3 @@ def test_positions_are_bytes_that_only_the_stream_reads():
     assert state.stored.get([keyspace.offset("events", "0")]) == [number[2]]
     assert (state.progress.counts["accepted"], state.progress.counts["read_before"], result.misplaced) == (2, 2, {"0"})
     assert [int.from_bytes(record[8:16], "little") for _, record in state.stored.scan(keyspace.RECORD)] == [2], "the second commit's"
-
-
-def test_a_partition_of_an_older_store_goes_on_above_the_offset_in_its_records():
-    """Earlier versions wrote into records how many records of the partition had been read, where stores have several writers."""
-    state, _ = committed(begin(rules()), CommitBatch([poll([{"key": 1, "n": 1, "id": 1, "at": 10}], 700)]))
-    older = {
-        keyspace.offset("events", "0"): integer_position(701),
-        state.rules.place: msgspec.msgpack.encode(msgspec.structs.replace(state.progress, by_sequence=False)),
-    }
-    opened = WriterState.load(state.rules, Stored(state.stored | older))
-    assert opened.progress.sequence == 701
-    after, result = committed(opened, CommitBatch([poll([{"key": 1, "n": 1, "id": 2, "at": 10}], 701)]))
-    assert (result.sequence, result.counts["accepted"]) == (702, 1)
-    assert [int.from_bytes(record[8:16], "little") for _, record in after.stored.scan(keyspace.RECORD)] == [702]
-    assert WriterState.load(state.rules, after.stored).progress.sequence == 702

@@ -1,22 +1,18 @@
 """Views that share records: one is added, changed, dropped or filled while the others are live, and no update is lost."""
 
 from contextlib import closing
-from dataclasses import replace
 from random import Random
 
 import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, StoreError
-from headwater.ingestion import bootstrap
 from headwater.jobs.compact_views import compact_store
-from headwater.jobs.migrate_store import migration_steps
-from headwater.online_stores import formats, keyspace
+from headwater.online_stores import keyspace
 from headwater.online_stores.ownership import placed
 from headwater.state.key_record import fingerprints
 from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
 from tests.online_stores.conftest import STORES, make_store, split_places  # noqa: F401 (fixtures)
-from tests.online_stores.old_format import put_back
 
 FEATURES = {
     "a": [hw.count(), hw.sum("amount")],
@@ -227,35 +223,3 @@ def test_random_histories(history, monkeypatch, seed):
         else:
             compact_store(project_of(*map(view, history.names)), store=history.store, now=micros(history.second))
         history.check()
-
-
-def test_a_store_of_format_2_is_migrated(history, monkeypatch):
-    """Its records become sections, in pages, and also where it is interrupted; ingestion goes on without a backfill."""
-    history.ingest("a", "b", "c")
-    history.send(1, 2, 1)
-    history.send(2, 3, partition="1")
-    views, project = [view(name) for name in "abc"], project_of(*map(view, "abc"))
-    put_back(history.store, project.name, views)
-    assert history.sections() == set()
-    monkeypatch.setattr(formats, "_PAGE", 2)
-    steps, pages = migration_steps(project, history.store), []
-
-    def interrupted(step):
-        def convert(store, page):
-            pages.append(page)
-            if len(pages) == 3:
-                raise KeyboardInterrupt
-            return step.convert(store, page)
-
-        return replace(step, convert=convert)
-
-    with pytest.raises(KeyboardInterrupt):
-        formats.migrate(history.store, list(map(interrupted, steps)))
-    formats.migrate(history.store, steps)
-    history.check()
-    monkeypatch.setattr(bootstrap._ViewHistory, "fill", None)  # nothing is backfilled
-    history.ingest("a", "b", "c")
-    history.send(1, 2, 3)
-    history.check()
-    assert history.sections() == {"a", "b", "c"}
-    assert len(list(history.store.scan(keyspace.RECORD))) == (3 if history.store.capabilities.one_writer else 5)

@@ -114,10 +114,6 @@ def visits(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("visits")
 def test_the_command_line(tmp_path, capsys):
     capsys.readouterr()
-    assert main(["store", "refused", "visits", "--json"]) == 0
-    (refused,) = json.loads(capsys.readouterr().out)["refused"]
-    assert (refused["payload"], refused["headwater_partition"]) == ("no JSON", "visits.jsonl")
-    assert refused["reason"].startswith("JSON is malformed")
     assert main(["store", "backup", "copy"]) == 0
     assert main(["store", "compact", "--json"]) == 0
     (said,) = json.loads(capsys.readouterr().out)["views"]
@@ -132,9 +128,7 @@ def test_the_command_line(tmp_path, capsys):
     ("call", "said"),
     [
         (["backup"], "Missing argument 'FOLDER'"),
-        (["refused"], "Missing argument 'SOURCE'"),
         (["compact", "it"], "does not take 'it' here"),
-        (["refused", "vists"], "did you mean 'visits'?"),
         (["restore", "nowhere"], "there is no online store in nowhere"),
     ],
 )

@@ -173,16 +173,6 @@ def test_keys_can_be_listed(kind, store, tmp_path):
         )
 
 
-def test_old_keywords_of_keys_and_sinks_work_for_one_release(store, tmp_path):
-    variant = variant_of(frame([(1, 10, 1.0), (2, 86400 * 40, 1.0)]))
-    with pytest.warns(DeprecationWarning, match=r"write (keys=ActiveKeys|sinks=\[|resources=Resources)"):
-        made = hw.operations.materialize_model(
-            variant, fitted_of(variant), store=store, at=at(86400 * 41), active="1d", files=tmp_path / "out", threads=1
-        )
-    assert (made.cut.keys, made.window) == (1, 86400 * 10**6)
-    assert list((tmp_path / "out").rglob("*.parquet"))
-
-
 def test_pairs_of_keys_are_those_whose_parts_are_known(store):
     events = frame([(1, 10, 1.0), (2, 20, 2.0)], shop=["a", "b"])
     source = hw.Source("events", history=events, timestamp_field="at", select=["key", "shop", "amount"])

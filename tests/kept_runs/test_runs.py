@@ -93,6 +93,12 @@ def test_a_result_of_another_version_is_said_and_the_record_stays(home):
         _ = hw.runs()["other-1"].result
 
 
+def test_a_backtest_of_another_format_is_refused(home):
+    StoredRuns().add(RunRecord("backtest-1", "backtest", "m", "2024-05-01T00:00:00+00:00", "ann", "done"), {"format": 3})
+    with pytest.raises(DataError, match=r"result is read no more: .*format"):
+        _ = hw.runs()["backtest-1"].result
+
+
 def test_what_a_killed_writer_leaves_is_no_run(home):
     folder = StoredRuns().folder
     (folder / ".new-abc").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Jobs, replays, versions, erasures, migrations and development environments on DynamoDB: tests of other stores, run here on emulators.
+"""Jobs, replays, versions, erasures and development environments on DynamoDB: tests of other stores, run here on emulators.
 
 The full form has some of them on one emulator; the longest form has all on both, with the state in the table and in PostgreSQL.
 """
@@ -21,17 +21,13 @@ from tests.erasure.test_erase import (  # noqa: F401 (tests)
     test_what_is_left_is_as_if_the_key_had_never_been,
 )
 from tests.flow import clock, home  # noqa: F401 (fixtures)
-from tests.ingestion import test_mixed_versions, test_shared_records, test_sibling_ids
-from tests.ingestion.test_mixed_versions import (  # noqa: F401 (a test)
-    test_a_running_process_of_the_version_before_reads_and_writes_nothing_more,
-)
+from tests.ingestion import test_another_version, test_shared_records, test_sibling_ids
 from tests.ingestion.test_replay import (  # noqa: F401 (tests)
     test_the_archive_of_a_replay_is_what_was_played,
     test_what_was_known_before_the_start_and_happens_after_it,
 )
 from tests.ingestion.test_shared_records import (  # noqa: F401 (tests and a fixture)
     history,
-    test_a_store_of_format_2_is_migrated,
     test_a_view_is_added_changed_and_dropped_while_the_others_are_live,
     test_forget_leaves_the_other_sections,
     test_one_record_has_all_views_of_a_key,
@@ -48,19 +44,13 @@ from tests.jobs.test_precompute import (  # noqa: F401 (tests)
     test_keys_of_any_type_are_found,
     test_one_run_at_a_time,
 )
-from tests.online_stores import test_development, test_formats, test_two_owners, test_view_versions
+from tests.online_stores import test_development, test_two_owners, test_view_versions
 from tests.online_stores.emulators import DYNAMODB
 from tests.online_stores.test_development import (  # noqa: F401 (tests and fixtures)
     developing,
     production,
     test_a_store_that_a_project_has_written_to_is_not_one_s_own,
     test_it_writes_nothing_to_production,
-)
-from tests.online_stores.test_formats import (  # noqa: F401 (tests)
-    test_a_migration_that_is_killed_goes_on,
-    test_a_writer_of_an_older_version_is_noticed,
-    test_no_version_opens_a_store_between_two_formats,
-    test_the_way_back_is_the_backup,
 )
 from tests.online_stores.test_ownership import (  # noqa: F401 (tests)
     test_every_command_refuses_the_store_of_another_project,
@@ -91,12 +81,6 @@ def make_store(request, dynamodb_url):
 def store(make_store):
     with closing(make_store()) as made:
         yield made
-
-
-@pytest.fixture
-def migratable(make_store, monkeypatch):
-    monkeypatch.setattr("headwater.online_stores.formats._PAGE", 50)
-    return test_formats._Opens(*make_store.args)
 
 
 @pytest.fixture
@@ -134,14 +118,8 @@ def test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled
 
 
 @in_full
-@pytest.mark.parametrize("stored_format", [pytest.param(b"migrating to 4", marks=pytest.mark.long), b"4"])
-def test_a_running_process_stops_where_a_newer_version_migrates(store, tmp_path, clock, stored_format):
-    test_mixed_versions.test_a_running_process_stops_where_a_newer_version_migrates(store, tmp_path, clock, stored_format)
-
-
-@in_full
-def test_a_migration(migratable):
-    test_formats.test_a_migration(migratable)
+def test_a_running_process_stops_where_another_version_wrote(store, tmp_path, clock):
+    test_another_version.test_a_running_process_stops_where_another_version_wrote(store, tmp_path, clock)
 
 
 @in_full

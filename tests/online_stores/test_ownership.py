@@ -1,7 +1,5 @@
 """One store and several projects, or streams: nobody counts what is another's, and whose a store is is said by name."""
 
-from contextlib import closing
-
 import polars as pl
 import pytest
 
@@ -116,37 +114,3 @@ def test_who_comes_first_owns_a_store(store, tmp_path, clock):
     assert ownership.owner(store) is None
     ingest(project("alice", view(tmp_path / "ours")), store, data_dir=tmp_path, once=True)
     assert ownership.owner(store) == "alice"
-
-
-def test_a_store_of_the_format_before_is_filled_again(tmp_path, clock):
-    """Nothing in it says which commits its views cover."""
-    import msgspec
-
-    from headwater.online_stores import keyspace
-    from headwater.state.view_state import decoded, encoded, read_progress
-
-    clock(100)
-    url, mine = f"lmdb:{tmp_path}/online?size=1GB", project("alice", view(tmp_path / "ours"))
-    of = mine.models[0].features.views[0]
-    send(tmp_path / "ours", ALICE)
-    run(mine, url, tmp_path)
-    with closing(hw.operations.open_store(url)) as store:
-        old: dict[bytes, bytes | None] = {keyspace.FORMAT_KEY: b"1", keyspace.OWNER: None}
-        for key, value in store.scan(keyspace.PROGRESS):
-            old[key] = msgspec.msgpack.encode(msgspec.structs.replace(read_progress(value), views={}, rules={}))
-        for key, value in store.scan(keyspace.stream_state(of.tiles_fingerprint)):
-            old |= {key: None, keyspace.STATE + key[1:]: encoded(msgspec.structs.replace(decoded(value), coverage=""))}
-        for key, _ in store.scan(keyspace.records(of.record_group)):
-            old[key] = None  # as if it had missed what was ingested meanwhile
-        store.commit(old, {})
-    with pytest.raises(StoreError, match="migrate it with `headwater store migrate`"):
-        run(mine, url, tmp_path)
-    assert hw.operations.migrate_store(mine, store=url).before == "1"
-    assert count(of, url) is None
-    run(mine, url, tmp_path)
-    assert count(of, url) == ALICE
-    with closing(hw.operations.open_store(url)) as store:
-        assert store.get([keyspace.FORMAT_KEY]) == [keyspace.FORMAT]
-        store.commit({keyspace.FORMAT_KEY: b"9"}, {})
-    with pytest.raises(StoreError, match="has format b'9', and this version of headwater reads b'3'"):
-        hw.operations.open_store(url)

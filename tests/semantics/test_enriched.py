@@ -243,11 +243,3 @@ def test_a_source_whose_events_are_taken_back_is_not_enriched():
 def test_only_a_source_is_enriched():
     with pytest.raises(DefinitionError, match=r"source 'rated': enrich\(\) got 3 as its source; give a hw.Source"):
         hw.enrich(3, "rated", [BY_USER])
-
-
-def test_the_deprecated_method_enriches_and_names_the_function():
-    with pytest.warns(DeprecationWarning, match=r"hw.enrich\(source, 'rated', features\)") as warned:
-        rated = NAMED.enriched("rated", [BY_USER], select=["user", "user__count_1h"])
-    assert warned[0].filename == __file__
-    assert rated == hw.enrich(NAMED, "rated", [BY_USER], select=["user", "user__count_1h"])
-    assert rated.site.startswith("test_enriched.py:")

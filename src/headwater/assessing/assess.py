@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,7 +18,7 @@ from headwater.assessing.decision_words import changes
 from headwater.assessing.late_share import late_share, with_measured_late
 from headwater.assessing.lift import GivenBacktest, backtest_of
 from headwater.assessing.locations import Locations
-from headwater.assessing.network import KINDS, network
+from headwater.assessing.network import network
 from headwater.assessing.probes.request_probe import of_log
 from headwater.assessing.questions import Answers, checked
 from headwater.assessing.readiness import readiness
@@ -33,15 +31,13 @@ from headwater.backtesting.break_even import recommended
 from headwater.backtesting.describe import value_of
 from headwater.backtesting.withdrawals import known_deliveries
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.definition import stack_level
-from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.durations import micros
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.engine.engines import engine_name
-from headwater.errors import HeadwaterError, UsageError, nearest
+from headwater.errors import HeadwaterError, UsageError
 from headwater.results.assessment_parts import AtRequest
 from headwater.results.attribution_result import AttributionResult
 from headwater.results.audit_result import DELIVERY
@@ -58,32 +54,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def _with_levels(project: object, given: Mapping[str, object]) -> object:
-    """The old levels= as those of the project."""
-    assert isinstance(project, Project)
-    return project if given["levels"] is None else dataclasses.replace(project, levels=cast("Mapping[str, Level]", given["levels"]))
-
-
-def _with_effects(answers: object, given: Mapping[str, object]) -> object:
-    """The old network=, the names of effects or "none", as answers to the questions on them."""
-    if given["network"] is None:
-        return answers
-    named = cast("Sequence[str]", given["network"])
-    unknown = [name for name in named if name not in (*KINDS, "none")]
-    if unknown:
-        raise UsageError(f"network effect {unknown[0]!r}; {nearest(unknown[0], (*KINDS, 'none'))}")
-    known = answers.by_id if isinstance(answers, Answers) else cast("Mapping[str, str | float]", answers or {})
-    effects: dict[str, str | float] = {name: "yes" if name in named else "no" for name in KINDS}
-    return {**known, **effects}
-
-
-@moved("answers", {"network": "network"}, 'answers={{"supply": "yes", ...}}', _with_effects)
-@moved("project", {"levels": "levels"}, "Project(levels=...)", _with_levels)
-@renamed("locations", "places")
-@renamed("value_per_point", "worth")
-@moved_into("evaluation", Evaluation, "split", "min_lift", "seed", "attribute", seeds="refits", time_out="timeouts")
-@moved_into("locations", Locations, "store", "models", "prices", folder="data_dir")
-@moved_into("resources", Resources, "progress")
 @checked_call
 def assess(
     project: Project,
@@ -93,7 +63,6 @@ def assess(
     evaluation: Evaluation | None = None,
     locations: Locations | None = None,
     answers: Answers | Mapping[str, str | float] | None = None,
-    value_per_point: float | None = None,
     resources: Resources | None = None,
 ) -> Assessment:
     """Whether real time is right for a model, for which views, at what cost, and what to do first.
@@ -109,26 +78,18 @@ def assess(
         locations: where to measure: stores, logs, models, prices, databases; None takes the settings.
         answers: to questions that cannot be measured, by the id of the question, such as {"supply": "yes", "S2": 0.08}. The questions are
             written by `headwater assess readiness --write-questions`. Three are on network effects: "supply", "adversaries" and "feedback".
-        value_per_point: deprecated: the value a day of 0.01 of the headline metric. Nobody knows that number; give
-            `Evaluation(value=DecisionValue(...))`.
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
         UsageError: an unknown model, an invalid backtest or that of another model, an invalid price file or an invalid answer.
     """
-    worth = value_per_point
-    if worth is not None:
-        message = "assess(value_per_point=) is deprecated and will be removed in the next release; write evaluation=Evaluation(value=DecisionValue(...))"
-        warnings.warn(message, DeprecationWarning, stacklevel=stack_level())
-    if worth is not None and not (isinstance(worth, int | float) and 0 <= worth < math.inf):
-        raise UsageError(f"value_per_point is {worth!r}; give money a day, 0 or more, for 0.01 of the metric")
     checked_answers = (
         answers if isinstance(answers, Answers) else checked(answers or {})
     )  # invalid answers are refused before anything is run
     how, checked_answers = _one_answer(evaluation or project.evaluation or Evaluation(), checked_answers)
     where = locations or Locations()
     run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES, where)
-    assessment = _joined(run, where, checked_answers, worth)
+    assessment = _joined(run, where, checked_answers)
     return keep_run("assessment", assessment.verdict, assessment, run.model, folder=where.folder, engine=engine_name(run.resources.engine))
 
 
@@ -140,7 +101,7 @@ def _one_answer(how: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]
     return (dataclasses.replace(how, adversaries=known) if how.adversaries is None and known is not None else how), answers
 
 
-def _joined(run: _AssessmentRun, locations: Locations, answers: Answers, worth: float | None) -> Assessment:
+def _joined(run: _AssessmentRun, locations: Locations, answers: Answers) -> Assessment:
     model, project = run.model, run.project
     effects = network(answers.effects)
     readings, log = of_log(model, locations.folder)
@@ -148,7 +109,7 @@ def _joined(run: _AssessmentRun, locations: Locations, answers: Answers, worth: 
     lift, attributed = with_measured_late(run.lift, late), run.attribution
     spent = _cost(run, locations, lift)
     ready = _readiness(project, locations, answers)
-    evidence = judged_by_money(Evidence([view.name for view in model.features.views], lift, spent, ready, worth))
+    evidence = judged_by_money(Evidence([view.name for view in model.features.views], lift, spent, ready))
     decision = decide(evidence)
     request_time_features = _at_request(run, decision.base, decision.level, log)
     budget: Reading = Missing(f"model {model.name!r} has no latency_budget")

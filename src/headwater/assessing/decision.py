@@ -19,7 +19,7 @@ from headwater.assessing.level_costs import known_costs
 from headwater.backtesting.break_even import by_break_even
 from headwater.reports.recommending import money_break_even, with_recommendation, worth_of
 from headwater.results.backtest_result import MODES, BacktestResult, Mode
-from headwater.results.decision_result import NEEDS, POINT, Action, Barred, Decision, Evidence, alike
+from headwater.results.decision_result import NEEDS, Action, Barred, Decision, Evidence, alike
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number, Reading, amount
 from headwater.results.readiness_result import REACHES, Reach, Readiness
@@ -44,7 +44,7 @@ def judged_by_money(evidence: Evidence) -> Evidence:
     if not even:
         return evidence
     result = by_break_even(lift.backtest, even, _BY_MONEY)
-    return Evidence(evidence.views, Lift(result, lift.earned), evidence.cost, evidence.readiness, evidence.worth)
+    return Evidence(evidence.views, Lift(result, lift.earned), evidence.cost, evidence.readiness)
 
 
 def _break_even(evidence: Evidence, result: BacktestResult) -> Mapping[str, float]:
@@ -52,8 +52,6 @@ def _break_even(evidence: Evidence, result: BacktestResult) -> Mapping[str, floa
     levels = [] if isinstance(evidence.cost, Missing) else evidence.cost.levels
     if result.value is not None and result.headline == worth_of(result.value).metric:
         return money_break_even(result, known_costs(levels, result.value.costs))
-    if evidence.worth:
-        return {name: cost / evidence.worth * POINT for name, cost in known_costs(levels, {}).items()}
     return {}
 
 
@@ -167,10 +165,6 @@ def _earns(evidence: Evidence, result: BacktestResult, found: Recommendation) ->
         late = f", {worth.late:.1%} late" if worth.late else ""
         source = f"{acted:,.6g} acted on a day{late}, {worth.hit:g} a hit, {worth.false_alarm:g} a false alarm"
         return Number(worth_of(worth).of_gain(step.delta), "a day", "computed", source)
-    if evidence.worth is not None:
-        return Number(
-            step.delta / POINT * evidence.worth, "a day", "given", f"{evidence.worth:g} a day for {POINT} of {result.headline}, as given"
-        )
     return _saved(evidence, result, found)
 
 

@@ -26,7 +26,7 @@ from headwater.definitions.streams import BrokerStream, KafkaTopic
 from headwater.engine.engines import open_engine
 from headwater.engine.query import InspectableEngine
 from headwater.errors import HeadwaterError, NoStoreError
-from headwater.ingestion.consumer_group import former_group, group_of
+from headwater.ingestion.consumer_group import group_of
 from headwater.models.compatibility import check
 from headwater.models.promoted_views import as_served
 from headwater.models.promotion import sentences
@@ -264,15 +264,6 @@ def _topic(examined: _Examined, source: Source, topic: KafkaTopic) -> Iterator[D
                 f"processes that write to another online store have committed offsets of {topic} in the group {group!r}: members of one group share the "
                 "partitions, so each store lacks those of the other one",
                 "give every project and environment a group= of its own, or leave group= out",
-            )
-        former = former_group(source)
-        if topic.group is None and (members := seen_group(topic, former).members):
-            yield Diagnosis(
-                "streams",
-                f"{source.name}: consumer group",
-                "warning",
-                f"the group {former!r}, which earlier versions joined, has {members} members; this version joins {group or 'another one'!r}",
-                "stop those that write to this store: two groups read each record twice, and the store refuses the commits of one of them in turn",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -22,15 +22,13 @@ from headwater.backtesting.verdicts import in_metric, min_lifts
 from headwater.backtesting.view_groups import Costs, Groups, Unit, check_levels, find_units, unit_costs, unmeasured
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.freshness import Freshness
-from headwater.definitions.level import Level, ladder
+from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.engine.engines import engine_name
 from headwater.errors import UsageError, listed
 from headwater.kernel.arrays import Bool
-from headwater.metrics import Metric
 from headwater.reports import attribution_words
 from headwater.results.attribution_result import AttributionResult, Efficient, PathStep, SliceLift, UnitLift
 from headwater.results.estimate import Comparison, Estimate
@@ -82,27 +80,6 @@ class Attribution(AttributionResult, frozen=True, kw_only=True):
         return to_notebook(self)
 
 
-def _metric_of(existing: object, given: Mapping[str, object]) -> object:
-    """The old metric= as the only one of an evaluation."""
-    chosen, evaluation = given["metrics"], existing if isinstance(existing, Evaluation) else Evaluation()
-    return dataclasses.replace(evaluation, metrics=None if chosen is None else [cast("str | Metric", chosen)])
-
-
-def _levels_of(_: object, given: Mapping[str, object]) -> object:
-    """The old stale=, fresh= and names= as levels by name; one that was not given is the ladder's."""
-    usual = [(name, level) for name, level in ladder().items() if getattr(level.features, "reads_events", True)]
-    stale, fresh = given.get("stale"), given.get("fresh")
-    names = given.get("names") or ("stale" if stale else usual[0][0], "fresh" if fresh else usual[-1][0])
-    if not isinstance(names, Sequence) or len(set(names)) != 2:
-        raise UsageError(f"names is {names!r}; give the two levels a name each")
-    return dict(zip(names, (stale or usual[0][1], fresh or usual[-1][1]), strict=True))
-
-
-@moved("levels", {name: name for name in ("stale", "fresh", "names")}, "levels={{name: level, name: level}}", _levels_of)
-@moved("evaluation", {"metric": "metrics"}, "evaluation=Evaluation(metrics=[...])", _metric_of)
-@renamed("view_costs", "costs")
-@moved_into("evaluation", Evaluation, "split", "slices", "min_lift", "refits", "resamples", "seed")
-@moved_into("resources", Resources, "threads", "memory", "progress")
 @checked_call
 def attribution(
     model: Model,

@@ -32,7 +32,6 @@ from headwater.backtesting.split import describe
 from headwater.backtesting.withdrawals import known_deliveries
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
@@ -169,12 +168,6 @@ class Backtest:
         return to_notebook(self.result)
 
 
-@moved_into(
-    "evaluation",
-    Evaluation,
-    *("split", "slices", "cold_start", "metrics", "min_lift", "costs", "tune", "refits", "resamples", "seed"),
-)
-@moved_into("resources", Resources, "threads", "memory", "progress")
 @checked_call
 @one_version()
 def backtest(

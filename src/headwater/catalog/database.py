@@ -49,8 +49,7 @@ _LOG = sa.Table(
     sa.Column("changes", sa.Text, nullable=False),  # JSON
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = ()
-"""For each schema from the first on, the statements that make the next one of it."""
+_SCHEMA_VERSION = 1
 
 
 class Catalog:
@@ -121,11 +120,7 @@ class Catalog:
         engine = self._engine if self._sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
         with self._named_errors(), engine.begin() as connection:
             schema_version = self._schema(connection)
-            if schema_version is None or schema_version > len(MIGRATIONS):
-                yield None if schema_version is None else connection
-                return
-        with self._writing() as connection:  # an older one: writing makes it new
-            yield connection
+            yield None if schema_version is None else connection
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -142,12 +137,7 @@ class Catalog:
             schema_version = self._schema(connection)
             if schema_version is None:
                 _TABLES.create_all(connection)
-                connection.execute(sa.insert(_SCHEMA).values(version=len(MIGRATIONS) + 1))
-            for step in MIGRATIONS[schema_version - 1 :] if schema_version else ():
-                for statement in step:
-                    connection.exec_driver_sql(statement)
-            if schema_version is not None and schema_version <= len(MIGRATIONS):
-                connection.execute(sa.update(_SCHEMA).values(version=len(MIGRATIONS) + 1))
+                connection.execute(sa.insert(_SCHEMA).values(version=_SCHEMA_VERSION))
             yield connection
 
     def _make_own(self, connection: sa.Connection) -> None:
@@ -166,10 +156,10 @@ class Catalog:
         if not sa.inspect(connection).has_table(_SCHEMA.name):
             return None
         schema_version = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
-        if schema_version > len(MIGRATIONS) + 1:
+        if schema_version != _SCHEMA_VERSION:
             raise CatalogError(
-                f"the catalog {self} was written by a newer headwater: its schema is {schema_version}, and this one knows up to {len(MIGRATIONS) + 1}; "
-                "upgrade headwater here, or name another catalog"
+                f"the catalog {self} was written by another version of headwater: its schema is {schema_version}, and this one reads "
+                f"{_SCHEMA_VERSION}; use that version, or name another catalog"
             )
         return int(schema_version)
 

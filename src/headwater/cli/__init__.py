@@ -54,8 +54,6 @@ def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None
             screen.take_warnings(every=debug)
             command = parse(args)
             if command is not None:
-                for remark in command.old_names:
-                    screen.warning(remark)
                 command.options.supervised = supervised
                 return _run(command, screen)
     except KeyboardInterrupt:  # at the start or end of a command

@@ -170,17 +170,16 @@ _READINESS = section(
         option("--answers", metavar="FILE", help="the file of questions, answered"),
         option("--freshness", metavar="DURATION", help="the target freshness of views without a stream (default: 1m)"),
         option("--database", metavar="URL", help="a PostgreSQL that holds the rows of sources, read in read-only transactions"),
-        several("--source-table", old="--table", metavar="SOURCE=TABLE", help="which of its tables holds the rows of a source; repeatable"),
+        several("--source-table", metavar="SOURCE=TABLE", help="which of its tables holds the rows of a source; repeatable"),
         option("--records", metavar="N", type=int, default=100_000, help="how many last records of a topic to read (default: {default})"),
         option(
             "--watch-for",
-            old="--watch",
             metavar="SECONDS",
             type=float,
             default=10.0,
             help="how long to watch a topic for lag (default: {default})",
         ),
-        switch("--show-all", old="--all", help="show green checks too"),
+        switch("--show-all", help="show green checks too"),
     ],
 )
 _COST = section(

@@ -53,7 +53,6 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
             evaluation=evaluation,
             locations=locations,
             answers=answers,
-            value_per_point=args.worth,
             resources=options.resources(args, on_progress),
         )
     assessment.write_html(page)
@@ -134,7 +133,6 @@ OPTIONS = section(
         option("--min-lift", metavar="GAIN", type=float, help="the least gain in the headline metric that is worth having"),
         *evaluation_options.FLAGS,
         switch("--no-attribution", help="do not find which views earn"),
-        option("--worth", metavar="MONEY", type=float, help="deprecated: what 0.01 of the headline metric is worth a day; give --value"),
         option(
             "--network",
             metavar="EFFECTS",

@@ -1,4 +1,4 @@
-"""Commands, options and arguments on click: deprecated names of options, sections of help pages, and options with an optional value."""
+"""Commands, options and arguments on click: sections of help pages, and options with an optional value."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from headwater.cli.help_page import HelpContext, show_page
 from headwater.cli.screen import Screen
 from headwater.errors import UsageError, nearest
 
-_OLD_NAMES: Final = "headwater.old_names"  # keys of click's Context.meta
-FILE: Final = "headwater.file"
+FILE: Final = "headwater.file"  # keys of click's Context.meta
 DEBUG: Final = "headwater.debug"
 _MARK: Final = "\0"  # before a value after an equals sign: else click takes one that begins with dashes for an option
 SECTIONS: Final = ("serve", "ingest", "materialize", "watch")  # of headwater.toml; their options also have environment variables
@@ -41,17 +40,15 @@ class Arguments(SimpleNamespace):
 
 @dataclass(frozen=True)
 class Command:
-    """A parsed command line: the function and the values of its options. old_names: deprecation messages of renamed options."""
+    """A parsed command line: the function and the values of its options."""
 
     run: Callable[[Arguments, Screen], None]
     options: Arguments
-    old_names: Sequence[str] = ()
 
 
 class Flag(click.Option):
-    """An option; old_names work for one more release. section: its heading on the help page."""
+    """An option. section: its heading on the help page."""
 
-    old_names: tuple[str, ...] = ()
     section: str | None = None
     may_be_bare = False  # whether its value may be left out
 
@@ -66,7 +63,7 @@ def _unmarked(value: str) -> str:
     return value.removeprefix(_MARK)
 
 
-def option(name: str, *, old: str | None = None, metavar: str | None = None, help: str, **more: object) -> Flag:  # noqa: A002 (click's word)
+def option(name: str, *, metavar: str | None = None, help: str, **more: object) -> Flag:  # noqa: A002 (click's word)
     """An option with a value; `{default}` in its help is the default. Paths, by their metavar, can be completed by a shell.
 
     >>> option("--rows", type=int, default=20, metavar="N", help="how many rows (default: {default})").help
@@ -75,19 +72,17 @@ def option(name: str, *, old: str | None = None, metavar: str | None = None, hel
     if metavar in _TYPES:
         more.setdefault("type", _TYPES[metavar])
     shown = help.replace("{default}", str(more.get("default")))
-    flag = Flag([name], metavar=metavar, help=shown, **more)  # type: ignore[arg-type]  # click's own keywords
-    flag.old_names = (old,) if old else ()
-    return flag
+    return Flag([name], metavar=metavar, help=shown, **more)  # type: ignore[arg-type]  # click's own keywords
 
 
-def switch(name: str, *, old: str | None = None, help: str) -> Flag:  # noqa: A002 (click's word)
+def switch(name: str, *, help: str) -> Flag:  # noqa: A002 (click's word)
     """An option without a value."""
-    return option(name, old=old, help=help, is_flag=True)
+    return option(name, help=help, is_flag=True)
 
 
-def several(name: str, *, old: str | None = None, metavar: str, help: str, type: type = str, required: bool = False) -> Flag:  # noqa: A002 (click's words)
+def several(name: str, *, metavar: str, help: str, type: type = str, required: bool = False) -> Flag:  # noqa: A002 (click's words)
     """An option that may be repeated."""
-    return option(name, old=old, metavar=metavar, help=help, multiple=True, type=type, required=required)
+    return option(name, metavar=metavar, help=help, multiple=True, type=type, required=required)
 
 
 def optional(name: str, *, metavar: str, help: str) -> Flag:  # noqa: A002 (click's word)
@@ -155,21 +150,20 @@ class Verb(Base):
         self.context_settings["max_content_width"] = 100
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does; old names of options become the new ones, and extra arguments are an error with the nearest action."""
+        """As click does; extra arguments are an error with the nearest action."""
         if ctx.auto_envvar_prefix is None and self.name in SECTIONS:
             ctx.auto_envvar_prefix = f"HEADWATER_{self.name.upper()}"
         ctx.allow_extra_args = True
-        left = super().parse_args(ctx, self._renamed(ctx, args))
+        left = super().parse_args(ctx, self._marked(args))
         if left and not ctx.resilient_parsing:
             near = f"; {nearest(left[0], self.actions)}" if self.actions else ""
             problem = f"{ctx.command_path} does not take {left[0]!r} here{near}"
             raise UsageError(f"{problem}{'' if problem.endswith('?') else '.'} See: {ctx.command_path} --help")
         return left
 
-    def _renamed(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """The command line with the new names of options, and with optional values marked."""
+    def _marked(self, args: list[str]) -> list[str]:
+        """The command line with optional values marked."""
         options = [param for param in self.params if isinstance(param, Flag)]
-        new = {old: param.flag for param in options for old in param.old_names}
         optional = {param.flag for param in options if param.may_be_bare}
         changed: list[str] = []
         rest = iter(args)
@@ -180,9 +174,6 @@ class Verb(Base):
                 changed[-1] += f"={_MARK}{arg}"
                 continue
             name, equals, value = arg.partition("=")
-            if name in new:
-                ctx.meta.setdefault(_OLD_NAMES, []).append(f"{name} is now {new[name]}; the old name will be gone in the next release")
-                name = new[name]
             changed.append(f"{name}={_MARK}{value}" if equals and name in optional else name + equals + value)
         return changed
 
@@ -195,7 +186,7 @@ class Verb(Base):
         if self.at_once:
             self.run(arguments, Screen(as_json=False))
             return None
-        return Command(self.run, arguments, tuple(ctx.meta.get(_OLD_NAMES, ())))
+        return Command(self.run, arguments)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """What follows the name in the line of usage."""
@@ -241,12 +232,7 @@ class Actions(Base, click.Group):
         """The index of the action: options may come before it, each with its value. None where no action is named."""
         verbs = [verb for verb in [*self.commands.values(), self.default] if verb is not None]
         options = [param for verb in verbs for param in verb.params if isinstance(param, Flag)]
-        valued = {
-            name
-            for flag_param in options
-            if not (flag_param.is_flag or flag_param.may_be_bare)
-            for name in (*flag_param.opts, *flag_param.old_names)
-        }
+        valued = {name for flag_param in options if not (flag_param.is_flag or flag_param.may_be_bare) for name in flag_param.opts}
         skip = False
         for n, arg in enumerate(args):
             if skip:

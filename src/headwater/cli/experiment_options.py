@@ -20,12 +20,9 @@ def name() -> Positional:
 
 def places() -> list[Flag]:
     """Where models, views, logs and history are."""
-    store = options.store()
-    for flag in store:
-        flag.old_names = ()
     return [
         *options.models(),
-        *store,
+        *options.store(),
         *options.from_log(),
         switch("--no-history", help="read no history: no power, no duration, no A/A test"),
     ]

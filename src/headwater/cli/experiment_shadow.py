@@ -24,10 +24,7 @@ def score_shadow(args: Arguments, screen: Screen) -> None:
 
 def _places() -> list[Flag]:
     """Where models, logs and archived events are."""
-    store = options.store()
-    for flag in store:
-        flag.old_names = ()
-    return [*options.models(), *store]
+    return [*options.models(), *options.store()]
 
 
 COMMAND = Verb(

@@ -203,14 +203,12 @@ COMMAND = Verb(
         option("--linger", metavar="SECONDS", type=float, default=0.02, help="how long to wait for records (default: {default})"),
         option(
             "--max-future-skew",
-            old="--future",
             metavar="DURATION",
             default="1d",
             help="refuse events later than this after they were received (default: {default})",
         ),
         option(
             "--listen",
-            old="--http",
             metavar="HOST:PORT",
             default="127.0.0.1:8321",
             help="address for pushed events, if a source has them; `none` leaves them to another process (default: {default})",

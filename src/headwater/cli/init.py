@@ -158,7 +158,6 @@ COMMAND = Verb(
         ),
         option(
             "--request-time",
-            old="--asked-at",
             metavar="COLUMN[-DURATION]",
             help="the time of the request: a column of LABELS, such as scheduled_at or scheduled_at-60m",
         ),

@@ -179,7 +179,6 @@ COMMAND = Verb(
         switch("--watch", help="keep running, and compute every cut when it is due"),
         switch(
             "--full-refresh",
-            old="--anew",
             help="first remove these views from the store; they cannot be read until they are computed",
         ),
         switch(

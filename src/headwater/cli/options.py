@@ -60,7 +60,7 @@ def level() -> list[Flag]:
 def as_of() -> list[Flag]:
     """The option --as-of."""
     shown = "take the rows whose outcome was known by then: ISO 8601 with an offset (default: now)"
-    return [option("--as-of", old="--until", metavar="TIME", help=shown)]
+    return [option("--as-of", metavar="TIME", help=shown)]
 
 
 def resources(args: Arguments, on_progress: OnProgress | None = None, *, cache: bool | None = None) -> Resources:
@@ -142,7 +142,6 @@ def store() -> list[Flag]:
         ),
         option(
             "--data-dir",
-            old="--folder",
             metavar="FOLDER",
             envvar="HEADWATER_DATA_DIR",
             help="where the archive of streams, logs and refused records are kept (default: HEADWATER_DATA_DIR, else headwater's home)",
@@ -166,7 +165,6 @@ def _read_production(ctx: click.Context, _param: click.Parameter, value: str | N
 def logs() -> list[Flag]:
     """The option --data-dir of a command that reads logs, and no store."""
     (flag,) = (known for known in store() if known.flag == "--data-dir")
-    flag.old_names = ()
     return [flag]
 
 
@@ -221,7 +219,7 @@ def promise() -> list[Flag]:
 def allow_pickle() -> list[Flag]:
     """The option --allow-pickle."""
     shown = "load models in formats that run code when they are loaded: pickle, joblib and MLflow"
-    return [switch("--allow-pickle", old="--trust", help=shown)]
+    return [switch("--allow-pickle", help=shown)]
 
 
 def same_store(args: Arguments) -> list[str]:

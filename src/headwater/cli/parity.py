@@ -96,7 +96,6 @@ COMMAND = Verb(
         *options.store(),
         option(
             "--sample",
-            old="--keys",
             metavar="N",
             type=int,
             default=1000,

@@ -38,7 +38,7 @@ VERBS: Final = {
     "mcp": "let assistants read the project over MCP",
     "doctor": "check machine, packages, project, store, streams and models",
     "logs": "ship logs to an object store or Kafka, or fetch those of all machines",
-    "store": "create, compact, back up, restore or migrate the online store",
+    "store": "create, compact, back up or restore the online store",
     "deadletters": "list refused records, or replay them after a fix",
     "erase": "remove one entity from the store, the archive and the logs",
     "token": "create, list or revoke the tokens of headwater serve",

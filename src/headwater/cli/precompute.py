@@ -199,7 +199,7 @@ OPTIONS = section(
         ),
         *options.allow_pickle(),
         option("--active", metavar="WINDOW", help="score only keys with an event in so long before the cut, such as 30d (default: all)"),
-        option("--keys-file", old="--keys", metavar="FILE", help="score only the keys in this parquet or CSV file, a path or a URL"),
+        option("--keys-file", metavar="FILE", help="score only the keys in this parquet or CSV file, a path or a URL"),
         option("--database", metavar="URL", help="also replace a table in PostgreSQL: postgresql://user@host/name"),
         option("--table", metavar="NAME", help="the table's name (default: scores_MODEL)"),
         option("--files", metavar="FOLDER", help="also write parquet files into this folder, one folder a cut"),

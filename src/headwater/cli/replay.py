@@ -31,11 +31,8 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _place() -> list[Flag]:
-    """Where store, logs and models are; a new command has no former names of options."""
-    flags = [*options.models(), *options.store(), *options.allow_pickle()]
-    for flag in flags:
-        flag.old_names = ()
-    return flags
+    """Where store, logs and models are."""
+    return [*options.models(), *options.store(), *options.allow_pickle()]
 
 
 COMMAND = Verb(

@@ -159,7 +159,7 @@ COMMAND = Verb(
     [
         *options.project(model=False),
         *options.store(),
-        option("--listen", old="--http", metavar="HOST:PORT", default="127.0.0.1:8320", help="where to listen (default: {default})"),
+        option("--listen", metavar="HOST:PORT", default="127.0.0.1:8320", help="where to listen (default: {default})"),
         *options.models(),
         *options.allow_pickle(),
         several(
@@ -182,7 +182,6 @@ COMMAND = Verb(
         ),
         option(
             "--serving-log-sample",
-            old="--served",
             metavar="SHARE",
             type=float,
             default=1.0,
@@ -210,9 +209,7 @@ COMMAND = Verb(
             help="with --ship-logs: how large the serving log on this machine may be; the oldest files are deleted, and those that were not "
             "shipped are counted (default: {default})",
         ),
-        switch(
-            "--log-third-party", old="--answers", help="keep responses of third parties, in --data-dir, as the history that training needs"
-        ),
+        switch("--log-third-party", help="keep responses of third parties, in --data-dir, as the history that training needs"),
         optional(
             "--traces",
             metavar="URL",
@@ -238,7 +235,6 @@ COMMAND = Verb(
                 ),
                 option(
                     "--graceful-timeout",
-                    old="--grace",
                     metavar="SECONDS",
                     type=float,
                     default=10.0,

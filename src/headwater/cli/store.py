@@ -1,4 +1,4 @@
-"""Maintain an online store: create it, drop expired state, back it up, restore it, migrate it, or list refused records."""
+"""Maintain an online store: create it, drop expired state, back it up, or restore it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.cli import options
-from headwater.cli.command import Actions, Arguments, Positional, Verb, option
+from headwater.cli.command import Actions, Arguments, Positional, Verb
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 
@@ -159,42 +159,6 @@ def repair_lost(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
 
 
-def migrate(args: Arguments, screen: Screen) -> None:
-    """Migrate a store of an older version in place."""
-    from headwater.jobs.migrate_store import migrate_store
-
-    project, backup = load(args.project).project, None if args.backup is None else Path(args.backup)
-    planned = migrate_store(project, store=args.store, dry_run=True)
-    record = {"before": planned.before, "after": planned.after, "keys": planned.keys, "dry_run": args.dry_run}
-    keys = "".join(f"\n  {step}: {count:,} keys" for step, count in planned.keys.items())
-    if planned.before == planned.after:
-        screen.show(f"the store has format {planned.after}, which this version reads", record)
-        return
-    if args.dry_run:
-        screen.show(f"would migrate the store from format {planned.before} to {planned.after}{keys}", record)
-        return
-    way_back = f"A backup is written to {backup} first" if backup else "Without --backup there is no way back to the older version"
-    if not options.confirmed(args, screen, f"The store is migrated to format {planned.after}{keys}\n{way_back}. Migrate it?"):
-        screen.say("nothing was migrated")
-        return
-    with screen.working("migrating"):
-        done = migrate_store(project, store=args.store, backup=backup)
-    screen.show(f"migrated the store from format {done.before} to {done.after}{keys}", {**record, "keys": done.keys})
-    screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
-
-
-def refused_records(args: Arguments, screen: Screen) -> None:
-    """Show the records of a source that were refused."""
-    from headwater.monitoring.status import refused
-    from headwater.online_stores import opened
-    from headwater.terminal.layout import ShownTable
-
-    with opened(args.store, readonly=True) as store:
-        rows = refused(store, load(args.project).project, args.source, options.data_dir(args)).head(args.rows)
-    records = [{name: v.decode(errors="replace") if isinstance(v, bytes) else str(v) for name, v in row.items()} for row in rows.to_dicts()]
-    screen.show(ShownTable("", rows.columns, rows.rows()), {"source": args.source, "refused": records})
-
-
 _COMMON = [*options.project(model=False), *options.store()]
 _FOLDER = Positional("folder", metavar="FOLDER", help="where the backup is")
 
@@ -228,31 +192,6 @@ COMMAND = Actions(
             help="Write a backup into an empty store. Ingestion goes on from the offsets in it.",
             summary="write a backup into an empty store",
             examples=["headwater store restore /backups/2026-11-12 --store lmdb:restored"],
-        ),
-        "migrate": Verb(
-            migrate,
-            [
-                *_COMMON,
-                option("--backup", metavar="FOLDER", help="first write a backup into this new folder: the way back to the older version"),
-                *options.confirmation("converted"),
-                *options.as_json(),
-            ],
-            help="Convert a store of an older version to this version's format, in place. Stop all processes that use it first; run it again "
-            "after an interruption.",
-            summary="convert a store of an older version",
-            examples=["headwater store migrate"],
-        ),
-        "refused": Verb(
-            refused_records,
-            [
-                Positional("source", metavar="SOURCE", help="whose records"),
-                *_COMMON,
-                option("--rows", metavar="N", type=int, default=20, help="how many to show, the latest (default: {default})"),
-                *options.as_json(),
-            ],
-            help="Show the records of a source that were refused, and why.",
-            summary="show refused records",
-            examples=["headwater store refused payments"],
         ),
         "repair-clock": Verb(
             repair,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from headwater.definitions.definition import Definition
-from headwater.definitions.deprecated_keywords import RenamedAttribute
 from headwater.definitions.durations import Duration, check_timezone, text
 from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
@@ -130,8 +129,6 @@ class Level(Definition):
         """How the model's predictions are precomputed at this level; None where they are computed on request."""
         predictions = model.predictions if self.predictions is None else self.predictions
         return predictions if isinstance(predictions, Precomputed) else None
-
-    scoring = RenamedAttribute("precomputed")
 
     def service(self, model: Model) -> FeatureService:
         """The model's feature service with every view as fresh as this level says: what serves the level, under the same names.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 
 from headwater.definitions.definition import Definition
-from headwater.definitions.deprecated_keywords import RenamedAttribute
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
@@ -72,8 +71,6 @@ class ModelVariant(Definition):
     def precomputed(self) -> Precomputed | None:
         """How predictions are precomputed; None where they are computed on request."""
         return self.level.precomputed(self.model)
-
-    scoring = RenamedAttribute("precomputed")
 
     def __str__(self) -> str:
         return f"{at_level(self.model.name, self.name)}: {self.level.describe(self.model)}"

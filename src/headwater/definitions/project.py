@@ -9,7 +9,6 @@ from itertools import combinations, pairwise
 from typing import TypeVar, cast
 
 from headwater.definitions.definition import Definition, check_name
-from headwater.definitions.deprecated_keywords import RenamedAttribute
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.experiment import Arm, Experiment
 from headwater.definitions.feature_service import sources_of
@@ -141,9 +140,6 @@ class Project(Definition):
         if not self.experiments:
             raise UsageError(f"project {self.name!r} defines no experiment; give it hw.Project(..., experiments=[hw.Experiment(...)])")
         raise UsageError(f"project {self.name!r} has no experiment {name!r}; {nearest(name, [e.name for e in self.experiments])}")
-
-    arms = RenamedAttribute("variants")
-    arm = RenamedAttribute("variant")
 
     @property
     def named_levels(self) -> Mapping[str, Level]:

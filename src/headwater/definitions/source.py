@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import importlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
@@ -165,16 +163,6 @@ class Source(Described):
             selected = frozenset(output_name(item) for item in self.select)
         own = {self.timestamp_field, *(c for c in (self.known_at_field, self.id_field, self.changes) if c)}
         return None if selected is None else selected | own
-
-    def enriched(
-        self, name: str, features: Sequence[Definition], *, select: Selection | None = None, filter: pl.Expr | None = None
-    ) -> Source:
-        """Deprecated: use `hw.enrich(source, name, features)`, which has the same arguments. It will be removed in the next release."""
-        message = f"Source.enriched() is deprecated and will be removed in the next release; write hw.enrich(source, {name!r}, features)"
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
-        enrich = importlib.import_module("headwater.definitions.enriched").enrich  # by name: views import sources, never the reverse
-        enriched: Source = enrich(self, name, features, select=select, filter=filter)
-        return enriched
 
     def stored_as(self, name: str) -> Source:
         """This source, renamed to its name in an online store."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -81,19 +80,11 @@ def check_call(
 
 
 class Spelled(type):
-    """The metaclass of dataclasses that refuse an unknown keyword argument with the nearest name, and a call that lacks arguments.
-
-    `former_names` of a class are those that the release before gave its fields: as arguments they work, with a warning.
-    """
+    """The metaclass of dataclasses that refuse an unknown keyword argument with the nearest name, and a call that lacks arguments."""
 
     if not TYPE_CHECKING:  # a type checker reads the signature of the class itself
 
         def __call__(cls, *args, **kwargs):  # noqa: ANN002, ANN003, ANN204
-            former = getattr(cls, "former_names", {})
-            for old in [name for name in kwargs if name in former]:
-                renamed = f"{cls.__name__}({old}=) is {cls.__name__}({former[old]}=) now; the next release removes the old name"
-                warnings.warn(renamed, DeprecationWarning, stacklevel=2)
-                kwargs[former[old]] = kwargs.pop(old)
             fields = getattr(cls, "__dataclass_fields__", None)
             if fields is not None and not kwargs.keys() <= fields.keys():
                 check_arguments(cls.__name__, kwargs, [name for name, field in fields.items() if field.init])

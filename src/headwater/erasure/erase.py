@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from headwater import settings
-from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, fingerprint, served, stored
 from headwater.definitions.source import Source
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-@renamed("data_dir", "folder")
 def erase(
     project: Project,
     key: Mapping[str, object],

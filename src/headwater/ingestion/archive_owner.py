@@ -15,7 +15,7 @@ _NAME: Final = "owner"
 
 
 def claim_folder(folder: Path, store: OnlineStore) -> None:
-    """Note whose a source's folder is, where it is nobody's; a folder of an earlier version becomes that of the first that writes.
+    """Note whose a source's folder is, where it is nobody's.
 
     Raises:
         UsageError: another project writes to it, or another development environment.

@@ -12,11 +12,6 @@ from headwater.online_stores.ownership import environment, identified, identity
 _PREFIX: Final = "headwater-"
 
 
-def former_group(source: Source) -> str:
-    """The group that earlier versions joined, whatever the store; of a source whose stream names none."""
-    return _PREFIX + source.name
-
-
 def group_of(store: OnlineStore, source: Source, *, write: bool = False) -> str | None:
     """The group of the processes that read a source into a store; None where the store has no identity yet.
 
@@ -31,8 +26,8 @@ def group_of(store: OnlineStore, source: Source, *, write: bool = False) -> str 
     assert isinstance(source.stream, KafkaTopic)
     name, own = environment(store), source.stream.group
     if name is not None:
-        return f"{own or former_group(source)}-development-{name}"
+        return f"{own or _PREFIX + source.name}-development-{name}"
     if own is not None:
         return own
     found = identified(store) if write else identity(store)
-    return f"{former_group(source)}-{store.namespace}{found}" if found else None
+    return f"{_PREFIX}{source.name}-{store.namespace}{found}" if found else None

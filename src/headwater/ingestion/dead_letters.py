@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from headwater import clock, settings
-from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.durations import micros
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -82,7 +81,6 @@ class DeadLetterFilter(Readable):
         return selected.filter(pl.col(OFFSET).is_in(list(self.offsets))) if self.offsets else selected
 
 
-@renamed("data_dir", "folder")
 def dead_letters(
     project: Project,
     source: str,
@@ -112,7 +110,6 @@ def dead_letters(
     return pl.concat([none, *frames]).sort(KNOWN_AT, OFFSET, descending=True)
 
 
-@renamed("data_dir", "folder")
 def replay_dead_letters(
     project: Project,
     source: str,

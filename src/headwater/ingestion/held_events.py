@@ -105,7 +105,7 @@ class HeldEvents:
         return list(_alike(released)), _held(blocks, self.spent, self.looked_at + sum(rows.height for rows in released))
 
     def put(self, key: bytes, rows: pl.DataFrame | None) -> tuple[dict[bytes, bytes | None], HeldEvents]:
-        """Hold more rows under a new key; the changes of the store, including those of earlier releases, and the new held events."""
+        """Hold more rows under a new key; the changes of the store, including those of events released before, and the new held events."""
         changes: dict[bytes, bytes | None] = dict.fromkeys(self.spent)
         if rows is None:
             return changes, replace(self, spent=()) if self.spent else self

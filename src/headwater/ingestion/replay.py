@@ -15,7 +15,6 @@ import polars as pl
 from headwater import clock
 from headwater.connectors import scan
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import RenamedAttribute, renamed
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.readable import Readable
@@ -45,8 +44,6 @@ class ReplayStep(Readable):
     def timestamp(self) -> datetime:
         """The clock's time."""
         return clock.timestamp(self.now)
-
-    moment = RenamedAttribute("timestamp")
 
 
 @dataclass
@@ -80,7 +77,6 @@ class _Tape:
         return batches
 
 
-@renamed("data_dir", "folder")
 @checked_call
 def replay(
     views: Sequence[FeatureView],

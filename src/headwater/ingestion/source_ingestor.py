@@ -10,7 +10,6 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
 
 from headwater import clock, permissions, settings
 from headwater.definitions.durations import Duration, micros
@@ -57,8 +56,6 @@ class IngestLimits(metaclass=Spelled):
     rows that a source's filter leaves out are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long
     these are kept; None keeps all.
     """
-
-    former_names: ClassVar[Mapping[str, str]] = {"future": "max_future_skew"}
 
     batch: int = 50_000
     linger: float = 0.02

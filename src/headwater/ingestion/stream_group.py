@@ -118,7 +118,7 @@ class StreamGroup:
         while self._count < partitions:
             stored = self._store.get([key])[0]
             known = PartitionCount() if stored is None else msgspec.msgpack.decode(stored, type=PartitionCount)
-            before = known.count or len(self.positions())  # earlier versions counted none
+            before = known.count or len(self.positions())
             grows = 0 < before < partitions
             if self._corrected:
                 self._share(f"its stream has {partitions} partitions instead of {before}" if grows else None)

@@ -86,7 +86,7 @@ class WriterState:
         """As the store has it; noted: the progress where the store has none yet."""
         source, writer = rules.source, keyspace.name(rules.name)
         encoded = stored.get([rules.place])[0]
-        progress = noted if encoded is None and noted is not None else _by_sequence(read_progress(encoded), rules, stored)
+        progress = noted if encoded is None and noted is not None else read_progress(encoded)
         positions = _positions(rules, stored)
         origins = stored.get([keyspace.origin(source.name, name) for name in positions])
         changes = None if source.changes is None else ChangeState.load(rules.acceptance, stored, rules.name, rules.partition)
@@ -158,13 +158,3 @@ def _positions(rules: WriterRules, stored: StoredValues) -> dict[str, Position]:
         return {} if position is None else {rules.partition: position}
     begin = keyspace.offset(rules.source.name, "")
     return {key[len(begin) :].decode(): position for key, position in stored.scan(begin)}
-
-
-def _by_sequence(progress: Progress, rules: WriterRules, stored: StoredValues) -> Progress:
-    """Go on with a sequence above what records are complete through: earlier versions wrote the offset of the partition there."""
-    if progress.by_sequence:
-        return progress
-    before = 0
-    if progress.sequence and rules.partition is not None:
-        before = keyspace.as_number(stored.get([keyspace.offset(rules.source.name, rules.partition)])[0])
-    return msgspec.structs.replace(progress, sequence=max(progress.sequence, before), by_sequence=True)

@@ -21,7 +21,6 @@ import msgspec
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.definition import stack_level
-from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -238,7 +237,6 @@ class _MaterializeRun:
         return keyspace.record(self.view.record_group, key, slot)
 
 
-@moved_into("resources", Resources, "memory", tick="progress")
 @checked_call
 @one_version()
 def materialize(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from headwater import settings
 from headwater.connectors.snapshots import one_version
-from headwater.definitions.deprecated_keywords import moved, moved_into, renamed
-from headwater.definitions.durations import Duration, micros
+from headwater.definitions.durations import micros
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.errors import UsageError
@@ -32,22 +31,6 @@ if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike
 
 
-def _selected(_: object, given: Mapping[str, object]) -> object:
-    """The old active= and keys= as one value."""
-    if given.get("active") is not None and given.get("keys") is not None:
-        raise UsageError("give active= or keys=: a list of keys is scored whole")
-    return ActiveKeys(cast("Duration", given["active"])) if given.get("active") is not None else given.get("keys")
-
-
-def _sinks(_: object, given: Mapping[str, object]) -> object:
-    """The old table= and files= as a list."""
-    return [sink for sink in given.values() if sink is not None]
-
-
-@moved("keys", {"active": "active"}, "keys=ActiveKeys(...)", _selected)
-@moved("sinks", {"table": "table", "files": "files"}, "sinks=[...]", _sinks)
-@moved_into("resources", Resources, "threads", "memory", tick="progress")
-@renamed("variant", "arm")
 @one_version()
 def materialize_model(
     variant: ModelVariant | Model,

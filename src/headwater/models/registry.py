@@ -18,7 +18,6 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from headwater import clock, permissions, settings
-from headwater.definitions.deprecated_keywords import RenamedAttribute, renamed
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED, at_level
 from headwater.definitions.readable import Readable, cut
@@ -192,8 +191,6 @@ class ModelRegistry:
         names = [(unquote(m.name), unquote(p.name)) for m in self._models() for p in m.iterdir() if p.is_dir()]
         return sorted(pair for pair in names if self.versions(*pair))
 
-    arms = RenamedAttribute("variants")
-
     def _models(self) -> list[Path]:
         others = (EXPERIMENTS, MONITORED, PROMOTED_VIEWS, RUNNING_SERVICES)
         return [folder for folder in self.folder.iterdir() if folder.is_dir() and folder.name not in others]
@@ -202,7 +199,6 @@ class ModelRegistry:
         """What changes whenever another version is made current; None where none is. It costs one look at a file, and reads nothing."""
         return stamp_of(self._place(model, level))
 
-    @renamed("allow_pickle", "trust")
     def open(self, model: Model, level: str = AS_DEFINED, *, version: int | None = None, allow_pickle: bool = False) -> ServedModel:
         """A version, ready for requests; the current one where None. As `models.artifact.open_model`, which says what it refuses."""
         chosen = self.current(model.name, level) if version is None else self.version(version, model.name, level)

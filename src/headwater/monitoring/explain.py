@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from headwater import clock, settings
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.feature import Feature
 from headwater.definitions.feature_view import FeatureView
@@ -129,7 +128,6 @@ def explain_feature(
     )
 
 
-@renamed("data_dir", "folder")
 @checked_call
 def explain(
     project: Project,

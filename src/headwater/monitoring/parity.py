@@ -22,7 +22,6 @@ from headwater import clock, settings
 from headwater.aggregations.table import TABLE
 from headwater.definitions import aggregation as make
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.feature import Feature
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.id_scope import producers_rule
@@ -103,7 +102,6 @@ class Parity(Result, frozen=True, rename={"rows": "keys", "notes": "not_compared
         return f"{self.view}: {len(self.mismatches)} {word} in {self.values:,} values of {self.rows:,} keys, made of {self.events:,} events"
 
 
-@renamed("data_dir", "folder")
 @checked_call
 def parity(
     project: Project,

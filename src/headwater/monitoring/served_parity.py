@@ -19,7 +19,6 @@ import polars as pl
 from msgspec.structs import replace
 
 from headwater import clock, settings
-from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef, FeatureView
@@ -49,7 +48,6 @@ _ROWS = 10_000
 _LATER = 2**61  # known after every commit that a row was read at
 
 
-@renamed("data_dir", "folder")
 def served_parity(
     project: Project,
     views: Sequence[str] = (),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,6 @@ import polars as pl
 
 from headwater import clock, settings
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.id_scope import producers_rule
 from headwater.definitions.model_variant import ModelVariant
@@ -73,11 +71,6 @@ class StreamStatus(Readable):
         return (now - self.known) / 1e6
 
 
-def _renamed(state: str) -> str:
-    warnings.warn("`stands` of a status is now `state`, and will be removed in the next release", DeprecationWarning, stacklevel=3)
-    return state
-
-
 @dataclass(frozen=True)
 class ViewStatus(Readable):
     """A view: its freshness, its state, how old its values are.
@@ -95,11 +88,6 @@ class ViewStatus(Readable):
     keys: int
     bytes: int
     note: str = ""
-
-    @property
-    def stands(self) -> str:
-        """Deprecated: use `state`. It will be removed in the next release."""
-        return _renamed(self.state)
 
 
 @dataclass(frozen=True)
@@ -121,11 +109,6 @@ class PredictionStatus(Readable):
     published_at: int | None
     keys: int
     version: str
-
-    @property
-    def stands(self) -> str:
-        """Deprecated: use `state`. It will be removed in the next release."""
-        return _renamed(self.state)
 
 
 @dataclass(frozen=True)
@@ -154,7 +137,6 @@ class Status(Readable):
         return {**own, "deliveries": deliveries, "drifts": [drift.to_dict() for drift in self.drifts]}
 
 
-@renamed("data_dir", "folder")
 @checked_call
 def status(
     project: Project,

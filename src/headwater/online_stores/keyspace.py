@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from headwater.errors import UsageError
 
 FORMAT_KEY = b"mformat"
-FORMAT, OLDER = b"3", (b"1", b"2")
-"""The format of this version, and the older ones that it migrates. In format 1 no view is known as complete: ingestion backfills each."""
+FORMAT = b"3"
+"""The format of a store; another one is refused."""
 OWNER, SHARED, STREAM = b"mowner", b"mshared", b"mstream"
 """The project that the store belongs to; other projects that keep data in it; by source, where its first stream came from."""
 IDENTITY = b"midentity"
@@ -26,7 +26,7 @@ NOWHERE = b"n"
 RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = b"t", b"o", b"i", b"h", b"a", b"d", b"f", b"p", b"b"
 STATE_OF_SOURCE = STATE + b"source"
 STREAM_STATE = b"s"
-"""The states of streaming views. In format 2 they stood in STATE, and each view had records of its own under its tiles fingerprint."""
+"""The states of streaming views."""
 ORIGIN, FILLING, REPLAYED = b"y", b"z", b"r"
 MEMBER, PARENTS, COUNT, MARK = b"g", b"k", b"c", b"q"
 """Heartbeats of the processes that divide a stream among them; by partition, those that it comes from; by source, the number of its

@@ -94,29 +94,6 @@ class AuditResult(Result, frozen=True):
     cannot_see: Sequence[str] = CANNOT_SEE
     seconds: float = 0.0
 
-    @classmethod
-    def from_former(cls, findings: Sequence[object]) -> dict[str, object]:
-        """JSON data of an audit from the list of findings of formats 1 to 3."""
-        severities = {"leak": "LEAK", "warning": "SUSPECT"}
-        read = [finding for finding in findings if isinstance(finding, dict) and finding.get("severity") in severities]
-        return {
-            "findings": [
-                {
-                    "check": finding["kind"],
-                    "severity": "question" if finding["kind"] == "implausible feature" else severities[finding["severity"]],
-                    "subject": finding["subject"],
-                    "evidence": finding["message"],
-                    "remedy": "Run the backtest again for the checks of this release",
-                    "share": finding["share"],
-                    "columns": finding["columns"],
-                }
-                for finding in read
-            ],
-            "checks_run": [],
-            "cannot_see": list(CANNOT_SEE),
-            "checks_not_run": [{"check": "all others", "reason": "the result was made by a release without them"}],
-        }
-
     @property
     def blocking(self) -> Sequence[AuditFinding]:
         """The findings that withhold the verdict: withdrawn recommendations, then leaks, then data without events."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Final, Literal
 
 from headwater.results.age_curve_result import AgeCurve
 from headwater.results.attribution_result import AttributionResult
@@ -141,8 +141,6 @@ class Transition(Result, frozen=True, rename={"from_": "from"}):
 class SliceResult(Result, frozen=True):
     """The levels and steps on one slice of the test rows."""
 
-    former_names: ClassVar[Mapping[str, str]] = {"paired": "comparisons"}
-
     name: str
     describes: str
     rows: int
@@ -164,15 +162,12 @@ class TimeSplit(Result, frozen=True):
     rows_per_day: Sequence[tuple[str, int, str]]  # (date, rows, "train" | "test" | "left out")
 
 
-FORMAT = 4
-"""The version of a backtest's JSON. 1 was written by hand, with other keys for the split; 2 has former names, which are read as today's;
-3 has no recommendation, and compares neighbouring levels only."""
+FORMAT: Final = 4
+"""The version of a backtest's JSON; another one is refused."""
 
 
 class BacktestResult(Result, frozen=True, tag="backtest"):
     """All data of a report."""
-
-    former_names: ClassVar[Mapping[str, str]] = {"paired": "comparisons", "leak_audit": "audit"}
 
     model: str
     task: str  # "binary" | "multiclass" | "regression" | "ranking"
@@ -218,7 +213,7 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     at: str = ""  # when it was made: ISO 8601, UTC
     by: str = ""  # who ran it: user and machine
     experiments: tuple[ExperimentFinding, ...] = ()  # that tested this model, by kept runs
-    format: int = FORMAT
+    format: Literal[4] = FORMAT
 
     @property
     def figures(self) -> Mapping[str, float]:

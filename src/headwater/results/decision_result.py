@@ -32,14 +32,13 @@ POINT = 0.01
 class Evidence(Readable):
     """The results that the verdict is based on; a result that could not be computed is Missing, with the reason.
 
-    views: all that the model reads. worth: the value a day of 0.01 of the headline metric, if given (deprecated).
+    views: all that the model reads.
     """
 
     views: Sequence[str]
     lift: Lift | Missing
     cost: Cost | Missing
     readiness: Readiness | Missing
-    worth: float | None = None
 
 
 class Barred(Result, frozen=True):

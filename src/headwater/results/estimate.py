@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from headwater.results.result import Result
 
@@ -38,8 +38,6 @@ class Comparison(Result, frozen=True, rename={"from_": "from"}):
     verdict; `p` is its p-value among the `family` of these (Holm), NaN on slices, whose intervals are widened instead, and NaN where
     nothing is judged. `mde` is the lift that this test would detect in 80 % of cases (2.8 standard errors, more in a larger family).
     """
-
-    former_names: ClassVar[Mapping[str, str]] = {"detectable": "mde"}
 
     from_: str
     to: str

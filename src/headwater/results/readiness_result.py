@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.measurement import duration as _duration
@@ -30,8 +30,6 @@ class Finding(Result, frozen=True):
     unknown if nothing was measured and nothing answered. reading: the number that was judged, or why there is none; further: other
     numbers by name. green, red: the thresholds in words, with their values. remedy: what to do if it is not green.
     """
-
-    former_names: ClassVar[Mapping[str, str]] = {"beside": "further"}
 
     check: str
     gate: Gate

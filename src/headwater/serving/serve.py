@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final, TextIO
+from typing import Final, TextIO
 
 from headwater import clock, settings
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import Spelled
@@ -60,13 +59,6 @@ class ServeOptions(Readable, metaclass=Spelled):
     ServeOptions(log_sample=0.1)
     """
 
-    former_names: ClassVar[Mapping[str, str]] = {
-        "sample": "log_sample",
-        "served": "serving_log",
-        "on_answer": "on_third_party",
-        "trust": "allow_pickle",
-    }
-
     forward_to: Sequence[str] = ()
     log: TextIO | None = None
     log_sample: float = 1.0
@@ -80,10 +72,7 @@ class ServeOptions(Readable, metaclass=Spelled):
     traces: str | None = None
 
 
-@moved_into("options", ServeOptions, "forward_to", "log", "now", "supervised", **ServeOptions.former_names)
 @contextmanager
-@renamed("data_dir", "folder")
-@renamed("listen", "http")
 @checked_call
 def serve(
     project: Project,

@@ -14,7 +14,6 @@ from typing import Final, Self
 import msgspec
 
 from headwater import clock, settings
-from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
@@ -72,8 +71,6 @@ class Service:
         StoreError: the store cannot be opened.
     """
 
-    @renamed("data_dir", "folder")
-    @renamed("allow_pickle", "trust")
     def __init__(
         self,
         project: Project,

@@ -99,7 +99,7 @@ def read_part(store: OnlineStore, tiles: str, partition: str | None) -> State | 
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
-    """How far a source's stream has been read; stored as an array, while formats 1 and 2 had a map, which versions of those expect.
+    """How far a source's stream has been read; stored as an array.
 
     sequence: of the last commit. at: its moment. received: when the last record read was received.
     counts: since the beginning, by what became of records.
@@ -108,8 +108,6 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     lost: when records were last given up that these rules would accept, microseconds; 0 where none were.
     gap: by when events have happened that were lost before they were read, microseconds; 0 where none were. Every view lacks them.
     closed: whether the partition was read to its end, and gets no more records: it holds no other one up.
-    by_sequence: whether records say which `sequence` they are complete through; earlier versions wrote an offset in stores with several
-    writers.
     heir: of a closed partition, the one whose writer folds its records into its own; heir_since: when that was settled, microseconds.
     folded: whether no record is left, so that nobody reads it any more.
     """
@@ -125,7 +123,6 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     rules: dict[str, str] = msgspec.field(default_factory=dict)
     lost: int = 0
     gap: int = 0
-    by_sequence: bool = False
     closed: bool = False
     heir: str | None = None
     heir_since: int = 0

@@ -18,7 +18,6 @@ from headwater.connectors.snapshots import one_version
 from headwater.connectors.spark import SparkTable
 from headwater.connectors.spark_output import SparkOutput
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
@@ -98,8 +97,6 @@ def dataset(
 ) -> SparkDataset: ...
 
 
-@moved_into("resources", Resources, "cache", "threads", "memory", tick="progress")
-@renamed("as_of", "until")
 @checked_call
 @one_version()
 def dataset(
@@ -238,7 +235,6 @@ def reproduce(
 ) -> SparkDataset: ...
 
 
-@moved_into("resources", Resources, "threads", "memory", tick="progress")
 @checked_call
 def reproduce(
     model: Model,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.definition import stack_level
-from headwater.definitions.deprecated_keywords import moved_into
 from headwater.definitions.feature_service import FeatureService, Member
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Labels
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike
 
 
-@moved_into("resources", Resources, "threads", "memory")
 @checked_call
 @one_version()
 def get_historical_features(

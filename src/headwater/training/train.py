@@ -14,7 +14,6 @@ import polars as pl
 from headwater import clock
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
@@ -249,8 +248,6 @@ def _with_negatives(model: Model, task: Ranking, rows: TrainingSet, level: Level
     return replace(rows, requests=drawn, features=negatives.features(rows.features)[at], left_out=+left_out, log_q=log_q, statuses=None)
 
 
-@moved_into("resources", Resources, "threads", "memory", tick="progress")
-@renamed("as_of", "until")
 @checked_call
 @one_version()
 def train(

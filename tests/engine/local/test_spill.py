@@ -413,7 +413,7 @@ if where == "bucket":
 elif where == "split":
     original = buckets._up_to
     buckets._up_to = lambda *args: dies(original(args[0], lambda *_: None))
-hw.get_historical_features(_view(hw.parquet("events.parquet"), known_at_field="known"), hw.parquet("asked.parquet"), memory="100GB")
+hw.get_historical_features(_view(hw.parquet("events.parquet"), known_at_field="known"), hw.parquet("asked.parquet"), resources=hw.Resources(memory="100GB"))
 """
 
 

@@ -13,7 +13,7 @@ CHECKS = (
         "view",
         "records that parse and have their key",
         [at_least("keyed", 0.999, 0.99)],
-        "make producers fill the key and validate records before they send; `headwater store refused SOURCE` shows such records",
+        "make producers fill the key and validate records before they send; `headwater deadletters list SOURCE` shows such records",
         further=["record_keys"],
     ),
     Check(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headwater.definitions.deprecated_keywords import renamed
 from headwater.definitions.model import Estimator
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.formats import lightgbm, mlflow, onnx, pickled
@@ -38,7 +37,6 @@ def format_named(name: str) -> Format:
     return FORMATS[name]
 
 
-@renamed("allow_pickle", "trust")
 def load_model(place: str | Path, *, allow_pickle: bool = False) -> Estimator:
     """A model that was trained elsewhere, as an estimator: `Model(estimator=load_model("churn.onnx"))`.
 

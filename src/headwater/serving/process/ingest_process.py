@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from headwater import settings
 from headwater.catalog.applies_watched import applies_watched
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.deprecated_keywords import moved_into, renamed
 from headwater.definitions.freshness import Streaming
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
@@ -68,9 +67,6 @@ class IngestOptions(Readable, metaclass=Spelled):
     shared: bool = False
 
 
-@moved_into("options", IngestOptions, "tokens", "metrics_port", "catalog", "allow_unapplied", "on_commit", "supervised", "shared")
-@renamed("data_dir", "folder")
-@renamed("listen", "http")
 @checked_call
 def ingest(
     project: Project,
