@@ -82,9 +82,7 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
     ),
 }
 
-LINES = 400
 PARAMETERS = 8  # of a public function
-LONG = {}  # a file of src -> why it is longer: a kernel whose loops belong together
 
 REGISTRIES = [re.escape(".".join(parts)) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("crates", "io"))]
 
@@ -188,12 +186,6 @@ for module in pkgutil.walk_packages(headwater.__path__, "headwater."):
 
 def test_what_is_never_imported_is_not():
     assert NEVER_IMPORTED & set(_third_party()) == set()
-
-
-def test_no_file_is_long():
-    long = {_name(path): lines for path in SOURCES if (lines := path.read_text(encoding="utf-8").count("\n")) > LINES}
-    assert {name: lines for name, lines in long.items() if name not in LONG} == {}
-    assert set(LONG) <= set(long), "a file in LONG is short again; take it out"
 
 
 def test_file_and_class_names_are_unique():

@@ -69,7 +69,6 @@ if TYPE_CHECKING:
     from headwater.definitions.connectors import json_lines as json_lines
     from headwater.definitions.connectors import parquet as parquet
     from headwater.definitions.decision_value import DecisionValue as DecisionValue
-    from headwater.definitions.durations import window as window
     from headwater.definitions.enriched import enrich as enrich
     from headwater.definitions.evaluation import Evaluation as Evaluation
     from headwater.definitions.expectation import Expect as Expect
@@ -119,6 +118,7 @@ if TYPE_CHECKING:
     from headwater.definitions.streams import env as env
     from headwater.definitions.streams import kafka as kafka
     from headwater.definitions.streams import push as push
+    from headwater.definitions.windows import window as window
     from headwater.engine.spark.spark_engine import spark as spark
     from headwater.experiments.level_lift import level_lift as level_lift
     from headwater.experiments.monitored_rows import LiftOptions as LiftOptions
@@ -197,7 +197,7 @@ _HOMES = {
     "headwater.engine.spark.spark_engine": "spark",
     "headwater.ingestion.debezium_history": "debezium",
     "headwater.definitions.connectors": "csv json_lines parquet",
-    "headwater.definitions.durations": "window",
+    "headwater.definitions.windows": "window",
     "headwater.definitions.enriched": "enrich",
     "headwater.definitions.acknowledged": "Acknowledgement",
     "headwater.definitions.decision_value": "DecisionValue",

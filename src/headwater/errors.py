@@ -254,7 +254,8 @@ def given(value: object) -> str:
     ("'daily'", '[1, the function nearest, which is not called]', 'the class int, not an instance')
     """
     if isinstance(value, type):
-        return f"the class {value.__name__}, not an instance"
+        called = getattr(value, "_called", None)
+        return f"the class {called}, which is not called" if called else f"the class {value.__name__}, not an instance"
     if callable(value) and hasattr(value, "__code__"):
         return f"the function {getattr(value, '__name__', 'of no name')}, which is not called"
     if isinstance(value, list | tuple):

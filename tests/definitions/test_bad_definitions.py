@@ -259,7 +259,7 @@ REFUSED = {
     ),
     "a freshness not called": (
         lambda: _view(freshness=hw.on_request),
-        ["feature view 'user': freshness is the function on_request, which is not called", "give batch(...)"],
+        ["feature view 'user': freshness is the class on_request, which is not called", "give batch(...)"],
     ),
     "wait > delay": (
         lambda: hw.batch("1h", delay="1m", wait="2m"),

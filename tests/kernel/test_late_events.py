@@ -5,12 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.definitions.durations import Window
+from headwater.definitions.windows import Window
 from headwater.kernel import bounds, folds
 from headwater.kernel.arrays import LASTS, NOTHING, Events, RequestTimes
 from headwater.kernel.late_events import layers
 
-WINDOWS = [Window(None), Window(40, 10), Window(12, 1), Window(20, 5, offset=5), Window(None, 10, offset=10)]
+WINDOWS = [
+    Window.in_micros(None),
+    Window.in_micros(40, 10),
+    Window.in_micros(12, 1),
+    Window.in_micros(20, 5, offset=5),
+    Window.in_micros(None, 10, offset=10),
+]
 
 
 def made(random, n, *, delays, lives):
@@ -84,8 +90,8 @@ def test_where_each_event_is_gone_some_time_later_no_range_lies_inside_a_block()
     events = Events(np.array([0, 1000]), t, t + 1, 0, NOTHING, {}, gone=t + 1 + 2000)
     asks = RequestTimes(np.array([0, 3000]), np.arange(3000) * 4, np.arange(3000) * 4)
     _, layer = layers(events)
-    lo, hi = bounds.spans(layer, asks, Window(None))
-    block = bounds.blocks(layer, Window(None))
+    lo, hi = bounds.spans(layer, asks, Window.in_micros(None))
+    block = bounds.blocks(layer, Window.in_micros(None))
     ends = np.append(block, len(block))  # where a block begins, the one before it ends
     some = hi > lo
     inside = (block[hi[some] - 1] < lo[some]) & (ends[hi[some]] != hi[some])

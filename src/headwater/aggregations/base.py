@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headwater.aggregations.visible_ranges import VisibleRanges
 from headwater.definitions.aggregate import Parameter
-from headwater.definitions.durations import Window
+from headwater.definitions.windows import Window
 from headwater.kernel.arrays import I64, Column, Events, ListColumn
 from headwater.kernel.layer import Spans, Use
 

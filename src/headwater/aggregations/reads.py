@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from headwater.definitions.aggregate import Parameter
-from headwater.definitions.durations import Window
+from headwater.definitions.windows import Window
 from headwater.kernel.layer import Use
 
 WHOLE, REAL, SUM, MEAN, KEPT, LATEST, DEVIATION, VARIANCE, SINCE, RATE, FRACTION, RATIO, DECAYED_SUM, DECAYED_MEAN = range(14)

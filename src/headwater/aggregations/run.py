@@ -13,7 +13,7 @@ from headwater.aggregations.base import AggregateFunction, Answers, FinalizeCont
 from headwater.aggregations.table import family
 from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Parameter
-from headwater.definitions.durations import Window
+from headwater.definitions.windows import Window
 from headwater.kernel.arrays import I64, NOTHING, Column, Events, ListColumn, RequestTimes
 from headwater.kernel.distinct_requests import DistinctRequests
 from headwater.kernel.late_events import layers, reached

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.definitions.durations import Window
+from headwater.definitions.windows import Window
 from headwater.kernel import bounds
 from headwater.kernel.arrays import I64, RequestTimes, Values
 from headwater.kernel.layer import Derived, Layer, Use

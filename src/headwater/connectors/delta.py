@@ -12,7 +12,6 @@ import polars as pl
 from headwater import settings
 from headwater.connectors import remote
 from headwater.connectors.snapshots import VersionedTable, version_within
-from headwater.definitions.spelling import spelled
 from headwater.definitions.urls import checked_options, is_url, place, store_of
 from headwater.errors import DataError, DefinitionError, MissingExtraError, given
 
@@ -22,19 +21,52 @@ if TYPE_CHECKING:
 _FORMAT = "as a Delta table"
 
 
-@dataclass(frozen=True, eq=False)
-class DeltaLake(VersionedTable):
-    """A table of Delta Lake; made by `delta`. version: None for the latest. store: as of `Files`."""
+@dataclass(frozen=True, eq=False, init=False)
+class DeltaLake(VersionedTable, called="delta"):
+    """A table of Delta Lake, as history or labels; needs the extra `headwater[delta]`.
+
+    A call such as `dataset` or `backtest` reads one version, which stands in its manifest or record, and `reproduce` reads that version
+    again. Files without an event in reach are not read, nor are columns that nothing needs. Rows under deletion vectors are left out.
+
+    Args:
+        table: the path or URL of its folder; or a `deltalake.DeltaTable`, at the version that it was loaded at.
+        version: the number of a version; None is the latest when a call first reads the table.
+        storage_options: as of `parquet`.
+
+    Raises:
+        DefinitionError: a version that is no number from 0, an unknown scheme, or a URL that holds a credential.
+
+    >>> delta("s3://shop/payments", version=7)
+    DeltaLake(version 7 of s3://shop/payments)
+    """
 
     path: str
     version: int | None = field(default=None, metadata={"fingerprint": "given"})
     storage_options: Mapping[str, object] = field(default_factory=dict, repr=False, metadata={"fingerprint": False})
     store: str = field(default="", init=False, repr=False, metadata={"fingerprint": "given"})
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", place(self.path))
-        object.__setattr__(self, "storage_options", checked_options(self.storage_options) if is_url(self.path) else {})
-        object.__setattr__(self, "store", store_of(self.storage_options))
+    def __init__(
+        self,
+        table: str | PathLike[str] | DeltaTable,
+        *,
+        version: int | None = None,
+        storage_options: Mapping[str, object] | None = None,
+    ) -> None:
+        if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
+            raise DefinitionError(f"delta(): version is {given(version)}; give the number of a version, such as 7, or None for the latest")
+        if isinstance(table, str | PathLike):
+            self._at(fspath(table), version, storage_options)
+            return
+        if type(table).__module__.partition(".")[0] != "deltalake" or not hasattr(table, "table_uri"):
+            raise DefinitionError(f"delta(): table is {given(table)}; give the path or URL of its folder, or a deltalake.DeltaTable")
+        at = table.version() if version is None else version
+        options = table._storage_options if storage_options is None else storage_options  # noqa: SLF001 (as polars reads them)
+        self._at(table.table_uri.removesuffix("/"), at, options)
+
+    def _at(self, location: str, version: int | None, storage_options: Mapping[str, object] | None) -> None:
+        path = place(location)
+        options = checked_options(storage_options) if is_url(path) else {}
+        self._set(path=path, version=version, storage_options=options, store=store_of(options))
 
     def __str__(self) -> str:
         return self.path if self.version is None else f"version {self.version} of {self.path}"
@@ -111,32 +143,4 @@ class DeltaLake(VersionedTable):
         return {**limits, **remote.resolved(self.storage_options)} if is_url(self.path) else {}
 
 
-@spelled
-def delta(
-    table: str | PathLike[str] | DeltaTable, *, version: int | None = None, storage_options: Mapping[str, object] | None = None
-) -> DeltaLake:
-    """A table of Delta Lake, as history or labels; needs the extra `headwater[delta]`.
-
-    A call such as `dataset` or `backtest` reads one version, which stands in its manifest or record, and `reproduce` reads that version
-    again. Files without an event in reach are not read, nor are columns that nothing needs. Rows under deletion vectors are left out.
-
-    Args:
-        table: the path or URL of its folder; or a `deltalake.DeltaTable`, at the version that it was loaded at.
-        version: the number of a version; None is the latest when a call first reads the table.
-        storage_options: as of `parquet`.
-
-    Raises:
-        DefinitionError: a version that is no number from 0, an unknown scheme, or a URL that holds a credential.
-
-    >>> delta("s3://shop/payments", version=7)
-    DeltaLake(version 7 of s3://shop/payments)
-    """
-    if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
-        raise DefinitionError(f"delta(): version is {given(version)}; give the number of a version, such as 7, or None for the latest")
-    if isinstance(table, str | PathLike):
-        return DeltaLake(fspath(table), version, {} if storage_options is None else storage_options)
-    if type(table).__module__.partition(".")[0] != "deltalake" or not hasattr(table, "table_uri"):
-        raise DefinitionError(f"delta(): table is {given(table)}; give the path or URL of its folder, or a deltalake.DeltaTable")
-    at = table.version() if version is None else version
-    options = table._storage_options if storage_options is None else storage_options  # noqa: SLF001 (as polars reads them)
-    return DeltaLake(table.table_uri.removesuffix("/"), at, options or {})
+delta = DeltaLake

@@ -13,7 +13,6 @@ import polars as pl
 from headwater import settings
 from headwater.connectors import remote
 from headwater.connectors.snapshots import VersionedTable, version_within
-from headwater.definitions.spelling import spelled
 from headwater.definitions.urls import checked_options, is_url, place
 from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, given, listed, nearest
 
@@ -25,15 +24,61 @@ _METADATA = ".metadata.json"
 _EMPTY = 0  # the version of a table that no row was ever written to; ids of snapshots are positive
 
 
-@dataclass(frozen=True, eq=False)
-class IcebergTable(VersionedTable):
-    """A table of Apache Iceberg; made by `iceberg`. snapshot_id: None for the current one. address: of the catalog, without a password."""
+@dataclass(frozen=True, eq=False, init=False)
+class IcebergTable(VersionedTable, called="iceberg"):
+    """A table of Apache Iceberg, as history or labels; needs the extra `headwater[iceberg]`.
+
+    A call such as `dataset` or `backtest` reads one snapshot, which stands in its manifest or record, and `reproduce` reads that snapshot
+    again. Files without an event in reach are not read, nor are columns that nothing needs. Deleted rows are left out.
+
+    Args:
+        table: `namespace.table` in a catalog; or the path or URL of a metadata file, `....metadata.json`, read without a catalog.
+        catalog: the catalog's name in `.pyiceberg.yaml` or the environment; None is the default one.
+        properties: further settings of the catalog and its store, as pyiceberg names them: `{"type": "rest", "uri": "https://catalog",
+            "token": hw.env("TOKEN"), "s3.region": "eu-north-1"}`. They are in no fingerprint and never shown, except the address.
+        snapshot_id: the id of a snapshot; None is the current one when a call first reads the table.
+
+    Raises:
+        DefinitionError: a table without a namespace, an id that is no number, or properties that are not a mapping.
+
+    >>> iceberg("shop.payments", properties={"type": "rest", "uri": "https://catalog.example.org"})
+    IcebergTable(shop.payments)
+    """
 
     table: str
     catalog: str | None = None
     properties: Mapping[str, object] = field(default_factory=dict, repr=False, metadata={"fingerprint": False})
     snapshot_id: int | None = field(default=None, metadata={"fingerprint": "given"})
     address: str = field(default="", repr=False)
+
+    def __init__(
+        self,
+        table: str | PathLike[str],
+        *,
+        catalog: str | None = None,
+        properties: Mapping[str, object] | None = None,
+        snapshot_id: int | None = None,
+    ) -> None:
+        if not isinstance(table, str | PathLike):
+            raise DefinitionError(f"iceberg(): table is {given(table)}; give namespace.table, or the path of a metadata file")
+        name = fspath(table)
+        if name.endswith(_METADATA):
+            name = place(name)
+        elif "." not in name.strip(".") or "/" in name:
+            raise DefinitionError(
+                f"iceberg(): table is {name!r}; give namespace.table, such as 'shop.payments', or the path of a metadata file that ends with {_METADATA}"
+            )
+        if snapshot_id is not None and (not isinstance(snapshot_id, int) or isinstance(snapshot_id, bool) or snapshot_id <= 0):
+            raise DefinitionError(f"iceberg(): snapshot_id is {given(snapshot_id)}; give the id of a snapshot, or None for the current one")
+        known = checked_options(properties, "properties")
+        uri = known.get("uri", "")
+        self._set(
+            table=name,
+            catalog=catalog,
+            properties=known,
+            snapshot_id=snapshot_id,
+            address=_address(uri) if isinstance(uri, str) else repr(uri),
+        )
 
     def __str__(self) -> str:
         return self.table if self.snapshot_id is None else f"snapshot {self.snapshot_id} of {self.table}"
@@ -167,46 +212,7 @@ def _tables_near(catalog: Catalog, table: str) -> str:
         return f"look at the namespace {namespace!r}"
 
 
-@spelled
-def iceberg(
-    table: str | PathLike[str],
-    *,
-    catalog: str | None = None,
-    properties: Mapping[str, object] | None = None,
-    snapshot_id: int | None = None,
-) -> IcebergTable:
-    """A table of Apache Iceberg, as history or labels; needs the extra `headwater[iceberg]`.
-
-    A call such as `dataset` or `backtest` reads one snapshot, which stands in its manifest or record, and `reproduce` reads that snapshot
-    again. Files without an event in reach are not read, nor are columns that nothing needs. Deleted rows are left out.
-
-    Args:
-        table: `namespace.table` in a catalog; or the path or URL of a metadata file, `....metadata.json`, read without a catalog.
-        catalog: the catalog's name in `.pyiceberg.yaml` or the environment; None is the default one.
-        properties: further settings of the catalog and its store, as pyiceberg names them: `{"type": "rest", "uri": "https://catalog",
-            "token": hw.env("TOKEN"), "s3.region": "eu-north-1"}`. They are in no fingerprint and never shown, except the address.
-        snapshot_id: the id of a snapshot; None is the current one when a call first reads the table.
-
-    Raises:
-        DefinitionError: a table without a namespace, an id that is no number, or properties that are not a mapping.
-
-    >>> iceberg("shop.payments", properties={"type": "rest", "uri": "https://catalog.example.org"})
-    IcebergTable(shop.payments)
-    """
-    if not isinstance(table, str | PathLike):
-        raise DefinitionError(f"iceberg(): table is {given(table)}; give namespace.table, or the path of a metadata file")
-    name = fspath(table)
-    if name.endswith(_METADATA):
-        name = place(name)
-    elif "." not in name.strip(".") or "/" in name:
-        raise DefinitionError(
-            f"iceberg(): table is {name!r}; give namespace.table, such as 'shop.payments', or the path of a metadata file that ends with {_METADATA}"
-        )
-    if snapshot_id is not None and (not isinstance(snapshot_id, int) or isinstance(snapshot_id, bool) or snapshot_id <= 0):
-        raise DefinitionError(f"iceberg(): snapshot_id is {given(snapshot_id)}; give the id of a snapshot, or None for the current one")
-    known = checked_options(properties, "properties")
-    uri = known.get("uri", "")
-    return IcebergTable(name, catalog, known, snapshot_id, _address(uri) if isinstance(uri, str) else repr(uri))
+iceberg = IcebergTable
 
 
 def _address(uri: str) -> str:

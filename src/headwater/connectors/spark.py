@@ -22,7 +22,6 @@ from headwater.connectors.snapshots import VERSION, VersionedTable, version_with
 from headwater.connectors.spark_versions import at_version, newest_version
 from headwater.connectors.sql_filter import Dialect, sql_filter
 from headwater.definitions.connectors import check_frame
-from headwater.definitions.spelling import spelled
 from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, UsageError, given, nearest
 from headwater.version import __version__
 
@@ -39,11 +38,21 @@ _STOPPED = ("NO_ACTIVE_SESSION", "Channel closed", "SESSION_CLOSED", "SESSION_NO
 _sessions: dict[str, SparkSession] = {}
 
 
-@dataclass(frozen=True, eq=False)
-class SparkTable(VersionedTable):
-    """A table of Spark; made by `spark_table`. session: a URL or a session. frame: a DataFrame, which `name` stands for.
+@dataclass(frozen=True, eq=False, init=False)
+class SparkTable(VersionedTable, called="spark_table"):
+    """A table of Spark, or a DataFrame of it, as history or labels. Tables of Delta and Iceberg are read as the session reads them.
 
-    A call reads one version of a table that keeps them.
+    Args:
+        table: the name of a table, such as "shop.payments", "delta.`/lake/payments`" or "parquet.`/lake/payments`"; or a DataFrame.
+        name: of a DataFrame: what it is called in fingerprints; the same in every run.
+        session: a session, or the URL of a server of Spark Connect, such as "sc://host:15002"; None is that of the engine of the settings
+            (HEADWATER_ENGINE="spark:sc://host:15002"), of SPARK_REMOTE, or the active one.
+
+    Raises:
+        DefinitionError: neither the name of a table nor a DataFrame, or a DataFrame without a name.
+
+    >>> spark_table("shop.payments")
+    SparkTable(the Spark table shop.payments)
     """
 
     name: str
@@ -51,6 +60,29 @@ class SparkTable(VersionedTable):
     frame: object = field(default=None, repr=False, metadata={"fingerprint": False})
 
     is_remote = True
+
+    def __init__(
+        self,
+        table: str | DataFrame,
+        *,
+        name: str | None = None,
+        session: SparkSession | str | None = None,
+    ) -> None:
+        if isinstance(table, str):
+            if not table.strip():
+                raise DefinitionError("spark_table(): the name of the table is empty; give one, such as 'shop.payments'")
+            if name is not None:
+                raise DefinitionError("spark_table(): name= is for a DataFrame; a table has its own name")
+            self._set(name=table, session=session)
+            return
+        if not hasattr(table, "mapInArrow"):
+            check_frame(table, "spark_table(): the table")
+            raise DefinitionError(
+                f"spark_table(): the table is {given(table)}; give the name of a table, such as 'shop.payments', or a DataFrame"
+            )
+        if name is None:
+            raise DefinitionError("spark_table(): a DataFrame needs a name= that is the same in every run, such as name='payments'")
+        self._set(name=name, session=table.sparkSession, frame=table)
 
     def __str__(self) -> str:
         return f"the Spark {'table' if self.frame is None else 'DataFrame'} {self.name}"
@@ -130,36 +162,7 @@ class SparkTable(VersionedTable):
         yield (found if predicate is None else found.filter(predicate)).head(found.height if rows is None else rows)
 
 
-@spelled
-def spark_table(table: str | DataFrame, *, name: str | None = None, session: SparkSession | str | None = None) -> SparkTable:
-    """A table of Spark, or a DataFrame of it, as history or labels. Tables of Delta and Iceberg are read as the session reads them.
-
-    Args:
-        table: the name of a table, such as "shop.payments", "delta.`/lake/payments`" or "parquet.`/lake/payments`"; or a DataFrame.
-        name: of a DataFrame: what it is called in fingerprints; the same in every run.
-        session: a session, or the URL of a server of Spark Connect, such as "sc://host:15002"; None is that of the engine of the settings
-            (HEADWATER_ENGINE="spark:sc://host:15002"), of SPARK_REMOTE, or the active one.
-
-    Raises:
-        DefinitionError: neither the name of a table nor a DataFrame, or a DataFrame without a name.
-
-    >>> spark_table("shop.payments")
-    SparkTable(the Spark table shop.payments)
-    """
-    if isinstance(table, str):
-        if not table.strip():
-            raise DefinitionError("spark_table(): the name of the table is empty; give one, such as 'shop.payments'")
-        if name is not None:
-            raise DefinitionError("spark_table(): name= is for a DataFrame; a table has its own name")
-        return SparkTable(table, session)
-    if not hasattr(table, "mapInArrow"):
-        check_frame(table, "spark_table(): the table")
-        raise DefinitionError(
-            f"spark_table(): the table is {given(table)}; give the name of a table, such as 'shop.payments', or a DataFrame"
-        )
-    if name is None:
-        raise DefinitionError("spark_table(): a DataFrame needs a name= that is the same in every run, such as name='payments'")
-    return SparkTable(name, table.sparkSession, table)
+spark_table = SparkTable
 
 
 def open_session(session: object = None) -> SparkSession:

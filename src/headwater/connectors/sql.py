@@ -19,7 +19,6 @@ from headwater.connectors.files import missing
 from headwater.connectors.sql_filter import Dialect, sql_filter
 from headwater.connectors.sql_types import TYPE, check_intervals, check_names, check_values, dimensions, frame_of, of_one_dimension
 from headwater.definitions.connectors import Connector
-from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import Env
 from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, given, nearest
 
@@ -64,34 +63,8 @@ _DRIVERS: Mapping[str, _Driver] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class SqlQuery(Connector):
-    """The rows of a query; made by `sql`. database: the URL without user, password and options."""
-
-    query: str
-    url: str | Env = field(repr=False, metadata={"fingerprint": False})
-    database: str = ""
-
-    is_remote = True
-
-    def __str__(self) -> str:
-        return f"{self.query if len(self.query) < 60 else self.query[:57] + '...'} of {self.database}"
-
-    def scan(self) -> pl.LazyFrame:
-        """The rows, as a lazy frame; each reading runs the query again.
-
-        Raises:
-            MissingExtraError: the driver is not installed.
-            ConnectError: the database does not answer.
-            DataError: it refuses the query.
-        """
-        rows = _QueryRows(self.query, self.url)
-        schema, dialect = rows.schema()
-        return register_io_source(partial(rows.read, schema, dialect), schema=schema, is_pure=True)
-
-
-@spelled
-def sql(query: str, *, url: str | Env) -> SqlQuery:
+@dataclass(frozen=True, eq=False, init=False)
+class SqlQuery(Connector, called="sql"):
     """The rows of a SQL query, or of a table, as history or labels: PostgreSQL, DuckDB, Snowflake or BigQuery.
 
     A reading fetches only the columns and the range of time that it needs, in batches. PostgreSQL and DuckDB are tested; Snowflake
@@ -109,22 +82,54 @@ def sql(query: str, *, url: str | Env) -> SqlQuery:
     >>> sql("select * from orders where not test", url="duckdb:shop.duckdb")
     SqlQuery(select * from orders where not test of duckdb:shop.duckdb)
     """
-    if not isinstance(query, str):
-        raise DefinitionError(f"the query is {given(query)}; give one SELECT, or the name of a table")
-    if not isinstance(url, str | Env):
-        raise DefinitionError(f"sql(): url is {given(url)}; give the database's URL, such as 'duckdb:shop.duckdb', or hw.env('NAME')")
-    plain = _COMMENTS_AND_STRINGS.sub(lambda match: (" " if match[0][0] in "-/" else "x") * len(match[0]), query)
-    end = len(plain.rstrip("; \t\r\n"))
-    text = query[:end].strip()
-    if not end or ";" in plain[:end]:
-        raise DefinitionError(f"the query is {query!r}; give one SELECT, or the name of a table")
-    if isinstance(url, Env):
-        return SqlQuery(text, url, f"the database of {url!r}")
-    url = _driver_of(url)[1]
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    shown = urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", "")) if "://" in url else url
-    return SqlQuery(text, url, shown)
+
+    query: str
+    url: str | Env = field(repr=False, metadata={"fingerprint": False})
+    database: str = ""
+
+    is_remote = True
+
+    def __init__(
+        self,
+        query: str,
+        *,
+        url: str | Env,
+    ) -> None:
+        if not isinstance(query, str):
+            raise DefinitionError(f"the query is {given(query)}; give one SELECT, or the name of a table")
+        if not isinstance(url, str | Env):
+            raise DefinitionError(f"sql(): url is {given(url)}; give the database's URL, such as 'duckdb:shop.duckdb', or hw.env('NAME')")
+        plain = _COMMENTS_AND_STRINGS.sub(lambda match: (" " if match[0][0] in "-/" else "x") * len(match[0]), query)
+        end = len(plain.rstrip("; \t\r\n"))
+        text = query[:end].strip()
+        if not end or ";" in plain[:end]:
+            raise DefinitionError(f"the query is {query!r}; give one SELECT, or the name of a table")
+        if isinstance(url, Env):
+            self._set(query=text, url=url, database=f"the database of {url!r}")
+            return
+        url = _driver_of(url)[1]
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        shown = urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", "")) if "://" in url else url
+        self._set(query=text, url=url, database=shown)
+
+    def __str__(self) -> str:
+        return f"{self.query if len(self.query) < 60 else self.query[:57] + '...'} of {self.database}"
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows, as a lazy frame; each reading runs the query again.
+
+        Raises:
+            MissingExtraError: the driver is not installed.
+            ConnectError: the database does not answer.
+            DataError: it refuses the query.
+        """
+        rows = _QueryRows(self.query, self.url)
+        schema, dialect = rows.schema()
+        return register_io_source(partial(rows.read, schema, dialect), schema=schema, is_pure=True)
+
+
+sql = SqlQuery
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from headwater.definitions.definition import Definition, check_name
-from headwater.definitions.durations import Duration, Window, as_window
+from headwater.definitions.durations import Duration
 from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.definitions.secondary_key import DEFAULT_KEYS, SecondaryKey, secondary_key
+from headwater.definitions.windows import Window, as_window
 from headwater.errors import DefinitionError
 
 Windows = Sequence[Duration | Window]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 
 from headwater.definitions.definition import Definition
-from headwater.definitions.spelling import spelled
 from headwater.definitions.unit_buckets import BUCKETS, bucket, unit_text
 from headwater.errors import DefinitionError
 
@@ -15,15 +14,50 @@ HOLDOUT_SALT = "approve-anyway"
 """What the units of an approve-anyway holdout are hashed with."""
 
 
-@dataclass(frozen=True, eq=False)
-class Censored(Definition):
-    """The scores that are acted on, so that no outcome is seen, and the share of units that nobody acts on; see `censored`."""
+@dataclass(frozen=True, eq=False, init=False)
+class Censored(Definition, called="censored"):
+    """Outcomes that are seen only where a prediction was not acted on, as the fraud of a payment that was blocked.
 
-    _: KW_ONLY
+    Args:
+        above: a score of at least this is acted on.
+        below: a score below this is acted on, as where a loan is refused; give one of the two.
+        holdout: the share of units that are left alone whatever their score, such as 0.02. Their outcomes are seen at every level, so they
+            stand for those that were hidden. Without it no level can be judged.
+        unit: the request's column whose values are held out or not, such as "card". `Censored.approves_anyway(value)` says which, in any
+            language by the rule of the assignment of experiments with the salt "approve-anyway".
+
+    Raises:
+        DefinitionError: no bound or two, a share outside 0 to 1, a holdout without a unit.
+
+    >>> censored(above=0.9, holdout=0.02, unit="card").describe
+    'a score of 0.9 or more is acted on, except for 0.02 of card'
+    """
+
     above: float | None = None
     below: float | None = None
     holdout: float = 0.0
     unit: str | None = None
+
+    def __init__(
+        self,
+        *,
+        above: float | None = None,
+        below: float | None = None,
+        holdout: float = 0.0,
+        unit: str | None = None,
+    ) -> None:
+        bounds = [bound for bound in (above, below) if bound is not None]
+        if len(bounds) != 1 or isinstance(bounds[0], bool) or not isinstance(bounds[0], int | float) or not math.isfinite(bounds[0]):
+            raise DefinitionError(
+                f"censored(above={above!r}, below={below!r}): give one of the two, the score from which predictions are acted on"
+            )
+        if isinstance(holdout, bool) or not isinstance(holdout, int | float) or not 0 <= holdout < 1 or 0 < holdout * BUCKETS < 1:
+            raise DefinitionError(f"censored(holdout={holdout!r}): give a share from 0 to below 1, in ten-thousandths, such as 0.02")
+        if bool(holdout) != (unit is not None) or (unit is not None and (not isinstance(unit, str) or not unit)):
+            raise DefinitionError(
+                f"censored(holdout={holdout!r}, unit={unit!r}): a holdout needs the request's column whose values are held out, such as unit='card'"
+            )
+        self._set(above=above, below=below, holdout=holdout, unit=unit)
 
     @property
     def describe(self) -> str:
@@ -55,33 +89,4 @@ class Censored(Definition):
         ]
 
 
-@spelled
-def censored(*, above: float | None = None, below: float | None = None, holdout: float = 0.0, unit: str | None = None) -> Censored:
-    """Outcomes that are seen only where a prediction was not acted on, as the fraud of a payment that was blocked.
-
-    Args:
-        above: a score of at least this is acted on.
-        below: a score below this is acted on, as where a loan is refused; give one of the two.
-        holdout: the share of units that are left alone whatever their score, such as 0.02. Their outcomes are seen at every level, so they
-            stand for those that were hidden. Without it no level can be judged.
-        unit: the request's column whose values are held out or not, such as "card". `Censored.approves_anyway(value)` says which, in any
-            language by the rule of the assignment of experiments with the salt "approve-anyway".
-
-    Raises:
-        DefinitionError: no bound or two, a share outside 0 to 1, a holdout without a unit.
-
-    >>> censored(above=0.9, holdout=0.02, unit="card").describe
-    'a score of 0.9 or more is acted on, except for 0.02 of card'
-    """
-    bounds = [bound for bound in (above, below) if bound is not None]
-    if len(bounds) != 1 or isinstance(bounds[0], bool) or not isinstance(bounds[0], int | float) or not math.isfinite(bounds[0]):
-        raise DefinitionError(
-            f"censored(above={above!r}, below={below!r}): give one of the two, the score from which predictions are acted on"
-        )
-    if isinstance(holdout, bool) or not isinstance(holdout, int | float) or not 0 <= holdout < 1 or 0 < holdout * BUCKETS < 1:
-        raise DefinitionError(f"censored(holdout={holdout!r}): give a share from 0 to below 1, in ten-thousandths, such as 0.02")
-    if bool(holdout) != (unit is not None) or (unit is not None and (not isinstance(unit, str) or not unit)):
-        raise DefinitionError(
-            f"censored(holdout={holdout!r}, unit={unit!r}): a holdout needs the request's column whose values are held out, such as unit='card'"
-        )
-    return Censored(above=above, below=below, holdout=holdout, unit=unit)
+censored = Censored

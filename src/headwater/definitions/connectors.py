@@ -9,7 +9,6 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 from headwater.definitions.definition import Definition
-from headwater.definitions.spelling import spelled
 from headwater.definitions.urls import checked_options, is_url, place, store_of
 from headwater.errors import DataError, DefinitionError, given, read_error
 
@@ -23,7 +22,7 @@ class ArrowFrame(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Files(Definition):
     """Files of one kind: a path of this machine, or the URL of an object store or of HTTP.
 
@@ -32,13 +31,16 @@ class Files(Definition):
     """
 
     path: str
-    storage_options: Mapping[str, object] = field(default_factory=dict, repr=False, metadata={"fingerprint": False})
+    storage_options: Mapping[str, object] = field(repr=False, metadata={"fingerprint": False})
     store: str = field(default="", init=False, repr=False, metadata={"fingerprint": "given"})
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", place(self.path))
-        object.__setattr__(self, "storage_options", checked_options(self.storage_options) if self.is_remote else {})
-        object.__setattr__(self, "store", store_of(self.storage_options))
+    def __init__(self, path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None) -> None:
+        if not isinstance(path, str | PathLike):
+            name = self._called
+            raise DefinitionError(f"{name}(): path is {given(path)}; give one path, glob, folder or URL, such as {name}('events/*')")
+        location = place(fspath(path))
+        options = checked_options(storage_options) if is_url(location) else {}
+        self._set(path=location, storage_options=options, store=store_of(options))
 
     def __str__(self) -> str:
         return self.path
@@ -49,25 +51,70 @@ class Files(Definition):
         return is_url(self.path)
 
 
-@dataclass(frozen=True, eq=False)
-class ParquetFiles(Files):
-    """Parquet files: a file, a glob, or a folder (hive-partitioned where its folders are named `column=value`)."""
+@dataclass(frozen=True, eq=False, init=False)
+class ParquetFiles(Files, called="parquet"):
+    """Parquet files: one file, a glob, or a folder (plain or hive-partitioned), of this machine or of an object store.
+
+    Args:
+        path: a path, relative to the project file's folder; or a URL: `s3://`, `gs://`, `az://`, `abfss://`, `http(s)://`, `file://`.
+            The URL of a folder ends with `/`. Over HTTP there are neither folders nor globs.
+        storage_options: how a URL is read, as polars names it: `{"aws_region": "eu-north-1", "aws_secret_access_key": hw.env("SECRET")}`.
+            Missing options come from the environment (`AWS_ACCESS_KEY_ID`, `GOOGLE_APPLICATION_CREDENTIALS`, ...). They are not part of
+            fingerprints and manifests, except an endpoint or account name, and are never shown.
+
+    Raises:
+        DefinitionError: an unknown scheme, a URL that holds a credential, or options that are not a mapping.
+
+    >>> parquet("s3://shop/payments/*.parquet", storage_options={"aws_region": "eu-north-1"})
+    ParquetFiles(s3://shop/payments/*.parquet)
+    """
 
 
-@dataclass(frozen=True, eq=False)
-class CsvFiles(Files):
-    """CSV files with a header line; ISO 8601 date-times are read as such.
+@dataclass(frozen=True, eq=False, init=False)
+class CsvFiles(Files, called="csv"):
+    """CSV files with a header: one file or a glob, of this machine or of an object store; `path` and `storage_options` as of `parquet`.
 
-    dates: "day-first" or "month-first", of dates such as 01/02/2026; None where none may be both.
+    separator: the character between fields, such as ";" or a tab.
+    dates: "day-first" or "month-first": the order of dates such as 01/02/2026. Without it, a column of them is an error, unless a
+        value such as 31/01/2026 shows that the day is first. Dates of ISO 8601 and with dots, 31.01.2026, need no order.
+
+    Raises:
+        DefinitionError: as `parquet`, a separator that is not one character of ASCII, or another order.
+
+    >>> csv("https://example.org/payments.csv")
+    CsvFiles(https://example.org/payments.csv)
     """
 
     separator: str = field(default=",", metadata={"fingerprint": "given"})
-    dates: str | None = field(default=None, metadata={"fingerprint": "given"})
+    dates: DateOrder | None = field(default=None, metadata={"fingerprint": "given"})
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        separator: str = ",",
+        dates: DateOrder | None = None,
+        storage_options: Mapping[str, object] | None = None,
+    ) -> None:
+        if not isinstance(separator, str) or len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+            raise DefinitionError(f"csv(): separator is {given(separator)}; give one character of ASCII, such as ';' or '\\t'")
+        if dates not in (None, *get_args(DateOrder)):
+            raise DefinitionError(
+                f"csv(): dates is {given(dates)}; give 'day-first' or 'month-first', the order of dates such as 01/02/2026"
+            )
+        super().__init__(path, storage_options=storage_options)
+        self._set(separator=separator, dates=dates)
 
 
-@dataclass(frozen=True, eq=False)
-class JsonLinesFiles(Files):
-    """JSON lines: an object a line. Times are strings or numbers, which `select` converts."""
+@dataclass(frozen=True, eq=False, init=False)
+class JsonLinesFiles(Files, called="json_lines"):
+    """JSON lines, an object a line: one file, a glob or a folder; `path` and `storage_options` as of `parquet`.
+
+    JSON has no times: convert strings and numbers in `select`, such as `pl.col("at").str.to_datetime("%+", time_unit="us")`.
+
+    >>> json_lines("clicks.jsonl")
+    JsonLinesFiles(clicks.jsonl)
+    """
 
 
 class Frame(Definition):
@@ -131,69 +178,8 @@ if TYPE_CHECKING:
     TableLike = Table | ArrowFrame | str | PathLike[str] | pl.LazyFrame
 
 
-@spelled
-def parquet(path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None) -> ParquetFiles:
-    """Parquet files: one file, a glob, or a folder (plain or hive-partitioned), of this machine or of an object store.
-
-    Args:
-        path: a path, relative to the project file's folder; or a URL: `s3://`, `gs://`, `az://`, `abfss://`, `http(s)://`, `file://`.
-            The URL of a folder ends with `/`. Over HTTP there are neither folders nor globs.
-        storage_options: how a URL is read, as polars names it: `{"aws_region": "eu-north-1", "aws_secret_access_key": hw.env("SECRET")}`.
-            Missing options come from the environment (`AWS_ACCESS_KEY_ID`, `GOOGLE_APPLICATION_CREDENTIALS`, ...). They are not part of
-            fingerprints and manifests, except an endpoint or account name, and are never shown.
-
-    Raises:
-        DefinitionError: an unknown scheme, a URL that holds a credential, or options that are not a mapping.
-
-    >>> parquet("s3://shop/payments/*.parquet", storage_options={"aws_region": "eu-north-1"})
-    ParquetFiles(s3://shop/payments/*.parquet)
-    """
-    return ParquetFiles(_path(path, "parquet"), {} if storage_options is None else storage_options)
-
-
-@spelled
-def csv(
-    path: str | PathLike[str],
-    *,
-    separator: str = ",",
-    dates: DateOrder | None = None,
-    storage_options: Mapping[str, object] | None = None,
-) -> CsvFiles:
-    """CSV files with a header: one file or a glob, of this machine or of an object store; `path` and `storage_options` as of `parquet`.
-
-    separator: the character between fields, such as ";" or a tab.
-    dates: "day-first" or "month-first": the order of dates such as 01/02/2026. Without it, a column of them is an error, unless a
-        value such as 31/01/2026 shows that the day is first. Dates of ISO 8601 and with dots, 31.01.2026, need no order.
-
-    Raises:
-        DefinitionError: as `parquet`, a separator that is not one character of ASCII, or another order.
-
-    >>> csv("https://example.org/payments.csv")
-    CsvFiles(https://example.org/payments.csv)
-    """
-    if not isinstance(separator, str) or len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
-        raise DefinitionError(f"csv(): separator is {given(separator)}; give one character of ASCII, such as ';' or '\\t'")
-    if dates not in (None, *get_args(DateOrder)):
-        raise DefinitionError(f"csv(): dates is {given(dates)}; give 'day-first' or 'month-first', the order of dates such as 01/02/2026")
-    return CsvFiles(_path(path, "csv"), {} if storage_options is None else storage_options, separator, dates)
-
-
-@spelled
-def json_lines(path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None) -> JsonLinesFiles:
-    """JSON lines, an object a line: one file, a glob or a folder; `path` and `storage_options` as of `parquet`.
-
-    JSON has no times: convert strings and numbers in `select`, such as `pl.col("at").str.to_datetime("%+", time_unit="us")`.
-
-    >>> json_lines("clicks.jsonl")
-    JsonLinesFiles(clicks.jsonl)
-    """
-    return JsonLinesFiles(_path(path, "json_lines"), {} if storage_options is None else storage_options)
-
-
-def _path(path: object, name: str) -> str:
-    if isinstance(path, str | PathLike):
-        return fspath(path)
-    raise DefinitionError(f"{name}(): path is {given(path)}; give one path, glob, folder or URL, such as {name}('events/*')")
+parquet, csv, json_lines = ParquetFiles, CsvFiles, JsonLinesFiles
+"""As users write them."""
 
 
 def as_table(value: object, subject: str) -> Table:

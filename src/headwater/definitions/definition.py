@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeGuard
 
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import Spelled
@@ -38,8 +38,25 @@ class Definition(Readable, metaclass=Spelled):
     """Base of every definition: equal iff the fingerprints are equal.
 
     Subclasses are `@dataclass(frozen=True, eq=False)`. A field with the metadata `{"fingerprint": False}` is left out, and one with
-    `{"fingerprint": "given"}` while it is its default.
+    `{"fingerprint": "given"}` while it is its default. A class that users write by another name says so: `called="batch"`.
     """
+
+    _called: ClassVar[str]
+
+    def __init_subclass__(cls, *, called: str = "", **more: object) -> None:
+        super().__init_subclass__(**more)
+        cls._called = called or cls.__name__
+
+    def _set(self, **fields: object) -> None:
+        """Set the fields, for an `__init__` that takes other types than it keeps."""
+        self.__dict__.update(fields)
+
+    def with_fields(self, **fields: object) -> Self:
+        """A copy with other values of these fields, in the units that it keeps them in."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        other = object.__new__(type(self))
+        other.__dict__.update(values | fields)
+        return other
 
     @cached_property
     def fingerprint(self) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.columns import output_name
-from headwater.definitions.durations import Window
 from headwater.definitions.source import EnrichedHistory, Source
+from headwater.definitions.windows import Window
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,16 @@ from typing import ClassVar, Literal, Union
 from headwater.definitions.aggregate import Aggregation, Windows
 from headwater.definitions.definition import Definition, check_name, fingerprint_of
 from headwater.definitions.described import Described
-from headwater.definitions.durations import Duration, Window, as_window, micros, text
+from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.expectation import Expectation, check_expectations, check_slo
 from headwater.definitions.feature import Feature, reading, state_of
 from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.list_keys import Each, ListKey
 from headwater.definitions.source import Source
+from headwater.definitions.windows import Window, as_window
 from headwater.errors import DefinitionError, HeadwaterWarning, given, nearest
 
-LIFETIME = Window(None)
+LIFETIME = Window.in_micros(None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from headwater.definitions.definition import Definition
 from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, check_timezone, micros, text
-from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError, given
 
 _T = TypeVar("_T")
@@ -78,9 +77,27 @@ class FreshnessBase(Definition):
         return {"kind": self.kind}
 
 
-@dataclass(frozen=True, eq=False)
-class Batch(FreshnessBase):
-    """A job computes each cut and publishes it `delay` later. Times in microseconds; see `batch`."""
+@dataclass(frozen=True, eq=False, init=False)
+class Batch(FreshnessBase, called="batch"):
+    """Values of the last cut whose job has published. Fields are in microseconds.
+
+    T is the last cut c with c + delay <= t; K is c + wait. Cuts stand every `every` from `at` on, by the
+    clock of `timezone`: a local cut in a daylight-saving gap is the first instant after it, in a fold the
+    first of the two.
+
+    Args:
+        every: a divisor or a multiple of a day.
+        at: "HH:MM" or "HH:MM:SS", the first cut of a day; less than `every`.
+        timezone: an IANA name.
+        delay: from the cut until its values can be read.
+        wait: how long after the cut the job still takes in late events; at most `delay`.
+
+    Raises:
+        DefinitionError: a cut that no day has, or a job that publishes before it has waited.
+
+    >>> print(Batch("1d", at="02:30", timezone="America/New_York", delay="4h"))
+    every 1d at 02:30 America/New_York, published 4h later
+    """
 
     every: int
     at: int
@@ -91,6 +108,29 @@ class Batch(FreshnessBase):
     kind = "batch"
     scheduled = servable = True
     state = "Batch"
+
+    def __init__(
+        self,
+        every: Duration,
+        *,
+        at: str = "00:00",
+        timezone: str = "UTC",
+        delay: Duration = "0s",
+        wait: Duration = "0s",
+    ) -> None:
+        step = micros(every, "batch(every=)")
+        if step == 0 or (DAY % step if step < DAY else step % DAY):
+            raise DefinitionError(
+                f'batch(every={every!r}) must divide a day or be a number of whole days, such as "15m", "1h", "1d" or "7d"'
+            )
+        start = _time_of_day(at)
+        if start >= step:
+            raise DefinitionError(f"batch(at={at!r}) must be less than every={text(step)}: it is the first cut after midnight")
+        check_timezone(timezone, "batch")
+        behind, waits = micros(delay, "batch(delay=)"), micros(wait, "batch(wait=)")
+        if waits > behind:
+            raise DefinitionError(f"batch(wait={text(waits)}) is more than delay={text(behind)}: a job cannot publish before it has waited")
+        self._set(every=step, at=start, timezone=timezone, delay=behind, wait=waits)
 
     def __str__(self) -> str:
         at = f" at {self.at // HOUR:02}:{self.at // (60 * SECOND) % 60:02} {self.timezone}" if self.every >= DAY else ""
@@ -119,15 +159,22 @@ class Batch(FreshnessBase):
         return {"kind": self.kind, **rule, "delay": self.delay, "wait": self.wait}
 
 
-@dataclass(frozen=True, eq=False)
-class Streaming(FreshnessBase):
-    """A pipeline that is `lag` microseconds behind; see `streaming`."""
+@dataclass(frozen=True, eq=False, init=False)
+class Streaming(FreshnessBase, called="streaming"):
+    """Values of a pipeline that is `lag` behind, in microseconds: T = t, and K = t - lag.
+
+    >>> print(Streaming("2s"))
+    streaming, 2s behind
+    """
 
     lag: int
 
     kind = "streaming"
     streamed = servable = True
     state = "stream"
+
+    def __init__(self, lag: Duration) -> None:
+        self._set(lag=micros(lag, "streaming(lag=)"))
 
     def __str__(self) -> str:
         return f"streaming, {text(self.lag)} behind"
@@ -148,8 +195,8 @@ class Streaming(FreshnessBase):
 
 
 @dataclass(frozen=True, eq=False)
-class OnRequest(FreshnessBase):
-    """Computed or read at the moment of asking; see `on_request`."""
+class OnRequest(FreshnessBase, called="on_request"):
+    """Values computed or read at the moment of asking: T = K = t. For a window it is the ceiling of a backtest."""
 
     kind = "on_request"
     servable = True
@@ -164,11 +211,25 @@ class OnRequest(FreshnessBase):
         return 0
 
 
-@dataclass(frozen=True, eq=False)
-class Measured(FreshnessBase):
-    """As old as served values were; see `measured`.
+@dataclass(frozen=True, eq=False, init=False)
+class Measured(FreshnessBase, called="measured"):
+    """Values as old as served ones were: T = t, and K = t minus an age drawn from `ages`.
 
-    ages, cuts: microseconds, one pair for each value that was served; an age of None is one that was not there.
+    The draw depends on t, `seed` and how many ages there are alone, so it does not depend on the order of
+    the rows; and views with as many ages, those of the same requests in the same order, are as old together
+    as they were there. Fields are in microseconds.
+
+    Args:
+        ages: of values that were served, each t - K; None for a value that was not there, so that nothing counts.
+        cuts: how long before its request the window of each ended, t - T, as that of a batch view does at its
+            cut; None is not at all.
+        seed: of the draw.
+
+    Raises:
+        DefinitionError: no age, or not as many cuts as ages.
+
+    >>> print(Measured(["1s", "2s", None, "90s"]))
+    as old as 4 measured ages, the median 2s, 25.0% of them not there
     """
 
     ages: tuple[int | None, ...]
@@ -177,6 +238,19 @@ class Measured(FreshnessBase):
 
     kind = "measured"
     state = "Measured"
+
+    def __init__(self, ages: Sequence[Duration | None], *, cuts: Sequence[Duration] | None = None, seed: int = 0) -> None:
+        if isinstance(ages, str | timedelta) or not len(ages):
+            raise DefinitionError("measured(ages=) takes a sequence of at least one duration, such as the ages in a serving log")
+        ages_in_micros = tuple(None if a is None else micros(a, "a measured age") for a in ages)
+        if all(a is None for a in ages_in_micros):
+            raise DefinitionError("every age of measured(ages=) is None, so no value was ever available; use never()")
+        if cuts is not None and (isinstance(cuts, str | timedelta) or len(cuts) != len(ages)):
+            raise DefinitionError(
+                f"measured(cuts=) takes as many durations as there are ages, {len(ages)}; give one for each, or leave it out"
+            )
+        ends = tuple(micros(c, "a measured cut") for c in cuts or ())
+        self._set(ages=ages_in_micros, cuts=ends if any(ends) else None, seed=seed)
 
     def __str__(self) -> str:
         ages = self.found
@@ -204,8 +278,8 @@ class Measured(FreshnessBase):
 
 
 @dataclass(frozen=True, eq=False)
-class Never(FreshnessBase):
-    """No event counts; see `never`."""
+class Never(FreshnessBase, called="never"):
+    """No event counts: the request's own fields alone."""
 
     kind = "never"
     reads_events = False
@@ -221,87 +295,8 @@ class Never(FreshnessBase):
 
 
 Freshness = Batch | Streaming | OnRequest | Measured | Never
-
-
-@spelled
-def batch(every: Duration, *, at: str = "00:00", timezone: str = "UTC", delay: Duration = "0s", wait: Duration = "0s") -> Batch:
-    """Values of the last cut whose job has published.
-
-    T is the last cut c with c + delay <= t; K is c + wait. Cuts stand every `every` from `at` on, by the clock of `timezone`:
-    a local cut in a daylight-saving gap is the first instant after it, in a fold the first of the two.
-
-    Args:
-        every: a divisor or a multiple of a day.
-        at: "HH:MM" or "HH:MM:SS", the first cut of a day; less than `every`.
-        timezone: an IANA name.
-        delay: from the cut until its values can be read.
-        wait: how long after the cut the job still takes in late events; at most `delay`.
-
-    >>> print(batch("1d", at="02:30", timezone="America/New_York", delay="4h"))
-    every 1d at 02:30 America/New_York, published 4h later
-    """
-    step = micros(every, "batch(every=)")
-    if step == 0 or (DAY % step if step < DAY else step % DAY):
-        raise DefinitionError(f'batch(every={every!r}) must divide a day or be a number of whole days, such as "15m", "1h", "1d" or "7d"')
-    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", at) if isinstance(at, str) else None
-    if match is None:
-        raise DefinitionError(f'batch(at={at!r}) must be a time of day such as "02:30"')
-    start = int(match[1]) * HOUR + int(match[2]) * 60 * SECOND + int(match[3] or 0) * SECOND
-    if start >= step:
-        raise DefinitionError(f"batch(at={at!r}) must be less than every={text(step)}: it is the first cut after midnight")
-    check_timezone(timezone, "batch")
-    behind, waits = micros(delay, "batch(delay=)"), micros(wait, "batch(wait=)")
-    if waits > behind:
-        raise DefinitionError(f"batch(wait={text(waits)}) is more than delay={text(behind)}: a job cannot publish before it has waited")
-    return Batch(step, start, timezone, behind, waits)
-
-
-@spelled
-def streaming(lag: Duration) -> Streaming:
-    """Values of a pipeline that is `lag` behind: T = t, and K = t - lag.
-
-    >>> print(streaming("2s"))
-    streaming, 2s behind
-    """
-    return Streaming(micros(lag, "streaming(lag=)"))
-
-
-def on_request() -> OnRequest:
-    """Values computed or read at the moment of asking: T = K = t. For a window it is the ceiling of a backtest."""
-    return OnRequest()
-
-
-@spelled
-def measured(ages: Sequence[Duration | None], *, cuts: Sequence[Duration] | None = None, seed: int = 0) -> Measured:
-    """Values as old as served ones were: T = t, and K = t minus an age drawn from `ages`.
-
-    The draw depends on t, `seed` and how many ages there are alone, so it does not depend on the order of the rows; and views with as
-    many ages, those of the same requests in the same order, are as old together as they were there.
-
-    Args:
-        ages: of values that were served, each t - K; None for a value that was not there, so that nothing counts.
-        cuts: how long before its request the window of each ended, t - T, as that of a batch view does at its cut; None is not at all.
-        seed: of the draw.
-
-    >>> print(measured(["1s", "2s", None, "90s"]))
-    as old as 4 measured ages, the median 2s, 25.0% of them not there
-    """
-    if isinstance(ages, str | timedelta) or not len(ages):
-        raise DefinitionError("measured(ages=) takes a sequence of at least one duration, such as the ages in a serving log")
-    ages_in_micros = tuple(None if a is None else micros(a, "a measured age") for a in ages)
-    if all(a is None for a in ages_in_micros):
-        raise DefinitionError("every age of measured(ages=) is None, so no value was ever available; use never()")
-    if cuts is None:
-        return Measured(ages_in_micros, None, seed)
-    if isinstance(cuts, str | timedelta) or len(cuts) != len(ages):
-        raise DefinitionError(f"measured(cuts=) takes as many durations as there are ages, {len(ages)}; give one for each, or leave it out")
-    ends = tuple(micros(c, "a measured cut") for c in cuts)
-    return Measured(ages_in_micros, ends if any(ends) else None, seed)
-
-
-def never() -> Never:
-    """No event counts: the request's own fields alone."""
-    return Never()
+batch, streaming, on_request, measured, never = Batch, Streaming, OnRequest, Measured, Never
+"""As users write them."""
 
 
 def from_data(data: Mapping[str, Any]) -> Freshness:
@@ -310,10 +305,32 @@ def from_data(data: Mapping[str, Any]) -> Freshness:
     >>> print(from_data(batch("1d", delay="4h").to_data()))
     every 1d at 00:00 UTC, published 4h later
     """
-    arguments = {name: value for name, value in data.items() if name != "kind"}
-    if data["kind"] == Measured.kind:
-        return Measured((arguments["median"], arguments["worst"]), None, 0)
-    return next(kind for kind in (Batch, Streaming, OnRequest, Never) if kind.kind == data["kind"])(**arguments)
+    kind = data["kind"]
+    if kind == Measured.kind:
+        return Measured([_duration(data["median"]), _duration(data["worst"])])
+    if kind == Streaming.kind:
+        return Streaming(_duration(data["lag"]))
+    if kind != Batch.kind:
+        return OnRequest() if kind == OnRequest.kind else Never()
+    return Batch(
+        _duration(data["every"]),
+        at=str(timedelta(microseconds=data["at"])).zfill(8),
+        timezone=data["timezone"],
+        delay=_duration(data["delay"]),
+        wait=_duration(data["wait"]),
+    )
+
+
+def _duration(microseconds: int) -> timedelta:
+    return timedelta(microseconds=microseconds)
+
+
+def _time_of_day(at: object) -> int:
+    """`HH:MM` or `HH:MM:SS` in microseconds since midnight."""
+    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", at) if isinstance(at, str) else None
+    if match is None:
+        raise DefinitionError(f'batch(at={at!r}) must be a time of day such as "02:30"')
+    return int(match[1]) * HOUR + int(match[2]) * 60 * SECOND + int(match[3] or 0) * SECOND
 
 
 def is_freshness(value: object) -> TypeGuard[Freshness]:

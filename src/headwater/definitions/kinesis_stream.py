@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from os import PathLike
 from typing import ClassVar
 
-from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import (
     BrokerStream,
     Env,
@@ -26,51 +25,8 @@ _STARTS = ("earliest", "latest")
 _CONSUMER = r"[A-Za-z0-9._-]{1,128}|arn:[a-z-]+:kinesis:\S+:stream/\S+/consumer/\S+"
 
 
-@dataclass(frozen=True, eq=False)
-class KinesisStream(BrokerStream):
-    """The records of a stream of Amazon Kinesis; made by `kinesis`. start: "earliest", "latest", or microseconds since 1970 UTC.
-
-    consumer: the name or ARN of a registered consumer; None polls.
-    """
-
-    divided_by_store: ClassVar[bool] = True
-
-    stream: str
-    _: KW_ONLY
-    region: str | None = field(default=None, metadata={"fingerprint": False})
-    endpoint_url: str | Env | None = field(default=None, metadata={"fingerprint": False})
-    format: Format = "json"
-    schema: Schema | None = None
-    timestamps: Timestamps = "iso"
-    registry: Registry | None = field(default=None, metadata={"fingerprint": False})
-    avro: str | None = None
-    message: ProtobufMessage | None = None
-    start: str | int = "earliest"
-    consumer: str | None = field(default=None, metadata={"fingerprint": False})
-
-    def __str__(self) -> str:
-        return f"the Kinesis stream {self.stream!r}"
-
-    @property
-    def address(self) -> str:
-        return f"kinesis {self.stream}"
-
-
-@spelled
-def kinesis(  # noqa: PLR0913 (each is a keyword that a stream may need)
-    stream: str,
-    *,
-    region: str | None = None,
-    endpoint_url: str | Env | None = None,
-    format: Format = "json",
-    schema: Schema | None = None,
-    timestamps: Timestamps = "iso",
-    registry: Registry | str | Env | None = None,
-    avro: str | PathLike[str] | None = None,
-    message: ProtobufMessage | tuple[str, str] | None = None,
-    start: str | datetime = "earliest",
-    consumer: str | None = None,
-) -> KinesisStream:
+@dataclass(frozen=True, eq=False, init=False)
+class KinesisStream(BrokerStream, called="kinesis"):
     """The records of a stream of Amazon Kinesis Data Streams.
 
     Credentials come from where every program with boto3 finds them: environment, profile or role.
@@ -85,25 +41,68 @@ def kinesis(  # noqa: PLR0913 (each is a keyword that a stream may need)
         consumer: enhanced fan-out by this registered consumer of the stream, its name or ARN: a shard pushes it records, 2 MB/s of its own.
             None polls, and shares the 2 MB/s of a shard with every other reader that polls.
 
+    Fields: `start` is "earliest", "latest", or microseconds since 1970 UTC.
+
     Raises:
         DefinitionError: a name, type or setting that does not exist, or formats and schemas that do not fit together.
 
     >>> print(kinesis("clicks", region="eu-central-1", schema={"user": str}))
     the Kinesis stream 'clicks'
     """
-    subject = f"kinesis({stream!r})"
-    if not isinstance(stream, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", stream):
-        raise DefinitionError(f"{subject}: a stream's name has 1 to 128 letters, digits, dots, underscores and dashes; no ARN")
-    if endpoint_url is not None and not isinstance(endpoint_url, Env) and not re.match(r"https?://", str(endpoint_url)):
-        raise DefinitionError(
-            f"{subject}: endpoint_url is {given(endpoint_url)}; give a URL, such as 'http://localhost:4566', or env('NAME')"
-        )
-    if consumer is not None and not re.fullmatch(_CONSUMER, str(consumer)):
-        raise DefinitionError(
-            f"{subject}: consumer is {given(consumer)}; give the name or the ARN of a consumer that is registered with the stream, such as 'features'"
-        )
-    records = record_format(subject, format, schema, timestamps, registry, avro, message)
-    return KinesisStream(stream, region=region, endpoint_url=endpoint_url, start=_start(start, subject), consumer=consumer, **records)
+
+    divided_by_store: ClassVar[bool] = True
+
+    stream: str
+    region: str | None = field(metadata={"fingerprint": False})
+    endpoint_url: str | Env | None = field(metadata={"fingerprint": False})
+    format: Format
+    schema: Schema | None
+    timestamps: Timestamps
+    registry: Registry | None = field(metadata={"fingerprint": False})
+    avro: str | None
+    message: ProtobufMessage | None
+    start: str | int
+    consumer: str | None = field(metadata={"fingerprint": False})
+
+    def __init__(  # noqa: PLR0913 (each is a keyword that a stream may need)
+        self,
+        stream: str,
+        *,
+        region: str | None = None,
+        endpoint_url: str | Env | None = None,
+        format: Format = "json",
+        schema: Schema | None = None,
+        timestamps: Timestamps = "iso",
+        registry: Registry | str | Env | None = None,
+        avro: str | PathLike[str] | None = None,
+        message: ProtobufMessage | tuple[str, str] | None = None,
+        start: str | datetime = "earliest",
+        consumer: str | None = None,
+    ) -> None:
+        subject = f"kinesis({stream!r})"
+        if not isinstance(stream, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", stream):
+            raise DefinitionError(f"{subject}: a stream's name has 1 to 128 letters, digits, dots, underscores and dashes; no ARN")
+        if endpoint_url is not None and not isinstance(endpoint_url, Env) and not re.match(r"https?://", str(endpoint_url)):
+            raise DefinitionError(
+                f"{subject}: endpoint_url is {given(endpoint_url)}; give a URL, such as 'http://localhost:4566', or env('NAME')"
+            )
+        if consumer is not None and not re.fullmatch(_CONSUMER, str(consumer)):
+            raise DefinitionError(
+                f"{subject}: consumer is {given(consumer)}; give the name or the ARN of a consumer that is registered with the stream, such as 'features'"
+            )
+        records = record_format(subject, format, schema, timestamps, registry, avro, message)
+        begin = _start(start, subject)
+        self._set(stream=stream, region=region, endpoint_url=endpoint_url, start=begin, consumer=consumer, **records)
+
+    def __str__(self) -> str:
+        return f"the Kinesis stream {self.stream!r}"
+
+    @property
+    def address(self) -> str:
+        return f"kinesis {self.stream}"
+
+
+kinesis = KinesisStream
 
 
 def _start(start: str | datetime, subject: str) -> str | int:

@@ -10,9 +10,9 @@ from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.columns import Selection, check_selection, output_name, root_columns
 from headwater.definitions.connectors import Table, as_table
 from headwater.definitions.definition import Definition, check_name
-from headwater.definitions.durations import Duration, Window, check_timezone, micros, text
+from headwater.definitions.durations import Duration, check_timezone, micros, text
 from headwater.definitions.source import Source, check_known
-from headwater.definitions.spelling import spelled
+from headwater.definitions.windows import Window
 from headwater.errors import DefinitionError, nearest
 
 if TYPE_CHECKING:
@@ -21,28 +21,8 @@ if TYPE_CHECKING:
     from headwater.definitions.connectors import TableLike
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome(Definition):
-    """A label made of the events that follow a request; see `outcome`."""
-
-    source: Source
-    aggregation: Aggregation
-    keys: tuple[str, ...]
-    within: Duration
-
-    @property
-    def horizon(self) -> int:
-        """`within` in microseconds."""
-        return micros(self.within, "within")
-
-    @property
-    def window(self) -> Window:
-        """The window whose end is the request time plus the horizon; its tail does not move in hops."""
-        return Window(self.horizon)
-
-
-@spelled
-def outcome(source: Source, aggregation: Aggregation, *, keys: Sequence[str], within: Duration) -> Outcome:
+@dataclass(frozen=True, eq=False, init=False)
+class Outcome(Definition, called="outcome"):
     """The label `aggregation` over the source's events with event time in [t, t + within), for the request's keys.
 
     It is known `within` plus the source's `known_after` after the request; events known later than that do not count.
@@ -53,23 +33,52 @@ def outcome(source: Source, aggregation: Aggregation, *, keys: Sequence[str], wi
         keys: columns of both the labels' table and the source.
         within: how long after the request an event still counts.
     """
-    horizon = micros(within, "outcome(within=)")
-    if horizon == 0:
-        raise DefinitionError('outcome(within=) must be longer than nothing, such as "30m"')
-    if not isinstance(source, Source) or not isinstance(aggregation, Aggregation):
-        raise DefinitionError(
-            'outcome() takes a source and an aggregation, such as outcome(clicks, hw.count(), keys=["request"], within="30m")'
-        )
-    if isinstance(keys, str):
-        raise DefinitionError(f"outcome(): keys is the string {keys!r}; give a list, such as [{keys!r}]")
-    if (aggregation.each or aggregation.facts.per_column) and len(aggregation.columns) > 1:
-        raise DefinitionError(
-            f"outcome(): {aggregation.function}() of {len(aggregation.columns)} columns makes as many labels; give it one column"
-        )
-    for key in keys:
-        if source.columns is not None and key not in source.columns:
-            raise DefinitionError(f"outcome(): the key {key!r} is not selected by source {source.name!r}; {nearest(key, source.columns)}")
-    return Outcome(source, aggregation, tuple(keys), text(horizon))
+
+    source: Source
+    aggregation: Aggregation
+    keys: tuple[str, ...]
+    within: Duration
+
+    def __init__(
+        self,
+        source: Source,
+        aggregation: Aggregation,
+        *,
+        keys: Sequence[str],
+        within: Duration,
+    ) -> None:
+        horizon = micros(within, "outcome(within=)")
+        if horizon == 0:
+            raise DefinitionError('outcome(within=) must be longer than nothing, such as "30m"')
+        if not isinstance(source, Source) or not isinstance(aggregation, Aggregation):
+            raise DefinitionError(
+                'outcome() takes a source and an aggregation, such as outcome(clicks, hw.count(), keys=["request"], within="30m")'
+            )
+        if isinstance(keys, str):
+            raise DefinitionError(f"outcome(): keys is the string {keys!r}; give a list, such as [{keys!r}]")
+        if (aggregation.each or aggregation.facts.per_column) and len(aggregation.columns) > 1:
+            raise DefinitionError(
+                f"outcome(): {aggregation.function}() of {len(aggregation.columns)} columns makes as many labels; give it one column"
+            )
+        for key in keys:
+            if source.columns is not None and key not in source.columns:
+                raise DefinitionError(
+                    f"outcome(): the key {key!r} is not selected by source {source.name!r}; {nearest(key, source.columns)}"
+                )
+        self._set(source=source, aggregation=aggregation, keys=tuple(keys), within=text(horizon))
+
+    @property
+    def horizon(self) -> int:
+        """`within` in microseconds."""
+        return micros(self.within, "within")
+
+    @property
+    def window(self) -> Window:
+        """The window whose end is the request time plus the horizon; its tail does not move in hops."""
+        return Window.in_micros(self.horizon)
+
+
+outcome = Outcome
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,23 +12,8 @@ DEFAULT_LENGTH: Final = 100
 MOST_LENGTH: Final = 100_000
 
 
-@dataclass(frozen=True, eq=False)
-class Each(Definition):
-    """A list whose elements fill a key, one after another; made by `each`."""
-
-    of: str | Definition
-    max_length: int
-
-
-@dataclass(frozen=True, eq=False)
-class ListKey(Definition):
-    """The key of a view that a list fills, and how long the list may be."""
-
-    key: str
-    max_length: int
-
-
-def each(of: str | Definition, *, max_length: int = DEFAULT_LENGTH) -> Each:
+@dataclass(frozen=True, eq=False, init=False)
+class Each(Definition, called="each"):
     """Look a view up once for each element of a list: `products.alias("in_basket", keys={"product": hw.each("basket")})`.
 
     Every feature of the alias is a list, in the order of the request's list, with the value that a lookup of that element alone gives.
@@ -65,8 +50,29 @@ def each(of: str | Definition, *, max_length: int = DEFAULT_LENGTH) -> Each:
     >>> hw.get_historical_features(dearest, rows)["dearest"].to_list()
     [5.0, None, None]
     """
-    if not isinstance(of, str | Definition) or not of:
-        raise DefinitionError(f"each({of!r}): give a column of the request that holds a list, or a feature that is one")
-    if not isinstance(max_length, int) or isinstance(max_length, bool) or not 1 <= max_length <= MOST_LENGTH:
-        raise DefinitionError(f"each(max_length={max_length!r}): give an integer from 1 to {MOST_LENGTH:,}")
-    return Each(of, max_length)
+
+    of: str | Definition
+    max_length: int
+
+    def __init__(
+        self,
+        of: str | Definition,
+        *,
+        max_length: int = DEFAULT_LENGTH,
+    ) -> None:
+        if not isinstance(of, str | Definition) or not of:
+            raise DefinitionError(f"each({of!r}): give a column of the request that holds a list, or a feature that is one")
+        if not isinstance(max_length, int) or isinstance(max_length, bool) or not 1 <= max_length <= MOST_LENGTH:
+            raise DefinitionError(f"each(max_length={max_length!r}): give an integer from 1 to {MOST_LENGTH:,}")
+        self._set(of=of, max_length=max_length)
+
+
+@dataclass(frozen=True, eq=False)
+class ListKey(Definition):
+    """The key of a view that a list fills, and how long the list may be."""
+
+    key: str
+    max_length: int
+
+
+each = Each

@@ -18,7 +18,6 @@ from headwater.definitions.freshness import Freshness, OnRequest, check_freshnes
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Source
-from headwater.definitions.spelling import spelled
 from headwater.definitions.tasks import TASKS, TaskName, TaskType, written
 from headwater.errors import DefinitionError, given, nearest
 
@@ -37,25 +36,8 @@ class Estimator(Protocol):
     def predict(self, X: object) -> object: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Precomputed(Definition):
-    """Predictions computed at a cut for the keys known by then; see `precomputed`."""
-
-    freshness: Freshness
-    keys: tuple[str, ...]
-    otherwise: Otherwise = "default"
-    on_stale: OnStale = "previous"
-
-    @property
-    def on_request(self) -> bool:
-        """Whether a request for which no score was made is predicted when it comes."""
-        return self.otherwise == "on_request"
-
-
-@spelled
-def precomputed(
-    freshness: Freshness, *, keys: Sequence[str], otherwise: Otherwise = "default", on_stale: OnStale = "previous"
-) -> Precomputed:
+@dataclass(frozen=True, eq=False, init=False)
+class Precomputed(Definition, called="precomputed"):
     """Scores computed for every key known at the cut, and looked up by the request.
 
     A score uses the features as of the cut, and none of the request's own fields; a key that no event was known of by then has
@@ -72,14 +54,36 @@ def precomputed(
     >>> precomputed(batch("1d", delay="4h"), keys=["user"]).keys
     ('user',)
     """
-    check_freshness(freshness, "precomputed(): freshness")
-    if isinstance(keys, str) or not keys:
-        raise DefinitionError(f"precomputed(keys={keys!r}): give a list of at least one column of the request")
-    if otherwise not in ("default", "on_request"):
-        raise DefinitionError(f"precomputed(otherwise={otherwise!r}): give 'default' or 'on_request'")
-    if on_stale not in ("previous", "null", "refuse"):
-        raise DefinitionError(f"precomputed(on_stale={on_stale!r}): give 'previous', 'null' or 'refuse'")
-    return Precomputed(freshness, tuple(keys), otherwise, on_stale)
+
+    freshness: Freshness
+    keys: tuple[str, ...]
+    otherwise: Otherwise = "default"
+    on_stale: OnStale = "previous"
+
+    def __init__(
+        self,
+        freshness: Freshness,
+        *,
+        keys: Sequence[str],
+        otherwise: Otherwise = "default",
+        on_stale: OnStale = "previous",
+    ) -> None:
+        check_freshness(freshness, "precomputed(): freshness")
+        if isinstance(keys, str) or not keys:
+            raise DefinitionError(f"precomputed(keys={keys!r}): give a list of at least one column of the request")
+        if otherwise not in ("default", "on_request"):
+            raise DefinitionError(f"precomputed(otherwise={otherwise!r}): give 'default' or 'on_request'")
+        if on_stale not in ("previous", "null", "refuse"):
+            raise DefinitionError(f"precomputed(on_stale={on_stale!r}): give 'previous', 'null' or 'refuse'")
+        self._set(freshness=freshness, keys=tuple(keys), otherwise=otherwise, on_stale=on_stale)
+
+    @property
+    def on_request(self) -> bool:
+        """Whether a request for which no score was made is predicted when it comes."""
+        return self.otherwise == "on_request"
+
+
+precomputed = Precomputed
 
 
 @dataclass(frozen=True, eq=False)

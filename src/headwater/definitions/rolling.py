@@ -8,41 +8,12 @@ from typing import Literal
 
 from headwater.definitions.definition import Definition
 from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.spelling import spelled
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import DefinitionError
 
 
-@dataclass(frozen=True, eq=False)
-class Rolling(Definition):
-    """Folds of a rolling origin; times in microseconds, `train` None for all that came before. See `rolling`."""
-
-    start: int
-    every: int
-    folds: int
-    train: int | None
-    gap: int
-
-    @property
-    def cuts(self) -> tuple[int, ...]:
-        """The split of each fold, and the end of the last one: int64 microseconds UTC, one more than there are folds."""
-        return tuple(self.start + fold * self.every for fold in range(self.folds + 1))
-
-    def __str__(self) -> str:
-        back = "all before" if self.train is None else f"the {text(self.train)} before"
-        gap = f" but the last {text(self.gap)}" if self.gap else ""
-        return f"{self.folds} folds of {text(self.every)} from {timestamp_text(self.start)}, each trained on {back}{gap}"
-
-
-@spelled
-def rolling(
-    start: str | datetime,
-    *,
-    every: Duration = "7d",
-    folds: int = 4,
-    train: Duration | Literal["all"] = "all",
-    gap: Duration = "0s",
-) -> Rolling:
+@dataclass(frozen=True, eq=False, init=False)
+class Rolling(Definition, called="rolling"):
     """Splits at `start`, `start + every`, and so on: each fold trains a new model, and tests it until the next split.
 
     A row trains at a fold if it asked before the split (not longer than `train` before it, and not within `gap` of it) and its
@@ -64,12 +35,41 @@ def rolling(
     >>> print(rolling("2024-05-01T00:00Z", every="7d", folds=3, train="60d"))
     3 folds of 7d from 2024-05-01T00:00:00+00:00, each trained on the 60d before
     """
-    step, behind = micros(every, "rolling(every=)"), micros(gap, "rolling(gap=)")
-    if step == 0:
-        raise DefinitionError('rolling(every=) must be longer than nothing, such as "7d"')
-    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 1:
-        raise DefinitionError(f"rolling(folds={folds!r}): give an integer of at least 1")
-    back = None if train == "all" else micros(train, "rolling(train=)")
-    if back is not None and back <= behind:
-        raise DefinitionError(f"rolling(train={text(back)}, gap={text(behind)}) leaves nothing to train on; make train longer than gap")
-    return Rolling(parse_timestamp(start, "rolling(start)"), step, folds, back, behind)
+
+    start: int
+    every: int
+    folds: int
+    train: int | None
+    gap: int
+
+    def __init__(
+        self,
+        start: str | datetime,
+        *,
+        every: Duration = "7d",
+        folds: int = 4,
+        train: Duration | Literal["all"] = "all",
+        gap: Duration = "0s",
+    ) -> None:
+        step, behind = micros(every, "rolling(every=)"), micros(gap, "rolling(gap=)")
+        if step == 0:
+            raise DefinitionError('rolling(every=) must be longer than nothing, such as "7d"')
+        if not isinstance(folds, int) or isinstance(folds, bool) or folds < 1:
+            raise DefinitionError(f"rolling(folds={folds!r}): give an integer of at least 1")
+        back = None if train == "all" else micros(train, "rolling(train=)")
+        if back is not None and back <= behind:
+            raise DefinitionError(f"rolling(train={text(back)}, gap={text(behind)}) leaves nothing to train on; make train longer than gap")
+        self._set(start=parse_timestamp(start, "rolling(start)"), every=step, folds=folds, train=back, gap=behind)
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """The split of each fold, and the end of the last one: int64 microseconds UTC, one more than there are folds."""
+        return tuple(self.start + fold * self.every for fold in range(self.folds + 1))
+
+    def __str__(self) -> str:
+        back = "all before" if self.train is None else f"the {text(self.train)} before"
+        gap = f" but the last {text(self.gap)}" if self.gap else ""
+        return f"{self.folds} folds of {text(self.every)} from {timestamp_text(self.start)}, each trained on {back}{gap}"
+
+
+rolling = Rolling

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
-from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import Schema, Stream, Timestamps, check_schema
 from headwater.errors import DefinitionError, given
 
 
-@dataclass(frozen=True, eq=False)
-class SparkStream(Stream):
-    """The micro batches of a query of Spark Structured Streaming; made by `spark_stream`. query: the name of the query."""
-
-    query: str
-    _: KW_ONLY
-    schema: Schema | None = None
-    format: Literal["json"] = "json"  # of refused rows
-    timestamps: Timestamps = "iso"
-
-    def __str__(self) -> str:
-        return f"the Spark query {self.query!r}"
-
-    @property
-    def address(self) -> str:
-        return f"spark {self.query}"
-
-
-@spelled
-def spark_stream(query: str, *, schema: Schema | None = None) -> SparkStream:
+@dataclass(frozen=True, eq=False, init=False)
+class SparkStream(Stream, called="spark_stream"):
     """The micro batches of a query of Spark Structured Streaming, which `commit_batches` commits; `headwater ingest` leaves them out.
 
     Args:
@@ -43,7 +24,27 @@ def spark_stream(query: str, *, schema: Schema | None = None) -> SparkStream:
     >>> print(spark_stream("payments", schema={"card": str, "amount": float}))
     the Spark query 'payments'
     """
-    if not isinstance(query, str) or not re.fullmatch(r"[^\x00-\x1f]{1,200}", query.strip()):
-        raise DefinitionError(f"spark_stream(): the query is {given(query)}; give the name that queryName() gives it, such as 'payments'")
-    check_schema(schema, "iso", f"spark_stream({query!r})")
-    return SparkStream(query.strip(), schema=None if schema is None else dict(schema))
+
+    query: str
+    schema: Schema | None
+    format: Literal["json"]  # of refused rows
+    timestamps: Timestamps
+
+    def __init__(self, query: str, *, schema: Schema | None = None) -> None:
+        if not isinstance(query, str) or not re.fullmatch(r"[^\x00-\x1f]{1,200}", query.strip()):
+            raise DefinitionError(
+                f"spark_stream(): the query is {given(query)}; give the name that queryName() gives it, such as 'payments'"
+            )
+        check_schema(schema, "iso", f"spark_stream({query!r})")
+        columns = None if schema is None else dict(schema)
+        self._set(query=query.strip(), schema=columns, format="json", timestamps="iso")
+
+    def __str__(self) -> str:
+        return f"the Spark query {self.query!r}"
+
+    @property
+    def address(self) -> str:
+        return f"spark {self.query}"
+
+
+spark_stream = SparkStream

@@ -85,13 +85,15 @@ class Spelled(type):
     if not TYPE_CHECKING:  # a type checker reads the signature of the class itself
 
         def __call__(cls, *args, **kwargs):  # noqa: ANN002, ANN003, ANN204
-            fields = getattr(cls, "__dataclass_fields__", None)
-            if fields is not None and not kwargs.keys() <= fields.keys():
-                check_arguments(cls.__name__, kwargs, [name for name, field in fields.items() if field.init])
+            name = getattr(cls, "_called", cls.__name__)
+            code = getattr(cls.__init__, "__code__", None)
+            known = () if code is None else code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+            if not kwargs.keys() <= {*known}:
+                check_arguments(name, kwargs, known)
             try:
                 return super().__call__(*args, **kwargs)
             except TypeError:
-                check_call(cls.__name__, cls.__signature__, args, kwargs)
+                check_call(name, cls.__signature__, args, kwargs)
                 raise
 
         @property

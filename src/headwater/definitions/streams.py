@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from headwater.definitions.definition import Definition
 from headwater.definitions.readable import Readable
-from headwater.definitions.spelling import spelled
+from headwater.definitions.spelling import Spelled
 from headwater.errors import DefinitionError, given, nearest
 
 if TYPE_CHECKING:
@@ -42,25 +42,29 @@ _OF_REGISTRY = {"url": "url", "basic.auth.user.info": "user= and password=", "be
 
 
 @dataclass(frozen=True)
-class Env:
-    """The name of a secret in the environment; it is read when a connection is made, and never shown.
+class Env(Readable, metaclass=Spelled):
+    """The value of an environment variable when a connection is made: for passwords, tokens and addresses. It is never shown.
+
+    Raises:
+        DefinitionError: a name that no variable has.
 
     >>> env("BROKER_PASSWORD")
     env('BROKER_PASSWORD')
     """
 
+    _called = "env"
+
     name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.name):
+            raise DefinitionError(f"env({self.name!r}): give the name of an environment variable: letters, digits and underscores")
 
     def __repr__(self) -> str:
         return f"env({self.name!r})"
 
 
-@spelled
-def env(name: str) -> Env:
-    """The value of the environment variable `name` when a connection is made: for passwords, tokens and addresses."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise DefinitionError(f"env({name!r}): give the name of an environment variable: letters, digits and underscores")
-    return Env(name)
+env = Env
 
 
 @dataclass(frozen=True)
@@ -140,82 +144,8 @@ class BrokerStream(Stream):
     message: ProtobufMessage | None
 
 
-@dataclass(frozen=True, eq=False)
-class KafkaTopic(BrokerStream):
-    """The records of a topic of Apache Kafka; made by `kafka`."""
-
-    topic: str
-    _: KW_ONLY
-    servers: str | Env = field(default="localhost:9092", metadata={"fingerprint": False})
-    group: str | None = field(default=None, metadata={"fingerprint": False})
-    format: Format = "json"
-    schema: Schema | None = None
-    timestamps: Timestamps = "iso"
-    registry: Registry | None = field(default=None, metadata={"fingerprint": False})
-    avro: str | None = None
-    message: ProtobufMessage | None = None
-    start: Literal["earliest", "latest"] = "earliest"
-    options: Mapping[str, str | Env] = field(default_factory=dict, metadata={"fingerprint": False})
-
-    def __str__(self) -> str:
-        return f"the Kafka topic {self.topic!r}"
-
-    @property
-    def address(self) -> str:
-        return f"kafka {self.topic}"
-
-
-@dataclass(frozen=True, eq=False)
-class Pushed(Stream):
-    """Events that come by HTTP POST; made by `push`."""
-
-    _: KW_ONLY
-    schema: Schema | None = None
-    format: Literal["json"] = "json"
-    timestamps: Timestamps = "iso"
-    at_least_once: bool = False
-
-    def __str__(self) -> str:
-        return "events pushed over HTTP"
-
-    @property
-    def address(self) -> str:
-        return "push"
-
-
-@dataclass(frozen=True, eq=False)
-class AppendedFiles(Stream):
-    """Files that are being appended to, a record a line; made by `appended`."""
-
-    path: str
-    _: KW_ONLY
-    format: Literal["json", "csv", "debezium"] = "json"
-    schema: Schema | None = None
-    timestamps: Timestamps = "iso"
-
-    def __str__(self) -> str:
-        return f"lines appended to {self.path}"
-
-    @property
-    def address(self) -> str:
-        return f"appended {self.path}"
-
-
-@spelled
-def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
-    topic: str,
-    *,
-    servers: str | Env = "localhost:9092",
-    group: str | None = None,
-    format: Format = "json",
-    schema: Schema | None = None,
-    timestamps: Timestamps = "iso",
-    registry: Registry | str | Env | None = None,
-    avro: str | PathLike[str] | None = None,
-    message: ProtobufMessage | tuple[str, str] | None = None,
-    start: Literal["earliest", "latest"] = "earliest",
-    options: Mapping[str, str | Env] | None = None,
-) -> KafkaTopic:
+@dataclass(frozen=True, eq=False, init=False)
+class KafkaTopic(BrokerStream, called="kafka"):
     """The records of a topic of Apache Kafka.
 
     Args:
@@ -243,23 +173,56 @@ def kafka(  # noqa: PLR0913 (each is a keyword that a topic may need)
     >>> kafka("payments", servers=env("BROKERS"), schema={"card": str, "amount": float}).servers
     env('BROKERS')
     """
-    subject = f"kafka({topic!r})"
-    if not isinstance(topic, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
-        raise DefinitionError(f"{subject}: a topic's name has 1 to 249 letters, digits, dots, underscores and dashes")
-    check_choice(start, ("earliest", "latest"), f"{subject}: start")
-    for name, value in (options or {}).items():
-        if name in _OWN:
-            raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
-        if not isinstance(value, str | Env):
-            raise DefinitionError(f"{subject}: the option {name!r} is {value!r}; give a string, or env('NAME')")
-    records = record_format(subject, format, schema, timestamps, registry, avro, message)
-    return KafkaTopic(topic, servers=servers, group=group, start=start, options=dict(options or {}), **records)
+
+    topic: str
+    servers: str | Env = field(metadata={"fingerprint": False})
+    group: str | None = field(metadata={"fingerprint": False})
+    format: Format
+    schema: Schema | None
+    timestamps: Timestamps
+    registry: Registry | None = field(metadata={"fingerprint": False})
+    avro: str | None
+    message: ProtobufMessage | None
+    start: Literal["earliest", "latest"]
+    options: Mapping[str, str | Env] = field(metadata={"fingerprint": False})
+
+    def __init__(  # noqa: PLR0913 (each is a keyword that a topic may need)
+        self,
+        topic: str,
+        *,
+        servers: str | Env = "localhost:9092",
+        group: str | None = None,
+        format: Format = "json",
+        schema: Schema | None = None,
+        timestamps: Timestamps = "iso",
+        registry: Registry | str | Env | None = None,
+        avro: str | PathLike[str] | None = None,
+        message: ProtobufMessage | tuple[str, str] | None = None,
+        start: Literal["earliest", "latest"] = "earliest",
+        options: Mapping[str, str | Env] | None = None,
+    ) -> None:
+        subject = f"kafka({topic!r})"
+        if not isinstance(topic, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+            raise DefinitionError(f"{subject}: a topic's name has 1 to 249 letters, digits, dots, underscores and dashes")
+        check_choice(start, ("earliest", "latest"), f"{subject}: start")
+        for name, value in (options or {}).items():
+            if name in _OWN:
+                raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
+            if not isinstance(value, str | Env):
+                raise DefinitionError(f"{subject}: the option {name!r} is {value!r}; give a string, or env('NAME')")
+        records = record_format(subject, format, schema, timestamps, registry, avro, message)
+        self._set(topic=topic, servers=servers, group=group, start=start, options=dict(options or {}), **records)
+
+    def __str__(self) -> str:
+        return f"the Kafka topic {self.topic!r}"
+
+    @property
+    def address(self) -> str:
+        return f"kafka {self.topic}"
 
 
-@spelled
-def push(
-    *, schema: Schema | None = None, format: Literal["json"] = "json", timestamps: Timestamps = "iso", at_least_once: bool = False
-) -> Pushed:
+@dataclass(frozen=True, eq=False, init=False)
+class Pushed(Stream, called="push"):
     """Events that come by HTTP POST, a JSON object each.
 
     Args:
@@ -270,19 +233,35 @@ def push(
     >>> push(schema={"card": str}).at_least_once
     False
     """
-    check_choice(format, ("json",), "push(): format")
-    check_schema(schema, timestamps, "push()")
-    return Pushed(schema=None if schema is None else dict(schema), format=format, timestamps=timestamps, at_least_once=at_least_once)
+
+    schema: Schema | None
+    format: Literal["json"]
+    timestamps: Timestamps
+    at_least_once: bool
+
+    def __init__(
+        self,
+        *,
+        schema: Schema | None = None,
+        format: Literal["json"] = "json",
+        timestamps: Timestamps = "iso",
+        at_least_once: bool = False,
+    ) -> None:
+        check_choice(format, ("json",), "push(): format")
+        check_schema(schema, timestamps, "push()")
+        columns = None if schema is None else dict(schema)
+        self._set(schema=columns, format=format, timestamps=timestamps, at_least_once=at_least_once)
+
+    def __str__(self) -> str:
+        return "events pushed over HTTP"
+
+    @property
+    def address(self) -> str:
+        return "push"
 
 
-@spelled
-def appended(
-    path: str | PathLike[str],
-    *,
-    format: Literal["json", "csv", "debezium"] = "json",
-    schema: Schema | None = None,
-    timestamps: Timestamps = "iso",
-) -> AppendedFiles:
+@dataclass(frozen=True, eq=False, init=False)
+class AppendedFiles(Stream, called="appended"):
     """Files that are being appended to: each line a JSON object, or CSV under a header.
 
     Args:
@@ -294,11 +273,37 @@ def appended(
     >>> print(appended("log/*.ndjson", schema={"card": str}))
     lines appended to log/*.ndjson
     """
-    subject = f"appended({fspath(path)!r})"
-    check_choice(format, ("json", "csv", "debezium"), f"{subject}: format")
-    check_schema(schema, timestamps, subject)
-    check_debezium(format, schema, subject)
-    return AppendedFiles(fspath(path), format=format, schema=None if schema is None else dict(schema), timestamps=timestamps)
+
+    path: str
+    format: Literal["json", "csv", "debezium"]
+    schema: Schema | None
+    timestamps: Timestamps
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        format: Literal["json", "csv", "debezium"] = "json",
+        schema: Schema | None = None,
+        timestamps: Timestamps = "iso",
+    ) -> None:
+        subject = f"appended({fspath(path)!r})"
+        check_choice(format, ("json", "csv", "debezium"), f"{subject}: format")
+        check_schema(schema, timestamps, subject)
+        check_debezium(format, schema, subject)
+        columns = None if schema is None else dict(schema)
+        self._set(path=fspath(path), format=format, schema=columns, timestamps=timestamps)
+
+    def __str__(self) -> str:
+        return f"lines appended to {self.path}"
+
+    @property
+    def address(self) -> str:
+        return f"appended {self.path}"
+
+
+kafka, push, appended = KafkaTopic, Pushed, AppendedFiles
+"""As users write them."""
 
 
 def check_stream(stream: object, subject: str, *, has_history: bool) -> None:

@@ -12,9 +12,9 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import polars as pl
 
-from headwater.definitions.durations import Window
 from headwater.definitions.feature import Feature
 from headwater.definitions.source import Source
+from headwater.definitions.windows import Window
 from headwater.events.key_lists import KeyLists
 from headwater.events.read_events import Notes, Reach
 from headwater.kernel.arrays import I64

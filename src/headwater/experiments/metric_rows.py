@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import DAY, Window
+from headwater.definitions.durations import DAY
 from headwater.definitions.experiment import LABEL, REQUESTS, ExperimentMetric
 from headwater.definitions.labels import Outcome
+from headwater.definitions.windows import Window
 from headwater.engine.query import AsOf
 from headwater.experiments import request_labels
 from headwater.experiments.request_labels import LabelsOf
@@ -155,7 +156,7 @@ class MetricReader:
 
         by_rule, events = read(AsOf(end, closes), outcome.window)
         now, _ = read(AsOf(end, np.maximum(closes, self.until)), outcome.window)
-        before, history = read(AsOf(first, first), Window(max(outcome.horizon, HISTORY)))
+        before, history = read(AsOf(first, first), Window.in_micros(max(outcome.horizon, HISTORY)))
         known = ~np.isnan(by_rule) & (events > 0) if metric.never == "unknown" else np.ones(len(first), np.bool_)
         late = ~((by_rule == now) | (np.isnan(by_rule) & np.isnan(now)))
         fixed = UnitValues(np.nan_to_num(by_rule), np.ones(len(first)), known, known, late)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from os import PathLike, fspath
+from dataclasses import dataclass
+from os import PathLike
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -15,7 +15,6 @@ from headwater.connectors.files import found
 from headwater.definitions.connectors import Connector, JsonLinesFiles
 from headwater.definitions.definition import stack_level
 from headwater.definitions.source import Source
-from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import AppendedFiles, Schema, Timestamps, appended
 from headwater.errors import HeadwaterWarning
 from headwater.ingestion.serde.deserialize import decoder
@@ -25,12 +24,39 @@ _LINES = 50_000  # that are decoded together
 _LINE = "line"
 
 
-@dataclass(frozen=True, eq=False)
-class DebeziumFiles(Connector):
-    """Lines of JSON, each an envelope; made by `debezium`."""
+@dataclass(frozen=True, eq=False, init=False)
+class DebeziumFiles(Connector, called="debezium"):
+    """Envelopes of Debezium in files of JSON lines, as history: the rows that a stream with `format="debezium"` gives.
+
+    Each envelope is a change image of a row: the row after an insert, update or snapshot read, and the row before a delete. Besides the
+    columns of `schema` there are `__deleted` (for `changes=`), `__op`, `__source_ts`, `__ts` (for `known_at_field=`) and `__lsn`.
+
+    Args:
+        path: one file, a glob or a folder of `.jsonl` files, as of `json_lines`.
+        schema: the columns of the row and their types, as of `kafka`.
+        timestamps: the unit of numbers where records do not carry their schema, "ms" or "us".
+        storage_options: as of `parquet`.
+
+    Raises:
+        DefinitionError: a type that does not exist, or an unknown scheme.
+
+    >>> debezium("orders/*.jsonl", schema={"order_id": int, "customer": str})
+    DebeziumFiles(envelopes in orders/*.jsonl)
+    """
 
     files: JsonLinesFiles
     stream: AppendedFiles
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        schema: Schema,
+        timestamps: Timestamps = "iso",
+        storage_options: Mapping[str, object] | None = None,
+    ) -> None:
+        stream = appended(path, format="debezium", schema=schema, timestamps=timestamps)
+        self._set(files=JsonLinesFiles(path, storage_options=storage_options), stream=stream)
 
     @property
     def is_remote(self) -> bool:  # type: ignore[override] # of these files
@@ -80,7 +106,7 @@ class DebeziumFiles(Connector):
         return table_fingerprint.state(self.files) or [self.contents()]
 
     def _decoded(self, lines: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
-        naive = replace(self.stream, schema=dict(self.stream.schema or {}))
+        naive = self.stream.with_fields(schema=dict(self.stream.schema or {}))
         decode = decoder(Source("envelopes", timestamp_field=next(iter(schema)), timezone="UTC", stream=naive))
         refused, first = 0, ""
         for batch in lines.collect_batches(chunk_size=_LINES, maintain_order=True):
@@ -96,30 +122,4 @@ def _remote_lines(url: str, *, storage_options: dict[str, object], glob: bool, i
     return pl.scan_lines(url, name=_LINE, storage_options=storage_options, glob=glob, include_file_paths=include_file_paths)
 
 
-@spelled
-def debezium(
-    path: str | PathLike[str],
-    *,
-    schema: Schema,
-    timestamps: Timestamps = "iso",
-    storage_options: Mapping[str, object] | None = None,
-) -> DebeziumFiles:
-    """Envelopes of Debezium in files of JSON lines, as history: the rows that a stream with `format="debezium"` gives.
-
-    Each envelope is a change image of a row: the row after an insert, update or snapshot read, and the row before a delete. Besides the
-    columns of `schema` there are `__deleted` (for `changes=`), `__op`, `__source_ts`, `__ts` (for `known_at_field=`) and `__lsn`.
-
-    Args:
-        path: one file, a glob or a folder of `.jsonl` files, as of `json_lines`.
-        schema: the columns of the row and their types, as of `kafka`.
-        timestamps: the unit of numbers where records do not carry their schema, "ms" or "us".
-        storage_options: as of `parquet`.
-
-    Raises:
-        DefinitionError: a type that does not exist, or an unknown scheme.
-
-    >>> debezium("orders/*.jsonl", schema={"order_id": int, "customer": str})
-    DebeziumFiles(envelopes in orders/*.jsonl)
-    """
-    stream = appended(path, format="debezium", schema=schema, timestamps=timestamps)
-    return DebeziumFiles(JsonLinesFiles(fspath(path), {} if storage_options is None else storage_options), stream)
+debezium = DebeziumFiles

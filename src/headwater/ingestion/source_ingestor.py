@@ -181,10 +181,10 @@ class SourceIngestor:
         """
         stream = self.source.stream
         if isinstance(stream, KinesisStream) and environment(self.store) is not None:
-            return replace(self.source, stream=replace(stream, consumer=None))
+            return replace(self.source, stream=stream.with_fields(consumer=None))
         if not isinstance(stream, KafkaTopic):
             return self.source
-        return replace(self.source, stream=replace(stream, group=group_of(self.store, self.source, write=True)))
+        return replace(self.source, stream=stream.with_fields(group=group_of(self.store, self.source, write=True)))
 
     def decoded(self, records: RecordBatch) -> RecordBatch:
         """The records with decoded payloads, so that the committing thread need not decode them."""

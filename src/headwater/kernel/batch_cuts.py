@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +14,7 @@ from headwater.kernel.as_of import as_of
 
 def computable(batch: Batch, t: int) -> list[tuple[int, int]]:
     """T and K of the cut that is to be read at `t`, microseconds, and of the one after it where that can be computed: its K has passed."""
-    early = replace(batch, delay=batch.wait)
+    early = batch.with_fields(delay=batch.wait)
     due, after = _last(batch, t), _last(early, t)
     while (before := _last(early, after[1] - 1)) > due:
         after = before

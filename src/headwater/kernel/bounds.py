@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from headwater.definitions.durations import Window
+from headwater.definitions.windows import Window
 from headwater.kernel.arrays import I64, Events, RequestTimes
 
 LIFETIME = -1

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-from headwater.definitions.durations import Window
+from headwater.definitions.windows import Window
 from headwater.kernel import bounds
 from headwater.kernel.arrays import F64, I64, NOTHING, Bool, Events, RequestTimes, Values
 from headwater.kernel.folds import Ranges

@@ -15,7 +15,7 @@ from functools import cached_property
 import numba as nb
 import numpy as np
 
-from headwater.definitions.durations import Window
+from headwater.definitions.windows import Window
 from headwater.kernel.arrays import I64, Bool
 
 GONE = -(2**62)
@@ -35,7 +35,7 @@ class TileLadder:
     def steps(self) -> tuple[int, ...]:
         """Tile sizes, rising, each a divisor of the next; empty where there are only lifetimes.
 
-        >>> from headwater.definitions.durations import window
+        >>> from headwater.definitions.windows import window
         >>> [step // 1_000_000 for step in TileLadder((window("1d"), window("10m"), window("1h"))).steps]
         [10, 60, 600]
         """
@@ -63,7 +63,7 @@ class TileLadder:
 
         None of the times is GONE.
 
-        >>> from headwater.definitions.durations import window
+        >>> from headwater.definitions.windows import window
         >>> first, last = TileLadder((window("10m"), window("1h"))).spans(np.array([0, 3_595_000_000]), 3_600_000_000)
         >>> first // 1_000_000, last // 1_000_000
         (array([   0, 3590]), array([  60, 3600]))

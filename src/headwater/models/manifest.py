@@ -172,7 +172,7 @@ def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
     known, then = model.features.in_training, level.get("predictions")
     if then is None:
         return known.feature_names
-    precomputed = Precomputed(from_data(then["freshness"]), tuple(then["keys"]), then["otherwise"])
+    precomputed = Precomputed(from_data(then["freshness"]), keys=then["keys"], otherwise=then["otherwise"])
     return Level(predictions=precomputed).feature_names(replace(model, features=known))
 
 

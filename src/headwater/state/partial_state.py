@@ -13,12 +13,12 @@ from headwater.aggregations import ragged
 from headwater.aggregations.base import AggregateFunction, Answers, FinalizeContext, Kinds, State, StateField
 from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import stored_family
-from headwater.definitions.durations import Window
+from headwater.definitions.windows import Window
 from headwater.kernel.arrays import I64, NOTHING, Column, Events, RequestTimes
 from headwater.kernel.layer import Layer, Spans, Use
 from headwater.kernel.tile_ladder import GONE, TileLadder, among, groups, interleaved, of_windows
 
-_WHOLE = Window(None)
+_WHOLE = Window.in_micros(None)
 
 
 @dataclass(frozen=True)

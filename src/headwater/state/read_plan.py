@@ -16,8 +16,8 @@ from headwater.aggregations.grouped import GROUP
 from headwater.aggregations.reads import MAP, OPEN_COUNT, StoredColumns
 from headwater.aggregations.run import FeatureSpec
 from headwater.aggregations.table import TABLE, stored_family
-from headwater.definitions.durations import Window
 from headwater.definitions.feature import Feature
+from headwater.definitions.windows import Window
 from headwater.engine.feature_plan import wanted_of
 from headwater.events import statuses
 from headwater.kernel import merge_program

@@ -14,10 +14,11 @@ import polars as pl
 
 from headwater.definitions import aggregation as make
 from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.durations import Window, text, window
+from headwater.definitions.durations import text
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, batch, measured, never, on_request, streaming
 from headwater.definitions.source import Source
+from headwater.definitions.windows import Window, window
 from headwater.testing.references import Row, Value
 
 BASE = datetime(2024, 3, 10, 6, tzinfo=UTC)
@@ -201,13 +202,13 @@ def case(random: Random, chosen: Sequence[Aggregation] | None = None, *, late: b
 
 
 _WINDOWS = (
-    Window(10 * _MINUTE, 10 * _SECOND),
-    Window(_HOUR, _MINUTE),
-    Window(_MINUTE, 20 * _SECOND),
-    Window(10, 5),
-    Window(_HOUR, 10 * _MINUTE, offset=10 * _MINUTE),
-    Window(None),
-    Window(None, _MINUTE, offset=_MINUTE),
+    Window.in_micros(10 * _MINUTE, 10 * _SECOND),
+    Window.in_micros(_HOUR, _MINUTE),
+    Window.in_micros(_MINUTE, 20 * _SECOND),
+    Window.in_micros(10, 5),
+    Window.in_micros(_HOUR, 10 * _MINUTE, offset=10 * _MINUTE),
+    Window.in_micros(None),
+    Window.in_micros(None, _MINUTE, offset=_MINUTE),
 )
 
 

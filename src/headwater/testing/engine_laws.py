@@ -24,10 +24,10 @@ import polars as pl
 from headwater.aggregations.table import TABLE
 from headwater.definitions import aggregation as make
 from headwater.definitions.aggregate import Aggregation
-from headwater.definitions.durations import Window, window
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, never, on_request
 from headwater.definitions.source import Source
+from headwater.definitions.windows import Window, window
 from headwater.engine.query import AsOf, Engine, EngineRun, EventQuery, FeatureValues, Head, Query, RequestSet, StateQuery
 from headwater.errors import DataError, HeadwaterWarning
 from headwater.events.read_events import GONE, Reach
@@ -100,7 +100,13 @@ def secondary_keys(engine: Engine, random: Random) -> None:
 
 def windows_of_every_kind(engine: Engine, random: Random) -> None:
     """Windows with hops of their own, offset windows, a lifetime, and several of these in one view."""
-    kinds = [window("1h"), window("10m", hop="1m"), Window(_HOUR, _HOUR // 6, offset=_HOUR // 6), Window(None), Window(None, 10, offset=10)]
+    kinds = [
+        window("1h"),
+        window("10m", hop="1m"),
+        Window.in_micros(_HOUR, _HOUR // 6, offset=_HOUR // 6),
+        Window.in_micros(None),
+        Window.in_micros(None, 10, offset=10),
+    ]
     sizes = [[kind] for kind in kinds] + [random.sample(kinds, 3)]
     for each in sizes:
         features = [make.count(), make.sum("real"), make.last("word"), make.max("whole")]

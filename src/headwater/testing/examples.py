@@ -13,7 +13,7 @@ import polars as pl
 from headwater.definitions.aggregate import Aggregation
 from headwater.definitions.aggregation import count, mean
 from headwater.definitions.aggregation import max as longest
-from headwater.definitions.durations import Duration, Window
+from headwater.definitions.durations import Duration
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
@@ -23,6 +23,7 @@ from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
+from headwater.definitions.windows import Window
 from headwater.events.read_events import Notes
 from headwater.models.fit import Fitted, fit
 from headwater.online_stores import OnlineStore, open_store

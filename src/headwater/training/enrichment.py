@@ -17,7 +17,6 @@ import polars as pl
 from headwater.connectors import scan
 from headwater.definitions.columns import output_name, root_columns
 from headwater.definitions.connectors import Frame, Table
-from headwater.definitions.durations import Window
 from headwater.definitions.enriched import clashing, known_column, lacking
 from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
@@ -25,6 +24,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.freshness import Freshness, on_request
 from headwater.definitions.level import Level
 from headwater.definitions.source import Source
+from headwater.definitions.windows import Window
 from headwater.engine.engines import open_engine
 from headwater.engine.query import AsOf, EngineRun, EventQuery, RequestSet, reach_of
 from headwater.engine.row_work import RowEngine

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import Window
 from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.level import Level
 from headwater.definitions.list_keys import ListKey
 from headwater.definitions.source import Source
+from headwater.definitions.windows import Window
 from headwater.engine.engines import open_engine
 from headwater.engine.query import AsOf, EngineRun, FeatureValues, ListRows, Query, RequestSet
 from headwater.errors import DataError, UsageError, listed, nearest

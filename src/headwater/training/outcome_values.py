@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from headwater.definitions.aggregation import count
-from headwater.definitions.durations import Window
 from headwater.definitions.feature import Feature
 from headwater.definitions.labels import Outcome
 from headwater.definitions.source import Source
+from headwater.definitions.windows import Window
 from headwater.engine.engines import open_engine
 from headwater.engine.query import AsOf, EngineRun, Query, RequestSet, reach_of
 from headwater.events.read_events import Notes

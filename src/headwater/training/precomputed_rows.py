@@ -64,7 +64,7 @@ def _by_the_cut(freshness: Freshness, precomputed: Freshness) -> Freshness:
     if view is None or job is None:
         return freshness
     delay = max(view.delay - job.delay, 0)
-    return dataclasses.replace(view, delay=delay, wait=min(view.wait, delay))
+    return view.with_fields(delay=delay, wait=min(view.wait, delay))
 
 
 def keyed_views(model: Model, precomputed: Precomputed) -> Mapping[str, Sequence[FeatureView]]:

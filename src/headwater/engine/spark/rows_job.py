@@ -75,7 +75,7 @@ class RowsJob:
                 pass
             rows = done.where(f"kind = {ROWS}").mapInArrow(unpacked, spark_schema(arrow_of(plain(self.work.kept(planned)[0])).schema))
             if before is not None:
-                before(SparkTable(_SUBJECT, rows.sparkSession, rows))
+                before(SparkTable(rows, name=_SUBJECT))
             written = output.write(rows)
         except BaseException:
             done.unpersist()
