@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_ARGS ?=
+MUTANTS_ARGS ?=
 PYTEST_ARGS ?= -n 2
 # Tests of a file mostly go to one worker, which starts their servers once.
 PYTEST = $(BIN)/python -m pytest --dist worksteal
@@ -11,7 +12,8 @@ PYTEST = $(BIN)/python -m pytest --dist worksteal
 export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE # tests start hundreds of interpreters, and each would compile the same sources again
 
-.PHONY: help demo dev test test-full test-rest test-cluster plain pythons trust soak experiments-validate oracles check format bench docs clean distclean
+.PHONY: help demo dev test test-full test-rest test-cluster plain pythons trust soak mutants \
+	experiments-validate oracles check format bench docs clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +25,7 @@ help:
 	@echo 'make plain      build the wheel, and run every verb where nothing but it is installed'
 	@echo 'make pythons    run the core of the tests on every newer Python that this machine has (PYTHONS=newest: on one)'
 	@echo 'make trust      kill, stop and starve ingestion, two hundred times each, with every long test (hours)'
+	@echo 'make mutants    break src in 120 places, and count which of them tests/laws finds; a stopped run goes on'
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
 	@echo 'make experiments-validate  measure the statistics of experiments, into docs/validation.md (minutes)'
@@ -71,6 +74,9 @@ trust: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	HEADWATER_TESTS=full HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak -rA
+
+mutants: $(VENV)/.installed-dev
+	$(BIN)/python -m scripts.mutants $(MUTANTS_ARGS)
 
 experiments-validate: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.validation --part experiments --processes 1 --write
