@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -131,6 +132,7 @@ def report(
 def main(arguments: Sequence[str] | None = None, libraries: Iterable[str] = LIBRARIES) -> int:
     """Run what is to be run and print the report; 1 if too few are found."""
     options = _parsed(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the laws that run, too
     every = mutants(options.checkout, options.folders)
     equal = equivalent(options.checkout / "scripts" / "equivalent_mutants.toml")
     if options.show:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import mmap
 import os
+import signal
 import struct
 import sys
 import time
@@ -114,6 +115,7 @@ def start(
 
 
 def _run(tree, arguments, progress, shared, also) -> int:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(tree)
     os.environ.update(also)
     folders = [str(tree), str(tree / "src")]

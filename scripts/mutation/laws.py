@@ -89,8 +89,8 @@ class Laws:
         progress = Progress(self.home / "progress", {}, (), trace)
         also = {"NUMBA_CACHE_DIR": str(self.clone.kernels), "LAWS_TRACE": str(trace)}
         also |= {"LAWS_SOURCES": str(self.clone.tree / "src")}
-        run = Run(self.clone.tree, [name], progress, also | self._environment())
-        status = run.wait()
+        with Run(self.clone.tree, [name], progress, also | self._environment()) as run:
+            status = run.wait()
         if status not in {0, 1, 5}:
             raise SystemExit(f"the laws of {name} do not run, see {self.home / 'output.txt'}")
         for record in run.records():
@@ -112,8 +112,8 @@ class Laws:
             self._fresh()
             progress = Progress(self.home / "progress", order, self.without)
             also = {"NUMBA_CACHE_DIR": str(kernels), "PYTHONDONTWRITEBYTECODE": "1"}
-            run = Run(self.clone.tree, self.paths, progress, also | self._environment())
-            return self._judged(run, budget, ALLOWANCE if compiles else 0.0)
+            with Run(self.clone.tree, self.paths, progress, also | self._environment()) as run:
+                return self._judged(run, budget, ALLOWANCE if compiles else 0.0)
 
     def order(self, mutant: Mutant) -> dict[str, int]:
         """The laws that run the function, its file, a file that imports it; quick ones first."""
@@ -207,6 +207,12 @@ class Run:
         self.status: int | None = None
         self.busy = 0.0
 
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
     def ended(self) -> int | None:
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -217,7 +223,6 @@ class Run:
     def wait(self) -> int:
         while self.ended() is None:
             time.sleep(0.2)
-        self.stop()
         return self.status
 
     def compiled(self) -> tuple[float, float]:
