@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_ARGS ?=
 MUTANTS_ARGS ?=
+FORMER_ARGS ?=
 PYTEST_ARGS ?= -n 2
 # Tests of a file mostly go to one worker, which starts their servers once.
 PYTEST = $(BIN)/python -m pytest --dist worksteal
@@ -12,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest --dist worksteal
 export PYTHON VENV
 unexport PYTHONDONTWRITEBYTECODE # tests start hundreds of interpreters, and each would compile the same sources again
 
-.PHONY: help demo dev test test-full test-rest test-cluster plain pythons trust soak mutants \
+.PHONY: help demo dev test test-full test-rest test-cluster plain pythons trust soak mutants against-former \
 	experiments-validate oracles check format bench docs clean distclean
 .DEFAULT_GOAL := help
 
@@ -26,6 +27,7 @@ help:
 	@echo 'make pythons    run the core of the tests on every newer Python that this machine has (PYTHONS=newest: on one)'
 	@echo 'make trust      kill, stop and starve ingestion, two hundred times each, with every long test (hours)'
 	@echo 'make mutants    break src in 120 places, and count which of them tests/laws finds; a stopped run goes on'
+	@echo 'make against-former  compare the answers of this checkout, to the bit, with those of the former wheel'
 	@echo 'make check      lint, format, types, layers and doctests'
 	@echo 'make format     format the code and fix what ruff can fix'
 	@echo 'make experiments-validate  measure the statistics of experiments, into docs/validation.md (minutes)'
@@ -77,6 +79,9 @@ soak: $(VENV)/.installed-dev
 
 mutants: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.mutants $(MUTANTS_ARGS)
+
+against-former: $(VENV)/.installed-dev
+	$(BIN)/python -m scripts.against_former $(FORMER_ARGS)
 
 experiments-validate: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.validation --part experiments --processes 1 --write

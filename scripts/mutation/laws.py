@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from scripts.mutation.child import CLOCKS, Progress, start
 from scripts.mutation.clone import Clone, digest
@@ -207,7 +208,7 @@ class Run:
         self.status: int | None = None
         self.busy = 0.0
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
