@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         duckdb_scale=options.duckdb_scale,
         feast_python=options.feast_python,
         disk=options.disk,
+        former=options.former and _former(options.former),
     )
     prefixes = tuple(prefix for given in options.only for prefix in GROUPS.get(given, (given,)))
     chosen = [name for name in ROWS if not prefixes or name.startswith(prefixes)]
@@ -128,7 +129,17 @@ def _changed(arguments: argparse.Namespace) -> list[str]:
     normal = Settings()
     options = {"scale": arguments.scale, "repeats": arguments.repeats, "threads": arguments.threads, "duckdb_scale": arguments.duckdb_scale}
     flags = [f"--{name.replace('_', '-')} {value:g}" for name, value in options.items() if value != getattr(normal, name)]
+    flags += [f"--former {arguments.former}"] if arguments.former else []
     return flags + (["--feast-python FEAST/bin/python"] if arguments.feast_python else [])
+
+
+def _former(given: str) -> Path:
+    """The interpreter of a former version: itself, or one with the wheel of a commit below build/former."""
+    if Path(given).is_file():
+        return Path(given)
+    from scripts.former import environment
+
+    return environment.built(given)
 
 
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
@@ -146,6 +157,9 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--feast-python", default=os.environ.get("FEAST_PYTHON"), help="an interpreter that has feast (or FEAST_PYTHON)")
     parser.add_argument("--disk", help="a folder with 6 GB of room, for the row `larger` (default: where temporary files go)")
+    parser.add_argument(
+        "--former", metavar="REVISION", help="the row `functions` beside the wheel of this commit, or an interpreter's path"
+    )
     parser.add_argument("--output", default=str(ROOT / "bench" / "results.json"))
     parser.add_argument("--keep", action="store_true", help="keep the results of other rows that the output holds")
     return parser.parse_args(arguments)

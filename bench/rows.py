@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import scale_rows
+from bench import function_rows, scale_rows
 from bench.data import write_history, write_tables
 from bench.measure import ROOT, ChildError, Skipped, child, clean, compared
 
@@ -38,6 +38,7 @@ class Settings:
     duckdb_scale: float = 1.0
     feast_python: str | None = None
     disk: str | None = None
+    former: Path | None = None  # an interpreter that has a former version
 
     def of(self, full: int) -> int:
         """A size at this scale."""
@@ -585,6 +586,7 @@ ROWS: Mapping[str, Row] = {
     "feature_counts": feature_counts,
     "event_counts": event_counts,
     "definitions": definitions,
+    "functions": function_rows.functions,
     "serving": serving,
     "serving_feast": serving_feast,
     "serving_log": serving_log,

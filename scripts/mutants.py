@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None, libraries: Iterable[str] = LIBR
     """Run what is to be run and print the report; 1 if too few are found."""
     options = _parsed(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the laws that run, too
-    every = mutants(options.checkout, options.folders)
+    every = mutants(options.checkout, options.folders, options.without)
     equal = equivalent(options.checkout / "scripts" / "equivalent_mutants.toml")
     if options.show:
         return _show(options.checkout, every, options.show)
@@ -176,6 +176,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m scripts.mutants", description=about)
     option = parser.add_argument
     option("--folders", nargs="+", default=list(FOLDERS), help="of src/headwater")
+    option("--without", nargs="+", default=[], metavar="PATH", help="such as engine/spark")
     option("--count", type=int, default=120, help="shared among the folders by their size")
     option("--seed", type=int, default=1)
     option("--seconds", type=float, default=90, help="of a processor, for each mutant")

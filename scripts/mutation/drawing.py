@@ -59,12 +59,15 @@ class Mutant:
         return f"{self.key} {place} [{self.site.operator}] `{before}` -> `{after}`"
 
 
-def mutants(checkout: Path, folders: Iterable[str]) -> list[Mutant]:
-    """Every mutant of these folders of src/headwater."""
+def mutants(checkout: Path, folders: Iterable[str], without: Iterable[str] = ()) -> list[Mutant]:
+    """Every mutant of these folders of src/headwater, but of some paths below it."""
+    source = checkout / "src" / "headwater"
+    left_out = [source / path for path in without]
     return [
         Mutant(folder, path.relative_to(checkout).as_posix(), site)
         for folder in folders
-        for path in sorted((checkout / "src" / "headwater" / folder).rglob("*.py"))
+        for path in sorted((source / folder).rglob("*.py"))
+        if not any(path.is_relative_to(place) for place in left_out)
         for site in sites(path.read_bytes(), path.name)
     ]
 

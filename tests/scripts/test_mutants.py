@@ -201,6 +201,7 @@ def test_a_mutant_in_a_subprocess_is_caught_and_an_endless_one_ends(checkout):
 
 def test_the_draw_is_of_the_seed_and_skips_what_is_argued(checkout):
     every = mutants(checkout, ["kernel"])
+    assert mutants(checkout, ["kernel"], ["kernel/compare.py"]) == []
     drawn = draw(checkout, every, 3, 4)
     assert drawn == draw(checkout, reversed(every), 3, 4)
     assert len({mutant.place for mutant in drawn}) == 4
