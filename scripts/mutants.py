@@ -150,6 +150,8 @@ def main(arguments: Sequence[str] | None = None, libraries: Iterable[str] = LIBR
                 importlib.import_module(name)
         laws = Laws(clone, options.laws)
         laws.learn()
+        if len(laws.laws) == len(laws.without):
+            sys.exit("no law passes without a mutant, so none can tell; see above")
         for name in sorted(laws.without):
             print(f"  left out, fails without a mutant: {name}", file=sys.stderr)
         run(chosen, laws, outcomes, options.seconds, again=options.again)
@@ -190,6 +192,9 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     option("--folder", type=Path, default=ROOT / "build" / "mutants", help="of copy and outcomes")
     options = parser.parse_args(arguments)
     options.checkout, options.folder = options.checkout.resolve(), options.folder.resolve()
+    wanted = [*(f"src/headwater/{folder}" for folder in options.folders), *options.laws]
+    if missing := [path for path in wanted if not (options.checkout / path).exists()]:
+        parser.error(f"{options.checkout} has no {', '.join(missing)}")
     return options
 
 

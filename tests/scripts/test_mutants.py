@@ -210,6 +210,17 @@ def test_the_draw_is_of_the_seed_and_skips_what_is_argued(checkout):
     assert drawn[0] not in other
 
 
+def test_a_run_without_laws_counts_nothing(checkout):
+    """A folder that is missing, and laws that all fail, are no mutants that were found."""
+    missing = run(checkout, "--laws", "tests/none")
+    assert (missing.returncode, "has no tests/none" in missing.stderr) == (2, True)
+    law = "def test_fails():\n    assert False\n"
+    (checkout / "tests/laws/test_compare.py").write_text(law, encoding="utf-8")
+    failing = run(checkout)
+    assert (failing.returncode, "no law passes" in failing.stderr) == (1, True)
+    assert not (checkout / "build" / "outcomes.jsonl").exists()
+
+
 def test_an_equivalent_mutant_needs_a_reason(tmp_path):
     path = tmp_path / "equivalent.toml"
     path.write_text('[[equivalent]]\nmutant = "0123456789"\nreason = " "\n', encoding="utf-8")
