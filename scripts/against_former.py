@@ -15,6 +15,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from scripts.former import environment
@@ -23,7 +24,7 @@ from scripts.former.log import Log, now
 from scripts.former.roads import Side, all_roads, offline
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = 40
+SHOWN = 3  # differences of each file of answers
 
 
 def compare(former: Path, present: Path, meant_by: Path = MEANT) -> int:
@@ -35,10 +36,12 @@ def compare(former: Path, present: Path, meant_by: Path = MEANT) -> int:
         print(f"  meant, {count} answers: {pattern}: {reasons[pattern]}")
     for pattern in unused:
         print(f"  nothing differs that {meant_by.name} names {pattern}; take it out")
-    for difference in rest[:SHOWN]:
-        print(f"  {difference.answer}: {difference.text}")
-    if len(rest) > SHOWN:
-        print(f"  and {len(rest) - SHOWN} more")
+    for name, several in groupby(rest, key=lambda difference: difference.answer.split("/")[0]):
+        first, *others = several
+        for difference in (first, *others[: SHOWN - 1]):
+            print(f"  {difference.answer}: {difference.text}")
+        if len(others) >= SHOWN:
+            print(f"  {name}: {len(others) + 1 - SHOWN} more differences")
     answers = sum(1 for _ in present.iterdir())
     print(f"{answers} files of answers, {len(rest)} differences that are not meant")
     return int(bool(rest or unused))
