@@ -114,6 +114,7 @@ def test_only_one_file_reads_it(forbidden, allowed):
     assert readers, f"the scan no longer sees what {allowed} reads"
 
 
+@pytest.mark.slow
 def test_one_package_prints_and_asks():
     """`headwater.terminal` owns the standard streams; two programs are run by another interpreter, or by hand."""
     programs = {"headwater/demo/flights.py", "headwater/init/feast_script.py"}

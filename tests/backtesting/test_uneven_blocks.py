@@ -61,6 +61,7 @@ def test_a_gain_that_eight_of_eight_blocks_show_is_a_lift(sizes, blocks):
     assert "turned signs" in to_html(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [SIZES, (6, 20, 80, 300, 900, 2000, 4000, 4952)])
 def test_equal_levels_on_uneven_days_are_seldom_called_unequal(sizes):
     """With the error of a bootstrap of days, 12 to 14 % of such runs were."""

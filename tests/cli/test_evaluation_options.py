@@ -109,6 +109,7 @@ def test_a_wrong_acknowledgement_is_refused_before_the_run(verb, answer, says, t
     assert not {file.name for file in tmp_path.iterdir()} & {"report.html", "assess.html"}
 
 
+@pytest.mark.slow
 def test_an_acknowledgement_of_the_project_may_be_of_its_other_model(tmp_path):
     known = 'evaluation=hw.Evaluation(acknowledged=[hw.Acknowledgement("own outcome", "{}", "booked before", "Ada")])'
     code, said = backtested(tmp_path, OTHER_SOURCE.replace("[model, second]", f"[model, second], {known.format('calls')}"))

@@ -188,7 +188,7 @@ def test_little_memory_is_named_as_the_cause(project):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [["train"], ["doctor"], ["status", "--help"]])
+@pytest.mark.parametrize("command", [*(pytest.param([verb], marks=pytest.mark.slow) for verb in ("train", "doctor")), ["status", "--help"]])
 def test_without_docstrings(project, command):
     done = run(project, *command, PYTHONOPTIMIZE="2")
     assert done.returncode == 0, done.stderr

@@ -273,6 +273,7 @@ project = hw.Project("shop", [model])
 """
 
 
+@pytest.mark.slow
 def test_the_printed_prediction_is_answered(tmp_path):
     """Of keys and request fields of every type; the line of `train` is that of `serve`."""
     (tmp_path / "features.py").write_text(SERVED, encoding="utf-8")

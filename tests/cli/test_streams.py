@@ -103,6 +103,7 @@ def test_another_encoding(shop, command, encoding):
         assert ("n\\xf8 \\u6570" if encoding == "ascii" else "nø \\u6570") in text
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_every_cell_in_one_line(shop):
     for command, whole in {
         "deadletters list clicks": [

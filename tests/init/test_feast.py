@@ -74,6 +74,7 @@ def module(written):
     os.chdir(before)
 
 
+@pytest.mark.slow
 def test_values_are_those_of_feast(feast, repo, module, tmp_path):
     random = np.random.default_rng(1)
     rows = pl.DataFrame(
@@ -159,6 +160,7 @@ def test_bad_input(tmp_path, capsys):
     assert "name the EVENTS" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_repository_that_fails(feast, tmp_path):
     (tmp_path / "feature_store.yaml").write_text(CONFIG)
     (tmp_path / "broken.py").write_text("import feast\nnone = feast.Entiti\n")

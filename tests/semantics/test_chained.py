@@ -163,7 +163,7 @@ def _chain(random, late, depth):
     return view, tables, random.choice([given_.rows, late_rows or given_.rows])
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("late", [False, True], ids=["in order", "late"])
 def test_chained_views_are_the_naive_ones(late, depth):
     @settings(max_examples=tries([40, 25, 8][depth - 1]))  # each level asks the reference for features of each event below it
