@@ -186,6 +186,20 @@ def test_an_outcome_made_of_events_is_computed_for_what_was_served(tmp_path):
     assert (got.requests.label.to_list(), got.left_out) == ([1.0], {NO_OUTCOME: 1})
 
 
+@pytest.mark.parametrize(
+    ("aggregation", "labels", "left_out"), [(hw.count(), [1.0, 0.0], {}), (hw.mean("price"), [3.0], {NO_OUTCOME: 1})], ids=str
+)
+def test_a_served_row_whose_outcome_is_null_is_left_out(tmp_path, aggregation, labels, left_out):
+    clicks = hw.Source("clicks", history=pl.DataFrame({"user": [1], "at": [at(15)], "price": [3.0]}), timestamp_field="at")
+    table = pl.DataFrame({"user": [1], "at": [at(0)]})
+    label = hw.outcome(clicks, aggregation, keys=["user"], within="1h")
+    clicked = hw.Labels("clicked", table=table, timestamp_field="at", label=label)
+    made = hw.Model("churn", features=model().features, labels=clicked, task="regression")
+    write(tmp_path, one(of_model(), 1, second=10, request={"user": 1}), one(of_model(), 2, second=13, request={"user": 2}))
+    done = hw.dataset(made, tmp_path / "rows.parquet", as_of=LATER, from_log=tmp_path)
+    assert (done.rows.frame["clicked"].to_list(), done.manifest["left_out"]) == (labels, left_out)
+
+
 def test_a_model_is_trained_on_what_was_served(tmp_path):
     write(tmp_path, *(one(of_model(), n, (n % 10,)) for n in range(400)))
     post(tmp_path, *(outcome(n, n % 10 > 4, 1000) for n in range(400)))

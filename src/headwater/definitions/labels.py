@@ -29,7 +29,7 @@ class Outcome(Definition, called="outcome"):
 
     Args:
         source: the events that make the outcome.
-        aggregation: such as `count()`; a request without an event gets its empty value.
+        aggregation: such as `count()`; a request without an event gets its empty value, and is left out if that is null.
         keys: columns of both the labels' table and the source.
         within: how long after the request an event still counts.
     """

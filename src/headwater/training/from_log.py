@@ -214,7 +214,7 @@ def _from_events(model: Model, rows: pl.DataFrame, resources: Resources) -> tupl
     t = rows[AT].dt.epoch("us").to_numpy()
     assert model.labels.maturity is not None
     label = observed(model.labels, Requests(rows, t), resources, strings=model.task_type.classes)
-    return rows, label, t + model.labels.maturity
+    return rows, label, np.where(label.is_null(), _UNKNOWN, t + model.labels.maturity)
 
 
 _UNKNOWN = 2**62  # when an outcome is known that is not

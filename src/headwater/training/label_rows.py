@@ -39,14 +39,26 @@ def read_labels(labels: Labels, resources: Resources = DEFAULT_RESOURCES, *, str
         DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
     """
     requests, context = label_rows(labels, strings=strings), _context(labels)
+    if not len(requests.t) and not requests.left_out:
+        raise DataError(f"{context}: no row is left of the table; check its filter and that the table has rows")
+    if requests.label is None and len(requests.t):
+        label = observed(labels, requests, resources, strings=strings)
+        requests = without_null_labels(replace(requests, label=label.rename(labels.label_name)))
     if not len(requests.t):
-        if not requests.left_out:
-            raise DataError(f"{context}: no row is left of the table; check its filter and that the table has rows")
         raise DataError(
             f"{context}: no row has a time, an outcome and a time at which it was known; left out: {counted(requests.left_out)}"
         )
-    label = requests.label if requests.label is not None else observed(labels, requests, resources, strings=strings)
-    return replace(requests, label=label.rename(labels.label_name))
+    return requests
+
+
+def without_null_labels(requests: Requests) -> Requests:
+    """The requests whose outcome is not null, such as the mean of no events; the others are counted."""
+    label = requests.label
+    assert label is not None
+    if not label.null_count():
+        return requests
+    left_out = requests.left_out + Counter({f"labels: no {label.name}": label.null_count()})
+    return replace(requests.take(np.flatnonzero(label.is_not_null())), left_out=left_out)
 
 
 def label_rows(labels: Labels, *, strings: bool = False) -> Requests:
