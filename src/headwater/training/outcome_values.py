@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from headwater.definitions.aggregation import count
 from headwater.definitions.feature import Feature
@@ -19,9 +20,6 @@ from headwater.training.enrichment import Tables
 from headwater.training.feature_frames import tables
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources
-
-if TYPE_CHECKING:
-    import polars as pl
 
 EVENTS = "__events"
 
@@ -55,7 +53,9 @@ class OutcomeRequests:
             features.append(Feature(EVENTS, count(), (), window))
         for key in outcome.keys:
             column(key, self.requests.frame.schema, f"{self.context}: outcome")
-        ask = RequestSet(self.requests.frame.select(outcome.keys), self.requests.t, (self.as_of,))
+        t = self.requests.t
+        keys = self.requests.frame.select(outcome.keys) if outcome.keys else pl.DataFrame({"": pl.repeat(0, len(t), eager=True)})
+        ask = RequestSet(keys, t, (self.as_of,))
         run = EngineRun(threads=resources.threads, memory=resources.bytes)
         query = Query(self._readable(features[0], ask, resources), outcome.keys, features)
         values = open_engine(resources.engine).features(query, [ask], run)[0][0].values
