@@ -240,7 +240,8 @@ WRONG = {
     ),
     "an outcome that is text": (
         lambda: _labels(known_after=None, label=hw.outcome(_view().source, hw.last("text"), keys=["user"], within="1h")),
-        "labels 'late': the outcome last('text') is String; it must be a number or a boolean",
+        "labels 'late'",
+        "the outcome last('text') is String; it must be a number or a boolean",
         "Make one in the select of source 'pay'",
     ),
     "no label left by the filter": (

@@ -154,16 +154,22 @@ def observed(
     end = requests.t + outcome.horizon
     asked = OutcomeRequests(outcome, requests, AsOf(end, end + outcome.source.delay), f"labels {labels.name!r}", tables_of)
     series = outcome_values(asked, labels.label_name, resources)
+    check_outcome(labels, series.dtype, strings=strings)
+    return series.cast(pl.String if series.dtype in _TEXTS else pl.Float64)
+
+
+def check_outcome(labels: Labels, dtype: pl.DataType, *, strings: bool) -> None:
+    """Refuse an `outcome(...)` of values that no model learns; `strings`: as of `read_labels`."""
+    outcome = labels.label
+    assert isinstance(outcome, Outcome)
+    if dtype.is_numeric() or dtype == pl.Boolean or (strings and dtype in _TEXTS):
+        return
     each = outcome.aggregation
-    if strings and series.dtype in _TEXTS:
-        return series.cast(pl.String)
-    if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
-        raise DataError(
-            f"labels {labels.name!r}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {series.dtype}; it must be "
-            f"a number or a boolean{_OR_TEXT if strings else ''}. "
-            f"Make one in the select of source {outcome.source.name!r}"
-        )
-    return series.cast(pl.Float64)
+    raise DataError(
+        f"{_context(labels)}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {dtype}; it must be "
+        f"a number or a boolean{_OR_TEXT if strings else ''}. "
+        f"Make one in the select of source {outcome.source.name!r}"
+    )
 
 
 def check_finite(label: np.ndarray[tuple[int], np.dtype[np.float64]], context: str) -> None:

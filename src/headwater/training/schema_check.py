@@ -29,7 +29,7 @@ from headwater.ingestion.serde.record_schema import declared
 from headwater.models.estimators import misfit
 from headwater.models.feature_encoding import kind_of
 from headwater.training.identity_map import IdentityMap
-from headwater.training.label_rows import outcome_column, weight_column
+from headwater.training.label_rows import check_outcome, outcome_column, weight_column
 from headwater.training.request_features import check_declared
 from headwater.training.selected_columns import Columns, Problem, Problems, named
 
@@ -207,7 +207,7 @@ class _Check:
             self._aggregation(aggregation, columns, f"{where}, {aggregation.function}()")
             dtype = _dtype_of(feature, columns)
             if dtype is not None:
-                self.problems.attempt(where, outcome_column, feature.name, pl.Schema({feature.name: dtype}), where, strings=strings)
+                self.problems.attempt(where, check_outcome, labels, dtype, strings=strings)
 
     # ---------------------------------------------------------------- models
 
