@@ -305,7 +305,7 @@ class Acceptance:
         return all(_finite(series) for series in numbers) and not any(beyond_float(series).any() for series in decimals)
 
 
-NONE = pl.DataFrame(schema=DEAD_SCHEMA).drop(KNOWN_AT)
+NONE = pl.DataFrame(schema={name: dtype for name, dtype in DEAD_SCHEMA.items() if name != KNOWN_AT})
 """No refused rows."""
 _NO_REASON = pl.Series("reason", [None], pl.String)
 

@@ -16,7 +16,9 @@ PATIENCE = 30.0
 """Seconds that a process may take to say something."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["headwater.testing.stores", "headwater.testing.split_store"])  # without polars, whose threads no fork has
+_CONTEXT.set_forkserver_preload(
+    ["headwater.testing.stores", "headwater.testing.split_store", "headwater.testing.faults", "headwater.serving.process.ingest_process"]
+)  # nothing that computes with polars while it is imported: no fork has its threads
 
 
 def _run(function: Callable[..., None], environment: Mapping[str, str], folder: Path, *args: object) -> None:
@@ -46,6 +48,17 @@ class Process:
         self._process.join(PATIENCE)
         assert self._process.exitcode == 0, f"the other process ended with {self._process.exitcode}"
         return answer
+
+    def end(self) -> tuple[int | None, object]:
+        """Wait until it has ended: its exit code, None where it has not, and the last that it sent."""
+        self._process.join(4 * PATIENCE)
+        code, said = self._process.exitcode, None
+        if code is None:
+            self._process.kill()
+        with contextlib.suppress(EOFError):
+            while self._pipe.poll(0):
+                said = self._pipe.recv()
+        return code, said
 
     def kill(self) -> int:
         """End it, and the last number that it sent."""

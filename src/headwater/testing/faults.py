@@ -1,0 +1,279 @@
+"""Faults by enumeration: each call of a piece of work to its store, its streams and its disk goes wrong once, in each way that it can.
+
+A recording run lists the calls in their order. Then the work is done once for each of them, in a fresh place, and that one call goes wrong:
+
+| kind | what happens to the call |
+|---|---|
+| `fail` | it is not made, and raises what a dead server or a full disk gives |
+| `unanswered` | it is made, and raises the same |
+| `hang` | it waits, for at most `DEADLINE` seconds, while `meanwhile` runs, and is made then; too late, it fails |
+| `end_before` | the process ends before it, as by kill -9 |
+| `end_after` | the process ends after it, as by kill -9 |
+
+A law does the work again after each fault, and compares what came of it with a run without a fault. `work` takes a `Watch` and a place, and
+gives its store, and what it does on the disk and with streams, to the watch:
+
+    def work(watch, folder):
+        with closing(watch.store(hw.operations.open_store(f"lmdb:{folder}/online"))) as store, watch.disk(folder), watch.streams():
+            hw.ingest(project, store, data_dir=folder, once=True)
+
+The store may be any `OnlineStore`, a plugin's too. Works whose process is to end are done in processes of their own, so `prepare`, `work`
+and the place must be picklable. What is not seen: what a library writes by itself (LMDB into its file, polars into a file that was opened),
+and the loss of the machine's power.
+
+>>> import tempfile, headwater as hw
+>>> from pathlib import Path
+>>> from headwater.testing import faults
+>>> def prepare():
+...     return Path(tempfile.mkdtemp())
+>>> def work(watch, folder):
+...     with watch.disk(folder):
+...         _ = (folder / "draft").write_text("all of it")
+...         (folder / "draft").rename(folder / "result")
+>>> print(*faults.calls(prepare, work), sep=", ")
+disk open draft 1, disk rename result 1
+>>> for fault in faults.every(prepare, work, kinds=["fail", "unanswered"]):
+...     work(faults.Watch(), fault.place)
+...     print(fault, "->", (fault.place / "result").read_text())
+disk open draft 1: fail -> all of it
+disk open draft 1: unanswered -> all of it
+disk rename result 1: fail -> all of it
+disk rename result 1: unanswered -> all of it
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final, Generic, Literal, TypeVar, get_args
+
+from headwater.errors import HeadwaterError
+from headwater.online_stores import OnlineStore
+from headwater.testing.faulty_disk import watched_disk
+from headwater.testing.faulty_feeds import watched_streams
+from headwater.testing.faulty_store import FaultyStore
+from headwater.testing.processes import Process
+
+Kind = Literal["fail", "unanswered", "hang", "end_before", "end_after"]
+Interface = Literal["store", "stream", "disk"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+DEADLINE: Final = 10.0
+"""Seconds that a call hangs at most."""
+
+_OF_READS: Final = ("fail", "hang")  # a process that ends at a read leaves what the write before it has left
+_ENDED: Final = 86  # the exit code of a process that a fault has ended
+P = TypeVar("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a piece of work: `number` of those to the same function about the same thing, from 1. changes: whether it writes."""
+
+    interface: Interface
+    name: str
+    about: str
+    number: int
+    changes: bool
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.interface, self.name, self.about, str(self.number)) if part)
+
+
+@dataclass(frozen=True)
+class Fault(Generic[P]):
+    """A piece of work that was done with one fault, and what came of it.
+
+    place: where it was done. error: what it raised; None where it came to its end, or its process ended.
+    """
+
+    call: Call
+    kind: Kind
+    place: P
+    error: HeadwaterError | OSError | None = None
+
+    def __str__(self) -> str:
+        return f"{self.call}: {self.kind}"
+
+
+class Watch:
+    """Sees the calls of one run of a piece of work; one of them may go wrong.
+
+    Args:
+        call, kind: which, and how; none without.
+        meanwhile: what is done while it hangs.
+
+    calls: those that were made, in order. met: whether the one that goes wrong was among them.
+    """
+
+    def __init__(self, call: Call | None = None, kind: Kind = "fail", meanwhile: Callable[[], object] | None = None) -> None:
+        self.calls: list[Call] = []
+        self.met = False
+        self.failure: BaseException | None = None  # of `meanwhile`
+        self._call, self._kind, self._meanwhile = call, kind, meanwhile
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._lock, self._unseen = threading.Lock(), threading.local()
+
+    def store(self, store: OnlineStore) -> OnlineStore:
+        """The store, whose calls are seen; closing it closes `store`."""
+        return FaultyStore(store, self)
+
+    def streams(self) -> AbstractContextManager[None]:
+        """While the context lasts, calls to all streams that this process opens are seen."""
+        return watched_streams(self)
+
+    def disk(self, folder: Path | str) -> AbstractContextManager[None]:
+        """While the context lasts, calls of `os`, `open` and SQLite that change files in the folder are seen."""
+        return watched_disk(self, Path(folder))
+
+    def make(
+        self,
+        interface: Interface,
+        name: str,
+        function: Callable[[], T],
+        error: Callable[[str], Exception],
+        *,
+        about: str = "",
+        changes: bool = True,
+        undo: Callable[[T], object] = lambda _: None,
+    ) -> T:
+        """Make a call, which goes wrong if it is the one.
+
+        Args:
+            interface, name, about, changes: see `Call`.
+            function: makes it.
+            error: what it raises, by what is wrong.
+            undo: gives up what a call that is made has got for its caller, who is not answered.
+        """
+        if getattr(self._unseen, "now", False):
+            return function()
+        with self._lock:
+            self._counts[interface, name, about] += 1
+            call = Call(interface, name, about, self._counts[interface, name, about], changes)
+            self.calls.append(call)
+        if call != self._call:
+            return function()
+        self.met = True
+        if self._kind == "end_before":
+            os._exit(_ENDED)
+        if self._kind == "fail":
+            raise error(f"{call} fails, for a test")
+        if self._kind == "hang":
+            self._hang(lambda: error(f"{call} hangs, for a test"))
+            return function()
+        made = function()
+        if self._kind == "end_after":
+            os._exit(_ENDED)
+        undo(made)
+        raise error(f"{call} is made and not answered, for a test")
+
+    def _hang(self, error: Callable[[], Exception]) -> None:
+        def run() -> None:
+            try:
+                with self.unseen():
+                    if self._meanwhile is not None:
+                        self._meanwhile()
+            except BaseException as problem:  # noqa: BLE001 (raised by `every`)
+                self.failure = problem
+
+        thread = threading.Thread(target=run, daemon=True, name="meanwhile")
+        thread.start()
+        thread.join(DEADLINE)
+        if thread.is_alive():
+            raise error()
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """While the context lasts, calls of this thread are no part of the work."""
+        self._unseen.now = True
+        try:
+            yield
+        finally:
+            self._unseen.now = False
+
+
+def calls(prepare: Callable[[], P], work: Callable[[Watch, P], object]) -> list[Call]:
+    """The calls of a piece of work, in order.
+
+    Args:
+        prepare: makes a fresh place to do it in.
+        work: does it there.
+    """
+    watch = Watch()
+    work(watch, prepare())
+    return watch.calls
+
+
+def every(
+    prepare: Callable[[], P],
+    work: Callable[[Watch, P], object],
+    *,
+    kinds: Sequence[Kind] = KINDS,
+    in_turn: bool = False,
+    meanwhile: Callable[[P], object] | None = None,
+) -> Iterator[Fault[P]]:
+    """Do the work with each fault that it can meet, one after the other; what came of each.
+
+    Args:
+        prepare: makes a fresh place to do it in.
+        work: does it there; it must make the same calls each time.
+        kinds: how calls go wrong. Those that only read fail or hang: a process that ends at one leaves what the write before it left.
+        in_turn: of each call only one kind, the next one for the next call of a name: a short form.
+        meanwhile: what is done in the place while a call hangs, in another thread, such as reads of what the work changes.
+
+    Raises:
+        AssertionError: the work does not make a call again that was recorded.
+    """
+    recorded = calls(prepare, work)
+    first = {name: n for n, name in enumerate(dict.fromkeys((call.interface, call.name) for call in recorded))}
+    turns: Counter[tuple[str, str]] = Counter()
+    for call in recorded:
+        able = [kind for kind in kinds if call.changes or kind in _OF_READS]
+        name = (call.interface, call.name)
+        if in_turn and able:
+            able = [able[(first[name] + turns[name]) % len(able)]]
+            turns[name] += 1
+        for kind in able:
+            place = prepare()
+            in_process = _ended if kind.startswith("end") else _met
+            yield Fault(call, kind, place, in_process(work, call, kind, place, meanwhile))
+
+
+def _met(
+    work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P, meanwhile: Callable[[P], object] | None
+) -> HeadwaterError | OSError | None:
+    """The error of the work with a fault in this process."""
+    watch = Watch(call, kind, None if meanwhile is None else lambda: meanwhile(place))
+    found: HeadwaterError | OSError | None = None
+    try:
+        work(watch, place)
+    except (HeadwaterError, OSError) as error:
+        found = error
+    if watch.failure is not None:
+        raise watch.failure
+    assert watch.met, f"{call} was recorded, and is not made again ({found})"
+    return found
+
+
+def _ended(work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P, _: object) -> None:
+    """The work with a fault that ends its process."""
+    process = Process(_work, work, call, kind, place)
+    code, text = process.end()
+    assert code == _ENDED, f"{call} was recorded, and is not made again in a process of its own ({code}): {text}"
+
+
+def _work(pipe: Connection, work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P) -> None:
+    try:
+        work(Watch(call, kind), place)
+        pipe.send("the work came to its end")
+    except BaseException:  # noqa: BLE001 (told to the process that waits)
+        pipe.send(traceback.format_exc())
+        sys.exit(1)
