@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from headwater.ingestion.dead_letters import DeadLetterFilter as DeadLetterFilter
     from headwater.ingestion.dead_letters import dead_letters as dead_letters
     from headwater.ingestion.dead_letters import replay_dead_letters as replay_dead_letters
+    from headwater.ingestion.repair_clock import repair_clock as repair_clock
+    from headwater.ingestion.repair_loss import repair_loss as repair_loss
+    from headwater.ingestion.source_ingestor import IngestLimits as IngestLimits
     from headwater.jobs.drop_view import forget as forget
     from headwater.jobs.materialize import Materialized as Materialized
     from headwater.jobs.materialize_model import materialize_model as materialize_model
@@ -50,6 +53,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "headwater.assessing.doctor": "doctor",
     "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
+    "headwater.ingestion.repair_clock": "repair_clock",
+    "headwater.ingestion.repair_loss": "repair_loss",
+    "headwater.ingestion.source_ingestor": "IngestLimits",
     "headwater.erasure.erase": "erase",
     "headwater.experiments.analyse": "analyse",
     "headwater.experiments.experiment_adviser": "AdviserAnswers advise",
