@@ -11,6 +11,7 @@ The journal needs a disk of this machine: SQLite's locks do not hold on network 
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 import weakref
@@ -29,6 +30,7 @@ from headwater.definitions.durations import Duration, micros
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.project import Project
 from headwater.definitions.readable import cut
+from headwater.disk import sync
 from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.ingestion.archive_files import drop_drafts, durable, file_name, span
@@ -170,7 +172,7 @@ class Outcomes:
         Raises:
             StoreError: the file cannot be written; nothing is lost.
         """
-        with _alone(self.place / "lock") as mine, self._failing(), closing(_open(self.place / JOURNAL)) as journal:
+        with self._failing(), _alone(self.place / "lock") as mine, closing(_open(self.place / JOURNAL)) as journal:
             rows = journal.execute(f"{_SELECT} LIMIT {_MOST}", (_last(rolled(self.place)),)).fetchall() if mine else []
             if len(rows) < max(least, 1):
                 return None
@@ -216,10 +218,10 @@ class Outcomes:
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """SQLite's errors in headwater's words."""
+        """Errors of SQLite and of the disk in headwater's words."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"the journal of outcomes {self.place / JOURNAL} cannot be used: {error}; nothing of this call was taken. Make room, or give the "
                 "right to write there, and send the same again"
@@ -299,16 +301,32 @@ def _last(files: Sequence[Path]) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        _create(path)
     permissions.create(path)  # the other files of SQLite get its mode
     journal = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
     try:
         journal.execute("PRAGMA journal_mode=WAL")
         journal.execute("PRAGMA synchronous=FULL")  # each commit is synced to the disk
-        journal.executescript(_SCHEMA)
     except BaseException:
         journal.close()
         raise
     return journal
+
+
+def _create(path: Path) -> None:
+    """An empty journal, which appears when it has its table: whoever finds it can read it."""
+    with permissions.open_private(path.with_suffix(".lock"), "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists():  # another process came first
+            return
+        draft = path.with_suffix(".draft")
+        draft.unlink(missing_ok=True)  # of a process that was killed
+        with closing(sqlite3.connect(permissions.create(draft), isolation_level=None)) as journal:
+            journal.execute("PRAGMA journal_mode=OFF")
+            journal.executescript(_SCHEMA)
+        draft.rename(path)
+        sync(path.parent)
 
 
 def open_readonly(path: Path) -> sqlite3.Connection:
