@@ -35,7 +35,7 @@ from headwater.erasure.erase_stream import StreamState, partitions
 from headwater.erasure.key_match import ErasedKey, StreamRows, as_text
 from headwater.erasure.receipt import ErasureJournal, Receipt
 from headwater.errors import UsageError, nearest
-from headwater.ingestion.archive import FOLDERS, Roller, every_part
+from headwater.ingestion.archive import FOLDERS, Roller, every_part, repeatable
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import streamed
 from headwater.ingestion.validate import Acceptance
@@ -98,7 +98,7 @@ def erase(
     url = settings.store() if store is None else store
     if isinstance(url, str):
         open_store(url, readonly=True).close()  # no receipt of a store that is not there
-    with opened_for(project.name, url) as mine:
+    with opened_for(project.name, url) as mine, repeatable(home):
         erased = _checked(project, key, mine)
         journal = ErasureJournal.begin(project.name, erased.texts, _shown(url), home, dry_run=dry_run)
         journal.forget_unreplaced()

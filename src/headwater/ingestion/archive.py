@@ -8,7 +8,8 @@ is made durable before they are deleted. A file says which commits it holds: aft
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -34,6 +35,18 @@ def unwritable(place: Path, error: OSError) -> StoreError:
         f"{place} cannot be written: {error.strerror or error}. Nothing is lost, what belongs there stays in the online store: make "
         "room, or give the right to write there, and start again"
     )
+
+
+@contextmanager
+def repeatable(folder: Path) -> Iterator[None]:
+    """Errors of the disk in headwater's words, of work that changes files below a folder and is completed by the same command."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"files in {folder} cannot be changed: {error.strerror or error}. What was done stays, and nothing is lost: make room, or give the "
+            "right to write there, and run the same command again"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.definitions.source import Source
 from headwater.events.selection import IDENT, ROW, TIME
-from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
+from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller, repeatable
 from headwater.ingestion.dedup_index import WIDTH, words
 from headwater.ingestion.held_events import DUE, waiting
 from headwater.ingestion.validate import OFFSET, PARTITION, Acceptance, content_of
@@ -63,7 +63,7 @@ def repair_clock(
         now: microseconds; None is the present.
 
     Raises:
-        StoreError: the store cannot be written, or a process ingests into it.
+        StoreError: the store or a file cannot be written, or a process ingests into the store.
     """
     t = clock.now_micros() if now is None else now
     home = settings.home() if data_dir is None else data_dir
@@ -78,7 +78,8 @@ def repair_clock(
                 if progress.at > t:
                     partition = key[len(prefix) : -1].decode() or None
                     own = {tiles: view for tiles, view in views.items() if view.source == source}
-                    repaired.append(_Repair(mine, home, source, partition, key, value, progress, t).run(own))
+                    with repeatable(home):
+                        repaired.append(_Repair(mine, home, source, partition, key, value, progress, t).run(own))
         return repaired
 
 

@@ -26,7 +26,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.spark_stream import SparkStream
 from headwater.errors import LostError
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
-from headwater.ingestion.archive import FOLDERS, SEQUENCE, Roller, every_part
+from headwater.ingestion.archive import FOLDERS, SEQUENCE, Roller, every_part, repeatable
 from headwater.ingestion.archive_files import durable
 from headwater.ingestion.build_commit import Skip
 from headwater.ingestion.partition_writer import PartitionWriter
@@ -90,7 +90,7 @@ def repair_loss(
 
     Raises:
         LostError: the store is to be built again: it has lost every commit of a stream, or commits of one that Spark does not repeat.
-        StoreError: the store cannot be written, or a process ingests into it.
+        StoreError: the store or a file cannot be written, or a process ingests into the store.
     """
     home = settings.home() if data_dir is None else data_dir
     by_source = streamed([stored_view.view for stored_view in stored(project)])
@@ -112,8 +112,9 @@ def repair_loss(
                     f"Spark does not repeat the lost batches of source {commits.source!r}; only the archive has them. {REBUILD}"
                 )
         mine.reconcile()
-        for repair in repairs(own=True):
-            repair.run()
+        with repeatable(home):
+            for repair in repairs(own=True):
+                repair.run()
         return found
 
 
@@ -151,7 +152,8 @@ class _LossRepair:
             self.rows = self.rows.unique([SEQUENCE, OFFSET], maintain_order=True)  # a run was stopped between two steps
         last = max(roller.last for roller in self.rollers.values())
         events, pushed = self.rows.height, told is not None
-        lost = 0 if told is None or told.commit <= max(made, archive.last) else max(told.offset - self._end(), 0)
+        kept = int(self.rows[SEQUENCE].max()) if self.rows.height else 0  # type: ignore[arg-type]  # a stopped run has cut the files
+        lost = 0 if told is None or told.commit <= max(made, archive.last, kept) else max(told.offset - self._end(), 0)
         acknowledged = 0 if told is None else told.commit
         self.found = LostCommits(source, partition, made, last, acknowledged, 0 if pushed else events, events if pushed else 0, lost)
 
