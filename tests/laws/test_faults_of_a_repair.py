@@ -78,7 +78,7 @@ def pushed_copies(places):
     project = shop.shop(place, stream=PUSHED)[0]
     shop.push(place, project, BEFORE)
     held = shop.contents(place)
-    shop.push(place, project, AFTER)
+    shop.push(place, project, AFTER[:3], AFTER[3:])
     shop.hold(place, held)
     return shop.Copies(places, place)
 

@@ -147,22 +147,25 @@ class _LossRepair:
         self.rescued = archive.place / _RESCUED
         rows = [pl.read_parquet(self.rescued)] if self.rescued.exists() else []
         rows += [] if (files := archive.lost(made)) is None else [files]
-        self.rows = pl.concat(rows, how="diagonal_relaxed") if rows else pl.DataFrame(schema={OFFSET: pl.Int64})
-        if told is not None and self.rows.height:
-            self.rows = self.rows.unique([SEQUENCE, OFFSET], maintain_order=True)  # a run was stopped between two steps
+        self.kept = pl.concat(rows, how="diagonal_relaxed") if rows else pl.DataFrame(schema={OFFSET: pl.Int64})
+        self.rows = self.kept
+        last_kept = 0
+        if told is not None and self.kept.height:
+            self.kept = self.kept.unique([SEQUENCE, OFFSET], maintain_order=True)  # a run was stopped between two steps
+            last_kept = int(self.kept[SEQUENCE].max())  # type: ignore[arg-type]
+            self.rows = self.kept.filter(pl.col(OFFSET) >= self._at()).sort(OFFSET)  # a run that was stopped has committed those before
         last = max(roller.last for roller in self.rollers.values())
         events, pushed = self.rows.height, told is not None
-        kept = int(self.rows[SEQUENCE].max()) if self.rows.height else 0  # type: ignore[arg-type]  # a stopped run has cut the files
-        lost = 0 if told is None or told.commit <= max(made, archive.last, kept) else max(told.offset - self._end(), 0)
+        lost = 0 if told is None or told.commit <= max(made, archive.last, last_kept) else max(told.offset - self._end(), 0)
         acknowledged = 0 if told is None else told.commit
         self.found = LostCommits(source, partition, made, last, acknowledged, 0 if pushed else events, events if pushed else 0, lost)
 
     def run(self) -> None:
         """Keep the rows in a file, cut the archive, commit the rows; a run that is stopped is gone on from."""
         progress = self.writer.progress
-        if self.told is not None and self.rows.height:
+        if self.told is not None and self.kept.height:
             permissions.make_folder(self.rescued.parent)
-            durable(self.rows, self.rescued)
+            durable(self.kept, self.rescued)
         for roller in self.rollers.values():
             roller.cut(progress.sequence, progress.at)
         if self.told is None:
