@@ -62,7 +62,7 @@ from headwater.testing.faulty_feeds import watched_streams
 from headwater.testing.faulty_store import FaultyStore
 from headwater.testing.processes import Process
 
-Kind = Literal["fail", "unanswered", "hang", "end_before", "end_after"]
+Kind = Literal["end_after", "unanswered", "fail", "end_before", "hang"]
 Interface = Literal["store", "stream", "disk"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 DEADLINE: Final = 10.0
@@ -226,21 +226,20 @@ def every(
         prepare: makes a fresh place to do it in.
         work: does it there; it must make the same calls each time.
         kinds: how calls go wrong. Those that only read fail or hang: a process that ends at one leaves what the write before it left.
-        in_turn: of each call only one kind, the next one for the next call of a name: a short form.
+        in_turn: of each call only one kind, the next one for the next call of that name, and of the same name of a file: a short form.
         meanwhile: what is done in the place while a call hangs, in another thread, such as reads of what the work changes.
 
     Raises:
         AssertionError: the work does not make a call again that was recorded.
     """
     recorded = calls(prepare, work)
-    first = {name: n for n, name in enumerate(dict.fromkeys((call.interface, call.name) for call in recorded))}
-    turns: Counter[tuple[str, str]] = Counter()
+    turns: Counter[tuple[str, str, str]] = Counter()
     for call in recorded:
         able = [kind for kind in kinds if call.changes or kind in _OF_READS]
-        name = (call.interface, call.name)
         if in_turn and able:
-            able = [able[(first[name] + turns[name]) % len(able)]]
-            turns[name] += 1
+            alike = (call.interface, call.name, call.about.rpartition("/")[2])
+            able = [able[turns[alike] % len(able)]]
+            turns[alike] += 1
         for kind in able:
             place = prepare()
             in_process = _ended if kind.startswith("end") else _met
