@@ -1,6 +1,7 @@
 """Whatever goes wrong at whatever call of a job: readers have the cut before or the new one, and the job that is started again ends as one
 without a fault."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -84,6 +85,7 @@ def test_a_cut_is_there_as_a_whole_or_not(places):
 def scored(watch, place, at=NOON + timedelta(minutes=10)):
     model = project()[0].models[0]
     fitted = examples.precomputed_variant(model, model.predictions)[1]
+    os.environ["HEADWATER_HOME"] = str(place.home)  # for finished parts; this process may be a forked one
     with shop.opened(watch, place) as store, watch.disk(place.folder):
         hw.operations.materialize_model(model, fitted, version="1", store=store, at=at, sinks=[place.folder / "published"])
 
@@ -100,7 +102,7 @@ def predictions(place):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))  # taken back afterwards
 
 
 def test_predictions_of_a_cut_are_there_as_a_whole_or_not(places):

@@ -92,12 +92,14 @@ class Call:
 class Fault(Generic[P]):
     """A piece of work that was done with one fault, and what came of it.
 
-    place: where it was done. error: what it raised; None where it came to its end, or its process ended.
+    place: where it was done. met: whether the call was made again, which may depend on time where the work has threads. error: what it
+    raised; None where it came to its end, or its process ended.
     """
 
     call: Call
     kind: Kind
     place: P
+    met: bool
     error: HeadwaterError | OSError | None = None
 
     def __str__(self) -> str:
@@ -169,10 +171,12 @@ class Watch:
         if self._kind == "hang":
             self._hang(lambda: error(f"{call} hangs, for a test"))
             return function()
-        made = function()
         if self._kind == "end_after":
-            os._exit(_ENDED)
-        undo(made)
+            try:
+                function()
+            finally:
+                os._exit(_ENDED)
+        undo(function())
         raise error(f"{call} is made and not answered, for a test")
 
     def _hang(self, error: Callable[[], Exception]) -> None:
@@ -224,15 +228,15 @@ def every(
 
     Args:
         prepare: makes a fresh place to do it in.
-        work: does it there; it must make the same calls each time.
+        work: does it there; it makes the same calls each time, but for a few that depend on time.
         kinds: how calls go wrong. Those that only read fail or hang: a process that ends at one leaves what the write before it left.
         in_turn: of each call only one kind, the next one for the next call of that name, and of the same name of a file: a short form.
         meanwhile: what is done in the place while a call hangs, in another thread, such as reads of what the work changes.
 
     Raises:
-        AssertionError: the work does not make a call again that was recorded.
+        AssertionError: at the end, where more than one in ten of the calls were not made again.
     """
-    recorded = calls(prepare, work)
+    recorded, missed, done = calls(prepare, work), list[Call](), 0
     turns: Counter[tuple[str, str, str]] = Counter()
     for call in recorded:
         able = [kind for kind in kinds if call.changes or kind in _OF_READS]
@@ -241,15 +245,15 @@ def every(
             able = [able[turns[alike] % len(able)]]
             turns[alike] += 1
         for kind in able:
-            place = prepare()
-            in_process = _ended if kind.startswith("end") else _met
-            yield Fault(call, kind, place, in_process(work, call, kind, place, meanwhile))
+            fault = (_ended if kind.startswith("end") else _failed)(work, call, kind, prepare(), meanwhile)
+            done += 1
+            missed += [] if fault.met else [call]
+            yield fault
+    assert len(missed) <= done / 10, f"{len(missed)} of {done} calls were recorded, and not made again: {', '.join(map(str, missed[:5]))}"
 
 
-def _met(
-    work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P, meanwhile: Callable[[P], object] | None
-) -> HeadwaterError | OSError | None:
-    """The error of the work with a fault in this process."""
+def _failed(work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P, meanwhile: Callable[[P], object] | None) -> Fault[P]:
+    """The work with a fault in this process."""
     watch = Watch(call, kind, None if meanwhile is None else lambda: meanwhile(place))
     found: HeadwaterError | OSError | None = None
     try:
@@ -258,21 +262,19 @@ def _met(
         found = error
     if watch.failure is not None:
         raise watch.failure
-    assert watch.met, f"{call} was recorded, and is not made again ({found})"
-    return found
+    return Fault(call, kind, place, watch.met, found)
 
 
-def _ended(work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P, _: object) -> None:
+def _ended(work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P, _: object) -> Fault[P]:
     """The work with a fault that ends its process."""
-    process = Process(_work, work, call, kind, place)
-    code, text = process.end()
-    assert code == _ENDED, f"{call} was recorded, and is not made again in a process of its own ({code}): {text}"
+    code, text = Process(_work, work, call, kind, place).end()
+    assert code in (_ENDED, 0), f"{call}: the process of the work ended with {code}: {text}"
+    return Fault(call, kind, place, code == _ENDED)
 
 
 def _work(pipe: Connection, work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P) -> None:
     try:
         work(Watch(call, kind), place)
-        pipe.send("the work came to its end")
     except BaseException:  # noqa: BLE001 (told to the process that waits)
         pipe.send(traceback.format_exc())
         sys.exit(1)
