@@ -3,7 +3,7 @@ without a fault."""
 
 import os
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 
 import polars as pl
 import pytest
@@ -82,12 +82,17 @@ def test_a_cut_is_there_as_a_whole_or_not(places):
     goes_on(places, materialized, served)
 
 
+@cache
+def fitted():
+    model = project()[0].models[0]
+    return examples.precomputed_variant(model, model.predictions)[1]
+
+
 def scored(watch, place, at=NOON + timedelta(minutes=10)):
     model = project()[0].models[0]
-    fitted = examples.precomputed_variant(model, model.predictions)[1]
     os.environ["HEADWATER_HOME"] = str(place.home)  # for finished parts; this process may be a forked one
     with shop.opened(watch, place) as store, watch.disk(place.folder):
-        hw.operations.materialize_model(model, fitted, version="1", store=store, at=at, sinks=[place.folder / "published"])
+        hw.operations.materialize_model(model, fitted(), version="1", store=store, at=at, sinks=[place.folder / "published"])
 
 
 def predictions(place):

@@ -230,7 +230,7 @@ def every(
         prepare: makes a fresh place to do it in.
         work: does it there; it makes the same calls each time, but for a few that depend on time.
         kinds: how calls go wrong. Those that only read fail or hang: a process that ends at one leaves what the write before it left.
-        in_turn: of each call only one kind, the next one for the next call of that name, and of the same name of a file: a short form.
+        in_turn: a short form: calls that write alone, of each one kind, and the next one for the next call of that name and name of a file.
         meanwhile: what is done in the place while a call hangs, in another thread, such as reads of what the work changes.
 
     Raises:
@@ -239,7 +239,7 @@ def every(
     recorded, missed, done = calls(prepare, work), list[Call](), 0
     turns: Counter[tuple[str, str, str]] = Counter()
     for call in recorded:
-        able = [kind for kind in kinds if call.changes or kind in _OF_READS]
+        able = [kind for kind in kinds if call.changes or (kind in _OF_READS and not in_turn)]
         if in_turn and able:
             alike = (call.interface, call.name, call.about.rpartition("/")[2])
             able = [able[turns[alike] % len(able)]]

@@ -17,7 +17,17 @@ PATIENCE = 30.0
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["headwater.testing.stores", "headwater.testing.split_store", "headwater.testing.faults", "headwater.serving.process.ingest_process"]
+    [
+        "headwater.testing.stores",
+        "headwater.testing.split_store",
+        "headwater.testing.faults",
+        "headwater.testing.examples",
+        "headwater.serving.process.ingest_process",
+        "headwater.jobs.materialize_model",
+        "headwater.erasure.erase",
+        "headwater.online.feature_reader",
+        "sklearn.linear_model",
+    ]
 )  # nothing that computes with polars while it is imported: no fork has its threads
 
 
