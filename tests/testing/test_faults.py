@@ -9,7 +9,7 @@ import pytest
 
 import headwater as hw
 from headwater.online_stores import Capabilities
-from headwater.testing import faults
+from headwater.testing import call_watch, faults
 
 
 class Shelf:
@@ -99,7 +99,7 @@ def test_what_goes_wrong_meanwhile_is_raised(places):
 
 
 def test_a_call_that_hangs_too_long_fails(places, monkeypatch):
-    monkeypatch.setattr(faults, "DEADLINE", 0.01)
+    monkeypatch.setattr(call_watch, "DEADLINE", 0.01)
     done = threading.Event()
     found = list(faults.every(places, count_up, kinds=["hang"], meanwhile=lambda _: done.wait(20)))
     done.set()

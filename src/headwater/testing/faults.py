@@ -6,7 +6,7 @@ A recording run lists the calls in their order. Then the work is done once for e
 |---|---|
 | `fail` | it is not made, and raises what a dead server or a full disk gives |
 | `unanswered` | it is made, and raises the same |
-| `hang` | it waits, for at most `DEADLINE` seconds, while `meanwhile` runs, and is made then; too late, it fails |
+| `hang` | it waits, for at most 10 seconds, while `meanwhile` runs, and is made then; too late, it fails |
 | `end_before` | the process ends before it, as by kill -9 |
 | `end_after` | the process ends after it, as by kill -9 |
 
@@ -43,60 +43,37 @@ disk rename result 1: unanswered -> all of it
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final, Generic, Literal, TypeVar, get_args
+from typing import Final, Generic, TypeVar
 
 from headwater.errors import HeadwaterError
 from headwater.online_stores import OnlineStore
+from headwater.testing.call_watch import ENDED, KINDS, CallWatch, Kind, WatchedCall
 from headwater.testing.faulty_disk import watched_disk
 from headwater.testing.faulty_feeds import watched_streams
 from headwater.testing.faulty_store import FaultyStore
 from headwater.testing.processes import Process
 
-Kind = Literal["end_after", "unanswered", "fail", "end_before", "hang"]
-Interface = Literal["store", "stream", "disk"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-DEADLINE: Final = 10.0
-"""Seconds that a call hangs at most."""
-
 _OF_READS: Final = ("fail", "hang")  # a process that ends at a read leaves what the write before it has left
-_ENDED: Final = 86  # the exit code of a process that a fault has ended
 P = TypeVar("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Call:
-    """A call of a piece of work: `number` of those to the same function about the same thing, from 1. changes: whether it writes."""
-
-    interface: Interface
-    name: str
-    about: str
-    number: int
-    changes: bool
-
-    def __str__(self) -> str:
-        return " ".join(part for part in (self.interface, self.name, self.about, str(self.number)) if part)
-
-
-@dataclass(frozen=True)
-class Fault(Generic[P]):
+class InjectedFault(Generic[P]):
     """A piece of work that was done with one fault, and what came of it.
 
     place: where it was done. met: whether the call was made again, which may depend on time where the work has threads. error: what it
     raised; None where it came to its end, or its process ended.
     """
 
-    call: Call
+    call: WatchedCall
     kind: Kind
     place: P
     met: bool
@@ -106,23 +83,8 @@ class Fault(Generic[P]):
         return f"{self.call}: {self.kind}"
 
 
-class Watch:
-    """Sees the calls of one run of a piece of work; one of them may go wrong.
-
-    Args:
-        call, kind: which, and how; none without.
-        meanwhile: what is done while it hangs.
-
-    calls: those that were made, in order. met: whether the one that goes wrong was among them.
-    """
-
-    def __init__(self, call: Call | None = None, kind: Kind = "fail", meanwhile: Callable[[], object] | None = None) -> None:
-        self.calls: list[Call] = []
-        self.met = False
-        self.failure: BaseException | None = None  # of `meanwhile`
-        self._call, self._kind, self._meanwhile = call, kind, meanwhile
-        self._counts: Counter[tuple[str, str, str]] = Counter()
-        self._lock, self._unseen = threading.Lock(), threading.local()
+class Watch(CallWatch):
+    """Sees the calls of one run of a piece of work; one of them may go wrong, as of `CallWatch`."""
 
     def store(self, store: OnlineStore) -> OnlineStore:
         """The store, whose calls are seen; closing it closes `store`."""
@@ -136,75 +98,8 @@ class Watch:
         """While the context lasts, calls of `os`, `open` and SQLite that change files in the folder are seen."""
         return watched_disk(self, Path(folder))
 
-    def make(
-        self,
-        interface: Interface,
-        name: str,
-        function: Callable[[], T],
-        error: Callable[[str], Exception],
-        *,
-        about: str = "",
-        changes: bool = True,
-        undo: Callable[[T], object] = lambda _: None,
-    ) -> T:
-        """Make a call, which goes wrong if it is the one.
 
-        Args:
-            interface, name, about, changes: see `Call`.
-            function: makes it.
-            error: what it raises, by what is wrong.
-            undo: gives up what a call that is made has got for its caller, who is not answered.
-        """
-        if getattr(self._unseen, "now", False):
-            return function()
-        with self._lock:
-            self._counts[interface, name, about] += 1
-            call = Call(interface, name, about, self._counts[interface, name, about], changes)
-            self.calls.append(call)
-        if call != self._call:
-            return function()
-        self.met = True
-        if self._kind == "end_before":
-            os._exit(_ENDED)
-        if self._kind == "fail":
-            raise error(f"{call} fails, for a test")
-        if self._kind == "hang":
-            self._hang(lambda: error(f"{call} hangs, for a test"))
-            return function()
-        if self._kind == "end_after":
-            try:
-                function()
-            finally:
-                os._exit(_ENDED)
-        undo(function())
-        raise error(f"{call} is made and not answered, for a test")
-
-    def _hang(self, error: Callable[[], Exception]) -> None:
-        def run() -> None:
-            try:
-                with self.unseen():
-                    if self._meanwhile is not None:
-                        self._meanwhile()
-            except BaseException as problem:  # noqa: BLE001 (raised by `every`)
-                self.failure = problem
-
-        thread = threading.Thread(target=run, daemon=True, name="meanwhile")
-        thread.start()
-        thread.join(DEADLINE)
-        if thread.is_alive():
-            raise error()
-
-    @contextmanager
-    def unseen(self) -> Iterator[None]:
-        """While the context lasts, calls of this thread are no part of the work."""
-        self._unseen.now = True
-        try:
-            yield
-        finally:
-            self._unseen.now = False
-
-
-def calls(prepare: Callable[[], P], work: Callable[[Watch, P], object]) -> list[Call]:
+def calls(prepare: Callable[[], P], work: Callable[[Watch, P], object]) -> list[WatchedCall]:
     """The calls of a piece of work, in order.
 
     Args:
@@ -223,7 +118,7 @@ def every(
     kinds: Sequence[Kind] = KINDS,
     in_turn: bool = False,
     meanwhile: Callable[[P], object] | None = None,
-) -> Iterator[Fault[P]]:
+) -> Iterator[InjectedFault[P]]:
     """Do the work with each fault that it can meet, one after the other; what came of each.
 
     Args:
@@ -236,7 +131,7 @@ def every(
     Raises:
         AssertionError: at the end, where more than one in ten of the calls were not made again.
     """
-    recorded, missed, done = calls(prepare, work), list[Call](), 0
+    recorded, missed, done = calls(prepare, work), list[WatchedCall](), 0
     turns: Counter[tuple[str, str, str]] = Counter()
     for call in recorded:
         able = [kind for kind in kinds if call.changes or (kind in _OF_READS and not in_turn)]
@@ -252,7 +147,9 @@ def every(
     assert len(missed) <= done / 10, f"{len(missed)} of {done} calls were recorded, and not made again: {', '.join(map(str, missed[:5]))}"
 
 
-def _failed(work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P, meanwhile: Callable[[P], object] | None) -> Fault[P]:
+def _failed(
+    work: Callable[[Watch, P], object], call: WatchedCall, kind: Kind, place: P, meanwhile: Callable[[P], object] | None
+) -> InjectedFault[P]:
     """The work with a fault in this process."""
     watch = Watch(call, kind, None if meanwhile is None else lambda: meanwhile(place))
     found: HeadwaterError | OSError | None = None
@@ -262,17 +159,17 @@ def _failed(work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P
         found = error
     if watch.failure is not None:
         raise watch.failure
-    return Fault(call, kind, place, watch.met, found)
+    return InjectedFault(call, kind, place, watch.met, found)
 
 
-def _ended(work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P, _: object) -> Fault[P]:
+def _ended(work: Callable[[Watch, P], object], call: WatchedCall, kind: Kind, place: P, _: object) -> InjectedFault[P]:
     """The work with a fault that ends its process."""
     code, text = Process(_work, work, call, kind, place).end()
-    assert code in (_ENDED, 0), f"{call}: the process of the work ended with {code}: {text}"
-    return Fault(call, kind, place, code == _ENDED)
+    assert code in (ENDED, 0), f"{call}: the process of the work ended with {code}: {text}"
+    return InjectedFault(call, kind, place, code == ENDED)
 
 
-def _work(pipe: Connection, work: Callable[[Watch, P], object], call: Call, kind: Kind, place: P) -> None:
+def _work(pipe: Connection, work: Callable[[Watch, P], object], call: WatchedCall, kind: Kind, place: P) -> None:
     try:
         work(Watch(call, kind), place)
     except BaseException:  # noqa: BLE001 (told to the process that waits)

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import IO, Any, Final, TypeVar, cast
 
-if TYPE_CHECKING:
-    from headwater.testing.faults import Watch
+from headwater.testing.call_watch import CallWatch
 
 T = TypeVar("T")
 _Function = Callable[..., Any]
@@ -29,7 +28,7 @@ _CHANCE: Final = re.compile(r"[0-9a-f]{8,}|\d+")  # of a name: numbers of proces
 
 
 @contextmanager
-def watched_disk(watch: Watch, folder: Path) -> Iterator[None]:
+def watched_disk(watch: CallWatch, folder: Path) -> Iterator[None]:
     """See `faults.Watch.disk`."""
     disk = _Disk(watch, folder.resolve())
     real = {(os, name): getattr(os, name) for name in ("open", *_BY_PATH, *_BY_NUMBER)}
@@ -54,7 +53,7 @@ def _sqlite_error(why: str) -> sqlite3.OperationalError:
 class _Disk:
     """A folder whose changes a watch sees."""
 
-    def __init__(self, watch: Watch, folder: Path) -> None:
+    def __init__(self, watch: CallWatch, folder: Path) -> None:
         self.watch, self.folder = watch, folder
 
     def seen(self, module: object, name: str, function: _Function) -> _Function:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.source import Source
 from headwater.errors import ConnectError
 from headwater.ingestion.sources.stream_reader import FEEDS, Feed, Position, RecordBatch
+from headwater.testing.call_watch import CallWatch
 
-if TYPE_CHECKING:
-    from headwater.testing.faults import Watch
-
-_watched: list[tuple[Watch, Mapping[str, str]]] = []  # the watch, and the modules that open feeds
+_watched: list[tuple[CallWatch, Mapping[str, str]]] = []  # the watch, and the modules that open feeds
 
 
 @contextmanager
-def watched_streams(watch: Watch) -> Iterator[None]:
+def watched_streams(watch: CallWatch) -> Iterator[None]:
     """See `faults.Watch.streams`."""
     modules = dict(FEEDS.items())
     _watched.append((watch, modules))
@@ -43,7 +40,7 @@ def open_feed(source: Source, *more: object) -> Feed:
 class FaultyFeed:
     """See `Feed`. How often a stream is asked before something comes depends on time, so polls that bring nothing are one call."""
 
-    def __init__(self, feed: Feed, watch: Watch) -> None:
+    def __init__(self, feed: Feed, watch: CallWatch) -> None:
         self.watched, self._watch, self._waits = feed, watch, False
 
     def poll(self, most: int, timeout: float) -> RecordBatch | None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from headwater.errors import StoreError
 from headwater.online_stores import Changes, OnlineStore, UnansweredError
-
-if TYPE_CHECKING:
-    from headwater.testing.faults import Watch
+from headwater.testing.call_watch import CallWatch
 
 T = TypeVar("T")
 
@@ -19,7 +17,7 @@ T = TypeVar("T")
 class FaultyStore:
     """See `OnlineStore`; each call goes to the store through the watch."""
 
-    def __init__(self, store: OnlineStore, watch: Watch) -> None:
+    def __init__(self, store: OnlineStore, watch: CallWatch) -> None:
         self.watched, self._watch = store, watch
         self.capabilities, self.namespace = store.capabilities, store.namespace
         self._error: type[StoreError] = UnansweredError if store.capabilities.remote else StoreError
