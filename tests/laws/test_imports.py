@@ -1,6 +1,7 @@
 """The laws outlive the code that they judge: they import its public names, and modules of their own folder."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,6 @@ ROOT = FOLDER.parents[1]
 PUBLIC = ("headwater", "headwater.operations", "headwater.errors", "headwater.testing")
 BESIDE = ("tests.effort", "tests.laws")
 LIBRARIES = {"polars", "numpy", "hypothesis", "pytest", "sklearn"}
-STANDARD = {"__future__", "ast", "collections", "dataclasses", "datetime", "decimal", "fractions", "functools", "math", "pathlib"}
-STANDARD |= {"contextlib", "itertools", "json", "os", "random", "re", "signal", "socket", "string", "subprocess", "sys", "threading"}
-STANDARD |= {"tempfile", "time", "tomllib", "typing", "uuid", "warnings", "zoneinfo"}
 OF_THE_ORACLE = {"__future__", "math", "collections", "dataclasses", "datetime", "decimal", "fractions", "functools", "zoneinfo"}
 
 
@@ -33,7 +31,7 @@ def allowed(module):
         return module in PUBLIC or module.startswith("headwater.testing.")
     if parts[0] == "tests":
         return any(module == name or module.startswith(f"{name}.") for name in BESIDE)
-    return parts[0] in LIBRARIES | STANDARD
+    return parts[0] in LIBRARIES | sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.name)
