@@ -52,7 +52,6 @@ COMMANDS = {
     "doctor": 0,
     "logs ship": 2,
     "store compact --dry-run": 0,
-    "store migrate --dry-run": 0,
     "store backup saved": 0,
     "deadletters list clicks": 0,
     "deadletters replay clicks --dry-run": 0,
