@@ -5,14 +5,37 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 _STEADY = tuple(getattr(time, name) for name in ("CLOCK_MONOTONIC", "CLOCK_BOOTTIME") if hasattr(time, name))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Clock(Protocol):
+    """What takes the place of the machine's clocks in tests; only `headwater.testing.clock` sets one, and no service imports that."""
+
+    def wall(self) -> int:
+        """The current time in microseconds since 1970 UTC."""
+        ...
+
+    def steady(self) -> int:
+        """Microseconds of the monotonic clocks."""
+        ...
+
+
+_instead: Clock | None = None
+
+
+def read_instead(other: Clock | None) -> Clock | None:
+    """Read this clock from now on in this process, None for the machine's; returns the one before."""
+    global _instead
+    before, _instead = _instead, other
+    return before
+
+
 def now() -> datetime:
     """The current time, tz-aware in UTC."""
-    return datetime.now(UTC)
+    return datetime.now(UTC) if _instead is None else timestamp(_instead.wall())
 
 
 stopwatch = time.perf_counter
@@ -27,6 +50,8 @@ def processor_seconds() -> float:
 
 def steady_micros() -> tuple[int, ...]:
     """Microseconds of the monotonic clocks, one of which counts while the machine sleeps; only differences are meaningful."""
+    if _instead is not None:
+        return (_instead.steady(),) * len(_STEADY)
     return tuple(time.clock_gettime_ns(which) // 1000 for which in _STEADY)
 
 
@@ -50,4 +75,4 @@ def timestamp(micros_since: int) -> datetime:
 
 def now_micros() -> int:
     """The current time in microseconds since 1970 UTC."""
-    return time.time_ns() // 1000
+    return time.time_ns() // 1000 if _instead is None else _instead.wall()
