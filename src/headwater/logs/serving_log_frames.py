@@ -252,10 +252,12 @@ def _series(name: str, values: pl.Series | Sequence[object], dtype: pl.DataType 
     """A column of plain values; of those that are of no one type, their JSON."""
     if isinstance(values, pl.Series):
         return values.alias(name) if dtype is None else values.alias(name).cast(dtype, strict=False)
-    try:
-        return pl.Series(name, values, dtype)
-    except (TypeError, ValueError, OverflowError, PolarsError):
-        pass
+    mappings = any(isinstance(value, dict) for value in values)  # polars makes structs of the first one's keys
+    if dtype is not None or not mappings:
+        try:
+            return pl.Series(name, values, dtype)
+        except (TypeError, ValueError, OverflowError, PolarsError):
+            pass
     if {type(value) for value in values} <= {int, float, type(None)}:
         try:
             return pl.Series(name, [None if v is None else float(cast("float", v)) for v in values], pl.Float64)

@@ -143,9 +143,7 @@ class OnlineFeatures:
             frame = as_frame(rows, "rows")
             columns, count = {name: frame[name] for name in frame.columns}, frame.height
         features = self._rows(columns, count, t)
-        frame = pl.DataFrame(
-            [pl.Series(name, values, self._dtypes[name]) for name, values in zip(self.names, features.values, strict=True)]
-        )
+        frame = pl.DataFrame([pl.Series(name, values, self.dtypes[name]) for name, values in zip(self.names, features.values, strict=True)])
         if not details:
             warn_stale(dict(zip(self.service.views, features.read_versions, strict=True)), t)
             return frame
@@ -309,7 +307,7 @@ class OnlineFeatures:
     def _reopen(self) -> None:
         """Open the views again, which were rebuilt with columns of other types."""
         self.views = {name: OnlineView(online.view, online.store) for name, online in self.views.items()}
-        for name in ("_readers", "_evaluator", "_alone", "_only", "_dtypes", "_mapped", "schema"):
+        for name in ("_readers", "_evaluator", "_alone", "_only", "dtypes", "_mapped", "schema"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -365,7 +363,7 @@ class OnlineFeatures:
         return self._readers[0] if self._alone and len(self._readers) == 1 else None
 
     @cached_property
-    def _dtypes(self) -> Mapping[str, pl.DataType]:
+    def dtypes(self) -> Mapping[str, pl.DataType]:
         """The dtype of each feature in a frame."""
         dtypes = {
             name: dtype if view.view.list_key is None else pl.List(dtype)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from headwater import clock
+from headwater.definitions.feature_service import FeatureService
 from headwater.errors import StoreError
 from headwater.logs.serving_log import ServedLog
 from headwater.logs.serving_log_rows import CANDIDATES, EXPLORED, PROPENSITY, BatchEntry, Entry, EntryContext, Kind, RowEntry
@@ -21,6 +22,9 @@ from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.served_selection import endpoints_of
 from headwater.serving.service import Service
 from headwater.serving.serving_result import ServingResult
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _STAGES: Mapping[Kind, tuple[str, ...]] = {
     "features": ("third party", "read", "write"),
@@ -115,12 +119,23 @@ class ServingLogWriter:
             version=version,
             arm=arm,
             level=level,
+            schema=_mappings(endpoints, kind, name, level, service),
             stages=_STAGES[kind],
         )
         if kind == "rank" and model.ranking is not None and model.ranking.explore:
             about = dataclasses.replace(about, request=(*about.request, PROPENSITY, EXPLORED, CANDIDATES))
         self._about[kind, name, level, version, arm] = about
         return about
+
+
+def _mappings(endpoints: Endpoints, kind: Kind, name: str, level: str | None, service: FeatureService) -> dict[str, pl.DataType]:
+    """The dtypes of features that are mappings (`.by(...)`): values without a key do not tell theirs."""
+    outputs = [output for view in service.views for output in zip(view.feature_names, view.outputs, strict=True)]
+    mapped = [full for full, feature in outputs if feature.aggregation.secondary is not None and full in service.feature_names]
+    if not mapped:
+        return {}
+    reader = endpoints.features(name, level) if kind == "features" else endpoints.model(name, level).predictor
+    return {full: reader.features.dtypes[full] for full in mapped}
 
 
 def _entries(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: ServingResult, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
