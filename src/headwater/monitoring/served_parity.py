@@ -194,7 +194,9 @@ class _Served:
         T, K = (rows[f"{view.name}__{name}"].dt.epoch("us").to_numpy() for name in "TK")
         last_T, last_K = (clock.timestamp(int(times.max(initial=0))) for times in (T, K))
         comparison = Parity(view.label, rows.height, 0, last_T, last_K, 0, [], notes)
-        for chain in _chains(rows[f"{view.name}__sequence"]) if stream else [_Chain(np.arange(rows.height), {}, K)]:
+        queues = any(feature.aggregation.facts.queue for feature in self.service.needed[view.name])
+        streamed = _chains(rows[f"{view.name}__sequence"], T if queues else None) if stream else [_Chain(np.arange(rows.height), {}, K)]
+        for chain in streamed:
             if len(chain.rows):
                 comparison = _added(comparison, self._compare_chain(view, rows[chain.rows], T[chain.rows], chain))
         return replace(comparison, notes=+Counter(comparison.notes))
@@ -306,9 +308,10 @@ class _Served:
 
 @dataclass(frozen=True)
 class _Chain:
-    """Rows that were read at successive commits: their positions, and K as positions of commits.
+    """Rows that were read at successive commits: their positions, and K as positions of commits, or as times.
 
-    known: for each partition the last commit of the last row, and the place of the first of the chain's commits that has an event.
+    known: for each partition the last commit of the last row, and the place of the first of the chain's commits that has an event, or the
+    time from which it was read.
     """
 
     rows: I64
@@ -316,11 +319,20 @@ class _Chain:
     K: I64
 
 
-def _chains(logged: pl.Series) -> list[_Chain]:
-    """The rows by the commits that they were read at, in as few chains as come of taking them in order."""
+def _chains(logged: pl.Series, times: I64 | None = None) -> list[_Chain]:
+    """The rows by the commits that they were read at, in as few chains as come of taking them in order.
+
+    times: when each row asked, where K has to be a time, as ends of intervals are known at times; rows of a later commit in a chain then
+    asked later. None has positions of commits, which several rows of one moment tell apart.
+    """
     distinct = {text: sequences(text) for text in logged.unique().to_list()}
     left = sorted(distinct, key=lambda text: (sum(distinct[text].values()), text))
     logged_texts = logged.to_list()
+    first: dict[str, int] = {}
+    last_asked: dict[str, int] = {}
+    if times is not None:
+        for text, t in zip(logged_texts, times.tolist(), strict=True):
+            first[text], last_asked[text] = min(t, first.get(text, t)), max(t, last_asked.get(text, t))
     chains = []
     while left:
         chain = [left[0]]
@@ -328,19 +340,26 @@ def _chains(logged: pl.Series) -> list[_Chain]:
         for text in left[1:]:
             before, after = distinct[chain[-1]], distinct[text]
             grows = all(after.get(partition, -1) >= sequence for partition, sequence in before.items())
-            (chain if grows else rest).append(text)
+            later = times is None or first[text] > last_asked[chain[-1]]
+            (chain if grows and later else rest).append(text)
         left = rest
-        rank = {text: number for number, text in enumerate(chain)}
-        rows = np.array([row for row, text in enumerate(logged_texts) if text in rank], np.int64)
+        place = {text: number if times is None else first[text] for number, text in enumerate(chain)}
+        rows = np.array([row for row, text in enumerate(logged_texts) if text in place], np.int64)
         last = distinct[chain[-1]]
-        known = {partition: (last[partition], _commit_index([distinct[text].get(partition, -1) for text in chain])) for partition in last}
-        chains.append(_Chain(rows, known, np.array([rank[logged_texts[row]] for row in rows.tolist()], np.int64)))
+        places = list(place.values())
+        known = {
+            partition: (last[partition], _first_that_has([distinct[text].get(partition, -1) for text in chain], places))
+            for partition in last
+        }
+        K = np.array([place[logged_texts[row]] for row in rows.tolist()], np.int64) if times is None else times[rows]
+        chains.append(_Chain(rows, known, K))
     return chains
 
 
-def _commit_index(commits: Sequence[int]) -> pl.Expr:
+def _first_that_has(commits: Sequence[int], places: Sequence[int]) -> pl.Expr:
     """The place of the first of these rising commits that has the event."""
-    return pl.lit(pl.Series(commits, dtype=pl.Int64)).search_sorted(pl.col(SEQUENCE).cast(pl.Int64), side="left")
+    index = pl.lit(pl.Series(commits, dtype=pl.Int64)).search_sorted(pl.col(SEQUENCE).cast(pl.Int64), side="left")
+    return pl.lit(pl.Series([*places, places[-1] + 1], dtype=pl.Int64)).gather(index)  # none of them has it
 
 
 def _request_column(name: str, rows: pl.DataFrame) -> pl.Series:
