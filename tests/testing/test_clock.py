@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -29,12 +30,12 @@ def shop(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "features.py").write_text(PROJECT, encoding="utf-8")
     names = {}
-    exec(PROJECT, names)  # noqa: S102
+    exec(PROJECT, names)
     return names
 
 
 def visit(at):
-    with open("visits.jsonl", "a", encoding="utf-8") as file:
+    with Path("visits.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"user": "a", "at": at}) + "\n")
 
 
@@ -94,5 +95,3 @@ def test_a_command_is_run_by_a_clock_that_was_set():
     ):
         ended = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
         assert (ended.returncode, said in ended.stdout + ended.stderr) == (code, True), arguments
-
-
