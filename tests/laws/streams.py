@@ -360,11 +360,16 @@ class World:
         rows = [{"key": key, "shop": shop} for key in self.key_values[stream.name] for shop in (0, 1)]
         return pl.DataFrame(rows, schema={"key": stream.key_type, "shop": pl.Int64}).select(view.keys or ["shop"])
 
-    def moments(self):
-        """When to ask: at the last commit, and at edges of windows after it."""
-        last = max([0, *(at for one in self.streams for at in one.commits)])
-        last = max(last, self.clock.wall())
-        return [last, last + 1, *(last + max(0, self.chance.choice(self.edges) + self.chance.choice([-1, 0, 1])) for _ in range(2))]
+    def moments(self, view):
+        """When to ask: at the last commit, at edges of windows after it, and before it, which is answered as of that commit."""
+        last = max([self.clock.wall(), *self.stream_of(view).commits])
+        edges = (max(0, self.chance.choice(self.edges) + self.chance.choice([-1, 0, 1])) for _ in range(2))
+        return [last, last + 1, *(last + edge for edge in edges)]
+
+    def before(self, view):
+        """A moment before the last commit of a view's source, and that commit."""
+        last = max(self.stream_of(view).commits)
+        return last - self.chance.choice([1, SECOND, HOUR]), last
 
     def expected(self, view, frame, at):
         """What training says of these rows."""
@@ -377,14 +382,14 @@ class World:
         with nullcontext(store) if store is not None else closing(hw.operations.open_store(self.url, readonly=True)) as read_from:
             for view in self.views:
                 reader = hw.OnlineFeatures(hw.FeatureService("s", [view]), read_from)
-                for at in self.moments():
+                for at, answered in [*((at, at) for at in self.moments(view)), self.before(view)]:
                     frame = self.requests(view)
                     read = reader.read(frame, at=moment(at), details=True)
-                    self.values += same(view, read, self.expected(view, frame, at), f"{view.name} at {moment(at)}: {frame.rows()}")
+                    self.values += same(view, read, self.expected(view, frame, answered), f"{view.name} at {moment(at)}: {frame.rows()}")
 
     def check_parity(self, store=None):
         """`headwater parity` finds nothing that differs."""
-        for found in hw.parity(self.project, store=store or self.url, data_dir=self.folder / "home", at=moment(self.moments()[0])):
+        for found in hw.parity(self.project, store=store or self.url, data_dir=self.folder / "home", at=moment(self.clock.wall())):
             if found.mismatches:
                 raise AssertionError(f"parity: {found}, such as {found.mismatches[0]}")
 
