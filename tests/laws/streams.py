@@ -386,12 +386,29 @@ class World:
                     frame = self.requests(view)
                     read = reader.read(frame, at=moment(at), details=True)
                     self.values += same(view, read, self.expected(view, frame, answered), f"{view.name} at {moment(at)}: {frame.rows()}")
+                    alone(reader, view, frame, at, read)
 
     def check_parity(self, store=None):
         """`headwater parity` finds nothing that differs."""
         for found in hw.parity(self.project, store=store or self.url, data_dir=self.folder / "home", at=moment(self.clock.wall())):
             if found.mismatches:
                 raise AssertionError(f"parity: {found}, such as {found.mismatches[0]}")
+
+
+def alone(reader, view, frame, at, read):
+    """Each row alone, as plain values, has the values of the frame."""
+    for number, row in enumerate(frame.rows(named=True)):
+        values = reader.row({key: row[key] for key in view.keys}, t=at).values
+        for name, value in zip(reader.names, values, strict=True):
+            if not alike(plain(value), plain(read[name].to_list()[number])):
+                raise AssertionError(f"{view.name}, {row} alone: {name} is {value!r}, and {read[name].to_list()[number]!r} in a frame")
+
+
+def plain(value):
+    """A value without the containers of polars."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list | tuple | pl.Series) else value
 
 
 def same(view, read, expected, where):

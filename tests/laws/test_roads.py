@@ -183,7 +183,9 @@ def roads_of_features(asked, store, url, rows, wanted):
         equal([of_json(row) for row in post(rows=rows)["rows"]], wanted, "HTTP, many")
         equal(of_compact(post(rows=rows, compact=True)), wanted, "HTTP, compact")
     with hw.Client(url, timeout=60) as client:
-        equal([of_struct(client.features(name, row).rows[0]) for row in rows], wanted, "client, one")
+        each = [client.features(name, row) for row in rows]
+        equal([of_struct(one.rows[0]) for one in each], wanted, "client, one")
+        assert {one.at for one in each} == {asked.now.time()}
         equal([of_struct(row) for row in client.features(name, rows).rows], wanted, "client, many")
 
     async def together():
@@ -205,7 +207,9 @@ def roads_of_predictions(asked, store, url, rows, wanted):
         assert [one.value for one in answers] == scores
         equal([of_struct(one.features) for one in answers], wanted, "predict, features")
     with hw.Client(url, timeout=60) as client:
-        assert [client.predict("taste", row).predictions[0].value for row in rows] == scores
+        each = [client.predict("taste", row) for row in rows]
+        assert [one.predictions[0].value for one in each] == scores
+        assert {one.at for one in each} == {asked.now.time()}
         answers = client.predict("taste", rows, features=True).predictions
         assert [one.value for one in answers] == scores
         equal([of_struct(one.features) for one in answers], wanted, "client, predict")
