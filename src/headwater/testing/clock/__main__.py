@@ -10,6 +10,7 @@ from pathlib import Path
 from headwater import clock
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import UsageError
+from headwater.terminal.standard_streams import last_words
 
 
 class _FileClock:
@@ -42,13 +43,13 @@ class _RunningClock:
 def main() -> int:
     """Set the clock, and run the command, which ends the process."""
     if len(sys.argv) < 2:
-        sys.stderr.write("error: give a time or a file, then the arguments of headwater\n")
+        last_words("error: give a time or a file, then the arguments of headwater")
         return 2
     when = sys.argv.pop(1)
     try:
         clock.read_instead(_FileClock(Path(when)) if Path(when).is_file() else _RunningClock(when))
     except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        last_words(f"error: {error}")
         return 2
     runpy.run_module("headwater", run_name="__main__", alter_sys=True)
     return 0
