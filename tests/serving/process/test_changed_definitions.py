@@ -52,6 +52,12 @@ def version(shop):
     return done.json().get("version")
 
 
+def loaded(shop):
+    """The versions that workers have loaded, as `models` lists them."""
+    listed = json.loads(run(shop, "models", "--json").stdout)
+    return {of["version"] for service in listed["services"] for of in service["loaded"]}
+
+
 def restarted(shop):
     """End ingestion, which the supervisor starts again, and replace the worker."""
     (ingestion,) = shop.children(" ingest ")
@@ -83,7 +89,7 @@ def test_a_view_is_changed_and_changed_back(shop):
     assert [(of["version"], bool(of["refused"])) for service in listed["services"] for of in service["loaded"]] == [("1", True)]
     assert version(shop) == "1"
     restarted(shop)
-    shop.until(lambda: version(shop) == "2", "the version that fits the new definitions")
+    shop.until(lambda: version(shop) == "2" and loaded(shop) == {"2"}, "the version that fits the new definitions")
 
     refused = run(shop, "models", "rollback")
     assert refused.returncode == 2
@@ -103,7 +109,7 @@ def test_a_view_is_changed_and_changed_back(shop):
     assert "churn as defined, version 1, is current from now on" in back.stderr
     assert f"warning: the service at {shop.url} goes on with version 2" in back.stderr
     restarted(shop)
-    shop.until(lambda: version(shop) == "1", "the version before")
+    shop.until(lambda: version(shop) == "1" and loaded(shop) == {"1"}, "the version before")
     assert f"churn as defined: the service at {shop.url} answers with version 1" in run(shop, "models").stderr
 
 
