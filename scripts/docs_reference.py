@@ -82,8 +82,16 @@ def reference() -> str:
     sections = [REFERENCE]
     for home, names in sorted(homes.items()):
         title = (importlib.import_module(home).__doc__ or home).strip().splitlines()[0].rstrip(".")
-        sections.append("\n".join([f"## {title}\n", *(f"::: {home}.{name}\n" for name in names)]))
+        sections.append("\n".join([f"## {title}\n", *(_entry(home, name) for name in names)]))
     return "\n".join(sections)
+
+
+def _entry(home: str, name: str) -> str:
+    """The markup of a name; a class that users write by another one, such as `csv`, is headed by that."""
+    module = importlib.import_module(home)
+    value = getattr(module, name)
+    own = value.__name__ if inspect.isclass(value) else name
+    return f"::: {home}.{own}\n" + (f"    options:\n      heading: {name}\n      toc_label: {name}\n" if own != name else "")
 
 
 # ---------------------------------------------------------------- the command line
