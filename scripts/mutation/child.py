@@ -118,6 +118,8 @@ def _run(tree, arguments, progress, shared, also) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(tree)
     os.environ.update(also)
+    # bytecode of a mutant would fit another one of the same size
+    sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in also
     folders = [str(tree), str(tree / "src")]
     checkout = Path(__file__).resolve().parents[2]
     others = [name for name in sys.path if name and Path(name).resolve() != checkout]

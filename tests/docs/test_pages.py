@@ -41,6 +41,7 @@ NOT_RUN = {  # by page, why a block does not run: one reason for each
     "howto_versions.md": ["needs a served project", "needs a server", "needs a server"],
     "index.md": ["installs a package and takes minutes"],
     "monitoring.md": ["needs weeks of served predictions", "needs weeks of served predictions", "installs a package"],
+    "extending.md": ["needs a store of yours"],
     "operations.md": [
         "needs a running service",
         "needs weeks of served predictions",

@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 PUBLIC = ("headwater", "headwater.operations", "headwater.errors", "headwater.testing")
 BESIDE = ("tests.effort", "tests.laws")
-LIBRARIES = {"polars", "numpy", "hypothesis", "pytest", "sklearn"}
+LIBRARIES = {"polars", "numpy", "httpx", "hypothesis", "pytest", "sklearn"}
 OF_THE_ORACLE = {"__future__", "math", "collections", "dataclasses", "datetime", "decimal", "fractions", "functools", "zoneinfo"}
 
 

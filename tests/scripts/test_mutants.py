@@ -126,7 +126,7 @@ def checkout(tmp_path):
     return made
 
 
-def run(checkout, *arguments, grace=60):
+def run(checkout, *arguments, grace=600):
     code = (
         "import sys; from scripts import mutants; from scripts.mutation import laws; "
         f"laws.GRACE = {grace}; sys.exit(mutants.main(sys.argv[1:], ()))"
