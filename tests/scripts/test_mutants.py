@@ -191,7 +191,7 @@ def test_a_mutant_in_a_subprocess_is_caught_and_an_endless_one_ends(checkout):
     (checkout / "src/headwater/kernel/compare.py").write_text(ENDLESS, encoding="utf-8")
     law = LAW.replace("larger(1, 2) == 2", "larger(11, 2) == 9")
     (checkout / "tests/laws/test_compare.py").write_text(law, encoding="utf-8")
-    run(checkout, grace=3)
+    run(checkout, grace=15)
     lines = (checkout / "build" / "outcomes.jsonl").read_text(encoding="utf-8").splitlines()
     outcomes = {record["text"].split("larger ", 1)[1]: record for record in map(json.loads, lines)}
     assert outcomes["[arithmetic] `a -= 1` -> `a += 1`"]["outcome"] == "timed out"

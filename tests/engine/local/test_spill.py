@@ -363,7 +363,7 @@ def features(history, **more):
 peak = lambda: 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])  # getrusage begins with the parent's
 features(pl.DataFrame({"user": [1], "at": asked["timestamp"][:1], "amount": [1.0]}))  # kernels are loaded
 base = peak()
-features(hw.parquet(folder), **({"memory": base + memory} if memory else {}))
+features(hw.parquet(folder), **({"resources": hw.Resources(memory=base + memory)} if memory else {}))
 print(peak() - base)
 """
 

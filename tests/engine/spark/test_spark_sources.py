@@ -76,7 +76,7 @@ def test_tables_and_data_frames_of_spark(files, engine, session, expected, monke
     frame.createOrReplaceTempView("payments")
     for table in (hw.spark_table(frame, name="payments"), hw.spark_table("payments"), hw.spark_table(f"parquet.`{files}`")):
         assert_frame_equal(rows_of(table, engine), expected, check_exact=True)
-        mine = table if table.frame is not None else replace(table, session=engine.session)
+        mine = table if table.frame is not None else table.with_fields(session=engine.session)
         assert_frame_equal(rows_of(mine, "local"), expected, check_exact=True)
     monkeypatch.setenv("HEADWATER_ENGINE", f"spark:{engine.session}")
     assert_frame_equal(rows_of(hw.spark_table("payments"), None), expected, check_exact=True)
