@@ -155,7 +155,7 @@ project = World({seed}, Path({folder!r}), None, url={url!r}).project
 
 
 def killed(here, seed, times):
-    """Ingest in processes that are killed while records come; what is left is taken in at the end."""
+    """Ingest in processes that are killed while records come; what is left is taken in by this one."""
     chance = random.Random(seed)
     (here.folder / "features.py").write_text(
         PROJECT.format(root=str(ROOT), seed=seed, folder=str(here.folder), url=here.url), encoding="utf-8"
@@ -193,6 +193,7 @@ def killed(here, seed, times):
             process.wait()
     for stream in here.streams:
         stream.commits.append(here.clock.wall())
+    here.ingest()  # what the last process had not come to, at the same time: copies of it lie within `id_horizon`
     here.wait()
     here.send()
     here.ingest()
@@ -200,8 +201,7 @@ def killed(here, seed, times):
     here.check_parity()
 
 
-# Of the seeds from 409 on, four give values that differ from training: their commits share one time, and the cause is not known yet.
-@pytest.mark.parametrize("seed", range(401, 409 if FULL else 402))
+@pytest.mark.parametrize("seed", range(401, 402 if not FULL else 416))
 def test_a_process_that_is_killed_loses_nothing_and_counts_nothing_twice(seed, tmp_path, monkeypatch):
     with world(seed, tmp_path, monkeypatch) as here:
         killed(here, seed, 2 if not FULL else 4 * MORE)
