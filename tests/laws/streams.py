@@ -11,6 +11,7 @@ import random
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from zlib import crc32
 
 import polars as pl
 
@@ -231,11 +232,13 @@ class World:
         url: of the store; None is LMDB in the folder.
         clock: the clock that stands still, of `headwater.testing.clock.at`.
         stream: `(world, stream) -> ` the stream of a source's definition; None is a folder of files.
+        parted: whether records of one id lie in one partition, as stores with a writer for each need it.
         ids: whether every source has ids, or changes, so that whatever is delivered again counts once; None draws it.
     """
 
-    def __init__(self, seed, folder, clock, *, url=None, stream=None, ids=None):
+    def __init__(self, seed, folder, clock, *, url=None, stream=None, ids=None, parted=False):
         self.chance, self.folder, self.clock = random.Random(seed), folder, clock
+        self.parted = parted
         self.url = url or f"lmdb:{folder}/store?size=200MB"
         chance = self.chance
         self.streams, self.views = [], []
@@ -315,11 +318,19 @@ class World:
         """Append lines to files of every source."""
         for stream in self.streams:
             rows = self.rows(stream, self.chance.randint(0, most))
-            files = [self.folder / f"{stream.name}-{n}.jsonl" for n in (0, 1)]
-            for text in self.lines(rows):
-                with self.chance.choice(files[: 1 if stream.changes else 2]).open("a", encoding="utf-8") as file:
+            for row, text in zip(rows, self.lines(rows), strict=True):
+                path = self.folder / f"{stream.name}-{self.partition(stream, row, 2)}.jsonl"
+                with path.open("a", encoding="utf-8") as file:
                     file.write(text + "\n")
             self.sent(stream, rows)
+
+    def partition(self, stream, row, count):
+        """Where a record is sent; those of one id together, where partitions have writers of their own."""
+        if stream.changes:
+            return 0
+        if self.parted and stream.ids and row is not None:
+            return crc32(repr(row["id"]).encode()) % count
+        return self.chance.randrange(count)
 
     def wait(self):
         """Let time pass: to the edge of a window, or anything up to days."""

@@ -1,5 +1,6 @@
 """Exactly once, and online equals offline: whatever is sent, how often, by which stream, into which store, and whoever is killed."""
 
+import os
 import random
 import signal
 import socket
@@ -292,6 +293,54 @@ def test_pushed_events_count_once(seed, tmp_path, monkeypatch):
             here.ingest(store)
             here.check(store)
         here.check_parity(store)
+
+
+# ---------------------------------------------------------------- servers
+
+
+@pytest.mark.parametrize("seed", range(3 * MORE))
+@pytest.mark.parametrize("fixture", ["redis_url", "cluster_url", "postgres_url"])
+@pytest.mark.services
+def test_on_servers_too(fixture, seed, tmp_path, monkeypatch, request):
+    url = f"{request.getfixturevalue(fixture)}?prefix=laws{os.getpid()}x{seed}"
+    with world(seed, tmp_path, monkeypatch, url=url, parted=True) as here:
+        for _ in range(4):
+            here.wait()
+            here.send()
+            here.ingest()
+            here.check()
+        here.check_parity()
+
+
+@pytest.mark.parametrize("fixture", ["redis_url", "cluster_url", "postgres_url"])
+@pytest.mark.services
+def test_a_process_that_is_killed_on_servers(fixture, tmp_path, monkeypatch, request):
+    url = f"{request.getfixturevalue(fixture)}?prefix=killed{os.getpid()}"
+    with world(401, tmp_path, monkeypatch, url=url, parted=True) as here:
+        killed(here, 401, 2 * MORE)
+
+
+@pytest.mark.parametrize("seed", range(600, 600 + 2 * MORE))
+@pytest.mark.services
+def test_records_of_kafka_count_once(seed, broker, tmp_path, monkeypatch):
+    topics = {}
+
+    def kafka(here, stream):
+        if stream.name not in topics:  # asked for by each view
+            topics[stream.name] = broker.topic(partitions=1 if stream.changes else 3)
+        return hw.kafka(topics[stream.name], servers=broker.servers, schema=stream.schema)
+
+    with world(seed, tmp_path, monkeypatch, stream=kafka, parted=True) as here:
+        for _ in range(4):
+            here.wait()
+            for stream in here.streams:
+                rows = here.rows(stream, 30)
+                for row, text in zip(rows, here.lines(rows), strict=True):
+                    broker.produce(topics[stream.name], [text.encode()], here.partition(stream, row, 3))
+                here.sent(stream, rows)
+            here.ingest()
+            here.check()
+        here.check_parity()
 
 
 def test_the_laws_can_fail(tmp_path, monkeypatch):
