@@ -12,18 +12,7 @@ import polars as pl
 import headwater as hw
 
 DATA, LOG = Path(os.environ["COMPARED_DATA"]), Path(os.environ["COMPARED_LOG"])
-MOMENT = pl.Datetime("us", "UTC")
-SCHEMA = {
-    "at": MOMENT,
-    "id": pl.String,
-    "user": pl.String,
-    "shop": pl.Int64,
-    "amount": pl.Float64,
-    "n": pl.Int64,
-    "item": pl.String,
-    "ok": pl.Boolean,
-    "until": MOMENT,
-}
+SCHEMA = dict(pl.read_parquet_schema(DATA / "purchases.parquet"))
 SELECT = ["user", "shop", "amount", "n", "item", "ok", "until"]
 
 STEADY = [  # do not change as time goes by, while no event leaves a window
