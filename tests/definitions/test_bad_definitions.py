@@ -137,6 +137,19 @@ REFUSED = {
         lambda: hw.Project("p", [_model(), _model("n", features=hw.FeatureService("g", [_view("v", source=_source(known_after="1m"))]))]),
         ["two sources are named 'pay' and differ; rename one"],
     ),
+    "one source over two streams": (
+        lambda: hw.Project(
+            "p",
+            [
+                _model(
+                    features=hw.FeatureService(
+                        "f", [_view("v", source=_source(stream=hw.kafka("a"))), _view("w", source=_source(stream=hw.kafka("b")))]
+                    )
+                )
+            ],
+        ),
+        ["two sources are named 'pay', of the Kafka topic 'a' and of the Kafka topic 'b'", "rename one"],
+    ),
     "two views of one name in a project": (
         lambda: hw.Project("p", [_model(), _model("n", features=hw.FeatureService("g", [_view(windows=["1d"])]))]),
         ["two feature views are named 'user' and differ; rename one"],

@@ -81,6 +81,7 @@ class Project(Definition):
         _distinct(self.views, "feature views")
         _distinct(_unique([http for model in self.models for http in model.features.http_features]), "third-party features")
         _distinct(self.sources, "sources")
+        _check_streams(self.models)
         object.__setattr__(self, "experiments", tuple(self.experiments))
         if isinstance(self.holdout, bool) or not isinstance(self.holdout, int | float) or not 0 <= self.holdout < 1:
             raise DefinitionError(f"project {self.name!r}: holdout is {self.holdout!r}; give a share from 0 to below 1, such as 0.05")
@@ -228,6 +229,18 @@ def _kinds(models: object) -> str:
 
 def _unique(values: Sequence[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))
+
+
+def _check_streams(models: Sequence[Model]) -> None:
+    """Refuse one source over two streams: values do not depend on a stream, so sources are equal whatever theirs are."""
+    streams: dict[str, Source] = {}
+    for source in (source for model in models for source in model.sources):
+        first = streams.setdefault(source.name, source)
+        if source.stream != first.stream:
+            raise DefinitionError(
+                f"two sources are named {source.name!r}, of {first.stream or 'no stream'} and of {source.stream or 'no stream'}; "
+                "make one of them, or rename one"
+            )
 
 
 def _distinct(
