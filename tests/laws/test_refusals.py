@@ -363,7 +363,9 @@ def test_wrong_data_are_refused(call, kind, words, folder, monkeypatch):
 PIPELINES = {
     "a streaming view of enriched events": (
         lambda: view(
-            source=hw.enrich(source(stream=hw.push()), "rated", [view(name="inner", freshness=hw.batch("1d"))]),
+            source=hw.enrich(
+                source(stream=hw.push()), "rated", [view(name="inner", source=source(stream=hw.push()), freshness=hw.batch("1d"))]
+            ),
             freshness=hw.streaming("2s"),
         ),
         ["rated", "enriched"],
