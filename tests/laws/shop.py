@@ -22,16 +22,22 @@ USERS = ["annabella", "bob", "cem"]
 AT = datetime(2024, 5, 1, tzinfo=UTC)
 SCHEMA = {"id": str, "user": str, "n": int, "at": pl.Datetime("us", "UTC")}
 LIMITS = hw.operations.IngestLimits(batch=4, linger=0.0, max_clock_jump="365d")
+SINCE = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+"""The beginning of an hour of late, which all of a law's events come after. A process that starts in another hour has it from its place."""
 _NOTHING = ("no online store", "not in the online store", "not filled yet")
 
 
 @dataclass
 class Place:
-    """Where a piece of work is done: a folder and a store. store: while it is open in this process."""
+    """Where a piece of work is done: a folder and a store.
+
+    store: while it is open in this process. since: `SINCE` of the process that made the place.
+    """
 
     folder: Path
     url: str
     store: object = field(default=None, compare=False)
+    since: datetime = SINCE
 
     @property
     def home(self):
@@ -69,11 +75,6 @@ def visits(first, last, *, since):
         if number % 4 == 3:
             lines += [lines[-1], event(number, since=since) | {"id": f"f{number}", "n": -1}, {"id": f"g{number}", "user": USERS[0], "n": 1}]
     return [json.dumps(line) for line in lines]
-
-
-def recently():
-    """The beginning of an hour of late, which all of a law's events come after."""
-    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
 
 
 def append(place, lines):
@@ -153,7 +154,8 @@ def contents(place):
 def hold(place, held):
     """Have the store of a place hold this, and nothing else, as a copy of a store that is put back does."""
     with closing(hw.operations.open_store(place.url)) as store:
-        store.commit({**dict.fromkeys(key for key, _ in store.scan(b"")), **held}, {})
+        store.commit(dict.fromkeys(key for key, _ in store.scan(b"")), {})
+        store.commit(held, {})  # a store that is there keeps the later of two records, so they are gone first
 
 
 def readable(place):

@@ -6,15 +6,13 @@ import polars as pl
 
 import headwater as hw
 from headwater.testing import faults
-from tests.effort import FULL
+from tests.effort import LONG
 from tests.laws import shop
 
-SINCE = shop.recently()
 
-
-def history():
+def history(place):
     """Events from before the stream, and two that the stream has too."""
-    return pl.DataFrame([shop.event(number, since=SINCE) for number in range(5)]).with_columns(
+    return pl.DataFrame([shop.event(number, since=place.since) for number in range(5)]).with_columns(
         pl.col("at").str.to_datetime(time_zone="UTC")
     )
 
@@ -28,18 +26,18 @@ def spent(source):
 def prepared(places):
     """A stream that goes on from a history, ingested into the first view."""
     place = places()
-    shop.append(place, shop.visits(3, 8, since=SINCE))
-    shop.ingest(faults.Watch(), place, shop.shop(place, history=history())[0])
+    shop.append(place, shop.visits(3, 8, since=place.since))
+    shop.ingest(faults.Watch(), place, shop.shop(place, history=history(place))[0])
     return place
 
 
 def filled(watch, place):
-    shop.ingest(watch, place, shop.shop(place, history=history(), more=[spent])[0])
+    shop.ingest(watch, place, shop.shop(place, history=history(place), more=[spent])[0])
 
 
 def served(place):
     """The values of each of the two views."""
-    views = shop.shop(place, history=history(), more=[spent])[1]
+    views = shop.shop(place, history=history(place), more=[spent])[1]
     return [shop.values(place, [view]) for view in views]
 
 
@@ -58,7 +56,7 @@ def test_a_new_view_is_filled_as_if_nothing_had_gone_wrong(places):
         assert first == before[0]
         assert new is None or new == after[1]
 
-    for fault in faults.every(partial(prepared, places), filled, in_turn=not FULL, meanwhile=reads):
+    for fault in faults.every(partial(prepared, places), filled, in_turn=not LONG, meanwhile=reads):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
         reads(fault.place)
         filled(faults.Watch(), fault.place)

@@ -4,15 +4,13 @@ from functools import partial
 
 import headwater as hw
 from headwater.testing import faults
-from tests.effort import FULL
+from tests.effort import LONG
 from tests.laws import shop
-
-SINCE = shop.recently()
 
 
 def prepared(places):
     place = places()
-    shop.append(place, shop.visits(0, 6, since=SINCE))
+    shop.append(place, shop.visits(0, 6, since=shop.SINCE))
     return place
 
 
@@ -40,7 +38,7 @@ def test_a_commit_whose_call_goes_wrong_counts_each_event_once(places):
         found = served(place)
         assert found is None or shop.counted(found[0]) in commits
 
-    for fault in faults.every(partial(prepared, places), ingested, in_turn=not FULL, meanwhile=reads):
+    for fault in faults.every(partial(prepared, places), ingested, in_turn=not LONG, meanwhile=reads):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
         reads(fault.place)
         ingested(faults.Watch(), fault.place)

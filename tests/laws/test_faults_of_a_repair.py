@@ -6,11 +6,10 @@ import pytest
 
 import headwater as hw
 from headwater.testing import faults
-from tests.effort import FULL
+from tests.effort import LONG
 from tests.laws import shop
 
-SINCE = shop.recently()
-BEFORE, AFTER = shop.visits(0, 4, since=SINCE), shop.visits(4, 8, since=SINCE)
+BEFORE, AFTER = shop.visits(0, 4, since=shop.SINCE), shop.visits(4, 8, since=shop.SINCE)
 
 
 def an_older_copy(places):
@@ -33,12 +32,19 @@ def repaired(watch, place, stream=None):
 def started_again(place, stream=None):
     """Ingestion; where it says that the store has lost commits, after the repair that it names."""
     project = shop.shop(place, stream=stream)[0]
+
+    def start():
+        if stream is None:
+            shop.ingest(faults.Watch(), place, project)
+        else:
+            shop.push(place, project, BEFORE[5:6])  # which opens the partition; the filter leaves it out
+
     try:
-        shop.ingest(faults.Watch(), place, project)
+        start()
     except hw.errors.LostError as error:
         assert "repair-loss" in str(error)  # noqa: PT017 (the remedy)
         repaired(faults.Watch(), place, stream)
-        shop.ingest(faults.Watch(), place, project)
+        start()
 
 
 def results(place, stream=None):
@@ -57,7 +63,7 @@ def goes_on(prepare, work, again, read, before):
     def reads(place):
         assert shop.counted(read(place)[0][0]) in (before, set(range(8)), None)
 
-    for fault in faults.every(prepare, work, in_turn=not FULL, meanwhile=reads):
+    for fault in faults.every(prepare, work, in_turn=not LONG, meanwhile=reads):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
         reads(fault.place)
         again(fault.place)

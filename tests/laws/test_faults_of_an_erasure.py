@@ -7,10 +7,9 @@ import pytest
 
 import headwater as hw
 from headwater.testing import faults
-from tests.effort import FULL
+from tests.effort import LONG
 from tests.laws import shop
 
-SINCE = shop.recently()
 PUSHED = hw.push(schema=shop.SCHEMA)
 ERASED = shop.USERS[0]
 
@@ -29,8 +28,8 @@ def everybody(source):
 def copies(places):
     """Places with an archive of two files, refused and filtered rows, and outcomes that were posted."""
     place = places()
-    shop.push(place, project(place)[0], shop.visits(0, 4, since=SINCE))
-    shop.push(place, project(place)[0], shop.visits(4, 6, since=SINCE))
+    shop.push(place, project(place)[0], shop.visits(0, 4, since=shop.SINCE))
+    shop.push(place, project(place)[0], shop.visits(4, 6, since=shop.SINCE))
     outcomes = hw.Outcomes(place.home, project(place)[0].models[0].labels, keys=["user"])
     outcomes.add(
         [{"user": user, "timestamp": "2024-05-01T00:00:00Z", "outcome": True, "known_at": "2024-05-02T00:00:00Z"} for user in shop.USERS]
@@ -89,7 +88,7 @@ def test_an_erasure_is_ended_by_the_same_command(copies):
             assert values[user] in (before[0][user], after[0][user])
         assert all(count in (old, new) for count, old, new in zip(counts, before[1], after[1], strict=True))
 
-    for fault in faults.every(copies, erased, in_turn=not FULL, meanwhile=reads):
+    for fault in faults.every(copies, erased, in_turn=not LONG, meanwhile=reads):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
         reads(fault.place)
         erased(faults.Watch(), fault.place)

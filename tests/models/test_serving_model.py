@@ -326,8 +326,9 @@ def test_a_registered_model_of_mlflow_is_read_by_its_uri(tmp_path, monkeypatch):
     from mlflow.models import infer_signature
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    before = library.get_tracking_uri()
-    library.set_tracking_uri((tmp_path / "runs").as_uri())
+    before, runs = library.get_tracking_uri(), (tmp_path / "runs").as_uri()
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", runs)  # or a session of Spark that another test left is asked for it
+    library.set_tracking_uri(runs)
     try:
         rows = table().with_columns(pl.col("x").fill_null(0))
         x = rows.select("noise", "x").to_pandas()
