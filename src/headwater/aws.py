@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import random
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from headwater import clock
 from headwater.errors import ConnectError, HeadwaterError, MissingExtraError, nearest
+from headwater.retries import Backoff, retry
 
 _LOG = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
 
-_FIRST_PAUSE: Final = 0.05  # seconds; each further pause is up to twice as long
-_LONGEST_PAUSE: Final = 5.0
+_PAUSES: Final = Backoff(first=0.05, longest=5.0)
 _WARN_EVERY: Final = 30.0
 _THROTTLED: Final = frozenset(
     {
@@ -71,7 +71,7 @@ class AwsClient:
 
     Region and credentials come from where every program with boto3 finds them: environment, profile, role. A request that is throttled,
     that gets no answer, or that meets an error of the service, is sent again after a random pause that grows, until `patience` has passed.
-    So it may take effect twice: writes must be conditional or idempotent.
+    So a request that writes must be one that the service makes once however often it is sent: it has a token, or is idempotent.
 
     Args:
         service: "kinesis" or "dynamodb", which is also the name of the extra.
@@ -112,6 +112,7 @@ class AwsClient:
             raise MissingExtraError("boto3", self.service) from error
         self._doubt = ""  # about the region, for errors
         self._errors, self._broken = exceptions, (ProtocolError, URLLib3ReadTimeoutError, URLLib3SSLError)
+        self._may_pass = (exceptions.ClientError, exceptions.HTTPClientError, exceptions.ConnectionError)
         config = Config(
             connect_timeout=min(5.0, self.timeout),
             read_timeout=self.timeout,
@@ -160,17 +161,16 @@ class AwsClient:
             ConnectError, or `failure`: credentials missing or expired, access refused.
             ConnectError, or `unanswered`: throttled or without an answer for too long.
         """
-        began, pause = clock.stopwatch(), _FIRST_PAUSE
-        until = began + (self.patience if patience is None else patience)
-        while True:
-            again = clock.stopwatch() + pause < until
-            with self._failures(expected, again=again):
-                answer: Answer = getattr(self._client, operation)(**request)
-                if _is_page(answer):
-                    raise self.failure(f"{self.endpoint_url}: {_NO_SERVICE}")
-                return answer
-            self.wait(operation, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+
+        def send() -> Answer:
+            answer: Answer = getattr(self._client, operation)(**request)
+            if _is_page(answer):
+                raise self.failure(f"{self.endpoint_url}: {_NO_SERVICE}")
+            return answer
+
+        pauses = _PAUSES.within(self.patience if patience is None else patience)
+        with self._failures(expected):
+            return retry(send, on=self._may_pass, pauses=pauses, passes=partial(self._passes, expected), wait=partial(self.wait, operation))
 
     def events(
         self, operation: str, request: Mapping[str, object], field: str, *, expected: Collection[str] = (), patience: float | None = None
@@ -180,13 +180,13 @@ class AwsClient:
         The other arguments, and what is raised: as of `call`.
         """
         stream = self.call(operation, request, expected=expected, patience=patience)[field]
-        try:
-            with self._failures(expected, again=True):
+        with contextlib.closing(stream), self._failures(expected):
+            try:
                 yield from stream
-        except self._broken as error:
-            _LOG.debug("%s: the events of %s ended: %s", self, operation, error)
-        finally:
-            stream.close()
+            except (*self._broken, *self._may_pass) as error:
+                if not self._passes(expected, error):
+                    raise
+                _LOG.debug("%s: the events of %s ended: %s", self, operation, error)
 
     def wait(self, what: str, seconds: float) -> None:
         """Wait before `what` is sent again. Where requests are throttled, a warning says how many, at most every half minute."""
@@ -202,9 +202,17 @@ class AwsClient:
             )
         time.sleep(seconds)
 
+    def _passes(self, expected: Collection[str], error: Exception) -> bool:
+        """Whether what boto3 raised may be gone soon. Throttled requests are counted."""
+        if not isinstance(error, self._errors.ClientError):
+            return True
+        code, _ = _code_of(error.response)
+        self.throttled += code in _THROTTLED and code not in expected
+        return code not in expected and _may_pass(error.response)
+
     @contextlib.contextmanager
-    def _failures(self, expected: Collection[str] = (), *, again: bool = False) -> Iterator[None]:
-        """Raise what boto3 raises in the block as an error that says what to do; `again` passes over those that may be gone soon."""
+    def _failures(self, expected: Collection[str] = ()) -> Iterator[None]:
+        """Raise what boto3 raises in the block as an error that says what to do."""
         at = self.endpoint_url or f"the service {self.service}"
         errors = self._errors
         try:
@@ -213,11 +221,8 @@ class AwsClient:
             code, text = _code_of(error.response)
             if code in expected:
                 raise AwsRefusedError(code, f"{self.service}: {text} ({code})", error.response) from error
-            self.throttled += code in _THROTTLED
-            passing = code in _THROTTLED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500
-            if not (again and passing):
-                raised = self.unanswered if passing else self.failure
-                raise raised(f"{at}: {_NO_SERVICE if _is_page(error.response) else _refused(self.service, code, text)}") from error
+            raised = self.unanswered if _may_pass(error.response) else self.failure
+            raise raised(f"{at}: {_NO_SERVICE if _is_page(error.response) else _refused(self.service, code, text)}") from error
         except (errors.NoCredentialsError, errors.PartialCredentialsError) as error:
             raise self.failure(f"{at}: no credentials were found, or only a part of them ({error}); {_CREDENTIALS}") from error
         except (errors.TokenRetrievalError, errors.SSOError, errors.CredentialRetrievalError, errors.MetadataRetrievalError) as error:
@@ -226,11 +231,10 @@ class AwsClient:
             raise self.failure(f"{at}: {error}; correct AWS_PROFILE, or add the profile to ~/.aws/config") from error
         except errors.NoRegionError as error:
             raise self.failure(f"{at}: no region is known; give region=, or set AWS_DEFAULT_REGION") from error
-        except (errors.HTTPClientError, errors.ConnectionError, errors.EventStreamError) as error:
-            if not again:
-                raise self.unanswered(
-                    f"{at}: no answer: {error}. {self._doubt}Check the region, the endpoint and the network, and that the service (or the emulator) runs"
-                ) from error
+        except (errors.HTTPClientError, errors.ConnectionError) as error:
+            raise self.unanswered(
+                f"{at}: no answer: {error}. {self._doubt}Check the region, the endpoint and the network, and that the service (or the emulator) runs"
+            ) from error
         except (errors.BotoCoreError, ValueError) as error:
             raise self.failure(f"{at}: the request cannot be sent: {error}") from error
 
@@ -244,6 +248,11 @@ def _code_of(answer: Mapping[str, Any]) -> tuple[str, str]:
     """The code and the message of an error. An emulator may write a code as `namespace#code`."""
     error = answer.get("Error", {})
     return str(error.get("Code", "")).rpartition("#")[2], str(error.get("Message") or "no message")
+
+
+def _may_pass(answer: Mapping[str, Any]) -> bool:
+    """Whether an error is of the service's load, or its fault."""
+    return _code_of(answer)[0] in _THROTTLED or answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500
 
 
 def _refused(service: str, code: str, text: str) -> str:

@@ -12,6 +12,7 @@ import headwater.jobs.schedule as schedule_module
 from headwater.cli import main
 from headwater.errors import DataError, ModelError, UsageError
 from headwater.jobs.schedule import schedule
+from headwater.retries import Backoff
 from headwater.serving.metrics.ingest_metrics import JobMetrics
 from headwater.testing.examples import temporary_store
 from tests.flow import home  # noqa: F401 (fixtures)
@@ -47,7 +48,7 @@ def project(history):
 
 
 def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("headwater.jobs.schedule._FIRST", 0.05)
+    monkeypatch.setattr("headwater.jobs.schedule._BACKOFF", Backoff(0.05, 300))
     place = tmp_path / "orders.parquet"
     shop = project(hw.parquet(str(place)))
     hw.train(shop.model("churn"), as_of=datetime.now(UTC)).register(hw.operations.ModelRegistry(tmp_path / "models"))
@@ -74,7 +75,7 @@ def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), pl.exceptions.ComputeError("of polars")])
 def test_no_error_of_a_job_ends_the_others(tmp_path, monkeypatch, error):
-    monkeypatch.setattr("headwater.jobs.schedule._FIRST", 0.05)
+    monkeypatch.setattr("headwater.jobs.schedule._BACKOFF", Backoff(0.05, 300))
     real, fails, stop, done = schedule_module.materialize_view, [2], threading.Event(), []
 
     def materialize_view(view, *args, **more):
@@ -111,7 +112,7 @@ def test_no_error_of_a_job_ends_the_others(tmp_path, monkeypatch, error):
 
 
 def test_predictions_wait_for_a_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("headwater.jobs.schedule._FIRST", 0.05)
+    monkeypatch.setattr("headwater.jobs.schedule._BACKOFF", Backoff(0.05, 300))
     shop = hw.Project("shop", [project(VISITS).model("churn")])
     registry, stop, errors = hw.operations.ModelRegistry(tmp_path / "models"), threading.Event(), []
     with temporary_store() as store:

@@ -14,13 +14,15 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.ingestion.clock_check import moved
 from headwater.online_stores import OnlineStore, keyspace
+from headwater.retries import Backoff
 
 if TYPE_CHECKING:
     from headwater.ingestion.sources.kafka_clock import Seen
 
 _LOG = logging.getLogger(__name__)
-_EVERY, _DOUBTFUL, _LONGEST = 60.0, 10.0, 600.0
-"""Seconds between two looks: as a rule, while the wall clock may be wrong, and of a broker that does not say, doubled up to that."""
+_EVERY, _DOUBTFUL = 60.0, 10.0
+"""Seconds between two looks: as a rule, and while the wall clock may be wrong."""
+_BACKOFF = Backoff(first=120.0, longest=600.0)  # between two looks at a broker that does not say
 _KEPT = 600.0  # seconds that a look counts
 _FIRST = 3.0  # seconds that ingestion waits for the first look
 COMPARED = "compared"
@@ -32,22 +34,23 @@ class _Broker:
     def __init__(self, spec: KafkaTopic) -> None:
         self.spec, self.where = spec, f"the Kafka broker at {spec.servers!r}"
         self.seen: Seen | None = None
-        self.at = self.due = -_LONGEST
+        self.at = self.due = -_KEPT
         self.why: str | None = None  # nothing is seen; "" where something is, None before the first look
-        self._wait = _EVERY
+        self._pauses = iter(_BACKOFF)
 
     def look(self) -> None:
         """Ask the broker; what goes wrong is said once, and stops nothing."""
         try:
             self.seen = importlib.import_module("headwater.ingestion.sources.kafka_clock").probe(self.spec)
-            self.at, self._wait, why = clock.stopwatch(), _EVERY, ""
+            self.at, self._pauses = clock.stopwatch(), iter(_BACKOFF)
+            wait, why = _EVERY, ""
         except Exception as error:  # noqa: BLE001 (a clock that cannot be seen ends no ingestion)
-            self._wait, why = min(2 * self._wait, _LONGEST), str(error)
+            wait, why = next(self._pauses), str(error)
         if why and why != self.why:
             _LOG.warning("the wall clock is not compared with that of %s: %s", self.where, why)
         elif not why and self.why:
             _LOG.info("the wall clock is compared with that of %s", self.where)
-        self.why, self.due = why, clock.stopwatch() + self._wait
+        self.why, self.due = why, clock.stopwatch() + wait
 
     def ahead(self) -> int | None:
         """How far the wall clock is ahead of the broker's now: as it was seen, and what it has moved by itself since."""

@@ -24,10 +24,10 @@ from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
 from headwater.online_stores.ownership import own_views, scoped
+from headwater.retries import Backoff
 from headwater.training.resources import QUIET, Resources
 
-_FIRST: Final = 5.0  # seconds before what failed is tried again
-_LONGEST: Final = 300.0
+_BACKOFF: Final = Backoff(first=5.0, longest=300.0)  # before what failed is tried again
 _NAP: Final = 30.0  # seconds at most, since a machine may sleep meanwhile
 
 
@@ -47,17 +47,17 @@ class _ScheduledJob:
     def __init__(self, name: str, batch: Batch, make: Callable[[], Materialized | PrecomputeResult]) -> None:
         self.name, self._batch, self._make = name, batch, make
         self.due = 0
-        self._wait = _FIRST
+        self._pauses = iter(_BACKOFF)
 
     def run(self) -> JobResult:
         begun = clock.now_micros()
         try:
             outcome = self._make()
         except Exception as error:  # noqa: BLE001 (a job that fails must not stop the others)
-            again, self._wait = self._wait, min(2 * self._wait, _LONGEST)
+            again = next(self._pauses)
             self.due = clock.now_micros() + round(again * 1e6)
             return JobResult(self.name, error=error, again=again)
-        self._wait, self.due = _FIRST, due_after(self._batch, begun)
+        self._pauses, self.due = iter(_BACKOFF), due_after(self._batch, begun)
         return JobResult(self.name, outcome)
 
 

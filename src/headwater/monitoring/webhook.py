@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,11 +22,12 @@ from headwater import clock, permissions
 from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, UsageError
+from headwater.retries import Backoff, retry
 
 STATE: Final = "alerts.json"
 _TIMEOUT: Final = 5.0  # seconds of one attempt
-_ATTEMPTS: Final = 4
-_PAUSE: Final = 0.5  # seconds before the second attempt; doubled for each next one
+_REPETITIONS: Final = 3
+_PAUSES: Final = Backoff(first=0.6, longest=2.4)
 _NEVER: Final = "0001-01-01T00:00:00Z"  # as Alertmanager writes an end that has not come
 
 
@@ -161,26 +161,27 @@ def _told(folder: Path) -> dict[str, FiringAlert]:
 def _post(webhook: Webhook, body: bytes, pause: Callable[[float], None]) -> None:
     """Send a body, again after a failure that may pass: no connection, a timeout, 429 or 5xx.
 
+    The receiver may get it twice, as alerts that are sent until they are taken must be: their fingerprints and times tell it so.
+
     Raises:
         DataError: it was not taken.
     """
     import httpx
 
-    why = ""
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            pause(_PAUSE * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load)
+    def post() -> None:
         headers = {"content-type": "application/json", "user-agent": "headwater"}
         if webhook.secret:
             headers["x-headwater-signature"] = signature(webhook.secret, clock.now_micros() // 1_000_000, body)
-        try:
-            response = httpx.post(webhook.url, content=body, headers=headers, timeout=_TIMEOUT, follow_redirects=False)
-        except httpx.HTTPError as error:
-            why = type(error).__name__
-            continue
-        if response.is_success:
-            return
-        why = f"status {response.status_code}"
-        if response.status_code != 429 and response.status_code < 500:
-            break
-    raise DataError(f"the webhook at {webhook.host} did not take the alerts: {why}; they are sent again with the next call")
+        httpx.post(webhook.url, content=body, headers=headers, timeout=_TIMEOUT, follow_redirects=False).raise_for_status()
+
+    def passes(error: Exception) -> bool:
+        status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 500
+        return status == 429 or status >= 500
+
+    try:
+        retry(post, on=httpx.HTTPError, pauses=_PAUSES.within(times=_REPETITIONS), passes=passes, wait=pause)
+    except httpx.HTTPError as error:
+        why = f"status {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
+        raise DataError(
+            f"the webhook at {webhook.host} did not take the alerts: {why}; they are sent again with the next call"
+        ) from None  # whose message has the URL, which may be a secret

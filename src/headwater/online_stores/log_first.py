@@ -39,7 +39,7 @@ from headwater.online_stores.commit_logs import ABOVE, COMMON, LogHead, Redo, co
 from headwater.online_stores.keyspace import FIRST_TURN, LOG, PROGRESS, RECORD, REDO, STATE, STATE_OF_SOURCE, STREAM_STATE, TURN
 
 _PUBLISHED = (PROGRESS, STATE, STREAM_STATE, TURN)
-_ATTEMPTS = 5
+_ATTEMPTS = 5  # each reads and decides anew
 
 
 class LogFirstStore:

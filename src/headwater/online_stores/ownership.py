@@ -7,13 +7,12 @@ held events or tiles.
 from __future__ import annotations
 
 import hashlib
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, cast
 
-from headwater import clock, settings
+from headwater import settings
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, stored
@@ -22,9 +21,10 @@ from headwater.errors import FencedError, StoreError, UsageError
 from headwater.online_stores import Changes, OnlineStore, UnansweredError, keyspace, open_store, opened
 from headwater.online_stores.development import NAMESPACE, DevelopmentStore, ProductionViews, make_own
 from headwater.online_stores.formats import check_still
+from headwater.retries import Backoff, retry
 
 _START: Final = 10.0  # seconds in which a service that starts asks whose a store is; each answer has the short time that requests have
-_PAUSE: Final = 0.1
+_PAUSES: Final = Backoff(first=0.1, longest=0.1)
 
 
 class ScopedStore:
@@ -159,15 +159,9 @@ def developing(store: OnlineStore, project: str, reads: str, *, for_requests: bo
 
 
 def _scoped_patiently(store: OnlineStore, project: str, *, write: bool = False, shared: bool = False) -> OnlineStore:
-    """As `scoped`; asked again while the store is slow."""
-    until = clock.stopwatch() + _START
-    while True:
-        try:
-            return scoped(store, project, write=write, shared=shared)
-        except UnansweredError:
-            if clock.stopwatch() > until:
-                raise
-            time.sleep(_PAUSE)
+    """As `scoped`; whom the store belongs to is asked again while it is slow, and it is claimed once."""
+    seen = retry(lambda: scoped(store, project, shared=shared), on=UnansweredError, pauses=_PAUSES.within(_START))
+    return scoped(store, project, write=write, shared=shared) if write else seen
 
 
 @contextmanager

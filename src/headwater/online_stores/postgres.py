@@ -35,6 +35,7 @@ from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
 from headwater.online_stores.keyspace import RECORD, complete_through, end_of
 from headwater.online_stores.server_url import ServerUrl, parse
+from headwater.retries import Backoff, retry
 
 try:
     import psycopg
@@ -42,9 +43,10 @@ except ImportError as error:
     raise MissingExtraError("psycopg", "postgres") from error
 
 _T = TypeVar("_T")
-_LEASE_POLL, _PAUSE = 0.05, 0.05
+_LEASE_POLL = 0.05
+_PAUSES = Backoff(first=0.05, longest=0.5)
 _LARGEST = 1 << 29
-_ATTEMPTS = 20
+_ATTEMPTS = 20  # a commit is made again only where the server has rolled it back, or it is known not to have been made
 _PAGE, _PAGE_BYTES = 2_000, 16_000_000  # keys and bytes of one page of a scan, at most, except for the last value
 _PASSED_ON = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "target_session_attrs", "passfile", "service")
 _SESSION = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"  # the lease of a machine that vanished ends
@@ -340,15 +342,15 @@ class PostgresStore:
 
     def _persistently(self, use: Callable[[_Connection], _T]) -> _T:
         """The result of `use`, retried until the timeout while the server cannot be reached."""
-        until = clock.stopwatch() + self.timeout
-        while True:
-            try:
-                with self._connected() as connection:
-                    return use(connection)
-            except psycopg.Error as error:
-                if not self._is_lost(error) or clock.stopwatch() >= until:
-                    raise self._error(error) from error
-            time.sleep(_PAUSE)
+
+        def attempt() -> _T:
+            with self._connected() as connection:
+                return use(connection)
+
+        try:
+            return retry(attempt, on=psycopg.Error, pauses=_PAUSES.within(self.timeout), passes=self._is_lost)
+        except psycopg.Error as error:
+            raise self._error(error) from error
 
     def _make(self) -> None:
         """Create the tables, unless they are there."""

@@ -16,6 +16,7 @@ from headwater.ingestion.broker_clock import BrokerClocks
 from headwater.ingestion.ingest import ingest
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.kafka_clock import TOPIC, probe
+from headwater.retries import Backoff
 from tests.flow import project_of
 from tests.ingestion.kafka.conftest import Broker
 from tests.ingestion.world import wait_until
@@ -280,7 +281,7 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monk
         raise ConnectError("nobody answers")
 
     monkeypatch.setattr("headwater.ingestion.sources.kafka_clock.probe", probe)
-    monkeypatch.setattr(broker_clock, "_EVERY", 0.01)
+    monkeypatch.setattr(broker_clock, "_BACKOFF", Backoff(0.02, 600))
     sources = [
         hw.Source(name, timestamp_field="at", stream=hw.kafka(name, servers="127.0.0.1:9", schema={"at": datetime})) for name in "ab"
     ]

@@ -28,6 +28,7 @@ from headwater.ingestion.sources.kafka_client import (
     HOPELESS,
     PASSING,
     PATIENCE,
+    PAUSES,
     TopicIds,
     ck,
     close_within,
@@ -37,6 +38,7 @@ from headwater.ingestion.sources.kafka_client import (
 )
 from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, PartitionGroup, Position, RecordBatch, Revoked, between, offset_at
 from headwater.kernel.arrays import I64
+from headwater.retries import retry
 
 _LOG = logging.getLogger(__name__)
 
@@ -338,20 +340,25 @@ class KafkaFeed:
 
     def _watermarks(self, partition: int) -> tuple[int, int]:
         """The first offset that the partition has, and the one after its last; waits for a leader while it has none."""
-        since = clock.stopwatch()
-        while True:
-            try:
-                low, high = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), timeout=_QUERY)
-            except ck.KafkaException as error:
-                kafka_error: ck.KafkaError = error.args[0]
-                if kafka_error.code() in HOPELESS or clock.stopwatch() - since > _RETURN:
-                    raise ConnectError(f"{self._spec}, partition {partition}: {kafka_error.str()}") from error
-                time.sleep(0.1)
-                with suppress(ck.KafkaException):
-                    self._consumer.list_topics(self._spec.topic, timeout=1.0)  # else it goes by what it knew before a broker restarted
-            else:
-                self._highs[partition] = int(high)
-                return int(low), int(high)
+
+        def read() -> tuple[int, int]:
+            low, high = self._consumer.get_watermark_offsets(ck.TopicPartition(self._spec.topic, partition), timeout=_QUERY)
+            return int(low), int(high)
+
+        def wait(seconds: float) -> None:
+            time.sleep(seconds)
+            with suppress(ck.KafkaException):
+                self._consumer.list_topics(self._spec.topic, timeout=1.0)  # else it goes by what it knew before a broker restarted
+
+        def passes(error: Exception) -> bool:
+            return error.args[0].code() not in HOPELESS
+
+        try:
+            low, high = retry(read, on=ck.KafkaException, pauses=PAUSES.within(_RETURN), passes=passes, wait=wait)
+        except ck.KafkaException as error:
+            raise ConnectError(f"{self._spec}, partition {partition}: {error.args[0].str()}") from error
+        self._highs[partition] = high
+        return low, high
 
     def _high(self, partition: int) -> int:
         """The offset after the last record, as the latest answer of a broker said."""
@@ -363,17 +370,22 @@ class KafkaFeed:
     def _partitions(self) -> set[int]:
         """The topic's partitions; waits for a broker, and for a topic that was made just now."""
         spec, since, topic = self._spec, clock.stopwatch(), None
-        while clock.stopwatch() - since < PATIENCE and not self._failure:
-            try:
-                topic = self._consumer.list_topics(spec.topic, timeout=1.0).topics[spec.topic]
-                if topic.error is None:
-                    return set(topic.partitions)
-                if clock.stopwatch() - since > PATIENCE / 5:
-                    break
-                time.sleep(0.1)
-            except ck.KafkaException as error:
+
+        def read() -> set[int]:
+            nonlocal topic
+            topic = self._consumer.list_topics(spec.topic, timeout=1.0).topics[spec.topic]
+            if topic.error is not None:
+                raise ck.KafkaException(topic.error)
+            return set(topic.partitions)
+
+        def passes(error: Exception) -> bool:
+            if topic is None:
                 self._complaint = self._complaint or error.args[0]
-                self._consumer.poll(0)  # reports errors by callback
+            self._consumer.poll(0)  # reports errors by callback
+            return not self._failure and (topic is None or clock.stopwatch() - since <= PATIENCE / 5)
+
+        with suppress(ck.KafkaException):
+            return retry(read, on=ck.KafkaException, pauses=PAUSES.within(PATIENCE), passes=passes)
         if self._failure:
             raise self._failure
         if topic is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from headwater import clock, settings
 from headwater.definitions.streams import Env, KafkaTopic
 from headwater.errors import ConnectError, DefinitionError, MissingExtraError
+from headwater.retries import Backoff, retry
 
 try:
     import confluent_kafka as ck
@@ -30,6 +30,7 @@ __all__ = [
     "HOPELESS",
     "PASSING",
     "PATIENCE",
+    "PAUSES",
     "TopicIds",
     "TopicState",
     "bare",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 PATIENCE: Final = 10.0  # seconds in which a broker must answer when a feed is opened
+PAUSES: Final = Backoff(first=0.1, longest=0.5)  # between two requests
 _SOON: Final = 2.0  # and while one is read: it is asked again
 
 DEFAULTS: Final = {
@@ -255,14 +257,12 @@ class TopicIds:
         Raises:
             ConnectError: no answer, access refused, or the topic does not exist.
         """
-        until = clock.stopwatch() + PATIENCE
-        while True:
-            try:
-                return _state_of(self._ask(PATIENCE).result())
-            except ck.KafkaException as error:
-                if not _passes(error) or clock.stopwatch() >= until:
-                    return self._refused(error)
-            time.sleep(0.1)
+        try:
+            return retry(
+                lambda: _state_of(self._ask(PATIENCE).result()), on=ck.KafkaException, pauses=PAUSES.within(PATIENCE), passes=_passes
+            )
+        except ck.KafkaException as error:
+            return self._refused(error)
 
     def ask(self) -> tuple[float, Future[TopicDescription]]:
         """Request the id, unless an answer is awaited already; when it was requested, and the answer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from headwater import clock
 from headwater.aws import AwsClient, AwsRefusedError
 from headwater.errors import StoreError, nearest
 from headwater.online_stores import UnansweredError
+from headwater.retries import Backoff
 
 Key = tuple[bytes, bytes]
 """The partition key and the sort key of an item. They are stored as hexadecimal text, whose order is that of the bytes."""
@@ -31,7 +31,7 @@ NOWHERE: Final = b"\0"
 _BATCH, _BATCH_BYTES, _GET, _SAMPLE_PAGES = 25, 8_000_000, 100, 4
 _THREADS = 8
 _CREATED_WITHIN: Final = 60.0  # seconds
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
+_PAUSES: Final = Backoff(first=0.01, longest=1.0)
 _CONFLICTS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
 _NUMBERS: Final = frozenset("antuz")  # the attributes that are numbers
 _SCHEMA = "a partition key `p` and a sort key `s`, both of type String"
@@ -300,16 +300,16 @@ class Items:
         return [function(part) for part in parts] if len(parts) < 2 else list(self._pool.map(function, parts))
 
     def until_done(self, ask: Callable[[], bool], left: str) -> None:
-        """Call `ask` until it is done, with pauses that grow, while the client's patience lasts."""
-        pause, until = _FIRST_PAUSE, clock.stopwatch() + self.client.patience
+        """Call `ask` until it is done, with pauses that grow, while the client's patience lasts. Each call asks for what is left alone."""
+        pauses = _PAUSES.within(self.client.patience)
         while not ask():
-            if clock.stopwatch() + pause > until:
+            pause = next(pauses, None)
+            if pause is None:
                 raise UnansweredError(
                     f"{self.where} still leaves {left} after {self.client.patience:g} s. Is the table's capacity too small for what is written, "
                     "or do too many processes write the same? Ingestion goes on from the last commit"
                 )
-            self.client.wait(left, random.uniform(pause / 2, pause))  # noqa: S311 (no secret)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            self.client.wait(left, pause)
 
     def close(self) -> None:
         """End the threads."""

@@ -15,7 +15,8 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from itertools import repeat
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -39,13 +40,15 @@ from headwater.online_stores.dynamodb.dynamodb_items import (
 )
 from headwater.online_stores.dynamodb.dynamodb_leases import held
 from headwater.online_stores.keyspace import FORMAT_KEY, end_of
+from headwater.retries import retry
 
 _TOGETHER = 24  # beside a gate: what every server reads of one moment
 _KEYS = ACTIONS - 1  # beside a gate and what becomes of large values
 _STARTS: Final = b"eimpsv"  # the first bytes of keys at which the next partition key begins: seven parts, each of which is read in order
 _LAST = b"\xff" * 512
 _PAGE, _PAGE_BYTES = 1000, 16_000_000
-_ATTEMPTS = 50
+_ATTEMPTS = 50  # a transaction is made anew where its conditions did not hold; a value is read again where it was replaced
+_T = TypeVar("_T")
 
 
 class _Log(msgspec.Struct, frozen=True, array_like=True):
@@ -333,14 +336,14 @@ class DynamoState:
         blobs = self._blobs.read([item["b"]["B"] for item in found.values() if "b" in item])
         return {key: blobs[item["b"]["B"]] if "b" in item else item["v"]["B"] for key, item in found.items()}
 
-    def _again(self, read: Callable[[], Any]) -> Any:  # noqa: ANN401 (as `read` has it)
+    def _again(self, read: Callable[[], _T]) -> _T:
         """What `read` returns once no value is replaced while it reads."""
-        for _ in range(_ATTEMPTS):
-            try:
-                return read()
-            except GoneError:
-                continue
-        raise StoreError(f"values in {self._items.where} were replaced {_ATTEMPTS} times while they were read, or are lost; read again")
+        try:
+            return retry(read, on=GoneError, pauses=repeat(0.0, _ATTEMPTS - 1))
+        except GoneError as error:
+            raise StoreError(
+                f"values in {self._items.where} were replaced {_ATTEMPTS} times while they were read, or are lost; read again"
+            ) from error
 
     def _parts(self, prefix: bytes) -> Sequence[int]:
         return [_part(prefix)] if prefix else range(len(_STARTS) + 1)

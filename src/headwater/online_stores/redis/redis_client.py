@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from headwater import clock
 from headwater.errors import MissingExtraError, StoreError, UsageError, nearest
 from headwater.online_stores import UnansweredError
 from headwater.online_stores.log_first import LogFirstStore
@@ -16,6 +15,7 @@ from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOpt
 from headwater.online_stores.redis.lua import Script
 from headwater.online_stores.redis.redis_store import RedisStore
 from headwater.online_stores.redis.redis_url import RedisUrl, parse_redis, why_not_connected
+from headwater.retries import Backoff, retry
 
 try:
     import redis
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 Trip = Generator[None, None, list[Any]]
 """A conversation with one server, which stops before each answer that is to be read; it returns the answers."""
-_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between two attempts, which double
+_PAUSES = Backoff(first=0.05, longest=0.5)
 _AT_ONCE = 10_000
 _AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterError, redis.exceptions.RedisClusterException)
 _NO_USE = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
@@ -44,6 +44,7 @@ _REDIRECTED = (
     redis.exceptions.ClusterDownError,
     redis.exceptions.ReadOnlyError,  # a replica that is to take over, or a primary that was replaced
 )
+_UNANSWERED = (*_AGAIN, *_REDIRECTED)
 
 
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> RedisStore | LogFirstStore:
@@ -336,12 +337,12 @@ def _scan(client: redis.Redis, pattern: bytes, options: RedisOptions) -> Iterato
 
 
 def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool = False, refresh: Callable[[], bool] = lambda: False) -> _T:
-    """The result of `make`, retried until the timeout while the server cannot be reached, unless `once`.
+    """The result of `make`, retried until the timeout while the server cannot be reached; `once`: only where it refused to take it.
 
     refresh: looks where the servers are now; whether that is elsewhere. A silent server takes all of the time, so another one gets as much.
     """
-    until, pause, moved = clock.stopwatch() + options.timeout, _PAUSE, False
-    while True:
+
+    def attempt() -> _T:
         try:
             return make()
         except _NO_USE as error:
@@ -351,20 +352,31 @@ def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool =
                 else "Give redis://USER:PASSWORD@HOST:PORT/DB"
             )
             raise StoreError(f"{options.where} refuses the user or the password: {str(error).rstrip('.')}. {give}") from error
-        except (*_AGAIN, *_REDIRECTED) as error:
-            again = not once or isinstance(error, _REDIRECTED)
-            late = clock.stopwatch() >= until
-            if late or not again:
-                had_moved, moved = moved, _quietly(refresh)
-                if had_moved or not (moved and again):
-                    raise _unanswered(error, options) from error
-                until = clock.stopwatch() + options.timeout
-                continue
+        except _UNANSWERED:
+            raise
         except redis.ResponseError as error:
             raise StoreError(f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}") from error
-        time.sleep(max(0.0, min(pause, until - clock.stopwatch())))
-        pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def passes(error: Exception) -> bool:
+        return not once or isinstance(error, _REDIRECTED)
+
+    def wait(seconds: float) -> None:
+        time.sleep(seconds)
         _quietly(refresh)
+
+    def answer() -> _T:
+        return retry(attempt, on=_UNANSWERED, pauses=_PAUSES.within(options.timeout), passes=passes, wait=wait)
+
+    try:
+        return answer()
+    except _UNANSWERED as error:
+        if not (_quietly(refresh) and passes(error)):
+            raise _unanswered(error, options) from error
+    try:
+        return answer()
+    except _UNANSWERED as error:
+        _quietly(refresh)
+        raise _unanswered(error, options) from error
 
 
 def _quietly(refresh: Callable[[], bool]) -> bool:

@@ -48,7 +48,7 @@ _LEASE = 5.0
 _LEASE_POLL = 0.05
 _DAY = 86_400
 _LARGEST = 1 << 29
-_ATTEMPTS = 5
+_ATTEMPTS = 5  # a commit is made again only where the server has refused it, or it is known not to have been made
 _AT_ONCE = 1000
 _PAGE_BYTES = 16_000_000  # of a scan in one answer, but for its last value
 

@@ -13,7 +13,7 @@ from headwater.online_stores.log_first import RECONCILE
 from headwater.online_stores.redis import lua as scripts
 from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers
 
-_ATTEMPTS = 5
+_ATTEMPTS = 5  # a call is made again only where a server has refused it
 _SAMPLE = 1000
 _AT_ONCE = 1000
 

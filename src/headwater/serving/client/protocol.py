@@ -10,11 +10,11 @@ import msgspec
 
 from headwater import clock, errors
 from headwater.errors import AccessError, BusyError, ConnectError, DataError, DefinitionError, HeadwaterError, LostError, UsageError
+from headwater.retries import Backoff
 
 T = TypeVar("T")
 
-_WAIT: Final = 0.05  # seconds before the first repetition; each further one waits twice as long
-_LONGEST: Final = 2.0
+_PAUSES: Final = Backoff(first=0.05, longest=2.0)
 _KINDS: Final[Mapping[str, type[HeadwaterError]]] = {
     name: kind
     for name, kind in vars(errors).items()
@@ -82,12 +82,12 @@ def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[St
     Raises:
         HeadwaterError: of the class that the service reports, with its message and request id; ConnectError where there is no response.
     """
-    until = clock.stopwatch() + timeout
-    for tries in range(retries + 1):
+    until, pauses = clock.stopwatch() + timeout, _PAUSES.within(timeout, times=retries)
+    while True:
         left = until - clock.stopwatch()
         reply = yield Send(max(left, 0.001))
         assert reply is not None
-        pause = min(_WAIT * 2**tries, _LONGEST)
+        least = 0.0
         if isinstance(reply, Lost):
             error: HeadwaterError = ConnectError(str(reply))
         elif reply.status in call.good:
@@ -97,11 +97,11 @@ def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[St
             if reply.status not in (429, 502, 503, 504) or isinstance(error, LostError):
                 raise error
             retry_after = reply.headers.get("retry-after", "")
-            pause = max(pause, float(retry_after)) if retry_after.isdigit() else pause
-        if tries == retries or clock.stopwatch() + pause >= until:
+            least = float(retry_after) if retry_after.isdigit() else 0.0
+        pause = next(pauses, None)
+        if pause is None or clock.stopwatch() + least >= until:
             raise error
-        yield Wait(pause)
-    raise AssertionError
+        yield Wait(max(pause, least))
 
 
 def failure(reply: Reply) -> HeadwaterError:

@@ -10,6 +10,8 @@ from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, Metric
 
+from headwater.retries import Backoff
+
 _LOG: Final = logging.getLogger("headwater.serving")
 _LONGEST: Final = 60.0  # seconds, the longest backoff
 
@@ -22,14 +24,15 @@ class PeriodicTasks:
 
     async def every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Await `work` every `seconds`; consecutive failures double the wait."""
-        wait = seconds
+        backoff = Backoff(2 * seconds, _LONGEST)
+        wait, pauses = seconds, iter(backoff)
         while True:
             await asyncio.sleep(wait)
             try:
                 await work()
-                wait = seconds
+                wait, pauses = seconds, iter(backoff)
             except Exception as error:  # noqa: BLE001 (a task that ended would go unnoticed)
-                wait = min(2 * wait, _LONGEST)
+                wait = next(pauses)
                 if not self.failures[name]:
                     self.failures[name] = 0
                 self.failures[name] += 1

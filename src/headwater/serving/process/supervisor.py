@@ -16,6 +16,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from headwater import clock
+from headwater.retries import Backoff
 from headwater.serving.metrics.process_metrics import ProcessMetrics
 from headwater.serving.process.child_process import Child, ProcessSpec, Timeouts
 from headwater.serving.process.supervisor_link import SupervisorMessage
@@ -24,8 +25,7 @@ from headwater.serving.process.systemd import Notifier
 Say = Callable[[str], None]
 
 _LOOK: Final = 0.05  # seconds
-_FIRST: Final = 0.1  # seconds until a child is restarted
-_LONGEST: Final = 30.0
+_BACKOFF: Final = Backoff(first=0.1, longest=30.0)  # until a child is restarted
 _LONG: Final = 60.0  # seconds; a child that runs longer resets its backoff
 _KILL: Final = 2.0  # seconds after the grace until a child is killed
 _CALLED_WRONGLY: Final = 2
@@ -41,12 +41,12 @@ class _ProcessSlot:
         self.next: Child | None = None  # the replacement, until it is ready
         self.deaths, self.all_deaths = 0, 0  # since the last reset, and in total
         self.start_at = 0.0
-        self.wait = _FIRST
+        self.pauses = iter(_BACKOFF)
 
     def died(self) -> float:
         """Count a death; the seconds until the restart."""
         self.deaths, self.all_deaths = self.deaths + 1, self.all_deaths + 1
-        wait, self.wait = self.wait, min(2 * self.wait, _LONGEST)
+        wait = next(self.pauses)
         self.start_at = clock.stopwatch() + wait
         return wait
 
@@ -161,7 +161,7 @@ class Supervisor:
                 self._say(f"{child.spec.name} {why}; killing it")
                 child.killed_at = math.inf
             elif now - child.since > _LONG:
-                slot.deaths, slot.wait = 0, _FIRST
+                slot.deaths, slot.pauses = 0, iter(_BACKOFF)
             return None
         self._forget(child)
         slot.child, how = None, _how(child.process)

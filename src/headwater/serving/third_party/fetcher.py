@@ -9,7 +9,7 @@ its result.
 from __future__ import annotations
 
 import asyncio
-import random
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +23,7 @@ from headwater.definitions.durations import SECOND, micros
 from headwater.definitions.http_features import HttpFeatures
 from headwater.errors import DataError
 from headwater.events.statuses import MISSING, PRESENT, STATUSES
+from headwater.retries import Backoff
 from headwater.serving.third_party.call_result import CallCounts, CallSummary, ThirdPartyResult
 from headwater.serving.third_party.circuit_breaker import CircuitBreaker
 from headwater.serving.third_party.http_call import CallError, Columns, Fields, PartyConnections, ThirdPartyCaller
@@ -253,16 +254,16 @@ class _PartyClient:
                 reason = "timeout"
                 self._calling.add(fields)
                 repetitions = self.http.retries if self.http.repeatable else 0
-                for number in range(repetitions):
+                pauses = Backoff(_PAUSE * self._timeout, math.inf).within(start + self._timeout - self.now(), times=repetitions)
+                while True:
                     try:
                         return await self.caller.call(fields, over)
                     except CallError as error:
-                        pause = random.uniform(0, _PAUSE * self._timeout * 2**number)  # noqa: S311 (spreads load)
-                        if not error.again or self.now() - start + pause >= self._timeout:
+                        pause = next(pauses, None) if error.again else None
+                        if pause is None:
                             raise
                     self.counts.repeated += 1
                     await asyncio.sleep(pause)
-                return await self.caller.call(fields, over)
         except TimeoutError:
             raise CallError(reason, against=reason == "timeout") from None
 
