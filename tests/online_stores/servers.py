@@ -347,10 +347,10 @@ def whole(server, masters):
 
 
 class Proxy:
-    """A port that leads to a server, and can be led to another one; so many answers can be cut off."""
+    """A port that leads to a server, and can be led to another one. So many answers can be cut off, or the next to a call with `cut_at`."""
 
     def __init__(self, port):
-        self.target, self.cut_answers = port, 0
+        self.target, self.cut_answers, self.cut_at = port, 0, None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open, self._threads = [], []
@@ -398,6 +398,8 @@ class Proxy:
                 if answers and self.cut_answers:
                     self.cut_answers -= 1
                     break
+                if not answers and self.cut_at and self.cut_at in data:
+                    self.cut_at, self.cut_answers = None, 1
                 sink.sendall(data)
         _shut(source)
         _shut(sink)

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +18,7 @@ from headwater.testing.stores import record
 from tests.effort import LONG
 from tests.ingestion.batches import Frame, check, rows, source, view
 from tests.ingestion.test_commit_batch import commit as commit_batch
+from tests.online_stores.servers import Proxy
 from tests.online_stores.steps import Dead
 
 _NUMBERS = itertools.count()
@@ -227,3 +229,22 @@ def test_two_writers_of_one_partition(opened):
 def test_the_servers_clock_is_known(opened):
     store = opened()
     assert abs(store.server_time() / 1e6 - datetime.now(UTC).timestamp()) < 60
+
+
+def test_a_write_whose_answer_is_lost_is_made_once(opened, dynamodb_url):
+    """It is sent again, and neither a lease nor a change of records takes its first call for another process."""
+    url = dynamodb_url("ministack", f"faults{next(_NUMBERS)}")
+    port = re.search(r"127\.0\.0\.1:(\d+)", url).group(1)
+    with contextlib.closing(Proxy(int(port))) as proxy:
+        store, other = opened(url.replace(port, str(proxy.port))), opened(url)
+        store.mend(OWN)
+        store.commit({OWN: number(1), RECORD + b"k": record(1)}, {OWN: None})
+        proxy.cut_at = b"TransactWriteItems"
+        with store.lease("ingest", wait=0), pytest.raises(StoreError, match="another process holds"), other.lease("ingest", wait=0):
+            pass
+        assert proxy.cut_at is None
+        for changed, held in ((record(1, b"less"), record(1)), (None, record(1, b"less"))):
+            proxy.cut_at = b"TransactWriteItems"
+            store.commit({RECORD + b"k": changed}, {RECORD + b"k": held})
+            assert proxy.cut_at is None
+            assert other.get([RECORD + b"k"]) == [changed]

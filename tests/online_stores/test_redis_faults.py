@@ -321,6 +321,22 @@ def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
 
 
 @pytest.mark.services
+def test_a_lease_whose_answer_is_lost_is_held(tmp_path, closing):
+    """It is taken once, and whoever asks again in the same call finds that it has it; another one waits as ever."""
+    with serving(tmp_path) as server:
+        proxy = closing(Proxy(server.port))
+        with opened(proxy.url, server.url) as (store, other):
+            store.get([KEY])
+            proxy.cut_answers = 1
+            with store.lease("ingest", wait=0):
+                assert proxy.cut_answers == 0
+                with pytest.raises(StoreError, match="another process holds the lease 'ingest'"), other.lease("ingest", wait=0):
+                    pass
+            with other.lease("ingest", wait=0), pytest.raises(StoreError, match="another process holds"), store.lease("ingest", wait=0):
+                pass
+
+
+@pytest.mark.services
 def test_what_is_asked_for_together_is_of_one_moment(tmp_path):
     with serving(tmp_path) as server, opened(server.url, server.url) as (store, reader):
         key = MANY[0] + b"\0p"
@@ -836,6 +852,24 @@ def test_a_fenced_writer_writes_no_records_either(cluster):
         with pytest.raises(FencedError):
             store.commit({MANY[0] + b"\0p": record(9), KEY: number(9)}, {KEY: number(0)})
         assert {value for _, value in store.scan(RECORD)} == {record(1)}
+
+
+@pytest.mark.services
+def test_records_of_no_writer_that_are_sent_again_are_changed_once(cluster):
+    """The answer to the first call is lost. What another process has written since is not taken for it."""
+    _, url = cluster
+    first, second = RECORD + b"k\0p", RECORD + b"l\0p"
+    with opened(url) as store:
+        store.commit({first: record(1), second: record(1)}, {})
+        for _ in range(2):
+            store.table.replace({first: record(1, b"less"), second: None}, {first: record(1), second: record(1)})
+        assert store.get([first, second]) == [record(1, b"less"), None]
+        store.table.replace({first: record(2)}, {})
+        with pytest.raises(FencedError):
+            store.table.replace({first: record(1, b"less")}, {first: record(1)})
+        with pytest.raises(FencedError):
+            store.table.replace({}, {first: record(1)})
+        assert store.get([first]) == [record(2)]
 
 
 @pytest.mark.services

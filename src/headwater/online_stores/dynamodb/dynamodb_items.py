@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -185,16 +186,16 @@ class Items:
         self.until_done(ask, "reads that met a transaction")
         return found
 
-    def write(self, actions: Sequence[Mapping[str, Any]], token: str | None = None) -> None:
+    def write(self, actions: Sequence[Mapping[str, Any]]) -> None:
         """One transaction of at most 100 actions, made by `put`, `update`, `delete` and `check`.
 
-        token: the name of the transaction, which is made once where it is sent again because no answer came.
+        It has a token, by which DynamoDB makes it once where it is sent again because no answer came.
 
         Raises:
             CanceledError: conditions do not hold.
         """
         named = [{kind: {"TableName": self.table, **rest} for kind, rest in action.items()} for action in actions]
-        request = {"TransactItems": named, **({"ClientRequestToken": token} if token else {})}
+        request = {"TransactItems": named, "ClientRequestToken": secrets.token_hex(16)}
 
         def ask() -> bool:
             try:

@@ -151,8 +151,7 @@ class DynamoState:
             gate = self._gates.passing(expect.get(FORMAT_KEY), formatted=FORMAT_KEY in expect)
             old = list(before.values())
             try:
-                # by a name, so that it is made once where the answer is lost
-                self._items.write([gate, *actions, *self._blobs.exchange(token, old, wrote=bool(refs))], secrets.token_hex(16))
+                self._items.write([gate, *actions, *self._blobs.exchange(token, old, wrote=bool(refs))])
             except CanceledError as error:
                 if "o" in (error.failed.get(0) or {}):
                     self._gates.wait(error.failed[0], self._finish)

@@ -38,6 +38,9 @@ class Servers(Protocol):
     def run(self, calls: Sequence[RedisCall], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
         """The answers to calls, one round trip for each server; again while it cannot be reached, unless `once`.
 
+        A call may come twice where its first answer is lost. One that writes is a script that knows what it has done, or it leaves the same
+        however often it comes; a commit is made `once`, and looked up.
+
         durable: wait for replicas; atomic: all that a server answers is of one moment.
         """
         ...

@@ -141,6 +141,16 @@ local function apply(part)
   for i = 1, #part[4] do redis.call('DEL', part[4][i]) end
   return outrun
 end
+-- Whether all that a part changes is as it would be afterwards.
+local function made(part)
+  for i = 1, #part[3], 2 do
+    if record(part[3][i]) ~= part[3][i + 1] then return false end
+  end
+  for i = 1, #part[4] do
+    if record(part[4][i]) then return false end
+  end
+  return #part[3] + #part[4] > 0
+end
 -- The turn of a writer in a group, the n of its last commit here, and who fenced it.
 local function applied(base, writer)
   local turn, n, by = string.match(redis.call('HGET', base .. ':applied', writer) or '0 0 ', '(%d+) (%d+) (%w*)')
@@ -198,7 +208,8 @@ GROUP = Script(
     _COMMON
     + """
 -- Write a cluster's records of one group. KEYS: {P:00}. ARGV: the part, then of a writer's commit, the writer, its turn, and n.
--- A commit that was applied here is not applied again; a writer of an earlier turn writes no more.
+-- A commit that was applied here is not applied again; a writer of an earlier turn writes no more. What is of no writer may come twice too:
+-- where the records are not as expected, they may be as this call has left them.
 local meta = KEYS[1] .. ':meta'
 if redis.call('HGET', meta, 'server') ~= identity() then return {'epoch'} end
 local part, mine = cmsgpack.unpack(ARGV[1]), nil
@@ -212,7 +223,7 @@ if ARGV[2] then
   mine = ARGV[3] .. ' ' .. ARGV[4] .. ' ' .. by
 end
 local other = differs(part, record)
-if other then return {'held', other} end
+if other and (mine or not made(part)) then return {'held', other} end
 local outrun = apply(part)
 if mine then redis.call('HSET', KEYS[1] .. ':applied', ARGV[2], mine) end
 return {'ok', redis.call('HINCRBY', meta, 'n', 1), outrun}
@@ -310,6 +321,12 @@ for i = 1, #keys do
   if ARGV[3] == 'values' and taken > tonumber(ARGV[5]) then break end
 end
 return out
+""")
+
+ACQUIRE = Script("""
+-- Take a lease that nobody holds. KEYS: its key. ARGV: who, milliseconds. The call may come twice, and finds what it has taken.
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
+return 0
 """)
 
 RENEW = Script("""

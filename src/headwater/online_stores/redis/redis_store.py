@@ -194,7 +194,7 @@ class RedisStore:
         """See `OnlineStore`; a key that expires five seconds after its holder has died. Safety rests on `expect`, not on it."""
         key, token = self._base + b":lease:" + name.encode(), f"{os.getpid()} on {socket.gethostname()} {secrets.token_hex(16)}"
         until = clock.stopwatch() + wait
-        while self._servers.run([RedisCall(key, ("SET", key, token, "NX", "PX", int(_LEASE * 1000)))])[0] is None:
+        while not self._servers.run([RedisCall(key, scripts.ACQUIRE, (token, int(_LEASE * 1000)))])[0]:
             if clock.stopwatch() >= until:
                 holder = self._servers.run([RedisCall(key, ("GET", key))])[0]
                 who = f": process {holder.decode().rpartition(' ')[0]}" if isinstance(holder, bytes) and b" on " in holder else ""
