@@ -253,7 +253,8 @@ def test_a_task(tree, promised):
     )
     assert (
         said
-        == "counts poisson_deviance counts\nTrue\nmodel 'sold': task is 'count'; did you mean 'counts'? (or hw.Ranking(group=, item=))\n"
+        == "counts poisson_deviance counts\nTrue\nmodel 'sold': task is 'count'; give 'binary', 'multiclass', 'regression' or 'counts', "
+        "or hw.Ranking(group=, item=); did you mean 'counts'?\n"
     )
     assert len(tree.files) <= promised["task"] == 4
     assert tree.lines == {"metrics/__init__.py"}

@@ -333,12 +333,12 @@ BAD = {
     "levels without names": (model, {"levels": [LEVELS["daily"]]}, UsageError, "levels is a mapping from names to Levels"),
     "a text as level": (model, {"levels": {"live": "1h"}}, UsageError, r"level 'live' is '1h'; give a Level or a freshness"),
     "a naive split": (model, {"split": "2024-03-20T00:00"}, UsageError, 'which has no time zone; add its offset, such as ".*\\+00:00"'),
-    "a split that is no moment": (model, {"split": "20 March"}, UsageError, "split is '20 March'; write a timestamp as ISO 8601"),
+    "a split that is no moment": (model, {"split": "20 March"}, UsageError, "split is '20 March'; give a timestamp as ISO 8601"),
     "a split that is a number": (model, {"split": 3}, UsageError, "split is 3; give an ISO 8601 text or a tz-aware datetime"),
     "a lift of an unknown metric": (model, {"min_lift": {"acu": 0.1}}, UsageError, "min_lift names 'acu', .*did you mean 'auc'?"),
     "a lift below 0": (model, {"min_lift": -0.1}, UsageError, "min_lift of the headline metric is -0.1; give 0 or more"),
-    "a cold start that is no number": (model, {"cold_start": "few"}, UsageError, "cold_start is 'few'; give a number of events"),
-    "resamples below 0": (model, {"resamples": -1}, UsageError, r"Evaluation\(resamples=-1\): give an integer of at least 0"),
+    "a cold start that is no number": (model, {"cold_start": "few"}, UsageError, "cold_start is 'few'; give an integer of at least 0"),
+    "resamples below 0": (model, {"resamples": -1}, UsageError, "Evaluation: resamples is -1; give an integer of at least 0"),
     "no model": (lambda _: "late", {}, UsageError, "takes a Model, and was given str; take one from project.models"),
 }  # fmt: skip
 

@@ -67,11 +67,11 @@ def test_a_row_that_tests_and_later_trains_is_described_as_a_test_row():
 @pytest.mark.parametrize(
     ("rules", "error", "says"),
     [
-        ({"every": "0s"}, DefinitionError, "every=.* longer than nothing"),
-        ({"folds": 0}, DefinitionError, "folds=0"),
-        ({"folds": 1.5}, DefinitionError, "folds=1.5"),
+        ({"every": "0s"}, DefinitionError, "every is '0s'; give a positive duration"),
+        ({"folds": 0}, DefinitionError, "folds is 0"),
+        ({"folds": 1.5}, DefinitionError, "folds is 1.5"),
         ({"train": "1d", "gap": "1d"}, DefinitionError, "leaves nothing to train on"),
-        ({"train": "some"}, DefinitionError, "write an integer and a unit"),
+        ({"train": "some"}, DefinitionError, "give an integer and a unit"),
         ({"start": "2024-03-08"}, UsageError, "has no time zone"),
     ],
 )

@@ -105,8 +105,8 @@ def test_a_null_unit_is_not_held_out():
     [
         ({}, "give one of the two"),
         ({"above": 0.5, "below": 0.5}, "give one of the two"),
-        ({"above": True}, "give one of the two"),
-        ({"above": math.nan}, "give one of the two"),
+        ({"above": True}, "above is True; give a number"),
+        ({"above": math.nan}, "above is nan; give a number"),
         ({"above": 0.5, "holdout": 1.0, "unit": "u"}, "give a share"),
         ({"above": 0.5, "holdout": 0.00001, "unit": "u"}, "ten-thousandths"),
         ({"above": 0.5, "holdout": 0.1}, "needs the request's column"),

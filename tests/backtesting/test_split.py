@@ -64,7 +64,7 @@ def test_by_default_three_quarters_have_asked():
         ("2024-03-07T00:00", 'split is 2024-03-07T00:00:00, which has no time zone; add its offset, such as "2024-03-07T00:00:00\\+00:00"'),
         ("2024-03-07", "which has no time zone"),
         (AT.replace(tzinfo=None), "which has no time zone"),
-        ("7 March 2024", "split is '7 March 2024'; write a timestamp as ISO 8601"),
+        ("7 March 2024", "split is '7 March 2024'; give a timestamp as ISO 8601"),
         (dt.date(2024, 3, 7), "give an ISO 8601 text or a tz-aware datetime"),
         (day(2), "leaves no row to train on; the request times are from 2024-03-06T23:59:59"),
         (day(4), r"leaves no row to test on; the request times are from .* to 2024-03-07T00:00:00"),

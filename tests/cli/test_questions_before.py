@@ -63,5 +63,5 @@ def test_the_answers_are_sentences():
     assert "experiment with a burn-in" in lines[0]
     assert "one delay for all rows (known_after='30d')" in lines[1]
     assert all("not answered" in line for line in answered(hw.Evaluation()))
-    with pytest.raises(UsageError, match=r"adversaries='yes'.*give True or False"):
+    with pytest.raises(UsageError, match=r"adversaries is 'yes'; give True or False"):
         hw.Evaluation(adversaries="yes")

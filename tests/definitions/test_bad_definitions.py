@@ -97,16 +97,16 @@ REFUSED = {
     "a queue, split": (lambda: hw.open_count(until="a").by("category"), ["open_count() cannot be split by 'category'"]),
     "no keys": (
         lambda: hw.count().by("category", max_keys=0),
-        ["count().by('category'): max_keys is 0; give an integer from 1 to 1000"],
+        ["count().by('category'): max_keys is 0; give an integer from 1 to 1,000"],
     ),
-    "too many keys": (lambda: hw.count().by("category", max_keys=1001), ["max_keys is 1001; give an integer from 1 to 1000"]),
+    "too many keys": (lambda: hw.count().by("category", max_keys=1001), ["max_keys is 1001; give an integer from 1 to 1,000"]),
     "a fraction of a key": (lambda: hw.count().by("category", max_keys=2.0), ["max_keys is 2.0; give an integer"]),
     "a truth as a number of keys": (lambda: hw.count().by("category", max_keys=True), ["max_keys is True; give an integer"]),
     "an expression to split by": (
         lambda: hw.count().by(C),
-        ["count().by(", "is not a column name; make a column with the source's select"],
+        ["count().by(): the column is ", "; give the name of a column; select= of the source makes one of an expression"],
     ),
-    "nothing to split by": (lambda: hw.count().by(None), ["count().by(None) is not a column name"]),
+    "nothing to split by": (lambda: hw.count().by(None), ["count().by(): the column is None; give the name of a column"]),
     "a second secondary key": (
         lambda: hw.count().by("category").by("shop"),
         ["count() is split by 'category' already; make one column of both in select"],
@@ -189,10 +189,10 @@ REFUSED = {
     "one window": (lambda: _view(windows=timedelta(hours=1)), ["windows is datetime.timedelta(seconds=3600); give a list"]),
     "windows of an aggregation": (
         lambda: hw.sum("amount", windows="1h"),
-        ["sum(): windows is the string '1h'; give a list, such as [\"1h\"]"],
+        ["sum(): windows is the string '1h'; give a list, such as ['1h']"],
     ),
     "one window of an aggregation": (lambda: hw.count(windows=hw.window("1h")), ["count(): windows is Window(", "give a list"]),
-    "features": (lambda: _view(features="count"), ["features is the string 'count'; give a list"]),
+    "features": (lambda: _view(features="count"), ["features is 'count'; give a list of at least one aggregation, such as [hw.count()]"]),
     "one feature": (lambda: _view(features=hw.count()), ["feature view 'user': features is Aggregation(", "give a list"]),
     "features of a service": (lambda: hw.FeatureService("f", "user"), ["feature service 'f': features is 'user'; give a list"]),
     "one view of a service": (lambda: hw.FeatureService("f", _view()), ["feature service 'f': features is FeatureView(", "give a list"]),
@@ -200,26 +200,35 @@ REFUSED = {
         lambda: hw.outcome(_source(), hw.count(), keys="user", within="1h"),
         ["outcome(): keys is the string 'user'; give a list, such as ['user']"],
     ),
-    "keys of precomputed": (lambda: hw.precomputed(hw.batch("1d"), keys="user"), ["precomputed(keys='user'): give a list"]),
+    "keys of precomputed": (
+        lambda: hw.precomputed(hw.batch("1d"), keys="user"),
+        ["precomputed(): keys is the string 'user'; give a list, such as ['user']"],
+    ),
     "models": (lambda: hw.Project("p", "m"), ["project 'p': models is 'm'; give a list of at least one Model"]),
-    "one model": (lambda: hw.Project("p", _model()), ["project 'p': models is Model;", "give a list of at least one Model"]),
-    "ages": (lambda: hw.measured("1s"), ["measured(ages=) takes a sequence of at least one duration"]),
+    "one model": (lambda: hw.Project("p", _model()), ["project 'p': models is Model(", "give a list of at least one Model"]),
+    "ages": (lambda: hw.measured("1s"), ["measured(): ages is '1s'; give a list of at least one duration"]),
     # the wrong thing
-    "no features": (lambda: _view(features=[]), ["give at least one aggregation, such as [hw.count()]"]),
+    "no features": (lambda: _view(features=[]), ["features is []; give a list of at least one aggregation, such as [hw.count()]"]),
     "no windows": (lambda: _view(windows=[]), ["windows is empty; give at least one, or leave it out for all of the past"]),
     "no ages": (lambda: hw.measured([]), ["at least one duration"]),
-    "a number in a service": (lambda: hw.FeatureService("f", [3]), ["feature service 'f' holds 3; give feature views, single features"]),
+    "a number in a service": (
+        lambda: hw.FeatureService("f", [3]),
+        ["feature service 'f': features holds 3; give a list of feature views, single features"],
+    ),
     "a text as a source": (lambda: _view(source="pay"), ["feature view 'user': source is 'pay'; give a Source"]),
     "a number as a history": (
         lambda: _source(history=3),
         ["source 'pay': history is int; give a path, hw.parquet(path), hw.csv(path), a LazyFrame of polars, or a frame with an Arrow"],
     ),
-    "a number in select": (lambda: _source(select=[3]), ["select holds 3; give column names and polars expressions"]),
+    "a number in select": (lambda: _source(select=[3]), ["an item of select is 3; give a column name or a polars expression"]),
     "a text as a filter": (
         lambda: _source(filter="amount > 3"),
         ["source 'pay': filter is 'amount > 3'; give a polars expression, such as pl.col('amount') > 0"],
     ),
-    "an expression to aggregate": (lambda: hw.sum(C), ["sum()", "is not a column name; make a column with the source's select"]),
+    "an expression to aggregate": (
+        lambda: hw.sum(C),
+        ["sum(): a column is ", "; give the name of a column; select= of the source makes one of an expression"],
+    ),
     "nothing to aggregate": (hw.mean, ["mean() needs a column, such as mean('amount')"]),
     "one name for two": (
         lambda: hw.mean("a", "b", name="x"),
@@ -228,7 +237,7 @@ REFUSED = {
     "a ddof": (lambda: hw.std("amount", ddof=2), ["ddof is 2; give 1 for the sample's deviation or 0 for the population's"]),
     "a task": (
         lambda: _model(task="classify"),
-        ["model 'm': task is 'classify'; known: binary, multiclass, regression (or hw.Ranking(group=, item=))"],
+        ["model 'm': task is 'classify'; give 'binary', 'multiclass' or 'regression', or hw.Ranking(group=, item=)"],
     ),
     "a timestamp that is no name": (
         lambda: _source(timestamp_field=C),
@@ -242,17 +251,17 @@ REFUSED = {
     ),
     "an outcome within nothing": (
         lambda: hw.outcome(_source(), hw.count(), keys=["user"], within="0s"),
-        ["outcome(within=) must be longer than nothing"],
+        ["outcome(): within is '0s'; give a positive duration"],
     ),
     # durations, windows, hops
-    "a duration": (lambda: hw.window("1 hour"), ["a window is '1 hour'; write an integer and a unit such as"]),
-    "a fraction": (lambda: _source(known_after="1.5h"), ["source 'pay': known_after is '1.5h'; write an integer and a unit"]),
+    "a duration": (lambda: hw.window("1 hour"), ["a window is '1 hour'; give an integer and a unit, such as"]),
+    "a fraction": (lambda: _source(known_after="1.5h"), ["source 'pay': known_after is '1.5h'; give an integer and a unit"]),
     "less than nothing": (
         lambda: _source(known_after=timedelta(seconds=-1)),
         ["source 'pay': known_after is", "between nothing and 100 years"],
     ),
     "ttl": (lambda: _view(ttl="soon"), ["feature view 'user': ttl is 'soon'"]),
-    "a window of nothing": (lambda: _view(windows=["0s"]), ["a window of no length holds nothing; give a positive duration"]),
+    "a window of nothing": (lambda: _view(windows=["0s"]), ["a window is '0s'; give a positive duration"]),
     "a window no step divides": (
         lambda: _view(windows=["7ms"]),
         ["no hop divides the window 7ms", "10ms 100ms 1s 10s 1m 10m 1h 6h 1d", "round the window, or give hop="],
@@ -278,29 +287,29 @@ REFUSED = {
         lambda: hw.batch("1h", delay="1m", wait="2m"),
         ["batch(wait=2m) is more than delay=1m: a job cannot publish before it has waited"],
     ),
-    "every 7h": (lambda: hw.batch("7h"), ["batch(every='7h') must divide a day or be a number of whole days, such as"]),
-    "every 36h": (lambda: hw.batch("36h"), ["batch(every='36h') must divide a day or be a number of whole days"]),
-    "every 0s": (lambda: hw.batch("0s"), ["batch(every='0s') must divide a day"]),
+    "every 7h": (lambda: hw.batch("7h"), ["batch(): every is '7h'; give a divisor of a day or a number of whole days, such as"]),
+    "every 36h": (lambda: hw.batch("36h"), ["batch(): every is '36h'; give a divisor of a day or a number of whole days"]),
+    "every 0s": (lambda: hw.batch("0s"), ["batch(): every is '0s'; give a positive duration"]),
     "a time zone": (
         lambda: hw.batch("1d", timezone="Mars/Olympus"),
-        ["batch: timezone 'Mars/Olympus' is not an IANA time zone; give one such as 'America/New_York'"],
+        ["batch(): timezone 'Mars/Olympus' is not an IANA time zone; give one such as 'America/New_York'"],
     ),
     "a time zone of a source": (lambda: _source(timezone="EDT+4"), ["source 'pay': timezone 'EDT+4' is not an IANA time zone"]),
     "a time zone of labels": (lambda: _labels(timezone="Mars"), ["labels 'late': timezone 'Mars' is not an IANA time zone"]),
-    "at 25:00": (lambda: hw.batch("1d", at="25:00"), ["batch(at='25:00') must be a time of day such as \"02:30\""]),
-    "at a number": (lambda: hw.batch("1d", at=2), ["batch(at=2) must be a time of day"]),
-    "at after the first cut": (lambda: hw.batch("1h", at="02:00"), ["batch(at='02:00') must be less than every=1h"]),
-    "a lag without a unit": (lambda: hw.streaming(5), ["streaming(lag=) is 5; write an integer and a unit"]),
+    "at 25:00": (lambda: hw.batch("1d", at="25:00"), ["batch(): at is '25:00'; give a time of day, such as '02:30'"]),
+    "at a number": (lambda: hw.batch("1d", at=2), ["batch(): at is 2; give a time of day"]),
+    "at after the first cut": (lambda: hw.batch("1h", at="02:00"), ["batch(): at is '02:00'; give a time before every=1h"]),
+    "a lag without a unit": (lambda: hw.streaming(5), ["streaming(): lag is 5; give an integer and a unit"]),
     "an age": (lambda: hw.measured(["1s", "old"]), ["a measured age is 'old'"]),
     "a level": (lambda: hw.Level("1h"), ["Level: features is '1h'; give batch(...)"]),
     "a level by name": (
         lambda: hw.Level({"user": hw.never()}),
-        ["Level: 'user' is not a feature view; give one freshness, or a mapping from the views themselves, not their names, to freshness"],
+        ["Level: a key of features is 'user'; give one freshness, or a mapping from the views themselves, not their names, to freshness"],
     ),
     "a level's freshness": (lambda: hw.Level({_view(): "1h"}), ["Level: the freshness of 'user' is '1h'"]),
     "a level's sources": (
         lambda: hw.Level(known_after={"pay": "1h"}),
-        ["Level: known_after is keyed by 'pay'; give a mapping from sources or labels to durations"],
+        ["Level: a key of known_after is 'pay'; give a mapping from sources or labels to durations"],
     ),
     # when things are known
     "known twice": (
@@ -317,7 +326,7 @@ REFUSED = {
     ),
     "a label that is no name": (
         lambda: _labels(label=C),
-        ["labels 'late': label is", "give a column, or outcome(source, aggregation, keys=, within=)"],
+        ["labels 'late': label is", "give the name of a column, or outcome(source, aggregation, keys=, within=)"],
     ),
 }
 

@@ -33,8 +33,8 @@ def test_a_description_changes_no_fingerprint(plain):
     [
         ("owner", 1, "owner is 1; give a string"),
         ("description", None, "description is None; give a string"),
-        ("tags", "pii", "tags is 'pii'; give a list of strings"),
-        ("tags", [1], r"tags is \[1\]; give a list of strings"),
+        ("tags", "pii", r"tags is the string 'pii'; give a list, such as \['pii'\]"),
+        ("tags", [1], "tags holds 1; give a list of strings"),
     ],
 )
 def test_a_description_of_another_type_is_refused(plain, field, value, message):

@@ -58,9 +58,9 @@ def test_what_cannot_be_is_refused(options: dict, words: str) -> None:
         (lambda: hw.Switchback("user", length="7h", washout="7h"), "must be shorter"),
         (lambda: hw.Switchback("user", length="8h", washout="5h", random_bounds=True), "as short as 4h"),
         (lambda: hw.Switchback(""), "name of a column"),
-        (lambda: Arm("x", MODEL, weight=1.5), "between 0 and 1"),
+        (lambda: Arm("x", MODEL, weight=1.5), "give a share above 0 and below 1"),
         (lambda: Arm("x", "model"), "give a Model"),
-        (lambda: ExperimentMetric("m", value="amount"), "give 'label' or outcome"),
+        (lambda: ExperimentMetric("m", value="amount"), "give 'label', or outcome"),
         (lambda: ExperimentMetric("m", margin=2), "margin is 2"),
         (lambda: ExperimentMetric("m", never="nan"), "'zero' or 'unknown'"),
         (lambda: ExperimentPlan(looks=0), "at least 1"),
@@ -98,7 +98,7 @@ def test_a_project_checks_models_names_and_layers() -> None:
         project(_experiment(), _experiment(name="other"))
     with pytest.raises(DefinitionError, match="not among its models"):
         project(_experiment(arms=[Arm("a", replace(MODEL, name="b")), ARMS[1]]))
-    with pytest.raises(DefinitionError, match="experiments has"):
+    with pytest.raises(DefinitionError, match="experiments holds 'fresher'"):
         project("fresher")
 
 

@@ -72,11 +72,11 @@ def test_rankings_are_equal_by_what_they_say():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (lambda: hw.Ranking("", "item"), "group=''"),
-        (lambda: hw.Ranking("request", None), "item=None"),
+        (lambda: hw.Ranking("", "item"), "group is ''"),
+        (lambda: hw.Ranking("request", None), "item is None"),
         (lambda: hw.Ranking("item", "item"), "both group and item"),
         (lambda: hw.Ranking("request", "item", POPULAR["top_k_item_1d"]), "give a list of features"),
-        (lambda: hw.Ranking("request", "item", [POPULAR]), "is not a candidate"),
+        (lambda: hw.Ranking("request", "item", [POPULAR]), "candidates holds FeatureView"),
         (lambda: hw.Ranking("request", "item", [view(features=[hw.last("item")])["last_item_1d"]]), "which gives no list"),
         (lambda: hw.Ranking("request", "item", [view(features=[hw.count().by("user")])["count_by_user_1d"]]), "which gives no list"),
         (lambda: hw.Ranking("request", "item", [view("i", ["item"])["top_k_item_1d"]]), "the item that it should propose"),
@@ -89,7 +89,7 @@ def test_rankings_are_equal_by_what_they_say():
         (lambda: model(select=["request", "itm", "clicked"]), "did you mean 'itm'"),
         (lambda: model("ranking"), "hw.Ranking"),
         (lambda: model("multiclas"), "did you mean 'multiclass'"),
-        (lambda: model(hw.Ranking), "known: binary, multiclass, regression"),
+        (lambda: model(hw.Ranking), "give 'binary', 'multiclass' or 'regression', or hw.Ranking"),
     ],
 )
 def test_what_a_ranking_refuses(given, says):

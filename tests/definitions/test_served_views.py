@@ -68,16 +68,16 @@ def test_a_variant_is_a_model_at_a_level():
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda m: hw.ModelVariant(" ", m), "a variant is named ' '; give it a string"),
+        (lambda m: hw.ModelVariant(" ", m), "a variant: name is ' '; give a string that is not blank"),
         (lambda m: hw.ModelVariant("live", "model"), "variant 'live': model is 'model'; give a Model"),
-        (lambda m: hw.ModelVariant("live", m, HOURLY), r"variant 'live': level is Batch.*; wrap a freshness in hw.Level"),
+        (lambda m: hw.ModelVariant("live", m, HOURLY), r"variant 'live': level is Batch.*; give a hw.Level"),
         (lambda m: hw.Project("p", [m], {"live": "1h"}), "project 'p': the level 'live' is '1h'; give a Level or a freshness"),
         (lambda m: hw.Project("p", [m], evaluation={"split": "2024-01-01T00:00Z"}), r"evaluation is .*; give hw.Evaluation\(split="),
         (lambda m: hw.Project("p", [m], [hw.Level()]), "give a mapping from names to Levels"),
         (lambda m: hw.Project("p", [m], {"as defined": hw.Level()}), "a level is named 'as defined', as each model's own is"),
         (lambda m: hw.Level(predictions=HOURLY), r"predictions is Batch.*; give hw.precomputed\(.*\) or hw.on_request\(\)"),
-        (lambda m: hw.precomputed(HOURLY, keys=["key"], otherwise="guess"), "otherwise='guess'.*give 'default' or 'on_request'"),
-        (lambda m: hw.precomputed(HOURLY, keys=["key"], on_stale="wait"), "on_stale='wait'.*give 'previous', 'null' or 'refuse'"),
+        (lambda m: hw.precomputed(HOURLY, keys=["key"], otherwise="guess"), "otherwise is 'guess'; give 'default' or 'on_request'"),
+        (lambda m: hw.precomputed(HOURLY, keys=["key"], on_stale="wait"), "on_stale is 'wait'; give 'previous', 'null' or 'refuse'"),
     ],
 )
 def test_what_is_no_level_is_refused(made, says):

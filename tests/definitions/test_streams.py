@@ -20,9 +20,9 @@ SCHEMA = {"card": str, "at": datetime}
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: hw.kafka("my topic"), "a topic's name has"),
-        (lambda: hw.kafka(""), "a topic's name has"),
-        (lambda: hw.kafka("t", format="jsn"), "format is 'jsn'; give 'json' or 'avro' or 'protobuf' or 'debezium'; did you mean 'json'"),
+        (lambda: hw.kafka("my topic"), "give a name of 1 to 249 letters"),
+        (lambda: hw.kafka(""), "give a name of 1 to 249 letters"),
+        (lambda: hw.kafka("t", format="jsn"), "format is 'jsn'; give 'json', 'avro', 'protobuf' or 'debezium'; did you mean 'json'"),
         (lambda: hw.kafka("t", timestamps="ns"), "timestamps is 'ns'"),
         (lambda: hw.kafka("t", start="end"), "start is 'end'; give 'earliest' or 'latest'"),
         (lambda: hw.kafka("t", schema={}), "schema is {}; give columns"),

@@ -227,7 +227,7 @@ def test_what_cannot_be_committed_is_said_before_the_query_starts(lmdb):
     with closing(hw.operations.open_store(lmdb)) as store, pytest.raises(UsageError, match="give its URL"):
         hw.commit_batches(SHOP, "payments", store=store, allow_unapplied=True)
     for name in ("", 7, "a\nb"):
-        with pytest.raises(DefinitionError, match=r"spark_stream\(\): the query is"):
+        with pytest.raises(DefinitionError, match=r"spark_stream\(\): query is"):
             hw.spark_stream(name)
     assert str(SparkStream("payments")) == "the Spark query 'payments'"
 

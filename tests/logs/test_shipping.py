@@ -308,7 +308,7 @@ def _begun(folder):
         ("s3:///logs", "names no bucket"),
         ("kafka://host:9092", "names no topic"),
         ("kafka:///topic", "names no broker"),
-        ("kafka://host:9092/no topic", "a topic's name"),
+        ("kafka://host:9092/no topic", "give a name of 1 to 249 letters"),
         ("kafka://host:9092/t?sasl.password=x1y2", "sasl.password=env:NAME"),
     ],
 )

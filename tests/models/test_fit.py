@@ -255,7 +255,7 @@ def test_a_training_set_holds_what_was_known_by_then(made):
         (day(-5), DataError, "labels 'outcomes': no outcome was known by 2024-02-28T00:00:00"),
         ("2024-02-28T00:00Z", DataError, "no outcome was known by 2024-02-28T00:00:00"),
         (day(5).replace(tzinfo=None), UsageError, "as_of is .*, which has no time zone"),
-        ("soon", UsageError, "as_of is 'soon'; write a timestamp as ISO 8601"),
+        ("soon", UsageError, "as_of is 'soon'; give a timestamp as ISO 8601"),
     ],
 )
 def test_a_training_set_of_nothing(made, until, error, says):

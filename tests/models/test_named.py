@@ -175,7 +175,7 @@ def test_catboost_gets_texts_as_they_are():
 def test_a_class_is_no_estimator():
     with pytest.raises(
         DefinitionError,
-        match=r"estimator is the class RandomForestClassifier; give an instance of it: estimator=RandomForestClassifier\(\)",
+        match=r"estimator is the class RandomForestClassifier, not an instance; give one: estimator=RandomForestClassifier\(\)",
     ):
         model(estimator=RandomForestClassifier)
 

@@ -275,7 +275,7 @@ def test_a_single_feature_has_to_be_in_each_version():
 
 @pytest.mark.parametrize("given", [0, -1, True, "2", 1.5])
 def test_a_version_is_an_integer_from_one_on(given):
-    with pytest.raises(hw.errors.DefinitionError, match=r"version is .*; give an integer from 1 on"):
+    with pytest.raises(hw.errors.DefinitionError, match=r"version is .*; give an integer of at least 1"):
         version(given, [hw.count()])
 
 

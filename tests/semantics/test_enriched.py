@@ -182,7 +182,7 @@ TYPO = BY_USER.alias("typo", keys={"user": "usr"})
 WRONG = {
     "nothing": (NAMED, [], {}, "give a list of feature views, single features and request features"),
     "one view": (NAMED, BY_USER, {}, "give a list of feature views"),
-    "a request field": (NAMED, [hw.RequestField("amount", float)], {}, "What the event itself carries is a column already"),
+    "a request field": (NAMED, [hw.RequestField("amount", float)], {}, "what the event itself carries is a column already"),
     "a key that is not there": (NAMED, [TYPO], {}, "source 'paid' have no column 'usr', which view 'typo' needs; did you mean 'user'"),
     "a name": (NAMED, [BY_USER], {"name": "a__b"}, "source is named 'a__b'"),
     "twice": (NAMED, [BY_USER, BY_USER["count_1h"]], {}, "two features are named 'user__count_1h'"),
@@ -241,5 +241,5 @@ def test_a_source_whose_events_are_taken_back_is_not_enriched():
 
 
 def test_only_a_source_is_enriched():
-    with pytest.raises(DefinitionError, match=r"source 'rated': enrich\(\) got 3 as its source; give a hw.Source"):
+    with pytest.raises(DefinitionError, match=r"source 'rated': source of enrich\(\) is 3; give a hw.Source"):
         hw.enrich(3, "rated", [BY_USER])

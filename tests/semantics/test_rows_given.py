@@ -102,7 +102,7 @@ def test_online_rows_that_cannot_be_used(rows, says, store):
 
 @pytest.mark.parametrize(
     ("models", "says"),
-    [([SERVICE], "a list of FeatureService"), (SERVICE, "models is FeatureService"), ([], "a list of nothing"), ("m", "models is 'm'")],
+    [([SERVICE], "models holds FeatureService"), (SERVICE, "models is FeatureService"), ([], "models is []"), ("m", "models is 'm'")],
 )
 def test_a_project_of_no_models_says_what_to_give(models, says):
     with pytest.raises(DefinitionError) as raised:

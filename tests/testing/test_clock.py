@@ -90,7 +90,7 @@ def test_a_command_is_run_by_a_clock_that_was_set():
     command = [sys.executable, "-m", "headwater.testing.clock"]
     for arguments, code, said in (
         ([], 2, "give a time or a file"),
-        (["2024"], 2, "write a timestamp as ISO 8601"),
+        (["2024"], 2, "give a timestamp as ISO 8601"),
         (["2024-05-01T12:00Z", "--version"], 0, "headwater"),
     ):
         ended = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headwater.definitions.checks import check
 from headwater.definitions.definition import Definition
 from headwater.errors import UsageError
 
@@ -35,5 +36,5 @@ class Acknowledgement(Definition):
     def __post_init__(self) -> None:
         for name in ("check", "subject", "reason", "author"):
             value = getattr(self, name)
-            if not isinstance(value, str) or not value.strip():
-                raise UsageError(f"Acknowledgement({name}={value!r}): give a string that is not empty")
+            filled = isinstance(value, str) and value.strip()
+            check(filled, value, f"Acknowledgement: {name}", "a string that is not empty", UsageError)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from headwater.definitions.checks import check_type
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration
 from headwater.definitions.functions import FUNCTIONS, Function
 from headwater.definitions.secondary_key import DEFAULT_KEYS, SecondaryKey, secondary_key
-from headwater.definitions.windows import Window, as_window
+from headwater.definitions.windows import Window, as_windows
 from headwater.errors import DefinitionError
 
 Windows = Sequence[Duration | Window]
@@ -82,10 +83,7 @@ class Aggregation(Definition):
     def __post_init__(self) -> None:
         subject = f"{self.function}()"
         for column in (*self.columns, *self.extra_columns):
-            if not isinstance(column, str):
-                raise DefinitionError(
-                    f"{subject}: {column!r} is not a column name; make a column with the source's select, and name it here"
-                )
+            check_type(column, str, f"{subject}: a column", "the name of a column; select= of the source makes one of an expression")
         if self.name is not None:
             check_name(self.name, subject)
             if self.each and len(self.columns) > 1:
@@ -103,11 +101,7 @@ def made(
     **more: object,
 ) -> Aggregation:
     """An aggregation whose windows are checked; `more` are its other fields."""
-    if isinstance(windows, str):
-        raise DefinitionError(f'{function}(): windows is the string {windows!r}; give a list, such as ["{windows}"]')
-    if windows is not None and not isinstance(windows, Sequence):
-        raise DefinitionError(f"{function}(): windows is {windows!r}; give a list of durations and windows")
-    sized = None if windows is None else tuple(as_window(w, None) for w in windows)
+    sized = None if windows is None else as_windows(windows, None, f"{function}(): windows")
     return Aggregation(function, columns, sized, where, name, **more)  # type: ignore[arg-type]
 
 

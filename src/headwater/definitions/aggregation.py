@@ -6,10 +6,9 @@ The examples are values over events a minute apart, asked for a minute after the
 from __future__ import annotations
 
 from headwater.definitions.aggregate import Aggregation, Windows, made, needs
-from headwater.definitions.aggregation_parameters import check_ddof, check_share, check_size
+from headwater.definitions.checks import check, check_integer, check_number
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.spelling import spelled
-from headwater.errors import DefinitionError
 
 
 @spelled
@@ -57,7 +56,7 @@ def std(*columns: str, ddof: int = 1, windows: Windows | None = None, where: str
     `ddof` 1 is the sample's, 0 the population's.
     """
     needs("std", columns, "amount")
-    return made("std", columns, windows, where, name, each=True, params=(("ddof", check_ddof(ddof)),))
+    return made("std", columns, windows, where, name, each=True, params=_ddof("std", ddof))
 
 
 @spelled
@@ -114,7 +113,7 @@ def var(*columns: str, ddof: int = 1, windows: Windows | None = None, where: str
     (2.0, 1.0)
     """
     needs("var", columns, "amount")
-    return made("var", columns, windows, where, name, each=True, params=(("ddof", check_ddof(ddof)),))
+    return made("var", columns, windows, where, name, each=True, params=_ddof("var", ddof))
 
 
 @spelled
@@ -130,9 +129,8 @@ def first_n(
     (['a', 'a', 'b'], ['a', 'b'])
     """
     needs("first_n", columns, "page")
-    return made(
-        "first_n", columns, windows, where, name, each=True, params=(("k", check_size("first_n", "k", k)), ("distinct", bool(distinct)))
-    )
+    params = (*_size("first_n", "k", k), ("distinct", bool(distinct)))
+    return made("first_n", columns, windows, where, name, each=True, params=params)
 
 
 @spelled
@@ -148,9 +146,8 @@ def last_n(
     (['b', 'b', 'a'], ['b', 'a'])
     """
     needs("last_n", columns, "page")
-    return made(
-        "last_n", columns, windows, where, name, each=True, params=(("k", check_size("last_n", "k", k)), ("distinct", bool(distinct)))
-    )
+    params = (*_size("last_n", "k", k), ("distinct", bool(distinct)))
+    return made("last_n", columns, windows, where, name, each=True, params=params)
 
 
 @spelled
@@ -181,17 +178,11 @@ def approx_percentile(
     100.5
     """
     needs("approx_percentile", columns, "amount")
-    share = check_share(q)
-    return made(
-        "approx_percentile",
-        columns,
-        windows,
-        where,
-        name,
-        each=True,
-        params=(("q", share),),
-        detail=f"p{share * 100:.6g}".replace(".", "_"),
-    )
+    subject, decimals = "approx_percentile(): q", "with at most six decimals, such as 0.95"
+    check_number(q, subject, "a share", least=0, most=1, note=decimals)
+    check(abs(q * 1e6 - round(q * 1e6)) <= 1e-6, q, subject, f"a share {decimals}")
+    params, detail = (("q", float(q)),), f"p{q * 100:.6g}".replace(".", "_")
+    return made("approx_percentile", columns, windows, where, name, each=True, params=params, detail=detail)
 
 
 @spelled
@@ -215,7 +206,7 @@ def top_k(*columns: str, k: int, windows: Windows | None = None, where: str | No
     ['b', 'a']
     """
     needs("top_k", columns, "item")
-    return made("top_k", columns, windows, where, name, each=True, params=(("k", check_size("top_k", "k", k)),))
+    return made("top_k", columns, windows, where, name, each=True, params=_size("top_k", "k", k))
 
 
 @spelled
@@ -229,8 +220,8 @@ def collect_set(
     ['a', 'b']
     """
     needs("collect_set", columns, "page")
-    size = check_size("collect_set", "max_size", max_size)
-    return made("collect_set", columns, windows, where, name, each=True, params=(("max_size", size),))
+    params = _size("collect_set", "max_size", max_size)
+    return made("collect_set", columns, windows, where, name, each=True, params=params)
 
 
 @spelled
@@ -329,8 +320,19 @@ def ratio(
 def _decayed(
     function: str, columns: tuple[str, ...], half_life: Duration, windows: Windows | None, where: str | None, name: str | None
 ) -> Aggregation:
-    life = micros(half_life, f"{function}(): half_life")
-    if life == 0:
-        raise DefinitionError(f"{function}(): half_life is {half_life!r}; give a positive duration such as '1h'")
+    life = micros(half_life, f"{function}(): half_life", positive=True)
     params = (("half_life", life),)
     return made(function, columns, windows, where, name, each=True, params=params, detail=f"halflife_{text(life)}")
+
+
+def _size(function: str, parameter: str, value: int) -> tuple[tuple[str, int]]:
+    """The parameter that says how many."""
+    check_integer(value, f"{function}(): {parameter}", least=1, most=100_000)
+    return ((parameter, value),)
+
+
+def _ddof(function: str, value: int) -> tuple[tuple[str, int]]:
+    """The parameter with the degrees of freedom that a deviation takes off."""
+    give = "1 for the sample's deviation or 0 for the population's"
+    check(type(value) is int and value in (0, 1), value, f"{function}(): ddof", give)
+    return (("ddof", value),)

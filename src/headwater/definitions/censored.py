@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from headwater.definitions.checks import check, check_number, check_text
 from headwater.definitions.definition import Definition
 from headwater.definitions.unit_buckets import BUCKETS, bucket, unit_text
 from headwater.errors import DefinitionError
@@ -46,17 +46,21 @@ class Censored(Definition, called="censored"):
         holdout: float = 0.0,
         unit: str | None = None,
     ) -> None:
-        bounds = [bound for bound in (above, below) if bound is not None]
-        if len(bounds) != 1 or isinstance(bounds[0], bool) or not isinstance(bounds[0], int | float) or not math.isfinite(bounds[0]):
+        name, bound = ("below", below) if above is None else ("above", above)
+        if (above is None) == (below is None):
             raise DefinitionError(
                 f"censored(above={above!r}, below={below!r}): give one of the two, the score from which predictions are acted on"
             )
-        if isinstance(holdout, bool) or not isinstance(holdout, int | float) or not 0 <= holdout < 1 or 0 < holdout * BUCKETS < 1:
-            raise DefinitionError(f"censored(holdout={holdout!r}): give a share from 0 to below 1, in ten-thousandths, such as 0.02")
-        if bool(holdout) != (unit is not None) or (unit is not None and (not isinstance(unit, str) or not unit)):
+        check_number(bound, f"censored(): {name}", note="the score from which predictions are acted on")
+        subject, example = "censored(): holdout", "in ten-thousandths, such as 0.02"
+        check_number(holdout, subject, "a share", least=0, below=1, note=example)
+        check(not 0 < holdout * BUCKETS < 1, holdout, subject, f"a share {example}")
+        if bool(holdout) != (unit is not None):
             raise DefinitionError(
                 f"censored(holdout={holdout!r}, unit={unit!r}): a holdout needs the request's column whose values are held out, such as unit='card'"
             )
+        if unit is not None:
+            check_text(unit, "censored(): unit", "the name of the request's column whose values are held out, such as 'card'")
         self._set(above=above, below=below, holdout=holdout, unit=unit)
 
     @property

@@ -9,8 +9,8 @@ from typing import Final, ParamSpec, TypeVar
 
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
-from headwater.definitions.spelling import check_call
-from headwater.errors import UsageError, nearest
+from headwater.definitions.spelling import check_arguments, check_call
+from headwater.errors import UsageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,9 +40,7 @@ def checked_call(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        for argument in kwargs:
-            if argument not in signature.parameters:
-                raise UsageError(f"{name}() takes no argument {argument!r}; {nearest(argument, signature.parameters)}")
+        check_arguments(name, kwargs, signature.parameters, UsageError)
         check_call(name, signature, args, kwargs, UsageError)
         for parameter, value in (dict(zip(signature.parameters, args, strict=False)) | kwargs).items():
             if parameter in takes and not isinstance(value, takes[parameter][0]):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from headwater.definitions.checks import check, check_list
 from headwater.definitions.definition import is_expr
 from headwater.errors import DefinitionError
 
@@ -20,12 +21,10 @@ DTYPES: Mapping[type, str] = {float: "float", int: "int", str: "str", bool: "boo
 
 def check_selection(select: Selection | None, keep: pl.Expr | None, subject: str) -> None:
     """Refuse items that are not names or expressions, repeated names, and expressions that are not row-wise."""
-    if isinstance(select, str):
-        raise DefinitionError(f"{subject}: select is the string {select!r}; give a list, such as [{select!r}]")
+    give = "a list of column names and polars expressions"
     seen: set[str] = set()
-    for item in select or ():
-        if not isinstance(item, str) and not is_expr(item):
-            raise DefinitionError(f"{subject}: select holds {item!r}; give column names and polars expressions")
+    for item in () if select is None else check_list(select, object, f"{subject}: select", give):
+        check(isinstance(item, str) or is_expr(item), item, f"{subject}: an item of select", "a column name or a polars expression")
         if is_expr(item):
             _check_row_wise(item, f"{subject}: select")
         name = output_name(item)
@@ -33,9 +32,14 @@ def check_selection(select: Selection | None, keep: pl.Expr | None, subject: str
             raise DefinitionError(f"{subject}: select gives the column {name!r} twice; rename one with .alias(...)")
         seen.add(name)
     if keep is not None:
-        if not is_expr(keep):
-            raise DefinitionError(f"{subject}: filter is {keep!r}; give a polars expression, such as pl.col('amount') > 0")
+        check(is_expr(keep), keep, f"{subject}: filter", "a polars expression, such as pl.col('amount') > 0")
         _check_row_wise(keep, f"{subject}: filter")
+
+
+def check_dtype(dtype: object, subject: str) -> None:
+    """Refuse anything but the types of `DTYPES`."""
+    if not isinstance(dtype, type) or dtype not in DTYPES:
+        raise DefinitionError(f"{subject} has the type {dtype!r}; give float, int, str, bool or datetime")
 
 
 def output_name(item: str | pl.Expr) -> str:

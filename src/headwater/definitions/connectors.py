@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
+from headwater.definitions.checks import check, check_choice, check_type
 from headwater.definitions.definition import Definition
 from headwater.definitions.urls import checked_options, is_url, place, store_of
-from headwater.errors import DataError, DefinitionError, given, read_error
+from headwater.errors import DataError, DefinitionError, read_error
 
 DateOrder = Literal["day-first", "month-first"]
 
@@ -35,9 +36,8 @@ class Files(Definition):
     store: str = field(default="", init=False, repr=False, metadata={"fingerprint": "given"})
 
     def __init__(self, path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None) -> None:
-        if not isinstance(path, str | PathLike):
-            name = self._called
-            raise DefinitionError(f"{name}(): path is {given(path)}; give one path, glob, folder or URL, such as {name}('events/*')")
+        name = self._called
+        check_type(path, str | PathLike, f"{name}(): path", f"one path, glob, folder or URL, such as {name}('events/*')")
         location = place(fspath(path))
         options = checked_options(storage_options) if is_url(location) else {}
         self._set(path=location, storage_options=options, store=store_of(options))
@@ -96,12 +96,10 @@ class CsvFiles(Files, called="csv"):
         dates: DateOrder | None = None,
         storage_options: Mapping[str, object] | None = None,
     ) -> None:
-        if not isinstance(separator, str) or len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
-            raise DefinitionError(f"csv(): separator is {given(separator)}; give one character of ASCII, such as ';' or '\\t'")
-        if dates not in (None, *get_args(DateOrder)):
-            raise DefinitionError(
-                f"csv(): dates is {given(dates)}; give 'day-first' or 'month-first', the order of dates such as 01/02/2026"
-            )
+        one = isinstance(separator, str) and len(separator) == 1 and separator.isascii() and separator not in '"\r\n'
+        check(one, separator, "csv(): separator", "one character of ASCII, such as ';' or '\\t'")
+        if dates is not None:
+            check_choice(dates, get_args(DateOrder), "csv(): dates", "the order of dates such as 01/02/2026")
         super().__init__(path, storage_options=storage_options)
         self._set(separator=separator, dates=dates)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headwater.definitions.checks import check_number, check_type
 from headwater.definitions.definition import Definition
 from headwater.errors import UsageError
 
@@ -45,16 +45,13 @@ class DecisionValue(Definition):
 
     def __post_init__(self) -> None:
         for name in ("volume", "hit", "false_alarm"):
-            value = getattr(self, name)
-            if not _is_number(value) or value < 0:
-                raise UsageError(f"DecisionValue({name}={value!r}): give a number of at least 0")
-        if not _is_number(self.acted_on) or not 0 < self.acted_on <= 1:
-            raise UsageError(f"DecisionValue(acted_on={self.acted_on!r}): give a share above 0 and up to 1, such as 0.02 for 2 %")
-        if not _is_number(self.late) or not 0 <= self.late < 1:
-            raise UsageError(f"DecisionValue(late={self.late!r}): give a share from 0 to below 1, such as 0.01 for 1 %")
+            check_number(getattr(self, name), f"DecisionValue: {name}", least=0, error=UsageError)
+        acted_on, late = "such as 0.02 for 2 %", "such as 0.01 for 1 %"
+        check_number(self.acted_on, "DecisionValue: acted_on", "a share", above=0, most=1, note=acted_on, error=UsageError)
+        check_number(self.late, "DecisionValue: late", "a share", least=0, below=1, note=late, error=UsageError)
+        check_type(self.costs, Mapping, "DecisionValue: costs", "a mapping from names of levels to money a day", UsageError)
         for name, cost in self.costs.items():
-            if not _is_number(cost) or cost < 0:
-                raise UsageError(f"DecisionValue(costs=): level {name!r} costs {cost!r}; give money a day, 0 or more")
+            check_number(cost, f"DecisionValue: the cost of level {name!r}", "money a day", least=0, error=UsageError)
         if not self.volume or not self.hit + self.false_alarm:
             raise UsageError(
                 "DecisionValue: a volume of 0, or a hit and a false alarm of 0, make every level worth the same; leave value out"
@@ -80,7 +77,3 @@ class DecisionValue(Definition):
     @property
     def _a_day_for_one(self) -> float:
         return self.volume * self.acted_on * (self.hit + self.false_alarm) * (1 - self.late)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
+from headwater.definitions.checks import check_list, check_type
 from headwater.definitions.definition import Definition
-from headwater.errors import DefinitionError
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,6 @@ class Described(Definition):
     def check_description(self, subject: str) -> None:
         """Check the three fields, and keep the tags as a tuple."""
         for name in ("description", "owner"):
-            if not isinstance(getattr(self, name), str):
-                raise DefinitionError(f"{subject}: {name} is {getattr(self, name)!r}; give a string")
-        if isinstance(self.tags, str) or not isinstance(self.tags, Sequence) or not all(isinstance(tag, str) for tag in self.tags):
-            raise DefinitionError(f"{subject}: tags is {self.tags!r}; give a list of strings, such as ['payments', 'pii']")
-        object.__setattr__(self, "tags", tuple(self.tags))
+            check_type(getattr(self, name), str, f"{subject}: {name}", "a string")
+        tags = check_list(self.tags, str, f"{subject}: tags", "a list of strings, such as ['payments', 'pii']")
+        object.__setattr__(self, "tags", tags)

@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from headwater.definitions.checks import check, refusal
 from headwater.errors import DefinitionError
 
 Duration = str | timedelta
@@ -17,8 +18,8 @@ HOUR = _UNITS["h"]
 SECOND = _UNITS["s"]
 
 
-def micros(value: Duration, subject: str) -> int:
-    """`value` in microseconds; `subject` names it in the error.
+def micros(value: Duration, subject: str, *, positive: bool = False) -> int:
+    """`value` in microseconds; `subject` names it in the error. positive: refuse a duration of nothing.
 
     >>> micros("15m", "a window")
     900000000
@@ -28,12 +29,10 @@ def micros(value: Duration, subject: str) -> int:
     else:
         match = re.fullmatch(r"\s*(\d+)\s*(us|ms|s|m|h|d|w)\s*", value) if isinstance(value, str) else None
         if match is None:
-            raise DefinitionError(
-                f'{subject} is {value!r}; write an integer and a unit such as "500ms", "10m", "1h" or "30d", or give a timedelta'
-            )
+            raise refusal(value, subject, "an integer and a unit, such as '500ms', '10m', '1h' or '30d', or a timedelta")
         number = int(match[1]) * _UNITS[match[2]]
-    if not 0 <= number <= 100 * 366 * DAY:
-        raise DefinitionError(f"{subject} is {value!r}; it must lie between nothing and 100 years")
+    check(0 <= number <= 100 * 366 * DAY, value, subject, "a duration between nothing and 100 years")
+    check(number or not positive, value, subject, "a positive duration, such as '1h'")
     return number
 
 
@@ -65,7 +64,7 @@ def check_timezone(name: str | None, subject: str) -> None:
     if name is not None:
         try:
             ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, TypeError) as error:
+        except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
             raise DefinitionError(f"{subject}: timezone {name!r} is not an IANA time zone; {_nearest_zone(str(name))}") from error
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from headwater.definitions.checks import check_list, check_reference, check_type
 from headwater.definitions.columns import Selection, output_name, root_columns
 from headwater.definitions.definition import check_name
 from headwater.definitions.feature_service import Enriched, FeatureService, Member
@@ -56,22 +57,15 @@ def enrich(
     # A rule for when the base's events are known is never earlier than the event, so all that counts for it was known
     # by then: the rule holds for the enriched source too. Where a column says it, the later of both is in a column of its own.
     check_name(name, "a source")
-    if not isinstance(source, Source):
-        raise DefinitionError(f"source {name!r}: enrich() got {source!r} as its source; give a hw.Source")
+    check_type(source, Source, f"source {name!r}: source of enrich()", "a hw.Source")
     subject = f"source {name!r}, {source.name!r} enriched"
-    if isinstance(features, str | FeatureView | FeatureRef) or not isinstance(features, Sequence) or not features:
-        raise DefinitionError(f"{subject}: features is {features!r}; give a list of feature views, single features and request features")
+    give = "a list of feature views, single features and request features; what the event itself carries is a column already"
+    check_list(features, FeatureView | FeatureRef | RequestFeature, f"{subject}: features", give, least=1)
     if source.changes is not None:
         raise DefinitionError(
             f"{subject}: {source.name!r} has changes={source.changes!r}, and a retracted event has no single request time for features; "
             "enrich a source of the images after a change (filter=), or aggregate this source itself"
         )
-    for member in features:
-        if not isinstance(member, FeatureView | FeatureRef | RequestFeature):
-            raise DefinitionError(
-                f"{subject}: features holds {member!r}; give feature views, single features and request features. What the event itself "
-                "carries is a column already"
-            )
     service = FeatureService(name, features)
     if service.not_in_training:
         raise DefinitionError(
@@ -112,9 +106,7 @@ def _check(source: Source, subject: str) -> None:
     both = have | set(enriched.features.feature_names)
     for item in [*(source.select or ()), *([] if source.filter is None else [source.filter])]:
         for column in sorted(root_columns(item) - both):
-            raise DefinitionError(
-                f"{subject}: {item} uses {column!r}, which is neither a column of the events nor a feature; {nearest(column, both)}"
-            )
+            check_reference(column, both, f"{subject}: {item} uses {column!r}, which is neither a column of the events nor a feature")
 
 
 def lacking(source: Source, column: str, who: Sequence[str], have: frozenset[str]) -> str:

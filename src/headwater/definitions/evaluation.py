@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from headwater.definitions.acknowledged import Acknowledgement
+from headwater.definitions.checks import check, check_integer, check_list, check_number, check_text, check_type
 from headwater.definitions.decision_value import DecisionValue
 from headwater.definitions.definition import Definition
 from headwater.definitions.durations import Duration, micros
@@ -51,7 +52,7 @@ def is_column(blocks: object) -> bool:
 def block_length(blocks: Duration) -> int:
     """The length of blocks of time in microseconds."""
     named = BLOCK_LENGTHS.get(blocks, blocks) if isinstance(blocks, str) else blocks
-    return micros(named, "Evaluation(blocks=)")
+    return micros(named, "Evaluation: blocks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,51 +134,53 @@ class Evaluation(Definition):
 
     def __post_init__(self) -> None:
         as_refits(self.refits)
-        if self.baseline is not None and not (isinstance(self.baseline, str) and self.baseline):
-            raise UsageError(f"Evaluation(baseline={self.baseline!r}): give the name of the level that serves today, such as 'daily'")
-        if self.value is not None and not isinstance(self.value, DecisionValue):
-            raise UsageError(f"Evaluation(value={self.value!r}): give hw.DecisionValue(volume=, acted_on=, hit=, false_alarm=)")
+        if self.baseline is not None:
+            check_text(self.baseline, "Evaluation: baseline", "the name of the level that serves today, such as 'daily'", UsageError)
+        worth = "hw.DecisionValue(volume=, acted_on=, hit=, false_alarm=)"
+        check_type(self.value, DecisionValue | None, "Evaluation: value", worth, UsageError)
         as_tuning(self.tune)
         _check_cold_start(self.cold_start)
-        if isinstance(self.ages, str) or not isinstance(self.ages, Sequence):
-            raise UsageError(f"Evaluation(ages={self.ages!r}): give a list of ages, such as ['1m', '1h', '1d']")
         _check_offset_curves(self.offset_curves)
-        for age in self.ages:
-            micros(age, "Evaluation(ages=)")
-        if self.blocks != "auto" and not is_column(self.blocks) and not block_length(self.blocks):
-            raise UsageError(
-                f"Evaluation(blocks={self.blocks!r}): a block lasts some time; give 'day', 'hour', '7d' or a column of the labels"
+        for age in check_list(self.ages, object, "Evaluation: ages", "a list of ages, such as ['1m', '1h', '1d']", error=UsageError):
+            micros(age, "Evaluation: an age")
+        lasting = self.blocks == "auto" or is_column(self.blocks) or block_length(self.blocks)
+        check(
+            lasting,
+            self.blocks,
+            "Evaluation: blocks",
+            "a length of time, such as 'day', 'hour' or '7d', or a column of the labels",
+            UsageError,
+        )
+        if self.metrics is not None:
+            check_list(self.metrics, object, "Evaluation: metrics", "a list of names, such as ['auc']", error=UsageError)
+        for name in ("resamples", "seed"):
+            check_integer(getattr(self, name), f"Evaluation: {name}", least=0, error=UsageError)
+        for name in ("adversaries", "delay_by_outcome"):
+            known = "True or False, or None if it is not known"
+            check_type(getattr(self, name), bool | None, f"Evaluation: {name}", known, UsageError)
+        answers = "a list of hw.Acknowledgement(check, subject, reason, author)"
+        check_list(self.acknowledged, Acknowledgement, "Evaluation: acknowledged", answers, error=UsageError)
+        shares = "a list of shares of calls from 0 to 1, such as [0.0, 0.05]"
+        for share in check_list(self.timeouts, object, "Evaluation: timeouts", shares, error=UsageError):
+            check_number(
+                share, "Evaluation: a share in timeouts", "a share of calls", least=0, most=1, note="such as 0.05", error=UsageError
             )
-        if self.metrics is not None and (isinstance(self.metrics, str) or not isinstance(self.metrics, Sequence)):
-            raise UsageError(f"Evaluation(metrics={self.metrics!r}): give a list of names, such as ['auc']")
-        for name, value in (("resamples", self.resamples), ("seed", self.seed)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise UsageError(f"Evaluation({name}={value!r}): give an integer of at least 0")
-        _check_answers({"adversaries": self.adversaries, "delay_by_outcome": self.delay_by_outcome})
-        if isinstance(self.acknowledged, str) or not all(isinstance(known, Acknowledgement) for known in self.acknowledged):
-            raise UsageError(
-                f"Evaluation(acknowledged={self.acknowledged!r}): give a list of hw.Acknowledgement(check, subject, reason, author)"
-            )
-        for share in self.timeouts:
-            if not (isinstance(share, int | float) and 0 <= share <= 1):
-                raise UsageError(f"Evaluation(timeouts=) holds {share!r}; give shares of calls from 0 to 1, such as 0.05")
-
-
-def _check_answers(answers: Mapping[str, object]) -> None:
-    for name, answer in answers.items():
-        if answer is not None and not isinstance(answer, bool):
-            raise UsageError(f"Evaluation({name}={answer!r}): give True or False, or None if it is not known")
 
 
 def _check_offset_curves(given: object) -> None:
     """Refuse what is neither "flagged" nor a list of names."""
     names = given if isinstance(given, Sequence) and not isinstance(given, str) else None
-    if given != "flagged" and (names is None or not all(isinstance(name, str) for name in names)):
-        raise UsageError(f"Evaluation(offset_curves={given!r}): give 'flagged', or a list of sources, such as ['trips']")
+    listed = names is not None and all(isinstance(name, str) for name in names)
+    check(
+        given == "flagged" or listed, given, "Evaluation: offset_curves", "'flagged', or a list of sources, such as ['trips']", UsageError
+    )
 
 
 def _check_cold_start(cold_start: object) -> None:
     """Refuse a value that is neither a number of events nor a view with one."""
     view, fewer = cold_start if isinstance(cold_start, tuple) and len(cold_start) == 2 else (None, cold_start)
-    if not (view is None or isinstance(view, FeatureView)) or not isinstance(fewer, int) or isinstance(fewer, bool) or fewer < 0:
-        raise UsageError(f"cold_start is {cold_start!r}; give a number of events, such as 10, or a view with one, such as (by_user, 10)")
+    pair = "such as (by_user, 10)"
+    check_type(
+        view, FeatureView | None, "Evaluation: the view of cold_start", f"a feature view with a number of events, {pair}", UsageError
+    )
+    check_integer(fewer, "Evaluation: cold_start", least=0, note=f"such as 10, or a view with one, {pair}", error=UsageError)

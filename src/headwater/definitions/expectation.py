@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from headwater.definitions.checks import (
+    check,
+    check_choice,
+    check_integer,
+    check_list,
+    check_number,
+    check_reference,
+    check_text,
+    check_type,
+    is_number,
+)
 from headwater.definitions.definition import Definition
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DefinitionError
 
 if TYPE_CHECKING:
     from headwater.definitions.freshness import Freshness
@@ -47,22 +57,17 @@ class Expect(Definition):
 
     def __post_init__(self) -> None:
         subject = f"the expectation of {self.column!r}"
-        if not isinstance(self.column, str) or not self.column:
-            raise DefinitionError(f"an expectation is of the column {self.column!r}; give its name")
+        check_text(self.column, "an expectation: column", "the name of a column")
         for name in ("in_range", "distinct"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _bounds(getattr(self, name), f"{subject}: {name}"))
         if self.accepted_values is not None:
-            if isinstance(self.accepted_values, str) or not isinstance(self.accepted_values, Sequence) or not self.accepted_values:
-                raise DefinitionError(f"{subject}: accepted_values is {self.accepted_values!r}; give a list of values")
-            object.__setattr__(self, "accepted_values", tuple(self.accepted_values))
-        if not isinstance(self.not_null, bool):
-            raise DefinitionError(f"{subject}: not_null is {self.not_null!r}; give True or False")
-        share = self.max_null_share
-        if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1):
-            raise DefinitionError(f"{subject}: max_null_share is {share!r}; give a share from 0 to below 1, such as 0.02")
-        if self.on_violation not in ("warn", "reject"):
-            raise DefinitionError(f"{subject}: on_violation is {self.on_violation!r}; give 'warn' or 'reject'")
+            accepted = check_list(self.accepted_values, object, f"{subject}: accepted_values", "a list of at least one value", least=1)
+            object.__setattr__(self, "accepted_values", accepted)
+        check_type(self.not_null, bool, f"{subject}: not_null", "True or False")
+        if self.max_null_share is not None:
+            check_number(self.max_null_share, f"{subject}: max_null_share", "a share", least=0, below=1, note="such as 0.02")
+        check_choice(self.on_violation, ("warn", "reject"), f"{subject}: on_violation")
         of_day = [name for name in ("max_null_share", "distinct") if getattr(self, name) is not None]
         if not of_day and self.in_range is None and self.accepted_values is None and not self.not_null:
             raise DefinitionError(
@@ -99,9 +104,10 @@ class ExpectRows(Definition):
     def __post_init__(self) -> None:
         if self.at_least is None and self.at_most is None:
             raise DefinitionError("ExpectRows expects nothing; give at_least= or at_most=")
-        bounds = _bounds((self.at_least, self.at_most), "ExpectRows(at_least=, at_most=)")
-        if any(bound is not None and (not isinstance(bound, int) or bound < 0) for bound in bounds):
-            raise DefinitionError(f"ExpectRows(at_least=, at_most=) is {bounds!r}; give numbers of rows, integers of at least 0")
+        for name in ("at_least", "at_most"):
+            if getattr(self, name) is not None:
+                check_integer(getattr(self, name), f"ExpectRows: {name}", least=0)
+        _bounds((self.at_least, self.at_most), "ExpectRows: (at_least, at_most)")
 
     def describe(self) -> str:
         """The expectation in words."""
@@ -118,36 +124,29 @@ def check_expectations(expectations: Sequence[Expectation], columns: Collection[
     Raises:
         DefinitionError: not a list of expectations, or of a column that there is not.
     """
-    if not isinstance(expectations, Sequence) or not all(isinstance(each, Expect | ExpectRows) for each in expectations):
-        raise DefinitionError(f"{subject}: expectations is {expectations!r}; give a list of hw.Expect(...) and hw.ExpectRows(...)")
-    for each in expectations:
-        if isinstance(each, Expect) and columns is not None and each.column not in columns:
-            raise DefinitionError(
-                f"{subject}: an expectation is of {each.column!r}, which it does not have; {nearest(each.column, columns)}"
-            )
-    return tuple(expectations)
+    checked = check_list(expectations, Expectation, f"{subject}: expectations", "a list of hw.Expect(...) and hw.ExpectRows(...)")
+    for each in checked:
+        if isinstance(each, Expect):
+            check_reference(each.column, columns, f"{subject}: an expectation is of {each.column!r}, which it does not have")
+    return checked
 
 
 def check_slo(slo: float | None, freshness: Freshness, subject: str) -> None:
     """Refuse an objective that is no share, or of a view whose values are not stored."""
     if slo is None:
         return
-    if isinstance(slo, bool) or not isinstance(slo, int | float) or not 0 < slo < 1:
-        raise DefinitionError(f"{subject}: slo is {slo!r}; give a share of reads above 0 and below 1, such as 0.99")
+    check_number(slo, f"{subject}: slo", "a share of reads", above=0, below=1, note="such as 0.99")
     if not freshness.stored:
         raise DefinitionError(f"{subject}: slo={slo} is of stored values, and {freshness} stores none; leave it out")
 
 
 def _bounds(bounds: object, name: str) -> Bounds:
     """Two bounds, at least one of them given."""
-    if not isinstance(bounds, tuple | list) or len(bounds) != 2 or all(bound is None for bound in bounds):
-        raise DefinitionError(f"{name} is {bounds!r}; give two bounds, of which one may be None, such as (0, None)")
-    low, high = bounds
-    for bound in (low, high):
-        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float) or math.isnan(bound)):
-            raise DefinitionError(f"{name} is {bounds!r}; give numbers")
-    if low is not None and high is not None and low > high:
-        raise DefinitionError(f"{name} is {bounds!r}; the lower bound comes first")
+    give = "two numbers, the lower bound first, of which one may be None, such as (0, None)"
+    pair = bounds if isinstance(bounds, tuple | list) and len(bounds) == 2 else (None, None)
+    known = [bound for bound in pair if bound is not None]
+    check(known and all(map(is_number, known)) and known == sorted(known), bounds, name, give)
+    low, high = pair
     return low, high
 
 

@@ -5,28 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from headwater import clock
+from headwater.definitions.checks import (
+    check,
+    check_choice,
+    check_integer,
+    check_list,
+    check_number,
+    check_reference,
+    check_text,
+    check_type,
+    is_number,
+)
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Probe, Shadow, Switchback
+from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Probe, Switchback
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level, as_level
 from headwater.definitions.model import Model
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.errors import DefinitionError, given, nearest
+from headwater.errors import DefinitionError
 
 LABEL, REQUESTS = "label", "requests"
 """What a metric may sum besides outcomes: the model's label, and the number of requests."""
 
 Never = Literal["zero", "unknown"]
-
-
-def is_number(value: object) -> bool:
-    """Whether it is an integer or a float; a boolean is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +60,10 @@ class Arm(Definition):
 
     def __post_init__(self) -> None:
         check_name(self.name, "an arm")
-        if not isinstance(self.model, Model):
-            raise DefinitionError(f"arm {self.name!r}: model is {given(self.model)}; give a Model")
+        check_type(self.model, Model, f"arm {self.name!r}: model", "a Model")
         object.__setattr__(self, "level", Level() if self.level is None else as_level(self.level))
-        if self.weight is not None and not (is_number(self.weight) and 0 < self.weight < 1):
-            raise DefinitionError(f"arm {self.name!r}: weight is {self.weight!r}; give a share between 0 and 1")
+        if self.weight is not None:
+            check_number(self.weight, f"arm {self.name!r}: weight", "a share", above=0, below=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,18 +96,17 @@ class ExperimentMetric(Definition):
     def __post_init__(self) -> None:
         check_name(self.name, "an experiment's metric")
         subject = f"metric {self.name!r}"
-        if not isinstance(self.value, Outcome) and self.value != LABEL:
-            raise DefinitionError(f"{subject}: value is {self.value!r}; give 'label' or outcome(source, aggregation, keys=, within=)")
-        if self.base is not None and not isinstance(self.base, Outcome) and self.base not in (LABEL, REQUESTS):
-            raise DefinitionError(f"{subject}: base is {self.base!r}; give 'requests', 'label', an outcome(...), or leave it out")
-        if self.never not in ("zero", "unknown"):
-            raise DefinitionError(f"{subject}: never is {self.never!r}; a unit without an outcome is 'zero' or 'unknown'")
-        if self.quantile is not None and not (is_number(self.quantile) and 0 < self.quantile < 1):
-            raise DefinitionError(f"{subject}: quantile is {self.quantile!r}; give a number between 0 and 1, such as 0.99")
+        if not isinstance(self.value, Outcome):
+            check_choice(self.value, (LABEL,), f"{subject}: value", "or outcome(source, aggregation, keys=, within=)")
+        if self.base is not None and not isinstance(self.base, Outcome):
+            check_choice(self.base, (REQUESTS, LABEL), f"{subject}: base", "or an outcome(...), or leave it out")
+        check_choice(self.never, get_args(Never), f"{subject}: never", "which a unit without an outcome is")
+        if self.quantile is not None:
+            check_number(self.quantile, f"{subject}: quantile", above=0, below=1, note="such as 0.99")
         if self.quantile is not None and self.base is not None:
             raise DefinitionError(f"{subject}: a quantile over units has no base; leave one of them out")
-        if self.margin is not None and not (is_number(self.margin) and 0 <= self.margin < 1):
-            raise DefinitionError(f"{subject}: margin is {self.margin!r}; give a share, such as 0.01")
+        if self.margin is not None:
+            check_number(self.margin, f"{subject}: margin", "a share", least=0, below=1, note="such as 0.01")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,22 +144,16 @@ class ExperimentPlan(Definition):
         if self.start is not None:
             object.__setattr__(self, "start", clock.timestamp(parse_timestamp(self.start, "ExperimentPlan: start")).isoformat())
         for name in ("duration", "stage"):
-            length = micros(getattr(self, name), f"ExperimentPlan: {name}")
-            if length <= 0:
-                raise DefinitionError(f"ExperimentPlan: {name} is {getattr(self, name)!r}; give a duration, such as '14d'")
+            length = micros(getattr(self, name), f"ExperimentPlan: {name}", positive=True)
             object.__setattr__(self, name, text(length))
-        if isinstance(self.looks, bool) or not isinstance(self.looks, int) or self.looks < 1:
-            raise DefinitionError(f"ExperimentPlan: looks is {self.looks!r}; give how many times the result is looked at, at least 1")
+        check_integer(self.looks, "ExperimentPlan: looks", least=1, note="how many times the result is looked at")
         listed_stages = self.enrolled if isinstance(self.enrolled, list | tuple) and all(map(is_number, self.enrolled)) else ()
         stages = tuple(float(share) for share in listed_stages)
-        if not stages or any(not 0 < share <= 1 for share in stages) or list(stages) != sorted(set(stages)):
-            raise DefinitionError(
-                f"ExperimentPlan: enrolled is {self.enrolled!r}; give rising shares up to 1, such as (0.02, 0.1, 0.5, 1.0)"
-            )
+        rising = stages and all(0 < share <= 1 for share in stages) and list(stages) == sorted(set(stages))
+        check(rising, self.enrolled, "ExperimentPlan: enrolled", "rising shares up to 1, such as (0.02, 0.1, 0.5, 1.0)")
         object.__setattr__(self, "enrolled", stages)
         for name in ("min_lift", "alpha", "power"):
-            if not is_number(getattr(self, name)) or not 0 < getattr(self, name) < 1:
-                raise DefinitionError(f"ExperimentPlan: {name} is {getattr(self, name)!r}; give a number between 0 and 1")
+            check_number(getattr(self, name), f"ExperimentPlan: {name}", above=0, below=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +193,7 @@ class Experiment(Definition):
         self.remember_site()
         check_name(self.name, "an experiment")
         subject = f"experiment {self.name!r}"
-        if not isinstance(self.arms, Sequence) or not all(isinstance(arm, Arm) for arm in self.arms) or len(self.arms) < 2:
-            raise DefinitionError(f"{subject}: arms is {given(self.arms)}; give at least two hw.Arm(name, model, level), the control first")
+        check_list(self.arms, Arm, f"{subject}: arms", "at least two hw.Arm(name, model, level), the control first", least=2)
         names = [arm.name for arm in self.arms]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -207,39 +204,26 @@ class Experiment(Definition):
             raise DefinitionError(
                 f"{subject}: its arms have the tasks {', '.join(sorted(tasks))}; arms answer the same requests, so one task"
             )
-        if not isinstance(self.kind, Shadow | ABTest | Switchback | ClusterTest | Interleaving):
-            raise DefinitionError(
-                f"{subject}: kind is {given(self.kind)}; give hw.ABTest(), hw.Switchback(region), hw.ClusterTest(cluster), hw.Interleaving() or "
-                "hw.Shadow()"
-            )
+        kinds = "hw.ABTest(), hw.Switchback(region), hw.ClusterTest(cluster), hw.Interleaving() or hw.Shadow()"
+        check_type(self.kind, ExperimentKind, f"{subject}: kind", kinds)
         if isinstance(self.kind, Interleaving) and (tasks != {"ranking"} or len(self.arms) != 2):
             raise DefinitionError(f"{subject}: an interleaving compares two rankings; it has {len(self.arms)} arms of task {tasks.pop()}")
         _check_probe(self.kind, self.name, subject)
         self._check_parts(subject)
         for column, role in self.columns:
             for arm in self.arms:
-                carried = tuple(arm.model.features.needed_by())
-                if column not in carried:
-                    raise DefinitionError(
-                        f"{subject}: {role} is {column!r}, which a request of model {arm.model.name!r} does not carry; {nearest(column, carried)}"
-                    )
+                says = f"{subject}: {role} is {column!r}, which a request of model {arm.model.name!r} does not carry"
+                check_reference(column, arm.model.features.needed_by(), says)
         object.__setattr__(self, "metrics", tuple(self.metrics))
         object.__setattr__(self, "guardrails", tuple(self.guardrails))
 
     def _check_parts(self, subject: str) -> None:
-        if not isinstance(self.unit, str) or not self.unit:
-            raise DefinitionError(f"{subject}: unit is {given(self.unit)}; give the name of a column of the request")
-        if not isinstance(self.plan, ExperimentPlan):
-            raise DefinitionError(f"{subject}: plan is {given(self.plan)}; give hw.ExperimentPlan(duration=, looks=, ...)")
-        if not self.metrics or not all(isinstance(metric, ExperimentMetric) for metric in self.metrics):
-            raise DefinitionError(
-                f"{subject}: metrics is {given(self.metrics)}; give at least one hw.ExperimentMetric, the deciding one first"
-            )
-        for guardrail in self.guardrails:
-            if not isinstance(guardrail, ExperimentMetric):
-                raise DefinitionError(
-                    f"{subject}: guardrails is {given(self.guardrails)}; give a list of hw.ExperimentMetric(name, margin=)"
-                )
+        check_text(self.unit, f"{subject}: unit", "the name of a column of the request")
+        check_type(self.plan, ExperimentPlan, f"{subject}: plan", "hw.ExperimentPlan(duration=, looks=, ...)")
+        give = "at least one hw.ExperimentMetric, the deciding one first"
+        check_list(self.metrics, ExperimentMetric, f"{subject}: metrics", give, least=1)
+        give = "a list of hw.ExperimentMetric(name, margin=)"
+        for guardrail in check_list(self.guardrails, ExperimentMetric, f"{subject}: guardrails", give):
             if guardrail.margin is None:
                 raise DefinitionError(
                     f"{subject}: the guardrail {guardrail.name!r} has no margin; say how much worse is still accepted, such as margin=0.01"

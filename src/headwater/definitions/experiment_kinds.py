@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
+from headwater.definitions.checks import check_number, check_text
 from headwater.definitions.definition import Definition
 from headwater.definitions.durations import DAY, Duration, micros, text
 from headwater.errors import DefinitionError
@@ -37,8 +38,7 @@ class Probe(ABTest):
     loss_budget: float
 
     def __post_init__(self) -> None:
-        if isinstance(self.loss_budget, bool) or not isinstance(self.loss_budget, int | float) or not 0 < self.loss_budget < float("inf"):
-            raise DefinitionError(f"Probe: loss_budget is {self.loss_budget!r}; give the loss that it may cost, above 0, such as 50")
+        check_number(self.loss_budget, "Probe: loss_budget", "the loss that it may cost,", above=0, note="such as 50")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Switchback(Definition):
     random_bounds: bool = False
 
     def __post_init__(self) -> None:
-        _check_column(self.region, "Switchback: region")
+        check_text(self.region, "Switchback: region", "the name of a column of the request")
         length, washout = micros(self.length, "Switchback: length"), micros(self.washout, "Switchback: washout")
         shortest = length // 2 if self.random_bounds else length
         if not 0 <= washout < shortest:
@@ -99,7 +99,7 @@ class ClusterTest(Definition):
     burn_in: Duration = "0s"
 
     def __post_init__(self) -> None:
-        _check_column(self.cluster, "ClusterTest: cluster")
+        check_text(self.cluster, "ClusterTest: cluster", "the name of a column of the request")
         object.__setattr__(self, "burn_in", text(micros(self.burn_in, "ClusterTest: burn_in")))
 
 
@@ -109,8 +109,3 @@ class Interleaving(Definition):
 
 
 ExperimentKind = Shadow | ABTest | Switchback | ClusterTest | Interleaving
-
-
-def _check_column(name: object, subject: str) -> None:
-    if not isinstance(name, str) or not name:
-        raise DefinitionError(f"{subject} is {name!r}; give the name of a column of the request")

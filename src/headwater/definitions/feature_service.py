@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from headwater.definitions.checks import check_list, check_reference
 from headwater.definitions.definition import check_name
 from headwater.definitions.described import Described
 from headwater.definitions.feature import Feature
@@ -14,7 +15,7 @@ from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.request_feature import RequestFeature, RequestField
 from headwater.definitions.source import EnrichedHistory, Source
-from headwater.errors import DefinitionError, given, nearest
+from headwater.errors import DefinitionError
 
 Member = FeatureView | FeatureRef | RequestFeature | RequestField | HttpFeatures
 _MEMBERS = "feature views, single features, request features, request fields and HttpFeatures"
@@ -42,14 +43,8 @@ class FeatureService(Described):
         check_name(self.name, "a feature service")
         subject = f"feature service {self.name!r}"
         self.check_description(subject)
-        if isinstance(self.features, str | FeatureView) or not isinstance(self.features, Sequence):
-            raise DefinitionError(f"{subject}: features is {given(self.features)}; give a list of {_MEMBERS}")
-        for member in self.features:
-            if not isinstance(member, Member):
-                raise DefinitionError(f"{subject} holds {given(member)}; give {_MEMBERS}")
-        if not self.features:
-            raise DefinitionError(f"{subject} is empty; give at least one feature")
-        object.__setattr__(self, "features", tuple(self.features))
+        features = check_list(self.features, Member, f"{subject}: features", f"a list of {_MEMBERS}, at least one", least=1)
+        object.__setattr__(self, "features", features)
         names = list(self.feature_names)
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
@@ -261,10 +256,9 @@ class FeatureService(Described):
 
     def view(self, name: str) -> FeatureView:
         """The view of that name."""
-        for view in self.views:
-            if view.name == name:
-                return view
-        raise DefinitionError(f"feature service {self.name!r} reads no view {name!r}; {nearest(name, [v.name for v in self.views])}")
+        views = {view.name: view for view in self.views}
+        check_reference(name, views, f"feature service {self.name!r} reads no view {name!r}")
+        return views[name]
 
     def _read(self) -> Iterator[FeatureView]:
         for member in self.features:

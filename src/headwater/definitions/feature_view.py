@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import ClassVar, Literal, Union
 
 from headwater.definitions.aggregate import Aggregation, Windows
+from headwater.definitions.checks import check_choice, check_columns, check_integer, check_list, check_reference, check_type
 from headwater.definitions.definition import Definition, check_name, fingerprint_of
 from headwater.definitions.described import Described
 from headwater.definitions.durations import Duration, micros, text
@@ -19,8 +20,8 @@ from headwater.definitions.feature import Feature, reading, state_of
 from headwater.definitions.freshness import Freshness, check_freshness
 from headwater.definitions.list_keys import Each, ListKey
 from headwater.definitions.source import Source
-from headwater.definitions.windows import Window, as_window
-from headwater.errors import DefinitionError, HeadwaterWarning, given, nearest
+from headwater.definitions.windows import Window, as_windows
+from headwater.errors import DefinitionError, HeadwaterWarning
 
 LIFETIME = Window.in_micros(None)
 
@@ -119,27 +120,17 @@ class FeatureView(Described):
         check_name(self.name, "a feature view")
         subject = f"feature view {self.name!r}"
         self.check_description(subject)
-        if not isinstance(self.source, Source):
-            raise DefinitionError(f"{subject}: source is {self.source!r}; give a Source")
+        check_type(self.source, Source, f"{subject}: source", "a Source")
         check_freshness(self.freshness, f"{subject}: freshness")
-        for sequence, label in ((self.keys, "keys"), (self.windows, "windows"), (self.features, "features")):
-            if isinstance(sequence, str):
-                raise DefinitionError(f"{subject}: {label} is the string {sequence!r}; give a list, such as [{sequence!r}]")
-            if not isinstance(sequence, Sequence) and not (sequence is None and label == "windows"):
-                raise DefinitionError(f"{subject}: {label} is {given(sequence)}; give a list of them")
-        if not self.features or not all(isinstance(f, Aggregation) for f in self.features):
-            raise DefinitionError(f"{subject}: features is {given(self.features)}; give at least one aggregation, such as [hw.count()]")
-        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
-            raise DefinitionError(f"{subject}: version is {self.version!r}; give an integer from 1 on, such as 2")
-        if self.on_stale not in ("previous", "null", "refuse"):
-            raise DefinitionError(f"{subject}: on_stale is {self.on_stale!r}; give 'previous', 'null' or 'refuse'")
-        if self.on_incomplete not in ("null", "value", "refuse"):
-            near = f"; {nearest(self.on_incomplete, ('null', 'value', 'refuse'))}" if isinstance(self.on_incomplete, str) else ""
-            raise DefinitionError(f"{subject}: on_incomplete is {self.on_incomplete!r}; give 'null', 'value' or 'refuse'{near}")
-        sized = None if self.windows is None else tuple(as_window(w, self.hop) for w in self.windows)
+        give = "a list of at least one aggregation, such as [hw.count()]"
+        features = check_list(self.features, Aggregation, f"{subject}: features", give, least=1)
+        check_integer(self.version, f"{subject}: version", least=1, note="such as 2")
+        check_choice(self.on_stale, ("previous", "null", "refuse"), f"{subject}: on_stale")
+        check_choice(self.on_incomplete, ("null", "value", "refuse"), f"{subject}: on_incomplete")
+        sized = None if self.windows is None else as_windows(self.windows, self.hop, f"{subject}: windows")
         if sized is not None and not sized:
             raise DefinitionError(f"{subject}: windows is empty; give at least one, or leave it out for all of the past")
-        for name, value in (("keys", tuple(self.keys)), ("features", tuple(self.features)), ("windows", sized)):
+        for name, value in (("keys", check_columns(self.keys, f"{subject}: keys")), ("features", features), ("windows", sized)):
             object.__setattr__(self, name, value)
         if self.ttl is not None:
             object.__setattr__(self, "ttl", text(micros(self.ttl, f"{subject}: ttl")))
@@ -227,8 +218,7 @@ class FeatureView(Described):
     def __getitem__(self, feature: str) -> FeatureRef:
         names = [f.name for f in self.outputs]
         short = feature.removeprefix(f"{self.name}__")
-        if short not in names:
-            raise DefinitionError(f"feature view {self.name!r} has no feature {feature!r}; {nearest(short, names)}")
+        check_reference(short, names, f"feature view {self.name!r} has no feature {feature!r}")
         return FeatureRef(self, short)
 
     def request_key(self, key: str) -> str | FeatureRef:
@@ -246,12 +236,12 @@ class FeatureView(Described):
         Raises:
             DefinitionError: a key that the view does not have, a feature that does not fit, or two lists.
         """
+        check_type(keys, Mapping, f"alias {name!r} of {self.name!r}: keys", "a mapping from keys to columns of the request, or to features")
         filled = dict(self.request_keys)
         list_key = None if self.list_key is None or self.list_key.key in keys else self.list_key
         for key, filler in keys.items():
             subject = f"alias {name!r} of {self.name!r}: {key!r}"
-            if key not in self.keys:
-                raise DefinitionError(f"{subject} is not a key of it; {nearest(key, self.keys)}")
+            check_reference(key, self.keys, f"{subject} is not a key of it")
             of = filler.of if isinstance(filler, Each) else filler
             if not isinstance(of, str | FeatureRef):
                 raise DefinitionError(f"{subject} is filled with {of!r}; give a request column or a feature")
@@ -327,15 +317,10 @@ class FeatureView(Described):
         return expanded
 
     def _check_keys(self, subject: str) -> None:
-        for key in self.keys:
-            if not isinstance(key, str) or not key:
-                raise DefinitionError(f"{subject}: {key!r} is not a key; keys are names of columns of the source")
         if len(set(self.keys)) != len(self.keys):
             raise DefinitionError(f"{subject}: a key is repeated in {list(self.keys)}")
-        known = self.source.columns
         for key in self.keys:
-            if known is not None and key not in known:
-                raise DefinitionError(f"{subject}: the key {key!r} is not selected by source {self.source.name!r}; {nearest(key, known)}")
+            check_reference(key, self.source.columns, f"{subject}: the key {key!r} is not selected by source {self.source.name!r}")
 
     def _check_outputs(self, subject: str) -> None:
         names = [f.name for f in self.outputs]
@@ -347,13 +332,11 @@ class FeatureView(Described):
             raise DefinitionError(
                 f"{subject}: {divides[0]}() divides by the length of its window, and a lifetime has none; give it windows=, such as ['1h']"
             )
-        known = self.source.columns
         for aggregation in self.features:
-            for column in (*aggregation.columns, *aggregation.extra_columns):
-                if known is not None and column not in known and not (aggregation.facts.queue and column in aggregation.columns):
-                    raise DefinitionError(
-                        f"{subject}: {aggregation.function}() uses {column!r}, which source {self.source.name!r} does not select; {nearest(column, known)}"
-                    )
+            selected = aggregation.extra_columns if aggregation.facts.queue else (*aggregation.columns, *aggregation.extra_columns)
+            for column in selected:
+                says = f"{subject}: {aggregation.function}() uses {column!r}, which source {self.source.name!r} does not select"
+                check_reference(column, self.source.columns, says)
         short = sorted(
             {
                 f.window.suffix

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from headwater.definitions.checks import check, check_integer
 from headwater.definitions.readable import Readable
 from headwater.errors import UsageError
 
@@ -30,11 +31,9 @@ class Refits(Readable):
     seeds: int = 1
 
     def __post_init__(self) -> None:
-        for name, value, least in (("days", self.days, 0), ("seeds", self.seeds, 1)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UsageError(f"Refits({name}={value!r}): give an integer of at least {least}")
-        if self.days == 1:
-            raise UsageError("Refits(days=1): one fit does not show how much fits vary; give at least 2, or 0")
+        check_integer(self.days, "Refits: days", least=0, error=UsageError)
+        check_integer(self.seeds, "Refits: seeds", least=1, error=UsageError)
+        check(self.days != 1, self.days, "Refits: days", "at least 2, since one fit does not show how much fits vary, or 0", UsageError)
 
     def seed(self, seed: int, *position: int) -> int:
         """The seed of a refit at a fold, the same at every level: the backtest's own for the first of a single seed, else drawn."""
@@ -66,10 +65,11 @@ class Tuning(Readable):
     space: Mapping[str, Sequence[object]] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.trials, int) or isinstance(self.trials, bool) or self.trials < 1:
-            raise UsageError(f"Tuning(trials={self.trials!r}): give an integer of at least 1")
-        if self.space is not None and (not isinstance(self.space, Mapping) or not all(len(list(v)) for v in self.space.values())):
-            raise UsageError(f"Tuning(space={self.space!r}): give at least one value for each parameter, as in {{'max_depth': [2, 4]}}")
+        check_integer(self.trials, "Tuning: trials", least=1, error=UsageError)
+        filled = self.space is None or (
+            isinstance(self.space, Mapping) and all(isinstance(values, Collection) and len(values) for values in self.space.values())
+        )
+        check(filled, self.space, "Tuning: space", "at least one value for each parameter, as in {'max_depth': [2, 4]}", UsageError)
 
 
 USUAL_REFITS = Refits()
@@ -86,10 +86,9 @@ def as_refits(refits: int | Refits | None) -> Refits:
         return USUAL_REFITS
     if isinstance(refits, Refits):
         return refits
-    if not isinstance(refits, int) or isinstance(refits, bool) or refits < 0:
-        raise UsageError(
-            f"refits is {refits!r}; give how often each level is trained again, an integer of at least 2, 0 for not at all, or Refits(...)"
-        )
+    counted = isinstance(refits, int) and not isinstance(refits, bool) and refits >= 0
+    give = "how often each level is trained again, an integer of at least 2, 0 for not at all, or Refits(...)"
+    check(counted, refits, "refits", give, UsageError)
     return Refits(refits if refits > 1 else 0)
 
 
@@ -97,6 +96,5 @@ def as_tuning(tuning: int | Tuning | None) -> Tuning | None:
     """Tuning with that number of trials; a Tuning as it is; None as it is."""
     if tuning is None or isinstance(tuning, Tuning):
         return tuning
-    if not isinstance(tuning, int) or isinstance(tuning, bool) or tuning < 1:
-        raise UsageError(f"tune is {tuning!r}; give a number of trials, at least 1, or Tuning(...)")
+    check_integer(tuning, "tune", least=1, note="the number of trials, or Tuning(...)", error=UsageError)
     return Tuning(trials=tuning)

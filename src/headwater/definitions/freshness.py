@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
+from headwater.definitions.checks import check, check_type, refusal
 from headwater.definitions.definition import Definition
 from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, check_timezone, micros, text
-from headwater.errors import DefinitionError, given
+from headwater.errors import DefinitionError
 
 _T = TypeVar("_T")
 
@@ -118,16 +119,14 @@ class Batch(FreshnessBase, called="batch"):
         delay: Duration = "0s",
         wait: Duration = "0s",
     ) -> None:
-        step = micros(every, "batch(every=)")
-        if step == 0 or (DAY % step if step < DAY else step % DAY):
-            raise DefinitionError(
-                f'batch(every={every!r}) must divide a day or be a number of whole days, such as "15m", "1h", "1d" or "7d"'
-            )
+        step = micros(every, "batch(): every", positive=True)
+        whole = step % DAY == 0 or DAY % step == 0
+        check(whole, every, "batch(): every", "a divisor of a day or a number of whole days, such as '15m', '1h', '1d' or '7d'")
         start = _time_of_day(at)
         if start >= step:
-            raise DefinitionError(f"batch(at={at!r}) must be less than every={text(step)}: it is the first cut after midnight")
-        check_timezone(timezone, "batch")
-        behind, waits = micros(delay, "batch(delay=)"), micros(wait, "batch(wait=)")
+            raise refusal(at, "batch(): at", f"a time before every={text(step)}, since it is the first cut after midnight")
+        check_timezone(timezone, "batch()")
+        behind, waits = micros(delay, "batch(): delay"), micros(wait, "batch(): wait")
         if waits > behind:
             raise DefinitionError(f"batch(wait={text(waits)}) is more than delay={text(behind)}: a job cannot publish before it has waited")
         self._set(every=step, at=start, timezone=timezone, delay=behind, wait=waits)
@@ -174,7 +173,7 @@ class Streaming(FreshnessBase, called="streaming"):
     state = "stream"
 
     def __init__(self, lag: Duration) -> None:
-        self._set(lag=micros(lag, "streaming(lag=)"))
+        self._set(lag=micros(lag, "streaming(): lag"))
 
     def __str__(self) -> str:
         return f"streaming, {text(self.lag)} behind"
@@ -240,16 +239,14 @@ class Measured(FreshnessBase, called="measured"):
     state = "Measured"
 
     def __init__(self, ages: Sequence[Duration | None], *, cuts: Sequence[Duration] | None = None, seed: int = 0) -> None:
-        if isinstance(ages, str | timedelta) or not len(ages):
-            raise DefinitionError("measured(ages=) takes a sequence of at least one duration, such as the ages in a serving log")
+        listed = isinstance(ages, Collection) and not isinstance(ages, str) and len(ages)
+        check(listed, ages, "measured(): ages", "a list of at least one duration, such as the ages in a serving log")
         ages_in_micros = tuple(None if a is None else micros(a, "a measured age") for a in ages)
         if all(a is None for a in ages_in_micros):
             raise DefinitionError("every age of measured(ages=) is None, so no value was ever available; use never()")
-        if cuts is not None and (isinstance(cuts, str | timedelta) or len(cuts) != len(ages)):
-            raise DefinitionError(
-                f"measured(cuts=) takes as many durations as there are ages, {len(ages)}; give one for each, or leave it out"
-            )
-        ends = tuple(micros(c, "a measured cut") for c in cuts or ())
+        fitting = cuts is None or (isinstance(cuts, Collection) and not isinstance(cuts, str) and len(cuts) == len(ages))
+        check(fitting, cuts, "measured(): cuts", f"a list of as many durations as there are ages, {len(ages)}, or leave it out")
+        ends = tuple(micros(c, "a measured cut") for c in (() if cuts is None else cuts))
         self._set(ages=ages_in_micros, cuts=ends if any(ends) else None, seed=seed)
 
     def __str__(self) -> str:
@@ -329,7 +326,7 @@ def _time_of_day(at: object) -> int:
     """`HH:MM` or `HH:MM:SS` in microseconds since midnight."""
     match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", at) if isinstance(at, str) else None
     if match is None:
-        raise DefinitionError(f'batch(at={at!r}) must be a time of day such as "02:30"')
+        raise refusal(at, "batch(): at", "a time of day, such as '02:30'")
     return int(match[1]) * HOUR + int(match[2]) * 60 * SECOND + int(match[3] or 0) * SECOND
 
 
@@ -340,8 +337,7 @@ def is_freshness(value: object) -> TypeGuard[Freshness]:
 
 def check_freshness(value: object, subject: str) -> None:
     """Refuse anything that is not a freshness."""
-    if not isinstance(value, FreshnessBase):
-        raise DefinitionError(f"{subject} is {given(value)}; give batch(...), streaming(lag), on_request(), measured(ages) or never()")
+    check_type(value, FreshnessBase, subject, "batch(...), streaming(lag), on_request(), measured(ages) or never()")
 
 
 def kind_of(freshness: Sequence[Freshness]) -> str:

@@ -12,14 +12,15 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from headwater.definitions.aggregation import latest
-from headwater.definitions.columns import DTYPES
+from headwater.definitions.checks import check, check_choice, check_integer, check_reference, check_type, refusal
+from headwater.definitions.columns import DTYPES, check_dtype
 from headwater.definitions.definition import check_name
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.feature_view import FeatureRef, FeatureView, ThirdPartyFeatures
 from headwater.definitions.freshness import on_request
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Env
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DefinitionError
 
 PLACE = re.compile(r"\{([^{}]*)\}")
 _HOW = {"fingerprint": False}  # how answers are come by, not what they say
@@ -85,16 +86,15 @@ class HttpFeatures(ThirdPartyFeatures):
         check_name(self.name, "third-party features")
         subject = f"third-party features {self.name!r}"
         for name, columns in (("request", self.request), ("response", self.response)):
-            if not isinstance(columns, Mapping) or not columns:
-                raise DefinitionError(f"{subject}: {name} is {columns!r}; give names and their types, such as {{'ip_address': str}}")
+            named = isinstance(columns, Mapping) and columns
+            check(named, columns, f"{subject}: {name}", "names and their types, such as {'ip_address': str}")
         for name, dtype in self.request.items():
             _check_column(name, dtype, f"{subject}: request")
         object.__setattr__(self, "request", dict(self.request))
         object.__setattr__(
             self, "response", {name: _column(name, columns, f"{subject}: response") for name, columns in self.response.items()}
         )
-        if self.method not in ("GET", "POST"):
-            raise DefinitionError(f"{subject}: method is {self.method!r}; give 'GET' or 'POST'")
+        check_choice(self.method, ("GET", "POST"), f"{subject}: method")
         self._check_url(subject)
         self._check_headers(subject)
         self._check_fallback(subject)
@@ -144,27 +144,24 @@ class HttpFeatures(ThirdPartyFeatures):
 
     def __getitem__(self, column: str) -> FeatureRef:
         short = column.removeprefix(f"{self.name}__")
-        if short not in self.response:
-            raise DefinitionError(f"third-party features {self.name!r} have no column {column!r}; {nearest(short, self.response)}")
+        check_reference(short, self.response, f"third-party features {self.name!r} have no column {column!r}")
         return self.view[short]
 
     def _check_url(self, subject: str) -> None:
         parts = urlsplit(self.url) if isinstance(self.url, str) else None
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "{" in parts.netloc or parts.fragment:
-            raise DefinitionError(
-                f"{subject}: url is {self.url!r}; give http:// or https://, a host, and a path, such as 'https://ip.example/v1/{{ip_address}}'"
-            )
+            give = "http:// or https://, a host, and a path, such as 'https://ip.example/v1/{ip_address}'"
+            raise refusal(self.url, f"{subject}: url", give)
         if parts.username is not None or parts.password is not None:
             raise DefinitionError(f"{subject}: the url holds a user or a password; send it as headers={{'Authorization': hw.env('NAME')}}")
         for name in PLACE.findall(self.url):
-            if name not in self.request:
-                raise DefinitionError(
-                    f"{subject}: the url has a place for {name!r}, which request does not name; {nearest(name, self.request)}"
-                )
-        if re.search(r"[{}\s]", PLACE.sub("", self.url)):
-            raise DefinitionError(f"{subject}: url is {self.url!r}; percent-encode spaces, and braces that are not placeholders of a field")
+            check_reference(name, self.request, f"{subject}: the url has a place for {name!r}, which request does not name")
+        encoded = re.search(r"[{}\s]", PLACE.sub("", self.url)) is None
+        check(encoded, self.url, f"{subject}: url", "it with percent-encoded spaces, and braces that are not placeholders of a field")
 
     def _check_headers(self, subject: str) -> None:
+        if not isinstance(self.headers, Mapping):
+            raise DefinitionError(f"{subject}: headers is {type(self.headers).__name__}; give a mapping of names to strings")
         for name, value in self.headers.items():
             if not isinstance(name, str) or not _HEADER.fullmatch(name):
                 raise DefinitionError(f"{subject}: {name!r} is not a header name")
@@ -175,40 +172,30 @@ class HttpFeatures(ThirdPartyFeatures):
         object.__setattr__(self, "headers", dict(self.headers))
 
     def _check_fallback(self, subject: str) -> None:
+        check_type(self.fallback, Mapping, f"{subject}: fallback", "a mapping from columns of response to their values")
         for name, value in self.fallback.items():
-            if name not in self.response:
-                raise DefinitionError(f"{subject}: fallback names {name!r}, which response does not; {nearest(name, self.response)}")
+            check_reference(name, self.response, f"{subject}: fallback names {name!r}, which response does not")
             dtype = self.columns[name][1]
-            if value is not None and not fits(value, dtype):
-                raise DefinitionError(f"{subject}: the fallback of {name!r} is {value!r}; give {DTYPES[dtype]}, or None")
+            check(value is None or fits(value, dtype), value, f"{subject}: the fallback of {name!r}", f"{DTYPES[dtype]}, or None")
         object.__setattr__(self, "fallback", {name: self.fallback.get(name) for name in self.response})
 
     def _check_knobs(self, subject: str) -> None:
         durations = ["timeout", "cache", "stale_while_revalidate"] + ["breaker"] * (self.breaker is not None)
         for name in durations:
-            object.__setattr__(self, name, text(micros(getattr(self, name), f"{subject}: {name}")))
-        if self.timeout == "0s" or self.breaker == "0s":
-            raise DefinitionError(
-                f"{subject}: {'timeout' if self.timeout == '0s' else 'breaker'} is nothing; give a duration, such as '100ms'"
-            )
+            length = micros(getattr(self, name), f"{subject}: {name}", positive=name in ("timeout", "breaker"))
+            object.__setattr__(self, name, text(length))
         for name, least, most in (("retries", 0, 10), ("cache_entries", 1, 10_000_000), ("concurrency", 1, 10_000)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise DefinitionError(f"{subject}: {name} is {value!r}; give an integer from {least} to {most}")
-        if self.idempotent not in (None, True, False):
-            raise DefinitionError(f"{subject}: idempotent is {self.idempotent!r}; give True if a call may be repeated, or leave it out")
+            check_integer(getattr(self, name), f"{subject}: {name}", least=least, most=most)
+        check_type(self.idempotent, bool | None, f"{subject}: idempotent", "True if a call may be repeated, or leave it out")
         if self.cache == "0s" and self.stale_while_revalidate != "0s":
             raise DefinitionError(f"{subject}: stale_while_revalidate needs cache=, how old an answer may be before a new one is fetched")
 
     def _check_history(self, subject: str) -> None:
-        if self.history is not None and not isinstance(self.history, Source):
-            raise DefinitionError(f"{subject}: history is {self.history!r}; give a Source of earlier answers")
-        known = None if self.history is None else self.history.columns
+        if self.history is None:
+            return
+        check_type(self.history, Source, f"{subject}: history", "a Source of earlier answers")
         for name in (*self.request, *self.response):
-            if known is not None and name not in known:
-                raise DefinitionError(
-                    f"{subject}: history, source {self.history and self.history.name!r}, has no {name!r}; {nearest(name, known)}"
-                )
+            check_reference(name, self.history.columns, f"{subject}: history, source {self.history.name!r}, has no {name!r}")
 
 
 def fits(value: object, dtype: type) -> bool:
@@ -230,14 +217,11 @@ def _column(name: str, declared: object, subject: str) -> tuple[str, type]:
     path, dtype = declared if isinstance(declared, tuple) and len(declared) == 2 else (name, declared)
     _check_column(name, dtype, subject)
     if not isinstance(path, str) or not all(path.split(".")):
-        raise DefinitionError(f"{subject}: {name!r} has the path {path!r}; give names separated by dots, such as 'risk.score'")
+        raise refusal(path, f"{subject}: the path of {name!r}", "names separated by dots, such as 'risk.score'")
     assert isinstance(dtype, type)
     return path, dtype
 
 
-def _check_column(name: object, dtype: object, subject: str) -> None:
-    if not isinstance(name, str):
-        raise DefinitionError(f"{subject} names {name!r}; give names and their types, such as {{'score': float}}")
-    check_name(name, subject)
-    if dtype not in DTYPES:
-        raise DefinitionError(f"{subject}: {name!r} has the type {dtype!r}; give float, int, str, bool or datetime")
+def _check_column(name: str, dtype: object, subject: str) -> None:
+    check_name(name, f"{subject}: a column")
+    check_dtype(dtype, f"{subject}: {name!r}")

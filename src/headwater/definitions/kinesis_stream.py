@@ -8,6 +8,7 @@ from datetime import datetime
 from os import PathLike
 from typing import ClassVar
 
+from headwater.definitions.checks import check, refusal
 from headwater.definitions.streams import (
     BrokerStream,
     Env,
@@ -19,7 +20,7 @@ from headwater.definitions.streams import (
     record_format,
 )
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.errors import DefinitionError, HeadwaterError, given
+from headwater.errors import HeadwaterError
 
 _STARTS = ("earliest", "latest")
 _CONSUMER = r"[A-Za-z0-9._-]{1,128}|arn:[a-z-]+:kinesis:\S+:stream/\S+/consumer/\S+"
@@ -80,16 +81,15 @@ class KinesisStream(BrokerStream, called="kinesis"):
         consumer: str | None = None,
     ) -> None:
         subject = f"kinesis({stream!r})"
-        if not isinstance(stream, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", stream):
-            raise DefinitionError(f"{subject}: a stream's name has 1 to 128 letters, digits, dots, underscores and dashes; no ARN")
-        if endpoint_url is not None and not isinstance(endpoint_url, Env) and not re.match(r"https?://", str(endpoint_url)):
-            raise DefinitionError(
-                f"{subject}: endpoint_url is {given(endpoint_url)}; give a URL, such as 'http://localhost:4566', or env('NAME')"
-            )
-        if consumer is not None and not re.fullmatch(_CONSUMER, str(consumer)):
-            raise DefinitionError(
-                f"{subject}: consumer is {given(consumer)}; give the name or the ARN of a consumer that is registered with the stream, such as 'features'"
-            )
+        named = isinstance(stream, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,128}", stream)
+        give = "a name of 1 to 128 letters, digits, dots, underscores and dashes; no ARN"
+        check(named, stream, "kinesis(): stream", give)
+        reachable = endpoint_url is None or isinstance(endpoint_url, Env) or re.match(r"https?://", str(endpoint_url))
+        give = "a URL, such as 'http://localhost:4566', or env('NAME')"
+        check(reachable, endpoint_url, f"{subject}: endpoint_url", give)
+        registered = consumer is None or re.fullmatch(_CONSUMER, str(consumer))
+        give = "the name or the ARN of a consumer that is registered with the stream, such as 'features'"
+        check(registered, consumer, f"{subject}: consumer", give)
         records = record_format(subject, format, schema, timestamps, registry, avro, message)
         begin = _start(start, subject)
         self._set(stream=stream, region=region, endpoint_url=endpoint_url, start=begin, consumer=consumer, **records)
@@ -111,6 +111,5 @@ def _start(start: str | datetime, subject: str) -> str | int:
     try:
         return parse_timestamp(start, "start")
     except HeadwaterError as error:
-        raise DefinitionError(
-            f"{subject}: start is {given(start)}; give 'earliest', 'latest', or a timestamp with an offset, such as '2026-01-31T08:00Z'"
-        ) from error
+        give = "'earliest', 'latest', or a timestamp with an offset, such as '2026-01-31T08:00Z'"
+        raise refusal(start, f"{subject}: start", give) from error

@@ -7,13 +7,14 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 from headwater.definitions.aggregate import Aggregation
+from headwater.definitions.checks import check_columns, check_reference, check_text, check_type
 from headwater.definitions.columns import Selection, check_selection, output_name, root_columns
 from headwater.definitions.connectors import Table, as_table
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration, check_timezone, micros, text
 from headwater.definitions.source import Source, check_known
 from headwater.definitions.windows import Window
-from headwater.errors import DefinitionError, nearest
+from headwater.errors import DefinitionError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,25 +48,18 @@ class Outcome(Definition, called="outcome"):
         keys: Sequence[str],
         within: Duration,
     ) -> None:
-        horizon = micros(within, "outcome(within=)")
-        if horizon == 0:
-            raise DefinitionError('outcome(within=) must be longer than nothing, such as "30m"')
-        if not isinstance(source, Source) or not isinstance(aggregation, Aggregation):
-            raise DefinitionError(
-                'outcome() takes a source and an aggregation, such as outcome(clicks, hw.count(), keys=["request"], within="30m")'
-            )
-        if isinstance(keys, str):
-            raise DefinitionError(f"outcome(): keys is the string {keys!r}; give a list, such as [{keys!r}]")
+        horizon = micros(within, "outcome(): within", positive=True)
+        example = "as in outcome(clicks, hw.count(), keys=['request'], within='30m')"
+        check_type(source, Source, "outcome(): source", f"a hw.Source, {example}")
+        check_type(aggregation, Aggregation, "outcome(): aggregation", f"an aggregation, {example}")
+        columns = check_columns(keys, "outcome(): keys")
         if (aggregation.each or aggregation.facts.per_column) and len(aggregation.columns) > 1:
             raise DefinitionError(
                 f"outcome(): {aggregation.function}() of {len(aggregation.columns)} columns makes as many labels; give it one column"
             )
-        for key in keys:
-            if source.columns is not None and key not in source.columns:
-                raise DefinitionError(
-                    f"outcome(): the key {key!r} is not selected by source {source.name!r}; {nearest(key, source.columns)}"
-                )
-        self._set(source=source, aggregation=aggregation, keys=tuple(keys), within=text(horizon))
+        for key in columns:
+            check_reference(key, source.columns, f"outcome(): the key {key!r} is not selected by source {source.name!r}")
+        self._set(source=source, aggregation=aggregation, keys=columns, within=text(horizon))
 
     @property
     def horizon(self) -> int:
@@ -126,18 +120,15 @@ class Labels(Definition):
         object.__setattr__(self, "table", as_table(self.table, f"{subject}: table"))
         check_selection(self.select, self.filter, subject)
         check_timezone(self.timezone, subject)
-        if self.weight is not None and not isinstance(self.weight, str):
-            raise DefinitionError(
-                f"{subject}: weight is {self.weight!r}; give the name of the column with how much a row counts in training"
-            )
+        if self.weight is not None:
+            check_text(self.weight, f"{subject}: weight", "the name of the column with how much a row counts in training")
         if self.select is not None:
             object.__setattr__(self, "select", tuple(self.select))
         if isinstance(self.label, Outcome):
             if self.known_at_field is not None or self.known_after is not None:
                 raise DefinitionError(f"{subject}: an outcome is known at its horizon; leave known_at_field and known_after out")
             return
-        if not isinstance(self.label, str):
-            raise DefinitionError(f"{subject}: label is {self.label!r}; give a column, or outcome(source, aggregation, keys=, within=)")
+        check_text(self.label, f"{subject}: label", "the name of a column, or outcome(source, aggregation, keys=, within=)")
         if self.known_at_field is None and self.known_after is None:
             raise DefinitionError(
                 f"{subject} does not say when the outcome is known; give known_at_field=, or known_after= (how long after the request). "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from headwater.definitions.checks import check_type, refusal
 from headwater.definitions.definition import Definition
 from headwater.definitions.durations import Duration, check_timezone, text
 from headwater.definitions.durations import micros as _micros
@@ -19,7 +20,7 @@ from headwater.definitions.model import Model, Precomputed, check_predictions
 from headwater.definitions.precomputed_members import precomputed_members
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import spelled
-from headwater.errors import DefinitionError, UsageError, given
+from headwater.errors import DefinitionError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +50,15 @@ class Level(Definition):
         if isinstance(self.features, Mapping):
             named = {v.view if isinstance(v, HttpFeatures) else v: freshness for v, freshness in self.features.items()}
             for view, freshness in named.items():
-                if not isinstance(view, FeatureView):
-                    raise DefinitionError(
-                        f"Level: {given(view)} is not a feature view; give one freshness, or a mapping from the views themselves, not their names, to freshness"
-                    )
+                give = "one freshness, or a mapping from the views themselves, not their names, to freshness"
+                check_type(view, FeatureView, "Level: a key of features", give)
                 check_freshness(freshness, f"Level: the freshness of {view.name!r}")
             object.__setattr__(self, "features", named)
         elif self.features is not None:
             check_freshness(self.features, "Level: features")
         check_predictions(self.predictions, "Level")
+        known_after = "a mapping from sources or labels to durations"
+        check_type(self.known_after, Mapping, "Level: known_after", known_after)
         late = {
             known_later_of: text(_micros(d, f"Level: known_after of {_named(known_later_of)!r}"))
             for known_later_of, d in self.known_after.items()
@@ -66,8 +67,7 @@ class Level(Definition):
             if isinstance(source, Labels):
                 _check_labels(source, soon)
                 continue
-            if not isinstance(source, Source):
-                raise DefinitionError(f"Level: known_after is keyed by {source!r}; give a mapping from sources or labels to durations")
+            check_type(source, Source, "Level: a key of known_after", known_after)
             if isinstance(source.history, Enriched):
                 raise DefinitionError(
                     f"Level: known_after names {source.name!r}, whose events are known when they and the last of what enriches them are; "
@@ -215,9 +215,7 @@ def as_level(level: object, subject: str = "the level") -> Level:
     if isinstance(level, Level):
         return level
     if not is_freshness(level):
-        raise DefinitionError(
-            f"{subject} is {given(level)}; give a Level or a freshness, such as hw.streaming('2s'); names of levels are the project's"
-        )
+        raise refusal(level, subject, "a Level or a freshness, such as hw.streaming('2s'); names of levels are the project's")
     return Level(level)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from headwater.definitions.checks import check, check_integer
 from headwater.definitions.definition import Definition
-from headwater.errors import DefinitionError
 
 DEFAULT_LENGTH: Final = 100
 MOST_LENGTH: Final = 100_000
@@ -60,10 +60,9 @@ class Each(Definition, called="each"):
         *,
         max_length: int = DEFAULT_LENGTH,
     ) -> None:
-        if not isinstance(of, str | Definition) or not of:
-            raise DefinitionError(f"each({of!r}): give a column of the request that holds a list, or a feature that is one")
-        if not isinstance(max_length, int) or isinstance(max_length, bool) or not 1 <= max_length <= MOST_LENGTH:
-            raise DefinitionError(f"each(max_length={max_length!r}): give an integer from 1 to {MOST_LENGTH:,}")
+        named = isinstance(of, str | Definition) and of
+        check(named, of, "each(): of", "a column of the request that holds a list, or a feature that is one")
+        check_integer(max_length, "each(): max_length", least=1, most=MOST_LENGTH)
         self._set(of=of, max_length=max_length)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from headwater.definitions.checks import check, refusal
 from headwater.errors import UsageError
 
 Size = str | int
@@ -23,10 +24,9 @@ def in_bytes(value: Size, subject: str) -> int:
     else:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B)\s*", value.upper()) if isinstance(value, str) else None
         if match is None or match[2] not in _UNITS:
-            raise UsageError(f'{subject} is {value!r}; write a number and a unit such as "4GB", "512MB" or "2GiB", or give whole bytes')
+            raise refusal(value, subject, "a number and a unit, such as '4GB', '512MB' or '2GiB', or whole bytes", UsageError)
         number = int(float(match[1]) * _UNITS[match[2]])
-    if number < _LEAST:
-        raise UsageError(f"{subject} is {value!r}; it must be at least 1MB")
+    check(number >= _LEAST, value, subject, "at least 1MB", UsageError)
     return number
 
 

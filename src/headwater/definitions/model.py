@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from headwater.definitions.censored import Censored
+from headwater.definitions.checks import check, check_choice, check_columns, check_reference, check_type, refusal
 from headwater.definitions.columns import output_name
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.described import Described
@@ -19,7 +20,7 @@ from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.ranking import Ranking
 from headwater.definitions.source import Source
 from headwater.definitions.tasks import TASKS, TaskName, TaskType, written
-from headwater.errors import DefinitionError, given, nearest
+from headwater.errors import DefinitionError
 
 Task = TaskName | Ranking
 Otherwise = Literal["default", "on_request"]
@@ -69,13 +70,10 @@ class Precomputed(Definition, called="precomputed"):
         on_stale: OnStale = "previous",
     ) -> None:
         check_freshness(freshness, "precomputed(): freshness")
-        if isinstance(keys, str) or not keys:
-            raise DefinitionError(f"precomputed(keys={keys!r}): give a list of at least one column of the request")
-        if otherwise not in ("default", "on_request"):
-            raise DefinitionError(f"precomputed(otherwise={otherwise!r}): give 'default' or 'on_request'")
-        if on_stale not in ("previous", "null", "refuse"):
-            raise DefinitionError(f"precomputed(on_stale={on_stale!r}): give 'previous', 'null' or 'refuse'")
-        self._set(freshness=freshness, keys=tuple(keys), otherwise=otherwise, on_stale=on_stale)
+        columns = check_columns(keys, "precomputed(): keys", least=1)
+        check_choice(otherwise, get_args(Otherwise), "precomputed(): otherwise")
+        check_choice(on_stale, get_args(OnStale), "precomputed(): on_stale")
+        self._set(freshness=freshness, keys=columns, otherwise=otherwise, on_stale=on_stale)
 
     @property
     def on_request(self) -> bool:
@@ -129,22 +127,16 @@ class Model(Described):
         check_name(self.name, "a model")
         subject = f"model {self.name!r}"
         self.check_description(subject)
-        if not isinstance(self.features, FeatureService):
-            raise DefinitionError(f"{subject}: features is {given(self.features)}; give hw.FeatureService(name, [views and features])")
-        if not isinstance(self.labels, Labels):
-            raise DefinitionError(
-                f"{subject}: labels is {given(self.labels)}; give hw.Labels(name, table=, timestamp_field=, label=, known_after=)"
-            )
-        if not isinstance(self.task, Ranking) and (self.task not in TASKS or TASKS[self.task].lists):
-            close = nearest(self.task, written()) if isinstance(self.task, str) else f"known: {', '.join(written())}"
-            raise DefinitionError(f"{subject}: task is {self.task!r}; {close} (or hw.Ranking(group=, item=))")
+        check_type(self.features, FeatureService, f"{subject}: features", "hw.FeatureService(name, [views and features])")
+        labels = "hw.Labels(name, table=, timestamp_field=, label=, known_after=)"
+        check_type(self.labels, Labels, f"{subject}: labels", labels)
+        if not isinstance(self.task, Ranking):
+            check_choice(self.task, written(), f"{subject}: task", "or hw.Ranking(group=, item=)")
         if self.ranking is not None:
             _check_columns(self.ranking, self.labels, subject)
         if isinstance(self.estimator, type):
-            name = self.estimator.__name__
-            raise DefinitionError(f"{subject}: estimator is the class {name}; give an instance of it: estimator={name}()")
-        if self.estimator is not None and not isinstance(self.estimator, Estimator):
-            raise DefinitionError(f"{subject}: estimator is {self.estimator!r}; give an object with fit(X, y) and predict(X)")
+            raise refusal(self.estimator, f"{subject}: estimator", f"one: estimator={self.estimator.__name__}()")
+        check_type(self.estimator, Estimator | None, f"{subject}: estimator", "an object with fit(X, y) and predict(X)")
         if self.labels.label_name in self.features.feature_names:
             raise DefinitionError(
                 f"{subject}: the label {self.labels.label_name!r} is named like a feature; rename one, so that neither shadows the other"
@@ -156,20 +148,17 @@ class Model(Described):
 
     def _check_outcomes(self, subject: str) -> None:
         if not isinstance(self.outcomes, Censored):
-            if self.outcomes not in (None, "independent", "censored", "caused"):
-                raise DefinitionError(
-                    f"{subject}: outcomes is {self.outcomes!r}; outcomes are 'independent', 'censored' or 'caused', or hw.censored(above=...)"
-                )
+            if self.outcomes is not None:
+                check_choice(self.outcomes, get_args(OutcomeRule), f"{subject}: outcomes", "or hw.censored(above=...)")
             return
         if self.task_type.classes or self.ranking is not None:
             raise DefinitionError(
                 f"{subject}: hw.censored(...) has a bound of one score, and the task is {self.task_kind}; give 'censored'"
             )
         unit, carried = self.outcomes.unit, tuple(self.features.needed_by())
-        if unit is not None and unit not in carried:
-            raise DefinitionError(
-                f"{subject}: the units of the approve-anyway holdout are {unit!r}, which its requests do not carry; {nearest(unit, carried)}"
-            )
+        if unit is not None:
+            says = f"{subject}: the units of the approve-anyway holdout are {unit!r}, which its requests do not carry"
+            check_reference(unit, carried, says)
 
     @property
     def outcome_rule(self) -> OutcomeRule | None:
@@ -215,15 +204,11 @@ def _check_columns(ranking: Ranking, labels: Labels, subject: str) -> None:
     known = {labels.timestamp_field, *(output_name(item) for item in labels.select)}
     known |= set(labels.label.keys) if isinstance(labels.label, Outcome) else {labels.label}
     for role, name in (("group", ranking.group), ("item", ranking.item)):
-        if name not in known:
-            raise DefinitionError(
-                f"{subject}: the {role} {name!r} of the ranking is not selected by labels {labels.name!r}; {nearest(name, known)}"
-            )
+        check_reference(name, known, f"{subject}: the {role} {name!r} of the ranking is not selected by labels {labels.name!r}")
 
 
 def check_predictions(predictions: object, subject: str) -> None:
     """Refuse `predictions` that are neither `precomputed(...)` nor `on_request()`."""
-    if predictions is not None and not (isinstance(predictions, Precomputed) or predictions == on_request()):
-        raise DefinitionError(
-            f"{subject}: predictions is {predictions!r}; give hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"
-        )
+    fits = predictions is None or isinstance(predictions, Precomputed) or predictions == on_request()
+    give = "hw.precomputed(freshness, keys=[...]) or hw.on_request(), or leave it out"
+    check(fits, predictions, f"{subject}: predictions", give)

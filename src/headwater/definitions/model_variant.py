@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
 
+from headwater.definitions.checks import check, check_type
 from headwater.definitions.definition import Definition
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model, Precomputed
-from headwater.errors import DefinitionError
 
 AS_DEFINED = "as defined"
 """The name of the variant that is a model as it was written."""
@@ -49,12 +49,10 @@ class ModelVariant(Definition):
     allow_staler: bool = field(default=False, metadata={"fingerprint": "given"})
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise DefinitionError(f"a variant is named {self.name!r}; give it a string, such as 'live'")
-        if not isinstance(self.model, Model):
-            raise DefinitionError(f"variant {self.name!r}: model is {self.model!r}; give a Model")
-        if not isinstance(self.level, Level):
-            raise DefinitionError(f"variant {self.name!r}: level is {self.level!r}; wrap a freshness in hw.Level(...)")
+        named = isinstance(self.name, str) and self.name.strip()
+        check(named, self.name, "a variant: name", "a string that is not blank, such as 'live'")
+        check_type(self.model, Model, f"variant {self.name!r}: model", "a Model")
+        check_type(self.level, Level, f"variant {self.name!r}: level", "a hw.Level, such as hw.Level(hw.batch('1d'))")
 
     @property
     def service(self) -> FeatureService:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from headwater.definitions.checks import check_choice, check_integer
 from headwater.definitions.definition import Definition
-from headwater.errors import DefinitionError, nearest
 
 SampledBy = Literal["uniform", "popularity"]
 
@@ -42,12 +42,9 @@ class NegativeSampling(Definition):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.n, bool) or not isinstance(self.n, int) or not 1 <= self.n <= 100_000:
-            raise DefinitionError(f"NegativeSampling(n={self.n!r}): give an integer from 1 to 100000")
-        if self.by not in get_args(SampledBy):
-            raise DefinitionError(f"NegativeSampling(by={self.by!r}): {nearest(str(self.by), get_args(SampledBy))}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise DefinitionError(f"NegativeSampling(seed={self.seed!r}): give an integer of 0 or more")
+        check_integer(self.n, "NegativeSampling: n", least=1, most=100_000)
+        check_choice(self.by, get_args(SampledBy), "NegativeSampling: by")
+        check_integer(self.seed, "NegativeSampling: seed", least=0, most=2**63 - 1)
 
     def __str__(self) -> str:
         drawn = "uniformly" if self.by == "uniform" else "by popularity"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headwater.definitions.checks import check_number
 from headwater.definitions.experiment import Arm, Experiment, ExperimentMetric, ExperimentPlan
 from headwater.definitions.experiment_kinds import Probe
 from headwater.definitions.freshness import Freshness
@@ -55,8 +56,7 @@ def probe(
     >>> fresh.name, [(arm.name, arm.weight) for arm in fresh.arms]
     ('probe_nightly', [('served', 0.98), ('probed', 0.02)])
     """
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= MOST:
-        raise DefinitionError(f"probe {name!r}: share is {share!r}; give a share of units above 0 and up to {MOST}, or run an A/B test")
+    check_number(share, f"probe {name!r}: share", "a share of units", above=0, most=MOST, note="or run an A/B test")
     if metrics and isinstance(metrics[0], ExperimentMetric) and metrics[0].base is not None:
         raise DefinitionError(f"probe {name!r}: metric {metrics[0].name!r} is a ratio, and a loss budget is of a sum; leave its base out")
     arms = [Arm(SERVED, model, weight=1 - share), Arm(PROBED, model, level, weight=share)]

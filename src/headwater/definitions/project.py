@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import combinations, pairwise
 from typing import TypeVar, cast
 
+from headwater.definitions.checks import check_list, check_number, check_reference, check_type
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.evaluation import Evaluation
 from headwater.definitions.experiment import Arm, Experiment
@@ -20,7 +21,7 @@ from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.source import Source
 from headwater.definitions.view_versions import Versions, ViewVersions, chosen_versions, pinned, view_versions
-from headwater.errors import DefinitionError, UsageError, nearest
+from headwater.errors import DefinitionError, UsageError
 
 T = TypeVar("T", bound=Definition)
 
@@ -56,25 +57,21 @@ class Project(Definition):
 
     def __post_init__(self) -> None:
         check_name(self.name, "a project")
-        if not isinstance(self.models, Sequence) or not self.models or not all(isinstance(m, Model) for m in self.models):
-            raise DefinitionError(
-                f"project {self.name!r}: models is {_kinds(self.models)}; give a list of at least one Model, such as "
-                "[hw.Model('returns', task='binary', features=service, labels=labels)]. Without a model, features are read with "
-                "hw.get_historical_features(service, rows)"
-            )
-        object.__setattr__(self, "models", tuple(self.models))
-        if not isinstance(self.levels, Mapping):
-            raise DefinitionError(f"project {self.name!r}: levels is {self.levels!r}; give a mapping from names to Levels")
-        object.__setattr__(
-            self, "levels", {name: as_level(level, f"project {self.name!r}: the level {name!r}") for name, level in self.levels.items()}
+        subject = f"project {self.name!r}"
+        give = (
+            "a list of at least one Model, such as [hw.Model('returns', task='binary', features=service, labels=labels)]. Without a model, "
+            "features are read with hw.get_historical_features(service, rows)"
         )
-        if self.evaluation is not None and not isinstance(self.evaluation, Evaluation):
-            raise DefinitionError(f"project {self.name!r}: evaluation is {self.evaluation!r}; give hw.Evaluation(split=..., metrics=...)")
+        object.__setattr__(self, "models", check_list(self.models, Model, f"{subject}: models", give, least=1))
+        check_type(self.levels, Mapping, f"{subject}: levels", "a mapping from names to Levels")
+        object.__setattr__(self, "levels", {name: as_level(level, f"{subject}: the level {name!r}") for name, level in self.levels.items()})
+        check_type(self.evaluation, Evaluation | None, f"{subject}: evaluation", "hw.Evaluation(split=..., metrics=...)")
         if AS_DEFINED in self.levels:
-            raise DefinitionError(f"project {self.name!r}: a level is named {AS_DEFINED!r}, as each model's own is; rename it")
+            raise DefinitionError(f"{subject}: a level is named {AS_DEFINED!r}, as each model's own is; rename it")
         for level_name, level in self.named_levels.items():
             ModelVariant(level_name, self.models[0], level)  # which checks the type of the level
-        object.__setattr__(self, "versions", tuple(self.versions))
+        give = "feature views, other versions of those that the models read"
+        object.__setattr__(self, "versions", check_list(self.versions, FeatureView, f"{subject}: versions", give))
         self._check_versions()
         _check_levels(self)
         _distinct(self.models, "models")
@@ -82,9 +79,9 @@ class Project(Definition):
         _distinct(_unique([http for model in self.models for http in model.features.http_features]), "third-party features")
         _distinct(self.sources, "sources")
         _check_streams(self.models)
-        object.__setattr__(self, "experiments", tuple(self.experiments))
-        if isinstance(self.holdout, bool) or not isinstance(self.holdout, int | float) or not 0 <= self.holdout < 1:
-            raise DefinitionError(f"project {self.name!r}: holdout is {self.holdout!r}; give a share from 0 to below 1, such as 0.05")
+        experiments = check_list(self.experiments, Experiment, f"{subject}: experiments", "a list of hw.Experiment(...)")
+        object.__setattr__(self, "experiments", experiments)
+        check_number(self.holdout, f"{subject}: holdout", "a share", least=0, below=1, note="such as 0.05")
         _check_experiments(self)
 
     def _check_versions(self) -> None:
@@ -135,12 +132,11 @@ class Project(Definition):
         Raises:
             UsageError: there is none.
         """
-        for experiment in self.experiments:
-            if experiment.name == name:
-                return experiment
         if not self.experiments:
             raise UsageError(f"project {self.name!r} defines no experiment; give it hw.Project(..., experiments=[hw.Experiment(...)])")
-        raise UsageError(f"project {self.name!r} has no experiment {name!r}; {nearest(name, [e.name for e in self.experiments])}")
+        experiments = {experiment.name: experiment for experiment in self.experiments}
+        check_reference(name, experiments, f"project {self.name!r} has no experiment {name!r}", UsageError)
+        return experiments[name]
 
     @property
     def named_levels(self) -> Mapping[str, Level]:
@@ -162,8 +158,7 @@ class Project(Definition):
         """The model of that name (or the only one) at the level of that name (or as defined)."""
         mine = {variant.name: variant for variant in self.variants if variant.model is self.model(model)}
         name = AS_DEFINED if level is None else level
-        if name not in mine:
-            raise UsageError(f"project {self.name!r} has no level {name!r}; {nearest(name, mine)}")
+        check_reference(name, mine, f"project {self.name!r} has no level {name!r}", UsageError)
         return mine[name]
 
     def model(self, name: str | None = None) -> Model:
@@ -174,10 +169,9 @@ class Project(Definition):
                     f"project {self.name!r} has {len(self.models)} models; name one of: {', '.join(m.name for m in self.models)}"
                 )
             return self.models[0]
-        for model in self.models:
-            if model.name == name:
-                return model
-        raise UsageError(f"project {self.name!r} has no model {name!r}; {nearest(name, [m.name for m in self.models])}")
+        models = {model.name: model for model in self.models}
+        check_reference(name, models, f"project {self.name!r} has no model {name!r}", UsageError)
+        return models[name]
 
 
 def _check_levels(project: Project) -> None:
@@ -185,17 +179,14 @@ def _check_levels(project: Project) -> None:
     read = {name: view for each in project.views for name, view in ((each.name, each), (each.root.name, each.root))}
     for name, level in project.named_levels.items():
         for view in level.features if isinstance(level.features, Mapping) else ():
-            if view.name not in read and getattr(view, "third_party", None) is None:
-                raise DefinitionError(
-                    f"project {project.name!r}: the level {name!r} names the view {view.name!r}, which no model reads; {nearest(view.name, read)}"
-                )
+            if getattr(view, "third_party", None) is None:
+                says = f"project {project.name!r}: the level {name!r} names the view {view.name!r}, which no model reads"
+                check_reference(view.name, read, says)
 
 
 def _check_experiments(project: Project) -> None:
     subject = f"project {project.name!r}"
     for experiment in project.experiments:
-        if not isinstance(experiment, Experiment):
-            raise DefinitionError(f"{subject}: experiments has {experiment!r}; give a list of hw.Experiment(...)")
         for arm in experiment.arms:
             if arm.model not in project.models:
                 raise DefinitionError(
@@ -218,13 +209,6 @@ def _check_experiments(project: Project) -> None:
                 f"{subject}: experiments {left.name!r} and {right.name!r} both decide who answers for model {shared[0]!r}; put them into one "
                 "layer, each with a span of its own"
             )
-
-
-def _kinds(models: object) -> str:
-    """The type of an invalid `models` argument, for the error message."""
-    if isinstance(models, Sequence) and not isinstance(models, str):
-        return f"a list of {', '.join(dict.fromkeys(type(model).__name__ for model in models)) or 'nothing'}"
-    return repr(models) if isinstance(models, str) else type(models).__name__
 
 
 def _unique(values: Sequence[T]) -> tuple[T, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
+from headwater.definitions.checks import check_list, check_number, check_text, check_type
 from headwater.definitions.definition import Definition
 from headwater.definitions.feature import Feature
 from headwater.definitions.feature_service import FeatureService
@@ -56,26 +57,20 @@ class Ranking(Definition):
 
     def __post_init__(self) -> None:
         for role, name in (("group", self.group), ("item", self.item)):
-            if not isinstance(name, str) or not name:
-                raise DefinitionError(f"Ranking({role}={name!r}): give the name of a column of the request")
+            check_text(name, f"Ranking: {role}", "the name of a column of the request")
         if self.group == self.item:
             raise DefinitionError(
                 f"Ranking: {self.group!r} is both group and item; the group identifies a list, such as 'request', and the item an entry of it"
             )
-        if isinstance(self.candidates, str | FeatureRef) or not isinstance(self.candidates, Sequence):
-            raise DefinitionError(
-                f'Ranking: candidates is {self.candidates!r}; give a list of features, such as [popular["top_k_item_1d"]]'
-            )
-        object.__setattr__(self, "candidates", tuple(self.candidates))
+        give = 'a list of features that are lists, such as [popular["top_k_item_1d"]]'
+        object.__setattr__(self, "candidates", check_list(self.candidates, FeatureRef, "Ranking: candidates", give))
         for candidate in self.candidates:
             self._check_candidate(candidate)
         names = [ref.name for ref in self.candidates]
         if len(set(names)) < len(names):
             raise DefinitionError(f"Ranking: a feature is repeated among the candidates {names}")
-        if self.negatives is not None and not isinstance(self.negatives, NegativeSampling):
-            raise DefinitionError(f"Ranking: negatives is {self.negatives!r}; give hw.NegativeSampling(n=...)")
-        if isinstance(self.explore, bool) or not isinstance(self.explore, int | float) or not 0 <= self.explore <= 1:
-            raise DefinitionError(f"Ranking: explore is {self.explore!r}; give the share of lists in random order, such as 0.02")
+        check_type(self.negatives, NegativeSampling | None, "Ranking: negatives", "hw.NegativeSampling(n=...)")
+        check_number(self.explore, "Ranking: explore", "a share of lists", least=0, most=1, note="such as 0.02")
         if self.negatives is not None and not self.candidates:
             raise DefinitionError(
                 "Ranking: negatives are drawn from the candidates, and there are none; give candidates=[...], such as a collect_set() of all items"
@@ -92,11 +87,7 @@ class Ranking(Definition):
         """The feature service that candidates are retrieved from; None where each request brings its own."""
         return FeatureService("candidates", self.candidates) if self.candidates else None
 
-    def _check_candidate(self, candidate: object) -> None:
-        if not isinstance(candidate, FeatureRef):
-            raise DefinitionError(
-                f'Ranking: {candidate!r} is not a candidate; give features that are lists, such as popular["top_k_item_1d"]'
-            )
+    def _check_candidate(self, candidate: FeatureRef) -> None:
         aggregation = feature_of(candidate).aggregation
         subject = f"Ranking: the candidate {candidate.name!r}"
         if not aggregation.facts.gives_list:  # which cannot be split into a map

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from headwater.definitions.columns import DTYPES
+from headwater.definitions.checks import refusal
+from headwater.definitions.columns import DTYPES, check_dtype
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.feature_view import FeatureRef
 from headwater.errors import DefinitionError
@@ -24,8 +25,7 @@ class RequestField(Definition):
 
     def __post_init__(self) -> None:
         check_name(self.name, "a request field")
-        if self.dtype not in DTYPES:
-            raise DefinitionError(f"request field {self.name!r} has the type {self.dtype!r}; give float, int, str, bool or datetime")
+        check_dtype(self.dtype, f"request field {self.name!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +108,8 @@ def request_feature(function: Callable[..., object]) -> RequestFeature:
         if isinstance(parameter.default, FeatureRef):
             inputs[parameter.name] = parameter.default
         elif parameter.default is not parameter.empty:
-            raise DefinitionError(
-                f"{subject}: the default of {parameter.name!r} is {parameter.default!r}; a default is a feature, such as view['count_1h']"
-            )
+            default = f"{subject}: the default of {parameter.name!r}"
+            raise refusal(parameter.default, default, "a feature, such as view['count_1h'], or leave it out")
         else:
             fields[parameter.name] = _plain(hints.get(parameter.name), f"{subject}: the parameter {parameter.name!r}")
     return RequestFeature(name, function, fields, inputs, _plain(hints.get("return"), f"{subject}: the result"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from headwater.definitions.checks import check_integer
 from headwater.definitions.definition import Definition
 from headwater.definitions.durations import Duration, micros, text
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
@@ -51,15 +52,12 @@ class Rolling(Definition, called="rolling"):
         train: Duration | Literal["all"] = "all",
         gap: Duration = "0s",
     ) -> None:
-        step, behind = micros(every, "rolling(every=)"), micros(gap, "rolling(gap=)")
-        if step == 0:
-            raise DefinitionError('rolling(every=) must be longer than nothing, such as "7d"')
-        if not isinstance(folds, int) or isinstance(folds, bool) or folds < 1:
-            raise DefinitionError(f"rolling(folds={folds!r}): give an integer of at least 1")
-        back = None if train == "all" else micros(train, "rolling(train=)")
+        step, behind = micros(every, "rolling(): every", positive=True), micros(gap, "rolling(): gap")
+        check_integer(folds, "rolling(): folds", least=1)
+        back = None if train == "all" else micros(train, "rolling(): train")
         if back is not None and back <= behind:
             raise DefinitionError(f"rolling(train={text(back)}, gap={text(behind)}) leaves nothing to train on; make train longer than gap")
-        self._set(start=parse_timestamp(start, "rolling(start)"), every=step, folds=folds, train=back, gap=behind)
+        self._set(start=parse_timestamp(start, "rolling(): start"), every=step, folds=folds, train=back, gap=behind)
 
     @property
     def cuts(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headwater.definitions.checks import check, check_list, check_text
 from headwater.definitions.definition import Definition
 from headwater.definitions.model import Task
 from headwater.errors import UsageError
@@ -48,17 +49,14 @@ class Scores(Definition):
 
     def __post_init__(self) -> None:
         for name in ("time", "label"):
-            if not isinstance(getattr(self, name), str):
-                raise UsageError(f"Scores({name}={getattr(self, name)!r}): give the name of a column")
-        if self.levels is not None and (isinstance(self.levels, str) or not self.levels):
-            raise UsageError(f"Scores(levels={self.levels!r}): give a list of at least one column of scores, from stale to fresh")
-
-        if self.classes is not None and (
-            isinstance(self.classes, str) or len(set(self.classes)) != len(self.classes) or len(self.classes) < 2
-        ):
-            raise UsageError(
-                f"Scores(classes={self.classes!r}): give a list of at least two different classes, in the order of the probabilities"
-            )
+            check_text(getattr(self, name), f"Scores: {name}", "the name of a column", UsageError)
+        if self.levels is not None:
+            give = "a list of at least one column of scores, from stale to fresh"
+            check_list(self.levels, str, "Scores: levels", give, least=1, error=UsageError)
+        if self.classes is not None:
+            give = "a list of at least two different classes, in the order of the probabilities"
+            classes = check_list(self.classes, object, "Scores: classes", give, least=2, error=UsageError)
+            check(len(set(classes)) == len(classes), classes, "Scores: classes", give, UsageError)
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headwater.definitions.checks import check_integer, check_type
 from headwater.definitions.functions import FUNCTIONS
 from headwater.errors import DefinitionError
 
@@ -29,8 +30,7 @@ def secondary_key(function: str, column: str, max_keys: int) -> SecondaryKey:
         raise DefinitionError(
             f"{function}() cannot be split by {column!r}: it has no state of one size for each category. These can: {', '.join(can)}"
         )
-    if not isinstance(column, str):
-        raise DefinitionError(f"{function}().by({column!r}) is not a column name; make a column with the source's select, and name it here")
-    if isinstance(max_keys, bool) or not isinstance(max_keys, int) or not 1 <= max_keys <= MOST_KEYS:
-        raise DefinitionError(f"{function}().by({column!r}): max_keys is {max_keys!r}; give an integer from 1 to {MOST_KEYS}")
+    give = "the name of a column; select= of the source makes one of an expression"
+    check_type(column, str, f"{function}().by(): the column", give)
+    check_integer(max_keys, f"{function}().by({column!r}): max_keys", least=1, most=MOST_KEYS)
     return SecondaryKey(column, max_keys)

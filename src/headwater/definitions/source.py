@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from headwater.definitions.checks import check_choice, check_text
 from headwater.definitions.columns import Selection, check_selection, output_name
 from headwater.definitions.connectors import Table, as_table
 from headwater.definitions.definition import Definition, check_name
@@ -110,16 +111,15 @@ class Source(Described):
             check_name(self.name, "a source")
         subject = f"source {self.name!r}"
         self.check_description(subject)
-        if not isinstance(self.timestamp_field, str):
-            raise DefinitionError(
-                f"{subject}: timestamp_field is {self.timestamp_field!r}; give the name of the column with the event time"
-            )
+        check_text(self.timestamp_field, f"{subject}: timestamp_field", "the name of the column with the event time")
         if self.history is not None and not isinstance(self.history, EnrichedHistory):
             object.__setattr__(self, "history", as_table(self.history, f"{subject}: history"))
         if self.stream is not None:
             check_stream(self.stream, subject, has_history=self.history is not None)
-        if self.window_on not in ("timestamp", "known_at"):
-            raise DefinitionError(f"{subject}: window_on is {self.window_on!r}; give 'timestamp' or 'known_at'")
+        check_choice(self.window_on, ("timestamp", "known_at"), f"{subject}: window_on")
+        for name, column in (("known_at_field", self.known_at_field), ("id_field", self.id_field)):
+            if column is not None:
+                check_text(column, f"{subject}: {name}", "the name of a column, or leave it out")
         check_known(self.known_at_field, self.known_after, subject)
         check_timezone(self.timezone, subject)
         check_selection(self.select, self.filter, subject)
@@ -178,10 +178,7 @@ class Source(Described):
     def _check_changes(self, subject: str) -> None:
         if self.changes is None:
             return
-        if not isinstance(self.changes, str):
-            raise DefinitionError(
-                f"{subject}: changes is {self.changes!r}; give the name of the column that is true for the image before a change"
-            )
+        check_text(self.changes, f"{subject}: changes", "the name of the column that is true for the image before a change")
         if self.id_field is None:
             raise DefinitionError(f"{subject}: changes={self.changes!r} needs id_field=, the column that says which event an image is of")
         if self.known_at_field is None:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from headwater.definitions.checks import check
 from headwater.definitions.streams import Schema, Stream, Timestamps, check_schema
-from headwater.errors import DefinitionError, given
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -31,10 +31,8 @@ class SparkStream(Stream, called="spark_stream"):
     timestamps: Timestamps
 
     def __init__(self, query: str, *, schema: Schema | None = None) -> None:
-        if not isinstance(query, str) or not re.fullmatch(r"[^\x00-\x1f]{1,200}", query.strip()):
-            raise DefinitionError(
-                f"spark_stream(): the query is {given(query)}; give the name that queryName() gives it, such as 'payments'"
-            )
+        named = isinstance(query, str) and re.fullmatch(r"[^\x00-\x1f]{1,200}", query.strip())
+        check(named, query, "spark_stream(): query", "the name that queryName() gives it, such as 'payments'")
         check_schema(schema, "iso", f"spark_stream({query!r})")
         columns = None if schema is None else dict(schema)
         self._set(query=query.strip(), schema=columns, format="json", timestamps="iso")

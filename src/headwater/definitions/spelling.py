@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from headwater.errors import DefinitionError, HeadwaterError, nearest
+from headwater.definitions.checks import check_reference
+from headwater.errors import DefinitionError, HeadwaterError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,11 +38,10 @@ def spelled(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def check_arguments(name: str, names: Iterable[str], known: Collection[str]) -> None:
+def check_arguments(name: str, names: Iterable[str], known: Collection[str], error: type[HeadwaterError] = DefinitionError) -> None:
     """Refuse keyword arguments that a function or class does not have."""
     for argument in names:
-        if argument not in known:
-            raise DefinitionError(f"{name}() takes no argument {argument!r}; {nearest(argument, known)}")
+        check_reference(argument, known, f"{name}() takes no argument {argument!r}", error)
 
 
 def check_call(

@@ -11,10 +11,11 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
+from headwater.definitions.checks import check, check_choice, check_type
 from headwater.definitions.definition import Definition
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import Spelled
-from headwater.errors import DefinitionError, given, nearest
+from headwater.errors import DefinitionError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,8 +58,8 @@ class Env(Readable, metaclass=Spelled):
     name: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.name):
-            raise DefinitionError(f"env({self.name!r}): give the name of an environment variable: letters, digits and underscores")
+        named = isinstance(self.name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.name)
+        check(named, self.name, "env(): name", "the name of an environment variable: letters, digits and underscores")
 
     def __repr__(self) -> str:
         return f"env({self.name!r})"
@@ -202,14 +203,15 @@ class KafkaTopic(BrokerStream, called="kafka"):
         options: Mapping[str, str | Env] | None = None,
     ) -> None:
         subject = f"kafka({topic!r})"
-        if not isinstance(topic, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
-            raise DefinitionError(f"{subject}: a topic's name has 1 to 249 letters, digits, dots, underscores and dashes")
+        named = isinstance(topic, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic)
+        check(named, topic, "kafka(): topic", "a name of 1 to 249 letters, digits, dots, underscores and dashes")
         check_choice(start, ("earliest", "latest"), f"{subject}: start")
+        if not isinstance(options, Mapping | None):
+            raise DefinitionError(f"{subject}: options is {type(options).__name__}; give a mapping of settings to strings")
         for name, value in (options or {}).items():
             if name in _OWN:
                 raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
-            if not isinstance(value, str | Env):
-                raise DefinitionError(f"{subject}: the option {name!r} is {value!r}; give a string, or env('NAME')")
+            check_type(value, str | Env, f"{subject}: the option {name!r}", "a string, or env('NAME')")
         records = record_format(subject, format, schema, timestamps, registry, avro, message)
         self._set(topic=topic, servers=servers, group=group, start=start, options=dict(options or {}), **records)
 
@@ -287,6 +289,7 @@ class AppendedFiles(Stream, called="appended"):
         schema: Schema | None = None,
         timestamps: Timestamps = "iso",
     ) -> None:
+        check_type(path, str | PathLike, "appended(): path", "a file or a glob, such as 'log/*.ndjson'")
         subject = f"appended({fspath(path)!r})"
         check_choice(format, ("json", "csv", "debezium"), f"{subject}: format")
         check_schema(schema, timestamps, subject)
@@ -306,24 +309,15 @@ kafka, push, appended = KafkaTopic, Pushed, AppendedFiles
 """As users write them."""
 
 
-def check_stream(stream: object, subject: str, *, has_history: bool) -> None:
+def check_stream(stream: Stream, subject: str, *, has_history: bool) -> None:
     """Refuse a value that is not a stream, and a stream without a schema where the source has no history either."""
-    if not isinstance(stream, Stream):
-        raise DefinitionError(
-            f"{subject}: stream is {given(stream)}; give hw.kafka(topic), hw.kinesis(stream), hw.push() or hw.appended(path)"
-        )
+    give = "hw.kafka(topic), hw.kinesis(stream), hw.push() or hw.appended(path)"
+    check_type(stream, Stream, f"{subject}: stream", give)
     if stream.schema is None and not has_history:
         raise DefinitionError(
             f"{subject}: the columns of {stream} are not known; give the stream a schema=, such as {{'card': str, 'amount': float}}, or the "
             "source a history"
         )
-
-
-def check_choice(value: object, allowed: tuple[str, ...], subject: str) -> None:
-    """Refuse a value that is not one of a few."""
-    if value not in allowed:
-        near = f"; {nearest(value, allowed)}" if isinstance(value, str) else ""
-        raise DefinitionError(f"{subject} is {value!r}; give {' or '.join(map(repr, allowed))}{near}")
 
 
 class RecordFormat(TypedDict):
@@ -350,6 +344,9 @@ def record_format(
     check_choice(format, get_args(Format), f"{subject}: format")
     check_schema(schema, timestamps, subject)
     check_debezium(format, schema, subject)
+    pair = isinstance(message, tuple) and len(message) == 2 and isinstance(message[0], str | PathLike)
+    give = "descriptors and the full name of a message, such as ('payments.desc', 'shop.Payment')"
+    check(pair or isinstance(message, ProtobufMessage | None), message, f"{subject}: message", give)
     descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
     check_formats(format, registry, avro, descriptor, subject)
     return {
@@ -367,8 +364,8 @@ def check_schema(schema: Schema | None, timestamps: object, subject: str) -> Non
     check_choice(timestamps, get_args(Timestamps), f"{subject}: timestamps")
     if schema is None:
         return
-    if not isinstance(schema, Mapping) or not schema:
-        raise DefinitionError(f"{subject}: schema is {schema!r}; give columns and their types, such as {{'card': str, 'amount': float}}")
+    named = isinstance(schema, Mapping) and schema
+    check(named, schema, f"{subject}: schema", "columns and their types, such as {'card': str, 'amount': float}")
     for name, dtype in schema.items():
         if not isinstance(name, str) or not (dtype in PYTHON_TYPES or _is_polars(dtype)):
             known = ", ".join(t.__name__ for t in PYTHON_TYPES)
@@ -391,8 +388,8 @@ def _is_polars(dtype: object) -> bool:
 
 def check_formats(format: str, registry: object, avro: object, message: object, subject: str) -> None:
     """Refuse a format without its schema, and a schema of another format."""
-    if registry is not None and not isinstance(registry, str | Env | Registry):
-        raise DefinitionError(f"{subject}: registry is {registry!r}; give a URL, env('NAME') or hw.Registry(url, user=..., password=...)")
+    give = "a URL, env('NAME') or hw.Registry(url, user=..., password=...)"
+    check_type(registry, str | Env | Registry | None, f"{subject}: registry", give)
     for name, schema_source, fits in (("avro", avro, ("avro", "debezium")), ("message", message, ("protobuf",))):
         if schema_source is not None and format not in fits:
             raise DefinitionError(f"{subject}: {name}= is for format={' or '.join(map(repr, fits))}, and format is {format!r}")

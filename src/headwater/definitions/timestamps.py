@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from headwater import clock
+from headwater.definitions.checks import refusal
 from headwater.errors import UsageError
 
 _FIRST_YEAR, _LAST_YEAR = 1000, 9000
@@ -16,9 +17,9 @@ def parse_timestamp(value: str | datetime, subject: str) -> int:
         try:
             value = datetime.fromisoformat(value)
         except ValueError as error:
-            raise UsageError(f'{subject} is {value!r}; write a timestamp as ISO 8601, such as "2013-09-01T00:00-04:00"') from error
+            raise refusal(value, subject, "a timestamp as ISO 8601, such as '2013-09-01T00:00-04:00'", UsageError) from error
     if not isinstance(value, datetime):
-        raise UsageError(f"{subject} is {value!r}; give an ISO 8601 text or a tz-aware datetime")
+        raise refusal(value, subject, "an ISO 8601 text or a tz-aware datetime", UsageError)
     if value.tzinfo is None:
         raise UsageError(f'{subject} is {value.isoformat()}, which has no time zone; add its offset, such as "{value.isoformat()}+00:00"')
     if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # windows reach some way beyond, and Python's datetimes end at the years 1 and 9999

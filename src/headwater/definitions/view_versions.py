@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from headwater.definitions.checks import check, check_reference
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef, FeatureView
 from headwater.definitions.model import Model
@@ -28,13 +29,10 @@ def view_versions(models: Sequence[Model], others: Sequence[FeatureView], subjec
     }
     known: dict[str, dict[int, FeatureView]] = {}
     for other in others:
-        if not isinstance(other, FeatureView) or other.base is not None:
-            raise DefinitionError(f"{subject}: versions has {other!r}; give feature views, other versions of those that the models read")
-        mine = written.get(other.name)
-        if mine is None:
-            raise DefinitionError(
-                f"{subject}: versions has {other.label!r}, and no model reads a view {other.name!r}; {nearest(other.name, written)}"
-            )
+        give = "feature views, other versions of those that the models read"
+        check(other.base is None, other, f"{subject}: an alias in versions", give)
+        check_reference(other.name, written, f"{subject}: versions has {other.label!r}, and no model reads a view {other.name!r}")
+        mine = written[other.name]
         versions = known.setdefault(other.name, {mine.version: mine})
         if other.version in versions:
             raise DefinitionError(

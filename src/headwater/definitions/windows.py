@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
+from headwater.definitions.checks import check_list
 from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, micros, text
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import Spelled
@@ -47,9 +50,7 @@ class Window(Readable, metaclass=Spelled):
         if length == "lifetime":
             self.__dict__.update(length=None, hop=_lifetime_hop(offset_us, hop), offset=offset_us)
             return
-        size = micros(length, "a window")
-        if size == 0:
-            raise DefinitionError("a window of no length holds nothing; give a positive duration")
+        size = micros(length, "a window", positive=True)
         if hop is not None:
             step = micros(hop, "hop")
             if step == 0 or size % step or offset_us % step:
@@ -96,9 +97,10 @@ class Window(Readable, metaclass=Spelled):
 window = Window
 
 
-def as_window(value: Duration | Window, hop: Duration | None) -> Window:
-    """A window from what a user wrote in `windows=`."""
-    return value if isinstance(value, Window) else window(value, hop=hop)
+def as_windows(values: Sequence[Duration | Window], hop: Duration | None, subject: str) -> tuple[Window, ...]:
+    """The windows that a user wrote in `windows=`."""
+    listed = check_list(values, str | timedelta | Window, subject, "a list of durations and windows, such as ['1h', '7d']")
+    return tuple(value if isinstance(value, Window) else window(value, hop=hop) for value in listed)
 
 
 def _lifetime_hop(offset: int, hop: Duration | None) -> int:

@@ -210,7 +210,7 @@ def test_errors_say_what_to_do(stream, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("a b", {}, "a stream's name has 1 to 128 letters"),
+        ("a b", {}, "give a name of 1 to 128 letters"),
         ("arn:aws:kinesis:eu:1:stream/a", {}, "no ARN"),
         ("a", {"endpoint_url": "localhost:4566"}, "endpoint_url is 'localhost:4566'; give a URL"),
         ("a", {"start": "begin"}, "start is 'begin'; give 'earliest', 'latest', or a timestamp with an offset"),
