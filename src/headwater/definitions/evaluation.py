@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -160,11 +160,10 @@ class Evaluation(Definition):
             check_type(getattr(self, name), bool | None, f"Evaluation: {name}", known, UsageError)
         answers = "a list of hw.Acknowledgement(check, subject, reason, author)"
         check_list(self.acknowledged, Acknowledgement, "Evaluation: acknowledged", answers, error=UsageError)
-        shares = "a list of shares of calls from 0 to 1, such as [0.0, 0.05]"
-        for share in check_list(self.timeouts, object, "Evaluation: timeouts", shares, error=UsageError):
-            check_number(
-                share, "Evaluation: a share in timeouts", "a share of calls", least=0, most=1, note="such as 0.05", error=UsageError
-            )
+        shares, note = "a list of shares of calls from 0 to 1, such as [0.0, 0.05]", "such as 0.05"
+        check(isinstance(self.timeouts, Collection), self.timeouts, "Evaluation: timeouts", shares, UsageError)
+        for share in self.timeouts:
+            check_number(share, "Evaluation: a share in timeouts", "a share of calls", least=0, most=1, note=note, error=UsageError)
 
 
 def _check_offset_curves(given: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,8 +55,9 @@ class Scores(Definition):
             check_list(self.levels, str, "Scores: levels", give, least=1, error=UsageError)
         if self.classes is not None:
             give = "a list of at least two different classes, in the order of the probabilities"
-            classes = check_list(self.classes, object, "Scores: classes", give, least=2, error=UsageError)
-            check(len(set(classes)) == len(classes), classes, "Scores: classes", give, UsageError)
+            listed = isinstance(self.classes, Collection) and not isinstance(self.classes, str)
+            different = listed and len(set(self.classes)) == len(self.classes) >= 2
+            check(different, self.classes, "Scores: classes", give, UsageError)
 
     @property
     def identity(self) -> tuple[str, ...]:

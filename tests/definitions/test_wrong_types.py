@@ -1,0 +1,134 @@
+"""Whatever a field of a definition is given, it is taken or refused in one form: never does an error of Python's own come out."""
+
+import contextlib
+import inspect
+import math
+import re
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import HeadwaterError
+
+pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
+EVENTS = pl.DataFrame({"user": [1], "amount": [1.0], "y": [1], "at": [datetime(2024, 5, 1, tzinfo=UTC)]})
+SOURCE = hw.Source("pay", history=EVENTS, timestamp_field="at", select=["user", "amount", "y"])
+VIEW = hw.FeatureView("user", source=SOURCE, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.batch("1d"))
+SERVICE = hw.FeatureService("f", [VIEW])
+LABELS = hw.Labels("l", table=EVENTS, timestamp_field="at", label="y", known_after="1h")
+MODEL = hw.Model("m", features=SERVICE, labels=LABELS, task="binary")
+ARMS = [hw.Arm("a", MODEL), hw.Arm("b", MODEL, hw.streaming("1s"))]
+
+RIGHT = [
+    (hw.Source, {"name": "s", "history": EVENTS, "timestamp_field": "at"}),
+    (hw.FeatureView, {"name": "v", "source": SOURCE, "keys": ["user"], "features": [hw.count()], "freshness": hw.batch("1d")}),
+    (VIEW.alias, {"name": "x", "keys": {"user": "u"}}),
+    (hw.FeatureService, {"name": "f", "features": [VIEW]}),
+    (hw.Labels, {"name": "l", "table": EVENTS, "timestamp_field": "at", "label": "y", "known_after": "1h"}),
+    (hw.outcome, {"source": SOURCE, "aggregation": hw.count(), "keys": ["user"], "within": "1h"}),
+    (hw.Model, {"name": "m", "features": SERVICE, "labels": LABELS, "task": "binary"}),
+    (hw.Project, {"name": "p", "models": [MODEL]}),
+    (hw.precomputed, {"freshness": hw.batch("1d"), "keys": ["user"]}),
+    (hw.Ranking, {"group": "g", "item": "i"}),
+    (hw.NegativeSampling, {"n": 3}),
+    (hw.Level, {}),
+    (hw.batch, {"every": "1d"}),
+    (hw.streaming, {"lag": "1s"}),
+    (hw.measured, {"ages": ["1s", "2s"]}),
+    (hw.window, {"length": "1h"}),
+    (hw.count().by, {"column": "a"}),
+    (hw.each, {"of": "a"}),
+    (hw.Expect, {"column": "a", "not_null": True}),
+    (hw.ExpectRows, {"at_least": 1}),
+    (hw.RequestField, {"name": "a", "dtype": float}),
+    (hw.HttpFeatures, {"name": "ip", "url": "https://ip.example/{ip}", "request": {"ip": str}, "response": {"score": float}}),
+    (hw.kafka, {"topic": "t"}),
+    (hw.kinesis, {"stream": "t"}),
+    (hw.push, {}),
+    (hw.appended, {"path": "x"}),
+    (hw.csv, {"path": "x.csv"}),
+    (hw.enrich, {"source": SOURCE, "name": "r", "features": [VIEW]}),
+    (hw.Arm, {"name": "a", "model": MODEL}),
+    (hw.ExperimentMetric, {"name": "y"}),
+    (hw.ExperimentPlan, {}),
+    (hw.Experiment, {"name": "e", "arms": ARMS, "unit": "user"}),
+    (hw.Switchback, {"region": "c"}),
+    (hw.ClusterTest, {"cluster": "c"}),
+    (hw.censored, {"above": 0.5, "holdout": 0.1, "unit": "u"}),
+    (hw.Evaluation, {}),
+    (hw.DecisionValue, {"volume": 3, "acted_on": 0.1, "hit": 3}),
+    (hw.Refits, {}),
+    (hw.Tuning, {}),
+    (hw.Acknowledgement, {"check": "a", "subject": "b", "reason": "c", "author": "d"}),
+    (hw.Scores, {"table": EVENTS}),
+    (hw.rolling, {"start": "2024-05-01T00:00Z"}),
+]
+WRONG = [
+    None,
+    True,
+    0,
+    3,
+    -1,
+    10**400,
+    0.5,
+    math.nan,
+    math.inf,
+    "",
+    " ",
+    "x",
+    "x" * 300,
+    "1h",
+    b"ab",
+    [],
+    [1],
+    [None],
+    [""],
+    {},
+    {"a": 1},
+    {1: 2},
+]
+WRONG += [
+    {"user"},
+    (0, 1),
+    (1, 0, 2),
+    object(),
+    int,
+    len,
+    date(2024, 1, 1),
+    timedelta(0),
+    timedelta(hours=-1),
+    hw.batch,
+    hw.count(),
+    MODEL,
+    [MODEL],
+]
+
+
+@pytest.mark.parametrize(("define", "right"), RIGHT, ids=lambda value: getattr(value, "__qualname__", ""))
+def test_a_value_of_another_type_is_taken_or_refused(define, right):
+    define(**right)
+    for field in inspect.signature(define).parameters:
+        for value in WRONG:
+            with contextlib.suppress(HeadwaterError):
+                define(**(right | {field: value}))
+
+
+REFUSED = [
+    (hw.Refits, "days", 1.5, "Refits: days is 1.5; give an integer of at least 0"),
+    (hw.Scores, "levels", "hourly", "Scores: levels is the string 'hourly'; give a list, such as ['hourly']"),
+    (hw.Expect, "not_null", 1, "the expectation of 'a': not_null is 1; give True or False"),
+    (hw.Expect, "on_violation", "rejct", "on_violation is 'rejct'; give 'warn' or 'reject'; did you mean 'reject'?"),
+    (hw.Evaluation, "value", {"volume": 3}, "Evaluation: value is {'volume': 3}; give hw.DecisionValue(volume="),
+    (hw.ExperimentPlan, "alpha", 5, "ExperimentPlan: alpha is 5; give a number above 0 and below 1"),
+    (hw.precomputed, "keys", [3], "precomputed(): keys holds 3; give a list of at least one column, such as ['user']"),
+    (hw.batch, "wait", 3, "batch(): wait is 3; give an integer and a unit, such as '500ms'"),
+]
+
+
+@pytest.mark.parametrize(("define", "field", "value", "says"), REFUSED, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_refusal_says_whose_field_it_is_its_value_and_what_to_give(define, field, value, says):
+    right = next(given for known, given in RIGHT if known is define)
+    with pytest.raises(HeadwaterError, match=re.escape(says)):
+        define(**(right | {field: value}))
