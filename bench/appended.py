@@ -34,7 +34,7 @@ def _ingest(folder: Path, frame: pl.DataFrame) -> float:
     given = {"timestamp_field": "asked", "label": "y", "known_after": "1d", "select": ["user_id"]}
     labels = hw.Labels("y", table=table, **given)
     model = hw.Model("m", task="binary", features=hw.FeatureService("s", views), labels=labels)
-    options = hw.IngestOptions(allow_unapplied=True)
+    options = hw.operations.IngestOptions(allow_unapplied=True)
     begin = time.process_time()
     url, home = f"lmdb:{folder}/online?size=4GB", folder / "home"
     hw.ingest(hw.Project("p", [model]), url, data_dir=home, listen=None, once=True, options=options)

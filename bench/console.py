@@ -172,11 +172,11 @@ def _child(what: str, folder: Path) -> None:
     from headwater.serving.process.uvicorn_server import serving as listening
 
     made, url = served_project(), f"lmdb:{folder / 'online'}"
-    with seldom_collected(), hw.ServedLog(folder / "data") as log:
+    with seldom_collected(), hw.operations.ServedLog(folder / "data") as log:
         if what == "serve":
             models: Mapping[str, object] = {"fraud": _Half()}
-            options = hw.ServeOptions(serving_log=log)
-            running = hw.serve(made, url, listen="127.0.0.1:8341", models=models, data_dir=folder / "data", options=options)  # type: ignore[arg-type]
+            options = hw.operations.ServeOptions(serving_log=log)
+            running = hw.operations.serve(made, url, listen="127.0.0.1:8341", models=models, data_dir=folder / "data", options=options)  # type: ignore[arg-type]
         else:
             context = ConsoleContext(made, folder / "data", store=url, models=folder / "models")
             os.nice(10)  # as that of `headwater serve --console`

@@ -57,7 +57,7 @@ KEYS: Mapping[str, tuple[pl.DataType, Callable[[int], object]]] = {
 }
 COMPOSITE = {"int64 and string": ("int64", "string"), "int64 and date": ("int64", "date")}
 BASE = [hw.count(), hw.sum("amount"), hw.max("amount")]
-FUNCTIONS: Mapping[str, Sequence[hw.Aggregation]] = {
+FUNCTIONS: Mapping[str, Sequence[hw.operations.Aggregation]] = {
     "count, sum, max": BASE,
     "mean, std, var": [hw.mean("amount"), hw.std("amount"), hw.var("amount")],
     "rate, fraction, ratio": [hw.rate(), hw.fraction("ok"), hw.ratio("amount", "n")],
@@ -142,7 +142,9 @@ def _source(frame: pl.DataFrame, ids: str | None, name: str) -> hw.Source:
     return hw.Source(name, stream=stream, timestamp_field="ts", id_field=ids)
 
 
-def _view(name: str, source: hw.Source, keys: Sequence[str], features: Sequence[hw.Aggregation], function: str = "") -> hw.FeatureView:
+def _view(
+    name: str, source: hw.Source, keys: Sequence[str], features: Sequence[hw.operations.Aggregation], function: str = ""
+) -> hw.FeatureView:
     also = {"ttl": "6h"} if function == "ttl" else {}
     return hw.FeatureView(name, source=source, keys=list(keys), features=features, windows=WINDOWS, freshness=hw.streaming("2s"), **also)
 

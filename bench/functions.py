@@ -114,14 +114,14 @@ def online(count: int, rows: int, folder: Path) -> dict[str, Callable[[], object
     service = hw.FeatureService("all", list(views.values()))
     project = hw.Project("bench", [hw.Model("m", task="binary", features=service, labels=labels)])
     url = f"lmdb:{folder}/online?size=4GB"
-    options = hw.IngestOptions(allow_unapplied=True)
+    options = hw.operations.IngestOptions(allow_unapplied=True)
     hw.ingest(project, url, data_dir=folder / "home", listen=None, once=True, options=options)
     store = hw.operations.open_store(url, readonly=True)
     users = frame["user"].unique().sort().head(min(READS, rows)).to_list()
     now = int(time.time() * 1e6)
 
     def work(view) -> Callable[[], object]:
-        reader = hw.OnlineFeatures(hw.FeatureService("one", [view]), store)
+        reader = hw.operations.OnlineFeatures(hw.FeatureService("one", [view]), store)
         found = reader.read([{"user": user} for user in users], details=True)
         statuses = found.select(pl.selectors.ends_with("__status")).to_dict(as_series=False)
         if not any("present" in values for values in statuses.values()):

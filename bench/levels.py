@@ -25,7 +25,7 @@ def four_beside_one(events: int, repeats: int) -> dict:
     generated = make(Shape(events, max(events // 10, 1)))
     service = hw.FeatureService("all", [view_of(generated)])
     requests = read_rows(generated.rows, "timestamp")
-    ladder = {name: level for name, level in hw.ladder().items() if name in LEVELS}
+    ladder = {name: level for name, level in hw.evaluation.ladder().items() if name in LEVELS}
     sides = {
         "ours": lambda: feature_frames(service, requests, ladder, Notes()),
         "peer": lambda: feature_frames(service, requests, {"instant": ladder["instant"]}, Notes()),

@@ -28,7 +28,7 @@ from headwater.definitions.freshness import streaming
 from headwater.demo.flights import prepare
 from headwater.demo.live_month import BEGIN
 from headwater.demo.serve_week import served_project
-from headwater.experiments.level_lift import level_lift
+from headwater.experiments.level_comparison import level_lift
 from headwater.experiments.monitored_rows import LiftOptions
 from headwater.ingestion.replay import replay
 from headwater.logs.serving_log_rows import BatchEntry, EntryContext
@@ -115,7 +115,7 @@ def _log(model: hw.Model, registry: ModelRegistry, folder: Path, end: object) ->
     about = EntryContext("predict", "flights", model.features.name, model.name, "1", None, SERVED, (), {}, tuple(fields), schema)
     starts = np.flatnonzero(np.diff(rows.t, prepend=-1))
     ids = np.empty(len(rows.t), dtype=object)
-    with hw.ServedLog(folder) as log:
+    with hw.operations.ServedLog(folder) as log:
         for first, last in zip(starts.tolist(), [*starts[1:].tolist(), len(rows.t)], strict=True):
             part = rows.frame[first:last].select(fields)
             ids[first:last] = f"r{first:07d}"

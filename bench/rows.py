@@ -534,7 +534,7 @@ def experiment(settings: Settings) -> list[dict]:
 
 
 def demo_service(settings: Settings) -> list[dict]:
-    """The demo's service: 115 features with a queue, one row a request, by `hw.Client` over HTTP, and in process."""
+    """The demo's service: 115 features with a queue, one row a request, by `hw.client.Client` over HTTP, and in process."""
     taken = _bench(settings, "demo_service", max(round(0.5 * settings.scale, 3), 0.25))  # none is asked for before 4 in the morning
     name = f"the demo's service, {taken['features']} features and a prediction of one row"
     none = {"peer": None, "ratio": None, "unit": "ms", **_ABSOLUTE, "peak_mb": taken["peak_mb"]}

@@ -116,8 +116,12 @@ def serve(side: str, folder: str, port: str, length: str, fd: str = "") -> None:
             logged = data_dir / side.replace(" ", "-") / fd
             served = stack.enter_context(ServedLog(logged)) if side.startswith("headwater") else None
             models = {"fraud": _scorer(definitions.model("fraud"))}
-            service = {"tokens": data_dir / "tokens.json", "models": models, "options": hw.ServeOptions(log=log, serving_log=served)}
-            stack.enter_context(hw.serve(definitions, (data_dir / "store").read_text(), listen=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
+            service = {
+                "tokens": data_dir / "tokens.json",
+                "models": models,
+                "options": hw.operations.ServeOptions(log=log, serving_log=served),
+            }
+            stack.enter_context(hw.operations.serve(definitions, (data_dir / "store").read_text(), listen=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
         print("ready", flush=True)
         for line in sys.stdin:
             used = resource.getrusage(resource.RUSAGE_SELF)

@@ -70,7 +70,7 @@ def many(about: EntryContext, layout: WordLayout, count: int) -> list[Entry]:
 def measure(entries: Sequence[Entry]) -> dict[str, float]:
     """Microseconds an entry of the worker's thread, and of the process that converts; the longest write of a batch."""
     with tempfile.TemporaryDirectory() as folder:
-        log, spent = hw.ServedLog(folder, memory="1GB"), []
+        log, spent = hw.operations.ServedLog(folder, memory="1GB"), []
         for at in range(0, len(entries), BATCH):
             batch = entries[at : at + BATCH]
             begin = time.thread_time()

@@ -80,6 +80,7 @@ def cluster(executors: int) -> Iterator[Cluster]:
 def main(folder: str, executors: str, events: str, repeats: str, limit: str) -> None:
     """By side: seconds, and processor seconds of each part; and whether the answers are equal."""
     import headwater as hw
+    import headwater_spark
     from headwater.connectors.spark import open_session
 
     with cluster(int(executors)) as spark, tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -92,7 +93,7 @@ def main(folder: str, executors: str, events: str, repeats: str, limit: str) -> 
         session.read.parquet(str(path)).createOrReplaceTempView("events")
         session.read.parquet(f"{scratch}/requests.parquet").createOrReplaceTempView("requests")
         source = hw.Source("payments", history=hw.parquet(str(path)), timestamp_field="at", select=["user", "amount"])
-        engine, local = hw.spark(spark.url), hw.Resources()
+        engine, local = headwater_spark.spark(spark.url), hw.Resources()
 
         def features(view: hw.FeatureView, resources: hw.Resources) -> Callable[[], pl.DataFrame]:
             return lambda: hw.get_historical_features(view, requests, resources=resources)

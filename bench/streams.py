@@ -49,7 +49,9 @@ def views(*keys: str, ids: bool = False, halved: bool = False) -> list[hw.Featur
     return views_of(source, [hw.count(), hw.sum("amount"), hw.max("amount")], WINDOWS, keys)
 
 
-def views_of(source: hw.Source, features: Sequence[hw.Aggregation], windows: Sequence[str], keys: Sequence[str]) -> list[hw.FeatureView]:
+def views_of(
+    source: hw.Source, features: Sequence[hw.operations.Aggregation], windows: Sequence[str], keys: Sequence[str]
+) -> list[hw.FeatureView]:
     """For each key, a streaming view of these features."""
     fresh = hw.streaming("2s")
     return [hw.FeatureView(key[:-3], source=source, keys=[key], features=features, windows=windows, freshness=fresh) for key in keys]

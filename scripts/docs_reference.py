@@ -9,11 +9,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import click
 
 import headwater
-from headwater import errors, operations, settings
+import headwater_aws
+import headwater_spark
+from headwater import client, errors, evaluation, experiments, operations, settings
 from headwater.cli.command import SECTIONS, Actions, Flag, Positional, Verb
 from headwater.cli.parser import VERBS, root
 from headwater.cli.project_file import section_options
@@ -22,8 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 REFERENCE = """# Python reference
 
-Every public name, as in `import headwater as hw`; names of operators are in `hw.operations`. A module's first sentence heads its names.
+`import headwater as hw` has what a project file and a notebook need. The rest is in modules: `hw.evaluation` (parts of an evaluation), `hw.experiments`,
+`hw.operations` (for operators; and the classes of results), `hw.client`, `headwater_spark` and `headwater_aws`. A name that is not in `hw` says where it is.
 """
+
+PACKAGES = (headwater, evaluation, experiments, operations, client, headwater_spark, headwater_aws)
 
 COMMANDS = """# Command line
 
@@ -73,25 +79,29 @@ shows where it came from. Over HTTP it is JSON: `{"error", "request_id", "kind"}
 def reference() -> str:
     """Every public name of headwater, grouped by the module that holds it, in the markup of mkdocstrings."""
     homes = defaultdict(list)
-    for package in (headwater, operations):
+    for package in PACKAGES:
         for name in package.__all__:
-            homes[getattr(package, name).__module__].append(name)
+            homes[getattr(package, name).__module__].append((package, name))
     homes["headwater.errors"] = [
-        name for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ == errors.__name__
+        (errors, name) for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ == errors.__name__
     ]
     sections = [REFERENCE]
     for home, names in sorted(homes.items()):
         title = (importlib.import_module(home).__doc__ or home).strip().splitlines()[0].rstrip(".")
-        sections.append("\n".join([f"## {title}\n", *(_entry(home, name) for name in names)]))
+        entries = [_entry(home, package, name) for package, name in names]
+        sections.append("\n".join([f"## {title}\n", *entries]))
     return "\n".join(sections)
 
 
-def _entry(home: str, name: str) -> str:
-    """The markup of a name; a class that users write by another one, such as `csv`, is headed by that."""
-    module = importlib.import_module(home)
-    value = getattr(module, name)
-    own = value.__name__ if inspect.isclass(value) else name
-    return f"::: {home}.{own}\n" + (f"    options:\n      heading: {name}\n      toc_label: {name}\n" if own != name else "")
+def _entry(home: str, package: ModuleType, name: str) -> str:
+    """The markup of a name, headed by what users write: `count`, `hw.operations.serve`."""
+    value = getattr(importlib.import_module(home), name)
+    identifier = value.__name__ if inspect.isclass(value) else name
+    written = name if package is headwater else f"{package.__name__.replace('headwater.', 'hw.')}.{name}"
+    entry = f"::: {home}.{identifier}\n"
+    if identifier != written:
+        entry += f"    options:\n      heading: {written}\n      toc_label: {name}\n"
+    return entry
 
 
 # ---------------------------------------------------------------- the command line

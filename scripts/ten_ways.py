@@ -25,14 +25,14 @@ def blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def examples() -> Iterator[tuple[hw.Backtest, Sequence[str]]]:
+def examples() -> Iterator[tuple[hw.evaluation.Backtest, Sequence[str]]]:
     """Run the blocks one after the other: the backtest of each, and what is said of it."""
     names: dict[str, object] = {}
     for block in blocks():
         names.pop("says", None)
         exec(block, names)
         backtested = names["result"]
-        assert isinstance(backtested, hw.Backtest)
+        assert isinstance(backtested, hw.evaluation.Backtest)
         says = names.get("says") or headline(backtested.result)
         assert isinstance(says, list)
         yield backtested, says

@@ -49,7 +49,7 @@ def known_late():
     """A variant that scores each key of `many` hourly: twice the sum of its amounts."""
     labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
     model = hw.Model("model", task="regression", features=hw.FeatureService("service", [many()]), labels=labels)
-    return hw.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h", delay="10m"), keys=["key"])))
+    return hw.operations.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h", delay="10m"), keys=["key"])))
 
 
 class Doubled:

@@ -374,7 +374,7 @@ def test_a_stream(tree, promised, tmp_path):
         model = hw.Model("model", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
         project, store = hw.Project("project", [model]), {f"lmdb:{tmp_path}/store"!r}
         for _ in range(2):  # each record counts once
-            hw.ingest(project, store, once=True, data_dir={str(tmp_path)!r}, options=hw.IngestOptions(allow_unapplied=True))
+            hw.ingest(project, store, once=True, data_dir={str(tmp_path)!r}, options=hw.operations.IngestOptions(allow_unapplied=True))
         print(hw.get_online_features(view, [{{"user": 0}}, {{"user": 1}}], store=store, details=True)["user__count_lifetime"].to_list())
         """
     )
@@ -622,7 +622,7 @@ with socket.socket() as free:
 project = visiting(hw.batch("1h"))
 with temporary_store() as store:
     hw.materialize(project, store=store, at="2024-05-01T12:00Z")
-    with hw.serve(project, store, listen=listen, models={}) as url, hw.Client(str(url)) as client:
+    with hw.operations.serve(project, store, listen=listen, models={}) as url, hw.client.Client(str(url)) as client:
 """
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-import headwater
 from headwater.definitions.tasks import TASKS
+from tests.public_modules import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -294,8 +294,7 @@ def test_no_public_function_has_many_parameters():
 
 def _parameters():
     """How many parameters every public function and method has, without self."""
-    operations = importlib.util.find_spec("headwater.operations")
-    for module in (headwater, *([importlib.import_module("headwater.operations")] if operations else [])):
+    for module in map(importlib.import_module, NAMES):
         for name in module.__all__:
             value = getattr(module, name)
             if value.__module__.startswith("headwater.definitions"):

@@ -1,4 +1,4 @@
-"""Public names of the package: loaded when first used, moved ones with a warning."""
+"""Public names: loaded when they are first used, each in one place."""
 
 import ast
 import importlib
@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
+from tests.public_modules import NAMES
 
 
-@pytest.mark.parametrize("package", ["headwater", "headwater.operations"])
+@pytest.mark.parametrize("package", NAMES)
 def test_each_name_is_the_one_that_type_checkers_see(package):
     module = importlib.import_module(package)
     (checked,) = (node for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body if isinstance(node, ast.If))
@@ -24,11 +25,25 @@ def test_each_name_is_the_one_that_type_checkers_see(package):
         assert getattr(module, name) is getattr(importlib.import_module(home), name)
 
 
-def test_no_name_is_in_both():
-    assert not set(hw.__all__) & set(hw.operations.__all__)
+def test_no_name_is_in_two_places():
+    names = [name for package in NAMES for name in importlib.import_module(package).__all__]
+    assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("name", ["operations", "errors"])
+def test_headwater_has_what_a_project_file_and_a_notebook_need():
+    assert len(hw.__all__) <= 80
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("serve", "operations"), ("Arm", "experiments"), ("Refits", "evaluation"), ("Client", "client"), ("average", None), ("mea", None)],
+)
+def test_a_name_of_a_module_says_where_it_is(name, place):
+    with pytest.raises(AttributeError, match=f"did you mean '{place}.{name}'" if place else "did you mean 'mean'"):
+        getattr(hw, name)
+
+
+@pytest.mark.parametrize("name", ["operations", "errors", "experiments", "evaluation", "client"])
 def test_modules_are_names_too(name):
     code = f"import headwater as hw; print(hw.{name}.__name__)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == f"headwater.{name}\n"
@@ -39,7 +54,10 @@ def test_a_misspelt_name_of_an_operator_gets_a_suggestion():
         _ = hw.operations.open_stor
 
 
-@pytest.mark.parametrize(("package", "modules"), [("headwater", {"errors", "operations"}), ("headwater.operations", set())])
+MODULES = {"client", "errors", "evaluation", "experiments", "operations"}
+
+
+@pytest.mark.parametrize(("package", "modules"), [(name, MODULES if name == "headwater" else set()) for name in NAMES])
 def test_dir_lists_the_public_names_and_loads_none(package, modules):
     """In a new process: an earlier use of a name would list it."""
     code = f"""
@@ -61,8 +79,9 @@ def test_a_prompt_completes_names():
     assert "'hw.backtest('" in shown
 
 
-@pytest.mark.parametrize("package", [hw, hw.operations], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", NAMES)
 def test_signatures_name_the_parameters(package):
+    package = importlib.import_module(package)
     vague = []
     for name in package.__all__:
         value = getattr(package, name)

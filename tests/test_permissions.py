@@ -64,10 +64,10 @@ def train(home, outside):
 
 
 def serve(home, _outside):
-    with hw.ServedLog(home) as log:
+    with hw.operations.ServedLog(home) as log:
         about = EntryContext("features", "shop", service="user_v1", features=("visits",), request=("user",))
         log.put(RowEntry(about, "r1", micros(0), {"user": 7}, [3], bytes([0]), []))
-    posted = hw.Outcomes(home, churn().labels, keys=["user"])
+    posted = hw.operations.Outcomes(home, churn().labels, keys=["user"])
     posted.add([{"request_id": "r1", "outcome": True}])
     posted.roll()
     posted.add([{"request_id": "r2", "outcome": True}])
@@ -111,8 +111,8 @@ def test_looser_files_are_made_private_when_they_are_opened(home, tmp_path, capl
     with caplog.at_level(logging.WARNING):
         with closing(hw.operations.open_store(f"lmdb:{home}/online?size=1GB")) as store:
             Flow([streaming_view()], store, home)
-        hw.ServedLog(home).close()
-        hw.Outcomes(home, churn().labels).close()
+        hw.operations.ServedLog(home).close()
+        hw.operations.Outcomes(home, churn().labels).close()
         hw.apply(project_of(streaming_view()), allow_breaking=True)
         hw.operations.ModelRegistry()
     folders = ("online", "archive", "filtered", "dead_letters", "served", "outcomes", "models", "catalog.sqlite")

@@ -1,12 +1,13 @@
 """One word for one concept in names that a user writes: public names, their parameters and fields, and options of the command line."""
 
+import importlib
 import inspect
 import re
 
 import pytest
 
-import headwater as hw
 from tests.cli.test_commands import commands
+from tests.public_modules import NAMES
 
 WORDS = {  # what is not said, and the word for it
     "ahead": "precomputed",
@@ -60,8 +61,9 @@ def names_of(name, value):
     return [name, *own, *methods, *getattr(value, "__annotations__", {})]
 
 
-@pytest.mark.parametrize("package", [hw, hw.operations], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", NAMES)
 def test_public_names_are_of_the_glossary(package):
+    package = importlib.import_module(package)
     wrong = {
         f"{public}: {name}": WORD_OF[word]
         for public in package.__all__

@@ -88,7 +88,7 @@ def online(rows, read=BATCH, at=AT, **given):
 
 
 def arms():
-    return [hw.Arm("a", model()), hw.Arm("b", model(), hw.batch("1d"))]
+    return [hw.experiments.Arm("a", model()), hw.experiments.Arm("b", model(), hw.batch("1d"))]
 
 
 def experiment(**given):
@@ -96,7 +96,7 @@ def experiment(**given):
 
 
 def metric(**given):
-    return hw.ExperimentMetric("y", **given)
+    return hw.experiments.ExperimentMetric("y", **given)
 
 
 REFUSED = {
@@ -195,7 +195,7 @@ REFUSED = {
     "a model as a project": (lambda: hw.plan(model()), ["plan() takes a Project, and was given Model; give hw.Project(name, [models])"]),
     "a view as a project": (lambda: hw.materialize(view()), ["materialize() takes a Project, and was given FeatureView"]),
     "a project as a model": (lambda: hw.train(project()), ["train() takes a Model, and was given Project; take one from project.models"]),
-    "a model to be served": (lambda: hw.serve(model()), ["serve() takes a Project, and was given Model"]),
+    "a model to be served": (lambda: hw.operations.serve(model()), ["serve() takes a Project, and was given Model"]),
     "a model with status": (lambda: hw.status(model()), ["status() takes a Project, and was given Model"]),
     "no output": (lambda: hw.dataset(model()), ["dataset() is called without output; it needs model, output"]),
     "an output of no known kind": (lambda: hw.dataset(model(), "rows.xlsx"), ["known: .csv, .parquet"]),
@@ -257,16 +257,19 @@ REFUSED = {
     "a store that is not there": (lambda: hw.get_online_features(BATCH, [], store="lmdb:nix"), ["no online store in nix"]),
     # experiments and expectations
     "an experiment without arms": (lambda: hw.Experiment("x"), ["is called without arms, unit=; it needs name, arms, unit="]),
-    "an arm alone": (lambda: experiment(arms=arms()[:1]), ["give at least two hw.Arm(name, model, level), the control first"]),
+    "an arm alone": (lambda: experiment(arms=arms()[:1]), ["give at least two hw.experiments.Arm(name, model, level), the control first"]),
     "a misspelt unit": (
         lambda: experiment(unit="usr"),
         ["unit is 'usr', which a request of model 'm' does not carry; did you mean 'user'?"],
     ),
     "no unit": (lambda: experiment(unit=None), ["unit is None; give the name of a column of the request"]),
-    "a kind's class": (lambda: experiment(kind=hw.ABTest), ["the class ABTest, which is not called; give hw.ABTest()"]),
+    "a kind's class": (
+        lambda: experiment(kind=hw.experiments.ABTest),
+        ["the class ABTest, which is not called; give hw.experiments.ABTest()"],
+    ),
     "a plan of plain values": (
         lambda: experiment(plan={"looks": 3}),
-        ["plan is {'looks': 3}; give hw.ExperimentPlan(duration=, looks=, ...)"],
+        ["plan is {'looks': 3}; give hw.experiments.ExperimentPlan(duration=, looks=, ...)"],
     ),
     "a guardrail by name": (
         lambda: experiment(guardrails=["x"]),

@@ -210,8 +210,8 @@ _MODEL = hw.Model("spend", features=hw.FeatureService("spend_v1", [_VIEW]), labe
 def _history_test(random: np.random.Generator, more: float) -> HealthCheck:
     """The A/A test on history, before the start. more: what units that will be treated spent more, relatively."""
     version = int(random.integers(1, 2**31))
-    arms = [hw.Arm("daily", _MODEL, hw.batch("1d")), hw.Arm("streaming", _MODEL)]
-    metrics = [hw.ExperimentMetric("spend", base="requests")]
+    arms = [hw.experiments.Arm("daily", _MODEL, hw.batch("1d")), hw.experiments.Arm("streaming", _MODEL)]
+    metrics = [hw.experiments.ExperimentMetric("spend", base="requests")]
     experiment = hw.Experiment("checked", arms, unit="user", version=version, metrics=metrics)
     unit = np.repeat(np.arange(HISTORY_UNITS), 1 + random.poisson(2.0, HISTORY_UNITS))
     own = Assignment(experiment.salt, WEIGHTS)

@@ -113,5 +113,5 @@ def true_lifts(name: str) -> Mapping[str, float]:
 def judged(frame: pl.DataFrame, levels: tuple[str, str], seed: int) -> Sequence[Comparison]:
     """The verdict on these predictions, as on those of any other program."""
     how = hw.Evaluation(metrics=list(METRICS), resamples=RESAMPLES, seed=seed)
-    scores = hw.Scores(frame, levels=levels)
+    scores = hw.evaluation.Scores(frame, levels=levels)
     return hw.backtest(scores=scores, evaluation=how, resources=hw.Resources(threads=1)).result.comparisons

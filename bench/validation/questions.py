@@ -103,7 +103,7 @@ def coverage(name: str, seed: int) -> Answer:
 def verdict(name: str, seed: int) -> Answer:
     """A full run as a page shows it by default: each level trained five times, and the verdict on the freshest against the stalest."""
     world = readings.WORLDS[name]
-    backtested = backtest(world.model(seed), seed, world.train_days, refits=hw.Refits())
+    backtested = backtest(world.model(seed), seed, world.train_days, refits=hw.evaluation.Refits())
     result = backtested.result
     assert result.recommendation is not None
     advice = {"answer": result.recommendation.answer, "level": result.recommendation.level}
@@ -113,7 +113,7 @@ def verdict(name: str, seed: int) -> Answer:
 def training(name: str, seed: int) -> Answer:
     """The interval that includes the variance of training, and that of the fitted models alone."""
     world = readings.TRAINING[name]
-    return _with_fixed(backtest(world.model(seed), seed, world.train_days, ENDS, refits=hw.Refits()))
+    return _with_fixed(backtest(world.model(seed), seed, world.train_days, ENDS, refits=hw.evaluation.Refits()))
 
 
 def leak(name: str, strength: float, seed: int) -> Answer:
@@ -142,7 +142,7 @@ def attribution(seed: int) -> Answer:
         Planted(name, 3.0, 1.0) if name == wanted else Planted(name, 5000.0, 0.4) if at % 2 else Planted(name, 3.0, 0.0)
         for at, name in enumerate(names)
     ]
-    attributed = hw.attribution(
+    attributed = hw.evaluation.attribution(
         planted(seed, signals, estimator=logistic()),
         levels={name: LADDER[name] for name in ("daily", "instant")},
         evaluation=hw.Evaluation(split=split_after(24), resamples=RESAMPLES, seed=seed),
@@ -153,21 +153,21 @@ def attribution(seed: int) -> Answer:
 
 def equal(seed: int) -> Answer:
     """Two equally good levels that differ in a view of noise, trained again as by default: every claim is wrong."""
-    return dict(zip(METRICS, claims(seed, hw.Refits()).values(), strict=True))
+    return dict(zip(METRICS, claims(seed, hw.evaluation.Refits()).values(), strict=True))
 
 
-def accusations(backtested: hw.Backtest) -> list[str]:
+def accusations(backtested: hw.evaluation.Backtest) -> list[str]:
     """Each LEAK and SUSPECT of the audit with its check: in an honest world, a false alarm."""
     return sorted({f"{finding.severity}: {finding.check}" for finding in backtested.result.audit.accusations})
 
 
-def found(backtested: hw.Backtest) -> dict[str, object]:
+def found(backtested: hw.evaluation.Backtest) -> dict[str, object]:
     """What stands in place of a verdict or below it: LEAK and SUSPECT, and levels that the timestamps cannot tell apart."""
     blind = ["not measurable"] if any(c.verdict == "not measurable" for c in backtested.result.comparisons) else []
     return {"found": [*accusations(backtested), *blind]}
 
 
-def _with_fixed(backtested: hw.Backtest) -> dict[str, object]:
+def _with_fixed(backtested: hw.evaluation.Backtest) -> dict[str, object]:
     """The freshest level against the stalest: of the training procedure, and of the models that were fitted first ("fixed")."""
     fixed = next(c for c in backtested.result.fixed_models if (c.from_, c.to) == ("daily", "instant"))
     return _interval(compared(backtested, "daily", "instant")) | {"fixed": _interval(fixed)}

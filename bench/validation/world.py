@@ -35,9 +35,9 @@ def split_after(days: int) -> str:
 
 
 def backtest(
-    model: hw.Model, seed: int, train_days: int = 24, levels: Mapping[str, hw.Level] = LADDER, refits: int | hw.Refits = 0
-) -> hw.Backtest:
-    """Judge the model after `train_days`, by AUC alone; with `refits=hw.Refits()` each level is trained as often as by default."""
+    model: hw.Model, seed: int, train_days: int = 24, levels: Mapping[str, hw.Level] = LADDER, refits: int | hw.evaluation.Refits = 0
+) -> hw.evaluation.Backtest:
+    """Judge the model after `train_days`, by AUC alone; with `refits=Refits()` each level is trained as often as by default."""
     return hw.backtest(
         model,
         levels=levels,
@@ -46,11 +46,11 @@ def backtest(
     )  # fmt: skip
 
 
-def compared(backtested: hw.Backtest, from_: str, to: str) -> Comparison:
+def compared(backtested: hw.evaluation.Backtest, from_: str, to: str) -> Comparison:
     """The comparison of two levels."""
     return next(c for c in backtested.result.comparisons if (c.from_, c.to, c.metric) == (from_, to, "auc"))
 
 
-def headline(backtested: hw.Backtest) -> float:
+def headline(backtested: hw.evaluation.Backtest) -> float:
     """AUC of the freshest level."""
     return backtested.result.levels[-1].metrics["auc"].value

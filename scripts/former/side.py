@@ -18,6 +18,7 @@ import features
 import headwater as hw
 
 ANSWERS = Path("answers")
+OnlineFeatures = getattr(hw.operations, "OnlineFeatures", None) or hw.OnlineFeatures  # there in the former version
 
 
 def offline():
@@ -36,7 +37,7 @@ def online(url, now):
     at = datetime.fromisoformat(now)
     with closing(hw.operations.open_store(url, readonly=True)) as store:
         for service in (model.features for model in features.project.models):
-            reader = hw.OnlineFeatures(service, store)
+            reader = OnlineFeatures(service, store)
             for hours in (1, 25, 24 * 8):
                 given = rows.with_columns(price=pl.lit(10.0))
                 found = reader.read(given, at=at + timedelta(hours=hours), details=True)

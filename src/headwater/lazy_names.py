@@ -39,7 +39,11 @@ def lazy_names(
         if not name.startswith("_"):
             from headwater.errors import nearest
 
-            close = f"did you mean {others[name]!r}?" if name in others else nearest(name, [*home, *modules])
+            inside = (
+                f"{module}.{name}" for module in modules if name in vars(importlib.import_module(f"{package}.{module}")).get("__all__", ())
+            )
+            other = others.get(name) or next(inside, None)
+            close = f"did you mean {other!r}?" if other else nearest(name, [*home, *modules])
             message += f"; {close if close.startswith('did') else f'dir({package}) lists all names'}"
             caller = sys._getframe(1)  # noqa: SLF001 (an import would replace the message of an AttributeError by its own)
             if caller.f_code.co_code[caller.f_lasti] == _IMPORT_FROM:

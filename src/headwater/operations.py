@@ -1,4 +1,4 @@
-"""For operators, in addition to the verbs: online stores, fitted models, dead letters, erasure, and result types."""
+"""For operators: services, online stores, fitted models, logs, dead letters, repairs and erasure; and the classes of results."""
 
 from __future__ import annotations
 
@@ -7,36 +7,43 @@ from typing import TYPE_CHECKING
 from headwater.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from headwater.assessing.assess import assess as assess
+    from headwater.assessing.assessment import Assessment as Assessment
     from headwater.assessing.doctor import doctor as doctor
+    from headwater.assessing.locations import Locations as Locations
+    from headwater.assessing.scratch import assess_scratch as assess_scratch
+    from headwater.backtesting.delivery import Delivery as Delivery
+    from headwater.backtesting.delivery import watch as watch
     from headwater.catalog.plan import Plan as Plan
+    from headwater.definitions.aggregate import Aggregation as Aggregation
+    from headwater.definitions.feature_view import FeatureRef as FeatureRef
+    from headwater.definitions.model_variant import ModelVariant as ModelVariant
     from headwater.erasure.erase import erase as erase
-    from headwater.experiments.analyse import analyse as analyse
-    from headwater.experiments.experiment_adviser import AdviserAnswers as AdviserAnswers
-    from headwater.experiments.experiment_adviser import advise as advise
-    from headwater.experiments.experiment_analysis import ExperimentAnalysis as ExperimentAnalysis
-    from headwater.experiments.experiment_lifecycle import experiment_status as experiment_status
-    from headwater.experiments.experiment_lifecycle import start_experiment as start_experiment
-    from headwater.experiments.experiment_lifecycle import stop_experiment as stop_experiment
-    from headwater.experiments.experiment_money import ExperimentEvidence as ExperimentEvidence
-    from headwater.experiments.experiment_ramp import ramp as ramp
-    from headwater.experiments.plan_experiment import ExperimentPlaces as ExperimentPlaces
-    from headwater.experiments.plan_experiment import plan_experiment as plan_experiment
     from headwater.ingestion.dead_letters import DeadLetterFilter as DeadLetterFilter
     from headwater.ingestion.dead_letters import dead_letters as dead_letters
     from headwater.ingestion.dead_letters import replay_dead_letters as replay_dead_letters
     from headwater.ingestion.repair_clock import repair_clock as repair_clock
     from headwater.ingestion.repair_loss import repair_loss as repair_loss
+    from headwater.ingestion.replay import replay as replay
     from headwater.ingestion.source_ingestor import IngestLimits as IngestLimits
     from headwater.jobs.drop_view import forget as forget
     from headwater.jobs.materialize import Materialized as Materialized
     from headwater.jobs.materialize_model import materialize_model as materialize_model
+    from headwater.jobs.precompute import ActiveKeys as ActiveKeys
     from headwater.jobs.precompute import PrecomputeResult as PrecomputeResult
     from headwater.jobs.sinks import PredictionTable as PredictionTable
     from headwater.kept_runs.mlflow_tracking import log_to_mlflow as log_to_mlflow
     from headwater.kept_runs.runs import Runs as Runs
+    from headwater.logs.outcome_journal import Outcomes as Outcomes
+    from headwater.logs.outcome_journal import outcomes as outcomes
+    from headwater.logs.serving_log import ServedLog as ServedLog
+    from headwater.logs.serving_log_files import served as served
     from headwater.models.formats import load_model as load_model
     from headwater.models.registry import ModelRegistry as ModelRegistry
+    from headwater.monitoring.drift import Drift as Drift
+    from headwater.monitoring.drift import drift as drift
     from headwater.monitoring.explain import Explanation as Explanation
+    from headwater.monitoring.explain import explain as explain
     from headwater.monitoring.parity import Parity as Parity
     from headwater.monitoring.served_parity import served_parity as served_parity
     from headwater.monitoring.status import Status as Status
@@ -44,44 +51,68 @@ if TYPE_CHECKING:
     from headwater.monitoring.view_version_status import promote_view as promote_view
     from headwater.monitoring.view_version_status import rollback_view as rollback_view
     from headwater.monitoring.view_version_status import view_versions as view_versions
+    from headwater.online.feature_reader import OnlineFeatures as OnlineFeatures
+    from headwater.online.precomputed import PrecomputedReader as PrecomputedReader
     from headwater.online_stores import CreatedStore as CreatedStore
     from headwater.online_stores import OnlineStore as OnlineStore
     from headwater.online_stores import create_store as create_store
     from headwater.online_stores import open_store as open_store
+    from headwater.serving.process.ingest_process import IngestOptions as IngestOptions
+    from headwater.serving.serve import ServeOptions as ServeOptions
+    from headwater.serving.serve import serve as serve
     from headwater.serving.service import Service as Service
+    from headwater.training.dataset import Dataset as Dataset
+    from headwater.training.dataset import reproduce as reproduce
+    from headwater.training.feature_cache import Cache as Cache
+    from headwater.training.measured_freshness import ages as ages
+    from headwater.training.measured_freshness import measured_level as measured_level
+    from headwater.training.train import Trained as Trained
 
 _HOMES = {
+    "headwater.assessing.assess": "assess",
+    "headwater.assessing.assessment": "Assessment",
     "headwater.assessing.doctor": "doctor",
+    "headwater.assessing.locations": "Locations",
+    "headwater.assessing.scratch": "assess_scratch",
+    "headwater.backtesting.delivery": "Delivery watch",
+    "headwater.catalog.plan": "Plan",
+    "headwater.definitions.aggregate": "Aggregation",
+    "headwater.definitions.feature_view": "FeatureRef",
+    "headwater.definitions.model_variant": "ModelVariant",
+    "headwater.erasure.erase": "erase",
     "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
     "headwater.ingestion.repair_clock": "repair_clock",
     "headwater.ingestion.repair_loss": "repair_loss",
+    "headwater.ingestion.replay": "replay",
     "headwater.ingestion.source_ingestor": "IngestLimits",
-    "headwater.erasure.erase": "erase",
-    "headwater.experiments.analyse": "analyse",
-    "headwater.experiments.experiment_adviser": "AdviserAnswers advise",
-    "headwater.experiments.experiment_analysis": "ExperimentAnalysis",
-    "headwater.experiments.experiment_lifecycle": "experiment_status start_experiment stop_experiment",
-    "headwater.experiments.experiment_money": "ExperimentEvidence",
-    "headwater.experiments.experiment_ramp": "ramp",
-    "headwater.experiments.plan_experiment": "ExperimentPlaces plan_experiment",
-    "headwater.monitoring.explain": "Explanation",
     "headwater.jobs.drop_view": "forget",
     "headwater.jobs.materialize": "Materialized",
     "headwater.jobs.materialize_model": "materialize_model",
-    "headwater.jobs.precompute": "PrecomputeResult",
+    "headwater.jobs.precompute": "ActiveKeys PrecomputeResult",
     "headwater.jobs.sinks": "PredictionTable",
+    "headwater.kept_runs.mlflow_tracking": "log_to_mlflow",
+    "headwater.kept_runs.runs": "Runs",
+    "headwater.logs.outcome_journal": "Outcomes outcomes",
+    "headwater.logs.serving_log": "ServedLog",
+    "headwater.logs.serving_log_files": "served",
+    "headwater.models.formats": "load_model",
+    "headwater.models.registry": "ModelRegistry",
+    "headwater.monitoring.drift": "Drift drift",
+    "headwater.monitoring.explain": "Explanation explain",
     "headwater.monitoring.parity": "Parity",
     "headwater.monitoring.served_parity": "served_parity",
     "headwater.monitoring.status": "Status",
     "headwater.monitoring.view_version_status": "ViewVersion promote_view rollback_view view_versions",
-    "headwater.models.formats": "load_model",
-    "headwater.models.registry": "ModelRegistry",
+    "headwater.online.feature_reader": "OnlineFeatures",
+    "headwater.online.precomputed": "PrecomputedReader",
     "headwater.online_stores": "CreatedStore OnlineStore create_store open_store",
-    "headwater.catalog.plan": "Plan",
-    "headwater.kept_runs.runs": "Runs",
-    "headwater.kept_runs.mlflow_tracking": "log_to_mlflow",
+    "headwater.serving.process.ingest_process": "IngestOptions",
+    "headwater.serving.serve": "ServeOptions serve",
     "headwater.serving.service": "Service",
+    "headwater.training.dataset": "Dataset reproduce",
+    "headwater.training.feature_cache": "Cache",
+    "headwater.training.measured_freshness": "ages measured_level",
+    "headwater.training.train": "Trained",
 }
-
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

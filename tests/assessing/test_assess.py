@@ -55,7 +55,9 @@ def busy(asked: datetime, n: int | None = view["count_1d"]) -> float:
     return (
         found,
         backtest,
-        hw.assess(found, backtest=backtest, locations=hw.Locations(data_dir=place / "home", store=f"lmdb:{place}/store")),
+        hw.operations.assess(
+            found, backtest=backtest, locations=hw.operations.Locations(data_dir=place / "home", store=f"lmdb:{place}/store")
+        ),
     )
 
 
@@ -159,16 +161,19 @@ def test_json_round_trip(made, tmp_path):
     path = tmp_path / "backtest.json"
     path.write_text(json.dumps(backtest.to_dict(), allow_nan=False), encoding="utf-8")
     assert lift_of(path).backtest.to_dict() == backtest.to_dict()
-    again = hw.assess(
-        of, backtest=path, locations=hw.Locations(data_dir=tmp_path, store=f"lmdb:{tmp_path}/store"), evaluation=PLAIN
+    again = hw.operations.assess(
+        of, backtest=path, locations=hw.operations.Locations(data_dir=tmp_path, store=f"lmdb:{tmp_path}/store"), evaluation=PLAIN
     ).to_dict()
     whole = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert again["backtest"] == whole["backtest"]
     assert again["decision"]["action"] == whole["decision"]["action"]
     assert again["decision"]["gain"] == whole["decision"]["gain"]
     assert [each["level"] for each in again["cost"]["levels"]] == ["daily", "instant"]
-    inner = hw.assess(
-        of, backtest=whole["backtest"], locations=hw.Locations(data_dir=tmp_path, store=f"lmdb:{tmp_path}/store"), evaluation=PLAIN
+    inner = hw.operations.assess(
+        of,
+        backtest=whole["backtest"],
+        locations=hw.operations.Locations(data_dir=tmp_path, store=f"lmdb:{tmp_path}/store"),
+        evaluation=PLAIN,
     )
     assert inner.decision.sentence == again["decision"]["sentence"]
 
@@ -176,7 +181,7 @@ def test_json_round_trip(made, tmp_path):
 def test_a_project_without_data_is_assessed_all_the_same(tmp_path):
     gone = hw.Source("payments", history=hw.parquet(str(tmp_path / "gone.parquet")), timestamp_field="at", select=["card", "amount"])
     of = project(view(gone), labels=hw.parquet(str(tmp_path / "labels.parquet")))
-    found = hw.assess(of, locations=hw.Locations(data_dir=tmp_path))
+    found = hw.operations.assess(of, locations=hw.operations.Locations(data_dir=tmp_path))
     assert found.decision.action == "not decided"
     assert "could not be run" in found.verdict
     assert found.write_html(tmp_path / "page.html").stat().st_size > 1_000_000
@@ -198,12 +203,12 @@ def test_a_project_without_data_is_assessed_all_the_same(tmp_path):
 def test_wrong_inputs_are_named(made, tmp_path, given, words):
     of, _, _ = made
     with pytest.raises(UsageError, match=re.escape(words)):
-        hw.assess(of, locations=hw.Locations(data_dir=tmp_path), **given)
+        hw.operations.assess(of, locations=hw.operations.Locations(data_dir=tmp_path), **given)
 
 
 def test_a_backtest_of_another_model_is_refused(made, tmp_path):
     with pytest.raises(UsageError, match="of model 'churn', and the assessment of 'fraud'"):
-        hw.assess(project(view(source())), backtest=made[1], locations=hw.Locations(data_dir=tmp_path))
+        hw.operations.assess(project(view(source())), backtest=made[1], locations=hw.operations.Locations(data_dir=tmp_path))
 
 
 @pytest.mark.parametrize(("text", "words"), [("[1]", "an object"), ("{", "not the JSON"), ('{"model": 1}', "of this version")])
@@ -339,7 +344,7 @@ def test_names_and_tasks_do_not_determine_it(made):
     of, backtest, _ = made
     fraud = hw.Project("p", [dataclasses.replace(of.models[0], name="card_fraud")])
     given = {**backtest.to_dict(), "model": "card_fraud"}
-    found = hw.assess(fraud, backtest=given, locations=hw.Locations(data_dir="/nonexistent"), evaluation=PLAIN)
+    found = hw.operations.assess(fraud, backtest=given, locations=hw.operations.Locations(data_dir="/nonexistent"), evaluation=PLAIN)
     assert found.network.effects == []
 
 
@@ -351,17 +356,19 @@ def test_answers_are_read_from_the_file_of_questions(made, tmp_path):
     assert read_answers(path).effects == {}
     text = re.sub(r'(\[supply\].*?answer = )""', r'\1"yes"', path.read_text(encoding="utf-8"), flags=re.DOTALL)
     path.write_text(text, encoding="utf-8")
-    again = hw.assess(of, backtest=backtest, answers=read_answers(path), locations=hw.Locations(data_dir=tmp_path), evaluation=PLAIN)
+    again = hw.operations.assess(
+        of, backtest=backtest, answers=read_answers(path), locations=hw.operations.Locations(data_dir=tmp_path), evaluation=PLAIN
+    )
     assert again.network.experiment.startswith("switchback")
     assert [len(again.network.unanswered), len(again.to_dict()["network"]["not_answered"])] == [2, 2]
     assert any("(supply, as answered)" in risk for risk in again.risks)
     assert again.decision.sentence == found.decision.sentence  # an effect changes the experiment, not the verdict
     assert "Not answered" in again.to_markdown()
-    settled = hw.assess(
+    settled = hw.operations.assess(
         of,
         backtest=backtest,
         answers={"supply": "no", "adversaries": "no", "feedback": "no"},
-        locations=hw.Locations(data_dir=tmp_path),
+        locations=hw.operations.Locations(data_dir=tmp_path),
         evaluation=PLAIN,
     )
     assert "None, as you answered." in settled.to_markdown()

@@ -150,7 +150,7 @@ def test_requests_and_waste_of_labelled_requests():
         }
     )
     made = project(view(source(payments(400, cards=4)), freshness=hw.batch("1d")), labels=asked)
-    found = inputs(made, made.models[0], hw.Locations())
+    found = inputs(made, made.models[0], hw.operations.Locations())
     assert found.readings["R"].value == pytest.approx(48 / 47 * 24)
     assert found.readings["R"].origin == "measured"
     assert found.readings["U"].value == 4
@@ -160,7 +160,7 @@ def test_requests_and_waste_of_labelled_requests():
 
 def test_requests_of_the_served_log_go_before_labels(home):
     made = project(view(source(payments(400, cards=4))))
-    with hw.ServedLog(home) as log:
+    with hw.operations.ServedLog(home) as log:
         for n in range(11):
             log.put(
                 one(
@@ -171,7 +171,7 @@ def test_requests_of_the_served_log_go_before_labels(home):
                     request={"card": f"c{n % 2}"},
                 )
             )
-    found = inputs(made, made.models[0], hw.Locations()).readings["R"]
+    found = inputs(made, made.models[0], hw.operations.Locations()).readings["R"]
     assert "serving log" in found.source
     assert found.value == pytest.approx(11)
 
@@ -179,7 +179,7 @@ def test_requests_of_the_served_log_go_before_labels(home):
 def test_events_keys_and_tiles_of_the_history():
     """An event a minute, on two cards in turn; tiles of a minute."""
     made = project(view(source(payments(601, cards=2, every=60.0)), windows=("1h",)))
-    found = inputs(made, made.models[0], hw.Locations()).readings
+    found = inputs(made, made.models[0], hw.operations.Locations()).readings
     assert found["E"].value == pytest.approx(1440, rel=0.01)
     assert found["tau"].value == 60
     assert found["A"].value == pytest.approx(1, abs=0.01)
@@ -192,12 +192,12 @@ def test_a_model_and_its_features_are_timed():
     features = view(source(payments(2000, cards=20)), freshness=hw.batch("1h"))
     asked = payments(400, cards=20, every=60.0, last=7200).select("card", "at", fraud=pl.col("amount") > 3)
     made = project(features, labels=asked)
-    before = inputs(made, made.models[0], hw.Locations()).readings
+    before = inputs(made, made.models[0], hw.operations.Locations()).readings
     assert before["c_o"].origin == "default", "no model is trained yet"
     hw.materialize(made)
     trained = hw.train(made.models[0])
     hw.operations.ModelRegistry().add("fraud", trained.save)
-    found = inputs(made, made.models[0], hw.Locations()).readings
+    found = inputs(made, made.models[0], hw.operations.Locations()).readings
     assert found["c_b"].origin == found["c_o"].origin == "measured"
     assert found["c_o"].value > found["c_b"].value > 0, "alone, and with its features, a row takes more than one of many"
     assert found["b"].origin == found["S"].origin == "measured"
@@ -211,7 +211,7 @@ def test_defaults_say_so_and_a_file_goes_before_them_and_before_what_is_measured
     path = tmp_path / "prices.toml"
     path.write_text("[g]\nvalue = 1e-6\nsource = 'our contract'\n[R]\nvalue = 5\n", encoding="utf-8")
     made = project(view(source(payments(400))))
-    found = cost(made, locations=hw.Locations(prices=path))
+    found = cost(made, locations=hw.operations.Locations(prices=path))
     assert found.inputs["g"].to_dict() == {"type": "number", "value": 1e-6, "unit": "USD/read", "origin": "given", "source": "our contract"}
     assert (found.inputs["R"].value, found.inputs["R"].origin) == (5, "given")
     assert found.inputs["w"].origin == "default"

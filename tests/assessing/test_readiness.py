@@ -153,10 +153,10 @@ def test_label_delay_and_share_labelled(delays, labelled, state):
 @pytest.mark.parametrize(("strange", "state"), [(0, "green"), (2, "amber")])
 def test_posted_outcomes_join_the_log_by_request_id(home, strange, state):
     made = project(view(source(payments(200))))
-    with hw.ServedLog(home) as log:
+    with hw.operations.ServedLog(home) as log:
         for n in range(20):
             log.put(one(about(model="fraud", request=("card",)), n, (1,), request={"card": f"c{n}"}))
-    posted = hw.Outcomes(home, made.models[0].labels)
+    posted = hw.operations.Outcomes(home, made.models[0].labels)
     posted.add([{"request_id": f"{'x' if n < strange else 'r'}{n}", "outcome": True} for n in range(20)])
     posted.close()
     before = _files(home)
@@ -177,7 +177,7 @@ def test_no_prediction_log_is_red():
 def test_served_age_against_what_training_assumes(home, age, state):
     made = project(view(source(payments(200)), freshness=hw.streaming("1m")))
     kind = about(("card__count_1h",), model="fraud", request=("card",), views=("card",))
-    with hw.ServedLog(home) as log:
+    with hw.operations.ServedLog(home) as log:
         for n in range(50):
             moment = [(micros(n), micros(n - age), {None: 7}, False, False)]
             log.put(one(kind, n, (1,), request={"card": "c0"}, moments=moment))
@@ -188,7 +188,7 @@ def test_served_age_against_what_training_assumes(home, age, state):
 
 @pytest.mark.parametrize(("seconds", "state"), [(0.05, "green"), (0.2, "red")])
 def test_a_latency_that_is_too_long_already_is_red_and_a_short_one_says_nothing_of_twice_the_peak(home, seconds, state):
-    with hw.ServedLog(home) as log:
+    with hw.operations.ServedLog(home) as log:
         for n in range(50):
             log.put(one(about(model="fraud", request=("card",)), n, (1,), request={"card": "c0"}, seconds=seconds))
     found = of(readiness(project(view(source(payments(200))))), "S2")
@@ -221,9 +221,9 @@ def test_a_store_is_timed_and_compared_and_not_changed(tmp_path, kind):
     def look(url):
         hw.materialize(made, store=url)
         before = _held(url)
-        found = readiness(made, hw.Locations(store=url, budget="1s"))
+        found = readiness(made, hw.operations.Locations(store=url, budget="1s"))
         assert of(found, "S1").state == "green", of(found, "S1").said
-        assert of(readiness(made, hw.Locations(store=url, budget="1us")), "S1").state == "red"
+        assert of(readiness(made, hw.operations.Locations(store=url, budget="1us")), "S1").state == "red"
         assert "50 keys" in of(found, "S1").reading.source
         assert of(found, "S4").state == "green", of(found, "S4").said
         assert of(found, "S4").reading.value == 0
@@ -244,7 +244,7 @@ def test_a_store_whose_values_differ_is_red(tmp_path):
     made = project(view(source(hw.parquet(path)), freshness=hw.batch("1h"), windows=("1d",)))
     hw.materialize(made, store=url)
     payments(2000).with_columns(pl.col("amount") + 1).write_parquet(path)
-    assert of(readiness(made, hw.Locations(store=url)), "S4").state == "red"
+    assert of(readiness(made, hw.operations.Locations(store=url)), "S4").state == "red"
 
 
 def _held(url):
@@ -274,7 +274,7 @@ def test_a_table_of_postgres(postgres_server, kind, D1, D2):
         db.execute("SELECT pg_stat_force_next_flush()")
         db.execute("SELECT 1")
         before = db.execute(f"SELECT xmin, ctid, * FROM {name} ORDER BY ctid").fetchall()
-        found = readiness(made, hw.Locations(database=f"{postgres_server}/postgres", tables={"payments": name}))
+        found = readiness(made, hw.operations.Locations(database=f"{postgres_server}/postgres", tables={"payments": name}))
         assert (of(found, "D1").state, of(found, "D2").state) == (D1, D2), (of(found, "D1").said, of(found, "D2").said)
         assert db.execute(f"SELECT xmin, ctid, * FROM {name} ORDER BY ctid").fetchall() == before
 
@@ -291,10 +291,10 @@ def test_what_reads_postgres_cannot_write(postgres_server):
 
 def test_no_database_is_not_measured():
     made = project(view(source(payments(200))))
-    found = readiness(made, hw.Locations(database="postgresql://nobody@127.0.0.1:1/none", tables={"payments": "t"}))
+    found = readiness(made, hw.operations.Locations(database="postgresql://nobody@127.0.0.1:1/none", tables={"payments": "t"}))
     assert of(found, "D2").state == "unknown"
     with pytest.raises(UsageError, match="payments"):
-        readiness(made, hw.Locations(database="postgresql://nobody@127.0.0.1:1/none", tables={"payment": "t"}))
+        readiness(made, hw.operations.Locations(database="postgresql://nobody@127.0.0.1:1/none", tables={"payment": "t"}))
 
 
 # ---------------------------------------------------------------- answers
@@ -341,7 +341,7 @@ def test_levels_and_ladders(tmp_path):
         view(source(frame, known_at_field="known"), freshness=hw.batch("1h")), labels=labels(asked(20, cards=1)), latency_budget="1s"
     )
     hw.materialize(made, store=url)
-    found = readiness(made, hw.Locations(store=url), Answers(GOOD))
+    found = readiness(made, hw.operations.Locations(store=url), Answers(GOOD))
     (only,) = found.views
     bars = [b for b in only.blockers if b.level == "hourly"]
     assert {b.check for b in bars} == {"S3"}, "nothing was served yet"

@@ -13,7 +13,7 @@ import headwater as hw
 from headwater.assessing.readiness import readiness
 from tests.assessing.conftest import NOW, SCHEMA, ago, of, payments, project, records, source, view
 
-QUIET = hw.Locations(watch=0.0)
+QUIET = hw.operations.Locations(watch=0.0)
 COUNT = 2000
 
 
@@ -80,7 +80,7 @@ def test_lag_of_what_comes_while_the_topic_is_watched(broker):
     thread = threading.Thread(target=produce)
     thread.start()
     try:
-        found = of(over(broker, topic, places=hw.Locations(watch=2.0)), "E3")
+        found = of(over(broker, topic, places=hw.operations.Locations(watch=2.0)), "E3")
     finally:
         stop.set()
         thread.join()
@@ -200,7 +200,7 @@ def test_nothing_of_the_broker_changes(broker):
     feed_group = _read_to_the_end(broker, topic)
     before = _all_of(broker, topic, feed_group)
     assert before["offsets"] == {0: 50, 1: 50}
-    over(broker, topic, payments(50), places=hw.Locations(watch=0.5))
+    over(broker, topic, payments(50), places=hw.operations.Locations(watch=0.5))
     missing = over(broker, "no-such-topic")
     assert "does not exist" in of(missing, "E1").said or "no topic" in of(missing, "E6").said
     assert _all_of(broker, topic, feed_group) == before

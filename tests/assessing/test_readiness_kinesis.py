@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+import headwater_aws
 from headwater.assessing.readiness import readiness
 from tests.assessing.conftest import SCHEMA, of, payments, project, records, source, view
 from tests.ingestion.kinesis.conftest import credentials  # noqa: F401 (a fixture)
@@ -20,8 +21,8 @@ def stream(credentials):
 
 
 def over(stream, history=None, windows=("1h",), **given):
-    kinesis = hw.kinesis("clicks", region="eu-central-1", endpoint_url=stream.url, schema=SCHEMA)
-    return readiness(project(view(source(history, stream=kinesis, **given), windows=windows)), hw.Locations(watch=0.0))
+    kinesis = headwater_aws.kinesis("clicks", region="eu-central-1", endpoint_url=stream.url, schema=SCHEMA)
+    return readiness(project(view(source(history, stream=kinesis, **given), windows=windows)), hw.operations.Locations(watch=0.0))
 
 
 @pytest.mark.parametrize(("late", "state"), [(5, "green"), (40, "amber"), (90, "red")])

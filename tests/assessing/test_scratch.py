@@ -37,7 +37,7 @@ FLAGS = ["--deadline", "200ms", "--known-before", "0s", "--listable", "no", "--o
     ],
 )
 def test_whether_it_can_be_precomputed_decides_where_to_begin(changed, start, precomputable, line):
-    found = hw.assess_scratch(**FRAUD | changed)
+    found = hw.operations.assess_scratch(**FRAUD | changed)
     assert (found.start, found.precomputable) == (start, precomputable)
     assert found.first_line.startswith(line)
     assert found.reason
@@ -45,16 +45,16 @@ def test_whether_it_can_be_precomputed_decides_where_to_begin(changed, start, pr
 
 def test_what_a_decision_is_worth():
     """200 acted on a day. All right: 200 x 100 = 20,000. One of 100 more: 2 decisions, each 100 + 25 better. Break-even: 25 / 125."""
-    found = hw.assess_scratch(**FRAUD, value=hw.DecisionValue(10_000, 0.02, 100, 25))
+    found = hw.operations.assess_scratch(**FRAUD, value=hw.DecisionValue(10_000, 0.02, 100, 25))
     told = " ".join(found.worth)
     assert "200 decisions are acted on a day. Were all of them right, they would bring 20,000 a day" in told
     assert "brings 250 a day" in told
     assert "from 20 right of 100 on" in told
-    assert "Not known" in hw.assess_scratch(**FRAUD).worth[0]
+    assert "Not known" in hw.operations.assess_scratch(**FRAUD).worth[0]
 
 
 def test_what_to_log_and_when_a_backtest_is_possible():
-    found = hw.assess_scratch(**FRAUD)
+    found = hw.operations.assess_scratch(**FRAUD)
     assert [entry.name for entry in found.log] == ["requests", "outcomes", "actions", "logins", "payments"]
     assert all("known_at" in entry.columns for entry in found.log if entry.name not in ("requests", "actions"))
     assert all("card_id" in entry.columns for entry in found.log if entry.name in ("requests", "logins"))
@@ -63,18 +63,18 @@ def test_what_to_log_and_when_a_backtest_is_possible():
 
 
 def test_the_experiment_is_that_of_the_network_effects():
-    assert hw.assess_scratch(**FRAUD, effects={"adversaries": True}).network.experiment.startswith("cluster experiment")
-    assert len(hw.assess_scratch(**FRAUD).network.unanswered) == 3
+    assert hw.operations.assess_scratch(**FRAUD, effects={"adversaries": True}).network.experiment.startswith("cluster experiment")
+    assert len(hw.operations.assess_scratch(**FRAUD).network.unanswered) == 3
 
 
 @pytest.mark.parametrize("wrong", [{"events": []}, {"events": "logins"}, {"deadline": "soon"}, {"known_before": "-1d"}])
 def test_an_answer_that_cannot_be(wrong):
     with pytest.raises(HeadwaterError):
-        hw.assess_scratch(**FRAUD | wrong)
+        hw.operations.assess_scratch(**FRAUD | wrong)
 
 
 def test_every_rendering_begins_with_the_first_line(tmp_path):
-    found = hw.assess_scratch(**FRAUD | {"events": ["<b>logins"]})
+    found = hw.operations.assess_scratch(**FRAUD | {"events": ["<b>logins"]})
     page = found.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert html.unescape(re.search(r"<h1>(.*?)</h1>", page)[1]) == found.first_line
     assert re.search(r"assessed \d{4}-\d\d-\d\d \d\d:\d\d UTC<", page)

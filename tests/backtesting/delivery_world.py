@@ -11,7 +11,7 @@ import polars as pl
 import headwater as hw
 from headwater.ingestion.replay import replay
 from headwater.models.registry import ModelRegistry
-from headwater.serving.client.client import Client
+from headwater.serving.client.service_client import Client
 from headwater.serving.serve import ServeOptions, serve
 
 START = dt.datetime(2024, 3, 4, tzinfo=dt.UTC)  # a Monday
@@ -87,7 +87,7 @@ def play(bank, requests, folder, port, *, skip_outcomes=lambda row: False):
     now.now = _micros(moments[0])
     with ExitStack() as stack:
         store = stack.enter_context(closing(hw.operations.open_store(f"lmdb:{folder / 'online'}?size=1GB")))
-        log = stack.enter_context(hw.ServedLog(folder))
+        log = stack.enter_context(hw.operations.ServedLog(folder))
         stops = [moment - lag for moment in moments]
         views = model.features.views
         replayed = replay(views, store, start=LIVE - dt.timedelta(hours=6), end=moments[-1], step=stops, data_dir=folder)
@@ -116,5 +116,5 @@ def _micros(moment):
 
 def kept(bank, folder, tested):
     """Train as of the first period's end, with the promise of its backtest."""
-    promise = hw.promised(tested, "live")
+    promise = hw.evaluation.promised(tested, "live")
     return hw.train(bank.models[0], as_of=LIVE).register(ModelRegistry(folder / "models"), promise=promise)

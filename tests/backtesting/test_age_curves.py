@@ -83,7 +83,7 @@ def test_ages_are_checked(ages, error):
         hw.Evaluation(ages=ages)
 
 
-@pytest.mark.parametrize("refits", [0, hw.Refits(2)])
+@pytest.mark.parametrize("refits", [0, hw.evaluation.Refits(2)])
 def test_fixed_models_stand_beside_the_training_procedure(refits):
     made = world(days=24)
     result = hw.backtest(model(made), STALE_AND_FRESH, hw.Evaluation(split=day(14), metrics=["auc"], resamples=200, refits=refits)).result

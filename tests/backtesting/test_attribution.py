@@ -38,7 +38,7 @@ SEARCH = ("groups", "view_costs", "share")
 def attribute(model, levels=LEVELS, threads=None, **rules):
     search = {name: rules.pop(name) for name in SEARCH if name in rules}
     how = hw.Evaluation(**({"split": SPLIT, "resamples": 400} | rules))
-    return hw.attribution(model, levels, how, resources=hw.Resources(threads=threads), **search)
+    return hw.evaluation.attribution(model, levels, how, resources=hw.Resources(threads=threads), **search)
 
 
 @pytest.fixture(scope="module")

@@ -183,7 +183,7 @@ def test_longer_blocks_widen_what_days_alone_would_tell(made):
 
 def test_a_mean_over_days_needs_blocks_of_a_day(made):
     with pytest.raises(UsageError, match=r"metric 'card_precision@10' is a mean over days, and blocks is '7d'"):
-        _backtest(model(made), blocks="7d", metrics=[hw.card_precision(10, card="machine")])
+        _backtest(model(made), blocks="7d", metrics=[hw.evaluation.card_precision(10, card="machine")])
 
 
 def test_progress_counts_to_the_end(made):

@@ -56,7 +56,7 @@ def served(request, tmp_path_factory):
 
 def watched(served, at=MATURED, **more):
     _, folder, bank, _ = served
-    return hw.watch(bank.models[0], data_dir=folder, models=folder / "models", at=at, **more)
+    return hw.operations.watch(bank.models[0], data_dir=folder, models=folder / "models", at=at, **more)
 
 
 # ---------------------------------------------------------------- the walk through
@@ -128,7 +128,7 @@ def test_weeks_count_only_when_every_outcome_could_be_known(served):
     """Outcomes come an hour after the request; what is asked before the end of the week and that hour is not judged."""
     _, _, _, tested = served
     end = dt.datetime(2024, 5, 13, tzinfo=dt.UTC)
-    promise = hw.promised(tested, "live")
+    promise = hw.evaluation.promised(tested, "live")
     for at, states in (
         (end + dt.timedelta(minutes=59), ["not judged", "not matured"]),
         (end + dt.timedelta(minutes=61), ["not judged", "no miss shown"]),
@@ -143,9 +143,9 @@ def test_outcomes_that_nobody_posted_are_those_of_the_labels_table(served, tmp_p
     """The same weeks as with posted outcomes; a few that were posted come first."""
     _, folder, bank, tested = served
     shutil.copytree(folder / "served", tmp_path / "served")
-    promise = hw.promised(tested, "live")
+    promise = hw.evaluation.promised(tested, "live")
     posted = watched(served, promise=promise).result
-    alone = hw.watch(bank.models[0], promise=promise, data_dir=tmp_path, models=folder / "models", at=MATURED)
+    alone = hw.operations.watch(bank.models[0], promise=promise, data_dir=tmp_path, models=folder / "models", at=MATURED)
     assert [week.to_dict() for week in alone.result.weeks] == [week.to_dict() for week in posted.weeks]
     assert posted.from_table == {}
     assert alone.result.from_table == {"at the same time": SERVED * 80}
@@ -159,15 +159,17 @@ def test_a_later_backtest_and_an_assessment_read_the_withdrawal(served, tmp_path
     line = "The recommendation on data until 2024-04-14 was withdrawn: promised AUC 0.901, delivered 0.698 in the weeks from 2024-04-15"
     assert watched(served).withdrawn == (which == "early")
     again = hw.backtest(bank.models[0], bank.named_levels, hw.Evaluation(split=SPLIT, resamples=50, refits=1), models=folder / "models")
-    places = hw.Locations(models=folder / "models", data_dir=folder)
-    assessed = hw.assess(bank, backtest=tested.to_dict(), locations=places)
+    places = hw.operations.Locations(models=folder / "models", data_dir=folder)
+    assessed = hw.operations.assess(bank, backtest=tested.to_dict(), locations=places)
     pages = [again.write_html(tmp_path / "b.html").read_text(), assessed.write_html(tmp_path / "a.html").read_text()]
     for verdict in (again.result.verdict, assessed.verdict, assessed.to_markdown().split("\n")[0].removeprefix("# ")):
         assert verdict.startswith(line) == (which == "early"), verdict
     for page in pages:
         assert (line in page) == (which == "early")
     assert "promise against delivery" in again.result.audit.checks_run
-    elsewhere = hw.assess(bank, backtest=tested.to_dict(), locations=hw.Locations(models=tmp_path / "none", data_dir=folder))
+    elsewhere = hw.operations.assess(
+        bank, backtest=tested.to_dict(), locations=hw.operations.Locations(models=tmp_path / "none", data_dir=folder)
+    )
     assert elsewhere.verdict == tested.result.verdict or line not in elsewhere.verdict
     assert "promise against delivery" not in str(elsewhere.backtest.audit.to_dict())
 
@@ -187,11 +189,11 @@ def test_a_version_takes_over_the_promise_of_the_same_definitions(served, tmp_pa
     first = trained.register(registry)
     assert promise_of_version(first) is None
     with pytest.raises(DataError, match="nothing was promised of risk as defined, version 1: keep the backtest"):
-        hw.watch(bank.models[0], data_dir=folder, models=tmp_path / "models")
-    second = trained.register(registry, promise=hw.promised(tested, "live"))
+        hw.operations.watch(bank.models[0], data_dir=folder, models=tmp_path / "models")
+    second = trained.register(registry, promise=hw.evaluation.promised(tested, "live"))
     third = trained.register(registry)
     assert promise_of_version(third).to_dict() == promise_of_version(second).to_dict()
-    other = msgspec.structs.replace(hw.promised(tested), fingerprint="another")
+    other = msgspec.structs.replace(hw.evaluation.promised(tested), fingerprint="another")
     with pytest.raises(UsageError, match="was of other definitions"):
         trained.register(registry, promise=other)
     assert len(registry.versions("risk")) == 3, "a refused promise leaves no version behind"
@@ -199,26 +201,26 @@ def test_a_version_takes_over_the_promise_of_the_same_definitions(served, tmp_pa
 
 def test_a_level_is_chosen_by_name_by_freshness_or_by_recommendation(served):
     _, _, bank, tested = served
-    assert hw.promised(tested).level == "live"
-    assert hw.promised(tested, "daily").level == "daily"
-    assert hw.promised(tested, describes=hw.Level().describe(bank.models[0])).level == "live"
+    assert hw.evaluation.promised(tested).level == "live"
+    assert hw.evaluation.promised(tested, "daily").level == "daily"
+    assert hw.evaluation.promised(tested, describes=hw.Level().describe(bank.models[0])).level == "live"
     with pytest.raises(UsageError, match="has no level 'liv'; did you mean 'live'"):
-        hw.promised(tested, "liv")
+        hw.evaluation.promised(tested, "liv")
     with pytest.raises(UsageError, match="no level as fresh as the one that is served"):
-        hw.promised(tested, describes="every 5m")
+        hw.evaluation.promised(tested, describes="every 5m")
     with pytest.raises(UsageError, match="scores that were made elsewhere"):
-        hw.promised(msgspec.structs.replace(tested.result, fingerprint=""))
+        hw.evaluation.promised(msgspec.structs.replace(tested.result, fingerprint=""))
 
 
 # ---------------------------------------------------------------- other tasks, and rows that cannot be judged
 
 
 def written(folder, entries, outcomes, of):
-    with hw.ServedLog(folder) as log:
+    with hw.operations.ServedLog(folder) as log:
         for entry in entries:
             log.put(entry)
     assert log.counts().dropped == {}
-    posted = hw.Outcomes(folder, of.labels, keys=())
+    posted = hw.operations.Outcomes(folder, of.labels, keys=())
     assert posted.add(outcomes).refused == ()
     posted.close()
 
@@ -270,7 +272,7 @@ def test_a_regression_is_judged_by_its_error(tmp_path):
     of = labelled("number", "regression")
     rows_of(of, y + rng.normal(size=N), y.tolist(), tmp_path)
     kept_, missed = (
-        hw.watch(of, promise=promise_of("mae", value, higher=False), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+        hw.operations.watch(of, promise=promise_of("mae", value, higher=False), data_dir=tmp_path, models=tmp_path / "none", at=AT)
         for value in (0.8, 0.4)
     )
     assert not kept_.withdrawn
@@ -288,7 +290,7 @@ def test_classes_are_judged_by_accuracy_and_new_ones_are_counted(tmp_path):
     of = labelled("text", "multiclass")
     names = ["abc"[k] for k in y]
     rows_of(of, scores.tolist(), names, tmp_path)
-    found = hw.watch(of, promise=promise_of("accuracy", 0.95), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    found = hw.operations.watch(of, promise=promise_of("accuracy", 0.95), data_dir=tmp_path, models=tmp_path / "none", at=AT)
     assert found.withdrawn
     assert found.result.judged[-1].delivered.value == pytest.approx(0.7, abs=0.06)
 
@@ -298,7 +300,7 @@ def ranking(tmp_path, posted, *, days=35, items=4):
     shown = pl.DataFrame({"user": [1], "item": ["a"], "at": [dt.datetime(2024, 5, 1, tzinfo=dt.UTC)], "left": [True]})
     of = model(table=shown, task=hw.Ranking(group="user", item="item"))
     context, outcomes = about(kind="rank", request=("user", "item")), []
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         for n in range(2 * days):
             names = [f"i{k}" for k in range(items)]
             request = {"user": [n] * items, "item": names}
@@ -310,10 +312,10 @@ def ranking(tmp_path, posted, *, days=35, items=4):
                 for name in names
                 if posted(n, name)
             ]
-    journal = hw.Outcomes(tmp_path, of.labels, keys=("item",))
+    journal = hw.operations.Outcomes(tmp_path, of.labels, keys=("item",))
     assert journal.add(outcomes).refused == ()
     journal.close()
-    return hw.watch(of, promise=promise_of("ndcg@10", 0.4), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    return hw.operations.watch(of, promise=promise_of("ndcg@10", 0.4), data_dir=tmp_path, models=tmp_path / "none", at=AT)
 
 
 @pytest.mark.slow
@@ -343,7 +345,7 @@ def test_a_week_with_missing_outcomes_is_not_judged(tmp_path):
     y = rng.random(N) < 0.5
     of = labelled("flag", "binary")
     rows_of(of, rng.random(N), y.tolist(), tmp_path, without={n for n in range(N) if not y[n]})
-    found = hw.watch(of, promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    found = hw.operations.watch(of, promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none", at=AT)
     assert found.result.state == "too early"
     assert all("have no outcome" in week.reason for week in found.result.weeks if week.state == "not judged")
 
@@ -355,7 +357,7 @@ def test_defaults_count_and_are_counted(tmp_path):
     rows_of(
         of, np.where(rng.random(N) < 0.5, y, 0.5), y.tolist(), tmp_path, how=["default" if n % 4 == 0 else "on_request" for n in range(N)]
     )
-    found = hw.watch(of, promise=promise_of("auc", 0.7), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    found = hw.operations.watch(of, promise=promise_of("auc", 0.7), data_dir=tmp_path, models=tmp_path / "none", at=AT)
     assert sum(week.defaults for week in found.result.weeks) == N // 4
 
 
@@ -371,7 +373,7 @@ def test_an_interval_that_covers_no_other_days_promises_nothing(tmp_path, promis
     rng = np.random.default_rng(5)
     of = labelled("flag", "binary")
     rows_of(of, rng.random(N), (rng.random(N) < 0.5).tolist(), tmp_path)
-    found = hw.watch(of, promise=promise, data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    found = hw.operations.watch(of, promise=promise, data_dir=tmp_path, models=tmp_path / "none", at=AT)
     assert found.result.state == "too early"
     assert says in found.result.weeks[-2].reason.replace("  ", " ")
 
@@ -382,18 +384,18 @@ def test_an_interval_that_covers_no_other_days_promises_nothing(tmp_path, promis
 )
 def test_a_metric_that_a_log_cannot_show_is_refused(tmp_path, metric, says):
     with pytest.raises(UsageError, match=says):
-        hw.watch(labelled("flag", "binary"), promise=promise_of(metric, 0.9), data_dir=tmp_path, models=tmp_path / "none")
+        hw.operations.watch(labelled("flag", "binary"), promise=promise_of(metric, 0.9), data_dir=tmp_path, models=tmp_path / "none")
 
 
 def test_nothing_served_and_other_levels_are_errors(tmp_path):
     of = labelled("flag", "binary")
     with pytest.raises(DataError, match="no serving log"):
-        hw.watch(of, promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none")
+        hw.operations.watch(of, promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none")
     rows_of(of, [0.1, 0.2], [True, False], tmp_path)
     with pytest.raises(DataError, match=r"none of the 2 served rows is a prediction at .live.; left out: 2 served at another level"):
-        hw.watch(of, "live", promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none")
+        hw.operations.watch(of, "live", promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none")
     with pytest.raises(UsageError, match="the promise is of model 'churn', and this is 'other'"):
-        hw.watch(model(name="other"), promise=promise_of("auc", 0.9), data_dir=tmp_path)
+        hw.operations.watch(model(name="other"), promise=promise_of("auc", 0.9), data_dir=tmp_path)
 
 
 @pytest.mark.slow
@@ -404,12 +406,12 @@ def test_other_blocks_take_more_weeks(tmp_path):
     y = rng.random(n) < 0.5
     of = labelled("flag", "binary")
     rows_of(of, np.where(rng.random(n) < 0.5, y, rng.random(n)), y.tolist(), tmp_path)
-    found = hw.watch(
+    found = hw.operations.watch(
         of, promise=promise_of("auc", 0.76, unit="blocks of 7d"), data_dir=tmp_path, models=tmp_path / "none", at="2024-07-20T00:00Z"
     )
     assert len(found.result.judged) == 5
     assert found.result.judged[0].week == "2024-06-10"
-    column = hw.watch(
+    column = hw.operations.watch(
         of, promise=promise_of("auc", 0.76, unit="values of 'user'"), data_dir=tmp_path, models=tmp_path / "none", at="2024-07-20T00:00Z"
     )
     assert len(column.result.judged) > 4
@@ -442,10 +444,10 @@ def test_errors_over_days_have_as_many_degrees_of_freedom_as_waves():
 def test_the_promised_error_is_read_with_its_own_degrees_of_freedom(served):
     tested = served[3].result
     (live,) = [level for level in tested.levels if level.name == "live"]
-    assert hw.promised(tested, "live").freedom == live.freedom
+    assert hw.evaluation.promised(tested, "live").freedom == live.freedom
     assert 0 < live.freedom < tested.blocks.count - 1, "28 days have six waves"
-    wide = msgspec.structs.replace(hw.promised(tested, "live"), freedom=1000.0)
-    shorts = [shortfall_of(p, Estimate(0.5, 0.4, 0.6), 1e-9, 6).estimate for p in (hw.promised(tested, "live"), wide)]
+    wide = msgspec.structs.replace(hw.evaluation.promised(tested, "live"), freedom=1000.0)
+    shorts = [shortfall_of(p, Estimate(0.5, 0.4, 0.6), 1e-9, 6).estimate for p in (hw.evaluation.promised(tested, "live"), wide)]
     assert shorts[0].high - shorts[0].value == pytest.approx(live.metrics["auc"].high - live.metrics["auc"].value, rel=1e-3)
 
 
@@ -487,11 +489,11 @@ def test_what_was_fetched_is_watched_like_the_log_of_one_machine(served, destina
     for machine in ("m0", "m1"):
         assert ship(tmp_path / machine, destination, most=1 << 30).error is None
     fetched = fetch(tmp_path / "together", destination)
-    assert fetched.rows == hw.served(folder).select(pl.len()).collect().item()
+    assert fetched.rows == hw.operations.served(folder).select(pl.len()).collect().item()
     model, models = bank.models[0], folder / "models"
-    found = hw.watch(model, data_dir=tmp_path / "together", models=models, at=MATURED)
+    found = hw.operations.watch(model, data_dir=tmp_path / "together", models=models, at=MATURED)
     assert found.to_dict() == watched(served).to_dict()
     assert (
-        hw.drift(model, data_dir=tmp_path / "together", models=models, at=MATURED).to_dict()
-        == hw.drift(model, data_dir=folder, models=models, at=MATURED).to_dict()
+        hw.operations.drift(model, data_dir=tmp_path / "together", models=models, at=MATURED).to_dict()
+        == hw.operations.drift(model, data_dir=folder, models=models, at=MATURED).to_dict()
     )

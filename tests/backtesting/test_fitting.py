@@ -91,12 +91,12 @@ def test_costs_are_of_two_classes(made):
 
 
 def test_a_metric_of_ones_own_reads_columns_of_the_labels(made):
-    mine = hw.metric("worth", lambda y, score, amount: ((score > 0.5) == (y > 0)) * amount**2, columns=["amount"])
+    mine = hw.evaluation.metric("worth", lambda y, score, amount: ((score > 0.5) == (y > 0)) * amount**2, columns=["amount"])
     result = backtest.backtest(
         model(made), levels=STALE_AND_FRESH, evaluation=hw.Evaluation(split=SPLIT, metrics=["auc", mine], resamples=50)
     ).result
     assert step(result, "daily", "hourly", "worth").delta > 0
-    other = hw.metric("worth", lambda y, score, amount: 1.0, columns=["amont"])
+    other = hw.evaluation.metric("worth", lambda y, score, amount: 1.0, columns=["amont"])
     with pytest.raises(UsageError, match="metric 'worth' reads 'amont', which the labels do not have; did you mean 'amount'"):
         backtest.backtest(model(made), levels=STALE_AND_FRESH, evaluation=hw.Evaluation(split=SPLIT, metrics=[other]))
 
@@ -112,7 +112,7 @@ def test_every_level_tries_the_same_settings_and_keeps_the_best(made, monkeypatc
     of = model(made, members=members, estimator=DecisionTreeClassifier(max_depth=30))
     space = {"max_depth": [1, 2, 3], "min_samples_leaf": [1, 60]}
     given = {"levels": STALE_AND_FRESH, "split": SPLIT, "metrics": ["auc"], "resamples": 50}
-    result = judge(of, **given, tune=hw.Tuning(trials=6, space=space))
+    result = judge(of, **given, tune=hw.evaluation.Tuning(trials=6, space=space))
     assert len(tried) == 2
     assert tried[0] == tried[1]
     assert tried[0][0] == {}
@@ -147,5 +147,5 @@ def test_tuning_that_cannot_be(given, says, made):
         backtest.backtest(
             model(made, estimator=DecisionTreeClassifier()),
             levels=STALE_AND_FRESH,
-            evaluation=hw.Evaluation(split=SPLIT, metrics=["auc"], tune=hw.Tuning(**given)),
+            evaluation=hw.Evaluation(split=SPLIT, metrics=["auc"], tune=hw.evaluation.Tuning(**given)),
         )

@@ -43,7 +43,7 @@ def _requests(days, delay=0.0):
 )
 def test_each_fold_trains_on_what_came_before_and_tests_until_the_next(rules, trains, tests):
     requests = _requests(range(9))
-    split = split_rows(requests, hw.rolling(day(4), **({"every": "2d", "folds": 2} | rules)))
+    split = split_rows(requests, hw.evaluation.rolling(day(4), **({"every": "2d", "folds": 2} | rules)))
     assert [np.flatnonzero(fold.train(requests.known_at)).tolist() for fold in split.folds] == trains
     assert [np.flatnonzero(fold.test).tolist() for fold in split.folds] == tests
     used = {row for rows in (*trains, *tests) for row in rows}
@@ -52,14 +52,14 @@ def test_each_fold_trains_on_what_came_before_and_tests_until_the_next(rules, tr
 
 def test_an_outcome_that_is_not_known_at_a_split_trains_at_a_later_one():
     requests = _requests(range(9), delay=2.5)
-    first, second = split_rows(requests, hw.rolling(day(4), every="2d", folds=2)).folds
+    first, second = split_rows(requests, hw.evaluation.rolling(day(4), every="2d", folds=2)).folds
     assert np.flatnonzero(first.train(requests.known_at)).tolist() == [0, 1]
     assert np.flatnonzero(second.train(requests.known_at)).tolist() == [0, 1, 2, 3]
 
 
 def test_a_row_that_tests_and_later_trains_is_described_as_a_test_row():
     requests = _requests(range(9))
-    found = describe(requests, split_rows(requests, hw.rolling(day(4), every="2d", folds=2)))
+    found = describe(requests, split_rows(requests, hw.evaluation.rolling(day(4), every="2d", folds=2)))
     assert [part for _, _, part in found.rows_per_day] == ["train"] * 4 + ["test"] * 4 + ["left out"]
     assert (found.train_rows, found.test_rows) == (6, 4)
 
@@ -77,12 +77,12 @@ def test_a_row_that_tests_and_later_trains_is_described_as_a_test_row():
 )
 def test_folds_that_cannot_be(rules, error, says):
     with pytest.raises(error, match=says):
-        hw.rolling(**({"start": day(4)} | rules))
+        hw.evaluation.rolling(**({"start": day(4)} | rules))
 
 
 def test_a_fold_without_rows_is_named():
     with pytest.raises(UsageError, match=r"split 2024-03-10T00:00:00\+00:00 leaves no row to test on"):
-        split_rows(_requests(range(6)), hw.rolling(day(4), every="2d", folds=3))
+        split_rows(_requests(range(6)), hw.evaluation.rolling(day(4), every="2d", folds=3))
 
 
 def test_a_fold_is_trained_anew_on_what_was_known_and_judged_with_the_others(made):
@@ -90,7 +90,7 @@ def test_a_fold_is_trained_anew_on_what_was_known_and_judged_with_the_others(mad
     turned = made.rows.with_columns(bad=pl.when(pl.col("asked") >= day(20)).then(pl.col("amount") < 0).otherwise(pl.col("amount") > 0))
     of = model(dataclasses.replace(made, rows=turned), members=[hw.RequestField("amount", float)])
     given = {"levels": {"one": hw.Level(hw.never())}, "resamples": 20, "metrics": ["auc"]}
-    result = judge(of, **given, split=hw.rolling(day(20), every="5d", folds=2, train="5d"))
+    result = judge(of, **given, split=hw.evaluation.rolling(day(20), every="5d", folds=2, train="5d"))
     values = [fold.values["one"]["auc"] for fold in result.folds]
     assert values[0] < 0.1
     assert values[1] > 0.9
@@ -102,7 +102,7 @@ def test_a_fold_is_trained_anew_on_what_was_known_and_judged_with_the_others(mad
 
 def test_one_fold_without_an_end_is_a_single_split(made):
     given = {"levels": STALE_AND_FRESH, "resamples": 50}
-    one = judge(model(made), **given, split=hw.rolling(day(18), every="30d", folds=1))
+    one = judge(model(made), **given, split=hw.evaluation.rolling(day(18), every="30d", folds=1))
     other = judge(model(made), **given, split=day(18))
     assert repr((one.levels, one.comparisons, one.slices)) == repr((other.levels, other.comparisons, other.slices))
 
@@ -117,7 +117,7 @@ def disputed():
 
 def test_outcomes_known_sooner_train_and_feed_features(disputed):
     of, _, disputes = disputed
-    levels = hw.sweep_known_after(of, ["7d", "1d"], level=hw.Level(NIGHT))
+    levels = hw.evaluation.sweep_known_after(of, ["7d", "1d"], level=hw.Level(NIGHT))
     assert list(levels) == ["known after 7d", "known after 1d"]
     assert [{given.name for given in found.known_after} for found in levels.values()] == [{"disputed", "disputes"}] * 2
     result = backtest.backtest(
@@ -129,7 +129,7 @@ def test_outcomes_known_sooner_train_and_feed_features(disputed):
     assert (slow.train_rows, soon.train_rows) == (int((asked <= 13).sum()), int((asked <= 19).sum()))
     assert soon.metrics["average_precision"].value > slow.metrics["average_precision"].value
     assert "outcomes of disputed known after 1d" in soon.describes
-    only = hw.sweep_known_after(of, ["1d"], sources=[disputes])["known after 1d"]
+    only = hw.evaluation.sweep_known_after(of, ["1d"], sources=[disputes])["known after 1d"]
     assert (
         backtest.backtest(of, levels={"features": only}, evaluation=hw.Evaluation(split=day(20), resamples=0)).result.levels[0].train_rows
         == slow.train_rows
@@ -159,7 +159,7 @@ def test_a_delay_that_leaves_nothing_to_train_on_names_the_level(made):
 @pytest.mark.parametrize(("delays", "says"), [([], "give a list"), ("7d", "give a list"), (["1d", "24h"], "is repeated")])
 def test_sweeps_that_cannot_be(made, delays, says):
     with pytest.raises(UsageError, match=says):
-        hw.sweep_known_after(model(made), delays)
+        hw.evaluation.sweep_known_after(model(made), delays)
 
 
 def test_labels_of_other_models_change_nothing(made):

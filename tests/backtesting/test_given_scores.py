@@ -43,7 +43,7 @@ def test_predictions_have_the_request_the_label_and_a_score_of_each_level():
     asked = made.rows.filter(pl.col("asked") >= day(18))
     assert frame.sort("asked")["user"].to_list() == asked.sort("asked")["user"].to_list()
     again = hw.backtest(
-        scores=hw.Scores(frame, id="row", time="asked", label="bad", levels=["daily", "hourly"]),
+        scores=hw.evaluation.Scores(frame, id="row", time="asked", label="bad", levels=["daily", "hourly"]),
         evaluation=hw.Evaluation(metrics=["auc"], resamples=200),
     ).result
     for name in ("delta", "low", "high", "verdict"):
@@ -88,7 +88,7 @@ def test_slices_blocks_and_other_tasks():
     assert found.blocks.describes == "values of 'user'"
     assert found.slices[0].rows == rows.filter(pl.col("user") < 5).height
     lists = scored().with_columns(list=pl.col("id") // 5, item=pl.col("id") % 5)
-    ranked = hw.backtest(scores=hw.Scores(lists, task=hw.Ranking(group="list", item="item"))).result
+    ranked = hw.backtest(scores=hw.evaluation.Scores(lists, task=hw.Ranking(group="list", item="item"))).result
     assert ranked.comparisons[0].delta > 0.05
 
 
@@ -114,8 +114,16 @@ def test_scores_are_refused_with_a_reason(change, words):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        ({"scores": scored().drop("label")}, DataError, r"no column 'label', the label of each request.*hw.Scores\(table, label=...\)"),
-        ({"scores": hw.Scores(scored(), levels=["dayly"])}, UsageError, "level 'dayly' is no column of scores; did you mean 'daily'"),
+        (
+            {"scores": scored().drop("label")},
+            DataError,
+            r"no column 'label', the label of each request.*hw.evaluation.Scores\(table, label=...\)",
+        ),
+        (
+            {"scores": hw.evaluation.Scores(scored(), levels=["dayly"])},
+            UsageError,
+            "level 'dayly' is no column of scores; did you mean 'daily'",
+        ),
         (
             {"scores": scored(), "evaluation": hw.Evaluation(split="2024-05-03T00:00Z")},
             UsageError,
@@ -183,7 +191,7 @@ def test_predictions_of_several_classes_are_judged_as_the_backtest_did():
     members = [hw.RequestField("amount", float)]
     named = model(made, estimator=None, task="multiclass", label="machine", members=members)
     found = hw.backtest(named, STALE_AND_FRESH, hw.Evaluation(split=day(18), resamples=100, refits=0))
-    given = hw.Scores(found.predictions, id="row", time="asked", label="machine", levels=["daily", "hourly"])
+    given = hw.evaluation.Scores(found.predictions, id="row", time="asked", label="machine", levels=["daily", "hourly"])
     again = hw.backtest(scores=given, evaluation=hw.Evaluation(resamples=100)).result
     for metric in ("log_loss", "accuracy"):
         assert repr(step(again, "daily", "hourly", metric)) == repr(step(found.result, "daily", "hourly", metric))
@@ -191,10 +199,10 @@ def test_predictions_of_several_classes_are_judged_as_the_backtest_did():
 
 def test_classes_say_the_order_and_may_be_integers():
     rows = of_classes(names=(3, 1, 2))
-    wrong, right = (hw.backtest(scores=hw.Scores(rows, classes=classes)).result for classes in (None, [3, 1, 2]))
+    wrong, right = (hw.backtest(scores=hw.evaluation.Scores(rows, classes=classes)).result for classes in (None, [3, 1, 2]))
     assert right.levels[1].metrics["accuracy"].value > 0.6 > wrong.levels[1].metrics["accuracy"].value
     seen = rows.filter(pl.col("label") != 2)
-    assert hw.backtest(scores=hw.Scores(seen, classes=[3, 1, 2])).result.levels[1].metrics["accuracy"].value > 0.6
+    assert hw.backtest(scores=hw.evaluation.Scores(seen, classes=[3, 1, 2])).result.levels[1].metrics["accuracy"].value > 0.6
 
 
 @pytest.mark.parametrize(
@@ -216,10 +224,10 @@ def test_classes_say_the_order_and_may_be_integers():
 )
 def test_scores_of_several_classes_that_cannot_be(change, more, message):
     with pytest.raises(DataError, match=message):
-        hw.backtest(scores=hw.Scores(of_classes().with_columns(change), **more))
+        hw.backtest(scores=hw.evaluation.Scores(of_classes().with_columns(change), **more))
 
 
 @pytest.mark.parametrize("classes", ["abc", ["a"], ["a", "a"]])
 def test_classes_that_cannot_be(classes):
     with pytest.raises(UsageError, match="classes"):
-        hw.Scores(of_classes(), classes=classes)
+        hw.evaluation.Scores(of_classes(), classes=classes)

@@ -151,7 +151,9 @@ def test_requests_of_whole_minutes_tell_the_minute_from_the_instant_level(made):
 
 def attributed(made, *views, levels=("daily", "hourly")):
     of = w.model(made, members=[*views, hw.RequestField("amount", float)])
-    return hw.attribution(of, {name: LEVELS[name] for name in levels}, hw.Evaluation(metrics=["auc"], resamples=100, split=w.day(16)))
+    return hw.evaluation.attribution(
+        of, {name: LEVELS[name] for name in levels}, hw.Evaluation(metrics=["auc"], resamples=100, split=w.day(16))
+    )
 
 
 def test_a_view_of_whole_days_is_credited_with_nothing(made):

@@ -9,7 +9,7 @@ import pytest
 
 import headwater as hw
 from headwater.backtesting.backtest import Backtest
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.demo import flights
 from headwater.errors import UsageError
 from headwater.results.backtest_result import BacktestResult

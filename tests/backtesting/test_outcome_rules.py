@@ -153,7 +153,7 @@ def test_watch_judges_the_holdout_alone(tmp_path, outcomes):
     held = [not isinstance(of.outcomes, str) and of.outcomes.approves_anyway(n) for n in range(N)]
     hidden = frozenset(n for n in range(N) if scores[n] >= 0.5 and not held[n])
     rows_of(of, scores.tolist(), (rng.random(N) < scores).tolist(), tmp_path, without=hidden)
-    watched = hw.watch(of, promise=promise_of("auc", 0.8), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    watched = hw.operations.watch(of, promise=promise_of("auc", 0.8), data_dir=tmp_path, models=tmp_path / "none", at=AT)
     if any(held):
         assert watched.result.judged, watched
         assert watched.result.left_out[HIDDEN] == N - sum(held)

@@ -132,12 +132,12 @@ def test_refits_make_means_and_wider_intervals(made):
     of = model(made, estimator=None)
     given = {"levels": STALE_AND_FRESH, "split": day(18), "metrics": ["auc"], "resamples": 200}
     once = judge(of, **given)
-    again = judge(of, **given, refits=hw.Refits(0, seeds=4))
+    again = judge(of, **given, refits=hw.evaluation.Refits(0, seeds=4))
     assert "trained once" in once.intervals
     assert "4 fits with other seeds" in again.intervals
     assert step(again, "daily", "hourly").verdict == "LIFT"
     assert again.levels[0].metrics["auc"].value != once.levels[0].metrics["auc"].value
-    assert repr(again.comparisons) == repr(judge(of, **given, refits=hw.Refits(0, seeds=4), threads=1).comparisons)
+    assert repr(again.comparisons) == repr(judge(of, **given, refits=hw.evaluation.Refits(0, seeds=4), threads=1).comparisons)
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_refits_on_other_training_days_leave_the_value_and_widen():
     given = {"levels": STALE_AND_FRESH, "split": day(3), "metrics": ["auc"], "resamples": 200}
     once, again = (
         judge(of, **given, refits=0),
-        judge(of, **given, refits=hw.Refits(seeds=1, days=6)),
+        judge(of, **given, refits=hw.evaluation.Refits(seeds=1, days=6)),
     )
     one, two = (level(found, "daily").metrics["auc"] for found in (once, again))
     assert two.value == pytest.approx(one.value, abs=1e-12)
@@ -155,7 +155,7 @@ def test_refits_on_other_training_days_leave_the_value_and_widen():
     assert "6 refits on random halves of the training days" in again.intervals
 
 
-@pytest.mark.parametrize("refits", [hw.Refits(), hw.Refits(0, seeds=3), hw.Refits(2, seeds=2)])
+@pytest.mark.parametrize("refits", [hw.evaluation.Refits(), hw.evaluation.Refits(0, seeds=3), hw.evaluation.Refits(2, seeds=2)])
 @pytest.mark.parametrize("blocks", ["auto", "user"])
 def test_the_interval_of_the_procedure_contains_that_of_the_fitted_models(refits, blocks):
     for seed in range(2):
@@ -169,7 +169,7 @@ def test_the_interval_of_the_procedure_contains_that_of_the_fitted_models(refits
             assert step_.high >= alone.high - 1e-12
 
 
-@pytest.mark.parametrize("refits", [hw.Refits(0, seeds=3), hw.Refits(3), hw.Refits(2, seeds=2)])
+@pytest.mark.parametrize("refits", [hw.evaluation.Refits(0, seeds=3), hw.evaluation.Refits(3), hw.evaluation.Refits(2, seeds=2)])
 @pytest.mark.parametrize("estimator", [None, RandomForestClassifier(5, max_depth=3)], ids=["default", "draws at random"])
 def test_levels_with_equal_features_differ_by_nothing_in_any_refit(made, estimator, refits):
     """Every refit has the same seed and the same days at all levels, so the interval has no width at all."""
@@ -183,7 +183,7 @@ def test_levels_with_equal_features_differ_by_nothing_in_any_refit(made, estimat
 @pytest.mark.parametrize("given", [{"seeds": 0}, {"days": 1}, {"days": -1}, {"seeds": 1.5}, {"seeds": True}])
 def test_refits_that_cannot_be(given):
     with pytest.raises(UsageError, match="Refits"):
-        hw.Refits(**given)
+        hw.evaluation.Refits(**given)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def script():
 @pytest.mark.slow
 def test_equally_good_levels_are_seldom_called_unequal(script):
     """Levels that differ in a view of noise alone, in 30 worlds."""
-    verdicts = [script.claims(seed, hw.Refits(), resamples=200)["auc"] for seed in range(1000, 1030)]
+    verdicts = [script.claims(seed, hw.evaluation.Refits(), resamples=200)["auc"] for seed in range(1000, 1030)]
     assert sum(verdict in ("LIFT", "harm") for verdict in verdicts) <= 5  # more with a probability of 0.3 % at 5 %
 
 

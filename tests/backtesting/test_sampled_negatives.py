@@ -45,7 +45,7 @@ MAKE = {"lambdarank": lambda: None, "logistic": lambda: make_pipeline(SimpleImpu
 @pytest.mark.parametrize("estimator", MAKE)
 def test_sampled_training_ranks_nearly_as_full_training(tables, full, estimator, by):
     """8 of about 37 candidates a positive; both are tested on the same requests, on all candidates of each."""
-    level = measured(ranker(*tables, hw.NegativeSampling(8, by), MAKE[estimator]()))[0]
+    level = measured(ranker(*tables, hw.evaluation.NegativeSampling(8, by), MAKE[estimator]()))[0]
     print(estimator, by, level.metrics["ndcg@10"].value, full[estimator])
     assert level.metrics["ndcg@10"].value == pytest.approx(full[estimator], abs=0.02)
     assert level.metrics["recall@50"].value > 0.99
@@ -63,7 +63,7 @@ def test_every_candidate_is_ranked_however_few_are_drawn(tables):
             return np.random.default_rng(len(X)).random(len(X))
 
     how = hw.Evaluation(split=HOW.split, metrics=["mrr@1000", "hit_rate@1"], resamples=0)
-    level = measured(ranker(*tables, hw.NegativeSampling(1), Indifferent()), evaluation=how)[0]
+    level = measured(ranker(*tables, hw.evaluation.NegativeSampling(1), Indifferent()), evaluation=how)[0]
     assert level.metrics["hit_rate@1"].value < 0.08
     assert level.metrics["mrr@1000"].value == pytest.approx(np.mean([1 / k for k in range(1, 39)]), abs=0.04)
 
@@ -108,7 +108,7 @@ def test_precomputed_lists_train_on_candidates_of_the_job():
         "feed",
         features=of.features,
         labels=hw.Labels("clicked", table=log.drop("event_id"), timestamp_field="clicked_at", label="chosen", known_after="1m"),
-        task=hw.Ranking("request", "item", of.task.candidates, hw.NegativeSampling(5)),
+        task=hw.Ranking("request", "item", of.task.candidates, hw.evaluation.NegativeSampling(5)),
     )
     late = hw.precomputed(hw.batch("1d", delay="3h"), keys=["user"], otherwise="on_request")
     levels = {**LEVELS, "nightly, else on request": hw.Level(hw.batch("1d", delay="3h"), predictions=late)}
@@ -130,7 +130,7 @@ def test_a_trained_model_is_held_out_on_all_candidates(tables):
 @pytest.mark.slow
 def test_refits_draw_halves_of_a_log_that_has_positives_alone(tables):
     how = hw.Evaluation(split=times([30 * DAY])[0].isoformat(), metrics=["ndcg@10"], resamples=50, refits=2)
-    found = hw.backtest(ranker(*tables, hw.NegativeSampling(4), None), DAILY, how).result
+    found = hw.backtest(ranker(*tables, hw.evaluation.NegativeSampling(4), None), DAILY, how).result
     assert "trained 3 times" in found.intervals
 
 

@@ -30,7 +30,7 @@ def labelled(rows, *, task="binary", **more):
 def log_of(folder, requests, **more):
     """A serving log with one request for each (user, second)."""
     context = about()
-    with hw.ServedLog(folder) as log:
+    with hw.operations.ServedLog(folder) as log:
         for n, (user, second) in enumerate(requests):
             log.put(one(context, n, second=second, request={"user": user}, prediction=0.1 * n, **more))
     assert log.counts().dropped == {}
@@ -94,7 +94,7 @@ def test_a_request_after_its_outcome_was_known_is_left_out(tmp_path):
 def test_posted_outcomes_come_before_the_table(tmp_path):
     of = labelled([(1, 100, False, 1), (2, 200, True, 1)])
     log_of(tmp_path, [(1, 100), (2, 200)])
-    posted = hw.Outcomes(tmp_path, of.labels, keys=())
+    posted = hw.operations.Outcomes(tmp_path, of.labels, keys=())
     posted.add([{"request_id": "r0", "outcome": True, "known_at": at(3700).isoformat()}])
     posted.close()
     rows = read(of, tmp_path)
@@ -119,7 +119,7 @@ def test_keys_may_be_of_another_dtype(tmp_path, dtype):
 def test_classes_are_strings_and_the_delay_may_be_one_for_all(tmp_path):
     made = table([(n, 100 * n, "abc"[n % 3], 1) for n in range(6)], known=False)
     of = model(task="multiclass", table=made)
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         for n in range(6):
             log.put(one(about(), n, second=100 * n, prediction=[0.2, 0.3, 0.5]))
     rows = delivered_rows(ServedAs(of, AS_DEFINED, None, LATE, ("a", "b", "c")), tmp_path, DEFAULT_RESOURCES)
@@ -141,7 +141,7 @@ def test_keys_of_many_requests_are_told_apart_by_their_fields(tmp_path):
     fields = hw.FeatureService("user_v1", [*of.features.features, hw.RequestField("amount", float)])
     of = hw.Model("churn", task="binary", features=fields, labels=of.labels)
     context = about(request=("user", "amount"))
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         for n, (second, amount) in enumerate([(101, 9.0), (131, 5.0), (133, 7.0)]):
             log.put(one(context, n, second=second, request={"user": 1, "amount": amount}))
     rows = read(of, tmp_path)

@@ -227,7 +227,7 @@ def test_classes_precomputed_fall_back_on_their_shares():
 def test_the_standard_levels_of_the_transitions():
     made = world()
     of = model(made)
-    levels = hw.transitions(of)
+    levels = hw.evaluation.transitions(of)
     assert levels["precomputed"].predictions == hw.precomputed(hw.batch("1d", delay="4h"), keys=["machine"])
     assert levels["on request"].precomputed(dataclasses.replace(of, predictions=levels["precomputed"].predictions)) is None
     rows = made.rows.with_columns(machine=pl.when(pl.int_range(pl.len()) % 4 == 0).then(pl.lit("new")).otherwise("machine"))
@@ -244,8 +244,8 @@ def test_the_standard_levels_of_the_transitions():
 
 def test_keys_of_transitions_are_named_where_there_are_several(tables):
     with pytest.raises(UsageError, match="are keyed by session, user; name the keys of the precomputed predictions"):
-        hw.transitions(feed(*tables))
-    assert hw.transitions(feed(*tables), keys=["user"], nightly=NIGHTLY)["precomputed"].predictions.keys == ("user",)
+        hw.evaluation.transitions(feed(*tables))
+    assert hw.evaluation.transitions(feed(*tables), keys=["user"], nightly=NIGHTLY)["precomputed"].predictions.keys == ("user",)
 
 
 @pytest.mark.slow

@@ -35,7 +35,9 @@ def scores(seed, sizes, *, stale, fresh, between_days=0.1):
 
 
 def judged(frame, **how):
-    found = hw.backtest(scores=hw.Scores(frame, levels=("stale", "fresh")), evaluation=hw.Evaluation(metrics=["auc"], resamples=300, **how))
+    found = hw.backtest(
+        scores=hw.evaluation.Scores(frame, levels=("stale", "fresh")), evaluation=hw.Evaluation(metrics=["auc"], resamples=300, **how)
+    )
     return found.result, found.result.comparisons[0]
 
 

@@ -24,7 +24,7 @@ def made():
 
 @pytest.fixture(autouse=True)
 def usual(monkeypatch, one_fit_a_level):
-    monkeypatch.setattr(fit_options, "USUAL_REFITS", hw.Refits())
+    monkeypatch.setattr(fit_options, "USUAL_REFITS", hw.evaluation.Refits())
 
 
 def test_the_default_trains_again_and_keeps_the_values_of_the_first_fit(made):
@@ -59,7 +59,7 @@ def printed(result):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("off", [0, 1, hw.Refits(0), hw.Refits(days=0, seeds=1)])
+@pytest.mark.parametrize("off", [0, 1, hw.evaluation.Refits(0), hw.evaluation.Refits(days=0, seeds=1)])
 def test_without_refits_the_page_says_that_intervals_cover_the_fitted_models_only(made, off):
     result = judge(model(made), **GIVEN, refits=off)
     assert "Each level was trained once: intervals cover the fitted models only." in result.intervals
@@ -89,7 +89,7 @@ def test_other_tasks_are_trained_again_too(made, task):
 
 
 def test_folds_and_a_column_as_blocks_are_trained_again(made):
-    folds = hw.rolling(day(16), every="5d", folds=2)
+    folds = hw.evaluation.rolling(day(16), every="5d", folds=2)
     result = judge(model(made), STALE_AND_FRESH, split=folds, metrics=["auc"], resamples=100, blocks="user", refits=2)
     assert "2 refits on random halves of the training days" in result.intervals
     assert "trained 3 times" in result.intervals
@@ -106,9 +106,9 @@ def test_no_resamples_and_few_days_have_no_interval(made):
 @pytest.mark.slow
 def test_an_attribution_trains_each_set_once_unless_told(made):
     how = hw.Evaluation(split=day(14), metrics=["auc"], resamples=100)
-    assert "trained once" in hw.attribution(model(made), STALE_AND_FRESH, how).intervals
+    assert "trained once" in hw.evaluation.attribution(model(made), STALE_AND_FRESH, how).intervals
     again = hw.Evaluation(split=day(14), metrics=["auc"], resamples=100, refits=2)
-    assert "trained 3 times" in hw.attribution(model(made), STALE_AND_FRESH, again).intervals
+    assert "trained 3 times" in hw.evaluation.attribution(model(made), STALE_AND_FRESH, again).intervals
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def tested():
 def registry(tmp_path, tested):
     """A version under the promise of the backtest."""
     registry = ModelRegistry(tmp_path / "models")
-    hw.train(churn()).register(registry, promise=hw.promised(tested, "instant"))
+    hw.train(churn()).register(registry, promise=hw.evaluation.promised(tested, "instant"))
     return registry
 
 
@@ -48,7 +48,7 @@ def delivered(tested, state="missed", level="as defined", week="2024-06-03"):
     of_week = WeekDelivered(week, 100, 100, 0, 0.51, "2024-05-13", judged, judged, 0.001, 0.01, state)
     withdrawn = state == "missed"
     result = DeliveryResult(
-        hw.promised(tested, "instant"), level, ["1"], "withdrawn" if withdrawn else "no miss shown", week if withdrawn else "",
+        hw.evaluation.promised(tested, "instant"), level, ["1"], "withdrawn" if withdrawn else "no miss shown", week if withdrawn else "",
         [of_week], {}, "2024-06-12T00:00:00+00:00", "",
     )  # fmt: skip
     return delivery_words.with_first_line(result)
@@ -77,7 +77,7 @@ def test_a_withdrawal_stands_first_on_every_rendering(tested, registry):
 
 def test_it_is_acknowledged_with_a_reason_and_an_author_for_its_week_alone(tested, registry):
     keep(registry, delivered(tested))
-    known = hw.Acknowledgement(DELIVERY, SUBJECT, "stamps of the reviews were early; corrected", "Ada")
+    known = hw.evaluation.Acknowledgement(DELIVERY, SUBJECT, "stamps of the reviews were early; corrected", "Ada")
     found = read(tested, registry, known)
     assert found.verdict == recommended(tested).verdict
     assert "Ada: stamps of the reviews were early; corrected" in to_html(found)
@@ -92,7 +92,7 @@ def test_only_a_new_promise_ends_it(tested, registry):
     (registry.current("churn").folder / "promise.json").unlink()  # as that of other definitions, of which nothing was promised
     assert delivery_of(registry, "churn", "as defined").withdrawn
     assert read(tested, registry).recommendation.withheld
-    new = msgspec.structs.replace(hw.promised(tested, "instant"), tested_until="2024-09-01T00:00:00+00:00")
+    new = msgspec.structs.replace(hw.evaluation.promised(tested, "instant"), tested_until="2024-09-01T00:00:00+00:00")
     hw.train(churn()).register(registry, promise=new)
     ended = read(read(tested, registry), registry)
     assert not ended.recommendation.withheld

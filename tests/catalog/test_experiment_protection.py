@@ -67,7 +67,7 @@ def _views(model: hw.Model) -> hw.Model:
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        (lambda: project(TABLE, plan=hw.ExperimentPlan(min_lift=0.5)), "experiment fresher"),
+        (lambda: project(TABLE, plan=hw.experiments.ExperimentPlan(min_lift=0.5)), "experiment fresher"),
         (lambda: project(TABLE, unit="region"), "experiment fresher"),
         (lambda: _with(lambda model: replace(model, default=1.0)), "model spend"),
         (lambda: _with(_views), "view user"),
@@ -104,14 +104,14 @@ def test_what_it_does_not_need_may_change(running: tuple[ModelRegistry, str], ch
 
 def test_another_project_of_the_registry_is_free(running: tuple[ModelRegistry, str], tmp_path: Path) -> None:
     registry, _ = running
-    other = replace(project(TABLE, plan=hw.ExperimentPlan(min_lift=0.5)), name="other")
+    other = replace(project(TABLE, plan=hw.experiments.ExperimentPlan(min_lift=0.5)), name="other")
     hw.apply(other, tmp_path / "other.sqlite", registry=registry)
 
 
 def test_experiments_are_entries_of_the_catalog(running: tuple[ModelRegistry, str]) -> None:
     registry, catalog = running
     ExperimentStore(registry.folder).stop("fresher", clock.now_micros(), "ann", "done")
-    bigger = project(TABLE, plan=hw.ExperimentPlan(min_lift=0.5), version=2)
+    bigger = project(TABLE, plan=hw.experiments.ExperimentPlan(min_lift=0.5), version=2)
     (change,) = hw.plan(bigger, catalog, registry=registry).changes
     assert (change.kind, change.name, change.action) == ("experiment", "fresher", "changed")
     assert change.details == ("plan min_lift: 0.01 → 0.5", "version: 1 → 2")

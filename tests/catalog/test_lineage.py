@@ -24,8 +24,8 @@ def found():
     other = user.alias("receiver", keys={"user": "to_user"})
     labels = hw.Labels("fraud", table=_EVENTS, timestamp_field="at", timezone="UTC", label="amount", known_after="1h")
     model = hw.Model("risk", features=hw.FeatureService("risk_v1", [user, shop, other]), labels=labels, task="regression")
-    arms = [hw.Arm("a", model, hw.batch("1d")), hw.Arm("b", model, hw.batch("1h"))]
-    test = hw.Experiment("hourly", arms, unit="user", metrics=[hw.ExperimentMetric("amount", value="label")])
+    arms = [hw.experiments.Arm("a", model, hw.batch("1d")), hw.experiments.Arm("b", model, hw.batch("1h"))]
+    test = hw.Experiment("hourly", arms, unit="user", metrics=[hw.experiments.ExperimentMetric("amount", value="label")])
     return lineage(hw.Project("shop", [model], experiments=[test]))
 
 

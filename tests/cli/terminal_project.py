@@ -30,7 +30,7 @@ model = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", 
 levels = {"daily": hw.Level(hw.batch("1d")), "instant": hw.Level(hw.on_request())}
 fresher = hw.Experiment(
     "fresher_features",
-    [hw.Arm("control", model, levels["daily"]), hw.Arm("live", model, levels["instant"])],
+    [hw.experiments.Arm("control", model, levels["daily"]), hw.experiments.Arm("live", model, levels["instant"])],
     unit="user_id",
 )
 project = hw.Project("shop", [model], levels=levels, experiments=[fresher])

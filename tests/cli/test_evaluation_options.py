@@ -37,7 +37,7 @@ def judged(evaluation=None, **given):
         ({"tune": 12}, "tune", 12),
         ({"blocks": "7d"}, "blocks", "7d"),
         ({"cold_start": 3}, "cold_start", 3),
-        ({"acknowledge": ["a | b | c | d"]}, "acknowledged", [hw.Acknowledgement("a", "b", "c", "d")]),
+        ({"acknowledge": ["a | b | c | d"]}, "acknowledged", [hw.evaluation.Acknowledgement("a", "b", "c", "d")]),
         ({"baseline": "daily"}, "baseline", "daily"),
         ({"baseline": "nothing"}, "baseline", None),
     ],
@@ -111,7 +111,7 @@ def test_a_wrong_acknowledgement_is_refused_before_the_run(verb, answer, says, t
 
 @pytest.mark.slow
 def test_an_acknowledgement_of_the_project_may_be_of_its_other_model(tmp_path):
-    known = 'evaluation=hw.Evaluation(acknowledged=[hw.Acknowledgement("own outcome", "{}", "booked before", "Ada")])'
+    known = 'evaluation=hw.Evaluation(acknowledged=[hw.evaluation.Acknowledgement("own outcome", "{}", "booked before", "Ada")])'
     code, said = backtested(tmp_path, OTHER_SOURCE.replace("[model, second]", f"[model, second], {known.format('calls')}"))
     assert (code, "calls" in said) == (0, False)
     code, said = backtested(tmp_path, OTHER_SOURCE.replace("[model, second]", f"[model, second], {known.format('cals')}"))

@@ -18,10 +18,10 @@ from tests.experiments.frozen_plans import frozen_plan
 EXPERIMENT = """
 fresher = hw.Experiment(
     "fresher",
-    [hw.Arm("daily", model), hw.Arm("hourly", model, hw.batch("1h"))],
+    [hw.experiments.Arm("daily", model), hw.experiments.Arm("hourly", model, hw.batch("1h"))],
     unit="user_id",
-    metrics=[hw.ExperimentMetric("churned", base="requests", higher_is_better=False)],
-    plan=hw.ExperimentPlan(enrolled=(0.1, 0.5, 1.0), stage="1d", min_lift=0.05),
+    metrics=[hw.experiments.ExperimentMetric("churned", base="requests", higher_is_better=False)],
+    plan=hw.experiments.ExperimentPlan(enrolled=(0.1, 0.5, 1.0), stage="1d", min_lift=0.05),
 )
 """
 WITH = PROJECT.replace("labels=labels)\n", 'labels=labels, outcomes="independent")\n' + EXPERIMENT).replace(
@@ -173,7 +173,7 @@ def test_advice_comes_from_flags_answers_and_definitions(shop, run):
     planned = run("experiment", "plan", "fresher", "--no-history", "--answers", "answers.toml")
     assert "train each arm on its own log" in planned.stderr
     clusters = json.loads(run("experiment", "advise", "--adversaries", "yes", "--supply", "no", "--json").stdout)
-    assert clusters["written"] == "hw.ClusterTest(cluster, burn_in='28d')"
+    assert clusters["written"] == "hw.experiments.ClusterTest(cluster, burn_in='28d')"
     assert len(clusters["unanswered"]) == 2
 
 
@@ -204,7 +204,7 @@ def test_a_short_stage_is_in_minutes(shop, run):
     assert "each at least 1 min" in " ".join(run("experiment", "plan", "fresher", "--no-history").stdout.split())
 
 
-AT_LEVELS = WITH.replace('hw.Arm("daily", model)', 'hw.Arm("daily", model, hw.batch("1d", delay="2h"))')
+AT_LEVELS = WITH.replace('hw.experiments.Arm("daily", model)', 'hw.experiments.Arm("daily", model, hw.batch("1d", delay="2h"))')
 
 
 def _models_missing(run):

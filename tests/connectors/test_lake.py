@@ -251,7 +251,7 @@ def test_a_data_set_is_made_again_from_the_version_that_its_manifest_names(lake,
     lake.append(pl.concat([rows(1), rows(2)]))
     later = hw.dataset(model, tmp_path / "later.parquet", as_of=START + timedelta(days=9))
     assert later.manifest["digest"] != made.manifest["digest"]
-    again = hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+    again = hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     assert_frame_equal(pl.read_parquet(again.path), pl.read_parquet(made.path))
 
 
@@ -262,7 +262,7 @@ def test_a_version_that_is_gone_is_named(lake, tmp_path):
     lake.forget()
     version = made.manifest["tables"]["source events"]["version"]
     with pytest.raises(DataError, match=f"version {version} of .* cannot be read any more|has no snapshot {version}; the last of its 1 "):
-        hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+        hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
 
 
 def test_another_table_of_the_same_name_is_no_version_of_it(lake, tmp_path):
@@ -270,7 +270,7 @@ def test_another_table_of_the_same_name_is_no_version_of_it(lake, tmp_path):
     made = hw.dataset(model, tmp_path / "rows.parquet", as_of=START + timedelta(days=9))
     lake.recreate()
     with pytest.raises(DataError, match="source events is another table of that name"):
-        hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+        hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
 
 
 def test_a_column_that_was_renamed_is_named(lake):

@@ -212,11 +212,11 @@ def test_credentials_stand_nowhere(s3, tmp_path, monkeypatch):
         assert "the-secret-of-the-test" not in text
         assert "AKIATEST" not in text
     assert made.manifest["tables"]["source visits"]["path"] == url
-    again = hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+    again = hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     assert again.manifest["digest"] == made.manifest["digest"]
     s3.put("secret/events.parquet", EVENTS.with_columns(pl.col("user") * 2))
     with pytest.raises(DataError, match=r"source visits: 1 of its files is changed \(s3://shop/secret/events.parquet\)"):
-        hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+        hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
 
 
 def test_what_changes_in_the_store_is_read_by_the_next_run(s3, tmp_path, monkeypatch):

@@ -57,8 +57,8 @@ def payments_project(folder):
     user = hw.FeatureView("user", source=clicks, keys=["user"], windows=["1h"], freshness=hw.streaming("5s"), features=[hw.count()])
     labels = hw.Labels("fraud", table=events.with_columns(user=pl.lit("u")), timestamp_field="at", label="amount", known_after="1h")
     model = hw.Model("risk", features=hw.FeatureService("risk_v1", [card, user]), labels=labels, task="regression", description=HOSTILE)
-    arms = [hw.Arm("old", model, hw.batch("1d")), hw.Arm("new", model, hw.batch("1h"))]
-    test = hw.Experiment("hourly", arms, unit="card", metrics=[hw.ExperimentMetric("amount", value="label")])
+    arms = [hw.experiments.Arm("old", model, hw.batch("1d")), hw.experiments.Arm("new", model, hw.batch("1h"))]
+    test = hw.Experiment("hourly", arms, unit="card", metrics=[hw.experiments.ExperimentMetric("amount", value="label")])
     return hw.Project("shop", [model], experiments=[test])
 
 
@@ -69,7 +69,7 @@ def ingested(project, store, folder):
     lines = [json.dumps(event) for event in [*events, {"user": HOSTILE, "at": "yesterday", "amount": 1}, future]]
     (folder / "clicks.jsonl").write_text("\n".join([*lines, f"not json {HOSTILE}\x1b"]) + "\n")
     stop = threading.Event()
-    options = {"data_dir": folder / "data", "options": hw.IngestOptions(allow_unapplied=True), "stop": stop}
+    options = {"data_dir": folder / "data", "options": hw.operations.IngestOptions(allow_unapplied=True), "stop": stop}
     ingesting = threading.Thread(target=lambda: hw.ingest(project, store, **options))
     ingesting.start()
     try:
@@ -87,7 +87,7 @@ def served(project, folder):
     """A serving log of three days: a default and a fallback among them."""
     service, t = project.models[0].features, clock.now_micros()
     about = EntryContext.of("predict", "shop", service, model="risk", version="1", stages=("read",))
-    with hw.ServedLog(folder / "data") as log:
+    with hw.operations.ServedLog(folder / "data") as log:
         for day in range(3):
             for n in range(10):
                 at = t - day * 86_400_000_000 - n * 1000

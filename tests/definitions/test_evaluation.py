@@ -36,7 +36,7 @@ def test_an_evaluation(given, words):
         ({"threads": True}, "threads is True"),
         ({"memory": "lots"}, "memory is 'lots'; give a number and a unit"),
         ({"progress": "bar"}, "progress is 'bar'; give True, False, or a function"),
-        ({"cache": "here"}, "cache is 'here'; give True, False, or a hw.Cache"),
+        ({"cache": "here"}, "cache is 'here'; give True, False, or a hw.operations.Cache"),
     ],
 )
 def test_resources(given, words):
@@ -46,4 +46,4 @@ def test_resources(given, words):
 
 def test_what_is_right_is_taken():
     assert hw.Resources(threads=1, memory=2_000_000, progress=lambda *_: None, cache=True).bytes == 2_000_000
-    assert hw.Evaluation(metrics=("auc",), refits=hw.Refits(seeds=2), tune=3, slices={}).refits == hw.Refits(seeds=2)
+    assert hw.Evaluation(metrics=("auc",), refits=hw.evaluation.Refits(seeds=2), tune=3, slices={}).refits == hw.evaluation.Refits(seeds=2)

@@ -37,11 +37,11 @@ def test_arms_share_alike_and_a_bare_freshness_is_a_level() -> None:
         ({"arms": [replace(ARMS[0], weight=0.5), replace(ARMS[1], weight=0.6)]}, "sum to 1.1"),
         ({"arms": [ARMS[0], Arm("other", replace(MODEL, name="other", task="regression"))]}, "binary, regression"),
         ({"unit": "usr"}, "does not carry; did you mean 'user'"),
-        ({"kind": hw.Switchback("city")}, "region is 'city'"),
-        ({"kind": hw.ClusterTest("market", burn_in="28d")}, "cluster is 'market'"),
-        ({"kind": "ab"}, "give hw.ABTest"),
-        ({"kind": hw.Interleaving()}, "two rankings"),
-        ({"metrics": []}, "at least one hw.ExperimentMetric"),
+        ({"kind": hw.experiments.Switchback("city")}, "region is 'city'"),
+        ({"kind": hw.experiments.ClusterTest("market", burn_in="28d")}, "cluster is 'market'"),
+        ({"kind": "ab"}, "give hw.experiments.ABTest"),
+        ({"kind": hw.experiments.Interleaving()}, "two rankings"),
+        ({"metrics": []}, "at least one hw.experiments.ExperimentMetric"),
         ({"guardrails": [ExperimentMetric("errors")]}, "has no margin"),
         ({"name": "a b"}, "an experiment is named"),
     ],
@@ -81,8 +81,8 @@ def test_a_start_has_a_time_zone() -> None:
 
 
 def test_buckets_that_divide_the_day_need_no_washout_or_random_bounds() -> None:
-    assert hw.Switchback("user", length="6h").washout == "0s"
-    assert hw.Switchback("user", length="6h", washout="2h", random_bounds=True).random_bounds
+    assert hw.experiments.Switchback("user", length="6h").washout == "0s"
+    assert hw.experiments.Switchback("user", length="6h", washout="2h", random_bounds=True).random_bounds
 
 
 def test_a_project_checks_models_names_and_layers() -> None:

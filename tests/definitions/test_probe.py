@@ -10,11 +10,11 @@ GIVEN = {"unit": "user", "share": 0.02, "loss_budget": 50}
 
 
 def test_a_probe_is_an_experiment_of_two_arms():
-    known = hw.probe("nightly", churn(), hw.batch("1d"), **GIVEN)
+    known = hw.experiments.probe("nightly", churn(), hw.batch("1d"), **GIVEN)
     assert (known.name, known.unit, known.control.name) == ("probe_nightly", "user", "served")
     assert [arm.weight for arm in known.arms] == [0.98, 0.02]
-    assert isinstance(known.kind, hw.ABTest)
-    assert known.fingerprint != hw.probe("nightly", churn(), hw.batch("1d"), **{**GIVEN, "loss_budget": 51}).fingerprint
+    assert isinstance(known.kind, hw.experiments.ABTest)
+    assert known.fingerprint != hw.experiments.probe("nightly", churn(), hw.batch("1d"), **{**GIVEN, "loss_budget": 51}).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -25,16 +25,16 @@ def test_a_probe_is_an_experiment_of_two_arms():
         ({"loss_budget": 0}, "loss_budget is 0"),
         ({"loss_budget": True}, "loss_budget is True"),
         ({"unit": "usr"}, "did you mean 'user'"),
-        ({"metrics": [hw.ExperimentMetric("rate", base="requests")]}, "leave its base out"),
+        ({"metrics": [hw.experiments.ExperimentMetric("rate", base="requests")]}, "leave its base out"),
         ({"shar": 0.1}, "did you mean 'share'"),
     ],
 )
 def test_bad_probes_are_refused(changed, match):
     with pytest.raises((DefinitionError, TypeError), match=match):
-        hw.probe("nightly", churn(), hw.batch("1d"), **{**GIVEN, **changed})
+        hw.experiments.probe("nightly", churn(), hw.batch("1d"), **{**GIVEN, **changed})
 
 
 def test_its_name_is_what_training_leaves_out():
-    known = hw.probe("nightly", churn(), hw.batch("1d"), **GIVEN)
+    known = hw.experiments.probe("nightly", churn(), hw.batch("1d"), **GIVEN)
     with pytest.raises(DefinitionError, match="is named probe_"):
-        hw.Experiment("other", known.arms, unit="user", kind=hw.Probe(loss_budget=1))
+        hw.Experiment("other", known.arms, unit="user", kind=hw.experiments.Probe(loss_budget=1))

@@ -53,8 +53,8 @@ def definitions():
         model,
         model.features,
         small["count"],
-        hw.Project("shop", [model], levels=hw.ladder()),
-        *hw.ladder().values(),
+        hw.Project("shop", [model], levels=hw.evaluation.ladder()),
+        *hw.evaluation.ladder().values(),
     ]
     made += [
         DAILY,
@@ -76,18 +76,22 @@ def definitions():
         hw.csv("x.csv"),
         hw.precomputed(DAILY, keys=["user"]),
     ]
-    made += [hw.rolling("2024-05-01T00:00:00Z", every="1d", folds=3), hw.Ranking("request", "item"), hw.RequestField("distance", float)]
+    made += [
+        hw.evaluation.rolling("2024-05-01T00:00:00Z", every="1d", folds=3),
+        hw.Ranking("request", "item"),
+        hw.RequestField("distance", float),
+    ]
     made += [
         hw.outcome(clicks, hw.count(), keys=["user"], within="1d"),
         hw.enrich(clicks, "rich", [small]),
-        hw.ModelVariant("daily", model, hw.Level(DAILY)),
+        hw.operations.ModelVariant("daily", model, hw.Level(DAILY)),
     ]
     made += [
         hw.HttpFeatures(
             "ip", url="https://ip.example/", request={"user": str}, response={"score": float}, headers={"Authorization": "hunter2"}
         )
     ]
-    return [*made, hw.Refits(seeds=3), hw.Tuning(trials=3), hw.metric("mine", lambda y, s: 0.0)]
+    return [*made, hw.evaluation.Refits(seeds=3), hw.evaluation.Tuning(trials=3), hw.evaluation.metric("mine", lambda y, s: 0.0)]
 
 
 def results(folder):
@@ -110,15 +114,19 @@ def results(folder):
         hw.dataset(model, folder / "rows.parquet"),
     )
     made = hw.materialize(project, store=store, at=AT + timedelta(days=3))
-    yield from (hw.Client("http://127.0.0.1:9"), hw.OnlineFeatures(model.features, store), hw.Outcomes(folder, model.labels))
+    yield from (
+        hw.client.Client("http://127.0.0.1:9"),
+        hw.operations.OnlineFeatures(model.features, store),
+        hw.operations.Outcomes(folder, model.labels),
+    )
     yield from (store, *made, hw.status(project, store=store), *hw.parity(project, store=store, data_dir=folder))
     result = flights()
     yield from (
-        hw.Backtest(result),
+        hw.evaluation.Backtest(result),
         result,
         *result.levels,
         *result.comparisons,
-        hw.Backtest(structs.replace(result, levels=result.levels * 20)),
+        hw.evaluation.Backtest(structs.replace(result, levels=result.levels * 20)),
     )
 
 
@@ -152,7 +160,7 @@ def test_no_public_dataclass_dumps_its_fields():
         if inspect.isclass(one)
         and dataclasses.is_dataclass(one)
         and not issubclass(one, Readable)
-        and one not in (hw.Backtest, hw.Delivery)
+        and one not in (hw.evaluation.Backtest, hw.operations.Delivery)
     ]
     assert dumped == []
 
@@ -175,7 +183,7 @@ def test_what_is_shown(made, said):
 
 
 def test_a_backtest_says_its_verdict_levels_and_steps():
-    text = repr(hw.Backtest(flights()))
+    text = repr(hw.evaluation.Backtest(flights()))
     assert text.startswith("Run it as a job (minute); do not build a stream.")
     assert "daily" in text
     assert "LIFT" in text
@@ -183,7 +191,7 @@ def test_a_backtest_says_its_verdict_levels_and_steps():
 
 
 def test_a_table_prints_itself():
-    table = repr(hw.Backtest(flights()).table())
+    table = repr(hw.evaluation.Backtest(flights()).table())
     assert "Levels" in table
     assert "Differences in AUC" in table
     assert "checks not run" in table

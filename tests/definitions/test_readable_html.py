@@ -1,5 +1,6 @@
 """Definitions and results show themselves in a notebook: small HTML, words of users escaped, and no numbers of microseconds."""
 
+import importlib
 import re
 
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 import headwater as hw
 from headwater.definitions.readable import Readable
 from headwater.results.result import Result
+from tests.public_modules import NAMES
 
 EVENTS = pl.DataFrame({"user": [1], "at": [0], "kind": ["a"]})
 SOURCE = hw.Source("clicks", history=EVENTS, timestamp_field="at", filter=pl.col("kind") == "<b>", known_after="1h")
@@ -41,13 +43,19 @@ def test_a_result_shows_its_fields_and_its_frames():
     assert "<th scope='row'" in page
 
 
-@pytest.mark.parametrize("name", sorted(hw.__all__))
-def test_every_public_class_of_values_shows_itself(name):
+PUBLIC = {f"{module}.{name}": (module, name) for module in NAMES for name in importlib.import_module(module).__all__}
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC.values(), ids=PUBLIC)
+def test_every_public_class_of_values_shows_itself(module, name):
     """Services, clients and readers are no values; of all others a notebook shows more than an address."""
-    public = getattr(hw, name)
+    public = getattr(importlib.import_module(module), name)
     if not isinstance(public, type) or name in NO_VALUES:
         return
     assert issubclass(public, Readable) or "_repr_html_" in vars(public), name
 
 
-NO_VALUES = {"AsyncClient", "Client", "OnlineFeatures", "Outcomes", "PrecomputedReader", "ServedLog", "Metric"}
+NO_VALUES = {
+    *("AsyncClient", "Client", "Metric", "ModelRegistry", "OnlineFeatures", "OnlineStore", "Outcomes"),
+    *("PrecomputedReader", "ServedLog", "Service"),
+}

@@ -60,8 +60,8 @@ def test_a_variant_is_a_model_at_a_level():
     project = project_at({"live": hw.Level(MINUTELY)}, view_of(EVENTS, freshness=HOURLY))
     variants = project.variants
     assert [variant.name for variant in variants] == ["as defined", "live"]
-    assert project.variant("model", "live") == variants[1] == hw.ModelVariant("live", project.models[0], hw.Level(MINUTELY))
-    assert project.variant() == variants[0] != hw.ModelVariant("other", project.models[0])
+    assert project.variant("model", "live") == variants[1] == hw.operations.ModelVariant("live", project.models[0], hw.Level(MINUTELY))
+    assert project.variant() == variants[0] != hw.operations.ModelVariant("other", project.models[0])
     assert variants[1].service.views[0].freshness == MINUTELY
 
 

@@ -259,7 +259,7 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, monkeyp
         store = hw.operations.open_store(f"lmdb:{tmp_path}/{name}?size=1GB")
         flow = fill(store, tmp_path / f"{name}-data", views, [MARK, "b", "c"])
         flow.ingestor.roll(least=1)
-        with hw.ServedLog(tmp_path / f"{name}-data") as log:
+        with hw.operations.ServedLog(tmp_path / f"{name}-data") as log:
             serve(log, MARK)
         return store
 
@@ -399,9 +399,9 @@ def serve(log, user):
 def test_the_serving_log_and_outcomes(store, tmp_path):
     views = views_of(str)
     (model,) = project(views).models
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         serve(log, MARK)
-    posted = hw.Outcomes(tmp_path, model.labels, keys=["user"])
+    posted = hw.operations.Outcomes(tmp_path, model.labels, keys=["user"])
     rows = [
         {"request_id": "r1"},
         {"request_id": "r2"},
@@ -424,16 +424,16 @@ def test_the_serving_log_and_outcomes(store, tmp_path):
     assert receipt.rows["answers of third parties"] == 1
     assert pl.read_parquet(answered)["user"].to_list() == ["b"]
     assert (receipt.rows["serving log"], receipt.rows["outcomes"], receipt.rows["outcomes that wait for their files"]) == (2, 3, 6)
-    left = hw.served(tmp_path).select("headwater_request", "user").sort("headwater_request").collect()
+    left = hw.operations.served(tmp_path).select("headwater_request", "user").sort("headwater_request").collect()
     assert left.rows() == [("r2", "b"), ("r3", "b")]
-    found = hw.outcomes(tmp_path, model.labels)
+    found = hw.operations.outcomes(tmp_path, model.labels)
     assert set(zip(found["headwater_request"], found["user"], strict=True)) == {("r2", None), ("r3", None), (None, "b")}
     assert not any(MARK.encode() in path.read_bytes() for path in (tmp_path / "outcomes").rglob("journal*"))
 
 
 def test_segments_of_the_serving_log_are_converted_and_rewritten(store, tmp_path, monkeypatch):
     views = views_of(str)
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         serve(log, MARK)
         assert log.flush()
         counted = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path, dry_run=True)
@@ -445,7 +445,7 @@ def test_segments_of_the_serving_log_are_converted_and_rewritten(store, tmp_path
         assert not any(MARK.encode() in path.read_bytes() for path in (tmp_path / "served").rglob("*") if path.is_file())
         serve(log, "b")
         assert log.flush()
-        assert hw.served(tmp_path).collect()["user"].to_list() == ["b"] * 6
+        assert hw.operations.served(tmp_path).collect()["user"].to_list() == ["b"] * 6
         os.kill(log._pipe._process.pid, signal.SIGSTOP)
         monkeypatch.setattr(erase_logs, "_WAIT", 0.1)
         with pytest.raises(StoreError, match="has not closed it"):
@@ -454,7 +454,7 @@ def test_segments_of_the_serving_log_are_converted_and_rewritten(store, tmp_path
         os.kill(log._pipe._process.pid, signal.SIGCONT)
     receipt = hw.operations.erase(project(views), {"user": "b"}, store=store, data_dir=tmp_path)
     assert receipt.rows["serving log"] == 6
-    assert hw.served(tmp_path).collect().height == 0
+    assert hw.operations.served(tmp_path).collect().height == 0
 
 
 def test_batch_records_and_predictions(store, tmp_path):
@@ -488,7 +488,7 @@ def test_training_sets_are_marked_and_the_cache_is_cleared(home, store, tmp_path
     assert marked.rows > 0
     assert not list((home / "cache").rglob("*.parquet"))
     with pytest.raises(DataError, match=r"were erased at .* \(receipt "):
-        hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+        hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     places = {one.place for one in receipt.not_searched}
     assert {"training sets already written", "backups", "models already trained", "history of source visits"} <= places
 
@@ -594,7 +594,7 @@ def test_ingestion_into_redis_goes_on_meanwhile(redis_url, tmp_path):
         limits = IngestLimits(roll=1)  # every commit is made a file of
         ingesting = threading.Thread(
             target=lambda: hw.ingest(
-                project(views), other, data_dir=folder, limits=limits, stop=stop, options=hw.IngestOptions(allow_unapplied=True)
+                project(views), other, data_dir=folder, limits=limits, stop=stop, options=hw.operations.IngestOptions(allow_unapplied=True)
             ),
             daemon=True,
         )

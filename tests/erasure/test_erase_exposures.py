@@ -45,7 +45,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture
 def project():
     shop = visiting(hw.batch("1h"))
-    arms = [hw.Arm("hourly", shop.models[0]), hw.Arm("daily", shop.models[0], hw.batch("1d"))]
+    arms = [hw.experiments.Arm("hourly", shop.models[0]), hw.experiments.Arm("daily", shop.models[0], hw.batch("1d"))]
     return dataclasses.replace(shop, experiments=[hw.Experiment("fresh", arms=arms, unit="user")])
 
 

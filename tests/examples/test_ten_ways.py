@@ -50,7 +50,7 @@ def test_the_command_of_the_page_is_one_that_runs():
 
 @pytest.mark.slow
 def test_the_code_of_the_page_runs_and_headwater_says_so(monkeypatch):
-    monkeypatch.setattr(fit_options, "USUAL_REFITS", hw.Refits())
+    monkeypatch.setattr(fit_options, "USUAL_REFITS", hw.evaluation.Refits())
     examples = list(ten_ways.examples())
     for number, (backtested, says) in enumerate(examples):
         drawn, kept = ten_ways.picture(backtested.result, says), (ten_ways.PAGE.parent / f"ten_ways/{number:02}.svg").read_text("utf-8")

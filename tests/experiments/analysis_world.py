@@ -16,7 +16,7 @@ from tests.experiments.frozen_plans import frozen_plan
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = 86_400_000_000
 AT = pl.Datetime("us", "UTC")
-KINDS = {"ab": hw.ABTest(), "switchback": hw.Switchback("city"), "cluster": hw.ClusterTest("city")}
+KINDS = {"ab": hw.experiments.ABTest(), "switchback": hw.experiments.Switchback("city"), "cluster": hw.experiments.ClusterTest("city")}
 
 
 def micros(at: datetime) -> int:
@@ -95,7 +95,7 @@ class World:
     def outcome(self, aggregation=None, within=None, keys=("user",)):
         return hw.outcome(self.source(), aggregation or hw.count(), keys=list(keys), within=within or self.within)
 
-    def project(self, metric: hw.ExperimentMetric | None = None) -> hw.Project:
+    def project(self, metric: hw.experiments.ExperimentMetric | None = None) -> hw.Project:
         source = self.source()
         view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
         fields = [hw.RequestField("city", str)]
@@ -107,15 +107,15 @@ class World:
         labels = hw.Labels("asked", table=table, timestamp_field="asked", label="y", known_after="1d")
         model = hw.Model("taste", task="binary", features=hw.FeatureService("v1", [view, *fields]), labels=labels, outcomes="independent")
         levels = {"daily": hw.Level(hw.batch("1d")), "hourly": hw.Level(hw.batch("1h")), "streaming": hw.Level(hw.on_request())}
-        deciding = metric or hw.ExperimentMetric("orders", value=self.outcome(), base=self.base, never=self.never)
+        deciding = metric or hw.experiments.ExperimentMetric("orders", value=self.outcome(), base=self.base, never=self.never)
         experiment = hw.Experiment(
             "fresh",
-            [hw.Arm(name, model, levels[name]) for name in self.arms],
+            [hw.experiments.Arm(name, model, levels[name]) for name in self.arms],
             unit="user",
             kind=KINDS[self.kind],
             metrics=[deciding],
             guardrails=list(self.guardrails),
-            plan=hw.ExperimentPlan(duration=f"{self.days}d", looks=self.looks),
+            plan=hw.experiments.ExperimentPlan(duration=f"{self.days}d", looks=self.looks),
         )
         return hw.Project("shop", [model], levels=levels, experiments=[experiment])
 
@@ -140,7 +140,7 @@ class World:
         return frozen_plan(**{**values, **self.changes, **changed})
 
     def analyse(self, folder, *, at: datetime | None = None, stopped: datetime | None = None, metric=None, **more):
-        from headwater.experiments.analyse import analyse
+        from headwater.experiments.analyse_experiment import analyse
 
         store = ExperimentStore(folder)
         store.start(self.plan(), micros(START), "test")

@@ -28,8 +28,12 @@ def bank(folder, **more):
     model = replace(known.models[0], **{"outcomes": "independent", **more})
     levels = {"daily": hw.Level(hw.batch("1d", delay="4h", wait="4h")), "live": hw.Level(hw.streaming("2s"))}
     value = hw.DecisionValue(volume=80, acted_on=0.1, hit=100, false_alarm=20, costs={"daily": 1.0})
-    arms = [hw.Arm("now", model), hw.Arm("nightly", model, levels["daily"]), hw.Arm("untrained", model, hw.batch("1h", delay="5m"))]
-    beside = hw.Experiment("beside", arms, unit="user", kind=hw.Shadow(), plan=hw.ExperimentPlan(duration="30d"))
+    arms = [
+        hw.experiments.Arm("now", model),
+        hw.experiments.Arm("nightly", model, levels["daily"]),
+        hw.experiments.Arm("untrained", model, hw.batch("1h", delay="5m")),
+    ]
+    beside = hw.Experiment("beside", arms, unit="user", kind=hw.experiments.Shadow(), plan=hw.experiments.ExperimentPlan(duration="30d"))
     evaluation = hw.Evaluation(split=known.evaluation.split, headline="auc", value=value)
     return hw.Project("bank", [model], levels=levels, evaluation=evaluation, experiments=[beside]), requests
 

@@ -40,6 +40,6 @@ def project(table: pl.DataFrame | None = None, *, outcomes: str | None = "indepe
     labels = hw.Labels("spending", table=table, timestamp_field="asked", label="spent", known_after="1h")
     service = hw.FeatureService("svc", [user, region])
     model = hw.Model("spend", features=service, labels=labels, task="regression", outcomes=outcomes)
-    arms = [hw.Arm("daily", model, hw.batch("1d")), hw.Arm("hourly", model)]
-    base = {"name": "fresher", "arms": arms, "unit": "user", "metrics": [hw.ExperimentMetric("spend", base="requests")]}
+    arms = [hw.experiments.Arm("daily", model, hw.batch("1d")), hw.experiments.Arm("hourly", model)]
+    base = {"name": "fresher", "arms": arms, "unit": "user", "metrics": [hw.experiments.ExperimentMetric("spend", base="requests")]}
     return hw.Project("shop", [model], experiments=[hw.Experiment(**(base | options))])

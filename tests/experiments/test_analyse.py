@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.experiments.analyse import analyse
+from headwater.experiments.analyse_experiment import analyse
 from headwater.models.experiment_store import ExperimentStore
 from tests.experiments.analysis_world import AT, DAY, START, World, exposures_of, micros
 
@@ -43,7 +43,7 @@ def test_outcomes_and_covariates_are_those_of_plain_loops(tmp_path_factory, seed
     world = World(seed=seed, users=40, days=8, rate=0.5, late=0.3, ints=ints)
     made = hw.count() if aggregation == "count" else hw.sum("amount")
     at = START + timedelta(days=ended)
-    metric = hw.ExperimentMetric("orders", value=world.outcome(made), never=never)
+    metric = hw.experiments.ExperimentMetric("orders", value=world.outcome(made), never=never)
     analysis = world.analyse(tmp_path_factory.mktemp("models"), at=at, metric=metric)
     then = micros(datetime.fromisoformat(analysis.result.data_at))
     seen = world.exposures.filter(pl.col("at") <= at).group_by("unit").agg(pl.col("at").min().dt.epoch("us"))
@@ -79,7 +79,7 @@ def test_corrections_and_late_events_count_as_in_training(tmp_path):
         id_field="order",
         id_horizon="7d",
     )
-    metric = hw.ExperimentMetric("amount", value=hw.outcome(source, hw.sum("amount"), keys=["user"], within="1d"))
+    metric = hw.experiments.ExperimentMetric("amount", value=hw.outcome(source, hw.sum("amount"), keys=["user"], within="1d"))
     world = World(users=4, exposures=exposures_of(["a", "b"], ["daily", "streaming"], [at, at]))
     analysis = world.analyse(tmp_path, metric=metric)
     assert analysis.outcomes.sort("unit")["value"].to_list() == [1.0, 7.0]
@@ -111,7 +111,7 @@ def test_a_known_effect_is_decided(tmp_path, effect, decision):
 
 def test_lower_is_better_turns_the_verdict_round(tmp_path):
     world = World(seed=3, users=3_000, effect=-0.4)
-    metric = hw.ExperimentMetric("orders", value=world.outcome(), higher_is_better=False)
+    metric = hw.experiments.ExperimentMetric("orders", value=world.outcome(), higher_is_better=False)
     result = world.analyse(tmp_path, metric=metric).result
     assert result.decision == "real-time"
     assert result.axis[-1].lift.value > 0
@@ -316,7 +316,7 @@ def test_a_quantile_guardrail_is_shown_to_be_worse(tmp_path):
     world.orders = pl.concat([world.orders, slow.with_columns(pl.col("amount") * 3)]).with_columns(
         amount=pl.col("amount") * 1.0 + pl.Series(np.random.default_rng(1).random(world.orders.height + slow.height))
     )
-    rail = hw.ExperimentMetric(
+    rail = hw.experiments.ExperimentMetric(
         "slowest", value=world.outcome(hw.max("amount")), quantile=0.9, margin=0.05, higher_is_better=False, never="unknown"
     )
     world.guardrails = (rail,)
@@ -335,7 +335,7 @@ def test_errors_name_what_is_wrong(tmp_path):
         analyse(world.project(), "fresh", models=tmp_path)
     outcome = hw.outcome(world.source(), hw.count(), keys=["amount"], within="1d")
     with pytest.raises(DataError, match="which an exposure does not carry"):
-        world.analyse(tmp_path, metric=hw.ExperimentMetric("orders", value=outcome))
+        world.analyse(tmp_path, metric=hw.experiments.ExperimentMetric("orders", value=outcome))
     store = ExperimentStore(tmp_path / "shadow")
     store.start(world.plan(kind="shadow"), micros(START), "test")
     with pytest.raises(UsageError, match="no lift to analyse"):
@@ -441,8 +441,8 @@ def test_an_interleaving_says_which_and_never_how_much(tmp_path):
     fields = [hw.RequestField("user", str), hw.RequestField("list", str)]
     service = hw.FeatureService("ranked", [view, *fields])
     model = hw.Model("feed", task=hw.Ranking(group="list", item="item"), features=service, labels=labels, outcomes="caused")
-    arms = [hw.Arm("daily", model, hw.Level(hw.batch("1d"))), hw.Arm("streaming", model)]
-    experiment = hw.Experiment("fresh", arms, unit="user", kind=hw.Interleaving())
+    arms = [hw.experiments.Arm("daily", model, hw.Level(hw.batch("1d"))), hw.experiments.Arm("streaming", model)]
+    experiment = hw.Experiment("fresh", arms, unit="user", kind=hw.experiments.Interleaving())
     project = hw.Project("shop", [model], experiments=[experiment])
     world = World(users=20)
     ExperimentStore(tmp_path).start(world.plan(kind="interleaving"), at, "test")

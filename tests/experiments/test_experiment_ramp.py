@@ -12,9 +12,9 @@ import pytest
 import headwater as hw
 from headwater import clock
 from headwater.experiments.assignment import Assignment
+from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_ramp import RAMP, RampLook, ramp, ramp_step
 from headwater.experiments.frozen_plan import assignment_of
-from headwater.experiments.plan_experiment import ExperimentPlaces
 from headwater.logs.exposure_log import ExposureLog
 from headwater.logs.exposure_rows import Exposure
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan, StartedExperiment
@@ -94,11 +94,11 @@ def project(table: pl.DataFrame, events: pl.DataFrame | None = None) -> hw.Proje
     metric = {kind: hw.outcome(sold, hw.sum(kind), keys=["user"], within="6h") for kind in ("orders", "refunds")}
     experiment = hw.Experiment(
         "fresher",
-        [hw.Arm("daily", model, hw.batch("1d")), hw.Arm("hourly", model)],
+        [hw.experiments.Arm("daily", model, hw.batch("1d")), hw.experiments.Arm("hourly", model)],
         unit="user",
-        metrics=[hw.ExperimentMetric("orders", value=metric["orders"])],
-        guardrails=[hw.ExperimentMetric("refunds", value=metric["refunds"], higher_is_better=False, margin=0.1)],
-        plan=hw.ExperimentPlan(enrolled=STAGES),
+        metrics=[hw.experiments.ExperimentMetric("orders", value=metric["orders"])],
+        guardrails=[hw.experiments.ExperimentMetric("refunds", value=metric["refunds"], higher_is_better=False, margin=0.1)],
+        plan=hw.experiments.ExperimentPlan(enrolled=STAGES),
     )
     return hw.Project("shop", [model], experiments=[experiment])
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace as replaced
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.experiments.analyse import analyse
+from headwater.experiments.analyse_experiment import analyse
 from headwater.experiments.explored_rankings import OrderedPlaces, explored_value
 from headwater.experiments.frozen_plan import freeze
 from headwater.experiments.off_policy_lift import off_policy_lifts
@@ -96,10 +96,10 @@ def world(store, tmp_path_factory):
     kinds = EVENTS["item"].unique(maintain_order=True).to_list()[:3]
     wanted = labels("clicked", "clicked", user=EVENTS["user"], item=[kinds[n % 3] for n in range(60)], request=[n // 3 for n in range(60)])
     model = replace(known, labels=wanted, outcomes="caused")
-    arms = [hw.Arm("now", model), hw.Arm("nightly", model, nightly)]
-    clicked = [hw.ExperimentMetric("clicks", value="label")]
+    arms = [hw.experiments.Arm("now", model), hw.experiments.Arm("nightly", model, nightly)]
+    clicked = [hw.experiments.ExperimentMetric("clicks", value="label")]
     split = hw.Experiment("split", arms, unit="user", metrics=clicked, layer="one", span=(0.0, 0.5))
-    beside = hw.Experiment("beside", arms, unit="user", kind=hw.Shadow(), layer="one", span=(0.5, 1.0))
+    beside = hw.Experiment("beside", arms, unit="user", kind=hw.experiments.Shadow(), layer="one", span=(0.5, 1.0))
     shop = hw.Project("shop", [model], levels={"nightly": nightly}, experiments=[split, beside])
     registry = ModelRegistry(folder / "models")
     hw.train(model, as_of="2030-01-01T00:00Z").register(registry)
@@ -108,7 +108,7 @@ def world(store, tmp_path_factory):
     for experiment in shop.experiments:
         ExperimentStore(folder / "models").start(freeze(shop, experiment, registry, start), start, "tests")
     clicks = []
-    with hw.ServedLog(folder) as log, asking(store, shop, models=folder / "models", serving_log=log, data_dir=folder) as client:
+    with hw.operations.ServedLog(folder) as log, asking(store, shop, models=folder / "models", serving_log=log, data_dir=folder) as client:
         for n in range(350):
             answer = client.post("/v1/rank/feed", json={"row": {"user": n % 3}, "k": 2}, headers={"X-Request-Id": f"r{n}"}).json()
             clicks += [
@@ -116,7 +116,7 @@ def world(store, tmp_path_factory):
                 for item in answer["items"][:1]
             ]
         assert log.flush()
-    journal = hw.Outcomes(folder, model.labels, keys=("item",))
+    journal = hw.operations.Outcomes(folder, model.labels, keys=("item",))
     journal.add(clicks)
     journal.close()
     return folder, shop
@@ -126,7 +126,7 @@ def world(store, tmp_path_factory):
 def test_a_served_ranking_is_judged_from_its_log(world):
     """Whatever is first is clicked, so every order earns one click in its two places."""
     folder, shop = world
-    options = hw.ReplayOptions(data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
+    options = hw.experiments.ReplayOptions(data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
     found = explored_value(shop, "nightly", options=options)
     assert found.lists == 350
     assert found.other.effective >= 100
@@ -158,18 +158,18 @@ def test_the_decision_page_has_the_off_policy_estimate_with_its_overlap(world):
 def test_rankings_are_replayed_and_scored_in_shadow_on_the_items_that_were_shown(world):
     """At the served level nothing changes; outcomes that were caused judge no other order, and independent ones do."""
     folder, shop = world
-    options = hw.ReplayOptions(data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
-    now = hw.replay_day(shop, ASKED_AT.date(), options=options).result
+    options = hw.experiments.ReplayOptions(data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
+    now = hw.experiments.replay_day(shop, ASKED_AT.date(), options=options).result
     assert (now.requests, now.gap.lists.lists, now.gap.lists.first_changed, now.gap.lists.order_changed) == (350, 350, 0.0, 0.0)
     assert now.replayed.how == now.served.how == {"on_request": 350}
-    nightly = hw.replay_day(shop, ASKED_AT.date(), level="nightly", options=options).result
+    nightly = hw.experiments.replay_day(shop, ASKED_AT.date(), level="nightly", options=options).result
     assert nightly.gap.metric is None
     assert any("caused by what was shown" in note for note in nightly.notes)
     assert "of 350 lists, " in nightly.first_line
-    (arm,) = hw.shadow(shop, "beside", data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z").result.arms
+    (arm,) = hw.experiments.shadow(shop, "beside", data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z").result.arms
     assert arm.gap.lists == nightly.gap.lists
     free = hw.Project("shop", [replace(shop.models[0], outcomes="independent")], levels=shop.levels)
-    judged = hw.replay_day(free, ASKED_AT.date(), level="nightly", options=options).result
+    judged = hw.experiments.replay_day(free, ASKED_AT.date(), level="nightly", options=options).result
     assert any("no outcome of these requests is known yet" in note for note in judged.notes)  # of each list, one item has a click
 
 
@@ -190,17 +190,19 @@ def test_an_experiment_says_why_there_is_no_off_policy_estimate(tmp_path):
 
 def test_errors_say_what_to_do(tmp_path):
     shop, folder = exploring(0.1), tmp_path
-    options = hw.ReplayOptions(data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
+    options = hw.experiments.ReplayOptions(data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
     with pytest.raises(UsageError, match="has no level"):
         explored_value(shop, "nightly", options=options)
     with pytest.raises(DataError, match="no serving log"):
-        explored_value(shop, None, options=hw.ReplayOptions(data_dir=tmp_path, models=folder / "models"))
+        explored_value(shop, None, options=hw.experiments.ReplayOptions(data_dir=tmp_path, models=folder / "models"))
 
 
 def test_a_log_without_exploration_is_refused(store, tmp_path):
     shop = exploring(0.0)
-    with hw.ServedLog(tmp_path) as log, asking(store, shop, serving_log=log, data_dir=tmp_path) as client:
+    with hw.operations.ServedLog(tmp_path) as log, asking(store, shop, serving_log=log, data_dir=tmp_path) as client:
         client.post("/v1/rank/feed", json={"row": {"user": 1}, "k": 2})
         assert log.flush()
     with pytest.raises(DataError, match=r"serve it with hw.Ranking\(explore=0.02\)"):
-        explored_value(shop, None, options=hw.ReplayOptions(data_dir=tmp_path, models=tmp_path / "models", at="2030-01-01T00:00Z"))
+        explored_value(
+            shop, None, options=hw.experiments.ReplayOptions(data_dir=tmp_path, models=tmp_path / "models", at="2030-01-01T00:00Z")
+        )

@@ -23,7 +23,7 @@ DAILY = hw.Level(hw.batch("1d"))
 
 
 def _project(model: hw.Model = MODEL, **options: object) -> hw.Project:
-    arms = [hw.Arm("daily", model, hw.batch("1d")), hw.Arm("live", model)]
+    arms = [hw.experiments.Arm("daily", model, hw.batch("1d")), hw.experiments.Arm("live", model)]
     experiment = hw.Experiment(**({"name": "fresher", "arms": arms, "unit": "user"} | options))
     return hw.Project("shop", [model], experiments=[experiment], holdout=0.05)
 
@@ -39,7 +39,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
 
 
 def test_the_plan_holds_arms_versions_and_columns(registry: ModelRegistry) -> None:
-    project = _project(plan=hw.ExperimentPlan(enrolled=(0.02, 1.0), stage="2d"))
+    project = _project(plan=hw.experiments.ExperimentPlan(enrolled=(0.02, 1.0), stage="2d"))
     plan = freeze(project, project.experiment("fresher"), registry, AT, units_needed=70, break_even=0.002)
     assert [(arm.name, arm.level, arm.version, arm.trained_level, arm.allow_staler) for arm in plan.arms] == [
         ("daily", "fresher-daily", 1, "fresher-daily", False),
@@ -49,7 +49,11 @@ def test_the_plan_holds_arms_versions_and_columns(registry: ModelRegistry) -> No
     assert (plan.start, plan.stage, plan.enrolled, plan.units_needed, plan.break_even) == (AT, 2 * DAY, (0.02, 1.0), 70, 0.002)
     assert plan.fingerprint == project.experiment("fresher").fingerprint
     again = freeze(
-        _project(plan=hw.ExperimentPlan(enrolled=(0.02, 1.0), stage="2d")), project.experiments[0], registry, AT, units_needed=70
+        _project(plan=hw.experiments.ExperimentPlan(enrolled=(0.02, 1.0), stage="2d")),
+        project.experiments[0],
+        registry,
+        AT,
+        units_needed=70,
     )
     assert again.seed == plan.seed
     assert again.digest != plan.digest  # break_even differs
@@ -59,13 +63,13 @@ def test_the_plan_holds_arms_versions_and_columns(registry: ModelRegistry) -> No
     ("kind", "name", "columns", "settings"),
     [
         (
-            hw.Switchback("user", length="7h", washout="3h"),
+            hw.experiments.Switchback("user", length="7h", washout="3h"),
             "switchback",
             {"region": "user"},
             {"length": 7 * HOUR, "washout": 3 * HOUR, "random_bounds": False},
         ),
-        (hw.ClusterTest("user", burn_in="2d"), "cluster", {"cluster": "user"}, {"burn_in": 2 * DAY}),
-        (hw.Shadow(), "shadow", {}, {}),
+        (hw.experiments.ClusterTest("user", burn_in="2d"), "cluster", {"cluster": "user"}, {"burn_in": 2 * DAY}),
+        (hw.experiments.Shadow(), "shadow", {}, {}),
     ],
 )
 def test_each_kind_has_its_settings(registry: ModelRegistry, kind: object, name: str, columns: object, settings: object) -> None:
@@ -75,7 +79,7 @@ def test_each_kind_has_its_settings(registry: ModelRegistry, kind: object, name:
 
 
 def test_it_starts_when_the_plan_says(registry: ModelRegistry, tmp_path: Path) -> None:
-    project = _project(plan=hw.ExperimentPlan(start="2027-02-01T00:00Z"))
+    project = _project(plan=hw.experiments.ExperimentPlan(start="2027-02-01T00:00Z"))
     plan = freeze(project, project.experiment("fresher"), registry, AT)
     assert plan.start == 1_801_440_000_000_000
     assert freeze(project, project.experiment("fresher"), registry, plan.start + 1).start == plan.start + 1  # no start in the past
@@ -102,7 +106,7 @@ def test_a_staler_arm_needs_leave_and_is_named(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path)
     trained = hw.train(MODEL, resources=hw.Resources(threads=1))
     trained.register(registry)
-    arms = [hw.Arm("daily", MODEL, hw.batch("1d"), allow_staler=True), hw.Arm("live", MODEL)]
+    arms = [hw.experiments.Arm("daily", MODEL, hw.batch("1d"), allow_staler=True), hw.experiments.Arm("live", MODEL)]
     project = _project(arms=arms)
     plan = freeze(project, project.experiment("fresher"), registry, AT)
     assert [(arm.level, arm.trained_level, arm.allow_staler) for arm in plan.arms] == [

@@ -17,7 +17,7 @@ import headwater as hw
 from tests.experiments.analysis_world import World
 
 world = World(seed={seed}, users={users}, effect={effect}, looks=2)
-world.guardrails = (hw.ExperimentMetric("amount", value=world.outcome(hw.sum("amount")), margin={margin}, higher_is_better={better}),)
+world.guardrails = (hw.experiments.ExperimentMetric("amount", value=world.outcome(hw.sum("amount")), margin={margin}, higher_is_better={better}),)
 project = world.project()
 """
 

@@ -12,7 +12,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.experiments.level_lift import LiftOptions, level_lift
+from headwater.experiments.level_comparison import LiftOptions, level_lift
 from headwater.logs.sample_rates import write_rate
 from headwater.models.artifact import load
 from headwater.models.latest_results import LATEST_LEVEL_LIFT

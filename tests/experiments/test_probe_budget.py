@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 import headwater as hw
+from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_ramp import ramp
 from headwater.experiments.frozen_plan import freeze
-from headwater.experiments.plan_experiment import ExperimentPlaces
 from headwater.experiments.probe_budget import CAPTION, LOSS_BUDGET, budget_spent, probe_loss
 from headwater.logs.exposure_log import ExposureLog
 from headwater.logs.exposure_rows import Exposure
@@ -23,7 +23,7 @@ from tests.logs.conftest import about, at, model, one
 def test_the_plan_keeps_the_budget(tmp_path):
     known, _ = bank(tmp_path)
     risk = known.models[0]
-    fresh = hw.probe("nightly", risk, known.named_levels["daily"], unit="user", share=0.05, loss_budget=2.5)
+    fresh = hw.experiments.probe("nightly", risk, known.named_levels["daily"], unit="user", share=0.05, loss_budget=2.5)
     project = hw.Project("bank", [risk], levels=known.levels, experiments=[fresh])
     registry = ModelRegistry(tmp_path / "models")
     hw.train(risk, as_of=AFTER).register(registry)

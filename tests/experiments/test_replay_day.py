@@ -26,12 +26,12 @@ def served(tmp_path_factory):
 
 def options(folder, **more):
     store = f"lmdb:{folder / 'online'}?size=1GB"
-    return hw.ReplayOptions(data_dir=folder, **{"at": AFTER, "models": folder / "models", "store": store, **more})
+    return hw.experiments.ReplayOptions(data_dir=folder, **{"at": AFTER, "models": folder / "models", "store": store, **more})
 
 
 def replayed(served, day=DAY, **more):
     folder, known = served
-    return hw.replay_day(known, day, options=options(folder), **more).result
+    return hw.experiments.replay_day(known, day, options=options(folder), **more).result
 
 
 def test_at_the_served_level_nothing_changes(served):
@@ -93,7 +93,7 @@ def test_a_view_that_refuses_stale_values_gives_no_answer(served, tmp_path):
     )  # fmt: skip
     service = hw.FeatureService("payments_v1", [strict, model.features.view("user"), hw.RequestField("amount", float)])
     other = hw.Project("bank", [hw.Model("risk", features=service, labels=model.labels, task="binary", outcomes="independent")])
-    found = hw.replay_day(other, DAY, fail=["machine"], options=options(folder)).result
+    found = hw.experiments.replay_day(other, DAY, fail=["machine"], options=options(folder)).result
     assert found.replayed.how == {"none": 80}
     assert found.replayed.errors == 80
     assert found.gap.metric is None
@@ -101,7 +101,7 @@ def test_a_view_that_refuses_stale_values_gives_no_answer(served, tmp_path):
     with_default = hw.Project(
         "bank", [hw.Model("risk", features=service, labels=model.labels, task="binary", outcomes="independent", default=0.2)]
     )
-    assert hw.replay_day(with_default, DAY, fail=["machine"], options=options(folder)).result.replayed.how == {"default": 80}
+    assert hw.experiments.replay_day(with_default, DAY, fail=["machine"], options=options(folder)).result.replayed.how == {"default": 80}
 
 
 @pytest.mark.parametrize(
@@ -123,14 +123,14 @@ def test_errors_say_what_to_do(served, given, error, match):
 def test_without_a_log_or_an_unknown_timezone(served, tmp_path):
     folder, known = served
     with pytest.raises(DataError, match=r"no request of model 'risk' was logged .*no serving log"):
-        hw.replay_day(known, DAY, options=hw.ReplayOptions(data_dir=tmp_path, models=folder / "models"))
+        hw.experiments.replay_day(known, DAY, options=hw.experiments.ReplayOptions(data_dir=tmp_path, models=folder / "models"))
     with pytest.raises(UsageError, match="timezone 'Mars' is not known"):
-        hw.replay_day(known, DAY, options=hw.ReplayOptions(timezone="Mars"))
+        hw.experiments.replay_day(known, DAY, options=hw.experiments.ReplayOptions(timezone="Mars"))
 
 
 def test_a_day_has_a_timezone(served):
     folder, known = served
-    there = hw.replay_day(known, DAY, options=options(folder, timezone="Asia/Tokyo")).result
+    there = hw.experiments.replay_day(known, DAY, options=options(folder, timezone="Asia/Tokyo")).result
     assert (there.requests, there.timezone) == (80, "Asia/Tokyo")
     assert there.gap.changed == 0
 
@@ -141,7 +141,7 @@ def test_a_version_that_is_gone_is_named(served, tmp_path):
     registry = ModelRegistry(tmp_path / "models")
     hw.train(known.models[0], as_of=AFTER, seed=5).register(registry)
     shutil.rmtree(registry.version(1, "risk").folder)
-    found = hw.replay_day(known, DAY, options=options(folder, models=tmp_path / "models"))
+    found = hw.experiments.replay_day(known, DAY, options=options(folder, models=tmp_path / "models"))
     assert found.result.replayed.version == "2"
     assert any("version 1 of that time is gone from the registry; version 2 is used" in note for note in found.result.notes)
     assert any("its figures are too good" in note for note in found.result.notes)
@@ -150,7 +150,7 @@ def test_a_version_that_is_gone_is_named(served, tmp_path):
 def test_undeclared_outcomes_compare_decisions_and_no_metric(served):
     folder, _ = served
     undeclared, _ = bank(folder, outcomes=None)
-    found = hw.replay_day(undeclared, DAY, level="daily", options=options(folder)).result
+    found = hw.experiments.replay_day(undeclared, DAY, level="daily", options=options(folder)).result
     assert found.gap.metric is None
     assert found.gap.flips.flipped > 0
     assert any("does not declare what its outcomes depend on" in note for note in found.notes)
@@ -158,15 +158,17 @@ def test_undeclared_outcomes_compare_decisions_and_no_metric(served):
 
 def test_outcomes_that_are_not_known_yet(served):
     folder, known = served
-    early = hw.replay_day(known, DAY, level="daily", options=options(folder, at=LIVE + dt.timedelta(days=1, hours=9, minutes=30))).result
+    early = hw.experiments.replay_day(
+        known, DAY, level="daily", options=options(folder, at=LIVE + dt.timedelta(days=1, hours=9, minutes=30))
+    ).result
     assert (early.requests, early.with_outcome) == (40, 20)
     with pytest.raises(UsageError, match="is before the day"):
-        hw.replay_day(known, DAY, options=options(folder, at=LIVE))
+        hw.experiments.replay_day(known, DAY, options=options(folder, at=LIVE))
 
 
 def test_pages_and_the_command(served, run, tmp_path):
     folder, known = served
-    found = hw.replay_day(known, DAY, level="daily", fail=["machine"], options=options(folder))
+    found = hw.experiments.replay_day(known, DAY, level="daily", fail=["machine"], options=options(folder))
     line = found.result.first_line
     assert line.startswith(f"On {DAY}, risk at daily with machine failing: ")
     assert line in " ".join(repr(found).split())

@@ -69,7 +69,7 @@ def logged(folder, shop, *, close=True):
     trained.register(ModelRegistry(folder / "models"))
     scorer = ModelRegistry(folder / "models").open(model)
     context = EntryContext.of("predict", "shop", model.features, model="churn", version="1")
-    log = hw.ServedLog(folder)
+    log = hw.operations.ServedLog(folder)
     for n in range(30):
         user = n % 7
         rows = pl.DataFrame({"user": [user], "address": [f"10.0.0.{user}"], "timestamp": [at(1000 + 120 * n)]})
@@ -83,8 +83,8 @@ def logged(folder, shop, *, close=True):
 
 
 def replayed(folder, shop, day="2024-05-01", **more):
-    options = hw.ReplayOptions(data_dir=folder, models=folder / "models", at="2024-05-03T00:00Z")
-    return hw.replay_day(shop, day, options=options, **more).result
+    options = hw.experiments.ReplayOptions(data_dir=folder, models=folder / "models", at="2024-05-03T00:00Z")
+    return hw.experiments.replay_day(shop, day, options=options, **more).result
 
 
 @pytest.mark.slow

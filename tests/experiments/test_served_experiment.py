@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import headwater as hw
-from headwater.experiments.analyse import analyse
+from headwater.experiments.analyse_experiment import analyse
 from headwater.logs.serving_log import ServedLog
 from headwater.models.experiment_store import FrozenArm
 from tests.serving.experiment_world import DAY, T, both_levels, expected, serving, started
@@ -35,9 +35,9 @@ def served(tmp_path_factory):
     model = PROJECT.model("churn")
     experiment = hw.Experiment(
         "fresh",
-        arms=[hw.Arm("hourly", model), hw.Arm("nightly", model, PROJECT.named_levels["nightly"])],
+        arms=[hw.experiments.Arm("hourly", model), hw.experiments.Arm("nightly", model, PROJECT.named_levels["nightly"])],
         unit="user",
-        metrics=[hw.ExperimentMetric("label_mean")],
+        metrics=[hw.experiments.ExperimentMetric("label_mean")],
     )
     return dataclasses.replace(PROJECT, experiments=[experiment]), folder, folder / "models"
 

@@ -27,7 +27,7 @@ def served(tmp_path_factory):
 def analysed(served, **more):
     folder, known = served
     given = {"data_dir": folder, "models": folder / "models", "store": f"lmdb:{folder / 'online'}?size=1GB", "at": AFTER}
-    return hw.shadow(known, "beside", **{**given, **more})
+    return hw.experiments.shadow(known, "beside", **{**given, **more})
 
 
 def test_challengers_are_scored_and_never_served(served):
@@ -42,11 +42,13 @@ def test_challengers_are_scored_and_never_served(served):
     assert nightly.gap.flips.flipped > 0
     assert nightly.answered.age_p50 > found.served.age_p50
     assert nightly.answered.latency_p50 > 0
-    day = hw.replay_day(
+    day = hw.experiments.replay_day(
         known,
         DAY,
         level="daily",
-        options=hw.ReplayOptions(at=AFTER, data_dir=folder, models=folder / "models", store=f"lmdb:{folder / 'online'}?size=1GB"),
+        options=hw.experiments.ReplayOptions(
+            at=AFTER, data_dir=folder, models=folder / "models", store=f"lmdb:{folder / 'online'}?size=1GB"
+        ),
     )
     assert day.result.gap.changed == pytest.approx(nightly.gap.changed, abs=0.3), "the same features as a replay"
 
@@ -63,7 +65,7 @@ def test_outcomes_that_the_champion_hides_are_unknown(served):
     folder, _ = served
     for rule, match in (("caused", "only logged action propensities"), (hw.censored(above=0.5), "approve-anyway holdout")):
         hidden, _ = bank(folder, outcomes=rule)
-        found = hw.shadow(
+        found = hw.experiments.shadow(
             hidden, "beside", data_dir=folder, models=folder / "models", store=f"lmdb:{folder / 'online'}?size=1GB", at=AFTER
         ).result
         arm = found.arms[0]
@@ -86,18 +88,22 @@ def test_renderings(served, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "error", "match"),
-    [("besid", UsageError, "did you mean 'beside'"), ("halves", UsageError, "with kind=hw.Shadow"), ("new", UsageError, "was not started")],
+    [
+        ("besid", UsageError, "did you mean 'beside'"),
+        ("halves", UsageError, "with kind=hw.experiments.Shadow"),
+        ("new", UsageError, "was not started"),
+    ],
 )
 def test_errors_say_what_to_do(served, name, error, match):
     folder, known = served
     model = known.models[0]
-    arms = [hw.Arm("a", model), hw.Arm("b", model, known.named_levels["daily"])]
+    arms = [hw.experiments.Arm("a", model), hw.experiments.Arm("b", model, known.named_levels["daily"])]
     spans = {"halves": (0.0, 0.3), "new": (0.3, 0.6), "beside": (0.6, 1.0)}
-    kinds = {"halves": hw.ABTest(), "new": hw.Shadow(), "beside": hw.Shadow()}
+    kinds = {"halves": hw.experiments.ABTest(), "new": hw.experiments.Shadow(), "beside": hw.experiments.Shadow()}
     more = [hw.Experiment(n, arms, unit="user", kind=kinds[n], layer="one", span=span) for n, span in spans.items()]
     project = hw.Project("bank", [model], levels=known.levels, experiments=more)
     with pytest.raises(error, match=match):
-        hw.shadow(project, name, data_dir=folder, models=folder / "models", at=AFTER)
+        hw.experiments.shadow(project, name, data_dir=folder, models=folder / "models", at=AFTER)
 
 
 def test_no_request_since_the_start(served, tmp_path):

@@ -10,6 +10,7 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+import headwater_spark
 
 QUERY = "6c1f0a52-0d5c-4f6e-9d0e-1a2b3c4d5e6f"
 SCHEMA = {"id": int, "user": str, "n": int, "real": float, "word": str, "at": datetime}
@@ -59,7 +60,7 @@ class Frame:
 def source(stream=None, **rules):
     """The source of the batches."""
     rules = {"timestamp_field": "at", "id_field": "id"} | rules
-    return hw.Source("payments", stream=stream or hw.spark_stream("payments", schema=SCHEMA), **rules)
+    return hw.Source("payments", stream=stream or headwater_spark.spark_stream("payments", schema=SCHEMA), **rules)
 
 
 def view(of, **more):

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+import headwater_aws
 from headwater.ingestion import partition_writer
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.stream_reader import RecordBatch, between, offset_at
@@ -49,7 +50,7 @@ class World:
 
     def __init__(self, url, folder, features, seed, *, topic=False):
         self.chance, self.folder, self.now, self.topic = Random(seed), folder, START, topic
-        stream = hw.kafka("s", schema=SCHEMA) if topic else hw.kinesis("s", schema=SCHEMA)
+        stream = hw.kafka("s", schema=SCHEMA) if topic else headwater_aws.kinesis("s", schema=SCHEMA)
         self.view, self.model = view_of(features, hw.streaming("2s"), stream=stream), view_of(features, hw.on_request())
         self.url, self.sent, self.made, self.version = url, [], 2, {}
         self.open_shards, self.events = ["0", "1"], 0

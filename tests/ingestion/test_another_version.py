@@ -18,7 +18,7 @@ def test_a_running_process_stops_where_another_version_wrote(store, tmp_path, cl
     history = History(mine, tmp_path / "data", clock)
     history.ingest("a", "b")
     history.send(1, 2, 1)
-    served = hw.OnlineFeatures(hw.FeatureService("s", [view("a")]), mine)
+    served = hw.operations.OnlineFeatures(hw.FeatureService("s", [view("a")]), mine)
     asked = {"key": 1}, micros(history.second)
     assert served.row(asked[0], t=asked[1]).values == [2, sum(history.sent[1])]
     store.commit({keyspace.FORMAT_KEY: b"4"}, {})

@@ -50,7 +50,7 @@ def test_explain_reads_what_was_written_by_another_schema(now, roll, store, tmp_
     schema, rules, notes = NOW[now]
     before = {"a column less": {**WHOLE, "word": str}, "a wider integer": {**WHOLE, "amount": pl.Int8()}}.get(now, WHOLE)
     view, _ = kept(store, tmp_path, before, roll=roll)
-    found = hw.explain(
+    found = hw.operations.explain(
         project_of(over(view, schema, **rules)), "view__sum_amount_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110)
     )
     assert (found.offline, dict(found.notes)) == (3, notes)
@@ -65,7 +65,7 @@ def test_files_of_several_schemas_are_read_together(store, tmp_path, clock):
     pl.read_parquet(archive).with_columns(pl.col("amount").cast(pl.Float64), word=pl.lit("x")).write_parquet(archive)
     made = check_view(view, store, tmp_path, at=micros(110))
     assert (made.mismatches, dict(made.notes)) == ([], {})
-    found = hw.explain(project_of(view), "view__sum_amount_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110))
+    found = hw.operations.explain(project_of(view), "view__sum_amount_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110))
     assert found.offline == 10
 
 
@@ -89,7 +89,7 @@ def test_a_filter_that_was_tightened_says_what_it_leaves_out(store, tmp_path, cl
     now = over(view, filter=pl.col("amount") > 1)
     Flow([now], store, tmp_path).send([{"key": 2, "at": 50, "amount": 5}], 100)
     assert check_view(now, store, tmp_path, at=micros(110)).mismatches == []
-    found = hw.explain(project_of(now), "view__sum_amount_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110))
+    found = hw.operations.explain(project_of(now), "view__sum_amount_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110))
     assert found.offline == 2
     assert found.events["why"].to_list() == ["it counts", "filtered: the source's filter leaves it out"]
 
@@ -104,7 +104,7 @@ def test_a_broken_file_is_named(spoil, store, tmp_path, clock):
     spoil(archive)
     calls = [
         lambda: hw.parity(project_of(view), store=store, data_dir=tmp_path, at=at(110)),
-        lambda: hw.explain(project_of(view), "view__count_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110)),
+        lambda: hw.operations.explain(project_of(view), "view__count_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110)),
     ]
     for call in calls:
         with pytest.raises(HeadwaterError, match=r"\.parquet cannot be read: .*Put it back from a backup") as error:

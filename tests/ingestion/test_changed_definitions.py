@@ -70,7 +70,7 @@ class Sent:
 
     def read(self, of, keys, second):
         """The values of a key as plain reads and as frames give them: alike, flags too."""
-        features = hw.OnlineFeatures(hw.FeatureService("s", [of]), self.store)
+        features = hw.operations.OnlineFeatures(hw.FeatureService("s", [of]), self.store)
         answer = features.row(keys, t=micros(second))
         frame = features.read([keys], at=at(second), details=True)
         values = [frame[name][0] for name in of.feature_names]
@@ -272,7 +272,7 @@ def test_back_to_an_old_definition(store, tmp_path, clock, kept):
     a, b = view(), view(features=[hw.count(), hw.min("v")])
     here = Sent(store, tmp_path if kept else None, clock)
     here.ingest([a], BEFORE, 10)
-    server = hw.OnlineFeatures(hw.FeatureService("s", [a]), store)
+    server = hw.operations.OnlineFeatures(hw.FeatureService("s", [a]), store)
     assert not server.row({"key": "a"}, t=micros(10)).read_versions[0].incomplete
     here.ingest([b], AFTER, 20)
     assert server.row({"key": "a"}, t=micros(20)).read_versions[0].incomplete
@@ -298,7 +298,7 @@ def test_a_view_that_was_dropped_and_is_added_again(store, tmp_path, clock, kept
 def test_a_column_of_another_type_is_never_read_by_a_server_that_knows_the_old_one(store, tmp_path, clock):
     here = Sent(store, tmp_path, clock)
     here.ingest([view()], BEFORE, 10)
-    server = hw.OnlineFeatures(hw.FeatureService("s", [view()]), store)
+    server = hw.operations.OnlineFeatures(hw.FeatureService("s", [view()]), store)
     assert server.row({"key": "a"}, t=micros(10)).values == here.expected(view(), {"key": "a"}, 10, everything)
     floats = view(columns=FLOATS)
     here.ingest([floats], [row("f", 11, 2.5)], 20)
@@ -327,7 +327,7 @@ def test_what_is_incomplete_is_served_as_the_view_says(store, clock, says):
     if says == "refuse":
         for read in (lambda f: f.row({"key": "a"}, t=micros(20)), lambda f: f.read([{"key": "a"}], at=at(20))):
             with pytest.raises(hw.errors.IncompleteError, match="lack events that were received"):
-                read(hw.OnlineFeatures(hw.FeatureService("s", [of]), store))
+                read(hw.operations.OnlineFeatures(hw.FeatureService("s", [of]), store))
     else:
         values, moment = here.read(of, {"key": "a"}, 20)
         assert (values[0], moment.incomplete, moment.stale) == (1 if says == "value" else None, True, False)
@@ -385,7 +385,7 @@ def test_killed_while_a_change_is_rebuilt(tmp_path, clock):
             child.wait()
         child.kill()
         with closing(hw.operations.open_store(url)) as store:
-            said = hw.OnlineFeatures(hw.FeatureService("s", [view()]), store).row({"key": "a"}, t=micros(50))
+            said = hw.operations.OnlineFeatures(hw.FeatureService("s", [view()]), store).row({"key": "a"}, t=micros(50))
             assert (said.values[0], said.read_versions[0].incomplete) in ((40, False), (None, True))
     with closing(hw.operations.open_store(url)) as store:
         here.store = store

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+import headwater_aws
 from headwater import clock as clock_module
 from headwater.errors import FencedError, StoreError
 from headwater.ingestion import closed_partitions
@@ -70,7 +71,7 @@ def small_steps(monkeypatch):
 
 
 def views(*more):
-    rules = {"stream": hw.kinesis("events", schema=SCHEMA), "timezone": "UTC", "id_field": "id", "id_horizon": "1h"}
+    rules = {"stream": headwater_aws.kinesis("events", schema=SCHEMA), "timezone": "UTC", "id_field": "id", "id_horizon": "1h"}
     given = {"source": rules, "windows": ["1h", "1d"]}
     return [
         streaming_view(FEATURES, name="rich", **given),

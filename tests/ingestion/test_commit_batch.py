@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+import headwater_spark
 from headwater.definitions.spark_stream import SparkStream
 from headwater.errors import DataError, DefinitionError, StoreError, UsageError
 from headwater.ingestion import commit_batch
@@ -35,7 +36,7 @@ def lmdb(tmp_path):
 
 
 def committer(url, shop=SHOP, **limits):
-    return hw.commit_batches(shop, "payments", store=url, allow_unapplied=True, limits=IngestLimits(**limits))
+    return headwater_spark.commit_batches(shop, "payments", store=url, allow_unapplied=True, limits=IngestLimits(**limits))
 
 
 def commit(url, number, frame, **limits):
@@ -219,13 +220,17 @@ def test_what_cannot_be_committed_is_said_before_the_query_starts(lmdb):
     batch = view(source(history=rows(0, 1)), freshness=hw.batch("1h"))
     for shop, name, message in [
         (SHOP, "payment", "project 'shop' has no source 'payment'; did you mean 'payments'"),
-        (pushed, "payments", r"the stream of source 'payments' is events pushed over HTTP; give it stream=hw.spark_stream\(query\)"),
+        (
+            pushed,
+            "payments",
+            r"the stream of source 'payments' is events pushed over HTTP; give it stream=headwater_spark.spark_stream\(query\)",
+        ),
         (project(batch), "payments", "source 'payments' has no streaming view"),
     ]:
         with pytest.raises(UsageError, match=message):
-            hw.commit_batches(shop, name, store=lmdb, allow_unapplied=True)
+            headwater_spark.commit_batches(shop, name, store=lmdb, allow_unapplied=True)
     with closing(hw.operations.open_store(lmdb)) as store, pytest.raises(UsageError, match="give its URL"):
-        hw.commit_batches(SHOP, "payments", store=store, allow_unapplied=True)
+        headwater_spark.commit_batches(SHOP, "payments", store=store, allow_unapplied=True)
     for name in ("", 7, "a\nb"):
         with pytest.raises(DefinitionError, match=r"spark_stream\(\): query is"):
             hw.spark_stream(name)
@@ -239,7 +244,7 @@ def test_ingest_leaves_the_source_out(lmdb):
 
 def test_another_name_of_the_query_begins_a_new_stream(lmdb):
     commit(lmdb, 0, Frame(rows(0, 10)))
-    renamed = view(source(stream=hw.spark_stream("payments-2", schema=source().stream.schema)))
+    renamed = view(source(stream=headwater_spark.spark_stream("payments-2", schema=source().stream.schema)))
     with closing(committer(lmdb, project(renamed))) as commits:
         commits(Frame(rows(100, 10), OTHER), 0)
     assert online(lmdb, renamed)["user__count_7d"].sum() == 10

@@ -68,7 +68,7 @@ class World:
         """Commit what the file holds, at this hour."""
         self.hour = hour
         limits = IngestLimits(max_clock_jump="3650d")  # a server's clock stays where it is
-        options = hw.IngestOptions(allow_unapplied=True)
+        options = hw.operations.IngestOptions(allow_unapplied=True)
         hw.ingest(self.project(view), self.url, data_dir=self.folder / "home", listen=None, once=True, limits=limits, options=options)
 
     def served(self, view):

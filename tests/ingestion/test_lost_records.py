@@ -26,7 +26,7 @@ class Reader:
     """A process that serves: it opens views once, and reads them by every way there is."""
 
     def __init__(self, store, *views):
-        self.views, self.features = views, hw.OnlineFeatures(hw.FeatureService("s", list(views)), store)
+        self.views, self.features = views, hw.operations.OnlineFeatures(hw.FeatureService("s", list(views)), store)
 
     def read(self, second):
         """By view: its value, and whether it is incomplete."""

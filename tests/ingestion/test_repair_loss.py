@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+import headwater_spark
 from headwater.errors import LostError
 from headwater.ingestion.archive import Roller
 from headwater.ingestion.clock_check import ClockCheck
@@ -79,7 +80,7 @@ def test_a_stream_that_is_read_again(rolled, ids, tmp_path, clock):
 
 
 def test_batches_that_spark_does_not_repeat_stay_in_the_archive(tmp_path, clock):
-    view = streaming_view(SUMS, source={"stream": hw.spark_stream("query", schema=WITH_ID)})
+    view = streaming_view(SUMS, source={"stream": headwater_spark.spark_stream("query", schema=WITH_ID)})
     url, _ = sent(view, tmp_path, commits=4, rolled=[4], kept=2)
     with closing(hw.operations.open_store(url)) as store:
         (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=True).lost

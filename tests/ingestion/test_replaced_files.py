@@ -58,7 +58,7 @@ class World:
             file.writelines(line + "\n" for line in lines)
 
     def ingest(self, *, accept_loss=False, stop=None, on_commit=None):
-        limits, options = IngestLimits(accept_loss=accept_loss), hw.IngestOptions(allow_unapplied=True, on_commit=on_commit)
+        limits, options = IngestLimits(accept_loss=accept_loss), hw.operations.IngestOptions(allow_unapplied=True, on_commit=on_commit)
         given = {"data_dir": self.folder / "home", "listen": None, "limits": limits, "options": options}
         hw.ingest(self.project, self.url, once=stop is None, stop=stop, **given)
 

@@ -66,7 +66,7 @@ def at_once(view, moments):
 def test_every_step_is_what_training_says(kind, step, store):
     view = live(history(), kind)
     moments, found = [], []
-    for now in hw.replay([view], store, start=at(HOUR / 2), end=at(3 * HOUR + 4000), step=step):
+    for now in hw.operations.replay([view], store, start=at(HOUR / 2), end=at(3 * HOUR + 4000), step=step):
         asked = [{"key": key} for key in range(5)]
         moments.append(now.timestamp)
         found.append(hw.get_online_features(view, asked, store=store, at=now.timestamp, details=True))
@@ -87,7 +87,7 @@ def test_steps_of_any_size_end_alike(tmp_path):
     view, ends = live(history(), "filter and ids"), []
     for step in ("1s", "11m", "10h"):
         with closing(hw.operations.open_store(f"lmdb:{tmp_path}/{step}?size=1GB")) as store:
-            commits = sum(1 for _ in hw.replay([view], store, start=at(0), end=at(4 * HOUR if step != "1s" else 600), step=step))
+            commits = sum(1 for _ in hw.operations.replay([view], store, start=at(0), end=at(4 * HOUR if step != "1s" else 600), step=step))
             if step == "1s":
                 assert commits == 600
                 continue
@@ -105,7 +105,7 @@ def test_several_sources_share_one_clock(store):
         windows=["1h"],
         freshness=hw.streaming("2s"),
     )
-    for now in hw.replay([one, other], store, start=at(0), end=at(2 * HOUR), step="20m"):
+    for now in hw.operations.replay([one, other], store, start=at(0), end=at(2 * HOUR), step="20m"):
         for view in (one, other):
             found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.timestamp, details=True)
             expected = at_once(view, [now.timestamp])
@@ -118,7 +118,7 @@ def test_what_was_known_before_the_start_and_happens_after_it(store):
     view = live(events, "late")
     steps = [
         hw.get_online_features(view, [{"key": 1}], store=store, at=now.timestamp)["view__count_1h"][0]
-        for now in hw.replay([view], store, start=at(0), end=at(300), step="100s")
+        for now in hw.operations.replay([view], store, start=at(0), end=at(300), step="100s")
     ]
     assert steps == [0, 1, 2]  # at T itself an event has not happened
 
@@ -127,7 +127,7 @@ def test_speed_paces_the_clock(store):
     began = time.perf_counter()
     seen = [
         (now.now, time.perf_counter() - began)
-        for now in hw.replay([live(history(), "plain")], store, start=at(0), end=at(60), step="20s", speed=60)
+        for now in hw.operations.replay([live(history(), "plain")], store, start=at(0), end=at(60), step="20s", speed=60)
     ]
     waited = [round(second - seen[0][1], 1) for _, second in seen]
     assert [t for t, _ in seen] == [micros(s) for s in (20, 40, 60)]
@@ -139,7 +139,7 @@ def test_speed_paces_the_clock(store):
 def test_a_replay_into_a_store_of_several_writers(tmp_path):
     with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
         view = live(history(), "filter and ids")
-        for now in hw.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step="20m"):
+        for now in hw.operations.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step="20m"):
             found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.timestamp)
             assert found["view__count_1h"].to_list() == at_once(view, [now.timestamp])["view__count_1h"].to_list()
 
@@ -147,7 +147,7 @@ def test_a_replay_into_a_store_of_several_writers(tmp_path):
 def test_the_clock_stops_where_it_is_told(store):
     view, stops = live(history(), "late"), [at(HOUR + 1), at(HOUR + 90), at(1.5 * HOUR)]
     seen = []
-    for now in hw.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step=stops):
+    for now in hw.operations.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step=stops):
         seen.append(now.timestamp)
         found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.timestamp)
         assert found["view__count_1h"].to_list() == at_once(view, [now.timestamp])["view__count_1h"].to_list()
@@ -156,7 +156,7 @@ def test_the_clock_stops_where_it_is_told(store):
 
 def test_the_archive_of_a_replay_is_what_was_played(store, tmp_path):
     view = live(history(), "filter and ids")
-    for _ in hw.replay([view], store, start=at(HOUR), end=at(4 * HOUR), step="10m", data_dir=tmp_path):
+    for _ in hw.operations.replay([view], store, start=at(HOUR), end=at(4 * HOUR), step="10m", data_dir=tmp_path):
         pass
     assert store.get([keyspace.block(keyspace.ARCHIVE, "events", 3)]) == [None]
     kept = pl.concat([pl.read_parquet(p) for p in sorted((tmp_path / "archive").rglob("*.parquet"))])
@@ -180,7 +180,7 @@ def test_the_archive_of_a_replay_is_what_was_played(store, tmp_path):
 def test_what_cannot_be_replayed(change, message, store):
     given = {"start": "2024-05-01T01:00Z", "end": "2024-05-01T02:00Z"} | change
     with pytest.raises(UsageError, match=message):
-        next(hw.replay([live(history(), "plain")], store, **given))
+        next(hw.operations.replay([live(history(), "plain")], store, **given))
 
 
 def test_views_that_cannot_be_replayed(store):
@@ -189,10 +189,10 @@ def test_views_that_cannot_be_replayed(store):
     with pytest.raises(UsageError, match="is not streaming"):
         next(replay_views([batch], store, start=0, end=1))
     view = live(events, "plain")
-    for _ in hw.replay([view], store, start=at(0), end=at(60)):
+    for _ in hw.operations.replay([view], store, start=at(0), end=at(60)):
         pass
     with pytest.raises(UsageError, match="in the online store already"):
-        next(hw.replay([view], store, start=at(0), end=at(60)))
+        next(hw.operations.replay([view], store, start=at(0), end=at(60)))
 
 
 def test_a_span_of_two_moments():

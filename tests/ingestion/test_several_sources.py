@@ -102,7 +102,9 @@ def check(store, views, sent):
     now = datetime.now(UTC)
     rows = [{"key": key, "timestamp": now} for key in range(8)]
     for view in views:
-        answers = hw.OnlineFeatures(hw.FeatureService("s", [view]), store).rows({"key": list(range(8))}, t=round(now.timestamp() * 1e6))
+        answers = hw.operations.OnlineFeatures(hw.FeatureService("s", [view]), store).rows(
+            {"key": list(range(8))}, t=round(now.timestamp() * 1e6)
+        )
         assert [moment.incomplete for moment in answers.read_versions] == [False]
         found = evaluate(view, sent[view.source.name], rows, freshness=hw.on_request())
         for name, column in zip(view.feature_names, answers.values, strict=True):

@@ -70,7 +70,7 @@ class History:
 
     def read(self, *names):
         """The values of views for each key, in one read; whether each is incomplete."""
-        served = hw.OnlineFeatures(hw.FeatureService("s", [view(name) for name in names]), self.store)
+        served = hw.operations.OnlineFeatures(hw.FeatureService("s", [view(name) for name in names]), self.store)
         columns, _, versions = served.rows({"key": KEYS}, t=micros(self.second))
         return [list(row) for row in zip(*columns, strict=True)], [version.incomplete for version in versions]
 
@@ -107,7 +107,7 @@ def test_a_view_is_added_changed_and_dropped_while_the_others_are_live(history):
     history.send(1, 3, partition="1")
     history.ingest("a", "b")
     history.check()
-    server = hw.OnlineFeatures(hw.FeatureService("s", [view("b")]), history.store)
+    server = hw.operations.OnlineFeatures(hw.FeatureService("s", [view("b")]), history.store)
     assert not server.row({"key": 1}, t=micros(history.second)).read_versions[0].incomplete
     history.send(2, 3, partition="1")
     history.ingest("a", "b2", "c")  # another definition of b

@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 
 import headwater as hw
+import headwater_aws
 from headwater.ingestion.stream_group import StreamGroup
 from headwater.online_stores import keyspace
 from tests.flow import Flow, clock, micros, streaming_view  # noqa: F401 (a fixture)
@@ -99,7 +100,7 @@ def test_writers_that_commit_at_once_accept_an_event_once(store, tmp_path, clock
 
 
 def test_a_child_has_the_ids_of_the_partitions_that_it_comes_from(store, tmp_path, clock):
-    flow = flow_of(store, tmp_path, hw.kinesis("events", schema=SCHEMA))
+    flow = flow_of(store, tmp_path, headwater_aws.kinesis("events", schema=SCHEMA))
     flow.send([event(1)], now=10, partition="a")
     flow.send([event(2)], now=10, partition="b")
     shards = group(store, flow)
@@ -112,7 +113,7 @@ def test_a_child_has_the_ids_of_the_partitions_that_it_comes_from(store, tmp_pat
 
 def test_a_child_has_the_ids_of_events_that_a_partition_holds(store, tmp_path, clock):
     """Whether these are released before their copies come or after."""
-    flow = flow_of(store, tmp_path, hw.kinesis("events", schema=SCHEMA))
+    flow = flow_of(store, tmp_path, headwater_aws.kinesis("events", schema=SCHEMA))
     early, late = {**event(1), "at": 100}, {**event(2), "at": 1000}
     flow.send([early, late], now=10, partition="a")
     group(store, flow).descend("c", ["a"])
@@ -121,7 +122,7 @@ def test_a_child_has_the_ids_of_events_that_a_partition_holds(store, tmp_path, c
     for one in flow.ingestor.commit([], micros(101)):
         released.update(one.counts)
     assert (released["released"], released["copies"]) == (1, 1)
-    flow_again = flow_of(store, tmp_path, hw.kinesis("events", schema=SCHEMA))
+    flow_again = flow_of(store, tmp_path, headwater_aws.kinesis("events", schema=SCHEMA))
     flow_again.offset = flow.offset
     assert counts(flow_again.send([early, late], now=102, partition="c")) == [(0, 1)]
     flow_again.ingestor.writer("a")

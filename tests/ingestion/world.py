@@ -28,6 +28,7 @@ USERS = 20
 
 PROJECT = """
 import headwater as hw
+import headwater_aws
 import polars as pl
 
 schema = {{"user": str, "n": int, "at": pl.Datetime("us", "UTC")}}

@@ -48,7 +48,7 @@ def variant_of(events, freshness=HOURLY, *, members=(), model=None, **more):
     """A variant whose scores are twice the sum of a key's amounts."""
     keys = more.pop("keys", ["key"])
     of = model or model_of(total(events), members=members)
-    return hw.ModelVariant("ahead", of, hw.Level(predictions=hw.precomputed(freshness, keys=keys, **more)))
+    return hw.operations.ModelVariant("ahead", of, hw.Level(predictions=hw.precomputed(freshness, keys=keys, **more)))
 
 
 def fitted_of(variant, times=2.0, kind="regression", **more):
@@ -60,7 +60,7 @@ EVENTS = frame([(1, 10, 1.0), (1, H + 10, 10.0), (2, H + 20, 5.0), (1, 2 * H + 1
 
 
 def looked_up(variant, store, second, *keys):
-    found = hw.PrecomputedReader(variant, store).many({"key": list(keys)}, len(keys), micros(second))
+    found = hw.operations.PrecomputedReader(variant, store).many({"key": list(keys)}, len(keys), micros(second))
     return dict(zip(keys, found.values, strict=True))
 
 
@@ -90,14 +90,14 @@ def test_a_cut_is_read_when_its_delay_is_over(store):
     assert looked_up(variant, store, 2 * H + 600, 1, 2) == {1: 22.0, 2: 10.0}
     again = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 700))
     assert again.done_before
-    found = hw.PrecomputedReader(variant, store).one({"key": 1}, micros(2 * H + 600))
+    found = hw.operations.PrecomputedReader(variant, store).one({"key": 1}, micros(2 * H + 600))
     assert (found.how, found.age, found.stale, found.cut) == ("precomputed", 480.0, False, made.cut)
 
 
 def test_a_late_job_leaves_the_exact_scores_of_the_cut_before(store):
     variant = variant_of(EVENTS)
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
-    found = hw.PrecomputedReader(variant, store).one({"key": 1}, micros(5 * H))
+    found = hw.operations.PrecomputedReader(variant, store).one({"key": 1}, micros(5 * H))
     assert (found.value, found.how, found.stale, found.age) == (2.0, "precomputed", True, 4 * H - 120)
 
 
@@ -109,7 +109,7 @@ def test_what_is_told_of_stale_scores(store, more, how):
     view = total(EVENTS, freshness=hw.batch("1h"))
     variant = variant_of(EVENTS, model=model_of(view), **more)
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
-    reader = hw.PrecomputedReader(variant, store)
+    reader = hw.operations.PrecomputedReader(variant, store)
     assert reader.one({"key": 1}, micros(2 * H)).value == 2.0
     for read in (lambda: reader.one({"key": 1}, micros(3 * H)), lambda: reader.many({"key": [1]}, 1, micros(3 * H))):
         if how is None:
@@ -152,7 +152,9 @@ def test_keys_that_are_idle_are_counted_or_left_out(store):
     now = at(86400 * 41)
     made = hw.operations.materialize_model(variant, fitted_of(variant), version="all", store=store, at=now)
     assert (made.cut.keys, made.inactive, made.skipped, made.unknown) == (3, 1, 0, 0)
-    made = hw.operations.materialize_model(variant, fitted_of(variant), version="day", store=store, at=now, keys=hw.ActiveKeys("1d"))
+    made = hw.operations.materialize_model(
+        variant, fitted_of(variant), version="day", store=store, at=now, keys=hw.operations.ActiveKeys("1d")
+    )
     assert (made.cut.keys, made.inactive, made.skipped, made.window) == (2, 0, 1, 86400 * 10**6)
     assert looked_up(variant, store, 86400 * 41, 1, 2, 3) == {1: None, 2: 2.0, 3: 2.0}
 
@@ -185,7 +187,7 @@ def test_pairs_of_keys_are_those_whose_parts_are_known(store):
     variant = variant_of(events, model=model_of(*views), keys=["key", "store"])
     made = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
     assert made.cut.keys == 4
-    found = hw.PrecomputedReader(variant, store).many({"key": [1, 1, 2, 3], "store": ["a", "b", "a", "a"]}, 4, micros(2 * H))
+    found = hw.operations.PrecomputedReader(variant, store).many({"key": [1, 1, 2, 3], "store": ["a", "b", "a", "a"]}, 4, micros(2 * H))
     assert found.values == [2.0, 4.0, 2.0, None]
     pair = hw.FeatureView("pair", keys=["key", "shop"], **rules).alias("both", keys={"shop": "store"})
     variant = variant_of(events, model=model_of(pair), keys=["key", "store"])
@@ -213,14 +215,14 @@ def test_keys_of_any_type_are_found(keys, ask, value, store):
     events = pl.DataFrame({"key": keys, "amount": [1.0, 2.0], "at": [at(10), at(20)]})
     variant = variant_of(events)
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
-    assert hw.PrecomputedReader(variant, store).one({"key": ask}, micros(2 * H)).value == value
-    assert hw.PrecomputedReader(variant, store).many({"key": [ask, keys[0]]}, 2, micros(2 * H)).values == [value, 2.0]
+    assert hw.operations.PrecomputedReader(variant, store).one({"key": ask}, micros(2 * H)).value == value
+    assert hw.operations.PrecomputedReader(variant, store).many({"key": [ask, keys[0]]}, 2, micros(2 * H)).values == [value, 2.0]
 
 
 def test_keys_that_cannot_be(store):
     variant = variant_of(EVENTS)
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
-    reader = hw.PrecomputedReader(variant, store)
+    reader = hw.operations.PrecomputedReader(variant, store)
     with pytest.raises(DataError, match="key"):
         reader.one({"key": "one"}, micros(2 * H))
     with pytest.raises(
@@ -237,9 +239,9 @@ def test_nothing_was_made_yet(store):
     with pytest.raises(
         StoreError, match="no predictions of model 'model' at level 'ahead' were made yet; run `headwater materialize model`"
     ):
-        hw.PrecomputedReader(variant, store).one({"key": 1}, micros(H))
+        hw.operations.PrecomputedReader(variant, store).one({"key": 1}, micros(H))
     chain = variant_of(EVENTS, model=model_of(total(EVENTS, freshness=hw.batch("1h"))), otherwise="on_request")
-    reader = hw.PrecomputedReader(chain, store)
+    reader = hw.operations.PrecomputedReader(chain, store)
     assert reader.one({"key": 1}, micros(2 * H)) == (None, "on_request", None, 0.0, True)
     hw.operations.materialize_model(chain, fitted_of(chain), store=store, at=at(2 * H))
     assert reader.one({"key": 1}, micros(2 * H))[:2] == (2.0, "precomputed")  # the same reader finds them
@@ -250,7 +252,7 @@ def test_keys_of_another_type_are_found_by_the_same_reader(store, tmp_path):
     EVENTS.write_parquet(path)
     variant = variant_of(hw.parquet(path))
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(H + 600))
-    reader = hw.PrecomputedReader(variant, store)
+    reader = hw.operations.PrecomputedReader(variant, store)
     assert reader.one({"key": 1}, micros(H + 600)).value == 2.0
     EVENTS.with_columns(pl.col("key").cast(pl.String)).write_parquet(path)
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600))
@@ -293,15 +295,15 @@ def test_a_list_for_each_key(store):
     labels = hw.Labels("l", table=clicks.with_columns(request=1), timestamp_field="at", label="price", known_after="1h")
     task = hw.Ranking(group="request", item="item", candidates=[recent["last_n_item"]])
     of = hw.Model("feed", task=task, features=hw.FeatureService("feed_v1", [item]), labels=labels)
-    variant = hw.ModelVariant("ahead", of, hw.Level(predictions=hw.precomputed(HOURLY, keys=["user"])))
+    variant = hw.operations.ModelVariant("ahead", of, hw.Level(predictions=hw.precomputed(HOURLY, keys=["user"])))
     assert variant.level.feature_names(of) == ("item__sum_price",)
     fitted = fitted_of(variant, 1.0, "ranking")
     made = hw.operations.materialize_model(variant, fitted, store=store, at=at(2 * H))
     assert (made.cut.names, made.cut.keys, made.unknown) == ([], 2, 1)
-    found = hw.PrecomputedReader(variant, store).many({"user": [1, 2, 3]}, 3, micros(2 * H))
+    found = hw.operations.PrecomputedReader(variant, store).many({"user": [1, 2, 3]}, 3, micros(2 * H))
     assert found.values == [(["b", "a"], [5.0, 1.0]), (["c"], [2.0]), None]
     hw.operations.materialize_model(variant, fitted, store=store, at=at(3 * H))
-    assert hw.PrecomputedReader(variant, store).one({"user": 2}, micros(3 * H)).value == (["a", "c"], [4.0, 2.0])
+    assert hw.operations.PrecomputedReader(variant, store).one({"user": 2}, micros(3 * H)).value == (["a", "c"], [4.0, 2.0])
 
 
 # ---------------------------------------------------------------- refusals
@@ -316,13 +318,13 @@ def fee(amount: float) -> float:
     ("made", "error", "says"),
     [
         (
-            lambda: hw.ModelVariant("now", model_of(total(EVENTS))),
+            lambda: hw.operations.ModelVariant("now", model_of(total(EVENTS))),
             UsageError,
             "at level 'now' is predicted on request; give the level predictions=",
         ),
         (lambda: variant_of(EVENTS, hw.streaming("1m")), UsageError, r"is for backtests only: .*a job computes them at cuts"),
         (
-            lambda: hw.ModelVariant(
+            lambda: hw.operations.ModelVariant(
                 "x", model_of(v := total(EVENTS)), hw.Level(predictions=hw.precomputed(HOURLY, keys=["key"]), known_after={v.source: "1h"})
             ),
             UsageError,
@@ -345,7 +347,7 @@ def test_what_cannot_be_precomputed(made, error, says, store):
 
 def test_a_model_that_reads_the_request_is_refused(store):
     variant = variant_of(EVENTS, members=[hw.RequestField("size", float)])
-    every = hw.ModelVariant("now", variant.model, hw.Level())
+    every = hw.operations.ModelVariant("now", variant.model, hw.Level())
     with pytest.raises(
         DataError, match=r"was trained on size, which a job that precomputes for \['key'\] does not know; train it at this level"
     ):
@@ -373,7 +375,7 @@ def test_a_run_that_is_killed_is_gone_on_with(store, tmp_path, home):
         assert len(parts) >= made
         made = len(parts)
         read = hw.operations.open_store(url, readonly=True)
-        found = hw.PrecomputedReader(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
+        found = hw.operations.PrecomputedReader(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
         assert (set(found.values), found.stale) == ({2.0}, True)
         read.close()
     last = Process(score_slowly, url, 2)
@@ -384,7 +386,7 @@ def test_a_run_that_is_killed_is_gone_on_with(store, tmp_path, home):
     assert 0 < made < 8
     assert said == 8 - made
     read = hw.operations.open_store(url, readonly=True)
-    found = hw.PrecomputedReader(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
+    found = hw.operations.PrecomputedReader(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
     assert (set(found.values), found.stale) == ({22.0}, False)
     read.close()
     assert not list((home / "work").rglob("part*"))
@@ -447,7 +449,7 @@ def test_one_key_is_looked_up_in_microseconds(store):
     n = 20_000
     variant = variant_of(pl.DataFrame({"key": np.arange(n), "amount": np.ones(n), "at": [BASE] * n}))
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
-    reader, t = hw.PrecomputedReader(variant, store), micros(2 * H)
+    reader, t = hw.operations.PrecomputedReader(variant, store), micros(2 * H)
     best = min(_seconds(lambda: [reader.one({"key": key}, t) for key in range(1000)]) for _ in range(5)) / 1000
     many = min(_seconds(lambda: reader.many({"key": list(range(1000))}, 1000, t)) for _ in range(5)) / 1000
     figure(f"a score is looked up in {best * 1e6:.1f} us, and in {many * 1e6:.2f} us among 1,000")

@@ -56,7 +56,7 @@ def variant_of(events, key="user"):
     view = hw.FeatureView("user", source=source, keys=[key], features=[hw.sum("amount")], freshness=hw.on_request())
     labels = hw.Labels("paid", table=events, timestamp_field="at", label="amount", known_after="1h")
     model = hw.Model("pays", task="regression", features=hw.FeatureService("svc", [view]), labels=labels)
-    return hw.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=[key])))
+    return hw.operations.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=[key])))
 
 
 FITTED = Fitted(Sum(), fit_encoding(pl.DataFrame({"user__sum_amount": [1.0]})), "regression", "sum")

@@ -46,7 +46,7 @@ def window_of(window: o.Window) -> object:
     return hw.window(length, offset=duration(window.offset), **hop)
 
 
-def aggregation_of(agg: o.Aggregation) -> hw.Aggregation:
+def aggregation_of(agg: o.Aggregation) -> hw.operations.Aggregation:
     """`count()` and its like."""
     more = {name: duration(value) if name == "half_life" else value for name, value in agg.params.items()}
     more |= {"where": agg.where, "name": agg.name}

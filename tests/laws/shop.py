@@ -84,7 +84,7 @@ def append(place, lines):
 
 def ingest(watch, place, project, *, on_commit=None):
     """All that the streams hold, into the store and the archive."""
-    options = hw.IngestOptions(allow_unapplied=True, on_commit=on_commit)
+    options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=on_commit)
     with opened(watch, place) as store, watch.disk(place.home), watch.streams():
         hw.ingest(project, store, data_dir=place.home, once=True, listen=None, limits=LIMITS, options=options)
 
@@ -106,7 +106,7 @@ def push(place, project, *batches):
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     stop = threading.Event()
-    options = hw.IngestOptions(allow_unapplied=True)
+    options = hw.operations.IngestOptions(allow_unapplied=True)
     with opened(faults.Watch(), place) as store, ThreadPoolExecutor(1) as threads:
         ingesting = threads.submit(
             hw.ingest, project, store, data_dir=place.home, listen=address, stop=stop, limits=LIMITS, options=options

@@ -348,7 +348,7 @@ class World:
         given = hw.operations.IngestLimits(
             **{"batch": self.chance.choice([1, 7, 50_000]), "max_clock_jump": "36000d", "broker_clock": False} | limits
         )
-        options = hw.IngestOptions(allow_unapplied=True, on_commit=self.committed)
+        options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=self.committed)
         hw.ingest(
             self.project, self.url if store is None else store, data_dir=self.folder / "home", limits=given, once=True, options=options
         )
@@ -392,7 +392,7 @@ class World:
         """Read every view at many moments, and compare each value and status with training's. store: if it is open in this process."""
         with nullcontext(store) if store is not None else closing(hw.operations.open_store(self.url, readonly=True)) as read_from:
             for view in self.views:
-                reader = hw.OnlineFeatures(hw.FeatureService("s", [view]), read_from)
+                reader = hw.operations.OnlineFeatures(hw.FeatureService("s", [view]), read_from)
                 for at, answered in [*((at, at) for at in self.moments(view)), self.before(view)]:
                     frame = self.requests(view)
                     read = reader.read(frame, at=moment(at), details=True)

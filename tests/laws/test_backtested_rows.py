@@ -189,11 +189,11 @@ def test_an_honest_design_is_not_accused():
 
 
 def test_an_answer_never_lifts_a_leak_and_must_name_a_check():
-    answer = hw.Acknowledgement("own outcome", "past", "we know", "me")
+    answer = hw.evaluation.Acknowledgement("own outcome", "past", "we know", "me")
     shifted = model([view(DELIVERED.with_columns(pl.col("at") - pl.duration(hours=5)))])
     assert [f.severity for f in backtest(shifted, acknowledged=[answer]).audit.leaks] == ["LEAK"]
     with pytest.raises(UsageError, match="own outcomes"):
-        backtest(shifted, acknowledged=[hw.Acknowledgement("own outcomes", "past", "we know", "me")])
+        backtest(shifted, acknowledged=[hw.evaluation.Acknowledgement("own outcomes", "past", "we know", "me")])
 
 
 # --------------------------------------------------------------------- rankings from a log of positives
@@ -212,7 +212,7 @@ def choices(negatives=None, days=6, requests=25, extra=(), **of_estimator):
     source = hw.Source("items", history=catalogue, timestamp_field="at", select=["item", "quality"])
     every = hw.FeatureView("catalogue", source=source, keys=[], features=[hw.collect_set("item", max_size=100)], freshness=nightly)
     item = hw.FeatureView("item", source=source, keys=["item"], features=[hw.last("quality")], freshness=nightly)
-    task = hw.Ranking("request", "item", [every["collect_set_item"]], negatives or hw.NegativeSampling(3))
+    task = hw.Ranking("request", "item", [every["collect_set_item"]], negatives or hw.evaluation.NegativeSampling(3))
     of = hw.Labels("choice", table=log, timestamp_field="chosen_at", label="chosen", known_after="1m")
     made = hw.Model("shop", features=hw.FeatureService("f", [item]), labels=of, task=task, estimator=of_estimator.get("estimator"))
     return made, catalogue, log
@@ -227,7 +227,7 @@ def drawn(made, tmp_path, level=None):
 def test_negatives_are_drawn_from_the_candidates_of_the_request(by, tmp_path):
     """Never the chosen item, never one that is not yet known, at most `n` rows; features are those
     of the request's time; `log_q` says how many draws were expected."""
-    made, catalogue, log = choices(hw.NegativeSampling(3, by))
+    made, catalogue, log = choices(hw.evaluation.NegativeSampling(3, by))
     rows = drawn(made, tmp_path)
     quality = dict(catalogue.select("item", "quality").iter_rows())
     born = dict(catalogue.select("item", "at").iter_rows())
@@ -254,7 +254,7 @@ def test_negatives_are_drawn_from_the_candidates_of_the_request(by, tmp_path):
 
 def test_popular_items_are_drawn_by_the_positives_known_before_the_day(tmp_path):
     """Popularity is 1 + the positives of the item that were known when the UTC day of the request began."""
-    made, catalogue, log = choices(hw.NegativeSampling(3, "popularity"))
+    made, catalogue, log = choices(hw.evaluation.NegativeSampling(3, "popularity"))
     rows = drawn(made, tmp_path)
     for _, group in rows.group_by("request"):
         day = group["chosen_at"][0].replace(hour=0, minute=0, second=0, microsecond=0)
@@ -276,7 +276,7 @@ def test_candidates_beyond_the_memory_change_nothing(tmp_path):
 
 
 def test_with_few_candidates_each_is_taken_once(tmp_path):
-    made, catalogue, _ = choices(hw.NegativeSampling(50))
+    made, catalogue, _ = choices(hw.evaluation.NegativeSampling(50))
     rows = drawn(made, tmp_path)
     born = catalogue["at"].to_list()
     for _, group in rows.group_by("request"):

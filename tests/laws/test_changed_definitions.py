@@ -66,7 +66,12 @@ class Shop:
         given = hw.operations.IngestLimits(**{"max_clock_jump": "36000d"} | limits)
         self.last = replace(project(views), versions=list(versions)) if versions else project(views)
         hw.ingest(
-            self.last, self.url, data_dir=self.folder / "home", limits=given, once=True, options=hw.IngestOptions(allow_unapplied=True)
+            self.last,
+            self.url,
+            data_dir=self.folder / "home",
+            limits=given,
+            once=True,
+            options=hw.operations.IngestOptions(allow_unapplied=True),
         )
 
     # ---- what is served

@@ -225,7 +225,7 @@ def receiving(here, store, port):
     def run():
         try:
             limits = hw.operations.IngestLimits(linger=0.002, max_clock_jump="36000d")
-            options = hw.IngestOptions(allow_unapplied=True, on_commit=here.committed)
+            options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=here.committed)
             where = f"127.0.0.1:{port}"
             hw.ingest(here.project, store, data_dir=here.folder / "home", listen=where, limits=limits, stop=stop, options=options)
         except BaseException as error:  # noqa: BLE001 (told to the test)

@@ -97,9 +97,9 @@ def scored(watch, place, at=NOON + timedelta(minutes=10)):
 
 def predictions(place):
     """Those of each time in the store, and those of each file."""
-    variant = hw.ModelVariant("as_defined", project()[0].models[0])
+    variant = hw.operations.ModelVariant("as_defined", project()[0].models[0])
     with shop.readable(place) as store:
-        reader = hw.PrecomputedReader(variant, store)
+        reader = hw.operations.PrecomputedReader(variant, store)
         found = [[reader.one({"user": user}, int(at.timestamp() * 1e6))[:2] for user in shop.USERS] for at in CUTS]
     cuts = sorted((place.folder / "published").glob("2*Z"))
     return [*found, [pl.read_parquet(cut / "*.parquet").drop("published_at").rows() for cut in cuts]]

@@ -57,7 +57,11 @@ def served(place):
 
 
 def outcomes(place):
-    return hw.outcomes(place.home, project(place)[0].models[0].labels).select("user", "headwater_timestamp", "headwater_outcome").rows()
+    return (
+        hw.operations.outcomes(place.home, project(place)[0].models[0].labels)
+        .select("user", "headwater_timestamp", "headwater_outcome")
+        .rows()
+    )
 
 
 def traces(place):

@@ -25,7 +25,7 @@ def posted(watch, place):
     """Three posts, each noted when it is answered, with the journal rolled into a file in between."""
     labels = examples.churn().labels
     with watch.disk(place.home):
-        journal = hw.Outcomes(place.home, labels)
+        journal = hw.operations.Outcomes(place.home, labels)
         try:
             for number, rows in enumerate(POSTS):
                 journal.add(rows)
@@ -42,7 +42,9 @@ def found(place):
     """The outcomes that are there, in order."""
     try:
         return (
-            hw.outcomes(place.home, examples.churn().labels).select("headwater_request", "headwater_outcome", "headwater_known_at").rows()
+            hw.operations.outcomes(place.home, examples.churn().labels)
+            .select("headwater_request", "headwater_outcome", "headwater_known_at")
+            .rows()
         )
     except hw.errors.DataError as error:
         if "no outcome of labels" not in str(error):

@@ -8,7 +8,10 @@ import pytest
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
-PUBLIC = ("headwater", "headwater.operations", "headwater.errors", "headwater.testing")
+PUBLIC = (
+    *("headwater", "headwater.client", "headwater.errors", "headwater.evaluation", "headwater.experiments"),
+    *("headwater.operations", "headwater.testing"),
+)
 BESIDE = ("tests.effort", "tests.laws")
 LIBRARIES = {"polars", "numpy", "httpx", "hypothesis", "pytest", "sklearn"}
 OF_THE_ORACLE = {"__future__", "math", "collections", "dataclasses", "datetime", "decimal", "fractions", "functools", "zoneinfo"}

@@ -59,7 +59,7 @@ class Asked:
 
     def ingest(self, store):
         limits = hw.operations.IngestLimits(max_clock_jump="36000d")
-        options = hw.IngestOptions(allow_unapplied=True)
+        options = hw.operations.IngestOptions(allow_unapplied=True)
         hw.ingest(self.project, store, data_dir=self.home, once=True, limits=limits, options=options)
         hw.materialize(self.project, store=store)
 
@@ -94,7 +94,7 @@ def serving(stack, asked, store, **options):
     where = f"127.0.0.1:{free_port()}"
     given = {"models": options.pop("models", {"taste": roads.Total(), "lapse": roads.Total()}), "levels": options.pop("levels", ())}
     return stack.enter_context(
-        hw.serve(asked.project, store, listen=where, data_dir=asked.home, options=hw.ServeOptions(**options), **given)
+        hw.operations.serve(asked.project, store, listen=where, data_dir=asked.home, options=hw.operations.ServeOptions(**options), **given)
     )
 
 
@@ -147,7 +147,7 @@ def test_every_road_gives_one_answer(asked):
     served, url = [], None
     with closing(hw.operations.open_store(asked.url)) as store:
         with ExitStack() as stack:
-            log = stack.enter_context(hw.ServedLog(asked.home))
+            log = stack.enter_context(hw.operations.ServedLog(asked.home))
             for _ in range(4):
                 asked.now.advance(asked.chance.choice(["1m", "10m", "1h"]))
                 asked.send()
@@ -182,14 +182,14 @@ def roads_of_features(asked, store, url, rows, wanted):
         equal([of_json(post(row=row)["features"]) for row in rows], wanted, "HTTP, one")
         equal([of_json(row) for row in post(rows=rows)["rows"]], wanted, "HTTP, many")
         equal(of_compact(post(rows=rows, compact=True)), wanted, "HTTP, compact")
-    with hw.Client(url, timeout=60) as client:
+    with hw.client.Client(url, timeout=60) as client:
         each = [client.features(name, row) for row in rows]
         equal([of_struct(one.rows[0]) for one in each], wanted, "client, one")
         assert {one.at for one in each} == {asked.now.time()}
         equal([of_struct(row) for row in client.features(name, rows).rows], wanted, "client, many")
 
     async def together():
-        async with hw.AsyncClient(url, timeout=60) as client:
+        async with hw.client.AsyncClient(url, timeout=60) as client:
             return await asyncio.gather(*(client.features(name, row) for row in rows), client.features(name, rows))
 
     *each, every = asyncio.run(together())
@@ -206,7 +206,7 @@ def roads_of_predictions(asked, store, url, rows, wanted):
         answers = service.predict("taste", rows, features=True).predictions
         assert [one.value for one in answers] == scores
         equal([of_struct(one.features) for one in answers], wanted, "predict, features")
-    with hw.Client(url, timeout=60) as client:
+    with hw.client.Client(url, timeout=60) as client:
         each = [client.predict("taste", row) for row in rows]
         assert [one.predictions[0].value for one in each] == scores
         assert {one.at for one in each} == {asked.now.time()}
@@ -217,7 +217,7 @@ def roads_of_predictions(asked, store, url, rows, wanted):
 
 def what_was_logged(asked, store, served):
     """The log has what was answered, parity over it finds nothing, and a value that is changed in it is found."""
-    logged = hw.served(asked.home, service="taste_v1").collect()
+    logged = hw.operations.served(asked.home, service="taste_v1").collect()
     names = [name for name in asked.project.models[0].features.feature_names if name in logged.columns]
     assert len(names) > 20
     by_moment = {}
@@ -283,7 +283,7 @@ def test_precomputed_predictions_are_those_of_their_cut(asked):
         asked.now.advance("1h")
         trained = hw.train(lapse, level=roads.NIGHTLY, level_name="nightly", as_of=asked.now.time())
         hw.materialize(asked.project, store=store)
-        variant = hw.ModelVariant("nightly", lapse, roads.NIGHTLY)
+        variant = hw.operations.ModelVariant("nightly", lapse, roads.NIGHTLY)
         hw.operations.materialize_model(variant, trained.fitted, version="1", store=store)
         asked.now.advance("3h")
         hw.materialize(asked.project, store=store)
@@ -300,7 +300,7 @@ def test_precomputed_predictions_are_those_of_their_cut(asked):
         wanted = roads.Total().predict(features.fill_null(float("nan")).to_numpy()).tolist()[:4]
         with (
             hw.operations.Service(asked.project, store, models=models, levels=("nightly",), data_dir=asked.home) as service,
-            hw.Client(url, timeout=60) as client,
+            hw.client.Client(url, timeout=60) as client,
         ):
             for ask in (service.predict, client.predict):
                 one = [ask("lapse", row, level="nightly").predictions[0] for row in rows]
@@ -319,7 +319,7 @@ def test_a_command_and_explanations_give_it_too(asked):
         view = asked.project.models[0].features.views[0]
         row = hw.get_online_features(view, [{"user": 1}], store=store, details=True).row(0, named=True)
         for name in view.feature_names:
-            explained = hw.explain(asked.project, name, {"user": 1}, store=store, data_dir=asked.home)
+            explained = hw.operations.explain(asked.project, name, {"user": 1}, store=store, data_dir=asked.home)
             assert alike(plain(explained.online), plain(explained.offline)), name
             assert alike(plain(explained.online), plain(row[name])), name
             assert explained.status == row[f"{name}__status"]
@@ -355,7 +355,9 @@ def test_a_request_reads_one_commit(asked):
         send()
         ingest_only(asked, store)
         where = f"127.0.0.1:{free_port()}"
-        url = stack.enter_context(hw.serve(asked.project, store, listen=where, data_dir=asked.home, models={"counted": roads.Total()}))
+        url = stack.enter_context(
+            hw.operations.serve(asked.project, store, listen=where, data_dir=asked.home, models={"counted": roads.Total()})
+        )
 
         def ask(read):
             nonlocal answers
@@ -368,7 +370,7 @@ def test_a_request_reads_one_commit(asked):
                 before = count
                 answers += 1
 
-        client = stack.enter_context(hw.Client(url, timeout=60))
+        client = stack.enter_context(hw.client.Client(url, timeout=60))
         readers = [
             lambda: hw.get_online_features(view, [{"user": 1}], store=store).row(0, named=True),
             lambda: {name: one.value for name, one in client.features("counted_v1", {"user": 1}).rows[0].items()},
@@ -406,4 +408,4 @@ def counted(folder):
 
 def ingest_only(asked, store, **limits):
     given = hw.operations.IngestLimits(**limits)
-    hw.ingest(asked.project, store, data_dir=asked.home, once=True, limits=given, options=hw.IngestOptions(allow_unapplied=True))
+    hw.ingest(asked.project, store, data_dir=asked.home, once=True, limits=given, options=hw.operations.IngestOptions(allow_unapplied=True))

@@ -30,10 +30,10 @@ def free_port():
 def logged(shop, store, home, requests, *, between=lambda: None):
     """Serve these requests one after the other, and return the log of them."""
     with ExitStack() as stack:
-        log = stack.enter_context(hw.ServedLog(home))
-        where, options = f"127.0.0.1:{free_port()}", hw.ServeOptions(serving_log=log)
-        url = stack.enter_context(hw.serve(shop, store, listen=where, models={}, data_dir=home, options=options))
-        client = stack.enter_context(hw.Client(url, timeout=60))
+        log = stack.enter_context(hw.operations.ServedLog(home))
+        where, options = f"127.0.0.1:{free_port()}", hw.operations.ServeOptions(serving_log=log)
+        url = stack.enter_context(hw.operations.serve(shop, store, listen=where, models={}, data_dir=home, options=options))
+        client = stack.enter_context(hw.client.Client(url, timeout=60))
         answers = []
         for request in requests:
             answers.append(client.features("service", request).rows[0])
@@ -41,7 +41,7 @@ def logged(shop, store, home, requests, *, between=lambda: None):
         until = time.monotonic() + 30
         while log.counts().taken < len(requests) and time.monotonic() < until:
             time.sleep(0.02)
-    return hw.served(home).collect(), answers
+    return hw.operations.served(home).collect(), answers
 
 
 @pytest.mark.parametrize("first", ["never", "a", "b"])
@@ -86,7 +86,7 @@ def test_intervals_that_end_between_requests(tmp_path, now):
                 file.write(f'{{"at": "{at.isoformat()}", "key": "a", "until": "{(at + timedelta(minutes=n)).isoformat()}"}}\n')
 
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/store?size=100MB")) as store:
-        options = hw.IngestOptions(allow_unapplied=True)
+        options = hw.operations.IngestOptions(allow_unapplied=True)
         step = iter(range(6))
 
         def between():

@@ -221,7 +221,7 @@ def test_labels_and_training_sets(block, tmp_path):
         wrong += [f"seed {seed} written: {cell}" for cell in wrong_labels(labels, trained, read)]
         if not any(f.aggregation.by for f in o.features_of(world.view)):  # maps are lists of pairs in a file
             wrong += [f"seed {seed} written: {cell}" for cell in differences(world.view, [each.row for each in trained], read)]
-        again = hw.reproduce(model, written.manifest_path, tmp_path / f"{seed}.again.parquet")
+        again = hw.operations.reproduce(model, written.manifest_path, tmp_path / f"{seed}.again.parquet")
         assert again.manifest["digest"] == written.manifest["digest"]
     assert wrong == []
 

@@ -440,7 +440,7 @@ def test_a_training_set_with_maps_and_decimals_is_made_again(tmp_path):
     labels = hw.Labels("l", table=rows, timestamp_field="timestamp", label="y", known_after="1m")
     model = hw.Model("m", features=hw.FeatureService("f", [view]), labels=labels, task="regression")
     made = hw.dataset(model, tmp_path / "rows.parquet", as_of=NOON + 60 * MINUTE, resources=hw.Resources(cache=False))
-    again = hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+    again = hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     assert made.manifest["digest"] == again.manifest["digest"]
     assert made.rows.frame["v__sum_x_by_word_1h"].to_list() == [{"a": 1}, {"b": 2}]
 

@@ -14,7 +14,7 @@ DAY = 86_400
 
 
 def log_of(folder, entries):
-    with hw.ServedLog(folder) as log:
+    with hw.operations.ServedLog(folder) as log:
         for entry in entries:
             log.put(entry)
     convert(folder)
@@ -64,7 +64,7 @@ def test_a_file_that_is_rewritten_is_counted_again_and_a_deleted_day_is_forgotte
 
 
 def test_the_conversion_of_segments_updates_them(tmp_path):
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         for entry in requests(3):
             log.put(entry)
     run(tmp_path, None)

@@ -29,14 +29,14 @@ ROW = {"request_id": "r1", "outcome": True}
 
 @pytest.fixture
 def posted(tmp_path):
-    made = hw.Outcomes(tmp_path, model().labels, keys=["user"])
+    made = hw.operations.Outcomes(tmp_path, model().labels, keys=["user"])
     yield made
     made.close()
 
 
 def said(posted, tmp_path):
     """What is read: request, key and outcome of each, in order."""
-    frame = hw.outcomes(tmp_path, posted.labels)
+    frame = hw.operations.outcomes(tmp_path, posted.labels)
     keys = frame["user"].to_list() if "user" in frame.columns else [None] * frame.height
     return list(zip(frame["headwater_request"], keys, frame["headwater_outcome"], strict=True))
 
@@ -44,7 +44,7 @@ def said(posted, tmp_path):
 def test_a_row_is_kept_with_when_it_was_known(posted, tmp_path):
     row = {"request_id": "r1", "user": 7, "timestamp": at(10).isoformat(), "outcome": False, "known_at": "2024-05-02T02:00:00+02:00"}
     assert posted.add([row]).accepted == 1
-    (found,) = hw.outcomes(tmp_path, posted.labels).to_dicts()
+    (found,) = hw.operations.outcomes(tmp_path, posted.labels).to_dicts()
     assert clock.now() - found.pop("headwater_posted_at") < timedelta(minutes=1)
     assert found == {
         "headwater_request": "r1",
@@ -58,7 +58,7 @@ def test_a_row_is_kept_with_when_it_was_known(posted, tmp_path):
 
 def test_without_a_known_at_it_is_known_now(posted, tmp_path):
     posted.add([ROW])
-    (known,) = hw.outcomes(tmp_path, posted.labels)["headwater_known_at"]
+    (known,) = hw.operations.outcomes(tmp_path, posted.labels)["headwater_known_at"]
     assert abs(clock.now() - known) < timedelta(minutes=1)
 
 
@@ -108,7 +108,7 @@ def test_another_outcome_is_a_correction_known_later(posted, tmp_path):
     assert posted.add([ROW | {"known_at": at(10)}]).copies == 1, "the first one again"
     assert posted.add([ROW]).accepted == 0, "as does one that does not say when"
     assert posted.add([ROW | {"known_at": at(30)}]).corrections == 1, "back to what was said first"
-    frame = hw.outcomes(tmp_path, posted.labels)
+    frame = hw.operations.outcomes(tmp_path, posted.labels)
     assert frame.select("headwater_outcome", "headwater_known_at").rows() == [(True, at(10)), (False, at(20)), (True, at(30))]
 
 
@@ -135,7 +135,7 @@ def test_rolling_moves_rows_into_files_and_reads_each_once(posted, tmp_path):
 
 
 def test_what_was_rolled_is_forgotten_after_its_time(tmp_path):
-    posted = hw.Outcomes(tmp_path, model().labels, keys=["user"], remember="0s")
+    posted = hw.operations.Outcomes(tmp_path, model().labels, keys=["user"], remember="0s")
     posted.add([ROW])
     posted.roll()
     assert posted.add([ROW]).accepted == 1
@@ -151,28 +151,28 @@ def test_labels_made_of_events_take_none(tmp_path):
         label=hw.outcome(clicks, hw.count(), keys=["user"], within="1h"),
     )
     with pytest.raises(UsageError, match="post those to /v1/events/clicks"):
-        hw.Outcomes(tmp_path, labels)
+        hw.operations.Outcomes(tmp_path, labels)
 
 
 def test_of_a_project_by_the_keys_of_its_models(tmp_path):
     project = hw.Project("shop", [model()])
-    assert hw.Outcomes.of(tmp_path, project, "leaving").add([{"user": 1, "outcome": True}]).accepted == 1
+    assert hw.operations.Outcomes.of(tmp_path, project, "leaving").add([{"user": 1, "outcome": True}]).accepted == 1
     with pytest.raises(UsageError, match="no labels 'leavin'; did you mean 'leaving'"):
-        hw.Outcomes.of(tmp_path, project, "leavin")
+        hw.operations.Outcomes.of(tmp_path, project, "leavin")
 
 
 def test_where_the_table_is_elsewhere_types_are_taken_as_they_come(tmp_path):
     made = model(table=hw.parquet(tmp_path / "elsewhere.parquet"))
-    posted = hw.Outcomes(tmp_path, made.labels, keys=["user"])
+    posted = hw.operations.Outcomes(tmp_path, made.labels, keys=["user"])
     assert posted.add([{"user": "x", "outcome": True}, {"user": 3, "outcome": 0.5}]).accepted == 2
 
 
 def test_texts_where_the_label_is_a_text(tmp_path):
     made = model(table=pl.DataFrame({"user": [1], "at": [at(0)], "left": ["yes"]}))
-    posted = hw.Outcomes(tmp_path, made.labels)
+    posted = hw.operations.Outcomes(tmp_path, made.labels)
     added = posted.add([{"request_id": "a", "outcome": "no"}, {"request_id": "b", "outcome": 1}])
     assert (added.accepted, [place for place, _ in added.refused]) == (1, [1])
-    assert hw.outcomes(tmp_path, made.labels)["headwater_outcome"].to_list() == ["no"]
+    assert hw.operations.outcomes(tmp_path, made.labels)["headwater_outcome"].to_list() == ["no"]
 
 
 @pytest.mark.slow
@@ -184,9 +184,9 @@ def test_no_connection_is_left_open(tmp_path, broken):
         place.mkdir(parents=True)
         (place / "journal.sqlite").write_bytes(b"no database" * 1000)
         with pytest.raises(StoreError, match="cannot be used"):
-            hw.Outcomes(tmp_path, model().labels, keys=["user"])
+            hw.operations.Outcomes(tmp_path, model().labels, keys=["user"])
     else:
-        assert hw.Outcomes(tmp_path, model().labels, keys=["user"]).add([ROW]).accepted == 1  # nobody closes it
+        assert hw.operations.Outcomes(tmp_path, model().labels, keys=["user"]).add([ROW]).accepted == 1  # nobody closes it
     gc.collect()
     links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     open_files = [os.readlink(link) for link in links if link.is_symlink()]  # noqa: PTH115 (a pipe is no path)
@@ -195,7 +195,7 @@ def test_no_connection_is_left_open(tmp_path, broken):
 
 def test_none_was_posted(tmp_path):
     with pytest.raises(DataError, match="no outcome of labels 'leaving' was posted"):
-        hw.outcomes(tmp_path, model().labels)
+        hw.operations.outcomes(tmp_path, model().labels)
 
 
 def test_a_journal_that_cannot_be_written_says_so_and_takes_nothing(posted, tmp_path, monkeypatch):
@@ -219,7 +219,7 @@ def test_a_journal_that_cannot_be_written_says_so_and_takes_nothing(posted, tmp_
 
 
 def test_half_a_batch_is_never_kept(posted, tmp_path, monkeypatch):
-    calls, real = [], hw.Outcomes._add
+    calls, real = [], hw.operations.Outcomes._add
 
     def add(self, row, now):
         calls.append(row)
@@ -227,12 +227,12 @@ def test_half_a_batch_is_never_kept(posted, tmp_path, monkeypatch):
             raise sqlite3.OperationalError("disk I/O error")
         return real(self, row, now)
 
-    monkeypatch.setattr(hw.Outcomes, "_add", add)
+    monkeypatch.setattr(hw.operations.Outcomes, "_add", add)
     rows = [{"request_id": f"r{i}", "outcome": True} for i in range(5)]
     with pytest.raises(StoreError):
         posted.add(rows)
     with pytest.raises(DataError):
-        hw.outcomes(tmp_path, posted.labels)
+        hw.operations.outcomes(tmp_path, posted.labels)
     assert posted.add(rows).accepted == 5
 
 
@@ -273,18 +273,18 @@ def test_a_killed_process_loses_nothing_that_was_answered(tmp_path, after):
         child.send_signal(signal.SIGKILL)
         rest, _ = child.communicate()
     answered = max([last, *(int(line) for line in rest.split("\n")[:-1])])
-    found = hw.outcomes(tmp_path, model().labels)["headwater_request"].to_list()
+    found = hw.operations.outcomes(tmp_path, model().labels)["headwater_request"].to_list()
     assert answered >= after
     assert set(found) >= {f"r{n}-{i}" for n in range(answered + 1) for i in range(3)}
     assert len(found) == len(set(found))
     assert len(found) % 3 == 0, "a batch is whole or not there"
-    again = hw.Outcomes(tmp_path, model().labels, keys=["user"])
+    again = hw.operations.Outcomes(tmp_path, model().labels, keys=["user"])
     assert again.add([{"request_id": f"r{n}-0", "outcome": True} for n in range(answered + 1)]).copies == answered + 1
     figure(f"killed after {answered + 1} answers of 3 rows, {len(found)} rows are there")
 
 
 def _add(folder, number, results):
-    posted = hw.Outcomes(folder, model().labels, keys=["user"])
+    posted = hw.operations.Outcomes(folder, model().labels, keys=["user"])
     accepted = copies = 0
     for n in range(40):
         added = posted.add([{"request_id": f"r{n}", "outcome": True}, {"request_id": f"own{number}-{n}", "outcome": False}])
@@ -307,7 +307,7 @@ def test_processes_add_side_by_side_and_tell_copies_of_each_other(tmp_path):
         assert child.exitcode == 0
     assert sum(accepted for accepted, _ in counts) == 40 + 3 * 40
     assert sum(copies for _, copies in counts) == 2 * 40
-    found = hw.outcomes(tmp_path, model().labels)
+    found = hw.operations.outcomes(tmp_path, model().labels)
     assert found.height == found["headwater_request"].n_unique() == 160
     assert found["headwater_sequence"].to_list() == list(range(1, 161))
 
@@ -322,7 +322,7 @@ def test_threads_add_side_by_side(posted, tmp_path):
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert hw.outcomes(tmp_path, posted.labels).height == 30 + 4 * 30
+    assert hw.operations.outcomes(tmp_path, posted.labels).height == 30 + 4 * 30
 
 
 def test_threads_that_wait_share_a_commit(posted, tmp_path):
@@ -343,14 +343,14 @@ def test_threads_that_wait_share_a_commit(posted, tmp_path):
         thread.join(60)
     assert said.count("COMMIT") == 1
     assert sorted((added.accepted, added.copies, len(added.refused)) for added in results.values()) == [(1, 1, 1)] * 7 + [(2, 0, 1)]
-    assert hw.outcomes(tmp_path, posted.labels).height == 9
+    assert hw.operations.outcomes(tmp_path, posted.labels).height == 9
 
 
 def test_a_failed_commit_fails_for_all_that_share_it(posted, monkeypatch):
     def add(self, row, now):
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(hw.Outcomes, "_add", add)
+    monkeypatch.setattr(hw.operations.Outcomes, "_add", add)
     failed = []
 
     def work(number):
@@ -371,14 +371,14 @@ def test_a_failed_commit_fails_for_all_that_share_it(posted, monkeypatch):
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, OverflowError, ZeroDivisionError])
 def test_whatever_ends_a_commit_fails_for_all_that_share_it(posted, tmp_path, monkeypatch, error):
     """Nobody is told that his outcomes were known already, and the same again is taken."""
-    plain = hw.Outcomes._add
+    plain = hw.operations.Outcomes._add
 
     def add(self, row, now):
         if '"bad"' in row.identity:
             raise error
         return plain(self, row, now)
 
-    monkeypatch.setattr(hw.Outcomes, "_add", add)
+    monkeypatch.setattr(hw.operations.Outcomes, "_add", add)
     ends = {}
 
     def work(name):
@@ -398,7 +398,7 @@ def test_whatever_ends_a_commit_fails_for_all_that_share_it(posted, tmp_path, mo
     assert all(isinstance(end, StoreError | error) for end in ends.values()), ends
     assert sum(type(end) is error for end in ends.values()) == 1
     with pytest.raises(DataError, match="no outcome"):
-        hw.outcomes(tmp_path, posted.labels)
+        hw.operations.outcomes(tmp_path, posted.labels)
     assert posted.add([{"request_id": "a", "outcome": True}]).accepted == 1
 
 

@@ -70,7 +70,7 @@ def test_a_stream_that_has_stopped_keeps_the_name_of_its_last_commit(store, tmp_
 
 
 def test_outcomes_are_kept_for_their_time(home, clock):
-    posted = hw.Outcomes(home, churn().labels, keys=["user"])
+    posted = hw.operations.Outcomes(home, churn().labels, keys=["user"])
     for day in range(5):
         clock(day * DAY)
         posted.add([{"request_id": f"r{day}", "outcome": True}])
@@ -78,15 +78,15 @@ def test_outcomes_are_kept_for_their_time(home, clock):
             posted.roll()
     assert expire_outcomes(home, "400d", micros(5 * DAY)) == 0
     expire_outcomes(home, "2d", micros(5 * DAY))
-    assert hw.outcomes(home, churn().labels)["headwater_request"].to_list() == ["r3", "r4"]
+    assert hw.operations.outcomes(home, churn().labels)["headwater_request"].to_list() == ["r3", "r4"]
     posted.roll()
-    assert hw.outcomes(home, churn().labels)["headwater_request"].to_list() == ["r3", "r4"]  # none came back, none twice
+    assert hw.operations.outcomes(home, churn().labels)["headwater_request"].to_list() == ["r3", "r4"]  # none came back, none twice
     assert len(rolled(posted.place)) == 2
     posted.close()
 
 
 def test_a_server_expires_outcomes_by_itself(home):
-    posted = hw.Outcomes(home, churn().labels)
+    posted = hw.operations.Outcomes(home, churn().labels)
     posted.add([{"request_id": "r1", "outcome": True}])
     posted.close()
     with outcomes_kept(home, "0s", every=0.05):
@@ -98,7 +98,7 @@ def test_a_server_expires_outcomes_by_itself(home):
 
 def _count(home):
     try:
-        return hw.outcomes(home, churn().labels).height
+        return hw.operations.outcomes(home, churn().labels).height
     except DataError:
         return 0
 

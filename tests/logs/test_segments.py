@@ -39,7 +39,7 @@ LAYOUT = WordLayout(["user__c", "user__a", "user__hidden", "user__b"], ["bool", 
 
 def unconverted(folder, *entries, **more):
     """A log whose entries are in segments: their files."""
-    log = hw.ServedLog(folder, **more)
+    log = hw.operations.ServedLog(folder, **more)
     log.write(entries)
     assert log.flush()
     log._pipe.close(10)
@@ -60,7 +60,7 @@ def words(values, statuses, n=1):
 
 
 def rows(folder, **which):
-    return hw.served(folder, **which).sort("headwater_at", "headwater_request", "headwater_row").collect()
+    return hw.operations.served(folder, **which).sort("headwater_at", "headwater_request", "headwater_row").collect()
 
 
 # ---------------------------------------------------------------- what they hold
@@ -209,14 +209,14 @@ def test_a_later_version_is_refused_by_name(tmp_path):
     (path,) = unconverted(tmp_path, one(about(), 1))
     later = path.with_name("later.segment")
     later.write_bytes(path.read_bytes().replace(MAGIC, MAGIC[:-2] + b"\x02\x00", 1))
-    for call in (lambda: hw.served(tmp_path), lambda: convert(tmp_path)):
+    for call in (lambda: hw.operations.served(tmp_path), lambda: convert(tmp_path)):
         with pytest.raises(StoreError, match=r"later\.segment of the serving log is of version 2; this headwater reads 1"):
             call()
     assert raw_segments(tmp_path / "served") == [later], "the other one is converted"
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
     later.write_bytes(b"PAR1 and so on")
     with pytest.raises(StoreError, match="does not begin as one does"):
-        hw.served(tmp_path)
+        hw.operations.served(tmp_path)
 
 
 def test_a_record_is_its_length_and_checksum(tmp_path):
@@ -305,7 +305,7 @@ def test_the_process_that_converts_has_the_lowest_priority(tmp_path):
 
 
 def test_a_segment_that_is_written_is_left_alone_unless_it_is_asked_for(tmp_path):
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         log.put(one(about(), 1))
         assert log.flush()
         (path,) = convert(tmp_path)
@@ -332,9 +332,9 @@ def test_days_of_segments_are_chosen_as_those_of_files(tmp_path):
     unconverted(tmp_path, *(one(about(), n, second=n * DAY) for n in range(3)))
     assert rows(tmp_path, since=at(DAY), until=at(2 * DAY))["headwater_request"].to_list() == ["r1"]
     with pytest.raises(HeadwaterError, match="no rows of model churn from 2025-01-01"):
-        hw.served(tmp_path, model="churn", since="2025-01-01T00:00Z")
+        hw.operations.served(tmp_path, model="churn", since="2025-01-01T00:00Z")
     with pytest.raises(HeadwaterError, match="did you mean 'churn'"):
-        hw.served(tmp_path, model="chrun")
+        hw.operations.served(tmp_path, model="chrun")
 
 
 def test_old_segments_go(tmp_path):
@@ -353,7 +353,7 @@ WORKER = """
 import sys, time
 import headwater as hw
 from tests.logs.conftest import about, one
-log, of = hw.ServedLog(sys.argv[1]), about()
+log, of = hw.operations.ServedLog(sys.argv[1]), about()
 for number in range(10_000_000):
     log.put(one(of, number))
     if number % 64 == 63:
@@ -394,7 +394,7 @@ def test_a_killed_worker_loses_nothing_that_it_has_written(tmp_path, seconds):
 
 
 def test_the_orphan_of_a_killed_writer_is_converted(tmp_path):
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     log.put(one(about(), 1))
     assert log.flush()
     log._pipe._process.kill()
@@ -421,7 +421,7 @@ def mounted(folder, *arguments):
 @pytest.mark.slow
 def test_a_disk_without_room(tmp_path):
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=256k", "tmpfs") as disk:
-        log = hw.ServedLog(disk, memory="1MB")
+        log = hw.operations.ServedLog(disk, memory="1MB")
         for number in range(10_000):
             log.put(one(about(), number, request={"user": "x" * 500}))
             if number % 500 == 0:
@@ -430,7 +430,7 @@ def test_a_disk_without_room(tmp_path):
         assert "No space left" in counts.error
         assert counts.memory <= 1_000_000
         assert sum(counts.dropped.values()) > 1_000
-        kept = hw.served(disk).collect().height
+        kept = hw.operations.served(disk).collect().height
         assert kept == counts.written
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
         deadline = time.monotonic() + 20
@@ -438,14 +438,14 @@ def test_a_disk_without_room(tmp_path):
             assert time.monotonic() < deadline
         log.close()
         counts = log.counts()
-        assert counts.written == 10_000 - sum(counts.dropped.values()) == hw.served(disk).collect().height > kept
+        assert counts.written == 10_000 - sum(counts.dropped.values()) == hw.operations.served(disk).collect().height > kept
 
 
 def test_a_limit_of_the_size_of_files_makes_more_segments(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, limits[1]))
     try:
-        log = hw.ServedLog(tmp_path)
+        log = hw.operations.ServedLog(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     for number in range(3_000):
@@ -454,9 +454,9 @@ def test_a_limit_of_the_size_of_files_makes_more_segments(tmp_path):
     sizes = [path.stat().st_size for path in raw_segments(tmp_path / "served")]
     assert len(sizes) > 2
     assert max(sizes) <= 4_000_000
-    assert hw.served(tmp_path).collect().height == log.counts().written == 3_000
+    assert hw.operations.served(tmp_path).collect().height == log.counts().written == 3_000
     log.close()
-    assert hw.served(tmp_path).collect().height == 3_000
+    assert hw.operations.served(tmp_path).collect().height == 3_000
 
 
 @pytest.mark.slow
@@ -467,7 +467,7 @@ def test_a_frozen_file_system_holds_up_no_request(tmp_path):
     if subprocess.run(["mkfs.ext4", "-q", image], check=False, capture_output=True).returncode:
         pytest.skip("there is no mkfs.ext4")
     with mounted(tmp_path / "disk", "-o", "loop", image) as disk:
-        log, of, slowest = hw.ServedLog(disk, memory="1MB"), about(), 0.0
+        log, of, slowest = hw.operations.ServedLog(disk, memory="1MB"), about(), 0.0
         log.put(one(of, 0))
         assert log.flush()
         subprocess.run(["fsfreeze", "-f", disk], check=True)
@@ -486,7 +486,7 @@ def test_a_frozen_file_system_holds_up_no_request(tmp_path):
         assert log.flush()
         log.close()
         assert log.counts().dropped == counts.dropped
-        assert log.counts().written == 30_000 - sum(counts.dropped.values()) == hw.served(disk).collect().height
+        assert log.counts().written == 30_000 - sum(counts.dropped.values()) == hw.operations.served(disk).collect().height
 
 
 @pytest.mark.slow

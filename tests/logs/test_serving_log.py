@@ -29,7 +29,7 @@ DAY = 86_400
 
 
 def written(folder, *entries, **more):
-    with hw.ServedLog(folder, **more) as log:
+    with hw.operations.ServedLog(folder, **more) as log:
         for entry in entries:
             log.put(entry)
     assert log.counts().waiting == 0
@@ -62,7 +62,7 @@ def test_a_row_says_all_that_was_answered(tmp_path):
         stages={"read": 90e-6, "other": 1.0},
     )
     assert written(tmp_path, entry).written == 1
-    (row,) = hw.served(tmp_path, model="churn").collect().to_dicts()
+    (row,) = hw.operations.served(tmp_path, model="churn").collect().to_dicts()
     assert json.loads(row.pop("headwater_views")) == {"user": "f"}
     assert sequences(row.pop("user__sequence")) == {"0": 4, "1": 9}
     assert row == {
@@ -116,12 +116,12 @@ def test_a_row_says_all_that_was_answered(tmp_path):
 @pytest.mark.parametrize("apart", [False, True], ids=["at once", "apart"])
 def test_values_keep_their_types_and_bits(tmp_path, values, dtype, apart):
     of = about(["user__value"])
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         for number, value in enumerate(values):
             log.put(one(of, number, (value,)))
             if apart:
                 assert log.flush()
-    found = hw.served(tmp_path).sort("headwater_at").collect()["user__value"]
+    found = hw.operations.served(tmp_path).sort("headwater_at").collect()["user__value"]
     assert found.dtype == dtype
     plain = str if dtype.is_temporal() else repr  # a zone of another name is no other moment
     values = [float(v) if dtype == pl.Float64 and v is not None else v for v in values]
@@ -130,14 +130,14 @@ def test_values_keep_their_types_and_bits(tmp_path, values, dtype, apart):
 
 def test_a_declared_dtype_is_kept_where_nothing_was_there(tmp_path):
     written(tmp_path, one(about(["user__value"], schema={"user__value": pl.List(pl.String), "user": pl.Int32}), 1, (None,)))
-    frame = hw.served(tmp_path).collect()
+    frame = hw.operations.served(tmp_path).collect()
     assert (frame.schema["user__value"], frame.schema["user"]) == (pl.List(pl.String), pl.Int32)
 
 
 def test_values_of_no_one_type_become_text(tmp_path):
     of = about()
     written(tmp_path, one(of, 1, request={"user": 5}), one(of, 2, request={"user": "x"}), one(of, 3, request={"user": None}))
-    assert hw.served(tmp_path).sort("headwater_at").collect()["user"].to_list() == ["5", "x", None]
+    assert hw.operations.served(tmp_path).sort("headwater_at").collect()["user"].to_list() == ["5", "x", None]
 
 
 def test_a_ranking_is_a_row_for_each_candidate(tmp_path):
@@ -145,7 +145,7 @@ def test_a_ranking_is_a_row_for_each_candidate(tmp_path):
     entry = many(of, 1, [[1, 2, None], [9, 9, 9]], request={"user": [4, 4, 4], "item": ["a", "b", "c"]}, prediction=[0.3, 0.2, 0.1])
     counts = written(tmp_path, entry)
     assert (counts.taken, counts.written) == (1, 1)
-    frame = hw.served(tmp_path).collect()
+    frame = hw.operations.served(tmp_path).collect()
     names = ["headwater_row", "user", "item", "item__seen", "user__visits", "headwater_prediction"]
     assert frame.select(names).rows() == [(0, 4, "a", 1, 9, 0.3), (1, 4, "b", 2, 9, 0.2), (2, 4, "c", None, 9, 0.1)]
 
@@ -153,12 +153,12 @@ def test_a_ranking_is_a_row_for_each_candidate(tmp_path):
 def test_a_field_that_is_a_feature_too_is_kept_as_both(tmp_path):
     of = about(["distance"], views=(), request=("distance",))
     written(tmp_path, one(of, 1, (3.0,), request={"distance": 3}))
-    assert hw.served(tmp_path).select("distance", "headwater_given_distance").collect().rows() == [(3.0, 3)]
+    assert hw.operations.served(tmp_path).select("distance", "headwater_given_distance").collect().rows() == [(3.0, 3)]
 
 
 def test_versions_with_other_features_are_read_together(tmp_path):
     written(tmp_path, one(about(["user__visits"]), 1, (3,)), one(about(["user__visits", "user__mean"], version="2"), 2, (4, 1.5)))
-    frame = hw.served(tmp_path).sort("headwater_at").collect()
+    frame = hw.operations.served(tmp_path).sort("headwater_at").collect()
     assert frame.select("user__visits", "user__mean", "user__mean__status", "headwater_version").rows() == [
         (3, None, None, "1"),
         (4, 1.5, "present", "2"),
@@ -174,7 +174,7 @@ def test_days_models_and_services_lie_apart(tmp_path):
         "served/headwater_date=2024-05-01/service=user_v1",
         "served/headwater_date=2024-05-01/model=other",
     }
-    ids = lambda **which: sorted(hw.served(tmp_path, **which).collect()["headwater_request"])  # noqa: E731
+    ids = lambda **which: sorted(hw.operations.served(tmp_path, **which).collect()["headwater_request"])  # noqa: E731
     assert ids(model="churn") == ["r1", "r2"]
     assert ids(service="user_v1") == ["r3"]
     assert ids(model="churn", since=at(2)) == ["r2"]
@@ -184,19 +184,19 @@ def test_days_models_and_services_lie_apart(tmp_path):
 
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(DataError, match="no serving log at"):
-        hw.served(tmp_path)
+        hw.operations.served(tmp_path)
     written(tmp_path, one(about(), 1))
     with pytest.raises(DataError, match="no rows of model chrun; did you mean 'churn'"):
-        hw.served(tmp_path, model="chrun")
+        hw.operations.served(tmp_path, model="chrun")
     with pytest.raises(DataError, match="no rows of model churn from 2025-01-01 to"):
-        hw.served(tmp_path, model="churn", since="2025-01-01T00:00Z")
+        hw.operations.served(tmp_path, model="churn", since="2025-01-01T00:00Z")
 
 
 # ---------------------------------------------------------------- the sample
 
 
 def test_the_sample_is_the_same_everywhere_and_of_its_size(tmp_path):
-    logs = [hw.ServedLog(tmp_path, sample=0.3) for _ in range(2)]
+    logs = [hw.operations.ServedLog(tmp_path, sample=0.3) for _ in range(2)]
     ids = [f"{i:06x}" for i in range(20_000)]
     kept = [[id_ for id_ in ids if log.wants(id_)] for log in logs]
     assert kept[0] == kept[1]
@@ -206,14 +206,16 @@ def test_the_sample_is_the_same_everywhere_and_of_its_size(tmp_path):
         logs[0].put(one(of, number))
     for log in logs:
         log.close()
-    assert sorted(hw.served(tmp_path).collect()["headwater_request"]) == sorted(f"r{n}" for n in range(100) if logs[0].wants(f"r{n}"))
-    assert logs[0].counts().taken == hw.served(tmp_path).collect().height
+    assert sorted(hw.operations.served(tmp_path).collect()["headwater_request"]) == sorted(
+        f"r{n}" for n in range(100) if logs[0].wants(f"r{n}")
+    )
+    assert logs[0].counts().taken == hw.operations.served(tmp_path).collect().height
 
 
 @pytest.mark.parametrize("sample", [-0.1, 1.1, "half", True])
 def test_a_sample_that_is_no_share(tmp_path, sample):
     with pytest.raises(UsageError, match="give the share of requests to keep"):
-        hw.ServedLog(tmp_path, sample=sample)
+        hw.operations.ServedLog(tmp_path, sample=sample)
 
 
 # ---------------------------------------------------------------- a disk that does not keep up
@@ -241,7 +243,7 @@ def limit_files(log, size):
 
 @pytest.mark.slow
 def test_a_stuck_disk_costs_no_request_time_and_no_memory_beyond_the_limit(tmp_path, stuck):
-    of, log, slowest, most = about([f"user__f{i}" for i in range(20)]), hw.ServedLog(tmp_path, memory="1MB"), [], 0
+    of, log, slowest, most = about([f"user__f{i}" for i in range(20)]), hw.operations.ServedLog(tmp_path, memory="1MB"), [], 0
     assert log.flush()
     stuck(log)
     entry = one(of, 1, tuple(range(20)))
@@ -260,12 +262,12 @@ def test_a_stuck_disk_costs_no_request_time_and_no_memory_beyond_the_limit(tmp_p
     os.kill(log._pipe._process.pid, signal.SIGCONT)
     log.close()
     counts = log.counts()
-    assert counts.written == 20_000 - counts.dropped[FULL] == hw.served(tmp_path).collect().height
+    assert counts.written == 20_000 - counts.dropped[FULL] == hw.operations.served(tmp_path).collect().height
     assert counts.memory == 0
 
 
 def test_what_a_stuck_disk_never_took_is_counted_when_the_log_closes(tmp_path, stuck):
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     stuck(log)
     for number in range(10):
         log.put(one(about(), number))
@@ -276,7 +278,7 @@ def test_what_a_stuck_disk_never_took_is_counted_when_the_log_closes(tmp_path, s
 
 
 def test_a_full_disk_keeps_what_waits_and_goes_on_when_there_is_room(tmp_path):
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     log.put(one(about(), 1))
     assert log.flush()
     limit_files(log, 1_000)
@@ -284,18 +286,18 @@ def test_a_full_disk_keeps_what_waits_and_goes_on_when_there_is_room(tmp_path):
     assert not log.flush()
     assert "File too large" in log.counts().error
     assert log.counts().waiting == 1
-    assert hw.served(tmp_path).collect()["headwater_request"].to_list() == ["r1"], "what was half written is taken back"
+    assert hw.operations.served(tmp_path).collect()["headwater_request"].to_list() == ["r1"], "what was half written is taken back"
     limit_files(log, resource.RLIM_INFINITY)
     log.put(one(about(), 3))
     until(lambda: log.counts().error is None)
     assert log.flush()
     log.close()
     assert log.counts().dropped == {}
-    assert sorted(hw.served(tmp_path).collect()["headwater_request"]) == ["r1", "r2", "r3"]
+    assert sorted(hw.operations.served(tmp_path).collect()["headwater_request"]) == ["r1", "r2", "r3"]
 
 
 def test_a_disk_that_stays_full_is_told_apart(tmp_path):
-    log = hw.ServedLog(tmp_path, memory="1MB")
+    log = hw.operations.ServedLog(tmp_path, memory="1MB")
     limit_files(log, 10)
     for number in range(5_000):
         log.put(one(about(), number, request={"user": "x" * 1_000}))
@@ -312,14 +314,14 @@ def test_a_disk_that_stays_full_is_told_apart(tmp_path):
 
 def test_a_folder_that_cannot_be_made_stops_nobody(tmp_path):
     (tmp_path / "served").write_text("a file")
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     log.put(one(about(), 1))
     log.close()
     assert log.counts().dropped == {UNWRITABLE: 1}
 
 
 def test_a_process_that_writes_no_more_is_started_again(tmp_path):
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     log.put(one(about(), 1))
     assert log.flush()
     os.kill(log._pipe._process.pid, signal.SIGSTOP)
@@ -331,12 +333,12 @@ def test_a_process_that_writes_no_more_is_started_again(tmp_path):
     log.close()
     counts = log.counts()
     assert set(counts.dropped) == {LOST}, "the entries that were on their way"
-    assert counts.written == counts.taken - counts.dropped[LOST] == hw.served(tmp_path).collect().height
-    assert set(hw.served(tmp_path).collect()["headwater_request"]) == {"r1", "r3"}
+    assert counts.written == counts.taken - counts.dropped[LOST] == hw.operations.served(tmp_path).collect().height
+    assert set(hw.operations.served(tmp_path).collect()["headwater_request"]) == {"r1", "r3"}
 
 
 def test_a_process_that_cannot_be_started_again_stops_nobody(tmp_path, monkeypatch):
-    log = hw.ServedLog(tmp_path, memory="1MB")
+    log = hw.operations.ServedLog(tmp_path, memory="1MB")
     log._pipe._process.kill()
 
     def refused(*_, **__):
@@ -351,11 +353,11 @@ def test_a_process_that_cannot_be_started_again_stops_nobody(tmp_path, monkeypat
     until(lambda: log.put(one(about(), 2)) or log.write() or log.counts().written)
     log.close()
     counts = log.counts()
-    assert counts.written == counts.taken - sum(counts.dropped.values()) == hw.served(tmp_path).collect().height
+    assert counts.written == counts.taken - sum(counts.dropped.values()) == hw.operations.served(tmp_path).collect().height
 
 
 def test_a_log_whose_process_never_comes_back_is_closed(tmp_path, monkeypatch):
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     log._pipe._process.kill()
     log._pipe._process.wait()
     monkeypatch.setattr(segment_pipe.subprocess, "Popen", lambda *_, **__: (_ for _ in ()).throw(OSError(12, "no memory")))
@@ -369,7 +371,7 @@ def test_a_log_whose_process_never_comes_back_is_closed(tmp_path, monkeypatch):
 
 def test_a_malformed_entry_costs_the_others_nothing(tmp_path):
     of = about()
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         log.put(one(of, 1))
         log.put(one(of, 2)._replace(statuses=b""))
         log.put(one(of, 3)._replace(values=[1, 2, 3]))
@@ -377,11 +379,11 @@ def test_a_malformed_entry_costs_the_others_nothing(tmp_path):
         log.put(one(of, 5)._replace(how="by chance"))
         log.put(one(of, 6)._replace(words=(WordLayout(["user__visits"], ["int"]), np.zeros(1, np.int64))))
     assert log.counts().dropped == {MALFORMED: 4}
-    assert sorted(hw.served(tmp_path).collect()["headwater_request"]) == ["r1", "r4"]
+    assert sorted(hw.operations.served(tmp_path).collect()["headwater_request"]) == ["r1", "r4"]
 
 
 def test_what_comes_after_the_end_is_counted(tmp_path):
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     log.close()
     log.put(one(about(), 1))
     assert log.counts().dropped == {CLOSED: 1}
@@ -389,19 +391,19 @@ def test_what_comes_after_the_end_is_counted(tmp_path):
 
 @pytest.mark.slow
 def test_a_log_that_nobody_closes_leaves_no_process(tmp_path):
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     process = log._pipe._process
     log.put(one(about(), 1))
     log.write()
     del log
     gc.collect()
     assert process.returncode == 0
-    assert hw.served(tmp_path).collect().height == 1
+    assert hw.operations.served(tmp_path).collect().height == 1
 
 
 def test_no_thread_is_started(tmp_path):
     before = set(threading.enumerate())
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         log.put(one(about(), 1))
         assert log.flush()
         assert set(threading.enumerate()) == before
@@ -410,13 +412,13 @@ def test_no_thread_is_started(tmp_path):
 def test_a_segment_is_closed_by_size_and_by_time(tmp_path):
     of = about([f"user__f{i}" for i in range(200)])
     closed = lambda folder: list(folder.rglob("*.segment"))  # noqa: E731
-    with hw.ServedLog(tmp_path, segment="1MB", every="1h") as log:
+    with hw.operations.ServedLog(tmp_path, segment="1MB", every="1h") as log:
         for number in range(2_000):
             log.put(one(of, number, (1.5,) * 200))
         assert log.flush()
         assert len(closed(tmp_path)) >= 2
         assert all(path.stat().st_size < 2_500_000 for path in tmp_path.rglob("*.segment"))
-    with hw.ServedLog(tmp_path / "soon", every="10ms") as log:
+    with hw.operations.ServedLog(tmp_path / "soon", every="10ms") as log:
         log.put(one(about(), 1))
         log.write()
         until(lambda: closed(tmp_path / "soon"))
@@ -439,7 +441,7 @@ def test_half_a_file_is_never_seen(tmp_path, monkeypatch):
 
 
 def _worker(folder, number):
-    with hw.ServedLog(folder, every="20ms") as log:
+    with hw.operations.ServedLog(folder, every="20ms") as log:
         for i in range(300):
             log.put(one(about(), number * 1000 + i, second=i))
             if i % 60 == 0:
@@ -455,7 +457,7 @@ def test_processes_write_side_by_side(tmp_path):
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
-    ids = hw.served(tmp_path).collect()["headwater_request"]
+    ids = hw.operations.served(tmp_path).collect()["headwater_request"]
     assert sorted(ids) == sorted(f"r{number * 1000 + i}" for number in range(3) for i in range(300))
 
 
@@ -468,5 +470,5 @@ def test_old_days_go(tmp_path):
         os.utime(path, (at(0).timestamp(),) * 2)
     assert [p.name for p in prune(tmp_path / "served", 2 * DAY * 1_000_000, now)] == ["headwater_date=2024-05-01"]
     assert [p.parent.parent.name[-2:] for p in segments(tmp_path)] == ["02", "03", "04"]
-    with hw.ServedLog(tmp_path, keep="90d"):
+    with hw.operations.ServedLog(tmp_path, keep="90d"):
         until(lambda: not list((tmp_path / "served").glob("headwater_date=*")))

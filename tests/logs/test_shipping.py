@@ -59,7 +59,7 @@ def shared(tmp_path):
 
 def served(folder, *entries, **more):
     """Log requests, and convert them."""
-    log = hw.ServedLog(folder, **more)
+    log = hw.operations.ServedLog(folder, **more)
     for entry in entries:
         log.put(entry)
     log.close(timeout=120)  # a busy machine takes longer than a service waits
@@ -67,7 +67,7 @@ def served(folder, *entries, **more):
 
 
 def ids(folder):
-    return sorted(hw.served(folder).collect()["headwater_request"])
+    return sorted(hw.operations.served(folder).collect()["headwater_request"])
 
 
 def test_the_logs_of_two_machines_come_together(url, tmp_path):
@@ -91,8 +91,8 @@ def test_the_logs_of_two_machines_come_together(url, tmp_path):
     fetched = fetch(together, url)
     assert (fetched.rows, fetched.outcomes, fetched.incomplete) == (10, 3, [])
     assert_frame_equal(
-        hw.served(together).collect().sort("headwater_model", "headwater_at", maintain_order=True),
-        pl.concat([hw.served(tmp_path / machine).collect() for machine in "ab"], how="diagonal_relaxed").sort(
+        hw.operations.served(together).collect().sort("headwater_model", "headwater_at", maintain_order=True),
+        pl.concat([hw.operations.served(tmp_path / machine).collect() for machine in "ab"], how="diagonal_relaxed").sort(
             "headwater_model", "headwater_at", maintain_order=True
         ),
         check_column_order=False,
@@ -256,7 +256,7 @@ run(Path(sys.argv[1]), None, ShipTo(sys.argv[2], 1 << 30))
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_killed_shipment_goes_on_where_it_was(module, owner, name, after, shared, tmp_path):
     folder = tmp_path / "a"
-    log = hw.ServedLog(folder, every="1h")
+    log = hw.operations.ServedLog(folder, every="1h")
     for n in range(12):
         log.put(one(about(model=f"m{n % 3}"), n, second=n % 2 * DAY))
     own = Outcomes(folder, model().labels, keys=["user"])
@@ -319,7 +319,7 @@ def test_a_url_that_is_none(url, why, tmp_path):
         destination(url)
     assert "x1y2" not in str(error.value)
     with pytest.raises(UsageError, match=why):
-        hw.ServedLog(tmp_path, ship_to=url)
+        hw.operations.ServedLog(tmp_path, ship_to=url)
 
 
 @pytest.mark.slow

@@ -170,10 +170,10 @@ def test_a_number_a_row_is_averaged_and_one_number_is_asked_for_on_each_resample
         calls.append(len(y))
         return float(np.median(score[y > 0]))
 
-    found = hw.metric("lost", lost, columns=["amount"]).compute(rows)
+    found = hw.evaluation.metric("lost", lost, columns=["amount"]).compute(rows)
     assert calls == [150]
     calls.clear()
-    medians = hw.metric("median", median).compute(rows)
+    medians = hw.evaluation.metric("median", median).compute(rows)
     assert len(calls) == 7
     for draw in range(7):
         some = expanded(blocks, draw, y, score, amount)
@@ -192,11 +192,11 @@ def test_a_number_a_row_is_averaged_and_one_number_is_asked_for_on_each_resample
 )
 def test_metrics_that_are_none(given, says):
     with pytest.raises(UsageError, match=says):
-        hw.metric(**({"name": "mine", "function": lambda y, score: 1.0} | given))
+        hw.evaluation.metric(**({"name": "mine", "function": lambda y, score: 1.0} | given))
 
 
 def test_an_array_of_another_length_is_refused():
-    mine = hw.metric("mine", lambda y, score: score[:2])
+    mine = hw.evaluation.metric("mine", lambda y, score: score[:2])
     with pytest.raises(DataError, match=r"gave an array of shape \(2,\) for 3 rows"):
         mine.compute(ScoredRows("a", np.zeros(3), np.zeros(3), Blocks.whole(3)))
 
@@ -224,7 +224,7 @@ def test_card_precision_is_that_of_the_handbook(drop):
     y = (rng.random(600) < score * 0.5) * 1.0
     blocks = resample_weights(day, 20, seed=2)
     rows = ScoredRows("a", y, score, blocks, context=RowContext(columns={"card": card}))
-    found = hw.card_precision(10, card="card", drop_caught=drop).compute(rows)
+    found = hw.evaluation.card_precision(10, card="card", drop_caught=drop).compute(rows)
     daily = np.array(_card_precision(day, card, y, score, 10, drop))
     assert found[0] == pytest.approx(daily.mean())
     assert found[1:] == pytest.approx(daily @ blocks.weights[:, 1:] / 9)
@@ -235,7 +235,7 @@ def test_card_precision_is_that_of_the_handbook(drop):
 @pytest.mark.parametrize("k", [0, 1.5, True])
 def test_a_number_of_cards_is_whole(k):
     with pytest.raises(UsageError, match="integer number of cards"):
-        hw.card_precision(k, card="card")
+        hw.evaluation.card_precision(k, card="card")
 
 
 # ---- money

@@ -77,7 +77,7 @@ class World:
     def ingest(self, minute):
         self.minute = minute
         given = {"data_dir": self.folder / "home", "listen": None, "once": True, "limits": IngestLimits(max_clock_jump="3650d")}
-        hw.ingest(self.project, self.url, options=hw.IngestOptions(allow_unapplied=True), **given)
+        hw.ingest(self.project, self.url, options=hw.operations.IngestOptions(allow_unapplied=True), **given)
 
     def parity(self):
         (found,) = hw.parity(self.project, store=self.url, data_dir=self.folder / "home")

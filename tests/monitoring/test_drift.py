@@ -184,7 +184,7 @@ def log(folder, model, days, rng, *, moved=lambda values, statuses: (values, sta
     """Serve rows whose features are drawn as in training, changed by `moved` on the last of the days."""
     frame = hw.get_historical_features(model.features, model.labels, statuses=True)
     of = about(FEATURES)
-    with hw.ServedLog(folder, sample=sample) as written:
+    with hw.operations.ServedLog(folder, sample=sample) as written:
         for day in range(days):
             at = rng.integers(0, frame.height, rows)
             drawn = frame[at]
@@ -211,7 +211,7 @@ def log(folder, model, days, rng, *, moved=lambda values, statuses: (values, sta
 
 
 def drifted(tmp_path, model, days):
-    return hw.drift(model, data_dir=tmp_path, models=tmp_path / "models", since="2024-05-01T00:00Z", at=hw_at(days))
+    return hw.operations.drift(model, data_dir=tmp_path, models=tmp_path / "models", since="2024-05-01T00:00Z", at=hw_at(days))
 
 
 def hw_at(days):
@@ -296,9 +296,13 @@ def test_a_few_rows_alarm_nobody(trained, tmp_path):
 def test_todays_rows_count_only_where_there_are_no_others(trained, tmp_path):
     model, _, _ = trained
     log(tmp_path, model, 2, np.random.default_rng(1))
-    days = [f.days for f in hw.drift(model, data_dir=tmp_path, models=tmp_path / "models", at="2024-05-02T12:00Z").result.features]
+    days = [
+        f.days for f in hw.operations.drift(model, data_dir=tmp_path, models=tmp_path / "models", at="2024-05-02T12:00Z").result.features
+    ]
     assert [[day.day for day in each] for each in days] == [["2024-05-01"]] * 2
-    days = [f.days for f in hw.drift(model, data_dir=tmp_path, models=tmp_path / "models", at="2024-05-01T12:00Z").result.features]
+    days = [
+        f.days for f in hw.operations.drift(model, data_dir=tmp_path, models=tmp_path / "models", at="2024-05-01T12:00Z").result.features
+    ]
     assert [[day.day for day in each] for each in days] == [["2024-05-01"]] * 2
 
 
@@ -326,9 +330,11 @@ def test_what_cannot_be_compared_is_said(trained, tmp_path):
     with pytest.raises(DataError, match="no serving log"):
         drifted(tmp_path, model, 1)
     with pytest.raises(UsageError, match="drift\\(\\) takes a Model, and was given str"):
-        hw.drift("churn")
+        hw.operations.drift("churn")
     log(tmp_path, model, 1, np.random.default_rng(1))
     with pytest.raises(UsageError, match="give an earlier since"):
-        hw.drift(model, data_dir=tmp_path, models=tmp_path / "models", since="2024-05-02T00:00Z", at="2024-05-01T00:00Z")
-    none = hw.drift(model, data_dir=tmp_path, models=tmp_path / "models", since="2024-06-01T00:00Z", at="2024-06-02T00:00Z").result
+        hw.operations.drift(model, data_dir=tmp_path, models=tmp_path / "models", since="2024-05-02T00:00Z", at="2024-05-01T00:00Z")
+    none = hw.operations.drift(
+        model, data_dir=tmp_path, models=tmp_path / "models", since="2024-06-01T00:00Z", at="2024-06-02T00:00Z"
+    ).result
     assert none.first_line == "Nothing compared: no feature of churn as defined was served in this period."

@@ -279,7 +279,7 @@ def test_what_is_served_is_what_is_explained(streamed, store, tmp_path, clock):
     served = hw.get_online_features(service, [{"key": 1}, {"key": 2}], store=store, at=at(CUT + 1))
     for place, key in enumerate((1, 2)):
         for feature in view.feature_names:
-            found = hw.explain(project_of(view), feature, {"key": key}, store=store, data_dir=tmp_path)
+            found = hw.operations.explain(project_of(view), feature, {"key": key}, store=store, data_dir=tmp_path)
             assert found.online == found.offline == served[feature][place]
 
 
@@ -306,12 +306,12 @@ def test_names_that_there_are_not(store):
     view = planted_view()
     project = project_of(view)
     with pytest.raises(UsageError, match=r"no feature 'view__cuont_1h'.*'view__count_1h'"):
-        hw.explain(project, "view__cuont_1h", {"key": 1}, store=store)
+        hw.operations.explain(project, "view__cuont_1h", {"key": 1}, store=store)
     with pytest.raises(DefinitionError, match="count_1h"):
         explain_feature(view, "cuont_1h", {"key": 1}, store, None)
     for keys in ({"kee": 1}, {}, {"key": 1, "more": 2}):
         with pytest.raises(UsageError, match=r"has the keys \['key'\]"):
-            hw.explain(project, "view__count_1h", keys, store=store, at=at(CUT + 600))
+            hw.operations.explain(project, "view__count_1h", keys, store=store, at=at(CUT + 600))
     with pytest.raises(UsageError, match=r"no key 'kee'.*'key'"):
         typed_keys(project, "view__count_1h", {"kee": "1"})
     with pytest.raises(UsageError, match="'key' is Int64, and 'one' is not"):
@@ -344,7 +344,7 @@ def test_keys_of_all_types_from_texts(store):
     project = project_of(view)
     keys = typed_keys(project, "view__count_1h", texts)
     materialize_view(view, store, micros(HOUR))
-    assert hw.explain(project, "view__count_1h", keys, store=store, at=at(HOUR)).offline == 1
+    assert hw.operations.explain(project, "view__count_1h", keys, store=store, at=at(HOUR)).offline == 1
     for wrong in ({"day": "May"}, {"moment": "2024-05-01T12:00:00"}, {"flag": "yes"}, {"large": "-1"}, {"kind": "z"}):
         with pytest.raises(UsageError, match=f"the key '{next(iter(wrong))}' is "):
             typed_keys(project, "view__count_1h", texts | wrong)

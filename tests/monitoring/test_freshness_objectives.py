@@ -56,7 +56,7 @@ def test_the_budget_and_the_burn_rate(monkeypatch, tmp_path, days, fresh, used, 
 def test_the_serving_log_is_what_counts(tmp_path):
     shop = project(slo=0.9)
     of = about(("view__count_1h",), views=("view",))
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         for number in range(20):
             log.put(one(of, number, moments=[as_of(number, stale=number < 4)]))
     update(tmp_path)

@@ -317,7 +317,7 @@ def test_folders_may_be_texts(streamed, store, tmp_path):
     view, _ = streamed
     project = project_of(view)
     assert [p.mismatches for p in hw.parity(project, store=store, data_dir=str(tmp_path), at=at(110))] == [[]]
-    assert hw.explain(project, "view__count_1h", {"key": 1}, store=store, data_dir=str(tmp_path), at=at(110)).offline == 2
+    assert hw.operations.explain(project, "view__count_1h", {"key": 1}, store=store, data_dir=str(tmp_path), at=at(110)).offline == 2
     assert hw.status(project, store=store, data_dir=str(tmp_path), at=at(110)) is not None
 
 

@@ -47,9 +47,9 @@ class World:
         self.project, self.view, self.store, self.folder = project, view, store, folder
         self.flow = Flow([view], store, folder) if flow else None
         self.service = project.models[0].features
-        self.features = hw.OnlineFeatures(self.service, store)
+        self.features = hw.operations.OnlineFeatures(self.service, store)
         self.of = EntryContext.of("predict", "project", self.service, model="model", version="1")
-        self.log, self.number = hw.ServedLog(folder), 0
+        self.log, self.number = hw.operations.ServedLog(folder), 0
 
     def serve(self, second, **request):
         self.number += 1
@@ -86,7 +86,7 @@ def test_each_row_is_compared_at_the_commit_it_was_read_at(streamed):
 def test_a_log_that_was_fetched_is_compared_with_the_archive_of_another_machine(streamed, tmp_path):
     """Machine A ingests, B serves and ships its log, C has fetched that: the archive is linked there, or it is said to be missing."""
     together = tmp_path / "together"
-    with hw.ServedLog(tmp_path / "b", ship_to=f"file://{tmp_path}/shipped") as log:
+    with hw.operations.ServedLog(tmp_path / "b", ship_to=f"file://{tmp_path}/shipped") as log:
         for n in range(4):
             streamed.flow.send(events_of([(1, 10 * n, 0.5 * n)]), 10 * n + 2)
             serve(log, streamed.features, streamed.of, n, {"key": 1}, 10 * n + 3)
@@ -159,9 +159,9 @@ def test_several_writers_each_at_its_own_commit(store, tmp_path, monkeypatch):
     world = World(project, view, Partitioned(), tmp_path)
     for n in range(8):
         world.flow.send(events_of([(1, 10 * n, 1.0)]), 10 * n + 1, partition=str(n % 2))
-        world.features = hw.OnlineFeatures(world.service, world.store)  # looks for partitions again
+        world.features = hw.operations.OnlineFeatures(world.service, world.store)  # looks for partitions again
         world.serve(10 * n + 2, key=1)
-    sequences = world.log.flush() and hw.served(tmp_path).collect()["view__sequence"].to_list()
+    sequences = world.log.flush() and hw.operations.served(tmp_path).collect()["view__sequence"].to_list()
     assert len(set(sequences)) == 8
     assert any('"1"' in text for text in sequences)
     (made,) = world.compared()
@@ -191,7 +191,9 @@ def test_a_batch_view_is_compared_at_its_cuts(store, tmp_path):
             world.serve(hour * HOUR + 5, key=key)
     (made,) = world.compared()
     assert (made.rows, made.values, made.mismatches) == (6, 12, [])
-    assert [row["view__count_1d"] for row in hw.served(tmp_path).sort("headwater_at", "headwater_request").collect().to_dicts()] == [
+    assert [
+        row["view__count_1d"] for row in hw.operations.served(tmp_path).sort("headwater_at", "headwater_request").collect().to_dicts()
+    ] == [
         2,
         0,
         0,
@@ -247,7 +249,7 @@ def test_what_a_third_party_said_is_taken_from_the_log(store, tmp_path, monkeypa
 
     world = World(project_of(view["count_1h"], rate, cost, danger), view, store, tmp_path)
     world.flow.send(events_of([(1, 10, 1.5)]), 100)
-    got = hw.OnlineFeatures(hw.FeatureService("part", [view["count_1h"]]), store).row({"key": 1}, t=micros(110))
+    got = hw.operations.OnlineFeatures(hw.FeatureService("part", [view["count_1h"]]), store).row({"key": 1}, t=micros(110))
     request = {"key": 1, "amount": 2.0, "currency": "eur"}
     for number, total in enumerate((6.0, 7.0)):
         values = [*got.values, 3.0, total, 0.5]
@@ -302,7 +304,10 @@ def test_levels_are_compared_at_their_own_freshness(store, tmp_path):
         for hour in (1, 2):
             materialize_view(each, store, micros(hour * HOUR + 1800))
     world.serve(2 * HOUR + 1860, key=1)
-    world.features, world.of = hw.OnlineFeatures(late, store), EntryContext.of("predict", "project", late, model="model", level="late")
+    world.features, world.of = (
+        hw.operations.OnlineFeatures(late, store),
+        EntryContext.of("predict", "project", late, model="model", level="late"),
+    )
     world.serve(2 * HOUR + 1860, key=1)
     got = world.serve(2 * HOUR + 1861, key=1)
     world.log.put(RowEntry(world.of, "x", micros(2 * HOUR + 1862), {"key": 1}, [9, got.values[1]], got.statuses, got.read_versions))
@@ -327,7 +332,10 @@ def test_rows_are_compared_and_trained_on_with_the_version_that_they_were_read_a
             materialize_view(each, store, micros(hour * HOUR + 60))
     assert list(world.serve(2 * HOUR + 61, key=1).values) == [4.0]
     older = project.pinned("model", {"view": 1}).features
-    world.features, world.of = hw.OnlineFeatures(older, store), EntryContext.of("predict", "project", older, model="model", version="1")
+    world.features, world.of = (
+        hw.operations.OnlineFeatures(older, store),
+        EntryContext.of("predict", "project", older, model="model", version="1"),
+    )
     for minute in (2, 3):
         assert list(world.serve(2 * HOUR + 60 * minute, key=1).values) == [2, 5.5]
     found = {one.view: (one.rows, one.values, one.mismatches, dict(one.notes)) for one in world.compared()}
@@ -363,8 +371,8 @@ def test_the_command(tmp_path, run):
     with closing(hw.operations.open_store(url)) as store:
         hw.materialize(made, store=store, at="2024-05-01T12:00Z")
         service = made.models[0].features
-        of, features = EntryContext.of("predict", "shop", service, model="churn"), hw.OnlineFeatures(service, store)
-        with hw.ServedLog(tmp_path) as log:
+        of, features = EntryContext.of("predict", "shop", service, model="churn"), hw.operations.OnlineFeatures(service, store)
+        with hw.operations.ServedLog(tmp_path) as log:
             serve(log, features, of, 1, {"user": 1}, 12 * HOUR + 5)
             got = features.row({"user": 2}, t=micros(12 * HOUR + 6))
             log.put(RowEntry(of, "r2", micros(12 * HOUR + 6), {"user": 2}, [99, got.values[1]], got.statuses, got.read_versions))

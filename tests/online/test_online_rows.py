@@ -64,7 +64,7 @@ def view(name, *features, keys=("user",), **also):
 
 def features(*members, store=None, at=T, partitioned=False):
     service = hw.FeatureService("service", list(members))
-    return hw.OnlineFeatures(service, store or stored(*service.views, at=at, partitioned=partitioned))
+    return hw.operations.OnlineFeatures(service, store or stored(*service.views, at=at, partitioned=partitioned))
 
 
 def words(statuses):

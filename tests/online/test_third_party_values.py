@@ -49,7 +49,7 @@ NAMES = ("ip__score", "ip__friend", "user__count_1d", "friend__count_1d", "risk"
 def test_what_third_parties_say_feeds_keys_and_functions(party, ip, store, behaviour, expected, said):
     party.behaviour = behaviour
     one = ip(response={"score": float, "friend": int}, fallback={"score": 0.25}, timeout="100ms" if behaviour is hangs else "5s")
-    online = hw.OnlineFeatures(service(one), store)
+    online = hw.operations.OnlineFeatures(service(one), store)
     called, _ = ask(one, "a")
     request = {"user": 1, "amount": 10.0, "ip_address": "a"}
     assert online.names == NAMES
@@ -73,7 +73,7 @@ def test_without_an_answer_the_values_are_the_fallback_ones(ip, store):
     )
     assert found.select(NAMES).row(0) == (0.25, None, 6, 0, 8.5)
     assert found.select(f"{name}__status" for name in NAMES).row(0) == ("fallback", "fallback", "present", "missing", "present")
-    answer = hw.OnlineFeatures(service(one), store).row({"user": 1, "amount": 10.0, "ip_address": "a"}, t=T)
+    answer = hw.operations.OnlineFeatures(service(one), store).row({"user": 1, "amount": 10.0, "ip_address": "a"}, t=T)
     assert [STATUSES[code] for code in answer.statuses] == ["fallback", "fallback", "present", "missing", "present"]
 
 
@@ -95,7 +95,7 @@ def test_a_model_does_not_read_what_was_not_in_training(ip, store, rows):
     members = [hw.RequestField("a", float), ip(), view["count_1d"], hw.RequestField("b", float)]
     base = visiting(hw.batch("1h")).models[0]
     model = hw.Model("m", task="binary", labels=base.labels, features=hw.FeatureService("s", members))
-    predictor = Predictor(model, hw.OnlineFeatures(model.features, store), Sum())
+    predictor = Predictor(model, hw.operations.OnlineFeatures(model.features, store), Sum())
     request = {"user": 1, "ip_address": "a", "a": 0.5, "b": 0.25, "ip__score": 100.0}
     assert predictor.one(request, t=T).predicted.value == 6.75
     many = predictor.many({name: [value] * rows for name, value in request.items()}, t=T)
@@ -105,4 +105,4 @@ def test_a_model_does_not_read_what_was_not_in_training(ip, store, rows):
 def test_a_request_has_to_say_what_third_parties_are_asked(ip, store):
     one = ip(response={"score": float, "friend": int})
     with pytest.raises(DataError, match="no column 'ip_address', which third-party features 'ip' needs"):
-        hw.OnlineFeatures(service(one), store).row({"user": 1, "amount": 10.0}, t=T)
+        hw.operations.OnlineFeatures(service(one), store).row({"user": 1, "amount": 10.0}, t=T)

@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+import headwater_aws
 from headwater import settings
 from headwater.catalog.plan import plan
 from headwater.errors import StoreError, UsageError
@@ -223,7 +224,7 @@ def test_streams_are_read_beside_production(urls, production, developing, monkey
     schema = {"user": str, "amount": float, "at": datetime}
     given = hw.kafka("events", servers="a:9", schema=schema, group="ours")
     if stream == "kinesis":
-        given = hw.kinesis("events", region="eu-west-1", schema=schema, consumer="ours")
+        given = headwater_aws.kinesis("events", region="eu-west-1", schema=schema, consumer="ours")
     changed = dataclasses.replace(OURS, source=dataclasses.replace(EVENTS, stream=given))
     with opened_for("project", None, write=True) as mine:
         read, name = Flow([changed], mine, None).ingestor.open(), environment(mine)

@@ -54,7 +54,7 @@ def count(of, store, project=None):
 
 
 def run(made, store, folder, **more):
-    hw.ingest(made, store, data_dir=folder, listen=None, once=True, options=hw.IngestOptions(allow_unapplied=True, **more))
+    hw.ingest(made, store, data_dir=folder, listen=None, once=True, options=hw.operations.IngestOptions(allow_unapplied=True, **more))
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clo
         "parity": lambda: hw.parity(other, store=store, data_dir=tmp_path),
         "forget": lambda: hw.operations.forget(other, ["view"], store=store),
         "compact": lambda: compact_store(other, store=store),
-        "explain": lambda: hw.explain(other, "view__count_1h", {"key": "a"}, store=store, data_dir=tmp_path),
+        "explain": lambda: hw.operations.explain(other, "view__count_1h", {"key": "a"}, store=store, data_dir=tmp_path),
         "erase": lambda: hw.operations.erase(other, {"key": "a"}, store=store, data_dir=tmp_path),
         "serve": lambda: hw.operations.Service(other, store),
     }

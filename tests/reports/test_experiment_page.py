@@ -19,7 +19,7 @@ from tests.experiments.test_analyse import regions
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory):
     world = World(seed=3, users=3_000, effect=0.4)
-    world.guardrails = (hw.ExperimentMetric("amount", value=world.outcome(hw.sum("amount")), margin=0.02),)
+    world.guardrails = (hw.experiments.ExperimentMetric("amount", value=world.outcome(hw.sum("amount")), margin=0.02),)
     evidence = ExperimentEvidence(
         off_policy={"streaming": Estimate(0.6, 0.5, 0.7)}, worth=100_000.0, costs={"daily": 100.0, "streaming": 5_100.0}, source="as given"
     )

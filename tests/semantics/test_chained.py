@@ -70,7 +70,7 @@ def _all_columns(source):
 
 def _last_known(view, feature, events, row):
     times = as_of(view.freshness, as_micros(row["timestamp"]))
-    wanted = [row[f.name if isinstance(f := view.request_key(key), hw.FeatureRef) else f] for key in view.keys]
+    wanted = [row[f.name if isinstance(f := view.request_key(key), hw.operations.FeatureRef) else f] for key in view.keys]
     if times is None or None in wanted:
         return -1
     counted = [

@@ -84,7 +84,7 @@ def test_online(store):
     service = hw.FeatureService("s", MEMBERS)
     assert hw.get_online_features(service, ROWS, store=store).select(NAMES).rows() == EXPECTED
     with closing(hw.operations.open_store(store, readonly=True)) as opened:
-        online = hw.OnlineFeatures(service, opened)
+        online = hw.operations.OnlineFeatures(service, opened)
         every = [dict(zip(online.names, online.row(row)[0], strict=True)) for row in ROWS]
     assert [tuple(values[name] for name in NAMES) for values in every] == EXPECTED
 
@@ -101,7 +101,7 @@ def test_over_http(store):
         def one(self, values):
             return float(values[-1])
 
-    serving = hw.serve(project(), store, listen=f"127.0.0.1:{free_port()}", models={"m": Known()})
+    serving = hw.operations.serve(project(), store, listen=f"127.0.0.1:{free_port()}", models={"m": Known()})
     with serving as url, httpx.Client(base_url=url, timeout=60) as client:
         answer = client.post("/v1/features/s", json={"rows": ROWS})
         assert answer.status_code == 200, answer.text

@@ -216,6 +216,6 @@ def test_a_batch_view_is_made_of_the_same_events_and_explained_by_them(rule, mem
     both = hw.get_online_features(whole, [{"key": "x"}], store=store, at=cut)["v__sum_b_1d"][0]
     assert hw.get_online_features(view, [{"key": "x"}], store=store, at=cut)["w__sum_b_1d"][0] == both
     assert check_view(view, store, None, at=round(cut.timestamp() * 1e6)).mismatches == []
-    explained = hw.explain(project_of(whole, view), "w__sum_b_1d", {"key": "x"}, store=store, at=cut)
+    explained = hw.operations.explain(project_of(whole, view), "w__sum_b_1d", {"key": "x"}, store=store, at=cut)
     assert explained.offline == both
     assert explained.events.filter("counts")["b"].sum() == both

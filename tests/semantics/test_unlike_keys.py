@@ -66,7 +66,7 @@ def test_the_warning_comes_again_from_the_cache(tmp_path):
         rows.write_parquet(tmp_path / "paid.parquet")
         return tmp_path / "paid.parquet"
 
-    of, resources = view(history=kept), hw.Resources(cache=hw.Cache(tmp_path / "cache"))
+    of, resources = view(history=kept), hw.Resources(cache=hw.operations.Cache(tmp_path / "cache"))
     rows = {"user": [user.upper() for user in USERS]}
     first, again = warned(of, rows, resources=resources), warned(of, rows, resources=resources)
     assert len(first) == 1

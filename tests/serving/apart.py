@@ -15,7 +15,7 @@ _SERVE = """
 import sys, threading
 import headwater as hw
 from tests.serving.world import MODELS, PROJECT
-with hw.serve(PROJECT, sys.argv[1], listen=sys.argv[2], models=MODELS, tokens=sys.argv[3] or None) as url:
+with hw.operations.serve(PROJECT, sys.argv[1], listen=sys.argv[2], models=MODELS, tokens=sys.argv[3] or None) as url:
     print(url, flush=True)
     sys.stdin.read()
 """

@@ -21,10 +21,10 @@ if __name__ == "__main__":
     listen = f"127.0.0.1:{port}"
     with stopped() as stop:
         if role == "serve":
-            options = hw.ServeOptions(experiments=ExperimentStore(f"{data_dir}/models"), now=lambda: T)
-            with hw.serve(PUSHED, store, listen=listen, models=MODELS, data_dir=data_dir, options=options):
+            options = hw.operations.ServeOptions(experiments=ExperimentStore(f"{data_dir}/models"), now=lambda: T)
+            with hw.operations.serve(PUSHED, store, listen=listen, models=MODELS, data_dir=data_dir, options=options):
                 ready()
                 stop.wait()
         else:
-            options = hw.IngestOptions(allow_unapplied=True, on_commit=lambda *_: ready())
+            options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=lambda *_: ready())
             hw.ingest(PUSHED, store, data_dir=data_dir, listen=listen, stop=stop, options=options)

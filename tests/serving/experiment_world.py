@@ -13,7 +13,8 @@ from tests.experiments.frozen_plans import frozen_plan
 from tests.serving.world import ASKED_AT, EVENTS, MODELS, NOW, PROJECT, asking, churn, filled, labels, nightly
 
 EXPERIMENTED = dataclasses.replace(
-    PROJECT, experiments=[hw.Experiment("fresh", [hw.Arm("hourly", churn), hw.Arm("nightly", churn, nightly)], unit="user")]
+    PROJECT,
+    experiments=[hw.Experiment("fresh", [hw.experiments.Arm("hourly", churn), hw.experiments.Arm("nightly", churn, nightly)], unit="user")],
 )
 pushes = hw.Source("pushes", timestamp_field="at", stream=hw.push(schema={"user": int, "n": int, "at": datetime}))
 totals = hw.FeatureView(

@@ -28,7 +28,7 @@ RUN = """
             (row,) = service.features("churn_v1", {"user": 1}).rows
             found["python"] = row["user__count_1d"].width
             found["python prediction"] = service.predict(model, {"user": 1}).predictions[0].half
-        with hw.serve(project, store, listen=f"127.0.0.1:{port}", models={model: Same()}) as url:
+        with hw.operations.serve(project, store, listen=f"127.0.0.1:{port}", models={model: Same()}) as url:
             for form, more in (("http", {}), ("compact", {"compact": True})):
                 said = httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1}, **more}, trust_env=False).json()
                 found[form] = (said["views"]["user"] if more else said["features"]["user__count_1d"])["width"]
@@ -39,7 +39,7 @@ RUN = """
             schemas = httpx.get(f"{url}/openapi.json", trust_env=False).json()["components"]["schemas"]
             found["openapi"] = [name for name in ("FeatureValue", "FeatureColumn", "ViewVersion") if "width" in schemas[name]["properties"]]
             found["openapi"] += [name for name in schemas if "half" in schemas[name]["properties"]]
-            with hw.Client(url) as client:
+            with hw.client.Client(url) as client:
                 found["client"] = client.features("churn_v1", {"user": 1}).rows[0]["user__count_1d"].width
                 found["client prediction"] = client.predict(model, {"user": 1}).predictions[0].half
     print(json.dumps(found))

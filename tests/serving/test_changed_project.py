@@ -40,7 +40,7 @@ def with_arms(*arms):
 
 def with_model(**changes):
     model = replace(churn, **changes)
-    arms = [hw.Arm("hourly", model), hw.Arm("nightly", model, nightly)]
+    arms = [hw.experiments.Arm("hourly", model), hw.experiments.Arm("nightly", model, nightly)]
     experiment = replace(EXPERIMENTED.experiment("fresh"), arms=arms)
     return replace(EXPERIMENTED, models=[model], experiments=[experiment])
 
@@ -54,11 +54,11 @@ CHANGED = {
     "the model": (lambda: with_model(default=1.0), "model churn"),
     "a level": (lambda: replace(EXPERIMENTED, levels={"nightly": hw.Level(hw.batch("1d", at="02:00"))}), "level nightly"),
     "an arm": (
-        lambda: with_arms(hw.Arm("hourly", churn), hw.Arm("weekly", churn, nightly)),
+        lambda: with_arms(hw.experiments.Arm("hourly", churn), hw.experiments.Arm("weekly", churn, nightly)),
         "arm nightly (removed), experiment fresh",
     ),
     "the weights": (
-        lambda: with_arms(hw.Arm("hourly", churn, weight=0.9), hw.Arm("nightly", churn, nightly, weight=0.1)),
+        lambda: with_arms(hw.experiments.Arm("hourly", churn, weight=0.9), hw.experiments.Arm("nightly", churn, nightly, weight=0.1)),
         "experiment fresh",
     ),
     "the experiment": (lambda: replace(EXPERIMENTED, experiments=[]), "the project does not define it"),

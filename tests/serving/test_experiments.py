@@ -197,7 +197,7 @@ def test_interleaved_lists(tmp_path, levels):
     frame = read_interleaved(tmp_path, "fresh")
     assert {unit[0]: items["item"].to_list() for unit, items in frame.group_by("unit", maintain_order=True)} == shown
     assert set(frame["team"]) == {0, 1}
-    served = hw.served(tmp_path, model="feed").collect()
+    served = hw.operations.served(tmp_path, model="feed").collect()
     assert sorted(served["headwater_arm"].unique()) == ["team 0", "team 1"]
     assert served.height == frame.height
 

@@ -19,7 +19,7 @@ def exploring(share):
 
 
 def logged(store, folder, share, requests=60, **body):
-    with hw.ServedLog(folder) as served, asking(store, exploring(share), serving_log=served, data_dir=folder) as client:
+    with hw.operations.ServedLog(folder) as served, asking(store, exploring(share), serving_log=served, data_dir=folder) as client:
         answers = [client.post("/v1/rank/feed", json={"row": {"user": 1}, "k": 2, **body}).json() for _ in range(requests)]
         assert served.flush()
     return answers, serving_log_files.read(serving_log_files.segments(folder, model="feed")).collect()

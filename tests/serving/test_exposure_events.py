@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_over_http(tmp_path, filled_store):
     store = started(tmp_path / "models", enrolled=(0.5,), holdout=0.1, layer="prices", span=(0.0, 0.9))
-    with serving(filled_store, tmp_path, store) as http, hw.Client(str(http.base_url)) as client:
+    with serving(filled_store, tmp_path, store) as http, hw.client.Client(str(http.base_url)) as client:
         (running,) = client.experiments().experiments
         assert (running.experiment, running.salt, running.kind, running.unit) == ("fresh", "fresh/1", "ab", "user")
         assert (running.enrolled, running.holdout, running.layer, running.span) == (0.5, 0.1, "prices", [0.0, 0.9])

@@ -22,7 +22,7 @@ def filled_store(tmp_path_factory):
 
 def test_the_provider_assigns_as_the_service_does(tmp_path, filled_store):
     store = started(tmp_path / "models")
-    with serving(filled_store, tmp_path, store) as http, hw.Client(str(http.base_url)) as service:
+    with serving(filled_store, tmp_path, store) as http, hw.client.Client(str(http.base_url)) as service:
         provider = HeadwaterProvider(service, now=lambda: T)
         api.set_provider_and_wait(provider)
         try:

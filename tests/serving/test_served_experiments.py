@@ -15,8 +15,8 @@ import pytest
 
 import headwater as hw
 from headwater import clock
+from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_ramp import ramp
-from headwater.experiments.plan_experiment import ExperimentPlaces
 from headwater.logs.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from tests.serving.experiment_world import DAY, T, both_levels, expected, plan, serving, started, until
@@ -230,10 +230,10 @@ def test_a_guardrail_stops_what_is_served(tmp_path, levels):
     users = range(300)
     guarded = hw.Experiment(
         "fresh",
-        [hw.Arm("hourly", churn), hw.Arm("nightly", churn, nightly)],
+        [hw.experiments.Arm("hourly", churn), hw.experiments.Arm("nightly", churn, nightly)],
         unit="user",
-        metrics=[hw.ExperimentMetric("kept")],
-        guardrails=[hw.ExperimentMetric("gone", higher_is_better=False, margin=0.05)],
+        metrics=[hw.experiments.ExperimentMetric("kept")],
+        guardrails=[hw.experiments.ExperimentMetric("gone", higher_is_better=False, margin=0.05)],
     )
     project = dataclasses.replace(PROJECT, experiments=[guarded])
     store = started(tmp_path / "models", metrics=("kept",), guardrails=("gone",))

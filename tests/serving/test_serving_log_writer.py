@@ -20,7 +20,7 @@ def rows_of(folder, **which):
 
 
 def test_what_was_answered_is_what_is_kept(store, tmp_path):
-    with hw.ServedLog(tmp_path) as served, asking(store, serving_log=served, data_dir=tmp_path) as client:
+    with hw.operations.ServedLog(tmp_path) as served, asking(store, serving_log=served, data_dir=tmp_path) as client:
         asked = {"X-Request-Id": "r1"}
         one = good(client.post("/v1/predict/churn", json={"row": ROW, "features": True}, headers=asked))
         many = good(client.post("/v1/predict/churn", json={"rows": [ROW, {**ROW, "user": 77}]}, headers={"X-Request-Id": "r2"}))
@@ -42,13 +42,13 @@ def test_what_was_answered_is_what_is_kept(store, tmp_path):
     list_ = rows_of(tmp_path, model="feed").sort("headwater_row")
     assert list_["item"].to_list() == [one["item"] for one in ranked["items"]]
     assert list_["headwater_prediction"].to_list() == [one["score"] for one in ranked["items"]]
-    asked_for = hw.OnlineFeatures(PROJECT.model("feed").features, store).rows({"user": [1, 1], "item": list_["item"].to_list()})
+    asked_for = hw.operations.OnlineFeatures(PROJECT.model("feed").features, store).rows({"user": [1, 1], "item": list_["item"].to_list()})
     assert list_["item__count_2d"].to_list() == asked_for.values[list(PROJECT.model("feed").features.feature_names).index("item__count_2d")]
 
 
 def test_a_model_is_trained_on_what_was_served(store, tmp_path):
     begin = datetime.now(UTC)
-    with hw.ServedLog(tmp_path) as served, asking(store, serving_log=served, data_dir=tmp_path) as client:
+    with hw.operations.ServedLog(tmp_path) as served, asking(store, serving_log=served, data_dir=tmp_path) as client:
         for n in range(40):
             good(
                 client.post("/v1/predict/churn", json={"row": {**ROW, "user": n % 5, "amount": n + 1.0}}, headers={"X-Request-Id": f"r{n}"})
@@ -61,10 +61,11 @@ def test_a_model_is_trained_on_what_was_served(store, tmp_path):
     frame = pl.read_parquet(tmp_path / "rows.parquet")
     assert frame.height == 40
     assert sorted(frame["ratio"].to_list()) == sorted(
-        hw.OnlineFeatures(churn.features, store).row({**ROW, "user": n % 5, "amount": n + 1.0, "asked": NOW}).values[3] for n in range(40)
+        hw.operations.OnlineFeatures(churn.features, store).row({**ROW, "user": n % 5, "amount": n + 1.0, "asked": NOW}).values[3]
+        for n in range(40)
     )
     assert rows is not None
-    assert hw.outcomes(tmp_path, churn.labels)["headwater_posted_at"].min() >= begin
+    assert hw.operations.outcomes(tmp_path, churn.labels)["headwater_posted_at"].min() >= begin
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_full_disk_costs_the_outcome_and_not_the_service(store, tmp_path):
 
 def test_a_log_that_cannot_be_written_costs_no_answer(store, tmp_path):
     (tmp_path / "served").write_text("in the way of the folder")
-    with hw.ServedLog(tmp_path) as served:
+    with hw.operations.ServedLog(tmp_path) as served:
         with asking(store, serving_log=served) as client:
             assert good(client.post("/v1/predict/churn", json={"row": ROW}))
             served.flush(5)
@@ -106,6 +107,6 @@ def test_a_log_that_cannot_be_written_costs_no_answer(store, tmp_path):
 
 
 def test_numbers_of_the_served_log(store, tmp_path):
-    with hw.ServedLog(tmp_path, sample=0) as none, asking(store, serving_log=none) as client:
+    with hw.operations.ServedLog(tmp_path, sample=0) as none, asking(store, serving_log=none) as client:
         good(client.post("/v1/predict/churn", json={"row": ROW}))
         assert 'headwater_served_log_entries_total{outcome="taken"} 0.0' in client.get("/metrics").text

@@ -120,8 +120,8 @@ def filled(store, *views):
 def asking(store, project=PROJECT, **options):
     """A client of the project, served, which is asked before the next cut, however late it is."""
     given = {"models": MODELS, "now": lambda: int(ASKED_AT.timestamp()) * 1_000_000, **options}
-    own = {field.name: given.pop(field.name) for field in dataclasses.fields(hw.ServeOptions) if field.name in given}
-    serving = hw.serve(project, store, listen=f"127.0.0.1:{free_port()}", options=hw.ServeOptions(**own), **given)
+    own = {field.name: given.pop(field.name) for field in dataclasses.fields(hw.operations.ServeOptions) if field.name in given}
+    serving = hw.operations.serve(project, store, listen=f"127.0.0.1:{free_port()}", options=hw.operations.ServeOptions(**own), **given)
     with serving as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         yield client
 

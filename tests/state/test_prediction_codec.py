@@ -101,7 +101,7 @@ def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatc
     model, rows = world(random, keys)
     fresh = random.choice([None, hw.batch("1h"), hw.batch("6h", delay="1h"), hw.streaming("1h")])
     levels = [hw.Level(fresh, hw.precomputed(CUTS[seed % 4], keys=keys, otherwise=other)) for other in ("on_request", "default")]
-    level = levels[backtest_only(hw.ModelVariant("ahead", model, levels[0])) is not None or seed % 2]
+    level = levels[backtest_only(hw.operations.ModelVariant("ahead", model, levels[0])) is not None or seed % 2]
     ahead = level.predictions
     requests = read_labels(model.labels)
     found = level_rows(model, requests, {"": level, "now": hw.Level(level.features)}, Notes(), hw.Resources())
@@ -110,10 +110,10 @@ def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatc
     assert found[""].answered.all() if ahead.on_request else (found[""].answered == known).all()
     fitted = fit(model, found[""].frame.filter(found[""].answered), rows["paid"].to_numpy()[found[""].answered])
     expected = fitted.score(found[""].frame)
-    variant = hw.ModelVariant("ahead", model, level)
+    variant = hw.operations.ModelVariant("ahead", model, level)
     assert level.feature_names(model) == tuple(found[""].frame.columns)
     with closing(make_store()) as store:
-        reader = hw.PrecomputedReader(variant, store)
+        reader = hw.operations.PrecomputedReader(variant, store)
         said, cuts = [], []
         for row in range(rows.height):
             t = int(requests.t[row])
@@ -139,12 +139,12 @@ def test_only_records_of_a_cut_are_kept(make_store):
     view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.sum("amount")], freshness=hw.on_request())
     labels = hw.Labels("paid", table=events.with_columns(at=at(20)), timestamp_field="at", label="amount", known_after="1h")
     model = hw.Model("pays", task="regression", features=hw.FeatureService("svc", [view]), labels=labels, estimator=LinearRegression())
-    variant = hw.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=["user"])))
+    variant = hw.operations.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=["user"])))
     fitted = fit(model, pl.DataFrame({"user__sum_amount": [0.0, 1.0]}), np.array([0.0, 1.0]))
     with closing(make_store()) as store:
-        reader = hw.PrecomputedReader(variant, store)
+        reader = hw.operations.PrecomputedReader(variant, store)
         for hour, known in ((1, {1: 1.0}), (2, {1: 1.0}), (11, {2: 2.0}), (12, {2: 2.0})):
-            made = hw.operations.materialize_model(variant, fitted, store=store, at=at(hour), keys=hw.ActiveKeys("3h"))
+            made = hw.operations.materialize_model(variant, fitted, store=store, at=at(hour), keys=hw.operations.ActiveKeys("3h"))
             found = {user: reader.one({"user": user}, clock.micros(at(hour))) for user in (1, 2, 3)}
             assert {user: round(one.value, 9) for user, one in found.items() if one.value is not None} == known
             assert (made.cut.keys, made.skipped) == (1, 1 if hour > 10 else 0)

@@ -40,7 +40,7 @@ def visit(at):
 
 
 def ingest(project, **limits):
-    options = hw.IngestOptions(allow_unapplied=True)
+    options = hw.operations.IngestOptions(allow_unapplied=True)
     hw.ingest(project, once=True, limits=hw.operations.IngestLimits(**limits), options=options)
 
 

@@ -36,7 +36,7 @@ def shop(seed=0, *, days=12, requests=50, items=40, choose=1, by_id="i{}".format
     return catalogue, frame.with_columns(times(frame["t"]).alias("chosen_at"), chosen=pl.lit(1)).drop("t").sort("chosen_at")
 
 
-def ranker(catalogue, log, negatives=hw.NegativeSampling(8), estimator=None, label="chosen", members=()):  # noqa: B008
+def ranker(catalogue, log, negatives=hw.evaluation.NegativeSampling(8), estimator=None, label="chosen", members=()):  # noqa: B008
     """The model of a shop on these tables; candidates are all items that are known."""
     items = hw.Source("items", history=catalogue, timestamp_field="at", select=["item", "quality"])
     choices = hw.Source("choices", history=log.filter(pl.col(label) > 0), timestamp_field="chosen_at", select=["item"], known_after="1m")

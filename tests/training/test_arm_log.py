@@ -38,7 +38,7 @@ def served(tmp_path: Path) -> Path:
 
 
 def _requests(folder: Path, arm: str) -> list[str]:
-    made = hw.dataset(model(), folder / f"{arm}.parquet", as_of=LATER, from_log=hw.ArmLog("fresher", arm, folder))
+    made = hw.dataset(model(), folder / f"{arm}.parquet", as_of=LATER, from_log=hw.experiments.ArmLog("fresher", arm, folder))
     assert made.manifest["left_out"][OTHER_ARM] == 10 - made.manifest["rows"]
     return pl.read_parquet(folder / f"{arm}.parquet")["headwater_request"].to_list()
 
@@ -49,10 +49,10 @@ def test_each_arm_has_its_own_rows(served: Path) -> None:
 
 
 def test_the_rows_are_made_again(served: Path) -> None:
-    made = hw.dataset(model(), served / "rows.parquet", as_of=LATER, from_log=hw.ArmLog("fresher", "live", served))
+    made = hw.dataset(model(), served / "rows.parquet", as_of=LATER, from_log=hw.experiments.ArmLog("fresher", "live", served))
     assert made.manifest["tables"]["serving log"]["arm"] == {"experiment": "fresher", "arm": "live", "version": 1}
     _expose(served, _exposed(0, "live"), version=2)  # the next version shuffles all units
-    again = hw.reproduce(model(), made.manifest_path, served / "again.parquet")
+    again = hw.operations.reproduce(model(), made.manifest_path, served / "again.parquet")
     assert again.manifest["digest"] == made.manifest["digest"]
     assert _requests(served, "live") == ["r0"]
 
@@ -60,11 +60,11 @@ def test_the_rows_are_made_again(served: Path) -> None:
 @pytest.mark.parametrize(
     ("arm", "words"),
     [
-        (hw.ArmLog("fresher", "liv"), "no exposures of arm 'liv'; did you mean 'live'"),
-        (hw.ArmLog("other", "live"), "experiment 'other' has no exposures"),
-        (hw.ArmLog("fresher", "live", version=3), "version 3, has no exposures"),
+        (hw.experiments.ArmLog("fresher", "liv"), "no exposures of arm 'liv'; did you mean 'live'"),
+        (hw.experiments.ArmLog("other", "live"), "experiment 'other' has no exposures"),
+        (hw.experiments.ArmLog("fresher", "live", version=3), "version 3, has no exposures"),
     ],
 )
-def test_what_was_never_exposed_is_named(served: Path, arm: hw.ArmLog, words: str) -> None:
+def test_what_was_never_exposed_is_named(served: Path, arm: hw.experiments.ArmLog, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        hw.train(model(), as_of=LATER, from_log=hw.ArmLog(arm.experiment, arm.arm, served, arm.version))
+        hw.train(model(), as_of=LATER, from_log=hw.experiments.ArmLog(arm.experiment, arm.arm, served, arm.version))

@@ -59,8 +59,10 @@ def test_the_manifest_says_what_went_in(tmp_path, project):
 
 
 def test_a_training_set_is_made_again_to_the_bit(tmp_path, project):
-    made = hw.dataset(project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=hw.Cache(tmp_path / "cache")))
-    again = hw.reproduce(project(), made.manifest_path, tmp_path / "again.parquet")
+    made = hw.dataset(
+        project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=hw.operations.Cache(tmp_path / "cache"))
+    )
+    again = hw.operations.reproduce(project(), made.manifest_path, tmp_path / "again.parquet")
     assert_frame_equal(pl.read_parquet(tmp_path / "again.parquet"), pl.read_parquet(tmp_path / "rows.parquet"), check_exact=True)
     assert again.manifest == made.manifest
     assert json.loads((tmp_path / "again.manifest.json").read_text()) == made.manifest
@@ -68,7 +70,7 @@ def test_a_training_set_is_made_again_to_the_bit(tmp_path, project):
 
 def test_the_default_moment_is_kept(tmp_path):
     made = hw.dataset(churn(), tmp_path / "rows.parquet", resources=hw.Resources(cache=False))
-    assert hw.reproduce(churn(), made.manifest_path, tmp_path / "again.parquet").manifest["until"] == made.manifest["until"]
+    assert hw.operations.reproduce(churn(), made.manifest_path, tmp_path / "again.parquet").manifest["until"] == made.manifest["until"]
 
 
 def _defined_otherwise(tmp_path, project):
@@ -104,7 +106,7 @@ def test_what_has_changed_is_named(tmp_path, project, change):
     made = hw.dataset(project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
     model, level, words = change(tmp_path, project)
     with pytest.raises(DataError, match="cannot be made again") as error:
-        hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet", level=level)
+        hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet", level=level)
     assert words in str(error.value)
     assert not (tmp_path / "again.parquet").exists()
 
@@ -112,7 +114,7 @@ def test_what_has_changed_is_named(tmp_path, project, change):
 def test_frames_are_compared_by_their_rows(tmp_path):
     made = hw.dataset(churn(), tmp_path / "rows.parquet", as_of="2024-07-01T00:00+00:00", resources=hw.Resources(cache=False))
     with pytest.raises(DataError, match=r"the rows of labels leaving are not what they were"):
-        hw.reproduce(churn(events=330), made.manifest_path, tmp_path / "again.parquet")
+        hw.operations.reproduce(churn(events=330), made.manifest_path, tmp_path / "again.parquet")
 
 
 def test_rows_that_differ_are_not_written(tmp_path, project):
@@ -120,7 +122,7 @@ def test_rows_that_differ_are_not_written(tmp_path, project):
     said = json.loads(made.manifest_path.read_text())
     made.manifest_path.write_text(json.dumps(said | {"digest": "0" * 64, "versions": said["versions"] | {"polars": "0.1"}}))
     with pytest.raises(DataError, match=r"300 rows came out that differ.*polars 0.1 then and"):
-        hw.reproduce(project(), made.manifest_path, tmp_path / "again.parquet")
+        hw.operations.reproduce(project(), made.manifest_path, tmp_path / "again.parquet")
     assert not (tmp_path / "again.parquet").exists()
 
 
@@ -130,7 +132,7 @@ def test_something_else_is_no_manifest(tmp_path, project, text, words):
     if text is not None:
         path.write_text(text)
     with pytest.raises(DataError, match=words):
-        hw.reproduce(project(), path, tmp_path / "again.parquet")
+        hw.operations.reproduce(project(), path, tmp_path / "again.parquet")
 
 
 def test_lists_go_into_parquet_only(tmp_path, project):

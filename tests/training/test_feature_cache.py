@@ -55,7 +55,9 @@ def ask(tmp_path):
 
     def call(of, levels=None, rows=ASKED, cache=None):
         notes = Notes()
-        found = feature_frames(of, rows, levels or {"": hw.Level()}, notes, hw.Resources(cache=cache or hw.Cache(tmp_path / "cache")))
+        found = feature_frames(
+            of, rows, levels or {"": hw.Level()}, notes, hw.Resources(cache=cache or hw.operations.Cache(tmp_path / "cache"))
+        )
         return {name: bits(frame) for name, frame in found.items()}, notes
 
     return call
@@ -166,13 +168,13 @@ def test_all_levels_come_from_the_cache(path, ask, computed):
 def test_pruning_deletes_what_was_not_used_for_longest(tmp_path, path, ask, computed):
     import os
 
-    cache = hw.Cache(tmp_path / "small", limit=10_000)
+    cache = hw.operations.Cache(tmp_path / "small", limit=10_000)
     ask(service(path, hw.sum("amount")), cache=cache)
     for file in (tmp_path / "small").rglob("*"):
         os.utime(file, (0, 0))
     ask(service(path, hw.sum("n")), cache=cache)
     sizes = [p.stat().st_size for p in (tmp_path / "small").rglob("*") if p.is_file()]
-    half = hw.Cache(tmp_path / "small", limit=sum(sizes) - 1)
+    half = hw.operations.Cache(tmp_path / "small", limit=sum(sizes) - 1)
     half.prune()
     ask(service(path, hw.sum("n")), cache=cache)
     assert len(computed) == 2, "the newer features are kept"

@@ -18,20 +18,20 @@ VISITS = "user__visits_1d"
 
 
 def write(folder, *entries):
-    with hw.ServedLog(folder) as log:
+    with hw.operations.ServedLog(folder) as log:
         for entry in entries:
             log.put(entry)
     assert log.counts().dropped == {}
 
 
 def post(folder, *rows, of=None, keys=("user",)):
-    posted = hw.Outcomes(folder, (of or model()).labels, keys=keys)
+    posted = hw.operations.Outcomes(folder, (of or model()).labels, keys=keys)
     assert posted.add(list(rows)).refused == ()
     posted.close()
 
 
 def test_a_log_that_is_still_written_is_trained_on(tmp_path):
-    with hw.ServedLog(tmp_path) as log:
+    with hw.operations.ServedLog(tmp_path) as log:
         log.write([one(of_model(), n) for n in range(4)])
         assert log.flush()
         post(tmp_path, *(outcome(n, n % 2 == 0, 100) for n in range(6)))
@@ -40,7 +40,7 @@ def test_a_log_that_is_still_written_is_trained_on(tmp_path):
         log.write([one(of_model(), n) for n in range(4, 6)])
         assert log.flush()
         assert hw.dataset(model(), tmp_path / "rows.parquet", as_of=LATER, from_log=tmp_path).manifest["rows"] == 6
-    assert hw.served(tmp_path).collect().height == 6
+    assert hw.operations.served(tmp_path).collect().height == 6
 
 
 def of_model(made=None, **more):
@@ -78,7 +78,7 @@ def test_a_training_set_from_the_log_is_made_again_to_the_bit(tmp_path):
     made = hw.dataset(model(), tmp_path / "rows.parquet", as_of=LATER, from_log=tmp_path)
     write(tmp_path, one(of_model(), 3))  # the log goes on
     post(tmp_path, outcome(1, False, 200), outcome(3, True, 100))
-    again = hw.reproduce(model(), made.manifest_path, tmp_path / "again.parquet")
+    again = hw.operations.reproduce(model(), made.manifest_path, tmp_path / "again.parquet")
     assert again.manifest["digest"] == made.manifest["digest"]
     assert_frame_equal(pl.read_parquet(tmp_path / "again.parquet"), pl.read_parquet(tmp_path / "rows.parquet"), check_exact=True)
     assert hw.dataset(model(), tmp_path / "new.parquet", as_of=LATER, from_log=tmp_path).manifest["rows"] == 3
@@ -89,7 +89,7 @@ def test_a_training_set_from_the_log_is_made_again_to_the_bit(tmp_path):
     (path,) = [tmp_path / name for name in made.manifest["tables"]["serving log"]["files"] if name.startswith("served")]
     path.unlink()
     with pytest.raises(DataError, match="serving log: 1 of its files is gone"):
-        hw.reproduce(model(), made.manifest_path, tmp_path / "third.parquet")
+        hw.operations.reproduce(model(), made.manifest_path, tmp_path / "third.parquet")
 
 
 def test_only_what_was_known_by_then(tmp_path):
@@ -220,14 +220,14 @@ def test_rows_of_a_level_are_those_that_were_served_at_it(tmp_path):
         hw.dataset(made, tmp_path / "rows.parquet", level=level, as_of=LATER, from_log=tmp_path)
         frame = pl.read_parquet(tmp_path / "rows.parquet")
         found[name] = list(zip(frame["headwater_request"], frame["headwater_level"], strict=True))
-        hw.reproduce(made, tmp_path / "rows.manifest.json", tmp_path / "again.parquet", level=level)
+        hw.operations.reproduce(made, tmp_path / "rows.manifest.json", tmp_path / "again.parquet", level=level)
     assert found == {
         "all": [("r1", None), ("r2", "daily"), ("r3", "daily")],
         "daily": [("r2", "daily"), ("r3", "daily")],
         "as defined": [("r1", None)],
     }
     with pytest.raises(DataError, match="made at another level"):
-        hw.reproduce(made, tmp_path / "rows.manifest.json", tmp_path / "again.parquet", level=daily)
+        hw.operations.reproduce(made, tmp_path / "rows.manifest.json", tmp_path / "again.parquet", level=daily)
 
 
 def test_an_answer_without_features_trains_nothing_and_is_said(tmp_path):
@@ -235,7 +235,7 @@ def test_an_answer_without_features_trains_nothing_and_is_said(tmp_path):
     post(tmp_path, outcome(1, True, 100), outcome(2, True, 100))
     got = logged(model(), FromLog.of(tmp_path, model()), micros(1000))
     assert got.left_out == {"served by version 1 without any feature": 1}
-    assert hw.served(tmp_path, model="churn").sort("headwater_at").collect()["headwater_prediction"].to_list() == [0.25, 0.1]
+    assert hw.operations.served(tmp_path, model="churn").sort("headwater_at").collect()["headwater_prediction"].to_list() == [0.25, 0.1]
 
 
 @pytest.mark.parametrize(("label", "posted"), [(["no", "yes"], "yes"), ([1, 2], 2)])

@@ -45,7 +45,7 @@ def two_views():
 
 def log_of(folder, of, rows):
     """A log of requests of which each is (ages, statuses)."""
-    with hw.ServedLog(folder) as log:
+    with hw.operations.ServedLog(folder) as log:
         for number, (ages, statuses) in enumerate(rows):
             moments = [moment(number, age=age) for age in ages]
             log.put(one(of, number, tuple(None if s == "fallback" else 1 for s in statuses), moments=moments, statuses=statuses))
@@ -64,7 +64,7 @@ def test_the_ages_of_a_level_are_those_of_the_log_a_request_at_a_time(tmp_path):
     model, of = two_views()
     rows = [((n + 1, 100 * (n + 1)), ["present", "present"]) for n in range(50)]
     log_of(tmp_path, of, rows)
-    found = drawn(hw.measured_level(model, tmp_path), model)
+    found = drawn(hw.operations.measured_level(model, tmp_path), model)
     pairs = set(zip(found["fast"], found["slow"], strict=True))
     assert pairs == {ages for ages, _ in rows}, "every pair of the log, and no pair that was not in it"
     counts = np.unique(found["fast"], return_counts=True)[1]
@@ -75,35 +75,35 @@ def test_the_ages_of_a_level_are_those_of_the_log_a_request_at_a_time(tmp_path):
 def test_the_draw_depends_on_t_and_the_seed_alone(tmp_path):
     model, of = two_views()
     log_of(tmp_path, of, [((n + 1, 2 * n), ["present", "present"]) for n in range(20)])
-    level = hw.measured_level(model, tmp_path)
+    level = hw.operations.measured_level(model, tmp_path)
     order = np.random.default_rng(0).permutation(len(T))
     mixed = drawn(level, model, T[order])
     assert [mixed["fast"][i] for i in np.argsort(order)] == drawn(level, model)["fast"]
-    assert drawn(hw.measured_level(model, tmp_path, seed=1), model) != drawn(level, model)
+    assert drawn(hw.operations.measured_level(model, tmp_path, seed=1), model) != drawn(level, model)
 
 
 def test_levels_are_measured_apart(tmp_path):
     model, of = two_views()
     log_of(tmp_path, of, [((1, 2), ["present", "present"])])
     log_of(tmp_path, dataclasses.replace(of, level="daily"), [((30, 40), ["present", "present"])])
-    assert set(drawn(hw.measured_level(model, tmp_path), model)["fast"]) == {1}
-    assert set(drawn(hw.measured_level(model, tmp_path, level="daily"), model)["fast"]) == {30}
+    assert set(drawn(hw.operations.measured_level(model, tmp_path), model)["fast"]) == {1}
+    assert set(drawn(hw.operations.measured_level(model, tmp_path, level="daily"), model)["fast"]) == {30}
 
 
 def test_a_value_that_was_not_there_counts_nothing(tmp_path):
     model, of = two_views()
     log_of(tmp_path, of, [((1, 10), ["present", "fallback"])] * 3 + [((2, 20), ["missing", "present"])])
-    found = drawn(hw.measured_level(model, tmp_path), model)
+    found = drawn(hw.operations.measured_level(model, tmp_path), model)
     assert set(zip(found["fast"], found["slow"], strict=True)) == {(1, None), (2, 20)}
     assert abs(found["slow"].count(None) / len(T) - 0.75) < 0.02
-    evicted = hw.measured_level(model, hw.ages(tmp_path, absent=["fallback", "missing"]))
+    evicted = hw.operations.measured_level(model, hw.operations.ages(tmp_path, absent=["fallback", "missing"]))
     assert set(drawn(evicted, model)["fast"]) == {1, None}
 
 
 def test_a_view_that_was_never_there_is_never(tmp_path):
     model, of = two_views()
     log_of(tmp_path, of, [((1, 10), ["present", "fallback"])] * 3)
-    level = hw.measured_level(model, tmp_path)
+    level = hw.operations.measured_level(model, tmp_path)
     assert level.freshness(model.features.view("slow")) == hw.never()
     rows = pl.DataFrame({"user": [1, 1], "timestamp": [at(0), at(10)]})
     frame = hw.get_historical_features(model.features, rows, level=level, statuses=True)
@@ -114,7 +114,7 @@ def test_a_view_that_was_never_there_is_never(tmp_path):
 def test_the_ages_of_a_log_are_a_table(tmp_path):
     _, of = two_views()
     log_of(tmp_path, of, [((1.5, 10), ["present", "fallback"])])
-    assert hw.ages(tmp_path).rows() == [
+    assert hw.operations.ages(tmp_path).rows() == [
         ("r0", 0, at(0), "fast", timedelta(seconds=1.5), timedelta()),
         ("r0", 0, at(0), "slow", None, None),
     ]
@@ -125,7 +125,7 @@ def test_the_ages_of_a_log_are_a_table(tmp_path):
 )
 def test_any_table_of_ages(age):
     model, _ = two_views()
-    level = hw.measured_level(model, pl.DataFrame({"view": ["slow"] * 3, "key": [1, 2, 3], "age": age}))
+    level = hw.operations.measured_level(model, pl.DataFrame({"view": ["slow"] * 3, "key": [1, 2, 3], "age": age}))
     assert set(drawn(level, model)["slow"]) == {2, 3, None}
     assert level.freshness(model.features.view("fast")) == hw.on_request(), "what is not in the table stays as it is defined"
 
@@ -134,7 +134,7 @@ def test_a_table_that_says_which_ages_belong_together():
     model, _ = two_views()
     rows = [("a", "fast", 1.0), ("b", "fast", 2.0), ("b", "slow", 20.0), ("a", "slow", 10.0), ("c", "fast", 3.0)]
     table = pl.DataFrame(rows, schema=["request", "view", "age"], orient="row")
-    found = drawn(hw.measured_level(model, table), model)
+    found = drawn(hw.operations.measured_level(model, table), model)
     assert set(zip(found["fast"], found["slow"], strict=True)) == {(1, 10), (2, 20)}
 
 
@@ -150,19 +150,19 @@ def test_a_table_that_says_which_ages_belong_together():
 )
 def test_a_table_that_is_none(table, message):
     with pytest.raises(DataError, match=message):
-        hw.measured_level(two_views()[0], pl.DataFrame(table))
+        hw.operations.measured_level(two_views()[0], pl.DataFrame(table))
 
 
 def test_a_clock_that_is_ahead_makes_no_age_below_nothing():
     model, _ = two_views()
-    level = hw.measured_level(model, pl.DataFrame({"view": ["fast"] * 2, "age": [-0.5, 1.0], "cut": [-3.0, 0.0]}))
+    level = hw.operations.measured_level(model, pl.DataFrame({"view": ["fast"] * 2, "age": [-0.5, 1.0], "cut": [-3.0, 0.0]}))
     assert set(drawn(level, model)["fast"]) == {0, 1}
 
 
 def test_a_long_log_is_thinned_evenly():
     model, _ = two_views()
     table = pl.DataFrame({"view": ["fast"] * 1000, "age": np.arange(1000.0)})
-    level = hw.measured_level(model, table, most=10)
+    level = hw.operations.measured_level(model, table, most=10)
     assert level.freshness(model.features.view("fast")).ages == tuple(n * 100 * SECOND for n in range(10))
 
 
@@ -176,10 +176,10 @@ def test_a_batch_view_is_replayed_at_the_cut_that_was_served(tmp_path):
     store = hw.operations.open_store(f"lmdb:{tmp_path}/online?size=100MB")
     of, served, asked = EntryContext.of("predict", "project", model.features, model="model"), [], 5 * hour + 600
     materialize_view(view, store, micros(3 * hour + 1200))  # the job has not run for two hours
-    with hw.ServedLog(tmp_path) as log:
-        served = serve(log, hw.OnlineFeatures(model.features, store), of, 1, {"key": 1}, asked).values
+    with hw.operations.ServedLog(tmp_path) as log:
+        served = serve(log, hw.operations.OnlineFeatures(model.features, store), of, 1, {"key": 1}, asked).values
     store.close()
-    level = hw.measured_level(model, tmp_path)
+    level = hw.operations.measured_level(model, tmp_path)
     assert level.freshness(view).cuts == ((asked - 3 * hour) * SECOND,)
     again = hw.get_historical_features(model.features, pl.DataFrame({"key": [1], "timestamp": [at(asked)]}), level=level)
     assert list(again.select(model.features.feature_names).row(0)) == served == [24, sum(float(s % 7) for s in range(hour, 3 * hour, 300))]
@@ -188,7 +188,7 @@ def test_a_batch_view_is_replayed_at_the_cut_that_was_served(tmp_path):
 def test_a_backtest_at_a_measured_level(tmp_path):
     model = churn()
     reads = pl.DataFrame({"view": ["user"] * 4, "age": [2.0, 3.0, 86_400.0, None]})
-    levels = {"as measured": hw.measured_level(model, reads), "instant": hw.Level(hw.on_request())}
+    levels = {"as measured": hw.operations.measured_level(model, reads), "instant": hw.Level(hw.on_request())}
     found = hw.backtest(model, levels=levels, evaluation=hw.Evaluation(split="2024-05-12T00:00Z", resamples=50)).result
     ages = {level.name: level.age_seconds for level in found.levels}
     assert 0 < ages["as measured"] < 86_400

@@ -90,7 +90,9 @@ def test_each_positive_is_followed_by_negatives_of_its_request(tables):
 def test_negatives_were_known_to_the_level(tables, freshness, by):
     """No negative is of an item whose first event the level did not know when the request asked."""
     catalogue, log = tables
-    rows = drawn(ranker(catalogue, log, hw.NegativeSampling(30, by)), freshness).frame.join(catalogue.select("item", "at"), on="item")
+    rows = drawn(ranker(catalogue, log, hw.evaluation.NegativeSampling(30, by)), freshness).frame.join(
+        catalogue.select("item", "at"), on="item"
+    )
     delay = {NIGHTLY: 0, LIVE: 0}.get(freshness, 6 * 3600)
     asked = rows["chosen_at"] - dt.timedelta(seconds=delay)
     cut = asked if freshness is LIVE else asked.dt.truncate("1d")
@@ -105,7 +107,7 @@ def test_items_of_the_future_change_no_row(tables):
     catalogue, log = tables
     until = times([6 * DAY])[0]
     for by in ("uniform", "popularity"):
-        sampling = hw.NegativeSampling(8, by)
+        sampling = hw.evaluation.NegativeSampling(8, by)
         whole = drawn(ranker(catalogue, log, sampling)).frame.filter(pl.col("chosen_at") < until)
         born_later = pl.col("at") >= until
         later = catalogue.with_columns(
@@ -122,7 +124,7 @@ def test_levels_draw_alike_where_candidates_agree(tables):
     old = catalogue.filter(pl.col("at") < START)
     rows = log.join(old, on="item", how="semi")
     for by in ("uniform", "popularity"):
-        night, live = (drawn(ranker(old, rows, hw.NegativeSampling(8, by)), freshness).frame for freshness in (NIGHTLY, LIVE))
+        night, live = (drawn(ranker(old, rows, hw.evaluation.NegativeSampling(8, by)), freshness).frame for freshness in (NIGHTLY, LIVE))
         same = ["request", "item", "chosen", "log_q", "item__last_quality"]
         assert night.select(same).equals(live.select(same)), by
         assert not night["sold__count_7d"].equals(live["sold__count_7d"])
@@ -133,19 +135,19 @@ def test_draws_do_not_depend_on_the_order_of_the_table(tables):
     orders = {"as is": log, "shuffled": log.sample(fraction=1, shuffle=True, seed=1)}
     of = {name: drawn(ranker(catalogue, rows)).frame.sort("request", "item") for name, rows in orders.items()}
     assert of["as is"].equals(of["shuffled"])
-    other = drawn(ranker(catalogue, log, hw.NegativeSampling(8, seed=1))).frame.sort("request", "item")
+    other = drawn(ranker(catalogue, log, hw.evaluation.NegativeSampling(8, seed=1))).frame.sort("request", "item")
     assert not other.equals(of["as is"])
 
 
 def test_a_dataset_is_made_again(tables, tmp_path):
     model = ranker(*tables)
     made = hw.dataset(model, tmp_path / "rows.parquet", as_of=UNTIL)
-    again = hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+    again = hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     assert made.manifest["digest"] == again.manifest["digest"]
     assert "log_q" in made.manifest["columns"]
-    changed = dataclasses.replace(model, task=dataclasses.replace(model.task, negatives=hw.NegativeSampling(9)))
+    changed = dataclasses.replace(model, task=dataclasses.replace(model.task, negatives=hw.evaluation.NegativeSampling(9)))
     with pytest.raises(DataError, match="the sampling of negatives is defined differently"):
-        hw.reproduce(changed, made.manifest_path, tmp_path / "third.parquet")
+        hw.operations.reproduce(changed, made.manifest_path, tmp_path / "third.parquet")
 
 
 # ---- off the beaten path
@@ -155,14 +157,14 @@ def test_a_dataset_is_made_again(tables, tmp_path):
 @pytest.mark.parametrize("by", ["uniform", "popularity"])
 def test_ids_of_any_type(by_id, by):
     catalogue, log = shop(by_id=by_id, days=6)
-    rows = drawn(ranker(catalogue, log, hw.NegativeSampling(4, by))).frame
+    rows = drawn(ranker(catalogue, log, hw.evaluation.NegativeSampling(4, by))).frame
     assert rows["item"].dtype == log["item"].dtype
     assert rows.filter(pl.col("chosen") == 0).height > 3 * 250
 
 
 def test_more_draws_than_candidates_take_each_once(tables):
     catalogue, log = tables
-    rows = drawn(ranker(catalogue, log, hw.NegativeSampling(1000))).frame
+    rows = drawn(ranker(catalogue, log, hw.evaluation.NegativeSampling(1000))).frame
     order = ["request", "item"]
     full = every_candidate(catalogue, log).join(rows.select("request").unique(), on="request", how="semi")
     full = full.select(*order, pl.col("chosen").cast(pl.Float64)).sort(order)
@@ -172,7 +174,7 @@ def test_more_draws_than_candidates_take_each_once(tables):
 
 def test_several_positives_of_a_request():
     catalogue, log = shop(choose=3, days=6)
-    rows = drawn(ranker(catalogue, log, hw.NegativeSampling(4))).frame
+    rows = drawn(ranker(catalogue, log, hw.evaluation.NegativeSampling(4))).frame
     chosen = log.group_by("request").agg(wanted=pl.col("item"))
     negatives = rows.filter(pl.col("chosen") == 0).join(chosen, on="request")
     assert not negatives.select(pl.col("item").is_in(pl.col("wanted"))).to_series().any()
@@ -289,7 +291,7 @@ def test_probabilities_are_those_of_the_full_candidate_set(tables, by):
     level = hw.Level(NIGHTLY)
     whole = ranker(catalogue, every_candidate(catalogue, log), None, estimator)
     full = hw.train(whole, level=level, as_of=UNTIL)
-    mine = hw.train(ranker(catalogue, log, hw.NegativeSampling(8, by), estimator), level=level, as_of=UNTIL)
+    mine = hw.train(ranker(catalogue, log, hw.evaluation.NegativeSampling(8, by), estimator), level=level, as_of=UNTIL)
     every = training_set(whole, level=level, as_of=UNTIL)
     features, y = every.features, every.requests.label.to_numpy()
 
@@ -303,6 +305,6 @@ def test_probabilities_are_those_of_the_full_candidate_set(tables, by):
     for tenth in range(10):
         rows = deciles == tenth
         assert sampled[rows].mean() == pytest.approx(expected[rows].mean(), rel=0.2), tenth
-    rows = drawn(ranker(catalogue, log, hw.NegativeSampling(8, by), estimator))
+    rows = drawn(ranker(catalogue, log, hw.evaluation.NegativeSampling(8, by), estimator))
     uncorrected = estimator.fit(mine.fitted.inputs(rows.features), rows.requests.label.to_numpy())
     assert uncorrected.predict_proba(mine.fitted.inputs(features))[:, 1].mean() > 2 * y.mean()

@@ -240,7 +240,7 @@ def test_without_a_history_it_is_not_in_training_and_that_is_said(shop, history,
     made = hw.dataset(model, tmp_path / "rows.parquet", resources=hw.Resources(cache=False))
     assert made.manifest["not_in_training"] == ["ip__score", "risk"]
     assert not {"ip__score", "risk"} & set(made.rows.frame.columns)
-    assert hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet").manifest["digest"] == made.manifest["digest"]
+    assert hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet").manifest["digest"] == made.manifest["digest"]
 
     with pytest.warns(HeadwaterWarning, match="not in training.*ip__score, risk"):
         frame = hw.get_historical_features(model.features, model.labels)
@@ -255,7 +255,7 @@ def test_a_dataset_knows_when_the_history_changed(shop, tmp_path):
     pl.read_parquet(shop / "ip" / "*.parquet").head(1).write_parquet(more)
     try:
         with pytest.raises(DataError, match="source ip_log: 1 of its files is new"):
-            hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+            hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     finally:
         more.unlink()
 

@@ -1,4 +1,4 @@
-"""hw.assess: one verdict and a plan from lift, attribution, cost, readiness and latency of a model."""
+"""hw.operations.assess: one verdict and a plan from lift, attribution, cost, readiness and latency of a model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from headwater.backtesting.describe import value_of
 from headwater.backtesting.withdrawals import known_deliveries
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.durations import micros
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.level import Level, ladder
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project

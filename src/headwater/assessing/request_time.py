@@ -16,7 +16,7 @@ from headwater.backtesting.intervals import evaluate
 from headwater.backtesting.levels import LevelRows, outcomes_known
 from headwater.backtesting.verdicts import in_metric, min_lifts
 from headwater.definitions.durations import micros
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.feature_view import FeatureRef
 from headwater.definitions.http_features import HttpFeatures

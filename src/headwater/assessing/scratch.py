@@ -1,4 +1,4 @@
-"""hw.assess_scratch: where a team without a model and without data begins."""
+"""hw.operations.assess_scratch: where a team without a model and without data begins."""
 
 from __future__ import annotations
 

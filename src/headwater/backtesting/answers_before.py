@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.labels import Labels
 
 _NOT_ANSWERED = "not answered: {question} Answer with {option}"

@@ -1,4 +1,4 @@
-"""hw.attribution: which views earn from freshness, one at a time and together, and which can stay as they are."""
+"""hw.evaluation.attribution: which views earn from freshness, one at a time and together, and which can stay as they are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headwater.backtesting.verdicts import in_metric, min_lifts
 from headwater.backtesting.view_groups import Costs, Groups, Unit, check_levels, find_units, unit_costs, unmeasured
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model

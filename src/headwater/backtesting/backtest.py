@@ -32,7 +32,7 @@ from headwater.backtesting.split import describe
 from headwater.backtesting.withdrawals import known_deliveries
 from headwater.connectors.snapshots import one_version
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model

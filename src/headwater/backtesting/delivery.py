@@ -1,4 +1,4 @@
-"""hw.watch: what production delivered, week by week, beside what the backtest promised. A miss withdraws the recommendation."""
+"""hw.operations.watch: what production delivered, week by week, beside what the backtest promised. A miss withdraws the recommendation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delive
 from headwater.backtesting.delivery_weeks import Weeks
 from headwater.backtesting.outcome_rules import HIDDEN, held_out, unjudged
 from headwater.definitions.checked_call import checked_call
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
@@ -80,7 +80,7 @@ def watch(
         level: the name of the level that it is served at; None is as its views define.
         promise: what was promised, as `promised(backtest)` gives it. None: what the registry holds for the version that is served. All
             versions under the same promise count.
-        evaluation: where the promised metric is one of the project's own (`hw.metric`), the evaluation that names it.
+        evaluation: where the promised metric is one of the project's own (`hw.evaluation.metric`), the evaluation that names it.
         data_dir: the folder of the serving log and of posted outcomes; None is headwater's home.
         models: the folder of fitted models; None is `models` in headwater's home.
         at: the time of the comparison, tz-aware or ISO 8601 with an offset; None is now.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from headwater.backtesting.row_blocks import MIN_BLOCKS
 from headwater.backtesting.sign_flips import are_few
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.fit_options import Refits

@@ -19,7 +19,7 @@ from headwater.backtesting.experiment_rows import ExperimentRows, judged_by
 from headwater.backtesting.fold_training import LevelScores, Run
 from headwater.backtesting.slices import user_slices
 from headwater.backtesting.split import Fold, Split, describe
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.freshness import Freshness, kind_of, never
 from headwater.definitions.labels import Labels
@@ -98,7 +98,7 @@ def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
             if name not in frame.columns:
                 raise DataError(
                     f"scores: there is no column {name!r}, the {role} of each request. Name it with --{role} COLUMN, or "
-                    f"hw.Scores(table, {role}=...); {nearest(name, frame.columns)}"
+                    f"hw.evaluation.Scores(table, {role}=...); {nearest(name, frame.columns)}"
                 )
     if frame[scores.time].dtype == pl.String:
         frame = _parsed(frame, scores.time)
@@ -233,14 +233,14 @@ def _check_probabilities(rows: GivenRows, model: Model, labelled: LabelValues) -
         raise DataError(f"scores: {int(unknown.sum())} labels, such as {first!r}, are none of the classes {list(labelled.classes)}")
     if len(labelled.classes) < 2:
         raise DataError(
-            f"scores: the labels have the class {list(labelled.classes)} alone; name all of them: hw.Scores(table, classes=[...])"
+            f"scores: the labels have the class {list(labelled.classes)} alone; name all of them: hw.evaluation.Scores(table, classes=[...])"
         )
     for name in lists:
         widths = rows.frame[name].cast(pl.List(pl.Float64)).list.len().unique().sort().to_list()
         if widths != [len(labelled.classes)]:
             raise DataError(
                 f"scores: level {name!r} has lists of {', '.join(map(str, widths[:5]))} values, and there are {len(labelled.classes)} classes, "
-                f"{list(labelled.classes)[:12]}; give a probability of each, and the order as hw.Scores(table, classes=[...])"
+                f"{list(labelled.classes)[:12]}; give a probability of each, and the order as hw.evaluation.Scores(table, classes=[...])"
             )
         values = _score(rows.frame[name])
         if values.min() < 0 or not np.allclose(values.sum(axis=1), 1, atol=1e-3):

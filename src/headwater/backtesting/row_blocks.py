@@ -25,7 +25,7 @@ import numpy as np
 
 from headwater.backtesting.sign_flips import effective
 from headwater.definitions.durations import DAY, HOUR, Duration, text
-from headwater.definitions.evaluation import block_length
+from headwater.definitions.evaluations import block_length
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import Blocks
 from headwater.results.blocks_result import BlocksResult

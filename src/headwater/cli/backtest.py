@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headwater.backtesting.backtest import Backtest
-    from headwater.definitions.evaluation import Evaluation
+    from headwater.definitions.evaluations import Evaluation
     from headwater.definitions.level import Level
     from headwater.definitions.model import Model
 

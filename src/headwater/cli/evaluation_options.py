@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from headwater.cli.projects import LoadedProject
     from headwater.definitions.acknowledged import Acknowledgement
     from headwater.definitions.decision_value import DecisionValue
-    from headwater.definitions.evaluation import Evaluation
+    from headwater.definitions.evaluations import Evaluation
     from headwater.definitions.fit_options import Refits
     from headwater.definitions.model import Model
     from headwater.definitions.project import Project
@@ -140,7 +140,7 @@ def _refits(evaluation: Evaluation, args: Arguments) -> Refits | None:
 
 def evaluation(args: Arguments, project: Project | None) -> Evaluation:
     """How the project's models are judged, or the defaults without a project; options that were given take precedence."""
-    from headwater.definitions.evaluation import Evaluation
+    from headwater.definitions.evaluations import Evaluation
 
     return with_options((project.evaluation if project is not None else None) or Evaluation(), args)
 

@@ -22,7 +22,7 @@ def analyse_experiment(args: Arguments, screen: Screen) -> None:
     markdown = None if args.markdown is None else options.output(args.markdown, "--markdown")
     folder = None if args.export is None else options.output(args.export, "--export", folder=True)
     from headwater.assessing.lift import backtest_of
-    from headwater.experiments.analyse import analyse
+    from headwater.experiments.analyse_experiment import analyse
     from headwater.experiments.experiment_money import ExperimentEvidence
     from headwater.experiments.experiment_words import not_proven
 

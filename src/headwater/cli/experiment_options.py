@@ -10,7 +10,7 @@ from headwater.cli import options
 from headwater.cli.command import Arguments, Flag, Positional, option, switch
 
 if TYPE_CHECKING:
-    from headwater.experiments.plan_experiment import ExperimentPlaces
+    from headwater.experiments.experiment_planning import ExperimentPlaces
 
 
 def name() -> Positional:
@@ -30,7 +30,7 @@ def places() -> list[Flag]:
 
 def places_of(args: Arguments) -> ExperimentPlaces:
     """The same, of a command line."""
-    from headwater.experiments.plan_experiment import ExperimentPlaces
+    from headwater.experiments.experiment_planning import ExperimentPlaces
 
     return ExperimentPlaces(
         models=args.models,

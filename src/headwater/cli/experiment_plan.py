@@ -24,7 +24,7 @@ def plan(args: Arguments, screen: Screen) -> None:
     """Show what an experiment needs and can find; nothing is written."""
     project = load(args.project).project
     from headwater.experiments.experiment_adviser import AdviserAnswers
-    from headwater.experiments.plan_experiment import plan_experiment
+    from headwater.experiments.experiment_planning import plan_experiment
 
     answers = AdviserAnswers()
     if args.answers is not None:

@@ -51,8 +51,8 @@ def watch(project: Project, args: Arguments, screen: Screen) -> None:
 
 
 def _once(project: Project, args: Arguments, screen: Screen) -> RampStep:
+    from headwater.experiments.experiment_planning import ExperimentPlaces
     from headwater.experiments.experiment_ramp import ramp
-    from headwater.experiments.plan_experiment import ExperimentPlaces
 
     step = ramp(project, args.name, places=ExperimentPlaces(models=args.models, data_dir=options.data_dir(args)))
     words = {"raise": f"raised to {step.enrolled:.0%}", "hold": f"stays at {step.enrolled:.0%}", "stop": "stopped", "done": "nothing to do"}

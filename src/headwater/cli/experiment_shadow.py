@@ -13,7 +13,7 @@ def score_shadow(args: Arguments, screen: Screen) -> None:
     project = load(args.project).project
     at = options.timestamp(args.at, "--at")
     page = options.output(args.output, "--output")
-    from headwater.experiments.shadow import shadow
+    from headwater.experiments.shadow_analysis import shadow
 
     with screen.working("scoring"):
         analysis = shadow(project, args.name, data_dir=options.data_dir(args), models=args.models, at=at, store=args.store)

@@ -20,7 +20,7 @@ def status(args: Arguments, screen: Screen) -> None:
     """One experiment, or all that were started."""
     project = load(args.project).project
     from headwater.experiments.experiment_lifecycle import experiment_status
-    from headwater.experiments.plan_experiment import ExperimentPlaces
+    from headwater.experiments.experiment_planning import ExperimentPlaces
     from headwater.models.experiment_store import ExperimentStore
 
     places = ExperimentPlaces(models=args.models, data_dir=options.data_dir(args))

@@ -102,7 +102,7 @@ def _announce(project: Project, args: Arguments, screen: Screen) -> None:
 
 
 def _replay(project: Project, args: Arguments, limits: IngestLimits, tally: _CommitCounter, screen: Screen) -> None:
-    """Replay histories, as `hw.replay` does."""
+    """Replay histories, as `hw.operations.replay` does."""
     start, dots, end = args.replay.partition("..")
     if not dots or not start or not end:
         raise UsageError(f"--replay is {args.replay!r}; give START..END, such as 2024-05-01T00:00:00Z..2024-05-02T00:00:00Z")

@@ -11,7 +11,7 @@ from headwater.cli.screen import Screen
 from headwater.errors import nearest
 
 if TYPE_CHECKING:
-    from headwater.definitions.evaluation import Evaluation
+    from headwater.definitions.evaluations import Evaluation
 
 _NOT_KNOWN = "not known"
 _YES_OR_NO = ("yes", "no", _NOT_KNOWN)

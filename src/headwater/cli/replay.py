@@ -14,7 +14,7 @@ def run(args: Arguments, screen: Screen) -> None:
     at = options.timestamp(args.at, "--at")
     page = options.output(args.output, "--output")
     markdown = None if args.markdown is None else options.output(args.markdown, "--markdown")
-    from headwater.experiments.replay_day import ReplayOptions, replay_day
+    from headwater.experiments.replayed_day import ReplayOptions, replay_day
     from headwater.training.resources import Resources
 
     how = ReplayOptions(

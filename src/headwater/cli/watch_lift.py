@@ -12,7 +12,7 @@ from headwater.errors import UsageError
 
 if TYPE_CHECKING:
     from headwater.cli.projects import LoadedProject
-    from headwater.experiments.level_lift import LevelLift
+    from headwater.experiments.level_comparison import LevelLift
     from headwater.results.estimate import Estimate
 
 
@@ -33,7 +33,7 @@ def flags() -> list[Flag]:
 
 def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
     """Compute lift by freshness, and keep it for metrics."""
-    from headwater.experiments.level_lift import level_lift
+    from headwater.experiments.level_comparison import level_lift
     from headwater.experiments.monitored_rows import LiftOptions
     from headwater.models.latest_results import LATEST_LEVEL_LIFT
     from headwater.models.registry import ModelRegistry

@@ -181,7 +181,7 @@ def open_session(session: object = None) -> SparkSession:
         active = builder.getActiveSession()
         if active is None:
             raise UsageError(
-                "there is no Spark session; give a session or a URL, such as hw.spark('sc://host:15002'), or set SPARK_REMOTE or "
+                "there is no Spark session; give a session or a URL, such as headwater_spark.spark('sc://host:15002'), or set SPARK_REMOTE or "
                 "HEADWATER_ENGINE=spark:sc://host:15002"
             )
         return cast("SparkSession", active)
@@ -225,7 +225,7 @@ def query_id(frame: DataFrame, name: str) -> str:
         found = {query.name: query.id for query in session.streams.active}
     if name not in found:
         raise UsageError(
-            f"no query of this Spark session has the name {name!r}, which hw.spark_stream() gives; start it with "
+            f"no query of this Spark session has the name {name!r}, which headwater_spark.spark_stream() gives; start it with "
             f"frame.writeStream.queryName({name!r}). {nearest(name, [other for other in found if other])}"
         )
     return found[name]

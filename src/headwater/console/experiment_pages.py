@@ -15,7 +15,7 @@ from headwater.console.summaries import Summary
 from headwater.definitions.model_variant import at_level
 from headwater.errors import HeadwaterError, nearest
 from headwater.experiments.experiment_lifecycle import experiment_status, state_of
-from headwater.experiments.plan_experiment import ExperimentPlaces
+from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.kept_runs.run_sections import RunSections, sections_of
 from headwater.kept_runs.runs import KeptRun
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment

@@ -217,7 +217,7 @@ def check_frame(value: object, subject: str) -> None:
     """
     if type(value).__module__.startswith("pyspark."):
         frame = "frame" if hasattr(value, "mapInArrow") else "frame.to_spark()"  # of its pandas API
-        raise DefinitionError(f"{subject} is a {type(value).__name__} of Spark; give hw.spark_table({frame}, name='payments')")
+        raise DefinitionError(f"{subject} is a {type(value).__name__} of Spark; give headwater_spark.spark_table({frame}, name='payments')")
 
 
 def _collected(lazy: object, subject: str) -> object:

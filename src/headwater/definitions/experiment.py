@@ -252,7 +252,9 @@ class Experiment(Definition):
 
 def _check_probe(kind: ExperimentKind, name: str, subject: str) -> None:
     if isinstance(kind, Probe) and not name.startswith("probe_"):
-        raise DefinitionError(f"{subject}: a probe is named probe_..., by which training leaves out its rows; define it with hw.probe(...)")
+        raise DefinitionError(
+            f"{subject}: a probe is named probe_..., by which training leaves out its rows; define it with hw.experiments.probe(...)"
+        )
 
 
 def _weighted(arms: Sequence[Arm], subject: str) -> tuple[Arm, ...]:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from headwater.definitions.checks import check_list, check_number, check_reference, check_type
 from headwater.definitions.definition import Definition, check_name
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.experiment import Arm, Experiment
 from headwater.definitions.feature_service import sources_of
 from headwater.definitions.feature_view import FeatureView

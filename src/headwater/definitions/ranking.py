@@ -43,7 +43,7 @@ class Ranking(Definition):
     ranking of 'item' within each 'request', candidates from popular__top_k_item_1d
     >>> catalogue = hw.FeatureView("catalogue", source=clicks, keys=[], features=[hw.collect_set("item", max_size=10_000)],
     ...                            freshness=hw.batch("1d"))
-    >>> print(hw.Ranking("request", "item", [catalogue["collect_set_item"]], hw.NegativeSampling(n=20)))
+    >>> print(hw.Ranking("request", "item", [catalogue["collect_set_item"]], hw.evaluation.NegativeSampling(n=20)))
     ranking of 'item' within each 'request', candidates from catalogue__collect_set_item; 20 negatives a positive uniformly, seed 0
     """
 

@@ -20,11 +20,11 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.project import Project
 from headwater.definitions.source import Source
-from headwater.experiments.analyse import analyse
+from headwater.experiments.analyse_experiment import analyse
 from headwater.experiments.experiment_analysis import ExperimentAnalysis
 from headwater.experiments.experiment_lifecycle import start_experiment
 from headwater.experiments.experiment_money import ExperimentEvidence
-from headwater.experiments.plan_experiment import ExperimentPlaces
+from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.reports.evidence_words import of_backtest
 from headwater.reports.wording import listed
 from headwater.results.backtest_result import BacktestResult

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from headwater.assessing.network import KINDS
 from headwater.definitions.durations import DAY, HOUR, text
 from headwater.definitions.experiment import Experiment
+from headwater.definitions.readable import Readable
 from headwater.experiments.frozen_plan import kind_name
 from headwater.results.experiment_result import KIND_NAMES
 from headwater.results.planned_experiment import ExperimentAdvice
@@ -23,7 +24,7 @@ _LENGTHS = (7 * HOUR, 10 * HOUR, 13 * HOUR, 17 * HOUR)  # none divides a day, so
 
 
 @dataclass(frozen=True)
-class AdviserAnswers:
+class AdviserAnswers(Readable):
     """Answers to the four questions; None is not answered.
 
     Args:
@@ -54,7 +55,7 @@ def advise(answers: AdviserAnswers) -> ExperimentAdvice:
     """The kind that fits, and why the others mislead.
 
     >>> advise(AdviserAnswers(supply=True, adversaries=False, feedback=False, carry_over=3 * HOUR)).written
-    "hw.Switchback(region, length='7h', washout='3h')"
+    "hw.experiments.Switchback(region, length='7h', washout='3h')"
     """
     every = questions()
     open_ones = [every[name] for name in every if getattr(answers, name) is None]
@@ -75,7 +76,7 @@ def advise(answers: AdviserAnswers) -> ExperimentAdvice:
         ]
         return ExperimentAdvice(
             "switchback",
-            f"hw.Switchback(region, length={text(length)!r}{washout})",
+            f"hw.experiments.Switchback(region, length={text(length)!r}{washout})",
             why,
             _split(answers, steps),
             _misleading(answers),
@@ -87,11 +88,13 @@ def advise(answers: AdviserAnswers) -> ExperimentAdvice:
         return ExperimentAdvice("", "", "a question is open that decides", (), {}, open_ones)
     if answers.feedback:
         why = "the model trains on its own clicks: units are split, and so are the training rows"
-        return ExperimentAdvice("ab", "hw.ABTest()", why, _split(answers, [_SHADOW, "split units"]), _misleading(answers), open_ones)
+        return ExperimentAdvice(
+            "ab", "hw.experiments.ABTest()", why, _split(answers, [_SHADOW, "split units"]), _misleading(answers), open_ones
+        )
     why = "a unit's arm changes nothing for the others" + (
         ", and it keeps its arm, so carry-over stays within it" if answers.carry_over else ""
     )
-    return ExperimentAdvice("ab", "hw.ABTest()", why, [_SHADOW, "split units"], _misleading(answers), open_ones)
+    return ExperimentAdvice("ab", "hw.experiments.ABTest()", why, [_SHADOW, "split units"], _misleading(answers), open_ones)
 
 
 def kind_warnings(experiment: Experiment, answers: AdviserAnswers) -> Iterator[str]:
@@ -110,7 +113,7 @@ def kind_warnings(experiment: Experiment, answers: AdviserAnswers) -> Iterator[s
         )
 
 
-_SHADOW = "shadow first: hw.Shadow() shows errors, latency and how often decisions differ, and serves nothing new"
+_SHADOW = "shadow first: hw.experiments.Shadow() shows errors, latency and how often decisions differ, and serves nothing new"
 
 
 def _cluster(answers: AdviserAnswers, unanswered: Sequence[str]) -> ExperimentAdvice:
@@ -122,7 +125,12 @@ def _cluster(answers: AdviserAnswers, unanswered: Sequence[str]) -> ExperimentAd
     )
     steps = [_SHADOW, f"keep each cluster in one arm, and leave out the first {text(burn_in)}", "ten clusters or more in each arm"]
     return ExperimentAdvice(
-        "cluster", f"hw.ClusterTest(cluster, burn_in={text(burn_in)!r})", why, _split(answers, steps), _misleading(answers), unanswered
+        "cluster",
+        f"hw.experiments.ClusterTest(cluster, burn_in={text(burn_in)!r})",
+        why,
+        _split(answers, steps),
+        _misleading(answers),
+        unanswered,
     )
 
 

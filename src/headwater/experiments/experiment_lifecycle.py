@@ -15,11 +15,11 @@ from headwater.definitions.experiment import Experiment
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import HeadwaterError, UsageError, nearest
+from headwater.experiments.experiment_planning import ExperimentPlaces, planned_and_frozen, why_no_new_version
 from headwater.experiments.experiment_words import awaited
 from headwater.experiments.exposed_units import ARM, AT, ExposedUnits, exposed_units
 from headwater.experiments.frozen_plan import horizon_of
 from headwater.experiments.health import HealthCheck, unit_checks
-from headwater.experiments.plan_experiment import ExperimentPlaces, planned_and_frozen, why_no_new_version
 from headwater.experiments.request_labels import LabelsOf
 from headwater.kernel.arrays import I64
 from headwater.logs.exposure_log import read_exposures

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from headwater.assessing.level_costs import known_costs
+from headwater.definitions.readable import Readable
 from headwater.errors import UsageError
 from headwater.reports.recommendation_words import shown_metric
 from headwater.reports.recommending import worth_of
@@ -24,7 +25,7 @@ MONTH = 30.0
 
 
 @dataclass(frozen=True)
-class ExperimentEvidence:
+class ExperimentEvidence(Readable):
     """What is known of the arms besides the experiment.
 
     Args:

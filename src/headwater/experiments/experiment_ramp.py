@@ -13,11 +13,11 @@ from typing import Literal
 from headwater import clock
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
-from headwater.experiments.analyse import analyse
+from headwater.experiments.analyse_experiment import analyse
 from headwater.experiments.experiment_lifecycle import IMMATURE, health_of, state_of, units_of
 from headwater.experiments.experiment_money import ExperimentEvidence
+from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_words import not_proven
-from headwater.experiments.plan_experiment import ExperimentPlaces
 from headwater.experiments.probe_budget import budget_spent
 from headwater.logs.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment

@@ -28,7 +28,7 @@ from headwater.experiments.answers_of_level import Places
 from headwater.experiments.level_answers import placed_at, request_columns
 from headwater.experiments.off_policy import Estimator, LoggedActions, PolicyValue, policy_value
 from headwater.experiments.relative_lift import RelativeLift
-from headwater.experiments.replay_day import ReplayOptions
+from headwater.experiments.replayed_day import ReplayOptions
 from headwater.experiments.served_requests import Period, served_requests
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.logs.serving_log_rows import AT, CANDIDATES, EXPLORED, LEVEL, REQUEST, ROW
@@ -202,7 +202,7 @@ def explored_lists(model: Model, rows: DeliveredRows, now: int) -> ExploredLists
     if EXPLORED not in rows.frame.columns or not rows.frame[EXPLORED].any():
         raise DataError(
             f"model {model.name!r}: no list in random order was logged; serve it with hw.Ranking(explore=0.02), or compare levels with "
-            "hw.Interleaving()"
+            "hw.experiments.Interleaving()"
         )
     reward, final = _rewards(model, rows, now)
     explored = rows.frame[EXPLORED].fill_null(value=False).to_numpy() & final

@@ -12,7 +12,7 @@ from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.backtesting.outcome_rules import acted_on, scorable_rows
 from headwater.definitions.censored import Censored
 from headwater.definitions.decision_value import DecisionValue
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.model import Model
 from headwater.errors import DataError, UsageError
 from headwater.experiments.list_gap import list_gap

@@ -11,7 +11,7 @@ from headwater.backtesting.intervals import ResampledMetrics, resample_weights
 from headwater.backtesting.row_blocks import MIN_BLOCKS, RowBlocks
 from headwater.backtesting.serial_dependence import BlockSeries
 from headwater.backtesting.verdicts import min_lifts, unjudged
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.kernel.arrays import F64
 from headwater.metrics import Blocks
 from headwater.results.estimate import Comparison, Estimate

@@ -17,7 +17,7 @@ from headwater.backtesting.levels import LevelRows
 from headwater.backtesting.row_blocks import chosen_blocks, given_blocks
 from headwater.backtesting.view_groups import Unit, check_levels, find_units, mixed_level, mixed_rows
 from headwater.definitions.durations import DAY
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.level import Level
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, UsageError
@@ -395,6 +395,6 @@ def _sum(costs: Mapping[str, float], unit: Unit) -> float | None:
 
 
 def _is_length(how: Evaluation) -> bool:
-    from headwater.definitions.evaluation import is_column
+    from headwater.definitions.evaluations import is_column
 
     return not is_column(how.blocks)

@@ -6,7 +6,7 @@ import numpy as np
 
 from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.backtesting.outcome_rules import scorable_rows
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.model import Model
 from headwater.errors import DataError, UsageError
 from headwater.experiments.metric_gap import metric_gap

@@ -8,7 +8,7 @@ from headwater.backtesting.delivered_rows import DeliveredRows
 from headwater.backtesting.experiment_rows import judged_by
 from headwater.backtesting.intervals import evaluate, resample_weights
 from headwater.backtesting.row_blocks import given_blocks
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.model import Model
 from headwater.kernel.arrays import F64, Bool
 from headwater.metrics import Blocks, RowContext

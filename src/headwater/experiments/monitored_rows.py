@@ -17,7 +17,7 @@ from headwater.backtesting.experiment_rows import judged_by, trained_model
 from headwater.backtesting.levels import LevelRows, level_rows, mean_age, resolve_levels
 from headwater.backtesting.outcome_rules import declared, scorable_rows
 from headwater.definitions.durations import DAY, Duration, micros
-from headwater.definitions.evaluation import Evaluation
+from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.level import Level
 from headwater.definitions.model import Model

@@ -46,7 +46,7 @@ _REASONS: Final = {"switchback": Reason.TARGETING_MATCH, "cluster": Reason.TARGE
 
 
 class ExperimentService(Protocol):
-    """A service that is asked for its experiments and told what happened: `hw.Client` is one."""
+    """A service that is asked for its experiments and told what happened: `hw.client.Client` is one."""
 
     def experiments(self) -> Any:  # noqa: ANN401 (decoded by each client)
         """What `GET /v1/experiments` says: `.experiments`, each with the fields of a running plan."""
@@ -244,7 +244,7 @@ class HeadwaterProvider(AbstractProvider):
         """
         service = self._service
         if service is None:
-            raise UsageError("the provider has no service to post to; give service=hw.Client(url)")
+            raise UsageError("the provider has no service to post to; give service=hw.client.Client(url)")
         row: dict[str, Any] = dict(details.attributes)
         if name == EXPOSURE:
             experiment = row.pop("experiment", None)

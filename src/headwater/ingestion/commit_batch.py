@@ -217,7 +217,7 @@ def _records(piece: Piece, batch: SparkBatch, writer: PartitionWriter) -> Record
 def _refusal(stored: BatchPosition, query: str | None, batch: SparkBatch) -> str:
     """Why a batch is refused, and what to do."""
     another = (
-        "To go on with this checkpoint, give the query another name in queryName() and hw.spark_stream(), which begins a new stream; or "
+        "To go on with this checkpoint, give the query another name in queryName() and headwater_spark.spark_stream(), which begins a new stream; or "
         "commit with IngestLimits(accept_loss=True): rows may be missing or counted twice, and views are incomplete until their windows have passed"
     )
     if query is None:

@@ -76,7 +76,7 @@ def ingest(
     sources = {source: views for source, views in sources.items() if not isinstance(source.stream, SparkStream)}
     if not sources:
         raise UsageError(
-            f"every stream of project {project.name!r} is a query of Spark, which commits its batches itself (hw.commit_batches); there is "
+            f"every stream of project {project.name!r} is a query of Spark, which commits its batches itself (headwater_spark.commit_batches); there is "
             "nothing to ingest"
         )
     pushed = [source for source in sources if isinstance(source.stream, Pushed)]

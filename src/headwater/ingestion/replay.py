@@ -112,7 +112,7 @@ def replay(
     >>> from headwater.testing.examples import temporary_store, visits
     >>> view = visits(hw.streaming("2s"))
     >>> with temporary_store() as store:
-    ...     for now in hw.replay([view], store, start="2024-05-01T10:00Z", end="2024-05-01T12:00Z", step="1h"):
+    ...     for now in hw.operations.replay([view], store, start="2024-05-01T10:00Z", end="2024-05-01T12:00Z", step="1h"):
     ...         print(now.timestamp, hw.get_online_features(view, [{"user": 1}], store=store, at=now.timestamp)["user__count_1d"][0])
     2024-05-01 11:00:00+00:00 5
     2024-05-01 12:00:00+00:00 6

@@ -16,6 +16,7 @@ from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_service import Enriched
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.kinesis_stream import KinesisStream
+from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
 from headwater.definitions.streams import BrokerStream, KafkaTopic
@@ -45,7 +46,7 @@ _HOUR = 3_600_000_000  # microseconds of stream time between two retention check
 
 
 @dataclass(frozen=True)
-class IngestLimits(metaclass=Spelled):
+class IngestLimits(Readable, metaclass=Spelled):
     """How records become commits.
 
     batch: records in one poll at most. linger: seconds that a poll waits. max_future_skew: how long after it was received an event may

@@ -74,7 +74,7 @@ def materialize_model(
     >>> variant, fitted = precomputed_variant(churn(), hw.precomputed(hw.batch("1d", delay="4h"), keys=["user"]))
     >>> with temporary_store() as store:
     ...     made = hw.operations.materialize_model(variant, fitted, store=store, at="2024-05-10T04:00Z")
-    ...     found = hw.PrecomputedReader(variant, store).one({"user": 5}, parse_timestamp("2024-05-10T09:00Z", "at"))
+    ...     found = hw.operations.PrecomputedReader(variant, store).one({"user": 5}, parse_timestamp("2024-05-10T09:00Z", "at"))
     >>> made.cut.keys, found.how, found.age / 3600
     (6, 'precomputed', 9.0)
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
-from headwater.definitions.evaluation import NamedMetric
+from headwater.definitions.evaluations import NamedMetric
 from headwater.definitions.tasks import TASKS
 from headwater.errors import UsageError, nearest
 from headwater.metrics.curves import curves
@@ -37,7 +37,7 @@ def resolve(names: Sequence[str | NamedMetric] | None, task: str) -> list[Metric
 
     "precision@P%" and "recall@P%" are read for any P above 0 and up to 100,
     "pinball@Q" for any Q between 0 and 1, "ndcg@K" and its like for any K. A
-    Metric is taken as it is, so a project can bring its own (`hw.metric`).
+    Metric is taken as it is, so a project can bring its own (`hw.evaluation.metric`).
 
     Raises UsageError for an unknown or repeated name, for a metric of
     another task, and for an unknown task.
@@ -100,7 +100,7 @@ def _named(name: str | NamedMetric, task: str) -> Metric:
         name = _SPOKEN.get(name.strip().lower(), name)
         matching = _matching(name)
     else:
-        raise UsageError(f"metrics holds {name!r}; give names, such as 'auc', or hw.metric(name, function)")
+        raise UsageError(f"metrics holds {name!r}; give names, such as 'auc', or hw.evaluation.metric(name, function)")
     fitting = [m for m in matching if m.fits(task)]
     if fitting:
         return fitting[0]

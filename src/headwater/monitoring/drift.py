@@ -1,4 +1,4 @@
-"""hw.drift: how far the features of served requests are from those of training, by the population stability index."""
+"""hw.operations.drift: how far the features of served requests are from those of training, by the population stability index."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def drift(
 
     `.result` is a `DriftResult`: for each feature its bins, their shares in training and on each day, the index and its limit, nulls and
     statuses. A feature has shifted on a day where its index is above what chance explains (`monitoring.population_stability`) and 0.1 or
-    more beyond it. That alone is information: it is an alert only where production delivers less than promised, as `hw.watch` keeps it,
+    more beyond it. That alone is information: it is an alert only where production delivers less than promised (`hw.operations.watch`),
     or where the shares of the feature's statuses changed too. The state is that of the latest whole day, UTC.
 
     Args:

@@ -158,7 +158,7 @@ def explain(
     >>> project = visiting(hw.batch("1h"))
     >>> with temporary_store() as store:
     ...     _ = hw.materialize(project, store=store, at="2024-05-01T11:00Z")
-    ...     found = hw.explain(project, "user__count_1d", {"user": 1}, store=store, at="2024-05-01T11:10Z")
+    ...     found = hw.operations.explain(project, "user__count_1d", {"user": 1}, store=store, at="2024-05-01T11:10Z")
     >>> found.offline, found.status, found.events["why"].value_counts(sort=True)["count"].to_list()
     (5, 'present', [5, 1])
     >>> found.events["why"][-1]

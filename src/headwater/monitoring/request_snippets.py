@@ -114,7 +114,7 @@ def _python(service: FeatureService, feature: str | None, row: Mapping[str, obje
         *([""] if imports else []),
         "import headwater as hw",
         "",
-        f"with hw.Client({url!r}{token}) as client:",
+        f"with hw.client.Client({url!r}{token}) as client:",
         f"    (row,) = client.features({service.name!r}, {{{source}}}).rows",
         "print(row)" if feature is None else f"print(row[{feature!r}])",
     ]

@@ -16,6 +16,7 @@ from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from headwater import settings
+from headwater.definitions.readable import Readable
 from headwater.errors import NoStoreError, StoreError, UsageError
 from headwater.plugins import Rows
 
@@ -82,7 +83,7 @@ def has_one_writer(url: str) -> bool:
 
 
 @dataclass(frozen=True)
-class CreatedStore:
+class CreatedStore(Readable):
     """What `create_store` has done.
 
     table: the table of DynamoDB by its ARN, which has region and account; "" of other stores. new_table, new_store: whether it was created.

@@ -1,4 +1,4 @@
-"""`hw.serve`: a project's service over HTTP."""
+"""`hw.operations.serve`: a project's service over HTTP."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def serve(
     >>> project = visiting(hw.batch("1h"))
     >>> with temporary_store() as store:
     ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
-    ...     with hw.serve(project, store, listen="127.0.0.1:8329", models={}) as url:
+    ...     with hw.operations.serve(project, store, listen="127.0.0.1:8329", models={}) as url:
     ...         answer = httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1}}).json()
     >>> answer["features"]["user__count_1d"]["status"]
     'present'

@@ -253,7 +253,7 @@ class Service:
         return add_exposures(self.experiments.posted, self.experiments.started, experiment, rows)
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
-        """Explain a feature value; as `hw.explain`."""
+        """Explain a feature value; as `hw.operations.explain`."""
         feature = promoted_feature(feature, self._live.current.selection.promoted)
         return explain(self.project, feature, keys, store=self.store, data_dir=self.data_dir, at=at)
 

@@ -123,7 +123,7 @@ def dataset(
         as_of: rows whose outcome was known by then; now where None.
         from_log: a folder with a serving log: the rows that were served instead of those of the labels' table, with features and statuses
             as they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
-            `hw.ArmLog(experiment, arm)`: those of one arm of an experiment.
+            `hw.experiments.ArmLog(experiment, arm)`: those of one arm of an experiment.
         manifest: for an output of Spark: the file of this machine that the manifest is written to, as "training.manifest.json". Next to
             the rows otherwise.
         resources: what the call may use: threads, memory, progress, the engine, and the cache from which unchanged features are read back;
@@ -142,7 +142,7 @@ def dataset(
     >>> from headwater.testing.examples import churn
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     made = hw.dataset(churn(), f"{folder}/rows.parquet", as_of="2024-07-01T00:00+00:00")
-    ...     again = hw.reproduce(churn(), made.manifest_path, f"{folder}/again.parquet")
+    ...     again = hw.operations.reproduce(churn(), made.manifest_path, f"{folder}/again.parquet")
     >>> made.manifest["digest"] == again.manifest["digest"]
     True
     """
@@ -260,7 +260,9 @@ def reproduce(
     recorded = read_manifest(manifest)
     of_spark = str(recorded["digest"]).startswith(_OF_SPARK)
     if of_spark != (path is None):
-        wrote, instead = ("Spark", "hw.spark_output('shop.again')") if of_spark else ("this process", "a file, such as 'again.parquet'")
+        wrote, instead = (
+            ("Spark", "headwater_spark.spark_output('shop.again')") if of_spark else ("this process", "a file, such as 'again.parquet'")
+        )
         raise UsageError(f"{manifest}: {wrote} wrote this training set, and the output is {output}; give {instead}")
     erased = erasure_of(recorded)
     if erased is not None:

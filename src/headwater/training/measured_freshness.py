@@ -86,7 +86,7 @@ def measured_level(
     >>> import headwater as hw, polars as pl
     >>> from headwater.testing.examples import churn
     >>> reads = pl.DataFrame({"view": ["user"] * 4, "age": [2.0, 3.0, 90_000.0, float("inf")]})
-    >>> level = hw.measured_level(churn(), reads)
+    >>> level = hw.operations.measured_level(churn(), reads)
     >>> level.describe(churn())
     'as old as 4 measured ages, the median 3s, 25.0% of them not there'
     """

@@ -47,7 +47,7 @@ class Resources(Readable, metaclass=Spelled):
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
             raise UsageError(f"progress is {progress!r}; give True, False, or a function of task, steps done and total")
         if not (self.cache is None or isinstance(self.cache, bool | Cache)):
-            raise UsageError(f"cache is {self.cache!r}; give True, False, or a hw.Cache")
+            raise UsageError(f"cache is {self.cache!r}; give True, False, or a hw.operations.Cache")
         _ = self.bytes
 
     @property

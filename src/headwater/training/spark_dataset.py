@@ -48,7 +48,9 @@ def write_training_rows(
     """
     engine = open_engine(resources.engine)
     if not isinstance(engine, RowEngine):
-        raise UsageError(f"{output} is written by Spark; give resources=hw.Resources(engine=hw.spark('sc://host:15002')), or {_NO_FILE}")
+        raise UsageError(
+            f"{output} is written by Spark; give resources=hw.Resources(engine=headwater_spark.spark('sc://host:15002')), or {_NO_FILE}"
+        )
     if model.ranking is not None and model.ranking.negatives is not None:
         raise UsageError(f"model {model.name!r} draws negatives, which is done in this process and not on Spark; {_NO_FILE}")
     service, precomputed = model.features.in_training, level.precomputed(model)

@@ -121,7 +121,7 @@ class Trained(Readable):
     def register(self, registry: ModelRegistry | None = None, *, promote: bool = True, promise: Promise | None = None) -> Version:
         """Keep it as a new version; `promote` makes it the one that is served. None: the registry in headwater's home.
 
-        promise: what the backtest of these definitions promised (`hw.promised(backtest)`), for `hw.watch` to compare with production.
+        promise: what the backtest of these definitions promised, as `promised(backtest)` gives it; `watch` compares it with production.
         None: what it promised of the version before, if that has the same definitions.
 
         Raises:
@@ -272,7 +272,7 @@ def train(
             trained on all.
         seed: of the estimator.
         from_log: a folder with a serving log: train on exactly what was served (with a level: at it), and the outcomes that were posted.
-            `hw.ArmLog(experiment, arm)`: on what one arm of an experiment served.
+            `hw.experiments.ArmLog(experiment, arm)`: on what one arm of an experiment served.
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:

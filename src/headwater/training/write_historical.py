@@ -68,7 +68,7 @@ def write_historical_features(
     engine = open_engine(resources.engine)
     if not isinstance(engine, RowEngine):
         raise UsageError(
-            "write_historical_features is computed by Spark; give resources=hw.Resources(engine=hw.spark('sc://host:15002')), or use "
+            "write_historical_features is computed by Spark; give resources=hw.Resources(engine=headwater_spark.spark('sc://host:15002')), or use "
             "get_historical_features"
         )
     level = Level() if level is None else as_level(level)

@@ -255,7 +255,7 @@ STAMPED = dated(ORDERS, minutes=65).with_columns(took=pl.col("took") + pl.Series
 
 
 def answer(check="own outcome", subject="past"):
-    return hw.Acknowledgement(check, subject, "measured before the order", "Ada")
+    return hw.evaluation.Acknowledgement(check, subject, "measured before the order", "Ada")
 
 
 def test_an_answer_is_shown_and_asks_no_longer():

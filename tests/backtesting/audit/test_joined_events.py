@@ -170,7 +170,9 @@ def test_every_rendering_says_so_with_the_reason(tmp_path, monkeypatch):
         assert NEVER in text, name
         assert "have no value for any of the 3,000 requests" in text, name
         assert "do not build a stream" not in text, name
-    assessed = hw.assess(hw.Project("shop", [of], levels=LEVELS), backtest=found.to_dict(), locations=hw.Locations(data_dir=tmp_path))
+    assessed = hw.operations.assess(
+        hw.Project("shop", [of], levels=LEVELS), backtest=found.to_dict(), locations=hw.operations.Locations(data_dir=tmp_path)
+    )
     assert assessed.verdict.startswith(NEVER)
     assert "do not build" not in assessed.summary()
 

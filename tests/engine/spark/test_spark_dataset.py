@@ -8,6 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+import headwater_spark
 from headwater.errors import DataError, UsageError
 from tests.engine.spark import events as day
 
@@ -33,13 +34,15 @@ def model(session):
     """A model over tables of Spark."""
     session.createDataFrame(EVENTS.to_arrow()).createOrReplaceTempView("events_of_m")
     session.createDataFrame(ROWS.to_arrow()).repartition(2).createOrReplaceTempView("rows_of_m")
-    return model_over(hw.spark_table("events_of_m", session=session), hw.spark_table("rows_of_m", session=session))
+    return model_over(
+        headwater_spark.spark_table("events_of_m", session=session), headwater_spark.spark_table("rows_of_m", session=session)
+    )
 
 
 def test_the_rows_and_the_manifest_are_those_of_one_machine(engine, model, tmp_path):
     """A level, outcomes that are not known yet, and rows without an outcome; Spark's rows are made again, and nothing but those."""
     mine = {"level": hw.batch("1h"), "as_of": UNTIL}
-    output, resources = hw.spark_output(f"parquet.`{tmp_path}/training`"), hw.Resources(engine=engine)
+    output, resources = headwater_spark.spark_output(f"parquet.`{tmp_path}/training`"), hw.Resources(engine=engine)
     made = hw.dataset(model, output, manifest=tmp_path / "m.manifest.json", resources=resources, **mine)
     local = hw.dataset(model, tmp_path / "local.parquet", resources=hw.Resources(engine="local", cache=False), **mine)
     rows = made.table.scan().collect()
@@ -51,31 +54,35 @@ def test_the_rows_and_the_manifest_are_those_of_one_machine(engine, model, tmp_p
     assert made.manifest["tables"] == local.manifest["tables"]
     assert json.loads((tmp_path / "m.manifest.json").read_text()) == made.manifest
 
-    again = hw.reproduce(
-        model, made.manifest_path, hw.spark_output(f"parquet.`{tmp_path}/again`"), level=hw.Level(hw.batch("1h")), resources=resources
+    again = hw.operations.reproduce(
+        model,
+        made.manifest_path,
+        headwater_spark.spark_output(f"parquet.`{tmp_path}/again`"),
+        level=hw.Level(hw.batch("1h")),
+        resources=resources,
     )
     assert_frame_equal(again.table.scan().collect().sort("number"), rows.sort("number"), check_exact=True)
     changed = {**made.manifest, "digest": "spark-xxhash64:0"}
     (tmp_path / "changed.manifest.json").write_text(json.dumps(changed))
     with pytest.raises(DataError, match="rows came out that differ"):
-        hw.reproduce(
+        hw.operations.reproduce(
             model,
             tmp_path / "changed.manifest.json",
-            hw.spark_output(f"parquet.`{tmp_path}/other`"),
+            headwater_spark.spark_output(f"parquet.`{tmp_path}/other`"),
             level=hw.Level(hw.batch("1h")),
             resources=resources,
         )
     assert not (tmp_path / "other").exists()
     with pytest.raises(UsageError, match=r"Spark wrote this training set, and the output is .*again\.parquet; give hw\.spark_output"):
-        hw.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
+        hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     with pytest.raises(UsageError, match="this process wrote this training set, and the output is the Spark table"):
-        hw.reproduce(model, local.manifest_path, output, resources=resources)
+        hw.operations.reproduce(model, local.manifest_path, output, resources=resources)
 
 
 def assert_same_rows(model, engine, folder, *, level=None):
     """Assert that Spark writes the rows of one machine, and says as many left out."""
     said = {"as_of": UNTIL, "level": level}
-    output = hw.spark_output(f"parquet.`{folder}/training`", mode="overwrite")
+    output = headwater_spark.spark_output(f"parquet.`{folder}/training`", mode="overwrite")
     made = hw.dataset(model, output, manifest=folder / "m.manifest.json", resources=hw.Resources(engine=engine, memory="1MB"), **said)
     local = hw.dataset(model, folder / "local.parquet", resources=hw.Resources(engine="local", cache=False), **said)
     rows = made.table.scan().collect()
@@ -105,7 +112,7 @@ def shown(number=120):
 @pytest.mark.parametrize("label", ["a column", "an outcome"])
 def test_a_ranking_has_each_item_of_a_list_once(label, engine, session, tmp_path):
     def model(rows):
-        table = hw.spark_table(session.createDataFrame(rows.to_arrow()).repartition(3), name="shown")
+        table = headwater_spark.spark_table(session.createDataFrame(rows.to_arrow()).repartition(3), name="shown")
         outcome = hw.outcome(day.source(EVENTS), hw.count(), keys=["key"], within="1h")
         said = {"known": "known"} if label == "a column" else {"label": outcome}
         return model_over(EVENTS, table, task=hw.Ranking("request", "item"), **said)
@@ -137,7 +144,13 @@ def test_requests_of_a_serving_log_with_outcomes_from_events(engine, session, tm
         return hw.Model("m", task="regression", features=service, labels=hw.Labels("y_of", table=table, **said))
 
     resources, file = hw.Resources(engine=engine), tmp_path / "m.manifest.json"
-    made = hw.dataset(model(hw.spark_table(frame, name="log")), hw.spark_output(), as_of=UNTIL, manifest=file, resources=resources)
+    made = hw.dataset(
+        model(headwater_spark.spark_table(frame, name="log")),
+        headwater_spark.spark_output(),
+        as_of=UNTIL,
+        manifest=file,
+        resources=resources,
+    )
     local = hw.dataset(model(served), tmp_path / "local.parquet", as_of=UNTIL, resources=hw.Resources(engine="local", cache=False))
     assert_frame_equal(made.table.scan().collect().sort("number"), local.rows.frame.sort("number"), check_exact=True)
 
@@ -145,7 +158,7 @@ def test_requests_of_a_serving_log_with_outcomes_from_events(engine, session, tm
 @pytest.mark.parametrize("otherwise", ["default", "on_request"])
 def test_precomputed_predictions_have_the_rows_of_the_job(otherwise, engine, session, tmp_path):
     def model(rows):
-        table = hw.spark_table(session.createDataFrame(rows.to_arrow()).repartition(3), name="asked")
+        table = headwater_spark.spark_table(session.createDataFrame(rows.to_arrow()).repartition(3), name="asked")
         job = hw.precomputed(hw.batch("3h", delay="10m"), keys=["key"], otherwise=otherwise)
         return model_over(EVENTS, table, predictions=job)
 
@@ -161,7 +174,10 @@ def test_the_hash_of_rows_tells_them_apart(session):
     """Whatever their order; and where two rows are alike, or a null is in another column."""
     table = pl.DataFrame({"a": [1, 1, None], "b": [None, None, 2]})
     other = [table[[0, 0, 0]], table.select(a="b", b="a"), table.with_columns(a=pl.lit(None, pl.Int64)), table[:1]]
-    hashed = [hw.spark_table(session.createDataFrame(rows.to_arrow()), name="rows").rows() for rows in [table, table.reverse(), *other]]
+    hashed = [
+        headwater_spark.spark_table(session.createDataFrame(rows.to_arrow()), name="rows").rows()
+        for rows in [table, table.reverse(), *other]
+    ]
     assert hashed[0] == hashed[1]
     assert all(rows != hashed[0] for rows in hashed[2:])
 
@@ -172,21 +188,25 @@ def test_rows_are_added_to_a_delta_table(request, engine, session, tmp_path):
     deltalake = pytest.importorskip("deltalake", reason="needs deltalake")
     deltalake.write_deltalake(tmp_path / "lake", EVENTS.to_arrow())
     table, resources = f"delta.`{tmp_path / 'lake'}`", hw.Resources(engine=engine)
-    model, one, two = model_over(hw.spark_table(table, session=session), ROWS), f"parquet.`{tmp_path}/one`", f"parquet.`{tmp_path}/two`"
-    made = hw.dataset(model, hw.spark_output(one), as_of=UNTIL, manifest=tmp_path / "one.manifest.json", resources=resources)
+    model, one, two = (
+        model_over(headwater_spark.spark_table(table, session=session), ROWS),
+        f"parquet.`{tmp_path}/one`",
+        f"parquet.`{tmp_path}/two`",
+    )
+    made = hw.dataset(model, headwater_spark.spark_output(one), as_of=UNTIL, manifest=tmp_path / "one.manifest.json", resources=resources)
     deltalake.write_deltalake(tmp_path / "lake", EVENTS.head(50).to_arrow(), mode="append")
     if request.node.callspec.params["url"] == "cluster":
         assert made.manifest["tables"]["source events"] == {"table": table, "version": 0}
-        assert hw.spark_table(table, session=session).contents() == {"table": table, "version": 1}
-        again = hw.reproduce(model, made.manifest_path, hw.spark_output(two), resources=resources)
+        assert headwater_spark.spark_table(table, session=session).contents() == {"table": table, "version": 1}
+        again = hw.operations.reproduce(model, made.manifest_path, headwater_spark.spark_output(two), resources=resources)
         assert_frame_equal(again.table.scan().collect().sort("number"), made.table.scan().collect().sort("number"), check_exact=True)
     else:
         with pytest.raises(DataError, match="the rows of source events are not what they were"):
-            hw.reproduce(model, made.manifest_path, hw.spark_output(two), resources=resources)
+            hw.operations.reproduce(model, made.manifest_path, headwater_spark.spark_output(two), resources=resources)
 
 
 def test_what_spark_does_not_write(engine, tmp_path):
-    output, resources = hw.spark_output("nowhere.training"), hw.Resources(engine=engine)
+    output, resources = headwater_spark.spark_output("nowhere.training"), hw.Resources(engine=engine)
     model, manifest = model_over(EVENTS, ROWS), tmp_path / "m.manifest.json"
     with pytest.raises(UsageError, match="give manifest=, a file of this machine"):
         hw.dataset(model, output, resources=resources)
@@ -197,7 +217,7 @@ def test_what_spark_does_not_write(engine, tmp_path):
     with pytest.raises(UsageError, match="manifest= is for rows that Spark writes"):
         hw.dataset(model, tmp_path / "rows.parquet", manifest=manifest)
     items = day.view(day.source(EVENTS), features=[hw.collect_set("name", max_size=9)], keys=[])
-    drawn = hw.Ranking("day", "name", [items["collect_set_name_1h"]], hw.NegativeSampling(2))
+    drawn = hw.Ranking("day", "name", [items["collect_set_name_1h"]], hw.evaluation.NegativeSampling(2))
     with pytest.raises(UsageError, match="'m' draws negatives, which is done in this process and not on Spark; write a file"):
         hw.dataset(model_over(EVENTS, ROWS, task=drawn), output, manifest=manifest, resources=resources)
     level = hw.Level(hw.measured(["0s", "1h"], cuts=["0s", "0s"]), predictions=hw.precomputed(hw.batch("1d"), keys=["key"]))

@@ -8,6 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+import headwater_spark
 from headwater.engine.local.local_engine import LocalEngine
 from headwater.engine.query import AsOf, EngineRun, Query, RequestSet
 from headwater.kernel.arrays import NOTHING
@@ -47,13 +48,13 @@ MARKS = dict.fromkeys(LONG, pytest.mark.slow) | {"null times": pytest.mark.smoke
 @pytest.mark.parametrize("law", [pytest.param(law, marks=MARKS.get(law, ())) for law in engine_laws.LAWS if FULL or law in SHORT])
 def test_every_law_on_sail(law, sail):
     for seed in range(3 if FULL and law not in LONG else 1):
-        engine_laws.LAWS[law](hw.spark(sail), Random(seed))
+        engine_laws.LAWS[law](headwater_spark.spark(sail), Random(seed))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("law", ["null times", "change images", "rows that count nothing", "refusals"])
 def test_some_laws_on_a_cluster(law, cluster):
-    engine_laws.LAWS[law](hw.spark(cluster.url), Random(0))
+    engine_laws.LAWS[law](headwater_spark.spark(cluster.url), Random(0))
 
 
 def same(query, sets, engine, memory=None):
@@ -112,7 +113,9 @@ def test_the_answer_is_exact_after_a_worker_is_killed(tmp_path_factory):
         query, rows = asked(day.source(day.events(60_000)), day.requests(20_000))
         expected = LocalEngine().features(query, [rows], EngineRun())[0][0].values
         answers = []
-        thread = threading.Thread(target=lambda: answers.append(hw.spark(cluster.url).features(query, [rows], EngineRun())[0][0].values))
+        thread = threading.Thread(
+            target=lambda: answers.append(headwater_spark.spark(cluster.url).features(query, [rows], EngineRun())[0][0].values)
+        )
         thread.start()
         cluster.wait_for_spilled_rows()
         assert thread.is_alive()

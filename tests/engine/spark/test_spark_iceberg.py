@@ -5,6 +5,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+import headwater_spark
 from headwater.connectors.snapshots import VERSION, one_version
 from headwater.connectors.spark import open_session
 from headwater.errors import DataError
@@ -25,7 +26,7 @@ def view(history):
 
 
 def resources(cluster):
-    return hw.Resources(engine=hw.spark(cluster.url))
+    return hw.Resources(engine=headwater_spark.spark(cluster.url))
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def session(iceberg):
 def table(session):
     """The events as a table of Iceberg."""
     session.createDataFrame(EVENTS.to_arrow()).writeTo("lake.shop.events").using("iceberg").createOrReplace()
-    return hw.spark_table("lake.shop.events", session=session)
+    return headwater_spark.spark_table("lake.shop.events", session=session)
 
 
 def test_a_history_of_iceberg_has_the_bits_of_one_machine(iceberg, table):
@@ -64,8 +65,13 @@ def test_training_data_is_written_to_iceberg(iceberg, table):
     session.sql("DROP TABLE IF EXISTS lake.shop.training")
 
     def written(mode):
-        output = hw.spark_output("lake.shop.training", format="iceberg", mode=mode, partition_by=["day"])
-        return hw.write_historical_features(view(table), ROWS, output, resources=resources(iceberg)).scan().collect().sort("number")
+        output = headwater_spark.spark_output("lake.shop.training", format="iceberg", mode=mode, partition_by=["day"])
+        return (
+            headwater_spark.write_historical_features(view(table), ROWS, output, resources=resources(iceberg))
+            .scan()
+            .collect()
+            .sort("number")
+        )
 
     expected = hw.get_historical_features(view(EVENTS), ROWS, resources=hw.Resources(engine="local"))
     assert_frame_equal(written("error"), expected, check_exact=True)

@@ -8,6 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+import headwater_spark
 from headwater.connectors.spark import open_session
 from headwater.errors import DataError
 from tests.engine.spark import events as day
@@ -53,7 +54,7 @@ def session(engine, session):
 
 
 def asserted(features, rows, engine, session, **options):
-    given = hw.spark_table(session.createDataFrame(rows.to_arrow()).repartition(2), name="rows")
+    given = headwater_spark.spark_table(session.createDataFrame(rows.to_arrow()).repartition(2), name="rows")
     assert_same(features, given, rows, engine, **options)
 
 
@@ -126,13 +127,13 @@ def test_lists_are_whole_after_a_worker_is_killed(tmp_path_factory, tmp_path):
     """Elements and rows that Spark deals again find each other. In a cluster of its own, while workers compute."""
     cluster = started(tmp_path_factory)
     try:
-        rows, engine = baskets(6000), hw.spark(cluster.url)
+        rows, engine = baskets(6000), headwater_spark.spark(cluster.url)
         each = day.view(day.source(day.events(40_000)), features=FEW).alias("each", {"key": hw.each("keys")})
         session = open_session(cluster.url)
         session.conf.set("spark.sql.shuffle.partitions", "8")
-        given = hw.spark_table(session.createDataFrame(rows.to_arrow()).repartition(6), name="rows")
+        given = headwater_spark.spark_table(session.createDataFrame(rows.to_arrow()).repartition(6), name="rows")
         tables = []
-        output = hw.spark_output(f"parquet.`{tmp_path}/training`")
+        output = headwater_spark.spark_output(f"parquet.`{tmp_path}/training`")
         thread = threading.Thread(target=lambda: tables.append(written([each], given, engine, output)))
         thread.start()
         cluster.wait_for_spilled_rows()

@@ -10,6 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+import headwater_spark
 from headwater.assessing.doctor import doctor
 from headwater.connectors.spark import narrowed, open_session
 from headwater.definitions.connectors import as_table
@@ -74,13 +75,17 @@ def test_files_of_partitions_and_of_several_schemas_are_one_table_on_the_workers
 def test_tables_and_data_frames_of_spark(files, engine, session, expected, monkeypatch):
     frame = session.read.parquet(str(files))
     frame.createOrReplaceTempView("payments")
-    for table in (hw.spark_table(frame, name="payments"), hw.spark_table("payments"), hw.spark_table(f"parquet.`{files}`")):
+    for table in (
+        headwater_spark.spark_table(frame, name="payments"),
+        headwater_spark.spark_table("payments"),
+        headwater_spark.spark_table(f"parquet.`{files}`"),
+    ):
         assert_frame_equal(rows_of(table, engine), expected, check_exact=True)
         mine = table if table.frame is not None else table.with_fields(session=engine.session)
         assert_frame_equal(rows_of(mine, "local"), expected, check_exact=True)
     monkeypatch.setenv("HEADWATER_ENGINE", f"spark:{engine.session}")
-    assert_frame_equal(rows_of(hw.spark_table("payments"), None), expected, check_exact=True)
-    assert hw.spark_table("payments").contents() == hw.spark_table(frame, name="payments").contents()
+    assert_frame_equal(rows_of(headwater_spark.spark_table("payments"), None), expected, check_exact=True)
+    assert headwater_spark.spark_table("payments").contents() == headwater_spark.spark_table(frame, name="payments").contents()
 
 
 def test_times_and_texts_are_compared_by_spark(session):
@@ -88,7 +93,7 @@ def test_times_and_texts_are_compared_by_spark(session):
     session.createDataFrame(EVENTS.with_columns(word=pl.lit("a\\b'")).to_arrow()).createOrReplaceTempView("compared")
     session.conf.set("spark.sql.session.timeZone", "America/New_York")
     try:
-        table, noon = hw.spark_table("compared", session=session), day.NOON
+        table, noon = headwater_spark.spark_table("compared", session=session), day.NOON
         late = pl.col("at").is_between(noon + timedelta(hours=3), noon + timedelta(hours=5))
         expected = EVENTS.filter(late).height
         assert table.scan().filter(late).collect().height == expected > 0
@@ -102,7 +107,7 @@ def test_times_and_texts_are_compared_by_spark(session):
 def test_delta_tables(tmp_path, engine, expected):
     deltalake = pytest.importorskip("deltalake", reason="needs deltalake")
     deltalake.write_deltalake(tmp_path / "lake", EVENTS.to_arrow())
-    table = hw.spark_table(f"delta.`{tmp_path / 'lake'}`")
+    table = headwater_spark.spark_table(f"delta.`{tmp_path / 'lake'}`")
     assert_frame_equal(rows_of(table, engine), expected, check_exact=True)
 
 
@@ -153,7 +158,7 @@ def stores(request, tmp_path):
 
 def test_materialize_and_parity(files, engine, session, stores):
     session.read.parquet(str(files)).createOrReplaceTempView("batch_payments")
-    source = day.source(hw.spark_table("batch_payments", session=session), **RULES)
+    source = day.source(headwater_spark.spark_table("batch_payments", session=session), **RULES)
     view = day.view(source, features=FEATURES, freshness=hw.batch("1h"))
     labels = hw.Labels("y_of", table=ROWS.with_columns(y=1).drop_nulls(), timestamp_field="timestamp", label="y", known_after="1h")
     model = hw.Model("m", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
@@ -175,7 +180,7 @@ def test_a_stream_begins_with_a_history_that_spark_reads(engine, session, tmp_pa
     session.createDataFrame(rows.to_arrow()).createOrReplaceTempView("before_the_stream")
     stream = hw.push(schema={"key": int, "amount": float, "at": datetime, "id": str})
     values = {}
-    for name, history in (("local", rows), (f"spark:{engine.session}", hw.spark_table("before_the_stream"))):
+    for name, history in (("local", rows), (f"spark:{engine.session}", headwater_spark.spark_table("before_the_stream"))):
         monkeypatch.setenv("HEADWATER_ENGINE", name)
         rules = {"history": history, "stream": stream, "id_field": "id", "id_horizon": "1h", "select": ["key", "amount"]}
         view = streaming_view([hw.sum("amount"), hw.last_n("amount", k=3)], source=rules)
@@ -224,12 +229,12 @@ def test_doctor_names_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
 def test_a_renamed_column_is_named_before_spark_works(engine, session):
     session.createDataFrame(EVENTS.rename({"real": "reel"}).to_arrow()).createOrReplaceTempView("changed")
     with pytest.raises(DataError, match="there is no column 'real'; did you mean 'reel'"):
-        rows_of(hw.spark_table("changed"), engine)
+        rows_of(headwater_spark.spark_table("changed"), engine)
 
 
 def test_a_table_that_is_missing(engine):
     with pytest.raises(DataError, match=r"the Spark table no_such cannot be read: .*no_such"):
-        rows_of(hw.spark_table("no_such"), engine)
+        rows_of(headwater_spark.spark_table("no_such"), engine)
 
 
 def test_an_error_on_a_worker_is_that_of_this_process(engine):
@@ -250,7 +255,7 @@ def test_files_that_a_worker_does_not_see(files, sail, monkeypatch):
 
     monkeypatch.setattr("headwater.engine.spark.spark_job._pieces", lost)
     with pytest.raises(DataError, match=r"a Spark worker finds no file at /nowhere/0\.parquet; put the files where every worker sees them"):
-        rows_of(str(files), hw.spark(sail))
+        rows_of(str(files), headwater_spark.spark(sail))
 
 
 def test_no_server_answers():
@@ -277,4 +282,4 @@ def test_without_the_extra(monkeypatch):
 def test_a_table_that_is_none():
     for table, name in ((7, None), ("", None), ("shop.payments", "other")):
         with pytest.raises(DefinitionError, match="spark_table"):
-            hw.spark_table(table, name=name)
+            headwater_spark.spark_table(table, name=name)

@@ -13,6 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+import headwater_spark
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.spark_batch import BatchPosition, SparkBatch
 from tests.effort import LONG
@@ -77,7 +78,9 @@ class Query:
         from headwater.connectors.spark import open_session
 
         limits = IngestLimits(**({"batch": 150} | limits))
-        commits = hw.commit_batches(SHOP, "payments", store=self.url, data_dir=self.folder / "data", allow_unapplied=True, limits=limits)
+        commits = headwater_spark.commit_batches(
+            SHOP, "payments", store=self.url, data_dir=self.folder / "data", allow_unapplied=True, limits=limits
+        )
         worker = str(self.folder / "worker")
 
         def commit(frame, batch):
@@ -185,7 +188,7 @@ def test_another_checkpoint_and_another_name(query):
     assert "this query runs from another checkpoint. Start it with the checkpointLocation of the other one" in query.fails()
     query.put(rows(100, 100))
     query.start(name="unnamed")
-    assert "no query of this Spark session has the name 'payments', which hw.spark_stream() gives" in query.fails()
+    assert "no query of this Spark session has the name 'payments', which headwater_spark.spark_stream() gives" in query.fails()
     query.start()
     query.finish()
     check(query.url, VIEW, rows(0, 200))
@@ -217,12 +220,13 @@ CLASSIC = """
 import sys
 from pathlib import Path
 import headwater as hw
+import headwater_spark
 from pyspark.sql import SparkSession
 from tests.engine.spark.test_structured_streaming import COLUMNS, SHOP
 folder, url = Path(sys.argv[1]), sys.argv[2]
 session = SparkSession.builder.master("local[1]").config("spark.ui.enabled", False).getOrCreate()
 frame = session.readStream.schema(COLUMNS).option("maxFilesPerTrigger", 1).json(str(folder / "in"))
-commits = hw.commit_batches(SHOP, "payments", store=url, data_dir=folder / "data", allow_unapplied=True)
+commits = headwater_spark.commit_batches(SHOP, "payments", store=url, data_dir=folder / "data", allow_unapplied=True)
 query = frame.writeStream.foreachBatch(commits).option("checkpointLocation", str(folder / "checkpoint")).trigger(availableNow=True).start()
 query.awaitTermination()
 """

@@ -7,6 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+import headwater_spark
 from headwater.connectors.spark import open_session
 from headwater.errors import ConnectError, DataError, DefinitionError, RowsLeftOutWarning, UsageError
 from tests.engine.spark import events as day
@@ -35,7 +36,7 @@ def session(engine, session):
 @pytest.fixture
 def rows(session):
     """The rows as a table of Spark."""
-    return hw.spark_table(session.createDataFrame(ROWS.to_arrow()).repartition(2), name="rows")
+    return headwater_spark.spark_table(session.createDataFrame(ROWS.to_arrow()).repartition(2), name="rows")
 
 
 def same(features, given, engine, **options):
@@ -56,7 +57,7 @@ def test_every_aggregation_bit_by_bit(engine, rows):
 def test_views_aliases_and_functions_of_features(engine, session, rows):
     """Two sources, a view in two roles, keys of two columns, and a key that is a feature; functions that workers lack."""
     session.createDataFrame(EVENTS.to_arrow()).createOrReplaceTempView("some_events")
-    table = day.source(hw.spark_table("some_events", session=session), **RULES["ids"])
+    table = day.source(headwater_spark.spark_table("some_events", session=session), **RULES["ids"])
     user = day.view(table, features=[*FEW, hw.mean("real"), hw.last("whole")])
     named = hw.FeatureView("named", source=day.source(EVENTS), keys=["name", "day"], features=FEW, windows=["3h"], freshness=hw.batch("1h"))
     alias = user.alias("other", {"key": "other"})
@@ -95,7 +96,7 @@ def test_enriched_sources(engine, rows):
 @pytest.mark.parametrize("label", ["a column", "an outcome", "an outcome of enriched events"])
 def test_labels(label, engine, session):
     labelled = ROWS.with_columns(y=pl.when(pl.col("number") % 5 != 0).then(pl.col("number") % 2))
-    table = hw.spark_table(session.createDataFrame(labelled.to_arrow()), name="labels")
+    table = headwater_spark.spark_table(session.createDataFrame(labelled.to_arrow()), name="labels")
     source = day.source(EVENTS, known_at_field="known")
     rated = hw.enrich(source, "rated", [day.view(source, features=[hw.count()])])
     outcome = {
@@ -117,10 +118,15 @@ def test_labels(label, engine, session):
 
 def test_half_of_the_rows_of_one_key_within_the_memory_of_a_task(engine, session):
     many = day.requests(3000).with_columns(number=pl.int_range(3000), key=pl.when(pl.int_range(3000) % 2 == 0).then(0).otherwise("key"))
-    rows = hw.spark_table(session.createDataFrame(many.to_arrow()), name="many")
+    rows = headwater_spark.spark_table(session.createDataFrame(many.to_arrow()), name="many")
     view = day.view(day.source(day.events(9000)), features=FEW)
     resources = hw.Resources(engine=engine, memory="2MB")
-    given = hw.write_historical_features(view, rows, hw.spark_output(), resources=resources).scan().collect().sort("number")
+    given = (
+        headwater_spark.write_historical_features(view, rows, headwater_spark.spark_output(), resources=resources)
+        .scan()
+        .collect()
+        .sort("number")
+    )
     assert_frame_equal(given, hw.get_historical_features(view, many, resources=hw.Resources(engine="local")), check_exact=True)
 
 
@@ -128,13 +134,15 @@ def test_names_of_columns_with_dots_and_blanks(engine, session):
     """Spark takes `a.b` for a field; two names that differ in case are one to it where both are read by name."""
     names = {"key": "Käufer id", "real": "amount.in EUR"}
     events, asked = EVENTS.select("key", "real", "at").rename(names), ROWS.rename({"key": "Käufer id", "other": "a.b"}).with_columns(KEY=1)
-    source = hw.Source("sold", history=hw.spark_table(session.createDataFrame(events.to_arrow()), name="sold"), timestamp_field="at")
+    source = hw.Source(
+        "sold", history=headwater_spark.spark_table(session.createDataFrame(events.to_arrow()), name="sold"), timestamp_field="at"
+    )
     features = [hw.count(), hw.sum("amount.in EUR")]
     view = hw.FeatureView("sold", source=source, keys=["Käufer id"], features=features, windows=["1h"], freshness=hw.on_request())
-    given = hw.spark_table(session.createDataFrame(asked.to_arrow()), name="rows")
+    given = headwater_spark.spark_table(session.createDataFrame(asked.to_arrow()), name="rows")
     assert_same(view, given, asked, engine)
     both = session.createDataFrame(events.with_columns(AT="at").to_arrow())
-    twice = replace(source, history=hw.spark_table(both, name="twice"))
+    twice = replace(source, history=headwater_spark.spark_table(both, name="twice"))
     with pytest.raises(DataError, match=r"source 'sold': the Spark DataFrame twice cannot be read: .*(?i:ambiguous)"):
         written(replace(view, source=twice), given, engine)
 
@@ -142,7 +150,7 @@ def test_names_of_columns_with_dots_and_blanks(engine, session):
 def test_a_session_that_is_stopped(url):
     session = open_session(url)
     own = session.builder.remote(url).create()
-    engine = hw.spark(own)
+    engine = headwater_spark.spark(own)
     view = day.view(day.source(EVENTS), features=[hw.count()])
     written(view, ROWS, engine)
     own.stop()
@@ -162,13 +170,13 @@ def test_rows_of_this_process_and_a_data_frame_of_spark(engine, session):
 def test_a_table_of_the_catalog_and_its_modes(engine, session, rows, tmp_path):
     session.sql(f"CREATE SCHEMA shop LOCATION '{tmp_path}/shop'")
     view = day.view(day.source(EVENTS), features=[hw.count()])
-    first = written(view, rows, engine, hw.spark_output("shop.training", format="parquet"))
+    first = written(view, rows, engine, headwater_spark.spark_output("shop.training", format="parquet"))
     assert first.height == ROWS.height
     with pytest.raises(DataError, match=r'the Spark table shop\.training exists; give mode="overwrite" or mode="append", or another name'):
-        written(view, rows, engine, hw.spark_output("shop.training"))
-    again = written(view, rows, engine, hw.spark_output("shop.training", format="parquet", mode="append"))
+        written(view, rows, engine, headwater_spark.spark_output("shop.training"))
+    again = written(view, rows, engine, headwater_spark.spark_output("shop.training", format="parquet", mode="append"))
     assert again.height == 2 * ROWS.height
-    over = written(view, rows, engine, hw.spark_output("shop.training", format="parquet", mode="overwrite"))
+    over = written(view, rows, engine, headwater_spark.spark_output("shop.training", format="parquet", mode="overwrite"))
     assert_frame_equal(over, first)
 
 
@@ -184,18 +192,18 @@ def test_delta_at_a_path(engine, rows, tmp_path):
 def test_iceberg_at_a_path(sail, tmp_path):
     """On Sail alone, which writes timestamps to Iceberg in UTC: Iceberg's jars are for older versions of Spark."""
     open_session(sail).conf.set("spark.sql.session.timeZone", "UTC")
-    written_twice("iceberg", ROWS, hw.spark(sail), tmp_path)
+    written_twice("iceberg", ROWS, headwater_spark.spark(sail), tmp_path)
 
 
 def written_twice(form, rows, engine, folder):
     """A table at a path is written, refused, and overwritten."""
     view = day.view(day.source(EVENTS), features=[hw.count()])
-    output = hw.spark_output(f"{form}.`{folder / 'training'}`", partition_by=["day"])
+    output = headwater_spark.spark_output(f"{form}.`{folder / 'training'}`", partition_by=["day"])
     first = written(view, rows, engine, output)
     assert [file for file in folder.rglob("*.parquet") if file.parent.name.startswith("day=")]
     with pytest.raises(DataError, match="exists; give mode="):
         written(view, rows, engine, output)
-    again = written(view, rows, engine, hw.spark_output(output.table, mode="overwrite", partition_by=["day"]))
+    again = written(view, rows, engine, headwater_spark.spark_output(output.table, mode="overwrite", partition_by=["day"]))
     assert_frame_equal(again.drop("day"), first.drop("day"))  # of a folder of parquet, the type of a partition's column is guessed
 
 
@@ -205,9 +213,9 @@ def written_twice(form, rows, engine, folder):
 def test_what_cannot_be_written_is_refused(engine, rows):
     view = day.view(day.source(EVENTS), features=[hw.count()])
     with pytest.raises(DataError, match=r"the Spark table nowhere\.training cannot be written: there is no schema nowhere; create it"):
-        written(view, rows, engine, hw.spark_output("nowhere.training"))
+        written(view, rows, engine, headwater_spark.spark_output("nowhere.training"))
     with pytest.raises((DataError, hw.errors.ConnectError), match=r"the Spark table rows_of cannot be written: .*papyrus"):
-        written(view, rows, engine, hw.spark_output("rows_of", format="papyrus"))
+        written(view, rows, engine, headwater_spark.spark_output("rows_of", format="papyrus"))
     with pytest.raises(DataError, match="'view__count_1h' of the rows is named like a feature"):
         written(view, rows.spark_frame().withColumn("view__count_1h", rows.spark_frame()["key"]), engine)
     with pytest.raises(DataError, match="there are no rows to compute features of"):
@@ -228,14 +236,14 @@ def test_a_function_that_fails_on_a_worker(engine, rows):
 def test_calls_that_are_wrong():
     view = day.view(day.source(EVENTS), features=[hw.count()])
     with pytest.raises(UsageError, match=r"write_historical_features is computed by Spark; give resources=hw\.Resources"):
-        hw.write_historical_features(view, ROWS, hw.spark_output(), resources=hw.Resources(engine="local"))
+        headwater_spark.write_historical_features(view, ROWS, headwater_spark.spark_output(), resources=hw.Resources(engine="local"))
     for table, options, message in (
         (" ", {}, "the name of the table is empty"),
         ("shop.training", {"mode": "overwite"}, "mode is 'overwite'; did you mean 'overwrite'"),
         ("delta.`/lake/x`", {"format": "iceberg"}, "leave format= out"),
     ):
         with pytest.raises(DefinitionError, match=message):
-            hw.spark_output(table, **options)
+            headwater_spark.spark_output(table, **options)
 
 
 def test_frames_of_spark_where_a_table_is_wanted(engine, session):
@@ -252,7 +260,11 @@ def test_frames_of_spark_where_a_table_is_wanted(engine, session):
             r"rows is a DataFrame of Spark",
         ),
         (lambda rows: written(view, rows, engine), pandas_api, r"rows is a DataFrame of Spark; give hw\.spark_table\(frame\.to_spark\(\)"),
-        (lambda table: hw.spark_table(table, name="payments"), pandas_api, r"spark_table\(\): the table is a DataFrame of Spark"),
+        (
+            lambda table: headwater_spark.spark_table(table, name="payments"),
+            pandas_api,
+            r"spark_table\(\): the table is a DataFrame of Spark",
+        ),
     ):
         with pytest.raises(DefinitionError, match=message):
             call(given)

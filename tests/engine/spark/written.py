@@ -4,12 +4,13 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 import headwater as hw
+import headwater_spark
 
 
 def written(features, rows, engine, output=None, **options):
     """What Spark writes, in the order of the rows."""
     options = {"resources": hw.Resources(engine=engine), **options}
-    table = hw.write_historical_features(features, rows, output or hw.spark_output(), **options)
+    table = headwater_spark.write_historical_features(features, rows, output or headwater_spark.spark_output(), **options)
     return table.scan().collect().sort("number")
 
 

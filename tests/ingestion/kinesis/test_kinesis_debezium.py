@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 import headwater as hw
+import headwater_aws
 from headwater.ingestion.ingest import ingest
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores.ownership import scoped
@@ -32,7 +33,7 @@ def test_rows_are_created_changed_and_deleted(moto, tmp_path, home):
     stream = moto.stream()
     source = hw.Source(
         "orders",
-        stream=hw.kinesis(stream, region="eu-central-1", endpoint_url=moto.url, format="debezium", schema=ROW, timestamps="ms"),
+        stream=headwater_aws.kinesis(stream, region="eu-central-1", endpoint_url=moto.url, format="debezium", schema=ROW, timestamps="ms"),
         timestamp_field="placed_at",
         id_field="order_id",
         known_at_field="__ts",

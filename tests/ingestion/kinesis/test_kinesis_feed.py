@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 import headwater as hw
+import headwater_aws
 from headwater.errors import ConnectError, DefinitionError, RecreatedError, RetentionError
 from headwater.ingestion.sources import kinesis as kinesis_feed
 from headwater.ingestion.sources import kinesis_fan_out, kinesis_shard_reader, stream_reader
@@ -36,7 +37,7 @@ def stream():
 
 
 def spec(stream, name="clicks", **options):
-    return hw.kinesis(name, region="eu-central-1", endpoint_url=stream.url, schema={"n": int}, **options)
+    return headwater_aws.kinesis(name, region="eu-central-1", endpoint_url=stream.url, schema={"n": int}, **options)
 
 
 class Reader:
@@ -221,7 +222,7 @@ def test_errors_say_what_to_do(stream, monkeypatch):
 )
 def test_definitions_are_checked(name, options, message):
     with pytest.raises(DefinitionError, match=message):
-        hw.kinesis(name, **options)
+        headwater_aws.kinesis(name, **options)
 
 
 def varint(n):

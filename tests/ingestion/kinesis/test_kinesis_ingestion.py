@@ -36,7 +36,7 @@ def url(emulator_and_store, tmp_path):
 @pytest.fixture
 def make(tmp_path):
     def world(emulator, stream, url, more=IDS):
-        given = f'hw.kinesis("{stream}", region="eu-central-1", endpoint_url="{emulator.url}", schema=schema)'
+        given = f'headwater_aws.kinesis("{stream}", region="eu-central-1", endpoint_url="{emulator.url}", schema=schema)'
         return World(tmp_path, url, given, more)
 
     return world

@@ -36,7 +36,9 @@ def kinesis():
 @pytest.fixture
 def make(kinesis, tmp_path):
     def world(url, more=IDS):
-        return World(tmp_path, url, f'hw.kinesis("clicks", region="eu-central-1", endpoint_url="{kinesis.url}", schema=schema)', more)
+        return World(
+            tmp_path, url, f'headwater_aws.kinesis("clicks", region="eu-central-1", endpoint_url="{kinesis.url}", schema=schema)', more
+        )
 
     return world
 

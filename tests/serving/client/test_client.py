@@ -32,7 +32,7 @@ class Awaited:
     """The asynchronous client, asked as the other one is."""
 
     def __init__(self, *args, **options):
-        self._client = hw.AsyncClient(*args, **options)
+        self._client = hw.client.AsyncClient(*args, **options)
         self._loop = asyncio.new_event_loop()
 
     def __getattr__(self, name):
@@ -46,7 +46,7 @@ class Awaited:
         self._loop.close()
 
 
-@pytest.fixture(params=[hw.Client, Awaited], ids=["sync", "async"])
+@pytest.fixture(params=[hw.client.Client, Awaited], ids=["sync", "async"])
 def make(request):
     return request.param
 
@@ -60,7 +60,7 @@ def asked(make, client):
 
 def test_both_have_the_same_methods_with_the_same_arguments():
     for name in METHODS:
-        mine, theirs = (inspect.signature(getattr(kind, name)) for kind in (hw.Client, hw.AsyncClient))
+        mine, theirs = (inspect.signature(getattr(kind, name)) for kind in (hw.client.Client, hw.client.AsyncClient))
         assert mine == theirs, name
 
 
@@ -219,7 +219,12 @@ def test_events_are_durable_and_a_repetition_counts_once(make, tmp_path):
     stop = threading.Event()
     ingesting = threading.Thread(
         target=lambda: hw.ingest(
-            project, made, data_dir=tmp_path, listen=f"127.0.0.1:{free_port()}", stop=stop, options=hw.IngestOptions(allow_unapplied=True)
+            project,
+            made,
+            data_dir=tmp_path,
+            listen=f"127.0.0.1:{free_port()}",
+            stop=stop,
+            options=hw.operations.IngestOptions(allow_unapplied=True),
         )
     )
     with asking(made, project, now=clock.now_micros) as served, make(str(served.base_url), retries=0) as client:
@@ -242,7 +247,11 @@ def test_events_are_durable_and_a_repetition_counts_once(make, tmp_path):
 
 
 def test_outcomes_are_of_requests_by_their_ids(make, store, tmp_path):
-    with hw.ServedLog(tmp_path) as served, asking(store, serving_log=served, data_dir=tmp_path) as url, make(str(url.base_url)) as client:
+    with (
+        hw.operations.ServedLog(tmp_path) as served,
+        asking(store, serving_log=served, data_dir=tmp_path) as url,
+        make(str(url.base_url)) as client,
+    ):
         client.predict("churn", ASKED, request_id="r-1")
         posted = [{"request_id": "r-1", "outcome": True}, {"outcome": True}]
         said = client.outcomes("left", posted)

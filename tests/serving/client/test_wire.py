@@ -101,7 +101,7 @@ def test_no_header_can_hold_another():
     with pytest.raises(errors.DataError, match="x-request-id"):
         ServiceAddress("http://here", {}).request(CALLS.features("a", {}, request_id="1\r\nhost: there"))
     with pytest.raises(errors.UsageError, match="authorization") as found:
-        hw.Client("http://127.0.0.1:1", token="secret\n")
+        hw.client.Client("http://127.0.0.1:1", token="secret\n")
     assert "secret" not in str(found.value)
 
 
@@ -135,7 +135,7 @@ def counted(*, requests):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("make", [hw.Client, Awaited], ids=["sync", "async"])
+@pytest.mark.parametrize("make", [hw.client.Client, Awaited], ids=["sync", "async"])
 @pytest.mark.parametrize(("requests", "expected"), [(100, 1), (2, 3)], ids=["kept", "replaced"])
 def test_a_connection_is_used_again_until_the_service_closes_it(make, requests, expected):
     with counted(requests=requests) as (url, connections), make(url, retries=1) as client:
@@ -147,7 +147,7 @@ def test_a_connection_is_used_again_until_the_service_closes_it(make, requests, 
 
 
 def test_threads_have_a_connection_each_at_a_time():
-    with counted(requests=1000) as (url, connections), hw.Client(url) as client:
+    with counted(requests=1000) as (url, connections), hw.client.Client(url) as client:
         threads = [threading.Thread(target=lambda: [client.health() for _ in range(50)]) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -159,7 +159,7 @@ def test_threads_have_a_connection_each_at_a_time():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the first loop ended with its connection open
 def test_a_client_outlives_an_event_loop():
     with counted(requests=100) as (url, connections):
-        client = hw.AsyncClient(url)
+        client = hw.client.AsyncClient(url)
 
         async def asked(*, last):
             assert (await client.health()).ready
@@ -174,7 +174,7 @@ def test_a_client_outlives_an_event_loop():
 
 def test_a_cancelled_call_leaves_no_connection():
     async def cancelled(url):
-        async with hw.AsyncClient(url) as client:
+        async with hw.client.AsyncClient(url) as client:
             await client.health()
             waiting = asyncio.create_task(client.health())
             await asyncio.sleep(0)

@@ -35,7 +35,7 @@ def service(tmp_path_factory):
     app, port = console_app(context, tokens.path, proxied=True), _free_port()
     with contextlib.closing(context), serving(app, "127.0.0.1", port), temporary_store() as store:
         options = ServeOptions(console=f"127.0.0.1:{port}")
-        with hw.serve(
+        with hw.operations.serve(
             project, store, listen=f"127.0.0.1:{_free_port()}", models={}, tokens=tokens.path, data_dir=folder, options=options
         ) as url:
             yield url, known
@@ -142,7 +142,7 @@ def test_behind_nginx_the_cookie_is_secure_and_live_updates_arrive(service, tmp_
 def test_a_console_that_does_not_respond_is_said(tmp_path):
     with temporary_store() as store:
         options = ServeOptions(console=f"127.0.0.1:{_free_port()}")
-        with hw.serve(
+        with hw.operations.serve(
             visiting(hw.batch("1h")), store, listen=f"127.0.0.1:{_free_port()}", models={}, data_dir=tmp_path, options=options
         ) as url:
             response = httpx.get(f"{url}/console")

@@ -53,7 +53,9 @@ def test_events_that_cannot_be_forwarded(here, tmp_path, name):
     kept, hosts, says = FORWARDED[name]
     empty = hw.operations.open_store(f"lmdb:{tmp_path / 'empty'}?size=1GB")
     empty.commit({key: value.replace(b"{port}", b"%d" % free_port()) for key, value in kept.items()}, {})
-    with hw.serve(PROJECT, empty, listen=f"127.0.0.1:{(port := free_port())}", models={}, options=hw.ServeOptions(forward_to=hosts)):
+    with hw.operations.serve(
+        PROJECT, empty, listen=f"127.0.0.1:{(port := free_port())}", models={}, options=hw.operations.ServeOptions(forward_to=hosts)
+    ):
         status, answer, headers = here.post("plain", b"{}", port=port, **{"Idempotency-Key": "k"})
         assert (status, says in answer["error"]) == (503, True), answer
         assert headers["retry-after"] in "15"
@@ -131,7 +133,7 @@ def test_who_may_push_where_there_are_tokens(guarded, headers, status):
 
 def test_a_service_with_tokens_forwards_with_the_secret_that_the_store_holds(guarded):
     port = free_port()
-    with hw.serve(PROJECT, guarded.store, listen=f"127.0.0.1:{port}", models={}, tokens=guarded.folder / "tokens.json"):
+    with hw.operations.serve(PROJECT, guarded.store, listen=f"127.0.0.1:{port}", models={}, tokens=guarded.folder / "tokens.json"):
         given = {"Authorization": f"Bearer {guarded.tokens['write']}"}
         assert guarded.post("loose", event(), port=port, **given)[0] == 200
         assert guarded.post("loose", event(), port=port)[0] == 401
@@ -150,7 +152,7 @@ def test_at_an_address_that_others_reach_only_the_secret_or_a_token_admits(tmp_p
 @pytest.mark.parametrize("name", ["Idempotency-Key", "Content-Type"])
 @pytest.mark.parametrize("direct", [True, False], ids=["to ingestion", "through the service"])
 def test_a_header_that_is_not_ascii_is_refused(here, name, direct):
-    with hw.serve(PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}):
+    with hw.operations.serve(PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}):
         status, answer, _ = here.post("plain", event(), port=here.port if direct else port, **{"Idempotency-Key": "k", name: "k\xe9"})
     assert status == (200 if direct and name == "Content-Type" else 400)  # ingestion itself passes no header on
     assert status == 200 or (name in answer["error"] and answer["request_id"])

@@ -71,7 +71,7 @@ class Receiving:
                 data_dir=self.folder,
                 listen=f"{self.host}:{self.port}",
                 stop=self.stop,
-                options=hw.IngestOptions(tokens=self.tokens_file, allow_unapplied=True, on_commit=self.committed),
+                options=hw.operations.IngestOptions(tokens=self.tokens_file, allow_unapplied=True, on_commit=self.committed),
             )
         except BaseException as error:  # noqa: BLE001 (shown by the test)
             self.error = error
@@ -240,7 +240,7 @@ def test_when_too_many_wait_senders_are_told_to_come_again(here):
 
 
 def test_a_process_that_does_not_ingest_passes_events_on(here):
-    with hw.serve(PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}):
+    with hw.operations.serve(PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}):
         assert here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[:1] == (200,)
         assert counts(here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[1]) == [0, 1, 0, 0, 0]
         assert here.post("nothing", b"{}", port=port)[0] == 404
@@ -250,7 +250,9 @@ def test_a_process_that_does_not_ingest_passes_events_on(here):
 def test_a_taken_port_is_an_error(here, tmp_path):
     store = hw.operations.open_store(f"lmdb:{tmp_path / 'other'}?size=1GB")
     with pytest.raises(UsageError, match="cannot listen on 127"):
-        hw.ingest(PROJECT, store, data_dir=tmp_path, listen=f"127.0.0.1:{here.port}", options=hw.IngestOptions(allow_unapplied=True))
+        hw.ingest(
+            PROJECT, store, data_dir=tmp_path, listen=f"127.0.0.1:{here.port}", options=hw.operations.IngestOptions(allow_unapplied=True)
+        )
     store.close()
 
 

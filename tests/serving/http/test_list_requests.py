@@ -83,7 +83,7 @@ def served(store, tmp_path_factory):
         store,
         SHOP,
         models={"listed": Sum(), "buys": Sum()},
-        serving_log=hw.ServedLog(folder),
+        serving_log=hw.operations.ServedLog(folder),
         now=lambda: int(ASKED.timestamp()) * 1_000_000,
     ) as client:
         yield client
@@ -151,7 +151,7 @@ def test_the_document_says_how_long_a_list_may_be(served):
 
 
 def test_what_was_served_is_compared_element_by_element(store, tmp_path):
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     with asking(
         store, SHOP, models={"listed": Sum(), "buys": Sum()}, serving_log=log, now=lambda: int(ASKED.timestamp()) * 1_000_000
     ) as client:
@@ -161,7 +161,7 @@ def test_what_was_served_is_compared_element_by_element(store, tmp_path):
         good(client.post("/v1/features/listed_v1", json={"rows": ROWS}))
         good(client.post("/v1/predict/buys", json={"rows": ROWS}))
     log.close()
-    logged = hw.served(tmp_path, service="listed_v1").collect()
+    logged = hw.operations.served(tmp_path, service="listed_v1").collect()
     assert sorted(map(str, logged["basket__mean_price_1d"].to_list())) == sorted(map(str, OF_BASKET * 2))
     assert sorted(map(str, logged["products"].to_list())) == sorted(str(row["products"]) for row in ROWS * 2)
     compared = hw.operations.served_parity(SHOP, store=store, data_dir=tmp_path)
@@ -173,7 +173,7 @@ def test_what_was_served_is_compared_element_by_element(store, tmp_path):
 
 
 def test_a_value_of_a_list_that_was_served_wrong_is_named(store, tmp_path):
-    log = hw.ServedLog(tmp_path)
+    log = hw.operations.ServedLog(tmp_path)
     with asking(
         store, SHOP, models={"listed": Sum(), "buys": Sum()}, serving_log=log, now=lambda: int(ASKED.timestamp()) * 1_000_000
     ) as client:

@@ -250,7 +250,7 @@ def test_the_serving_log_has_of_each_request_what_it_has_of_one_alone(shop, tmp_
     requests += [("/v1/predict/churn", {"row": {**ROW, "user": user}}) for user in users]
 
     async def run(folder, *, together):
-        with hw.ServedLog(folder) as served:
+        with hw.operations.ServedLog(folder) as served:
             app = App(shop, now=lambda: T, served=served)
             await answers(app, [("/v1/features/none", {})], together=False)
             assert {status for status, _, _ in await answers(app, requests, together=together)} == {200}

@@ -33,7 +33,12 @@ def described(tmp_path_factory):
     """The description of a service, beside a process that takes the events which it forwards."""
     folder = tmp_path_factory.mktemp("described")
     made, stop = filled(hw.operations.open_store(f"lmdb:{folder / 'online'}?size=1GB")), threading.Event()
-    options = {"data_dir": folder, "listen": f"127.0.0.1:{free_port()}", "options": hw.IngestOptions(allow_unapplied=True), "stop": stop}
+    options = {
+        "data_dir": folder,
+        "listen": f"127.0.0.1:{free_port()}",
+        "options": hw.operations.IngestOptions(allow_unapplied=True),
+        "stop": stop,
+    }
     ingesting = threading.Thread(target=lambda: hw.ingest(SHOP, made, **options))
     ingesting.start()
     try:

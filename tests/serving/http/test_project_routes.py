@@ -21,7 +21,7 @@ def client(folder):
     patch.setenv("HEADWATER_HOME", str(folder))
     patch.setenv("HEADWATER_RUNS", "on")
     store = filled(hw.operations.open_store(f"lmdb:{folder / 'online'}?size=1GB"))
-    with hw.ServedLog(folder) as log, asking(store, data_dir=folder, serving_log=log) as http:
+    with hw.operations.ServedLog(folder) as log, asking(store, data_dir=folder, serving_log=log) as http:
         for _ in range(3):
             http.post("/v1/features/churn_v1", json={"row": ROW})
         hw.parity(hw.Project("shop", PROJECT.models), ["user"], store=store, data_dir=folder)
@@ -32,7 +32,7 @@ def client(folder):
 
 @pytest.fixture
 def python(client):
-    with hw.Client(str(client.base_url)) as made:
+    with hw.client.Client(str(client.base_url)) as made:
         yield made
 
 

@@ -112,7 +112,7 @@ def test_without_tracing_third_parties_are_told_nothing(ip, party):
     shop = project(ip())
     with temporary_store() as store:
         hw.materialize(shop, store=store, at=AT)
-        with hw.serve(shop, store, listen=f"127.0.0.1:{free_port()}", models={}) as url:
+        with hw.operations.serve(shop, store, listen=f"127.0.0.1:{free_port()}", models={}) as url:
             httpx.post(
                 f"{url}/v1/features/churn_v1",
                 json={"row": {"user": 1, "ip_address": "10.0.0.1"}},
@@ -145,7 +145,7 @@ def test_spans_reach_a_collector_over_http():
             shop = project()
             hw.materialize(shop, store=store, at=AT)
             options = ServeOptions(traces=f"http://127.0.0.1:{server.server_port}")
-            with hw.serve(shop, store, listen=f"127.0.0.1:{free_port()}", models={}, options=options) as url:
+            with hw.operations.serve(shop, store, listen=f"127.0.0.1:{free_port()}", models={}, options=options) as url:
                 httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1}}, timeout=60)
     finally:
         server.shutdown()

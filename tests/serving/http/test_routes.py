@@ -238,7 +238,12 @@ def test_events_reach_the_process_that_ingests(tmp_path):
     stop, port = threading.Event(), free_port()
     ingesting = threading.Thread(
         target=lambda: hw.ingest(
-            project, made, data_dir=tmp_path, listen=f"127.0.0.1:{port}", stop=stop, options=hw.IngestOptions(allow_unapplied=True)
+            project,
+            made,
+            data_dir=tmp_path,
+            listen=f"127.0.0.1:{port}",
+            stop=stop,
+            options=hw.operations.IngestOptions(allow_unapplied=True),
         )
     )
     with asking(made, project, now=clock.now_micros) as client:
@@ -398,7 +403,7 @@ def test_a_trained_model_is_served_from_its_folder(store, tmp_path):
 
 def test_a_taken_address_is_an_error(client, store):
     port = httpx.URL(client.base_url).port
-    with pytest.raises(UsageError, match="cannot listen"), hw.serve(PROJECT, store, listen=f"127.0.0.1:{port}", models=MODELS):
+    with pytest.raises(UsageError, match="cannot listen"), hw.operations.serve(PROJECT, store, listen=f"127.0.0.1:{port}", models=MODELS):
         pass
 
 

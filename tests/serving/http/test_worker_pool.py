@@ -50,7 +50,7 @@ def many(url, count, path=FEATURES):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 40])
 def test_a_store_that_hangs_is_given_up_and_comes_back(redis_server, count):
-    with hw.serve(PROJECT, redis_server.url, listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
+    with hw.operations.serve(PROJECT, redis_server.url, listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
         assert {answer.status_code for _, answer in many(url, 8)} == {200}
         os.kill(redis_server.process.pid, signal.SIGSTOP)
         try:
@@ -125,7 +125,9 @@ def proxied(server):
 def test_a_store_that_answers_slowly(redis_server, delay, options, expected, within):
     with proxied(redis_server) as proxy:
         project = hw.Project("shop", PROJECT.models)
-        with hw.serve(project, f"redis://127.0.0.1:{proxy.port}/0{options}", listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
+        with hw.operations.serve(
+            project, f"redis://127.0.0.1:{proxy.port}/0{options}", listen=f"127.0.0.1:{free_port()}", models=MODELS
+        ) as url:
             assert {answer.status_code for _, answer in many(url, 2)} == {200}
             proxy.delay = delay
             answers = many(url, 12)
@@ -141,7 +143,7 @@ def test_a_latency_budget_is_the_deadline(redis_server):
     )
     with proxied(redis_server) as proxy:
         store = f"redis://127.0.0.1:{proxy.port}/0?read_timeout=30s&timeout=30s"
-        with hw.serve(hw.Project("shop", [churn]), store, listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
+        with hw.operations.serve(hw.Project("shop", [churn]), store, listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
             assert {answer.status_code for _, answer in many(url, 2, PREDICT)} == {200}
             proxy.delay = 3.0
             ((seconds, answer),) = many(url, 1, PREDICT)

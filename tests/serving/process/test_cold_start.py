@@ -10,7 +10,7 @@ import httpx
 import polars as pl
 import pytest
 
-from headwater.serving.client.client import Client
+from headwater.serving.client.service_client import Client
 from tests.serving.world import free_port
 
 PROJECT = """

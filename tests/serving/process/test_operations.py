@@ -52,7 +52,7 @@ class BlockingThirdPartyClients:
             one.join()
 
     def _ask(self, user):
-        with hw.Client(self.url, retries=self.retries, timeout=20) as client:
+        with hw.client.Client(self.url, retries=self.retries, timeout=20) as client:
             while not self.done.is_set():
                 begin = time.perf_counter()
                 try:
@@ -68,7 +68,7 @@ class BlockingThirdPartyClients:
 
 @pytest.mark.slow
 def test_all_of_it_answers(shop):
-    with hw.Client(shop.url) as client:
+    with hw.client.Client(shop.url) as client:
         found = client.predict("churn", {"user": 3}, features=True).predictions[0]
         assert (found.how, found.features["user__count_2d"].value) == ("on_request", 6)
         before = client.features("churn_v1", {"user": 4}).rows[0]["live__count_1h"].value
@@ -124,7 +124,7 @@ def test_killed_workers_lose_no_entry_of_the_serving_log(shop):
     shop.ready()
 
     def kept():
-        return set(hw.served(shop.folder / ".headwater", model="churn").collect()["headwater_request"])
+        return set(hw.operations.served(shop.folder / ".headwater", model="churn").collect()["headwater_request"])
 
     shop.until(lambda: kept() >= set(ids), "what was in the pipes")
 
@@ -154,7 +154,7 @@ def test_workers_are_replaced_one_after_the_other_and_no_request_is_dropped(shop
 
 @pytest.mark.slow
 def test_ingestion_that_is_killed_goes_on_and_each_event_counts_once(shop):
-    with hw.Client(shop.url, retries=50, timeout=60) as client:
+    with hw.client.Client(shop.url, retries=50, timeout=60) as client:
         before = client.features("churn_v1", {"user": 7}).rows[0]["live__count_1h"].value
         os.kill(next(iter(shop.children(" ingest "))), signal.SIGKILL)
         taken = [client.events("clicks", {"user": 7, "at": datetime.now(UTC), "n": n}) for n in range(5)]
@@ -175,7 +175,7 @@ def test_a_job_that_keeps_dying_is_counted_and_workers_stay_ready(shop):
 
 @pytest.mark.slow
 def test_one_page_has_the_metrics_of_every_process(shop):
-    with hw.Client(shop.url) as client:
+    with hw.client.Client(shop.url) as client:
         assert client.events("clicks", {"user": 2, "at": datetime.now(UTC), "n": 1}).accepted == 1
     shop.until(lambda: shop.metric('headwater_accepted_total{source="clicks"}'), "ingestion")
     shop.until(lambda: shop.metric('headwater_job_last_success_timestamp_seconds{job="user"}'), "jobs")
@@ -200,7 +200,7 @@ def test_what_is_under_way_is_finished_when_it_is_stopped(shop):
     under_way.putrequest("POST", "/v1/predict/churn")
     under_way.putheader("Content-Length", str(len(body)))
     under_way.endheaders(body[:5])
-    with hw.Client(shop.url) as client:  # accepted events are on the disk, whenever it ends
+    with hw.client.Client(shop.url) as client:  # accepted events are on the disk, whenever it ends
         count = client.features("churn_v1", {"user": 9}).rows[0]["live__count_1h"].value
         assert client.events("clicks", {"user": 9, "at": datetime.now(UTC), "n": 1}).accepted == 1
     children = shop.children()
@@ -219,7 +219,7 @@ def test_what_is_under_way_is_finished_when_it_is_stopped(shop):
     assert sum(line["route"] == "/v1/predict/{model}" and line["status"] == 200 for line in lines) > 100
     shop.everything(workers=1)
     shop.ready()
-    with hw.Client(shop.url) as client:
+    with hw.client.Client(shop.url) as client:
         assert client.features("churn_v1", {"user": 9}).rows[0]["live__count_1h"].value == count + 1
 
 

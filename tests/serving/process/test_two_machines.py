@@ -37,7 +37,7 @@ user = hw.FeatureView(
 labels = hw.Labels("left", table=hw.parquet("labels.parquet"), timestamp_field="asked_at", label=LABEL, known_after="1m")
 churn = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", [user]), labels=labels)
 nightly = hw.batch("1d")
-fresh = hw.Experiment("fresh", [hw.Arm("hourly", churn), hw.Arm("nightly", churn, nightly)], unit="user")
+fresh = hw.Experiment("fresh", [hw.experiments.Arm("hourly", churn), hw.experiments.Arm("nightly", churn, nightly)], unit="user")
 project = hw.Project("shop", [churn], levels={"nightly": nightly}, experiments=[fresh])
 """.replace("LABEL", '"gone"')
 USERS, REQUESTS = 12, 48
@@ -152,7 +152,7 @@ def test_two_machines_are_one_service(tmp_path):
         assert codes == [0, 0]
     together = tmp_path / "together"
     fetch(together, machines.shipped)
-    log = hw.served(together, model="churn").filter(pl.col("headwater_request") != "probe").collect()
+    log = hw.operations.served(together, model="churn").filter(pl.col("headwater_request") != "probe").collect()
     assert sorted(log["headwater_request"]) == sorted(seen)  # each request once, whichever machine had it
     assert {arm.partition("/")[2] for arm in log["headwater_arm"]} == {"hourly", "nightly"}
     posted = outcomes(together, machines.project.model("churn").labels)

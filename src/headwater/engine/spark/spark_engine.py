@@ -149,7 +149,7 @@ class SparkEngine:
 
 
 def spark(session: SparkSession | str | None = None) -> SparkEngine:
-    """Spark as the engine of a call: `hw.Resources(engine=hw.spark("sc://host:15002"))`.
+    """Spark as the engine of a call: `hw.Resources(engine=headwater_spark.spark("sc://host:15002"))`.
 
     The workers' Python needs headwater of the same version. `Resources(memory=)` bounds each task; it is 1 GB where none is given.
 

@@ -212,7 +212,7 @@ class ReadEvents(Task):
                 if not piece.is_remote and not any(c in piece.path for c in "*?[") and not Path(piece.path).exists():
                     raise DataError(
                         f"a Spark worker finds no file at {piece.path}; put the files where every worker sees them under the same path, such as an "
-                        "object store, or give hw.spark_table"
+                        "object store, or give headwater_spark.spark_table"
                     )
                 yield piece
 

@@ -124,7 +124,7 @@ def _typed(rows: pl.DataFrame, schema: Mapping[str, pl.DataType], subject: str) 
         if not _fits(rows.schema[name], dtype):
             raise DataError(
                 f"{subject}: column {name!r} is {rows.schema[name]}, and the stream has {dtype}; cast it in the query, or give "
-                "hw.spark_stream() another schema"
+                "headwater_spark.spark_stream() another schema"
             )
     try:
         return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items())

@@ -118,7 +118,7 @@ class Methods:
         return self._ask(_EXPERIMENTS())
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None, events: int = 20) -> Explained:
-        """Explain the value of a feature by its latest `events`; as `hw.explain`."""
+        """Explain the value of a feature by its latest `events`; as `hw.operations.explain`."""
         return self._ask(_EXPLAIN(feature, keys, at, events))
 
     def status(self) -> FreshnessResult:

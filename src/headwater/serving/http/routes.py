@@ -149,7 +149,7 @@ ROUTES: Final = (
         "explain", "GET", "/v1/explain", "read", "Explain a feature value", response=Explained, query="of a feature",
         client=ClientMethod(
             "explain",
-            "Explain the value of a feature by its latest `events`; as `hw.explain`.",
+            "Explain the value of a feature by its latest `events`; as `hw.operations.explain`.",
             (
                 Argument("feature", "str", "parameter"),
                 Argument("keys", "Mapping[str, object]", "parameters"),

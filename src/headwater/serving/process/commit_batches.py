@@ -34,7 +34,7 @@ def commit_batches(
     allow_unapplied: bool = False,
     shared: bool = False,
 ) -> BatchCommitter:
-    """What commits the micro batches of a query of Spark Structured Streaming: `frame.writeStream.foreachBatch(hw.commit_batches(...))`.
+    """What commits the micro batches of a query of Spark Structured Streaming: `frame.writeStream.foreachBatch(commit_batches(...))`.
 
     Each batch counts once, also where Spark repeats it after a failure: the online store keeps the batch id with the commit. Spark calls it
     in the driver; with Spark Connect, in a process of the server. Headwater must be installed there in the same version, and paths
@@ -42,7 +42,7 @@ def commit_batches(
 
     Args:
         project: its streaming views of the source are updated.
-        source: the name of a source with `stream=hw.spark_stream(query)`.
+        source: the name of a source with `stream=headwater_spark.spark_stream(query)`.
         store: the URL of an online store; None takes HEADWATER_STORE, else LMDB in headwater's home.
         data_dir: holds accepted events (`archive`) and refused rows (`dead_letters`); None is headwater's home.
         limits: sizes and times of commits; a batch of more than `limits.batch` rows is committed in pieces.
@@ -57,7 +57,7 @@ def commit_batches(
     >>> from datetime import UTC, datetime
     >>> import polars as pl
     >>> import headwater as hw
-    >>> stream = hw.spark_stream("payments", schema={"card": str, "amount": float, "at": datetime})
+    >>> stream = headwater_spark.spark_stream("payments", schema={"card": str, "amount": float, "at": datetime})
     >>> source = hw.Source("payments", stream=stream, timestamp_field="at")
     >>> view = hw.FeatureView("card", source=source, keys=["card"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("1m"))
     >>> table = pl.DataFrame({"card": ["a"], "at": [datetime(2024, 5, 1, tzinfo=UTC)], "fraud": [1]})
@@ -74,7 +74,7 @@ def commit_batches(
         raise UsageError(f"project {project.name!r} has no source {source!r}; {nearest(source, declared)}")
     if not isinstance(declared[source].stream, SparkStream):
         raise UsageError(
-            f"the stream of source {source!r} is {declared[source].stream or 'missing'}; give it stream=hw.spark_stream(query), with the name of "
+            f"the stream of source {source!r} is {declared[source].stream or 'missing'}; give it stream=headwater_spark.spark_stream(query), with the name of "
             "the query that brings its events"
         )
     if source not in by_name:

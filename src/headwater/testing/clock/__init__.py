@@ -10,7 +10,7 @@ r"""The clock of tests: the time that headwater reads, in this process and in th
 ...     view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("2s"))
 ...     with open(f"{folder}/visits.jsonl", "w") as file:
 ...         _ = file.write('{"user": "a", "at": "2024-05-01T11:30:00Z"}\n')
-...     store, options = f"lmdb:{folder}/online?size=100MB", hw.IngestOptions(allow_unapplied=True)
+...     store, options = f"lmdb:{folder}/online?size=100MB", hw.operations.IngestOptions(allow_unapplied=True)
 ...     asked = pl.DataFrame({"user": ["a"], "asked": [now.time()], "left": [True]})
 ...     labels = hw.Labels("left", table=asked, timestamp_field="asked", label="left", known_after="1d")
 ...     model = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", [view]), labels=labels)

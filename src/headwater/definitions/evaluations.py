@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class NamedMetric(Protocol):
-    """A metric of a project's own, as `hw.metric(name, function)` makes it."""
+    """A metric of a project's own, as `hw.evaluation.metric(name, function)` makes it."""
 
     @property
     def name(self) -> str:

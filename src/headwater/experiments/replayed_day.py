@@ -1,4 +1,4 @@
-"""hw.replay_day: what would have been served and decided on a day at another level, with views, sources or third parties failing."""
+"""`replay_day`: what would have been served and decided on a day at another level, with views, sources or third parties failing."""
 
 from __future__ import annotations
 

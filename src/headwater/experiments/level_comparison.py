@@ -1,4 +1,4 @@
-"""hw.level_lift: what each level would have given for the requests that production answered, day by day, without serving anything stale.
+"""`level_lift`: what each level would have given for the requests that production answered, day by day, without serving anything stale.
 
     serving log                      requests, and which version answered each
     archive, history                 their features at every level, with each event known from its commit on

@@ -12,6 +12,7 @@ from headwater.definitions.experiment import Experiment
 from headwater.definitions.experiment_kinds import ClusterTest, Interleaving, Shadow
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
+from headwater.definitions.readable import Readable
 from headwater.definitions.served_views import backtest_only, stored
 from headwater.definitions.timestamps import parse_timestamp, timestamp_text
 from headwater.errors import DataError, HeadwaterError
@@ -39,7 +40,7 @@ _ANY = 10.0  # a lift of 1,000 %: nobody has it
 
 
 @dataclass(frozen=True)
-class ExperimentPlaces:
+class ExperimentPlaces(Readable):
     """Where an experiment's models, views and history are.
 
     Args:

@@ -101,7 +101,9 @@ def _shadow_of(project: Project, name: str) -> Experiment:
     if name not in known:
         raise UsageError(f"project {project.name!r} has no experiment {name!r}; {nearest(name, known)}")
     if not isinstance(known[name].kind, Shadow):
-        raise UsageError(f"experiment {name!r} is of kind {known[name].kind!r}; a shadow is an experiment with kind=hw.Shadow()")
+        raise UsageError(
+            f"experiment {name!r} is of kind {known[name].kind!r}; a shadow is an experiment with kind=hw.experiments.Shadow()"
+        )
     return known[name]
 
 

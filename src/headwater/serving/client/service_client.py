@@ -41,7 +41,7 @@ class Client(Methods):
     >>> project = visiting(hw.batch("1h"))
     >>> with temporary_store() as store:
     ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
-    ...     with hw.serve(project, store, listen="127.0.0.1:8328", models={}) as url, hw.Client(url) as client:
+    ...     with hw.operations.serve(project, store, listen="127.0.0.1:8328", models={}) as url, hw.client.Client(url) as client:
     ...         row = client.features("churn_v1", {"user": 1}).rows[0]
     >>> row["user__count_1d"].status
     'present'
@@ -93,7 +93,7 @@ class AsyncClient(AsyncMethods):
 
     >>> import asyncio, headwater as hw
     >>> async def ask():
-    ...     async with hw.AsyncClient("http://127.0.0.1:9", retries=0) as client:
+    ...     async with hw.client.AsyncClient("http://127.0.0.1:9", retries=0) as client:
     ...         return await client.health()
     >>> asyncio.run(ask())
     Traceback (most recent call last):

@@ -1,0 +1,41 @@
+"""What `hw.Evaluation` and rankings are made of, and what is computed around a backtest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headwater.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from headwater.backtesting.attribution import Attribution as Attribution
+    from headwater.backtesting.attribution import attribution as attribution
+    from headwater.backtesting.backtest import Backtest as Backtest
+    from headwater.backtesting.promise import promised as promised
+    from headwater.backtesting.sweeps import sweep_known_after as sweep_known_after
+    from headwater.backtesting.sweeps import transitions as transitions
+    from headwater.definitions.acknowledged import Acknowledgement as Acknowledgement
+    from headwater.definitions.fit_options import Refits as Refits
+    from headwater.definitions.fit_options import Tuning as Tuning
+    from headwater.definitions.level import ladder as ladder
+    from headwater.definitions.negative_sampling import NegativeSampling as NegativeSampling
+    from headwater.definitions.rolling import rolling as rolling
+    from headwater.definitions.scores import Scores as Scores
+    from headwater.metrics.card_precision import card_precision as card_precision
+    from headwater.metrics.custom import metric as metric
+
+_HOMES = {
+    "headwater.backtesting.attribution": "Attribution attribution",
+    "headwater.backtesting.backtest": "Backtest",
+    "headwater.backtesting.promise": "promised",
+    "headwater.backtesting.sweeps": "sweep_known_after transitions",
+    "headwater.definitions.acknowledged": "Acknowledgement",
+    "headwater.definitions.fit_options": "Refits Tuning",
+    "headwater.definitions.level": "ladder",
+    "headwater.definitions.negative_sampling": "NegativeSampling",
+    "headwater.definitions.rolling": "rolling",
+    "headwater.definitions.scores": "Scores",
+    "headwater.metrics.card_precision": "card_precision",
+    "headwater.metrics.custom": "metric",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)
