@@ -41,6 +41,7 @@ def test_every_aggregation_obeys(law, function, random):
     conformance.LAWS[law](chosen, random)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4 if LONG else 2 if FULL else 1))
 @pytest.mark.parametrize("law", conformance.LAWS)
 def test_seeded_cases_need_no_hypothesis(law, seed):

@@ -85,6 +85,7 @@ def test_every_part_is_there_or_says_why_not(made):
     assert [one.share for one in busy.timed_out] == [0.0, 0.01, 0.05, 0.2]
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_beside_itself(made, tmp_path):
     _, _, found = made
     html = found.write_html(tmp_path / "deep" / "page.html").read_text(encoding="utf-8")

@@ -138,6 +138,7 @@ def _started(folder, listen):
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_an_error_of_its_own(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -149,6 +150,7 @@ def test_a_taken_port_is_an_error_of_its_own(tmp_path):
     assert process.returncode == 2
 
 
+@pytest.mark.slow
 def test_an_address_of_ipv6_is_printed_as_a_url(tmp_path):
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:

@@ -62,6 +62,7 @@ def watched(served, at=MATURED, **more):
 # ---------------------------------------------------------------- the walk through
 
 
+@pytest.mark.slow
 def test_a_leak_that_no_audit_sees_breaks_its_promise_in_production(served):
     which, folder, _, tested = served
     assert tested.result.audit.leaks == []

@@ -53,6 +53,7 @@ def test_lists_precomputed_answer_those_who_were_known(ranked, tables):
     assert set(others[0].replayed) == set(METRICS)
 
 
+@pytest.mark.slow
 def test_the_transitions_are_told_apart(ranked, tables):
     assert [(found.number, found.from_, found.to) for found in ranked.transitions] == [
         (1, "lists made nightly", "ranked on request"), (2, "ranked on request", "session live"), (2, "session live", "all live"),

@@ -60,6 +60,7 @@ def test_a_row_without_its_peer_says_why(results):
     assert "--feast-python" in row["skipped"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("duckdb") is None, reason="needs duckdb")
 def test_both_sides_give_the_same_answers(results):
     row = next(row for row in results if row["row"] == "windows_duckdb")

@@ -119,6 +119,7 @@ def test_an_acknowledgement_of_the_project_may_be_of_its_other_model(tmp_path):
     assert "acknowledged 'own outcome' of 'cals': model 'churn' has nothing of this name" in said
 
 
+@pytest.mark.slow
 def test_an_acknowledgement_of_the_command_line_answers(tmp_path):
     code, said = backtested(tmp_path, TWO_MODELS, "--acknowledge", "label rows | visits | pages are known at once | Ada")
     assert code == 0, said

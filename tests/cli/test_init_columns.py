@@ -189,6 +189,7 @@ def machines(mine, theirs, name="machine", other="machine_id"):
     return events, pl.DataFrame(labels).with_columns(settled=pl.col("asked") + pl.duration(hours=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mine", "theirs"), [(pl.Int16, pl.Int64), (pl.Int64, pl.Int16), (pl.UInt8, pl.Int64), (pl.Int64, pl.UInt64)])
 def test_integers_of_different_widths_are_one_key(tmp_path, run, mine, theirs):
     done, text = init(tmp_path, run, *machines(mine, theirs), *ASKED)

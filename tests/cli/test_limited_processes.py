@@ -162,6 +162,7 @@ print(len(seen))
 """
 
 
+@pytest.mark.slow
 def test_a_reader_that_may_not_lock_reads_whole_commits(tmp_path):
     url, commits = f"lmdb:{tmp_path}/online?size=100MB", "400"
     with closing(hw.operations.open_store(url)) as store:
@@ -179,6 +180,7 @@ def test_a_reader_that_may_not_lock_reads_whole_commits(tmp_path):
     assert int(out) >= 2
 
 
+@pytest.mark.slow
 def test_little_memory_is_named_as_the_cause(project):
     done = run(project, "status", limit=4_000_000_000)
     assert done.returncode == 1
@@ -194,6 +196,7 @@ def test_without_docstrings(project, command):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--debug", "status", "--store", "lmdb:absent"], ["status", "--store", "lmdb:absent", "--debug"]])
 def test_debug_is_taken_before_and_after_the_command(folder, arguments):
     done = run(folder, *arguments)
@@ -202,6 +205,7 @@ def test_debug_is_taken_before_and_after_the_command(folder, arguments):
     assert "NoStoreError: there is no online store in absent" in done.stderr
 
 
+@pytest.mark.slow
 def test_refused_records_are_listed_of_every_source_or_of_one(project):
     every = run(project, "deadletters", "list", "--json").stdout
     assert every.count('"source": "events"') == every.count('"source": "clicks"') == 1
@@ -228,6 +232,7 @@ codegen._engine.set_object_cache(interrupted, library._object_getbuffer_hook)
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_numba_compiles_prints_one_line(folder):
     assert run(folder, "materialize", "--at", "2024-02-20T00:00:00Z").returncode == 0
     (folder / "features.py").write_text(COMPILING + BATCH_PROJECT, encoding="utf-8")

@@ -54,6 +54,7 @@ def test_a_stream_that_is_closed(shop, line):
     assert not RAW.search(done.stderr.decode()), done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_into_a_file_that_got_the_number_of_a_closed_stream(shop):
     """The store's database is opened after the start: without care it would be file 1, and hold what is printed."""
     (shop / "prints.py").write_text("import os, sys\nos.write(1, b'printed')\nsys.stdout.write('printed')\n", encoding="utf-8")
@@ -86,6 +87,7 @@ def test_a_full_standard_error_ends_nothing(shop):
     assert b"user_recent" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"] if FULL else ["ascii"])
 @pytest.mark.parametrize(
     "command",

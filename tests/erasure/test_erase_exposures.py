@@ -139,6 +139,7 @@ def test_what_a_killed_worker_was_posted_is_erased(url, tmp_path):
     assert read_exposures(tmp_path, "fresh")["unit"].to_list() == [str(OTHER)]
 
 
+@pytest.mark.slow
 def test_a_service_that_starts_closes_what_a_killed_one_left(url, tmp_path):
     started(tmp_path / "models")
     with posting(url, tmp_path, "killed", KEY) as child:
@@ -161,6 +162,7 @@ def test_a_worker_that_lives_goes_on_in_another_file(url, tmp_path):
     assert sorted(read_exposures(tmp_path, "fresh")["unit"]) == [str(OTHER), str(OTHER), str(KEY)]  # what comes later counts as new
 
 
+@pytest.mark.slow
 def test_no_post_is_lost_while_files_are_closed(url, tmp_path):
     """Files are closed by services that start, all the time, while two processes post."""
     started(tmp_path / "models")

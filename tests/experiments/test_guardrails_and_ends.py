@@ -101,6 +101,7 @@ def test_an_end_that_shows_nothing_is_inconclusive(analysed, more, reason):
     assert err.splitlines()[-1].startswith("next: headwater experiment plan fresh --project features.py")
 
 
+@pytest.mark.slow
 def test_batch_stays_only_where_no_gain_worth_having_is_left(analysed):
     result, _, _, _ = analysed(effect=0.0, users=30_000, margin=0.5)
     (lift,) = [metric["lift"] for metric in result["metrics"] if metric["role"] == "deciding"]

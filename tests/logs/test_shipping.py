@@ -392,6 +392,7 @@ def test_foreign_names_are_no_parts(shared, tmp_path):
     assert not (tmp_path / "b" / "notes.parquet").exists()
 
 
+@pytest.mark.slow
 def test_a_log_that_closes_ships_on_a_busy_machine(shared, tmp_path):
     """What waits for a shipment is not as patient as the conversions of each minute, which run while no other process does."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]

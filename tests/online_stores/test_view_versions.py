@@ -160,6 +160,7 @@ def test_a_request_is_answered_by_the_version_that_parsed_it(filled, tmp_path):
     assert [answer["features"]["user__spent_1h"]["value"] for answer in answered] == [45.0, 4]
 
 
+@pytest.mark.slow
 @stores
 def test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled, tmp_path):
     store, _ = filled

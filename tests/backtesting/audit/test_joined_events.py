@@ -177,6 +177,7 @@ def test_every_rendering_says_so_with_the_reason(tmp_path, monkeypatch):
     assert "do not build" not in assessed.summary()
 
 
+@pytest.mark.slow
 def test_from_the_command_line_it_is_a_result_as_any_other(tmp_path):
     PAID.write_parquet(tmp_path / "paid.parquet")
     moved(900).write_parquet(tmp_path / "labels.parquet")

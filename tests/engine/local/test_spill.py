@@ -451,6 +451,7 @@ def _again(counted, monkeypatch):
     return conformance.bits(found), conformance.bits(hw.get_historical_features(view, hw.parquet("asked.parquet")))
 
 
+@pytest.mark.slow
 def test_a_run_killed_among_its_buckets_goes_on(stopped, home, monkeypatch):
     done = stopped("bucket", 4)  # the first call checks types
     assert len(done) == 3

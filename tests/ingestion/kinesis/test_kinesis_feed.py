@@ -257,6 +257,7 @@ def test_aggregated_records(stream):
     reader.feed.close()
 
 
+@pytest.mark.slow
 def test_a_look_from_outside(stream):
     put(stream, *range(30))
     stream.split()

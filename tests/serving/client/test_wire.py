@@ -156,6 +156,7 @@ def test_threads_have_a_connection_each_at_a_time():
         assert 1 <= len(connections) <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the first loop ended with its connection open
 def test_a_client_outlives_an_event_loop():
     with counted(requests=100) as (url, connections):

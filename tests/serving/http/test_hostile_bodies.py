@@ -124,6 +124,7 @@ def test_what_a_body_took_of_the_budget_is_given_back(parts, more, result):
     assert budget.used == (result if result == 8 else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_slow_bodies_up_to_the_limit_stop_neither_liveness_nor_requests(apart):
     """As many requests as may be in progress, without their bodies: the health check is answered, and slow ones give way to others."""

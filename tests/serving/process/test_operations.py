@@ -162,6 +162,7 @@ def test_ingestion_that_is_killed_goes_on_and_each_event_counts_once(shop):
         assert client.features("churn_v1", {"user": 7}).rows[0]["live__count_1h"].value == before + 5
 
 
+@pytest.mark.slow
 def test_a_job_that_keeps_dying_is_counted_and_workers_stay_ready(shop):
     seen = set()
     for _ in range(3):
