@@ -54,10 +54,10 @@ def test_what_cannot_be_is_refused(options: dict, words: str) -> None:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: hw.Switchback("user", length="6h", washout="3h"), "never observed"),
-        (lambda: hw.Switchback("user", length="7h", washout="7h"), "must be shorter"),
-        (lambda: hw.Switchback("user", length="8h", washout="5h", random_bounds=True), "as short as 4h"),
-        (lambda: hw.Switchback(""), "name of a column"),
+        (lambda: hw.experiments.Switchback("user", length="6h", washout="3h"), "never observed"),
+        (lambda: hw.experiments.Switchback("user", length="7h", washout="7h"), "must be shorter"),
+        (lambda: hw.experiments.Switchback("user", length="8h", washout="5h", random_bounds=True), "as short as 4h"),
+        (lambda: hw.experiments.Switchback(""), "name of a column"),
         (lambda: Arm("x", MODEL, weight=1.5), "give a share above 0 and below 1"),
         (lambda: Arm("x", "model"), "give a Model"),
         (lambda: ExperimentMetric("m", value="amount"), "give 'label', or outcome"),

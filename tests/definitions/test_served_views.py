@@ -68,9 +68,9 @@ def test_a_variant_is_a_model_at_a_level():
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda m: hw.ModelVariant(" ", m), "a variant: name is ' '; give a string that is not blank"),
-        (lambda m: hw.ModelVariant("live", "model"), "variant 'live': model is 'model'; give a Model"),
-        (lambda m: hw.ModelVariant("live", m, HOURLY), r"variant 'live': level is Batch.*; give a hw.Level"),
+        (lambda m: hw.operations.ModelVariant(" ", m), "a variant: name is ' '; give a string that is not blank"),
+        (lambda m: hw.operations.ModelVariant("live", "model"), "variant 'live': model is 'model'; give a Model"),
+        (lambda m: hw.operations.ModelVariant("live", m, HOURLY), r"variant 'live': level is Batch.*; give a hw.Level"),
         (lambda m: hw.Project("p", [m], {"live": "1h"}), "project 'p': the level 'live' is '1h'; give a Level or a freshness"),
         (lambda m: hw.Project("p", [m], evaluation={"split": "2024-01-01T00:00Z"}), r"evaluation is .*; give hw.Evaluation\(split="),
         (lambda m: hw.Project("p", [m], [hw.Level()]), "give a mapping from names to Levels"),

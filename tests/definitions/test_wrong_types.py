@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+import headwater_aws
 from headwater.errors import HeadwaterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
@@ -19,7 +20,7 @@ VIEW = hw.FeatureView("user", source=SOURCE, keys=["user"], features=[hw.count()
 SERVICE = hw.FeatureService("f", [VIEW])
 LABELS = hw.Labels("l", table=EVENTS, timestamp_field="at", label="y", known_after="1h")
 MODEL = hw.Model("m", features=SERVICE, labels=LABELS, task="binary")
-ARMS = [hw.Arm("a", MODEL), hw.Arm("b", MODEL, hw.streaming("1s"))]
+ARMS = [hw.experiments.Arm("a", MODEL), hw.experiments.Arm("b", MODEL, hw.streaming("1s"))]
 
 RIGHT = [
     (hw.Source, {"name": "s", "history": EVENTS, "timestamp_field": "at"}),
@@ -32,7 +33,7 @@ RIGHT = [
     (hw.Project, {"name": "p", "models": [MODEL]}),
     (hw.precomputed, {"freshness": hw.batch("1d"), "keys": ["user"]}),
     (hw.Ranking, {"group": "g", "item": "i"}),
-    (hw.NegativeSampling, {"n": 3}),
+    (hw.evaluation.NegativeSampling, {"n": 3}),
     (hw.Level, {}),
     (hw.batch, {"every": "1d"}),
     (hw.streaming, {"lag": "1s"}),
@@ -45,25 +46,25 @@ RIGHT = [
     (hw.RequestField, {"name": "a", "dtype": float}),
     (hw.HttpFeatures, {"name": "ip", "url": "https://ip.example/{ip}", "request": {"ip": str}, "response": {"score": float}}),
     (hw.kafka, {"topic": "t"}),
-    (hw.kinesis, {"stream": "t"}),
+    (headwater_aws.kinesis, {"stream": "t"}),
     (hw.push, {}),
     (hw.appended, {"path": "x"}),
     (hw.csv, {"path": "x.csv"}),
     (hw.enrich, {"source": SOURCE, "name": "r", "features": [VIEW]}),
-    (hw.Arm, {"name": "a", "model": MODEL}),
-    (hw.ExperimentMetric, {"name": "y"}),
-    (hw.ExperimentPlan, {}),
+    (hw.experiments.Arm, {"name": "a", "model": MODEL}),
+    (hw.experiments.ExperimentMetric, {"name": "y"}),
+    (hw.experiments.ExperimentPlan, {}),
     (hw.Experiment, {"name": "e", "arms": ARMS, "unit": "user"}),
-    (hw.Switchback, {"region": "c"}),
-    (hw.ClusterTest, {"cluster": "c"}),
+    (hw.experiments.Switchback, {"region": "c"}),
+    (hw.experiments.ClusterTest, {"cluster": "c"}),
     (hw.censored, {"above": 0.5, "holdout": 0.1, "unit": "u"}),
     (hw.Evaluation, {}),
     (hw.DecisionValue, {"volume": 3, "acted_on": 0.1, "hit": 3}),
-    (hw.Refits, {}),
-    (hw.Tuning, {}),
-    (hw.Acknowledgement, {"check": "a", "subject": "b", "reason": "c", "author": "d"}),
-    (hw.Scores, {"table": EVENTS}),
-    (hw.rolling, {"start": "2024-05-01T00:00Z"}),
+    (hw.evaluation.Refits, {}),
+    (hw.evaluation.Tuning, {}),
+    (hw.evaluation.Acknowledgement, {"check": "a", "subject": "b", "reason": "c", "author": "d"}),
+    (hw.evaluation.Scores, {"table": EVENTS}),
+    (hw.evaluation.rolling, {"start": "2024-05-01T00:00Z"}),
 ]
 WRONG = [
     None,
@@ -116,12 +117,12 @@ def test_a_value_of_another_type_is_taken_or_refused(define, right):
 
 
 REFUSED = [
-    (hw.Refits, "days", 1.5, "Refits: days is 1.5; give an integer of at least 0"),
-    (hw.Scores, "levels", "hourly", "Scores: levels is the string 'hourly'; give a list, such as ['hourly']"),
+    (hw.evaluation.Refits, "days", 1.5, "Refits: days is 1.5; give an integer of at least 0"),
+    (hw.evaluation.Scores, "levels", "hourly", "Scores: levels is the string 'hourly'; give a list, such as ['hourly']"),
     (hw.Expect, "not_null", 1, "the expectation of 'a': not_null is 1; give True or False"),
     (hw.Expect, "on_violation", "rejct", "on_violation is 'rejct'; give 'warn' or 'reject'; did you mean 'reject'?"),
     (hw.Evaluation, "value", {"volume": 3}, "Evaluation: value is {'volume': 3}; give hw.DecisionValue(volume="),
-    (hw.ExperimentPlan, "alpha", 5, "ExperimentPlan: alpha is 5; give a number above 0 and below 1"),
+    (hw.experiments.ExperimentPlan, "alpha", 5, "ExperimentPlan: alpha is 5; give a number above 0 and below 1"),
     (hw.precomputed, "keys", [3], "precomputed(): keys holds 3; give a list of at least one column, such as ['user']"),
     (hw.batch, "wait", 3, "batch(): wait is 3; give an integer and a unit, such as '500ms'"),
 ]

@@ -233,7 +233,7 @@ def test_what_cannot_be_committed_is_said_before_the_query_starts(lmdb):
         headwater_spark.commit_batches(SHOP, "payments", store=store, allow_unapplied=True)
     for name in ("", 7, "a\nb"):
         with pytest.raises(DefinitionError, match=r"spark_stream\(\): query is"):
-            hw.spark_stream(name)
+            headwater_spark.spark_stream(name)
     assert str(SparkStream("payments")) == "the Spark query 'payments'"
 
 

@@ -30,7 +30,7 @@ def copies(places):
     place = places()
     shop.push(place, project(place)[0], shop.visits(0, 4, since=shop.SINCE))
     shop.push(place, project(place)[0], shop.visits(4, 6, since=shop.SINCE))
-    outcomes = hw.Outcomes(place.home, project(place)[0].models[0].labels, keys=["user"])
+    outcomes = hw.operations.Outcomes(place.home, project(place)[0].models[0].labels, keys=["user"])
     outcomes.add(
         [{"user": user, "timestamp": "2024-05-01T00:00:00Z", "outcome": True, "known_at": "2024-05-02T00:00:00Z"} for user in shop.USERS]
     )

@@ -158,7 +158,7 @@ class Evaluation(Definition):
         for name in ("adversaries", "delay_by_outcome"):
             known = "True or False, or None if it is not known"
             check_type(getattr(self, name), bool | None, f"Evaluation: {name}", known, UsageError)
-        answers = "a list of hw.Acknowledgement(check, subject, reason, author)"
+        answers = "a list of hw.evaluation.Acknowledgement(check, subject, reason, author)"
         check_list(self.acknowledged, Acknowledgement, "Evaluation: acknowledged", answers, error=UsageError)
         shares, note = "a list of shares of calls from 0 to 1, such as [0.0, 0.05]", "such as 0.05"
         check(isinstance(self.timeouts, Collection), self.timeouts, "Evaluation: timeouts", shares, UsageError)

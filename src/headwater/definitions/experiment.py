@@ -193,7 +193,7 @@ class Experiment(Definition):
         self.remember_site()
         check_name(self.name, "an experiment")
         subject = f"experiment {self.name!r}"
-        check_list(self.arms, Arm, f"{subject}: arms", "at least two hw.Arm(name, model, level), the control first", least=2)
+        check_list(self.arms, Arm, f"{subject}: arms", "at least two hw.experiments.Arm(name, model, level), the control first", least=2)
         names = [arm.name for arm in self.arms]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -204,7 +204,7 @@ class Experiment(Definition):
             raise DefinitionError(
                 f"{subject}: its arms have the tasks {', '.join(sorted(tasks))}; arms answer the same requests, so one task"
             )
-        kinds = "hw.ABTest(), hw.Switchback(region), hw.ClusterTest(cluster), hw.Interleaving() or hw.Shadow()"
+        kinds = "a kind of hw.experiments: ABTest(), Switchback(region), ClusterTest(cluster), Interleaving() or Shadow()"
         check_type(self.kind, ExperimentKind, f"{subject}: kind", kinds)
         if isinstance(self.kind, Interleaving) and (tasks != {"ranking"} or len(self.arms) != 2):
             raise DefinitionError(f"{subject}: an interleaving compares two rankings; it has {len(self.arms)} arms of task {tasks.pop()}")
@@ -219,10 +219,10 @@ class Experiment(Definition):
 
     def _check_parts(self, subject: str) -> None:
         check_text(self.unit, f"{subject}: unit", "the name of a column of the request")
-        check_type(self.plan, ExperimentPlan, f"{subject}: plan", "hw.ExperimentPlan(duration=, looks=, ...)")
-        give = "at least one hw.ExperimentMetric, the deciding one first"
+        check_type(self.plan, ExperimentPlan, f"{subject}: plan", "hw.experiments.ExperimentPlan(duration=, looks=, ...)")
+        give = "at least one hw.experiments.ExperimentMetric, the deciding one first"
         check_list(self.metrics, ExperimentMetric, f"{subject}: metrics", give, least=1)
-        give = "a list of hw.ExperimentMetric(name, margin=)"
+        give = "a list of hw.experiments.ExperimentMetric(name, margin=)"
         for guardrail in check_list(self.guardrails, ExperimentMetric, f"{subject}: guardrails", give):
             if guardrail.margin is None:
                 raise DefinitionError(

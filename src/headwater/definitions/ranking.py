@@ -69,7 +69,7 @@ class Ranking(Definition):
         names = [ref.name for ref in self.candidates]
         if len(set(names)) < len(names):
             raise DefinitionError(f"Ranking: a feature is repeated among the candidates {names}")
-        check_type(self.negatives, NegativeSampling | None, "Ranking: negatives", "hw.NegativeSampling(n=...)")
+        check_type(self.negatives, NegativeSampling | None, "Ranking: negatives", "hw.evaluation.NegativeSampling(n=...)")
         check_number(self.explore, "Ranking: explore", "a share of lists", least=0, most=1, note="such as 0.02")
         if self.negatives is not None and not self.candidates:
             raise DefinitionError(
