@@ -156,6 +156,7 @@ def test_every_third_party_import_is_a_declared_dependency():
     assert undeclared == {("feast", "headwater/init/feast_script.py")}  # another Python runs it
 
 
+@pytest.mark.slow
 def test_an_optional_library_is_imported_in_exactly_one_file():
     imports = _third_party()
     files = {module: sorted(map(_name, imports[module])) for module in _optional() if module not in NEVER_IMPORTED}

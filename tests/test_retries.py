@@ -194,6 +194,7 @@ def test_the_scan_sees_a_commit_that_is_retried(code, found):
     assert bool(list(_written(ast.parse(code)))) is found
 
 
+@pytest.mark.slow
 def test_pauses_double_in_one_file():
     found = [f"{path.name}:{line}" for path in SOURCES for line in _doubled(ast.parse(path.read_text(encoding="utf-8")))]
     assert [place for place in found if not place.startswith("retries.py")] == []

@@ -265,7 +265,7 @@ REFUSED = {
     "no unit": (lambda: experiment(unit=None), ["unit is None; give the name of a column of the request"]),
     "a kind's class": (
         lambda: experiment(kind=hw.experiments.ABTest),
-        ["the class ABTest, which is not called; give hw.experiments.ABTest()"],
+        ["the class ABTest, which is not called; give a kind of hw.experiments: ABTest()"],
     ),
     "a plan of plain values": (
         lambda: experiment(plan={"looks": 3}),
@@ -409,6 +409,7 @@ def test_a_wrong_call_of_the_command_line_is_refused(arguments, says, capsys):
     assert not Path("new.py").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::headwater.serving.process.ingest_process.UnappliedWarning")
 @pytest.mark.parametrize("command", ["console", "serve"])
 def test_a_port_in_use_is_named(command, capsys):

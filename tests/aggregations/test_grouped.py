@@ -38,6 +38,7 @@ def spent(*pairs, **more):
 # ---------------------------------------------------------------- which keys, and what they map to
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("max_keys", "answer"),
     [

@@ -87,6 +87,7 @@ def test_a_leak_that_no_audit_sees_breaks_its_promise_in_production(served):
         assert all(week.shortfall.low < 0 < week.shortfall.high for week in judged)
 
 
+@pytest.mark.slow
 def test_each_rendering_carries_the_verdict(served, tmp_path):
     found = watched(served)
     line = found.result.first_line

@@ -155,6 +155,7 @@ def test_refits_on_other_training_days_leave_the_value_and_widen():
     assert "6 refits on random halves of the training days" in again.intervals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refits", [hw.evaluation.Refits(), hw.evaluation.Refits(0, seeds=3), hw.evaluation.Refits(2, seeds=2)])
 @pytest.mark.parametrize("blocks", ["auto", "user"])
 def test_the_interval_of_the_procedure_contains_that_of_the_fitted_models(refits, blocks):

@@ -74,6 +74,7 @@ def test_the_transitions_are_told_apart(ranked, tables):
     assert level(part, "ranked on request").metrics["recall@50"].value > 0
 
 
+@pytest.mark.slow
 def test_slices_are_of_new_items_and_first_events(ranked, tables):
     assert [part.name for part in ranked.slices] == ["new item", "first event of user", "first event of session", "new keys"]
     first = ranked.slices[2]

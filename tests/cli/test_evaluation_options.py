@@ -89,6 +89,7 @@ def backtested(folder, project, *arguments):
     return ran.returncode, " ".join((ran.stdout + ran.stderr).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "answer", "says"),
     [

@@ -94,6 +94,7 @@ def read_only(project):
         path.chmod(path.stat().st_mode | 0o200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [["status"], ["parity"], ["explain", "user__count_7d", "user_id=u01"], ["deadletters", "list"], ["models"], ["plan"]]
 )

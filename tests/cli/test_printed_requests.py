@@ -232,6 +232,7 @@ def test_a_value_that_select_cannot_read_is_refused_and_the_others_are_taken(ing
     assert run(ingesting[0][name])[0] == 200  # it goes on
 
 
+@pytest.mark.slow
 def test_old_times_are_times(ingesting):
     """A time of 1970 that is none of now in another unit is taken as it is."""
     for value in (0, 5_000_000_000, -86_400_000, 946_684_800_000):

@@ -45,6 +45,7 @@ CLOSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line", list(CLOSED) if FULL else ["headwater erase --key user_id=u03 <&-", "headwater status >&-", "headwater status <&- >&- 2>&-"]
 )
@@ -133,6 +134,7 @@ def test_words_and_commands_stay_whole(shop):
     assert "Its comments give the evidence of each guess" in " ".join(text.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["dai\x1b[2Jly\u202e", "dai\rly"] if FULL else ["dai\x1b[2Jly\u202e"])
 def test_control_characters_of_names_are_written_out(shop, level):
     text = (

@@ -58,6 +58,7 @@ print(values(query, sys.argv[1], [hw.count(), hw.last("hour")], **early), hw.sql
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Etc/UTC", "Asia/Kolkata"])
 @pytest.mark.parametrize("database", ["duckdb"], indirect=True)
 def test_times_of_duckdb_do_not_depend_on_the_zone_of_the_machine(database, zone):

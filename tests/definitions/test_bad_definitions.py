@@ -289,7 +289,7 @@ REFUSED = {
     ),
     "every 7h": (lambda: hw.batch("7h"), ["batch(): every is '7h'; give a divisor of a day or a number of whole days, such as"]),
     "every 36h": (lambda: hw.batch("36h"), ["batch(): every is '36h'; give a divisor of a day or a number of whole days"]),
-    "every 0s": (lambda: hw.batch("0s"), ["batch(): every is '0s'; give a positive duration"]),
+    "every 0s": (lambda: hw.batch("0s"), ["batch(): every is '0s'; give a divisor of a day"]),
     "a time zone": (
         lambda: hw.batch("1d", timezone="Mars/Olympus"),
         ["batch(): timezone 'Mars/Olympus' is not an IANA time zone; give one such as 'America/New_York'"],

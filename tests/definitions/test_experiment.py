@@ -39,7 +39,7 @@ def test_arms_share_alike_and_a_bare_freshness_is_a_level() -> None:
         ({"unit": "usr"}, "does not carry; did you mean 'user'"),
         ({"kind": hw.experiments.Switchback("city")}, "region is 'city'"),
         ({"kind": hw.experiments.ClusterTest("market", burn_in="28d")}, "cluster is 'market'"),
-        ({"kind": "ab"}, "give hw.experiments.ABTest"),
+        ({"kind": "ab"}, "give a kind of hw.experiments: ABTest"),
         ({"kind": hw.experiments.Interleaving()}, "two rankings"),
         ({"metrics": []}, "at least one hw.experiments.ExperimentMetric"),
         ({"guardrails": [ExperimentMetric("errors")]}, "has no margin"),

@@ -166,6 +166,7 @@ def test_streams_that_lag_differently_are_kept_once():
 # ---------------------------------------------------------------- pipelines
 
 
+@pytest.mark.slow
 def test_each_level_is_materialized_served_and_told_of(store):
     features = roles()[2]
     levels = {"minute": hw.Level(MINUTELY), "instant": hw.Level(hw.on_request())}

@@ -124,6 +124,7 @@ def holding(folder, text):
     return [path for path in files if text.encode() in path.read_bytes()], [path for path in files if path.suffix == ".open"]
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_was_posted_is_erased(url, tmp_path):
     started(tmp_path / "models")
     with posting(url, tmp_path, "killed", KEY, OTHER) as child:

@@ -35,6 +35,7 @@ def _checks(seed: int, biased: float = 0.0, matured: float = 1.0, **planted: flo
     return {check.name: check for check in unit_checks(units, WEIGHTS, before=before, matured=matured)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_problems_are_seen(name: str) -> None:
     runs = 20 if FULL else 5

@@ -105,6 +105,7 @@ def test_every_value_that_can_be_said_agrees(cases, found):
     assert {case["id"]: columns for case in cases if (columns := wrong(case, found[case["id"]]))} == {}
 
 
+@pytest.mark.slow
 def test_the_time_alone_differs_only_where_rows_share_a_moment(cases, found):
     tied = [case for case in cases if any(NUMBERED in answer.uses for answer in found[case["id"]].values())]
     assert {case["id"]: set(columns) for case in tied if (columns := wrong(case, answers(case, number=False)))} == BY_ARRIVAL

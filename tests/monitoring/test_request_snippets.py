@@ -63,7 +63,7 @@ def test_both_snippets_are_answered(keys, monkeypatch):
                 def __exit__(self, *error):
                     pass
 
-            monkeypatch.setattr(hw, "Client", Client, raising=False)
+            monkeypatch.setattr(hw.client, "Client", Client, raising=False)
             exec(found.python, {})
     assert asked == [("http://127.0.0.1:8320", {"token": hw.env("HEADWATER_TOKEN")})]
 

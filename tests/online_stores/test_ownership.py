@@ -89,6 +89,7 @@ def test_two_projects_share_nothing(store, tmp_path, clock, alike, ids):
     assert count(mine, store) == ALICE + 2 * alike
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["status", "parity", "forget", "compact", "explain", "erase", "serve"])
 def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clock, call):
     clock(100)

@@ -43,6 +43,7 @@ def judged(of, levels=LADDER, **how):
 BLIND = "Whether hourly or instant features would help cannot be measured: the timestamps 'at' of source 'readings' have a resolution of one day."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", ["daily", "request only", None])
 def test_whole_days_recommend_nothing_for_or_against_fresher_levels(made, baseline):
     found = judged(of_days(made), baseline=baseline, min_lift=0.2)

@@ -146,6 +146,7 @@ def run(checkout, *arguments, grace=600):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_survivors_are_reported_and_a_stopped_run_goes_on(checkout):
     first = run(checkout)
     left_out = "left out, fails without a mutant: tests/laws/test_compare.py::test_fails_anyway"

@@ -142,7 +142,7 @@ class Evaluation(Definition):
         _check_cold_start(self.cold_start)
         _check_offset_curves(self.offset_curves)
         for age in check_list(self.ages, object, "Evaluation: ages", "a list of ages, such as ['1m', '1h', '1d']", error=UsageError):
-            micros(age, "Evaluation: an age")
+            micros(age, "Evaluation: an item of ages")
         lasting = self.blocks == "auto" or is_column(self.blocks) or block_length(self.blocks)
         check(
             lasting,

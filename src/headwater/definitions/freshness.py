@@ -119,8 +119,8 @@ class Batch(FreshnessBase, called="batch"):
         delay: Duration = "0s",
         wait: Duration = "0s",
     ) -> None:
-        step = micros(every, "batch(): every", positive=True)
-        whole = step % DAY == 0 or DAY % step == 0
+        step = micros(every, "batch(): every")
+        whole = step > 0 and (step % DAY == 0 or DAY % step == 0)
         check(whole, every, "batch(): every", "a divisor of a day or a number of whole days, such as '15m', '1h', '1d' or '7d'")
         start = _time_of_day(at)
         if start >= step:

@@ -31,6 +31,7 @@ LEVELS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=tries(150 if LONG else 60), deadline=None)
 @given(
     random=st.randoms(use_true_random=False),

@@ -20,6 +20,8 @@ from headwater.experiments.off_policy import LoggedActions, policy_value
 from headwater.experiments.sample_ratio import sequential_sample_ratio_p
 from headwater.experiments.switchback_lift import SwitchbackBuckets, switchback_lift
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 INPUTS = 100

@@ -65,7 +65,7 @@ def test_both_have_the_same_methods_with_the_same_arguments():
 
 
 def test_loading_a_client_loads_none_of_what_computes():
-    code = "import sys, headwater; headwater.Client; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = "import sys, headwater; headwater.client.Client; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     assert "httptools" in loaded
     assert not loaded & {"httpx", "numpy", "polars", "numba", "lightgbm", "sklearn", "starlette", "uvicorn", "uvloop"}

@@ -11,6 +11,8 @@ import pytest
 from headwater.serving.http.auth import TokenFile
 from tests.serving.apart import served_apart
 
+pytestmark = pytest.mark.slow
+
 PATH = b"/v1/features/churn_v1"
 CHUNKED = b"POST " + PATH + b" HTTP/1.1\r\nHost: here\r\n%bTransfer-Encoding: chunked\r\n\r\n"
 SIZED = b"POST " + PATH + b" HTTP/1.1\r\nHost: here\r\nContent-Length: 1000000000000\r\n\r\n"
@@ -97,7 +99,6 @@ def test_a_body_that_is_invalid_after_its_response_gets_no_second_one(apart):
     assert answer.count(b"HTTP/1.1") == 1
 
 
-@pytest.mark.slow
 def test_an_invalid_body_behind_a_request_in_progress_leaves_that_one_its_response(apart, token):
     ask = b"POST " + PATH + b" HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer " + token[1] + b"\r\n%b\r\n\r\n%b"
     whole = ask % (b"Content-Length: 18", b'{"row":{"user":1}}')
