@@ -57,6 +57,7 @@ def commit_batches(
     >>> from datetime import UTC, datetime
     >>> import polars as pl
     >>> import headwater as hw
+    >>> import headwater_spark
     >>> stream = headwater_spark.spark_stream("payments", schema={"card": str, "amount": float, "at": datetime})
     >>> source = hw.Source("payments", stream=stream, timestamp_field="at")
     >>> view = hw.FeatureView("card", source=source, keys=["card"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("1m"))
