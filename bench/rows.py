@@ -260,6 +260,25 @@ def tiles(settings: Settings) -> list[dict]:
     return rows
 
 
+def ids(settings: Settings) -> list[dict]:
+    """Memory of the ids of accepted events, and how long a writer that takes over loads them from LMDB.
+
+    Among a million, the memory of a commit itself is a part of it, so that figure has no goal.
+    """
+    rows = []
+    for full in (1_000_000, 10_000_000):
+        taken = _bench(settings, "ids", max(settings.of(full) // 10_000, 10) * 10_000)
+        count, commits, takeover = taken["ids"], taken["commits"], taken["takeover"]
+        none = {"peer": None, "ratio": None, **_ABSOLUTE}
+        goal = "<= 32 B" if count >= 10_000_000 else None
+        name = f"memory of an id among {count:,}, commits of 10,000, the most at any moment"
+        rows.append({"name": name, "ours": commits["peak_bytes"], "unit": "B", "goal": goal, **none, "details": commits})
+        name = f"a writer takes over {count:,} ids from LMDB, a million of them"
+        seconds = round(takeover["seconds"] * 1e6 / count, 4)
+        rows.append({"name": name, "ours": seconds, "unit": "s", "goal": "<= 0.4 s", **none, "details": takeover})
+    return rows
+
+
 def growth(settings: Settings) -> list[dict]:
     """Commits of 10,000 uniform keys, by the keys in the store, beside the same store without sorted runs."""
     rows = []
@@ -581,6 +600,7 @@ ROWS: Mapping[str, Row] = {
     "larger": larger,
     "starts": starts,
     "tiles": tiles,
+    "ids": ids,
     "growth": growth,
     "reads": reads,
     "feature_counts": feature_counts,

@@ -108,6 +108,14 @@ def test_streams_are_measured_beside_a_program_of_their_own(tmp_path):
     assert all(row["ours"] > 0 for row in found)
 
 
+@pytest.mark.slow
+def test_ids_are_measured_in_memory_and_at_a_takeover(tmp_path):
+    found = _bench(tmp_path / "results.json", "--only", "ids")
+    assert [(row["row"], row["unit"]) for row in found] == [("ids", "B"), ("ids", "s")] * 2
+    assert all(row["ours"] > 0 for row in found)
+    assert all(row["details"]["loaded"] == 100_000 for row in found if row["unit"] == "s")
+
+
 @pytest.mark.long
 @pytest.mark.skipif(not all(map(shutil.which, ("java", "mvn"))), reason="needs java and mvn, for a broker of Apache Kafka")
 @pytest.mark.parametrize(("row", "count"), [("kafka", 3), ("visibility", 4)])

@@ -35,6 +35,9 @@ class Stored(dict):
     def scan(self, prefix):
         return iter([(key, self[key]) for key in sorted(self) if key.startswith(prefix)])
 
+    def sizes(self, prefix):
+        return ((key, len(value)) for key, value in self.scan(prefix))
+
     def after(self, commit):
         """With the changes of a commit, which expects these values."""
         assert self.get(list(commit.expect)) == list(commit.expect.values())

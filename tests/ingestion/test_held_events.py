@@ -1,20 +1,15 @@
-"""Held events and stored ids: a commit pays for what is due, not for what waits; a store of many small commits stays small."""
+"""Held events: a commit pays for what is due, not for what waits."""
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import headwater as hw
-from headwater.ingestion.dedup_blocks import IdBlocks
-from headwater.ingestion.dedup_index import DedupIndex
 from headwater.ingestion.held_events import DUE, HeldEvents, waiting
 from headwater.online_stores import keyspace
 from tests.effort import tries
 from tests.flow import Flow, at, frame, home, store, streaming_view  # noqa: F401 (fixtures)
-
-DAY = 86_400
 
 
 def count_of(store, view, second):
@@ -25,7 +20,7 @@ def held_blocks(store):
     return sum(1 for _ in store.scan(keyspace.HELD))
 
 
-# ---------------------------------------------------------------- laws of the two structures
+# ---------------------------------------------------------------- laws of the structure
 
 
 @settings(max_examples=tries(60), deadline=None)
@@ -82,70 +77,6 @@ def test_events_of_several_schemas_wait_beside_each_other():
     assert sorted(rows.height for rows in held.release(100)[0]) == [20, 20]
 
 
-@settings(max_examples=tries(40), deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 30), st.lists(st.integers(0, 9), max_size=6), st.booleans()), max_size=120))
-def test_ids_within_the_horizon_are_known_however_blocks_were_merged(steps):
-    """With restarts, which read the blocks: as a dictionary of the time when each id was accepted says."""
-    values, now, horizon, accepted = {}, 0, 96, {}
-    read = lambda keys: [values.get(key) for key in keys]  # noqa: E731
-    ids, blocks = DedupIndex(horizon), IdBlocks(horizon)
-    for step, (later, some, restart) in enumerate(steps):
-        now += later
-        if restart:
-            ids, blocks = DedupIndex(horizon), IdBlocks(horizon)
-            for key, value in sorted(values.items()):
-                ids, blocks = ids.load(value, now), blocks.load(key, value)
-        found = ids.accept(pl.Series(some, dtype=pl.Int64), np.zeros(len(some), np.int64), now)
-        ids = found.index
-        for one, fresh in zip(some, found.accepted.tolist(), strict=True):
-            assert fresh == (now - accepted.get(one, -horizon) >= horizon)
-            accepted |= {one: now} if fresh else {}
-        changes, blocks = blocks.put(b"%08d" % step, found.block, now, read)
-        for key, value in changes.items():
-            if value is None:
-                del values[key]
-            else:
-                values[key] = value
-        assert len(values) == len(blocks)
-
-
-def test_a_day_of_small_commits_is_a_few_blocks_of_ids():
-    """20 commits a second for a tenth of a day: the work per commit and the blocks left do not grow with their number."""
-    found = {}
-    for n in (5_000, 80_000):
-        values = {}
-        blocks, read = IdBlocks(DAY * 10**6), lambda keys, values=values: [values[key] for key in keys]
-        row = np.array([[0, 1, 0, 2]], np.int64)
-        for i in range(n):
-            row[0, 2] = i * 50_000
-            changes, blocks = blocks.put(b"%08d" % i, row.tobytes(), i * 50_000, read)
-            for key, value in changes.items():
-                if value is None:
-                    del values[key]
-                else:
-                    values[key] = value
-        assert sum(len(value) for value in values.values()) == 32 * n, "every id is there once"
-        found[n] = (blocks.copied / n, len(blocks))
-    assert max(copied for copied, _ in found.values()) < 1.2
-    assert max(left for _, left in found.values()) < 150
-
-
-def test_every_version_of_the_ids_stays_valid_whichever_was_used_last():
-    """Versions share a table: against a dictionary for each, with branches, ids that are accepted again, and growth."""
-    chance, horizon = np.random.default_rng(3), 50
-    versions = [(DedupIndex(horizon), {}, 0)]
-    for _ in range(400):
-        index, accepted, now = versions[int(chance.integers(len(versions)))]
-        now += int(chance.integers(0, 40))
-        some = chance.integers(0, 3_000, int(chance.integers(1, 60)))
-        found, after = index.accept(pl.Series(some), np.zeros(len(some), np.int64), now), dict(accepted)
-        for one, fresh in zip(some.tolist(), found.accepted.tolist(), strict=True):
-            assert fresh == (now - after.get(one, -horizon) >= horizon)
-            after |= {one: now} if fresh else {}
-        versions.append((found.index, after, now))
-    assert len(found.index) > 0
-
-
 # ---------------------------------------------------------------- through a store
 
 
@@ -180,17 +111,6 @@ def test_what_a_failed_commit_released_is_released_by_the_next(store, tmp_path, 
             flow.send([], 200)
     (made,) = flow.send([], 201)
     assert (made.counts["released"], count_of(store, view, 201)) == (1, 1)
-
-
-def test_ids_are_known_after_many_small_commits_and_a_restart(store, tmp_path):
-    view = streaming_view(windows=["1d"], source={"id_field": "amount"})
-    flow = Flow([view], store, tmp_path)
-    for n in range(70):
-        flow.send([{"key": 1, "at": n, "amount": float(n)}], n + 1)
-    assert sum(1 for _ in store.scan(keyspace.IDS)) < 40
-    flow = Flow([view], store, tmp_path)
-    (made,) = flow.send([{"key": 1, "at": n, "amount": float(n)} for n in range(80)], 100)
-    assert (made.counts["copies"], made.counts["accepted"]) == (70, 10)
 
 
 def _fails(*_):

@@ -60,7 +60,7 @@ class IdBlocks:
     def load(self, key: bytes, value: bytes) -> IdBlocks:
         """With a block that the store holds; blocks come in the order of their commits."""
         known = _times(value)
-        block = _IdBlock(key, int(known.min()), int(known.max()), len(value), len(np.unique(known)))
+        block = _IdBlock(key, int(known.min()), int(known.max()), len(value), 1 + int(np.count_nonzero(np.diff(known))))
         return replace(self, _blocks=(*self._blocks, block))
 
     def put(self, key: bytes, value: bytes, now: int, read: Read) -> tuple[dict[bytes, bytes | None], IdBlocks]:

@@ -4,45 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numba as nb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from headwater.ingestion.dedup_tables import IdTables
 from headwater.kernel.arrays import I64, Bool
 from headwater.kernel.hashes import hashes_of_strings, mixed
 
-_LEAST = 1 << 12
-_FREE = np.iinfo(np.int64).min
-WIDTH = 4  # two words of the id, when it was accepted, and a hash of what it said
-
-
-class _IndexVersion:
-    """The rows of one version of a table: the table itself, or those rows of it that differ from another version's."""
-
-    def __init__(self, table: NDArray[np.int64]) -> None:
-        self.table: NDArray[np.int64] | None = table
-        self.other: _IndexVersion | None = None
-        self.slots = self.rows = table[:0]
-
-    def become(self, other: _IndexVersion, slots: I64, rows: NDArray[np.int64]) -> None:
-        """Leave the table to another version, in which these slots hold others than these rows."""
-        self.table, self.other, self.slots, self.rows = None, other, slots, rows
-
-    def restored(self) -> NDArray[np.int64]:
-        """The table as it is in this version; the versions between this one and the table's are changed to say what differs."""
-        path = [self]
-        while path[-1].other is not None:
-            path.append(path[-1].other)
-        for mine, other in zip(path[-2::-1], path[:0:-1], strict=True):
-            table = other.table
-            assert table is not None
-            slots, rows, held = mine.slots, mine.rows, table[mine.slots]
-            table[slots[::-1]] = rows[::-1]  # of a slot that was written twice, the first row is the oldest
-            mine.table, mine.other, mine.slots, mine.rows = table, None, slots[:0], rows[:0]
-            other.become(mine, slots, held)
-        assert self.table is not None
-        return self.table
+WIDTH = 4  # words of a row of a block: two of the id, when it was accepted, and a hash of the content
 
 
 @dataclass(frozen=True)
@@ -57,21 +27,21 @@ class DedupResult:
 
 @dataclass(frozen=True, eq=False)
 class DedupIndex:
-    """Ids accepted within `horizon` microseconds, an immutable value; 32 bytes an id, in a table that is at most half full.
+    """Ids accepted within `horizon` microseconds, an immutable value; at most 32 bytes of memory for each.
 
-    All versions share one table, which is that of the version used last; another one restores its own rows when it is used. So adding ids
+    All versions share the tables, which are those of the version used last; another one restores its rows when it is used. So adding ids
     costs no copy, and an older version, such as that before a commit that failed, stays valid. Not safe to use from several threads.
     """
 
     horizon: int
-    count: int = 0
-    version: _IndexVersion = field(default_factory=lambda: _IndexVersion(_empty(_LEAST)))
+    tables: IdTables = field(default_factory=IdTables.empty)
 
-    def accept(self, ids: pl.Series, content: I64, known: int | I64) -> DedupResult:
+    def accept(self, ids: pl.Series, content: I64, known: int | I64, now: int | None = None) -> DedupResult:
         """Events in the order in which they came, known at `known`: a duplicate is one whose id was accepted less than the horizon before.
 
         Args:
             ids: integers or strings, none null. content: int64 (n), a hash of each event's content. known: microseconds, of all or of each.
+            now: ids that were accepted a horizon before are forgotten; None is when the first of these is known.
 
         >>> ids = DedupIndex(10)
         >>> first = ids.accept(pl.Series([7, 7, 8]), np.array([1, 2, 3]), known=0)
@@ -82,43 +52,35 @@ class DedupIndex:
         >>> ids.accept(pl.Series([7]), np.array([1]), known=9).accepted.item()  # the first version does not have it
         True
         """
+        if not len(ids):
+            return DedupResult(np.zeros(0, np.bool_), 0, b"", self)
         first, second = words(ids)
         rows = np.column_stack([first, second, np.full(len(ids), known), content])
-        accepted, conflicts, index = self._add(rows, int(np.min(known)) if len(ids) else 0)
+        accepted, conflicts, index = self._add(rows, int(np.min(known)) if now is None else now)
         return DedupResult(accepted, conflicts, rows[accepted].tobytes(), index)
+
+    @classmethod
+    def for_blocks(cls, horizon: int, size: int, now: int) -> DedupIndex:
+        """Without ids, with room for those of stored blocks of so many bytes together."""
+        return cls(horizon, IdTables.for_rows(size // (8 * WIDTH), now)) if size else cls(horizon)
 
     def load(self, block: bytes, now: int) -> DedupIndex:
         """The index with the ids of a stored block, without those accepted a horizon ago."""
         rows = np.frombuffer(block, np.int64).reshape(-1, WIDTH)
-        return self._add(rows[rows[:, 2] > now - self.horizon], now)[2]
+        live = rows[rows[:, 2] > now - self.horizon]
+        return self._add(live, now)[2] if len(live) else self
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.tables)
+
+    @property
+    def nbytes(self) -> int:
+        """Of memory: of the tables; where these are a later version's, what this one holds in addition."""
+        return self.tables.version.nbytes
 
     def _add(self, rows: NDArray[np.int64], now: int) -> tuple[Bool, int, DedupIndex]:
-        table, count = self.version.restored(), self.count
-        larger = self._larger(table, len(rows), now)
-        if larger is not None:
-            table, count = larger
-        accepted, slots, before = np.zeros(len(rows), np.bool_), np.empty(len(rows), np.int64), np.empty((len(rows), WIDTH), np.int64)
-        added, conflicts = _accept(table, rows, self.horizon, accepted, slots, before)
-        version = _IndexVersion(table)
-        if larger is None:
-            written = int(accepted.sum())
-            self.version.become(version, slots[:written], before[:written])
-        return accepted, conflicts, DedupIndex(self.horizon, count + added, version)
-
-    def _larger(self, table: NDArray[np.int64], more: int, now: int) -> tuple[NDArray[np.int64], int] | None:
-        """A table with room for more ids and without those accepted a horizon ago, and how many it holds; None where this one has room."""
-        if 2 * (self.count + more) <= len(table):
-            return None
-        live = table[(table[:, 2] != _FREE) & (table[:, 2] > now - self.horizon)]
-        size = _LEAST
-        while size < 4 * (len(live) + more):
-            size *= 2
-        larger, n = _empty(size), len(live)
-        count = _accept(larger, live, self.horizon, np.zeros(n, np.bool_), np.empty(n, np.int64), np.empty((n, WIDTH), np.int64))[0]
-        return larger, count
+        accepted, conflicts, tables = self.tables.put(rows, self.horizon, now)
+        return accepted, conflicts, DedupIndex(self.horizon, tables)
 
 
 def words(ids: pl.Series) -> tuple[I64, I64]:
@@ -128,37 +90,3 @@ def words(ids: pl.Series) -> tuple[I64, I64]:
         return whole, mixed(whole)
     texts = ids.cast(pl.String)
     return hashes_of_strings(texts), hashes_of_strings("\0" + texts)
-
-
-def _empty(size: int) -> NDArray[np.int64]:
-    table = np.empty((size, WIDTH), np.int64)
-    table[:, 2] = _FREE
-    return table
-
-
-@nb.njit(nogil=True, cache=True)
-def _accept(table, rows, horizon, accepted, slots, before):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
-    """Put in the rows that are no duplicates; how many new ids, and how many duplicates differ from the first.
-
-    slots, before: are given the slots that were written, and what each held.
-    """
-    mask = len(table) - 1
-    added, conflicts, written = 0, 0, 0
-    for i in range(len(rows)):
-        a, b = rows[i, 0], rows[i, 1]
-        h = (a ^ (b * 2862933555777941757 + 3037000493)) * -7046029254386353131
-        p = (h ^ (h >> 29)) & mask
-        while table[p, 2] != _FREE and (table[p, 0] != a or table[p, 1] != b):
-            p = (p + 1) & mask
-        if table[p, 2] != _FREE and rows[i, 2] - table[p, 2] < horizon:
-            conflicts += rows[i, 3] != table[p, 3]
-            continue
-        slots[written], before[written, 2] = p, _FREE
-        if table[p, 2] == _FREE:
-            added += 1
-        else:
-            before[written] = table[p]
-        written += 1
-        table[p] = rows[i]
-        accepted[i] = True
-    return added, conflicts

@@ -16,3 +16,7 @@ class StoredValues(Protocol):
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every key that begins with `prefix`, rising, with its value."""
         ...
+
+    def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
+        """As `scan`, with the bytes of each value instead of the value."""
+        ...

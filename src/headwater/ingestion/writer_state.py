@@ -93,7 +93,8 @@ class WriterState:
         horizon = micros(source.id_horizon, "id_horizon")
         ids, id_blocks = None, IdBlocks(horizon)
         if (source.id_field is not None and changes is None) or isinstance(source.stream, Pushed):
-            ids = DedupIndex(horizon)
+            size = sum(size for _, size in stored.sizes(keyspace.IDS + writer))
+            ids = DedupIndex.for_blocks(horizon, size, progress.at)
             for ancestor in ancestors(stored, source.name, rules.partition):
                 ids = _with_ids(ids, f"{source.name}\0{ancestor}", progress.at, rules.acceptance, stored)
             for key, value in stored.scan(keyspace.IDS + writer):
@@ -147,7 +148,7 @@ def _with_ids(ids: DedupIndex, ancestor: str, at: int, acceptance: Acceptance, s
     for _, value in stored.scan(keyspace.HELD + keyspace.name(ancestor)):
         held = waiting(value, closed.at)
         events = acceptance.released(held)[1].events
-        ids = ids.accept(events[IDENT], content_of(events), held[DUE].to_numpy()[events[ROW].to_numpy()]).index
+        ids = ids.accept(events[IDENT], content_of(events), held[DUE].to_numpy()[events[ROW].to_numpy()], at).index
     return ids
 
 
