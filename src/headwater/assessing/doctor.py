@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater import clock, settings
-from headwater.catalog.plan import plan
+from headwater.catalog.plan import compare
 from headwater.definitions.enriched import bottom_of
 from headwater.definitions.model_variant import AS_DEFINED, at_level
 from headwater.definitions.project import Project
@@ -176,7 +176,7 @@ def _engine(_: _Examined) -> Iterator[Diagnosis]:
 
 def _project(examined: _Examined) -> Iterator[Diagnosis]:
     assert examined.project is not None
-    planned = plan(examined.project, examined.catalog, registry=ModelRegistry(examined.models))
+    planned = compare(examined.project, examined.catalog, ModelRegistry(examined.models))
     for lint in planned.lints:
         health: Health = "broken" if lint.severity == "refused" else "warning"
         yield Diagnosis("project", "definitions", health, str(lint))

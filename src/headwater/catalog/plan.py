@@ -13,6 +13,7 @@ from headwater.catalog.database import Catalog
 from headwater.catalog.diff import DefinitionChange, changes
 from headwater.catalog.entry import CatalogEntry, CatalogState
 from headwater.catalog.experiment_protection import conflicts
+from headwater.catalog.id_memory import id_memory, refusals
 from headwater.catalog.lint import Lint, grouped, lints
 from headwater.catalog.rebuilds import rebuilds
 from headwater.catalog.serialize import describe
@@ -20,6 +21,7 @@ from headwater.catalog.version_protection import beside, dropped_versions
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.id_scope import producers_rule
+from headwater.definitions.memory_sizes import Size
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import replayed, stored
 from headwater.errors import DefinitionError, UsageError
@@ -55,6 +57,7 @@ class Plan(Result, frozen=True):
         from_production: in a development environment, the views that are read from the production store.
         unserved: by model and level, why the current version of the fitted model cannot be served with these definitions.
         producers: by source, what the producers of its stream must keep in this online store, so that copies count once.
+        ids: by source, what its ids need in memory where its stream is ingested, in words; id_bytes: in bytes, where its rate is known.
     """
 
     project: str
@@ -74,6 +77,8 @@ class Plan(Result, frozen=True):
     from_production: tuple[str, ...] = ()
     unserved: Mapping[str, str] = {}
     producers: Mapping[str, str] = {}
+    ids: Mapping[str, str] = {}
+    id_bytes: Mapping[str, int] = {}
 
     def __post_init__(self) -> None:
         """Gather what the changes say."""
@@ -107,6 +112,7 @@ class Plan(Result, frozen=True):
         yield from (f"  view {view} has several versions: {words}" for view, words in self.versions.items())
         yield from (f"  view {view} is read from the production store, and nothing is written there" for view in self.from_production)
         yield from (f"  source {source}: {rule}" for source, rule in self.producers.items())
+        yield from (f"  source {source}: {need}" for source, need in self.ids.items())
         yield from (f"  level {level} is for backtests only: {reason}" for level, reason in self.backtest_only.items())
         yield from (f"  ✗ refused: {reason}" for reason in grouped(self.refused))
         yield from (f"  ✗ refused: {reason}" for reason in self.protected)
@@ -126,10 +132,18 @@ class Plan(Result, frozen=True):
 
 
 @checked_call
-def plan(project: Project, catalog: CatalogLike | None = None, *, registry: ModelRegistry | None = None, store: str | None = None) -> Plan:
+def plan(
+    project: Project,
+    catalog: CatalogLike | None = None,
+    *,
+    registry: ModelRegistry | None = None,
+    store: str | None = None,
+    memory: Size | None = None,
+) -> Plan:
     """What applying `project` would change; nothing is written.
 
-    Definitions are checked against the schemas of their tables: columns, their types, missing files. No row is read.
+    Definitions are checked against the schemas of their tables: columns, their types, missing files. Rows are read of the histories of
+    sources with `id_field` that feed streaming views, their times alone: how many there are in which time says what ids need in memory.
 
     Args:
         project: the definitions.
@@ -137,9 +151,11 @@ def plan(project: Project, catalog: CatalogLike | None = None, *, registry: Mode
             headwater's home.
         registry: where trained models are kept; None takes the registry in headwater's home. Only what a model in it reads can break.
         store: the URL of the online store, which is not opened; None takes HEADWATER_STORE, else LMDB in headwater's home.
+        memory: what the ids of all sources may need together where streams are ingested, such as "4GB"; more is refused. None: no limit.
 
     Raises:
         CatalogError: the catalog cannot be read.
+        UsageError: `memory` is no size.
 
     >>> import headwater as hw
     >>> from tempfile import TemporaryDirectory
@@ -155,9 +171,22 @@ def plan(project: Project, catalog: CatalogLike | None = None, *, registry: Mode
     >>> done.applied, done.needs_backfill, again.version, again.changes
     (1, ('user',), 1, ())
     """
+    compared = compare(project, catalog, registry)
+    needs = id_memory(project)
+    above = refusals(needs, memory)
+    return structs.replace(
+        compared,
+        lints=(*above, *compared.lints),
+        producers=_producers(project, settings.store() if store is None else store),
+        ids={name: need.words for name, need in needs.items()},
+        id_bytes={name: need.bytes for name, need in needs.items() if need.bytes is not None},
+    )
+
+
+def compare(project: Project, catalog: CatalogLike | None = None, registry: ModelRegistry | None = None) -> Plan:
+    """As `plan`, of what no table has to be read for and no store has to be known."""
     where = _catalog(catalog)
-    planned = _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry())
-    return structs.replace(planned, producers=_producers(project, settings.store() if store is None else store))
+    return _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry())
 
 
 @checked_call

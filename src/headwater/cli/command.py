@@ -18,7 +18,7 @@ from headwater.errors import UsageError, nearest
 FILE: Final = "headwater.file"  # keys of click's Context.meta
 DEBUG: Final = "headwater.debug"
 _MARK: Final = "\0"  # before a value after an equals sign: else click takes one that begins with dashes for an option
-SECTIONS: Final = ("serve", "ingest", "materialize", "watch")  # of headwater.toml; their options also have environment variables
+SECTIONS: Final = ("serve", "ingest", "materialize", "watch", "plan")  # of headwater.toml; their options also have environment variables
 _TYPES: Final[Mapping[str | None, click.Path]] = {"FILE": click.Path(), "FOLDER": click.Path()}  # a shell completes these
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headwater.cli import options
-from headwater.cli.command import Arguments, Verb, switch
+from headwater.cli.command import Arguments, Verb, option, switch
 from headwater.cli.projects import load
 from headwater.cli.screen import Screen
 from headwater.errors import HeadwaterError
@@ -17,7 +17,7 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.engine.engines import engine_name
     from headwater.models.registry import ModelRegistry
 
-    planned = plan(project, args.catalog, registry=ModelRegistry(args.models), store=args.store)
+    planned = plan(project, args.catalog, registry=ModelRegistry(args.models), store=args.store, memory=args.memory)
     engine = engine_name()
     screen.show(str(planned), {**planned.to_dict(), "engine": engine})
     if engine != "local":
@@ -45,6 +45,11 @@ COMMAND = Verb(
         *options.models(),
         options.store()[0],
         *options.reads(),
+        option(
+            "--memory",
+            metavar="SIZE",
+            help="memory that the ids of events may need where streams are ingested, such as 4GB; more is refused (default: no limit)",
+        ),
         switch("--check", help="end with 1 where the project differs from the catalog, or would be refused"),
         *options.as_json(),
     ],

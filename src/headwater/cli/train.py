@@ -130,10 +130,10 @@ def _promise(args: Arguments, model: Model, level: Level | None) -> Promise | No
 
 def _lead_to_services(project: Project, args: Arguments, screen: Screen) -> None:
     """Lead to the catalog, where a service that is restarted would be stopped by definitions that are not applied; else to the status."""
-    from headwater.catalog.plan import plan
+    from headwater.catalog.plan import compare
     from headwater.models.registry import ModelRegistry
 
-    planned = plan(project, registry=ModelRegistry(args.models))
+    planned = compare(project, registry=ModelRegistry(args.models))
     screen.next("headwater", "plan" if planned.version and planned.changes else "status", "--project", args.project)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from headwater.catalog.lineage import lineage
-from headwater.catalog.plan import CatalogLike, plan
+from headwater.catalog.plan import CatalogLike, compare
 from headwater.catalog.serialize import feature_text, view_definition
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
@@ -43,7 +43,7 @@ def planned_changes(project: Project, catalog: CatalogLike | None = None, models
     Raises:
         CatalogError: the catalog cannot be read.
     """
-    made = plan(project, catalog, registry=ModelRegistry(models))
+    made = compare(project, catalog, ModelRegistry(models))
     changes = [
         PlannedChange(change.kind, change.name, change.action, list(change.details), list(change.breaking), change.needs_backfill)
         for change in made.changes

@@ -154,9 +154,9 @@ def check_applied(project: Project, catalog: CatalogLike | None) -> None:
     Raises:
         UsageError: a streaming view or its source differs from the catalog.
     """
-    from headwater.catalog.plan import plan
+    from headwater.catalog.plan import compare
 
-    changes_planned = plan(project, catalog)
+    changes_planned = compare(project, catalog)
     if not changes_planned.version:
         warnings.warn(
             f"project {project.name!r} is not in the catalog ({changes_planned.catalog}); `headwater apply` adds it",
