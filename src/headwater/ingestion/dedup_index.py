@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headwater.ingestion.dedup_tables import IdTables
 from headwater.kernel.arrays import I64, Bool
-from headwater.kernel.hashes import hashes_of_strings, mixed
+from headwater.kernel.hashes import OTHER, hashes_of_strings, mixed
 
 WIDTH = 4  # words of a row of a block: two of the id, when it was accepted, and a hash of the content
 
@@ -89,4 +89,4 @@ def words(ids: pl.Series) -> tuple[I64, I64]:
         whole = ids.cast(pl.Int64).to_numpy() if ids.dtype != pl.UInt64 else ids.reinterpret(signed=True).to_numpy()
         return whole, mixed(whole)
     texts = ids.cast(pl.String)
-    return hashes_of_strings(texts), hashes_of_strings("\0" + texts)
+    return hashes_of_strings(texts), hashes_of_strings(texts, OTHER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numba as nb
 import numpy as np
@@ -11,6 +11,10 @@ from headwater.kernel.arrays import I64
 
 if TYPE_CHECKING:
     import polars as pl
+
+FNV: Final = 0x100000001B3
+OTHER: Final = 0x9E3779B97F4A7C15
+"""Multipliers of `hashes_of_strings`: the published one, and 2^64 divided by the golden ratio."""
 
 
 def mixed(bits: I64) -> I64:
@@ -25,8 +29,10 @@ def mixed(bits: I64) -> I64:
     return (z ^ (z >> np.uint64(31))).view(np.int64)
 
 
-def hashes_of_strings(strings: pl.Series) -> I64:
+def hashes_of_strings(strings: pl.Series, multiplier: int = FNV) -> I64:
     """A hash of each text: FNV-1a (Fowler, Noll and Vo) of its UTF-8 bytes, mixed; int64 (n). None may be null.
+
+    Texts that are alike by one odd multiplier are, by another one, alike by chance alone.
 
     >>> import polars as pl
     >>> hashes_of_strings(pl.Series(["a", ""])) == mixed(np.array([0xAF63DC4C8601EC8C, 0xCBF29CE484222325], np.uint64).view(np.int64))
@@ -34,16 +40,16 @@ def hashes_of_strings(strings: pl.Series) -> I64:
     """
     ends = np.cumsum(strings.str.len_bytes().to_numpy(), dtype=np.int64)
     out = np.empty(len(strings), np.uint64)
-    _fnv(np.frombuffer("".join(strings.to_list()).encode(), np.uint8), ends, out)
+    _fnv(np.frombuffer("".join(strings.to_list()).encode(), np.uint8), ends, np.uint64(multiplier), out)
     return mixed(out.view(np.int64))
 
 
 @nb.njit(nogil=True, cache=True)
-def _fnv(data, ends, out):  # type: ignore[no-untyped-def]
+def _fnv(data, ends, multiplier, out):  # type: ignore[no-untyped-def]
     start = 0
     for i in range(len(ends)):
         h = np.uint64(0xCBF29CE484222325)
         for p in range(start, ends[i]):
-            h = (h ^ np.uint64(data[p])) * np.uint64(0x100000001B3)
+            h = (h ^ np.uint64(data[p])) * multiplier
         out[i] = h
         start = ends[i]
