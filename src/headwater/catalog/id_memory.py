@@ -17,6 +17,8 @@ from headwater.errors import HeadwaterError, listed
 from headwater.events.read_events import arrived, called
 from headwater.events.selection import TIME, collect
 
+ID_MEMORY: Final = "id-memory"
+"""The rule of a plan whose ids need more memory than is given."""
 BYTES_PER_ID: Final = 32
 """At most: a hash of 128 bits, the commit that it was known at, a hash of the content, and free places of the tables."""
 _RATE: Final = 1_000  # events a second, of which the memory is said where no rate is known
@@ -57,7 +59,7 @@ def refusals(needs: Mapping[str, IdMemory], memory: Size | None) -> tuple[Lint, 
     parts = f" ({each})" if len(known) > 1 else ""
     message = f"ids need {size_text(total)} of memory{parts}, and memory is {size_text(limit)}"
     remedy = "Give a shorter id_horizon, or ingest with more memory"
-    return (Lint("id-memory", "refused", f"source {', '.join(known)}", message, remedy),)
+    return (Lint(ID_MEMORY, "refused", f"source {', '.join(known)}", message, remedy),)
 
 
 def _of_source(source: Source) -> IdMemory:
