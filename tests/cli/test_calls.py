@@ -71,7 +71,7 @@ def test_help_is_quick():
         (["dataset"], ["--output"]),
         (["dataset", "--output", "rows.xlsx"], [".parquet"]),
         (["dataset", "--output", "rows.csv", "--level", "minutely"], ["unknown level 'minutely'"]),
-        (["dataset", "--output", "rows.csv", "--memory", "4 gigs"], ["memory is '4 gigs'", '"4GB"']),
+        (["dataset", "--output", "rows.csv", "--memory", "4 gigs"], ["memory is '4 gigs'", "'4GB'"]),
         (["train", "--output", "m", "--no-promote"], ["--output writes a folder", "leave out --no-promote"]),
         (["train", "--holdout", "2024-02-01"], ["--holdout", "no time zone"]),
         (["train", "--output", "m", "--models", "n"], ["--models or --output"]),
@@ -91,7 +91,7 @@ def test_a_wrong_call_is_told_what_is_allowed(folder, run, arguments, said):
     [
         ("import headwater as hw\nx = 1\ny = x / 0\n", ["features.py:3", "ZeroDivisionError"]),
         ("import headwater as hw\nproject = hw.Project(\n", ["features.py:2", "SyntaxError"]),
-        ("import headwater as hw\n\nhw.batch('1d', at='25:00')\n", ["features.py:3", "batch(at='25:00')"]),
+        ("import headwater as hw\n\nhw.batch('1d', at='25:00')\n", ["features.py:3", "batch(): at is '25:00'"]),
         ("import headwater as hw\nprojet = 3\n", ["defines no `project`", "did you mean 'projet'?"]),
         ("project = 3\n", ["`project` is int", "hw.Project"]),
         ("import sys\nsys.exit('gone')\n", ["features.py:2", "SystemExit", "gone"]),

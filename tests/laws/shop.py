@@ -125,8 +125,11 @@ def _post(url, body, ingesting):
         try:
             with urllib.request.urlopen(request) as response:
                 return response.read()
-        except urllib.error.URLError as error:
-            if isinstance(error, urllib.error.HTTPError) or ingesting.done():
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise
+        except urllib.error.URLError:
+            if ingesting.done():
                 raise
             time.sleep(0.02)
 

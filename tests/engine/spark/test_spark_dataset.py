@@ -73,7 +73,9 @@ def test_the_rows_and_the_manifest_are_those_of_one_machine(engine, model, tmp_p
             resources=resources,
         )
     assert not (tmp_path / "other").exists()
-    with pytest.raises(UsageError, match=r"Spark wrote this training set, and the output is .*again\.parquet; give hw\.spark_output"):
+    with pytest.raises(
+        UsageError, match=r"Spark wrote this training set, and the output is .*again\.parquet; give headwater_spark\.spark_output"
+    ):
         hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     with pytest.raises(UsageError, match="this process wrote this training set, and the output is the Spark table"):
         hw.operations.reproduce(model, local.manifest_path, output, resources=resources)

@@ -252,14 +252,18 @@ def test_frames_of_spark_where_a_table_is_wanted(engine, session):
     view = day.view(day.source(EVENTS), features=[hw.count()])
     pandas_api = type("DataFrame", (), {"__module__": "pyspark.pandas.frame"})()
     for call, given, message in (
-        (day.source, frame, r"history is a DataFrame of Spark; give hw\.spark_table\(frame, name='payments'\)"),
-        (day.source, pandas_api, r"give hw\.spark_table\(frame\.to_spark\(\), name='payments'\)"),
+        (day.source, frame, r"history is a DataFrame of Spark; give headwater_spark\.spark_table\(frame, name='payments'\)"),
+        (day.source, pandas_api, r"give headwater_spark\.spark_table\(frame\.to_spark\(\), name='payments'\)"),
         (
             lambda rows: hw.get_historical_features(view, rows, resources=hw.Resources(engine=engine)),
             frame,
             r"rows is a DataFrame of Spark",
         ),
-        (lambda rows: written(view, rows, engine), pandas_api, r"rows is a DataFrame of Spark; give hw\.spark_table\(frame\.to_spark\(\)"),
+        (
+            lambda rows: written(view, rows, engine),
+            pandas_api,
+            r"rows is a DataFrame of Spark; give headwater_spark\.spark_table\(frame\.to_spark\(\)",
+        ),
         (
             lambda table: headwater_spark.spark_table(table, name="payments"),
             pandas_api,
