@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 PUBLIC = (
     *("headwater", "headwater.client", "headwater.errors", "headwater.evaluation", "headwater.experiments"),
-    *("headwater.operations", "headwater.testing"),
+    *("headwater.operations", "headwater.testing", "headwater_aws", "headwater_spark"),
 )
 BESIDE = ("tests.effort", "tests.laws")
 LIBRARIES = {"polars", "numpy", "httpx", "hypothesis", "pytest", "sklearn"}
@@ -30,7 +30,7 @@ def imported(source):
 
 def allowed(module):
     parts = module.split(".")
-    if parts[0] == "headwater":
+    if parts[0].startswith("headwater"):
         return module in PUBLIC or module.startswith("headwater.testing.")
     if parts[0] == "tests":
         return any(module == name or module.startswith(f"{name}.") for name in BESIDE)

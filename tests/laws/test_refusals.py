@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+import headwater_aws
 from headwater.errors import DataError, DefinitionError, HeadwaterError, LeakError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
@@ -358,6 +359,30 @@ def test_wrong_data_are_refused(call, kind, words, folder, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(folder / "home"))
     assert_refused(call, kind, words)
     assert not list(folder.glob("unused.*")), "nothing is written of what is refused"
+
+
+KINESIS = {
+    "no name": ({"stream": ""}, ["stream", "1 to 128"]),
+    "a long name": ({"stream": "s" * 129}, ["stream", "1 to 128"]),
+    "an ARN": ({"stream": "arn:aws:kinesis:eu-central-1:1:stream/s"}, ["stream", "no ARN"]),
+    "an endpoint without a scheme": ({"endpoint_url": "localhost:4566"}, ["endpoint_url", "http://"]),
+    "a consumer": ({"consumer": "a b"}, ["consumer", "ARN"]),
+    "a start": ({"start": "first"}, ["start", "earliest", "latest"]),
+    "a start without an offset": ({"start": "2026-01-31T08:00"}, ["start", "offset"]),
+    "a format": ({"format": "yaml"}, ["format", "json"]),
+}
+
+
+@pytest.mark.parametrize(("more", "words"), KINESIS.values(), ids=KINESIS)
+def test_a_wrong_stream_of_kinesis_is_refused(more, words):
+    assert_refused(lambda: headwater_aws.kinesis(**({"stream": "s"} | more)), DefinitionError, words)
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest", "2026-01-31T08:00Z", datetime(2026, 1, 31, 8, tzinfo=UTC)], ids=str)
+def test_a_stream_of_kinesis_begins_where_it_says(start):
+    stream = headwater_aws.kinesis("s" * 128, start=start, endpoint_url="https://localhost", consumer="features")
+    moment = 1_769_846_400_000_000
+    assert stream.start == (start if start in ("earliest", "latest") else moment)
 
 
 PIPELINES = {
