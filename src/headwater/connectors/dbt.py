@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from headwater import settings
 from headwater.connectors import scan
 from headwater.connectors.sql import sql
 from headwater.connectors.table_fingerprint import contents, state
+from headwater.definitions.checks import check_text
 from headwater.definitions.connectors import Connector, Table, as_table
-from headwater.definitions.spelling import spelled
 from headwater.definitions.streams import Env
 from headwater.errors import DataError, DefinitionError, nearest
 
@@ -23,14 +23,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class DbtModel(Connector):
-    """A model, seed, snapshot or source of a dbt project; made by `dbt`."""
+class DbtModel(Connector, called="dbt"):
+    """A model, seed, snapshot or source of a dbt project, as history or labels: what `dbt build` has made of it.
+
+    Args:
+        manifest: `target/manifest.json` of the project.
+        name: of the model, as in `ref()`; of a source, `source.table`; or a unique id.
+        url: of the database that has its table, as for `sql`; not needed for external models of dbt-duckdb, which are files.
+
+    Raises:
+        DefinitionError: an empty name.
+
+    >>> dbt("target/manifest.json", "orders", url=Env("WAREHOUSE_URL"))
+    DbtModel(orders of target/manifest.json)
+    """
 
     manifest: str
     name: str
+    _: KW_ONLY
     url: str | Env | None = field(default=None, repr=False, metadata={"fingerprint": False})
 
     is_remote = True
+
+    def __post_init__(self) -> None:
+        check_text(self.name, "dbt(): name", "the name of a model of dbt, as in ref()")
 
     def __str__(self) -> str:
         return f"{self.name} of {self.manifest}"
@@ -104,21 +120,4 @@ def _relation(node: Mapping[str, Any]) -> str:
     return ".".join(f'"{part}"' for part in (node.get("database"), node.get("schema"), table) if part)
 
 
-@spelled
-def dbt(manifest: str, name: str, *, url: str | Env | None = None) -> DbtModel:
-    """A model, seed, snapshot or source of a dbt project, as history or labels: what `dbt build` has made of it.
-
-    Args:
-        manifest: `target/manifest.json` of the project.
-        name: of the model, as in `ref()`; of a source, `source.table`; or a unique id.
-        url: of the database that has its table, as for `sql`; not needed for external models of dbt-duckdb, which are files.
-
-    Raises:
-        DefinitionError: an empty name.
-
-    >>> dbt("target/manifest.json", "orders", url=Env("WAREHOUSE_URL"))
-    DbtModel(orders of target/manifest.json)
-    """
-    if not name:
-        raise DefinitionError("name a model of dbt, as in ref()")
-    return DbtModel(manifest, name, url)
+dbt = DbtModel
