@@ -3,7 +3,6 @@
 import json
 import random
 import threading
-import time
 from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -193,9 +192,8 @@ def test_a_slow_answer_is_not_waited_for(party, tmp_path):
     slow = hw.HttpFeatures("ip", url=party.url, request=SENT, response={"score": float}, timeout="100ms", retries=0)
     try:
         with served(tmp_path, [slow]) as ask:
-            begun = time.monotonic()
             assert values(ask({"who": "a"})) == {"score": (None, "fallback")}
-            assert time.monotonic() - begun < 20
+            assert not released.is_set()
     finally:
         released.set()
 
