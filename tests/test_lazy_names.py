@@ -39,7 +39,7 @@ def test_headwater_has_what_a_project_file_and_a_notebook_need():
     [("serve", "operations"), ("Arm", "experiments"), ("Refits", "evaluation"), ("Client", "client"), ("average", None), ("mea", None)],
 )
 def test_a_name_of_a_module_says_where_it_is(name, place):
-    with pytest.raises(AttributeError, match=f"did you mean '{place}.{name}'" if place else "did you mean 'mean'"):
+    with pytest.raises(AttributeError, match=f"did you mean 'headwater.{place}.{name}'" if place else "did you mean 'mean'"):
         getattr(hw, name)
 
 

@@ -40,7 +40,9 @@ def lazy_names(
             from headwater.errors import nearest
 
             inside = (
-                f"{module}.{name}" for module in modules if name in vars(importlib.import_module(f"{package}.{module}")).get("__all__", ())
+                f"{package}.{module}.{name}"
+                for module in modules
+                if name in vars(importlib.import_module(f"{package}.{module}")).get("__all__", ())
             )
             other = others.get(name) or next(inside, None)
             close = f"did you mean {other!r}?" if other else nearest(name, [*home, *modules])
