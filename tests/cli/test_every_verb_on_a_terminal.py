@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from headwater.cli.parser import VERBS
-from tests.effort import FULL
+from tests.effort import FULL, LONG
 from tests.pseudo_terminal import Terminal, rendered
 
 COMMANDS = {
@@ -82,7 +82,13 @@ SHORT = [
     ("help store", 40, None),  # a help page
 ]
 """One of each kind, for the short form."""
-CASES = [(command, *form) for command in COMMANDS for form in FORMS] if FULL else SHORT
+CASES = (
+    [(command, *form) for command in COMMANDS for form in FORMS]
+    if LONG
+    else [(command, *FORMS[place % 2]) for place, command in enumerate(COMMANDS)]
+    if FULL
+    else SHORT
+)
 RAW = re.compile(
     r"\b(Traceback|KeyError|TypeError|ValueError|AttributeError|OSError|Unicode\w+Error|AssertionError|RuntimeError|panicked)\b"
 )

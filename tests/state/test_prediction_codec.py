@@ -92,7 +92,7 @@ CUTS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 2 else pytest.mark.long) for n in range(5)])
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=() if n < 1 else pytest.mark.long) for n in range(5)])
 def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatch):
     """Requests in turn, each after the job of its cut: the same fitted model, the same score, and none where a backtest has none."""
     monkeypatch.setattr(precompute, "_ROWS", 25)
